@@ -1,0 +1,1 @@
+"""A durable warm pool of worker containers on plain Docker, behind a small HTTP API."""

@@ -1,0 +1,75 @@
+"""How machines fail, and the brake that keeps a broken image from becoming a storm.
+
+Part of the pure core. The brake is per pool and template and counts attempts, not machines: 1 s doubling to 300 s, one
+attempt at a time until one comes up, forgotten after ten good minutes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from worker_orchestrator.fleet import Backoff, Fleet, Watch
+from worker_orchestrator.machine import Cause, Machine, Spec, State
+
+__all__ = ["RESTART_TRIES", "Failure", "fail", "raise_backoff", "try_later"]
+
+
+BACKOFF_MAX_S = 300.0
+BACKOFF_FORGIVEN_AFTER_S = 600.0
+QUICK_DEATH_S = 10.0
+RESTART_TRIES = 3
+RETRY_MAX_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong with a machine: in words, the last log lines, and what it means.
+
+    `gone`: its container is known not to exist. `harmless`: it says nothing of the image, so the brake stays off.
+    """
+
+    reason: str
+    evidence: str = ""
+    gone: bool = False
+    harmless: bool = False
+
+
+def fail(fleet: Fleet, spec: Spec, machine: Machine, now: float, failure: Failure) -> None:
+    """Move a machine to FAILED. It keeps its project, if it has one; else its pool's brake learns of it."""
+    after = replace(machine, state=State.FAILED, reason=failure.reason, evidence=failure.evidence, gone=failure.gone)
+    if machine.project is None and not failure.harmless:
+        raise_backoff(fleet, spec, after, now)
+    fleet.apply(machine, after, Cause.FAILED, now)
+
+
+def try_later(watch: Watch, now: float) -> None:
+    """Count one more try, and put off the next one: 1 s, doubling."""
+    watch.tries += 1
+    watch.not_before = now + min(2.0 ** (watch.tries - 1), RETRY_MAX_S)
+
+
+def raise_backoff(fleet: Fleet, spec: Spec, failed: Machine, now: float) -> None:
+    """Count one failed attempt of a template to come up.
+
+    Machines that were begun before the last count belong to the attempt that it counted. The first machine that came up
+    and died soon costs nothing yet.
+    """
+    watch, pool = fleet.watches[failed.id], fleet.pool(failed.pool)
+    if failed.template != spec.pools[failed.pool].template:
+        return
+    if watch.ready_at is not None and now - watch.ready_at > QUICK_DEATH_S:
+        return
+    last = pool.backoff if pool.backoff is not None and pool.backoff.template == failed.template else None
+    if last is not None and watch.born <= last.raised_at:
+        return
+    if last is not None and not last.tripped and _long_since(pool.recovered_at, now):
+        last = None
+    came_up = watch.ready_at is not None
+    level = last.level + 1 if last is not None else 0 if came_up else 1
+    delay_s = min(2.0 ** (level - 1), BACKOFF_MAX_S) if level else 0.0
+    reason = f"{failed.id}: {failed.reason}"
+    pool.backoff = Backoff(failed.template, level, now, now + delay_s, level > 0, reason, failed.evidence)
+
+
+def _long_since(recovered_at: float | None, now: float) -> bool:
+    return recovered_at is not None and now - recovered_at > BACKOFF_FORGIVEN_AFTER_S

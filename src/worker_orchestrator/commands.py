@@ -1,0 +1,181 @@
+"""What people ask of the fleet: assign, release, destroy, and the line in which those wait for whom nothing is idle.
+
+Part of the pure core: each function decides and changes the fleet at once, without I/O, so that a command is as fast at
+10,000 machines as at ten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from worker_orchestrator.brake import raise_backoff
+from worker_orchestrator.errors import MachineNotFound, NoMachineAvailable
+from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.machine import DEFAULT_POOL, Cause, Machine, PoolSpec, Spec, State
+
+__all__ = [
+    "assign",
+    "destroy",
+    "leave_line",
+    "obstacle",
+    "refusal",
+    "release",
+    "serve_line",
+    "turn_away",
+    "withdraw",
+]
+
+
+def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAULT_POOL) -> Machine | None:
+    """The machine of this project: its own, an idle one, or None: it stands in line, or its own is being restarted.
+
+    Raises NoMachineAvailable where nothing can come, with the reason.
+    """
+    machine = fleet.of_project(project)
+    if machine is not None and machine.gone:
+        fleet.apply(machine, None, Cause.FORGOTTEN, now)
+        machine = None
+    if machine is not None:
+        if machine.state is State.FAILED:
+            raise NoMachineAvailable(
+                f"The machine {machine.id} of this project failed: {machine.reason}. "
+                "Its files are kept: release or destroy it to get a new one.",
+            )
+        return machine if machine.state is State.READY else None
+    line = fleet.pool(pool).line
+    idle = None if line else _next_idle(fleet, spec, pool)
+    if idle is not None:
+        return _hand_over(fleet, idle, project, now)
+    why_not = refusal(fleet, spec, pool, now)
+    if why_not is not None:
+        raise why_not
+    line.setdefault(project)
+    return None
+
+
+def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine | None:
+    """Take a machine from its project. Returns it as it is then, or None where nothing is left of it.
+
+    A free machine stays as it is. Raises MachineNotFound for one that is on its way out.
+    """
+    if machine.project is None:
+        if machine.state in {State.STOPPING, State.FAILED}:
+            raise MachineNotFound
+        return machine
+    if machine.gone:
+        fleet.apply(machine, None, Cause.RELEASED, now)
+        return None
+    pool = spec.pools[machine.pool]
+    reusable = machine.state is State.READY and not pool.recycle and pool.template in {machine.template, None}
+    if not reusable:
+        return _stop(fleet, machine, Cause.RELEASED, now, "released")
+    verified_at = fleet.watches[machine.id].verified_at
+    fresh = verified_at is not None and now - verified_at <= spec.verify_after_s
+    state = State.READY if fresh else State.STARTING
+    after = replace(machine, state=state, project=None, reason="released")
+    fleet.apply(machine, after, Cause.RELEASED, now)
+    serve_line(fleet, spec, machine.pool, now)
+    return fleet.machines[machine.id]
+
+
+def destroy(fleet: Fleet, machine: Machine, now: float) -> Machine | None:
+    """Let a machine go with all it holds. Returns it as it is then, or None where nothing is left to remove."""
+    if machine.state is State.STOPPING:
+        return machine
+    if machine.gone:
+        fleet.apply(machine, None, Cause.DESTROYED, now)
+        return None
+    return _stop(fleet, machine, Cause.DESTROYED, now, "destroyed on request")
+
+
+def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: str = "") -> None:
+    """Take back an assignment that nobody was told of: to idle, or, if it is `broken`, to FAILED with that reason."""
+    if not broken:
+        fleet.apply(machine, replace(machine, project=None, reason="not taken"), Cause.WITHDRAWN, now)
+        serve_line(fleet, spec, machine.pool, now)
+        return
+    free = replace(machine, project=None, state=State.FAILED, reason=broken)
+    raise_backoff(fleet, spec, free, now)
+    fleet.apply(machine, free, Cause.WITHDRAWN, now)
+
+
+def leave_line(fleet: Fleet, project: str) -> None:
+    """Forget that this project waits. What is being made for it becomes idle."""
+    for pool in fleet.pools.values():
+        pool.line.pop(project, None)
+
+
+def serve_line(fleet: Fleet, spec: Spec, pool: str, now: float) -> None:
+    """Give what is idle to those who wait, first come first."""
+    line = fleet.pool(pool).line
+    while line and (idle := _next_idle(fleet, spec, pool)) is not None:
+        project = next(iter(line))
+        del line[project]
+        _hand_over(fleet, idle, project, now)
+
+
+def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvailable]:
+    """Empty the lines in which nothing can come, with the reason for each project."""
+    away: dict[str, NoMachineAvailable] = {}
+    for name, pool in fleet.pools.items():
+        why_not = refusal(fleet, spec, name, now) if pool.line else None
+        if why_not is not None:
+            away.update(dict.fromkeys(pool.line, why_not))
+            pool.line.clear()
+    return away
+
+
+def refusal(fleet: Fleet, spec: Spec, pool: str, now: float) -> NoMachineAvailable | None:
+    """Why nothing can come in this pool; None where waiting makes sense."""
+    wanted = spec.pools[pool]
+    if wanted.template is None:
+        return None if wanted.pending else NoMachineAvailable(wanted.problem, retry_after_s=10.0)
+    backoff = fleet.pool(pool).backoff
+    if backoff is None or backoff.until <= now or fleet.coming(pool, wanted.template):
+        return None
+    return NoMachineAvailable(backoff.says(), retry_after_s=backoff.until - now)
+
+
+def obstacle(fleet: Fleet, spec: Spec, pool: str) -> str:
+    """What stood in the way of somebody who waited in vain, in words."""
+    wanted, known = spec.pools[pool], fleet.pool(pool)
+    if wanted.template is None:
+        return wanted.problem
+    if known.backoff is not None and known.backoff.tripped:
+        return known.backoff.says()
+    if fleet.held >= spec.max_machines:
+        return f"All {spec.max_machines} machines (max_machines) are in use."
+    if known.out_of_ports:
+        return f"No host port of {spec.first_port} to {spec.last_port} is free."
+    return ""
+
+
+def _next_idle(fleet: Fleet, spec: Spec, pool: str) -> Machine | None:
+    """The idle machine to hand out next. One of an older template serves only while the current one does not come up."""
+    wanted = spec.pools[pool]
+    for machine_id in fleet.idle(pool, wanted.template):
+        return fleet.machines[machine_id]
+    if _does_not_come_up(fleet, wanted, pool):
+        for machine_id in fleet.stale(pool, wanted.template):
+            return fleet.machines[machine_id]
+    return None
+
+
+def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
+    if wanted.template is None:
+        return bool(wanted.problem)
+    backoff = fleet.pool(pool).backoff
+    return backoff is not None and backoff.tripped and backoff.template == wanted.template
+
+
+def _hand_over(fleet: Fleet, machine: Machine, project: str, now: float) -> Machine:
+    fleet.generation += 1
+    after = replace(machine, project=project, generation=fleet.generation, reason="assigned")
+    fleet.apply(machine, after, Cause.ASSIGNED, now)
+    return after
+
+
+def _stop(fleet: Fleet, machine: Machine, cause: Cause, now: float, reason: str) -> Machine:
+    after = replace(machine, state=State.STOPPING, project=None, reason=reason)
+    fleet.apply(machine, after, cause, now)
+    return after

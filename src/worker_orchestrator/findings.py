@@ -1,0 +1,141 @@
+"""What comes back from the world between two listings: the verdict of a probe, the outcome of an action.
+
+Part of the pure core, with the two things that a change asks of it in turn: a host port, and an action of the engine
+(`follow_up`). The action is derived from the change, and derived again from the fleet at every tick, so nothing here is a
+queue of work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, try_later
+from worker_orchestrator.commands import serve_line
+from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.machine import (
+    Action,
+    Cause,
+    Change,
+    Create,
+    Destroy,
+    Machine,
+    Outcome,
+    Restart,
+    Result,
+    Spec,
+    State,
+    Verdict,
+)
+from worker_orchestrator.ports import next_port
+
+__all__ = ["follow_up", "new_machine", "probed", "settle"]
+
+
+PORT_REFUSED_S = 60.0
+MISSES_TO_FAIL = 3
+
+
+def probed(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> None:
+    """Take in one probe: a starting machine that answers is ready; an idle one that misses three in a row failed.
+
+    A probe never fails an assigned machine, and one begun before the machine last changed hands proves nothing.
+    """
+    machine = fleet.machines.get(verdict.machine_id)
+    if machine is None or verdict.begun_at < fleet.watches[machine.id].since:
+        return
+    watch = fleet.watches[machine.id]
+    if verdict.answered:
+        watch.verified_at, watch.misses = verdict.begun_at, 0
+        if machine.state is State.STARTING:
+            fleet.apply(machine, replace(machine, state=State.READY, reason="answered"), Cause.ANSWERED, now)
+            serve_line(fleet, spec, machine.pool, now)
+        return
+    watch.missed_at, watch.missed_why = verdict.begun_at, verdict.detail
+    watch.misses += 1
+    if machine.is_idle and watch.misses >= MISSES_TO_FAIL:
+        fail(fleet, spec, machine, now, Failure(f"stopped answering: {verdict.detail}"))
+
+
+def settle(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, now: float) -> None:
+    """Take in how an action ended. What is left to do, the next tick finds: the next tick is the retry."""
+    machine = fleet.machines.get(action.machine_id)
+    if machine is None:
+        return
+    match action:
+        case Create() if machine.is_coming and action.machine == machine:
+            _settle_create(fleet, spec, machine, outcome, now)
+        case Restart() if machine.state is State.STARTING and machine.project is not None:
+            _settle_restart(fleet, spec, machine, outcome, now)
+        case Destroy():
+            watch = fleet.watches[machine.id]
+            if outcome.result is Result.DONE:
+                watch.destroyed_at = now
+            elif outcome.result is Result.REJECTED:
+                try_later(watch, now)
+        case _:
+            return  # the machine moved on meanwhile: the tick compares it with what is there
+
+
+def _settle_create(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
+    if outcome.result is Result.REJECTED:
+        fail(fleet, spec, machine, now, Failure(outcome.message, outcome.evidence))
+    elif outcome.result is Result.PORT_TAKEN and machine.port is not None:
+        fleet.refused_ports[machine.port] = now + PORT_REFUSED_S
+        port = _take_port(fleet, spec, now)
+        if port is None:
+            fail(fleet, spec, machine, now, Failure(outcome.message))
+            return
+        fleet.apply(machine, replace(machine, port=port, reason=outcome.message), Cause.MOVED, now)
+
+
+def _settle_restart(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
+    watch = fleet.watches[machine.id]
+    if outcome.result is Result.DONE:
+        watch.restarted = True
+    if outcome.result not in {Result.REJECTED, Result.PORT_TAKEN}:
+        return
+    if watch.tries >= RESTART_TRIES:
+        fail(fleet, spec, machine, now, Failure(f"could not be restarted: {outcome.message}"))
+        return
+    try_later(watch, now)
+
+
+def new_machine(  # a machine is made of these
+    fleet: Fleet, spec: Spec, pool: str, template: str, machine_id: str, now: float
+) -> Machine | None:
+    """Record a machine that is to be created; None where no host port is free."""
+    port = None
+    if spec.first_port is not None:
+        port = _take_port(fleet, spec, now)
+        fleet.pool(pool).out_of_ports = port is None
+        if port is None:
+            return None
+    assert fleet.held < spec.max_machines, f"{fleet.held} machines of {spec.max_machines}"
+    machine = Machine(machine_id, pool, template, State.STARTING, port, reason="new")
+    fleet.apply(None, machine, Cause.CREATED, now)
+    return machine
+
+
+def _take_port(fleet: Fleet, spec: Spec, now: float) -> int | None:
+    """The next free host port, which counts as given from now on."""
+    assert spec.first_port is not None, "the engine plans its addresses itself"
+    fleet.refused_ports = {port: until for port, until in fleet.refused_ports.items() if until > now}
+    port = next_port(fleet.last_port, spec.first_port, spec.last_port, fleet.is_port_taken)
+    if port is not None:
+        fleet.last_port = port
+    return port
+
+
+def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
+    """What a change asks of the engine, at once. The tick asks again for whatever is put off or got lost."""
+    before, after = change.before, change.after
+    if after is None:
+        return None
+    if after.state is State.STOPPING or (after.state is State.FAILED and after.project is None and not after.gone):
+        return Destroy(after.id)
+    if after.state is State.STARTING:
+        if before is None or change.cause is Cause.MOVED:
+            return Create(after)
+        if change.cause is Cause.RESTARTED and fleet.watches[after.id].not_before <= now:
+            return Restart(after.id)
+    return None

@@ -1,0 +1,217 @@
+"""The fleet in memory: every machine with its indexes, what this process saw of it, and the one way to change it.
+
+Part of the pure core: no clock, no randomness, no I/O; `now` comes in as data. A decision applies its changes at once and
+leaves them in `Fleet.pending`; the shell stores them, or undoes them in reverse order.
+
+Per machine the process also keeps a `Watch`: what it saw and when. That is never stored: after a restart it is rebuilt
+from nothing, which only costs a probe.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from worker_orchestrator.machine import Cause, Change, Machine, State
+
+__all__ = ["Backoff", "Fleet", "Pool", "Watch"]
+
+
+@dataclass(slots=True)
+class Watch:
+    """What this process saw of one machine, in monotonic seconds. Lost at a restart, by design."""
+
+    born: float  # when this process first knew of it
+    since: float  # when its state or project last changed
+    ready_at: float | None = None  # when it first became READY
+    verified_at: float | None = None  # begin of the last probe that it answered
+    missed_at: float | None = None  # begin of the last probe that it did not answer
+    missed_why: str = ""
+    misses: int = 0  # in a row
+    tries: int = 0  # restarts or destroys that did not help
+    restarted: bool = False  # the engine acknowledged the last restart
+    not_before: float = 0.0  # the next try
+    destroyed_at: float | None = None  # when the engine acknowledged its removal
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The brake on an image that does not come up. It counts attempts, not machines."""
+
+    template: str
+    level: int
+    raised_at: float
+    until: float
+    tripped: bool  # until one machine comes up, attempts go one at a time
+    reason: str
+    evidence: str = ""
+
+    def says(self) -> str:
+        """The reason for people, with the last log lines where there are any."""
+        return f"{self.reason}\n{self.evidence}" if self.evidence else self.reason
+
+
+@dataclass(slots=True)
+class Pool:
+    """What the process knows of one pool beside its machines."""
+
+    line: dict[str, None] = field(default_factory=dict)  # projects that wait, first come first
+    backoff: Backoff | None = None
+    recovered_at: float | None = None  # when a machine last came up
+    proven: str | None = None  # the template that last came up
+    out_of_ports: bool = False
+
+
+_Group = dict[tuple[str, str], dict[str, None]]  # (pool, template) -> machine ids, oldest first
+
+
+class Fleet:
+    """All machines with their indexes. The only way to change one is `apply`."""
+
+    def __init__(self, owner: str, *, generation: int = 0, last_port: int | None = None) -> None:
+        self.owner = owner
+        self.generation = generation
+        self.last_port = last_port
+        self.machines: dict[str, Machine] = {}
+        self.watches: dict[str, Watch] = {}
+        self.projects: dict[str, str] = {}
+        self.ports: dict[tuple[str, int], str] = {}
+        self.refused_ports: dict[int, float] = {}
+        self.tombstones: set[str] = set()
+        self.pools: dict[str, Pool] = {}
+        self.pending: list[Change] = []
+        self._idle: _Group = {}
+        self._coming: _Group = {}
+        self._stopping: dict[str, dict[str, None]] = {}
+        self._held = 0
+
+    # reading
+
+    @property
+    def held(self) -> int:
+        """Machines that hold a slot of `max_machines`: all whose container is not known to be gone."""
+        return self._held
+
+    def pool(self, name: str) -> Pool:
+        return self.pools.setdefault(name, Pool())
+
+    def of_project(self, project: str) -> Machine | None:
+        machine_id = self.projects.get(project)
+        return None if machine_id is None else self.machines[machine_id]
+
+    def idle(self, pool: str, template: str | None) -> dict[str, None]:
+        """Ids of the pool's idle machines of this template, the one that waited longest first."""
+        return self._idle.get((pool, template or ""), {})
+
+    def coming(self, pool: str, template: str | None) -> dict[str, None]:
+        """Ids of the pool's machines of this template that are on their way to becoming idle."""
+        return self._coming.get((pool, template or ""), {})
+
+    def stale(self, pool: str, template: str | None) -> Iterator[str]:
+        """Ids of the pool's idle machines of every other template, oldest first within one."""
+        for (name, made_of), ids in self._idle.items():
+            if name == pool and made_of != template:
+                yield from ids
+
+    def is_port_taken(self, port: int) -> bool:
+        return ("", port) in self.ports or port in self.refused_ports
+
+    def stopping(self, pool: str) -> int:
+        return len(self._stopping.get(pool, ()))
+
+    # changing
+
+    def load(self, machines: Iterable[Machine], tombstones: Iterable[str], now: float) -> None:
+        """Take over what the store holds. Deadlines begin anew; nothing counts as verified."""
+        assert not self.machines, "a fleet is loaded once"
+        self.tombstones.update(tombstones)
+        for machine in machines:
+            self._add(machine, now)
+            if machine.state is State.READY:
+                self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
+                self.pool(machine.pool).proven = machine.template
+
+    def apply(self, before: Machine | None, after: Machine | None, cause: Cause, now: float) -> Change:
+        """Make one move, and keep it in `pending` until the shell stored it."""
+        change = Change(before, after, cause)
+        assert before is None or self.machines.get(before.id) == before, f"{before.id}: decided on an old state"
+        assert before is not None or change.machine.id not in self.machines, f"{change.machine.id}: exists already"
+        self._put(change.machine.id, after, now)
+        if after is None:
+            self.tombstones.add(change.machine.id)
+        elif after.state is State.READY and (before is None or before.state is not State.READY):
+            self._came_up(after, now)
+        self.pending.append(change)
+        return change
+
+    def take_pending(self) -> list[Change]:
+        changes, self.pending = self.pending, []
+        return changes
+
+    def undo(self, changes: list[Change], now: float) -> None:
+        """Take back changes that could not be stored, the last one first."""
+        assert not self.pending, "undo what is pending in one go"
+        for change in reversed(changes):
+            self.tombstones.discard(change.machine.id)
+            self._put(change.machine.id, change.before, now)
+
+    def _put(self, machine_id: str, machine: Machine | None, now: float) -> None:
+        old = self.machines.get(machine_id)
+        watch = self.watches.get(machine_id)
+        if old is not None:
+            self._remove(old)
+        if machine is None:
+            return
+        self._add(machine, now)
+        if watch is not None and old is not None:
+            self.watches[machine_id] = watch
+            if (old.state, old.project) != (machine.state, machine.project):
+                watch.since = now
+                if old.state is not machine.state:
+                    watch.misses, watch.not_before = 0, 0.0
+                    watch.missed_at, watch.missed_why = None, ""
+
+    def _add(self, machine: Machine, now: float) -> None:
+        if machine.project is not None:
+            assert machine.project not in self.projects, f"project {machine.project} has a machine already"
+            self.projects[machine.project] = machine.id
+        if machine.port is not None and not machine.gone:
+            address = (machine.host, machine.port)
+            assert address not in self.ports, f"port {machine.port} belongs to {self.ports.get(address)}"
+            self.ports[address] = machine.id
+        self.machines[machine.id] = machine
+        self.watches[machine.id] = Watch(born=now, since=now)
+        self._held += not machine.gone
+        self._regroup(machine, present=True)
+
+    def _remove(self, machine: Machine) -> None:
+        if machine.project is not None:
+            del self.projects[machine.project]
+        if machine.port is not None and not machine.gone:
+            del self.ports[machine.host, machine.port]
+        del self.machines[machine.id], self.watches[machine.id]
+        self._held -= not machine.gone
+        self._regroup(machine, present=False)
+
+    def _regroup(self, machine: Machine, *, present: bool) -> None:
+        if machine.is_idle:
+            group = self._idle.setdefault((machine.pool, machine.template), {})
+        elif machine.is_coming:
+            group = self._coming.setdefault((machine.pool, machine.template), {})
+        elif machine.state is State.STOPPING:
+            group = self._stopping.setdefault(machine.pool, {})
+        else:
+            return
+        if present:
+            group[machine.id] = None
+        else:
+            del group[machine.id]
+
+    def _came_up(self, machine: Machine, now: float) -> None:
+        watch, pool = self.watches[machine.id], self.pool(machine.pool)
+        if watch.ready_at is None:
+            watch.ready_at = now
+            pool.recovered_at, pool.proven = now, machine.template
+            if pool.backoff is not None and pool.backoff.template == machine.template:
+                pool.backoff = replace(pool.backoff, tripped=False, until=now)

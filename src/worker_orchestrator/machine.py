@@ -1,0 +1,287 @@
+"""The vocabulary: what a machine is, which moves it may make, and what an engine reports.
+
+Two facts about a machine are kept apart on purpose. Its *state* says where its container is in life; its *project* says
+whose it is. A machine that is being restarted for its project is STARTING and assigned at once, and a dead one whose
+files are somebody's work is FAILED and assigned. `TRANSITIONS` and `GIVES_UP_PROJECT` are all the moves there are; `Change`
+asserts them, so an illegal move stops the process instead of reaching the store.
+
+Times are seconds of a monotonic clock, handed in by the caller. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+__all__ = [
+    "DEFAULT_POOL",
+    "GIVES_UP_PROJECT",
+    "TRANSITIONS",
+    "Action",
+    "Cause",
+    "Change",
+    "Create",
+    "Destroy",
+    "Instance",
+    "Machine",
+    "Outcome",
+    "PoolSpec",
+    "Restart",
+    "Result",
+    "Snapshot",
+    "Spec",
+    "State",
+    "Status",
+    "Verdict",
+]
+
+DEFAULT_POOL: Final = "default"
+
+
+class State(StrEnum):
+    """Where a machine is in its life."""
+
+    STARTING = "starting"  # recorded; its container is being made, restarted or probed
+    READY = "ready"  # it answered a probe
+    STOPPING = "stopping"  # its container is being destroyed
+    FAILED = "failed"  # it does not serve; kept as evidence, or because its files are a project's work
+
+
+class Cause(StrEnum):
+    """Why a machine changed: the name of the event."""
+
+    CREATED = "created"
+    ADOPTED = "adopted"
+    MOVED = "moved"  # to another host port, before it ever ran
+    ANSWERED = "answered"
+    ASSIGNED = "assigned"
+    RELEASED = "released"
+    WITHDRAWN = "withdrawn"  # assigned, but never told to anybody
+    RESTARTED = "restarted"  # in place, for its project
+    REVIVED = "revived"  # by somebody else, after it had failed
+    FAILED = "failed"
+    RETIRED = "retired"  # surplus, or of an older template
+    DESTROYED = "destroyed"  # somebody asked for it
+    REMOVED = "removed"  # its container is known to be gone
+    FORGOTTEN = "forgotten"
+
+
+_S = State
+TRANSITIONS: Final[Mapping[State | None, AbstractSet[State | None]]] = {
+    None: {_S.STARTING, _S.READY},
+    _S.STARTING: {_S.STARTING, _S.READY, _S.STOPPING, _S.FAILED},
+    _S.READY: {_S.READY, _S.STARTING, _S.STOPPING, _S.FAILED},
+    _S.STOPPING: {None},
+    _S.FAILED: {_S.FAILED, _S.STARTING, _S.STOPPING, None},
+}
+"""From a state (None: no record) to the states that may follow it (None: forgotten, with a tombstone)."""
+
+GIVES_UP_PROJECT: Final[AbstractSet[Cause]] = {Cause.RELEASED, Cause.DESTROYED, Cause.WITHDRAWN}
+"""The only causes that may take a machine from its project: neither age nor death is abandonment.
+
+One more move ends an assignment: forgetting a machine whose container vanished, when its project asks for another.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Our record of one worker: a row of the store.
+
+    `port` is a host port, or None where the engine plans addresses itself. `gone` means that its container is known not to
+    exist: such a record holds neither port nor slot. `reason` says in words why it is where it is, `evidence` holds the last
+    log lines of a failed one.
+    """
+
+    id: str
+    pool: str
+    template: str
+    state: State
+    port: int | None
+    project: str | None = None
+    generation: int = 0
+    host: str = ""
+    gone: bool = False
+    reason: str = ""
+    evidence: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.state is not State.STOPPING or self.project is None, f"{self.id}: a stopping machine has no project"
+        assert not self.gone or self.state is State.FAILED, f"{self.id}: only a failed machine may be gone"
+
+    @property
+    def is_idle(self) -> bool:
+        return self.state is State.READY and self.project is None
+
+    @property
+    def is_coming(self) -> bool:
+        """On its way to becoming idle."""
+        return self.state is State.STARTING and self.project is None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One move of one machine: at once the row, the undo, the event and the log line. None stands for no record."""
+
+    before: Machine | None
+    after: Machine | None
+    cause: Cause
+
+    def __post_init__(self) -> None:
+        before, after = self.before, self.after
+        old = None if before is None else before.state
+        new = None if after is None else after.state
+        assert new in TRANSITIONS[old], f"{self.machine.id}: {old} may not become {new} ({self.cause})"
+        had = None if before is None else before.project
+        has = None if after is None else after.project
+        lost = before is not None and before.gone and self.cause is Cause.FORGOTTEN
+        assert had == has or had is None or (has is None and (lost or self.cause in GIVES_UP_PROJECT)), (
+            f"{self.machine.id}: {self.cause} may not take it from project {had}"
+        )
+        assert had == has or has is None or self.cause in {Cause.ASSIGNED, Cause.ADOPTED}, (
+            f"{self.machine.id}: {self.cause} may not give it to project {has}"
+        )
+        assert before is None or after is None or before.id == after.id, "a change is about one machine"
+
+    @property
+    def machine(self) -> Machine:
+        machine = self.after or self.before
+        assert machine is not None, "a change has a machine before, after or both"
+        return machine
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether it gives a machine to a project."""
+        return self.after is not None and self.after.project is not None and self.cause is Cause.ASSIGNED
+
+
+class Status(StrEnum):
+    """What an engine says of an instance. UNKNOWN is not absent, and neither is it dead."""
+
+    CREATED = "created"
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    EXITED = "exited"
+    TERMINATING = "terminating"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What the engine reports under a machine's id: a container, a pod.
+
+    `native_id` and `address` are the engine's own. `killed` means that somebody ended it from outside, which says nothing
+    of its image; `detail` says in words how it ended.
+    """
+
+    id: str
+    owner: str
+    pool: str
+    template: str
+    status: Status
+    native_id: str = ""
+    address: str | None = None
+    port: int | None = None
+    killed: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One full, successful listing, with what must be known to judge it.
+
+    `busy` holds the ids that had an action in flight at any time since `begun_at`: about those the listing proves nothing.
+    `evidence` holds the last log lines of instances that this listing shows dead.
+    """
+
+    begun_at: float
+    instances: Mapping[str, Instance]
+    busy: AbstractSet[str] = frozenset()
+    evidence: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one probe of one machine found."""
+
+    machine_id: str
+    begun_at: float
+    answered: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make this machine run, with exactly its template and port."""
+
+    machine: Machine
+
+    @property
+    def machine_id(self) -> str:
+        return self.machine.id
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Start the exited container of this machine again, in place."""
+
+    machine_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destroy:
+    """Remove whatever runs under this id. Absent is success."""
+
+    machine_id: str
+
+
+Action = Create | Restart | Destroy
+
+
+class Result(StrEnum):
+    """How an action ended."""
+
+    DONE = "done"
+    UNAVAILABLE = "unavailable"  # it was not carried out; again later
+    REJECTED = "rejected"  # it was not carried out; again will not help
+    PORT_TAKEN = "port taken"
+    UNKNOWN = "unknown"  # it may have been carried out, or may be yet
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    result: Result
+    message: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """What a pool should be.
+
+    `template` is None while the engine cannot say what to run: `pending` if it is still finding out (an image is being
+    pulled), and `problem` says in words what stands in the way.
+    """
+
+    template: str | None
+    min_idle: int = 2
+    max_idle: int | None = None
+    recycle: bool = False
+    problem: str = ""
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What the whole fleet should be: sizes, host ports (None: the engine plans addresses) and time limits in seconds."""
+
+    pools: Mapping[str, PoolSpec]
+    max_machines: int = 100
+    first_port: int | None = 9093
+    last_port: int = 65535
+    start_timeout_s: float = 60.0
+    verify_after_s: float = 1.0
+    evidence_s: float = 600.0

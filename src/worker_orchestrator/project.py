@@ -1,0 +1,52 @@
+"""Which texts may name a project: an opaque id, with the names kept free that the service or a browser asks for itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+from worker_orchestrator.errors import InvalidProject
+
+__all__ = ["RESERVED_PROJECTS", "is_reserved", "project_id"]
+
+RESERVED_PROJECTS: Final[AbstractSet[str]] = frozenset(
+    {
+        "health",
+        "machines",
+        "destroy",
+        "v1",
+        "docs",
+        "openapi.json",
+        "metrics",
+        "livez",
+        "readyz",
+        "login",
+        "assets",
+        "static",
+        "favicon.ico",
+        "robots.txt",
+    }
+)
+_PROJECT: Final = re.compile(r"[A-Za-z0-9_~:@+=,\-][A-Za-z0-9._~:@+=,\-]{0,127}", re.ASCII)
+_TOUCH_ICON: Final = re.compile(r"apple-touch-icon.*\.png", re.ASCII)
+
+
+def is_reserved(text: str) -> bool:
+    """Whether this first segment of a path is the service's own, or asked for by browsers by themselves."""
+    return text in RESERVED_PROJECTS or text.startswith(".well-known") or _TOUCH_ICON.fullmatch(text) is not None
+
+
+def project_id(text: str) -> str:
+    """`text` if it may name a project.
+
+    Raises InvalidProject with one sentence that says what is wrong with it.
+    """
+    if is_reserved(text):
+        raise InvalidProject(f"{text!r} is a reserved name and cannot be a project id.")
+    if _PROJECT.fullmatch(text):
+        return text
+    shown = text if len(text) <= 40 else f"{text[:40]}…"
+    raise InvalidProject(
+        f"{shown!r} is no project id: use 1 to 128 letters, digits or . _ ~ : @ + = , - and do not start with a dot.",
+    )

@@ -1,0 +1,312 @@
+"""The tick: compare the fleet with one full listing of the engine, and say what is to be done.
+
+The other half of the pure core. It is level-triggered: it looks at what is, never at what happened, so a lost, repeated or
+reordered event costs latency and nothing else, and a plan is computed anew each time instead of being kept. Two rules
+carry its safety:
+
+* About a machine that had an action in flight while the listing was made, the listing proves nothing (`snapshot.busy`).
+* Unknown is not absent: only a full listing shows that something is gone, and only its own removal, acknowledged before
+  that listing began, lets a machine be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, try_later
+from worker_orchestrator.commands import serve_line
+from worker_orchestrator.findings import new_machine
+from worker_orchestrator.fleet import Fleet, Watch
+from worker_orchestrator.machine import (
+    Action,
+    Cause,
+    Create,
+    Destroy,
+    Instance,
+    Machine,
+    PoolSpec,
+    Restart,
+    Snapshot,
+    Spec,
+    State,
+    Status,
+)
+
+__all__ = ["Plan", "dying", "foreign", "reconcile", "resize", "strays"]
+
+RESTARTS_FORGIVEN_AFTER_S = 600.0
+
+_DEAD = frozenset({Status.EXITED, Status.CREATED, Status.TERMINATING})
+"""What is not serving, and for a free machine reason enough to replace it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, and when to look again at the latest (monotonic seconds; None: at the next refresh)."""
+
+    actions: list[Action]
+    wake_at: float | None
+
+
+def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: Callable[[], str]) -> Plan:
+    """Bring the fleet in line with the listing, size its pools, and return what is left for the engine to do."""
+    actions: list[Action] = []
+    for machine in list(fleet.machines.values()):
+        if machine.id not in snapshot.busy:
+            instance = snapshot.instances.get(machine.id)
+            if machine.state is not State.READY or instance is None or instance.status is not Status.RUNNING:
+                _Observation(fleet, spec, snapshot, machine, instance, now).judge()
+    for machine in fleet.machines.values():
+        if machine.state is not State.READY and machine.id not in snapshot.busy:
+            action = _unfinished(fleet, machine, snapshot.instances.get(machine.id), now)
+            if action is not None:
+                actions.append(action)
+    actions += [Destroy(orphan) for orphan in _orphans(fleet, snapshot)]
+    resize(fleet, spec, now, new_id)
+    return Plan(actions, _next_deadline(fleet, spec, now))
+
+
+def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> None:
+    """Record the machines that are missing and let surplus go. Needs no listing, so a command may call it at once."""
+    for name, wanted in spec.pools.items():
+        if wanted.template is None:
+            continue
+        serve_line(fleet, spec, name, now)
+        _retire(fleet, spec, name, wanted, now)
+        for _ in range(_missing(fleet, spec, name, wanted.template, now)):
+            if new_machine(fleet, spec, name, wanted.template, new_id(), now) is None:
+                break
+
+
+def dying(fleet: Fleet, instances: dict[str, Instance], spec: Spec, now: float) -> Iterator[str]:
+    """Ids of free machines whose container still exists and that this listing is about to fail: their logs are evidence."""
+    for machine in fleet.machines.values():
+        instance = instances.get(machine.id)
+        if instance is None or machine.project is not None or machine.state not in {State.STARTING, State.READY}:
+            continue
+        exited = instance.status is Status.EXITED
+        if exited or (machine.state is State.STARTING and now > fleet.watches[machine.id].since + spec.start_timeout_s):
+            yield machine.id
+
+
+def strays(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
+    """Instances of our owner that we have no memory of (a restored or lost store). They are shown, never destroyed."""
+    return [i for i in snapshot.instances.values() if i.owner == fleet.owner and not _known(fleet, i.id)]
+
+
+def foreign(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
+    """Instances of another owner. They are shown on request, never touched."""
+    return [i for i in snapshot.instances.values() if i.owner != fleet.owner and not _known(fleet, i.id)]
+
+
+def _known(fleet: Fleet, machine_id: str) -> bool:
+    return machine_id in fleet.machines or machine_id in fleet.tombstones
+
+
+def _orphans(fleet: Fleet, snapshot: Snapshot) -> list[str]:
+    """Ids that we once removed and that run all the same: a create that landed late."""
+    return [i for i in snapshot.instances if i in fleet.tombstones and i not in snapshot.busy]
+
+
+_VANISHED = "vanished: its container was removed by somebody else, and its files with it"
+
+
+@dataclass(frozen=True, slots=True)
+class _Observation:
+    """One machine beside what the listing shows of it (None: nothing), and the moves that this proves."""
+
+    fleet: Fleet
+    spec: Spec
+    snapshot: Snapshot
+    machine: Machine
+    instance: Instance | None
+    now: float
+
+    def judge(self) -> None:
+        match self.machine.state, self.machine.project:
+            case State.READY, None:
+                self._idle()
+            case State.READY, _:
+                self._assigned()
+            case State.STARTING, None:
+                self._coming()
+            case State.STARTING, _:
+                self._restarting()
+            case State.STOPPING, _:
+                if self._is_removed:
+                    self._move(None, Cause.FORGOTTEN)
+            case State.FAILED, None:
+                self._evidence()
+            case State.FAILED, _:
+                self._kept()
+
+    def _idle(self) -> None:
+        if self.instance is None:
+            self._fail("its container was removed by somebody else", gone=True, harmless=True)
+        elif self.instance.status in _DEAD:
+            self._fail(self._how_it_ended(self.instance), harmless=self.instance.killed)
+
+    def _assigned(self) -> None:
+        if self.instance is None:
+            self._fail(_VANISHED, gone=True)
+        elif self.instance.status is Status.EXITED:
+            if self.now - self._watch.since > RESTARTS_FORGIVEN_AFTER_S:
+                self._watch.tries = 0
+            if self._watch.tries >= RESTART_TRIES:
+                self._give_up(self.instance)
+                return
+            after = replace(self.machine, state=State.STARTING, reason=self._how_it_ended(self.instance))
+            self._move(after, Cause.RESTARTED)
+            first = self._watch.tries == 0
+            try_later(self._watch, self.now)
+            if first:
+                self._watch.not_before = self.now
+
+    def _restarting(self) -> None:
+        if self.instance is None:
+            self._fail(_VANISHED, gone=True)
+        elif self.instance.status is Status.EXITED and self._watch.restarted:
+            self._watch.restarted = False
+            if self._watch.tries >= RESTART_TRIES:
+                self._give_up(self.instance)
+            else:
+                try_later(self._watch, self.now)
+        elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
+            reason = f"restarted; it runs, but does not answer yet: {self._watch.missed_why}"
+            self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
+
+    def _give_up(self, instance: Instance) -> None:
+        self._fail(f"{self._how_it_ended(instance)} again, after {self._watch.tries} restarts")
+
+    def _coming(self) -> None:
+        if self.instance is not None and self.instance.status in {Status.EXITED, Status.TERMINATING}:
+            self._fail(self._how_it_ended(self.instance))
+            return
+        if self.snapshot.begun_at <= self._deadline:
+            return
+        if self.instance is None or self.instance.status is not Status.RUNNING:
+            self._fail(f"did not start within {self.spec.start_timeout_s:g} s")
+        elif self._watch.missed_at is not None and self._watch.missed_at > self._deadline:
+            self._fail(f"did not answer within {self.spec.start_timeout_s:g} s: {self._watch.missed_why}")
+        # else no probe was begun after the deadline yet: it may be us who slept
+
+    def _evidence(self) -> None:
+        if self.machine.gone:
+            if self.now - self._watch.since > self.spec.evidence_s:
+                self._move(None, Cause.FORGOTTEN)
+        elif self._is_removed:
+            self._move(replace(self.machine, gone=True), Cause.REMOVED)
+
+    def _kept(self) -> None:
+        """A failed machine that a project holds: somebody may remove its container, or bring it back to life."""
+        if self.machine.gone:
+            return
+        if self.instance is None:
+            self._move(replace(self.machine, gone=True, reason=_VANISHED), Cause.REMOVED)
+        elif self.instance.status is Status.RUNNING:
+            self._move(replace(self.machine, state=State.STARTING, reason="runs again", evidence=""), Cause.REVIVED)
+
+    @property
+    def _watch(self) -> Watch:
+        return self.fleet.watches[self.machine.id]
+
+    @property
+    def _deadline(self) -> float:
+        return self._watch.since + self.spec.start_timeout_s
+
+    @property
+    def _is_removed(self) -> bool:
+        destroyed_at = self._watch.destroyed_at
+        return self.instance is None and destroyed_at is not None and destroyed_at < self.snapshot.begun_at
+
+    def _move(self, after: Machine | None, cause: Cause) -> None:
+        self.fleet.apply(self.machine, after, cause, self.now)
+
+    def _fail(self, reason: str, *, gone: bool = False, harmless: bool = False) -> None:
+        failure = Failure(reason, self.snapshot.evidence.get(self.machine.id, ""), gone=gone, harmless=harmless)
+        fail(self.fleet, self.spec, self.machine, self.now, failure)
+
+    @staticmethod
+    def _how_it_ended(instance: Instance) -> str:
+        return f"its container is {instance.status}" + (f" ({instance.detail})" if instance.detail else "")
+
+
+# plan: what is left to do for one machine, whatever happened before
+
+
+def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: float) -> Action | None:
+    if fleet.watches[machine.id].not_before > now:
+        return None
+    match machine.state:
+        case State.STARTING if machine.project is None:
+            waits = instance is None or instance.status is Status.CREATED
+            return Create(machine) if waits else None
+        case State.STARTING:
+            stands = instance is not None and instance.status in {Status.EXITED, Status.CREATED}
+            return Restart(machine.id) if stands else None
+        case State.STOPPING:
+            return Destroy(machine.id)
+        case State.FAILED if machine.project is None and not machine.gone:
+            return Destroy(machine.id)
+        case _:
+            return None
+
+
+# resize: how many machines a pool is short of, and which it has too many
+
+
+def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> int:
+    """How many machines to begin now. Those on their way count, and so do those who wait."""
+    pool, wanted = fleet.pool(name), spec.pools[name]
+    idle, coming = fleet.idle(name, template), fleet.coming(name, template)
+    missing = wanted.min_idle + len(pool.line) - len(idle) - len(coming)
+    backoff = pool.backoff if pool.backoff is not None and pool.backoff.template == template else None
+    if backoff is not None and backoff.tripped:
+        missing = min(missing, 1 - len(coming)) if backoff.until <= now else 0
+    if next(fleet.stale(name, template), None) is not None:
+        missing = min(missing, max(len(pool.line), 1) - len(coming))
+    return max(0, min(missing, spec.max_machines - fleet.held))
+
+
+def _retire(fleet: Fleet, spec: Spec, name: str, wanted: PoolSpec, now: float) -> None:
+    assert wanted.template is not None, "a pool without a template is left alone"
+    idle = fleet.idle(name, wanted.template)
+    surplus = 0 if wanted.max_idle is None else len(idle) - wanted.max_idle
+    for machine_id in list(idle)[: max(0, surplus)]:
+        _let_go(fleet, machine_id, "more idle machines than max_idle", now)
+    stale = list(fleet.stale(name, wanted.template))
+    keep = max(0, wanted.min_idle - len(idle)) if fleet.pool(name).proven == wanted.template else len(stale)
+    if stale and keep >= len(stale) and _must_break_first(fleet, spec, name, wanted):
+        keep = len(stale) - 1
+    for machine_id in stale[: max(0, len(stale) - keep)]:
+        _let_go(fleet, machine_id, _STALE, now)
+
+
+_STALE = "made of an older image or setting"
+
+
+def _must_break_first(fleet: Fleet, spec: Spec, name: str, wanted: PoolSpec) -> bool:
+    """Whether a replacement is due for which `max_machines` leaves no room: then one old machine makes room."""
+    pool = fleet.pool(name)
+    wants_more = wanted.min_idle + len(pool.line) > len(fleet.idle(name, wanted.template))
+    under_way = fleet.coming(name, wanted.template) or fleet.stopping(name)
+    tripped = pool.backoff is not None and pool.backoff.tripped
+    return fleet.held >= spec.max_machines and wants_more and not under_way and not tripped
+
+
+def _let_go(fleet: Fleet, machine_id: str, reason: str, now: float) -> None:
+    machine = fleet.machines[machine_id]
+    fleet.apply(machine, replace(machine, state=State.STOPPING, reason=reason), Cause.RETIRED, now)
+
+
+def _next_deadline(fleet: Fleet, spec: Spec, now: float) -> float | None:
+    """When something is due that no event announces: a start time-out, a retry, the end of a back-off."""
+    times = [w.not_before for w in fleet.watches.values() if w.not_before > now]
+    times += [pool.backoff.until for pool in fleet.pools.values() if pool.backoff and pool.backoff.until > now]
+    times += [
+        fleet.watches[machine.id].since + spec.start_timeout_s
+        for machine in fleet.machines.values()
+        if machine.state is State.STARTING
+    ]
+    return min((t for t in times if t > now), default=None)
