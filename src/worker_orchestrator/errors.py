@@ -65,7 +65,7 @@ class MachineNotFound(OrchestratorError):
 
 
 class NoMachineAvailable(OrchestratorError):
-    """Failed to create worker or no machines available."""
+    """Please retry in a few seconds"""
 
     def __init__(self, message: str | None = None, *, retry_after_s: float = 3.0) -> None:
         super().__init__(message)

@@ -28,7 +28,7 @@ from worker_orchestrator.machine import (
 )
 from worker_orchestrator.ports import next_port
 
-__all__ = ["follow_up", "new_machine", "probed", "settle"]
+__all__ = ["follow_up", "new_machine", "probed", "settle", "still_wanted"]
 
 
 PORT_REFUSED_S = 60.0
@@ -139,3 +139,17 @@ def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
         if change.cause is Cause.RESTARTED and fleet.watches[after.id].not_before <= now:
             return Restart(after.id)
     return None
+
+
+def still_wanted(fleet: Fleet, action: Action) -> bool:
+    """Whether an action that was planned a moment ago is still right. What holds a project is never destroyed."""
+    machine = fleet.machines.get(action.machine_id)
+    match action:
+        case Create(planned):
+            return machine == planned and machine.is_coming
+        case Restart():
+            return machine is not None and machine.state is State.STARTING and machine.project is not None
+        case Destroy():
+            if machine is None:
+                return action.machine_id in fleet.tombstones
+            return machine.state is State.STOPPING or (machine.state is State.FAILED and machine.project is None)

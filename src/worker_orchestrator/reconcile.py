@@ -11,7 +11,7 @@ carry its safety:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, try_later
@@ -79,7 +79,7 @@ def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> N
                 break
 
 
-def dying(fleet: Fleet, instances: dict[str, Instance], spec: Spec, now: float) -> Iterator[str]:
+def dying(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: float) -> Iterator[str]:
     """Ids of free machines whose container still exists and that this listing is about to fail: their logs are evidence."""
     for machine in fleet.machines.values():
         instance = instances.get(machine.id)

@@ -1,0 +1,84 @@
+# `make` lists what there is. Two stamp files keep .venv in step with pyproject.toml: one for the service, one for tests.
+BIN   := .venv/bin
+IMAGE := worker-orchestrator-example:latest
+CORE  := */machine.py,*/errors.py,*/fleet.py,*/reconcile.py,*/ports.py
+DOCKER := scripts/ensure-docker
+PYTEST := $(BIN)/python -m pytest
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help run down test lint core unit simulation contract integration newman example-worker wheel clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help:  ## list these targets
+	@echo 'make TARGET, one of:'; awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { printf "  %-20s %s\n", $$1, $$2 }' Makefile
+
+# exec: Ctrl-C and kill reach the service itself, and make ends as it ends.
+run: .venv/.service example-worker  ## start the service with the example worker; ARGS="--port 9192" passes options on
+	@exec $(DOCKER) $(BIN)/orchestrator serve --image $(IMAGE) $(ARGS)
+
+down: .venv/.service  ## remove all workers and what else the service left in Docker
+	@exec $(BIN)/orchestrator down $(ARGS)
+
+# The core's gate stands on its own tests; everything else runs last, so that pytest has the last word.
+test: lint core example-worker  ## everything below, as CI runs it
+	$(DOCKER) $(PYTEST) tests --ignore=tests/unit --ignore=tests/simulation
+
+core: .venv/.tests  ## unit and simulation tests; the pure core must be covered to the last branch
+	$(BIN)/coverage run --branch -m pytest tests/unit tests/simulation
+	$(BIN)/coverage report --fail-under=100 --include='$(CORE)'
+
+lint: .venv/.tests  ## style, types and import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit simulation: .venv/.tests  ## tests that need nothing but Python
+	$(PYTEST) tests/$@
+
+contract integration: .venv/.tests example-worker  ## tests against real Docker
+	$(DOCKER) $(PYTEST) tests/$@
+
+newman: .venv/.tests example-worker  ## the Postman collection against a running service
+	$(DOCKER) $(PYTEST) tests/integration/test_postman.py
+
+example-worker:  ## build the image of the example worker
+	@$(DOCKER) examples/worker/build $(IMAGE)
+
+wheel: .venv/.service  ## build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove whatever make made; workers stay, see down
+	rm -rf .venv build dist node_modules .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.service: pyproject.toml | .venv/bin/python
+	@echo "installing worker-orchestrator into .venv"
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/.tests: pyproject.toml | .venv/bin/python
+	@echo "installing worker-orchestrator and its test tools into .venv"
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@ .venv/.service
+
+# Debian keeps what `-m venv` needs in a package of its own.
+.venv/bin/python:
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11 ''; do \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Python 3.11 or newer is needed. Debian 12, Ubuntu 24.04: sudo apt-get install python3 python3-venv;" \
+	    "macOS: brew install python. PYTHON=/path/to/python3 names one that is not on the PATH." >&2; exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip' 2>/dev/null; then \
+	  package=$$($$python -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	  if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	    echo "$$python cannot make virtual environments. Run: sudo apt-get install $$package" >&2; exit 1; \
+	  fi; \
+	  echo "installing $$package (apt-get)"; \
+	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$package; } >/dev/null || exit 1; \
+	fi; \
+	$$python -m venv --clear .venv

@@ -1,0 +1,108 @@
+"""`orchestrator` and its commands. An error is one sentence on standard error; exit code 2 for bad settings, else 1."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from worker_orchestrator import __version__
+from worker_orchestrator.errors import InvalidSetting, OrchestratorError
+from worker_orchestrator.settings import Setting, Settings, load, settings
+
+__all__ = ["main"]
+
+
+class _Failed(click.ClickException):
+    """An error of ours, in click's words."""
+
+    def __init__(self, error: OrchestratorError) -> None:
+        super().__init__(error.message)
+        self.exit_code = 2 if isinstance(error, InvalidSetting) else 1  # type: ignore[misc] # click reads it off the instance
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"orchestrator: {self.message}", file=file or sys.stderr)
+
+
+def _with_settings(command: Any) -> Any:
+    """Give a command a flag for each setting, and --config."""
+    for setting in reversed(settings()):
+        command = _option(setting)(command)
+    where = "TOML file with settings. Default: orchestrator.toml, where there is one."
+    return click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=where)(command)
+
+
+def _option(setting: Setting) -> Any:
+    shown = setting.default if isinstance(setting.default, str | int | float | Path) and setting.default != "" else None
+    text = setting.help + (f" [{shown}]" if shown is not None and not isinstance(shown, bool) else "")
+    metavar = "K=V" if setting.name == "env" else setting.name.rpartition("_")[2].upper()
+    return click.option(
+        setting.flag, setting.name, default=None, multiple=setting.repeatable, metavar=metavar, help=text
+    )
+
+
+def _load(config: Path | None, flags: dict[str, Any]) -> Settings:
+    import os  # noqa: PLC0415
+
+    try:
+        return load({k: list(v) if isinstance(v, tuple) and v else v for k, v in flags.items()}, os.environ, config)
+    except InvalidSetting as error:
+        raise _Failed(error) from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="orchestrator")
+def main() -> None:
+    """A durable warm pool of worker containers on plain Docker.
+
+    Every setting can be given as a flag, as ORCHESTRATOR_<NAME> in the environment, or in orchestrator.toml.
+    """
+
+
+@main.command()
+@_with_settings
+def serve(config: Path | None, **flags: Any) -> None:
+    """Keep a warm pool and answer the API."""
+    from worker_orchestrator.cli.serve import run  # noqa: PLC0415 # --help must not wait for the server
+
+    chosen = _load(config, flags)
+    try:
+        run(chosen)
+    except OrchestratorError as error:
+        raise _Failed(error) from None
+
+
+@main.command()
+@click.option("--all", "everything", is_flag=True, help="Assigned machines too; asks first.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_with_settings
+def down(config: Path | None, *, everything: bool, yes: bool, **flags: Any) -> None:
+    """Stop the service and remove its idle machines (--all: the assigned ones too)."""
+    from worker_orchestrator.cli.down import run  # noqa: PLC0415
+
+    chosen = _load(config, flags)
+    try:
+        run(chosen, everything=everything, yes=yes)
+    except OrchestratorError as error:
+        raise _Failed(error) from None
+
+
+@main.command()
+@click.option("--adopt", multiple=True, metavar="ID[=PROJECT]", help="Take this machine on record, as assigned.")
+@click.option("--purge", multiple=True, metavar="ID", help="Remove this container; asks first. `strays`: all of them.")
+@click.option("--accept", is_flag=True, help="Use this database with the engine and computer at hand from now on.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_with_settings
+def recover(
+    config: Path | None, *, adopt: tuple[str, ...], purge: tuple[str, ...], accept: bool, yes: bool, **flags: Any
+) -> None:
+    """List worker containers that this database does not know, and adopt or purge them."""
+    from worker_orchestrator.cli.recover import run  # noqa: PLC0415
+
+    chosen = _load(config, flags)
+    try:
+        run(chosen, adopt=adopt, purge=purge, accept=accept, yes=yes)
+    except OrchestratorError as error:
+        raise _Failed(error) from None

@@ -1,0 +1,102 @@
+"""`orchestrator down`: stop the service of this state directory, and remove its machines from the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Mapping
+
+import click
+
+from worker_orchestrator import commands, logs, service
+from worker_orchestrator.cli.serve import run_loop
+from worker_orchestrator.clock import Clock
+from worker_orchestrator.errors import EngineError, StoreLocked
+from worker_orchestrator.machine import Cause, Instance, Machine
+from worker_orchestrator.settings import Settings
+from worker_orchestrator.store import Lock
+
+__all__ = ["run", "stop_service"]
+
+STOP_TIMEOUT_S = 15.0
+
+
+def run(settings: Settings, *, everything: bool, yes: bool) -> None:
+    """Raises OrchestratorError."""
+    logs.configure(settings.log_format)
+    stop_service(settings)
+    run_loop(_down(settings, everything=everything, yes=yes))
+
+
+def stop_service(settings: Settings) -> None:
+    """End the process that holds the state directory, if there is one."""
+    pid = Lock.holder(settings.state_dir)
+    if pid is None:
+        return
+    click.echo(f"Stopping the service (pid {pid}).", err=True)
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while Lock.holder(settings.state_dir) is not None:
+        if time.monotonic() > deadline:
+            raise StoreLocked(f"The service (pid {pid}) did not stop within {STOP_TIMEOUT_S:g} s.")
+        time.sleep(0.05)
+
+
+async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
+    async with service.open_fleet(settings) as opened:
+        machines = list(opened.fleet.machines.values())
+        assigned = [machine for machine in machines if machine.project is not None and not machine.gone]
+        doomed = [machine for machine in machines if machine.project is None]
+        if everything and assigned and (yes or _agreed(assigned)):
+            doomed += assigned
+        kept = [machine for machine in assigned if machine not in doomed]
+        doomed += [machine for machine in machines if machine.gone and machine not in doomed]
+        results = await asyncio.gather(*(_remove(opened, machine) for machine in doomed))
+        removed = sum(results)
+        remaining = [m for m in opened.fleet.machines.values() if not m.gone]
+        if not remaining and not _others(await opened.engine.list(), opened.fleet.owner):
+            await _remove_network(opened)
+    click.echo(f"Removed {removed} container{'' if removed == 1 else 's'}.")
+    for machine in kept:
+        click.echo(f"  {machine.id} keeps running for {machine.project} (--all removes it too)")
+    if removed < sum(not machine.gone for machine in doomed):
+        raise EngineError("Some containers could not be removed; run it again.")
+
+
+def _others(instances: Mapping[str, Instance], owner: str) -> list[str]:
+    return [instance.id for instance in instances.values() if instance.owner == owner]
+
+
+def _agreed(assigned: list[Machine]) -> bool:
+    for machine in assigned:
+        click.echo(f"  {machine.id}  assigned to {machine.project}", err=True)
+    return click.confirm(f"Remove {len(assigned)} assigned machines with all their files?", default=False, err=True)
+
+
+async def _remove(opened: service.Opened, machine: Machine) -> bool:
+    """Record that it goes, remove it, forget it: what is cut off in between, the next start goes on with."""
+    fleet, now = opened.fleet, asyncio.get_running_loop().time()
+    stopping = commands.destroy(fleet, machine, now)
+    _store(opened)
+    if stopping is None:
+        return False
+    try:
+        await opened.engine.destroy(machine.id)
+    except EngineError as error:
+        click.echo(f"orchestrator: {machine.id}: {error.message}", err=True)
+        return False
+    fleet.apply(stopping, None, Cause.FORGOTTEN, now)
+    _store(opened)
+    return True
+
+
+def _store(opened: service.Opened) -> None:
+    opened.store.commit(opened.fleet.take_pending(), {}, Clock().wall_ms())
+
+
+async def _remove_network(opened: service.Opened) -> None:
+    remove = getattr(opened.engine, "remove_network", None)
+    if remove is not None:
+        await remove()

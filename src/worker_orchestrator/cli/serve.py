@@ -1,0 +1,61 @@
+"""`orchestrator serve`: run the service, say where it is, and in the end say what keeps running."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from worker_orchestrator import logs, service
+from worker_orchestrator.machine import Machine
+from worker_orchestrator.settings import Settings
+
+__all__ = ["run", "run_loop"]
+
+_T = TypeVar("_T")
+
+
+def run(settings: Settings) -> None:
+    """Serve until a signal. Raises OrchestratorError."""
+    logs.configure(settings.log_format)
+    kept = run_loop(service.serve(settings, lambda sockets: _announce(settings, sockets)))
+    click.echo(_farewell(kept), err=True)
+
+
+def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine on the fastest event loop at hand."""
+    try:
+        import uvloop  # noqa: PLC0415 # not on Windows
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _announce(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    host = "localhost" if settings.host in {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"} else settings.host  # noqa: S104
+    url = f"http://{host}:{sockets[0].getsockname()[1]}"
+    click.echo(f"\n  The pool is at {url}. Get a worker for a project:\n\n      curl {url}/my-project\n", err=True)
+    if settings.host not in {"localhost", "127.0.0.1", "::1"}:
+        click.echo(
+            f"  Careful: whoever reaches {settings.host}:{settings.port} can create containers here.\n", err=True
+        )
+    sys.stderr.flush()
+
+
+def _farewell(kept: Sequence[Machine]) -> str:
+    if not kept:
+        return "Stopped. No container keeps running."
+    lines = [f"Stopped. {len(kept)} container{'s keep' if len(kept) > 1 else ' keeps'} running:"]
+    lines += [f"  {machine.id}  {_holder(machine)}" for machine in sorted(kept, key=lambda machine: machine.id)]
+    return "\n".join([*lines, "They are known when the service comes back. `orchestrator down` removes idle ones."])
+
+
+def _holder(machine: Machine) -> str:
+    if machine.project is not None:
+        return f"assigned to {machine.project}"
+    return "idle" if machine.is_idle else machine.state.value

@@ -1,0 +1,24 @@
+"""The two things that decisions never ask the world for themselves: the time of day, and chance."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import time
+from typing import Final
+
+__all__ = ["Clock"]
+
+_ALPHABET: Final = string.ascii_lowercase + string.digits
+
+
+class Clock:
+    """Wall time for display, and new machine ids. Tests replace it."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+    def machine_id(self) -> str:
+        """`worker-<milliseconds since 1970>-<9 of a-z0-9>`."""
+        return f"worker-{self.wall_ms()}-{''.join(secrets.choice(_ALPHABET) for _ in range(9))}"

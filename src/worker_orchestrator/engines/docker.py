@@ -1,0 +1,350 @@
+"""Machines as Docker containers: one container per machine, named after it, found again by its labels.
+
+Every write is safe to repeat under the same machine id. A create whose client hung up can land later, so a name that is
+taken is looked at and used, never avoided: a new name per retry would let a daemon that was frozen run them all.
+Workers live on a bridge network of their own that carries the owner's label; it is also the engine's mark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import aiodocker
+import structlog
+from aiodocker.containers import DockerContainer
+from aiodocker.utils import clean_filters
+
+from worker_orchestrator.engines import Identity
+from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, reading, writing
+from worker_orchestrator.engines.docker_connect import Endpoint, open_client
+from worker_orchestrator.engines.docker_images import Images
+from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, Template, make_template
+from worker_orchestrator.engines.probe import http_probe, tcp_probe
+from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, PortTaken
+from worker_orchestrator.machine import Instance, Machine, Status
+
+__all__ = ["DockerEngine"]
+
+LATE_CREATE_S: Final = 2.0
+"""A create that landed late holds its name for up to 0.3 s before inspect by name knows it."""
+_LATE_CREATE_PAUSE_S: Final = 0.05
+EVIDENCE_BYTES: Final = 4096
+_EXIT_CODE: Final = re.compile(r"\((\d+)\)")
+_SIGKILL: Final = 137
+
+_STATUS: Final[Mapping[str, Status]] = {
+    "created": Status.CREATED,
+    "running": Status.RUNNING,
+    "paused": Status.PAUSED,
+    "restarting": Status.PENDING,
+    "exited": Status.EXITED,
+    "dead": Status.EXITED,
+    "removing": Status.TERMINATING,
+    "stopping": Status.TERMINATING,
+}
+_TELLING: Final = frozenset({"die", "destroy", "pause", "unpause", "oom", "health_status: unhealthy"})
+_IMAGE_TELLING: Final = frozenset({"tag", "untag", "delete", "load", "import", "pull"})
+
+_log = structlog.get_logger(__name__)
+
+
+class DockerEngine:
+    """One Docker engine, for one owner."""
+
+    plans_ports = True
+
+    def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
+        self._endpoint, self._client, self._owner, self._options = endpoint, client, owner, options
+        self._images = Images(client, options.image)
+        self._templates: dict[str, Template] = {}
+        self._own_network = f"{LABEL}-{owner}"
+        self._network_lock = asyncio.Lock()
+        self._killed: dict[str, bool] = {}
+
+    @property
+    def progress(self) -> str:
+        return self._images.progress
+
+    # reading
+
+    async def ping(self) -> None:
+        with reading():
+            await self._client.version()
+
+    async def identity(self) -> Identity:
+        with reading():
+            info = await self._client.system.info()
+            marks = await self._client.networks.list(filters={"label": [f"{LABEL}.owner={self._owner}"]})
+        return Identity(str(info["ID"]), marked=bool(marks))
+
+    async def template(self) -> str:
+        network = self._options.network
+        if not network:
+            await self._ensure_network()
+        template = make_template(self._options, await self._images.current(), network or self._own_network)
+        self._templates[template.fingerprint] = template
+        return template.fingerprint
+
+    async def list(self) -> Mapping[str, Instance]:
+        with reading():
+            containers = await self._containers(f"{LABEL}.machine")
+            instances = [_instance(container) for container in containers]
+            for instance in instances:
+                if instance.killed:
+                    await self._look_closer(instance)
+        self._killed = {i.native_id: self._killed[i.native_id] for i in instances if i.native_id in self._killed}
+        judged = [_judged(i, self._killed) if i.killed else i for i in instances]
+        return {i.id: i for i in sorted(judged, key=lambda i: i.status is Status.RUNNING)}
+
+    async def _look_closer(self, instance: Instance) -> None:
+        """SIGKILL may have come from outside, or from the kernel because the container had no memory left."""
+        if instance.native_id in self._killed:
+            return
+        try:
+            state = (await self._client.containers.get(instance.native_id))["State"]
+        except aiodocker.DockerError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return
+        self._killed[instance.native_id] = not state.get("OOMKilled")
+
+    async def probe(self, machine: Machine) -> str | None:
+        if self._options.ready == "healthcheck":
+            return await self._healthcheck(machine)
+        assert machine.port is not None, "a Docker machine has a host port"
+        address = self._options.publish_addresses[0]
+        if address in {"0.0.0.0", "::"}:  # noqa: S104 # reached from here, on whichever address leads there
+            address = self._endpoint.host
+        if self._options.ready == "tcp":
+            missing = await tcp_probe(address, machine.port)
+        else:
+            missing = await http_probe(address, machine.port, self._options.ready_path)
+        return missing and f"{missing}; does the worker listen on 0.0.0.0:{self._worker_port(machine)}?"
+
+    async def _healthcheck(self, machine: Machine) -> str | None:
+        try:
+            with reading():
+                found = await self._client.containers.get(machine.id)
+        except EngineError as error:
+            return error.message
+        health = found["State"].get("Health")
+        if health is None:
+            return f"the image {self._options.image} has no HEALTHCHECK; choose --ready http or tcp"
+        return None if health["Status"] == "healthy" else f"its health check says {health['Status']}"
+
+    def _worker_port(self, machine: Machine) -> int | str:
+        template = self._templates.get(machine.template)
+        return template.port if template is not None else "its port"
+
+    async def last_lines(self, machine_id: str, count: int) -> str:
+        with reading():
+            for container in await self._of_machine(machine_id):
+                lines = await container.log(stdout=True, stderr=True, tail=count)
+                return "".join(lines)[-EVIDENCE_BYTES:].strip()
+        return ""
+
+    # writing
+
+    async def create(self, machine: Machine) -> None:
+        template = self._templates.get(machine.template)
+        if template is None:
+            raise EngineRejected(f"The template {machine.template} of {machine.id} is no longer known.")
+        body = template.create_body(self._owner, machine)
+        container = await self._create_or_find(machine, body)
+        if container is not None:
+            await self._start_or_remove(container)
+
+    async def _create_or_find(self, machine: Machine, body: dict[str, Any]) -> DockerContainer | None:
+        """The container that is to be started; None if one that once ran stands under this name already."""
+        for _ in range(2):
+            try:
+                with writing():
+                    return await self._client.containers.create(body, name=machine.id)
+            except EngineRejected as error:
+                cause = error.__cause__
+                if not isinstance(cause, aiodocker.DockerError) or cause.status not in {CONFLICT, NOT_FOUND}:
+                    raise
+                if cause.status == NOT_FOUND:
+                    if "network" not in cause.message:
+                        raise
+                    await self._ensure_network()
+                    continue
+            known = await self._by_name(machine.id)
+            if known is None:
+                continue
+            if (known["Config"]["Labels"] or {}).get(f"{LABEL}.machine") != machine.id:
+                raise EngineRejected(f"A container named {machine.id} that is not ours is in the way.")
+            if known["HostConfig"]["PortBindings"] == body["HostConfig"]["PortBindings"]:
+                return known if known["State"]["Status"] == "created" else None
+            await self._remove(known)
+        raise EngineRejected(f"The name {machine.id} is taken, and by no container that can be found.")
+
+    async def _by_name(self, name: str) -> DockerContainer | None:
+        async def find() -> DockerContainer:
+            while True:
+                try:
+                    with reading():
+                        return await self._client.containers.get(name)
+                except EngineRejected as error:
+                    if not _is_missing(error):
+                        raise
+                await asyncio.sleep(_LATE_CREATE_PAUSE_S)
+
+        try:
+            async with asyncio.timeout(LATE_CREATE_S):
+                return await find()
+        except TimeoutError:
+            return None
+
+    async def _start_or_remove(self, container: DockerContainer) -> None:
+        try:
+            await self._start(container)
+        except (EngineRejected, PortTaken):
+            await self._remove(container)
+            raise
+
+    async def _start(self, container: DockerContainer) -> None:
+        try:
+            with writing():
+                await container.start()
+        except EngineRejected as error:
+            try:
+                await self.ping()
+            except EngineUnavailable:
+                raise EngineUnavailable(f"Docker is shutting down ({error.message})") from error
+            raise
+
+    async def restart(self, machine_id: str) -> None:
+        with reading():
+            containers = await self._of_machine(machine_id)
+        if not containers:
+            raise EngineRejected(f"There is no container of {machine_id} to start again.")
+        await self._start(containers[0])
+
+    async def destroy(self, machine_id: str) -> None:
+        with reading():
+            containers = await self._of_machine(machine_id)
+        for container in containers:
+            await self._remove(container)
+
+    async def _remove(self, container: DockerContainer) -> None:
+        """Remove it by force, with its anonymous volumes, and return when it is gone."""
+        try:
+            with writing():
+                await container.delete(force=True, v=True)
+        except EngineRejected as error:
+            cause = error.__cause__
+            if _is_missing(error):
+                return
+            if not isinstance(cause, aiodocker.DockerError) or cause.status != CONFLICT:
+                raise
+            await self._until_gone(container)  # somebody else is removing it
+
+    async def _until_gone(self, container: DockerContainer) -> None:
+        while True:
+            try:
+                with reading():
+                    await container.show()
+            except EngineRejected as error:
+                if _is_missing(error):
+                    return
+                raise
+            await asyncio.sleep(_LATE_CREATE_PAUSE_S)
+
+    async def _ensure_network(self) -> None:
+        async with self._network_lock:
+            with reading():
+                found = await self._client.networks.list(filters={"label": [f"{LABEL}.owner={self._owner}"]})
+            if any(network["Name"] == self._own_network for network in found):
+                return
+            with writing():
+                await self._client.networks.create(
+                    {
+                        "Name": self._own_network,
+                        "Driver": "bridge",
+                        "CheckDuplicate": True,
+                        "Labels": {f"{LABEL}.owner": self._owner},
+                        "Options": {"com.docker.network.bridge.enable_icc": "false"},
+                    },
+                )
+            _log.info("network made", network=self._own_network)
+
+    async def remove_network(self) -> None:
+        """Remove the workers' network, for `down`: the last thing that we leave on an engine."""
+        try:
+            with writing():
+                network = await self._client.networks.get(self._own_network)
+                await network.delete()
+        except EngineRejected as error:
+            if not _is_missing(error):
+                raise
+
+    # finding
+
+    async def _of_machine(self, machine_id: str) -> Sequence[DockerContainer]:
+        return await self._containers(f"{LABEL}.machine={machine_id}")
+
+    async def _containers(self, label: str) -> Sequence[DockerContainer]:
+        filters = clean_filters({"label": [label]})
+        return await self._client.containers.list(all=True, filters=filters)
+
+    # events
+
+    async def watch(self) -> AsyncIterator[None]:
+        """One item when the stream is open, and one for each event that concerns a worker or an image."""
+        client = open_client(self._endpoint)  # a stream must never starve the other calls of a connection
+        try:
+            with reading():
+                filters = clean_filters({"type": ["container", "image"]})
+                events = client.events.subscribe(filters=filters)  # type: ignore[no-untyped-call] # aiodocker's own gap
+                yield
+                while (event := await events.get()) is not None:
+                    if _concerns_us(event):
+                        yield
+        finally:
+            await client.close()
+
+    async def aclose(self) -> None:
+        await self._client.close()
+
+
+def _concerns_us(event: Mapping[str, Any]) -> bool:
+    if event.get("Type") == "image":
+        return event.get("Action") in _IMAGE_TELLING
+    attributes = event.get("Actor", {}).get("Attributes", {})
+    return event.get("Action") in _TELLING and f"{LABEL}.machine" in attributes
+
+
+def _is_missing(error: EngineRejected) -> bool:
+    return isinstance(error.__cause__, aiodocker.DockerError) and error.__cause__.status == NOT_FOUND
+
+
+def _instance(container: DockerContainer) -> Instance:
+    """From one element of Docker's list."""
+    labels: Mapping[str, str] = container["Labels"]
+    status = _STATUS.get(container["State"], Status.UNKNOWN)
+    code = _EXIT_CODE.search(container["Status"]) if status is Status.EXITED else None
+    networks = (container["NetworkSettings"] or {}).get("Networks") or {}
+    ports = [port["PublicPort"] for port in container["Ports"] or () if "PublicPort" in port]
+    return Instance(
+        id=labels[f"{LABEL}.machine"],
+        owner=labels.get(f"{LABEL}.owner", ""),
+        pool=labels.get(f"{LABEL}.pool", ""),
+        template=labels.get(f"{LABEL}.template", ""),
+        status=status,
+        native_id=container["Id"],
+        address=next((net["IPAddress"] for net in networks.values() if net.get("IPAddress")), None),
+        port=ports[0] if ports else None,
+        killed=code is not None and int(code.group(1)) == _SIGKILL,
+        detail=f"exit code {code.group(1)}" if code is not None else "",
+    )
+
+
+def _judged(instance: Instance, killed: Mapping[str, bool]) -> Instance:
+    from_outside = killed.get(instance.native_id, True)
+    detail = "killed from outside" if from_outside else "out of memory"
+    return replace(instance, killed=from_outside, detail=f"{instance.detail}, {detail}")

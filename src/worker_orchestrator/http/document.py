@@ -1,0 +1,185 @@
+"""The routes of the API document: exactly its paths, statuses and keys.
+
+A request is a method, a path and headers; a route returns a `Reply` and knows nothing of ASGI. What the core raises is
+turned into the document's statuses here, route by route, since the document answers the same error differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from worker_orchestrator import __version__
+from worker_orchestrator.errors import (
+    CommitFailed,
+    EngineError,
+    EngineRejected,
+    InvalidProject,
+    MachineNotFound,
+    NoMachineAvailable,
+)
+from worker_orchestrator.http.reply import Reply, failure, retry_after
+from worker_orchestrator.machine import Machine, State
+from worker_orchestrator.orchestrator import MachineView, Orchestrator
+from worker_orchestrator.orchestrator.seats import HangUp
+from worker_orchestrator.project import is_reserved, project_id
+from worker_orchestrator.wire import Assigned, Broken, Counts, Healthy, Listed, Listing, Message, decode_object
+
+__all__ = ["Document", "Request"]
+
+SHORT_ID: Final = 12
+_RETRY_S: Final = 3.0
+_NO_MACHINE: Final = "Failed to create worker or no machines available"
+_DESTROY_FAILED: Final = "Failed to destroy container"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: `body` reads it whole, `hung_up` returns when the client has gone."""
+
+    method: str
+    path: str
+    speculative: bool
+    body: Callable[[], Awaitable[bytes]]
+    hung_up: HangUp
+
+
+class Document:
+    """The document's API over one orchestrator. `advertise_host` stands in the URLs."""
+
+    def __init__(self, orchestrator: Orchestrator, advertise_host: str) -> None:
+        self._orchestrator = orchestrator
+        self._host = advertise_host
+        self._url_host = f"[{advertise_host}]" if ":" in advertise_host else advertise_host
+
+    async def answer(self, request: Request) -> Reply:
+        """The reply to a request that may be made."""
+        first, _, rest = request.path[1:].partition("/")
+        match first, rest:
+            case ("", ""):
+                return _only("GET", request, await _index()) if request.method != "OPTIONS" else _allow("GET, HEAD")
+            case ("health", ""):
+                return await self._read(request, self._health)
+            case ("machines", "list"):
+                return await self._read(request, self._list)
+            case ("destroy", ""):
+                return await self._destroy(request) if request.method == "POST" else _not_allowed(request, "POST")
+            case _ if rest or "/" in request.path[1:]:
+                return failure(404, "Not found", f"There is nothing at {request.path[:200]}.")
+            case _ if is_reserved(first):
+                return failure(
+                    404, "Not found", f"{first!r} is a reserved name, not a project id, and nothing is there."
+                )
+            case _:
+                return await self._project(request, first)
+
+    async def _read(self, request: Request, read: Callable[[], Awaitable[Reply]]) -> Reply:
+        return await read() if request.method in {"GET", "HEAD"} else _not_allowed(request, "GET, HEAD")
+
+    async def _project(self, request: Request, name: str) -> Reply:
+        match request.method:
+            case "GET":
+                return await self._assign(request, name)
+            case "HEAD":
+                return self._peek(name)
+            case "DELETE":
+                return await self._release(name)
+            case _:
+                return _not_allowed(request, "GET, HEAD, DELETE")
+
+    async def _assign(self, request: Request, name: str) -> Reply:
+        if request.speculative:
+            return failure(503, "Not fetched in advance", "A prefetch takes no machine.", retry_after(1))
+        try:
+            machine = await self._orchestrator.assign(project_id(name), request.hung_up)
+        except InvalidProject as error:
+            return failure(400, "Invalid project id", error.message)
+        except NoMachineAvailable as error:
+            return failure(503, _NO_MACHINE, error.message, retry_after(error.retry_after_s))
+        except CommitFailed as error:
+            return failure(503, _NO_MACHINE, error.message, retry_after(_RETRY_S))
+        return Reply(200, self._assigned(machine))
+
+    def _peek(self, name: str) -> Reply:
+        """HEAD: what GET would say of a project that has its machine; it never takes one."""
+        machine = self._orchestrator.fleet.of_project(name)
+        if machine is None or machine.state is not State.READY:
+            return failure(404, "Machine not found")
+        return Reply(200, self._assigned(machine))
+
+    async def _release(self, name: str) -> Reply:
+        try:
+            await self._orchestrator.release(name)
+        except MachineNotFound:
+            return failure(404, "Machine not found")
+        except CommitFailed as error:
+            return failure(500, "Internal server error", error.message, retry_after(_RETRY_S))
+        return Reply(200, Message(f"Machine {name} released"))
+
+    async def _destroy(self, request: Request) -> Reply:
+        body = decode_object(await request.body())
+        name = None if body is None else body.get("containerId")
+        if not isinstance(name, str) or not name:
+            return failure(400, "containerId is required")
+        try:
+            await self._orchestrator.destroy(name)
+        except (MachineNotFound, EngineRejected) as error:
+            return failure(500, _DESTROY_FAILED, error.message)
+        except (EngineError, CommitFailed) as error:
+            return failure(500, _DESTROY_FAILED, error.message, retry_after(_RETRY_S))
+        return Reply(200, Message(f"Container {name} destroyed successfully"))
+
+    async def _health(self) -> Reply:
+        health = await self._orchestrator.health()
+        if not health.connected:
+            return Reply(503, Broken("error", "disconnected", "Docker connection failed"))
+        return Reply(200, Healthy("ok", "connected", Counts(health.idle + health.used, health.idle, health.used)))
+
+    async def _list(self) -> Reply:
+        return Reply(200, Listing([self._listed(view) for view in await self._orchestrator.machines()]))
+
+    def _assigned(self, machine: Machine) -> Assigned:
+        return Assigned(self._host, machine.port, self._url(machine), machine.id)
+
+    def _listed(self, view: MachineView) -> Listed:
+        machine, instance = view.machine, view.instance
+        return Listed(
+            id=machine.id,
+            containerId=instance.native_id[:SHORT_ID] if instance is not None else "",
+            ip=(instance.address if instance is not None else None) or self._host,
+            port=machine.port,
+            isUsed=machine.project is not None,
+            assignedProject=machine.project,
+            url=self._url(machine),
+        )
+
+    def _url(self, machine: Machine) -> str:
+        return f"http://{self._url_host}:{machine.port}"
+
+
+async def _index() -> Reply:
+    links = {
+        "service": "worker-orchestrator",
+        "version": __version__,
+        "assign": "GET /{projectId}",
+        "release": "DELETE /{projectId}",
+        "destroy": "POST /destroy",
+        "health": "GET /health",
+        "machines": "GET /machines/list",
+    }
+    return Reply(200, links)
+
+
+def _only(method: str, request: Request, reply: Reply) -> Reply:
+    return reply if request.method in {method, "HEAD"} else _not_allowed(request, f"{method}, HEAD")
+
+
+def _not_allowed(request: Request, allowed: str) -> Reply:
+    if request.method == "OPTIONS":
+        return _allow(allowed)
+    return failure(405, "Method not allowed", f"Allowed here: {allowed}.", [(b"allow", allowed.encode())])
+
+
+def _allow(allowed: str) -> Reply:
+    return Reply(204, None, [(b"allow", f"{allowed}, OPTIONS".encode())])

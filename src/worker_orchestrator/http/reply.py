@@ -1,0 +1,38 @@
+"""A reply as a value: what a route returns and the application sends."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from worker_orchestrator.wire import Failure
+
+__all__ = ["Reply", "failure", "retry_after"]
+
+Header = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Status, body (None: empty) and further headers."""
+
+    status: int
+    body: Any = None
+    headers: list[Header] = field(default_factory=list)
+
+    def encoded(self) -> bytes:
+        return b"" if self.body is None else msgspec.json.encode(self.body)
+
+
+def failure(status: int, error: str, message: str = "", headers: list[Header] | None = None) -> Reply:
+    """An error in JSON: `{"error": …}`, with `message` where there is more to say."""
+    return Reply(HTTPStatus(status), Failure(error, message), headers or [])
+
+
+def retry_after(seconds: float) -> list[Header]:
+    """The header that asks a client to wait, in whole seconds, at least one."""
+    return [(b"retry-after", str(max(1, math.ceil(seconds))).encode())]

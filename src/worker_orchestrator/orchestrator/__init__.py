@@ -1,0 +1,13 @@
+"""The shell: the only writer of the fleet. It lists, asks the pure core what to do, stores that, and has it done.
+
+* `shell.py`     commands, the tick and the loops; what is public
+* `journal.py`   decide in memory, commit once per turn of the event loop, undo what could not be stored
+* `actions.py`   calls to the engine: one at a time per machine, each with a time-out
+* `seats.py`     requests that wait for a machine: one seat per project, however many clients share it
+* `probers.py`   asks workers whether they serve
+* `templates.py` keeps track of what the engine would run now
+"""
+
+from worker_orchestrator.orchestrator.shell import Health, Limits, MachineView, Orchestrator
+
+__all__ = ["Health", "Limits", "MachineView", "Orchestrator"]

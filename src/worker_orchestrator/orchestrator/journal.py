@@ -1,0 +1,109 @@
+"""Decide in memory, commit, then reply.
+
+The decisions of one turn of the event loop share one commit. Whoever replies to a client, or acts upon a decision, awaits
+`durable` first. A batch that could not be stored is undone in reverse order and all who wait for it hear of it; if the
+rows on disk differ from memory after that, nothing can be trusted any more and the process stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from worker_orchestrator.errors import CommitFailed, StoreError
+from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.machine import Change
+from worker_orchestrator.store import Store
+
+__all__ = ["Journal"]
+
+_log = structlog.get_logger(__name__)
+
+
+class Journal:
+    """The way of every change from memory to disk.
+
+    `on_committed` and `on_undone` get each batch after it was stored, or taken back; `on_diverged` gets the reason why the
+    process must stop.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        store: Store,
+        now: Callable[[], float],
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._fleet, self._store = fleet, store
+        self._now, self._wall_ms = now, wall_ms
+        self._batch: asyncio.Future[None] | None = None
+        self._stored = {"generation": fleet.generation, "last_port": fleet.last_port}
+        self.on_committed: list[Callable[[list[Change]], None]] = []
+        self.on_undone: list[Callable[[list[Change], CommitFailed], None]] = []
+        self.on_diverged: Callable[[str], None] = _stop_at_once
+
+    async def durable(self) -> None:
+        """Return once everything decided so far is stored.
+
+        Raises CommitFailed if it was undone instead.
+        """
+        if not self._fleet.pending:
+            return
+        if self._batch is None:
+            loop = asyncio.get_running_loop()
+            self._batch = loop.create_future()
+            self._batch.add_done_callback(_retrieve)
+            loop.call_soon(self.flush)
+        await asyncio.shield(self._batch)
+
+    def flush(self) -> bool:
+        """Store everything decided so far, now. False if it was undone instead."""
+        batch, self._batch = self._batch, None
+        changes = self._fleet.take_pending()
+        failure = self._commit(changes) if changes else None
+        if failure is None:
+            for committed in self.on_committed if changes else ():
+                committed(changes)
+        else:
+            self._take_back(changes, failure)
+        if batch is not None and not batch.done():
+            if failure is None:
+                batch.set_result(None)
+            else:
+                batch.set_exception(failure)
+        return failure is None
+
+    def _commit(self, changes: list[Change]) -> CommitFailed | None:
+        counters = {"generation": self._fleet.generation, "last_port": self._fleet.last_port}
+        moved = {key: value for key, value in counters.items() if value != self._stored[key]}
+        try:
+            self._store.commit(changes, moved, self._wall_ms())
+        except CommitFailed as failure:
+            return failure
+        self._stored = counters
+        return None
+
+    def _take_back(self, changes: list[Change], failure: CommitFailed) -> None:
+        _log.error("not stored", changes=len(changes), why=failure.message)
+        self._fleet.undo(changes, self._now())
+        for undone in self.on_undone:
+            undone(changes, failure)
+        try:
+            same = {machine.id: machine for machine in self._store.machines()} == self._fleet.machines
+        except (StoreError, OSError, ValueError) as error:
+            self.on_diverged(f"the state directory cannot be read back: {error}")
+            return
+        if not same:
+            self.on_diverged("the state directory holds something else than was decided")
+
+
+def _retrieve(batch: asyncio.Future[None]) -> None:
+    """Mark the outcome as seen: a tick stores without anybody waiting."""
+    if not batch.cancelled():
+        batch.exception()
+
+
+def _stop_at_once(why: str) -> None:
+    raise SystemExit(f"orchestrator: stopped, because {why}")

@@ -1,0 +1,73 @@
+"""Asks workers whether they serve: each starting one until it does, and all idle ones at every refresh."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from worker_orchestrator.engines import Engine
+from worker_orchestrator.machine import Machine, Verdict
+from worker_orchestrator.orchestrator.background import Background
+
+__all__ = ["Probers"]
+
+FIRST_PAUSE_S: Final = 0.005
+LONGEST_PAUSE_S: Final = 0.1
+SWEEP_PARALLEL: Final = 50
+
+
+class Probers:
+    """One task per starting machine.
+
+    `awaited(id)` gives the machine for as long as somebody waits for its answer; `found` gets every verdict.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        background: Background,
+        now: Callable[[], float],
+        awaited: Callable[[str], Machine | None],
+        found: Callable[[Verdict], None],
+    ) -> None:
+        self._engine, self._background, self._now = engine, background, now
+        self._awaited, self._found = awaited, found
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def probe(self, machine: Machine) -> Verdict:
+        """One probe, now."""
+        begun_at = self._now()
+        missing = await self._engine.probe(machine)
+        return Verdict(machine.id, begun_at, missing is None, missing or "")
+
+    def start(self, machine_id: str) -> None:
+        """Ask this machine until it answers or nobody waits for it any more."""
+        running = self._tasks.get(machine_id)
+        if running is None or running.done():
+            task = self._background.spawn(self._until_it_answers(machine_id), f"probe {machine_id}")
+            self._tasks[machine_id] = task
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        for machine_id in [key for key, value in self._tasks.items() if value is task]:
+            del self._tasks[machine_id]
+
+    async def _until_it_answers(self, machine_id: str) -> None:
+        pause_s = FIRST_PAUSE_S
+        while (machine := self._awaited(machine_id)) is not None:
+            verdict = await self.probe(machine)
+            self._found(verdict)
+            if not verdict.answered:
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
+
+    async def sweep(self, machines: Iterable[Machine]) -> None:
+        """One probe of each of these, some at a time."""
+        room = asyncio.Semaphore(SWEEP_PARALLEL)
+
+        async def one(machine: Machine) -> None:
+            async with room:
+                self._found(await self.probe(machine))
+
+        await asyncio.gather(*(one(machine) for machine in machines))

@@ -1,0 +1,114 @@
+"""Requests that wait for a machine. One seat per project, shared by all its clients: whoever comes last is not last in line.
+
+A seat is given up when its last client hangs up. What was being made for it becomes idle, and a machine that was reserved
+for it but never told of goes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from worker_orchestrator.machine import Machine
+
+__all__ = ["HangUp", "Seats"]
+
+HangUp = Callable[[], Awaitable[None]]
+"""Returns when the client has gone."""
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    search: asyncio.Task[Machine]
+    generation: int
+    clients: int = 0
+
+
+class Seats:
+    """The seats by project, and the promise of a machine that each search may wait for.
+
+    `abandoned(project, generation)` is called when the last client hung up, before the search is cancelled, with the
+    generation that was given to `open`.
+    """
+
+    def __init__(self, abandoned: Callable[[str, int], None]) -> None:
+        self._abandoned = abandoned
+        self._seats: dict[str, _Seat] = {}
+        self._promises: dict[str, asyncio.Future[Machine]] = {}
+
+    def __contains__(self, project: str) -> bool:
+        return project in self._seats
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def open(self, project: str, generation: int, search: Coroutine[Any, Any, Machine]) -> None:
+        """Begin the search for this project's machine. It ends by itself, or when its last client hangs up."""
+        assert project not in self._seats, f"{project} has a seat"
+        seat = _Seat(asyncio.create_task(search, name=f"seat of {project}"), generation)
+        self._seats[project] = seat
+        seat.search.add_done_callback(lambda task: self._close(project, seat, task))
+
+    def _close(self, project: str, seat: _Seat, task: asyncio.Task[Machine]) -> None:
+        if self._seats.get(project) is seat:
+            del self._seats[project]
+        if not task.cancelled():
+            task.exception()  # whoever sits here hears of it; if nobody does, nobody asked
+
+    async def sit(self, project: str, hung_up: HangUp | None) -> Machine:
+        """Wait with the others for what the search finds.
+
+        Raises what the search raises, and CancelledError when this client hung up.
+        """
+        seat = self._seats[project]
+        seat.clients += 1
+        leaving = None if hung_up is None else asyncio.ensure_future(hung_up())
+        try:
+            if leaving is not None:
+                await asyncio.wait({seat.search, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                if not seat.search.done():
+                    raise asyncio.CancelledError("the client hung up")
+            return await asyncio.shield(seat.search)
+        finally:
+            if leaving is not None:
+                leaving.cancel()
+            seat.clients -= 1
+            if seat.clients == 0 and not seat.search.done():
+                self._seats.pop(project, None)
+                self._abandoned(project, seat.generation)
+                seat.search.cancel()
+
+    # promises: how the tick and the probers reach a search
+
+    async def promised(self, project: str) -> Machine:
+        """Wait until `keep` or `refuse` is called for this project."""
+        promise: asyncio.Future[Machine] = asyncio.get_running_loop().create_future()
+        self._promises[project] = promise
+        try:
+            return await promise
+        finally:
+            if self._promises.get(project) is promise:
+                del self._promises[project]
+
+    def keep(self, machine: Machine) -> None:
+        assert machine.project is not None, f"{machine.id} belongs to nobody"
+        promise = self._promises.get(machine.project)
+        if promise is not None and not promise.done():
+            promise.set_result(machine)
+
+    def refuse(self, project: str, error: Exception) -> None:
+        promise = self._promises.get(project)
+        if promise is not None and not promise.done():
+            promise.set_exception(error)
+
+    def refuse_all(self, error: Exception) -> None:
+        for project in list(self._promises):
+            self.refuse(project, error)
+
+    async def aclose(self) -> None:
+        searches = [seat.search for seat in self._seats.values()]
+        for search in searches:
+            search.cancel()
+        await asyncio.gather(*searches, return_exceptions=True)

@@ -1,0 +1,311 @@
+"""The brake on a broken image: it counts attempts, lets one at a time through, and forgives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec
+from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, raise_backoff, try_later
+from worker_orchestrator.fleet import Backoff, Watch
+from worker_orchestrator.machine import Cause, State, Status
+
+DOUBLING_S = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]
+
+
+def broken(world: World, machine_id: str, failure: Failure | None = None) -> None:
+    fail(world.fleet, world.spec, world[machine_id], world.now, failure or Failure("exited"))
+
+
+def fails_to_start(world: World) -> float:
+    """One attempt that never comes up; the pause that it costs."""
+    machine_id = world.start()
+    world.now += 0.5
+    broken(world, machine_id)
+    return world.backoff.until - world.now
+
+
+def dies_soon(world: World, after_s: float = 1.0) -> float:
+    """One machine that answers and dies soon; the pause that it costs."""
+    machine_id = world.up()
+    world.now += after_s
+    broken(world, machine_id)
+    return world.backoff.until - world.now
+
+
+# failing
+
+
+def test_a_failed_machine_says_why() -> None:
+    """With its last log lines; it is still there until it is known to be gone."""
+    world = World()
+    machine_id = world.start()
+    before = world[machine_id]
+    broken(world, machine_id, Failure("exited", "the last line"))
+    assert world[machine_id] == replace(before, state=State.FAILED, reason="exited", evidence="the last line")
+    assert world.last_change().cause is Cause.FAILED
+    assert world.watch(machine_id).since == world.now
+
+
+def test_a_failed_machine_may_be_gone_at_once() -> None:
+    """Where its container is known not to exist."""
+    world = World()
+    machine_id = world.up()
+    broken(world, machine_id, Failure("removed", gone=True))
+    assert world[machine_id].gone
+    assert world.fleet.held == 0
+
+
+def test_a_failed_machine_keeps_its_project_and_spares_the_brake() -> None:
+    """How a project's machine dies is the project's business, not the image's."""
+    world = World(fleet=a_fleet(a_machine(state=State.STARTING, project="p")))
+    broken(world, "w1")
+    assert world["w1"].project == "p"
+    assert world.pool.backoff is None
+
+
+def test_a_harmless_failure_spares_the_brake() -> None:
+    """It says nothing of the image."""
+    world = World()
+    broken(world, world.start(), Failure("killed", harmless=True))
+    assert world.pool.backoff is None
+
+
+# the first failures
+
+
+def test_a_machine_that_never_came_up_costs_one_second() -> None:
+    """The brake knows the template, the machine, the reason and the log lines."""
+    world = World()
+    machine_id = world.start()
+    world.now += 5.0
+    broken(world, machine_id, Failure("exited", "the last line"))
+    assert world.backoff == Backoff(
+        OLD, 1, world.now, world.now + 1.0, tripped=True, reason=f"{machine_id}: exited", evidence="the last line"
+    )
+
+
+def test_the_first_quick_death_is_free() -> None:
+    """A machine that came up shows that the image can; it is noted and nothing more."""
+    world = World()
+    assert dies_soon(world) == 0.0
+    assert world.backoff == Backoff(OLD, 0, world.now, world.now, tripped=False, reason="w1: exited")
+
+
+def test_the_second_quick_death_costs_one_second_and_each_later_one_twice_as_much() -> None:
+    """Up to 300 s."""
+    world = World()
+    dies_soon(world)
+    pauses = []
+    for _ in DOUBLING_S:
+        world.now += 0.1
+        pauses.append(dies_soon(world))
+        assert world.backoff.tripped
+    assert pauses == pytest.approx(DOUBLING_S)
+
+
+def test_each_failed_start_costs_twice_as_much() -> None:
+    """1 s doubling to 300 s."""
+    world = World()
+    pauses = []
+    for _ in DOUBLING_S:
+        world.now += 1.0
+        pauses.append(fails_to_start(world))
+    assert pauses == pytest.approx(DOUBLING_S)
+
+
+def test_an_image_that_is_broken_for_weeks_costs_300_seconds_each_time() -> None:
+    """And never an error of arithmetic."""
+    world = World()
+    for _ in range(1100):
+        world.now += 300.0
+        pause_s = fails_to_start(world)
+    assert pause_s == 300.0
+
+
+def test_a_failed_start_after_a_free_death_costs_one_second() -> None:
+    """The free death was noted."""
+    world = World()
+    dies_soon(world)
+    world.now += 0.1
+    assert fails_to_start(world) == 1.0
+
+
+# what is not counted
+
+
+def test_a_death_is_quick_within_ten_seconds() -> None:
+    """Ten seconds are included; what lived longer worked."""
+    world = World()
+    dies_soon(world, after_s=10.0)
+    assert world.backoff.level == 0
+    world = World()
+    broken_later = world.up()
+    world.now += 10.001
+    broken(world, broken_later)
+    assert world.pool.backoff is None
+
+
+def test_only_the_first_coming_up_counts() -> None:
+    """A machine that was released and starts anew has shown long ago that its image works."""
+    world = World()
+    machine_id = world.up()
+    world.assign("p")
+    world.now += 60.0
+    world.release(machine_id)
+    broken(world, machine_id)
+    assert world.pool.backoff is None
+
+
+def test_a_machine_that_was_up_before_the_service_restarted_spares_the_brake() -> None:
+    """It worked for who knows how long."""
+    world = World(fleet=a_fleet(a_machine()))
+    broken(world, "w1")
+    assert world.pool.backoff is None
+
+
+def test_an_older_template_spares_the_brake_of_the_current_one() -> None:
+    """The new image has not failed."""
+    world = World()
+    machine_id = world.start()
+    world.wants(template=NEW)
+    broken(world, machine_id)
+    assert world.pool.backoff is None
+
+
+def test_machines_begun_before_the_last_count_belong_to_its_attempt() -> None:
+    """Ten machines of one broken image are one attempt, not ten."""
+    world = World()
+    together = [world.start() for _ in range(3)]
+    world.now += 1.0
+    broken(world, together[0])
+    noted = world.backoff
+    world.now += 5.0
+    for machine_id in together[1:]:
+        broken(world, machine_id)
+    assert world.backoff == noted
+    assert noted.level == 1
+
+
+def test_a_machine_begun_as_the_last_failure_was_counted_is_the_next_attempt() -> None:
+    """The tick that counts a failure begins the replacement at the same time."""
+    world = World()
+    dies_soon(world)
+    replacement = world.up()
+    world.now += 1.0
+    broken(world, replacement)
+    assert world.backoff.level == 1
+    assert world.backoff.until == world.now + 1.0
+
+
+def test_another_template_begins_a_brake_of_its_own() -> None:
+    """A new image is not punished for the old one, and the other way round."""
+    world = World()
+    for _ in range(3):
+        world.now += 1.0
+        fails_to_start(world)
+    world.wants(template=NEW)
+    world.now += 1.0
+    assert fails_to_start(world) == 1.0
+    assert (world.backoff.template, world.backoff.level) == (NEW, 1)
+
+
+# forgiving
+
+
+def test_coming_up_opens_the_brake_and_keeps_its_level() -> None:
+    """If it dies soon, the next pause is longer."""
+    world = World()
+    world.now += 1.0
+    fails_to_start(world)
+    world.now += 1.0
+    machine_id = world.up()
+    assert (world.backoff.level, world.backoff.tripped, world.backoff.until) == (1, False, world.now)
+    world.now += 5.0
+    broken(world, machine_id)
+    assert (world.backoff.level, world.backoff.until) == (2, world.now + 2.0)
+
+
+@pytest.mark.parametrize(("good_s", "level"), [(600.0, 2), (600.5, 1)])
+def test_a_failed_start_is_forgiven_after_ten_good_minutes(good_s: float, level: int) -> None:
+    """Counted from when the pool recovered; exactly ten minutes are not enough."""
+    world = World()
+    fails_to_start(world)
+    world.now += 1.0
+    world.up()
+    world.now += good_s
+    machine_id = world.start()
+    broken(world, machine_id)
+    assert world.backoff.level == level
+
+
+def test_a_quick_death_is_forgiven_after_ten_good_minutes() -> None:
+    """Two of them in an hour are two times the first one, though the machine that died last came up just now."""
+    world = World()
+    dies_soon(world)
+    world.now += 3600.0
+    assert dies_soon(world) == 0.0
+    assert (world.backoff.level, world.backoff.tripped) == (0, False)
+
+
+def test_machines_that_come_up_all_the_time_do_not_put_off_forgiveness() -> None:
+    """A pool that replaces each machine after its release is forgiven like any other."""
+    world = World()
+    fails_to_start(world)
+    for _ in range(11):
+        world.now += 60.0
+        world.up()
+    world.now += 1.0
+    assert fails_to_start(world) == 1.0
+
+
+def test_a_brake_that_holds_is_not_forgiven_by_time() -> None:
+    """Ten minutes in which nothing came up were no good ones."""
+    world = World()
+    world.up()
+    fails_to_start(world)
+    world.now += 3600.0
+    assert fails_to_start(world) == 2.0
+
+
+# retries
+
+
+def test_a_retry_waits_one_second_and_twice_as_long_each_time() -> None:
+    """Up to a minute."""
+    watch = Watch(born=0.0, since=0.0)
+    pauses = []
+    for _ in range(8):
+        try_later(watch, 100.0)
+        pauses.append(watch.not_before - 100.0)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert watch.tries == 8
+
+
+def test_a_removal_that_is_refused_for_days_is_tried_every_minute() -> None:
+    """And never an error of arithmetic."""
+    watch = Watch(born=0.0, since=0.0)
+    for _ in range(1100):
+        try_later(watch, 100.0)
+    assert watch.not_before == 160.0
+
+
+def test_a_machine_is_restarted_three_times() -> None:
+    """More would not help."""
+    assert RESTART_TRIES == 3
+
+
+def test_a_failure_is_serious_unless_said_otherwise() -> None:
+    """Nothing is harmless or gone by default."""
+    assert Failure("exited") == Failure("exited", evidence="", gone=False, harmless=False)
+
+
+def test_the_brake_may_be_told_of_a_machine_that_nobody_got() -> None:
+    """A machine that does not answer when it is handed out is an attempt like the others."""
+    world = World(spec=a_spec())
+    machine_id = world.up()
+    world.now += 2.0
+    raise_backoff(world.fleet, world.spec, replace(world[machine_id], reason="mute"), world.now)
+    assert world.backoff.reason == f"{machine_id}: mute"
+    assert world.instances[machine_id].status is Status.RUNNING
