@@ -77,8 +77,9 @@ class World:
         self.instances = {machine.id: an_instance(machine.id) for machine in self.fleet.machines.values()}
 
     def new_id(self) -> str:
+        """Those made here are m1, m2, …, unlike w1, w2, … which a test put on record."""
         self._made += 1
-        return f"w{self._made}"
+        return f"m{self._made}"
 
     def wants(self, **pool: Any) -> None:
         """Change what the pool should be."""

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold, indexes
+
 from worker_orchestrator.fleet import Backoff, Fleet, Watch
 from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, State
 
@@ -55,7 +55,7 @@ def test_a_loaded_ready_machine_proves_its_template() -> None:
 def test_a_fleet_is_loaded_once() -> None:
     """A second load would be two truths."""
     fleet = a_fleet(a_machine())
-    with pytest.raises(AssertionError, match="^a fleet is loaded once$"):
+    with pytest.raises(AssertionError, match=r"^a fleet is loaded once$"):
         fleet.load([], [], 0.0)
 
 
@@ -105,7 +105,9 @@ def test_stale_are_the_idle_machines_of_every_other_template() -> None:
 
 def test_stopping_machines_are_counted_by_pool() -> None:
     """They are about to make room."""
-    fleet = a_fleet(a_machine("w1", STOPPING), a_machine("w2", STOPPING, port=9094, pool="other"), a_machine("w3", port=1))
+    fleet = a_fleet(
+        a_machine("w1", STOPPING), a_machine("w2", STOPPING, port=9094, pool="other"), a_machine("w3", port=1)
+    )
     assert (fleet.stopping(DEFAULT_POOL), fleet.stopping("other"), fleet.stopping("third")) == (1, 1, 0)
 
 
@@ -180,32 +182,32 @@ def test_a_forgotten_machine_leaves_a_tombstone() -> None:
 def test_a_decision_on_an_old_state_stops_the_process() -> None:
     """Whoever decides must have looked at the machine as it is."""
     fleet = a_fleet(a_machine(reason="new"))
-    with pytest.raises(AssertionError, match="^w1: decided on an old state$"):
+    with pytest.raises(AssertionError, match=r"^w1: decided on an old state$"):
         fleet.apply(a_machine(), a_machine(state=STOPPING), Cause.DESTROYED, 1.0)
-    with pytest.raises(AssertionError, match="^w2: decided on an old state$"):
+    with pytest.raises(AssertionError, match=r"^w2: decided on an old state$"):
         fleet.apply(a_machine("w2"), a_machine("w2", STOPPING), Cause.DESTROYED, 1.0)
 
 
 def test_a_second_machine_of_one_id_stops_the_process() -> None:
     """An id is given once."""
     fleet = a_fleet(a_machine())
-    with pytest.raises(AssertionError, match="^w1: exists already$"):
+    with pytest.raises(AssertionError, match=r"^w1: exists already$"):
         fleet.apply(None, a_machine(state=STARTING, port=9094), Cause.CREATED, 1.0)
 
 
 def test_a_second_machine_of_one_project_stops_the_process() -> None:
     """A project has at most one machine."""
     fleet = a_fleet(a_machine("w1", project="p"), a_machine("w2", port=9094))
-    with pytest.raises(AssertionError, match="^project p has a machine already$"):
+    with pytest.raises(AssertionError, match=r"^project p has a machine already$"):
         fleet.apply(a_machine("w2", port=9094), a_machine("w2", port=9094, project="p"), Cause.ASSIGNED, 1.0)
-    with pytest.raises(AssertionError, match="^project p has a machine already$"):
+    with pytest.raises(AssertionError, match=r"^project p has a machine already$"):
         a_fleet(a_machine("w1", project="p"), a_machine("w2", port=9094, project="p"))
 
 
 def test_a_second_machine_on_one_port_stops_the_process() -> None:
     """An address belongs to at most one machine that is not gone."""
     fleet = a_fleet(a_machine("w1"))
-    with pytest.raises(AssertionError, match="^port 9093 belongs to w1$"):
+    with pytest.raises(AssertionError, match=r"^port 9093 belongs to w1$"):
         fleet.apply(None, a_machine("w2", STARTING), Cause.CREATED, 1.0)
 
 
@@ -232,11 +234,13 @@ def test_a_new_state_forgets_missed_probes_and_the_next_try() -> None:
     """They were those of the old one. A new project alone forgets nothing."""
     fleet = a_fleet(a_machine(), now=1.0)
     watch = fleet.watches["w1"]
-    watch.misses, watch.missed_at, watch.missed_why, watch.not_before = 2, 1.5, "refused", 9.0
+    watch.misses, watch.missed_at, watch.missed_why = 2, 1.5, "refused"
+    watch.not_before, watch.restarted = 9.0, True
+    seen = replace(watch, since=2.0)
     fleet.apply(a_machine(), a_machine(project="p"), Cause.ASSIGNED, 2.0)
-    assert (watch.misses, watch.missed_at, watch.missed_why, watch.not_before) == (2, 1.5, "refused", 9.0)
+    assert watch == seen
     fleet.apply(a_machine(project="p"), a_machine(state=STARTING, project="p"), Cause.RESTARTED, 3.0)
-    assert (watch.misses, watch.missed_at, watch.missed_why, watch.not_before) == (0, None, "", 0.0)
+    assert watch == Watch(born=1.0, since=3.0, ready_at=-math.inf)
 
 
 def test_what_was_seen_of_a_machine_survives_its_moves() -> None:
@@ -303,7 +307,7 @@ def test_undo_takes_back_a_whole_batch_in_reverse_order() -> None:
     world.release("w9")
     world.resize()
     world.up()
-    assert world.assign("p") == "w2"
+    assert world.assign("p") == "m2"
     assert len(world.fleet.pending) == 5
     world.fleet.undo(world.fleet.take_pending(), world.now)
     assert world.fleet.machines == before
@@ -354,7 +358,7 @@ def test_undo_of_part_of_what_is_pending_stops_the_process() -> None:
     """What came later stands on it."""
     fleet = a_fleet(a_machine())
     fleet.apply(a_machine(), a_machine(project="p"), Cause.ASSIGNED, 1.0)
-    with pytest.raises(AssertionError, match="^undo what is pending in one go$"):
+    with pytest.raises(AssertionError, match=r"^undo what is pending in one go$"):
         fleet.undo([], 2.0)
 
 
@@ -387,7 +391,7 @@ def one_step(world: World, choice: int) -> None:
     elif machine.state is STARTING:
         world.answer(machine.id) if kind < 8 else world.destroy(machine.id)
     elif machine.state is READY and machine.project is None:
-        project = f"p{choice}"
+        project = f"project of {machine.id}"
         world.fleet.apply(machine, replace(machine, project=project), Cause.ASSIGNED, world.now)
     elif machine.state is READY:
         world.fleet.apply(machine, replace(machine, state=FAILED, gone=kind > 5), Cause.FAILED, world.now)

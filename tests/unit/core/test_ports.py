@@ -69,6 +69,6 @@ def test_a_free_port_of_the_range_is_found_if_there_is_one(last_given: int | Non
     ports = range(9093, 9093 + size)
     port = next_port(last_given, ports[0], ports[-1], taken.__contains__)
     free = [p for p in ports if p not in taken]
-    if last_given in ports:
-        free.sort(key=lambda p: (p <= last_given, p))
+    if last_given is not None and last_given in ports:
+        free = [p for p in free if p > last_given] + [p for p in free if p <= last_given]
     assert port == (free[0] if free else None)

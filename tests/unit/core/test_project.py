@@ -98,7 +98,9 @@ def test_a_reserved_name_is_no_project(text: str) -> None:
     assert refused.value.message == f"{text!r} is a reserved name and cannot be a project id."
 
 
-@pytest.mark.parametrize("text", ["project", "xfavicon.ico", "an-apple-touch-icon.png", "apple-touch-icon-png", "HEALTH"])
+@pytest.mark.parametrize(
+    "text", ["project", "xfavicon.ico", "an-apple-touch-icon.png", "apple-touch-icon-png", "HEALTH"]
+)
 def test_a_name_that_only_resembles_a_reserved_one_is_free(text: str) -> None:
     """A reserved name is reserved as it is written."""
     assert not is_reserved(text)

@@ -1,0 +1,704 @@
+"""Random histories of the pure core against a small model of an engine, of a store and of the shell between them.
+
+Everything that may go wrong out there goes wrong here, in any order: calls that are lost, refused, or land late; listings
+that are stale when they arrive; containers that exit, hang, vanish and come back; other people's containers; a store that
+refuses a batch; a process that dies. After each step all that must always hold is checked, and at the end, when nothing
+goes wrong any more, the pool must come to rest at its size.
+
+`SIMULATION_EXAMPLES` sets the number of histories. A failing one prints what reproduces it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.unit.core.build import assert_indexes_hold
+from worker_orchestrator import commands, findings
+from worker_orchestrator.errors import MachineNotFound, NoMachineAvailable
+from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.machine import (
+    DEFAULT_POOL,
+    GIVES_UP_PROJECT,
+    Action,
+    Cause,
+    Change,
+    Create,
+    Destroy,
+    Instance,
+    Machine,
+    Outcome,
+    PoolSpec,
+    Restart,
+    Result,
+    Snapshot,
+    Spec,
+    State,
+    Status,
+    Verdict,
+)
+from worker_orchestrator.reconcile import dying, foreign, reconcile, resize, strays
+
+OWNER, OTHER_OWNER = "owner-1", "owner-2"
+FIRST_PORT = 9093
+ROUND_S, ROUNDS = 15.0, 36
+"""How long the pool may take to come to rest: shorter than the evidence of a failure is kept."""
+
+_T = TypeVar("_T")
+
+picks = st.integers(0, 7)
+projects = st.sampled_from(["p1", "p2", "p3", "p4"])
+commits = st.sampled_from(["stored", "stored", "stored", "shared", "lost"])
+"""What becomes of a batch: `shared` leaves it open for the next decision of the same turn."""
+
+
+def one_of(items: Sequence[_T], pick: int) -> _T:
+    return items[pick % len(items)]
+
+
+# the engine
+
+
+@dataclass
+class Container:
+    """What really runs."""
+
+    instance: Instance
+    port: int | None = None
+    answers: bool = True
+    landed_late: bool = False  # by a call that we had given up
+
+    @property
+    def runs(self) -> bool:
+        return self.instance.status is Status.RUNNING
+
+    def becomes(self, status: Status, *, killed: bool = False) -> None:
+        self.instance = replace(self.instance, status=status, killed=killed)
+
+
+class Place:
+    """A place where containers run. A call that lands does what an engine promises, and says truthfully how it went."""
+
+    def __init__(self) -> None:
+        self.containers: dict[str, Container] = {}
+        self.ports_of_others: set[int] = set()
+        self.exits: set[str] = set()  # templates whose containers exit at once
+        self.mute: set[str] = set()  # templates whose containers never answer
+
+    def listing(self) -> dict[str, Instance]:
+        return {machine_id: container.instance for machine_id, container in self.containers.items()}
+
+    def serves(self, machine: Machine) -> bool:
+        container = self.containers.get(machine.id)
+        return container is not None and container.runs and container.answers and container.port == machine.port
+
+    def land(self, action: Action, *, late: bool = False) -> Result:
+        match action:
+            case Create(machine):
+                return self._create(machine, late=late)
+            case Restart(machine_id):
+                return self._restart(machine_id)
+            case Destroy(machine_id):
+                self.containers.pop(machine_id, None)
+                return Result.DONE
+
+    def _is_taken(self, port: int | None, machine_id: str) -> bool:
+        others = (c for i, c in self.containers.items() if i != machine_id and c.runs)
+        return port is not None and (port in self.ports_of_others or any(other.port == port for other in others))
+
+    def _create(self, machine: Machine, *, late: bool) -> Result:
+        found = self.containers.get(machine.id)
+        if found is not None and found.instance.status is not Status.CREATED:
+            return Result.DONE
+        if self._is_taken(machine.port, machine.id):
+            self.containers.pop(machine.id, None)
+            return Result.PORT_TAKEN
+        status = Status.EXITED if machine.template in self.exits else Status.RUNNING
+        instance = Instance(machine.id, OWNER, machine.pool, machine.template, status)
+        late = late or (found is not None and found.landed_late)
+        self.containers[machine.id] = Container(instance, machine.port, machine.template not in self.mute, late)
+        return Result.DONE
+
+    def leave_half_done(self, machine: Machine) -> None:
+        """A create that stopped half way, with nobody left to tell."""
+        instance = Instance(machine.id, OWNER, machine.pool, machine.template, Status.CREATED)
+        self.containers.setdefault(machine.id, Container(instance, machine.port, landed_late=True))
+
+    def _restart(self, machine_id: str) -> Result:
+        found = self.containers.get(machine_id)
+        if found is None:
+            return Result.REJECTED
+        if found.instance.status in {Status.EXITED, Status.CREATED}:
+            if self._is_taken(found.port, machine_id):
+                return Result.PORT_TAKEN
+            found.becomes(Status.EXITED if found.instance.template in self.exits else Status.RUNNING)
+        return Result.DONE
+
+
+# the shell
+
+
+@dataclass
+class Flight:
+    """A call to the engine that we wait for."""
+
+    action: Action
+    landed: Result | None = None
+
+
+@dataclass
+class Listing:
+    """A listing that was begun. It shows what there is at its begin, or at its end."""
+
+    begun_at: float
+    busy: set[str]
+    instances: dict[str, Instance] | None
+
+
+@dataclass
+class Stored:
+    """What survives the process."""
+
+    machines: dict[str, Machine]
+    tombstones: set[str]
+    generation: int = 0
+    last_port: int | None = None
+
+
+class Core(RuleBasedStateMachine):
+    """One history."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.place = Place()
+        self.fleet = Fleet(OWNER)
+        self.stored = Stored({}, set())
+        self.flights: dict[str, Flight] = {}
+        self.late: list[Action] = []
+        self.listing: Listing | None = None
+        self.probes: list[Verdict] = []
+        self.made = 0
+        self.given_up: set[tuple[str, str]] = set()  # (machine, project) that a request of this batch gives up
+        self.untold: set[str] = set()  # machines assigned and stored, of which no client knows yet
+        self.answered_at: dict[str, float] = {}  # begin of the last probe that the core saw answered
+        self.in_use_until: dict[str, float] = {}  # when a machine was created, or last given back unverified
+        self.in_use_until_stored: dict[str, float] = {}
+        self.seen = 0
+        self.others: set[str] = set()  # containers that are none of ours, and strays
+
+    @initialize(
+        min_idle=st.integers(0, 3),
+        max_idle=st.none() | st.integers(0, 2),
+        recycle=st.booleans(),
+        max_machines=st.integers(1, 6),
+        spare_ports=st.none() | st.integers(0, 2),
+    )
+    def begin(
+        self, min_idle: int, max_idle: int | None, recycle: bool, max_machines: int, spare_ports: int | None
+    ) -> None:
+        pool = PoolSpec("t0", min_idle, None if max_idle is None else min_idle + max_idle, recycle)
+        first_port = None if spare_ports is None else FIRST_PORT
+        last_port = FIRST_PORT + max_machines - 1 + (spare_ports or 0)
+        self.spec = Spec({DEFAULT_POOL: pool}, max_machines, first_port, last_port)
+
+    # helpers
+
+    @property
+    def pool(self) -> PoolSpec:
+        return self.spec.pools[DEFAULT_POOL]
+
+    @property
+    def line(self) -> list[str]:
+        return list(self.fleet.pool(DEFAULT_POOL).line)
+
+    def machines(self, *states: State) -> list[Machine]:
+        found = [m for m in self.fleet.machines.values() if not states or m.state in states]
+        return sorted(found, key=lambda m: m.id)
+
+    def ours(self) -> list[str]:
+        return sorted(set(self.place.containers) - self.others)
+
+    def new_id(self) -> str:
+        self.made += 1
+        return f"w{self.made:03}"
+
+    def resize(self) -> None:
+        resize(self.fleet, self.spec, self.now, self.new_id)
+
+    def turn_away(self) -> None:
+        for project in commands.turn_away(self.fleet, self.spec, self.now):
+            assert project not in self.fleet.pool(DEFAULT_POOL).line
+
+    @contextmanager
+    def decision(self, commit: str) -> Iterator[None]:
+        """One decision of the core, after which its batch is stored, lost, or left open."""
+        waiting = self.line
+        yield
+        served = [project for project in waiting if project in self.fleet.projects]
+        still_there = [project for project in waiting if project in served or project in self.line]
+        assert served == still_there[: len(served)], "first come, first served"
+        self.look()
+        if commit == "stored":
+            self.store()
+        elif commit == "lost":
+            self.lose()
+
+    def look(self) -> None:
+        """Take note of what was decided since the last look."""
+        for change in self.fleet.pending[self.seen :]:
+            machine = change.machine
+            if change.cause is Cause.CREATED or (change.cause is Cause.RELEASED and machine.state is State.STARTING):
+                self.in_use_until[machine.id] = self.now
+            if change.cause is Cause.RELEASED and machine.is_idle:
+                assert self.now - self.answered_at[machine.id] <= self.spec.verify_after_s, "verified within a second"
+        self.seen = len(self.fleet.pending)
+
+    def store(self) -> bool:
+        changes, self.seen = self.fleet.take_pending(), 0
+        for change in changes:
+            self.write(change)
+        assert self.stored.machines == self.fleet.machines
+        assert self.stored.tombstones == self.fleet.tombstones
+        assert self.fleet.generation >= self.stored.generation
+        self.stored.generation, self.stored.last_port = self.fleet.generation, self.fleet.last_port
+        self.in_use_until_stored = dict(self.in_use_until)
+        self.given_up.clear()
+        for change in changes:
+            action = findings.follow_up(self.fleet, change, self.now)
+            if action is not None:
+                self.start(action)
+        return True
+
+    def write(self, change: Change) -> None:
+        """What the store's constraints and its readers rely on, change by change."""
+        before, after, rows = change.before, change.after, self.stored.machines
+        assert rows.get(change.machine.id) == before
+        if before is not None and before.project is not None and (after is None or after.project is None):
+            assert (before.id, before.project) in self.given_up, (
+                f"{change.cause} took {before.id} from {before.project}"
+            )
+            assert change.cause in GIVES_UP_PROJECT or (change.cause is Cause.FORGOTTEN and before.gone)
+            self.untold.discard(before.id)
+        if change.hands_over and after is not None:
+            assert after.generation > max([self.stored.generation, *(m.generation for m in rows.values())])
+            self.untold.add(after.id)
+        if after is None:
+            del rows[change.machine.id]
+            self.stored.tombstones.add(change.machine.id)
+            self.untold.discard(change.machine.id)
+        else:
+            rows[after.id] = after
+        held = [row.project for row in rows.values() if row.project is not None]
+        assert len(held) == len(set(held)), "one machine per project"
+        ports = [row.port for row in rows.values() if row.port is not None and not row.gone]
+        assert len(ports) == len(set(ports)), "one machine per port"
+
+    def lose(self) -> bool:
+        changes, self.seen = self.fleet.take_pending(), 0
+        self.fleet.undo(changes, self.now)
+        assert self.fleet.machines == self.stored.machines
+        assert self.fleet.tombstones == self.stored.tombstones
+        self.in_use_until = dict(self.in_use_until_stored)
+        self.given_up.clear()
+        return False
+
+    def start(self, action: Action) -> None:
+        """Have this done, if it is still right and nothing is under way for its machine."""
+        machine_id = action.machine_id
+        if machine_id in self.flights or not findings.still_wanted(self.fleet, action):
+            return
+        assert machine_id not in self.others, f"{action} is about a container that is none of ours"
+        row = self.stored.machines.get(machine_id)
+        match action:
+            case Create(machine):
+                assert row == machine, "recorded before it is made"
+                assert machine.project is None
+            case Restart():
+                assert row is not None
+                assert row.project is not None
+            case Destroy():
+                self.check_destroy(machine_id)
+        self.flights[machine_id] = Flight(action)
+        if self.listing is not None:
+            self.listing.busy.add(machine_id)
+
+    def check_destroy(self, machine_id: str) -> None:
+        row = self.stored.machines.get(machine_id)
+        assert machine_id in self.stored.tombstones or row is not None, "destroyed without a memory of it"
+        assert row is None or row.project is None, "what holds a project is never destroyed"
+
+    def land(self, action: Action, *, late: bool = False) -> Result:
+        if isinstance(action, Destroy):
+            self.check_destroy(action.machine_id)
+        return self.place.land(action, late=late)
+
+    def settled(self, action: Action, result: Result, commit: str) -> None:
+        del self.flights[action.machine_id]
+        with self.decision(commit):
+            outcome = Outcome(result, f"the engine says: {result}")
+            findings.settle(self.fleet, self.spec, action, outcome, self.now)
+            self.turn_away()
+
+    def deliver(self, verdict: Verdict, commit: str) -> None:
+        if verdict.answered:
+            self.answered_at[verdict.machine_id] = verdict.begun_at
+        with self.decision(commit):
+            findings.probed(self.fleet, self.spec, verdict, self.now)
+            self.resize()
+            self.turn_away()
+
+    def tick(self, snapshot: Snapshot, commit: str) -> None:
+        dead = dying(self.fleet, snapshot.instances, self.spec, snapshot.begun_at)
+        snapshot = replace(snapshot, evidence=dict.fromkeys(dead, "the last line"))
+        not_ours = {i.id for i in strays(self.fleet, snapshot)} | {i.id for i in foreign(self.fleet, snapshot)}
+        assert not_ours == self.others & set(snapshot.instances)
+        with self.decision("shared"):
+            plan = reconcile(self.fleet, snapshot, self.spec, self.now, self.new_id)
+            self.turn_away()
+        assert plan.wake_at is None or plan.wake_at > self.now
+        assert not [action for action in plan.actions if action.machine_id in snapshot.busy]
+        if self.store() if commit != "lost" else self.lose():
+            for action in plan.actions:
+                self.start(action)
+
+    # people
+
+    @rule(project=projects, commit=commits)
+    def assign(self, project: str, commit: str) -> None:
+        """A project has at most one machine, gets it however often it asks, and never overtakes."""
+        own, waiting = self.fleet.of_project(project), self.line
+        with self.decision(commit):
+            if own is not None and own.gone:
+                self.given_up.add((own.id, project))
+            try:
+                machine = commands.assign(self.fleet, self.spec, project, self.now)
+            except NoMachineAvailable as why_not:
+                assert why_not.message
+                self.is_refused_for_a_reason(own)
+            else:
+                self.is_assigned(project, own, machine, waiting)
+                self.resize()
+        if commit == "stored" and own is not None:
+            self.untold.discard(own.id)
+
+    def is_refused_for_a_reason(self, own: Machine | None) -> None:
+        if own is not None and not own.gone:
+            assert own.state is State.FAILED
+            return
+        if self.pool.template is None:
+            assert not self.pool.pending
+            return
+        backoff = self.fleet.pool(DEFAULT_POOL).backoff
+        assert backoff is not None
+        assert backoff.template == self.pool.template
+        assert backoff.until > self.now
+        assert not self.fleet.coming(DEFAULT_POOL, self.pool.template)
+        assert not self.fleet.idle(DEFAULT_POOL, self.pool.template)
+
+    def is_assigned(self, project: str, own: Machine | None, machine: Machine | None, waiting: list[str]) -> None:
+        if own is not None and own.state is State.READY:
+            assert machine == own
+        elif own is not None and not own.gone:
+            assert machine is None
+            assert project not in self.line
+        elif machine is None:
+            assert project in self.line
+            assert [p for p in self.line if p != project] == [p for p in waiting if p != project]
+        else:
+            assert not waiting
+            assert machine == self.fleet.of_project(project)
+
+    @precondition(lambda self: self.fleet.machines)
+    @rule(pick=picks, commit=commits)
+    def release(self, pick: int, commit: str) -> None:
+        machine = one_of(self.machines(), pick)
+        with self.decision(commit):
+            try:
+                if machine.project is not None:
+                    self.given_up.add((machine.id, machine.project))
+                commands.release(self.fleet, self.spec, machine, self.now)
+            except MachineNotFound:
+                assert machine.project is None
+                assert machine.state in {State.STOPPING, State.FAILED}
+            self.resize()
+
+    @precondition(lambda self: self.fleet.machines)
+    @rule(pick=picks, commit=commits)
+    def destroy(self, pick: int, commit: str) -> None:
+        machine = one_of(self.machines(), pick)
+        with self.decision(commit):
+            if machine.project is not None:
+                self.given_up.add((machine.id, machine.project))
+            commands.destroy(self.fleet, machine, self.now)
+            self.resize()
+
+    @precondition(lambda self: self.line)
+    @rule(pick=picks)
+    def leave_the_line(self, pick: int) -> None:
+        commands.leave_line(self.fleet, one_of(self.line, pick))
+
+    @precondition(lambda self: not self.fleet.pending and self.untold)
+    @rule(pick=picks, takes_it=st.booleans(), commit=commits)
+    def is_told(self, pick: int, takes_it: bool, commit: str) -> None:
+        """Before a client is told of its machine, the machine must answer; and the client may have gone."""
+        machine = self.fleet.machines[one_of(sorted(self.untold), pick)]
+        self.untold.discard(machine.id)
+        if machine.state is not State.READY or (takes_it and self.place.serves(machine)):
+            return
+        assert machine.project is not None
+        with self.decision(commit):
+            self.given_up.add((machine.id, machine.project))
+            broken = "did not answer" if takes_it else ""
+            commands.withdraw(self.fleet, self.spec, machine, self.now, broken=broken)
+
+    @rule(
+        kind=st.sampled_from(["good", "good", "exits", "mute", "former", "pulling", "missing"]),
+        pick=picks,
+        commit=commits,
+    )
+    def wants_another_template(self, kind: str, pick: int, commit: str) -> None:
+        """Somebody rebuilds the image, well or badly, takes that back, or removes it."""
+        self.made += 1
+        template: str | None = f"t{self.made}"
+        if kind == "former":
+            template = one_of(sorted({m.template for m in self.machines()} | {"t0"}), pick)
+        elif kind in {"pulling", "missing"}:
+            template = None
+        elif kind != "good":
+            (self.place.exits if kind == "exits" else self.place.mute).add(str(template))
+        problem = "No such image." if kind == "missing" else ""
+        pool = replace(self.pool, template=template, pending=kind == "pulling", problem=problem)
+        self.spec = replace(self.spec, pools={DEFAULT_POOL: pool})
+        with self.decision(commit):
+            self.resize()
+            self.turn_away()
+
+    # the world
+
+    @precondition(lambda self: not self.fleet.pending)
+    @rule(seconds=st.sampled_from([0.01, 0.5, 1.0, 3.0, 10.5, 61.0, 301.0, 601.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: self.machines(State.STARTING, State.READY))
+    @rule(pick=picks, is_heard=st.booleans() | st.just(value=True))
+    def begin_probe(self, pick: int, is_heard: bool) -> None:
+        machine = one_of(self.machines(State.STARTING, State.READY), pick)
+        answered = is_heard and self.place.serves(machine)
+        self.probes = [*self.probes[-3:], Verdict(machine.id, self.now, answered, "" if answered else "silence")]
+
+    @precondition(lambda self: self.probes)
+    @rule(pick=picks, commit=commits)
+    def end_probe(self, pick: int, commit: str) -> None:
+        self.deliver(self.probes.pop(pick % len(self.probes)), commit)
+
+    @precondition(lambda self: self.listing is None)
+    @rule(shows_its_begin=st.booleans())
+    def begin_listing(self, shows_its_begin: bool) -> None:
+        self.listing = Listing(self.now, set(self.flights), self.place.listing() if shows_its_begin else None)
+
+    @precondition(lambda self: self.listing is not None)
+    @rule(commit=commits)
+    def end_listing(self, commit: str) -> None:
+        listing, self.listing = self.listing, None
+        assert listing is not None
+        instances = self.place.listing() if listing.instances is None else listing.instances
+        self.tick(Snapshot(listing.begun_at, instances, frozenset(listing.busy)), commit)
+
+    @precondition(lambda self: self.listing is not None)
+    @rule()
+    def lose_listing(self) -> None:
+        self.listing = None
+
+    @precondition(lambda self: self.flights)
+    @rule(pick=picks)
+    def land_early(self, pick: int) -> None:
+        """A call does its work before it replies."""
+        flight = self.flights[one_of(sorted(self.flights), pick)]
+        if flight.landed is None:
+            flight.landed = self.land(flight.action)
+
+    @precondition(lambda self: self.flights)
+    @rule(
+        pick=picks,
+        how=st.sampled_from(["done", "done", "unavailable", "rejected", "no reply", "late", "never", "half done"]),
+        commit=commits,
+    )
+    def settle(self, pick: int, how: str, commit: str) -> None:
+        """A call replies, or is given up. What was given up may have been done, or may be done later."""
+        flight = self.flights[one_of(sorted(self.flights), pick)]
+        action, result = flight.action, flight.landed
+        if result is None and how in {"done", "no reply"}:
+            result = self.land(action)
+        elif result is None and how == "late":
+            self.late.append(action)
+        elif result is None and how == "half done" and isinstance(action, Create):
+            self.place.leave_half_done(action.machine)
+        refused = {"unavailable": Result.UNAVAILABLE, "rejected": Result.REJECTED}.get(how, Result.UNKNOWN)
+        self.settled(action, refused if result is None or how == "no reply" else result, commit)
+
+    @precondition(lambda self: self.late)
+    @rule(pick=picks)
+    def land_late(self, pick: int) -> None:
+        self.land(self.late.pop(pick % len(self.late)), late=True)
+
+    @precondition(lambda self: self.ours())
+    @rule(pick=picks, how=st.sampled_from(["exit", "kill", "remove", "pause", "lose sight", "hang", "start"]))
+    def meddle(self, pick: int, how: str) -> None:
+        """Containers die, and people use the engine's own tools."""
+        machine_id = one_of(self.ours(), pick)
+        container = self.place.containers[machine_id]
+        if how == "remove":
+            del self.place.containers[machine_id]
+        elif how == "hang":
+            container.answers = False
+        elif how == "start":
+            self.place.land(Restart(machine_id))
+        else:
+            status = {"pause": Status.PAUSED, "lose sight": Status.UNKNOWN}.get(how, Status.EXITED)
+            container.becomes(status, killed=how == "kill")
+
+    @rule(pick=picks)
+    def others_take_a_port(self, pick: int) -> None:
+        self.place.ports_of_others ^= {FIRST_PORT + pick}
+
+    @rule(owner=st.sampled_from([OWNER, OTHER_OWNER]), reuse=st.booleans(), pick=picks)
+    def a_container_appears(self, owner: str, reuse: bool, pick: int) -> None:
+        """A stray, or one of another service: even one with an id that we once used, for a store may be copied."""
+        self.made += 1
+        machine_id = f"x{self.made}"
+        free = sorted(self.stored.tombstones - set(self.place.containers) - {a.machine_id for a in self.late})
+        free = [machine_id for machine_id in free if machine_id not in self.flights]
+        if reuse and owner == OTHER_OWNER and free and not self.fleet.pending:
+            machine_id = one_of(free, pick)
+        self.place.containers[machine_id] = Container(Instance(machine_id, owner, DEFAULT_POOL, "t0", Status.RUNNING))
+        self.others.add(machine_id)
+
+    @rule()
+    def crash(self) -> None:
+        """The process dies with all that it had not stored. Calls under way may land yet."""
+        self.late += [flight.action for flight in self.flights.values() if flight.landed is None]
+        self.flights, self.listing, self.probes, self.seen = {}, None, [], 0
+        self.untold.clear()
+        self.given_up.clear()
+        self.in_use_until = dict(self.in_use_until_stored)
+        self.fleet = Fleet(OWNER, generation=self.stored.generation, last_port=self.stored.last_port)
+        rows = sorted(self.stored.machines.values(), key=lambda machine: machine.id)
+        self.fleet.load(rows, self.stored.tombstones, self.now)
+
+    @rule(rounds=st.integers(1, 3), seconds=st.sampled_from([0.0, 0.1, 2.0]))
+    def all_goes_well(self, rounds: int, seconds: float) -> None:
+        """For a while."""
+        for _ in range(rounds):
+            self.one_good_round(seconds)
+
+    def one_good_round(self, seconds: float) -> None:
+        self.store()
+        self.listing = None
+        for flight in list(self.flights.values()):
+            result = self.land(flight.action) if flight.landed is None else flight.landed
+            self.settled(flight.action, result, "stored")
+        self.now += seconds
+        for machine in self.machines(State.STARTING, State.READY):
+            if machine.id in self.fleet.machines:
+                answered = self.place.serves(machine)
+                self.deliver(Verdict(machine.id, self.now, answered, "" if answered else "silence"), "stored")
+        self.tick(Snapshot(self.now, self.place.listing(), frozenset(self.flights)), "stored")
+
+    # what must always hold
+
+    @invariant()
+    def every_index_is_that_of_a_fleet_just_loaded(self) -> None:
+        assert_indexes_hold(self.fleet)
+
+    @invariant()
+    def a_project_has_at_most_one_machine_and_waits_for_none_beside_it(self) -> None:
+        held = [m.project for m in self.fleet.machines.values() if m.project is not None]
+        assert len(held) == len(set(held))
+        assert not set(held) & set(self.line)
+
+    @invariant()
+    def an_address_belongs_to_at_most_one_machine_that_is_not_gone(self) -> None:
+        ports = [m.port for m in self.fleet.machines.values() if m.port is not None and not m.gone]
+        assert len(ports) == len(set(ports))
+
+    @invariant()
+    def machines_never_exceed_the_limit(self) -> None:
+        if hasattr(self, "spec"):
+            assert sum(not m.gone for m in self.fleet.machines.values()) <= self.spec.max_machines
+
+    @invariant()
+    def containers_never_exceed_the_limit(self) -> None:
+        """But for those that landed after we had given them up; and each one is on record, or was."""
+        ours = [i for i in self.ours() if not self.place.containers[i].landed_late]
+        on_record = {i for i, row in self.stored.machines.items() if not row.gone}
+        assert set(ours) <= on_record
+        if hasattr(self, "spec"):
+            assert len(ours) <= self.spec.max_machines
+        assert set(self.ours()) <= set(self.stored.machines) | self.stored.tombstones
+
+    @invariant()
+    def an_idle_machine_answered_since_it_was_last_in_use(self) -> None:
+        for machine in self.fleet.machines.values():
+            if machine.is_idle:
+                assert self.answered_at[machine.id] >= self.in_use_until[machine.id]
+
+    @invariant()
+    def what_is_none_of_ours_is_untouched(self) -> None:
+        assert self.others <= set(self.place.containers)
+
+    # and what must hold in the end
+
+    def teardown(self) -> None:
+        """When nothing goes wrong any more, the pool comes to rest at its size, and nothing is left over."""
+        if not hasattr(self, "spec"):
+            return
+        self.store()
+        for action in self.late:
+            self.land(action, late=True)
+        self.late.clear()
+        self.place.ports_of_others.clear()
+        if self.pool.template is None or self.pool.template in self.place.exits | self.place.mute:
+            pool = replace(self.pool, template="final", pending=False, problem="")
+            self.spec = replace(self.spec, pools={DEFAULT_POOL: pool})
+        for _ in range(ROUNDS):
+            self.one_good_round(ROUND_S)
+        self.pool_is_at_its_size()
+        self.nothing_is_left_over()
+
+    def pool_is_at_its_size(self) -> None:
+        template = self.pool.template
+        in_use = sum(m.project is not None and not m.gone for m in self.fleet.machines.values())
+        room = self.spec.max_machines - in_use
+        idle = [self.fleet.machines[i] for i in self.fleet.idle(DEFAULT_POOL, template)]
+        assert len(idle) >= min(self.pool.min_idle, room), "min_idle"
+        assert self.pool.max_idle is None or len(idle) <= self.pool.max_idle, "max_idle"
+        assert all(self.place.serves(machine) for machine in idle)
+        assert not self.line or not room, "somebody waits though there is room"
+        if self.pool.min_idle:
+            assert not list(self.fleet.stale(DEFAULT_POOL, template)), "machines of an older template are left"
+
+    def nothing_is_left_over(self) -> None:
+        assert [m for m in self.machines(State.STARTING, State.STOPPING) if m.project is None] == []
+        assert [m for m in self.machines(State.FAILED) if m.project is None and not m.gone] == []
+        on_record = {m.id for m in self.fleet.machines.values() if not m.gone or m.project is not None}
+        assert set(self.ours()) <= on_record, "a container that nobody needs is left"
+
+
+TestCore = Core.TestCase
+TestCore.settings = settings(
+    max_examples=int(os.environ.get("SIMULATION_EXAMPLES", "150")),
+    stateful_step_count=50,
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)

@@ -1,0 +1,547 @@
+"""What people ask of the fleet: assign, release, destroy, and the line of those who wait."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold
+
+from worker_orchestrator import commands
+from worker_orchestrator.errors import MachineNotFound, NoMachineAvailable
+from worker_orchestrator.fleet import Backoff
+from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, State
+
+STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
+
+
+def braked(world: World, *, until: float, template: str = OLD, tripped: bool = True, evidence: str = "") -> None:
+    world.pool.backoff = Backoff(template, 1, world.now, until, tripped, "w0: its container is exited", evidence)
+
+
+def obstacle(world: World) -> str:
+    return commands.obstacle(world.fleet, world.spec, DEFAULT_POOL)
+
+
+def turn_away(world: World) -> dict[str, NoMachineAvailable]:
+    return commands.turn_away(world.fleet, world.spec, world.now)
+
+
+# assign
+
+
+def test_a_project_gets_an_idle_machine() -> None:
+    """One that knows its project, and says why it changed."""
+    world = World(fleet=a_fleet(a_machine()))
+    machine = commands.assign(world.fleet, world.spec, "p", world.now)
+    assert machine == a_machine(project="p", generation=1, reason="assigned") == world["w1"]
+    assert world.last_change() == Change(a_machine(), machine, Cause.ASSIGNED)
+
+
+def test_a_project_keeps_its_machine_however_often_it_asks() -> None:
+    """Ten assigns of one project are one machine and one change."""
+    world = World(fleet=a_fleet(a_machine("w1"), a_machine("w2", port=9094)))
+    assert {world.assign("p") for _ in range(10)} == {"w1"}
+    assert len(world.fleet.pending) == 1
+    assert world.idle == ["w2"]
+
+
+def test_each_assignment_has_a_higher_generation() -> None:
+    """The generation is a fencing token: it never goes back."""
+    world = World(fleet=a_fleet(a_machine("w1"), a_machine("w2", port=9094)))
+    world.fleet.generation = 41
+    world.assign("p")
+    world.assign("q")
+    world.assign("p")
+    assert (world["w1"].generation, world["w2"].generation, world.fleet.generation) == (42, 43, 43)
+
+
+def test_the_machine_that_waited_longest_is_given_first() -> None:
+    """Idle machines are used in turn."""
+    world = World()
+    first, second, third = world.up(), world.up(), world.up()
+    assert [world.assign("p"), world.assign("q")] == [first, second]
+    world.release(first)
+    assert [world.assign("r"), world.assign("s")] == [third, first]
+
+
+def test_with_nothing_idle_a_project_waits_in_line() -> None:
+    """Once, however often it asks, in the place that it took first."""
+    world = World()
+    assert [world.assign(project) for project in ("p", "q", "p")] == [None, None, None]
+    assert world.line == ["p", "q"]
+    assert world.fleet.pending == []
+
+
+def test_nobody_overtakes_those_who_wait() -> None:
+    """A machine that becomes idle goes to who came first, and a new project queues behind the others."""
+    world = World()
+    world.assign("p")
+    world.assign("q")
+    machine_id = world.up()
+    assert world[machine_id].project == "p"
+    assert world.line == ["q"]
+    world.fleet.apply(None, a_machine("w9", port=80), Cause.ADOPTED, world.now)
+    assert world.assign("r") is None
+    assert world.line == ["q", "r"]
+
+
+def test_a_project_whose_machine_is_restarted_waits_for_it() -> None:
+    """It has one, so it does not stand in line for another."""
+    world = World(fleet=a_fleet(a_machine(state=STARTING, project="p"), a_machine("w2", port=9094)))
+    assert world.assign("p") is None
+    assert world.line == []
+    assert world.idle == ["w2"]
+
+
+def test_a_project_whose_machine_failed_is_told_so() -> None:
+    """Its files are somebody's work: only release or destroy gives them up."""
+    failed = a_machine(state=FAILED, project="p", reason="exited again, after 3 restarts")
+    world = World(fleet=a_fleet(failed, a_machine("w2", port=9094)))
+    with pytest.raises(NoMachineAvailable) as refused:
+        world.assign("p")
+    assert refused.value.message == (
+        "The machine w1 of this project failed: exited again, after 3 restarts. "
+        "Its files are kept: release or destroy it to get a new one."
+    )
+    assert world.fleet.pending == []
+    assert world.line == []
+
+
+def test_a_project_whose_machine_vanished_gets_a_new_one() -> None:
+    """There is nothing left to keep: the old one is forgotten in the same decision."""
+    lost = a_machine(state=FAILED, project="p", gone=True)
+    world = World(fleet=a_fleet(lost, a_machine("w2", port=9094)))
+    assert world.assign("p") == "w2"
+    assert [change.cause for change in world.fleet.pending] == [Cause.FORGOTTEN, Cause.ASSIGNED]
+    assert world.fleet.tombstones == {"w1"}
+    assert_indexes_hold(world.fleet)
+
+
+def test_a_project_whose_machine_vanished_waits_like_any_other() -> None:
+    """When nothing is idle."""
+    world = World(fleet=a_fleet(a_machine(state=FAILED, project="p", gone=True)))
+    assert world.assign("p") is None
+    assert world.line == ["p"]
+    assert world.fleet.of_project("p") is None
+
+
+def test_an_idle_machine_of_another_pool_is_not_given() -> None:
+    """A pool is asked for by name."""
+    world = World(fleet=a_fleet(a_machine(pool="other")))
+    world.spec = replace(world.spec, pools={**world.spec.pools, "other": world.spec.pools[DEFAULT_POOL]})
+    assert world.assign("p") is None
+    machine = commands.assign(world.fleet, world.spec, "q", world.now, "other")
+    assert machine is not None
+    assert machine.id == "w1"
+
+
+# an older template
+
+
+def test_an_idle_machine_of_an_older_template_is_not_given() -> None:
+    """Whoever rebuilt the image wants the new one."""
+    world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=NEW))
+    assert world.assign("p") is None
+    assert world.line == ["p"]
+
+
+def test_an_older_template_serves_while_the_current_one_does_not_come_up() -> None:
+    """Better an old machine than none. One of the current template still comes first."""
+    world = World(fleet=a_fleet(a_machine("w1"), a_machine("w2", port=9094, template=NEW)), spec=a_spec(template=NEW))
+    braked(world, until=world.now + 60.0, template=NEW)
+    assert [world.assign("p"), world.assign("q")] == ["w2", "w1"]
+
+
+def test_an_older_template_does_not_serve_for_the_failures_of_another() -> None:
+    """The brake on an image that nobody wants any more says nothing of the current one."""
+    world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=NEW))
+    braked(world, until=world.now + 60.0, template="template-3")
+    assert world.assign("p") is None
+
+
+def test_an_older_template_does_not_serve_once_the_current_one_came_up() -> None:
+    """A brake that was let go holds nobody back."""
+    world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=NEW))
+    braked(world, until=world.now, template=NEW, tripped=False)
+    assert world.assign("p") is None
+    assert world.idle == ["w1"]
+
+
+def test_machines_serve_while_the_engine_cannot_say_what_to_run() -> None:
+    """The image is missing, but what runs, runs."""
+    world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=None, problem="No such image."))
+    assert world.assign("p") == "w1"
+
+
+def test_machines_wait_for_the_engine_to_find_out_what_to_run() -> None:
+    """Until then nobody knows whether they are of an older template."""
+    world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=None, pending=True))
+    assert world.assign("p") is None
+    assert world.line == ["p"]
+
+
+# when nothing can come
+
+
+def test_a_project_is_refused_while_the_brake_holds_and_nothing_is_coming() -> None:
+    """With the reason, the last log lines and the time to wait."""
+    world = World()
+    braked(world, until=world.now + 7.5, evidence="no such file")
+    with pytest.raises(NoMachineAvailable) as refused:
+        world.assign("p")
+    assert refused.value.message == "w0: its container is exited\nno such file"
+    assert refused.value.retry_after_s == 7.5
+    assert world.line == []
+
+
+def test_a_project_waits_when_something_is_coming_in_spite_of_the_brake() -> None:
+    """It may be the one that comes up."""
+    world = World()
+    world.begin()
+    braked(world, until=world.now + 7.5)
+    assert world.assign("p") is None
+
+
+def test_what_is_coming_of_another_template_is_nothing_to_wait_for() -> None:
+    """It will not be given to anybody."""
+    world = World()
+    world.begin(NEW)
+    braked(world, until=world.now + 7.5)
+    with pytest.raises(NoMachineAvailable):
+        world.assign("p")
+
+
+def test_a_project_waits_from_the_moment_when_the_brake_ends() -> None:
+    """The next attempt is due."""
+    world = World()
+    braked(world, until=world.now)
+    assert world.assign("p") is None
+    braked(world, until=world.now + 0.001)
+    with pytest.raises(NoMachineAvailable):
+        world.assign("q")
+
+
+def test_the_brake_on_another_template_refuses_nobody() -> None:
+    """Whoever repaired the image need not wait for the broken one."""
+    world = World(spec=a_spec(template=NEW))
+    braked(world, until=world.now + 300.0, template=OLD)
+    assert world.assign("p") is None
+    assert world.line == ["p"]
+
+
+def test_a_project_is_refused_when_there_is_nothing_to_run() -> None:
+    """With the engine's own words, and ten seconds to wait."""
+    world = World(spec=a_spec(template=None, problem="No such image: worker:v1."))
+    with pytest.raises(NoMachineAvailable) as refused:
+        world.assign("p")
+    assert (refused.value.message, refused.value.retry_after_s) == ("No such image: worker:v1.", 10.0)
+
+
+def test_a_project_waits_while_the_engine_finds_out_what_to_run() -> None:
+    """An image is being pulled."""
+    world = World(spec=a_spec(template=None, pending=True, problem="No such image."))
+    assert world.assign("p") is None
+
+
+def test_a_refused_project_that_has_a_machine_still_gets_it() -> None:
+    """The brake is on new machines."""
+    world = World(fleet=a_fleet(a_machine(project="p")))
+    braked(world, until=world.now + 300.0)
+    assert world.assign("p") == "w1"
+
+
+def test_the_line_is_emptied_when_nothing_can_come() -> None:
+    """Each project hears the same reason; the next time there is nobody left."""
+    world = World()
+    world.assign("p")
+    world.assign("q")
+    assert turn_away(world) == {}
+    braked(world, until=world.now + 4.0)
+    away = turn_away(world)
+    assert list(away) == ["p", "q"]
+    assert {(error.message, error.retry_after_s) for error in away.values()} == {("w0: its container is exited", 4.0)}
+    assert world.line == []
+    assert turn_away(world) == {}
+
+
+def test_only_the_line_in_which_nothing_can_come_is_emptied() -> None:
+    """A pool's brake is its own."""
+    world = World()
+    world.spec = replace(world.spec, pools={**world.spec.pools, "other": world.spec.pools[DEFAULT_POOL]})
+    world.assign("p")
+    commands.assign(world.fleet, world.spec, "q", world.now, "other")
+    braked(world, until=world.now + 4.0)
+    assert list(turn_away(world)) == ["p"]
+    assert list(world.fleet.pool("other").line) == ["q"]
+
+
+def test_nobody_is_turned_away_from_an_old_machine_that_may_serve() -> None:
+    """The failure that trips the brake is what makes older machines serve."""
+    world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=NEW))
+    world.assign("p")
+    world.assign("q")
+    braked(world, until=world.now + 4.0, template=NEW)
+    assert list(turn_away(world)) == ["q"]
+    assert world["w1"].project == "p"
+
+
+def test_whoever_leaves_the_line_is_forgotten() -> None:
+    """The others move up; what is made for it becomes idle. Whoever never waited may leave too."""
+    world = World()
+    world.assign("p")
+    world.assign("q")
+    commands.leave_line(world.fleet, "p")
+    commands.leave_line(world.fleet, "r")
+    assert world.line == ["q"]
+    first, second = world.up(), world.up()
+    assert (world[first].project, world[second].project) == ("q", None)
+
+
+# what stood in the way
+
+
+def test_nothing_stands_in_the_way_by_itself() -> None:
+    """A start that takes its time has no obstacle to name."""
+    assert obstacle(World()) == ""
+
+
+def test_the_missing_image_stands_in_the_way() -> None:
+    """Or whatever the engine said."""
+    assert obstacle(World(spec=a_spec(template=None, problem="No such image."))) == "No such image."
+
+
+def test_the_brake_stands_in_the_way_until_something_came_up() -> None:
+    """Even between two attempts."""
+    world = World()
+    braked(world, until=world.now - 1.0, evidence="no such file")
+    assert obstacle(world) == "w0: its container is exited\nno such file"
+    braked(world, until=world.now, tripped=False)
+    assert obstacle(world) == ""
+
+
+def test_the_brake_on_another_template_stands_in_nobodys_way() -> None:
+    """It is not what people waited for."""
+    world = World(spec=a_spec(template=NEW))
+    braked(world, until=world.now + 60.0, template=OLD)
+    assert obstacle(world) == ""
+
+
+def test_the_limit_stands_in_the_way() -> None:
+    """Once all machines are in use, and not before."""
+    world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(max_machines=2))
+    assert obstacle(world) == ""
+    world.begin()
+    assert obstacle(world) == "All 2 machines (max_machines) are in use."
+
+
+def test_used_up_ports_stand_in_the_way() -> None:
+    """With the range, so that people know what to change."""
+    world = World(spec=a_spec(first_port=9093, last_port=9093))
+    world.begin()
+    world.wants(min_idle=2)
+    world.resize()
+    assert obstacle(world) == "No host port of 9093 to 9093 is free."
+
+
+# release
+
+
+def test_a_released_machine_passes_through_starting() -> None:
+    """It is idle only once it answered again."""
+    world = World(fleet=a_fleet(a_machine(project="p", generation=3)))
+    released = world.release("w1")
+    assert released == a_machine(state=STARTING, generation=3, reason="released") == world["w1"]
+    assert world.last_change().cause is Cause.RELEASED
+    assert world.idle == []
+
+
+@pytest.mark.parametrize(("age_s", "state"), [(0.0, READY), (1.0, READY), (1.001, STARTING)])
+def test_a_machine_that_answered_within_a_second_is_idle_at_once(age_s: float, state: State) -> None:
+    """The second is included."""
+    world = World(fleet=a_fleet(a_machine(project="p")))
+    world.answer("w1")
+    world.now += age_s
+    released = world.release("w1")
+    assert released == a_machine(state=state, reason="released")
+
+
+def test_a_machine_that_missed_a_probe_since_is_not_idle_at_once() -> None:
+    """The last word counts."""
+    world = World(fleet=a_fleet(a_machine(project="p")))
+    world.answer("w1")
+    world.now += 0.5
+    world.miss("w1")
+    released = world.release("w1")
+    assert released is not None
+    assert released.state is STARTING
+
+
+def test_a_released_machine_goes_to_whoever_waits_longest() -> None:
+    """In the same decision, if it may be idle at once; release tells whose it is then."""
+    world = World(fleet=a_fleet(a_machine(project="p")))
+    world.assign("q")
+    world.assign("r")
+    world.answer("w1")
+    released = world.release("w1")
+    assert released is not None
+    assert (released.project, released.generation) == ("q", 1)
+    assert world.causes("w1") == [Cause.RELEASED, Cause.ASSIGNED]
+    assert world.line == ["r"]
+
+
+def test_a_recycled_machine_is_destroyed() -> None:
+    """Nothing of one project reaches the next."""
+    world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(recycle=True))
+    world.answer("w1")
+    assert world.release("w1") == a_machine(state=STOPPING, reason="released")
+    assert world.last_change().cause is Cause.RELEASED
+
+
+def test_a_released_machine_of_an_older_template_is_destroyed() -> None:
+    """It would not be given to anybody."""
+    world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(template=NEW))
+    released = world.release("w1")
+    assert released is not None
+    assert released.state is STOPPING
+
+
+def test_a_released_machine_stays_while_nobody_knows_what_to_run() -> None:
+    """It may be all there is."""
+    world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(template=None))
+    released = world.release("w1")
+    assert released is not None
+    assert released.state is STARTING
+
+
+@pytest.mark.parametrize("state", [STARTING, FAILED])
+def test_a_released_machine_that_does_not_serve_is_destroyed(state: State) -> None:
+    """Its project gives up its files."""
+    world = World(fleet=a_fleet(a_machine(state=state, project="p", reason="exited")))
+    assert world.release("w1") == a_machine(state=STOPPING, reason="released")
+    assert world.fleet.of_project("p") is None
+
+
+def test_a_released_machine_whose_container_vanished_is_forgotten() -> None:
+    """There is nothing left of it."""
+    world = World(fleet=a_fleet(a_machine(state=FAILED, project="p", gone=True)))
+    assert world.release("w1") is None
+    assert world.last_change().cause is Cause.RELEASED
+    assert world.fleet.tombstones == {"w1"}
+
+
+@pytest.mark.parametrize("state", [STARTING, READY])
+def test_a_free_machine_stays_as_it_is_when_it_is_released(state: State) -> None:
+    """To release twice is no mistake."""
+    world = World(fleet=a_fleet(a_machine(state=state)))
+    assert world.release("w1") == a_machine(state=state)
+    assert world.fleet.pending == []
+
+
+@pytest.mark.parametrize("state", [STOPPING, FAILED])
+def test_a_free_machine_on_its_way_out_is_not_found(state: State) -> None:
+    """For people it is gone already."""
+    world = World(fleet=a_fleet(a_machine(state=state)))
+    with pytest.raises(MachineNotFound):
+        world.release("w1")
+
+
+# destroy
+
+
+@pytest.mark.parametrize("state", [STARTING, READY, FAILED])
+@pytest.mark.parametrize("project", [None, "p"])
+def test_a_destroyed_machine_stops_whatever_it_was(state: State, project: str | None) -> None:
+    """It holds its port and its slot until its container is known to be gone."""
+    world = World(fleet=a_fleet(a_machine(state=state, project=project)))
+    assert world.destroy("w1") == a_machine(state=STOPPING, reason="destroyed on request")
+    assert world.last_change().cause is Cause.DESTROYED
+    assert world.fleet.of_project("p") is None
+    assert world.fleet.held == 1
+
+
+def test_a_stopping_machine_is_destroyed_already() -> None:
+    """To destroy twice is no mistake."""
+    world = World(fleet=a_fleet(a_machine(state=STOPPING)))
+    assert world.destroy("w1") == a_machine(state=STOPPING)
+    assert world.fleet.pending == []
+
+
+@pytest.mark.parametrize("project", [None, "p"])
+def test_a_destroyed_machine_that_is_gone_is_forgotten(project: str | None) -> None:
+    """Nothing is left to remove."""
+    world = World(fleet=a_fleet(a_machine(state=FAILED, project=project, gone=True)))
+    assert world.destroy("w1") is None
+    assert world.last_change().cause is Cause.DESTROYED
+    assert world.fleet.tombstones == {"w1"}
+
+
+# withdraw
+
+
+def test_an_assignment_that_nobody_was_told_of_is_taken_back() -> None:
+    """The machine is idle as before."""
+    world = World(fleet=a_fleet(a_machine()))
+    world.assign("p")
+    commands.withdraw(world.fleet, world.spec, world["w1"], world.now)
+    assert world["w1"] == a_machine(generation=1, reason="not taken")
+    assert world.last_change().cause is Cause.WITHDRAWN
+    assert world.idle == ["w1"]
+
+
+def test_a_machine_that_was_not_taken_goes_to_whoever_waits() -> None:
+    """Nobody waits while a machine is idle."""
+    world = World(fleet=a_fleet(a_machine()))
+    world.assign("p")
+    world.assign("q")
+    commands.withdraw(world.fleet, world.spec, world["w1"], world.now)
+    assert world["w1"].project == "q"
+    assert world.line == []
+
+
+def test_a_machine_that_does_not_answer_when_it_is_handed_out_failed() -> None:
+    """It is free then, and an attempt of its image if it came up just now."""
+    world = World()
+    machine_id = world.up()
+    world.assign("p")
+    before = world[machine_id]
+    world.now += 3.0
+    commands.withdraw(world.fleet, world.spec, before, world.now, broken="did not answer")
+    assert world[machine_id] == replace(before, state=FAILED, project=None, reason="did not answer")
+    assert world.last_change().cause is Cause.WITHDRAWN
+    assert world.backoff.reason == f"{machine_id}: did not answer"
+    assert world.fleet.of_project("p") is None
+
+
+# the line
+
+
+def test_the_line_is_served_first_come_first() -> None:
+    """As far as there are machines."""
+    world = World()
+    for project in ("p", "q", "r"):
+        world.assign(project)
+    for port in (1, 2):
+        world.fleet.apply(None, a_machine(f"w{port}", port=port), Cause.ADOPTED, world.now)
+    commands.serve_line(world.fleet, world.spec, DEFAULT_POOL, world.now)
+    assert (world["w1"].project, world["w2"].project) == ("p", "q")
+    assert world.line == ["r"]
+
+
+def test_without_a_line_idle_machines_stay_idle() -> None:
+    """Nobody asked for them."""
+    world = World(fleet=a_fleet(a_machine()))
+    commands.serve_line(world.fleet, world.spec, DEFAULT_POOL, world.now)
+    assert world.idle == ["w1"]
+    assert world.fleet.pending == []
+
+
+def test_a_project_that_got_its_machine_back_does_not_wait_for_another() -> None:
+    """It released its machine and asked anew; then the release could not be stored."""
+    world = World(fleet=a_fleet(a_machine(project="p")))
+    world.release("w1")
+    assert world.assign("p") is None
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert world.line == []
+    world.up()
+    assert world.assign("p") == "w1"

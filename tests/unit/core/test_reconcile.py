@@ -1,0 +1,1082 @@
+"""The tick: what one full listing proves of each machine, what is left to do, and how pools keep their size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.core.build import (
+    NEW,
+    OLD,
+    OTHER_OWNER,
+    World,
+    a_fleet,
+    a_machine,
+    a_spec,
+    an_instance,
+    assert_indexes_hold,
+)
+
+from worker_orchestrator import commands
+from worker_orchestrator.brake import Failure, fail
+from worker_orchestrator.fleet import Backoff
+from worker_orchestrator.machine import (
+    DEFAULT_POOL,
+    Action,
+    Cause,
+    Create,
+    Destroy,
+    Machine,
+    Restart,
+    Result,
+    State,
+    Status,
+)
+from worker_orchestrator.reconcile import dying, foreign, strays
+
+STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
+VANISHED = "vanished: its container was removed by somebody else, and its files with it"
+QUIET = [Status.RUNNING, Status.PAUSED, Status.UNKNOWN, Status.PENDING]
+"""What no machine that serves is failed for."""
+
+
+def with_one(machine: Machine, status: Status | None = Status.RUNNING, **fields: object) -> World:
+    """A world with one machine and its container in this status, or none."""
+    world = World(fleet=a_fleet(machine, now=1000.0))
+    if status is None:
+        world.remove(machine.id)
+    else:
+        world.instance(machine.id, status, **fields)
+    return world
+
+
+def braked(world: World, template: str, *, tripped: bool = True, level: int = 1) -> None:
+    world.pool.backoff = Backoff(template, level, world.now, world.now + 1.0, tripped, "w0: exited")
+
+
+# what is well
+
+
+@pytest.mark.parametrize("project", [None, "p"])
+@pytest.mark.parametrize("status", QUIET)
+def test_a_ready_machine_stays_as_long_as_it_is_not_known_to_be_dead(project: str | None, status: Status) -> None:
+    """Unknown is not absent, and paused is not dead."""
+    world = with_one(a_machine(project=project), status)
+    plan = world.tick()
+    assert world["w1"] == a_machine(project=project)
+    assert (plan.actions, plan.wake_at, world.fleet.pending) == ([], None, [])
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("status", [None, *Status])
+def test_a_busy_machine_is_neither_judged_nor_acted_upon(state: State, status: Status | None) -> None:
+    """About a machine with an action in flight the listing proves nothing."""
+    world = with_one(a_machine(state=state), status)
+    world.watch("w1").destroyed_at = world.now
+    world.now += 10_000.0
+    plan = world.tick(busy={"w1"})
+    assert world["w1"] == a_machine(state=state)
+    assert plan.actions == []
+
+
+@pytest.mark.parametrize("state", [STARTING, READY, FAILED])
+@pytest.mark.parametrize("status", [None, *Status])
+def test_a_busy_machine_of_a_project_is_neither_judged_nor_acted_upon(state: State, status: Status | None) -> None:
+    """Least of all one that a project holds."""
+    world = with_one(a_machine(state=state, project="p"), status)
+    world.now += 10_000.0
+    plan = world.tick(busy={"w1"})
+    assert world["w1"] == a_machine(state=state, project="p")
+    assert plan.actions == []
+
+
+# idle machines
+
+
+@pytest.mark.parametrize("status", [Status.EXITED, Status.CREATED, Status.TERMINATING])
+def test_an_idle_machine_that_does_not_run_any_more_failed(status: Status) -> None:
+    """Its container is removed at once, and how it ended is told."""
+    world = with_one(a_machine(), status, detail="exit code 1")
+    plan = world.tick(evidence={"w1": "the last line", "w2": "no"})
+    assert world["w1"] == a_machine(
+        state=FAILED, reason=f"its container is {status} (exit code 1)", evidence="the last line"
+    )
+    assert plan.actions == [Destroy("w1")]
+
+
+def test_how_a_container_ended_may_need_no_detail() -> None:
+    """Where the engine says no more, its status must do."""
+    world = with_one(a_machine(), Status.EXITED)
+    world.tick()
+    assert (world["w1"].reason, world["w1"].evidence) == ("its container is exited", "")
+
+
+def test_an_idle_machine_that_exits_soon_after_it_came_up_raises_the_brake() -> None:
+    """The first time costs nothing, the tick replaces it at once; the second time costs a second."""
+    world = World(spec=a_spec(min_idle=1))
+    world.tick()
+    for level in (0, 1):
+        (machine_id,) = world.in_state(STARTING)
+        world.instance(machine_id)
+        world.now += 1.0
+        world.answer(machine_id)
+        world.now += 1.0
+        world.instance(machine_id, Status.EXITED)
+        world.tick()
+        assert (world.backoff.level, world.backoff.until) == (level, world.now + level)
+    assert world.in_state(STARTING) == []
+
+
+def test_an_idle_machine_that_somebody_killed_does_not_raise_the_brake() -> None:
+    """It says nothing of the image."""
+    world = World()
+    world.instance(world.up(), Status.EXITED, killed=True)
+    world.tick()
+    assert world["m1"].state is FAILED
+    assert not world["m1"].gone
+    assert world.pool.backoff is None
+
+
+def test_an_idle_machine_that_somebody_removed_is_gone_and_does_not_raise_the_brake() -> None:
+    """It holds neither port nor slot, and there is nothing to remove."""
+    world = World()
+    world.remove(world.up())
+    plan = world.tick()
+    assert world["m1"].state is FAILED
+    assert (world["m1"].gone, world["m1"].reason) == (True, "its container was removed by somebody else")
+    assert (plan.actions, world.fleet.held, world.fleet.ports) == ([], 0, {})
+    assert world.pool.backoff is None
+
+
+# assigned machines
+
+
+def test_an_assigned_machine_that_exited_is_restarted_in_place() -> None:
+    """With its files, its port and its project; the first time at once."""
+    world = with_one(a_machine(project="p"), Status.EXITED, detail="exit code 1")
+    plan = world.tick()
+    assert world["w1"] == a_machine(state=STARTING, project="p", reason="its container is exited (exit code 1)")
+    assert world.last_change().cause is Cause.RESTARTED
+    assert plan.actions == [Restart("w1")]
+    assert (world.watch("w1").tries, world.watch("w1").not_before) == (1, world.now)
+
+
+def exits_again(world: World) -> list[Action]:
+    """The restart is acknowledged, and the next listing shows it exited."""
+    world.restarted("w1")
+    world.now += 0.5
+    return world.tick().actions
+
+
+def test_an_assigned_machine_is_restarted_three_times_and_then_it_failed() -> None:
+    """At once, after 2 s, after 4 s; it keeps its project and its files until somebody gives them up."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    assert world.tick().actions == [Restart("w1")]
+    for pause_s in (2.0, 4.0):
+        assert exits_again(world) == []
+        assert world.watch("w1").not_before == world.now + pause_s
+        world.now += pause_s - 0.001
+        assert world.tick().actions == []
+        world.now += 0.001
+        assert world.tick().actions == [Restart("w1")]
+    assert exits_again(world) == []
+    assert world["w1"] == a_machine(state=FAILED, project="p", reason="its container is exited again, after 3 restarts")
+    for _ in range(3):
+        world.now += 10_000.0
+        assert world.tick().actions == []
+    assert world["w1"].project == "p"
+    assert world.pool.backoff is None
+
+
+def test_a_machine_that_answers_between_its_deaths_is_restarted_three_times_too() -> None:
+    """Each death costs one try, however far the restart got."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    restarts = 0
+    for _ in range(3):
+        actions = world.tick().actions
+        assert world["w1"].state is STARTING
+        if not actions:
+            world.now = world.watch("w1").not_before
+            actions = world.tick().actions
+        assert actions == [Restart("w1")]
+        restarts += 1
+        world.instance("w1")
+        world.restarted("w1")
+        world.now += 1.0
+        world.answer("w1")
+        assert world["w1"].state is READY
+        world.now += 1.0
+        world.instance("w1", Status.EXITED)
+    world.tick()
+    assert world["w1"].reason == "its container is exited again, after 3 restarts"
+    assert (world["w1"].state, restarts) == (FAILED, 3)
+
+
+@pytest.mark.parametrize(("good_s", "tries"), [(600.0, 3), (600.001, 1)])
+def test_restarts_are_forgiven_after_ten_good_minutes(good_s: float, tries: int) -> None:
+    """Counted from when it was ready again; exactly ten minutes are not enough."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.watch("w1").tries = 2
+    world.now += good_s
+    world.tick()
+    assert world.watch("w1").tries == tries
+    assert world["w1"].state is STARTING
+
+
+def test_a_machine_that_is_being_restarted_is_not_judged_by_its_first_death() -> None:
+    """Exited means exited again only after a restart was acknowledged: until then it is tried at every tick."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.tick()
+    for _ in range(5):
+        world.now += 1.0
+        assert world.tick().actions == [Restart("w1")]
+    assert world.watch("w1").tries == 1
+
+
+def test_a_container_that_was_made_and_not_started_is_restarted() -> None:
+    """Its restart failed half way."""
+    world = with_one(a_machine(state=STARTING, project="p"), Status.CREATED)
+    assert world.tick().actions == [Restart("w1")]
+
+
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.PAUSED, Status.UNKNOWN, Status.PENDING, Status.TERMINATING])
+def test_a_container_that_does_not_stand_is_not_restarted(status: Status) -> None:
+    """It may be at work."""
+    world = with_one(a_machine(state=STARTING, project="p"), status)
+    assert world.tick().actions == []
+    assert world["w1"].state is STARTING
+
+
+def test_a_restart_that_is_refused_is_tried_three_times() -> None:
+    """At once, after 2 s and after 4 s; then the machine failed, with the engine's words."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.tick()
+    pauses = []
+    for _ in range(2):
+        world.restarted("w1", Result.REJECTED, "port is in use")
+        pauses.append(world.watch("w1").not_before - world.now)
+        world.now = world.watch("w1").not_before
+        assert world.tick().actions == [Restart("w1")]
+    world.restarted("w1", Result.REJECTED, "port is in use")
+    assert pauses == [2.0, 4.0]
+    assert world["w1"] == a_machine(state=FAILED, project="p", reason="could not be restarted: port is in use")
+
+
+@pytest.mark.parametrize(("waited_s", "state"), [(60.0, STARTING), (60.001, READY)])
+def test_a_restarted_machine_that_runs_goes_back_to_its_project_even_if_it_is_mute(
+    waited_s: float, state: State
+) -> None:
+    """No probe fails an assigned machine: after the start time-out its project gets it, with what was found."""
+    world = with_one(a_machine(state=STARTING, project="p"))
+    world.miss("w1", detail="connection refused")
+    world.now += waited_s
+    world.tick()
+    assert world["w1"].state is state
+    if state is READY:
+        assert world["w1"].reason == "restarted; it runs, but does not answer yet: connection refused"
+        assert world.last_change().cause is Cause.ANSWERED
+
+
+def test_only_a_listing_begun_after_the_start_time_out_gives_back_a_mute_machine() -> None:
+    """It may be us who slept."""
+    world = with_one(a_machine(state=STARTING, project="p"))
+    world.now += 100.0
+    world.tick(begun_at=world.now - 40.0)
+    assert world["w1"].state is STARTING
+
+
+@pytest.mark.parametrize("state", [STARTING, READY])
+def test_an_assigned_machine_that_vanished_failed_and_its_files_are_gone(state: State) -> None:
+    """It keeps its project, and holds neither port nor slot; the brake does not care."""
+    world = with_one(a_machine(state=state, project="p"), None)
+    plan = world.tick()
+    assert world["w1"] == a_machine(state=FAILED, project="p", gone=True, reason=VANISHED)
+    assert (plan.actions, world.fleet.held, world.pool.backoff) == ([], 0, None)
+
+
+def test_a_project_whose_machine_vanished_gets_a_new_one_at_its_next_assign() -> None:
+    """And not before."""
+    world = with_one(a_machine(project="p"), None)
+    world.tick()
+    world.up()
+    world.tick()
+    assert world["w1"].project == "p"
+    assert world.assign("p") == "m1"
+
+
+def test_neither_age_nor_ticks_take_a_vanished_machine_from_its_project() -> None:
+    """Only evidence without a project is forgotten by time."""
+    world = with_one(a_machine(project="p"), None)
+    for _ in range(5):
+        world.tick()
+        world.now += 10_000.0
+    assert world["w1"].project == "p"
+
+
+# failed machines that a project holds
+
+
+@pytest.mark.parametrize("status", [Status.EXITED, Status.CREATED, Status.PAUSED, Status.UNKNOWN, Status.TERMINATING])
+def test_a_failed_machine_keeps_its_project_and_its_files(status: Status) -> None:
+    """Neither age nor death is abandonment."""
+    kept = a_machine(state=FAILED, project="p", reason="exited", evidence="the last line")
+    world = with_one(kept, status)
+    for _ in range(3):
+        world.now += 100_000.0
+        assert world.tick().actions == []
+    assert world["w1"] == kept
+    assert world.fleet.held == 1
+
+
+def test_a_failed_machine_that_somebody_revived_starts_again() -> None:
+    """It serves its project again as soon as it answers."""
+    world = with_one(a_machine(state=FAILED, project="p", reason="exited", evidence="the last line"))
+    plan = world.tick()
+    assert world["w1"] == a_machine(state=STARTING, project="p", reason="runs again")
+    assert world.last_change().cause is Cause.REVIVED
+    assert plan.actions == []
+    world.answer("w1")
+    assert world.assign("p") == "w1"
+
+
+def test_a_failed_machine_that_somebody_removed_is_gone() -> None:
+    """Its project learns of it, and gets a new one when it asks."""
+    world = with_one(a_machine(state=FAILED, project="p", reason="exited"), None)
+    world.tick()
+    assert world["w1"] == a_machine(state=FAILED, project="p", gone=True, reason=VANISHED)
+    assert world.last_change().cause is Cause.REMOVED
+    world.fleet.take_pending()
+    world.tick()
+    assert world.fleet.pending == []
+
+
+# starting machines
+
+
+@pytest.mark.parametrize("status", [None, Status.CREATED])
+def test_a_starting_machine_that_does_not_run_yet_is_created(status: Status | None) -> None:
+    """At every tick until it does: the next tick is the retry."""
+    world = with_one(a_machine(state=STARTING), status)
+    for _ in range(2):
+        assert world.tick().actions == [Create(a_machine(state=STARTING))]
+    assert world.fleet.pending == []
+
+
+@pytest.mark.parametrize("status", QUIET)
+def test_a_starting_machine_that_is_under_way_is_left_alone(status: Status) -> None:
+    """Nothing needs to be done but wait."""
+    world = with_one(a_machine(state=STARTING), status)
+    assert world.tick().actions == []
+    assert world["w1"].state is STARTING
+
+
+@pytest.mark.parametrize("status", [Status.EXITED, Status.TERMINATING])
+def test_a_starting_machine_that_ended_failed_and_raises_the_brake(status: Status) -> None:
+    """With how it ended and its last log lines."""
+    world = with_one(a_machine(state=STARTING), status, detail="exit code 127")
+    plan = world.tick(evidence={"w1": "no such file"})
+    reason = f"its container is {status} (exit code 127)"
+    assert world["w1"] == a_machine(state=FAILED, reason=reason, evidence="no such file")
+    assert plan.actions == [Destroy("w1")]
+    assert (world.backoff.level, world.backoff.says()) == (1, f"w1: {reason}\nno such file")
+
+
+@pytest.mark.parametrize("status", [None, Status.CREATED, Status.PAUSED, Status.UNKNOWN, Status.PENDING])
+@pytest.mark.parametrize(("waited_s", "state"), [(60.0, STARTING), (60.001, FAILED)])
+def test_a_machine_that_does_not_run_within_the_start_time_out_failed(
+    status: Status | None, waited_s: float, state: State
+) -> None:
+    """Its container may still turn up, so it is destroyed, and holds port and slot until then."""
+    world = with_one(a_machine(state=STARTING), status)
+    world.now += waited_s
+    plan = world.tick(evidence={"w1": "the last line"})
+    assert world["w1"].state is state
+    if state is FAILED:
+        assert world["w1"] == a_machine(state=FAILED, reason="did not start within 60 s", evidence="the last line")
+        assert plan.actions == [Destroy("w1")]
+        assert (world.fleet.held, world.backoff.level) == (1, 1)
+
+
+def test_only_a_listing_begun_after_the_start_time_out_fails_a_machine() -> None:
+    """A listing that took a minute, or a laptop that slept, proves nothing."""
+    world = with_one(a_machine(state=STARTING), None)
+    world.now += 3600.0
+    world.tick(begun_at=1060.0)
+    assert world["w1"].state is STARTING
+    world.tick(begun_at=1060.001)
+    assert world["w1"].state is FAILED
+
+
+@pytest.mark.parametrize(
+    ("probed_at", "state"),
+    [
+        pytest.param(None, STARTING, id="no probe yet"),
+        pytest.param(1060.0, STARTING, id="a probe begun in time"),
+        pytest.param(1060.001, FAILED, id="a probe begun afterwards"),
+    ],
+)
+def test_only_a_probe_begun_after_the_start_time_out_fails_a_running_machine(
+    probed_at: float | None, state: State
+) -> None:
+    """It may have answered in time while we were asleep."""
+    world = with_one(a_machine(state=STARTING))
+    world.now += 100.0
+    if probed_at is not None:
+        world.miss("w1", begun_at=probed_at, detail="connection refused")
+    world.tick()
+    assert world["w1"].state is state
+    if state is FAILED:
+        assert world["w1"].reason == "did not answer within 60 s: connection refused"
+
+
+def test_a_released_machine_that_never_answers_again_fails_like_a_new_one() -> None:
+    """Its time-out begins at its release. Its image has shown long ago that it works."""
+    world = with_one(a_machine(project="p"))
+    world.now += 1000.0
+    world.release("w1")
+    world.now += 60.001
+    world.miss("w1")
+    world.tick()
+    assert world["w1"].state is FAILED
+    assert world.pool.backoff is None
+
+
+# stopping and failed machines without a project
+
+
+def test_a_stopping_machine_is_destroyed_until_it_is_gone() -> None:
+    """At every tick, with a pause after a refusal."""
+    world = with_one(a_machine(state=STOPPING))
+    assert world.tick().actions == [Destroy("w1")]
+    world.destroyed("w1", Result.REJECTED)
+    assert world.tick().actions == []
+    world.now += 1.0
+    assert world.tick().actions == [Destroy("w1")]
+
+
+def test_a_stopping_machine_is_forgotten_by_a_listing_begun_after_its_removal() -> None:
+    """One begun before, or at the same time, may have missed a create that landed late."""
+    world = with_one(a_machine(state=STOPPING), None)
+    assert world.tick().actions == [Destroy("w1")]
+    world.destroyed("w1")
+    for begun_at in (world.now - 1.0, world.now):
+        assert world.tick(begun_at=begun_at).actions == [Destroy("w1")]
+    world.now += 0.001
+    assert world.tick().actions == []
+    assert world.fleet.machines == {}
+    assert world.fleet.tombstones == {"w1"}
+    assert world.last_change().cause is Cause.FORGOTTEN
+
+
+def test_a_stopping_machine_that_is_still_listed_is_not_forgotten() -> None:
+    """Whatever was acknowledged."""
+    world = with_one(a_machine(state=STOPPING), Status.TERMINATING)
+    world.destroyed("w1")
+    world.now += 1.0
+    assert world.tick().actions == [Destroy("w1")]
+    assert world["w1"].state is STOPPING
+
+
+def test_a_failed_machine_holds_port_and_slot_until_it_is_known_to_be_gone() -> None:
+    """Then its record is kept as evidence for ten minutes, and forgotten."""
+    failed = a_machine(state=FAILED, reason="exited", evidence="the last line")
+    world = with_one(failed, Status.EXITED)
+    assert world.tick().actions == [Destroy("w1")]
+    world.destroyed("w1")
+    world.remove("w1")
+    assert world.tick().actions == [Destroy("w1")]
+    assert (world.fleet.held, world.fleet.is_port_taken(9093)) == (1, True)
+    world.now += 0.001
+    assert world.tick().actions == []
+    assert world["w1"] == replace(failed, gone=True)
+    assert world.last_change().cause is Cause.REMOVED
+    assert (world.fleet.held, world.fleet.is_port_taken(9093)) == (0, False)
+    world.watch("w1").since = world.now
+    world.now += 600.0
+    world.tick()
+    assert world["w1"] == replace(failed, gone=True)
+    world.now += 0.001
+    world.tick()
+    assert world.fleet.machines == {}
+    assert world.fleet.tombstones == {"w1"}
+
+
+def test_a_failed_machine_that_is_only_absent_is_not_gone() -> None:
+    """Its create may land yet: only its own removal shows that it is gone."""
+    world = with_one(a_machine(state=FAILED), None)
+    world.now += 10_000.0
+    assert world.tick().actions == [Destroy("w1")]
+    assert not world["w1"].gone
+
+
+def test_a_free_machine_that_turns_up_after_it_was_gone_is_destroyed() -> None:
+    """Its create landed late. What is left of it is evidence, and no reason to let it run."""
+    world = with_one(a_machine(state=FAILED, gone=True))
+    assert world.tick().actions == [Destroy("w1")]
+    world.remove("w1")
+    assert world.tick().actions == []
+
+
+# instances without a machine
+
+
+def test_an_orphan_is_destroyed() -> None:
+    """A tombstone shows that it was ours to remove: its create landed late."""
+    world = World(fleet=a_fleet(tombstones=["w1"]))
+    world.instance("w1")
+    assert world.tick().actions == [Destroy("w1")]
+    assert world.tick(busy={"w1"}).actions == []
+    assert strays(world.fleet, world.listing()) == foreign(world.fleet, world.listing()) == []
+
+
+def test_a_stray_is_shown_and_never_destroyed() -> None:
+    """Our memory may be what is missing."""
+    world = World(fleet=a_fleet(a_machine("w2")))
+    world.instance("w1")
+    assert world.tick().actions == []
+    assert strays(world.fleet, world.listing()) == [an_instance("w1")]
+    assert foreign(world.fleet, world.listing()) == []
+
+
+def test_a_foreign_instance_is_shown_and_never_touched() -> None:
+    """It belongs to another service."""
+    world = World(fleet=a_fleet(a_machine("w2")))
+    world.instance("w1", owner=OTHER_OWNER)
+    assert world.tick().actions == []
+    assert foreign(world.fleet, world.listing()) == [an_instance("w1", owner=OTHER_OWNER)]
+    assert strays(world.fleet, world.listing()) == []
+
+
+def test_a_foreign_instance_is_not_touched_even_under_an_id_of_ours() -> None:
+    """A copied store brings its tombstones with it."""
+    world = World(fleet=a_fleet(tombstones=["w1"]))
+    world.instance("w1", owner=OTHER_OWNER)
+    assert world.tick().actions == []
+    assert foreign(world.fleet, world.listing()) == [an_instance("w1", owner=OTHER_OWNER)]
+
+
+# whose logs are evidence
+
+
+@pytest.mark.parametrize("state", [STARTING, READY])
+def test_a_free_machine_that_exited_is_dying(state: State) -> None:
+    """Its last log lines are worth reading before it is removed."""
+    world = with_one(a_machine(state=state), Status.EXITED)
+    assert list(dying(world.fleet, world.instances, world.spec, world.now)) == ["w1"]
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        a_machine(project="p"),
+        a_machine(state=STARTING, project="p"),
+        a_machine(state=FAILED),
+        a_machine(state=STOPPING),
+    ],
+)
+def test_a_machine_that_is_not_about_to_fail_is_not_dying(machine: Machine) -> None:
+    """It has a project that keeps its files, or failed already, or was let go."""
+    world = with_one(machine, Status.EXITED)
+    assert list(dying(world.fleet, world.instances, world.spec, world.now)) == []
+
+
+def test_a_machine_that_runs_is_dying_only_past_its_start_time_out() -> None:
+    """And one that serves is not, however old."""
+    world = with_one(a_machine(state=STARTING))
+    assert list(dying(world.fleet, world.instances, world.spec, 1060.0)) == []
+    assert list(dying(world.fleet, world.instances, world.spec, 1060.001)) == ["w1"]
+    assert list(dying(world.fleet, {}, world.spec, 1060.001)) == []
+    world.answer("w1")
+    assert list(dying(world.fleet, world.instances, world.spec, 9999.0)) == []
+
+
+def test_every_dying_machine_is_told() -> None:
+    """Those that are well are passed over."""
+    world = World(fleet=a_fleet(*(a_machine(f"w{i}", port=i) for i in range(1, 5))))
+    world.instance("w2", Status.EXITED)
+    world.remove("w3")
+    world.instance("w4", Status.EXITED)
+    assert list(dying(world.fleet, world.instances, world.spec, world.now)) == ["w2", "w4"]
+
+
+# the size of a pool
+
+
+def test_the_tick_begins_what_is_missing() -> None:
+    """Their creation follows from the change."""
+    world = World(spec=a_spec(min_idle=2))
+    plan = world.tick()
+    assert [(m.id, m.state, m.port, m.template) for m in world.fleet.machines.values()] == [
+        ("m1", STARTING, 9093, OLD),
+        ("m2", STARTING, 9094, OLD),
+    ]
+    assert plan.actions == []
+    world.tick()
+    assert len(world.fleet.machines) == 2
+
+
+def test_those_on_their_way_count_and_so_do_those_who_wait() -> None:
+    """Two idle ones are wanted beside one for everybody in line."""
+    world = World(spec=a_spec(min_idle=2))
+    for project in ("p", "q", "r"):
+        world.assign(project)
+    world.start()
+    world.resize()
+    assert len(world.in_state(STARTING)) == 5
+    for machine_id in world.in_state(STARTING):
+        world.answer(machine_id)
+    world.resize()
+    assert (len(world.idle), len(world.fleet.projects), len(world.fleet.machines)) == (2, 3, 5)
+
+
+def test_an_assignment_is_replaced() -> None:
+    """The pool is back at its size as soon as the next one came up."""
+    world = World(fleet=a_fleet(a_machine()), spec=a_spec(min_idle=1))
+    world.resize()
+    assert world.fleet.pending == []
+    world.assign("p")
+    world.resize()
+    assert len(world.in_state(STARTING)) == 1
+
+
+def test_max_machines_is_never_exceeded() -> None:
+    """Whoever waits, and whatever holds a slot: only what is gone holds none."""
+    world = World(
+        fleet=a_fleet(
+            a_machine("w1", project="p"),
+            a_machine("w2", STOPPING, port=2),
+            a_machine("w3", FAILED, port=3),
+            a_machine("w4", FAILED, port=4, project="q"),
+            a_machine("w5", FAILED, port=5, gone=True),
+        ),
+        spec=a_spec(min_idle=3, max_machines=5),
+    )
+    world.assign("r")
+    world.resize()
+    assert len(world.in_state(STARTING)) == 1
+    assert world.fleet.held == 5
+    world.resize()
+    assert world.fleet.held == 5
+
+
+def test_a_pool_larger_than_max_machines_is_left_alone() -> None:
+    """Somebody lowered the limit: nothing is destroyed for it."""
+    world = World(fleet=a_fleet(*(a_machine(f"w{i}", port=i) for i in range(1, 4))), spec=a_spec(max_machines=1))
+    world.assign("p")
+    world.tick()
+    assert len(world.fleet.machines) == 3
+    assert world.in_state(STOPPING) == []
+
+
+def test_without_max_idle_nothing_is_surplus() -> None:
+    """Containers persist."""
+    world = World(fleet=a_fleet(*(a_machine(f"w{i}", port=i) for i in range(1, 6))), spec=a_spec(min_idle=1))
+    world.tick()
+    assert len(world.idle) == 5
+
+
+@pytest.mark.parametrize(("max_idle", "stopping"), [(3, []), (2, ["w1"]), (1, ["w1", "w2"]), (0, ["w1", "w2", "w3"])])
+def test_surplus_is_let_go_where_max_idle_is_set(max_idle: int, stopping: list[str]) -> None:
+    """The ones that waited longest go first."""
+    world = World(
+        fleet=a_fleet(*(a_machine(f"w{i}", port=i) for i in range(1, 4)), a_machine("w4", port=4, project="p")),
+        spec=a_spec(max_idle=max_idle),
+    )
+    world.tick()
+    assert world.in_state(STOPPING) == stopping
+    for machine_id in stopping:
+        assert world[machine_id].reason == "more idle machines than max_idle"
+        assert world.causes(machine_id) == [Cause.RETIRED]
+
+
+def test_whoever_waits_is_served_before_surplus_is_let_go() -> None:
+    """And before anything new is begun."""
+    world = World(fleet=a_fleet(a_machine("w1")), spec=a_spec(max_idle=0))
+    world.pool.line["p"] = None
+    world.resize()
+    assert world["w1"].project == "p"
+    assert (world.line, world.in_state(STOPPING), world.in_state(STARTING)) == ([], [], [])
+
+
+def test_ports_limit_a_pool() -> None:
+    """What fits is begun."""
+    world = World(spec=a_spec(min_idle=4, first_port=9093, last_port=9095))
+    world.resize()
+    assert len(world.fleet.machines) == 3
+    assert world.pool.out_of_ports
+
+
+def test_each_pool_has_its_own_size() -> None:
+    """One that cannot be run for the moment does not stop the others."""
+    world = World(spec=a_spec(template=None, problem="No such image."))
+    world.spec = replace(
+        world.spec, pools={**world.spec.pools, "other": replace(a_spec().pools["default"], min_idle=1)}
+    )
+    world.resize()
+    assert [(m.pool, m.template) for m in world.fleet.machines.values()] == [("other", OLD)]
+
+
+def test_while_nobody_knows_what_to_run_nothing_is_begun_and_nothing_let_go() -> None:
+    """What runs may be all there is."""
+    world = World(
+        fleet=a_fleet(a_machine()), spec=a_spec(template=None, problem="No such image.", max_idle=0, min_idle=2)
+    )
+    world.tick()
+    assert world.fleet.pending == []
+
+
+def test_whoever_waits_is_served_by_what_there_is_when_there_is_nothing_to_run() -> None:
+    """An old machine now is better than a refusal."""
+    world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=None, pending=True))
+    assert world.assign("p") is None
+    world.wants(pending=False, problem="No such image.")
+    world.resize()
+    assert world["w1"].project == "p"
+
+
+# the brake
+
+
+def test_while_the_brake_holds_nothing_is_begun_and_then_one_at_a_time() -> None:
+    """Until one came up; then all that are missing."""
+    world = World(spec=a_spec(min_idle=3))
+    world.assign("p")
+    world.tick()
+    attempts = world.in_state(STARTING)
+    assert len(attempts) == 4
+    for machine_id in attempts:
+        world.instance(machine_id, Status.EXITED)
+    world.now += 1.0
+    world.tick()
+    assert (world.backoff.level, world.backoff.until) == (1, world.now + 1.0)
+    assert world.in_state(STARTING) == []
+    world.now += 0.999
+    world.tick()
+    assert world.in_state(STARTING) == []
+    world.now += 0.001
+    world.tick()
+    (attempt,) = world.in_state(STARTING)
+    world.now += 30.0
+    world.tick()
+    assert world.in_state(STARTING) == [attempt]
+    world.instance(attempt, Status.EXITED)
+    world.tick()
+    assert (world.backoff.level, world.backoff.until, world.in_state(STARTING)) == (2, world.now + 2.0, [])
+    world.now += 2.0
+    world.tick()
+    (attempt,) = world.in_state(STARTING)
+    world.instance(attempt)
+    world.answer(attempt)
+    world.resize()
+    assert world[attempt].project == "p"
+    assert len(world.in_state(STARTING)) == 3
+
+
+def test_the_brake_on_another_template_holds_nothing_back() -> None:
+    """A new image starts with a clean record."""
+    world = World(spec=a_spec(template=NEW, min_idle=2))
+    braked(world, OLD)
+    world.resize()
+    assert len(world.in_state(STARTING)) == 2
+
+
+def test_a_free_first_death_holds_nothing_back() -> None:
+    """The machine is replaced in the same tick."""
+    world = World(spec=a_spec(min_idle=1))
+    machine_id = world.up()
+    world.instance(machine_id, Status.EXITED)
+    world.tick()
+    assert world.backoff.level == 0
+    assert len(world.in_state(STARTING)) == 1
+
+
+# a new template
+
+
+def rollout(*, idle: int = 2, **spec: int) -> World:
+    """Machines w1, w2, … of the old template, and a new one that is wanted."""
+    machines = [a_machine(f"w{i}", port=i) for i in range(1, idle + 1)]
+    return World(fleet=a_fleet(*machines), spec=a_spec(template=NEW, **{"min_idle": idle, **spec}))
+
+
+def comes_up(world: World) -> str:
+    """The only machine on its way answers, and the pool is sized again."""
+    (machine_id,) = world.in_state(STARTING)
+    world.instance(machine_id)
+    world.now += 1.0
+    world.answer(machine_id)
+    world.resize()
+    return machine_id
+
+
+def is_removed(world: World, machine_id: str) -> None:
+    """Its removal is acknowledged and seen by a tick."""
+    world.destroyed(machine_id)
+    world.instances.pop(machine_id, None)
+    world.now += 1.0
+    world.tick()
+
+
+def test_old_machines_are_replaced_one_by_one() -> None:
+    """Make before break: each old one goes when a new one came up, the oldest first."""
+    world = rollout(idle=3)
+    for left in (["w2", "w3"], ["w3"], []):
+        world.resize()
+        assert len(world.in_state(STARTING)) == 1
+        comes_up(world)
+        assert [machine_id for machine_id in world.idle if world[machine_id].template == OLD] == left
+    assert world.in_state(STOPPING) == ["w1", "w2", "w3"]
+    assert world["w1"].reason == "made of an older image or setting"
+    assert world.causes("w1") == [Cause.RETIRED]
+    assert (len(world.idle), world.in_state(STARTING)) == (3, [])
+
+
+def test_old_machines_stay_if_the_new_one_fails() -> None:
+    """And serve whoever comes."""
+    world = rollout()
+    world.tick()
+    (attempt,) = world.in_state(STARTING)
+    world.instance(attempt, Status.EXITED)
+    world.tick()
+    assert world.idle == ["w1", "w2"]
+    assert world.backoff.tripped
+    assert world.assign("p") == "w1"
+
+
+def test_assigned_machines_of_an_older_template_are_not_replaced() -> None:
+    """What holds a project is replaced by nothing but its release."""
+    world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(template=NEW))
+    for _ in range(3):
+        world.tick()
+        world.now += 1000.0
+    assert world["w1"] == a_machine(project="p")
+
+
+def test_those_who_wait_during_a_rollout_get_new_machines() -> None:
+    """One is begun for each of them, though old ones are idle."""
+    world = rollout(idle=2)
+    for project in ("p", "q", "r"):
+        assert world.assign(project) is None
+    world.resize()
+    assert len(world.in_state(STARTING)) == 3
+    world.resize()
+    assert len(world.in_state(STARTING)) == 3
+
+
+def test_all_old_machines_go_at_once_when_enough_new_ones_are_idle() -> None:
+    """There is nothing left to wait for."""
+    world = World(
+        fleet=a_fleet(
+            a_machine("w1", port=1),
+            a_machine("w2", port=2),
+            a_machine("w3", port=3, template=NEW),
+            a_machine("w4", port=4, template=NEW),
+        ),
+        spec=a_spec(template=NEW, min_idle=2),
+    )
+    world.resize()
+    assert world.idle == ["w3", "w4"]
+
+
+def test_an_idle_machine_of_the_current_template_proves_it_whichever_came_up_last() -> None:
+    """After a restart of the service, or when a template is taken back, the last one to come up may be another."""
+    world = World(
+        fleet=a_fleet(a_machine("w1", port=1, template=NEW), a_machine("w2", port=2)),
+        spec=a_spec(template=NEW, min_idle=1),
+    )
+    assert world.pool.proven == OLD
+    world.resize()
+    assert world.idle == ["w1"]
+
+
+def test_old_machines_stay_while_the_new_template_is_not_proven() -> None:
+    """Even more of them than are wanted."""
+    world = rollout(idle=3, min_idle=1)
+    world.resize()
+    assert world.idle == ["w1", "w2", "w3"]
+    comes_up(world)
+    assert world.idle == ["m1"]
+
+
+def test_a_template_stays_proven_when_its_machines_are_in_use() -> None:
+    """As many old ones stay as are missing of the new."""
+    world = rollout(idle=3, min_idle=2)
+    world.resize()
+    world.assign("p")
+    comes_up(world)
+    assert world["m1"].project == "p"
+    assert world.idle == ["w2", "w3"]
+
+
+def test_old_machines_make_room_only_where_max_machines_leaves_none() -> None:
+    """One of them goes first; its replacement is begun once it is gone."""
+    world = rollout(idle=2, max_machines=2)
+    world.tick()
+    assert (world.in_state(STOPPING), world.in_state(STARTING), world.idle) == (["w1"], [], ["w2"])
+    world.tick()
+    assert world.idle == ["w2"]
+    is_removed(world, "w1")
+    assert len(world.in_state(STARTING)) == 1
+    world.tick()
+    assert world.idle == ["w2"]
+    first = comes_up(world)
+    assert (world.in_state(STOPPING), world.idle) == (["w2"], [first])
+    is_removed(world, "w2")
+    second = comes_up(world)
+    assert world.idle == [first, second]
+
+
+def test_where_there_is_room_nothing_is_broken_first() -> None:
+    """One slot is enough."""
+    world = rollout(idle=2, max_machines=3)
+    world.tick()
+    assert (world.in_state(STOPPING), len(world.in_state(STARTING))) == ([], 1)
+
+
+def test_nothing_is_broken_while_the_brake_holds() -> None:
+    """The new image does not come up: the old machines are all there is."""
+    world = rollout(idle=2, max_machines=2)
+    braked(world, NEW)
+    world.tick()
+    assert world.idle == ["w1", "w2"]
+
+
+def test_the_brake_on_another_template_does_not_keep_old_machines() -> None:
+    """Whoever repaired the image gets it rolled out."""
+    world = rollout(idle=2, max_machines=2)
+    braked(world, "template-3")
+    world.tick()
+    assert world.idle == ["w2"]
+
+
+def test_nothing_is_broken_while_a_failed_machine_is_about_to_make_room() -> None:
+    """A new image that comes up and dies would otherwise cost one old machine after the other."""
+    world = rollout(idle=1, max_machines=2, min_idle=2)
+    newcomer = world.up()
+    world.now += 1.0
+    world.instance(newcomer, Status.EXITED)
+    world.tick()
+    assert world[newcomer].state is FAILED
+    assert not world.backoff.tripped
+    assert world.idle == ["w1"]
+    is_removed(world, newcomer)
+    assert (world.idle, len(world.in_state(STARTING))) == (["w1"], 1)
+
+
+def test_nothing_is_broken_when_no_more_machines_are_wanted() -> None:
+    """An old machine that is beyond what is wanted is no hindrance."""
+    world = rollout(idle=1, max_machines=1, min_idle=0)
+    world.tick()
+    assert world.idle == ["w1"]
+
+
+def test_an_old_machine_makes_room_for_whoever_waits() -> None:
+    """Though no idle one is wanted."""
+    world = rollout(idle=1, max_machines=1, min_idle=0)
+    world.assign("p")
+    world.tick()
+    assert world.in_state(STOPPING) == ["w1"]
+    is_removed(world, "w1")
+    comes_up(world)
+    assert world["m1"].project == "p"
+
+
+# when to look again
+
+
+def test_without_anything_due_the_next_refresh_is_soon_enough() -> None:
+    """No event is announced by time."""
+    world = World(fleet=a_fleet(a_machine("w1"), a_machine("w2", FAILED, port=2, gone=True)))
+    assert world.tick().wake_at is None
+
+
+def test_a_start_time_out_is_due() -> None:
+    """The next one, of all those that start."""
+    world = World(fleet=a_fleet(a_machine("w1", STARTING)), now=5.0)
+    world.begin()
+    assert world.tick().wake_at == 60.0
+    world.now = 60.0
+    assert world.tick().wake_at == 65.0
+    world.now = 65.0
+    assert world.tick().wake_at is None
+
+
+def test_a_retry_is_due() -> None:
+    """A refused removal, or a restart that was put off."""
+    world = with_one(a_machine(state=STOPPING))
+    world.destroyed("w1", Result.REJECTED)
+    assert world.tick().wake_at == world.now + 1.0
+    world.now += 1.0
+    assert world.tick().wake_at is None
+
+
+def test_the_end_of_a_brake_is_due() -> None:
+    """Then the next attempt begins."""
+    world = World()
+    braked(world, OLD)
+    assert world.tick().wake_at == world.now + 1.0
+    world.now += 1.0
+    assert world.tick().wake_at is None
+
+
+def test_what_is_due_first_counts() -> None:
+    """Of time-outs, retries and brakes."""
+    world = World(fleet=a_fleet(a_machine("w1", STOPPING, port=1), now=1000.0))
+    world.begin()
+    braked(world, OLD)
+    world.destroyed("w1", Result.REJECTED)
+    world.destroyed("w1", Result.REJECTED)
+    assert world.tick().wake_at == world.now + 1.0
+    world.now += 1.0
+    assert world.tick().wake_at == 1002.0
+    world.now += 1.0
+    assert world.tick().wake_at == 1060.0
+
+
+# a whole life
+
+
+def test_a_pool_comes_up_serves_and_goes() -> None:
+    """From nothing to two idle machines, one assigned and released, all destroyed."""
+    world = World(spec=a_spec(min_idle=2))
+    world.tick()
+    for machine_id in world.in_state(STARTING):
+        world.created(machine_id)
+        world.instance(machine_id)
+        world.answer(machine_id)
+    assert world.assign("p") == "m1"
+    world.now += 60.0
+    world.tick()
+    world.release("m1")
+    world.answer("m1")
+    assert world.idle == ["m2", "m1"]
+    world.wants(min_idle=0)
+    for machine_id in list(world.fleet.machines):
+        if world[machine_id].state is not STOPPING:
+            world.destroy(machine_id)
+        is_removed(world, machine_id)
+    assert world.fleet.machines == {}
+    assert world.fleet.tombstones == {"m1", "m2", "m3"}
+    assert_indexes_hold(world.fleet)
+
+
+def test_a_machine_that_is_withdrawn_as_broken_is_replaced() -> None:
+    """And its container removed."""
+    world = World(fleet=a_fleet(a_machine()), spec=a_spec(min_idle=1))
+    world.assign("p")
+    commands.withdraw(world.fleet, world.spec, world["w1"], world.now, broken="did not answer")
+    assert Destroy("w1") in world.tick().actions
+    assert len(world.in_state(STARTING)) == 1
+
+
+def test_a_failure_counts_as_room_only_once_it_is_gone() -> None:
+    """Machines and creations in flight never exceed the limit."""
+    world = World(spec=a_spec(min_idle=1, max_machines=1))
+    machine_id = world.up()
+    world.now += 60.0
+    fail(world.fleet, world.spec, world[machine_id], world.now, Failure("exited"))
+    world.tick()
+    assert world.in_state(STARTING) == []
+    is_removed(world, machine_id)
+    assert len(world.in_state(STARTING)) == 1
+    assert world.fleet.pool(DEFAULT_POOL).line == {}
