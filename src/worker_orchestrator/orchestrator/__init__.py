@@ -1,6 +1,9 @@
 """The shell: the only writer of the fleet. It lists, asks the pure core what to do, stores that, and has it done.
 
-* `shell.py`     commands, the tick and the loops; what is public
+* `shell.py`     what is public: the commands, and how the parts are joined
+* `search.py`    the way of one project to a machine
+* `ticker.py`    list the engine, compare, commit, act
+* `decisions.py` what every part decides with
 * `journal.py`   decide in memory, commit once per turn of the event loop, undo what could not be stored
 * `actions.py`   calls to the engine: one at a time per machine, each with a time-out
 * `seats.py`     requests that wait for a machine: one seat per project, however many clients share it

@@ -62,6 +62,10 @@ class Probers:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
 
+    def report(self, verdict: Verdict) -> None:
+        """Tell what a probe of one's own found."""
+        self._found(verdict)
+
     async def sweep(self, machines: Iterable[Machine]) -> None:
         """One probe of each of these, some at a time."""
         room = asyncio.Semaphore(SWEEP_PARALLEL)

@@ -29,12 +29,12 @@ class _Seat:
 class Seats:
     """The seats by project, and the promise of a machine that each search may wait for.
 
-    `abandoned(project, generation)` is called when the last client hung up, before the search is cancelled, with the
+    `on_abandoned(project, generation)` is called when the last client hung up, before the search is cancelled, with the
     generation that was given to `open`.
     """
 
-    def __init__(self, abandoned: Callable[[str, int], None]) -> None:
-        self._abandoned = abandoned
+    def __init__(self) -> None:
+        self.on_abandoned: Callable[[str, int], None] = lambda _project, _generation: None
         self._seats: dict[str, _Seat] = {}
         self._promises: dict[str, asyncio.Future[Machine]] = {}
 
@@ -77,7 +77,7 @@ class Seats:
             seat.clients -= 1
             if seat.clients == 0 and not seat.search.done():
                 self._seats.pop(project, None)
-                self._abandoned(project, seat.generation)
+                self.on_abandoned(project, seat.generation)
                 seat.search.cancel()
 
     # promises: how the tick and the probers reach a search

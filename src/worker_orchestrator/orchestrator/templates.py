@@ -34,10 +34,6 @@ class Templates:
         self._engine, self._refresh_interval_s, self._found = engine, refresh_interval_s, found
         self._again = asyncio.Event()
 
-    @property
-    def progress(self) -> str:
-        return self._engine.progress
-
     def look_again(self) -> None:
         self._again.set()
 

@@ -1,0 +1,64 @@
+"""What every part of the shell decides with: the fleet, what it should be, and the journal that stores decisions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from worker_orchestrator import commands
+from worker_orchestrator.clock import Clock
+from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
+from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.machine import DEFAULT_POOL, Spec
+from worker_orchestrator.orchestrator.background import Background
+from worker_orchestrator.orchestrator.journal import Journal
+from worker_orchestrator.orchestrator.seats import Seats
+from worker_orchestrator.reconcile import resize
+
+__all__ = ["Decisions"]
+
+
+class Decisions:
+    """The fleet and its spec, with the steps that follow a decision.
+
+    `engine_problem` says why the engine could not be listed last time; None while it answers. `progress` says what the
+    engine is busy with that people wait for.
+    """
+
+    def __init__(
+        self, fleet: Fleet, spec: Spec, journal: Journal, clock: Clock, seats: Seats, background: Background
+    ) -> None:
+        self.fleet, self.spec, self.journal, self.seats = fleet, spec, journal, seats
+        self.now: Callable[[], float] = asyncio.get_running_loop().time
+        self.new_id = clock.machine_id
+        self.wake = asyncio.Event()
+        self.engine_problem: str | None = "no listing was made yet"
+        self.progress: Callable[[], str] = str
+        self._background = background
+
+    def resize(self) -> None:
+        """Begin what is missing in this very turn. While the engine is away, the tick that finds it does so instead."""
+        if self.engine_problem is None:
+            resize(self.fleet, self.spec, self.now(), self.new_id)
+
+    def turn_away(self) -> None:
+        """Tell those for whom nothing can come."""
+        for project, why_not in commands.turn_away(self.fleet, self.spec, self.now()).items():
+            self.seats.refuse(project, why_not)
+
+    def obstacle(self) -> NoMachineAvailable:
+        """For somebody who waited in vain: what stood in the way."""
+        if self.engine_problem is not None:
+            return NoMachineAvailable(f"The engine does not answer: {self.engine_problem}")
+        return NoMachineAvailable(commands.obstacle(self.fleet, self.spec, DEFAULT_POOL) or self.progress())
+
+    def commit_soon(self) -> None:
+        """Store what is decided at the end of this turn, though nobody waits for it."""
+        if self.fleet.pending:
+            self._background.spawn(self._commit(), "commit")
+
+    async def _commit(self) -> None:
+        try:
+            await self.journal.durable()
+        except CommitFailed:
+            self.wake.set()

@@ -1,0 +1,100 @@
+"""The way of one project to a machine: at once, or from a seat in the line, at most three that turn out not to answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from worker_orchestrator import commands
+from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
+from worker_orchestrator.machine import DEFAULT_POOL, Machine, State
+from worker_orchestrator.orchestrator.decisions import Decisions
+from worker_orchestrator.orchestrator.probers import Probers
+from worker_orchestrator.orchestrator.seats import HangUp
+
+__all__ = ["Search"]
+
+CANDIDATES: Final = 3
+
+
+class Search:
+    """Assigns: reserve in memory and on disk, verify, reply."""
+
+    def __init__(self, decisions: Decisions, probers: Probers, assign_timeout_s: float) -> None:
+        self._decisions, self._probers = decisions, probers
+        self._fleet, self._journal, self._seats = decisions.fleet, decisions.journal, decisions.seats
+        self._assign_timeout_s = assign_timeout_s
+
+    async def assign(self, project: str, hung_up: HangUp | None = None) -> Machine:
+        """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
+
+        Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
+        """
+        if project not in self._seats:
+            generation = self._fleet.generation
+            machine = self._take(project)
+            if machine is not None and (machine.generation <= generation or self._is_verified(machine)):
+                await self._journal.durable()
+                return machine
+            self._seats.open(project, generation, self._search(project, generation, machine))
+        return await self._seats.sit(project, hung_up)
+
+    def _take(self, project: str) -> Machine | None:
+        machine = commands.assign(self._fleet, self._decisions.spec, project, self._decisions.now())
+        self._decisions.resize()
+        return machine
+
+    def _is_verified(self, machine: Machine) -> bool:
+        verified_at = self._fleet.watches[machine.id].verified_at
+        return verified_at is not None and self._decisions.now() - verified_at <= self._decisions.spec.verify_after_s
+
+    async def _search(self, project: str, generation: int, machine: Machine | None) -> Machine:
+        """From reserved or in line to stored and verified; at most three machines that turn out not to answer."""
+        try:
+            async with asyncio.timeout(self._assign_timeout_s):
+                for _ in range(CANDIDATES):
+                    if machine is None:
+                        machine = await self._promised(project)
+                    await self._journal.durable()
+                    if machine.generation <= generation or await self._answers(machine):
+                        return machine
+                    machine = self._take(project)
+        except TimeoutError:
+            self.abandoned(project, generation)
+            raise self._decisions.obstacle() from None
+        except (NoMachineAvailable, CommitFailed):
+            self.abandoned(project, generation)
+            raise
+        self.abandoned(project, generation)
+        raise NoMachineAvailable(f"{CANDIDATES} machines in a row did not answer.")
+
+    async def _promised(self, project: str) -> Machine:
+        own = self._fleet.of_project(project)
+        if own is not None and own.state is State.READY:
+            return own  # it was served between the decision and this turn
+        if own is None and project not in self._fleet.pool(DEFAULT_POOL).line:
+            raise self._decisions.obstacle()
+        return await self._seats.promised(project)
+
+    async def _answers(self, machine: Machine) -> bool:
+        """Whether a machine that was just reserved serves. If not, it is withdrawn as broken."""
+        if self._is_verified(machine):
+            return True
+        verdict = await self._probers.probe(machine)
+        if self._fleet.machines.get(machine.id) != machine:
+            return False  # released or destroyed by somebody else meanwhile
+        if verdict.answered:
+            self._probers.report(verdict)
+            return True
+        reason = f"did not answer when it was to be handed out: {verdict.detail}"
+        commands.withdraw(self._fleet, self._decisions.spec, machine, self._decisions.now(), broken=reason)
+        await self._journal.durable()
+        return False
+
+    def abandoned(self, project: str, generation: int) -> None:
+        """Nobody waits for this project any more: leave the line, and give back what nobody was told of."""
+        commands.leave_line(self._fleet, project)
+        machine = self._fleet.of_project(project)
+        if machine is not None and machine.generation > generation and machine.state is State.READY:
+            commands.withdraw(self._fleet, self._decisions.spec, machine, self._decisions.now())
+        self._decisions.commit_soon()
