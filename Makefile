@@ -1,7 +1,7 @@
 # `make` lists what there is. Two stamp files keep .venv in step with pyproject.toml: one for the service, one for tests.
 BIN   := .venv/bin
 IMAGE := worker-orchestrator-example:latest
-CORE  := */machine.py,*/errors.py,*/fleet.py,*/reconcile.py,*/ports.py
+CORE  := */machine.py,*/errors.py,*/project.py,*/ports.py,*/fleet.py,*/brake.py,*/commands.py,*/findings.py,*/reconcile.py
 DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

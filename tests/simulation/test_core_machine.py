@@ -349,7 +349,8 @@ class Core(RuleBasedStateMachine):
 
     def deliver(self, verdict: Verdict, commit: str) -> None:
         if verdict.answered:
-            self.answered_at[verdict.machine_id] = verdict.begun_at
+            earlier = self.answered_at.get(verdict.machine_id, verdict.begun_at)
+            self.answered_at[verdict.machine_id] = max(earlier, verdict.begun_at)
         with self.decision(commit):
             findings.probed(self.fleet, self.spec, verdict, self.now)
             self.resize()
@@ -616,44 +617,29 @@ class Core(RuleBasedStateMachine):
     # what must always hold
 
     @invariant()
-    def every_index_is_that_of_a_fleet_just_loaded(self) -> None:
+    def all_holds(self) -> None:
+        machines = self.fleet.machines.values()
         assert_indexes_hold(self.fleet)
-
-    @invariant()
-    def a_project_has_at_most_one_machine_and_waits_for_none_beside_it(self) -> None:
-        held = [m.project for m in self.fleet.machines.values() if m.project is not None]
-        assert len(held) == len(set(held))
-        assert not set(held) & set(self.line)
-
-    @invariant()
-    def an_address_belongs_to_at_most_one_machine_that_is_not_gone(self) -> None:
-        ports = [m.port for m in self.fleet.machines.values() if m.port is not None and not m.gone]
-        assert len(ports) == len(set(ports))
-
-    @invariant()
-    def machines_never_exceed_the_limit(self) -> None:
-        if hasattr(self, "spec"):
-            assert sum(not m.gone for m in self.fleet.machines.values()) <= self.spec.max_machines
-
-    @invariant()
-    def containers_never_exceed_the_limit(self) -> None:
-        """But for those that landed after we had given them up; and each one is on record, or was."""
-        ours = [i for i in self.ours() if not self.place.containers[i].landed_late]
-        on_record = {i for i, row in self.stored.machines.items() if not row.gone}
-        assert set(ours) <= on_record
-        if hasattr(self, "spec"):
-            assert len(ours) <= self.spec.max_machines
-        assert set(self.ours()) <= set(self.stored.machines) | self.stored.tombstones
-
-    @invariant()
-    def an_idle_machine_answered_since_it_was_last_in_use(self) -> None:
-        for machine in self.fleet.machines.values():
+        held = [m.project for m in machines if m.project is not None]
+        assert len(held) == len(set(held)), "a project has at most one machine"
+        assert not set(held) & set(self.line), "whoever has a machine waits for none"
+        ports = [m.port for m in machines if m.port is not None and not m.gone]
+        assert len(ports) == len(set(ports)), "a port belongs to at most one machine that is not gone"
+        for machine in machines:
             if machine.is_idle:
-                assert self.answered_at[machine.id] >= self.in_use_until[machine.id]
+                assert self.answered_at[machine.id] >= self.in_use_until[machine.id], "idle means that it answered"
+        assert self.others <= set(self.place.containers), "what is none of ours is untouched"
+        if hasattr(self, "spec"):
+            assert self.fleet.held == sum(not m.gone for m in machines) <= self.spec.max_machines
+            self.containers_are_ours_and_no_more_than_allowed()
 
-    @invariant()
-    def what_is_none_of_ours_is_untouched(self) -> None:
-        assert self.others <= set(self.place.containers)
+    def containers_are_ours_and_no_more_than_allowed(self) -> None:
+        """Each is on record, or was. Only those that landed after we had given them up may be too many."""
+        ours = self.ours()
+        assert set(ours) <= set(self.stored.machines) | self.stored.tombstones
+        in_time = [machine_id for machine_id in ours if not self.place.containers[machine_id].landed_late]
+        assert set(in_time) <= {machine_id for machine_id, row in self.stored.machines.items() if not row.gone}
+        assert len(in_time) <= self.spec.max_machines
 
     # and what must hold in the end
 

@@ -12,15 +12,17 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from worker_orchestrator.engines import Identity
-from worker_orchestrator.engines.probe import http_probe
+from worker_orchestrator.engines.probe import PROBE_TIMEOUT_S, http_probe
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.machine import Instance, Machine, Status
 
 __all__ = ["Faults", "MemoryEngine"]
 
-_Deed = Callable[[], Awaitable[None]]
+_HOME: Final = "memory"
+_Deed = Callable[["_Place"], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -49,6 +51,9 @@ class _Container:
     server: asyncio.Server | None = None
 
 
+_Place = dict[str, _Container]  # by machine id
+
+
 class MemoryEngine:
     """A place for instances that lives as long as this object. Instances survive the orchestrator, not the process."""
 
@@ -66,13 +71,16 @@ class MemoryEngine:
     ) -> None:
         self.owner, self.image, self.faults = owner, image, faults or Faults()
         self.up = True
-        self.engine_id = "memory"
+        self.engine_id = _HOME
         self.taken_ports: set[int] = set()
         self.calls = 0
         self._serve_http, self._host = serve_http, host
-        self._containers: dict[str, _Container] = {}
-        self._late: set[asyncio.Task[None]] = set()
-        self._listeners: set[asyncio.Event] = set()
+        self._places: dict[str, _Place] = {_HOME: {}}
+        self._wanted_ports: dict[str, int | None] = {}  # of the last create of each machine
+        self._thawed = asyncio.Event()
+        self._thawed.set()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._listeners: dict[asyncio.Event, None] = {}
 
     # the protocol
 
@@ -81,7 +89,7 @@ class MemoryEngine:
 
     async def identity(self) -> Identity:
         await self._reach()
-        return Identity(self.engine_id, marked=self.engine_id == "memory")
+        return Identity(self.engine_id, marked=self.engine_id == _HOME)
 
     async def template(self) -> str:
         await self._reach()
@@ -93,43 +101,58 @@ class MemoryEngine:
         return stale if self.faults.strikes(self.faults.stale_listing) else self.instances()
 
     async def create(self, machine: Machine) -> None:
-        await self._write(lambda: self._run(machine), may_reject=True)
+        self._wanted_ports[machine.id] = machine.port
+        await self._write(lambda place: self._run(place, machine), may_reject=True)
 
     async def restart(self, machine_id: str) -> None:
-        await self._write(lambda: self._start_again(machine_id), may_reject=True)
+        await self._write(lambda place: self._start_again(place, machine_id), may_reject=True)
 
     async def destroy(self, machine_id: str) -> None:
-        await self._write(lambda: self._remove(machine_id), may_reject=False)
+        await self._write(lambda place: self._remove(place, machine_id), may_reject=False)
 
     async def probe(self, machine: Machine) -> str | None:
         if self._serve_http and machine.port is not None:
             return await http_probe(self._host, machine.port)
-        container = self._containers.get(machine.id)
-        serves = container is not None and container.instance.status is Status.RUNNING and not container.mute
+        if self.faults.slow_s > 0:
+            await asyncio.sleep(self.faults.chance.uniform(0, min(self.faults.slow_s, PROBE_TIMEOUT_S)))
+        serves = any(_serves(place.get(machine.id), machine.port) for place in self._places.values())
         return None if serves else "nothing answers"
 
     async def watch(self) -> AsyncIterator[None]:
         changed = asyncio.Event()
-        self._listeners.add(changed)
+        self._listeners[changed] = None
         try:
             while True:
                 yield
                 await changed.wait()
                 changed.clear()
         finally:
-            self._listeners.discard(changed)
+            del self._listeners[changed]
 
     async def aclose(self) -> None:
-        for task in self._late:
-            task.cancel()
-        for container in self._containers.values():
-            if container.server is not None:
-                container.server.close()
+        for call in self._calls:
+            call.cancel()
+        for place in self._places.values():
+            for container in place.values():
+                self._close(container)
 
     # the world, as tests see and change it
 
     def instances(self) -> dict[str, Instance]:
         return {machine_id: container.instance for machine_id, container in self._containers.items()}
+
+    def freeze(self) -> None:
+        """No call returns from now on, until `thaw`: then all of them are carried out, also those given up meanwhile."""
+        self._thawed.clear()
+
+    def thaw(self) -> None:
+        self._thawed.set()
+
+    def switch(self, engine_id: str = _HOME) -> None:
+        """From now on the engine of this name answers at our address, with instances of its own."""
+        self.engine_id = engine_id
+        self._places.setdefault(engine_id, {})
+        self._tell()
 
     def put(self, instance: Instance) -> None:
         """Let an instance be there that nobody asked for: a stray, a foreign one."""
@@ -150,43 +173,60 @@ class MemoryEngine:
 
     # carrying out
 
+    @property
+    def _containers(self) -> _Place:
+        return self._places[self.engine_id]
+
     async def _reach(self) -> None:
         self.calls += 1
         if self.faults.slow_s > 0:
             await asyncio.sleep(self.faults.chance.uniform(0, self.faults.slow_s))
+        await self._thawed.wait()
         if not self.up or self.faults.strikes(self.faults.refused):
             raise EngineUnavailable("the memory engine is down")
 
     async def _write(self, deed: _Deed, *, may_reject: bool) -> None:
+        """Have it carried out; as in every engine, a call goes on when its caller gave up."""
+        call = asyncio.create_task(self._carry_out(deed, self._containers, may_reject=may_reject))
+        self._calls.add(call)
+        call.add_done_callback(self._ended)
+        await asyncio.shield(call)
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # perhaps nobody waits for it any more
+
+    async def _carry_out(self, deed: _Deed, place: _Place, *, may_reject: bool) -> None:
         await self._reach()
         if may_reject and self.faults.strikes(self.faults.rejected):
             raise EngineRejected("the memory engine says no")
         if self.faults.strikes(self.faults.late):
-            task = asyncio.create_task(self._carry_out_late(deed))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
+            call = asyncio.create_task(self._carry_out_late(deed, place))
+            self._calls.add(call)
+            call.add_done_callback(self._ended)
             raise OutcomeUnknown
-        await deed()
+        await deed(place)
         self._tell()
         if self.faults.strikes(self.faults.lost_reply):
             raise OutcomeUnknown
 
-    async def _carry_out_late(self, deed: _Deed) -> None:
+    async def _carry_out_late(self, deed: _Deed, place: _Place) -> None:
         await asyncio.sleep(self.faults.chance.uniform(0, self.faults.late_s))
-        try:
-            await deed()
-        except (EngineRejected, PortTaken):
-            return
+        await deed(place)
         self._tell()
 
-    async def _run(self, machine: Machine) -> None:
+    async def _run(self, place: _Place, machine: Machine) -> None:
         assert machine.port is not None, "we plan the ports of this engine"
-        known = self._containers.get(machine.id)
-        if known is not None and known.instance.port == machine.port:
-            return
+        known = place.get(machine.id)
         if known is not None:
-            self._close(self._containers.pop(machine.id))
-        if machine.port in self.taken_ports | {c.instance.port for c in self._containers.values()}:
+            outdated = self._wanted_ports.get(machine.id) != machine.port
+            if outdated or known.instance.port == machine.port:
+                if known.instance.status is Status.CREATED:
+                    await self._start_again(place, machine.id)
+                return
+            self._close(place.pop(machine.id))
+        if machine.port in self.taken_ports | {c.instance.port for c in place.values()}:
             raise PortTaken(f"host port {machine.port} is in use")
         stillborn = self.faults.strikes(self.faults.stillborn)
         instance = Instance(
@@ -201,33 +241,34 @@ class MemoryEngine:
             detail="stillborn" if stillborn else "",
         )
         container = _Container(instance, mute=self.faults.strikes(self.faults.mute))
-        self._containers[machine.id] = container
+        place[machine.id] = container
         if not stillborn:
-            await self._open(container)
+            await self._open(place, container)
 
-    async def _start_again(self, machine_id: str) -> None:
-        container = self._containers.get(machine_id)
+    async def _start_again(self, place: _Place, machine_id: str) -> None:
+        container = place.get(machine_id)
         if container is None:
             raise EngineRejected(f"no instance {machine_id}")
         if container.instance.status is not Status.RUNNING:
             if container.instance.port in self.taken_ports:
                 raise PortTaken(f"host port {container.instance.port} is in use")
             container.instance = replace(container.instance, status=Status.RUNNING, detail="")
-            await self._open(container)
+            await self._open(place, container)
 
-    async def _remove(self, machine_id: str) -> None:
-        container = self._containers.pop(machine_id, None)
+    async def _remove(self, place: _Place, machine_id: str) -> None:
+        container = place.pop(machine_id, None)
         if container is not None:
             self._close(container)
+            self._wanted_ports.pop(machine_id, None)
 
-    async def _open(self, container: _Container) -> None:
+    async def _open(self, place: _Place, container: _Container) -> None:
         if not self._serve_http or container.mute:
             return
         machine_id, port = container.instance.id, container.instance.port
         try:
             container.server = await asyncio.start_server(_Page(machine_id).answer, self._host, port)
         except OSError as error:
-            self._containers.pop(machine_id, None)
+            place.pop(machine_id, None)
             raise PortTaken(f"host port {port} is in use") from error
 
     @staticmethod
@@ -239,6 +280,12 @@ class MemoryEngine:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener.set()
+
+
+def _serves(container: _Container | None, port: int | None) -> bool:
+    if container is None or container.mute:
+        return False
+    return container.instance.status is Status.RUNNING and container.instance.port == port
 
 
 class _Page:

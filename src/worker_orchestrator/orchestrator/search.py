@@ -54,6 +54,7 @@ class Search:
             async with asyncio.timeout(self._assign_timeout_s):
                 for _ in range(CANDIDATES):
                     if machine is None:
+                        await self._journal.durable()  # what is begun for it starts when it is stored
                         machine = await self._promised(project)
                     await self._journal.durable()
                     if machine.generation <= generation or await self._answers(machine):

@@ -1,0 +1,57 @@
+"""Lets the tests of this folder be coroutines: each runs on an event loop of its own, shared with its fixtures."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+
+import pytest
+from tests.contract.worlds import DockerWorld, MemoryWorld, World
+from tests.integration.waiting import PortBlock
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def ports() -> Iterator[PortBlock]:
+    block = PortBlock.claim()
+    yield block
+    block.close()
+
+
+@pytest.fixture
+def docker_world(runner: asyncio.Runner, ports: PortBlock, example_image: str) -> Iterator[DockerWorld]:
+    """A Docker engine for an owner of its own, who is gone afterwards with all that he made."""
+    world = DockerWorld(ports)
+    try:
+        runner.run(world.open())
+        yield world
+    finally:
+        runner.run(world.close())
+
+
+@pytest.fixture(params=["memory", "docker"])
+def world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortBlock) -> Iterator[World]:
+    """Every engine in turn."""
+    if request.param == "docker":
+        yield request.getfixturevalue("docker_world")
+        return
+    memory = MemoryWorld(ports)
+    runner.run(memory.open())
+    yield memory
+    runner.run(memory.close())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    pyfuncitem.funcargs["runner"].run(pyfuncitem.obj(**arguments))
+    return True

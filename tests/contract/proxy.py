@@ -1,0 +1,90 @@
+"""A proxy before Docker's socket that loses the reply of the calls it is told to, after Docker carried them out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Self
+
+__all__ = ["Proxy"]
+
+_CHUNK_BYTES: Final = 65536
+
+
+class Proxy:
+    """`lose` is a pattern of request lines (`POST .*/start`). `close` makes the engine unreachable."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._folder = tempfile.TemporaryDirectory(prefix="wo-proxy-")
+        self._socket = Path(self._folder.name, "docker.sock")
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.Task[None]] = set()
+        self.lose = "nothing"
+        self.lost = 0
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._socket}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_unix_server(self._serve, self._socket)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+        self._folder.cleanup()
+
+    async def close(self) -> None:
+        """Cut every connection, and refuse new ones."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        self._socket.unlink(missing_ok=True)
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _serve(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        docker_reader, docker_writer = await asyncio.open_unix_connection(self._target)
+        cut = asyncio.Event()
+        pumps = [
+            asyncio.create_task(self._requests(client_reader, docker_writer, cut)),
+            asyncio.create_task(self._replies(docker_reader, client_writer, cut)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # closed: the connection ends here
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            for writer in (client_writer, docker_writer):
+                writer.close()
+            for writer in (client_writer, docker_writer):
+                with suppress(OSError):
+                    await writer.wait_closed()
+            self._open.discard(task)
+
+    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: asyncio.Event) -> None:
+        while chunk := await reader.read(_CHUNK_BYTES):
+            if re.match(self.lose, chunk.partition(b"\r\n")[0].decode("latin-1")):
+                cut.set()
+            writer.write(chunk)
+            await writer.drain()
+
+    async def _replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: asyncio.Event) -> None:
+        while chunk := await reader.read(_CHUNK_BYTES):
+            if cut.is_set():
+                self.lost += 1
+                return
+            writer.write(chunk)
+            await writer.drain()

@@ -1,0 +1,412 @@
+"""What only a Docker engine can show: files, volumes, networks, images that do not run, connections that break."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from tests.contract.proxy import Proxy
+from tests.contract.test_engine_contract import CALLS, Call
+from tests.contract.worlds import DockerWorld
+from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
+
+from worker_orchestrator.engines import Logs
+from worker_orchestrator.engines.docker import DockerEngine
+from worker_orchestrator.engines.docker_connect import Endpoint, connect, open_client
+from worker_orchestrator.engines.docker_template import DockerOptions
+from worker_orchestrator.errors import (
+    EngineError,
+    EngineRejected,
+    EngineUnavailable,
+    InvalidSetting,
+    OutcomeUnknown,
+    PortTaken,
+)
+from worker_orchestrator.machine import Status
+
+Tag = Callable[..., str]
+
+
+@pytest.fixture
+def tagged(docker_world: DockerWorld) -> Iterator[Tag]:
+    """Makes images that go with the test: the example image with these Dockerfile instructions on top."""
+    tags: list[str] = []
+
+    def make(*changes: str) -> str:
+        tags.append(f"{a_name('image')}:latest")
+        make_image(tags[-1], *changes)
+        return tags[-1]
+
+    yield make
+    for tag in tags:
+        docker("rmi", "-f", tag)
+
+
+# what a container is made of
+
+
+async def test_a_container_is_made_as_the_template_says(docker_world: DockerWorld) -> None:
+    """Labels, environment, an init, a network of its own, and the way to the host."""
+    machine = await docker_world.running()
+    found = docker_world.inspect(machine)
+    labels = {key: value for key, value in found["Config"]["Labels"].items() if not key.startswith(f"{LABEL}.example")}
+    assert labels == {
+        f"{LABEL}.owner": docker_world.owner,
+        f"{LABEL}.machine": machine.id,
+        f"{LABEL}.pool": machine.pool,
+        f"{LABEL}.template": machine.template,
+    }
+    assert "A=b" in found["Config"]["Env"]
+    assert found["HostConfig"]["Init"] is True
+    assert found["HostConfig"]["ExtraHosts"] == ["host.docker.internal:host-gateway"]
+    network = docker_json("network", "inspect", f"{LABEL}-{docker_world.owner}")
+    assert list(found["NetworkSettings"]["Networks"]) == [network["Name"]]
+    assert network["Labels"] == {f"{LABEL}.owner": docker_world.owner}
+    assert network["Options"]["com.docker.network.bridge.enable_icc"] == "false"
+
+
+async def test_a_container_is_published_on_every_address_asked_for(docker_world: DockerWorld) -> None:
+    """`localhost` is ::1 first for some clients."""
+    addresses = ("127.0.0.1", "::1")
+    engine = await docker_world.open_engine(publish_addresses=addresses)
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    await engine.create(machine)
+    await docker_world.serves(machine)
+    for address in addresses:
+        with socket.create_connection((address, machine.port or 0), timeout=5):
+            pass
+
+
+async def test_the_worker_port_is_the_one_that_the_image_exposes(docker_world: DockerWorld, tagged: Tag) -> None:
+    """Or the one that the operator names."""
+    image = tagged("EXPOSE 9092")
+    assert "9092/tcp" in docker_json("image", "inspect", image)["Config"]["ExposedPorts"]
+    machine = await docker_world.running()
+    assert list(docker_world.inspect(machine)["HostConfig"]["PortBindings"]) == ["9092/tcp"]
+    chosen = await docker_world.open_engine(worker_port=8080)
+    other = replace(await docker_world.machine(), template=await chosen.template())
+    await chosen.create(other)
+    assert list(docker_world.inspect(other)["HostConfig"]["PortBindings"]) == ["8080/tcp"]
+    assert "does the worker listen on 0.0.0.0:8080?" in str(await chosen.probe(other))
+
+
+async def test_an_image_that_exposes_no_port_is_asked_on_9092(docker_world: DockerWorld) -> None:
+    """An image that says nothing follows the API document's number."""
+    image = f"{a_name('image')}:latest"
+    source = docker("create", docker_world.image).out
+    exported = f"docker export {source} | docker import --change 'ENTRYPOINT [\"/bin/worker\"]' --change 'ENV PATH=/bin' - {image}"
+    process = await asyncio.create_subprocess_shell(exported, stdout=asyncio.subprocess.DEVNULL)
+    try:
+        assert await process.wait() == 0
+        assert not docker_json("image", "inspect", image)["Config"].get("ExposedPorts")
+        engine = await docker_world.open_engine(image)
+        machine = replace(await docker_world.machine(), template=await engine.template())
+        await engine.create(machine)
+        await docker_world.serves(machine)
+        assert list(docker_world.inspect(machine)["HostConfig"]["PortBindings"]) == ["9092/tcp"]
+    finally:
+        docker("rm", "-f", source)
+        docker("rm", "-f", *docker("ps", "-aq", "--filter", f"ancestor={image}").lines)
+        docker("rmi", "-f", image)
+
+
+async def test_an_image_that_exposes_several_ports_is_refused(docker_world: DockerWorld, tagged: Tag) -> None:
+    """The message names them and the setting."""
+    image = tagged("EXPOSE 8080", "EXPOSE 3000")
+    engine = await docker_world.open_engine(image)
+    with pytest.raises(EngineRejected, match=r"3000, 8080, 9092.*--worker-port") as refused:
+        await engine.template()
+    assert image in refused.value.message
+    chosen = await docker_world.open_engine(image, worker_port=8080)
+    assert await chosen.template()
+
+
+async def test_an_image_that_is_not_there_is_refused(docker_world: DockerWorld) -> None:
+    """The message names the image and what to do."""
+    image = "localhost:1/no/such-image:v9"
+    engine = await docker_world.open_engine(image)
+    with pytest.raises(EngineRejected, match=r"--image") as refused:
+        await engine.template()
+    assert image in refused.value.message
+    assert engine.progress == ""
+
+
+async def test_settings_that_change_a_worker_change_the_template(docker_world: DockerWorld) -> None:
+    """The same settings give the same template, in every process."""
+    first = await docker_world.engine.template()
+    assert await (await docker_world.open_engine()).template() == first
+    others = [
+        await docker_world.open_engine(env={"A": "c"}),
+        await docker_world.open_engine(worker_port=8080),
+        await docker_world.open_engine(publish_addresses=("127.0.0.1", "::1")),
+        await docker_world.open_engine(network="bridge"),
+    ]
+    templates = {first, *[await engine.template() for engine in others]}
+    assert len(templates) == 5
+
+
+# what must not be lost, and what must not be left
+
+
+async def test_a_restart_keeps_the_files(docker_world: DockerWorld) -> None:
+    """They are somebody's work."""
+    machine = await docker_world.running()
+    docker("exec", machine.id, "sh", "-c", "echo kept >/srv/files/note.txt")
+    docker_world.kill(machine)
+    await docker_world.engine.restart(machine.id)
+    await docker_world.serves(machine)
+    url = f"http://127.0.0.1:{machine.port}/files/note.txt"
+    with await asyncio.to_thread(urllib.request.urlopen, url, timeout=5) as reply:
+        assert reply.read() == b"kept\n"
+
+
+async def test_a_destroy_removes_anonymous_volumes(docker_world: DockerWorld, tagged: Tag) -> None:
+    """Nobody would ever find them again."""
+    engine = await docker_world.open_engine(tagged("VOLUME /data"))
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    await engine.create(machine)
+    (volume,) = [mount["Name"] for mount in docker_world.inspect(machine)["Mounts"]]
+    await engine.destroy(machine.id)
+    assert docker("volume", "inspect", volume, check=False).failed
+
+
+async def test_a_port_that_a_container_holds_leaves_no_container_and_no_volume(
+    docker_world: DockerWorld, tagged: Tag
+) -> None:
+    """Docker makes the container before it finds the port taken."""
+    engine = await docker_world.open_engine(tagged("VOLUME /data"))
+    first = await docker_world.running()
+    volumes = set(docker("volume", "ls", "-q").lines)
+    second = replace(await docker_world.machine(first.port), template=await engine.template())
+    with pytest.raises(PortTaken):
+        await engine.create(second)
+    assert not docker_world.exists(second)
+    assert not set(docker("volume", "ls", "-q", "--filter", "dangling=true").lines) - volumes
+
+
+@pytest.mark.parametrize(
+    "entrypoint",
+    ['["/no/such/program"]', '["/srv/index.html"]', '["/srv"]'],
+    ids=["missing", "no program", "a folder"],
+)
+async def test_an_image_that_cannot_be_started_leaves_nothing(
+    docker_world: DockerWorld, tagged: Tag, entrypoint: str
+) -> None:
+    """An init would hide it behind a container that exits at once; what Docker refuses itself is said in its words."""
+    engine = await docker_world.open_engine(tagged(f"ENTRYPOINT {entrypoint}"))
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    try:
+        await engine.create(machine)
+    except EngineRejected:
+        assert not docker_world.exists(machine)
+        return
+    assert await docker_world.status(machine) is Status.EXITED, "with an init, the container exists and has ended"
+
+
+async def test_what_docker_refuses_to_start_leaves_nothing(docker_world: DockerWorld, tagged: Tag) -> None:
+    """A working directory that cannot be entered is Docker's own refusal."""
+    engine = await docker_world.open_engine(tagged("WORKDIR /bin/busybox"))
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    with pytest.raises(EngineRejected, match="Docker says"):
+        await engine.create(machine)
+    assert not docker_world.exists(machine)
+
+
+async def test_a_container_of_that_name_without_our_labels_stays(docker_world: DockerWorld) -> None:
+    """The refusal names it."""
+    machine = await docker_world.machine()
+    native = docker("create", "--name", machine.id, docker_world.image).out
+    try:
+        with pytest.raises(EngineRejected, match=machine.id):
+            await docker_world.engine.create(machine)
+        await docker_world.engine.destroy(machine.id)
+        assert docker_world.inspect(machine)["Id"] == native
+        assert await docker_world.instance(machine) is None
+    finally:
+        docker("rm", "-f", native)
+
+
+async def test_the_network_comes_back_when_somebody_removed_it(docker_world: DockerWorld) -> None:
+    """`docker network prune` takes it as soon as nobody uses it."""
+    machine = await docker_world.machine()
+    docker("network", "rm", f"{LABEL}-{docker_world.owner}")
+    await docker_world.engine.create(machine)
+    await docker_world.serves(machine)
+
+
+async def test_statuses_are_told_as_they_are(docker_world: DockerWorld) -> None:
+    """A paused worker is paused, a killed one was killed from outside, a stopped one has its exit code."""
+    paused, killed, stopped = [await docker_world.running() for _ in range(3)]
+    docker("pause", paused.id)
+    docker("kill", killed.id)
+    docker("stop", "-t", "5", stopped.id)
+    listed = await docker_world.engine.list()
+    assert listed[paused.id].status is Status.PAUSED
+    assert (listed[killed.id].status, listed[killed.id].killed) == (Status.EXITED, True)
+    assert "137" in listed[killed.id].detail
+    assert (listed[stopped.id].status, listed[stopped.id].killed) == (Status.EXITED, False)
+    assert "exit code" in listed[stopped.id].detail
+
+
+async def test_the_last_lines_are_those_of_the_worker(docker_world: DockerWorld) -> None:
+    """Of one that runs, of one that ended, and of none that does not exist."""
+    machine = await docker_world.running()
+    assert isinstance(docker_world.engine, Logs)
+    assert "listens on 0.0.0.0:9092" in await docker_world.engine.last_lines(machine.id, 10)
+    docker_world.kill(machine)
+    assert "listens on 0.0.0.0:9092" in await docker_world.engine.last_lines(machine.id, 10)
+    assert await docker_world.engine.last_lines("worker-1700000000000-neverwas1", 10) == ""
+
+
+async def test_at_most_so_many_lines_are_kept(docker_world: DockerWorld, tagged: Tag) -> None:
+    """Of standard output and standard error, the last ones, 4 KiB at most."""
+    script = "for i in $(seq 500); do echo line $i is quite a long one; done; echo last words >&2; exit 3"
+    engine = await docker_world.open_engine(tagged(f'ENTRYPOINT ["sh", "-c", "{script}"]'))
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    await engine.create(machine)
+    docker("wait", machine.id)
+    lines = (await engine.last_lines(machine.id, 3)).splitlines()
+    assert len(lines) == 3
+    assert "last words" in lines
+    assert len(await engine.last_lines(machine.id, 500)) <= 4096
+
+
+# probes
+
+
+@pytest.mark.parametrize("ready", ["http", "tcp", "healthcheck"])
+async def test_every_kind_of_probe_finds_a_worker_that_serves(
+    docker_world: DockerWorld, tagged: Tag, ready: str
+) -> None:
+    """And none that is dead, though a proxy may still hold its port."""
+    image = tagged("HEALTHCHECK --interval=200ms CMD wget -q -O /dev/null http://127.0.0.1:9092/health")
+    engine = await docker_world.open_engine(image, ready=ready)
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    assert await engine.probe(machine)
+    await engine.create(machine)
+    docker_world.engine = engine
+    await docker_world.serves(machine)
+    docker_world.kill(machine)
+    if ready != "healthcheck":
+        assert await engine.probe(machine)
+
+
+async def test_a_worker_on_its_own_loopback_is_told_so(docker_world: DockerWorld, tagged: Tag) -> None:
+    """It runs, and nobody can reach it: the message says what to look at."""
+    engine = await docker_world.open_engine(tagged('ENTRYPOINT ["httpd", "-f", "-p", "127.0.0.1:9092", "-h", "/srv"]'))
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    await engine.create(machine)
+    assert "does the worker listen on 0.0.0.0:9092?" in str(await engine.probe(machine))
+
+
+async def test_a_healthcheck_that_the_image_lacks_is_named(docker_world: DockerWorld) -> None:
+    """With the setting that would help."""
+    engine = await docker_world.open_engine(ready="healthcheck")
+    machine = await docker_world.running()
+    assert "--ready" in str(await engine.probe(machine))
+
+
+# connections that break
+
+
+WRITES = {
+    "create": r"POST .*/containers/create",
+    "start": r"POST .*/containers/\w+/start",
+    "restart": r"POST .*/containers/\w+/start",
+    "destroy": r"DELETE .*/containers/",
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_reply_that_was_lost_leaves_the_outcome_unknown(docker_world: DockerWorld, name: str) -> None:
+    """Docker carried it out and nobody heard of it: whoever asks again finds it done."""
+    call = CALLS["create" if name == "start" else name]
+    async with docker_world.proxied() as (engine, proxy):
+        machine = await docker_world.machine()
+        if name in {"restart", "destroy"}:
+            await engine.create(machine)
+            docker_world.kill(machine)
+        proxy.lose = WRITES[name]
+        with pytest.raises(OutcomeUnknown):
+            await call(engine, machine)
+        assert proxy.lost >= 1
+        proxy.lose = "nothing"
+        await call(engine, machine)
+        status = await docker_world.status(machine)
+        assert status is (None if name == "destroy" else Status.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("ping", "GET .*/version"),
+        ("identity", "GET .*/info"),
+        ("template", "GET .*/images/"),
+        ("list", "GET .*/containers/json"),
+        ("restart", "GET .*/containers/json"),
+        ("destroy", "GET .*/containers/json"),
+    ],
+)
+async def test_a_question_whose_answer_was_lost_may_be_asked_again(
+    docker_world: DockerWorld, name: str, lost: str
+) -> None:
+    """Nothing was changed, so nothing is unknown."""
+    call: Call = CALLS[name]
+    async with docker_world.proxied() as (engine, proxy):
+        machine = await docker_world.machine()
+        proxy.lose = lost
+        with pytest.raises(EngineUnavailable):
+            await call(engine, machine)
+        assert proxy.lost >= 1
+
+
+async def test_a_watch_ends_when_its_connection_does(docker_world: DockerWorld) -> None:
+    """It ends, or says that the engine is unavailable: it does not wait for ever."""
+    async with docker_world.proxied() as (engine, proxy):
+        watch = engine.watch()
+        async with asyncio.timeout(15):
+            await anext(watch)
+            await proxy.close()
+            with pytest.raises((StopAsyncIteration, EngineError)):
+                await anext(watch)
+
+
+async def test_nobody_there_is_unavailable(docker_world: DockerWorld) -> None:
+    """The message names each place that was tried."""
+    with pytest.raises(EngineUnavailable, match=r"unix:///nowhere/docker.sock"):
+        await connect("unix:///nowhere/docker.sock")
+    with pytest.raises(InvalidSetting, match="nonsense"):
+        await connect("nonsense")
+
+
+async def test_the_marks_of_another_owner_are_not_ours(docker_world: DockerWorld) -> None:
+    """An engine that knows us by nothing is not marked."""
+    endpoint: Endpoint = docker_world.engine._endpoint
+    stranger = DockerEngine(endpoint, open_client(endpoint), a_name("stranger"), DockerOptions(docker_world.image))
+    try:
+        identity = await stranger.identity()
+        assert (identity.id, identity.marked) == ((await docker_world.engine.identity()).id, False)
+    finally:
+        await stranger.aclose()
+
+
+async def test_down_removes_the_network_and_can_be_repeated(docker_world: DockerWorld) -> None:
+    """The last thing that we leave on an engine."""
+    await docker_world.engine.template()
+    await docker_world.engine.remove_network()
+    await docker_world.engine.remove_network()
+    assert docker("network", "inspect", f"{LABEL}-{docker_world.owner}", check=False).failed
+
+
+async def test_lost_calls_over_the_proxy_are_the_exception(docker_world: DockerWorld) -> None:
+    """The proxy itself changes nothing: what the tests above see is what they asked for."""
+    async with Proxy(docker_world.engine._endpoint.url.removeprefix("unix://")) as proxy:
+        engine = await docker_world.open_engine(docker_host=proxy.url)
+        machine = replace(await docker_world.machine(), template=await engine.template())
+        await engine.create(machine)
+        assert machine.id in await engine.list()
+        assert proxy.lost == 0

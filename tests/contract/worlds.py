@@ -1,0 +1,238 @@
+"""The worlds that the engine contract is checked in: an engine, and what others may do to its instances behind its back."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, Final, TypeVar
+
+from tests.contract.proxy import Proxy
+from tests.integration.docker_command import EXAMPLE, LABEL, a_name, clean_up, docker, docker_json, make_image
+from tests.integration.waiting import PortBlock
+
+from worker_orchestrator.engines import Engine
+from worker_orchestrator.engines.docker import DockerEngine
+from worker_orchestrator.engines.docker_connect import connect
+from worker_orchestrator.engines.docker_template import DockerOptions
+from worker_orchestrator.engines.memory import MemoryEngine
+from worker_orchestrator.machine import DEFAULT_POOL, Instance, Machine, State, Status
+
+__all__ = ["DockerWorld", "MemoryWorld", "World", "listening_on", "soon"]
+
+ADDRESSES: Final = ("127.0.0.1",)
+_T = TypeVar("_T")
+_PAUSE_S: Final = 0.01
+_numbers = itertools.count(1)
+
+
+class World(ABC):
+    """One engine and its surroundings."""
+
+    engine: Engine
+    owner: str
+
+    def __init__(self, ports: PortBlock) -> None:
+        self._ports = ports
+        self._next_port = itertools.count(ports.first)
+
+    @property
+    def somebody_else(self) -> str:
+        """Another owner, whose instances go with this world."""
+        return f"not-{self.owner}"
+
+    def port(self) -> int:
+        """A host port that nobody uses."""
+        port = next(self._next_port)
+        assert port <= self._ports.last
+        return port
+
+    async def machine(self, port: int | None = None) -> Machine:
+        """A machine of the engine's current template, only on record."""
+        template = await self.engine.template()
+        return Machine(a_machine_id(), DEFAULT_POOL, template, State.STARTING, port or self.port())
+
+    async def running(self) -> Machine:
+        """A machine that was created and serves."""
+        machine = await self.machine()
+        await self.engine.create(machine)
+        await self.serves(machine)
+        return machine
+
+    async def serves(self, machine: Machine) -> None:
+        async def look() -> bool:
+            return await self.engine.probe(machine) is None
+
+        await soon(look, f"{machine.id} serves")
+
+    async def instance(self, machine: Machine) -> Instance | None:
+        return (await self.engine.list()).get(machine.id)
+
+    async def status(self, machine: Machine) -> Status | None:
+        instance = await self.instance(machine)
+        return None if instance is None else instance.status
+
+    @abstractmethod
+    async def open(self) -> None: ...
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    @abstractmethod
+    def kill(self, machine: Machine) -> None:
+        """Its worker ends, its container stays."""
+
+    @abstractmethod
+    def remove(self, machine: Machine) -> None:
+        """Its container is removed."""
+
+    @abstractmethod
+    def put(self, machine: Machine, owner: str) -> None:
+        """Somebody else's container, with our labels, under this machine's id, not running."""
+
+    @abstractmethod
+    def put_created(self, machine: Machine) -> None:
+        """What a create leaves that was cut off before the start: our container, on the machine's port, not running."""
+
+    @abstractmethod
+    def rebuild(self) -> None:
+        """What a create would run is something else from now on."""
+
+    @abstractmethod
+    def unreachable(self) -> AbstractAsyncContextManager[Engine]:
+        """The same engine, while it cannot be reached."""
+
+
+class MemoryWorld(World):
+    engine: MemoryEngine
+
+    async def open(self) -> None:
+        self.owner = "owner-1"
+        self.engine = MemoryEngine(self.owner)
+
+    async def close(self) -> None:
+        await self.engine.aclose()
+        await asyncio.sleep(0)  # let the servers of the pages close
+
+    def kill(self, machine: Machine) -> None:
+        self.engine.kill(machine.id)
+
+    def remove(self, machine: Machine) -> None:
+        self.engine.remove(machine.id)
+
+    def put(self, machine: Machine, owner: str) -> None:
+        self._put(machine, owner, Status.EXITED)
+
+    def put_created(self, machine: Machine) -> None:
+        self._put(machine, self.owner, Status.CREATED)
+
+    def _put(self, machine: Machine, owner: str, status: Status) -> None:
+        self.engine.put(
+            Instance(machine.id, owner, machine.pool, machine.template, status, f"of {owner}", port=machine.port)
+        )
+
+    def rebuild(self) -> None:
+        self.engine.image = "rebuilt"
+
+    @asynccontextmanager
+    async def unreachable(self) -> AsyncIterator[Engine]:
+        self.engine.up = False
+        yield self.engine
+        self.engine.up = True
+
+
+class DockerWorld(World):
+    """The real thing, with an image tag, an owner and a network of its own."""
+
+    engine: DockerEngine
+
+    async def open(self) -> None:
+        self.owner = a_name("owner")
+        self.image = f"{a_name('image')}:latest"
+        docker("tag", EXAMPLE, self.image)
+        self._more: list[DockerEngine] = []
+        self.engine = await self.open_engine()
+
+    async def open_engine(self, image: str = "", *, docker_host: str | None = None, **options: Any) -> DockerEngine:
+        """One more engine of the same owner, closed with this world."""
+        endpoint, client = await connect(docker_host)
+        chosen = {"image": image or self.image, "env": {"A": "b"}, "publish_addresses": ADDRESSES, **options}
+        engine = DockerEngine(endpoint, client, self.owner, DockerOptions(**chosen))
+        self._more.append(engine)
+        return engine
+
+    async def close(self) -> None:
+        for engine in self._more:
+            await engine.aclose()
+        clean_up(self.somebody_else)
+        clean_up(self.owner)
+        docker("rmi", "-f", self.image)
+
+    def kill(self, machine: Machine) -> None:
+        docker("kill", machine.id)
+
+    def remove(self, machine: Machine) -> None:
+        docker("rm", "-f", "-v", machine.id)
+
+    def put(self, machine: Machine, owner: str) -> None:
+        self._put(machine, owner)
+
+    def put_created(self, machine: Machine) -> None:
+        self._put(machine, self.owner)
+
+    def _put(self, machine: Machine, owner: str) -> None:
+        labels = {"owner": owner, "machine": machine.id, "pool": machine.pool, "template": machine.template}
+        words = [word for key, value in labels.items() for word in ("--label", f"{LABEL}.{key}={value}")]
+        published = f"{ADDRESSES[0]}:{machine.port}:9092"
+        docker("create", "--name", machine.id, "--init", *words, "-p", published, self.image)
+
+    def rebuild(self) -> None:
+        make_image(self.image, f"LABEL rebuilt={next(_numbers)}")
+
+    @asynccontextmanager
+    async def unreachable(self) -> AsyncIterator[Engine]:
+        async with self.proxied() as (engine, proxy):
+            await proxy.close()
+            yield engine
+
+    @asynccontextmanager
+    async def proxied(self) -> AsyncIterator[tuple[DockerEngine, Proxy]]:
+        """One more engine of this owner that reaches Docker through a proxy, and knows its template."""
+        async with Proxy(self.engine._endpoint.url.removeprefix("unix://")) as proxy:
+            engine = await self.open_engine(docker_host=proxy.url)
+            await engine.template()
+            yield engine, proxy
+
+    def inspect(self, machine: Machine) -> Any:
+        return docker_json("inspect", machine.id)
+
+    def exists(self, machine: Machine) -> bool:
+        return not docker("container", "inspect", machine.id, check=False).failed
+
+
+def a_machine_id() -> str:
+    return f"worker-{time.time_ns() // 1_000_000}-{os.getpid() % 100_000:05}{next(_numbers):04}"
+
+
+@contextmanager
+def listening_on(port: int) -> Iterator[None]:
+    """Another process has this host port."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((ADDRESSES[0], port))
+        taken.listen()
+        yield
+
+
+async def soon(look: Callable[[], Awaitable[_T]], what: str, *, within_s: float = 15.0) -> _T:
+    """The first true value that `look` returns; fails with `what` should have been."""
+    deadline = time.monotonic() + within_s
+    while not (seen := await look()):
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
+        await asyncio.sleep(_PAUSE_S)
+    return seen

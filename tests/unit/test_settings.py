@@ -1,0 +1,140 @@
+"""Settings: where they come from, what is refused, and that the README tells the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker_orchestrator.errors import InvalidSetting
+from worker_orchestrator.settings import DEFAULT_ENV, Settings, load, settings
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def table() -> str:
+    """The README's table of settings."""
+    rows = []
+    for setting in settings():
+        default: Any = setting.default
+        if setting.name == "env":
+            default = "DATABASE_URL=…"
+        elif setting.name == "state_dir":
+            default = "the platform's user state folder"
+        shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`" if default not in {None, "", ()} else ""
+        if setting.name == "state_dir":
+            shown = default
+        rows.append(f"| `{setting.flag}` | {shown} | {setting.help.replace('|', '/')} |")
+    return "\n".join(rows)
+
+
+def test_the_readme_lists_every_setting_as_it_is() -> None:
+    found = re.search(r"\| flag .*?\n\|---\|---\|---\|\n(.*?)<!-- end of settings -->", README.read_text(), re.DOTALL)
+    assert found is not None
+    assert found.group(1).strip() == table()
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    found = load({}, {})
+    assert (found.host, found.port, found.engine, found.image) == ("localhost", 9092, "docker", "yashtech00/worker:v1")
+    assert (found.min_idle, found.max_idle, found.max_machines) == (2, None, 100)
+    assert (found.first_port, found.last_port, found.refresh_interval, found.assign_timeout) == (9093, 65535, 10, 30)
+    assert (found.on_release, found.durability, found.env) == ("reuse", "process", DEFAULT_ENV)
+
+
+def test_flags_win_over_the_environment_over_the_file_over_defaults(tmp_path: Path) -> None:
+    config = tmp_path / "orchestrator.toml"
+    config.write_text('min_idle = 3\nport = 4000\nimage = "a"\n')
+    found = load({"port": "6000"}, {"ORCHESTRATOR_PORT": "5000", "ORCHESTRATOR_MIN_IDLE": "4"}, config)
+    assert (found.port, found.min_idle, found.image, found.max_machines) == (6000, 4, "a", 100)
+
+
+def test_a_file_may_spell_names_with_dashes(tmp_path: Path) -> None:
+    config = tmp_path / "o.toml"
+    config.write_text("min-idle = 3\n")
+    assert load({}, {"ORCHESTRATOR_CONFIG": str(config)}).min_idle == 3
+
+
+def test_environment_of_workers_is_added_to_the_default_and_may_replace_it(tmp_path: Path) -> None:
+    assert load({"env": ["A=1", "B=x=y,z"]}, {}).env == {**DEFAULT_ENV, "A": "1", "B": "x=y,z"}
+    assert load({}, {"ORCHESTRATOR_ENV": "A=1\nDATABASE_URL=no"}).env == {"A": "1", "DATABASE_URL": "no"}
+    config = tmp_path / "o.toml"
+    config.write_text("env = { A = 1 }\n")
+    assert load({}, {}, config).env["A"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("port", "0", "--port is '0', but must be a whole number from 1 to 65535."),
+        ("port", "http", "--port is 'http', but must be a whole number from 1 to 65535."),
+        ("min_idle", "-1", "--min-idle is '-1', but must be a whole number from 0 to 10000."),
+        ("engine", "podman", "--engine is 'podman', but must be one of docker, memory."),
+        ("ready_path", "health", "--ready-path is 'health', but must be a path that begins with / and has no spaces."),
+        ("assign_timeout", "soon", "--assign-timeout is 'soon', but must be seconds from 0.1 to 3600."),
+        ("image", " ", "--image is ' ', but must be a text that is not empty."),
+        ("durability", "disk", "--durability is 'disk', but must be one of process, power."),
+        ("env", ["=secret"], "--env is [''], but must be NAME=value, where the name is letters, digits and _."),
+    ],
+)
+def test_what_is_not_allowed_is_refused_by_name_with_the_value_and_what_is_allowed(
+    name: str, value: Any, said: str
+) -> None:
+    with pytest.raises(InvalidSetting) as refused:
+        load({name: value}, {})
+    assert refused.value.message == said
+
+
+def test_an_unknown_variable_is_refused_with_the_one_that_was_meant() -> None:
+    with pytest.raises(InvalidSetting, match="ORCHESTRATOR_MIN_IDEL is no setting. Did you mean ORCHESTRATOR_MIN_IDLE?"):
+        load({}, {"ORCHESTRATOR_MIN_IDEL": "1"})
+
+
+def test_an_unknown_key_of_the_file_is_refused_with_its_file(tmp_path: Path) -> None:
+    config = tmp_path / "o.toml"
+    config.write_text("zzz = 1\n")
+    with pytest.raises(InvalidSetting, match=r"zzz in .*o.toml is no setting. Settings are: .*min_idle"):
+        load({}, {}, config)
+
+
+@pytest.mark.parametrize(("text", "said"), [("a = ", "no valid TOML"), (None, "cannot be read: No such file")])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
+    config = tmp_path / "o.toml"
+    if text is not None:
+        config.write_text(text)
+    with pytest.raises(InvalidSetting, match=said):
+        load({}, {}, config)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"max_idle": "1"}, "max_idle is 1, but must be at least min_idle, which is 2."),
+        ({"min_idle": "5", "max_machines": "4"}, "min_idle is 5, but must be at most max_machines, which is 4."),
+        ({"last_port": "9000"}, "last_port is 9000, but must be at least first_port, which is 9093."),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(flags: dict[str, str], said: str) -> None:
+    with pytest.raises(InvalidSetting) as refused:
+        load(flags, {})
+    assert refused.value.message == said
+
+
+def test_a_secret_in_a_workers_environment_never_shows_in_an_error() -> None:
+    with pytest.raises(InvalidSetting) as refused:
+        load({}, {"ORCHESTRATOR_ENV": "1BAD=hunter2"})
+    assert "hunter2" not in refused.value.message
+
+
+def test_every_setting_has_a_flag_a_variable_and_a_sentence_of_help() -> None:
+    for setting in settings():
+        assert setting.flag.startswith("--")
+        assert setting.variable.startswith("ORCHESTRATOR_")
+        assert setting.help.endswith(".")
+    assert {setting.name for setting in settings()} == set(Settings.__dataclass_fields__)
+
+
+if __name__ == "__main__":
+    print(table())
