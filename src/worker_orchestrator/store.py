@@ -92,28 +92,33 @@ class Store:
         """
         self._commits = 0
         self.name = "memory" if path is None else str(path)
+        self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
         try:
-            self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+            version = self._version()
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._migrate()
+            if version == 0:
+                schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+                self._db.executescript(f"BEGIN; {schema}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         except sqlite3.Error as error:
+            self._db.close()
             raise StoreRefused(
                 f"The database {self.name} cannot be read ({error}). It was left as it is: move it away to begin with an "
                 "empty one, then `orchestrator recover` finds the machines that it knew.",
             ) from error
+        except StoreRefused:
+            self._db.close()
+            raise
 
-    def _migrate(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+    def _version(self) -> int:
+        """The version of the schema in the file; 0 for an empty one. Changes nothing."""
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
         if version > SCHEMA_VERSION:
             raise StoreRefused(
                 f"The database {self.name} is of version {version}, made by a newer orchestrator; this one knows version "
                 f"{SCHEMA_VERSION}. It was left as it is: upgrade worker-orchestrator.",
             )
-        if version == 0:
-            schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-            self._db.executescript(f"BEGIN; {schema}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        return version
 
     # reading
 

@@ -23,7 +23,9 @@ def table() -> str:
             default = "DATABASE_URL=…"
         elif setting.name == "state_dir":
             default = "the platform's user state folder"
-        shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`" if default not in {None, "", ()} else ""
+        shown = (
+            f"`{default:g}`" if isinstance(default, float) else f"`{default}`" if default not in {None, "", ()} else ""
+        )
         if setting.name == "state_dir":
             shown = default
         rows.append(f"| `{setting.flag}` | {shown} | {setting.help.replace('|', '/')} |")
@@ -88,7 +90,9 @@ def test_what_is_not_allowed_is_refused_by_name_with_the_value_and_what_is_allow
 
 
 def test_an_unknown_variable_is_refused_with_the_one_that_was_meant() -> None:
-    with pytest.raises(InvalidSetting, match="ORCHESTRATOR_MIN_IDEL is no setting. Did you mean ORCHESTRATOR_MIN_IDLE?"):
+    with pytest.raises(
+        InvalidSetting, match="ORCHESTRATOR_MIN_IDEL is no setting. Did you mean ORCHESTRATOR_MIN_IDLE?"
+    ):
         load({}, {"ORCHESTRATOR_MIN_IDEL": "1"})
 
 
