@@ -92,7 +92,10 @@ class Store:
         """
         self._commits = 0
         self.name = "memory" if path is None else str(path)
-        self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+        try:
+            self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise StoreRefused(f"The database {self.name} cannot be opened: {error}.") from error
         try:
             version = self._version()
             self._db.execute("PRAGMA journal_mode = WAL")

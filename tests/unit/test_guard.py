@@ -118,6 +118,6 @@ def test_a_preflight_names_the_methods_and_grants_the_headers_that_it_asks_for()
     ],
 )
 def test_what_a_browser_fetches_on_speculation_is_known_by_its_headers(
-    name: bytes, value: bytes, expected: bool
+    name: bytes, value: bytes, *, expected: bool
 ) -> None:
     assert is_speculative({name: value}) is expected

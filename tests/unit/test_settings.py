@@ -91,7 +91,7 @@ def test_what_is_not_allowed_is_refused_by_name_with_the_value_and_what_is_allow
 
 def test_an_unknown_variable_is_refused_with_the_one_that_was_meant() -> None:
     with pytest.raises(
-        InvalidSetting, match="ORCHESTRATOR_MIN_IDEL is no setting. Did you mean ORCHESTRATOR_MIN_IDLE?"
+        InvalidSetting, match=r"ORCHESTRATOR_MIN_IDEL is no setting\. Did you mean ORCHESTRATOR_MIN_IDLE?"
     ):
         load({}, {"ORCHESTRATOR_MIN_IDEL": "1"})
 
