@@ -8,9 +8,7 @@ Workers live on a bridge network of their own that carries the owner's label; it
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import aiodocker
@@ -22,6 +20,7 @@ from worker_orchestrator.engines import Identity
 from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, reading, writing
 from worker_orchestrator.engines.docker_connect import Endpoint, open_client
 from worker_orchestrator.engines.docker_images import Images
+from worker_orchestrator.engines.docker_listing import concerns_us, instance_of, judged
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, Template, make_template
 from worker_orchestrator.engines.probe import http_probe, tcp_probe
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, PortTaken
@@ -33,21 +32,6 @@ LATE_CREATE_S: Final = 2.0
 """A create that landed late holds its name for up to 0.3 s before inspect by name knows it."""
 _LATE_CREATE_PAUSE_S: Final = 0.05
 EVIDENCE_BYTES: Final = 4096
-_EXIT_CODE: Final = re.compile(r"\((\d+)\)")
-_SIGKILL: Final = 137
-
-_STATUS: Final[Mapping[str, Status]] = {
-    "created": Status.CREATED,
-    "running": Status.RUNNING,
-    "paused": Status.PAUSED,
-    "restarting": Status.PENDING,
-    "exited": Status.EXITED,
-    "dead": Status.EXITED,
-    "removing": Status.TERMINATING,
-    "stopping": Status.TERMINATING,
-}
-_TELLING: Final = frozenset({"die", "destroy", "pause", "unpause", "oom", "health_status: unhealthy"})
-_IMAGE_TELLING: Final = frozenset({"tag", "untag", "delete", "load", "import", "pull"})
 
 _log = structlog.get_logger(__name__)
 
@@ -92,13 +76,13 @@ class DockerEngine:
     async def list(self) -> Mapping[str, Instance]:
         with reading():
             containers = await self._containers(f"{LABEL}.machine")
-            instances = [_instance(container) for container in containers]
+            instances = [instance_of(container) for container in containers]
             for instance in instances:
                 if instance.killed:
                     await self._look_closer(instance)
         self._killed = {i.native_id: self._killed[i.native_id] for i in instances if i.native_id in self._killed}
-        judged = [_judged(i, self._killed) if i.killed else i for i in instances]
-        return {i.id: i for i in sorted(judged, key=lambda i: i.status is Status.RUNNING)}
+        found = [judged(i, from_outside=self._killed.get(i.native_id, True)) if i.killed else i for i in instances]
+        return {i.id: i for i in sorted(found, key=lambda i: i.status is Status.RUNNING)}
 
     async def _look_closer(self, instance: Instance) -> None:
         """SIGKILL may have come from outside, or from the kernel because the container had no memory left."""
@@ -303,7 +287,7 @@ class DockerEngine:
                 events = client.events.subscribe(filters=filters)  # type: ignore[no-untyped-call] # aiodocker's own gap
                 yield
                 while (event := await events.get()) is not None:
-                    if _concerns_us(event):
+                    if concerns_us(event):
                         yield
         finally:
             await client.close()
@@ -312,39 +296,5 @@ class DockerEngine:
         await self._client.close()
 
 
-def _concerns_us(event: Mapping[str, Any]) -> bool:
-    if event.get("Type") == "image":
-        return event.get("Action") in _IMAGE_TELLING
-    attributes = event.get("Actor", {}).get("Attributes", {})
-    return event.get("Action") in _TELLING and f"{LABEL}.machine" in attributes
-
-
 def _is_missing(error: EngineRejected) -> bool:
     return isinstance(error.__cause__, aiodocker.DockerError) and error.__cause__.status == NOT_FOUND
-
-
-def _instance(container: DockerContainer) -> Instance:
-    """From one element of Docker's list."""
-    labels: Mapping[str, str] = container["Labels"]
-    status = _STATUS.get(container["State"], Status.UNKNOWN)
-    code = _EXIT_CODE.search(container["Status"]) if status is Status.EXITED else None
-    networks = (container["NetworkSettings"] or {}).get("Networks") or {}
-    ports = [port["PublicPort"] for port in container["Ports"] or () if "PublicPort" in port]
-    return Instance(
-        id=labels[f"{LABEL}.machine"],
-        owner=labels.get(f"{LABEL}.owner", ""),
-        pool=labels.get(f"{LABEL}.pool", ""),
-        template=labels.get(f"{LABEL}.template", ""),
-        status=status,
-        native_id=container["Id"],
-        address=next((net["IPAddress"] for net in networks.values() if net.get("IPAddress")), None),
-        port=ports[0] if ports else None,
-        killed=code is not None and int(code.group(1)) == _SIGKILL,
-        detail=f"exit code {code.group(1)}" if code is not None else "",
-    )
-
-
-def _judged(instance: Instance, killed: Mapping[str, bool]) -> Instance:
-    from_outside = killed.get(instance.native_id, True)
-    detail = "killed from outside" if from_outside else "out of memory"
-    return replace(instance, killed=from_outside, detail=f"{instance.detail}, {detail}")

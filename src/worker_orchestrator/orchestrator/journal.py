@@ -64,6 +64,8 @@ class Journal:
         changes = self._fleet.take_pending()
         failure = self._commit(changes) if changes else None
         if failure is None:
+            for change in changes:
+                _tell(change)
             for committed in self.on_committed if changes else ():
                 committed(changes)
         else:
@@ -107,3 +109,15 @@ def _retrieve(batch: asyncio.Future[None]) -> None:
 
 def _stop_at_once(why: str) -> None:
     raise SystemExit(f"orchestrator: stopped, because {why}")
+
+
+def _tell(change: Change) -> None:
+    """One line per transition, after it is stored."""
+    told = change.after if change.after is not None and change.after.project else change.before or change.machine
+    _log.info(
+        change.cause.value,
+        machine=told.id,
+        project=told.project,
+        generation=told.generation or None,
+        why=change.machine.reason,
+    )

@@ -274,7 +274,6 @@ class Orchestrator:
 
     def _committed(self, changes: list[Change]) -> None:
         for change in changes:
-            _tell(change)
             after = change.after
             action = findings.follow_up(self.fleet, change, self._decisions.now())
             if action is not None:
@@ -319,15 +318,3 @@ class Orchestrator:
         """A read shows nothing that may yet be undone."""
         with contextlib.suppress(CommitFailed):
             await self._journal.durable()
-
-
-def _tell(change: Change) -> None:
-    """One line per transition, after it is stored."""
-    told = change.after if change.after is not None and change.after.project else change.before or change.machine
-    _log.info(
-        change.cause.value,
-        machine=told.id,
-        project=told.project,
-        generation=told.generation or None,
-        why=change.machine.reason,
-    )
