@@ -27,7 +27,7 @@ from worker_orchestrator.orchestrator import Limits, Orchestrator
 from worker_orchestrator.settings import Settings
 from worker_orchestrator.store import Lock, Store
 
-__all__ = ["Opened", "open_fleet", "serve"]
+__all__ = ["Opened", "load_fleet", "open_engine", "open_fleet", "serve"]
 
 STOP_TIMEOUT_S: Final = 5
 _MACHINE_ID_FILES: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
@@ -44,33 +44,40 @@ class Opened:
 
 
 @asynccontextmanager
-async def open_fleet(settings: Settings, *, accept: bool = False) -> AsyncIterator[Opened]:
-    """Lock the state directory, load the fleet and reach its engine.
+async def open_fleet(settings: Settings, *, accept: bool = False, look_only: bool = False) -> AsyncIterator[Opened]:
+    """Lock the state directory, load the fleet and reach its engine. `look_only`: beside a running service, to read.
 
     Raises StoreLocked, StoreRefused (unless `accept`, for a store of another engine or machine), EngineUnavailable,
     InvalidSetting.
     """
-    on_disk = settings.engine != "memory"  # what it runs ends with the process, and so does the record of it
-    lock = Lock(settings.state_dir) if on_disk else None
+    file = settings.state_dir / "orchestrator.db"
+    path = None if settings.engine == "memory" or (look_only and not file.exists()) else file
+    # What the memory engine runs ends with the process, and so does the record of it.
+    lock = Lock(settings.state_dir) if path is not None and not look_only else None
     try:
-        with Store(
-            settings.state_dir / "orchestrator.db" if on_disk else None, durability=settings.durability
-        ) as store:
+        with Store(path, durability=settings.durability) as store:
             meta = store.meta()
             engine = await open_engine(settings, meta["owner"])
             try:
                 identity = await engine.identity()
-                _check_home(store, identity, accept=accept)
-                store.commit([], {"engine": identity.id, "home": _home()}, Clock().wall_ms())
-                last_port = int(meta["last_port"]) if meta.get("last_port", "None") != "None" else None
-                fleet = Fleet(meta["owner"], generation=int(meta.get("generation", 0)), last_port=last_port)
-                fleet.load(store.machines(), store.tombstones(), asyncio.get_running_loop().time())
-                yield Opened(store, fleet, engine, identity)
+                _check_home(store, identity, accept=accept or look_only)
+                if not look_only:
+                    store.commit([], {"engine": identity.id, "home": _home()}, Clock().wall_ms())
+                yield Opened(store, load_fleet(store), engine, identity)
             finally:
                 await engine.aclose()
     finally:
         if lock is not None:
             lock.release()
+
+
+def load_fleet(store: Store) -> Fleet:
+    """The fleet as it is on disk now."""
+    meta = store.meta()
+    last_port = int(meta["last_port"]) if meta.get("last_port", "None") != "None" else None
+    fleet = Fleet(meta["owner"], generation=int(meta.get("generation", 0)), last_port=last_port)
+    fleet.load(store.machines(), store.tombstones(), asyncio.get_running_loop().time())
+    return fleet
 
 
 async def open_engine(settings: Settings, owner: str) -> Engine:

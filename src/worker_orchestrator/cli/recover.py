@@ -31,9 +31,11 @@ def run(settings: Settings, *, adopt: tuple[str, ...], purge: tuple[str, ...], a
 async def _recover(
     settings: Settings, *, adopt: tuple[str, ...], purge: tuple[str, ...], accept: bool, yes: bool
 ) -> None:
-    async with service.open_fleet(settings, accept=accept) as opened:
+    look_only = not (adopt or purge or accept)
+    async with service.open_fleet(settings, accept=accept, look_only=look_only) as opened:
         snapshot = Snapshot(asyncio.get_running_loop().time(), await opened.engine.list())
-        ours, others = strays(opened.fleet, snapshot), foreign(opened.fleet, snapshot)
+        known = service.load_fleet(opened.store)  # read after the listing: what was listed was recorded before
+        ours, others = strays(known, snapshot), foreign(known, snapshot)
         unknown = {instance.id: instance for instance in [*ours, *others]}
         for wish in adopt:
             name, _, project = wish.partition("=")
