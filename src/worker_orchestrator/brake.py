@@ -45,7 +45,7 @@ def fail(fleet: Fleet, spec: Spec, machine: Machine, now: float, failure: Failur
 def try_later(watch: Watch, now: float) -> None:
     """Count one more try, and put off the next one: 1 s, doubling."""
     watch.tries += 1
-    watch.not_before = now + min(2.0 ** (watch.tries - 1), RETRY_MAX_S)
+    watch.not_before = now + _doubling(watch.tries, RETRY_MAX_S)
 
 
 def raise_backoff(fleet: Fleet, spec: Spec, failed: Machine, now: float) -> None:
@@ -59,17 +59,25 @@ def raise_backoff(fleet: Fleet, spec: Spec, failed: Machine, now: float) -> None
         return
     if watch.ready_at is not None and now - watch.ready_at > QUICK_DEATH_S:
         return
-    last = pool.backoff if pool.backoff is not None and pool.backoff.template == failed.template else None
-    if last is not None and watch.born <= last.raised_at:
+    last = fleet.brake(failed.pool, failed.template)
+    if last is not None and watch.born < last.raised_at:
         return
-    if last is not None and not last.tripped and _long_since(pool.recovered_at, now):
+    if last is not None and last.good_since is not None and now - last.good_since > BACKOFF_FORGIVEN_AFTER_S:
         last = None
     came_up = watch.ready_at is not None
     level = last.level + 1 if last is not None else 0 if came_up else 1
-    delay_s = min(2.0 ** (level - 1), BACKOFF_MAX_S) if level else 0.0
-    reason = f"{failed.id}: {failed.reason}"
-    pool.backoff = Backoff(failed.template, level, now, now + delay_s, level > 0, reason, failed.evidence)
+    pool.backoff = Backoff(
+        template=failed.template,
+        level=level,
+        raised_at=now,
+        until=now + (_doubling(level, BACKOFF_MAX_S) if level else 0.0),
+        tripped=level > 0,
+        reason=f"{failed.id}: {failed.reason}",
+        evidence=failed.evidence,
+        good_since=None if level else now,
+    )
 
 
-def _long_since(recovered_at: float | None, now: float) -> bool:
-    return recovered_at is not None and now - recovered_at > BACKOFF_FORGIVEN_AFTER_S
+def _doubling(count: int, longest_s: float) -> float:
+    """1 s for the first, doubling, up to `longest_s`."""
+    return min(2.0 ** min(count - 1, 30), longest_s)

@@ -69,8 +69,8 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
     reusable = machine.state is State.READY and not pool.recycle and pool.template in {machine.template, None}
     if not reusable:
         return _stop(fleet, machine, Cause.RELEASED, now, "released")
-    verified_at = fleet.watches[machine.id].verified_at
-    fresh = verified_at is not None and now - verified_at <= spec.verify_after_s
+    watch = fleet.watches[machine.id]
+    fresh = watch.verified_at is not None and not watch.misses and now - watch.verified_at <= spec.verify_after_s
     state = State.READY if fresh else State.STARTING
     after = replace(machine, state=state, project=None, reason="released")
     fleet.apply(machine, after, Cause.RELEASED, now)
@@ -115,9 +115,13 @@ def serve_line(fleet: Fleet, spec: Spec, pool: str, now: float) -> None:
 
 
 def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvailable]:
-    """Empty the lines in which nothing can come, with the reason for each project."""
+    """Empty the lines in which nothing can come, with the reason for each project.
+
+    Whom an older machine may serve, it serves first: what trips the brake is what lets it.
+    """
     away: dict[str, NoMachineAvailable] = {}
     for name, pool in fleet.pools.items():
+        serve_line(fleet, spec, name, now)
         why_not = refusal(fleet, spec, name, now) if pool.line else None
         if why_not is not None:
             away.update(dict.fromkeys(pool.line, why_not))
@@ -130,7 +134,7 @@ def refusal(fleet: Fleet, spec: Spec, pool: str, now: float) -> NoMachineAvailab
     wanted = spec.pools[pool]
     if wanted.template is None:
         return None if wanted.pending else NoMachineAvailable(wanted.problem, retry_after_s=10.0)
-    backoff = fleet.pool(pool).backoff
+    backoff = fleet.brake(pool, wanted.template)
     if backoff is None or backoff.until <= now or fleet.coming(pool, wanted.template):
         return None
     return NoMachineAvailable(backoff.says(), retry_after_s=backoff.until - now)
@@ -141,8 +145,9 @@ def obstacle(fleet: Fleet, spec: Spec, pool: str) -> str:
     wanted, known = spec.pools[pool], fleet.pool(pool)
     if wanted.template is None:
         return wanted.problem
-    if known.backoff is not None and known.backoff.tripped:
-        return known.backoff.says()
+    backoff = fleet.brake(pool, wanted.template)
+    if backoff is not None and backoff.tripped:
+        return backoff.says()
     if fleet.held >= spec.max_machines:
         return f"All {spec.max_machines} machines (max_machines) are in use."
     if known.out_of_ports:
@@ -164,8 +169,8 @@ def _next_idle(fleet: Fleet, spec: Spec, pool: str) -> Machine | None:
 def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
     if wanted.template is None:
         return bool(wanted.problem)
-    backoff = fleet.pool(pool).backoff
-    return backoff is not None and backoff.tripped and backoff.template == wanted.template
+    backoff = fleet.brake(pool, wanted.template)
+    return backoff is not None and backoff.tripped
 
 
 def _hand_over(fleet: Fleet, machine: Machine, project: str, now: float) -> Machine:

@@ -144,12 +144,10 @@ def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
 def still_wanted(fleet: Fleet, action: Action) -> bool:
     """Whether an action that was planned a moment ago is still right. What holds a project is never destroyed."""
     machine = fleet.machines.get(action.machine_id)
-    match action:
-        case Create(planned):
-            return machine == planned and machine.is_coming
-        case Restart():
-            return machine is not None and machine.state is State.STARTING and machine.project is not None
-        case Destroy():
-            if machine is None:
-                return action.machine_id in fleet.tombstones
-            return machine.state is State.STOPPING or (machine.state is State.FAILED and machine.project is None)
+    if isinstance(action, Create):
+        return machine == action.machine and action.machine.is_coming
+    if isinstance(action, Restart):
+        return machine is not None and machine.state is State.STARTING and machine.project is not None
+    if machine is None:
+        return action.machine_id in fleet.tombstones
+    return machine.state is State.STOPPING or (machine.state is State.FAILED and machine.project is None)

@@ -46,6 +46,7 @@ class Backoff:
     tripped: bool  # until one machine comes up, attempts go one at a time
     reason: str
     evidence: str = ""
+    good_since: float | None = None  # since when nothing speaks against the image any more
 
     def says(self) -> str:
         """The reason for people, with the last log lines where there are any."""
@@ -58,7 +59,6 @@ class Pool:
 
     line: dict[str, None] = field(default_factory=dict)  # projects that wait, first come first
     backoff: Backoff | None = None
-    recovered_at: float | None = None  # when a machine last came up
     proven: str | None = None  # the template that last came up
     out_of_ports: bool = False
 
@@ -83,7 +83,7 @@ class Fleet:
         self.pending: list[Change] = []
         self._idle: _Group = {}
         self._coming: _Group = {}
-        self._stopping: dict[str, dict[str, None]] = {}
+        self._leaving: dict[str, dict[str, None]] = {}
         self._held = 0
 
     # reading
@@ -95,6 +95,11 @@ class Fleet:
 
     def pool(self, name: str) -> Pool:
         return self.pools.setdefault(name, Pool())
+
+    def brake(self, pool: str, template: str | None) -> Backoff | None:
+        """The brake on this template; what another one did says nothing of it."""
+        backoff = self.pool(pool).backoff
+        return backoff if backoff is not None and backoff.template == template else None
 
     def of_project(self, project: str) -> Machine | None:
         machine_id = self.projects.get(project)
@@ -117,8 +122,9 @@ class Fleet:
     def is_port_taken(self, port: int) -> bool:
         return ("", port) in self.ports or port in self.refused_ports
 
-    def stopping(self, pool: str) -> int:
-        return len(self._stopping.get(pool, ()))
+    def leaving(self, pool: str) -> int:
+        """How many of the pool's machines are about to make room: their containers are being removed."""
+        return len(self._leaving.get(pool, ()))
 
     # changing
 
@@ -155,6 +161,9 @@ class Fleet:
         for change in reversed(changes):
             self.tombstones.discard(change.machine.id)
             self._put(change.machine.id, change.before, now)
+            if change.before is not None and change.before.project is not None:
+                for pool in self.pools.values():
+                    pool.line.pop(change.before.project, None)  # it has its machine back
 
     def _put(self, machine_id: str, machine: Machine | None, now: float) -> None:
         old = self.machines.get(machine_id)
@@ -169,7 +178,7 @@ class Fleet:
             if (old.state, old.project) != (machine.state, machine.project):
                 watch.since = now
                 if old.state is not machine.state:
-                    watch.misses, watch.not_before = 0, 0.0
+                    watch.misses, watch.not_before, watch.restarted = 0, 0.0, False
                     watch.missed_at, watch.missed_why = None, ""
 
     def _add(self, machine: Machine, now: float) -> None:
@@ -199,8 +208,8 @@ class Fleet:
             group = self._idle.setdefault((machine.pool, machine.template), {})
         elif machine.is_coming:
             group = self._coming.setdefault((machine.pool, machine.template), {})
-        elif machine.state is State.STOPPING:
-            group = self._stopping.setdefault(machine.pool, {})
+        elif machine.is_leaving:
+            group = self._leaving.setdefault(machine.pool, {})
         else:
             return
         if present:
@@ -212,6 +221,7 @@ class Fleet:
         watch, pool = self.watches[machine.id], self.pool(machine.pool)
         if watch.ready_at is None:
             watch.ready_at = now
-            pool.recovered_at, pool.proven = now, machine.template
-            if pool.backoff is not None and pool.backoff.template == machine.template:
-                pool.backoff = replace(pool.backoff, tripped=False, until=now)
+            pool.proven = machine.template
+            brake = self.brake(machine.pool, machine.template)
+            if brake is not None and brake.tripped:
+                pool.backoff = replace(brake, tripped=False, until=now, good_since=now)

@@ -120,6 +120,12 @@ class Machine:
         """On its way to becoming idle."""
         return self.state is State.STARTING and self.project is None
 
+    @property
+    def is_leaving(self) -> bool:
+        """Its container is being removed."""
+        failed = self.state is State.FAILED and self.project is None and not self.gone
+        return failed or self.state is State.STOPPING
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

@@ -70,9 +70,9 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
 def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> None:
     """Record the machines that are missing and let surplus go. Needs no listing, so a command may call it at once."""
     for name, wanted in spec.pools.items():
+        serve_line(fleet, spec, name, now)
         if wanted.template is None:
             continue
-        serve_line(fleet, spec, name, now)
         _retire(fleet, spec, name, wanted, now)
         for _ in range(_missing(fleet, spec, name, wanted.template, now)):
             if new_machine(fleet, spec, name, wanted.template, new_id(), now) is None:
@@ -92,21 +92,19 @@ def dying(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: floa
 
 def strays(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
     """Instances of our owner that we have no memory of (a restored or lost store). They are shown, never destroyed."""
-    return [i for i in snapshot.instances.values() if i.owner == fleet.owner and not _known(fleet, i.id)]
+    known = fleet.machines.keys() | fleet.tombstones
+    return [i for i in snapshot.instances.values() if i.owner == fleet.owner and i.id not in known]
 
 
 def foreign(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
     """Instances of another owner. They are shown on request, never touched."""
-    return [i for i in snapshot.instances.values() if i.owner != fleet.owner and not _known(fleet, i.id)]
-
-
-def _known(fleet: Fleet, machine_id: str) -> bool:
-    return machine_id in fleet.machines or machine_id in fleet.tombstones
+    return [i for i in snapshot.instances.values() if i.owner != fleet.owner and i.id not in fleet.machines]
 
 
 def _orphans(fleet: Fleet, snapshot: Snapshot) -> list[str]:
     """Ids that we once removed and that run all the same: a create that landed late."""
-    return [i for i in snapshot.instances if i in fleet.tombstones and i not in snapshot.busy]
+    ours = (i.id for i in snapshot.instances.values() if i.owner == fleet.owner and i.id in fleet.tombstones)
+    return [machine_id for machine_id in ours if machine_id not in snapshot.busy]
 
 
 _VANISHED = "vanished: its container was removed by somebody else, and its files with it"
@@ -138,7 +136,8 @@ class _Observation:
                     self._move(None, Cause.FORGOTTEN)
             case State.FAILED, None:
                 self._evidence()
-            case State.FAILED, _:
+            case _:
+                assert self.machine.state is State.FAILED, f"{self.machine.id} is in no known state"
                 self._kept()
 
     def _idle(self) -> None:
@@ -201,8 +200,9 @@ class _Observation:
     def _kept(self) -> None:
         """A failed machine that a project holds: somebody may remove its container, or bring it back to life."""
         if self.machine.gone:
-            return
-        if self.instance is None:
+            if self.instance is not None and (self.machine.host, self.machine.port) not in self.fleet.ports:
+                self._move(replace(self.machine, gone=False, reason="turned up again"), Cause.FAILED)
+        elif self.instance is None:
             self._move(replace(self.machine, gone=True, reason=_VANISHED), Cause.REMOVED)
         elif self.instance.status is Status.RUNNING:
             self._move(replace(self.machine, state=State.STARTING, reason="runs again", evidence=""), Cause.REVIVED)
@@ -247,8 +247,8 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
             return Restart(machine.id) if stands else None
         case State.STOPPING:
             return Destroy(machine.id)
-        case State.FAILED if machine.project is None and not machine.gone:
-            return Destroy(machine.id)
+        case State.FAILED if machine.project is None and (not machine.gone or instance is not None):
+            return Destroy(machine.id)  # one that was gone landed late
         case _:
             return None
 
@@ -261,7 +261,7 @@ def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     pool, wanted = fleet.pool(name), spec.pools[name]
     idle, coming = fleet.idle(name, template), fleet.coming(name, template)
     missing = wanted.min_idle + len(pool.line) - len(idle) - len(coming)
-    backoff = pool.backoff if pool.backoff is not None and pool.backoff.template == template else None
+    backoff = fleet.brake(name, template)
     if backoff is not None and backoff.tripped:
         missing = min(missing, 1 - len(coming)) if backoff.until <= now else 0
     if next(fleet.stale(name, template), None) is not None:
@@ -276,7 +276,8 @@ def _retire(fleet: Fleet, spec: Spec, name: str, wanted: PoolSpec, now: float) -
     for machine_id in list(idle)[: max(0, surplus)]:
         _let_go(fleet, machine_id, "more idle machines than max_idle", now)
     stale = list(fleet.stale(name, wanted.template))
-    keep = max(0, wanted.min_idle - len(idle)) if fleet.pool(name).proven == wanted.template else len(stale)
+    proven = idle or fleet.pool(name).proven == wanted.template
+    keep = max(0, wanted.min_idle - len(idle)) if proven else len(stale)
     if stale and keep >= len(stale) and _must_break_first(fleet, spec, name, wanted):
         keep = len(stale) - 1
     for machine_id in stale[: max(0, len(stale) - keep)]:
@@ -290,8 +291,9 @@ def _must_break_first(fleet: Fleet, spec: Spec, name: str, wanted: PoolSpec) -> 
     """Whether a replacement is due for which `max_machines` leaves no room: then one old machine makes room."""
     pool = fleet.pool(name)
     wants_more = wanted.min_idle + len(pool.line) > len(fleet.idle(name, wanted.template))
-    under_way = fleet.coming(name, wanted.template) or fleet.stopping(name)
-    tripped = pool.backoff is not None and pool.backoff.tripped
+    under_way = fleet.coming(name, wanted.template) or fleet.leaving(name)
+    backoff = fleet.brake(name, wanted.template)
+    tripped = backoff is not None and backoff.tripped
     return fleet.held >= spec.max_machines and wants_more and not under_way and not tripped
 
 

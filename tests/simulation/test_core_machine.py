@@ -53,7 +53,11 @@ ROUND_S, ROUNDS = 15.0, 36
 
 _T = TypeVar("_T")
 
+ENDS = ["lands", "done", "done", "done", "unavailable", "rejected", "no reply", "late", "late", "never", "half done"]
+"""What may become of a call to the engine."""
+
 picks = st.integers(0, 7)
+mostly = st.sampled_from([True, True, True, False])
 projects = st.sampled_from(["p1", "p2", "p3", "p4"])
 commits = st.sampled_from(["stored", "stored", "stored", "shared", "lost"])
 """What becomes of a batch: `shared` leaves it open for the next decision of the same turn."""
@@ -73,7 +77,8 @@ class Container:
     instance: Instance
     port: int | None = None
     answers: bool = True
-    landed_late: bool = False  # by a call that we had given up
+    is_broken: bool = False  # exits whenever it is started
+    landed_late: bool = False  # by a call that we had given up, after its machine was known to be gone
 
     @property
     def runs(self) -> bool:
@@ -88,6 +93,7 @@ class Place:
 
     def __init__(self) -> None:
         self.containers: dict[str, Container] = {}
+        self.once_removed: set[str] = set()  # ids under which nothing ran at some time, for certain
         self.ports_of_others: set[int] = set()
         self.exits: set[str] = set()  # templates whose containers exit at once
         self.mute: set[str] = set()  # templates whose containers never answer
@@ -106,8 +112,12 @@ class Place:
             case Restart(machine_id):
                 return self._restart(machine_id)
             case Destroy(machine_id):
-                self.containers.pop(machine_id, None)
+                self.remove(machine_id)
                 return Result.DONE
+
+    def remove(self, machine_id: str) -> None:
+        self.containers.pop(machine_id, None)
+        self.once_removed.add(machine_id)
 
     def _is_taken(self, port: int | None, machine_id: str) -> bool:
         others = (c for i, c in self.containers.items() if i != machine_id and c.runs)
@@ -122,14 +132,15 @@ class Place:
             return Result.PORT_TAKEN
         status = Status.EXITED if machine.template in self.exits else Status.RUNNING
         instance = Instance(machine.id, OWNER, machine.pool, machine.template, status)
-        late = late or (found is not None and found.landed_late)
-        self.containers[machine.id] = Container(instance, machine.port, machine.template not in self.mute, late)
+        late = machine.id in self.once_removed and (late or (found is not None and found.landed_late))
+        answers = machine.template not in self.mute
+        self.containers[machine.id] = Container(instance, machine.port, answers, landed_late=late)
         return Result.DONE
 
     def leave_half_done(self, machine: Machine) -> None:
         """A create that stopped half way, with nobody left to tell."""
         instance = Instance(machine.id, OWNER, machine.pool, machine.template, Status.CREATED)
-        self.containers.setdefault(machine.id, Container(instance, machine.port, landed_late=True))
+        self.containers.setdefault(machine.id, Container(instance, machine.port))
 
     def _restart(self, machine_id: str) -> Result:
         found = self.containers.get(machine_id)
@@ -138,7 +149,7 @@ class Place:
         if found.instance.status in {Status.EXITED, Status.CREATED}:
             if self._is_taken(found.port, machine_id):
                 return Result.PORT_TAKEN
-            found.becomes(Status.EXITED if found.instance.template in self.exits else Status.RUNNING)
+            found.becomes(Status.EXITED if found.is_broken else Status.RUNNING)
         return Result.DONE
 
 
@@ -155,7 +166,7 @@ class Flight:
 
 @dataclass
 class Listing:
-    """A listing that was begun. It shows what there is at its begin, or at its end."""
+    """A listing under way. It shows what there was at its begin, or what there is at its end."""
 
     begun_at: float
     busy: set[str]
@@ -183,8 +194,8 @@ class Core(RuleBasedStateMachine):
         self.stored = Stored({}, set())
         self.flights: dict[str, Flight] = {}
         self.late: list[Action] = []
-        self.listing: Listing | None = None
-        self.probes: list[Verdict] = []
+        self.listing = Listing(self.now, set(), {})
+        self.probes: dict[str, Verdict] = {}
         self.made = 0
         self.given_up: set[tuple[str, str]] = set()  # (machine, project) that a request of this batch gives up
         self.untold: set[str] = set()  # machines assigned and stored, of which no client knows yet
@@ -200,14 +211,27 @@ class Core(RuleBasedStateMachine):
         recycle=st.booleans(),
         max_machines=st.integers(1, 6),
         spare_ports=st.none() | st.integers(0, 2),
+        tenants=st.none() | st.integers(0, 2),
     )
     def begin(
-        self, min_idle: int, max_idle: int | None, recycle: bool, max_machines: int, spare_ports: int | None
+        self,
+        min_idle: int,
+        max_idle: int | None,
+        recycle: bool,
+        max_machines: int,
+        spare_ports: int | None,
+        tenants: int | None,
     ) -> None:
+        """A pool that is about to begin, or one that is up, with some projects."""
         pool = PoolSpec("t0", min_idle, None if max_idle is None else min_idle + max_idle, recycle)
         first_port = None if spare_ports is None else FIRST_PORT
         last_port = FIRST_PORT + max_machines - 1 + (spare_ports or 0)
         self.spec = Spec({DEFAULT_POOL: pool}, max_machines, first_port, last_port)
+        for number in range(tenants or 0):
+            self.assign(f"p{number + 1}", "stored")
+        if tenants is not None:
+            self.one_good_round(1.0)
+            self.one_good_round(1.0)
 
     # helpers
 
@@ -253,6 +277,10 @@ class Core(RuleBasedStateMachine):
 
     def look(self) -> None:
         """Take note of what was decided since the last look."""
+        if any(change.cause is Cause.CREATED for change in self.fleet.pending[self.seen :]):
+            template = self.pool.template
+            begun_or_idle = [*self.fleet.idle(DEFAULT_POOL, template), *self.fleet.coming(DEFAULT_POOL, template)]
+            assert len(begun_or_idle) <= self.pool.min_idle + len(self.line), "no more is begun than is missing"
         for change in self.fleet.pending[self.seen :]:
             machine = change.machine
             if change.cause is Cause.CREATED or (change.cause is Cause.RELEASED and machine.state is State.STARTING):
@@ -327,8 +355,7 @@ class Core(RuleBasedStateMachine):
             case Destroy():
                 self.check_destroy(machine_id)
         self.flights[machine_id] = Flight(action)
-        if self.listing is not None:
-            self.listing.busy.add(machine_id)
+        self.listing.busy.add(machine_id)
 
     def check_destroy(self, machine_id: str) -> None:
         row = self.stored.machines.get(machine_id)
@@ -351,8 +378,11 @@ class Core(RuleBasedStateMachine):
         if verdict.answered:
             earlier = self.answered_at.get(verdict.machine_id, verdict.begun_at)
             self.answered_at[verdict.machine_id] = max(earlier, verdict.begun_at)
+        held = {machine.id for machine in self.machines(State.READY, State.STARTING) if machine.project is not None}
         with self.decision(commit):
             findings.probed(self.fleet, self.spec, verdict, self.now)
+            failed = {machine.id for machine in self.machines(State.FAILED)}
+            assert not held & failed, "a probe never fails an assigned machine"
             self.resize()
             self.turn_away()
 
@@ -366,6 +396,7 @@ class Core(RuleBasedStateMachine):
             self.turn_away()
         assert plan.wake_at is None or plan.wake_at > self.now
         assert not [action for action in plan.actions if action.machine_id in snapshot.busy]
+        assert all(findings.still_wanted(self.fleet, action) for action in plan.actions)
         if self.store() if commit != "lost" else self.lose():
             for action in plan.actions:
                 self.start(action)
@@ -418,38 +449,33 @@ class Core(RuleBasedStateMachine):
             assert machine == self.fleet.of_project(project)
 
     @precondition(lambda self: self.fleet.machines)
-    @rule(pick=picks, commit=commits)
-    def release(self, pick: int, commit: str) -> None:
-        machine = one_of(self.machines(), pick)
-        with self.decision(commit):
-            try:
-                if machine.project is not None:
-                    self.given_up.add((machine.id, machine.project))
-                commands.release(self.fleet, self.spec, machine, self.now)
-            except MachineNotFound:
-                assert machine.project is None
-                assert machine.state in {State.STOPPING, State.FAILED}
-            self.resize()
-
-    @precondition(lambda self: self.fleet.machines)
-    @rule(pick=picks, commit=commits)
-    def destroy(self, pick: int, commit: str) -> None:
-        machine = one_of(self.machines(), pick)
+    @rule(pick=picks, how=st.sampled_from(["release", "release", "release any", "destroy"]), commit=commits)
+    def give_up(self, pick: int, how: str, commit: str) -> None:
+        held = [machine for machine in self.machines() if machine.project is not None]
+        machine = one_of(held if held and how == "release" else self.machines(), pick)
         with self.decision(commit):
             if machine.project is not None:
                 self.given_up.add((machine.id, machine.project))
-            commands.destroy(self.fleet, machine, self.now)
+            if how == "destroy":
+                commands.destroy(self.fleet, machine, self.now)
+            else:
+                self.release(machine)
             self.resize()
 
-    @precondition(lambda self: self.line)
-    @rule(pick=picks)
-    def leave_the_line(self, pick: int) -> None:
-        commands.leave_line(self.fleet, one_of(self.line, pick))
+    def release(self, machine: Machine) -> None:
+        try:
+            commands.release(self.fleet, self.spec, machine, self.now)
+        except MachineNotFound:
+            assert machine.project is None
+            assert machine.state in {State.STOPPING, State.FAILED}
 
-    @precondition(lambda self: not self.fleet.pending and self.untold)
+    @precondition(lambda self: self.line or (self.untold and not self.fleet.pending))
     @rule(pick=picks, takes_it=st.booleans(), commit=commits)
     def is_told(self, pick: int, takes_it: bool, commit: str) -> None:
-        """Before a client is told of its machine, the machine must answer; and the client may have gone."""
+        """Before a client is told of its machine, the machine must answer; and the client may have gone by then."""
+        if self.fleet.pending or not self.untold:
+            commands.leave_line(self.fleet, one_of(self.line, pick))
+            return
         machine = self.fleet.machines[one_of(sorted(self.untold), pick)]
         self.untold.discard(machine.id)
         if machine.state is not State.READY or (takes_it and self.place.serves(machine)):
@@ -489,62 +515,46 @@ class Core(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @precondition(lambda self: self.machines(State.STARTING, State.READY))
-    @rule(pick=picks, is_heard=st.booleans() | st.just(value=True))
-    def begin_probe(self, pick: int, is_heard: bool) -> None:
-        machine = one_of(self.machines(State.STARTING, State.READY), pick)
-        answered = is_heard and self.place.serves(machine)
-        self.probes = [*self.probes[-3:], Verdict(machine.id, self.now, answered, "" if answered else "silence")]
+    def ask_everybody(self) -> None:
+        """Somebody is always being probed: whoever is not yet, from now on."""
+        for machine in self.machines(State.STARTING, State.READY):
+            if machine.id not in self.probes:
+                answered = self.place.serves(machine)
+                self.probes[machine.id] = Verdict(machine.id, self.now, answered, "" if answered else "silence")
 
     @precondition(lambda self: self.probes)
-    @rule(pick=picks, commit=commits)
-    def end_probe(self, pick: int, commit: str) -> None:
-        self.deliver(self.probes.pop(pick % len(self.probes)), commit)
+    @rule(pick=picks, is_heard=mostly, commit=commits)
+    def end_probe(self, pick: int, is_heard: bool, commit: str) -> None:
+        verdict = self.probes.pop(one_of(sorted(self.probes), pick))
+        self.deliver(replace(verdict, answered=verdict.answered and is_heard), commit)
 
-    @precondition(lambda self: self.listing is None)
-    @rule(shows_its_begin=st.booleans())
-    def begin_listing(self, shows_its_begin: bool) -> None:
+    @rule(arrives=mostly, next_shows_its_begin=st.booleans(), commit=commits)
+    def end_listing(self, arrives: bool, next_shows_its_begin: bool, commit: str) -> None:
+        listing = self.listing
+        if arrives:
+            instances = self.place.listing() if listing.instances is None else listing.instances
+            self.tick(Snapshot(listing.begun_at, instances, frozenset(listing.busy)), commit)
+        self.begin_listing(shows_its_begin=next_shows_its_begin)
+
+    def begin_listing(self, *, shows_its_begin: bool = True) -> None:
         self.listing = Listing(self.now, set(self.flights), self.place.listing() if shows_its_begin else None)
 
-    @precondition(lambda self: self.listing is not None)
-    @rule(commit=commits)
-    def end_listing(self, commit: str) -> None:
-        listing, self.listing = self.listing, None
-        assert listing is not None
-        instances = self.place.listing() if listing.instances is None else listing.instances
-        self.tick(Snapshot(listing.begun_at, instances, frozenset(listing.busy)), commit)
-
-    @precondition(lambda self: self.listing is not None)
-    @rule()
-    def lose_listing(self) -> None:
-        self.listing = None
-
     @precondition(lambda self: self.flights)
-    @rule(pick=picks)
-    def land_early(self, pick: int) -> None:
-        """A call does its work before it replies."""
-        flight = self.flights[one_of(sorted(self.flights), pick)]
-        if flight.landed is None:
-            flight.landed = self.land(flight.action)
-
-    @precondition(lambda self: self.flights)
-    @rule(
-        pick=picks,
-        how=st.sampled_from(["done", "done", "unavailable", "rejected", "no reply", "late", "never", "half done"]),
-        commit=commits,
-    )
+    @rule(pick=picks, how=st.sampled_from(ENDS), commit=commits)
     def settle(self, pick: int, how: str, commit: str) -> None:
-        """A call replies, or is given up. What was given up may have been done, or may be done later."""
+        """A call does its work, replies, or is given up. What was given up may have been done, or may be done later."""
         flight = self.flights[one_of(sorted(self.flights), pick)]
-        action, result = flight.action, flight.landed
-        if result is None and how in {"done", "no reply"}:
-            result = self.land(action)
-        elif result is None and how == "late":
+        action = flight.action
+        if flight.landed is None and how in {"lands", "done", "no reply"}:
+            flight.landed = self.land(action)
+        if how == "lands":
+            return
+        if flight.landed is None and how == "late":
             self.late.append(action)
-        elif result is None and how == "half done" and isinstance(action, Create):
+        elif flight.landed is None and how == "half done" and isinstance(action, Create):
             self.place.leave_half_done(action.machine)
         refused = {"unavailable": Result.UNAVAILABLE, "rejected": Result.REJECTED}.get(how, Result.UNKNOWN)
-        self.settled(action, refused if result is None or how == "no reply" else result, commit)
+        self.settled(action, refused if flight.landed is None or how == "no reply" else flight.landed, commit)
 
     @precondition(lambda self: self.late)
     @rule(pick=picks)
@@ -552,28 +562,31 @@ class Core(RuleBasedStateMachine):
         self.land(self.late.pop(pick % len(self.late)), late=True)
 
     @precondition(lambda self: self.ours())
-    @rule(pick=picks, how=st.sampled_from(["exit", "kill", "remove", "pause", "lose sight", "hang", "start"]))
+    @rule(pick=picks, how=st.sampled_from(["exit", "kill", "break", "remove", "pause", "lose sight", "hang", "start"]))
     def meddle(self, pick: int, how: str) -> None:
         """Containers die, and people use the engine's own tools."""
         machine_id = one_of(self.ours(), pick)
         container = self.place.containers[machine_id]
         if how == "remove":
-            del self.place.containers[machine_id]
+            self.place.remove(machine_id)
         elif how == "hang":
             container.answers = False
         elif how == "start":
             self.place.land(Restart(machine_id))
         else:
+            container.is_broken |= how == "break"
             status = {"pause": Status.PAUSED, "lose sight": Status.UNKNOWN}.get(how, Status.EXITED)
             container.becomes(status, killed=how == "kill")
 
-    @rule(pick=picks)
-    def others_take_a_port(self, pick: int) -> None:
-        self.place.ports_of_others ^= {FIRST_PORT + pick}
+    @rule(owner=st.sampled_from([OWNER, OTHER_OWNER, None]), reuse=st.booleans(), pick=picks)
+    def others_are_at_work(self, owner: str | None, reuse: bool, pick: int) -> None:
+        """They take a port, or let it go. A container appears: a stray, or one of another service.
 
-    @rule(owner=st.sampled_from([OWNER, OTHER_OWNER]), reuse=st.booleans(), pick=picks)
-    def a_container_appears(self, owner: str, reuse: bool, pick: int) -> None:
-        """A stray, or one of another service: even one with an id that we once used, for a store may be copied."""
+        The latter may even have an id that we once used, for a store may be copied.
+        """
+        if owner is None:
+            self.place.ports_of_others ^= {FIRST_PORT + pick}
+            return
         self.made += 1
         machine_id = f"x{self.made}"
         free = sorted(self.stored.tombstones - set(self.place.containers) - {a.machine_id for a in self.late})
@@ -587,23 +600,25 @@ class Core(RuleBasedStateMachine):
     def crash(self) -> None:
         """The process dies with all that it had not stored. Calls under way may land yet."""
         self.late += [flight.action for flight in self.flights.values() if flight.landed is None]
-        self.flights, self.listing, self.probes, self.seen = {}, None, [], 0
+        self.flights, self.probes, self.seen = {}, {}, 0
         self.untold.clear()
         self.given_up.clear()
         self.in_use_until = dict(self.in_use_until_stored)
         self.fleet = Fleet(OWNER, generation=self.stored.generation, last_port=self.stored.last_port)
         rows = sorted(self.stored.machines.values(), key=lambda machine: machine.id)
         self.fleet.load(rows, self.stored.tombstones, self.now)
+        self.begin_listing()
 
-    @rule(rounds=st.integers(1, 3), seconds=st.sampled_from([0.0, 0.1, 2.0]))
+    @rule(rounds=st.integers(1, 3), seconds=st.sampled_from([0.0, 0.1, 2.0, 10.0]))
     def all_goes_well(self, rounds: int, seconds: float) -> None:
         """For a while."""
         for _ in range(rounds):
             self.one_good_round(seconds)
 
-    def one_good_round(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0.0, 0.1, 2.0]))
+    def engine_and_workers_do_well(self, seconds: float) -> None:
+        """While a listing is on its way, perhaps."""
         self.store()
-        self.listing = None
         for flight in list(self.flights.values()):
             result = self.land(flight.action) if flight.landed is None else flight.landed
             self.settled(flight.action, result, "stored")
@@ -612,12 +627,17 @@ class Core(RuleBasedStateMachine):
             if machine.id in self.fleet.machines:
                 answered = self.place.serves(machine)
                 self.deliver(Verdict(machine.id, self.now, answered, "" if answered else "silence"), "stored")
+
+    def one_good_round(self, seconds: float) -> None:
+        self.engine_and_workers_do_well(seconds)
         self.tick(Snapshot(self.now, self.place.listing(), frozenset(self.flights)), "stored")
+        self.begin_listing()
 
     # what must always hold
 
     @invariant()
     def all_holds(self) -> None:
+        self.ask_everybody()
         machines = self.fleet.machines.values()
         assert_indexes_hold(self.fleet)
         held = [m.project for m in machines if m.project is not None]

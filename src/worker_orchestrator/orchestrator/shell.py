@@ -291,6 +291,8 @@ class Orchestrator:
         for change in changes:
             if change.hands_over and change.after is not None and change.after.project is not None:
                 self._seats.refuse(change.after.project, failure)
+            if change.before is not None and change.before.project is not None and change.before.state is State.READY:
+                self._seats.keep(change.before)  # its project has it back
 
     def _start(self, action: Action) -> None:
         if findings.still_wanted(self.fleet, action):

@@ -229,5 +229,5 @@ def indexes(fleet: Fleet) -> dict[str, object]:
         "watched": set(fleet.watches),
         "idle": {key: set(ids) for key, ids in fleet._idle.items() if ids},
         "coming": {key: set(ids) for key, ids in fleet._coming.items() if ids},
-        "stopping": {key: set(ids) for key, ids in fleet._stopping.items() if ids},
+        "leaving": {key: set(ids) for key, ids in fleet._leaving.items() if ids},
     }

@@ -90,7 +90,9 @@ def test_the_first_quick_death_is_free() -> None:
     """A machine that came up shows that the image can; it is noted and nothing more."""
     world = World()
     assert dies_soon(world) == 0.0
-    assert world.backoff == Backoff(OLD, 0, world.now, world.now, tripped=False, reason="m1: exited")
+    assert world.backoff == Backoff(
+        OLD, 0, world.now, world.now, tripped=False, reason="m1: exited", good_since=world.now
+    )
 
 
 def test_the_second_quick_death_costs_one_second_and_each_later_one_twice_as_much() -> None:

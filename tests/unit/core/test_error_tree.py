@@ -64,4 +64,4 @@ def test_what_is_not_available_may_be_tried_again_in_three_seconds() -> None:
     """Unless the brake says otherwise."""
     assert NoMachineAvailable().retry_after_s == 3.0
     assert NoMachineAvailable("later", retry_after_s=7.5).retry_after_s == 7.5
-    assert NoMachineAvailable().message == "Failed to create worker or no machines available."
+    assert NoMachineAvailable().message == "Please retry in a few seconds"

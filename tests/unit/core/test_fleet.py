@@ -108,7 +108,7 @@ def test_stopping_machines_are_counted_by_pool() -> None:
     fleet = a_fleet(
         a_machine("w1", STOPPING), a_machine("w2", STOPPING, port=9094, pool="other"), a_machine("w3", port=1)
     )
-    assert (fleet.stopping(DEFAULT_POOL), fleet.stopping("other"), fleet.stopping("third")) == (1, 1, 0)
+    assert (fleet.leaving(DEFAULT_POOL), fleet.leaving("other"), fleet.leaving("third")) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -279,7 +279,7 @@ def test_a_machine_that_comes_up_lets_go_of_its_templates_brake() -> None:
     fleet.pool(DEFAULT_POOL).backoff = Backoff(OLD, 3, 1.0, 5.0, tripped=True, reason="w0: exited", evidence="oops")
     fleet.apply(a_machine(state=STARTING), a_machine(), Cause.ANSWERED, 2.0)
     backoff = fleet.pool(DEFAULT_POOL).backoff
-    assert backoff == Backoff(OLD, 3, 1.0, 2.0, tripped=False, reason="w0: exited", evidence="oops")
+    assert backoff == Backoff(OLD, 3, 1.0, 2.0, tripped=False, reason="w0: exited", evidence="oops", good_since=2.0)
 
 
 def test_a_machine_of_another_template_does_not_let_go_of_the_brake() -> None:

@@ -517,6 +517,21 @@ def test_a_free_machine_that_turns_up_after_it_was_gone_is_destroyed() -> None:
     assert world.tick().actions == []
 
 
+def test_a_vanished_machine_that_turns_up_again_is_its_projects_again() -> None:
+    """Unless its port was given away meanwhile."""
+    vanished = a_machine(state=FAILED, project="p", gone=True)
+    world = with_one(vanished)
+    world.tick()
+    assert (world["w1"].gone, world["w1"].project) == (False, "p")
+    world.tick()
+    assert (world["w1"].state, world["w1"].project) == (STARTING, "p")
+    world = World(fleet=a_fleet(vanished, a_machine("w2")))
+    world.instance("w1")
+    world.instance("w2")
+    world.tick()
+    assert world["w1"].gone
+
+
 # instances without a machine
 
 
