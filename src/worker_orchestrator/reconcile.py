@@ -261,10 +261,13 @@ def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     pool, wanted = fleet.pool(name), spec.pools[name]
     idle, coming = fleet.idle(name, template), fleet.coming(name, template)
     missing = wanted.min_idle + len(pool.line) - len(idle) - len(coming)
+    rolls_out = next(fleet.stale(name, template), None) is not None
+    if rolls_out:
+        missing = max(missing, 1 - len(idle) - len(coming))  # one has to show that the new template works
     backoff = fleet.brake(name, template)
     if backoff is not None and backoff.tripped:
         missing = min(missing, 1 - len(coming)) if backoff.until <= now else 0
-    if next(fleet.stale(name, template), None) is not None:
+    if rolls_out:
         missing = min(missing, max(len(pool.line), 1) - len(coming))
     return max(0, min(missing, spec.max_machines - fleet.held))
 
@@ -290,7 +293,7 @@ _STALE = "made of an older image or setting"
 def _must_break_first(fleet: Fleet, spec: Spec, name: str, wanted: PoolSpec) -> bool:
     """Whether a replacement is due for which `max_machines` leaves no room: then one old machine makes room."""
     pool = fleet.pool(name)
-    wants_more = wanted.min_idle + len(pool.line) > len(fleet.idle(name, wanted.template))
+    wants_more = max(wanted.min_idle, 1) + len(pool.line) > len(fleet.idle(name, wanted.template))
     under_way = fleet.coming(name, wanted.template) or fleet.leaving(name)
     backoff = fleet.brake(name, wanted.template)
     tripped = backoff is not None and backoff.tripped

@@ -978,11 +978,20 @@ def test_nothing_is_broken_while_a_failed_machine_is_about_to_make_room() -> Non
     assert (world.idle, len(world.in_state(STARTING))) == (["w1"], 1)
 
 
-def test_nothing_is_broken_when_no_more_machines_are_wanted() -> None:
-    """An old machine that is beyond what is wanted is no hindrance."""
-    world = rollout(idle=1, max_machines=1, min_idle=0)
+def test_an_old_machine_is_replaced_though_no_idle_one_is_wanted() -> None:
+    """It would stay for ever, and serve nobody."""
+    world = rollout(idle=1, max_machines=2, min_idle=0)
     world.tick()
     assert world.idle == ["w1"]
+    newcomer = comes_up(world)
+    assert world.idle == [newcomer]
+
+
+def test_without_room_too_an_old_machine_is_replaced_though_no_idle_one_is_wanted() -> None:
+    """It makes room first."""
+    world = rollout(idle=1, max_machines=1, min_idle=0)
+    world.tick()
+    assert world.in_state(STOPPING) == ["w1"]
 
 
 def test_an_old_machine_makes_room_for_whoever_waits() -> None:
