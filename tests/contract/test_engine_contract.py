@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -211,17 +211,18 @@ async def test_a_probe_tells_who_serves(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "remove"])
-async def test_the_end_of_an_instance_is_told(world: World, how: str) -> None:
-    """One item when the watch begins, and one for what happens to a worker."""
+async def test_the_end_of_an_instance_is_told_when_the_listing_shows_it(world: World, how: str) -> None:
+    """One item when the watch begins, and one for what happens to a worker: whoever lists then, sees it."""
     machine = await world.running()
     watch = world.engine.watch()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(10):
         await anext(watch)
         end = world.kill if how == "kill" else world.remove
         end(machine)
         await anext(watch)
-    if hasattr(watch, "aclose"):
-        await watch.aclose()
+    assert await world.status(machine) is (Status.EXITED if how == "kill" else None)
+    assert isinstance(watch, AsyncGenerator)
+    await watch.aclose()
 
 
 # template and identity

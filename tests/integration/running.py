@@ -17,10 +17,12 @@ from tests.integration.calling import Answer, call
 from tests.integration.docker_command import EXAMPLE, clean_up, owned
 from tests.integration.waiting import PortBlock, eventually
 
-__all__ = ["Running", "a_service", "environment", "orchestrator"]
+__all__ = ["Running", "a_service", "at_hand", "environment", "orchestrator"]
 
 _MODULE: Final = (sys.executable, "-m", "worker_orchestrator")
 _EXIT_S: Final = 20.0
+at_hand: Final[list[Running]] = []
+"""The services that some test uses now: when it fails, their logs are shown."""
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -151,7 +153,10 @@ class Running:
 
     @property
     def has_store(self) -> bool:
-        return (self.state_dir / "orchestrator.db").exists()
+        try:
+            return bool(self.rows("SELECT 1 FROM meta WHERE key = 'owner'"))
+        except sqlite3.DatabaseError:  # none yet, or none any more
+            return False
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What its database holds, seen from outside."""
@@ -172,12 +177,11 @@ def a_service(folder: Path, *flags: str, docker_host: str = "", start: bool = Tr
     """A service that runs while the block does, and leaves nothing behind."""
     folder.mkdir(parents=True, exist_ok=True)
     service = Running(folder, flags, docker_host)
+    at_hand.append(service)
     try:
         yield service.start() if start else service
-    except BaseException:
-        print(f"\n--- log of the service in {folder}\n{service.log[-6000:]}")
-        raise
     finally:
+        at_hand.remove(service)
         service.close()
 
 

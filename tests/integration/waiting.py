@@ -56,7 +56,7 @@ class PortBlock:
 
     @classmethod
     def claim(cls) -> PortBlock:
-        global _next  # noqa: PLW0603 # a freed block is used again last
+        global _next  # a freed block is used again last
         for _ in range(_FIRST, _LAST, _SIZE):
             api, _next = _next, _next + _SIZE if _next + 2 * _SIZE <= _LAST else _FIRST
             guard = socket.socket()

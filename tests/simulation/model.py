@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from worker_orchestrator.machine import Change, Instance, Machine, State, Status
+from worker_orchestrator.machine import Cause, Change, Instance, Machine, State, Status
 
 __all__ = ["Model", "Promise", "Request"]
 
@@ -61,10 +61,10 @@ class Model:
         self.destroy_asked: set[str] = set()
         self.destroyed: set[str] = set()  # and told so
         self._handed: dict[tuple[str, int], str] = {}
-        self._assigned_at: dict[tuple[str, int], float] = {}
+        self._assigned: dict[tuple[str, int], int] = {}  # when, in the order of all beginnings and ends
         self._over: set[tuple[str, int]] = set()  # promises whose end was told
         self._generation = 0
-        self._order = 0
+        self.order = 0
         self._open: dict[int, Request] = {}
         self._takings: list[Request] = []  # that overlap with an open request
         self._waiting: dict[str, Request] = {}  # the oldest assign of each project
@@ -73,11 +73,12 @@ class Model:
     # requests and replies
 
     def asked(self, request: Request) -> None:
-        self._order += 1
-        request.began = self._order
+        self.order += 1
+        request.began = self.order
         self._open[request.number] = request
-        if request.kind == "assign":
-            self._waiting.setdefault(request.name, request)
+        if request.kind == "assign" and request.name not in self._waiting:
+            self._waiting[request.name] = request
+            self._again.discard(request.name)
         if not request.takes:
             return
         self._takings.append(request)
@@ -100,7 +101,7 @@ class Model:
         for other in self.sure.values():
             same = other.machine_id == machine.id and other.project != request.name
             self._check(not same, f"{request} was told {machine.id}, which {other.project} holds")
-        if self._assigned_at.get(key, -1.0) >= request.begun_at:
+        if self._assigned.get(key, 0) >= request.began:
             silent_s = self._now() - self.answered_at.get(machine.id, 0.0)
             fresh = silent_s <= VERIFIED_WITHIN_S + EPSILON_S
             self._check(fresh, f"{request} was told {machine.id}, which answered {silent_s:.3f} s ago")
@@ -126,10 +127,16 @@ class Model:
         self._ended(request)
 
     def _ended(self, request: Request) -> None:
-        self._order += 1
-        request.ended = self._order
+        self.order += 1
+        request.ended = self.order
         del self._open[request.number]
-        if self._waiting.get(request.name) is request:
+        if self._waiting.get(request.name) is not request:
+            return
+        others = [r for r in self._open.values() if r.kind == "assign" and r.name == request.name]
+        if others:
+            self._waiting[request.name] = others[0]
+            self._again.add(request.name)  # whether its place went on with them, nobody can tell from outside
+        else:
             del self._waiting[request.name]
             self._again.discard(request.name)
 
@@ -153,8 +160,17 @@ class Model:
                 higher = after.generation > self._generation
                 self._check(higher, f"{after.id}: generation {after.generation} follows {self._generation}")
                 self._generation = after.generation
-                self._assigned_at[after.id, after.generation] = self._now()
+                self._assigned[after.id, after.generation] = self.order
                 self._check_order(after.project, line)
+
+    def not_stored(self, changes: Sequence[Change]) -> None:
+        """This batch was undone: who was served in it begins again, and what was to be taken back stays."""
+        for change in changes:
+            machine, before = change.machine, change.before
+            if change.hands_over and machine.project is not None:
+                self._again.add(machine.project)
+            if change.cause is Cause.WITHDRAWN and before is not None and before.project is not None:
+                self._handed.setdefault((before.id, before.generation), before.project)
 
     def _check_order(self, project: str | None, line: Mapping[str, None]) -> None:
         """Who came first is served first."""
@@ -162,7 +178,7 @@ class Model:
         for other in line:
             waiting = self._waiting.get(other)
             if served is not None and waiting is not None and other not in self._again:
-                first = served.number < waiting.number or project in self._again
+                first = served.began < waiting.began or project in self._again
                 self._check(first, f"{served} is served before {waiting}")
 
     # what must always hold
@@ -186,7 +202,8 @@ class Model:
         for machine_id, instance in self.planted.items():
             self._check(home.get(machine_id) == instance, f"{machine_id} of {instance.owner} was touched")
         ours = [i for i in home.values() if i.owner == self.owner and i.id not in self.planted]
-        counted = [i.id for i in ours if i.id not in tombstones]
+        late = tombstones | {row.id for row in rows if row.gone}
+        counted = [i.id for i in ours if i.id not in late]
         few = len(counted) <= self.max_machines
         self._check(few, f"{len(counted)} instances of {self.max_machines}: {', '.join(counted)}")
         self._check_ports(i for i in home.values() if i.status is Status.RUNNING)
@@ -209,6 +226,11 @@ class Model:
     def _check_ports(self, running: Iterable[Instance]) -> None:
         ports = [instance.port for instance in running if instance.port is not None]
         self._check(len(ports) == len(set(ports)), f"two instances have one port: {ports}")
+
+    def untold(self, rows: Iterable[Machine], since: int) -> list[Machine]:
+        """Machines that were assigned after `since` to a project that never heard of it."""
+        keys = {(row.id, row.generation): row for row in rows if row.project is not None}
+        return [row for key, row in keys.items() if key not in self._handed and self._assigned[key] > since]
 
     def check_destroy(self, machine_id: str) -> None:
         """The process asks the engine to destroy this."""

@@ -40,6 +40,7 @@ class _Selector(selectors.SelectSelector):
             raise Deadlock("nothing is ready and nothing is scheduled")
         self._turns = 0 if timeout > 0 else self._turns + 1
         if self._turns > TURNS_WITHOUT_TIME:
+            self._turns = 0
             raise Deadlock(f"the clock stands at {self.now:.6f} and everybody is busy")
         self.now += max(0.0, timeout)
         return []

@@ -38,6 +38,7 @@ from worker_orchestrator.machine import (
     Result,
     Spec,
     State,
+    Status,
     Verdict,
 )
 from worker_orchestrator.orchestrator.actions import Actions
@@ -312,7 +313,8 @@ class Orchestrator:
 
     async def _list_all_ready(self) -> None:
         """See to it that the last listing knows every machine that can serve."""
-        known = self._ticker.snapshot.instances
+        listed = self._ticker.snapshot.instances
+        known = {instance.id for instance in listed.values() if instance.status is not Status.CREATED}
         if any(m.state is State.READY and m.id not in known for m in self.fleet.machines.values()):
             await self._ticker.next()
 
