@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import aiodocker
+import msgspec
 import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.utils import clean_filters
@@ -160,7 +161,8 @@ class DockerEngine:
             known = await self._by_name(machine.id)
             if known is None:
                 continue
-            if (known["Config"]["Labels"] or {}).get(f"{LABEL}.machine") != machine.id:
+            labels = known["Config"]["Labels"] or {}
+            if (labels.get(f"{LABEL}.machine"), labels.get(f"{LABEL}.owner")) != (machine.id, self._owner):
                 raise EngineRejected(f"A container named {machine.id} that is not ours is in the way.")
             if known["HostConfig"]["PortBindings"] == body["HostConfig"]["PortBindings"]:
                 return known if known["State"]["Status"] == "created" else None
@@ -193,8 +195,15 @@ class DockerEngine:
 
     async def _start(self, container: DockerContainer) -> None:
         try:
-            with writing():
-                await container.start()
+            try:
+                with writing():
+                    await container.start()
+            except EngineRejected as error:
+                if not (_is_missing(error) and "network" in error.message):
+                    raise
+                await self._ensure_network()  # somebody pruned it
+                with writing():
+                    await container.start()
         except EngineRejected as error:
             try:
                 await self.ping()
@@ -281,14 +290,15 @@ class DockerEngine:
     async def watch(self) -> AsyncIterator[None]:
         """One item when the stream is open, and one for each event that concerns a worker or an image."""
         client = open_client(self._endpoint)  # a stream must never starve the other calls of a connection
+        filters = {"filters": clean_filters({"type": ["container", "image"]})}
         try:
             with reading():
-                filters = clean_filters({"type": ["container", "image"]})
-                events = client.events.subscribe(filters=filters)  # type: ignore[no-untyped-call] # aiodocker's own gap
-                yield
-                while (event := await events.get()) is not None:
-                    if concerns_us(event):
-                        yield
+                async with client.session.get(f"{client.docker_host}/events", params=filters) as response:
+                    response.raise_for_status()
+                    yield
+                    async for line in response.content:
+                        if concerns_us(msgspec.json.decode(line)):
+                            yield
         finally:
             await client.close()
 

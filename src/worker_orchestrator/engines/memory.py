@@ -219,6 +219,8 @@ class MemoryEngine:
     async def _run(self, place: _Place, machine: Machine) -> None:
         assert machine.port is not None, "we plan the ports of this engine"
         known = place.get(machine.id)
+        if known is not None and known.instance.owner != self.owner:
+            raise EngineRejected(f"An instance named {machine.id} that is not ours is in the way.")
         if known is not None:
             outdated = self._wanted_ports.get(machine.id) != machine.port
             if outdated or known.instance.port == machine.port:
@@ -243,7 +245,11 @@ class MemoryEngine:
         container = _Container(instance, mute=self.faults.strikes(self.faults.mute))
         place[machine.id] = container
         if not stillborn:
-            await self._open(place, container)
+            try:
+                await self._open(container)
+            except PortTaken:
+                del place[machine.id]
+                raise
 
     async def _start_again(self, place: _Place, machine_id: str) -> None:
         container = place.get(machine_id)
@@ -252,8 +258,8 @@ class MemoryEngine:
         if container.instance.status is not Status.RUNNING:
             if container.instance.port in self.taken_ports:
                 raise PortTaken(f"host port {container.instance.port} is in use")
+            await self._open(container)
             container.instance = replace(container.instance, status=Status.RUNNING, detail="")
-            await self._open(place, container)
 
     async def _remove(self, place: _Place, machine_id: str) -> None:
         container = place.pop(machine_id, None)
@@ -261,14 +267,13 @@ class MemoryEngine:
             self._close(container)
             self._wanted_ports.pop(machine_id, None)
 
-    async def _open(self, place: _Place, container: _Container) -> None:
+    async def _open(self, container: _Container) -> None:
         if not self._serve_http or container.mute:
             return
         machine_id, port = container.instance.id, container.instance.port
         try:
             container.server = await asyncio.start_server(_Page(machine_id).answer, self._host, port)
         except OSError as error:
-            place.pop(machine_id, None)
             raise PortTaken(f"host port {port} is in use") from error
 
     @staticmethod
