@@ -200,13 +200,15 @@ class Snapshot:
     """One full, successful listing, with what must be known to judge it.
 
     `busy` holds the ids that had an action in flight at any time since `begun_at`: about those the listing proves nothing.
-    `evidence` holds the last log lines of instances that this listing shows dead.
+    `evidence` holds the last log lines of instances that this listing shows dead. `after_outage`: it is the first one since
+    the engine was away, so what is dead in it died with the engine.
     """
 
     begun_at: float
     instances: Mapping[str, Instance]
     busy: AbstractSet[str] = frozenset()
     evidence: Mapping[str, str] = field(default_factory=dict)
+    after_outage: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,9 @@ class Plan:
 def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: Callable[[], str]) -> Plan:
     """Bring the fleet in line with the listing, size its pools, and return what is left for the engine to do."""
     actions: list[Action] = []
+    if snapshot.after_outage:
+        for watch in fleet.watches.values():
+            watch.tries, watch.not_before = 0, 0.0
     for machine in list(fleet.machines.values()):
         if machine.id not in snapshot.busy:
             instance = snapshot.instances.get(machine.id)
@@ -122,6 +125,8 @@ class _Observation:
     now: float
 
     def judge(self) -> None:
+        if self._watch.verified_at is not None and self._watch.verified_at >= self.snapshot.begun_at:
+            return  # it answered since: that is newer than anything that the listing shows
         match self.machine.state, self.machine.project:
             case State.READY, None:
                 self._idle()
@@ -224,6 +229,7 @@ class _Observation:
         self.fleet.apply(self.machine, after, cause, self.now)
 
     def _fail(self, reason: str, *, gone: bool = False, harmless: bool = False) -> None:
+        harmless = harmless or self.snapshot.after_outage
         failure = Failure(reason, self.snapshot.evidence.get(self.machine.id, ""), gone=gone, harmless=harmless)
         fail(self.fleet, self.spec, self.machine, self.now, failure)
 

@@ -25,6 +25,12 @@ _CONNECTION_FAILED: Final = 900  # aiodocker's own number
 _PORT_TAKEN: Final = re.compile(
     r"port is already allocated|address already in use|failed to bind host port|ports are not available", re.IGNORECASE
 )
+_GOING_AWAY: Final = re.compile(
+    r"transport is closing|shutting down|client connection is closing|context canceled|error reading from server|"
+    r"update store for object type",
+    re.IGNORECASE,
+)
+"""What Docker says with status 500 while it stops: no fault of the request."""
 
 
 @contextmanager
@@ -59,6 +65,8 @@ def _meaning(error: DockerError) -> EngineError:
         return OutcomeUnknown(f"The connection to Docker broke ({error.message}).")
     if error.status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}:
         return OutcomeUnknown(error.message)
+    if _GOING_AWAY.search(error.message):
+        return OutcomeUnknown(f"Docker is stopping ({error.message}).")
     if _PORT_TAKEN.search(error.message):
         return PortTaken(f"Docker says: {error.message}")
     return EngineRejected(f"Docker says: {error.message}")

@@ -84,7 +84,8 @@ class Ticker:
                 return None
             dead = list(dying(self._decisions.fleet, instances, self._decisions.spec, begun_at))
             evidence = dict(zip(dead, await asyncio.gather(*map(self._actions.last_lines, dead)), strict=True))
-            snapshot = Snapshot(begun_at, instances, frozenset(busy), evidence)
+            after_outage = self._decisions.engine_problem is not None
+            snapshot = Snapshot(begun_at, instances, frozenset(busy), evidence, after_outage)
             if not await self._is_the_right_engine(instances):
                 return None
         self._engine_answers()

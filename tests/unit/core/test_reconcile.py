@@ -32,7 +32,7 @@ from worker_orchestrator.machine import (
     State,
     Status,
 )
-from worker_orchestrator.reconcile import dying, foreign, strays
+from worker_orchestrator.reconcile import dying, foreign, reconcile, strays
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 VANISHED = "vanished: its container was removed by somebody else, and its files with it"
@@ -88,6 +88,29 @@ def test_a_busy_machine_of_a_project_is_neither_judged_nor_acted_upon(state: Sta
     plan = world.tick(busy={"w1"})
     assert world["w1"] == a_machine(state=state, project="p")
     assert plan.actions == []
+
+
+@pytest.mark.parametrize("project", [None, "p"])
+@pytest.mark.parametrize("status", [None, Status.CREATED, Status.EXITED])
+def test_a_listing_begun_before_a_machine_came_up_proves_nothing_against_it(
+    status: Status | None, project: str | None
+) -> None:
+    """It was created by a call that a former process had begun, and answered while the listing was on its way."""
+    world = World()
+    machine_id = world.begin()
+    if status is not None:
+        world.instance(machine_id, status)
+    begun_at, listed = world.now + 1.0, dict(world.instances)
+    world.now += 2.0
+    world.answer(machine_id)
+    if project is not None:
+        world.assign(project)
+    came_up = world[machine_id]
+    world.instances = listed
+    assert world.tick(begun_at=begun_at).actions == []
+    assert world[machine_id] == came_up
+    world.tick(begun_at=world.now)
+    assert world[machine_id] != came_up or (project, status) == ("p", Status.CREATED)
 
 
 # idle machines
@@ -530,6 +553,21 @@ def test_a_vanished_machine_that_turns_up_again_is_its_projects_again() -> None:
     world.instance("w2")
     world.tick()
     assert world["w1"].gone
+
+
+def test_what_died_with_the_engine_costs_no_try_and_raises_no_brake() -> None:
+    """However often the engine is restarted, a project's machine comes back."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.watch("w1").tries = 3
+    reconcile(world.fleet, replace(world.listing(), after_outage=True), world.spec, world.now, world.new_id)
+    assert (world["w1"].state, world.watch("w1").tries) == (STARTING, 1)
+    young = World(spec=a_spec(min_idle=1))
+    young.tick()
+    (machine_id,) = young.in_state(STARTING)
+    young.instance(machine_id, Status.EXITED)
+    reconcile(young.fleet, replace(young.listing(), after_outage=True), young.spec, young.now, young.new_id)
+    assert young[machine_id].state is FAILED
+    assert young.pool.backoff is None
 
 
 # instances without a machine
