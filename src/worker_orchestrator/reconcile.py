@@ -125,7 +125,7 @@ class _Observation:
     now: float
 
     def judge(self) -> None:
-        if self._watch.verified_at is not None and self._watch.verified_at >= self.snapshot.begun_at:
+        if self._watch.verified_at is not None and self._watch.verified_at > self.snapshot.begun_at:
             return  # it answered since: that is newer than anything that the listing shows
         match self.machine.state, self.machine.project:
             case State.READY, None:

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from worker_orchestrator.engines import Engine
-from worker_orchestrator.errors import EngineError
+from worker_orchestrator.errors import EngineError, EngineUnavailable
 from worker_orchestrator.findings import still_wanted
 from worker_orchestrator.machine import Instance, Snapshot, State
 from worker_orchestrator.orchestrator.actions import Actions
@@ -74,54 +74,49 @@ class Ticker:
 
     async def _tick(self) -> Plan | None:
         """Snapshot, reconcile, commit, act. None if the engine could not be listed, which proves nothing."""
+        decisions = self._decisions
         with self._actions.listing() as busy:
-            begun_at = self._decisions.now()
             try:
                 async with asyncio.timeout(LIST_TIMEOUT_S):
-                    instances = await self._engine.list()
+                    begun_at, instances = await self._list()
             except (TimeoutError, EngineError) as error:
                 self._engine_failed(str(error) or f"the engine did not list within {LIST_TIMEOUT_S:g} s")
                 return None
-            dead = list(dying(self._decisions.fleet, instances, self._decisions.spec, begun_at))
+            dead = list(dying(decisions.fleet, instances, decisions.spec, begun_at))
             evidence = dict(zip(dead, await asyncio.gather(*map(self._actions.last_lines, dead)), strict=True))
-            after_outage = self._decisions.engine_problem is not None
-            snapshot = Snapshot(begun_at, instances, frozenset(busy), evidence, after_outage)
-            if not await self._is_the_right_engine(instances):
-                return None
+            after_outage = decisions.engine_problem is not None
+            self.snapshot = Snapshot(begun_at, instances, frozenset(busy), evidence, after_outage)
         self._engine_answers()
-        self.snapshot = snapshot
-        plan = reconcile(
-            self._decisions.fleet, snapshot, self._decisions.spec, self._decisions.now(), self._decisions.new_id
-        )
-        self._decisions.turn_away()
-        if self._decisions.journal.flush():
+        plan = reconcile(decisions.fleet, self.snapshot, decisions.spec, decisions.now(), decisions.new_id)
+        decisions.turn_away()
+        if decisions.journal.flush():
             for action in plan.actions:
-                if still_wanted(self._decisions.fleet, action):
+                if still_wanted(decisions.fleet, action):
                     self._actions.start(action)
-        for machine in list(self._decisions.fleet.machines.values()):
+        for machine in list(decisions.fleet.machines.values()):
             if machine.state is State.STARTING and not self._actions.is_busy(machine.id) and machine.id in instances:
                 self._probers.start(machine.id)
         return plan
 
-    async def _is_the_right_engine(self, instances: Mapping[str, Instance]) -> bool:
-        """Whether a listing that lacks a machine of ours may be believed: another engine lacks all of them."""
-        ours = [
-            m
-            for m in self._decisions.fleet.machines.values()
-            if m.state is State.READY and not self._actions.is_busy(m.id)
-        ]
-        if all(machine.id in instances for machine in ours):
-            return True
-        try:
-            async with asyncio.timeout(LIST_TIMEOUT_S):
-                identity = await self._engine.identity()
-        except (TimeoutError, EngineError) as error:
-            self._engine_failed(str(error) or "the engine did not say which one it is")
-            return False
-        if identity.marked or identity.id == self._engine_id:
-            return True
-        self._engine_failed(f"another engine answers at this address ({identity.id}, not {self._engine_id})")
-        return False
+    async def _list(self) -> tuple[float, Mapping[str, Instance]]:
+        """When a listing of the right engine was begun, and what it shows.
+
+        Another engine lacks all machines of ours. So one that lacks any is believed only if the right engine answered both
+        before and after it.
+        """
+        begun_at, instances = self._decisions.now(), await self._engine.list()
+        expected = (m.id for m in self._decisions.fleet.machines.values() if not m.gone)
+        if all(machine_id in instances or self._actions.is_busy(machine_id) for machine_id in expected):
+            return begun_at, instances
+        await self._insist_on_the_right_engine()
+        begun_at, instances = self._decisions.now(), await self._engine.list()
+        await self._insist_on_the_right_engine()
+        return begun_at, instances
+
+    async def _insist_on_the_right_engine(self) -> None:
+        identity = await self._engine.identity()
+        if not identity.marked and identity.id != self._engine_id:
+            raise EngineUnavailable(f"another engine answers at this address ({identity.id}, not {self._engine_id})")
 
     def _engine_failed(self, why: str) -> None:
         if self._decisions.engine_problem != why:
