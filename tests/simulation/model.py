@@ -156,6 +156,8 @@ class Model:
             had = None if before is None else before.project
             if had is not None and (after is None or after.project != had):
                 self._again.add(had)
+        for change in changes:
+            after = change.after
             if after is not None and change.hands_over:
                 higher = after.generation > self._generation
                 self._check(higher, f"{after.id}: generation {after.generation} follows {self._generation}")

@@ -19,8 +19,8 @@ from typing import TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
 from tests.unit.core.build import assert_indexes_hold
+
 from worker_orchestrator import commands, findings
 from worker_orchestrator.errors import MachineNotFound, NoMachineAvailable
 from worker_orchestrator.fleet import Fleet
@@ -204,6 +204,7 @@ class Core(RuleBasedStateMachine):
         self.in_use_until_stored: dict[str, float] = {}
         self.seen = 0
         self.others: set[str] = set()  # containers that are none of ours, and strays
+        self.turned_up: set[str] = set()  # machines of projects that were gone and are not any more
 
     @initialize(
         min_idle=st.integers(0, 3),
@@ -215,6 +216,7 @@ class Core(RuleBasedStateMachine):
     )
     def begin(
         self,
+        *,
         min_idle: int,
         max_idle: int | None,
         recycle: bool,
@@ -228,7 +230,7 @@ class Core(RuleBasedStateMachine):
         last_port = FIRST_PORT + max_machines - 1 + (spare_ports or 0)
         self.spec = Spec({DEFAULT_POOL: pool}, max_machines, first_port, last_port)
         for number in range(tenants or 0):
-            self.assign(f"p{number + 1}", "stored")
+            self.assign(project=f"p{number + 1}", commit="stored")
         if tenants is not None:
             self.one_good_round(1.0)
             self.one_good_round(1.0)
@@ -288,6 +290,8 @@ class Core(RuleBasedStateMachine):
             machine = change.machine
             if change.cause is Cause.CREATED or (change.cause is Cause.RELEASED and machine.state is State.STARTING):
                 self.in_use_until[machine.id] = self.now
+            if change.before is not None and change.before.gone and not machine.gone:
+                self.turned_up.add(machine.id)
             if change.cause is Cause.RELEASED and machine.is_idle:
                 assert self.now - self.answered_at[machine.id] <= self.spec.verify_after_s, "verified within a second"
         self.seen = len(self.fleet.pending)
@@ -407,7 +411,7 @@ class Core(RuleBasedStateMachine):
     # people
 
     @rule(project=projects, commit=commits)
-    def assign(self, project: str, commit: str) -> None:
+    def assign(self, *, project: str, commit: str) -> None:
         """A project has at most one machine, gets it however often it asks, and never overtakes."""
         own, waiting = self.fleet.of_project(project), self.line
         with self.decision(commit):
@@ -416,15 +420,15 @@ class Core(RuleBasedStateMachine):
             try:
                 machine = commands.assign(self.fleet, self.spec, project, self.now)
             except NoMachineAvailable as why_not:
-                assert why_not.message
-                self.is_refused_for_a_reason(own)
+                self.is_refused_for_a_reason(own, why_not.message)
             else:
                 self.is_assigned(project, own, machine, waiting)
                 self.resize()
         if commit == "stored" and own is not None:
             self.untold.discard(own.id)
 
-    def is_refused_for_a_reason(self, own: Machine | None) -> None:
+    def is_refused_for_a_reason(self, own: Machine | None, message: str) -> None:
+        assert message
         if own is not None and not own.gone:
             assert own.state is State.FAILED
             return
@@ -453,7 +457,7 @@ class Core(RuleBasedStateMachine):
 
     @precondition(lambda self: self.fleet.machines)
     @rule(pick=picks, how=st.sampled_from(["release", "release", "release any", "destroy"]), commit=commits)
-    def give_up(self, pick: int, how: str, commit: str) -> None:
+    def give_up(self, *, pick: int, how: str, commit: str) -> None:
         held = [machine for machine in self.machines() if machine.project is not None]
         machine = one_of(held if held and how == "release" else self.machines(), pick)
         with self.decision(commit):
@@ -474,7 +478,7 @@ class Core(RuleBasedStateMachine):
 
     @precondition(lambda self: self.line or (self.untold and not self.fleet.pending))
     @rule(pick=picks, takes_it=st.booleans(), commit=commits)
-    def is_told(self, pick: int, takes_it: bool, commit: str) -> None:
+    def is_told(self, *, pick: int, takes_it: bool, commit: str) -> None:
         """Before a client is told of its machine, the machine must answer; and the client may have gone by then."""
         if self.fleet.pending or not self.untold:
             commands.leave_line(self.fleet, one_of(self.line, pick))
@@ -494,7 +498,7 @@ class Core(RuleBasedStateMachine):
         pick=picks,
         commit=commits,
     )
-    def wants_another_template(self, kind: str, pick: int, commit: str) -> None:
+    def wants_another_template(self, *, kind: str, pick: int, commit: str) -> None:
         """Somebody rebuilds the image, well or badly, takes that back, or removes it."""
         self.made += 1
         template: str | None = f"t{self.made}"
@@ -515,7 +519,7 @@ class Core(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.fleet.pending)
     @rule(seconds=st.sampled_from([0.01, 0.5, 1.0, 3.0, 10.5, 61.0, 301.0, 601.0]))
-    def time_passes(self, seconds: float) -> None:
+    def time_passes(self, *, seconds: float) -> None:
         self.now += seconds
 
     def ask_everybody(self) -> None:
@@ -527,12 +531,12 @@ class Core(RuleBasedStateMachine):
 
     @precondition(lambda self: self.probes)
     @rule(pick=picks, is_heard=mostly, commit=commits)
-    def end_probe(self, pick: int, is_heard: bool, commit: str) -> None:
+    def end_probe(self, *, pick: int, is_heard: bool, commit: str) -> None:
         verdict = self.probes.pop(one_of(sorted(self.probes), pick))
         self.deliver(replace(verdict, answered=verdict.answered and is_heard), commit)
 
     @rule(arrives=mostly, next_shows_its_begin=st.booleans(), commit=commits)
-    def end_listing(self, arrives: bool, next_shows_its_begin: bool, commit: str) -> None:
+    def end_listing(self, *, arrives: bool, next_shows_its_begin: bool, commit: str) -> None:
         listing = self.listing
         if arrives:
             instances = self.place.listing() if listing.instances is None else listing.instances
@@ -544,7 +548,7 @@ class Core(RuleBasedStateMachine):
 
     @precondition(lambda self: self.flights)
     @rule(pick=picks, how=st.sampled_from(ENDS), commit=commits)
-    def settle(self, pick: int, how: str, commit: str) -> None:
+    def settle(self, *, pick: int, how: str, commit: str) -> None:
         """A call does its work, replies, or is given up. What was given up may have been done, or may be done later."""
         flight = self.flights[one_of(sorted(self.flights), pick)]
         action = flight.action
@@ -561,12 +565,12 @@ class Core(RuleBasedStateMachine):
 
     @precondition(lambda self: self.late)
     @rule(pick=picks)
-    def land_late(self, pick: int) -> None:
+    def land_late(self, *, pick: int) -> None:
         self.land(self.late.pop(pick % len(self.late)), late=True)
 
     @precondition(lambda self: self.ours())
     @rule(pick=picks, how=st.sampled_from(["exit", "kill", "break", "remove", "pause", "lose sight", "hang", "start"]))
-    def meddle(self, pick: int, how: str) -> None:
+    def meddle(self, *, pick: int, how: str) -> None:
         """Containers die, and people use the engine's own tools."""
         machine_id = one_of(self.ours(), pick)
         container = self.place.containers[machine_id]
@@ -582,7 +586,7 @@ class Core(RuleBasedStateMachine):
             container.becomes(status, killed=how == "kill")
 
     @rule(owner=st.sampled_from([OWNER, OTHER_OWNER, None]), reuse=st.booleans(), pick=picks)
-    def others_are_at_work(self, owner: str | None, reuse: bool, pick: int) -> None:
+    def others_are_at_work(self, *, owner: str | None, reuse: bool, pick: int) -> None:
         """They take a port, or let it go. A container appears: a stray, or one of another service.
 
         The latter may even have an id that we once used, for a store may be copied.
@@ -613,13 +617,13 @@ class Core(RuleBasedStateMachine):
         self.begin_listing()
 
     @rule(rounds=st.integers(1, 3), seconds=st.sampled_from([0.0, 0.1, 2.0, 10.0]))
-    def all_goes_well(self, rounds: int, seconds: float) -> None:
+    def all_goes_well(self, *, rounds: int, seconds: float) -> None:
         """For a while."""
         for _ in range(rounds):
             self.one_good_round(seconds)
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 2.0]))
-    def engine_and_workers_do_well(self, seconds: float) -> None:
+    def engine_and_workers_do_well(self, *, seconds: float) -> None:
         """While a listing is on its way, perhaps."""
         self.store()
         for flight in list(self.flights.values()):
@@ -632,7 +636,7 @@ class Core(RuleBasedStateMachine):
                 self.deliver(Verdict(machine.id, self.now, answered, "" if answered else "silence"), "stored")
 
     def one_good_round(self, seconds: float) -> None:
-        self.engine_and_workers_do_well(seconds)
+        self.engine_and_workers_do_well(seconds=seconds)
         self.tick(Snapshot(self.now, self.place.listing(), frozenset(self.flights)), "stored")
         self.begin_listing()
 
@@ -654,7 +658,9 @@ class Core(RuleBasedStateMachine):
                 assert self.answered_at[machine.id] >= self.in_use_until[machine.id], "idle means that it answered"
         assert self.others <= set(self.place.containers), "what is none of ours is untouched"
         if hasattr(self, "spec"):
-            assert self.fleet.held == sum(not m.gone for m in machines) <= self.spec.max_machines
+            holding = {m.id for m in machines if not m.gone}
+            assert self.fleet.held == len(holding)
+            assert len(holding - self.turned_up) <= self.spec.max_machines
             self.containers_are_ours_and_no_more_than_allowed()
 
     def containers_are_ours_and_no_more_than_allowed(self) -> None:
@@ -681,25 +687,30 @@ class Core(RuleBasedStateMachine):
             self.spec = replace(self.spec, pools={DEFAULT_POOL: pool})
         for _ in range(ROUNDS):
             self.one_good_round(ROUND_S)
-        self.pool_is_at_its_size()
-        self.nothing_is_left_over()
+            if not list(self.unrest()):
+                break
+        self.one_good_round(ROUND_S)
+        assert list(self.unrest()) == []
 
-    def pool_is_at_its_size(self) -> None:
-        template = self.pool.template
-        in_use = sum(m.project is not None and not m.gone for m in self.fleet.machines.values())
-        room = self.spec.max_machines - in_use
+    def unrest(self) -> Iterator[str]:
+        """What is not as it should be when nothing goes wrong any more."""
+        template, machines = self.pool.template, self.machines()
+        room = self.spec.max_machines - sum(m.project is not None and not m.gone for m in machines)
         idle = [self.fleet.machines[i] for i in self.fleet.idle(DEFAULT_POOL, template)]
-        assert len(idle) >= min(self.pool.min_idle, room), "min_idle"
-        assert self.pool.max_idle is None or len(idle) <= self.pool.max_idle, "max_idle"
-        assert all(self.place.serves(machine) for machine in idle)
-        assert not self.line or not room, "somebody waits though there is room"
-        assert not list(self.fleet.stale(DEFAULT_POOL, template)), "machines of an older template are left"
-
-    def nothing_is_left_over(self) -> None:
-        assert [m for m in self.machines(State.STARTING, State.STOPPING) if m.project is None] == []
-        assert [m for m in self.machines(State.FAILED) if m.project is None and not m.gone] == []
-        on_record = {m.id for m in self.fleet.machines.values() if not m.gone or m.project is not None}
-        assert set(self.ours()) <= on_record, "a container that nobody needs is left"
+        if len(idle) < min(self.pool.min_idle, room):
+            yield "fewer idle machines than min_idle"
+        if self.pool.max_idle is not None and len(idle) > self.pool.max_idle:
+            yield "more idle machines than max_idle"
+        if not all(self.place.serves(machine) for machine in idle):
+            yield "an idle machine that does not serve"
+        if self.line and room > 0:
+            yield "a project that waits though there is room"
+        if list(self.fleet.stale(DEFAULT_POOL, template)):
+            yield "an idle machine of an older template"
+        if [m for m in machines if m.is_coming or m.is_leaving]:
+            yield "a machine on its way"
+        if set(self.ours()) - {m.id for m in machines if not m.gone or m.project is not None}:
+            yield "a container that nobody needs"
 
 
 TestCore = Core.TestCase

@@ -57,7 +57,8 @@ class Search:
                         await self._journal.durable()  # what is begun for it starts when it is stored
                         machine = await self._promised(project)
                     await self._journal.durable()
-                    if machine.generation <= generation or await self._answers(machine):
+                    is_ours = self._fleet.machines.get(machine.id) == machine  # it may be released by now
+                    if is_ours and (machine.generation <= generation or await self._answers(machine)):
                         return machine
                     machine = self._take(project)
         except TimeoutError:

@@ -39,14 +39,15 @@ class Seats:
         self._promises: dict[str, asyncio.Future[Machine]] = {}
 
     def __contains__(self, project: str) -> bool:
-        return project in self._seats
+        seat = self._seats.get(project)
+        return seat is not None and not seat.search.done()  # what a search found may not hold for who comes after it
 
     def __len__(self) -> int:
         return len(self._seats)
 
     def open(self, project: str, generation: int, search: Coroutine[Any, Any, Machine]) -> None:
         """Begin the search for this project's machine. It ends by itself, or when its last client hangs up."""
-        assert project not in self._seats, f"{project} has a seat"
+        assert project not in self, f"{project} has a seat"
         seat = _Seat(asyncio.create_task(search, name=f"seat of {project}"), generation)
         self._seats[project] = seat
         seat.search.add_done_callback(lambda task: self._close(project, seat, task))

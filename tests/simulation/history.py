@@ -1,0 +1,567 @@
+"""One seed, one history: clients that ask, hang up and ask again, in a world in which anything may go wrong.
+
+`simulate(seed)` draws the settings and the faults from the seed, lets the history run, and then lets everything work again:
+from there on the pool must come to rest at its size, with every promise kept and nothing left over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+from tests.simulation.model import Request, native_id
+from tests.simulation.virtual import VirtualLoop, virtual_time
+from tests.simulation.world import OWNER, Killed, Process, World, nobody
+
+from worker_orchestrator.errors import CommitFailed, EngineError, MachineNotFound, NoMachineAvailable
+from worker_orchestrator.machine import DEFAULT_POOL, Instance, PoolSpec, Spec, State, Status
+from worker_orchestrator.orchestrator import Limits
+
+__all__ = ["Outcome", "simulate"]
+
+FIRST_PORT: Final = 9093
+SLACK_S: Final = 0.05
+READS_WITHIN_S: Final = 4.5
+DESTROYS_WITHIN_S: Final = 95.0
+SWITCHED_S: Final = 12.0
+"""Another engine answers at least so long: no listing is that slow, so none falls between two looks at the right one."""
+STARVES_S: Final = 12.0
+"""A listing may take 10 s, and so long a commit that failed may leave a machine and a client side by side."""
+RESTS_WITHIN_S: Final = 480.0
+"""The longest back-off, 300 s, one start time-out, and two minutes; less than the evidence of a failure is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a history went; `violated` is empty where everything held."""
+
+    seed: int
+    events: list[str]
+    violated: str
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What varies from seed to seed."""
+
+    spec: Spec
+    limits: Limits
+    projects: list[str]
+    steps: int
+    weather: float  # how bad it is, from 0 to 1
+    kills: bool
+
+    @classmethod
+    def draw(cls, chance: random.Random) -> Settings:
+        min_idle = chance.randint(0, 3)
+        max_machines = chance.randint(max(1, min_idle), 8)
+        pool = PoolSpec(
+            None,
+            min_idle=min_idle,
+            max_idle=chance.choice([None, None, min_idle, min_idle + 1, min_idle + 2]),
+            recycle=chance.random() < 0.3,
+            pending=True,
+        )
+        spec = Spec(
+            {DEFAULT_POOL: pool},
+            max_machines=max_machines,
+            first_port=FIRST_PORT,
+            last_port=FIRST_PORT + max_machines - 1 + chance.choice([0, 1, 3, 20]),
+            start_timeout_s=chance.choice([5.0, 20.0, 60.0]),
+        )
+        return cls(
+            spec,
+            Limits(chance.choice([2.0, 10.0, 30.0]), chance.choice([2.0, 10.0])),
+            [f"p{n}" for n in range(1, chance.randint(2, max_machines + 3))],
+            chance.randint(20, 120),
+            chance.choice([0.0, 0.3, 0.3, 1.0]),
+            chance.random() < 0.7,
+        )
+
+
+def simulate(seed: int) -> Outcome:
+    """Live through the history of this seed."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with tempfile.TemporaryDirectory() as folder, virtual_time() as loop:
+        history = _History(loop, seed, Path(folder) / "store.db")
+        loop.run_until_complete(history.live())
+        world = history.world
+        violated = world.events[-1] if world.failure.done() else ""
+        if violated:
+            violated = next(event for event in world.events if "VIOLATED" in event)
+        return Outcome(seed, world.events, violated, world.error)
+
+
+class _History:
+    def __init__(self, loop: VirtualLoop, seed: int, path: Path) -> None:
+        self.chance = random.Random(f"history {seed}")
+        self.settings = Settings.draw(self.chance)
+        self.world = World(loop, path, str(seed), self.settings.spec.max_machines)
+        self.world.stir, self.world.died = self._stir, self._died
+        self.loop = loop
+        self.model, self.engine = self.world.model, self.world.engine
+        self.images = 0
+        self.requests: dict[Request, tuple[asyncio.Event, asyncio.Task[None]]] = {}
+        self.numbers = 0
+        self.reviving: asyncio.Task[None] | None = None
+        self.starved_since: float | None = None
+        self.acts = self._acts()
+        self.world.note(f"seed {seed}: {self.settings}")
+
+    # the whole of it
+
+    async def live(self) -> None:
+        life = self.loop.create_task(self._live(), name="history")
+        await asyncio.wait({life, self.world.failure}, return_when=asyncio.FIRST_COMPLETED)
+        if life.done():
+            life.result()
+        life.cancel()
+        await asyncio.wait({life})
+        await self._clean_up()
+
+    async def _live(self) -> None:
+        await self._start()
+        self._weather()
+        for _ in range(self.settings.steps):
+            await asyncio.sleep(self._gap_s())
+            self._act()
+            self._look()
+        if self.engine.engine_id != "memory":
+            await asyncio.sleep(SWITCHED_S)
+        self._heal()
+        await self._come_to_rest()
+        process = self.world.process
+        assert process is not None, "it came to rest, so it runs"
+        await process.end()
+        self.world.check()
+        await process.bury()
+
+    async def _clean_up(self) -> None:
+        if self.reviving is not None:
+            self.reviving.cancel()
+            await asyncio.wait({self.reviving})
+        if self.world.process is not None:
+            self.world.process.is_alive = False
+            await self.world.process.bury()
+        calls = list(self.engine._calls)
+        await self.engine.aclose()
+        if calls:
+            await asyncio.wait(calls)
+
+    def _gap_s(self) -> float:
+        kind = self.chance.random()
+        if kind < 0.35:
+            return 0.0
+        if kind < 0.6:
+            return self.chance.uniform(0.0, 0.02)
+        if kind < 0.9:
+            return self.chance.uniform(0.0, 3.0)
+        return self.chance.uniform(3.0, 80.0)
+
+    def _look(self) -> None:
+        """What must hold at every step."""
+        self.world.check()
+        for request in self.requests:
+            age_s = self.loop.time() - request.begun_at
+            if age_s > self._limit_s(request):
+                self.world.fail(f"{request} hangs for {age_s:.1f} s")
+        self._look_at_line()
+
+    def _look_at_line(self) -> None:
+        """Nobody waits long beside an idle machine."""
+        process = self.world.process
+        if process is None or not process.is_alive:
+            self.starved_since = None
+            return
+        decisions, fleet = process.orchestrator._decisions, process.fleet
+        idle = fleet.idle(DEFAULT_POOL, decisions.spec.pools[DEFAULT_POOL].template)
+        if decisions.engine_problem is not None or not fleet.pool(DEFAULT_POOL).line or not idle:
+            self.starved_since = None
+            return
+        self.starved_since = self.starved_since or self.loop.time()
+        starved_s = self.loop.time() - self.starved_since
+        if starved_s > self.settings.limits.refresh_interval_s + STARVES_S:
+            self.world.fail(f"{next(iter(idle))} is idle, and somebody waits, for {starved_s:.1f} s")
+
+    def _limit_s(self, request: Request) -> float:
+        if request.kind == "assign":
+            return self.settings.limits.assign_timeout_s + SLACK_S
+        return DESTROYS_WITHIN_S if request.kind == "destroy" else READS_WITHIN_S
+
+    # the process
+
+    async def _start(self) -> None:
+        """As `open_fleet` does: the engine must answer, and be the one that the machines on record live on."""
+        while not await self._is_engine_right():  # noqa: ASYNC110 # there is no event: we knock again
+            await asyncio.sleep(1.0)
+        with nobody():
+            self.world.process = Process(self.world, self.settings.spec, self.settings.limits)
+        self.world.note("the service runs")
+
+    async def _is_engine_right(self) -> bool:
+        try:
+            async with asyncio.timeout(10.0):
+                return (await self.engine.identity()).marked
+        except (EngineError, TimeoutError):
+            return False
+
+    def _died(self) -> None:
+        with nobody():
+            if self.reviving is None or self.reviving.done():
+                self.reviving = self.loop.create_task(self._revive(), name="revive")
+
+    async def _revive(self) -> None:
+        process = self.world.process
+        assert process is not None, "somebody died"
+        await process.bury()
+        self.world.process = None
+        self.world.check()
+        await asyncio.sleep(self.chance.choice([0.0, 0.5, 3.0, 40.0]))
+        await self._start()
+
+    async def _restart_in_order(self) -> None:
+        process = self.world.process
+        assert process is not None, "somebody stops"
+        self.world.note("stops in order")
+        await process.end()
+        process.is_alive = False
+        await self._revive()
+
+    # clients
+
+    def ask(self, kind: str, name: str = "", hangs_up_after_s: float | None = None) -> None:
+        process = self.world.process
+        if process is None or not process.is_alive or process.is_ending:
+            return
+        self.numbers += 1
+        request = Request(self.numbers, kind, name, self.loop.time())
+        gone = asyncio.Event()
+        turns = self.chance.choice([0, 0, 0, 1, 2, 3, 5])
+        task = process.spawn(self._client(process, request, gone, turns), f"client {request.number}")
+        self.requests[request] = gone, task
+        task.add_done_callback(lambda _: self._over(request))
+        if hangs_up_after_s is not None:
+            self.loop.call_later(hangs_up_after_s, self._hang_up, request)
+
+    def _over(self, request: Request) -> None:
+        del self.requests[request]
+        if request.began and request.ended is None:
+            self.model.lost(request)
+
+    def _hang_up(self, request: Request) -> None:
+        if request in self.requests:
+            gone, _ = self.requests[request]
+            self.world.note(f"{request} hangs up")
+            gone.set()
+
+    async def _client(self, process: Process, request: Request, gone: asyncio.Event, turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if not process.is_alive or process.is_ending:
+            return
+        request.begun_at = self.loop.time()
+        self.model.asked(request)
+        self.world.note(f"{request}?")
+        try:
+            reply = await self._carry_out(process, request, gone)
+        except (asyncio.CancelledError, Killed):
+            self.world.note(f"{request}: connection closed")
+            return
+        except (NoMachineAvailable, MachineNotFound, CommitFailed, EngineError) as error:
+            if process.is_alive:
+                self.model.refused(request, undone=isinstance(error, CommitFailed | MachineNotFound))
+                where = str(self.world.path)  # another one in every run
+                self.world.note(f"{request}: {type(error).__name__} {str(error).replace(where, 'the store')[:100]}")
+                self._check_age(request)
+            return
+        except BaseException as error:  # noqa: BLE001 # a defect of the service is a finding
+            if process.is_alive:
+                self.world.fail(f"{request}: {error!r}", error)
+            return
+        if process.is_alive:
+            self.world.note(f"{request}: {reply}")
+            self._check_age(request)
+            self.world.check()
+
+    def _check_age(self, request: Request) -> None:
+        age_s = self.loop.time() - request.begun_at
+        if age_s > self._limit_s(request):
+            self.world.fail(f"{request} took {age_s:.3f} s")
+
+    async def _carry_out(self, process: Process, request: Request, gone: asyncio.Event) -> str:
+        service = process.orchestrator
+        match request.kind:
+            case "assign":
+
+                async def hung_up() -> None:
+                    await gone.wait()
+
+                machine = await service.assign(request.name, hung_up)
+                if process.is_alive:
+                    self.model.assigned(request, machine, self.world.port_of)
+                return f"{machine.id}@{machine.generation} on {machine.port}"
+            case "release":
+                await service.release(request.name)
+                if process.is_alive:
+                    self.model.taken(request)
+            case "destroy":
+                await service.destroy(request.name)
+                if process.is_alive:
+                    self.model.taken(request)
+                    self.model.destroyed.add(request.name)
+            case "list":
+                views = await service.machines()
+                return " ".join(f"{view.machine.id}={view.machine.project}" for view in views)
+            case _:
+                return str(await service.health())
+        return "done"
+
+    # what happens
+
+    def _act(self) -> None:
+        acts, weights = self.acts
+        self.chance.choices(acts, weights)[0]()
+
+    def _acts(self) -> tuple[list[Callable[[], None]], list[float]]:
+        bad = self.settings.weather
+        table: list[tuple[Callable[[], None], float]] = [
+            (self._assign, 16),
+            (self._impatient, 5),
+            (self._crowd, 4),
+            (self._leave, 4),
+            (self._release, 8),
+            (self._destroy, 2),
+            (lambda: self.ask("list"), 1),
+            (lambda: self.ask("health"), 1),
+            (self._rebuild, 0.7),
+            (self._kill_instance, 3 * bad),
+            (self._remove_instance, 1.5 * bad),
+            (self._afflict, 2 * bad),
+            (self._weather, 2 * bad),
+            (self._engine_away, 2 * bad),
+            (self._take_port, 1 * bad),
+            (self._plant, 1 * bad),
+            (self._set_clock, 0.3),
+            (self._kill_soon, 4 * self.settings.kills),
+            (self._stop_in_order, 0.5 * self.settings.kills),
+        ]
+        # Each history leaves some of it out and is fond of some: what happens often together meets in more ways.
+        fond = [self.chance.choice([0.0, 1.0, 1.0, 5.0]) for _ in table]
+        fond[0] = 1.0
+        return [act for act, _ in table], [weight * much for (_, weight), much in zip(table, fond, strict=True)]
+
+    def _project(self) -> str:
+        return self.chance.choice(self.settings.projects)
+
+    def _assign(self) -> None:
+        self.ask("assign", self._project())
+
+    def _impatient(self) -> None:
+        self.ask("assign", self._project(), hangs_up_after_s=self.chance.choice([0.0, 0.001, 0.02, 0.3, 5.0]))
+
+    def _crowd(self) -> None:
+        for _ in range(self.chance.randint(2, 6)):
+            self._assign()
+
+    def _leave(self) -> None:
+        """Somebody who waits hangs up, and perhaps asks again at once."""
+        waiting = [request for request in self.requests if request.kind == "assign" and request.began]
+        if not waiting:
+            return
+        request = self.chance.choice(waiting)
+        self._hang_up(request)
+        for other in waiting:
+            if other is not request and other.name == request.name:
+                self._hang_up(other)
+        if self.chance.random() < 0.6:
+            self.ask("assign", request.name)
+
+    def _some_machine(self) -> str:
+        process = self.world.process
+        ids = [] if process is None else list(process.fleet.machines)
+        name = self.chance.choice(ids) if ids else "worker-0-nobody"
+        return native_id(name) if self.chance.random() < 0.2 else name
+
+    def _release(self) -> None:
+        self.ask("release", self._project() if self.chance.random() < 0.7 else self._some_machine())
+
+    def _destroy(self) -> None:
+        self.ask("destroy", self._some_machine())
+
+    def _stir(self) -> None:
+        act = self.chance.choice([self._assign, self._leave, self._leave, self._release, self._destroy])
+        with nobody():
+            self.loop.call_soon(act)
+
+    def _ours(self, *statuses: Status) -> list[str]:
+        home = self.world.home()
+        return [i for i, instance in home.items() if i not in self.model.planted and instance.status in statuses]
+
+    def _kill_instance(self) -> None:
+        running = self._ours(Status.RUNNING, Status.PAUSED)
+        if running and self.engine.engine_id == "memory":
+            machine_id = self.chance.choice(running)
+            self.world.note(f"{machine_id} dies")
+            self.engine.kill(machine_id)
+
+    def _remove_instance(self) -> None:
+        there = self._ours(*Status)
+        if there and self.engine.engine_id == "memory":
+            machine_id = self.chance.choice(there)
+            self.world.note(f"{machine_id} is removed")
+            self.model.removed.add(machine_id)
+            self.engine.remove(machine_id)
+
+    def _afflict(self) -> None:
+        """An instance is paused, stops answering, or the engine is unsure of it."""
+        running = self._ours(Status.RUNNING)
+        if not running or self.engine.engine_id != "memory":
+            return
+        machine_id = self.chance.choice(running)
+        how = self.chance.choice(["mute", Status.PAUSED, Status.UNKNOWN])
+        self.world.note(f"{machine_id} is {how}")
+        if how == "mute":
+            self.engine._containers[machine_id].mute = True
+        else:
+            self.engine.kill(machine_id, Status(how))
+
+    def _weather(self) -> None:
+        """How often what goes wrong, from now on."""
+        bad, chance = self.settings.weather, self.chance
+        faults, trouble = self.engine.faults, self.world.trouble
+
+        def rate(most: float) -> float:
+            return most * bad * chance.random() if chance.random() < 0.5 * (1 + bad) else 0.0
+
+        faults.refused, faults.rejected, faults.lost_reply = rate(0.3), rate(0.1), rate(0.3)
+        faults.late, faults.late_s = rate(0.4), chance.choice([0.5, 5.0, 45.0, 90.0])
+        faults.slow_s = chance.choice([0.0, 0.1, 0.5, 3.0]) if bad else chance.choice([0.0, 0.3])
+        faults.stale_listing, faults.mute, faults.stillborn = rate(0.5), rate(0.2), rate(0.3)
+        trouble.commit_failed = rate(0.15)
+        trouble.stir = chance.choice([0.0, 0.01, 0.05])
+        trouble.kill = rate(0.004) if self.settings.kills else 0.0
+        self.world.note(f"weather {faults.refused:.2f} {faults.late:.2f} {faults.slow_s} {trouble.commit_failed:.2f}")
+
+    def _engine_away(self) -> None:
+        kind = self.chance.choice(["down", "frozen", "another"])
+        self.world.note(f"engine {kind}")
+        if kind == "down":
+            self.engine.up = False
+        elif kind == "frozen":
+            self.engine.freeze()
+        else:
+            self.engine.switch("another")
+        away_s = [SWITCHED_S, 50.0] if kind == "another" else [0.1, 1.0, SWITCHED_S, 50.0]
+        self.loop.call_later(self.chance.choice(away_s), self._engine_back, kind)
+
+    def _engine_back(self, kind: str) -> None:
+        if kind == "another" and self.engine.engine_id != "memory":
+            self.engine.switch()
+        elif kind == "frozen":
+            self.engine.thaw()
+        elif kind == "down":
+            self.engine.up = True
+        self.world.note(f"engine not {kind} any more")
+
+    def _take_port(self) -> None:
+        ports = range(FIRST_PORT, self.settings.spec.last_port + 1)
+        self.engine.taken_ports = set(self.chance.sample(ports, self.chance.randint(0, min(3, len(ports)))))
+        self.world.note(f"ports taken: {sorted(self.engine.taken_ports)}")
+
+    def _plant(self) -> None:
+        """Somebody else's instance, or one of ours that the store never knew."""
+        if self.engine.engine_id != "memory":
+            return
+        owner = self.chance.choice([OWNER, "owner-2"])
+        planted = Instance(self.world.clock.machine_id(), owner, DEFAULT_POOL, "old", self.chance.choice(list(Status)))
+        self.world.note(f"planted {planted.id} of {owner}")
+        self.model.planted[planted.id] = planted
+        self.engine.put(planted)
+
+    def _rebuild(self) -> None:
+        self.images += 1
+        self.engine.image = f"image {self.images}"
+        self.world.note(f"the image is {self.engine.image}")
+
+    def _set_clock(self) -> None:
+        self.world.clock.ahead_ms += self.chance.randint(-5_000, 5_000)
+
+    def _kill_soon(self) -> None:
+        self.world.trouble.kill_in = self.chance.randint(0, 40)
+
+    def _stop_in_order(self) -> None:
+        process = self.world.process
+        if process is not None and process.is_alive and (self.reviving is None or self.reviving.done()):
+            process.is_ending = True
+            with nobody():
+                self.reviving = self.loop.create_task(self._restart_in_order(), name="restart in order")
+
+    # the end of all trouble
+
+    def _heal(self) -> None:
+        self.world.note("from here on everything works")
+        faults, trouble = self.engine.faults, self.world.trouble
+        faults.refused = faults.rejected = faults.lost_reply = faults.late = 0.0
+        faults.slow_s = faults.stale_listing = faults.mute = faults.stillborn = 0.0
+        trouble.commit_failed = trouble.kill = trouble.stir = 0.0
+        trouble.kill_in = None
+        self.engine.taken_ports = set()
+        for kind in ("down", "frozen", "another"):
+            self._engine_back(kind)
+        for container in self.engine._containers.values():
+            if container.instance.id in self.model.planted:
+                continue
+            container.mute = False
+            if container.instance.status in {Status.PAUSED, Status.UNKNOWN}:
+                container.instance = replace(container.instance, status=Status.RUNNING)
+
+    async def _come_to_rest(self) -> None:
+        until = self.loop.time() + RESTS_WITHIN_S
+        while missing := self._unrest():
+            if self.loop.time() > until:
+                self.world.fail(f"does not come to rest: {missing}")
+                return
+            await asyncio.sleep(1.0)
+            self._look()
+
+    def _unrest(self) -> str:  # noqa: C901 # a list of reasons
+        """What is still missing of a pool at rest."""
+        process = self.world.process
+        if process is None or not process.is_alive or process.is_ending:
+            return "the service does not run"
+        if self.requests:
+            return f"{next(iter(self.requests))} waits"
+        fleet, pool = process.fleet, self.settings.spec.pools[DEFAULT_POOL]
+        if fleet.pending:
+            return "something is not stored"
+        for machine in self.model.untold(fleet.machines.values(), process.begun):
+            return f"{machine.project} has {machine.id} and was never told"
+        template = self.engine.image
+        idle = len(fleet.idle(DEFAULT_POOL, template))
+        others = 0
+        for machine in fleet.machines.values():
+            if machine.is_idle and machine.template != template:
+                return f"{machine.id} is stale"
+            if machine.state in {State.STARTING, State.STOPPING}:
+                return f"{machine.id} is {machine.state}: {machine.reason}"
+            if machine.state is State.FAILED and machine.project is None and not machine.gone:
+                return f"{machine.id} failed and is still there"
+            others += machine.project is not None and not machine.gone
+        least = min(pool.min_idle, self.settings.spec.max_machines - others)
+        if idle < least:
+            return f"{idle} idle machines of {least}"
+        if pool.max_idle is not None and idle > pool.max_idle:
+            return f"{idle} idle machines, and {pool.max_idle} are the most"
+        for machine_id, instance in self.world.home().items():
+            row = fleet.machines.get(machine_id)
+            if instance.owner == OWNER and machine_id not in self.model.planted and (row is None or row.gone):
+                return f"the instance {machine_id} is left over, on record: {row}"
+        return ""

@@ -1,0 +1,352 @@
+"""The world around one orchestrator: an engine, a disk, a process that can be killed between any two effects.
+
+All of the service is the real one. What it touches is watched: each commit, each call to the engine. There the process may
+be killed, before or after, and there `Model` compares what was promised with what is. A killed process does nothing more:
+its tasks are cancelled, and whatever they still try on their way out meets a closed door. The engine and the file live on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from tests.simulation.model import Model
+from tests.simulation.virtual import VirtualClock, VirtualLoop, exception_in
+
+from worker_orchestrator.engines import Identity
+from worker_orchestrator.engines.memory import Faults, MemoryEngine
+from worker_orchestrator.errors import CommitFailed, EngineError
+from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.machine import DEFAULT_POOL, Change, Instance, Machine, Spec
+from worker_orchestrator.orchestrator import Limits, Orchestrator
+from worker_orchestrator.store import Store
+
+__all__ = ["OWNER", "Killed", "Process", "World"]
+
+OWNER: Final = "owner-1"
+BURIAL_TURNS: Final = 100
+
+_T = TypeVar("_T")
+_process: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+"""The process that a task belongs to: it dies with it."""
+
+
+class Killed(BaseException):
+    """The process ends here, as by `kill -9`."""
+
+
+class Disk(Store):
+    """The store, as one process has it open."""
+
+    def __init__(self, path: Path, process: Process) -> None:
+        super().__init__(path)
+        self._process, self._world = process, process.world
+        self._fails_at: int | None = None  # how many rows of this batch are written before it fails
+
+    def commit(self, changes: Iterable[Change], meta: Mapping[str, object], at_ms: int) -> None:
+        batch = list(changes)
+        self._process.reach("commit")
+        self._fails_at = self._world.trouble.commit_fails(len(batch))
+        try:
+            super().commit(batch, meta, at_ms)
+        except CommitFailed:
+            self._world.note(f"commit of {len(batch)} FAILED")
+            self._world.model.not_stored(batch)
+            raise
+        self._world.stored(batch)
+        self._process.reach("committed")
+
+    def _write(self, change: Change, at_ms: int) -> None:
+        if self._fails_at is not None:
+            if self._fails_at == 0:
+                raise sqlite3.OperationalError("disk I/O error")
+            self._fails_at -= 1
+        super()._write(change, at_ms)
+        self._process.reach("write")
+
+
+class Wire:
+    """The engine, as one process reaches it."""
+
+    plans_ports = True
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._world, self._engine = process, process.world, process.world.engine
+
+    @property
+    def progress(self) -> str:
+        return self._engine.progress
+
+    async def ping(self) -> None:
+        await self._call("ping", self._engine.ping)
+
+    async def identity(self) -> Identity:
+        return await self._call("identity", self._engine.identity)
+
+    async def template(self) -> str:
+        return await self._call("template", self._engine.template)
+
+    async def list(self) -> Mapping[str, Instance]:
+        return await self._call("list", self._engine.list)
+
+    async def create(self, machine: Machine) -> None:
+        self._world.model.check_touch("create", machine.id)
+        await self._call(f"create {machine.id} on {machine.port}", lambda: self._engine.create(machine), told=True)
+
+    async def restart(self, machine_id: str) -> None:
+        self._world.model.check_touch("restart", machine_id)
+        await self._call(f"restart {machine_id}", lambda: self._engine.restart(machine_id), told=True)
+
+    async def destroy(self, machine_id: str) -> None:
+        if self._process.is_alive:
+            self._world.model.check_destroy(machine_id)
+        await self._call(f"destroy {machine_id}", lambda: self._engine.destroy(machine_id), told=True)
+
+    async def probe(self, machine: Machine) -> str | None:
+        missing = await self._call(f"probe {machine.id}", lambda: self._engine.probe(machine))
+        if missing is None:
+            self._world.model.answered_at[machine.id] = self._world.loop.time()
+        return missing
+
+    async def watch(self) -> AsyncIterator[None]:
+        async for item in self._engine.watch():
+            yield item
+
+    async def aclose(self) -> None:
+        return
+
+    async def _call(self, what: str, call: Callable[[], Awaitable[_T]], *, told: bool = False) -> _T:
+        """One call. What the engine does about it does not belong to the process."""
+        self._process.reach(what)
+        if told:
+            self._world.note(what)
+        try:
+            with nobody():
+                answer = await call()
+        except EngineError as error:
+            if told and self._process.is_alive:
+                self._world.note(f"{what}: {type(error).__name__}")
+            raise
+        self._process.reach(f"{what} done")
+        if told:
+            self._world.note(f"{what}: done")
+            self._world.check()
+        return answer
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What goes wrong between the process and its disk, and when it is killed. All off by default."""
+
+    chance: random.Random
+    commit_failed: float = 0.0
+    kill: float = 0.0
+    kill_in: int | None = None  # so many effects from now
+    stir: float = 0.0  # how often an effect makes a client do something at once
+
+    def commit_fails(self, rows: int) -> int | None:
+        if rows == 0 or self.chance.random() >= self.commit_failed:
+            return None
+        return self.chance.randrange(rows)
+
+    def kills(self) -> bool:
+        if self.kill_in is not None:
+            self.kill_in -= 1
+            if self.kill_in < 0:
+                self.kill_in = None
+                return True
+        return self.kill > 0 and self.chance.random() < self.kill
+
+    def stirs(self) -> bool:
+        return self.stir > 0 and self.chance.random() < self.stir
+
+
+class Process:
+    """One run of the service, from the rows on disk to its death."""
+
+    def __init__(self, world: World, spec: Spec, limits: Limits) -> None:
+        self.world = world
+        self.begun = world.model.order
+        self.is_alive = True
+        self.is_ending = False
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        self.store = Disk(world.path, self)
+        meta = self.store.meta()
+        last_port = int(meta["last_port"]) if "last_port" in meta else None
+        self.fleet = Fleet(OWNER, generation=int(meta.get("generation", 0)), last_port=last_port)
+        self.fleet.load(self.store.machines(), self.store.tombstones(), world.loop.time())
+        self.orchestrator = Orchestrator(
+            self.fleet, spec, Wire(self), self.store, world.clock, limits, engine_id="memory"
+        )
+        self.running = self.spawn(self.orchestrator.run(), "run")
+        self.running.add_done_callback(self._stopped)
+
+    def spawn(self, work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
+        """A task that dies with the process."""
+        mine = _process.set(self)
+        try:
+            return self.world.loop.create_task(work, name=name)
+        finally:
+            _process.reset(mine)
+
+    def reach(self, where: str) -> None:
+        """Every effect comes by here, before and after: this is where a process dies. Raises Killed."""
+        if not self.is_alive:
+            raise Killed
+        if self.world.trouble.kills():
+            self.world.note(f"killed at {where}")
+            self.kill()
+            raise Killed
+        if self.world.trouble.stirs():
+            self.world.stir()
+
+    def kill(self) -> None:
+        self.is_alive = False
+        self.world.loop.call_soon(self.world.died)
+
+    async def bury(self) -> None:
+        """Take away what is left of it."""
+        for _ in range(BURIAL_TURNS):
+            left = [task for task in self.tasks if not task.done()]
+            if not left:
+                break
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=1.0)
+        for task in self.tasks:
+            if not task.done():
+                self.world.fail(f"{task.get_name()} does not end")
+            elif not task.cancelled():
+                task.exception()
+        self.store.close()
+
+    async def end(self) -> None:
+        """An orderly end: nothing may be left running by it."""
+        self.is_ending = True
+        self.orchestrator.turn_all_away()
+        self.running.cancel()
+        await asyncio.wait([self.running])
+        for _ in range(3):
+            await asyncio.sleep(0)
+        left = [task.get_name() for task in self.tasks if not task.done() and not task.get_name().startswith("client")]
+        if self.is_alive and left:
+            self.world.fail(f"left running: {', '.join(left)}")
+
+    def _stopped(self, run: asyncio.Task[None]) -> None:
+        error = None if run.cancelled() else run.exception()
+        if self.is_alive and not self.is_ending and not isinstance(error, Killed):
+            self.world.fail(f"the service stopped: {error!r}", error)
+
+
+class World:
+    """Everything but the clients. `stir` lets one of them act, `died` hears of a death."""
+
+    def __init__(self, loop: VirtualLoop, path: Path, seed: str, max_machines: int) -> None:
+        self.loop, self.path = loop, path
+        self.events: list[str] = []
+        self.failure: asyncio.Future[None] = loop.create_future()
+        self.error: BaseException | None = None
+        self.clock = VirtualClock(loop, random.Random(f"ids {seed}"))
+        self.engine = MemoryEngine(OWNER, faults=Faults(random.Random(f"faults {seed}")), serve_http=False)
+        self.trouble = Trouble(random.Random(f"trouble {seed}"))
+        self.model = Model(OWNER, max_machines, loop.time, self.fail)
+        self.process: Process | None = None
+        self.stir: Callable[[], None] = lambda: None
+        self.died: Callable[[], None] = lambda: None
+        loop.set_task_factory(self._make_task)
+        loop.set_exception_handler(self._unheard)
+        with Store(path) as store:
+            store.commit([], {"owner": OWNER}, 0)
+
+    # what happened
+
+    def note(self, event: str) -> None:
+        self.events.append(f"{self.loop.time():11.4f} {event}")
+
+    def fail(self, sentence: str, error: BaseException | None = None) -> None:
+        """Something does not hold. The first such sentence ends the history."""
+        if not self.failure.done():
+            self.note(f"VIOLATED {sentence}")
+            self.error = error
+            self.failure.set_result(None)
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(work, loop=loop, **more)
+        process = _process.get()
+        if process is not None:
+            process.tasks[task] = None
+            task.add_done_callback(lambda done: process.tasks.pop(done, None))
+        return task
+
+    def _unheard(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = exception_in(context)
+        if not isinstance(error, Killed):
+            self.fail(f"unheard of: {context.get('message')} {error!r}", error)
+
+    # what must hold
+
+    def stored(self, changes: list[Change]) -> None:
+        process = self._running()
+        for change in changes:
+            machine = change.machine
+            state = "forgotten" if change.after is None else machine.state.value
+            whose = f" of {machine.project}@{machine.generation}" if machine.project else ""
+            self.note(f"  {change.cause.value}: {machine.id} {state}{whose} on {machine.port}; {machine.reason[:60]}")
+        self.model.stored(changes, process.fleet.pool(DEFAULT_POOL).line)
+        self.check()
+
+    def check(self) -> None:
+        """Everything, now. Cheap enough to be asked after every effect."""
+        if self.failure.done():
+            return
+        self.model.removed.update(self._elsewhere())
+        if self.process is None or not self.process.is_alive:
+            with Store(self.path) as store:
+                self.model.check(store.machines(), set(store.tombstones()), self.home())
+            return
+        store, fleet = self.process.store, self.process.fleet
+        rows = store.machines()
+        self.model.check(rows, set(store.tombstones()), self.home())
+        stored = {row.id: row for row in rows}
+        if not fleet.pending and stored != fleet.machines:
+            differing = sorted({machine.id for _, machine in stored.items() ^ fleet.machines.items()})
+            both = [(stored.get(machine_id), fleet.machines.get(machine_id)) for machine_id in differing]
+            self.fail(f"not the same on disk and in memory: {both}")
+        for project in fleet.pool(DEFAULT_POOL).line:
+            if project in fleet.projects:
+                self.fail(f"{project} waits in line, and has {fleet.projects[project]}")
+
+    def home(self) -> Mapping[str, Instance]:
+        """What runs on the engine that is ours, whichever answers now."""
+        return {machine_id: c.instance for machine_id, c in self.engine._places["memory"].items()}
+
+    def _elsewhere(self) -> Iterator[str]:
+        """What was begun on another engine, before anybody noticed: it is lost when ours is back."""
+        for engine_id, place in self.engine._places.items():
+            if engine_id != "memory":
+                yield from place
+
+    def port_of(self, machine_id: str) -> int | None:
+        instance = self.home().get(machine_id)
+        return None if instance is None else instance.port
+
+    def _running(self) -> Process:
+        assert self.process is not None, "no process runs"
+        return self.process
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[None]:
+    """What is begun in here belongs to no process."""
+    mine = _process.set(None)
+    try:
+        yield
+    finally:
+        _process.reset(mine)
