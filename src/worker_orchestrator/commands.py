@@ -89,14 +89,21 @@ def destroy(fleet: Fleet, machine: Machine, now: float) -> Machine | None:
 
 
 def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: str = "") -> None:
-    """Take back an assignment that nobody was told of: to idle, or, if it is `broken`, to FAILED with that reason."""
-    if not broken:
+    """Take back an assignment that nobody was told of: to idle, or, if it is `broken`, to FAILED with that reason.
+
+    One that is not READY any more (it exited meanwhile) is let go.
+    """
+    if broken:
+        free = replace(machine, project=None, state=State.FAILED, reason=broken)
+        raise_backoff(fleet, spec, free, now)
+        fleet.apply(machine, free, Cause.WITHDRAWN, now)
+    elif machine.state is State.READY:
         fleet.apply(machine, replace(machine, project=None, reason="not taken"), Cause.WITHDRAWN, now)
         serve_line(fleet, spec, machine.pool, now)
-        return
-    free = replace(machine, project=None, state=State.FAILED, reason=broken)
-    raise_backoff(fleet, spec, free, now)
-    fleet.apply(machine, free, Cause.WITHDRAWN, now)
+    elif machine.gone:
+        fleet.apply(machine, None, Cause.WITHDRAWN, now)
+    else:
+        _stop(fleet, machine, Cause.WITHDRAWN, now, "not taken")
 
 
 def leave_line(fleet: Fleet, project: str) -> None:

@@ -246,7 +246,7 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
         return None
     match machine.state:
         case State.STARTING if machine.project is None:
-            waits = instance is None or instance.status is Status.CREATED
+            waits = instance is None or instance.status is Status.CREATED or instance.port not in {None, machine.port}
             return Create(machine) if waits else None
         case State.STARTING:
             stands = instance is not None and instance.status in {Status.EXITED, Status.CREATED}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiodocker
 import structlog
 
 from worker_orchestrator.engines.docker_calls import NOT_FOUND, reading
 from worker_orchestrator.engines.docker_credentials import credentials_for, full_reference
-from worker_orchestrator.errors import EngineRejected
+from worker_orchestrator.errors import EngineRejected, EngineUnavailable
 
 __all__ = ["Images"]
+
+INSPECT_TIMEOUT_S: Final = 10.0
+PULL_STALLS_S: Final = 300.0
 
 _log = structlog.get_logger(__name__)
 
@@ -31,11 +35,11 @@ class Images:
         Raises EngineRejected where it cannot be pulled, EngineUnavailable.
         """
         try:
-            return await self._inspect()
-        except aiodocker.DockerError as error:
-            if error.status != NOT_FOUND:
-                with reading():
-                    raise
+            with reading():
+                return await self._inspect()
+        except EngineRejected as error:
+            if not isinstance(error.__cause__, aiodocker.DockerError) or error.__cause__.status != NOT_FOUND:
+                raise
         self.progress = f"Pulling the image {self._reference}."
         try:
             await self._pull()
@@ -45,15 +49,20 @@ class Images:
             return await self._inspect()
 
     async def _inspect(self) -> dict[str, Any]:
-        return dict(await self._client.images.inspect(self._reference))
+        async with asyncio.timeout(INSPECT_TIMEOUT_S):
+            return dict(await self._client.images.inspect(self._reference))
 
     async def _pull(self) -> None:
         _log.info("pulling", image=self._reference)
         found = await credentials_for(self._reference, os.environ, Path.home())
         try:
             pull = self._client.images.pull(full_reference(self._reference), auth=found.auth, stream=True)
-            async for step in pull:
-                self._note(step)
+            async with asyncio.timeout(PULL_STALLS_S) as limit:
+                async for step in pull:
+                    self._note(step)
+                    limit.reschedule(asyncio.get_running_loop().time() + PULL_STALLS_S)
+        except TimeoutError as error:
+            raise EngineUnavailable(f"The pull of {self._reference} stalled for {PULL_STALLS_S:g} s.") from error
         except aiodocker.DockerError as error:
             note = f" {found.note}" if found.note else ""
             raise EngineRejected(

@@ -22,7 +22,7 @@ class Decisions:
     """The fleet and its spec, with the steps that follow a decision.
 
     `engine_problem` says why the engine could not be listed last time; None while it answers. `progress` says what the
-    engine is busy with that people wait for.
+    engine is busy with that people wait for. `before_tick` is called with each listing.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Decisions:
         self.wake = asyncio.Event()
         self.engine_problem: str | None = "no listing was made yet"
         self.progress: Callable[[], str] = str
+        self.before_tick: Callable[[], None] = lambda: None
         self._background = background
 
     def resize(self) -> None:

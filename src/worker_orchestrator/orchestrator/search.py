@@ -24,12 +24,14 @@ class Search:
         self._decisions, self._probers = decisions, probers
         self._fleet, self._journal, self._seats = decisions.fleet, decisions.journal, decisions.seats
         self._assign_timeout_s = assign_timeout_s
+        self._untold: dict[str, int] = {}
 
     async def assign(self, project: str, hung_up: HangUp | None = None) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
 
         Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
         """
+        self._untold.pop(project, None)
         if project not in self._seats:
             generation = self._fleet.generation
             machine = self._take(project)
@@ -55,8 +57,10 @@ class Search:
                 for _ in range(CANDIDATES):
                     if machine is None:
                         await self._journal.durable()  # what is begun for it starts when it is stored
-                        machine = await self._promised(project)
+                        machine = await self._promised(project) or self._take(project)
                     await self._journal.durable()
+                    if machine is None:
+                        continue
                     is_ours = self._fleet.machines.get(machine.id) == machine  # it may be released by now
                     if is_ours and (machine.generation <= generation or await self._answers(machine)):
                         return machine
@@ -70,7 +74,7 @@ class Search:
         self.abandoned(project, generation)
         raise NoMachineAvailable(f"{CANDIDATES} machines in a row did not answer.")
 
-    async def _promised(self, project: str) -> Machine:
+    async def _promised(self, project: str) -> Machine | None:
         own = self._fleet.of_project(project)
         if own is not None and own.state is State.READY:
             return own  # it was served between the decision and this turn
@@ -96,7 +100,15 @@ class Search:
     def abandoned(self, project: str, generation: int) -> None:
         """Nobody waits for this project any more: leave the line, and give back what nobody was told of."""
         commands.leave_line(self._fleet, project)
-        machine = self._fleet.of_project(project)
-        if machine is not None and machine.generation > generation and machine.state is State.READY:
-            commands.withdraw(self._fleet, self._decisions.spec, machine, self._decisions.now())
+        self._untold[project] = generation
+        self.give_back()
         self._decisions.commit_soon()
+
+    def give_back(self) -> None:
+        """Withdraw every machine that was handed over and never told of, again and again until that is stored."""
+        for project, generation in list(self._untold.items()):
+            machine = self._fleet.of_project(project)
+            if machine is not None and machine.generation > generation:
+                commands.withdraw(self._fleet, self._decisions.spec, machine, self._decisions.now())
+            elif not self._fleet.pending:
+                del self._untold[project]

@@ -36,7 +36,7 @@ class Seats:
     def __init__(self) -> None:
         self.on_abandoned: Callable[[str, int], None] = lambda _project, _generation: None
         self._seats: dict[str, _Seat] = {}
-        self._promises: dict[str, asyncio.Future[Machine]] = {}
+        self._promises: dict[str, asyncio.Future[Machine | None]] = {}
 
     def __contains__(self, project: str) -> bool:
         seat = self._seats.get(project)
@@ -83,9 +83,9 @@ class Seats:
 
     # promises: how the tick and the probers reach a search
 
-    async def promised(self, project: str) -> Machine:
-        """Wait until `keep` or `refuse` is called for this project."""
-        promise: asyncio.Future[Machine] = asyncio.get_running_loop().create_future()
+    async def promised(self, project: str) -> Machine | None:
+        """Wait until `keep`, `look_again` (None) or `refuse` is called for this project."""
+        promise: asyncio.Future[Machine | None] = asyncio.get_running_loop().create_future()
         self._promises[project] = promise
         try:
             return await promise
@@ -95,7 +95,14 @@ class Seats:
 
     def keep(self, machine: Machine) -> None:
         assert machine.project is not None, f"{machine.id} belongs to nobody"
-        promise = self._promises.get(machine.project)
+        self._resolve(machine.project, machine)
+
+    def look_again(self, project: str) -> None:
+        """The machine that this project waited for is its own no longer."""
+        self._resolve(project, None)
+
+    def _resolve(self, project: str, machine: Machine | None) -> None:
+        promise = self._promises.get(project)
         if promise is not None and not promise.done():
             promise.set_result(machine)
 

@@ -56,6 +56,8 @@ from worker_orchestrator.store import Store
 __all__ = ["Health", "Limits", "MachineView", "Orchestrator"]
 
 PING_TIMEOUT_S: Final = 2.0
+MISSES_TO_LOOK: Final = 8
+"""A starting worker that does not answer for a quarter of a second is looked for in a listing: it may have exited."""
 _NATIVE_ID: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 
 _log = structlog.get_logger(__name__)
@@ -112,6 +114,7 @@ class Orchestrator:
         self._probers = Probers(engine, self._background, loop.time, self._awaited, self._found)
         self._search = Search(self._decisions, self._probers, limits.assign_timeout_s)
         self._seats.on_abandoned = self._search.abandoned
+        self._decisions.before_tick = self._search.give_back
         self._ticker = Ticker(engine, engine_id, self._decisions, self._actions, self._probers)
         self._templates = Templates(engine, limits.refresh_interval_s, self._template_found)
         self._decisions.progress = lambda: engine.progress
@@ -130,18 +133,33 @@ class Orchestrator:
 
         Raises MachineNotFound, CommitFailed.
         """
-        machine = self.fleet.machines.get(name) or self.fleet.of_project(name) or await self._by_native_id(name)
-        if machine is None:
-            raise MachineNotFound
-        commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
+        if not self._released(name):
+            await self._settled_decisions()  # what is decided and not yet stored may be taken back
+            if not self._released(name):
+                machine = await self._by_native_id(name)
+                if machine is None:
+                    raise MachineNotFound
+                commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
         self._decisions.resize()
         await self._journal.durable()
+
+    def _released(self, name: str) -> bool:
+        machine = self.fleet.machines.get(name) or self.fleet.of_project(name)
+        if machine is None:
+            return False
+        try:
+            commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
+        except MachineNotFound:
+            return False
+        return True
 
     async def destroy(self, name: str) -> None:
         """Remove the machine named by its id or its container, with all it holds. It is gone when this returns.
 
         Raises MachineNotFound for what is not ours, EngineError, CommitFailed.
         """
+        if name not in self.fleet.machines:
+            await self._journal.durable()  # a tombstone that is not stored yet may be taken back
         machine = self.fleet.machines.get(name) or await self._by_native_id(name)
         if machine is None:
             if name in self.fleet.tombstones:
@@ -254,6 +272,9 @@ class Orchestrator:
 
     def _found(self, verdict: Verdict) -> None:
         findings.probed(self.fleet, self._decisions.spec, verdict, self._decisions.now())
+        watch = self.fleet.watches.get(verdict.machine_id)
+        if watch is not None and watch.misses % MISSES_TO_LOOK == MISSES_TO_LOOK - 1:
+            self._decisions.wake.set()
         if self.fleet.pending:
             self._decisions.resize()
             self._decisions.turn_away()
@@ -275,10 +296,12 @@ class Orchestrator:
 
     def _committed(self, changes: list[Change]) -> None:
         for change in changes:
-            after = change.after
+            before, after = change.before, change.after
             action = findings.follow_up(self.fleet, change, self._decisions.now())
             if action is not None:
                 self._start(action)
+            if before is not None and before.project is not None and (after is None or after.project is None):
+                self._seats.look_again(before.project)
             if after is None:
                 continue
             if after.state is State.STARTING and change.cause in {Cause.RELEASED, Cause.REVIVED}:

@@ -87,6 +87,7 @@ class Ticker:
             after_outage = decisions.engine_problem is not None
             self.snapshot = Snapshot(begun_at, instances, frozenset(busy), evidence, after_outage)
         self._engine_answers()
+        decisions.before_tick()
         plan = reconcile(decisions.fleet, self.snapshot, decisions.spec, decisions.now(), decisions.new_id)
         decisions.turn_away()
         if decisions.journal.flush():
