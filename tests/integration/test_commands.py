@@ -1,0 +1,326 @@
+"""The command line around a running service: stopping, coming back, `down`, `recover`, and what is refused at the start."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.integration.conftest import Start
+from tests.integration.docker_command import LABEL, clean_up, docker, docker_json
+from tests.integration.running import Running, orchestrator
+from tests.integration.waiting import PortBlock, eventually
+
+
+def command(service: Running, *words: str) -> subprocess.CompletedProcess[str]:
+    """One command on this service's state directory."""
+    return orchestrator(*words, *service.command_flags, cwd=service.folder)
+
+
+# stopping and coming back
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_the_farewell_lists_what_keeps_running(start: Start, how: signal.Signals) -> None:
+    """Exit code 0, and one line for each container with its project."""
+    service = start("--min-idle", "1")
+    mine = service.assign("my-project")["containerId"]
+    (idle,) = service.await_idle(1)
+    assert service.end(how) == 0
+    assert "Stopped. 2 containers keep running:" in service.log
+    assert re.search(rf"^  {mine}  assigned to my-project$", service.log, re.MULTILINE)
+    assert re.search(rf"^  {idle}  idle$", service.log, re.MULTILINE)
+    assert "Traceback" not in service.log
+    assert sorted(service.containers()) == sorted([mine, idle])
+
+
+def test_a_service_that_comes_back_knows_everything(start: Start) -> None:
+    """The same machines, the same projects, and not one container more."""
+    service = start("--min-idle", "2")
+    mine = service.assign("my-project")
+    service.await_idle(2)
+    before = sorted((m["id"], m["port"], m["assignedProject"]) for m in service.machines())
+    service.end()
+    service.start()
+    assert sorted((m["id"], m["port"], m["assignedProject"]) for m in service.machines()) == before
+    assert service.assign("my-project") == mine
+    assert sorted(service.containers()) == [machine_id for machine_id, _, _ in before]
+
+
+def test_what_ended_meanwhile_is_not_handed_out(start: Start) -> None:
+    """Idle ones are replaced, and a project's machine is started again with its files."""
+    service = start("--min-idle", "2")
+    mine = service.assign("my-project")
+    docker("exec", mine["containerId"], "sh", "-c", "echo kept >/srv/files/note.txt")
+    idle = service.await_idle(2)
+    service.end()
+    docker("kill", mine["containerId"], *idle)
+    service.start()
+    assert service.assign("my-project") == mine
+    assert docker("exec", mine["containerId"], "cat", "/srv/files/note.txt").out == "kept"
+    assert not set(service.await_idle(2)) & set(idle)
+    other = service.assign("other")["containerId"]
+    assert docker_json("inspect", other)["State"]["Running"]
+
+
+# down
+
+
+def test_down_removes_idle_machines_and_keeps_assigned_ones(start: Start) -> None:
+    """It stops the service first, and says what keeps running; --all removes the rest, and the network."""
+    service = start("--min-idle", "1")
+    mine = service.assign("my-project")["containerId"]
+    service.await_idle(1)
+    done = command(service, "down")
+    assert done.returncode == 0, done.stderr
+    assert service.wait() == 0
+    assert "Removed 1 container." in done.stdout
+    assert f"{mine} keeps running for my-project" in done.stdout
+    assert service.containers() == [mine]
+    again = command(service, "down")
+    assert (again.returncode, again.stdout.splitlines()[0]) == (0, "Removed 0 containers.")
+    unasked = command(service, "down", "--all")
+    assert service.containers() == [mine], "without an answer nothing assigned is removed"
+    assert mine in unasked.stdout + unasked.stderr
+    everything = command(service, "down", "--all", "--yes")
+    assert everything.returncode == 0, everything.stderr
+    assert service.containers() == []
+    assert docker("network", "inspect", f"{LABEL}-{service.owner}", check=False).failed
+
+
+def test_after_down_a_service_starts_as_ever(start: Start) -> None:
+    """With new machines, and a network."""
+    service = start("--min-idle", "1")
+    before = service.await_idle(1)
+    assert command(service, "down", "--all", "--yes").returncode == 0
+    service.wait()
+    service.start()
+    assert service.await_idle(1) != before
+
+
+# recover
+
+
+def test_recover_lists_and_adopts_strays(start: Start) -> None:
+    """A database that forgot its machines: they are shown, never touched, until somebody says what they are."""
+    service = start("--min-idle", "2")
+    first, second = sorted(service.await_idle(2))
+    docker("exec", first, "sh", "-c", "echo work >/srv/files/note.txt")
+    service.end()
+    with closing(sqlite3.connect(service.state_dir / "orchestrator.db")) as db:
+        db.execute("DELETE FROM machine")
+        db.commit()
+    shown = command(service, "recover")
+    assert shown.returncode == 0, shown.stderr
+    strays = shown.stdout.partition("Strays")[2].partition("Foreign")[0]
+    assert first in strays
+    assert second in strays
+    assert "--adopt" in shown.stdout
+    adopted = command(service, "recover", "--adopt", f"{first}=found-again")
+    assert adopted.returncode == 0, adopted.stderr
+    assert f"adopted {first} for found-again" in adopted.stdout
+    service.start()
+    assert service.assign("found-again")["containerId"] == first
+    assert docker("exec", first, "cat", "/srv/files/note.txt").out == "work"
+    assert second not in service.await_idle(2)
+    assert docker_json("inspect", second)["State"]["Running"], "a stray is never touched"
+    service.end()
+    purged = command(service, "recover", "--purge", second, "--yes")
+    assert purged.returncode == 0, purged.stderr
+    assert f"removed {second}" in purged.stdout
+    assert second not in service.containers()
+    assert "Strays" not in command(service, "recover").stdout
+
+
+def test_recover_adopts_from_a_database_that_was_lost(start: Start) -> None:
+    """What it knew is foreign to the new one, and can be adopted as well: released or destroyed like any other."""
+    service = start("--min-idle", "1")
+    mine = service.assign("my-project")
+    docker("exec", mine["containerId"], "sh", "-c", "echo work >/srv/files/note.txt")
+    service.end()
+    lost = service.owner
+    try:
+        for file in service.state_dir.glob("orchestrator.db*"):
+            file.unlink()
+        shown = command(service, "recover")
+        assert mine["containerId"] in shown.stdout.partition("Foreign")[2], shown.stdout + shown.stderr
+        adopted = command(service, "recover", "--adopt", f"{mine['containerId']}=my-project")
+        assert adopted.returncode == 0, adopted.stderr
+        service.start()
+        assert service.assign("my-project") == mine
+        assert docker("exec", mine["containerId"], "cat", "/srv/files/note.txt").out == "work"
+        docker("kill", mine["containerId"])
+        assert service.assign("my-project") == mine
+        service.destroy(mine["containerId"])
+        assert docker("container", "inspect", mine["containerId"], check=False).failed
+    finally:
+        clean_up(lost)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--adopt", "worker-1-nobody=project"), "worker-1-nobody is neither a stray nor a foreign machine"),
+        (("--purge", "worker-1-nobody", "--yes"), "worker-1-nobody is neither a stray nor a foreign machine"),
+    ],
+)
+def test_recover_refuses_what_it_does_not_find(start: Start, words: tuple[str, ...], said: str) -> None:
+    """By name; nothing is changed."""
+    service = start("--min-idle", "0")
+    service.end()
+    done = command(service, "recover", *words)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def test_recover_does_not_purge_what_is_on_record(start: Start) -> None:
+    """That is what `down` and the API are for."""
+    service = start("--min-idle", "1")
+    (idle,) = service.await_idle(1)
+    service.end()
+    done = command(service, "recover", "--purge", idle, "--yes")
+    assert done.returncode == 1
+    assert service.containers() == [idle]
+
+
+# what is refused at the start
+
+
+def test_a_second_service_on_the_same_state_is_refused(start: Start) -> None:
+    """The message names the pid of the first, and what to do; the first goes on."""
+    service = start("--min-idle", "0")
+    block = PortBlock.claim()
+    done = command(service, "serve", "--port", str(block.api), "--first-port", str(block.first))
+    block.close()
+    assert done.returncode == 1
+    assert f"pid {service.pid}" in done.stderr
+    assert "--state-dir" in done.stderr
+    assert service.get("/health").status == 200
+
+
+def test_a_service_that_was_killed_leaves_no_lock(start: Start) -> None:
+    """A stale pid file is nobody's claim."""
+    service = start("--min-idle", "0")
+    service.end(signal.SIGKILL)
+    service.start()
+    assert service.get("/health").status == 200
+
+
+def test_a_port_in_use_is_named(start: Start, tmp_path: Path) -> None:
+    """With the setting that would help; no traceback, and no container was made."""
+    block = PortBlock.claim()
+    with socket.create_server(("127.0.0.1", block.api)):
+        done = orchestrator("serve", "--port", str(block.api), "--state-dir", str(tmp_path / "state"), cwd=tmp_path)
+    block.close()
+    assert done.returncode == 2
+    assert f"--port {block.api} on 127.0.0.1" in done.stderr
+    assert "--port or --host" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+BAD = [
+    (("--min-idle", "-1"), "--min-idle is '-1', but must be a whole number from 0 to 10000"),
+    (("--min-idle", "two"), "--min-idle is 'two', but must be a whole number from 0 to 10000"),
+    (("--port", "70000"), "--port is '70000', but must be a whole number from 1 to 65535"),
+    (("--engine", "podman"), "--engine is 'podman', but must be one of docker, memory"),
+    (("--assign-timeout", "soon"), "--assign-timeout is 'soon', but must be seconds from 0.1 to 3600"),
+    (("--on-release", "burn"), "--on-release is 'burn', but must be one of reuse, recycle"),
+    (("--env", "1A=b"), "--env is ['1A'], but must be NAME=value"),
+    (("--min-idle", "9", "--max-machines", "8"), "min_idle is 9, but must be at most max_machines, which is 8"),
+    (("--min-idle", "2", "--max-idle", "1"), "max_idle is 1, but must be at least min_idle, which is 2"),
+    (("--first-port", "9000", "--last-port", "8000"), "last_port is 8000, but must be at least first_port"),
+    (("--docker-host", "nonsense"), "'nonsense', which is no address of a Docker engine"),
+]
+
+
+@pytest.mark.parametrize(("flags", "said"), BAD, ids=[" ".join(flags) for flags, _ in BAD])
+def test_a_bad_setting_is_named(tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
+    """With its value and what is allowed, in one line; exit code 2."""
+    block = PortBlock.claim()
+    known = () if "--port" in flags else ("--port", str(block.api))
+    done = orchestrator("serve", "--state-dir", str(tmp_path / "state"), *known, *flags, cwd=tmp_path)
+    block.close()
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_bad_variable_and_a_bad_file_are_named(tmp_path: Path) -> None:
+    """By the name that the operator wrote, with the nearest one that exists."""
+    state = ("--state-dir", str(tmp_path / "state"))
+    variable = orchestrator("serve", *state, cwd=tmp_path, env={"ORCHESTRATOR_MIN_IDEL": "3"})
+    assert variable.returncode == 2
+    assert "ORCHESTRATOR_MIN_IDEL is no setting. Did you mean ORCHESTRATOR_MIN_IDLE?" in variable.stderr
+    (tmp_path / "orchestrator.toml").write_text('min-idle = "many"\n')
+    file = orchestrator("serve", *state, cwd=tmp_path)
+    assert file.returncode == 2
+    assert "min-idle in orchestrator.toml is 'many', but must be a whole number" in file.stderr
+
+
+def test_an_engine_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    """Where it was looked for, and what to do; exit code 1."""
+    block = PortBlock.claim()
+    words = ("--port", str(block.api), "--state-dir", str(tmp_path / "state"))
+    done = orchestrator("serve", *words, "--docker-host", "unix:///nowhere/docker.sock", cwd=tmp_path)
+    block.close()
+    assert done.returncode == 1
+    assert "unix:///nowhere/docker.sock" in done.stderr
+    assert "no such socket" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["garbage", "newer"])
+def test_a_database_that_cannot_be_used_is_left_as_it_is(start: Start, damage: str) -> None:
+    """The message says what is wrong with it and what to do."""
+    service = start("--min-idle", "0")
+    service.end()
+    file = service.state_dir / "orchestrator.db"
+    owner = service.owner
+    try:
+        if damage == "garbage":
+            for journal in service.state_dir.glob("orchestrator.db-*"):
+                journal.unlink()
+            file.write_bytes(b"this is no database" * 1000)
+        else:
+            with closing(sqlite3.connect(file)) as db:
+                db.execute("PRAGMA user_version = 99")
+        before = file.read_bytes()
+        done = command(service, "serve", "--port", str(service.ports.api))
+        assert done.returncode == 1
+        assert str(file) in done.stderr
+        assert {"garbage": "move it away", "newer": "version 99"}[damage] in done.stderr
+        assert file.read_bytes() == before
+    finally:
+        clean_up(owner)
+
+
+def test_a_copied_database_is_refused(start: Start) -> None:
+    """From another computer, with machines on record: `recover --accept` is the operator's own word."""
+    service = start("--min-idle", "1")
+    service.await_idle(1)
+    service.end()
+    with closing(sqlite3.connect(service.state_dir / "orchestrator.db")) as db:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('home', 'another-computer')")
+        db.commit()
+    done = command(service, "serve", "--port", str(service.ports.api))
+    assert done.returncode == 1
+    assert "was copied from another computer" in done.stderr
+    assert "recover" in done.stderr
+    assert command(service, "recover", "--accept").returncode == 0
+    service.start()
+    service.await_idle(1)
+
+
+def test_the_pid_of_a_running_service_is_on_record(start: Start) -> None:
+    """For whoever wonders what holds the lock; it goes with the service."""
+    service = start("--min-idle", "0")
+    card = service.state_dir / "orchestrator.pid"
+    assert json.loads(card.read_text())["pid"] == service.pid
+    service.end()
+    eventually(lambda: not card.exists(), "the card is gone")

@@ -1,0 +1,451 @@
+"""The warm pool on real Docker: its size, its line, what happens to it behind its back, and images that do not run."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from tests.integration.calling import Answer, call
+from tests.integration.conftest import Start
+from tests.integration.docker_command import EXAMPLE, LABEL, Events, a_name, clean_up, docker, docker_json, make_image
+from tests.integration.running import Running
+from tests.integration.waiting import eventually, holds_for
+
+NO_MACHINE = "Failed to create worker or no machines available"
+EXITS = 'ENTRYPOINT ["sh", "-c", "echo cannot reach the database; exit 3"]'
+NEVER_LISTENS = 'ENTRYPOINT ["sh", "-c", "echo warming up; exec sleep 600"]'
+WORKS = 'ENTRYPOINT ["/bin/worker"]'
+
+
+@pytest.fixture
+def image(example_image: str) -> Iterator[str]:
+    """A tag of this test's own, for an image that works."""
+    tag = f"{a_name('image')}:latest"
+    make_image(tag, "LABEL build=1")
+    yield tag
+    docker("rmi", "-f", tag)
+
+
+def page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as reply:
+        return str(reply.read().decode())
+
+
+def refused(answer: Answer) -> str:
+    """The reason of a 503, which must be one as documented."""
+    assert answer.status == 503, f"{answer.status} {answer.text}"
+    assert set(answer.json) == {"error", "message"}
+    assert answer.json["error"] == NO_MACHINE
+    assert int(answer.headers["retry-after"]) >= 1
+    return str(answer.json["message"])
+
+
+@contextmanager
+def sampled(look: Callable[[], Any]) -> Iterator[list[Any]]:
+    """What `look` returned, over and over, while the block ran."""
+    seen: list[Any] = []
+    done = Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            seen.append(look())
+
+    thread = Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+# sizes
+
+
+def test_the_pool_is_filled_and_refilled_at_once(shared: Running) -> None:
+    """When one is taken, the next one is begun in the same moment, not at the next refresh."""
+    shared.await_idle(2)
+    taken = shared.assign("taker")["containerId"]
+    begun = time.monotonic()
+    shared.await_idle(2)
+    assert time.monotonic() - begun < 8, "a refresh is every 10 s"
+    assert taken not in shared.idle()
+    shared.destroy(taken)
+
+
+def test_a_warm_assign_is_quick(shared: Running) -> None:
+    """The container runs already."""
+    shared.await_idle(2)
+    answer = shared.get("/in-a-hurry")
+    assert answer.status == 200
+    assert answer.took_s < 0.5
+    shared.destroy(answer.json["containerId"])
+
+
+def test_a_machine_that_is_killed_leaves_the_list_at_once(shared: Running) -> None:
+    """Within 250 ms (the best of three: other tests' work counts in the time), and it is replaced."""
+    delays = []
+    for _ in range(3):
+        victim = shared.await_idle(2)[0]
+        docker("kill", victim)
+        begun = time.monotonic()
+        eventually(lambda victim=victim: victim not in shared.idle(), f"{victim} is out of the list")  # type: ignore[misc]
+        delays.append(time.monotonic() - begun)
+        shared.await_idle(2)
+        assert victim not in shared.idle()
+    assert min(delays) < 0.25, delays
+
+
+def test_a_machine_that_is_removed_is_replaced(shared: Running) -> None:
+    """`docker rm -f` of an idle one."""
+    victim = shared.await_idle(2)[0]
+    docker("rm", "-f", victim)
+    eventually(lambda: victim not in shared.idle(), f"{victim} is out of the list", within_s=5)
+    shared.await_idle(2)
+
+
+def test_a_killed_machine_of_a_project_is_restarted_in_place(shared: Running) -> None:
+    """Its files and its port are somebody's work: the project keeps them."""
+    before = shared.assign("keeps-its-files")
+    name = before["containerId"]
+    docker("exec", name, "sh", "-c", "echo my work >/srv/files/work.txt")
+    docker("kill", name)
+    eventually(lambda: docker_json("inspect", name)["State"]["Running"], "it runs again", within_s=5)
+    eventually(lambda: shared.machine_of("keeps-its-files") is not None, "it is listed again", within_s=5)
+    assert shared.assign("keeps-its-files") == before
+    assert page(f"{before['url']}/files/work.txt") == "my work\n"
+    shared.destroy(name)
+
+
+def test_an_assign_during_the_restart_waits_for_it(shared: Running) -> None:
+    """It neither gets another machine nor a URL that does not answer."""
+    before = shared.assign("in-the-middle")
+    docker("kill", before["containerId"])
+    after = shared.assign("in-the-middle")
+    assert after["containerId"] == before["containerId"]
+    shared.destroy(before["containerId"])
+
+
+def test_a_removed_machine_of_a_project_is_replaced_at_its_next_assign(shared: Running) -> None:
+    """Its files are gone, so nothing is kept for it."""
+    before = shared.assign("lost-its-files")
+    docker("rm", "-f", before["containerId"])
+    eventually(lambda: shared.machine_of("lost-its-files") is None, "it is out of the list", within_s=5)
+    after = shared.assign("lost-its-files")
+    assert after["containerId"] != before["containerId"]
+    assert page(after["url"])
+    shared.destroy(after["containerId"])
+
+
+def test_containers_of_others_are_left_alone(shared: Running) -> None:
+    """A plain one, one that is only named like ours, a foreign one and a stray: through kills and refreshes."""
+    stranger = a_name("owner")
+    names = [f"worker-170000000000{number}-{a_name('other')}" for number in range(4)]
+    labels = [{}, {}, {"owner": stranger, "machine": names[2]}, {"owner": shared.owner, "machine": names[3]}]
+    try:
+        for name, labelled in zip(names, labels, strict=True):
+            words = [word for key, value in labelled.items() for word in ("--label", f"{LABEL}.{key}={value}")]
+            docker("run", "-d", "--name", name, *words, EXAMPLE)
+        shared.destroy(shared.await_idle(2)[0])
+        docker("kill", shared.await_idle(2)[0])
+        shared.await_idle(2)
+        assert not set(names) & {machine["id"] for machine in shared.machines()}
+        for name in names:
+            assert docker_json("inspect", name)["State"]["Running"]
+        docker("kill", *names)
+        shared.destroy(shared.await_idle(2)[0])
+        shared.await_idle(2)
+        for name in names:
+            assert docker_json("inspect", name)["State"]["Status"] == "exited"
+    finally:
+        docker("rm", "-f", *names)
+        clean_up(stranger)
+
+
+def test_a_paused_machine_of_a_project_keeps_it(shared: Running) -> None:
+    """Paused is not dead."""
+    machine = shared.assign("paused")
+    docker("pause", machine["containerId"])
+    try:
+        holds_for(lambda: shared.assign("paused") == machine, "the project keeps its machine", for_s=0.5)
+        found = shared.machine_of("paused")
+        assert found is not None
+        assert found["id"] == machine["containerId"]
+    finally:
+        docker("unpause", machine["containerId"])
+        shared.destroy(machine["containerId"])
+
+
+def test_released_machines_are_used_again(shared: Running) -> None:
+    """As the document says: released means available for reuse."""
+    machine = shared.assign("first-owner")
+    shared.release("first-owner")
+    eventually(lambda: machine["containerId"] in shared.idle(), "it is idle")
+    assert docker_json("inspect", machine["containerId"])["State"]["Running"]
+    while (idle := shared.idle())[2:]:
+        shared.destroy(idle[0])
+
+
+def test_with_recycle_nothing_of_a_project_reaches_the_next(start: Start) -> None:
+    """A released machine is removed, and the pool makes a new one."""
+    service = start("--min-idle", "1", "--on-release", "recycle")
+    machine = service.assign("tidy")["containerId"]
+    service.release("tidy")
+    assert machine not in [found["id"] for found in service.machines()]
+    eventually(lambda: machine not in service.containers(), "its container is gone")
+    assert machine not in service.await_idle(1)
+
+
+def test_surplus_goes_only_where_max_idle_says_so(start: Start) -> None:
+    """By the document, containers persist."""
+    service = start("--min-idle", "1", "--max-idle", "1")
+    for project in ("a", "b"):
+        service.assign(project)
+    service.await_idle(1)
+    for project in ("a", "b"):
+        service.release(project)
+    eventually(lambda: len(service.containers()) == 1, "only one container is left")
+    service.await_idle(1)
+
+
+# the line
+
+
+def test_the_limit_holds_under_any_crowd(start: Start) -> None:
+    """200 at once for 8 machines: eight get one each, one more gets the one that is released, the rest hear in time."""
+    flags = ("--min-idle", "5", "--max-machines", "8", "--assign-timeout", "4")
+    service = start(*flags)
+    service.await_idle(5)
+    released = Event()
+
+    def ask(number: int) -> tuple[int, Answer]:
+        answer = service.get(f"/crowd-{number}")
+        if answer.status == 200 and not released.is_set():
+            released.set()
+            service.release(f"crowd-{number}")
+        return number, answer
+
+    with sampled(lambda: len(service.containers())) as counts, ThreadPoolExecutor(200) as pool:
+        answers = list(pool.map(ask, range(200)))
+    served = [answer.json["containerId"] for _, answer in answers if answer.status == 200]
+    assert len(served) == 9
+    assert len(set(served)) == 8, "all different, and one of them twice: the released one"
+    for _, answer in answers:
+        if answer.status != 200:
+            assert "8" in refused(answer)
+            assert answer.took_s < 5.5
+    assert max(counts) == 8
+    holders = [machine["assignedProject"] for machine in service.machines() if machine["isUsed"]]
+    assert len(holders) == 8
+
+
+def test_first_come_is_first_served(start: Start) -> None:
+    """Those who wait are served in order, and before whoever comes later."""
+    service = start("--min-idle", "1", "--max-machines", "1", "--assign-timeout", "20")
+    service.assign("holder")
+    order: list[str] = []
+    with ThreadPoolExecutor(4) as pool:
+
+        def ask(project: str) -> None:
+            assert service.get(f"/{project}").status == 200
+            order.append(project)
+            service.release(project)
+
+        asked = []
+        for number in range(4):
+            asked.append(pool.submit(ask, f"waiter-{number}"))
+            answer = service.get("/health")  # a round trip later, the one before stands in line
+            assert answer.status == 200
+            holds_for(lambda: not order, "nobody is served yet", for_s=0.2)
+        service.release("holder")
+        for one in asked:
+            one.result()
+    assert order == [f"waiter-{number}" for number in range(4)]
+
+
+def test_whoever_hangs_up_leaves_the_line(start: Start) -> None:
+    """What is released goes to nobody, and is idle."""
+    service = start("--min-idle", "1", "--max-machines", "1", "--assign-timeout", "30")
+    holder = service.assign("holder")["containerId"]
+    with closing(http.client.HTTPConnection("127.0.0.1", service.ports.api)) as leaver:
+        leaver.request("GET", "/leaver", headers={"Host": "localhost"})
+        holds_for(lambda: service.machine_of("leaver") is None, "it waits", for_s=0.3)
+    assert service.get("/health").status == 200
+    service.release("holder")
+    assert service.await_idle(1) == [holder]
+    holds_for(lambda: service.idle() == [holder], "nobody gets it", for_s=0.5)
+    assert service.assign("next")["containerId"] == holder
+
+
+def test_whoever_waits_is_answered_when_the_service_stops(start: Start) -> None:
+    """With 503, not with a broken connection."""
+    service = start("--min-idle", "1", "--max-machines", "1", "--assign-timeout", "30")
+    service.assign("holder")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(service.get, "/waiter")
+        holds_for(lambda: not waiting.done(), "it waits", for_s=0.3)
+        assert service.end() == 0
+        assert "stopping" in refused(waiting.result())
+
+
+# images that do not run
+
+
+def test_an_image_that_exits_is_tried_with_growing_pauses(start: Start, image: str) -> None:
+    """Everybody hears why at once, with its last lines; when it is mended under its tag, the pool comes up."""
+    make_image(image, EXITS)
+    service = start("--image", image, start=False)
+    service.start(await_answer=False)
+    eventually(lambda: service.has_store, "it begins")
+    with Events.of(service.owner, action="create") as creates:
+        eventually(service._answers_or_ended, "the service answers")
+        message = eventually(lambda: _failure(service), "the failure is told")
+        answer = service.get("/impatient")
+        assert answer.took_s < 1
+        assert "cannot reach the database" in refused(answer)
+        assert "exit code 3" in message
+        already = len(creates.seen)
+        eventually(lambda: len(creates.seen) >= max(already, 2) + 2, "two more attempts", within_s=20)
+        gaps = [later - earlier for earlier, later in zip(creates.times_s, creates.times_s[1:], strict=False)]
+        attempts = [gap for gap in gaps if gap > 0.5]
+        assert attempts == sorted(attempts), f"each pause is longer: {gaps}"
+        assert len(gaps) - len(attempts) <= 2, (
+            f"after two idle ones and the one that is waited for, one at a time: {gaps}"
+        )
+        assert attempts[0] > 0.9
+        assert attempts[1] > 1.9
+    assert not service.machines()
+    make_image(image, WORKS)
+    service.await_idle(2)
+    assert service.get("/patient").status == 200
+    eventually(lambda: len(service.containers()) == 3, "nothing of the attempts is left")
+
+
+def _failure(service: Running) -> str:
+    answer = service.get("/somebody")
+    message = answer.json.get("message", "")
+    return message if "exit" in message else ""
+
+
+def test_an_image_that_never_listens_is_told_so(start: Start, image: str) -> None:
+    """After the start time-out, with what to look at and its last lines."""
+    make_image(image, NEVER_LISTENS)
+    service = start("--image", image, "--start-timeout", "1.5", "--min-idle", "1")
+    first = service.get("/somebody")
+    message = refused(first)
+    assert first.took_s < 5, "not at the next refresh, but as soon as it is certain"
+    assert "did not answer within 1.5 s" in message
+    assert "0.0.0.0:9092" in message
+    assert "warming up" in message
+    answer = service.get("/somebody-else")
+    assert answer.status == 503
+
+
+def test_an_image_that_is_missing_is_told_so(start: Start) -> None:
+    """At once, with its name and what to do."""
+    service = start("--image", "localhost:1/no/such-image:v9")
+    message = eventually(
+        lambda: m if "no/such-image:v9" in (m := refused(service.get("/somebody"))) else "", "the reason is told"
+    )
+    assert "--image" in message
+    assert service.get("/somebody").took_s < 1
+    assert service.get("/health").status == 200
+
+
+def test_an_image_with_several_ports_is_told_so(start: Start, image: str) -> None:
+    """The message names them and the setting that decides."""
+    make_image(image, "EXPOSE 8080")
+    service = start("--image", image)
+    message = eventually(
+        lambda: m if "several ports" in (m := refused(service.get("/somebody"))) else "", "the reason is told"
+    )
+    assert "8080, 9092" in message
+    assert "--worker-port" in message
+
+
+def test_a_rebuilt_image_replaces_idle_machines_one_by_one(start: Start, image: str) -> None:
+    """There are never fewer idle ones than `min_idle`, and what is assigned stays as it is."""
+    service = start("--image", image, "--min-idle", "2")
+    kept = service.assign("stays")["containerId"]
+    old = set(service.await_idle(2))
+    with sampled(lambda: service.get("/health").json["machines"]["idle"]) as idle:
+        make_image(image, "LABEL build=2")
+        eventually(lambda: len(new := set(service.idle())) == 2 and not new & old, "all idle machines are new")
+    assert min(idle) >= 2, idle
+    eventually(lambda: len(service.containers()) == 3, "the old ones are gone")
+    machine = service.machine_of("stays")
+    assert machine is not None
+    assert machine["id"] == kept
+    images = {docker_json("inspect", name)["Image"] for name in service.idle()}
+    assert images == {docker_json("image", "inspect", image)["Id"]}
+    service.release("stays")
+    eventually(lambda: kept not in service.containers(), "a released one of the old image goes")
+
+
+def test_a_broken_rebuild_leaves_the_old_ones_serving(start: Start, image: str) -> None:
+    """Better an old worker than none."""
+    service = start("--image", image, "--min-idle", "2")
+    old = set(service.await_idle(2))
+    with Events.of(service.owner, action="create") as creates:
+        make_image(image, EXITS)
+        eventually(lambda: len(creates.seen) >= 2, "it is tried, and tried again", within_s=20)
+    assert set(service.idle()) == old
+    assert service.assign("served")["containerId"] in old
+    make_image(image, "LABEL build=3")
+    eventually(lambda: len(new := set(service.idle())) == 2 and not new & old, "it recovers", within_s=30)
+
+
+# ports
+
+
+def test_a_port_of_another_process_is_passed_over(start: Start) -> None:
+    """Nobody gets a 500, and the machine gets another port."""
+    service = start("--min-idle", "2", start=False)
+    with socket.create_server(("127.0.0.1", service.ports.first)):
+        service.start()
+        service.await_idle(2)
+        machines = [service.assign(f"project-{number}") for number in range(3)]
+    assert service.ports.first not in [machine["port"] for machine in machines]
+    for machine in machines:
+        assert page(machine["url"])
+
+
+def test_without_a_free_port_it_says_so(start: Start) -> None:
+    """All of a range of two are in use."""
+    service = start("--min-idle", "0", "--assign-timeout", "1", start=False)
+    service.flags += ("--last-port", str(service.ports.first + 1))
+    service.start()
+    for number in range(2):
+        service.assign(f"project-{number}")
+    message = refused(service.get("/one-too-many"))
+    assert f"No host port of {service.ports.first} to {service.ports.first + 1} is free" in message
+    service.release("project-0")
+    assert service.get("/one-too-many").status == 200
+
+
+def test_a_freed_port_is_given_again_last(start: Start) -> None:
+    """A dead project's stale URL must not show the next tenant."""
+    service = start("--min-idle", "0")
+    first = service.assign("first")
+    service.destroy(first["containerId"])
+    assert service.assign("second")["port"] != first["port"]
+
+
+def test_the_log_can_be_json(start: Start) -> None:
+    """One object a line, each with an event, for every transition."""
+    service = start("--min-idle", "1", "--log-format", "json")
+    service.assign("logged")
+    lines = [json.loads(line) for line in service.log.splitlines() if line.startswith("{")]
+    assert {"created", "answered", "assigned"} <= {line["event"] for line in lines}
+    (assigned,) = [line for line in lines if line["event"] == "assigned"]
+    assert assigned["project"] == "logged"
+    assert call(service.ports.api, "GET", "/health").status == 200
