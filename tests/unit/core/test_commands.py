@@ -545,3 +545,18 @@ def test_a_project_that_got_its_machine_back_does_not_wait_for_another() -> None
     assert world.line == []
     world.up()
     assert world.assign("p") == "w1"
+
+
+def test_a_machine_that_exited_before_anybody_was_told_is_let_go() -> None:
+    """Nobody knows of it, so nobody's work is in it."""
+    world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", generation=1)))
+    commands.withdraw(world.fleet, world.spec, world["w1"], world.now)
+    assert world["w1"] == a_machine(state=State.STOPPING, generation=1, reason="not taken")
+
+
+def test_a_machine_that_vanished_before_anybody_was_told_is_forgotten() -> None:
+    """There is nothing left to give back."""
+    world = World(fleet=a_fleet(a_machine(state=State.FAILED, project="p", generation=1, gone=True)))
+    commands.withdraw(world.fleet, world.spec, world["w1"], world.now)
+    assert world.fleet.machines == {}
+    assert world.fleet.tombstones == {"w1"}
