@@ -32,6 +32,7 @@ __all__ = ["follow_up", "new_machine", "probed", "settle", "still_wanted"]
 
 
 PORT_REFUSED_S = 60.0
+UNSURE_S = 1.0  # before an action is asked for again that the engine did not answer for
 MISSES_TO_FAIL = 3
 
 
@@ -61,6 +62,8 @@ def settle(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, now: floa
     machine = fleet.machines.get(action.machine_id)
     if machine is None:
         return
+    if outcome.result in {Result.UNKNOWN, Result.UNAVAILABLE}:
+        fleet.watches[machine.id].not_before = now + UNSURE_S
     match action:
         case Create() if machine.is_coming and action.machine == machine:
             _settle_create(fleet, spec, machine, outcome, now)

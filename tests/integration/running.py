@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ __all__ = ["Running", "a_service", "at_hand", "environment", "orchestrator"]
 
 _MODULE: Final = (sys.executable, "-m", "worker_orchestrator")
 _EXIT_S: Final = 20.0
+_LATE_S: Final = 1.0
 at_hand: Final[list[Running]] = []
 """The services that some test uses now: when it fails, their logs are shown."""
 
@@ -104,8 +106,16 @@ class Running:
         if self.process is not None:
             self.end(signal.SIGKILL)
         if self.has_store:
+            self._await_late_creates()
             clean_up(self.owner, host=self.docker_host)
         self.ports.close()
+
+    def _await_late_creates(self) -> None:
+        """What it was just creating may appear a moment after its end, and nobody would remove it then."""
+        coming = {row[0] for row in self.rows("SELECT id FROM machine WHERE state = 'starting' AND project IS NULL")}
+        deadline = time.monotonic() + _LATE_S
+        while coming - set(self.containers()) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     # its API
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.integration.calling import Answer, call
 from tests.integration.conftest import Start
-from tests.integration.docker_command import EXAMPLE, LABEL, Events, a_name, clean_up, docker, docker_json, make_image
+from tests.integration.docker_command import EXAMPLE, LABEL, Events, a_name, docker, docker_json, make_image
 from tests.integration.running import Running
 from tests.integration.waiting import eventually, holds_for
 
@@ -167,8 +167,7 @@ def test_containers_of_others_are_left_alone(shared: Running) -> None:
         for name in names:
             assert docker_json("inspect", name)["State"]["Status"] == "exited"
     finally:
-        docker("rm", "-f", *names)
-        clean_up(stranger)
+        docker("rm", "-f", *names, check=False)
 
 
 def test_a_paused_machine_of_a_project_keeps_it(shared: Running) -> None:
@@ -314,7 +313,7 @@ def test_an_image_that_exits_is_tried_with_growing_pauses(start: Start, image: s
         assert "cannot reach the database" in refused(answer)
         assert "exit code 3" in message
         already = len(creates.seen)
-        eventually(lambda: len(creates.seen) >= max(already, 2) + 2, "two more attempts", within_s=20)
+        eventually(lambda: len(creates.seen) >= max(already, 3) + 2, "two more attempts", within_s=20)
         gaps = [later - earlier for earlier, later in zip(creates.times_s, creates.times_s[1:], strict=False)]
         attempts = [gap for gap in gaps if gap > 0.5]
         assert attempts == sorted(attempts), f"each pause is longer: {gaps}"

@@ -267,7 +267,7 @@ def test_a_restart_that_may_have_worked_changes_nothing(result: Result) -> None:
     world = restarting()
     world.restarted("w1", result)
     watch = world.watch("w1")
-    assert (watch.restarted, watch.tries, watch.not_before) == (False, 0, 0.0)
+    assert (watch.restarted, watch.tries, watch.not_before) == (False, 0, world.now + 1.0)
     assert world["w1"].state is STARTING
 
 
@@ -322,7 +322,7 @@ def test_a_removal_that_may_have_worked_is_not_noted(result: Result) -> None:
     world = World(fleet=a_fleet(a_machine(state=STOPPING)))
     world.destroyed("w1", result)
     watch = world.watch("w1")
-    assert (watch.destroyed_at, watch.tries, watch.not_before) == (None, 0, 0.0)
+    assert (watch.destroyed_at, watch.tries, watch.not_before) == (None, 0, world.now + 1.0)
 
 
 def test_a_refused_removal_is_put_off() -> None:
