@@ -420,7 +420,7 @@ def test_a_port_of_another_process_is_passed_over(start: Start) -> None:
 
 def test_without_a_free_port_it_says_so(start: Start) -> None:
     """All of a range of two are in use."""
-    service = start("--min-idle", "0", "--assign-timeout", "1", start=False)
+    service = start("--min-idle", "0", "--assign-timeout", "4", start=False)
     service.flags += ("--last-port", str(service.ports.first + 1))
     service.start()
     for number in range(2):
