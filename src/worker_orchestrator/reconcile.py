@@ -35,6 +35,7 @@ from worker_orchestrator.machine import (
 
 __all__ = ["Plan", "dying", "foreign", "reconcile", "resize", "strays"]
 
+OVERDUE_S = 0.25
 RESTARTS_FORGIVEN_AFTER_S = 600.0
 
 _DEAD = frozenset({Status.EXITED, Status.CREATED, Status.TERMINATING})
@@ -315,9 +316,9 @@ def _next_deadline(fleet: Fleet, spec: Spec, now: float) -> float | None:
     """When something is due that no event announces: a start time-out, a retry, the end of a back-off."""
     times = [w.not_before for w in fleet.watches.values() if w.not_before > now]
     times += [pool.backoff.until for pool in fleet.pools.values() if pool.backoff and pool.backoff.until > now]
-    times += [
-        fleet.watches[machine.id].since + spec.start_timeout_s
-        for machine in fleet.machines.values()
-        if machine.state is State.STARTING
-    ]
+    for machine in fleet.machines.values():
+        if machine.state is State.STARTING:
+            deadline = fleet.watches[machine.id].since + spec.start_timeout_s
+            overdue = machine.is_coming and deadline <= now  # it fails as soon as a probe begun after it is in
+            times.append(now + OVERDUE_S if overdue else deadline)
     return min((t for t in times if t > now), default=None)

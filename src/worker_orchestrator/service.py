@@ -258,6 +258,7 @@ async def _run(server: _Server, orchestrator: Orchestrator, sockets: list[socket
     pool = asyncio.create_task(orchestrator.run(), name="orchestrator")
     pool.add_done_callback(lambda _: stop())
     try:
+        await orchestrator.first_look()
         await server.serve(sockets)
     finally:
         pool.cancel()

@@ -8,6 +8,7 @@ Workers live on a bridge network of their own that carries the owner's label; it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -297,10 +298,20 @@ class DockerEngine:
                     response.raise_for_status()
                     yield
                     async for line in response.content:
-                        if concerns_us(msgspec.json.decode(line)):
+                        event = msgspec.json.decode(line)
+                        if concerns_us(event):
+                            await self._until_listed(event)
                             yield
         finally:
             await client.close()
+
+    async def _until_listed(self, event: Mapping[str, Any]) -> None:
+        """Docker tells of a death before a listing shows it; an inspection waits until it does."""
+        if event.get("Action") == "die":
+            with contextlib.suppress(EngineError, TimeoutError):
+                async with asyncio.timeout(LATE_CREATE_S):
+                    with reading():
+                        await self._client.containers.get(event["Actor"]["ID"])
 
     async def aclose(self) -> None:
         await self._client.close()

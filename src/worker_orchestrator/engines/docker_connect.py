@@ -254,14 +254,16 @@ def open_client(endpoint: Endpoint) -> aiodocker.Docker:
     url = "http://localhost"  # stands in where the connector knows the way by itself
     connector: aiohttp.BaseConnector
     if endpoint.scheme == "unix":
-        connector = aiohttp.UnixConnector(rest, limit=0)
+        connector = aiohttp.UnixConnector(rest, limit=0, force_close=True)
     elif endpoint.scheme == "npipe":
         connector = aiohttp.NamedPipeConnector(rest.replace("/", "\\"), limit=0)
     elif endpoint.scheme == "ssh":
         connector = _ssh_connector(endpoint.url)
     else:
         url = f"{'https' if endpoint.tls or endpoint.scheme == 'https' else 'http'}://{rest}"
-        connector = aiohttp.TCPConnector(limit=0, ssl=_ssl_context(endpoint.tls) if endpoint.tls else True)
+        connector = aiohttp.TCPConnector(
+            limit=0, force_close=True, ssl=_ssl_context(endpoint.tls) if endpoint.tls else True
+        )
     return _Client(url, connector, timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT_S))
 
 

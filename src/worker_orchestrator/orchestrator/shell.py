@@ -223,6 +223,11 @@ class Orchestrator:
             await self._background.aclose()
             self._journal.flush()
 
+    async def first_look(self) -> None:
+        """Wait for the first listing, 2 s at most: what ended while nobody looked must not be given to its project."""
+        if self._ticker.snapshot.begun_at < 0:
+            await self._ticker.next()
+
     def turn_all_away(self) -> None:
         """Answer everybody who waits: the service is stopping."""
         self._seats.refuse_all(NoMachineAvailable("The service is stopping."))

@@ -1053,14 +1053,14 @@ def test_without_anything_due_the_next_refresh_is_soon_enough() -> None:
 
 
 def test_a_start_time_out_is_due() -> None:
-    """The next one, of all those that start."""
+    """The next one, of all those that start; one that is overdue, as soon as a probe begun after it may be in."""
     world = World(fleet=a_fleet(a_machine("w1", STARTING)), now=5.0)
     world.begin()
     assert world.tick().wake_at == 60.0
     world.now = 60.0
-    assert world.tick().wake_at == 65.0
+    assert world.tick().wake_at == 60.25
     world.now = 65.0
-    assert world.tick().wake_at is None
+    assert world.tick().wake_at == 65.25
 
 
 def test_a_retry_is_due() -> None:
