@@ -125,21 +125,21 @@ class Place:
 
     def _create(self, machine: Machine, *, late: bool) -> Result:
         found = self.containers.get(machine.id)
-        if found is not None and found.instance.status is not Status.CREATED:
+        if found is not None and (late or (found.port == machine.port and found.instance.status is not Status.CREATED)):
             return Result.DONE
         if self._is_taken(machine.port, machine.id):
             self.containers.pop(machine.id, None)
             return Result.PORT_TAKEN
         status = Status.EXITED if machine.template in self.exits else Status.RUNNING
-        instance = Instance(machine.id, OWNER, machine.pool, machine.template, status)
-        late = machine.id in self.once_removed and (late or (found is not None and found.landed_late))
+        instance = Instance(machine.id, OWNER, machine.pool, machine.template, status, port=machine.port)
+        late = (late and machine.id in self.once_removed) or (found is not None and found.landed_late)
         answers = machine.template not in self.mute
         self.containers[machine.id] = Container(instance, machine.port, answers, landed_late=late)
         return Result.DONE
 
     def leave_half_done(self, machine: Machine) -> None:
         """A create that stopped half way, with nobody left to tell."""
-        instance = Instance(machine.id, OWNER, machine.pool, machine.template, Status.CREATED)
+        instance = Instance(machine.id, OWNER, machine.pool, machine.template, Status.CREATED, port=machine.port)
         self.containers.setdefault(machine.id, Container(instance, machine.port))
 
     def _restart(self, machine_id: str) -> Result:
@@ -535,12 +535,13 @@ class Core(RuleBasedStateMachine):
         verdict = self.probes.pop(one_of(sorted(self.probes), pick))
         self.deliver(replace(verdict, answered=verdict.answered and is_heard), commit)
 
-    @rule(arrives=mostly, next_shows_its_begin=st.booleans(), commit=commits)
-    def end_listing(self, *, arrives: bool, next_shows_its_begin: bool, commit: str) -> None:
+    @rule(arrives=mostly, next_shows_its_begin=st.booleans(), engine_was_there=mostly, commit=commits)
+    def end_listing(self, *, arrives: bool, next_shows_its_begin: bool, engine_was_there: bool, commit: str) -> None:
         listing = self.listing
         if arrives:
             instances = self.place.listing() if listing.instances is None else listing.instances
-            self.tick(Snapshot(listing.begun_at, instances, frozenset(listing.busy)), commit)
+            busy, was_away = frozenset(listing.busy), not engine_was_there
+            self.tick(Snapshot(listing.begun_at, instances, busy, after_outage=was_away), commit)
         self.begin_listing(shows_its_begin=next_shows_its_begin)
 
     def begin_listing(self, *, shows_its_begin: bool = True) -> None:

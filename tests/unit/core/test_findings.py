@@ -165,6 +165,7 @@ def test_a_create_that_may_have_worked_changes_nothing(result: Result) -> None:
     world.created(machine_id, result)
     assert world[machine_id] == before
     assert len(world.fleet.pending) == 1
+    assert world.watch(machine_id).not_before == (0.0 if result is Result.DONE else world.now + 1.0)
 
 
 def test_a_rejected_create_fails_the_machine() -> None:

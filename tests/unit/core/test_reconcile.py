@@ -385,6 +385,13 @@ def test_a_starting_machine_that_does_not_run_yet_is_created(status: Status | No
     assert world.fleet.pending == []
 
 
+@pytest.mark.parametrize(("port", "is_made_anew"), [(None, False), (9093, False), (9094, True)])
+def test_a_starting_machine_that_runs_on_another_port_is_made_anew(port: int | None, *, is_made_anew: bool) -> None:
+    """Its first create landed after it was given another port. An engine that tells no port is believed."""
+    world = with_one(a_machine(state=STARTING), Status.RUNNING, port=port)
+    assert world.tick().actions == ([Create(a_machine(state=STARTING))] if is_made_anew else [])
+
+
 @pytest.mark.parametrize("status", QUIET)
 def test_a_starting_machine_that_is_under_way_is_left_alone(status: Status) -> None:
     """Nothing needs to be done but wait."""
@@ -984,6 +991,23 @@ def test_where_there_is_room_nothing_is_broken_first() -> None:
     world = rollout(idle=2, max_machines=3)
     world.tick()
     assert (world.in_state(STOPPING), len(world.in_state(STARTING))) == ([], 1)
+
+
+def test_all_old_machines_go_when_they_only_fill_what_a_proven_template_needs() -> None:
+    """The new template works, none of its machines is idle, and somebody waits: no old one is kept in reserve."""
+    world = rollout(idle=2, max_machines=2, min_idle=0)
+    world.pool.proven = NEW
+    world.assign("p")
+    world.tick()
+    assert world.in_state(STOPPING) == ["w1", "w2"]
+
+
+def test_an_old_machine_makes_room_again_once_the_brake_is_let_go() -> None:
+    """What it was for is forgotten later; it holds nothing back any more."""
+    world = rollout(idle=2, max_machines=2)
+    braked(world, NEW, tripped=False)
+    world.tick()
+    assert world.in_state(STOPPING) == ["w1"]
 
 
 def test_nothing_is_broken_while_the_brake_holds() -> None:
