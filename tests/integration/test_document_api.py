@@ -261,7 +261,7 @@ def test_a_destroy_can_be_repeated(api: Running) -> None:
 
 def test_an_idle_machine_can_be_destroyed(api: Running) -> None:
     """The pool replaces it."""
-    machine = api.await_idle(2)[0] if len(api.idle()) == 2 else api.idle()[0]
+    machine = eventually(api.idle, "an idle machine")[0]
     api.destroy(machine)
     assert machine not in api.idle()
     eventually(lambda: len(api.idle()) >= 2, "the pool is full again")
