@@ -484,8 +484,10 @@ class Core(RuleBasedStateMachine):
             commands.leave_line(self.fleet, one_of(self.line, pick))
             return
         machine = self.fleet.machines[one_of(sorted(self.untold), pick)]
+        if takes_it and machine.state is not State.READY:
+            return
         self.untold.discard(machine.id)
-        if machine.state is not State.READY or (takes_it and self.place.serves(machine)):
+        if takes_it and self.place.serves(machine):
             return
         assert machine.project is not None
         with self.decision(commit):
