@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import signal
-import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +14,7 @@ from typing import Self
 
 import pytest
 from tests.integration.calling import Answer, call
+from tests.integration.daemon import Daemon, a_daemon
 from tests.integration.docker_command import EXAMPLE, docker, docker_json
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually, holds_for
@@ -26,59 +23,11 @@ FLAGS = ("--min-idle", "2", "--max-machines", "8", "--assign-timeout", "3", "--r
 VERIFIED_FOR_S = 1.2
 
 
-@dataclass(slots=True)
-class Daemon:
-    """A dockerd with all it has in one folder."""
-
-    folder: Path
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def host(self) -> str:
-        return f"unix://{self.folder}/docker.sock"
-
-    def start(self) -> None:
-        folders = ("--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec")
-        words = ["dockerd", *folders, "--pidfile", f"{self.folder}/pid", "--host", self.host]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        eventually(self._answers, "the dockerd answers", within_s=60)
-
-    def _answers(self) -> bool:
-        assert self.process is not None
-        code, log = self.process.poll(), (self.folder / "log").read_text(errors="replace")
-        assert code is None, f"dockerd did not start:\n{log[-2000:]}"
-        return not docker("version", host=self.host, check=False).failed
-
-    def send(self, number: signal.Signals) -> None:
-        assert self.process is not None, "it does not run"
-        self.process.send_signal(number)
-
-    def stop(self) -> None:
-        """As `systemctl stop docker`: containers end with it."""
-        if self.process is not None:
-            self.send(signal.SIGTERM)
-            self.process.wait(60)
-            self.process = None
-
-
 @pytest.fixture(scope="module")
 def daemon(example_image: str) -> Iterator[Daemon]:
-    """One for all tests of this file, with the example worker's image."""
-    assert {name for _, name in socket.if_nameindex()} <= {"lo"}, "run me by test_daemon.py, in a network of my own"
-    folder = Path(tempfile.mkdtemp(prefix="wo-dockerd-"))  # a socket's path must be short
-    daemon = Daemon(folder)
-    try:
-        daemon.start()
-        docker("save", "-o", f"{folder}/image.tar", EXAMPLE)
-        docker("load", "-i", f"{folder}/image.tar", host=daemon.host)
+    """One for all tests of this file."""
+    with a_daemon() as daemon:
         yield daemon
-    finally:
-        daemon.stop()
-        mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-        for mount in reversed([mount for mount in mounts if mount.startswith(str(folder))]):
-            subprocess.run(["umount", "-l", mount], check=False)
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +137,13 @@ def test_a_daemon_that_is_frozen_holds_up_no_warm_assign(daemon: Daemon, service
         refused = [answer for answer in beyond if answer.status != 200]
         assert refused
         assert all(answer.status == 503 and answer.took_s < 5 for answer in refused)
+        again = service.get("/frozen-12")
+        assert (again.status, again.headers["retry-after"]) == (503, "3")
+        assert again.took_s < 2, "once it is known that Docker does not answer, nobody waits for it"
+        assert "does not answer" in again.json["message"]
+        destroyed = service.post_destroy(answers[1].json["containerId"])
+        assert destroyed.status == 500
+        assert destroyed.took_s < 5
         assert service.delete("frozen-1").status == 200
     finally:
         daemon.send(signal.SIGCONT)
@@ -197,6 +153,36 @@ def test_a_daemon_that_is_frozen_holds_up_no_warm_assign(daemon: Daemon, service
         if machine["isUsed"]:
             service.release(machine["id"])
     holds_for(lambda: service.get("/health").status == 200, "it stays well", for_s=0.5)
+
+
+def test_warm_machines_change_hands_as_fast_as_ever_while_the_daemon_hangs(daemon: Daemon, tmp_path: Path) -> None:
+    """Assigns stay quick, health says what is the matter, and what is missing is there soon after it answers again."""
+    flags = ("--min-idle", "4", "--max-machines", "12", "--assign-timeout", "10")
+    with a_service(tmp_path, *flags, docker_host=daemon.host) as service:
+        service.await_idle(4)
+        daemon.send(signal.SIGSTOP)
+        try:
+            took_s = []
+            for number in range(300):
+                answer = service.get(f"/quick-{number % 7}")
+                assert answer.status == 200, answer.text
+                took_s.append(answer.took_s)
+                service.release(f"quick-{number % 7}")
+            p99_s = sorted(took_s)[296]
+            health = service.get("/health")
+            assert (health.status, health.took_s < 2.5) == (503, True)
+            for number in range(4):
+                service.assign(f"kept-{number}")
+            holds_for(lambda: not service.idle(), "nothing new comes", for_s=8)
+        finally:
+            daemon.send(signal.SIGCONT)
+        begun_at = time.monotonic()
+        service.await_idle(4)
+        right_s = time.monotonic() - begun_at
+        print(f"\nfrozen: assign p99 {p99_s * 1000:.1f} ms, health {health.took_s:.2f} s, right after {right_s:.2f} s")
+        assert p99_s < 0.05
+        assert right_s < 3
+        assert {f"kept-{number}" for number in range(4)} <= {m["assignedProject"] for m in service.machines()}
 
 
 def test_a_daemon_may_be_restarted_again_and_again(daemon: Daemon, service: Running) -> None:

@@ -7,26 +7,19 @@ them and take along whatever a hard stop left.
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.integration.daemon import alone
 
-AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n", "--preserve-env=PATH"]
-ALONE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 TESTS = Path(__file__).with_name("own_daemon.py")
 
 
 def test_a_service_lives_through_whatever_its_daemon_does(example_image: str) -> None:
     """Every test of `own_daemon.py`, as root."""
-    for program in ("dockerd", "unshare", "ip"):
-        if shutil.which(program) is None:
-            pytest.fail(f"{program} is not installed: these tests start a dockerd of their own.", pytrace=False)
-    pytest_ = [sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", "-q", str(TESTS)]
-    words = [*AS_ROOT, *ALONE, "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *pytest_]
+    words = alone(sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", "-q", str(TESTS))
     done = subprocess.run(words, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL, check=False)
     print(done.stdout, done.stderr)
     if done.returncode != 0:

@@ -30,6 +30,8 @@ FIRST_PORT: Final = 9093
 SLACK_S: Final = 0.05
 READS_WITHIN_S: Final = 4.5
 DESTROYS_WITHIN_S: Final = 95.0
+WITHOUT_ENGINE_S: Final = 8.0
+"""Three seconds of patience with the engine, and three machines at most that are asked for one second each."""
 SWITCHED_S: Final = 12.0
 """Another engine answers at least so long: no listing is that slow, so none falls between two looks at the right one."""
 STARVES_S: Final = 12.0
@@ -113,6 +115,7 @@ class _History:
         self.numbers = 0
         self.reviving: asyncio.Task[None] | None = None
         self.starved_since: float | None = None
+        self.away_since: float | None = None
         self.acts = self._acts()
         self.world.note(f"seed {seed}: {self.settings}")
 
@@ -183,7 +186,7 @@ class _History:
             return
         decisions, fleet = process.orchestrator._decisions, process.fleet
         idle = fleet.idle(DEFAULT_POOL, decisions.spec.pools[DEFAULT_POOL].template)
-        if decisions.engine_problem is not None or not fleet.pool(DEFAULT_POOL).line or not idle:
+        if decisions.contact.problem is not None or not fleet.pool(DEFAULT_POOL).line or not idle:
             self.starved_since = None
             return
         self.starved_since = self.starved_since or self.loop.time()
@@ -192,6 +195,9 @@ class _History:
             self.world.fail(f"{next(iter(idle))} is idle, and somebody waits, for {starved_s:.1f} s")
 
     def _limit_s(self, request: Request) -> float:
+        was_away = self.away_since is not None and self.away_since <= request.begun_at
+        if was_away and request.kind in {"assign", "destroy"}:
+            return WITHOUT_ENGINE_S
         if request.kind == "assign":
             return self.settings.limits.assign_timeout_s + SLACK_S
         return DESTROYS_WITHIN_S if request.kind == "destroy" else READS_WITHIN_S
@@ -457,6 +463,8 @@ class _History:
             self.engine.up = False
         elif kind == "frozen":
             self.engine.freeze()
+        if kind != "another":  # which answers a ping, and is found out by its listing
+            self.away_since = self.loop.time() if self.away_since is None else self.away_since
         else:
             self.engine.switch("another")
         away_s = [SWITCHED_S, 50.0] if kind == "another" else [0.1, 1.0, SWITCHED_S, 50.0]
@@ -469,6 +477,8 @@ class _History:
             self.engine.thaw()
         elif kind == "down":
             self.engine.up = True
+        if self.engine.up and self.engine._thawed.is_set():
+            self.away_since = None
         self.world.note(f"engine not {kind} any more")
 
     def _take_port(self) -> None:

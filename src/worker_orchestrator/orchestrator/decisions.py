@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from worker_orchestrator import commands
 from worker_orchestrator.clock import Clock
@@ -11,35 +12,40 @@ from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Spec
 from worker_orchestrator.orchestrator.background import Background
+from worker_orchestrator.orchestrator.contact import Contact
 from worker_orchestrator.orchestrator.journal import Journal
 from worker_orchestrator.orchestrator.seats import Seats
 from worker_orchestrator.reconcile import resize
 
-__all__ = ["Decisions"]
+__all__ = ["STORE_RETRY_S", "Decisions"]
+
+STORE_RETRY_S: Final = 1.0
+"""A disk that is full now may have room in a second; asked at every turn, it would fill the log too."""
 
 
 class Decisions:
     """The fleet and its spec, with the steps that follow a decision.
 
-    `engine_problem` says why the engine could not be listed last time; None while it answers. `progress` says what the
-    engine is busy with that people wait for. `before_tick` is called with each listing.
+    `progress` says what the engine is busy with that people wait for. `before_tick` is called with each listing.
     """
 
     def __init__(
-        self, fleet: Fleet, spec: Spec, journal: Journal, clock: Clock, seats: Seats, background: Background
+        self, fleet: Fleet, spec: Spec, journal: Journal, clock: Clock, contact: Contact, background: Background
     ) -> None:
-        self.fleet, self.spec, self.journal, self.seats = fleet, spec, journal, seats
+        self.fleet, self.spec, self.journal, self.contact = fleet, spec, journal, contact
+        self.seats = Seats()
+        contact.on_lost = lambda: self.seats.refuse_all(self.obstacle())
         self.now: Callable[[], float] = asyncio.get_running_loop().time
         self.new_id = clock.machine_id
         self.wake = asyncio.Event()
-        self.engine_problem: str | None = "no listing was made yet"
+        contact.on_silence = self.wake.set
         self.progress: Callable[[], str] = str
         self.before_tick: Callable[[], None] = lambda: None
         self._background = background
 
     def resize(self) -> None:
         """Begin what is missing in this very turn. While the engine is away, the tick that finds it does so instead."""
-        if self.engine_problem is None:
+        if self.contact.problem is None:
             resize(self.fleet, self.spec, self.now(), self.new_id)
 
     def turn_away(self) -> None:
@@ -49,8 +55,8 @@ class Decisions:
 
     def obstacle(self) -> NoMachineAvailable:
         """For somebody who waited in vain: what stood in the way."""
-        if self.engine_problem is not None:
-            return NoMachineAvailable(f"The engine does not answer: {self.engine_problem}")
+        if self.contact.problem is not None:
+            return NoMachineAvailable(f"The engine does not answer: {self.contact.problem}")
         return NoMachineAvailable(commands.obstacle(self.fleet, self.spec, DEFAULT_POOL) or self.progress())
 
     def commit_soon(self) -> None:
@@ -62,4 +68,4 @@ class Decisions:
         try:
             await self.journal.durable()
         except CommitFailed:
-            self.wake.set()
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self.wake.set)

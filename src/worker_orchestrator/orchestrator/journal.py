@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -18,6 +19,9 @@ from worker_orchestrator.machine import Change
 from worker_orchestrator.store import Store
 
 __all__ = ["Journal"]
+
+COMPLAINS_EVERY_S: Final = 60.0
+"""The log may be on the disk that is full."""
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +43,7 @@ class Journal:
         self._fleet, self._store = fleet, store
         self._now, self._wall_ms = now, wall_ms
         self._batch: asyncio.Future[None] | None = None
+        self._complains_at = 0.0
         self._stored = {"generation": fleet.generation, "last_port": fleet.last_port}
         self.on_committed: list[Callable[[list[Change]], None]] = []
         self.on_undone: list[Callable[[list[Change], CommitFailed], None]] = []
@@ -84,11 +89,13 @@ class Journal:
             self._store.commit(changes, moved, self._wall_ms())
         except CommitFailed as failure:
             return failure
-        self._stored = counters
+        self._stored, self._complains_at = counters, 0.0
         return None
 
     def _take_back(self, changes: list[Change], failure: CommitFailed) -> None:
-        _log.error("not stored", changes=len(changes), why=failure.message)
+        if self._now() >= self._complains_at:
+            _log.error("not stored", changes=len(changes), why=failure.message)
+            self._complains_at = self._now() + COMPLAINS_EVERY_S
         self._fleet.undo(changes, self._now())
         for undone in self.on_undone:
             undone(changes, failure)

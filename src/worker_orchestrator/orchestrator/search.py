@@ -15,6 +15,8 @@ from worker_orchestrator.orchestrator.seats import HangUp
 __all__ = ["Search"]
 
 CANDIDATES: Final = 3
+WITHOUT_ENGINE_S: Final = 1.0
+"""While the engine is lost only a released machine can come, as soon as it answers."""
 
 
 class Search:
@@ -80,7 +82,10 @@ class Search:
             return own  # it was served between the decision and this turn
         if own is None and project not in self._fleet.pool(DEFAULT_POOL).line:
             raise self._decisions.obstacle()
-        return await self._seats.promised(project)
+        contact = self._decisions.contact
+        with contact.waiting():
+            async with asyncio.timeout(WITHOUT_ENGINE_S if contact.lost.is_set() else None):
+                return await self._seats.promised(project)
 
     async def _answers(self, machine: Machine) -> bool:
         """Whether a machine that was just reserved serves. If not, it is withdrawn as broken."""

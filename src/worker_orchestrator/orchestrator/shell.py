@@ -43,11 +43,12 @@ from worker_orchestrator.machine import (
 )
 from worker_orchestrator.orchestrator.actions import Actions
 from worker_orchestrator.orchestrator.background import Background
+from worker_orchestrator.orchestrator.contact import Contact
 from worker_orchestrator.orchestrator.decisions import Decisions
 from worker_orchestrator.orchestrator.journal import Journal
 from worker_orchestrator.orchestrator.probers import Probers
 from worker_orchestrator.orchestrator.search import Search
-from worker_orchestrator.orchestrator.seats import HangUp, Seats
+from worker_orchestrator.orchestrator.seats import HangUp
 from worker_orchestrator.orchestrator.templates import Templates
 from worker_orchestrator.orchestrator.ticker import FIRST_RETRY_S, LONGEST_RETRY_S, Ticker
 from worker_orchestrator.reconcile import foreign, strays
@@ -108,8 +109,9 @@ class Orchestrator:
         self._journal.on_committed.append(self._committed)
         self._journal.on_undone.append(self._undone)
         self._journal.on_diverged = lambda why: self.stop_because(RuntimeError(why))
-        self._seats = Seats()
-        self._decisions = Decisions(fleet, spec, self._journal, clock, self._seats, self._background)
+        self._contact = Contact(engine, self._background)
+        self._decisions = Decisions(fleet, spec, self._journal, clock, self._contact, self._background)
+        self._seats = self._decisions.seats
         self._actions = Actions(engine, self._background, self._settled)
         self._probers = Probers(engine, self._background, loop.time, self._awaited, self._found)
         self._search = Search(self._decisions, self._probers, limits.assign_timeout_s)
@@ -170,7 +172,9 @@ class Orchestrator:
         await self._journal.durable()
         if doomed is None:
             return
-        outcome = await self._actions.finish(Destroy(machine.id))
+        outcome = await self._contact.unless_lost(self._actions.finish(Destroy(machine.id)))
+        if outcome is None:
+            raise EngineUnavailable(f"{machine.id} goes when the engine is back: {self._contact.problem}.")
         if outcome.result is Result.REJECTED:
             raise EngineRejected(outcome.message)
         if outcome.result is not Result.DONE:
@@ -247,7 +251,8 @@ class Orchestrator:
                     self._decisions.wake.set()
                     self._templates.look_again()
             except EngineError as error:
-                _log.info("no events from the engine", why=error.message)
+                if retry_s == FIRST_RETRY_S:
+                    _log.info("no events from the engine", why=error.message)
             self._decisions.wake.set()
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
@@ -343,7 +348,8 @@ class Orchestrator:
         """See to it that the last listing knows every machine that can serve."""
         listed = self._ticker.snapshot.instances
         known = {instance.id for instance in listed.values() if instance.status is not Status.CREATED}
-        if any(m.state is State.READY and m.id not in known for m in self.fleet.machines.values()):
+        missing = any(m.state is State.READY and m.id not in known for m in self.fleet.machines.values())
+        if missing and not self._contact.lost.is_set():
             await self._ticker.next()
 
     async def _settled_decisions(self) -> None:

@@ -38,19 +38,22 @@ class Templates:
         self._again.set()
 
     async def run(self) -> None:
-        retry_s = FIRST_RETRY_S
+        retry_s, answers = FIRST_RETRY_S, True
         while True:
             self._again.clear()
             pause_s = self._refresh_interval_s
             try:
                 self._found(await self._engine.template(), "")
-                retry_s = FIRST_RETRY_S
+                retry_s, answers = FIRST_RETRY_S, True
             except EngineRejected as error:
                 _log.error("no machine can be created", why=error.message)
                 self._found("", error.message)
+                answers = True
                 pause_s, retry_s = retry_s, min(retry_s * 2, LONGEST_RETRY_S)
             except (EngineUnavailable, OutcomeUnknown) as error:
-                _log.warning("the image cannot be checked", why=error.message)
+                if answers:
+                    _log.warning("the image cannot be checked", why=error.message)
+                answers = False
             await asyncio.sleep(LEAST_GAP_S)
             try:
                 async with asyncio.timeout(max(0.0, pause_s - LEAST_GAP_S)):

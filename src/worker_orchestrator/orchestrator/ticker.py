@@ -13,7 +13,7 @@ from worker_orchestrator.errors import EngineError, EngineUnavailable
 from worker_orchestrator.findings import still_wanted
 from worker_orchestrator.machine import Instance, Snapshot, State
 from worker_orchestrator.orchestrator.actions import Actions
-from worker_orchestrator.orchestrator.decisions import Decisions
+from worker_orchestrator.orchestrator.decisions import STORE_RETRY_S, Decisions
 from worker_orchestrator.orchestrator.probers import Probers
 from worker_orchestrator.reconcile import Plan, dying, reconcile
 
@@ -23,8 +23,9 @@ LIST_TIMEOUT_S: Final = 10.0
 NEXT_TIMEOUT_S: Final = 2.0
 TICK_GAP_S: Final = 0.05
 """A burst of events is one tick: the first wakes at once, the rest wait this long."""
-FIRST_RETRY_S: Final = 0.5
-LONGEST_RETRY_S: Final = 5.0
+FIRST_RETRY_S: Final = 0.25
+LONGEST_RETRY_S: Final = 1.0
+"""Once the engine is back, the pool is right soon: asking one that is away costs next to nothing."""
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +39,7 @@ class Ticker:
         self._engine, self._engine_id = engine, engine_id
         self._decisions, self._actions, self._probers = decisions, actions, probers
         self._ticked = asyncio.Event()
+        self._stored = True
         self.snapshot = Snapshot(-1.0, {})
 
     async def run(self, refresh_interval_s: float) -> None:
@@ -55,6 +57,8 @@ class Ticker:
             pause_s = refresh_interval_s - TICK_GAP_S
             if plan.wake_at is not None:
                 pause_s = min(pause_s, plan.wake_at - self._decisions.now())
+            if not self._stored:
+                pause_s = min(pause_s, STORE_RETRY_S)
             try:
                 async with asyncio.timeout(max(0.0, pause_s)):
                     await self._decisions.wake.wait()
@@ -74,23 +78,25 @@ class Ticker:
 
     async def _tick(self) -> Plan | None:
         """Snapshot, reconcile, commit, act. None if the engine could not be listed, which proves nothing."""
-        decisions = self._decisions
+        decisions, contact = self._decisions, self._decisions.contact
         with self._actions.listing() as busy:
+            asked_at = decisions.now()
             try:
                 async with asyncio.timeout(LIST_TIMEOUT_S):
                     begun_at, instances = await self._list()
             except (TimeoutError, EngineError) as error:
-                self._engine_failed(str(error) or f"the engine did not list within {LIST_TIMEOUT_S:g} s")
+                self._engine_failed(str(error) or f"no listing within {LIST_TIMEOUT_S:g} s", asked_at)
                 return None
             dead = list(dying(decisions.fleet, instances, decisions.spec, begun_at))
             evidence = dict(zip(dead, await asyncio.gather(*map(self._actions.last_lines, dead)), strict=True))
-            after_outage = decisions.engine_problem is not None
+            after_outage = contact.problem is not None
             self.snapshot = Snapshot(begun_at, instances, frozenset(busy), evidence, after_outage)
         self._engine_answers()
         decisions.before_tick()
         plan = reconcile(decisions.fleet, self.snapshot, decisions.spec, decisions.now(), decisions.new_id)
         decisions.turn_away()
-        if decisions.journal.flush():
+        self._stored = decisions.journal.flush()
+        if self._stored:
             for action in plan.actions:
                 if still_wanted(decisions.fleet, action):
                     self._actions.start(action)
@@ -119,12 +125,12 @@ class Ticker:
         if not identity.marked and identity.id != self._engine_id:
             raise EngineUnavailable(f"another engine answers at this address ({identity.id}, not {self._engine_id})")
 
-    def _engine_failed(self, why: str) -> None:
-        if self._decisions.engine_problem != why:
+    def _engine_failed(self, why: str, asked_at: float) -> None:
+        if self._decisions.contact.problem != why:
             _log.warning("the engine cannot be listed", why=why)
-        self._decisions.engine_problem = why
+        self._decisions.contact.failed(why, asked_at)
 
     def _engine_answers(self) -> None:
-        if self._decisions.engine_problem is not None:
+        if self._decisions.contact.problem is not None:
             _log.info("the engine answers")
-        self._decisions.engine_problem = None
+        self._decisions.contact.restored()
