@@ -7,8 +7,6 @@ decision is a synchronous call of the pure core.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import re
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -38,7 +36,6 @@ from worker_orchestrator.machine import (
     Result,
     Spec,
     State,
-    Status,
     Verdict,
 )
 from worker_orchestrator.orchestrator.actions import Actions
@@ -51,15 +48,14 @@ from worker_orchestrator.orchestrator.search import Search
 from worker_orchestrator.orchestrator.seats import HangUp
 from worker_orchestrator.orchestrator.templates import Templates
 from worker_orchestrator.orchestrator.ticker import FIRST_RETRY_S, LONGEST_RETRY_S, Ticker
+from worker_orchestrator.orchestrator.views import Health, MachineView, Views
 from worker_orchestrator.reconcile import foreign, strays
 from worker_orchestrator.store import Store
 
 __all__ = ["Health", "Limits", "MachineView", "Orchestrator"]
 
-PING_TIMEOUT_S: Final = 2.0
 MISSES_TO_LOOK: Final = 8
 """A starting worker that does not answer for a quarter of a second is looked for in a listing: it may have exited."""
-_NATIVE_ID: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 
 _log = structlog.get_logger(__name__)
 
@@ -70,21 +66,6 @@ class Limits:
 
     assign_timeout_s: float = 30.0
     refresh_interval_s: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class MachineView:
-    """A machine that can serve, with what the engine knows of it."""
-
-    machine: Machine
-    instance: Instance | None
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    connected: bool
-    idle: int
-    used: int
 
 
 class Orchestrator:
@@ -118,6 +99,7 @@ class Orchestrator:
         self._seats.on_abandoned = self._search.abandoned
         self._decisions.before_tick = self._search.give_back
         self._ticker = Ticker(engine, engine_id, self._decisions, self._actions, self._probers)
+        self._views = Views(engine, self._decisions, self._ticker)
         self._templates = Templates(engine, limits.refresh_interval_s, self._template_found)
         self._decisions.progress = lambda: engine.progress
 
@@ -136,9 +118,9 @@ class Orchestrator:
         Raises MachineNotFound, CommitFailed.
         """
         if not self._released(name):
-            await self._settled_decisions()  # what is decided and not yet stored may be taken back
+            await self._views.settled()  # what is decided and not yet stored may be taken back
             if not self._released(name):
-                machine = await self._by_native_id(name)
+                machine = await self._views.by_native_id(name)
                 if machine is None:
                     raise MachineNotFound
                 commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
@@ -162,7 +144,7 @@ class Orchestrator:
         """
         if name not in self.fleet.machines:
             await self._journal.durable()  # a tombstone that is not stored yet may be taken back
-        machine = self.fleet.machines.get(name) or await self._by_native_id(name)
+        machine = self.fleet.machines.get(name) or await self._views.by_native_id(name)
         if machine is None:
             if name in self.fleet.tombstones:
                 return
@@ -184,23 +166,11 @@ class Orchestrator:
 
     async def machines(self) -> list[MachineView]:
         """The machines that can serve, oldest first."""
-        await self._settled_decisions()
-        await self._list_all_ready()
-        ready = [machine for machine in self.fleet.machines.values() if machine.state is State.READY]
-        ready.sort(key=lambda machine: machine.id)
-        return [MachineView(machine, self._ticker.snapshot.instances.get(machine.id)) for machine in ready]
+        return await self._views.machines()
 
     async def health(self) -> Health:
         """Whether the engine answers within 2 s, and how many machines can serve."""
-        try:
-            async with asyncio.timeout(PING_TIMEOUT_S):
-                await self.engine.ping()
-        except (TimeoutError, EngineError):
-            return Health(connected=False, idle=0, used=0)
-        await self._settled_decisions()
-        ready = [machine for machine in self.fleet.machines.values() if machine.state is State.READY]
-        idle = sum(machine.project is None for machine in ready)
-        return Health(connected=True, idle=idle, used=len(ready) - idle)
+        return await self._views.health()
 
     def strays(self) -> list[Instance]:
         return strays(self.fleet, self._ticker.snapshot)
@@ -331,28 +301,3 @@ class Orchestrator:
     def _start(self, action: Action) -> None:
         if findings.still_wanted(self.fleet, action):
             self._actions.start(action)
-
-    # finding
-
-    async def _by_native_id(self, name: str) -> Machine | None:
-        """The machine in this container (12 or 64 hex digits)."""
-        if not _NATIVE_ID.fullmatch(name):
-            return None
-        await self._list_all_ready()
-        for instance in self._ticker.snapshot.instances.values():
-            if instance.native_id.startswith(name):
-                return self.fleet.machines.get(instance.id)
-        return None
-
-    async def _list_all_ready(self) -> None:
-        """See to it that the last listing knows every machine that can serve."""
-        listed = self._ticker.snapshot.instances
-        known = {instance.id for instance in listed.values() if instance.status is not Status.CREATED}
-        missing = any(m.state is State.READY and m.id not in known for m in self.fleet.machines.values())
-        if missing and not self._contact.lost.is_set():
-            await self._ticker.next()
-
-    async def _settled_decisions(self) -> None:
-        """A read shows nothing that may yet be undone."""
-        with contextlib.suppress(CommitFailed):
-            await self._journal.durable()
