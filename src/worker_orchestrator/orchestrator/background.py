@@ -17,11 +17,14 @@ class Background:
     def __init__(self, on_defect: Callable[[BaseException], None]) -> None:
         self._on_defect = on_defect
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     def spawn(self, work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        if self._closed:
+            task.cancel()
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
@@ -30,6 +33,8 @@ class Background:
             self._on_defect(error)
 
     async def aclose(self) -> None:
+        """Cancel all of them, and whatever is still begun from now on."""
+        self._closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

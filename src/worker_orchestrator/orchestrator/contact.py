@@ -67,9 +67,13 @@ class Contact:
             self._waiting -= 1
 
     async def unless_lost(self, work: Coroutine[Any, Any, _T]) -> _T | None:
-        """What this returns; None, and the work is cancelled, if the engine is or gets lost before it does."""
+        """What this returns; None, and the work is cancelled, if the engine is or gets lost before it does.
+
+        The work must not raise.
+        """
         with self.waiting():
-            done, lost = asyncio.create_task(work), asyncio.create_task(self.lost.wait())
+            done = self._background.spawn(work, "needs the engine")
+            lost = self._background.spawn(self.lost.wait(), "engine lost")
             try:
                 await asyncio.wait({done, lost}, return_when=asyncio.FIRST_COMPLETED)
                 return done.result() if done.done() else None
