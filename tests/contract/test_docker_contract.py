@@ -150,6 +150,66 @@ async def test_settings_that_change_a_worker_change_the_template(docker_world: D
     assert len(templates) == 5
 
 
+# where it lives
+
+
+async def test_workers_without_a_way_out_live_on_a_network_of_their_own(docker_world: DockerWorld) -> None:
+    """Without address translation, and published all the same. Both networks of ours go at the end."""
+    closed = await docker_world.open_engine(outbound="host")
+    machine = replace(await docker_world.machine(), template=await closed.template())
+    await closed.create(machine)
+    await docker_world.serves(machine)
+    name = f"{LABEL}-{docker_world.owner}-host"
+    assert list(docker_world.inspect(machine)["NetworkSettings"]["Networks"]) == [name]
+    network = docker_json("network", "inspect", name)
+    assert network["Options"]["com.docker.network.bridge.enable_ip_masquerade"] == "false"
+    assert network["Options"]["com.docker.network.bridge.enable_icc"] == "false"
+    assert (network["Internal"], network["EnableIPv6"]) == (False, False)
+    assert (await closed.identity()).marked
+    await closed.destroy(machine.id)
+    await closed.remove_network()
+    assert not docker("network", "ls", "-q", "--filter", f"label={LABEL}.owner={docker_world.owner}").lines
+
+
+async def test_a_restart_makes_the_network_again_that_its_machine_was_on(docker_world: DockerWorld) -> None:
+    """Whatever is chosen for new ones by now. Docker alone would look for the old network's id for ever."""
+    machine = await docker_world.running()
+    docker_world.kill(machine)
+    docker("network", "rm", f"{LABEL}-{docker_world.owner}")
+    closed = await docker_world.open_engine(outbound="host")
+    await closed.restart(machine.id)
+    await docker_world.serves(machine)
+
+
+async def test_a_named_network_must_be_there(docker_world: DockerWorld) -> None:
+    """It is the operator's: nothing is made in its place."""
+    name = a_name("network")
+    engine = await docker_world.open_engine(network=name)
+    with pytest.raises(EngineRejected, match=rf"`docker network create {name}`"):
+        await engine.template()
+    assert docker("network", "inspect", name, check=False).failed
+
+
+@pytest.mark.parametrize("name", ["host", "none", "internal"])
+async def test_a_named_network_must_publish_ports(docker_world: DockerWorld, name: str) -> None:
+    """Docker would run the worker there, and nobody could reach it."""
+    if name == "internal":
+        name = a_name("network")
+        docker("network", "create", "--internal", "--label", f"{LABEL}.owner={docker_world.owner}", name)
+    engine = await docker_world.open_engine(network=name)
+    with pytest.raises(EngineRejected, match=rf"No ports can be published on the Docker network {name}"):
+        await engine.template()
+
+
+async def test_a_user_that_the_image_lacks_is_refused_and_leaves_nothing(docker_world: DockerWorld) -> None:
+    """The message is Docker's own, which names the user."""
+    engine = await docker_world.open_engine(user="nobody-known")
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    with pytest.raises(EngineRejected, match="nobody-known"):
+        await engine.create(machine)
+    assert not docker_world.exists(machine)
+
+
 # what must not be lost, and what must not be left
 
 

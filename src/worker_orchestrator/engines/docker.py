@@ -2,28 +2,30 @@
 
 Every write is safe to repeat under the same machine id. A create whose client hung up can land later, so a name that is
 taken is looked at and used, never avoided: a new name per retry would let a daemon that was frozen run them all.
-Workers live on a bridge network of their own that carries the owner's label; it is also the engine's mark.
+A machine is what carries our labels *and* its name: `docker commit` copies labels, so a copy of a worker carries them too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import aiodocker
 import msgspec
-import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.utils import clean_filters
 
 from worker_orchestrator.engines import Identity
-from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, reading, writing
+from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, is_missing, reading, writing
 from worker_orchestrator.engines.docker_connect import Endpoint, open_client
 from worker_orchestrator.engines.docker_images import Images
 from worker_orchestrator.engines.docker_listing import concerns_us, instance_of, judged
+from worker_orchestrator.engines.docker_network import WorkerNetwork
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, Template, make_template
+from worker_orchestrator.engines.evidence import without_values
 from worker_orchestrator.engines.probe import http_probe, tcp_probe
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, PortTaken
 from worker_orchestrator.machine import Instance, Machine, Status
@@ -35,8 +37,6 @@ LATE_CREATE_S: Final = 2.0
 _LATE_CREATE_PAUSE_S: Final = 0.05
 EVIDENCE_BYTES: Final = 4096
 
-_log = structlog.get_logger(__name__)
-
 
 class DockerEngine:
     """One Docker engine, for one owner."""
@@ -47,8 +47,7 @@ class DockerEngine:
         self._endpoint, self._client, self._owner, self._options = endpoint, client, owner, options
         self._images = Images(client, options.image)
         self._templates: dict[str, Template] = {}
-        self._own_network = f"{LABEL}-{owner}"
-        self._network_lock = asyncio.Lock()
+        self._network = WorkerNetwork(client, owner, named=options.network, outbound=options.outbound)
         self._killed: dict[str, bool] = {}
 
     @property
@@ -64,20 +63,20 @@ class DockerEngine:
     async def identity(self) -> Identity:
         with reading():
             info = await self._client.system.info()
-            marks = await self._client.networks.list(filters={"label": [f"{LABEL}.owner={self._owner}"]})
-        return Identity(str(info["ID"]), marked=bool(marks))
+        return Identity(str(info["ID"]), marked=bool(await self._network.ours()))
 
     async def template(self) -> str:
-        network = self._options.network
-        if not network:
-            await self._ensure_network()
-        template = make_template(self._options, await self._images.current(), network or self._own_network)
+        await self._network.ensure()
+        image = await self._images.current()
+        with reading():
+            engine = await self._client.system.info()
+        template = make_template(self._options, image, self._network.name, engine)
         self._templates[template.fingerprint] = template
         return template.fingerprint
 
     async def list(self) -> Mapping[str, Instance]:
         with reading():
-            containers = await self._containers(f"{LABEL}.machine")
+            containers = await self._containers()
             instances = [instance_of(container) for container in containers]
             for instance in instances:
                 if instance.killed:
@@ -130,7 +129,7 @@ class DockerEngine:
         with reading():
             for container in await self._of_machine(machine_id):
                 lines = await container.log(stdout=True, stderr=True, tail=count)
-                return "".join(lines)[-EVIDENCE_BYTES:].strip()
+                return without_values("".join(lines), self._options.env or {})[-EVIDENCE_BYTES:].strip()
         return ""
 
     # writing
@@ -157,7 +156,7 @@ class DockerEngine:
                 if cause.status == NOT_FOUND:
                     if "network" not in cause.message:
                         raise
-                    await self._ensure_network()
+                    await self._network.ensure()
                     continue
             known = await self._by_name(machine.id)
             if known is None:
@@ -177,7 +176,7 @@ class DockerEngine:
                     with reading():
                         return await self._client.containers.get(name)
                 except EngineRejected as error:
-                    if not _is_missing(error):
+                    if not is_missing(error):
                         raise
                 await asyncio.sleep(_LATE_CREATE_PAUSE_S)
 
@@ -200,9 +199,11 @@ class DockerEngine:
                 with writing():
                     await container.start()
             except EngineRejected as error:
-                if not (_is_missing(error) and "network" in error.message):
+                if not (is_missing(error) and "network" in error.message):
                     raise
-                await self._ensure_network()  # somebody pruned it
+                with reading():
+                    made_as = await container.show()
+                await self._network.rejoin(made_as["HostConfig"]["NetworkMode"], container.id)
                 with writing():
                     await container.start()
         except EngineRejected as error:
@@ -232,7 +233,7 @@ class DockerEngine:
                 await container.delete(force=True, v=True)
         except EngineRejected as error:
             cause = error.__cause__
-            if _is_missing(error):
+            if is_missing(error):
                 return
             if not isinstance(cause, aiodocker.DockerError) or cause.status != CONFLICT:
                 raise
@@ -244,46 +245,23 @@ class DockerEngine:
                 with reading():
                     await container.show()
             except EngineRejected as error:
-                if _is_missing(error):
+                if is_missing(error):
                     return
                 raise
             await asyncio.sleep(_LATE_CREATE_PAUSE_S)
 
-    async def _ensure_network(self) -> None:
-        async with self._network_lock:
-            with reading():
-                found = await self._client.networks.list(filters={"label": [f"{LABEL}.owner={self._owner}"]})
-            if any(network["Name"] == self._own_network for network in found):
-                return
-            with writing():
-                await self._client.networks.create(
-                    {
-                        "Name": self._own_network,
-                        "Driver": "bridge",
-                        "CheckDuplicate": True,
-                        "Labels": {f"{LABEL}.owner": self._owner},
-                        "Options": {"com.docker.network.bridge.enable_icc": "false"},
-                    },
-                )
-            _log.info("network made", network=self._own_network)
-
     async def remove_network(self) -> None:
-        """Remove the workers' network, for `down`: the last thing that we leave on an engine."""
-        try:
-            with writing():
-                network = await self._client.networks.get(self._own_network)
-                await network.delete()
-        except EngineRejected as error:
-            if not _is_missing(error):
-                raise
+        """Remove the workers' networks, for `down`: the last thing that we leave on an engine."""
+        await self._network.remove()
 
     # finding
 
     async def _of_machine(self, machine_id: str) -> Sequence[DockerContainer]:
-        return await self._containers(f"{LABEL}.machine={machine_id}")
+        return await self._containers(f"^/{re.escape(machine_id)}$")
 
-    async def _containers(self, label: str) -> Sequence[DockerContainer]:
-        filters = clean_filters({"label": [label]})
+    async def _containers(self, name: str = ".") -> Sequence[DockerContainer]:
+        """Those that carry our labels, of any owner, under a name that matches."""
+        filters = clean_filters({"label": [f"{LABEL}.machine"], "name": [name]})
         return await self._client.containers.list(all=True, filters=filters)
 
     # events
@@ -315,7 +293,3 @@ class DockerEngine:
 
     async def aclose(self) -> None:
         await self._client.close()
-
-
-def _is_missing(error: EngineRejected) -> bool:
-    return isinstance(error.__cause__, aiodocker.DockerError) and error.__cause__.status == NOT_FOUND

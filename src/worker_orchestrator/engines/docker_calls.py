@@ -6,6 +6,7 @@ writes, and is unavailable if it reads. An answer that refuses is rejected, unle
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +14,19 @@ from http import HTTPStatus
 from typing import Final
 
 import aiohttp
+import aiohttp.http
+import msgspec
 from aiodocker import DockerError
 
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 
-__all__ = ["CONFLICT", "NOT_FOUND", "reading", "writing"]
+__all__ = ["CONFLICT", "NOT_FOUND", "is_missing", "reading", "writing"]
 
 NOT_FOUND: Final = HTTPStatus.NOT_FOUND
 CONFLICT: Final = HTTPStatus.CONFLICT
 _CONNECTION_FAILED: Final = 900  # aiodocker's own number
+_UNREADABLE: Final = (aiohttp.http.HttpProcessingError, json.JSONDecodeError, UnicodeDecodeError, msgspec.DecodeError)
+"""An answer that is cut off or mangled, or an event of more than the half megabyte that aiohttp reads as one line."""
 _PORT_TAKEN: Final = re.compile(
     r"port is already allocated|address already in use|failed to bind host port|ports are not available", re.IGNORECASE
 )
@@ -43,6 +48,8 @@ def reading() -> Iterator[None]:
         raise (EngineUnavailable(meaning.message) if isinstance(meaning, OutcomeUnknown) else meaning) from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise EngineUnavailable(f"Docker does not answer ({str(error) or type(error).__name__}).") from error
+    except _UNREADABLE as error:
+        raise EngineUnavailable(f"What Docker says cannot be read ({type(error).__name__}).") from error
 
 
 @contextmanager
@@ -54,8 +61,13 @@ def writing() -> Iterator[None]:
         raise _meaning(error) from error
     except aiohttp.ConnectionTimeoutError as error:
         raise EngineUnavailable(f"Docker does not answer ({error}).") from error
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError, *_UNREADABLE) as error:
         raise OutcomeUnknown(f"The connection to Docker broke ({error}).") from error
+
+
+def is_missing(error: EngineRejected) -> bool:
+    """Whether Docker refused because what was named is not there."""
+    return isinstance(error.__cause__, DockerError) and error.__cause__.status == NOT_FOUND
 
 
 def _meaning(error: DockerError) -> EngineError:

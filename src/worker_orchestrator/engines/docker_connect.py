@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.util
+import ipaddress
 import os
 import re
 import socket
@@ -50,13 +51,14 @@ USUAL_SOCKETS = (
     ("/run/podman/podman.sock", "Podman"),
 )
 USUAL_PIPES = ("npipe:////./pipe/docker_engine", "npipe:////./pipe/dockerDesktopLinuxEngine")
-_HOST = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?"
+_HOST = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>[0-9]{1,5}))?"
 _URL_FORMS = {
     "unix": r"unix:///.+",
     "npipe": r"npipe:////[^/]+/pipe/.+",
     "ssh": rf"ssh://([^:@/]+@)?{_HOST}/?",
     **dict.fromkeys(("tcp", "http", "https"), rf"\w+://{_HOST}(/[^?#]*)?"),
 }
+_PASSWORD = re.compile(r"(?<=://).*@|^(?!.*://).*@", re.DOTALL)
 _CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (FileNotFoundError, "no such socket"),
     (PermissionError, "permission denied; add yourself to the docker group (`sudo usermod -aG docker $USER`)"),
@@ -124,16 +126,17 @@ def candidates(docker_host: str | None, environ: Mapping[str, str], home: Path, 
 
 
 def _endpoint(url: str, source: str, tls: Tls | None, platform: str) -> Endpoint:
-    if re.fullmatch(r"[\w.-]+:\d+", url):
+    if re.fullmatch(r"[\w.-]+:[0-9]+", url):
         url = f"tcp://{url}"  # so the docker CLI reads a bare host:port
     scheme = url.partition("://")[0]
     local = USUAL_PIPES[0] if platform == "win32" else "unix:///path/to/docker.sock"
     elsewhere = "unix" if platform == "win32" else "npipe"
     form = re.fullmatch(_URL_FORMS.get(scheme, "(?!)"), url)
     parts = form.groupdict() if form else {}
-    if not form or scheme == elsewhere or not 0 < int(parts.get("port") or 80) < 65536:
+    is_good = form and scheme != elsewhere and 0 < int(parts.get("port") or 80) < 65536
+    if not form or not is_good or not _is_host(parts.get("host") or ""):
         raise InvalidSetting(
-            f"{source} is {re.sub('://.*@', '://***@', url)!r}, which is no address of a Docker engine: allowed are "
+            f"{source} is {_PASSWORD.sub('***@', url)!r}, which is no address of a Docker engine: allowed are "
             f"{local}, tcp://host:2375, http://host:port, https://host:2376 and ssh://user@host, without a password.",
         )
     if scheme in ("unix", "npipe", "ssh"):
@@ -143,8 +146,16 @@ def _endpoint(url: str, source: str, tls: Tls | None, platform: str) -> Endpoint
     return Endpoint(url.rstrip("/"), source, tls)
 
 
+def _is_host(host: str) -> bool:
+    """Whether what stands in brackets is an IPv6 address; other names are for the resolver to know."""
+    try:
+        return not host.startswith("[") or bool(ipaddress.IPv6Address(host[1:-1]))
+    except ValueError:
+        return False
+
+
 def _endpoint_of_context(name: str, named_by: str, directory: Path, platform: str) -> Endpoint:
-    folder = hashlib.sha256(name.encode()).hexdigest()
+    folder = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
     path = directory / "contexts" / "meta" / folder / "meta.json"
     context = f"docker context {name!r}"
     try:

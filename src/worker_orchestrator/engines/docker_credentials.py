@@ -143,7 +143,10 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in the file `path`. Raises OSError if it cannot be read, ValueError if it holds anything else."""
-    value = json.loads(path.read_bytes())
+    try:
+        value = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if isinstance(value, dict):
         return value
     raise ValueError("not a JSON object")
@@ -212,7 +215,7 @@ def _from_answer(name: str, registry: str, output: bytes) -> Credentials:
     try:
         answer = json.loads(output)
         username, secret = answer["Username"], answer["Secret"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         username, secret = None, None
     if not isinstance(username, str) or not isinstance(secret, str):
         return Credentials(None, f"{name} did not answer for {registry} in the form of a credential helper.")

@@ -39,25 +39,28 @@ def concerns_us(event: Mapping[str, Any]) -> bool:
     """Whether an event may change what a listing shows of our machines, or what a template is made of."""
     if event.get("Type") == "image":
         return event.get("Action") in _IMAGE_TELLING
-    attributes = event.get("Actor", {}).get("Attributes", {})
+    attributes = (event.get("Actor") or {}).get("Attributes") or {}
     return event.get("Action") in _TELLING and f"{LABEL}.machine" in attributes
 
 
 def instance_of(container: DockerContainer) -> Instance:
-    """An instance from one element of Docker's list of containers."""
+    """An instance from one element of Docker's list of containers.
+
+    Its id is its name: under another name than its label says it is a copy, or was renamed, and no machine of ours.
+    """
     labels: Mapping[str, str] = container["Labels"]
     status = _STATUS.get(container["State"], Status.UNKNOWN)
     code = _EXIT_CODE.search(container["Status"]) if status is Status.EXITED else None
     networks = (container["NetworkSettings"] or {}).get("Networks") or {}
     ports = [port["PublicPort"] for port in container["Ports"] or () if "PublicPort" in port]
     return Instance(
-        id=labels[f"{LABEL}.machine"],
+        id=next((name[1:] for name in container["Names"] or () if name.count("/") == 1), labels[f"{LABEL}.machine"]),
         owner=labels.get(f"{LABEL}.owner", ""),
         pool=labels.get(f"{LABEL}.pool", ""),
         template=labels.get(f"{LABEL}.template", ""),
         status=status,
         native_id=container["Id"],
-        address=next((net["IPAddress"] for net in networks.values() if net.get("IPAddress")), None),
+        address=next((net["IPAddress"] for net in networks.values() if net and net.get("IPAddress")), None),
         port=ports[0] if ports else None,
         killed=code is not None and int(code.group(1)) == _SIGKILL,
         detail=f"exit code {code.group(1)}" if code is not None else "",

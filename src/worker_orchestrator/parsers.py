@@ -1,0 +1,177 @@
+"""How a setting is read, from a flag, a variable or a TOML value. Each returns the value, or raises ValueError with what is
+allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = [
+    "ENV_NAME", "as_bytes", "capabilities", "environment", "network_name", "number", "one_of", "path", "processors",
+    "seconds", "size", "text", "texts", "url_path", "user", "yes_no",
+]  # fmt: skip
+
+ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_UNFIT: Final = re.compile(r"[\0\ud800-\udfff]")
+"""NUL, and what bytes become that are no UTF-8: Docker would pass on something else."""
+_UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_SIZE: Final = re.compile(r"(\d{1,12})([bkmg]?)", re.ASCII)
+_YES: Final = frozenset({"true", "yes", "on", "1"})
+_NO: Final = frozenset({"false", "no", "off", "0"})
+_GRANTED: Final = (
+    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP",
+    "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+)  # fmt: skip
+"""What Docker gives a container by default; all others it lacks anyway."""
+
+
+def _written(value: Any) -> str:
+    """A text or a number as it would be written; empty for anything else, and for a number far too long to be allowed."""
+    if isinstance(value, bool) or (isinstance(value, int) and value.bit_length() > 64):
+        return ""
+    return str(value).strip() if isinstance(value, str | int | float) else ""
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a text that is not empty")
+    if not value.strip().isprintable():
+        raise ValueError("a text of printable characters")
+    return value.strip()
+
+
+def one_of(*allowed: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value in allowed:
+            return str(value)
+        raise ValueError("one of " + ", ".join(allowed))
+
+    return parse
+
+
+def number(low: int, high: int | None) -> Callable[[Any], int]:
+    said = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
+
+    def parse(value: Any) -> int:
+        text = _written(value)
+        if re.fullmatch(r"\d{1,9}", text, re.ASCII) and low <= int(text) and (high is None or int(text) <= high):
+            return int(text)
+        raise ValueError(said)
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        text = _written(value)
+        if re.fullmatch(r"\d{1,9}(\.\d+)?", text, re.ASCII) and low <= float(text) <= high:
+            return float(text)
+        raise ValueError(f"seconds from {low:g} to {high:g}")
+
+    return parse
+
+
+def path(value: Any) -> Path:
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise ValueError("a path")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("a path; there is no such home folder") from None
+
+
+def url_path(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"/[!-~]*", value):
+        return value
+    raise ValueError("a path that begins with / and has no spaces")
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if isinstance(items, list | tuple) and all(isinstance(item, str) and item.strip() for item in items):
+        return tuple(text(item) for item in items)
+    raise ValueError("texts, in a variable separated by commas")
+
+
+def environment(value: Any) -> Mapping[str, str]:
+    """From a TOML table, a list of K=V, or (in a variable) lines of K=V: a value may contain commas."""
+    if isinstance(value, str):
+        value = [line for line in value.splitlines() if line.strip()]
+    if isinstance(value, Mapping):
+        value = [_pair(name, text) for name, text in value.items()]
+    pairs: dict[str, str] = {}
+    for item in value if isinstance(value, list | tuple) else (None,):
+        name, equals, text = item.partition("=") if isinstance(item, str) else ("", "", "")
+        if not equals or not ENV_NAME.fullmatch(name) or _UNFIT.search(text):
+            raise ValueError("NAME=value, where the name is letters, digits and _")
+        pairs[name] = text
+    return pairs
+
+
+def _pair(name: str, value: Any) -> str | None:
+    """NAME=value from an entry of a TOML table; None where the value is neither a text nor a number."""
+    text = value if isinstance(value, str) else _written(value)
+    return f"{name}={text}" if text or value == "" else None
+
+
+def yes_no(value: Any) -> bool:
+    """A flag is true where it is given; a file says true or false, a variable has words for it."""
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in _YES or word in _NO:
+        return word in _YES
+    raise ValueError("yes or no")
+
+
+def size(least: str, *, zero: bool = False) -> Callable[[Any], str]:
+    """A number of bytes with a unit, kept as it was written; `zero`: 0 is allowed as well."""
+
+    def parse(value: Any) -> str:
+        text = _written(value).lower()
+        if _SIZE.fullmatch(text) and (as_bytes(text) >= as_bytes(least) or (zero and as_bytes(text) == 0)):
+            return text
+        raise ValueError(f"a size such as 512m or 2g, of at least {least}" + (", or 0" if zero else ""))
+
+    return parse
+
+
+def as_bytes(text: str) -> int:
+    """The bytes that a size says; 0 for none. 1k is 1024."""
+    found = _SIZE.fullmatch(text)
+    return int(found[1]) * _UNITS[found[2]] if found else 0
+
+
+def processors(value: Any) -> float:
+    text = _written(value)
+    if re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text, re.ASCII) and float(text) >= 0.01:
+        return float(text)
+    raise ValueError("a number of processors from 0.01, such as 1.5")
+
+
+def capabilities(value: Any) -> tuple[str, ...]:
+    """In a fixed order, without the prefix CAP_: the same choice makes the same workers."""
+    items = value.split(",") if isinstance(value, str) else value
+    names: set[str] = set()
+    for item in items if isinstance(items, list | tuple) else (None,):
+        name = item.strip().upper().removeprefix("CAP_") if isinstance(item, str) else ""
+        if name not in {"ALL", *_GRANTED}:
+            raise ValueError("ALL or of what Docker grants: " + ", ".join(_GRANTED))
+        names.add(name)
+    return ("ALL",) if "ALL" in names else tuple(sorted(names))
+
+
+def user(value: Any) -> str:
+    text = _written(value)
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?", text):
+        return text
+    raise ValueError("a name or a number of the image's users, with :group after it if you like")
+
+
+def network_name(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", value.strip()):
+        return value.strip()
+    raise ValueError("a network's name, of letters, digits and _ . -")
