@@ -9,26 +9,29 @@ Sources: https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_sync
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from filelock import FileLock, Timeout
 
-from worker_orchestrator.errors import CommitFailed, StoreLocked, StoreRefused
+from worker_orchestrator.database import advice, copy_database, open_beside, open_database
+from worker_orchestrator.errors import CommitFailed, StoreError, StoreLocked, StoreRefused
 from worker_orchestrator.machine import Change, Machine, State
 
-__all__ = ["SCHEMA_VERSION", "Lock", "Store"]
+__all__ = ["DATABASE", "Lock", "Store"]
 
-SCHEMA_VERSION: Final = 1
 EVENTS_KEPT: Final = 10_000
 TOMBSTONES_KEPT: Final = 50_000
 _PRUNE_EVERY: Final = 1_000
+DATABASE: Final = "orchestrator.db"
+_LOCK: Final = "orchestrator.lock"
+_CARD: Final = "orchestrator.pid"
 
 _COLUMNS: Final = "id, pool, template, state, port, project, generation, host, gone, reason, evidence"
 _UPDATE: Final = (
@@ -44,102 +47,109 @@ class Lock:
     """The right to use a state directory, held until `release` or the end of the process."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._card = state_dir / "orchestrator.pid"
-        self._lock = FileLock(state_dir / "orchestrator.lock")
+        """Raises StoreLocked, which names the holder, and StoreRefused for a folder that cannot be used."""
+        self._card = state_dir / _CARD
+        self._lock = FileLock(state_dir / _LOCK)
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
+            self._card.write_text(json.dumps({"pid": os.getpid()}), encoding="utf-8")
         except Timeout:
-            pid = self.holder(state_dir)
+            pid = _on_card(state_dir)
             raise StoreLocked(
                 f"Another orchestrator{f' (pid {pid})' if pid else ''} uses the state directory {state_dir}. "
                 "Stop it, or give this one another with --state-dir.",
             ) from None
-        except OSError as error:
-            raise StoreRefused(
-                f"The state directory {state_dir} cannot be used: {error.strerror}. Choose another with --state-dir.",
-            ) from None
-        self._card.write_text(json.dumps({"pid": os.getpid()}), encoding="utf-8")
+        except (OSError, NotImplementedError) as error:
+            self._lock.release()
+            raise _unusable(state_dir, error) from None
 
     @staticmethod
     def holder(state_dir: Path) -> int | None:
-        """The pid of the process that holds this directory's lock; None where nobody does or nobody knows."""
-        if not (state_dir / "orchestrator.lock").exists():
+        """The pid of the process that holds this directory's lock; None where nobody does or nobody knows.
+
+        Raises StoreRefused for a folder that cannot be used.
+        """
+        if not (state_dir / _LOCK).exists():
             return None
-        probe = FileLock(state_dir / "orchestrator.lock")
+        probe = FileLock(state_dir / _LOCK)
         try:
             probe.acquire(timeout=0)
         except Timeout:
-            try:
-                return int(json.loads((state_dir / "orchestrator.pid").read_text(encoding="utf-8"))["pid"])
-            except (OSError, ValueError, KeyError, TypeError):
-                return None
+            return _on_card(state_dir)
+        except (OSError, NotImplementedError) as error:
+            raise _unusable(state_dir, error) from None
         probe.release()
         return None
 
     def release(self) -> None:
-        self._card.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a card without a lock is nobody's claim
+            self._card.unlink(missing_ok=True)
         self._lock.release()
+
+
+def _on_card(state_dir: Path) -> int | None:
+    """The pid that the holder of the lock wrote down."""
+    try:
+        return int(json.loads((state_dir / _CARD).read_text(encoding="utf-8"))["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _unusable(state_dir: Path, error: Exception) -> StoreRefused:
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return StoreRefused(
+        f"The state directory {state_dir} cannot be used: {why}. Mend that, or choose another with --state-dir.",
+    )
 
 
 class Store:
     """The database of one state directory. Every method is synchronous and takes microseconds."""
 
-    def __init__(self, path: Path | None, *, durability: str = "process") -> None:
-        """Open or create the database; None keeps it in memory.
+    def __init__(self, path: Path | None, *, durability: str = "process", look_only: bool = False) -> None:
+        """Open or create the database; None keeps it in memory. `look_only`: another process may be using it.
 
-        Raises StoreRefused, which says what to do, for one that is damaged or of a newer version.
+        Raises StoreRefused, which says what to do, for one that cannot be used as it is.
         """
         self._commits = 0
         self.name = "memory" if path is None else str(path)
-        try:
-            self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
-        except sqlite3.Error as error:
-            raise StoreRefused(f"The database {self.name} cannot be opened: {error}.") from error
-        try:
-            version = self._version()
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
-            if version == 0:
-                schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-                self._db.executescript(f"BEGIN; {schema}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        except sqlite3.Error as error:
-            self._db.close()
-            raise StoreRefused(
-                f"The database {self.name} cannot be read ({error}). It was left as it is: move it away to begin with an "
-                "empty one, then `orchestrator recover` finds the machines that it knew.",
-            ) from error
-        except StoreRefused:
-            self._db.close()
-            raise
-
-    def _version(self) -> int:
-        """The version of the schema in the file; 0 for an empty one. Changes nothing."""
-        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-        if version > SCHEMA_VERSION:
-            raise StoreRefused(
-                f"The database {self.name} is of version {version}, made by a newer orchestrator; this one knows version "
-                f"{SCHEMA_VERSION}. It was left as it is: upgrade worker-orchestrator.",
-            )
-        return version
+        if look_only and path is not None:
+            self._db = open_beside(path)
+        else:
+            self._db = open_database(path, durability=durability)
 
     # reading
 
     def meta(self) -> dict[str, str]:
-        """Facts about the store: `owner`, and once known `engine`, `home`, `generation`, `last_port`."""
-        return dict(self._db.execute("SELECT key, value FROM meta"))
+        """Facts about the store: `owner`, and once known `generation`, `last_port` and what `home.py` keeps."""
+        return dict(self._rows("SELECT key, value FROM meta"))
 
     def machines(self) -> list[Machine]:
         """Every machine on record, oldest id first."""
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM machine ORDER BY id")  # noqa: S608 # constant text
-        return [_machine(row) for row in rows]
+        return [_machine(row) for row in self._rows(f"SELECT {_COLUMNS} FROM machine ORDER BY id")]  # noqa: S608 # constant
 
     def tombstones(self) -> list[str]:
-        return [row[0] for row in self._db.execute("SELECT id FROM tombstone ORDER BY at_ms")]
+        return [row[0] for row in self._rows("SELECT id FROM tombstone ORDER BY at_ms")]
 
     def events(self, after: int = 0, limit: int = 1000) -> list[tuple[object, ...]]:
         """Rows of the event table with a number above `after`, oldest first."""
-        return self._db.execute("SELECT * FROM event WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)).fetchall()
+        return self._rows("SELECT * FROM event WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        """Raises StoreError."""
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"The database {self.name} cannot be read ({error}). {advice(error)}".strip()) from error
+
+    def copy_to(self, target: Path) -> None:
+        """Write a sound copy of what is committed. Raises StoreError, OSError."""
+        try:
+            copy_database(self._db, target)
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"The database {self.name} cannot be copied to {target} ({error}). {advice(error)}".strip()
+            ) from error
 
     # writing
 
@@ -161,9 +171,8 @@ class Store:
             db.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
-            raise CommitFailed(
-                f"The change could not be stored in {self.name} ({error}), so it was not made."
-            ) from error
+            why = f"The change could not be stored in {self.name} ({error}), so it was not made."
+            raise CommitFailed(f"{why} {advice(error)}".strip()) from error
 
     def _write(self, change: Change, at_ms: int) -> None:
         before, after = change.before, change.after
@@ -185,7 +194,8 @@ class Store:
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # a disk that does not work: every later commit fails as well
+                self._db.execute("ROLLBACK")
 
     def close(self) -> None:
         self._db.close()

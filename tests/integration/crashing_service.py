@@ -1,11 +1,15 @@
 """The service, killed at one exact point between two of its effects.
 
-usage: crashing_service.py CALL WHEN N serve FLAG…    kills itself with SIGKILL `before` or `after` the N-th CALL, which is
-`commit`, `create`, `restart` or `destroy`
+usage: crashing_service.py POINT WHEN N serve FLAG…    kills itself with SIGKILL `before`, `during` or `after` the N-th POINT
+
+A point is a call (`commit`, `create`, `start`, `restart`, `destroy`, `release`), the commit of a certain change (`created`,
+`answered`, `assigned`, `released`, `destroyed`, `forgotten`), or the answer to a request: after `assigning`, `releasing`,
+`destroying` all is done and nothing was sent.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import os
@@ -16,33 +20,43 @@ from typing import Any, Final
 
 from worker_orchestrator.cli import main
 from worker_orchestrator.engines.docker import DockerEngine
+from worker_orchestrator.http.document import Document
+from worker_orchestrator.machine import Cause
+from worker_orchestrator.orchestrator import Orchestrator
 from worker_orchestrator.store import Store
 
-OWNERS: Final[dict[str, type]] = {
-    "commit": Store,
-    "create": DockerEngine,
-    "restart": DockerEngine,
-    "destroy": DockerEngine,
+CALLS: Final[dict[str, tuple[type, str]]] = {
+    "commit": (Store, "commit"),
+    "create": (DockerEngine, "create"),
+    "start": (DockerEngine, "_start"),
+    "restart": (DockerEngine, "restart"),
+    "destroy": (DockerEngine, "destroy"),
+    "release": (Orchestrator, "release"),
+    "assigning": (Document, "_assign"),
+    "releasing": (Document, "_release"),
+    "destroying": (Document, "_destroy"),
 }
+SENT_S: Final = 0.02
+"""A request that was begun is on its way to the engine after this."""
 
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def crash_at(owner: type, name: str, when: str, number: int) -> None:
-    """Replace one method by itself, with an end of the process before or after its `number`-th call."""
+def crash_at(owner: type, name: str, when: str, number: int, counts: Callable[..., bool] = lambda *_: True) -> None:
+    """Replace one method by itself, with an end of the process at its `number`-th call of those that count."""
     method: Callable[..., Any] = getattr(owner, name)
     calls = 0
 
-    def counts() -> bool:
+    def is_fatal(*args: Any) -> bool:
         nonlocal calls
-        calls += 1
-        return calls == number
+        calls += counts(*args)
+        return calls == number and counts(*args)
 
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        fatal = counts()
+        fatal = is_fatal(*args)
         if fatal and when == "before":
             die()
         result = method(*args, **kwargs)
@@ -52,9 +66,11 @@ def crash_at(owner: type, name: str, when: str, number: int) -> None:
 
     @functools.wraps(method)
     async def call_async(*args: Any, **kwargs: Any) -> Any:
-        fatal = counts()
+        fatal = is_fatal(*args)
         if fatal and when == "before":
             die()
+        if fatal and when == "during":
+            asyncio.get_running_loop().call_later(SENT_S, die)
         result = await method(*args, **kwargs)
         if fatal:
             die()
@@ -64,8 +80,12 @@ def crash_at(owner: type, name: str, when: str, number: int) -> None:
 
 
 if __name__ == "__main__":
-    what, when, number, *flags = sys.argv[1:]
-    assert when in {"before", "after"}, when
-    crash_at(OWNERS[what], what, when, int(number))
+    point, when, number, *flags = sys.argv[1:]
+    assert when in {"before", "during", "after"}, when
+    if point in CALLS:
+        crash_at(*CALLS[point], when, int(number))
+    else:
+        cause = Cause(point)
+        crash_at(Store, "commit", when, int(number), lambda _, changes, *__: any(c.cause is cause for c in changes))
     sys.argv = ["orchestrator", *flags]
     main()

@@ -210,6 +210,8 @@ def test_a_service_that_was_killed_leaves_no_lock(start: Start) -> None:
     service.end(signal.SIGKILL)
     service.start()
     assert service.get("/health").status == 200
+    done = command(service, "serve", "--port", str(service.ports.last))
+    assert f"pid {service.pid}" in done.stderr
 
 
 def test_a_port_in_use_is_named(start: Start, tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ BAD = [
     (("--engine", "podman"), "--engine is 'podman', but must be one of docker, memory"),
     (("--assign-timeout", "soon"), "--assign-timeout is 'soon', but must be seconds from 0.1 to 3600"),
     (("--on-release", "burn"), "--on-release is 'burn', but must be one of reuse, recycle"),
-    (("--env", "1A=b"), "--env is ['1A'], but must be NAME=value"),
+    (("--env", "1A=b"), "--env is ['…'], but must be NAME=value"),
     (("--min-idle", "9", "--max-machines", "8"), "min_idle is 9, but must be at most max_machines, which is 8"),
     (("--min-idle", "2", "--max-idle", "1"), "max_idle is 1, but must be at least min_idle, which is 2"),
     (("--first-port", "9000", "--last-port", "8000"), "last_port is 8000, but must be at least first_port"),

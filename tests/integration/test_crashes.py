@@ -184,12 +184,16 @@ POINTS = [
     *[("create", when, number) for when in ("before", "after") for number in (1, 3)],
     *[("destroy", when, 1) for when in ("before", "after")],
     *[("restart", when, 1) for when in ("before", "after")],
+    *[("start", when, 2) for when in ("before", "after")],
+    *[(change, when, 2) for change in ("created", "answered", "assigned") for when in ("before", "after")],
+    *[(change, when, 1) for change in ("released", "destroyed", "forgotten") for when in ("before", "after")],
+    *[(reply, "after", number) for reply, number in (("assigning", 1), ("releasing", 1), ("destroying", 1))],
 ]
 
 
 @pytest.mark.parametrize(("what", "when", "number"), POINTS)
 def test_what_was_answered_survives_a_kill_between_two_effects(start: Start, what: str, when: str, number: int) -> None:
-    """Before and after a commit, a create, a destroy, a restart: nothing is forgotten, doubled or left behind."""
+    """Around each call of the engine, each kind of commit and each reply: nothing is forgotten, doubled or left behind."""
     service = start(*FLAGS, start=False)
     service.start(command=(sys.executable, str(CRASHING), what, when, str(number)), await_answer=False)
     client = Client(service, "client", random.Random(0))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import sqlite3
-from collections.abc import Iterator
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from worker_orchestrator.errors import CommitFailed, StoreLocked, StoreRefused
+from worker_orchestrator.database import SCHEMA_VERSION, WAL_LIMIT_BYTES, look_at, open_database
+from worker_orchestrator.errors import CommitFailed, StoreError, StoreLocked, StoreRefused
 from worker_orchestrator.machine import Cause, Change, Machine, State
-from worker_orchestrator.store import SCHEMA_VERSION, Lock, Store
+from worker_orchestrator.store import Lock, Store
 
 NEW = Machine("worker-1-aaaaaaaaa", "default", "t", State.STARTING, 9093, reason="new")
 READY = replace(NEW, state=State.READY)
@@ -117,21 +125,255 @@ def test_the_event_table_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatc
     assert len(store.events()) == 10
 
 
-def test_a_newer_database_is_refused_and_left_as_it_is(path: Path) -> None:
-    with sqlite3.connect(path) as db:
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    db.close()
-    before = path.read_bytes()
-    with pytest.raises(StoreRefused, match="upgrade worker-orchestrator"):
+# files that are refused
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The database with all that lies beside it, except the index of its `-wal`, which has no content of its own."""
+    return {
+        file.name: file.read_bytes() for file in folder.iterdir() if file.is_file() and not file.name.endswith("-shm")
+    }
+
+
+def killed(path: Path) -> None:
+    """Leave the database as a service that was killed does: the last changes are in the `-wal` only."""
+    writer = (
+        "import os, sys, pathlib; from worker_orchestrator.store import Store; "
+        "store = Store(pathlib.Path(sys.argv[1])); "
+        "[store.commit([], {f'fact {n}': n}, n) for n in range(10)]; os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", writer, str(path)], check=True)
+    assert path.with_name(path.name + "-wal").stat().st_size > 0
+
+
+def set_version(path: Path, version: int) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+
+
+def of_another_program(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("CREATE TABLE note (text); PRAGMA user_version = 1;")
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 5] = bytes(byte ^ 0xFF for byte in content[4096 * 3 : 4096 * 5])
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "newer": (lambda path: set_version(path, SCHEMA_VERSION + 1), "upgrade worker-orchestrator"),
+    "garbage": (lambda path: path.write_bytes(b"no database at all" * 100), "is no database.*orchestrator recover"),
+    "short": (lambda path: path.write_bytes(path.read_bytes()[:50]), "is no database.*orchestrator recover"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty.*orchestrator recover"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[: 4096 * 4]), "malformed.*orchestrator recover"),
+    "flipped": (flip, "is damaged.*orchestrator recover"),
+    "of another program": (of_another_program, "another program.*--state-dir"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_file_that_is_no_sound_database_of_ours_is_refused_and_left_as_it_is(path: Path, damage: str) -> None:
+    spoil, said = DAMAGE[damage]
+    Store(path).close()
+    spoil(path)
+    before = files(path.parent)
+    with pytest.raises(StoreRefused, match=said):
         Store(path)
-    assert path.read_bytes() == before
+    assert files(path.parent) == before
 
 
-def test_a_damaged_database_is_refused_and_left_as_it_is(path: Path) -> None:
-    path.write_bytes(b"no database at all" * 100)
+@pytest.mark.parametrize("damage", ["garbage", "flipped", "empty"])
+def test_a_spoiled_file_is_left_alone_with_the_changes_that_wait_beside_it(path: Path, damage: str) -> None:
+    """Which SQLite would write into it, and then remove."""
+    killed(path)
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        assert db.execute("SELECT count(*) FROM meta").fetchone()[0] > 10
+    DAMAGE[damage][0](path)
+    before = files(path.parent)
     with pytest.raises(StoreRefused, match="orchestrator recover"):
         Store(path)
-    assert path.read_bytes() == b"no database at all" * 100
+    assert files(path.parent) == before
+
+
+def test_a_newer_version_that_was_killed_is_left_as_it_is(path: Path) -> None:
+    killed(path)
+    crash = (
+        "import sqlite3, os, sys; d = sqlite3.connect(sys.argv[1]); d.execute('PRAGMA user_version = 99'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", crash, str(path)], check=True)
+    before = files(path.parent)
+    with pytest.raises(StoreRefused, match="version 99"):
+        Store(path)
+    assert files(path.parent) == before
+
+
+def test_a_folder_in_its_place_is_refused(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreRefused, match="is a folder"):
+        Store(path)
+
+
+def test_what_was_killed_is_opened_with_its_last_changes(path: Path) -> None:
+    killed(path)
+    with Store(path) as store:
+        assert store.meta()["fact 9"] == "9"
+
+
+def test_a_database_that_is_gone_while_its_changes_are_there_is_refused(path: Path) -> None:
+    """A fresh one in its place would take over what the lost one had not written yet."""
+    killed(path)
+    path.unlink()
+    before = files(path.parent)
+    with pytest.raises(StoreRefused, match=r"is missing, but its orchestrator\.db-wal is there"):
+        Store(path)
+    assert files(path.parent) == before
+
+
+def test_a_copy_that_was_put_beside_the_changes_of_another_one_is_refused(path: Path, tmp_path: Path) -> None:
+    """It would take them over, page by page."""
+    killed(path)
+    with Store(path, look_only=True) as store:
+        store.copy_to(tmp_path / "copy")
+    killed(path)
+    path.write_bytes((tmp_path / "copy").read_bytes())
+    before = files(path.parent)
+    with pytest.raises(StoreRefused, match=r"move orchestrator\.db-wal away"):
+        Store(path)
+    assert files(path.parent) == before
+    path.with_name("orchestrator.db-wal").unlink()
+    with Store(path) as store:
+        assert store.meta()["fact 9"] == "9"
+
+
+def test_a_beginning_that_was_cut_off_is_begun_again(path: Path) -> None:
+    path.with_name("orchestrator.db.part").write_bytes(b"half")
+    with Store(path) as store:
+        assert store.meta()["owner"]
+    assert sorted(files(path.parent)) == ["orchestrator.db"]
+
+
+# faults while it is open
+
+
+def test_another_program_that_writes_is_named_and_does_not_stop_the_service_for_long(path: Path, store: Store) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun = time.monotonic()
+        with pytest.raises(CommitFailed, match="Another program writes to it"):
+            store.commit(ASSIGNING, {}, 5)
+        assert time.monotonic() - begun < 3
+    store.commit(ASSIGNING, {}, 5)
+    assert store.machines() == [TAKEN]
+
+
+def test_what_cannot_be_read_is_an_error_of_the_store(store: Store) -> None:
+    store._db.execute("DROP TABLE machine")
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.machines()
+
+
+def test_a_reader_that_stays_makes_the_wal_grow_and_no_longer_than_it_stays(path: Path, store: Store) -> None:
+    wal = path.with_name("orchestrator.db-wal")
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM meta").fetchone()
+        for number in range(1500):
+            store.commit([], {"fact": f"{number}" * 500}, number)
+        assert wal.stat().st_size > 2 * WAL_LIMIT_BYTES
+    for number in range(10):
+        store.commit([], {"fact": number}, number)
+    assert wal.stat().st_size <= WAL_LIMIT_BYTES
+
+
+# migrations
+
+
+def migrate(path: Path, *steps: str) -> None:
+    open_database(path, steps=steps).close()
+
+
+def test_steps_lead_to_the_newest_version_and_leave_a_copy_of_the_old_one(path: Path) -> None:
+    with Store(path) as store:
+        store.commit(ASSIGNING, {}, 5)
+    migrate(path, "ALTER TABLE machine ADD COLUMN colour TEXT", "UPDATE machine SET colour = 'red'")
+    assert look_at(path, newest=3) == 3
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT id, colour FROM machine").fetchall() == [(NEW.id, "red")]
+    copy = path.with_name("orchestrator.db.v1.backup")
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    with Store(copy) as old:
+        assert old.machines() == [TAKEN]
+        assert old.meta()["backup"]
+
+
+def test_only_the_steps_that_are_missing_are_made(path: Path) -> None:
+    Store(path).close()
+    first = "CREATE TABLE one (a TEXT) STRICT"
+    migrate(path, first)
+    migrate(path, first, "CREATE TABLE two (b TEXT) STRICT")
+    assert look_at(path, newest=3) == 3
+    assert path.with_name("orchestrator.db.v2.backup").exists()
+
+
+def test_a_step_that_fails_leaves_the_old_version(path: Path) -> None:
+    with Store(path) as store:
+        store.commit(ASSIGNING, {}, 5)
+    with pytest.raises(
+        StoreRefused, match=r"could not be brought from version 1 to 3 .*no such table.* Go back to the"
+    ):
+        migrate(path, "DELETE FROM machine", "DELETE FROM nothing_of_that_name")
+    with Store(path) as store:
+        assert store.machines() == [TAKEN]
+
+
+def test_a_migration_that_is_killed_leaves_the_old_version(path: Path) -> None:
+    """In its middle: after the first step, before the commit."""
+    with Store(path) as store:
+        store.commit(ASSIGNING, {}, 5)
+    killer = (
+        "import os, sys, sqlite3, pathlib; from worker_orchestrator import database as d\n"
+        "connect = d._connect\n"
+        "def armed(*words):\n"
+        "    db = connect(*words); db.create_function('die', 0, lambda: os.kill(os.getpid(), 9)); return db\n"
+        "d._connect = armed\n"
+        "d.open_database(pathlib.Path(sys.argv[1]), steps=('DELETE FROM machine', 'SELECT die()'))"
+    )
+    done = subprocess.run([sys.executable, "-c", killer, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    with Store(path) as store:
+        assert store.machines() == [TAKEN]
+    migrate(path, "ALTER TABLE machine ADD COLUMN colour TEXT")
+    assert look_at(path, newest=2) == 2
+
+
+def test_a_look_from_beside_migrates_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older service may be at work there."""
+    Store(path).close()
+    monkeypatch.setattr("worker_orchestrator.database.SCHEMA_VERSION", 2)
+    with pytest.raises(StoreRefused, match="start the service with this one first"):
+        Store(path, look_only=True)
+
+
+# copies
+
+
+def test_a_copy_is_sound_for_its_owner_only_and_says_that_it_is_one(path: Path, store: Store, tmp_path: Path) -> None:
+    store.commit(ASSIGNING, {"generation": 1}, 5)
+    copy = tmp_path / "copy"
+    store.copy_to(copy)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert not list(tmp_path.glob("copy?*"))
+    with Store(copy, look_only=True) as read:
+        assert read.machines() == [TAKEN]
+        assert "backup" in read.meta()
+        assert read.meta()["owner"] == store.meta()["owner"]
+    assert "backup" not in store.meta()
+
+
+# the lock
 
 
 def test_a_second_process_is_refused_and_told_who_holds_the_directory(tmp_path: Path) -> None:
@@ -148,3 +390,25 @@ def test_a_state_directory_that_cannot_be_made_is_refused_in_one_sentence(tmp_pa
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreRefused, match="--state-dir"):
         Lock(tmp_path / "file" / "state")
+
+
+def test_a_lock_that_the_file_system_does_not_know_is_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS without a lock daemon answers."""
+
+    def no_lock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_lock)
+    for attempt in (Lock, Lock.holder):
+        with pytest.raises(StoreRefused, match=r"No locks available.*--state-dir"):
+            attempt(tmp_path)
+
+
+def test_a_card_that_cannot_be_written_gives_the_lock_back(tmp_path: Path) -> None:
+    (tmp_path / "orchestrator.pid").mkdir()
+    with pytest.raises(StoreRefused, match="Is a directory"):
+        Lock(tmp_path)
+    (tmp_path / "orchestrator.pid").rmdir()
+    Lock(tmp_path).release()

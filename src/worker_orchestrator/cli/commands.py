@@ -28,7 +28,7 @@ class _Failed(click.ClickException):
 
 def _with_settings(command: Any) -> Any:
     """Give a command a flag for each setting, and --config."""
-    for setting in reversed(settings()):
+    for setting in reversed([setting for setting in settings() if setting.flag]):
         command = _option(setting)(command)
     where = "TOML file with settings. Default: orchestrator.toml, where there is one."
     return click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=where)(command)
@@ -37,6 +37,8 @@ def _with_settings(command: Any) -> Any:
 def _option(setting: Setting) -> Any:
     shown = setting.default if isinstance(setting.default, str | int | float | Path) and setting.default != "" else None
     text = setting.help + (f" [{shown}]" if shown is not None and not isinstance(shown, bool) else "")
+    if isinstance(setting.default, bool):
+        return click.option(setting.flag, setting.name, is_flag=True, default=None, help=text)
     metavar = "K=V" if setting.name == "env" else setting.name.rpartition("_")[2].upper()
     return click.option(
         setting.flag, setting.name, default=None, multiple=setting.repeatable, metavar=metavar, help=text
@@ -104,5 +106,19 @@ def recover(
     chosen = _load(config, flags)
     try:
         run(chosen, adopt=adopt, purge=purge, accept=accept, yes=yes)
+    except OrchestratorError as error:
+        raise _Failed(error) from None
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_with_settings
+def backup(file: Path, config: Path | None, **flags: Any) -> None:
+    """Write a copy of the database to FILE, also beside a running service."""
+    from worker_orchestrator.cli.backup import run  # noqa: PLC0415
+
+    chosen = _load(config, flags)
+    try:
+        run(chosen, file)
     except OrchestratorError as error:
         raise _Failed(error) from None

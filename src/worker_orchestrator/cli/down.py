@@ -14,13 +14,16 @@ from worker_orchestrator import commands, logs, service
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.errors import EngineError, StoreLocked
-from worker_orchestrator.machine import Cause, Instance, Machine
+from worker_orchestrator.machine import Cause, Instance, Machine, State
 from worker_orchestrator.settings import Settings
 from worker_orchestrator.store import Lock
 
 __all__ = ["run", "stop_service"]
 
 STOP_TIMEOUT_S = 15.0
+LATE_S = 5.0
+"""A create whose service was killed lands this late."""
+LATE_PAUSE_S = 0.1
 
 
 def run(settings: Settings, *, everything: bool, yes: bool) -> None:
@@ -53,16 +56,35 @@ async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
             doomed += assigned
         kept = [machine for machine in assigned if machine not in doomed]
         doomed += [machine for machine in machines if machine.gone and machine not in doomed]
+        present = await opened.engine.list()
         results = await asyncio.gather(*(_remove(opened, machine) for machine in doomed))
-        removed = sum(results)
+        removed = {machine.id for machine, done in zip(doomed, results, strict=True) if done}
+        failed = len([machine for machine in doomed if not machine.gone]) - len(removed)
+        removed |= await _remove_late(
+            opened, {m.id for m in doomed if m.state is State.STARTING and m.id not in present}
+        )
         remaining = [m for m in opened.fleet.machines.values() if not m.gone]
         if not remaining and not _others(await opened.engine.list(), opened.fleet.owner):
             await _remove_network(opened)
-    click.echo(f"Removed {removed} container{'' if removed == 1 else 's'}.")
+    click.echo(f"Removed {len(removed)} container{'' if len(removed) == 1 else 's'}.")
     for machine in kept:
         click.echo(f"  {machine.id} keeps running for {machine.project} (--all removes it too)")
-    if removed < sum(not machine.gone for machine in doomed):
+    if failed:
         raise EngineError("Some containers could not be removed; run it again.")
+
+
+async def _remove_late(opened: service.Opened, coming: set[str]) -> set[str]:
+    """Remove what runs under an id that we let go, and return those ids. Waits a while for those that may be `coming`."""
+    fleet, removed = opened.fleet, set[str]()
+    deadline = time.monotonic() + LATE_S
+    while True:
+        listed = await opened.engine.list()
+        late = {i.id for i in listed.values() if i.owner == fleet.owner and i.id in fleet.tombstones}
+        await asyncio.gather(*map(opened.engine.destroy, late))
+        removed |= late
+        if not late and (coming <= removed or time.monotonic() > deadline):
+            return removed
+        await asyncio.sleep(LATE_PAUSE_S)
 
 
 def _others(instances: Mapping[str, Instance], owner: str) -> list[str]:

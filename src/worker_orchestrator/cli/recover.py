@@ -1,12 +1,16 @@
 """`orchestrator recover`: what this engine runs that this database does not know, and what is to become of it.
 
-*Strays* carry our owner id: the database was lost, restored or copied. *Foreign* ones belong to another orchestrator, or
-to a database that was lost. Neither is ever touched by the service itself.
+*Strays* carry our owner id: the database was restored or copied. *Foreign* ones belong to another orchestrator, or to a
+database that was lost. Neither is ever touched by the service itself. Machines *of nobody* are on record under a project of
+their own name: adopted without another one, or free in a database that was accepted though it may be old.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import click
 
@@ -14,12 +18,34 @@ from worker_orchestrator import logs, service
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.errors import InvalidInput, MachineNotFound
+from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.home import keep_busy
 from worker_orchestrator.machine import Cause, Instance, Machine, Snapshot, State
 from worker_orchestrator.project import project_id
 from worker_orchestrator.reconcile import foreign, strays
 from worker_orchestrator.settings import Settings
 
 __all__ = ["run"]
+
+GENERATIONS_SKIPPED: Final = 1_000_000
+"""More than an old database can have missed, so that the counter goes on where it never was."""
+SHORTEST_NATIVE_ID: Final = 12
+_HOW: Final = "\nKeep one:   orchestrator recover --adopt ID=PROJECT\nRemove one: orchestrator recover --purge ID"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the engine runs, by machine id, and what of it this database does not know."""
+
+    instances: Mapping[str, Instance]
+    strays: Sequence[Instance]
+    foreign: Sequence[Instance]
+
+    def pick(self, name: str) -> Instance:
+        for instance in [*self.strays, *self.foreign]:
+            if instance.id == name or (len(name) >= SHORTEST_NATIVE_ID and instance.native_id.startswith(name)):
+                return instance
+        raise MachineNotFound(f"{name} is neither a stray nor a foreign machine; `orchestrator recover` lists them.")
 
 
 def run(settings: Settings, *, adopt: tuple[str, ...], purge: tuple[str, ...], accept: bool, yes: bool) -> None:
@@ -34,38 +60,90 @@ async def _recover(
     look_only = not (adopt or purge or accept)
     async with service.open_fleet(settings, accept=accept, look_only=look_only) as opened:
         snapshot = Snapshot(asyncio.get_running_loop().time(), await opened.engine.list())
+        if accept:
+            _accept(opened, snapshot.instances)
         known = service.load_fleet(opened.store)  # read after the listing: what was listed was recorded before
-        ours, others = strays(known, snapshot), foreign(known, snapshot)
-        unknown = {instance.id: instance for instance in [*ours, *others]}
+        found = Found(snapshot.instances, strays(known, snapshot), foreign(known, snapshot))
         for wish in adopt:
             name, _, project = wish.partition("=")
-            _adopt(opened, _pick(unknown, name), project or name)
-        doomed = [i for name in purge for i in (ours if name == "strays" else [_pick(unknown, name)])]
+            _adopt(opened, found, name, project)
+        doomed = [i for name in purge for i in (found.strays if name == "strays" else [found.pick(name)])]
         if doomed and (yes or _agreed(doomed)):
             for instance in doomed:
                 await opened.engine.destroy(instance.id)
                 click.echo(f"removed {instance.id}")
         if not adopt and not purge:
-            _show(ours, others)
+            _show(found, known, "" if accept else opened.doubt)
 
 
-def _pick(unknown: dict[str, Instance], name: str) -> Instance:
-    for instance in unknown.values():
-        if instance.id == name or (len(name) >= 12 and instance.native_id.startswith(name)):
-            return instance
-    raise MachineNotFound(f"{name} is neither a stray nor a foreign machine; `orchestrator recover` lists them.")
+# accept
 
 
-def _adopt(opened: service.Opened, instance: Instance, project: str) -> None:
+def _accept(opened: service.Opened, instances: Mapping[str, Instance]) -> None:
+    """Use this database from now on. What it takes for free stays busy, and what it lacks stays as it is."""
+    fleet = opened.fleet
+    if opened.doubt:
+        fleet.generation += GENERATIONS_SKIPPED
+        keep_busy(fleet, instances, asyncio.get_running_loop().time())
+    facts = {**opened.home, "generation": fleet.generation}
+    opened.store.commit(fleet.take_pending(), facts, Clock().wall_ms())
+    click.echo("Accepted: this database is used here from now on.\n")
+    if not opened.doubt:
+        return
+    machines = [m for m in fleet.machines.values() if not m.gone and m.project != m.id]
+    missing = [machine for machine in machines if machine.id not in instances]
+    held = [machine for machine in machines if machine.project is not None and machine.id in instances]
+    _tell("On record and missing (their files are gone; the service will say the same)", map(_holder, missing))
+    _tell("Held as this database knows it (it may have changed since)", map(_holder, held))
+
+
+def _holder(machine: Machine) -> str:
+    return f"{machine.id}  " + ("free" if machine.project is None else f"assigned to {machine.project}")
+
+
+# adopt
+
+
+def _adopt(opened: service.Opened, found: Found, name: str, project: str) -> None:
     """Record it as assigned: whose files these are, only the operator can say."""
-    holder = opened.fleet.of_project(project_id(project))
+    fleet, known = opened.fleet, opened.fleet.machines.get(name)
+    if known is not None and known.project == known.id and project:
+        _refuse_a_second(fleet, known.id, project)
+        _give_its_name_up(fleet, known, project)
+        adopted = known.id
+    else:
+        instance = found.pick(name)
+        _refuse_a_second(fleet, instance.id, project or instance.id)
+        _record(fleet, found, instance, project or instance.id)
+        adopted = instance.id
+    opened.store.commit(fleet.take_pending(), {"generation": fleet.generation}, Clock().wall_ms())
+    click.echo(f"adopted {adopted} for {project or adopted} (release or destroy it when it is not needed)")
+
+
+def _refuse_a_second(fleet: Fleet, machine_id: str, project: str) -> None:
+    holder = fleet.of_project(project_id(project))
     if holder is not None:
-        raise InvalidInput(f"The project {project} has the machine {holder.id}; adopt {instance.id} for another one.")
+        raise InvalidInput(
+            f"The project {project} has the machine {holder.id}. Release or destroy that one first, or adopt {machine_id} "
+            "for another project.",
+        )
+
+
+def _give_its_name_up(fleet: Fleet, machine: Machine, project: str) -> None:
+    now = asyncio.get_running_loop().time()
+    free = replace(machine, project=None, reason="adopted for another project")
+    fleet.generation += 1
+    fleet.apply(machine, free, Cause.RELEASED, now)
+    adopted = replace(free, project=project, generation=fleet.generation, reason="adopted")
+    fleet.apply(free, adopted, Cause.ADOPTED, now)
+
+
+def _record(fleet: Fleet, found: Found, instance: Instance, project: str) -> None:
     if instance.port is None:
         raise InvalidInput(
             f"{instance.id} publishes no port: start its container first (`docker start {instance.id}`)."
         )
-    fleet = opened.fleet
+    _clear_port(fleet, found, instance, instance.port)
     fleet.generation += 1
     machine = Machine(
         instance.id,
@@ -78,8 +156,24 @@ def _adopt(opened: service.Opened, instance: Instance, project: str) -> None:
         reason="adopted",
     )
     fleet.apply(None, machine, Cause.ADOPTED, asyncio.get_running_loop().time())
-    opened.store.commit(fleet.take_pending(), {"generation": fleet.generation}, Clock().wall_ms())
-    click.echo(f"adopted {instance.id} for {project} (release or destroy it when it is not needed)")
+
+
+def _clear_port(fleet: Fleet, found: Found, instance: Instance, port: int) -> None:
+    """An old database may know this port as that of a machine whose container is gone."""
+    now, holder_id = asyncio.get_running_loop().time(), fleet.ports.get(("", port))
+    if holder_id is None:
+        return
+    if holder_id in found.instances:
+        raise InvalidInput(f"The port {port} of {instance.id} is on record for {holder_id}: remove that one first.")
+    holder = fleet.machines[holder_id]
+    if holder.state is State.STOPPING:
+        fleet.apply(holder, None, Cause.FORGOTTEN, now)
+    else:
+        gone = replace(holder, state=State.FAILED, gone=True, reason="its container vanished")
+        fleet.apply(holder, gone, Cause.FAILED, now)
+
+
+# purge
 
 
 def _agreed(doomed: list[Instance]) -> bool:
@@ -88,15 +182,32 @@ def _agreed(doomed: list[Instance]) -> bool:
     return click.confirm(f"Remove {len(doomed)} containers with all their files?", default=False, err=True)
 
 
-def _show(ours: list[Instance], others: list[Instance]) -> None:
-    if not ours and not others:
+# show
+
+
+def _show(found: Found, known: Fleet, doubt: str) -> None:
+    if doubt:
+        click.echo(
+            f"Careful, the service does not use this database as it is: {doubt}. After `orchestrator recover --accept` it "
+            "does, and what it takes for free stays busy until you say otherwise.\n",
+        )
+    of_nobody = [machine for machine in known.machines.values() if machine.project == machine.id]
+    if not of_nobody and not found.strays and not found.foreign:
         click.echo("Nothing to recover: every worker container on this engine is on record here.")
         return
-    for title, found in (("Strays (ours, not on record)", ours), ("Foreign (another owner's)", others)):
-        if found:
-            click.echo(f"{title}:")
-        for i in sorted(found, key=lambda i: i.id):
-            click.echo(
-                f"  {i.id}  {i.status:<8}  port {i.port or '-':<5}  owner {i.owner}  container {i.native_id[:12]}"
-            )
-    click.echo("\nKeep one:   orchestrator recover --adopt ID=PROJECT\nRemove one: orchestrator recover --purge ID")
+    _tell("Strays (ours, not on record)", map(_line, found.strays))
+    _tell("Foreign (another owner's)", map(_line, found.foreign))
+    _tell("Of nobody (on record under their own name: adopt, release or destroy them)", (m.id for m in of_nobody))
+    click.echo(_HOW)
+
+
+def _tell(title: str, lines: Iterable[str]) -> None:
+    shown = sorted(lines)
+    if shown:
+        click.echo("\n  ".join([f"{title}:", *shown]))
+
+
+def _line(i: Instance) -> str:
+    return (
+        f"{i.id}  {i.status:<8}  port {i.port or '-':<5}  owner {i.owner}  container {i.native_id[:SHORTEST_NATIVE_ID]}"
+    )

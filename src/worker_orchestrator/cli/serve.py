@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import socket
 import sys
 from collections.abc import Coroutine, Sequence
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from worker_orchestrator import logs, service
+from worker_orchestrator.http.listening import is_beyond_loopback
 from worker_orchestrator.machine import Machine
 from worker_orchestrator.settings import Settings
 
@@ -38,13 +40,21 @@ def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
 
 def _announce(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     host = "localhost" if settings.host in {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"} else settings.host  # noqa: S104
-    url = f"http://{host}:{sockets[0].getsockname()[1]}"
-    click.echo(f"\n  The pool is at {url}. Get a worker for a project:\n\n      curl {url}/my-project\n", err=True)
-    if settings.host not in {"localhost", "127.0.0.1", "::1"}:
+    url = f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
+    click.echo(f"\n  The pool is at {url}. Get a worker for a project:\n", err=True)
+    click.echo(f"      curl {_credentials(settings)}{url}/my-project\n", err=True)
+    if not _credentials(settings) and is_beyond_loopback(settings.host):
         click.echo(
             f"  Careful: whoever reaches {settings.host}:{settings.port} can create containers here.\n", err=True
         )
     sys.stderr.flush()
+
+
+def _credentials(settings: Settings) -> str:
+    """What curl must be told to send; never the token itself."""
+    if settings.token_file is not None:
+        return f'-H "Authorization: Bearer $(cat {shlex.quote(str(settings.token_file))})" '
+    return '-H "Authorization: Bearer $ORCHESTRATOR_TOKEN" ' if settings.token else ""
 
 
 def _farewell(kept: Sequence[Machine]) -> str:

@@ -1,0 +1,48 @@
+"""`orchestrator backup FILE`: a sound copy of the database, beside a running service or without one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from worker_orchestrator.errors import InvalidInput, StoreError, StoreRefused
+from worker_orchestrator.settings import Settings
+from worker_orchestrator.store import DATABASE, Store
+
+__all__ = ["run"]
+
+
+def run(settings: Settings, file: Path) -> None:
+    """Raises OrchestratorError."""
+    source = settings.state_dir / DATABASE
+    if not source.exists():
+        raise StoreRefused(f"There is no database {source} to copy; --state-dir says where to look.")
+    with Store(source, look_only=True) as store:
+        _copy(store, file)
+    with Store(file, look_only=True) as copy:
+        machines = copy.machines()
+    assigned = sum(machine.project is not None for machine in machines)
+    click.echo(f"Wrote {file}: {len(machines)} machine{'' if len(machines) == 1 else 's'}, {assigned} assigned.")
+    click.echo(
+        f"To restore it: stop the service, remove {source.name}-wal and {source.name}-shm from {settings.state_dir}, copy "
+        f"the file to {source}, and run `orchestrator recover --accept`, which says what it keeps and what is missing.",
+    )
+
+
+def _copy(store: Store, file: Path) -> None:
+    """Reserve the name, then write: a file that exists is never replaced."""
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        raise InvalidInput(f"{file} exists already, and is not overwritten: choose another name.") from None
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error.strerror}. Choose another place.") from None
+    try:
+        store.copy_to(file)
+    except BaseException as error:
+        file.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StoreError(f"{file} cannot be written: {error.strerror}. Choose another place.") from None
+        raise

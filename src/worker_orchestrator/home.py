@@ -1,0 +1,72 @@
+"""Whether a database belongs here: to this engine, to this computer, and to the very file that was last in use.
+
+A database that was restored or copied does not know what happened since: a machine that it takes for idle may hold files of
+somebody by now, and one that it lacks may serve a project. So it is refused until the operator says that it is to be used
+(`orchestrator recover --accept`), and then whatever it takes for free stays busy until the operator says otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from worker_orchestrator.engines import Identity
+from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.machine import Cause, Instance, Machine, State
+
+__all__ = ["doubt", "home", "keep_busy"]
+
+_MACHINE_ID_FILES: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+
+
+def home(file: Path | None, identity: Identity) -> dict[str, str]:
+    """What the store keeps of where it is used: the engine, the computer, the number of the file. Empty: nobody can tell."""
+    number = "" if file is None else str(file.stat().st_ino)
+    return {"engine": identity.id, "home": _computer(), "file": number, "backup": ""}
+
+
+def doubt(meta: Mapping[str, str], here: Mapping[str, str], *, marked: bool) -> str:
+    """Why a database with these facts may not tell what runs here; empty where nothing speaks against it.
+
+    `here` is what `home` says now; `marked`: the engine carries its owner's mark.
+    """
+
+    def differs(fact: str) -> bool:
+        return bool(meta.get(fact)) and bool(here[fact]) and meta[fact] != here[fact]
+
+    if differs("engine") and not marked:
+        return f"it was used with another engine ({meta['engine']}, not {here['engine']})"
+    if differs("home"):
+        return "it was copied from another computer"
+    if meta.get("backup"):
+        made = datetime.fromtimestamp(int(meta["backup"]) / 1000, UTC)
+        return f"it is a backup of {made:%Y-%m-%d %H:%M:%S} UTC and does not know what happened since"
+    if differs("file"):
+        return "it was copied or moved since it was last used, and may not know what happened since"
+    return ""
+
+
+def _computer() -> str:
+    for path in _MACHINE_ID_FILES:
+        with contextlib.suppress(OSError):
+            if text := path.read_text(encoding="ascii", errors="replace").strip():
+                return text
+    return ""
+
+
+def keep_busy(fleet: Fleet, instances: Mapping[str, Instance], now: float) -> list[Machine]:
+    """Assign every machine that runs and that nobody holds, as far as this fleet knows, to a project of its own name."""
+    kept = []
+    for machine in list(fleet.machines.values()):
+        may_be_taken = machine.project is None and machine.state in {State.READY, State.STARTING}
+        if may_be_taken and machine.id in instances and fleet.of_project(machine.id) is None:
+            fleet.generation += 1
+            after = replace(
+                machine, project=machine.id, generation=fleet.generation, reason="kept: the database is a copy"
+            )
+            kept.append(fleet.apply(machine, after, Cause.ADOPTED, now).machine)
+    return kept
