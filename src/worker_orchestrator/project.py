@@ -28,8 +28,8 @@ RESERVED_PROJECTS: Final[AbstractSet[str]] = frozenset(
         "robots.txt",
     }
 )
-_PROJECT: Final = re.compile(r"[A-Za-z0-9_~:@+=,\-][A-Za-z0-9._~:@+=,\-]{0,127}", re.ASCII)
-_TOUCH_ICON: Final = re.compile(r"apple-touch-icon.*\.png", re.ASCII)
+_PROJECT: Final = re.compile(r"[A-Za-z0-9_~:@+=,\-][A-Za-z0-9._~:@+=,\-]{0,127}")
+_TOUCH_ICON: Final = re.compile(r"apple-touch-icon.*\.png")
 
 
 def is_reserved(text: str) -> bool:

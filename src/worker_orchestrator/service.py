@@ -3,72 +3,94 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import uvicorn
-
+from worker_orchestrator import token as token_file
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.engines import Engine, Identity
 from worker_orchestrator.errors import InvalidSetting, StoreRefused
 from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.home import doubt, home
 from worker_orchestrator.http.app import App
+from worker_orchestrator.http.callers import Callers
 from worker_orchestrator.http.document import Document
 from worker_orchestrator.http.guard import Guard
+from worker_orchestrator.http.listening import has_ipv6_loopback, is_beyond_loopback, listen
+from worker_orchestrator.http.server import Server
 from worker_orchestrator.machine import DEFAULT_POOL, Machine, PoolSpec, Spec, State
 from worker_orchestrator.orchestrator import Limits, Orchestrator
+from worker_orchestrator.parsers import as_bytes
 from worker_orchestrator.settings import Settings
-from worker_orchestrator.store import Lock, Store
+from worker_orchestrator.store import DATABASE, Lock, Store
 
 __all__ = ["Opened", "load_fleet", "open_engine", "open_fleet", "serve"]
-
-STOP_TIMEOUT_S: Final = 5
-_MACHINE_ID_FILES: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
 @dataclass(slots=True)
 class Opened:
-    """A state directory that is ours, the fleet that it holds, and the engine that it belongs to."""
+    """A state directory that is ours, the fleet that it holds, and the engine that it belongs to.
+
+    `home` is where the store is used now, `doubt` why it may not tell what runs there; empty where it does.
+    """
 
     store: Store
     fleet: Fleet
     engine: Engine
     identity: Identity
+    home: Mapping[str, str]
+    doubt: str
 
 
 @asynccontextmanager
 async def open_fleet(settings: Settings, *, accept: bool = False, look_only: bool = False) -> AsyncIterator[Opened]:
     """Lock the state directory, load the fleet and reach its engine. `look_only`: beside a running service, to read.
 
-    Raises StoreLocked, StoreRefused (unless `accept`, for a store of another engine or machine), EngineUnavailable,
-    InvalidSetting.
+    With `accept` or `look_only` a store that is in doubt is opened as well, and its home is left as it was.
+    Raises StoreLocked, StoreRefused, CommitFailed, EngineUnavailable, InvalidSetting.
     """
-    file = settings.state_dir / "orchestrator.db"
+    file = settings.state_dir / DATABASE
     path = None if settings.engine == "memory" or (look_only and not file.exists()) else file
     # What the memory engine runs ends with the process, and so does the record of it.
     lock = Lock(settings.state_dir) if path is not None and not look_only else None
     try:
-        with Store(path, durability=settings.durability) as store:
-            meta = store.meta()
-            engine = await open_engine(settings, meta["owner"])
+        with Store(path, durability=settings.durability, look_only=look_only) as store:
+            engine = await open_engine(settings, store.meta()["owner"])
             try:
                 identity = await engine.identity()
-                _check_home(store, identity, accept=accept or look_only)
-                if not look_only:
-                    store.commit([], {"engine": identity.id, "home": _home()}, Clock().wall_ms())
-                yield Opened(store, load_fleet(store), engine, identity)
+                opened = _opened(store, path, engine, identity)
+                if not accept and not look_only:
+                    _insist_on_home(opened)
+                    store.commit([], opened.home, Clock().wall_ms())
+                yield opened
             finally:
                 await engine.aclose()
     finally:
         if lock is not None:
             lock.release()
+
+
+def _opened(store: Store, path: Path | None, engine: Engine, identity: Identity) -> Opened:
+    fleet, here = load_fleet(store), home(path, identity)
+    is_empty = all(machine.gone for machine in fleet.machines.values())
+    why = "" if is_empty else doubt(store.meta(), here, marked=identity.marked)
+    return Opened(store, fleet, engine, identity, here, why)
+
+
+def _insist_on_home(opened: Opened) -> None:
+    if opened.doubt:
+        held = sum(not machine.gone for machine in opened.fleet.machines.values())
+        raise StoreRefused(
+            f"The database {opened.store.name} records {held} machine{'' if held == 1 else 's'}, but {opened.doubt}. "
+            "Nothing was changed: switch back to where it belongs, or run `orchestrator recover` to see what runs here and "
+            "`orchestrator recover --accept` to go on with this database.",
+        )
 
 
 def load_fleet(store: Store) -> Fleet:
@@ -100,45 +122,20 @@ async def open_engine(settings: Settings, owner: str) -> Engine:
         env=settings.env,
         publish_addresses=addresses,
         network=settings.network,
+        outbound=settings.outbound,
         ready=settings.ready,
         ready_path=settings.ready_path,
+        memory=as_bytes(settings.memory),
+        cpus=settings.cpus or 0.0,
+        pids_limit=settings.pids_limit,
+        cap_drop=settings.cap_drop,
+        allow_sudo=settings.allow_sudo,
+        read_only=settings.read_only,
+        user=settings.user,
+        runtime=settings.runtime,
+        log_limit=as_bytes(settings.log_limit),
     )
     return DockerEngine(endpoint, client, owner, options)
-
-
-def has_ipv6_loopback() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-def _home() -> str:
-    """Which machine this is; empty where it does not say."""
-    for path in _MACHINE_ID_FILES:
-        with contextlib.suppress(OSError):
-            if text := path.read_text(encoding="ascii", errors="replace").strip():
-                return text
-    return ""
-
-
-def _check_home(store: Store, identity: Identity, *, accept: bool) -> None:
-    meta, held = store.meta(), [machine for machine in store.machines() if not machine.gone]
-    known_engine, known_home, home = meta.get("engine", identity.id), meta.get("home", ""), _home()
-    if accept or not held:
-        return
-    what = ""
-    if known_engine != identity.id and not identity.marked:
-        what = f"it was used with another engine ({known_engine}, not {identity.id})"
-    elif known_home and home and known_home != home:
-        what = "it was copied from another computer"
-    if what:
-        raise StoreRefused(
-            f"The database {store.name} records {len(held)} machines, but {what}. Nothing was changed. Switch back to "
-            "that engine, or run `orchestrator recover` to see and decide what becomes of them.",
-        )
 
 
 def spec_of(settings: Settings, *, plans_ports: bool = True) -> Spec:
@@ -159,39 +156,17 @@ def spec_of(settings: Settings, *, plans_ports: bool = True) -> Spec:
     )
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets: for localhost on 127.0.0.1 and, where there is one, ::1.
-
-    Raises InvalidSetting where the address cannot be had.
-    """
-    addresses = [host]
-    if host == "localhost":
-        addresses = ["127.0.0.1", "::1"] if has_ipv6_loopback() else ["127.0.0.1"]
-    sockets = []
-    for address in addresses:
-        try:
-            family, *_, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            listener = socket.socket(family, socket.SOCK_STREAM)
-            sockets.append(listener)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(where)
-        except OSError as error:
-            for opened in sockets:
-                opened.close()
-            raise InvalidSetting(
-                f"--port {port} on {address} cannot be listened on: {error.strerror or error}. "
-                "Stop what uses it, or choose another with --port or --host.",
-            ) from None
-    return sockets
-
-
 async def serve(settings: Settings, announce: Callable[[list[socket.socket]], None]) -> list[Machine]:
     """Run until SIGINT or SIGTERM. Returns the machines that keep running.
 
     `announce` is called once the service answers. Raises what `open_fleet` raises, and what a defect raised.
     """
+    token = settings.token or (token_file.read(settings.token_file) if settings.token_file is not None else "")
+    if not token and not settings.insecure_no_auth and is_beyond_loopback(settings.host):
+        raise InvalidSetting(
+            f"--host {settings.host} can be reached from other computers, and whoever reaches it can create containers "
+            "here: give a token (--token-file FILE), or --insecure-no-auth, or stay on localhost."
+        )
     sockets = listen(settings.host, settings.port)
     try:
         async with open_fleet(settings) as opened:
@@ -205,8 +180,15 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 opened.identity.id,
             )
             document = Document(orchestrator, settings.advertise_host)
-            guard = Guard(settings.allow_host, settings.allow_origin)
-            server = _Server(App(document, guard, orchestrator.stop_because), lambda: announce(sockets))
+            guard = Guard(
+                settings.allow_host,
+                settings.allow_origin,
+                worker_ports=range(settings.first_port, settings.last_port + 1),
+                any_host=bool(token),
+            )
+            callers = Callers(token, settings.rate_limit, time.monotonic)
+            app = App(document, guard, callers, orchestrator.stop_because)
+            server = Server(app, settings.max_connections, lambda: announce(sockets))
             await _run(server, orchestrator, sockets)
             kept = {State.READY, State.STARTING, State.STOPPING}
             return [machine for machine in opened.fleet.machines.values() if machine.state in kept or machine.project]
@@ -215,33 +197,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
             listener.close()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own: we end the orchestrator together with it."""
-
-    def __init__(self, app: App, started: Callable[[], None]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                ws="none",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=STOP_TIMEOUT_S,
-            ),
-        )
-        self._tell_started = started
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._tell_started()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _run(server: _Server, orchestrator: Orchestrator, sockets: list[socket.socket]) -> None:
+async def _run(server: Server, orchestrator: Orchestrator, sockets: list[socket.socket]) -> None:
     """Both until a signal ends them, or a defect in one ends the other."""
     loop = asyncio.get_running_loop()
 

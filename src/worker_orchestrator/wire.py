@@ -67,6 +67,6 @@ def decode_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object in a request body; None where it holds anything else."""
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

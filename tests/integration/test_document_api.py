@@ -129,10 +129,19 @@ def test_an_invalid_project_id_is_refused_and_takes_no_machine(api: Running, pro
 
 
 NOTHING_THERE = """
-    /a/b /a/ //a /a%2Fb /machines /machines/ /machines/list/ /machines/x /health/x /destroy/x
+    /a/b // /a// //a /a%2Fb /machines /machines/ /machines/list// /machines/x /health/x /health// /destroy/x
     /v1 /v1/machines /docs /openapi.json /metrics /livez /readyz /login /assets /static /robots.txt /favicon.ico
     /apple-touch-icon.png /apple-touch-icon-precomposed.png /.well-known /.well-known/appspecific/com.chrome.devtools.json
 """
+
+
+def test_one_trailing_slash_changes_nothing(api: Running) -> None:
+    """As in Express without strict routing, where this API comes from."""
+    assert api.get("/health/").json["status"] == "ok"
+    assert len(api.get("/machines/list/").json["machines"]) == len(api.machines())
+    assert api.get(f"/{PROJECT}/").json == api.assign(PROJECT)
+    assert call(api.ports.api, "POST", "/destroy/", {}).status == 400
+    assert call(api.ports.api, "DELETE", f"/{PROJECT}/").json == {"message": f"Machine {PROJECT} released"}
 
 
 @pytest.mark.parametrize("path", NOTHING_THERE.split())

@@ -24,11 +24,15 @@ def table() -> str:
         elif setting.name == "state_dir":
             default = "the platform's user state folder"
         shown = (
-            f"`{default:g}`" if isinstance(default, float) else f"`{default}`" if default not in {None, "", ()} else ""
+            f"`{default:g}`"
+            if isinstance(default, float)
+            else f"`{default}`"
+            if default not in {None, "", (), False}
+            else ""
         )
         if setting.name == "state_dir":
             shown = default
-        rows.append(f"| `{setting.flag}` | {shown} | {setting.help.replace('|', '/')} |")
+        rows.append(f"| `{setting.flag or setting.variable}` | {shown} | {setting.help.replace('|', '/')} |")
     return "\n".join(rows)
 
 
@@ -134,7 +138,7 @@ def test_a_secret_in_a_workers_environment_never_shows_in_an_error() -> None:
 
 def test_every_setting_has_a_flag_a_variable_and_a_sentence_of_help() -> None:
     for setting in settings():
-        assert setting.flag.startswith("--")
+        assert setting.flag.startswith("--") is not setting.secret
         assert setting.variable.startswith("ORCHESTRATOR_")
         assert setting.help.endswith(".")
     assert {setting.name for setting in settings()} == set(Settings.__dataclass_fields__)

@@ -1,4 +1,4 @@
-"""The ASGI application: guard, route, send. Whatever goes wrong is answered in JSON, and never with a stack trace."""
+"""The ASGI application: who may call, the route, the reply. Whatever goes wrong is answered in JSON, without a trace."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import structlog
 
+from worker_orchestrator.http.callers import Callers
 from worker_orchestrator.http.document import Document, Request
-from worker_orchestrator.http.guard import Guard, is_speculative
+from worker_orchestrator.http.guard import Guard
 from worker_orchestrator.http.reply import Header, Reply, failure
 
 __all__ = ["App"]
@@ -32,10 +33,12 @@ class _HungUpError(Exception):
 
 
 class App:
-    """One document behind one guard. `on_defect` gets assertions that failed: the process must not go on."""
+    """A document behind the rules of who may call. `on_defect` gets assertions that failed: the process must not go on."""
 
-    def __init__(self, document: Document, guard: Guard, on_defect: Callable[[BaseException], None]) -> None:
-        self._document, self._guard, self._on_defect = document, guard, on_defect
+    def __init__(
+        self, document: Document, guard: Guard, callers: Callers, on_defect: Callable[[BaseException], None]
+    ) -> None:
+        self._document, self._guard, self._callers, self._on_defect = document, guard, callers, on_defect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,17 +48,23 @@ class App:
         cors: list[Header] = []
         if reply is None:
             cors = self._guard.cors(headers)
+            reply = self._at_once(scope, headers)
+        if reply is None:
             try:
                 reply = await self._answer(scope, headers, receive)
             except _HungUpError:
                 return
         await _send(scope["method"], reply, cors, send)
 
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:
+    def _at_once(self, scope: Scope, headers: dict[bytes, bytes]) -> Reply | None:
+        """The reply that needs no route: to a browser's preflight, which carries no token, and to whom we do not serve."""
         if b"access-control-request-method" in headers and scope["method"] == "OPTIONS":
             return Reply(204)
+        return self._callers.refusal(scope["client"][0] if scope["client"] else "", headers)
+
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:
         body = _Body(receive)
-        request = Request(scope["method"], scope["path"], is_speculative(headers), body.read, body.hung_up)
+        request = Request(scope["method"], scope["path"], self._guard.assign_refusal(headers), body.read, body.hung_up)
         try:
             return await self._document.answer(request)
         except _BodyTooLargeError:

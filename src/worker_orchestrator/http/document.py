@@ -36,11 +36,14 @@ _DESTROY_FAILED: Final = "Failed to destroy container"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: `body` reads it whole, `hung_up` returns when the client has gone."""
+    """One request: `body` reads it whole, `hung_up` returns when the client has gone.
+
+    `assign_refusal` is the reply to it if it asks for a machine; None if it may have one.
+    """
 
     method: str
     path: str
-    speculative: bool
+    assign_refusal: Reply | None
     body: Callable[[], Awaitable[bytes]]
     hung_up: HangUp
 
@@ -54,25 +57,24 @@ class Document:
         self._url_host = f"[{advertise_host}]" if ":" in advertise_host else advertise_host
 
     async def answer(self, request: Request) -> Reply:
-        """The reply to a request that may be made."""
-        first, _, rest = request.path[1:].partition("/")
-        match first, rest:
-            case ("", ""):
+        """The reply to a request that may be made. One trailing slash changes nothing."""
+        match request.path.removesuffix("/").split("/"):
+            case [""]:
                 return _only("GET", request, await _index()) if request.method != "OPTIONS" else _allow("GET, HEAD")
-            case ("health", ""):
+            case ["", "health"]:
                 return await self._read(request, self._health)
-            case ("machines", "list"):
+            case ["", "machines", "list"]:
                 return await self._read(request, self._list)
-            case ("destroy", ""):
+            case ["", "destroy"]:
                 return await self._destroy(request) if request.method == "POST" else _not_allowed(request, "POST")
-            case _ if rest or "/" in request.path[1:]:
-                return failure(404, "Not found", f"There is nothing at {request.path[:200]}.")
-            case _ if is_reserved(first):
+            case ["", name] if is_reserved(name):
                 return failure(
-                    404, "Not found", f"{first!r} is a reserved name, not a project id, and nothing is there."
+                    404, "Not found", f"{name!r} is a reserved name, not a project id, and nothing is there."
                 )
+            case ["", name] if name:
+                return await self._project(request, name)
             case _:
-                return await self._project(request, first)
+                return failure(404, "Not found", f"There is nothing at {request.path[:200]}.")
 
     async def _read(self, request: Request, read: Callable[[], Awaitable[Reply]]) -> Reply:
         return await read() if request.method in {"GET", "HEAD"} else _not_allowed(request, "GET, HEAD")
@@ -89,8 +91,8 @@ class Document:
                 return _not_allowed(request, "GET, HEAD, DELETE")
 
     async def _assign(self, request: Request, name: str) -> Reply:
-        if request.speculative:
-            return failure(503, "Not fetched in advance", "A prefetch takes no machine.", retry_after(1))
+        if request.assign_refusal is not None:
+            return request.assign_refusal
         try:
             machine = await self._orchestrator.assign(project_id(name), request.hung_up)
         except InvalidProject as error:

@@ -1,9 +1,14 @@
 """Who may call. A GET creates containers here, so a page on the internet must not make a developer's browser send one.
 
 * The Host must be a name that only a caller on this machine uses, or an allowed one: else a foreign name that resolves
-  to 127.0.0.1 (DNS rebinding) would make the service same-origin with its page.
-* An Origin must be ours, on loopback or allowed; without one, a request that the browser marks cross-site is refused.
-* What a browser fetches on speculation takes no machine.
+  to 127.0.0.1 (DNS rebinding) would make the service same-origin with its page. Where a token is required any Host
+  will do: no browser attaches it by itself, so such a page gets nothing, and a caller elsewhere uses whatever name or
+  address this machine has for it.
+* An Origin must be ours, on loopback or allowed; without one, a request that the browser marks cross-site is refused. A
+  port of the workers is no such origin: the page of a worker is what some project wrote. Pages on one host are same-site
+  whatever their port, and an image or a link carries no Origin, so there the Referer must name who asks.
+* What a browser fetches on speculation takes no machine. Neither does what it fetches over plain HTTP from another name
+  than loopback without a token: there browsers do not say which site asks.
 
 Sources: https://www.w3.org/TR/fetch-metadata/, https://fetch.spec.whatwg.org/#http-cors-protocol
 """
@@ -11,28 +16,43 @@ Sources: https://www.w3.org/TR/fetch-metadata/, https://fetch.spec.whatwg.org/#h
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
+import re
+from collections.abc import Container, Iterable, Mapping
+from typing import Final
 
-from worker_orchestrator.http.reply import Header, Reply, failure
+from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
 
-__all__ = ["Guard", "is_speculative"]
+__all__ = ["Guard"]
 
 _LOCAL_NAMES = frozenset({"localhost", "host.docker.internal"})
 _METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
+_AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/?#@\s]+))(?::(\d{1,5})?)?")
+_ORIGIN: Final = re.compile(r"(https?)://([^/]+)(?:/.*)?")
+_USUAL_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
 
 class Guard:
-    """Judges a request by its headers (names in lower case). `allow_hosts` are names, `allow_origins` whole origins."""
+    """Judges a request by its headers (names in lower case). `allow_hosts` are names, `allow_origins` whole origins.
 
-    def __init__(self, allow_hosts: Iterable[str] = (), allow_origins: Iterable[str] = ()) -> None:
+    `worker_ports`: those of the workers' pages. `any_host`: every Host is allowed, since a token is required.
+    """
+
+    def __init__(
+        self,
+        allow_hosts: Iterable[str] = (),
+        allow_origins: Iterable[str] = (),
+        *,
+        worker_ports: Container[int] = (),
+        any_host: bool = False,
+    ) -> None:
+        self._any_host, self._worker_ports = any_host, worker_ports
         self._hosts = _LOCAL_NAMES | {name.lower().rstrip(".") for name in allow_hosts}
         self._origins = frozenset(origin.lower().rstrip("/") for origin in allow_origins)
 
     def refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
         """Why this caller is turned away; None if it may call."""
         host = headers.get(b"host", b"").decode("latin-1")
-        if not self._knows_host(host):
+        if not self._any_host and not self._knows_host(host):
             return failure(
                 403,
                 "Host not allowed",
@@ -41,8 +61,28 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is not None:
             return None if self._knows_origin(origin, host) else _cross_site(origin.decode("latin-1"))
-        if headers.get(b"sec-fetch-site") == b"cross-site":
+        site = headers.get(b"sec-fetch-site")
+        if site == b"cross-site":
             return _cross_site("another site")
+        if site == b"same-site" and not self._knows_origin(referer := headers.get(b"referer", b""), host):
+            return _cross_site(referer.decode("latin-1") or "a page that does not say who it is")
+        return None
+
+    def assign_refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
+        """Why this request takes no machine, though `refusal` has let it pass; None if it may."""
+        purpose = headers.get(b"sec-purpose", b"") + headers.get(b"purpose", b"") + headers.get(b"x-moz", b"")
+        if b"prefetch" in purpose.lower() or b"prerender" in purpose.lower():
+            return failure(503, "Not fetched in advance", "A prefetch takes no machine.", retry_after(1))
+        if self._any_host or b"origin" in headers or b"sec-fetch-site" in headers:
+            return None
+        host = headers.get(b"host", b"").decode("latin-1")
+        if headers.get(b"user-agent", b"").startswith(b"Mozilla/") and not _is_loopback(host):
+            return failure(
+                403,
+                "Browser request refused",
+                f"Over plain HTTP a browser does not say which page asks for {host[:200]}. Call localhost, use HTTPS, or "
+                "start the service with a token.",
+            )
         return None
 
     def cors(self, headers: Mapping[bytes, bytes]) -> list[Header]:
@@ -55,30 +95,27 @@ class Guard:
             granted += [
                 (b"access-control-allow-methods", _METHODS),
                 (b"access-control-max-age", b"600"),
-                (b"access-control-allow-headers", headers.get(b"access-control-request-headers", b"content-type")),
+                (
+                    b"access-control-allow-headers",
+                    headers.get(b"access-control-request-headers", b"authorization, content-type"),
+                ),
             ]
         if headers.get(b"access-control-request-private-network") == b"true":
             granted.append((b"access-control-allow-private-network", b"true"))
         return granted
 
     def _knows_host(self, host: str) -> bool:
-        name = _hostname(f"//{host}")
-        return name is not None and (name in self._hosts or _is_loopback(name))
+        return _hostname(host) in self._hosts or _is_loopback(host)
 
     def _knows_origin(self, origin: bytes, host: str) -> bool:
-        text = origin.decode("latin-1").lower()
-        if text in self._origins:
-            return True
-        name = _hostname(text)
-        if name is None or not text.startswith(("http://", "https://")):
+        """Whether pages of this origin, or of this URL's, may call."""
+        found = _ORIGIN.fullmatch(origin.decode("latin-1").lower())
+        if found is None:
             return False
-        return name == "localhost" or _is_loopback(name) or text.partition("://")[2] == host.lower()
-
-
-def is_speculative(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a browser asks for a page that nobody has opened yet."""
-    purpose = headers.get(b"sec-purpose", b"") + headers.get(b"purpose", b"") + headers.get(b"x-moz", b"")
-    return b"prefetch" in purpose.lower() or b"prerender" in purpose.lower()
+        scheme, authority = found.groups()
+        if f"{scheme}://{authority}" in self._origins or authority == host.lower():
+            return True
+        return _is_loopback(authority) and _port(authority, _USUAL_PORTS[scheme]) not in self._worker_ports
 
 
 def _cross_site(origin: str) -> Reply:
@@ -89,19 +126,21 @@ def _cross_site(origin: str) -> Reply:
     )
 
 
-def _hostname(url: str) -> str | None:
-    """The host of a URL in lower case, without port, brackets and final dot; None for what is none."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return None
-    if parts.username is not None or parts.path not in {"", "/"} or not parts.hostname:
-        return None
-    return parts.hostname.rstrip(".")
+def _hostname(authority: str) -> str | None:
+    """The name in `name:port`, in lower case, without brackets and final dot; None for what is none."""
+    found = _AUTHORITY.fullmatch(authority.lower())
+    return None if found is None else (found[1] or found[2]).rstrip(".")
 
 
-def _is_loopback(name: str) -> bool:
+def _port(authority: str, usual: int) -> int:
+    found = _AUTHORITY.fullmatch(authority)
+    return usual if found is None or not found[3] else int(found[3])
+
+
+def _is_loopback(authority: str) -> bool:
+    name = _hostname(authority)
+    if name is None or name == "localhost":
+        return name is not None
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:

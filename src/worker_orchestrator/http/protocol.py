@@ -1,0 +1,289 @@
+"""HTTP/1.1 from callers that may be slow, broken or hostile: uvicorn's protocol on httptools, which itself has no limits.
+
+* A head has 32 KiB, 100 fields and 10 s; a body 1 MiB and 30 s; a reply must be read within 30 s.
+* What is too much, too late or no HTTP gets one JSON error, after the replies to the requests before it. Then we hang up.
+* Of the requests that are sent ahead of their replies, a hundred wait in line; what comes after is not read, and the
+  connection ends with the last reply, as HTTP allows.
+
+On the way of a good request there are a few comparisons; a timer is only set while something is missing.
+https://www.rfc-editor.org/rfc/rfc9112, https://github.com/MagicStack/httptools
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from http import HTTPStatus
+from types import SimpleNamespace
+from typing import Any, Final
+
+import httptools
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from worker_orchestrator.http.app import BODY_LIMIT_BYTES
+from worker_orchestrator.http.connections import Connections
+from worker_orchestrator.http.reply import Reply, failure, retry_after
+from worker_orchestrator.http.throttle import client_of
+
+__all__ = ["BoundedProtocol"]
+
+HEAD_LIMIT_BYTES: Final = 32 * 1024
+FIELD_LIMIT: Final = 100
+PIPELINE_LIMIT: Final = 100
+HEAD_S: Final = 10.0
+BODY_S: Final = 30.0
+UNREAD_S: Final = 30.0
+LINGER_S: Final = 2.0
+LINGER_BYTES: Final = 16 * 1024 * 1024
+"""So long we listen on after an error, for a client that writes first and reads then: closing at once would cut it off."""
+_BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
+_FIELD_OVERHEAD_BYTES: Final = 4  # colon, space and line end
+
+
+_REQUEST, _HEAD, _BODY = range(3)
+"""What the next byte belongs to. Plain numbers: they are compared on the way of every request."""
+
+
+class _DeafError(Exception):
+    """Stops the parser, when `_is_deaf` is set."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection, bounded in size and time, and one of `open_ones`."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        open_ones: Connections,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._open_ones = open_ones
+        self._awaited = _REQUEST
+        self._body_head = b""  # of a request that asks for an upgrade: the fields that say how long its body is
+        self._received = 0  # bytes since the last message ended, of the body since its head did
+        self._running: RequestResponseCycle | None = None  # the request that is being answered
+        self._last_words: Reply | None = None  # to be said when all before it is answered
+        self._is_deaf = False  # what comes in now is dropped
+        self._dropped = 0  # bytes
+        self._deadline: asyncio.TimerHandle | None = None  # of what is to come in
+        self._unread: asyncio.TimerHandle | None = None  # of what is to go out
+
+    # its life
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        if not self._open_ones.admit(self, client_of(self.client[0] if self.client else "")):
+            self._is_deaf = True
+            text = "This service has as many connections as it takes, and all of them are in use."
+            self._write(failure(503, "Too many connections", text, retry_after(1)))
+            transport.close()
+        else:
+            self._deadline = self.loop.call_later(HEAD_S, self._late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open_ones.leave(self)
+        self._cancel_deadline()
+        self.resume_writing()
+        if self._running is not None:  # uvicorn tells the last one in the line only
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
+
+    def give_way(self) -> None:
+        """Close: somebody else needs the place."""
+        self._is_deaf = True
+        self.transport.abort()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._hang_up()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self._unread or self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    # what comes in
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            self._dropped += len(data)
+            if self._dropped > LINGER_BYTES:
+                self.transport.abort()
+            return
+        self._unset_keepalive_if_required()
+        self._feed(data)
+        if self._deadline is None and (self._awaited != _REQUEST or self._running is None) and not self._is_deaf:
+            self._deadline = self.loop.call_later(BODY_S if self._awaited == _BODY else HEAD_S, self._late)
+
+    def _feed(self, data: bytes) -> None:
+        self._received += len(data)
+        try:
+            while data:
+                try:
+                    self.parser.feed_data(data)
+                    break
+                except httptools.HttpParserUpgrade as upgrade:  # we speak nothing else: HTTP/1.1 goes on
+                    data = data[upgrade.args[0] :]
+                    if self._awaited == _BODY:
+                        self.parser = self._body_parser()
+        except httptools.HttpParserError:
+            if not self._is_deaf:
+                self._refuse(failure(400, "Bad request", "This is no HTTP/1.1 request."))
+            return
+        if self._awaited == _BODY:
+            if self._received > BODY_LIMIT_BYTES + HEAD_LIMIT_BYTES:  # with what stands around its chunks
+                self._refuse(_body_too_large())
+        elif self._received > HEAD_LIMIT_BYTES:
+            self._refuse(_head_too_large())
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._awaited = _HEAD
+
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= PIPELINE_LIMIT:
+            self._is_deaf = True
+            self.cycle.keep_alive = False
+            raise _DeafError
+        if len(self.headers) > FIELD_LIMIT or (
+            self._received > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES
+        ):
+            self._stop(_head_too_large())
+        for name, value in self.headers:
+            if name == b"content-length" and int(value) > BODY_LIMIT_BYTES:
+                self._stop(_body_too_large())
+        if self.parser.should_upgrade():
+            self._body_head = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] in _BODY_FIELDS)
+        super().on_headers_complete()
+        self._awaited, self._received = _BODY, 0
+        self._cancel_deadline()
+        if self._running is None:
+            self._running = self.cycle
+            self._open_ones.begin(self)
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + _FIELD_OVERHEAD_BYTES for name, value in self.headers)
+
+    def on_message_complete(self) -> None:
+        if self._body_head:
+            return  # httptools ends a message that asks for an upgrade at its head
+        super().on_message_complete()
+        self._awaited, self._received = _REQUEST, 0
+        self._cancel_deadline()
+
+    def _body_parser(self) -> httptools.HttpRequestParser:
+        """For the body of a request that asks for an upgrade, as Java's client does; it is the connection's last one."""
+        self.cycle.keep_alive = False
+
+        def complete() -> None:
+            self._body_head = b""
+            self.on_message_complete()
+            self._is_deaf = True
+            raise _DeafError
+
+        parser = httptools.HttpRequestParser(SimpleNamespace(on_body=self.on_body, on_message_complete=complete))
+        parser.feed_data(b"POST / HTTP/1.1\r\n" + self._body_head + b"\r\n")
+        return parser
+
+    def _late(self) -> None:
+        self._deadline = None
+        if self._awaited == _REQUEST:
+            self._hang_up()
+        elif self._awaited == _HEAD:
+            self._refuse(failure(408, "Request timeout", f"The head of a request must be sent within {HEAD_S:g} s."))
+        else:
+            self._refuse(failure(408, "Request timeout", f"The body of a request must be sent within {BODY_S:g} s."))
+
+    # what goes out
+
+    def on_response_complete(self) -> None:
+        self._running = self.pipeline[-1][0] if self.pipeline else None
+        super().on_response_complete()
+        if self._running is not None:
+            return
+        if self._awaited != _REQUEST:
+            self._unset_keepalive_if_required()  # it has a deadline
+        self._open_ones.rest(self)
+        if self._last_words is not None:
+            self._say(self._last_words)
+        elif self.transport.is_closing():
+            self._hang_up()
+
+    def _stop(self, reply: Reply) -> None:
+        """As `_refuse`, from within the parser."""
+        self._refuse(reply)
+        raise _DeafError
+
+    def _refuse(self, reply: Reply) -> None:
+        """Hear no more of this connection, answer the requests before this one, then say why, and hang up."""
+        self._is_deaf = True
+        self._cancel_deadline()
+        if self._awaited == _BODY:
+            if self.pipeline:
+                self.pipeline.popleft()  # it is the last in the line
+            elif self.cycle.response_started:
+                self.cycle.keep_alive = False
+                self._hang_up()
+                return
+            else:
+                self.cycle.disconnected = True  # whoever answers it hears that nobody listens
+                self.cycle.message_event.set()
+                self._running = None
+        if self._running is None:
+            self._say(reply)
+        else:
+            self._last_words = reply
+
+    def _say(self, reply: Reply) -> None:
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        self._open_ones.rest(self)
+        self._write(reply)
+        self.transport.write_eof()
+        self._deadline = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _write(self, reply: Reply) -> None:
+        body = reply.encoded()
+        head = [
+            b"HTTP/1.1 %d %s" % (reply.status, HTTPStatus(reply.status).phrase.encode()),
+            *(b"%s: %s" % header for header in [*self.server_state.default_headers, *reply.headers]),
+            b"cache-control: no-store",
+            b"content-type: application/json",
+            b"content-length: %d" % len(body),
+            b"connection: close",
+        ]
+        self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
+
+    def _hang_up(self) -> None:
+        """Close when all that was said is read, or not read in time."""
+        self._is_deaf = True
+        self._cancel_deadline()
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._deadline = self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+_head_too_large = partial(
+    failure,
+    431,
+    "Request head too large",
+    f"A request line with its header fields has at most {HEAD_LIMIT_BYTES} bytes and {FIELD_LIMIT} fields.",
+)
+_body_too_large = partial(failure, 413, "Request body too large", f"At most {BODY_LIMIT_BYTES} bytes are read.")

@@ -1,0 +1,435 @@
+"""HTTP/1.1 over real sockets, to an application that says what it got. Time limits are shortened."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
+
+import pytest
+
+from worker_orchestrator.http import protocol
+from worker_orchestrator.http.app import App, Receive, Scope, Send
+from worker_orchestrator.http.connections import Connections
+from worker_orchestrator.http.listening import listen
+from worker_orchestrator.http.server import Server
+
+HEAD: Final = b"Host: x\r\n\r\n"
+LATE_S: Final = 0.2
+PATIENCE_S: Final = 20.0
+
+Ask = Callable[[bytes], Awaitable[bytes]]
+
+
+class Echo:
+    """Answers each request with its method, path and body, /big with 8 MB, /wait not before `go` is set."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.hung_up: list[str] = []
+        self.go = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.paths.append(scope["path"])
+        if scope["path"] == "/wait" and not await self._go_or_gone(receive):
+            self.hung_up.append(scope["path"])
+            return
+        body, more = b"", scope["method"] == "POST"
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.hung_up.append(scope["path"])
+                return
+            body, more = body + message["body"], message["more_body"]
+        reply = json.dumps([scope["method"], scope["path"], body.decode()]).encode()
+        if scope["path"] == "/big":
+            reply = b"x" * 8_000_000
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(reply))]})
+        await send({"type": "http.response.body", "body": reply})
+
+    async def _go_or_gone(self, receive: Receive) -> bool:
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        ends = [asyncio.ensure_future(gone()), asyncio.ensure_future(self.go.wait())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        return self.go.is_set()
+
+
+class Served:
+    """The application and a way to talk to it."""
+
+    def __init__(self, app: Echo, port: int, server: Server) -> None:
+        self.app, self.port, self.server = app, port, server
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def ask(self, *parts: bytes, pause_s: float = 0.01) -> bytes:
+        """All that is answered to these packets until the service hangs up, or has nothing more to say for 0.5 s."""
+        reader, writer = await self.open()
+        said = b""
+        try:
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(pause_s)
+            while more := await asyncio.wait_for(reader.read(65536), 0.5):
+                said += more
+        except TimeoutError:
+            return said + b"(open)"
+        finally:
+            writer.close()
+        return said + b"(closed)"
+
+    async def pour(self, head: bytes, part: bytes) -> int:
+        """Send this part again and again until the service hangs up. Returns the bytes that were sent."""
+        _, writer = await self.open()
+        sent = len(head)
+        with contextlib.suppress(OSError):
+            writer.write(head)
+            while not writer.is_closing():
+                writer.write(part)
+                sent += len(part)
+                await writer.drain()
+        writer.close()
+        return sent
+
+    @property
+    def open_ones(self) -> Connections:
+        return cast("Any", self.server.config.http).keywords["open_ones"]  # type: ignore[no-any-return]
+
+
+@asynccontextmanager
+async def served(per_client: int = 100) -> AsyncIterator[Served]:
+    app, (listener,) = Echo(), listen("127.0.0.1", 0)
+    started = asyncio.Event()
+    server = Server(cast("App", app), per_client, started.set)
+    task = asyncio.create_task(server.serve([listener]))
+    await started.wait()
+    try:
+        yield Served(app, listener.getsockname()[1], server)
+    finally:
+        server.should_exit = server.force_exit = True
+        await task
+        listener.close()
+
+
+def run(test: Callable[[Served], Awaitable[None]], **options: int) -> None:
+    async def main() -> None:
+        async with served(**options) as service:
+            await asyncio.wait_for(test(service), PATIENCE_S)
+
+    asyncio.run(main())
+
+
+async def until(true: Callable[[], object]) -> None:
+    while not true():  # noqa: ASYNC110 # whatever it is
+        await asyncio.sleep(0.01)
+
+
+def statuses(said: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", said)]
+
+
+@pytest.fixture(autouse=True)
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HEAD_S", "BODY_S", "UNREAD_S"):
+        monkeypatch.setattr(protocol, name, LATE_S)
+
+
+# good requests, however they come
+
+
+@pytest.mark.parametrize(
+    ("packets", "expected"),
+    [
+        ([b"GET /a HTTP/1.1\r\n" + HEAD], b'["GET", "/a", ""](open)'),
+        ([b"GET /a HTTP/1.0\r\n" + HEAD], b'["GET", "/a", ""](closed)'),
+        ([b"\r\n\r\nGET /a HTTP/1.1\r\n" + HEAD], b'["GET", "/a", ""](open)'),
+        ([b"GET /a HTTP/1.1\r\nConnection: close\r\n" + HEAD], b'["GET", "/a", ""](closed)'),
+        ([b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n" + HEAD + b"abc"], b'["POST", "/a", "abc"](open)'),
+        ([b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n" + HEAD, b"a", b"bc"], b'["POST", "/a", "abc"](open)'),
+        ([b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HEAD, b"1\r\na\r\n", b"2\r\nbc\r\n0\r\n\r\n"],
+         b'["POST", "/a", "abc"](open)'),
+    ],
+)  # fmt: skip
+def test_a_good_request_is_answered(packets: list[bytes], expected: bytes) -> None:
+    async def test(service: Served) -> None:
+        said = await service.ask(*packets)
+        assert statuses(said) == [200]
+        assert said.endswith(expected)
+
+    run(test)
+
+
+def test_a_head_may_arrive_byte_by_byte() -> None:
+    async def test(service: Served) -> None:
+        said = await service.ask(*(b"%c" % byte for byte in b"GET /a HTTP/1.1\r\n" + HEAD), pause_s=0.001)
+        assert statuses(said) == [200]
+
+    run(test)
+
+
+def test_requests_in_one_packet_are_answered_in_their_order() -> None:
+    async def test(service: Served) -> None:
+        said = await service.ask(b"".join(b"GET /%d HTTP/1.1\r\n" % n + HEAD for n in range(60)))
+        assert re.findall(rb'"/(\d+)"', said) == [b"%d" % n for n in range(60)]
+        assert said.endswith(b"(open)")
+
+    run(test)
+
+
+def test_whoever_expects_it_is_told_to_go_on() -> None:
+    async def test(service: Served) -> None:
+        said = await service.ask(b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n" + HEAD, b"a")
+        assert statuses(said) == [100, 200]
+
+    run(test)
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 3", b"Transfer-Encoding: chunked", b"Content-Length: 0"])
+def test_a_request_that_asks_for_an_upgrade_is_answered_in_http_1(length: bytes) -> None:
+    """Java's client asks for HTTP/2 in its first request, whatever that is."""
+    body = {b"3": b"abc", b"0": b""}.get(length[-1:], b"3\r\nabc\r\n0\r\n\r\n")
+    head = b"POST /a HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n" + length + b"\r\n" + HEAD
+
+    async def test(service: Served) -> None:
+        for packets in ([head + body], [head, body], [head + body + b"GET /b HTTP/1.1\r\n" + HEAD]):
+            said = await service.ask(*packets)
+            assert statuses(said) == [200]
+            assert said.endswith(b'["POST", "/a", "%s"](closed)' % (b"" if length[-1:] == b"0" else b"abc"))
+        plain = b"GET /a HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n" + HEAD
+        assert statuses(await service.ask(plain + plain)) == [200, 200]
+
+    run(test)
+
+
+# too much
+
+
+def test_a_head_may_have_32_kib_and_no_more() -> None:
+    async def test(service: Served) -> None:
+        fields = b"".join(b"a%03d: %s\r\n" % (n, b"x" * 1000) for n in range(32))
+        assert statuses(await service.ask(b"GET / HTTP/1.1\r\n" + fields + HEAD)) == [200]
+        for large in (fields + fields[:2020], b"a: " + b"x" * 32_768 + b"\r\n"):
+            said = await service.ask(b"GET / HTTP/1.1\r\n" + large + HEAD)
+            assert statuses(said) == [431]
+            assert said.endswith(b"(closed)")
+        assert statuses(await service.ask(b"GET / HTTP/1.1\r\na: ", b"x" * 33_000)) == [431]
+        assert statuses(await service.ask(b"GET /" + b"x" * 33_000)) == [431]
+        assert statuses(await service.ask(b"\r\n" * 17_000)) == [431]
+
+    run(test)
+
+
+def test_a_head_may_have_100_fields_and_no_more() -> None:
+    async def test(service: Served) -> None:
+        assert statuses(await service.ask(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 99 + HEAD)) == [200]
+        assert statuses(await service.ask(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100 + HEAD)) == [431]
+
+    run(test)
+
+
+def test_a_body_that_is_declared_too_large_is_refused_before_it_comes() -> None:
+    async def test(service: Served) -> None:
+        head = b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n" + HEAD
+        assert statuses(await service.ask(head % (1024 * 1024 + 1))) == [413]
+        assert statuses(await service.ask(head % 10**18)) == [413]
+        assert statuses(await service.ask(head % 10**30)) == [400]
+        assert statuses(await service.ask(head % (1024 * 1024), b"x" * 1024 * 1024)) == [100, 200]
+        assert len(service.app.paths) == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("method", [b"POST", b"GET"])
+def test_a_body_in_chunks_is_refused_when_it_has_grown_too_large(method: bytes) -> None:
+    async def test(service: Served) -> None:
+        head = method + b" /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HEAD
+        for chunk in (
+            b"10000\r\n" + b"x" * 0x10000 + b"\r\n",
+            b"1\r\nx\r\n" * 10_000,
+            b"1;" + b"x" * 60_000 + b"\r\nx\r\n",
+        ):
+            assert await service.pour(head, chunk) < 40_000_000
+
+    run(test)
+
+
+def test_trailers_are_bounded_like_the_body() -> None:
+    async def test(service: Served) -> None:
+        head = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HEAD + b"0\r\n"
+        assert await service.pour(head, b"a: b\r\n" * 10_000) < 40_000_000
+
+    run(test)
+
+
+def test_of_endless_requests_a_hundred_wait_in_line_and_the_connection_ends_with_them() -> None:
+    async def test(service: Served) -> None:
+        for first in (b"/a", b"/wait"):
+            service.app.paths.clear()
+            packet = b"GET %s HTTP/1.1\r\n" % first + HEAD + (b"GET /a HTTP/1.1\r\n" + HEAD) * 5000
+            asked = asyncio.create_task(service.ask(packet, b"GET /late HTTP/1.1\r\n" + HEAD, packet))
+            await until(lambda: service.app.paths)
+            service.app.go.set()
+            said = await asked
+            assert statuses(said) == [200] * 101
+            assert said.count(b"connection: close") == 1
+            assert said.endswith(b"(closed)")
+            assert "/late" not in service.app.paths
+
+    run(test)
+
+
+# too late
+
+
+@pytest.mark.parametrize(
+    ("packets", "expected"),
+    [
+        ([], []),
+        ([b"\r\n"], []),
+        ([b"G"], [408]),
+        ([b"GET / HTTP/1.1\r\nHost: x\r\n"], [408]),
+        ([b"GET / HTTP/1.1\r\n" + HEAD + b"GET / HT"], [200, 408]),
+        ([b"GET / HTTP/1.1\r\n" + HEAD, b"GET / HT"], [200, 408]),
+        ([b"POST / HTTP/1.1\r\nContent-Length: 2\r\n" + HEAD + b"a"], [408]),
+        ([b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HEAD + b"1\r\n"], [408]),
+        ([b"GET / HTTP/1.1\r\n" + HEAD + b"POST / HTTP/1.1\r\nContent-Length: 2\r\n" + HEAD], [200, 408]),
+        ([b"GET / HTTP/1.1\r\nContent-Length: 2\r\n" + HEAD], [200]),
+    ],
+)
+def test_what_does_not_come_in_time_is_not_waited_for(packets: list[bytes], expected: list[int]) -> None:
+    async def test(service: Served) -> None:
+        reader, writer = await service.open()
+        for packet in packets:
+            writer.write(packet)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        said = await reader.read()
+        assert statuses(said) == expected
+        writer.close()
+
+    run(test)
+
+
+def test_a_head_that_trickles_in_is_late_all_the_same() -> None:
+    async def test(service: Served) -> None:
+        said = await service.ask(*[b"x"] * 60, pause_s=0.02)
+        assert statuses(said) in ([408], [400])
+        reader, writer = await service.open()
+        writer.write(b"GET /")
+        begun = asyncio.get_running_loop().time()
+        while not reader.at_eof() and asyncio.get_running_loop().time() < begun + 5:
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+            if reader._buffer:  # type: ignore[attr-defined] # what has come so far
+                break
+        assert statuses(await reader.read()) == [408]
+        writer.close()
+
+    run(test)
+
+
+def test_a_request_that_is_being_answered_is_never_late() -> None:
+    async def test(service: Served) -> None:
+        asked = asyncio.create_task(service.ask(b"GET /wait HTTP/1.1\r\n" + HEAD, pause_s=4 * LATE_S))
+        await asyncio.sleep(3 * LATE_S)
+        service.app.go.set()
+        assert statuses(await asked) == [200]
+
+    run(test)
+
+
+def test_a_reply_that_nobody_reads_is_given_up() -> None:
+    async def test(service: Served) -> None:
+        for version in (b"1.1", b"1.0"):
+            client = socket.create_connection(("127.0.0.1", service.port))
+            client.sendall(b"GET /big HTTP/%s\r\n" % version + HEAD)
+            await until(lambda: len(service.open_ones))
+            await until(lambda: not len(service.open_ones))
+            client.close()
+
+    run(test)
+
+
+# broken
+
+
+@pytest.mark.parametrize("data", [
+    b"garbage\r\n\r\n", b"\0\0\0\0", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(60),
+    b"GET / HTTP/3.0\r\n" + HEAD, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\n" + HEAD,
+    b"GET /\xff HTTP/1.1\r\n" + HEAD, b"GET http://x HTTP/1.1\r\n" + HEAD, b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+    b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+])  # fmt: skip
+def test_what_is_no_http_gets_one_error_in_json_and_no_line_in_the_log(
+    data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(service: Served) -> None:
+        said = await service.ask(data)
+        assert statuses(said) == [400]
+        assert b"content-type: application/json" in said
+        assert said.endswith(b"(closed)")
+
+    run(test)
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
+
+
+def test_an_error_comes_after_the_replies_to_what_was_asked_before_it() -> None:
+    async def test(service: Served) -> None:
+        for wrong, status in ((b"garbage\r\n\r\n", 400), (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n", 431)):
+            service.app.go.clear()
+            packet = b"GET /wait HTTP/1.1\r\n" + HEAD + b"GET /a HTTP/1.1\r\n" + HEAD + wrong
+            asked = asyncio.create_task(service.ask(packet, pause_s=0.1))
+            await until(lambda: "/wait" in service.app.paths)
+            service.app.go.set()
+            assert statuses(await asked) == [200, 200, status]
+
+    run(test)
+
+
+def test_whoever_hangs_up_is_noticed_also_behind_a_line_of_requests() -> None:
+    async def test(service: Served) -> None:
+        for more in (b"", b"GET /a HTTP/1.1\r\n" + HEAD):
+            service.app.hung_up.clear()
+            _, writer = await service.open()
+            writer.write(b"GET /wait HTTP/1.1\r\n" + HEAD + more)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.close()
+            await until(lambda: service.app.hung_up)
+        assert not len(service.open_ones)
+
+    run(test)
+
+
+# how many
+
+
+def test_an_idle_connection_gives_way_and_a_busy_one_does_not() -> None:
+    async def test(service: Served) -> None:
+        idle, writer = await service.open()
+        waiting = [asyncio.create_task(service.ask(b"GET /wait HTTP/1.1\r\n" + HEAD, pause_s=0.0)) for _ in range(2)]
+        await until(lambda: service.app.paths == ["/wait", "/wait"])
+        assert await idle.read() == b""
+        writer.close()
+        said = await service.ask()
+        assert statuses(said) == [503]
+        assert b"retry-after: 1" in said
+        assert said.endswith(b"(closed)")
+        service.app.go.set()
+        assert [statuses(await asked) for asked in waiting] == [[200], [200]]
+        await until(lambda: not len(service.open_ones))
+        assert statuses(await service.ask(b"GET /a HTTP/1.1\r\n" + HEAD)) == [200]
+
+    run(test, per_client=2)
