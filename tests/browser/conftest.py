@@ -1,0 +1,102 @@
+"""A real Chromium, a real service on real Docker with something to lose, and a page on another origin."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from tests.browser.pages import Pages, Relay, pages, relay
+from tests.integration.conftest import pytest_runtest_makereport
+from tests.integration.running import Running, a_service
+from tests.integration.waiting import eventually
+
+__all__ = ["browser", "page", "pytest_runtest_makereport", "service", "site", "target", "unharmed"]
+
+_ARGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+    "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP rebind.example 127.0.0.1",
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium. None is downloaded; where CI has none, the tests fail."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        missing = "There is no Chromium: `apt-get install chromium` brings it."
+        pytest.fail(missing, pytrace=False) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(_ARGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty tab of a browser that knows nothing."""
+    context = browser.new_context()
+    context.set_default_timeout(15_000)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Iterator[Running]:
+    """Two idle machines, and one that the project `held` works with."""
+    flags = ("--max-machines", "6", "--assign-timeout", "20")
+    with a_service(tmp_path_factory.mktemp("browser"), *flags) as service:
+        service.await_idle(2)
+        service.assign("held")
+        service.await_idle(2)
+        yield service
+
+
+@pytest.fixture
+def target(service: Running) -> Iterator[Relay]:
+    """The service, with a view of what reaches it."""
+    with relay(service.ports.api) as seen:
+        yield seen
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Pages]:
+    with pages() as served:
+        yield served
+
+
+def picture(service: Running) -> list[Any]:
+    """All that an attack could change: in the database, in the API's listing, in Docker."""
+    rows = service.rows("SELECT id, state, project, generation FROM machine ORDER BY id")
+    generation = service.rows("SELECT value FROM meta WHERE key = 'generation'")
+    return [rows, generation, service.machines(), sorted(service.containers())]
+
+
+def is_at_rest(service: Running) -> bool:
+    states = {state for (state,) in service.rows("SELECT state FROM machine")}
+    return states == {"ready"} and len(service.idle()) >= 2
+
+
+@pytest.fixture
+def unharmed(service: Running) -> Iterator[None]:
+    """Whatever the test does: nothing was assigned, released or destroyed, and nothing went wrong in the service."""
+    eventually(lambda: is_at_rest(service), "all machines are ready, two of them idle")
+    before = picture(service)
+    yield
+    assert picture(service) == before
+    assert "Traceback" not in service.log
+    assert "defect" not in service.log
