@@ -1,0 +1,192 @@
+"""The chaos: clients work, faults come and go in the order of a seed, and the model is asked after each of them.
+
+usage: python -m tests.chaos.chaos --seed N --seconds S [--keep FOLDER]    in namespaces of its own: see test_chaos.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import random
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.crowd import Crowd
+from tests.chaos.faults import Fault
+from tests.chaos.plan import Step, plan
+from tests.chaos.stage import MIN_IDLE, Stage, mount
+from tests.integration.calling import call
+from tests.integration.daemon import a_daemon
+
+__all__ = ["main"]
+
+CALM_S: Final = 90.0
+"""So soon after the last fault all must be as it should."""
+PAUSE_S: Final = 0.2
+
+
+@dataclass(slots=True)
+class Chaos:
+    """One run."""
+
+    stage: Stage
+    seed: int
+    seconds: float
+    active: dict[int, Fault] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Until the time is over or something does not hold."""
+        stage, crowd = self.stage, Crowd.of(self.stage, self.seed)
+        stage.open()
+        try:
+            self._until_settled()
+            crowd.start()
+            self._play()
+            for number in list(self.active):
+                self._withdraw(number)
+            crowd.finish()
+            stage.timeline.fault("all faults are withdrawn")
+            if not stage.model.broken.is_set():
+                self._until(lambda: "" if stage.is_up else "the service is not up")
+                crowd.go_home()
+                self._until_settled()
+                crowd.ask_all()
+                stage.check()
+        finally:
+            crowd.done.set()
+            stage.close()
+
+    def _play(self) -> None:
+        """The steps of the plan, with its gaps; a step that takes long moves all that follow."""
+        begun_at = time.monotonic()
+        ends_at = begun_at + self.seconds
+        for step in plan(self.seed):
+            free_s = min(begun_at + step.at_s, ends_at) - time.monotonic()
+            if self.stage.model.broken.wait(max(0.0, free_s)) or time.monotonic() >= ends_at:
+                return
+            does_at = time.monotonic()
+            self._do(step)
+            begun_at += time.monotonic() - does_at
+            self.stage.check()
+
+    def _do(self, step: Step) -> None:
+        if step.ends:
+            self._withdraw(step.number)
+            return
+        chance = random.Random(f"{self.seed}/fault/{step.number}")
+        fault = self.active[step.number] = step.kind(self.stage, chance)
+        self._tell(step.number, fault, fault.apply())
+        self.stage.timeline.count(f"fault {fault.name()}")
+
+    def _withdraw(self, number: int) -> None:
+        fault = self.active.pop(number)
+        said = fault.withdraw()
+        if fault.lasts_s[1]:
+            self._tell(number, fault, f"over {said}")
+
+    def _tell(self, number: int, fault: Fault, what: str) -> None:
+        self.stage.timeline.fault(f"{number:4} {fault.name()}: {what}")
+
+    # in the end
+
+    def _until_settled(self) -> None:
+        self._until(self._unsettled)
+
+    def _until(self, look: Callable[[], str]) -> None:
+        deadline = time.monotonic() + CALM_S
+        while (wrong := look()) and not self.stage.model.broken.is_set():
+            if time.monotonic() > deadline:
+                self.stage.model.fail(f"{CALM_S:g} s after the last fault: {wrong}")
+            time.sleep(PAUSE_S)
+
+    def _unsettled(self) -> str:
+        """What is not as it should be when nothing is the matter; empty if all is."""
+        stage = self.stage
+        if not stage.is_up:
+            return "the service is not up"
+        health = stage.service.get("/health")
+        if health.status != 200:
+            return f"/health says {health.text}"
+        containers = stage.containers()
+        rows = {row.id: row for row in stage.rows() or () if not row.gone}
+        if leaked := containers.keys() - rows.keys():
+            return f"containers without a record: {leaked}"
+        listed = {machine["id"]: machine for machine in stage.service.machines()}
+        for row in rows.values():
+            failed = row.state == "failed" and row.project is not None and stage.model.may_have_failed(row)
+            if row.id not in listed and not failed:
+                return f"not in the list: {row}"
+        for name, machine in listed.items():
+            if containers.get(name) != "running" or not _answers(machine["port"]):
+                return f"{name} is {containers.get(name)}, of {machine['assignedProject']}, and does not answer"
+        idle = sum(not machine["isUsed"] for machine in listed.values())
+        return "" if idle >= MIN_IDLE else f"{idle} idle machines of {MIN_IDLE}: {sorted(rows.values(), key=str)}"
+
+
+def _answers(port: int) -> bool:
+    try:
+        return call(port, "GET", "/health", timeout_s=5).status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def report(chaos: Chaos, keep: Path | None) -> int:
+    """The counts; and if something did not hold, all that helps to find out why. Returns the exit code."""
+    stage, timeline = chaos.stage, chaos.stage.timeline
+    if keep is not None:
+        save(chaos, keep)
+    for title, kind in (("calls", "call "), ("faults", "fault ")):
+        print(f"{title}: {timeline.summary(kind)}")
+    others = [key for key in timeline.counts if not key.startswith(("call ", "fault "))]
+    print(", ".join(f"{timeline.counts[key]} {key}" for key in sorted(others)))
+    print(f"seed {chaos.seed}, {timeline.now_s:.0f} s, {len(stage.model.violations)} violations", flush=True)
+    if not stage.model.violations:
+        return 0
+    print("\n-- what clients heard of these machines and projects")
+    print(*timeline.about(stage.model.names_in_violations, last=30), sep="\n")
+    print("\n-- the log of the service ends with")
+    print(*stage.service.log.splitlines()[-40:], sep="\n")
+    print("\n-- what did not hold")
+    print(*stage.model.violations, sep="\n")
+    print(f"\nThe same faults again: make chaos SEED={chaos.seed}. All there is to see is in {keep}", flush=True)
+    return 1
+
+
+def save(chaos: Chaos, folder: Path) -> None:
+    """Keep what the namespaces take along when they end."""
+    stage = chaos.stage
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(stage.service.state_dir, folder)
+    shutil.copy(stage.service.log_file, folder / "service.log")
+    shutil.copy(stage.daemon.folder / "log", folder / "dockerd.log")
+    (folder / "faults.txt").write_text("\n".join(stage.timeline.faults))
+    (folder / "calls.txt").write_text("\n".join(stage.timeline.calls))
+
+
+def main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--keep", type=Path)
+    given = parser.parse_args(words)
+    on_release = random.Random(given.seed).choice(["reuse", "recycle"])
+    print(f"seed {given.seed}, {given.seconds:g} s of faults, --on-release {on_release}", flush=True)
+    assert mount("-t", "tmpfs", "tmpfs", "/tmp"), "in a mount namespace of its own, as root"
+    with a_daemon() as daemon:
+        stage = Stage.prepare(daemon, Path("/tmp/chaos"), on_release)
+        chaos = Chaos(stage, given.seed, given.seconds)
+        try:
+            chaos.run()
+        except Exception:  # noqa: BLE001 # whatever it was, the report says it
+            stage.model.fail(f"the chaos itself failed:\n{traceback.format_exc()}")
+        return report(chaos, given.keep)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,227 @@
+"""Where the chaos plays: a private dockerd, the service under a supervisor that restarts it, its state on a small disk."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, RLock, Thread
+from typing import Final
+
+from tests.chaos.harm import Harm, Kind, Span
+from tests.chaos.model import Model, Row
+from tests.chaos.timeline import Timeline
+from tests.integration.daemon import Daemon
+from tests.integration.docker_command import LABEL, docker
+from tests.integration.running import Running
+
+__all__ = ["MIN_IDLE", "Stage"]
+
+MIN_IDLE: Final = 3
+MAX_MACHINES: Final = 12
+FLAGS: Final = ("--assign-timeout", "5", "--refresh-interval", "1", "--start-timeout", "30")
+DISK: Final = "12m"
+START_S: Final = 40.0
+"""So long may a start take on this loaded machine, while nothing hinders it."""
+STOP_S: Final = 20.0
+PAUSE_S: Final = 0.05
+RETRY_S: Final = 0.5
+SERVICE: Final = Path(__file__).with_name("chaotic_service.py")
+_HINDERS: Final = (Kind.DAEMON_DOWN, Kind.DAEMON_FROZEN, Kind.DISK)
+_ROWS: Final = "SELECT id, state, project, port, gone, reason FROM machine"
+
+
+@dataclass(slots=True)
+class Stage:
+    """What faults work on. The supervisor is a thread: it judges each start and each end of the service."""
+
+    daemon: Daemon
+    service: Running
+    timeline: Timeline
+    harm: Harm
+    model: Model
+    wanted: bool = True
+    _down: Span | None = None
+    _begun_at: float = 0.0
+    _log_from: int = 0
+    _log_seen: int = 0
+    _closing: Event = field(default_factory=Event)
+    _lock: RLock = field(default_factory=RLock)
+    _supervisor: Thread | None = None
+    owner: str = ""
+
+    @classmethod
+    def prepare(cls, daemon: Daemon, folder: Path, on_release: str) -> Stage:
+        sizes = ("--min-idle", str(MIN_IDLE), "--max-machines", str(MAX_MACHINES), "--on-release", on_release)
+        service = Running(folder, (*sizes, *FLAGS), daemon.host)
+        service.state_dir.mkdir(parents=True)
+        mount("-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(service.state_dir))
+        (folder / "offset").write_text("0", encoding="ascii")
+        harm = Harm()
+        return cls(daemon, service, Timeline(), harm, Model(harm, MAX_MACHINES))
+
+    # the supervisor
+
+    def open(self) -> None:
+        self._down = self.harm.begin(Kind.SERVICE_DOWN)
+        self._supervisor = Thread(target=self._supervise)
+        self._supervisor.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._supervisor is not None:
+            self._supervisor.join()
+        if self.service.process is not None:
+            self.service.end(signal.SIGKILL)
+
+    def _supervise(self) -> None:
+        try:
+            while not self._closing.wait(PAUSE_S):
+                with self._lock:
+                    self._look()
+        except Exception as error:
+            self.model.fail(f"the supervisor failed: {error!r}")
+            raise
+
+    def _look(self) -> None:
+        process = self.service.process
+        if process is None:
+            if self.wanted and time.monotonic() > self._begun_at + RETRY_S:
+                self._start()
+        elif (code := process.poll()) is not None:
+            self.service.process = None
+            self._judge_end(code)
+        elif self._down is not None:
+            self._judge_start()
+
+    def _start(self) -> None:
+        self._begun_at = time.monotonic()
+        self._log_from = len(self.service.log)
+        offset = str(self.service.folder / "offset")
+        self.service.start(command=(sys.executable, str(SERVICE), offset), await_answer=False)
+
+    def _judge_start(self) -> None:
+        try:
+            answers = self.service.get("/", timeout_s=1).status == 200
+        except OSError:
+            answers = False
+        if answers:
+            assert self._down is not None, "it was down a moment ago"
+            self.harm.end(self._down)
+            self._down = None
+            self.owner = self.owner or self.service.owner
+            self.timeline.fault(f"  the service is up, {time.monotonic() - self._begun_at:.1f} s after its start")
+        elif time.monotonic() > self._begun_at + START_S:
+            hindered = self.harm.done(*_HINDERS, since=self._begun_at)
+            self.model.check(hindered, f"the service did not come up within {START_S:g} s, and nothing hindered it")
+
+    def _judge_end(self, code: int) -> None:
+        if self._down is None:
+            self.model.fail(f"the service ended by itself, with exit code {code}")
+            self._down = self.harm.begin(Kind.SERVICE_DOWN)
+            return
+        said = self._last_words()
+        self.timeline.count("refused starts")
+        sentence = said.partition("\n")[0]
+        self.timeline.fault(f"  the service refused to start ({code}): {sentence}")
+        self.model.check(self.harm.done(*_HINDERS, since=self._begun_at), f"a start failed for no reason:\n{said}")
+        well_put = code == 1 and sentence.startswith("orchestrator: ") and said.count("orchestrator: ") == 1
+        self.model.check(
+            well_put and "Traceback" not in said, f"a refusal that is no sentence (exit code {code}):\n{said}"
+        )
+
+    def _last_words(self) -> str:
+        """What this life wrote. The log has a writer of its own, which may be a moment late."""
+        deadline = time.monotonic() + 1
+        while not (said := self.service.log[self._log_from :].strip()) and time.monotonic() < deadline:
+            time.sleep(PAUSE_S)
+        return said
+
+    # what faults do to the service
+
+    def end_service(self, how: signal.Signals) -> str:
+        """Returns how it went. It stays down until `wanted` is set again."""
+        with self._lock:
+            self.wanted = False
+            process = self.service.process
+            if process is None:
+                return "was down already"
+            was_up, begun_at = self._down is None, time.monotonic()
+            self._down = self._down or self.harm.begin(Kind.SERVICE_DOWN)
+            process.send_signal(how)
+            try:
+                code = process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.model.fail(f"the service did not stop within {STOP_S:g} s of {how.name}")
+                process.kill()
+                code = process.wait()
+            self.service.process = None
+            took_s = time.monotonic() - begun_at
+            if was_up and how is signal.SIGTERM:
+                self.model.check(code == 0, f"the service stopped with exit code {code}")
+            return f"ended with {code} after {took_s:.1f} s"
+
+    def want_service(self) -> None:
+        with self._lock:
+            self.wanted, self._begun_at = True, 0.0
+
+    def with_process(self, act: Callable[[subprocess.Popen[bytes]], None]) -> bool:
+        """Do something to the process of the service; False if there is none."""
+        with self._lock:
+            process = self.service.process
+            if process is None or process.poll() is not None:
+                return False
+            act(process)
+            return True
+
+    @property
+    def is_up(self) -> bool:
+        return self._down is None
+
+    # looking
+
+    def rows(self) -> Sequence[Row] | None:
+        """The record, or None where it cannot be read now."""
+        try:
+            found = self.service.rows(_ROWS)
+        except sqlite3.Error as error:
+            self.timeline.count(f"unreadable {error}")
+            return None
+        return [Row(name, state, project, port, bool(gone), why) for name, state, project, port, gone, why in found]
+
+    @property
+    def docker_answers(self) -> bool:
+        return not self.harm.done(Kind.DAEMON_DOWN, Kind.DAEMON_FROZEN, since=time.monotonic())
+
+    def containers(self) -> Mapping[str, str]:
+        """Id and status of each container of ours."""
+        by_owner = ("--filter", f"label={LABEL}.owner={self.owner}")
+        lines = docker(
+            "ps", "-a", *by_owner, "--format", "{{.Names}} {{.State}}", host=self.daemon.host
+        ).out.splitlines()
+        return dict(line.split(maxsplit=1) for line in lines)
+
+    def check(self) -> None:
+        """All that must hold at any time."""
+        if not self.owner:
+            return
+        containers = self.containers() if self.docker_answers else None
+        before = self.model.sure()
+        rows = self.rows()
+        if rows is not None:
+            self.model.check_rows(rows, before)
+            if containers is not None:
+                self.model.check_containers(containers, rows)
+        log = self.service.log
+        fresh, self._log_seen = log[self._log_seen :], len(log)
+        for word in ("Traceback", "defect", "Exception"):
+            self.model.check(word not in fresh, f"the log speaks of a {word}")
+
+
+def mount(*words: str) -> bool:
+    return subprocess.run(["mount", *words], check=False, capture_output=True).returncode == 0
