@@ -6,7 +6,7 @@ DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run down test lint core unit simulation contract integration newman example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration chaos browser newman example-worker wheel clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -28,6 +28,12 @@ core: .venv/.tests  ## unit and simulation tests; the pure core must be covered 
 	$(BIN)/coverage run --branch -m pytest tests/unit tests/simulation
 	$(BIN)/coverage report --fail-under=100 $(CORE)
 
+# Always from scratch: an old verdict says nothing of new tests.
+mutants: .venv/.tests  ## change the core in every small way: does a test fail? Takes a quarter of an hour
+	rm -rf mutants
+	nice -n 10 $(BIN)/mutmut run --max-children 1
+	$(BIN)/python -m tests.mutants.check
+
 lint: .venv/.tests  ## style, types and import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -40,6 +46,13 @@ unit simulation: .venv/.tests  ## tests that need nothing but Python
 contract integration: .venv/.tests example-worker  ## tests against real Docker
 	$(DOCKER) $(PYTEST) tests/$@
 
+# In namespaces of its own, as root. What a run leaves, its logs and its database, is kept in build/chaos.
+chaos: .venv/.tests example-worker  ## ten minutes of kills, frozen daemons and full disks; MINUTES=n, SEED=n to replay one
+	SEED=$${SEED:-random} MINUTES=$${MINUTES:-10} $(DOCKER) $(PYTEST) -q -s tests/chaos
+
+browser: .venv/.tests example-worker  ## pages of other sites in a real Chromium, against a running service
+	$(DOCKER) $(PYTEST) tests/browser
+
 newman: .venv/.tests example-worker  ## the Postman collection against a running service
 	$(DOCKER) $(PYTEST) tests/integration/test_postman.py
 
@@ -50,7 +63,7 @@ wheel: .venv/.service  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove whatever make made; workers stay, see down
-	rm -rf .venv build dist node_modules .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist node_modules mutants .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.service: pyproject.toml | .venv/bin/python

@@ -25,7 +25,7 @@ def status(**headers: str) -> int:
     return 200 if reply is None else reply.status
 
 
-def status_of_assign(guard: Guard = GUARD, **headers: str) -> int:
+def status_of_assign(guard: Guard = GUARD, /, **headers: str) -> int:
     """The status that it is refused a machine with; 200 if it may have one."""
     reply = guard.assign_refusal(given(headers))
     return 200 if reply is None else reply.status
