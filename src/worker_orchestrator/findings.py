@@ -58,7 +58,10 @@ def probed(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> None:
 
 
 def settle(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, now: float) -> None:
-    """Take in how an action ended. What is left to do, the next tick finds: the next tick is the retry."""
+    """Take in how an action ended. What is left to do, the next tick finds: the next tick is the retry.
+
+    Where the machine moved on meanwhile, it ends in nothing: the tick compares it with what is there.
+    """
     machine = fleet.machines.get(action.machine_id)
     if machine is None:
         return
@@ -75,8 +78,6 @@ def settle(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, now: floa
                 watch.destroyed_at = now
             elif outcome.result is Result.REJECTED:
                 try_later(watch, now)
-        case _:
-            return  # the machine moved on meanwhile: the tick compares it with what is there
 
 
 def _settle_create(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:

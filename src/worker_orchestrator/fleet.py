@@ -63,7 +63,7 @@ class Pool:
     out_of_ports: bool = False
 
 
-_Group = dict[tuple[str, str], dict[str, None]]  # (pool, template) -> machine ids, oldest first
+_Group = dict[tuple[str, str | None], dict[str, None]]  # (pool, template) -> machine ids, oldest first
 
 
 class Fleet:
@@ -107,11 +107,11 @@ class Fleet:
 
     def idle(self, pool: str, template: str | None) -> dict[str, None]:
         """Ids of the pool's idle machines of this template, the one that waited longest first."""
-        return self._idle.get((pool, template or ""), {})
+        return self._idle.get((pool, template), {})
 
     def coming(self, pool: str, template: str | None) -> dict[str, None]:
         """Ids of the pool's machines of this template that are on their way to becoming idle."""
-        return self._coming.get((pool, template or ""), {})
+        return self._coming.get((pool, template), {})
 
     def stale(self, pool: str, template: str | None) -> Iterator[str]:
         """Ids of the pool's idle machines of every other template, oldest first within one."""
@@ -133,7 +133,7 @@ class Fleet:
         assert not self.machines, "a fleet is loaded once"
         self.tombstones.update(tombstones)
         for machine in machines:
-            self._add(machine, now)
+            self._add(machine, Watch(born=now, since=now))
             if machine.state is State.READY:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
                 self.pool(machine.pool).proven = machine.template
@@ -167,21 +167,17 @@ class Fleet:
 
     def _put(self, machine_id: str, machine: Machine | None, now: float) -> None:
         old = self.machines.get(machine_id)
-        watch = self.watches.get(machine_id)
-        if old is not None:
-            self._remove(old)
+        watch = Watch(born=now, since=now) if old is None else self._remove(old)
         if machine is None:
             return
-        self._add(machine, now)
-        if watch is not None and old is not None:
-            self.watches[machine_id] = watch
-            if (old.state, old.project) != (machine.state, machine.project):
-                watch.since = now
-                if old.state is not machine.state:
-                    watch.misses, watch.not_before, watch.restarted = 0, 0.0, False
-                    watch.missed_at, watch.missed_why = None, ""
+        self._add(machine, watch)
+        if old is not None and (old.state, old.project) != (machine.state, machine.project):
+            watch.since = now
+            if old.state is not machine.state:
+                watch.misses, watch.not_before, watch.restarted = 0, 0.0, False
+                watch.missed_at, watch.missed_why = None, ""
 
-    def _add(self, machine: Machine, now: float) -> None:
+    def _add(self, machine: Machine, watch: Watch) -> None:
         if machine.project is not None:
             assert machine.project not in self.projects, f"project {machine.project} has a machine already"
             self.projects[machine.project] = machine.id
@@ -190,18 +186,19 @@ class Fleet:
             assert address not in self.ports, f"port {machine.port} belongs to {self.ports.get(address)}"
             self.ports[address] = machine.id
         self.machines[machine.id] = machine
-        self.watches[machine.id] = Watch(born=now, since=now)
+        self.watches[machine.id] = watch
         self._held += not machine.gone
         self._regroup(machine, present=True)
 
-    def _remove(self, machine: Machine) -> None:
+    def _remove(self, machine: Machine) -> Watch:
         if machine.project is not None:
             del self.projects[machine.project]
         if machine.port is not None and not machine.gone:
             del self.ports[machine.host, machine.port]
-        del self.machines[machine.id], self.watches[machine.id]
+        del self.machines[machine.id]
         self._held -= not machine.gone
         self._regroup(machine, present=False)
+        return self.watches.pop(machine.id)
 
     def _regroup(self, machine: Machine, *, present: bool) -> None:
         if machine.is_idle:

@@ -6,6 +6,7 @@ A freed port is thereby given again last, so that a dead project's stale URL doe
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 __all__ = ["next_port"]
 
@@ -13,10 +14,9 @@ __all__ = ["next_port"]
 def next_port(last_given: int | None, first: int, last: int, is_taken: Callable[[int], bool]) -> int | None:
     """The next port of `first`..`last` (both included) after `last_given` that is free; None when all are taken."""
     assert 0 < first <= last <= 65535, f"no port range: {first}..{last}"
-    size = last - first + 1
-    start = first if last_given is None or not first <= last_given <= last else last_given + 1
-    for step in range(size):
-        port = first + (start - first + step) % size
+    ports = range(first, last + 1)
+    given = 0 if last_given is None or last_given not in ports else ports.index(last_given) + 1
+    for port in chain(ports[given:], ports[:given]):
         if not is_taken(port):
             return port
     return None

@@ -25,7 +25,6 @@ from worker_orchestrator.machine import (
     Destroy,
     Instance,
     Machine,
-    PoolSpec,
     Restart,
     Snapshot,
     Spec,
@@ -77,7 +76,7 @@ def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> N
         serve_line(fleet, spec, name, now)
         if wanted.template is None:
             continue
-        _retire(fleet, spec, name, wanted, now)
+        _retire(fleet, spec, name, wanted.template, now)
         for _ in range(_missing(fleet, spec, name, wanted.template, now)):
             if new_machine(fleet, spec, name, wanted.template, new_id(), now) is None:
                 break
@@ -206,12 +205,18 @@ class _Observation:
     def _kept(self) -> None:
         """A failed machine that a project holds: somebody may remove its container, or bring it back to life."""
         if self.machine.gone:
-            if self.instance is not None and (self.machine.host, self.machine.port) not in self.fleet.ports:
+            if self.instance is not None and self._fits:
                 self._move(replace(self.machine, gone=False, reason="turned up again"), Cause.FAILED)
         elif self.instance is None:
             self._move(replace(self.machine, gone=True, reason=_VANISHED), Cause.REMOVED)
         elif self.instance.status is Status.RUNNING:
             self._move(replace(self.machine, state=State.STARTING, reason="runs again", evidence=""), Cause.REVIVED)
+
+    @property
+    def _fits(self) -> bool:
+        """Whether its port and a slot are still there for it: what was thought to be gone may have been replaced."""
+        is_ours = (self.machine.host, self.machine.port) not in self.fleet.ports
+        return is_ours and self.fleet.held < self.spec.max_machines
 
     @property
     def _watch(self) -> Watch:
@@ -256,8 +261,7 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
             return Destroy(machine.id)
         case State.FAILED if machine.project is None and (not machine.gone or instance is not None):
             return Destroy(machine.id)  # one that was gone landed late
-        case _:
-            return None
+    return None
 
 
 # resize: how many machines a pool is short of, and which it has too many
@@ -268,27 +272,24 @@ def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     pool, wanted = fleet.pool(name), spec.pools[name]
     idle, coming = fleet.idle(name, template), fleet.coming(name, template)
     missing = wanted.min_idle + len(pool.line) - len(idle) - len(coming)
-    rolls_out = next(fleet.stale(name, template), None) is not None
-    if rolls_out:
-        missing = max(missing, 1 - len(idle) - len(coming))  # one has to show that the new template works
+    if next(fleet.stale(name, template), None) is not None:
+        missing = max(len(pool.line), 1) - len(coming)  # one by one, unless people wait
     backoff = fleet.brake(name, template)
     if backoff is not None and backoff.tripped:
         missing = min(missing, 1 - len(coming)) if backoff.until <= now else 0
-    if rolls_out:
-        missing = min(missing, max(len(pool.line), 1) - len(coming))
     return max(0, min(missing, spec.max_machines - fleet.held))
 
 
-def _retire(fleet: Fleet, spec: Spec, name: str, wanted: PoolSpec, now: float) -> None:
-    assert wanted.template is not None, "a pool without a template is left alone"
-    idle = fleet.idle(name, wanted.template)
+def _retire(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> None:
+    """Let go what is more than `max_idle`, and old machines as far as new ones took their place."""
+    wanted, idle = spec.pools[name], fleet.idle(name, template)
     surplus = 0 if wanted.max_idle is None else len(idle) - wanted.max_idle
     for machine_id in list(idle)[: max(0, surplus)]:
         _let_go(fleet, machine_id, "more idle machines than max_idle", now)
-    stale = list(fleet.stale(name, wanted.template))
-    proven = idle or fleet.pool(name).proven == wanted.template
+    stale = list(fleet.stale(name, template))
+    proven = idle or fleet.pool(name).proven == template
     keep = max(0, wanted.min_idle - len(idle)) if proven else len(stale)
-    if stale and keep >= len(stale) and _must_break_first(fleet, spec, name, wanted):
+    if stale and keep >= len(stale) and _must_break_first(fleet, spec, name, template):
         keep = len(stale) - 1
     for machine_id in stale[: max(0, len(stale) - keep)]:
         _let_go(fleet, machine_id, _STALE, now)
@@ -297,14 +298,12 @@ def _retire(fleet: Fleet, spec: Spec, name: str, wanted: PoolSpec, now: float) -
 _STALE = "made of an older image or setting"
 
 
-def _must_break_first(fleet: Fleet, spec: Spec, name: str, wanted: PoolSpec) -> bool:
-    """Whether a replacement is due for which `max_machines` leaves no room: then one old machine makes room."""
-    pool = fleet.pool(name)
-    wants_more = max(wanted.min_idle, 1) + len(pool.line) > len(fleet.idle(name, wanted.template))
-    under_way = fleet.coming(name, wanted.template) or fleet.leaving(name)
-    backoff = fleet.brake(name, wanted.template)
+def _must_break_first(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
+    """Whether `max_machines` leaves no room for a replacement that is due: then one old machine makes room."""
+    under_way = fleet.coming(name, template) or fleet.leaving(name)
+    backoff = fleet.brake(name, template)
     tripped = backoff is not None and backoff.tripped
-    return fleet.held >= spec.max_machines and wants_more and not under_way and not tripped
+    return fleet.held >= spec.max_machines and not under_way and not tripped
 
 
 def _let_go(fleet: Fleet, machine_id: str, reason: str, now: float) -> None:
@@ -314,8 +313,8 @@ def _let_go(fleet: Fleet, machine_id: str, reason: str, now: float) -> None:
 
 def _next_deadline(fleet: Fleet, spec: Spec, now: float) -> float | None:
     """When something is due that no event announces: a start time-out, a retry, the end of a back-off."""
-    times = [w.not_before for w in fleet.watches.values() if w.not_before > now]
-    times += [pool.backoff.until for pool in fleet.pools.values() if pool.backoff and pool.backoff.until > now]
+    times = [watch.not_before for watch in fleet.watches.values()]
+    times += [pool.backoff.until for pool in fleet.pools.values() if pool.backoff]
     for machine in fleet.machines.values():
         if machine.state is State.STARTING:
             deadline = fleet.watches[machine.id].since + spec.start_timeout_s

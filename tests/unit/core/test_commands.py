@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -21,6 +22,10 @@ def braked(world: World, *, until: float, template: str = OLD, tripped: bool = T
 
 def obstacle(world: World) -> str:
     return commands.obstacle(world.fleet, world.spec, DEFAULT_POOL)
+
+
+def withdraw(world: World, broken: str = "") -> None:
+    commands.withdraw(world.fleet, world.spec, world["w1"], world.now, broken=broken)
 
 
 def turn_away(world: World) -> dict[str, NoMachineAvailable]:
@@ -284,6 +289,13 @@ def test_nobody_is_turned_away_from_an_old_machine_that_may_serve() -> None:
     braked(world, until=world.now + 4.0, template=NEW)
     assert list(turn_away(world)) == ["q"]
     assert world["w1"].project == "p"
+    assert world.watch("w1").since == world.now
+
+
+def test_a_pool_that_is_not_wanted_any_more_turns_nobody_away() -> None:
+    """Its last machines are still on record, and nobody stands in its line."""
+    world = World(fleet=a_fleet(a_machine(pool="other")))
+    assert turn_away(world) == {}
 
 
 def test_whoever_leaves_the_line_is_forgotten() -> None:
@@ -511,6 +523,41 @@ def test_a_machine_that_does_not_answer_when_it_is_handed_out_failed() -> None:
     assert world.last_change().cause is Cause.WITHDRAWN
     assert world.backoff.reason == f"{machine_id}: did not answer"
     assert world.fleet.of_project("p") is None
+
+
+# since when
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        pytest.param(lambda world: world.release("w1"), id="released"),
+        pytest.param(lambda world: world.destroy("w1"), id="destroyed"),
+        pytest.param(withdraw, id="withdrawn"),
+        pytest.param(lambda world: withdraw(world, broken="mute"), id="withdrawn as broken"),
+    ],
+)
+@pytest.mark.parametrize("recycle", [False, True])
+@pytest.mark.parametrize("state", [STARTING, READY])
+def test_a_new_life_begins_when_a_project_gives_up_its_machine(
+    move: Callable[[World], object], state: State, *, recycle: bool
+) -> None:
+    """What a probe found before then was found of another life, and time-outs are counted from then."""
+    world = World(fleet=a_fleet(a_machine(state=state, project="p")), spec=a_spec(recycle=recycle))
+    move(world)
+    assert world["w1"].project is None
+    assert world.watch("w1").since == world.now
+
+
+@pytest.mark.parametrize("move", [lambda world: world.release("w1"), withdraw])
+def test_a_machine_is_its_next_projects_from_the_moment_when_it_is_handed_on(move: Callable[[World], object]) -> None:
+    """A probe that was under way says nothing of its time with the new one."""
+    world = World(fleet=a_fleet(a_machine(project="p")))
+    world.assign("q")
+    world.answer("w1")
+    move(world)
+    assert world["w1"].project == "q"
+    assert world.watch("w1").since == world.now
 
 
 # the line

@@ -46,6 +46,7 @@ def test_a_machine_that_becomes_ready_goes_to_whoever_waits() -> None:
     machine_id = world.up()
     assert world.causes(machine_id) == [Cause.CREATED, Cause.ANSWERED, Cause.ASSIGNED]
     assert world[machine_id].project == "p"
+    assert world.watch(machine_id).since == world.now
 
 
 def test_a_restarted_machine_that_answers_is_ready_for_its_project() -> None:
@@ -212,6 +213,13 @@ def test_a_taken_port_means_nothing_where_the_engine_plans_ports() -> None:
     assert world.fleet.refused_ports == {}
 
 
+def test_a_machine_with_a_port_of_ours_where_the_engine_plans_ports_stops_the_process() -> None:
+    """There is no range to give it another one from: the record is of another engine."""
+    world = World(fleet=a_fleet(a_machine(state=STARTING)), spec=a_spec(first_port=None))
+    with pytest.raises(AssertionError, match=r"^the engine plans its addresses itself$"):
+        world.created("w1", Result.PORT_TAKEN)
+
+
 def test_the_outcome_of_a_create_that_was_planned_otherwise_is_ignored() -> None:
     """The machine was moved to another port meanwhile."""
     world = World()
@@ -284,6 +292,7 @@ def test_a_refused_restart_is_put_off_and_given_up_after_three(result: Result) -
     assert world["w1"].state is STARTING
     world.restarted("w1", result, "port 9093 is in use")
     assert world["w1"] == a_machine(state=FAILED, project="p", reason="could not be restarted: port 9093 is in use")
+    assert world.watch("w1").since == world.now
     assert world.pool.backoff is None
 
 

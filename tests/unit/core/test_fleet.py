@@ -106,7 +106,10 @@ def test_stale_are_the_idle_machines_of_every_other_template() -> None:
 def test_stopping_machines_are_counted_by_pool() -> None:
     """They are about to make room."""
     fleet = a_fleet(
-        a_machine("w1", STOPPING), a_machine("w2", STOPPING, port=9094, pool="other"), a_machine("w3", port=1)
+        a_machine("w1", STOPPING),
+        a_machine("w2", STOPPING, port=9094, pool="other"),
+        a_machine("w3", port=1),
+        a_machine("w4", port=2, project="p"),
     )
     assert (fleet.leaving(DEFAULT_POOL), fleet.leaving("other"), fleet.leaving("third")) == (1, 1, 0)
 

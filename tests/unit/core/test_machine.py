@@ -208,6 +208,15 @@ def test_idle_and_coming_need_a_state_and_no_project() -> None:
     assert [machine for machine in machines if machine.is_coming] == [a_machine(state=STARTING)]
 
 
+def test_leaving_is_what_is_being_removed() -> None:
+    """It makes room soon. What a project holds stays, even failed; what is gone has left."""
+    machines = [a_machine(state=state) for state in State]
+    machines += [a_machine(state=state, project="p") for state in (STARTING, READY, FAILED)]
+    machines += [a_machine(state=FAILED, gone=True), a_machine(state=FAILED, project="p", gone=True)]
+    leaving = [machine for machine in machines if machine.is_leaving]
+    assert leaving == [a_machine(state=STOPPING), a_machine(state=FAILED)]
+
+
 def test_a_machine_is_a_value() -> None:
     """A decision makes a new one and never changes the old one."""
     machine = a_machine()
