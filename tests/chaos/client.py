@@ -255,7 +255,8 @@ class Client:
         elif self.stage.docker_answers:
             try:
                 words = ("sh", "-c", f"echo {project.name} >/srv/files/{file}")
-                ran = docker("exec", machine, *words, host=self.stage.daemon.host, check=False, timeout_s=20)
+                with self.stage.inside:
+                    ran = docker("exec", machine, *words, host=self.stage.daemon.host, check=False, timeout_s=20)
             except subprocess.TimeoutExpired:
                 return
             if not ran.failed:

@@ -269,7 +269,8 @@ class ContainersPaused(ContainersKilled):
     paused: Iterable[str] = ()
 
     def apply(self) -> str:
-        self.paused = super().apply().split()
+        with self.stage.inside:  # containerd waits for ever for a container that was paused while a program began in it
+            self.paused = super().apply().split()
         return " ".join(self.paused)
 
     def withdraw(self) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, RLock, Thread
+from threading import Event, Lock, RLock, Thread
 from typing import Final
 
 from tests.chaos.harm import Harm, Kind, Span
@@ -38,7 +38,10 @@ _ROWS: Final = "SELECT id, state, project, port, gone, reason FROM machine"
 
 @dataclass(slots=True)
 class Stage:
-    """What faults work on. The supervisor is a thread: it judges each start and each end of the service."""
+    """What faults work on. The supervisor is a thread: it judges each start and each end of the service.
+
+    `inside` is held by whoever runs a program in a container, or pauses some.
+    """
 
     daemon: Daemon
     service: Running
@@ -46,6 +49,7 @@ class Stage:
     harm: Harm
     model: Model
     wanted: bool = True
+    inside: Lock = field(default_factory=Lock)
     _down: Span | None = None
     _begun_at: float = 0.0
     _log_from: int = 0
