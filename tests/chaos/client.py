@@ -198,7 +198,9 @@ class Client:
     def _of_release(self, machine: str | None, *, free: bool) -> tuple[int, ...]:
         if free:
             return (404,)
-        return (200,) if machine is not None and machine not in self.stage.model.doubtful else (200, 404)
+        model = self.stage.model
+        is_sure = machine is not None and machine not in model.doubtful and not model.is_removed(machine)
+        return (200,) if is_sure else (200, 404)
 
     def _disk_is_harmed(self) -> bool:
         return self.stage.harm.done(Kind.DISK, since=time.monotonic() - VERIFIED_S)
