@@ -29,8 +29,8 @@ __all__ = ["main"]
 CALM_S: Final = 90.0
 """So soon after the last fault all must be as it should."""
 CALM_AFTER_KILL_S: Final = 300.0
-"""A dockerd that came back from `kill -9` gives some new containers a network in which nobody reaches them: each of them costs
-the pool a start time-out, and the pool tries one at a time."""
+"""A dockerd that came back from `kill -9` gives some new containers a network in which nobody reaches them: each of them
+costs the pool a start time-out, and the pool tries one at a time."""
 PAUSE_S: Final = 0.2
 
 
