@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import tempfile
 import time
 from importlib import resources
 from pathlib import Path
@@ -132,8 +133,10 @@ def look_at(path: Path, *, newest: int = SCHEMA_VERSION, alone: bool = True) -> 
 
 
 def _has_wal(path: Path) -> bool:
-    wal = _wal(path)
-    return wal.exists() and wal.stat().st_size > 0
+    try:
+        return _wal(path).stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _wal(path: Path) -> Path:
@@ -171,9 +174,9 @@ def copy_database(db: sqlite3.Connection, target: Path) -> None:
 
     Replaces what is there. Raises sqlite3.Error, OSError.
     """
-    part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    descriptor, name = tempfile.mkstemp(".part", f"{target.name}.", target.parent)  # for its owner only
+    os.close(descriptor)
+    part = Path(name)
     try:
         db.execute("VACUUM INTO ?", (str(part),))
         with contextlib.closing(_connect(part)) as copy:

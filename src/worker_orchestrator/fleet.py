@@ -161,6 +161,8 @@ class Fleet:
         for change in reversed(changes):
             self.tombstones.discard(change.machine.id)
             self._put(change.machine.id, change.before, now)
+            if change.cause is Cause.RESTARTED:
+                self.watches[change.machine.id].tries -= 1  # it was never begun
             if change.before is not None and change.before.project is not None:
                 for pool in self.pools.values():
                     pool.line.pop(change.before.project, None)  # it has its machine back

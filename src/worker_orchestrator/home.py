@@ -8,6 +8,8 @@ somebody by now, and one that it lacks may serve a project. So it is refused unt
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,10 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from worker_orchestrator.engines import Identity
+from worker_orchestrator.errors import StoreRefused
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import Cause, Instance, Machine, State
 
-__all__ = ["doubt", "home", "keep_busy"]
+__all__ = ["doubt", "home", "is_latest", "keep_busy", "next_session"]
 
 _MACHINE_ID_FILES: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
@@ -48,6 +51,44 @@ def doubt(meta: Mapping[str, str], here: Mapping[str, str], *, marked: bool) -> 
     if differs("file"):
         return "it was copied or moved since it was last used, and may not know what happened since"
     return ""
+
+
+def is_latest(file: Path, session: str) -> bool:
+    """Whether no other copy of this database was in use after this one, as far as the folder tells.
+
+    Each run of the service begins a session, which stands in the database and beside it. A copy made within the last one
+    looks the same.
+    """
+    try:
+        known = _sessions(file).read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError):
+        return True  # nothing speaks against it
+    return not session or session in known
+
+
+def next_session(file: Path, session: str) -> str:
+    """Begin a session after this one, and tell the folder of both: the new one may never be committed.
+
+    Raises StoreRefused.
+    """
+    begun = secrets.token_hex(8)
+    part = _sessions(file).with_suffix(".part")
+    try:
+        with part.open("w", encoding="ascii") as told:
+            told.write(f"{session} {begun}\n")
+            told.flush()
+            os.fsync(told.fileno())
+        part.replace(_sessions(file))
+    except OSError as error:
+        raise StoreRefused(
+            f"{part} cannot be written: {error.strerror}. See to it that its folder can be written to and has room, or "
+            "choose another with --state-dir.",
+        ) from error
+    return begun
+
+
+def _sessions(file: Path) -> Path:
+    return file.with_suffix(".session")
 
 
 def _computer() -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, try_later
 from worker_orchestrator.commands import serve_line
@@ -284,7 +285,7 @@ def _retire(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> N
     """Let go what is more than `max_idle`, and old machines as far as new ones took their place."""
     wanted, idle = spec.pools[name], fleet.idle(name, template)
     surplus = 0 if wanted.max_idle is None else len(idle) - wanted.max_idle
-    for machine_id in list(idle)[: max(0, surplus)]:
+    for machine_id in list(islice(idle, max(0, surplus))):
         _let_go(fleet, machine_id, "more idle machines than max_idle", now)
     stale = list(fleet.stale(name, template))
     proven = idle or fleet.pool(name).proven == template

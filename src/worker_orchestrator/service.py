@@ -17,7 +17,7 @@ from worker_orchestrator.clock import Clock
 from worker_orchestrator.engines import Engine, Identity
 from worker_orchestrator.errors import InvalidSetting, StoreRefused
 from worker_orchestrator.fleet import Fleet
-from worker_orchestrator.home import doubt, home
+from worker_orchestrator.home import doubt, home, is_latest, next_session
 from worker_orchestrator.http.app import App
 from worker_orchestrator.http.callers import Callers
 from worker_orchestrator.http.document import Document
@@ -46,6 +46,12 @@ class Opened:
     identity: Identity
     home: Mapping[str, str]
     doubt: str
+    file: Path | None
+
+    def move_in(self) -> Mapping[str, str]:
+        """What to commit so that the store belongs here from now on. Raises StoreRefused."""
+        session = "" if self.file is None else next_session(self.file, self.store.meta().get("session", ""))
+        return {**self.home, "session": session}
 
 
 @asynccontextmanager
@@ -67,7 +73,7 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
                 opened = _opened(store, path, engine, identity)
                 if not accept and not look_only:
                     _insist_on_home(opened)
-                    store.commit([], opened.home, Clock().wall_ms())
+                    store.commit([], opened.move_in(), Clock().wall_ms())
                 yield opened
             finally:
                 await engine.aclose()
@@ -80,7 +86,9 @@ def _opened(store: Store, path: Path | None, engine: Engine, identity: Identity)
     fleet, here = load_fleet(store), home(path, identity)
     is_empty = all(machine.gone for machine in fleet.machines.values())
     why = "" if is_empty else doubt(store.meta(), here, marked=identity.marked)
-    return Opened(store, fleet, engine, identity, here, why)
+    if not why and not is_empty and path is not None and not is_latest(path, store.meta().get("session", "")):
+        why = "it is an older copy than the one that was last in use, and does not know what happened since"
+    return Opened(store, fleet, engine, identity, here, why, path)
 
 
 def _insist_on_home(opened: Opened) -> None:

@@ -104,7 +104,7 @@ def _unusable(state_dir: Path, error: Exception) -> StoreRefused:
 
 
 class Store:
-    """The database of one state directory. Every method is synchronous and takes microseconds."""
+    """The database of one state directory. Every method is synchronous; a commit takes microseconds."""
 
     def __init__(self, path: Path | None, *, durability: str = "process", look_only: bool = False) -> None:
         """Open or create the database; None keeps it in memory. `look_only`: another process may be using it.
@@ -124,9 +124,12 @@ class Store:
         """Facts about the store: `owner`, and once known `generation`, `last_port` and what `home.py` keeps."""
         return dict(self._rows("SELECT key, value FROM meta"))
 
-    def machines(self) -> list[Machine]:
-        """Every machine on record, oldest id first."""
-        return [_machine(row) for row in self._rows(f"SELECT {_COLUMNS} FROM machine ORDER BY id")]  # noqa: S608 # constant
+    def machines(self, ids: Iterable[str] | None = None) -> list[Machine]:
+        """Every machine on record, oldest id first; or those of these ids, in any order."""
+        if ids is None:
+            return [_machine(row) for row in self._rows(f"SELECT {_COLUMNS} FROM machine ORDER BY id")]  # noqa: S608 # constant
+        query = f"SELECT {_COLUMNS} FROM machine WHERE id = ?"  # noqa: S608 # constant text
+        return [_machine(row) for machine_id in ids for row in self._rows(query, machine_id)]
 
     def tombstones(self) -> list[str]:
         return [row[0] for row in self._rows("SELECT id FROM tombstone ORDER BY at_ms")]
@@ -180,7 +183,9 @@ class Store:
             self._db.execute("DELETE FROM machine WHERE id = ?", (change.machine.id,))
             self._db.execute("INSERT OR REPLACE INTO tombstone VALUES (?, ?)", (change.machine.id, at_ms))
         else:
-            self._db.execute(_INSERT if before is None else _UPDATE, _row(after))
+            written = self._db.execute(_INSERT if before is None else _UPDATE, _row(after))
+            if written.rowcount != 1:
+                raise sqlite3.IntegrityError(f"{after.id} is not on record")
         told = after if after is not None and after.project is not None else (before or change.machine)
         state = None if after is None else after.state.value
         reason = change.machine.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -39,7 +40,8 @@ def stop_service(settings: Settings) -> None:
     if pid is None:
         return
     click.echo(f"Stopping the service (pid {pid}).", err=True)
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it just ended
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while Lock.holder(settings.state_dir) is not None:
         if time.monotonic() > deadline:

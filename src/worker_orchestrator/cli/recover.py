@@ -58,6 +58,8 @@ async def _recover(
     settings: Settings, *, adopt: tuple[str, ...], purge: tuple[str, ...], accept: bool, yes: bool
 ) -> None:
     look_only = not (adopt or purge or accept)
+    if both := {wish.partition("=")[0] for wish in adopt} & set(purge):
+        raise InvalidInput(f"{', '.join(sorted(both))} cannot be both adopted and purged: choose one.")
     async with service.open_fleet(settings, accept=accept, look_only=look_only) as opened:
         snapshot = Snapshot(asyncio.get_running_loop().time(), await opened.engine.list())
         if accept:
@@ -67,7 +69,9 @@ async def _recover(
         for wish in adopt:
             name, _, project = wish.partition("=")
             _adopt(opened, found, name, project)
-        doomed = [i for name in purge for i in (found.strays if name == "strays" else [found.pick(name)])]
+        kept = opened.fleet.machines.keys()  # what was adopted just now is no stray any more
+        named = [i for name in purge for i in (found.strays if name == "strays" else [found.pick(name)])]
+        doomed = [instance for instance in named if instance.id not in kept]
         if doomed and (yes or _agreed(doomed)):
             for instance in doomed:
                 await opened.engine.destroy(instance.id)
@@ -85,7 +89,7 @@ def _accept(opened: service.Opened, instances: Mapping[str, Instance]) -> None:
     if opened.doubt:
         fleet.generation += GENERATIONS_SKIPPED
         keep_busy(fleet, instances, asyncio.get_running_loop().time())
-    facts = {**opened.home, "generation": fleet.generation}
+    facts = {**opened.move_in(), "generation": fleet.generation}
     opened.store.commit(fleet.take_pending(), facts, Clock().wall_ms())
     click.echo("Accepted: this database is used here from now on.\n")
     if not opened.doubt:
@@ -94,7 +98,11 @@ def _accept(opened: service.Opened, instances: Mapping[str, Instance]) -> None:
     missing = [machine for machine in machines if machine.id not in instances]
     held = [machine for machine in machines if machine.project is not None and machine.id in instances]
     _tell("On record and missing (their files are gone; the service will say the same)", map(_holder, missing))
-    _tell("Held as this database knows it (it may have changed since)", map(_holder, held))
+    _tell(
+        "Held as this database knows it (one that changed hands since shows its project what another one left; release it "
+        "or destroy it if in doubt)",
+        map(_holder, held),
+    )
 
 
 def _holder(machine: Machine) -> str:

@@ -8,6 +8,7 @@ connections and answers none: only time tells, hence the ping.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -38,11 +39,14 @@ class Contact:
         self._engine, self._background = engine, background
         self._now = asyncio.get_running_loop().time
         self._since: float | None = None
+        self._answered_at = -math.inf
         self._waiting = 0
         self._pings = False
 
     def failed(self, why: str, since: float) -> None:
         """It did not answer what it was asked at `since`, in loop time."""
+        if since < self._answered_at:
+            return  # it answered something else meanwhile
         self.problem = why
         self._since = since if self._since is None else self._since
         if not self.lost.is_set() and self._now() - self._since >= PATIENCE_S:
@@ -51,7 +55,7 @@ class Contact:
 
     def restored(self) -> None:
         """A listing succeeded."""
-        self.problem, self._since = None, None
+        self.problem, self._since, self._answered_at = None, None, self._now()
         self.lost.clear()
 
     @contextmanager

@@ -60,27 +60,45 @@ class Journal:
             loop = asyncio.get_running_loop()
             self._batch = loop.create_future()
             self._batch.add_done_callback(_retrieve)
-            loop.call_soon(self.flush)
+            loop.call_soon(self._flush_or_stop)
         await asyncio.shield(self._batch)
 
     def flush(self) -> bool:
         """Store everything decided so far, now. False if it was undone instead."""
         batch, self._batch = self._batch, None
-        changes = self._fleet.take_pending()
-        failure = self._commit(changes) if changes else None
-        if failure is None:
-            for change in changes:
-                _tell(change)
-            for committed in self.on_committed if changes else ():
-                committed(changes)
-        else:
-            self._take_back(changes, failure)
+        try:
+            failure = self._store_or_take_back()
+        except Exception as defect:
+            if batch is not None:
+                batch.set_exception(defect)
+            raise
         if batch is not None and not batch.done():
             if failure is None:
                 batch.set_result(None)
             else:
                 batch.set_exception(failure)
         return failure is None
+
+    def _flush_or_stop(self) -> None:
+        """As `flush`, for the loop to call: nobody would hear of a defect there."""
+        try:
+            self.flush()
+        except Exception as defect:  # noqa: BLE001 # whatever it is, memory and disk may differ
+            self.on_diverged(f"a decision was neither stored nor undone: {defect!r}")
+
+    def _store_or_take_back(self) -> CommitFailed | None:
+        changes = self._fleet.take_pending()
+        if not changes:
+            return None
+        failure = self._commit(changes)
+        if failure is not None:
+            self._take_back(changes, failure)
+            return failure
+        for change in changes:
+            _tell(change)
+        for committed in self.on_committed:
+            committed(changes)
+        return None
 
     def _commit(self, changes: list[Change]) -> CommitFailed | None:
         counters = {"generation": self._fleet.generation, "last_port": self._fleet.last_port}
@@ -93,19 +111,26 @@ class Journal:
         return None
 
     def _take_back(self, changes: list[Change], failure: CommitFailed) -> None:
-        if self._now() >= self._complains_at:
+        is_news = self._now() >= self._complains_at
+        if is_news:
             _log.error("not stored", changes=len(changes), why=failure.message)
             self._complains_at = self._now() + COMPLAINS_EVERY_S
         self._fleet.undo(changes, self._now())
         for undone in self.on_undone:
             undone(changes, failure)
         try:
-            same = {machine.id: machine for machine in self._store.machines()} == self._fleet.machines
+            same = self._is_as_stored(None if is_news else {change.machine.id for change in changes})
         except (StoreError, OSError, ValueError) as error:
             self.on_diverged(f"the state directory cannot be read back: {error}")
             return
         if not same:
             self.on_diverged("the state directory holds something else than was decided")
+
+    def _is_as_stored(self, ids: set[str] | None) -> bool:
+        """Whether memory and disk agree on these machines; None: on all of them, which takes a while if there are many."""
+        stored = {machine.id: machine for machine in self._store.machines(ids)}
+        known = self._fleet.machines
+        return stored == (known if ids is None else {name: known[name] for name in ids if name in known})
 
 
 def _retrieve(batch: asyncio.Future[None]) -> None:

@@ -47,10 +47,10 @@ class Probers:
         if running is None or running.done():
             task = self._background.spawn(self._until_it_answers(machine_id), f"probe {machine_id}")
             self._tasks[machine_id] = task
-            task.add_done_callback(self._ended)
+            task.add_done_callback(lambda done: self._ended(machine_id, done))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        for machine_id in [key for key, value in self._tasks.items() if value is task]:
+    def _ended(self, machine_id: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(machine_id) is task:
             del self._tasks[machine_id]
 
     async def _until_it_answers(self, machine_id: str) -> None:

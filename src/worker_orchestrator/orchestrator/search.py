@@ -33,15 +33,21 @@ class Search:
 
         Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
         """
-        self._untold.pop(project, None)
         if project not in self._seats:
-            generation = self._fleet.generation
+            generation = self._untold.pop(project, self._fleet.generation)  # what was not told yet is new to it
             machine = self._take(project)
             if machine is not None and (machine.generation <= generation or self._is_verified(machine)):
-                await self._journal.durable()
+                await self._stored(project, generation)
                 return machine
             self._seats.open(project, generation, self._search(project, generation, machine))
         return await self._seats.sit(project, hung_up)
+
+    async def _stored(self, project: str, generation: int) -> None:
+        try:
+            await self._journal.durable()
+        except CommitFailed:
+            self.abandoned(project, generation)
+            raise
 
     def _take(self, project: str) -> Machine | None:
         machine = commands.assign(self._fleet, self._decisions.spec, project, self._decisions.now())
@@ -74,7 +80,7 @@ class Search:
             self.abandoned(project, generation)
             raise
         self.abandoned(project, generation)
-        raise NoMachineAvailable(f"{CANDIDATES} machines in a row did not answer.")
+        raise NoMachineAvailable(f"{CANDIDATES} machines in a row did not answer, or were taken away.")
 
     async def _promised(self, project: str) -> Machine | None:
         own = self._fleet.of_project(project)

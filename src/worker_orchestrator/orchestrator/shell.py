@@ -195,7 +195,8 @@ class Orchestrator:
         finally:
             await self._seats.aclose()
             await self._background.aclose()
-            self._journal.flush()
+            if self._defect.cancelled():  # else memory may be wrong
+                self._journal.flush()
 
     async def first_look(self) -> None:
         """Wait for the first listing, 2 s at most: what ended while nobody looked must not be given to its project."""

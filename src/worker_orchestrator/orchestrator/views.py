@@ -44,8 +44,8 @@ class Views:
 
     async def machines(self) -> list[MachineView]:
         """The machines that can serve, oldest first."""
-        await self.settled()
         await self._list_all_ready()
+        await self.settled()
         ready = sorted(self._ready(), key=lambda machine: machine.id)
         return [MachineView(machine, self._ticker.snapshot.instances.get(machine.id)) for machine in ready]
 
@@ -73,8 +73,9 @@ class Views:
 
     async def settled(self) -> None:
         """Return once everything decided so far is stored or undone."""
-        with contextlib.suppress(CommitFailed):
-            await self._decisions.journal.durable()
+        while self._fleet.pending:  # while one batch is stored, the next is decided
+            with contextlib.suppress(CommitFailed):
+                await self._decisions.journal.durable()
 
     def _ready(self) -> list[Machine]:
         return [machine for machine in self._fleet.machines.values() if machine.state is State.READY]
