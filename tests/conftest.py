@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 from tests.integration.docker_command import EXAMPLE, docker
+
+settings.register_profile("patient", settings(), deadline=None)  # how long an example takes says more of the computer
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,12 @@ def configure(log_format: str) -> None:
     if log_format == "json":
         shared += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        shared.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=12))
+        # The pretty formatters of tracebacks show local variables, and so whatever secret a request carries.
+        shared.append(
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=12, exception_formatter=structlog.dev.plain_traceback
+            ),
+        )
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -101,6 +101,18 @@ def _insist_on_home(opened: Opened) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _WorkerPorts:
+    """Host ports that are a worker's, or may be one's: those of the range, and those given out under another one."""
+
+    first: int
+    last: int
+    fleet: Fleet
+
+    def __contains__(self, port: object) -> bool:
+        return isinstance(port, int) and (self.first <= port <= self.last or ("", port) in self.fleet.ports)
+
+
 def load_fleet(store: Store) -> Fleet:
     """The fleet as it is on disk now."""
     meta = store.meta()
@@ -191,7 +203,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
             guard = Guard(
                 settings.allow_host,
                 settings.allow_origin,
-                worker_ports=range(settings.first_port, settings.last_port + 1),
+                worker_ports=_WorkerPorts(settings.first_port, settings.last_port, opened.fleet),
                 any_host=bool(token),
             )
             callers = Callers(token, settings.rate_limit, time.monotonic)

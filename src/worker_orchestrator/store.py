@@ -51,7 +51,10 @@ class Lock:
         self._card = state_dir / _CARD
         self._lock = FileLock(state_dir / _LOCK)
         try:
+            os.umask(0o077)  # who has which machine is nobody's business, also in a folder that others can read
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for ours in state_dir.glob("orchestrator.*"):
+                ours.chmod(0o600)
             self._lock.acquire(timeout=0)
             self._card.write_text(json.dumps({"pid": os.getpid()}), encoding="utf-8")
         except Timeout:

@@ -412,3 +412,19 @@ def test_a_card_that_cannot_be_written_gives_the_lock_back(tmp_path: Path) -> No
         Lock(tmp_path)
     (tmp_path / "orchestrator.pid").rmdir()
     Lock(tmp_path).release()
+
+
+def test_what_is_stored_is_nobody_elses_business_in_whatever_folder(tmp_path: Path) -> None:
+    state_dir = tmp_path / "open to all"
+    state_dir.mkdir()
+    state_dir.chmod(0o755)
+    (state_dir / "orchestrator.session").touch()
+    (state_dir / "orchestrator.session").chmod(0o644)
+    lock = Lock(state_dir)
+    with Store(state_dir / "orchestrator.db") as store:
+        store.commit([], {"a": "b"}, 0)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in state_dir.iterdir()}
+    lock.release()
+    assert set(modes.values()) == {0o600}, modes
+    assert "orchestrator.db-wal" in modes
+    assert state_dir.stat().st_mode & 0o777 == 0o755, "the folder may hold other things"

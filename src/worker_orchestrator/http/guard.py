@@ -26,7 +26,7 @@ __all__ = ["Guard"]
 
 _LOCAL_NAMES = frozenset({"localhost", "host.docker.internal"})
 _METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
-_AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/?#@\s]+))(?::(\d{1,5})?)?")
+_AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]*:[0-9a-f:.]*)\]|([^\[\]:/?#@\s]+))(?::(\d{1,5})?)?")
 _ORIGIN: Final = re.compile(r"(https?)://([^/]+)(?:/.*)?")
 _USUAL_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
@@ -122,8 +122,14 @@ def _cross_site(origin: str) -> Reply:
     return failure(
         403,
         "Cross-site request refused",
-        f"Requests from {origin} are not allowed. If it is yours, start the service with --allow-origin ORIGIN.",
+        f"Requests from {origin} are not allowed. If it is yours, start the service with --allow-origin {_shown(origin)}. "
+        "(Ports from --first-port to --last-port are those of workers.)",
     )
+
+
+def _shown(origin: str) -> str:
+    found = _ORIGIN.fullmatch(origin)
+    return "ORIGIN" if found is None else f"{found[1]}://{found[2]}"
 
 
 def _hostname(authority: str) -> str | None:

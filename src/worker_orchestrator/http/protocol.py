@@ -151,18 +151,25 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._awaited = _HEAD
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._awaited == _HEAD:  # what trails a body is no header, and is dropped
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= PIPELINE_LIMIT:
             self._is_deaf = True
             self.cycle.keep_alive = False
             raise _DeafError
-        if len(self.headers) > FIELD_LIMIT or (
-            self._received > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES
-        ):
-            self._stop(_head_too_large())
+        head_bytes, hosts = len(self.url), 0
         for name, value in self.headers:
+            head_bytes += len(name) + len(value) + _FIELD_OVERHEAD_BYTES
             if name == b"content-length" and int(value) > BODY_LIMIT_BYTES:
                 self._stop(_body_too_large())
+            hosts += name == b"host"
+        if head_bytes > HEAD_LIMIT_BYTES or len(self.headers) > FIELD_LIMIT:
+            self._stop(_head_too_large())
+        if hosts > 1:
+            self._stop(failure(400, "Bad request", "A request names one Host."))
         if self.parser.should_upgrade():
             self._body_head = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] in _BODY_FIELDS)
         super().on_headers_complete()
@@ -171,9 +178,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._running is None:
             self._running = self.cycle
             self._open_ones.begin(self)
-
-    def _head_bytes(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + _FIELD_OVERHEAD_BYTES for name, value in self.headers)
 
     def on_message_complete(self) -> None:
         if self._body_head:
@@ -200,6 +204,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = None
         if self._awaited == _REQUEST:
             self._hang_up()
+        elif self.flow.read_paused:  # it may all be there, and we do not look
+            self._deadline = self.loop.call_later(HEAD_S, self._late)
         elif self._awaited == _HEAD:
             self._refuse(failure(408, "Request timeout", f"The head of a request must be sent within {HEAD_S:g} s."))
         else:
@@ -208,17 +214,18 @@ class BoundedProtocol(HttpToolsProtocol):
     # what goes out
 
     def on_response_complete(self) -> None:
-        self._running = self.pipeline[-1][0] if self.pipeline else None
+        is_closing = self.transport.is_closing()  # then what stands behind gets no reply
+        self._running = self.pipeline[-1][0] if self.pipeline and not is_closing else None
         super().on_response_complete()
         if self._running is not None:
             return
         if self._awaited != _REQUEST:
             self._unset_keepalive_if_required()  # it has a deadline
         self._open_ones.rest(self)
-        if self._last_words is not None:
-            self._say(self._last_words)
-        elif self.transport.is_closing():
+        if is_closing or self.transport.is_closing():
             self._hang_up()
+        elif self._last_words is not None:
+            self._say(self._last_words)
 
     def _stop(self, reply: Reply) -> None:
         """As `_refuse`, from within the parser."""
