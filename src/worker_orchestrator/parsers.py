@@ -4,19 +4,22 @@ allowed.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 __all__ = [
-    "ENV_NAME", "as_bytes", "capabilities", "environment", "network_name", "number", "one_of", "path", "processors",
-    "seconds", "size", "text", "texts", "url_path", "user", "yes_no",
+    "as_bytes", "capabilities", "environment", "host_names", "local_address", "network_name", "number", "one_of", "origins",
+    "path", "processors", "seconds", "size", "text", "url_path", "user", "yes_no",
 ]  # fmt: skip
 
-ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNFIT: Final = re.compile(r"[\0\ud800-\udfff]")
 """NUL, and what bytes become that are no UTF-8: Docker would pass on something else."""
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?/?", re.ASCII)
 _UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _SIZE: Final = re.compile(r"(\d{1,12})([bkmg]?)", re.ASCII)
 _YES: Final = frozenset({"true", "yes", "on", "1"})
@@ -89,11 +92,38 @@ def url_path(value: Any) -> str:
     raise ValueError("a path that begins with / and has no spaces")
 
 
-def texts(value: Any) -> tuple[str, ...]:
+def local_address(value: Any) -> str:
+    """localhost, or an IP address without a zone: Docker takes any other text for all addresses that there are."""
+    said = value.strip().lower() if isinstance(value, str) else ""
+    if said == "localhost":
+        return said
+    try:
+        return str(ipaddress.ip_address("" if "%" in said else said))
+    except ValueError:
+        raise ValueError("localhost or an IP address of this computer, such as 127.0.0.1") from None
+
+
+def host_names(value: Any) -> tuple[str, ...]:
+    return _each(value, _is_host_name, "a name or an IP address without a port, such as my-host")
+
+
+def origins(value: Any) -> tuple[str, ...]:
+    return _each(value, _ORIGIN.fullmatch, "a web origin with its scheme, such as https://app.example.com")
+
+
+def _each(value: Any, is_right: Callable[[str], object], allowed: str) -> tuple[str, ...]:
+    """From a list, or (in a variable) a text with commas."""
     items = value.split(",") if isinstance(value, str) else value
-    if isinstance(items, list | tuple) and all(isinstance(item, str) and item.strip() for item in items):
-        return tuple(text(item) for item in items)
-    raise ValueError("texts, in a variable separated by commas")
+    if isinstance(items, list | tuple) and all(isinstance(item, str) and is_right(item.strip()) for item in items):
+        return tuple(item.strip() for item in items)
+    raise ValueError(allowed)
+
+
+def _is_host_name(text: str) -> bool:
+    try:
+        return bool(_HOST_NAME.fullmatch(text) or ipaddress.ip_address(text))
+    except ValueError:
+        return False
 
 
 def environment(value: Any) -> Mapping[str, str]:
@@ -105,7 +135,7 @@ def environment(value: Any) -> Mapping[str, str]:
     pairs: dict[str, str] = {}
     for item in value if isinstance(value, list | tuple) else (None,):
         name, equals, text = item.partition("=") if isinstance(item, str) else ("", "", "")
-        if not equals or not ENV_NAME.fullmatch(name) or _UNFIT.search(text):
+        if not equals or not _ENV_NAME.fullmatch(name) or _UNFIT.search(text):
             raise ValueError("NAME=value, where the name is letters, digits and _")
         pairs[name] = text
     return pairs

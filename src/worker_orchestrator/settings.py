@@ -37,6 +37,8 @@ class Setting:
     help: str
     parse: Callable[[Any], Any]
     default: Any
+    values: str = ""
+    """What may be given, in a word such as N or a|b; empty for a switch."""
     repeatable: bool = False
     secret: bool = False
 
@@ -50,23 +52,28 @@ class Setting:
         return ENV_PREFIX + self.name.upper()
 
 
-def _setting(default: Any, parse: Callable[[Any], Any], help_text: str, *, repeatable: bool = False) -> Any:
-    metadata = {"parse": parse, "help": help_text, "repeatable": repeatable}
+def _setting(
+    default: Any, parse: Callable[[Any], Any], values: str, help_text: str, *, repeatable: bool = False
+) -> Any:
+    metadata = {"parse": parse, "help": help_text, "values": values, "repeatable": repeatable}
     if repeatable:
         return field(default_factory=lambda: default, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
+def _choice(allowed: tuple[str, ...], help_text: str) -> Any:
+    """One of some words; the first is the default."""
+    return _setting(allowed[0], parsers.one_of(*allowed), "|".join(allowed), help_text)
+
+
 def _secret(parse: Callable[[Any], Any], help_text: str) -> Any:
     """A text that has no flag, and that nothing ever shows; empty if it is not given."""
-    return field(
-        default="", repr=False, metadata={"parse": parse, "help": help_text, "repeatable": False, "secret": True}
-    )
+    return field(default="", repr=False, metadata={"parse": parse, "help": help_text, "secret": True})
 
 
 def _switch(help_text: str) -> Any:
     """A setting that is off unless its flag is given."""
-    return _setting(default=False, parse=parsers.yes_no, help_text=help_text)
+    return _setting(default=False, parse=parsers.yes_no, values="", help_text=help_text)
 
 
 def _default_state_dir() -> Path:
@@ -77,95 +84,120 @@ def _default_state_dir() -> Path:
 class Settings:
     """All settings, checked. Field order is the order of the help."""
 
-    host: str = _setting("localhost", parsers.text, "Address to listen on; localhost is 127.0.0.1 and ::1.")
-    port: int = _setting(9092, parsers.number(1, 65535), "Port to listen on.")
-    engine: str = _setting(
-        "docker", parsers.one_of("docker", "memory"), "Where workers run: docker, or memory (a demo)."
-    )
-    image: str = _setting("yashtech00/worker:v1", parsers.text, "The worker image.")
+    host: str = _setting("localhost", parsers.text, "ADDRESS", "Address to listen on; localhost is 127.0.0.1 and ::1.")
+    port: int = _setting(9092, parsers.number(1, 65535), "N", "Port to listen on.")
+    engine: str = _choice(("docker", "memory"), "Where workers run; memory is a demo.")
+    image: str = _setting("yashtech00/worker:v1", parsers.text, "IMAGE", "The worker image.")
     worker_port: int | None = _setting(
         None,
         parsers.number(1, 65535),
+        "N",
         "The worker's port in the container. Default: the one that the image exposes, else 9092.",
     )
-    min_idle: int = _setting(2, parsers.number(0, 10_000), "Idle machines to keep ready.")
+    min_idle: int = _setting(2, parsers.number(0, 10_000), "N", "Idle machines to keep ready.")
     max_idle: int | None = _setting(
-        None, parsers.number(0, 10_000), "Idle machines above this are removed. Default: none are."
+        None, parsers.number(0, 10_000), "N", "Idle machines above this are removed. Default: none are."
     )
-    max_machines: int = _setting(100, parsers.number(1, 10_000), "Hard limit of machines.")
-    first_port: int = _setting(9093, parsers.number(1, 65535), "First host port of workers.")
-    last_port: int = _setting(65535, parsers.number(1, 65535), "Last host port of workers.")
+    max_machines: int = _setting(100, parsers.number(1, 10_000), "N", "Hard limit of machines.")
+    first_port: int = _setting(9093, parsers.number(1, 65535), "N", "First host port of workers.")
+    last_port: int = _setting(65535, parsers.number(1, 65535), "N", "Last host port of workers.")
     publish_address: str = _setting(
-        "localhost", parsers.text, "Host address that workers are published on; localhost is 127.0.0.1 and ::1."
+        "localhost",
+        parsers.local_address,
+        "ADDRESS",
+        "IP address of the host that workers are published on; localhost is 127.0.0.1 and ::1.",
     )
-    advertise_host: str = _setting("localhost", parsers.text, "Host name in the URLs given to callers.")
-    network: str = _setting("", parsers.network_name, "Docker network of the workers. Default: one of their own.")
-    outbound: str = _setting(
-        "any",
-        parsers.one_of("any", "host"),
-        "What workers can talk to: any address, or host, the computer of the engine only.",
+    advertise_host: str = _setting("localhost", parsers.text, "NAME", "Host name in the URLs given to callers.")
+    network: str = _setting(
+        "", parsers.network_name, "NAME", "Docker network of the workers. Default: one of their own."
+    )
+    outbound: str = _choice(
+        ("any", "host"), "What workers can talk to: any address, or host, the computer of the engine only."
     )
     env: Mapping[str, str] = _setting(
-        DEFAULT_ENV, parsers.environment, "Environment variable of the workers, K=V.", repeatable=True
+        DEFAULT_ENV,
+        parsers.environment,
+        "K=V",
+        "Environment variable of the workers. May be repeated.",
+        repeatable=True,
     )
     memory: str = _setting(
-        "", parsers.size("6m"), "Memory of each worker, swap included, as 512m or 2g. Default: no limit."
+        "", parsers.size("6m"), "SIZE", "Memory of each worker, swap included, as 512m or 2g. Default: no limit."
     )
     cpus: float | None = _setting(
-        None, parsers.processors, "Processors that each worker may keep busy, as 1.5. Default: no limit."
+        None, parsers.processors, "N", "Processors that each worker may keep busy, as 1.5. Default: no limit."
     )
-    pids_limit: int = _setting(2048, parsers.number(0, 4_194_304), "Processes and threads of each worker; 0: no limit.")
+    pids_limit: int = _setting(
+        2048, parsers.number(0, 4_194_304), "N", "Processes and threads of each worker; 0: no limit."
+    )
     log_limit: str = _setting(
         "30m",
         parsers.size("64k", zero=True),
+        "SIZE",
         "Size of the output that Docker keeps of each worker; 0: as the engine is set up.",
     )
     cap_drop: tuple[str, ...] = _setting(
-        (), parsers.capabilities, "Linux capability that workers lack, as NET_RAW, or ALL.", repeatable=True
+        (),
+        parsers.capabilities,
+        "CAPABILITY",
+        "Linux capability that workers lack, as NET_RAW, or ALL. May be repeated.",
+        repeatable=True,
     )
     allow_sudo: bool = _switch("Let sudo and other setuid programs gain privileges in workers.")
     read_only: bool = _switch("Workers can write to /tmp (in memory) and volumes only.")
-    user: str = _setting("", parsers.user, "User that workers run as, as 1000 or web:web. Default: the image's.")
-    runtime: str = _setting("", parsers.text, "Container runtime, as runsc. Default: the engine's own.")
-    ready: str = _setting("http", parsers.one_of("http", "tcp", "healthcheck"), "How a worker shows that it serves.")
-    ready_path: str = _setting("/", parsers.url_path, "Path that is asked with --ready http; any status will do.")
-    refresh_interval: float = _setting(10.0, parsers.seconds(0.5, 3600), "Seconds between full listings of the engine.")
-    assign_timeout: float = _setting(30.0, parsers.seconds(0.1, 3600), "Seconds that a request waits for a machine.")
-    start_timeout: float = _setting(60.0, parsers.seconds(1, 3600), "Seconds that a new worker has to answer.")
-    on_release: str = _setting(
-        "reuse",
-        parsers.one_of("reuse", "recycle"),
-        "A released machine is used again as it is, or replaced by a new one.",
+    user: str = _setting(
+        "", parsers.user, "USER", "User that workers run as, as 1000 or web:web. Default: the image's."
+    )
+    runtime: str = _setting("", parsers.text, "NAME", "Container runtime, as runsc. Default: the engine's own.")
+    ready: str = _choice(("http", "tcp", "healthcheck"), "How a worker shows that it serves.")
+    ready_path: str = _setting(
+        "/", parsers.url_path, "PATH", "Path that is asked with --ready http; any status will do."
+    )
+    refresh_interval: float = _setting(
+        10.0, parsers.seconds(0.5, 3600), "SECONDS", "Time between full listings of the engine."
+    )
+    assign_timeout: float = _setting(
+        30.0, parsers.seconds(0.1, 3600), "SECONDS", "Time that a request waits for a machine."
+    )
+    start_timeout: float = _setting(60.0, parsers.seconds(1, 3600), "SECONDS", "Time that a new worker has to answer.")
+    on_release: str = _choice(
+        ("reuse", "recycle"), "A released machine is used again as it is, or replaced by a new one."
     )
     state_dir: Path = field(
         default_factory=_default_state_dir,
-        metadata={"parse": parsers.path, "help": "Folder of the database.", "repeatable": False},
+        metadata={"parse": parsers.path, "help": "Folder of the database.", "values": "FOLDER"},
     )
-    docker_host: str = _setting("", parsers.text, "The Docker engine. Default: as the docker command finds it.")
+    docker_host: str = _setting(
+        "", parsers.text, "ADDRESS", "The Docker engine. Default: as the docker command finds it."
+    )
     allow_host: tuple[str, ...] = _setting(
-        (), parsers.texts, "Further name that callers may use for this service.", repeatable=True
+        (),
+        parsers.host_names,
+        "NAME",
+        "Further name that callers may use for this service. May be repeated.",
+        repeatable=True,
     )
     allow_origin: tuple[str, ...] = _setting(
-        (), parsers.texts, "Web origin (https://app.example.com) that may call.", repeatable=True
+        (),
+        parsers.origins,
+        "ORIGIN",
+        "Web origin (https://app.example.com) that may call. May be repeated.",
+        repeatable=True,
     )
     token: str = _secret(parse_token, "Token that callers must send, or `token` in orchestrator.toml.")
-    token_file: Path | None = field(
-        default=None,
-        metadata={"parse": parsers.path, "help": "File with the token that callers must send.", "repeatable": False},
-    )
+    token_file: Path | None = _setting(None, parsers.path, "FILE", "File with the token that callers must send.")
     insecure_no_auth: bool = _switch("Listen beyond this machine without a token: whoever gets there may call.")
     rate_limit: int | None = _setting(
         None,
         parsers.number(0, 1_000_000),
+        "N",
         "Requests a second for each client address; 0: any number. Default: 100, and any number on loopback.",
     )
-    max_connections: int = _setting(1000, parsers.number(1, 65_536), "Open connections for each client address.")
-    durability: str = _setting(
-        "process",
-        parsers.one_of("process", "power"),
-        "What an answer survives: the death of the process, or a power cut (fsync).",
+    max_connections: int = _setting(1000, parsers.number(1, 65_536), "N", "Open connections for each client address.")
+    durability: str = _choice(
+        ("process", "power"), "What an answer survives: the death of the process, or a power cut (fsync)."
     )
-    log_format: str = _setting("console", parsers.one_of("console", "json"), "How log lines look.")
+    log_format: str = _choice(("console", "json"), "How log lines look.")
 
     def __post_init__(self) -> None:
         if self.max_idle is not None and self.max_idle < self.min_idle:
@@ -197,7 +229,8 @@ def settings() -> list[Setting]:
             f.metadata["help"],
             f.metadata["parse"],
             getattr(defaults, f.name),
-            f.metadata["repeatable"],
+            f.metadata.get("values", ""),
+            f.metadata.get("repeatable", False),
             f.metadata.get("secret", False),
         )
         for f in dataclasses.fields(Settings)
@@ -216,7 +249,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | No
         try:
             value = known[name].parse(raw)
         except ValueError as error:
-            raise InvalidSetting(f"{source} is {_shown(known[name], raw)}, but must be {error}.") from None
+            raise InvalidSetting(f"{source} {_wrong(known[name], raw)}, but must be {error}.") from None
         chosen[name] = {**DEFAULT_ENV, **value} if name == "env" else value
     return Settings(**chosen)
 
@@ -278,30 +311,28 @@ def _hint(name: str, known: Mapping[str, Setting], prefix: str) -> str:
     return f"Did you mean {shown}?" if close else f"Settings are: {shown}."
 
 
-def _shown(setting: Setting, raw: Any) -> str:
-    """A value for an error message; environment variables of workers may be secrets, so only their names show."""
+def _wrong(setting: Setting, raw: Any) -> str:
+    """What is wrong with a value; of a secret, and of what may be one as workers' variables may, nothing is repeated."""
     if setting.secret:
-        return "not shown here"
+        return "is not shown here"
     if setting.name == "env":
-        return repr(_names(raw))
+        entries = raw.splitlines() if isinstance(raw, str) else raw if isinstance(raw, list) else []
+        bare = any(isinstance(entry, str) and entry.strip() and "=" not in entry for entry in entries)
+        return 'has an entry without "="' if bare else "has an entry that is not shown here"
+    if setting.repeatable and isinstance(raw, list):
+        raw = next((item for item in raw if not _is_right(setting, [item])), raw)
     try:
-        return repr(raw)
+        return f"is {raw!r}"
     except ValueError:
-        return "a number of more digits than Python shows"
+        return "is a number of more digits than Python shows"
 
 
-def _names(raw: Any) -> list[str]:
-    """Up to the first item that is no NAME=value: without its name it may be a secret, and so may what follows."""
-    if isinstance(raw, Mapping):
-        return list(raw)
-    names: list[str] = []
-    for item in raw.splitlines() if isinstance(raw, str) else raw if isinstance(raw, list | tuple) else (None,):
-        name, equals, _ = item.partition("=") if isinstance(item, str) else ("", "", "")
-        good = equals and parsers.ENV_NAME.fullmatch(name)
-        names.append(name if good or (equals and not name) else "…")
-        if not good:
-            break
-    return names
+def _is_right(setting: Setting, raw: Any) -> bool:
+    try:
+        setting.parse(raw)
+    except ValueError:
+        return False
+    return True
 
 
 def _printable(text: str) -> str:

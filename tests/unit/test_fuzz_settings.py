@@ -134,14 +134,14 @@ SECRETS = st.sampled_from([SECRET, f"{SECRET}=", f"a/{SECRET}=="])
 def test_a_refused_list_of_variables_shows_no_value(before: list[str], bad: str, after: list[str]) -> None:
     """Neither the value of a bad one, nor what follows: it may be the rest of a secret of several lines."""
     said = sentence({"env": [*before, bad, *after]}, {})
-    assert "--env is [" in said
+    assert said.startswith("--env has an entry ")
     assert SECRET not in said
 
 
 @given(lines=st.lists(SECRETS, min_size=1, max_size=3))
 def test_the_lines_of_a_secret_that_a_shell_left_open_do_not_show(lines: list[str]) -> None:
     said = sentence({}, {"ORCHESTRATOR_ENV": "\n".join(["KEY=-----BEGIN", *lines])})
-    assert said.startswith("ORCHESTRATOR_ENV is ['KEY', '…']")
+    assert said.startswith("ORCHESTRATOR_ENV has an entry ")
     assert SECRET not in said
 
 

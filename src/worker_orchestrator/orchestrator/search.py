@@ -34,20 +34,16 @@ class Search:
         Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
         """
         if project not in self._seats:
-            generation = self._untold.pop(project, self._fleet.generation)  # what was not told yet is new to it
+            untold = self._untold.get(project)  # what was handed over since then is new to it
+            generation = self._fleet.generation if untold is None else untold
             machine = self._take(project)
-            if machine is not None and (machine.generation <= generation or self._is_verified(machine)):
-                await self._stored(project, generation)
+            self._untold.pop(project, None)
+            is_known = machine is not None and machine.generation <= generation
+            if machine is not None and (is_known or (untold is None and self._is_verified(machine))):
+                await self._journal.durable()
                 return machine
             self._seats.open(project, generation, self._search(project, generation, machine))
         return await self._seats.sit(project, hung_up)
-
-    async def _stored(self, project: str, generation: int) -> None:
-        try:
-            await self._journal.durable()
-        except CommitFailed:
-            self.abandoned(project, generation)
-            raise
 
     def _take(self, project: str) -> Machine | None:
         machine = commands.assign(self._fleet, self._decisions.spec, project, self._decisions.now())
