@@ -303,6 +303,23 @@ def test_of_two_copies_the_second_is_refused(start: Start, tmp_path: Path) -> No
     service.await_idle(1)
 
 
+def test_an_older_copy_that_is_put_back_is_refused(start: Start, tmp_path: Path) -> None:
+    """By a plain `cp`, which keeps the file's number: what it takes for idle has had a project since."""
+    service = start("--min-idle", "1")
+    (idle,) = service.await_idle(1)
+    service.end()
+    shutil.copyfile(service.state_dir / "orchestrator.db", tmp_path / "copy")
+    service.start()
+    assert service.assign("since")["containerId"] == idle
+    service.end()
+    restore(service, tmp_path / "copy")
+    assert_refused(serve(service), "an older copy", "recover --accept")
+    accepted = command(service, "recover", "--accept")
+    assert idle in accepted.stdout.partition("Of nobody")[2], accepted.stderr
+    service.start()
+    assert service.assign("stranger")["containerId"] != idle
+
+
 def test_a_lost_database_leaves_its_machines_alone(start: Start) -> None:
     """They are foreign now: neither the service nor `down` touches them, and each can be kept or removed."""
     service = start("--min-idle", "2")
@@ -318,7 +335,7 @@ def test_a_lost_database_leaves_its_machines_alone(start: Start) -> None:
         service.wait()
         for machine in (first, second):
             assert docker_json("inspect", machine)["State"]["Running"]
-        adopted = command(service, "recover", "--adopt", first)
+        adopted = command(service, "recover", "--adopt", first, "--yes")
         assert f"adopted {first} for {first}" in adopted.stdout, adopted.stderr
         assert first in command(service, "recover").stdout.partition("Of nobody")[2]
         purged = command(service, "recover", "--purge", second, "--yes")

@@ -125,3 +125,17 @@ def test_a_listing_that_fails_for_long_loses_the_engine_too() -> None:
         assert not place.contact.lost.is_set(), "a new outage is a new patience"
 
     lived(story)
+
+
+def test_a_listing_that_succeeds_is_worth_more_than_an_older_ping() -> None:
+    async def story(place: Place) -> None:
+        loop = asyncio.get_running_loop()
+        place.contact.restored()
+        place.engine.freeze()
+        loop.call_later(PATIENCE_S - 0.1, place.contact.restored)
+        loop.call_later(PATIENCE_S + 0.1, place.engine.thaw)
+        assert await place.contact.unless_lost(asyncio.sleep(10, "done")) == "done"
+        assert place.contact.problem is None
+        assert place.lost == 0
+
+    lived(story)

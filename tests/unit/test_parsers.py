@@ -78,8 +78,8 @@ def test_what_is_allowed_is_read(name: str, value: Any, read: Any) -> None:
         ("outbound", "none", "--outbound is 'none', but must be one of any, host."),
         (
             "cap_drop",
-            ["SYS_ADMIN"],
-            "--cap-drop is ['SYS_ADMIN'], but must be ALL or of what Docker grants: AUDIT_WRITE, ",
+            ["KILL", "SYS_ADMIN"],
+            "--cap-drop is 'SYS_ADMIN', but must be ALL or of what Docker grants: AUDIT_WRITE, ",
         ),
         ("cap_drop", {"a": 1}, "--cap-drop is {'a': 1}, but must be ALL or of what Docker grants: AUDIT_WRITE, "),
     ],

@@ -11,6 +11,10 @@ import pytest
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings import DEFAULT_ENV, Settings, load, settings
 
+ENTRY = "NAME=value, where the name is letters, digits and _."
+ADDRESS = "localhost or an IP address of this computer, such as 127.0.0.1."
+ORIGIN = "a web origin with its scheme, such as https://app.example.com."
+NAME = "a name or an IP address without a port, such as my-host."
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -23,6 +27,7 @@ def table() -> str:
             default = "DATABASE_URL=…"
         elif setting.name == "state_dir":
             default = "the platform's user state folder"
+        values = setting.values.replace("|", r"\|")
         shown = (
             f"`{default:g}`"
             if isinstance(default, float)
@@ -32,7 +37,8 @@ def table() -> str:
         )
         if setting.name == "state_dir":
             shown = default
-        rows.append(f"| `{setting.flag or setting.variable}` | {shown} | {setting.help.replace('|', '/')} |")
+        given = " ".join(filter(None, [setting.flag, values])) or setting.variable
+        rows.append(f"| `{given}` | {shown} | {setting.help} |")
     return "\n".join(rows)
 
 
@@ -82,7 +88,20 @@ def test_environment_of_workers_is_added_to_the_default_and_may_replace_it(tmp_p
         ("assign_timeout", "soon", "--assign-timeout is 'soon', but must be seconds from 0.1 to 3600."),
         ("image", " ", "--image is ' ', but must be a text that is not empty."),
         ("durability", "disk", "--durability is 'disk', but must be one of process, power."),
-        ("env", ["=secret"], "--env is [''], but must be NAME=value, where the name is letters, digits and _."),
+        ("env", ["A=1", "secret"], f'--env has an entry without "=", but must be {ENTRY}'),
+        ("env", ["=secret"], f"--env has an entry that is not shown here, but must be {ENTRY}"),
+        ("publish_address", "nowhere", f"--publish-address is 'nowhere', but must be {ADDRESS}"),
+        ("publish_address", "fe80::1%eth0", f"--publish-address is 'fe80::1%eth0', but must be {ADDRESS}"),
+        ("allow_origin", ["https://a.example", "b.example"], f"--allow-origin is 'b.example', but must be {ORIGIN}"),
+        ("allow_origin", ["null"], f"--allow-origin is 'null', but must be {ORIGIN}"),
+        (
+            "allow_origin",
+            ["https://a.example/page"],
+            f"--allow-origin is 'https://a.example/page', but must be {ORIGIN}",
+        ),
+        ("allow_host", ["a b"], f"--allow-host is 'a b', but must be {NAME}"),
+        ("allow_host", ["http://my-host"], f"--allow-host is 'http://my-host', but must be {NAME}"),
+        ("allow_host", ["my-host:9092"], f"--allow-host is 'my-host:9092', but must be {NAME}"),
     ],
 )
 def test_what_is_not_allowed_is_refused_by_name_with_the_value_and_what_is_allowed(
@@ -91,6 +110,21 @@ def test_what_is_not_allowed_is_refused_by_name_with_the_value_and_what_is_allow
     with pytest.raises(InvalidSetting) as refused:
         load({name: value}, {})
     assert refused.value.message == said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("publish_address", "Localhost", "localhost"),
+        ("publish_address", "0.0.0.0", "0.0.0.0"),
+        ("publish_address", "0:0:0:0:0:0:0:1", "::1"),
+        ("allow_host", ["my-host", " fd00::1"], ("my-host", "fd00::1")),
+        ("allow_host", "a,10.0.0.5", ("a", "10.0.0.5")),
+        ("allow_origin", ["https://a.example", "http://[::1]:3000/"], ("https://a.example", "http://[::1]:3000/")),
+    ],
+)
+def test_addresses_names_and_origins_are_read(name: str, value: Any, read: Any) -> None:
+    assert getattr(load({name: value}, {}), name) == read
 
 
 def test_an_unknown_variable_is_refused_with_the_one_that_was_meant() -> None:
@@ -141,6 +175,8 @@ def test_every_setting_has_a_flag_a_variable_and_a_sentence_of_help() -> None:
         assert setting.flag.startswith("--") is not setting.secret
         assert setting.variable.startswith("ORCHESTRATOR_")
         assert setting.help.endswith(".")
+        assert setting.repeatable is setting.help.endswith("May be repeated.")
+        assert bool(setting.values) is not (setting.secret or isinstance(setting.default, bool)), setting.name
     assert {setting.name for setting in settings()} == set(Settings.__dataclass_fields__)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold, indexes
 
 from worker_orchestrator.fleet import Backoff, Fleet, Watch
-from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, State
+from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, State, Status
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 
@@ -328,6 +328,20 @@ def test_undo_brings_back_what_was_forgotten() -> None:
     assert fleet.machines == {"w1": a_machine(state=STOPPING)}
     assert fleet.tombstones == set()
     assert fleet.watches["w1"] == Watch(born=3.0, since=3.0)
+
+
+def test_undo_of_a_restart_gives_the_try_back() -> None:
+    """It was never begun: a disk that is full costs a worker none of its three."""
+    world = World(fleet=a_fleet(a_machine(project="p")))
+    world.instance("w1", Status.EXITED)
+    world.tick()
+    assert [change.cause for change in world.fleet.pending] == [Cause.RESTARTED]
+    assert world.watch("w1").tries == 1
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert world.watch("w1").tries == 0
+    world.release("w1")
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert world.watch("w1").tries == 0, "of what else is undone none was a try"
 
 
 def test_undo_of_a_creation_leaves_no_trace() -> None:

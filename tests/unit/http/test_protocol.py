@@ -31,11 +31,13 @@ class Echo:
 
     def __init__(self) -> None:
         self.paths: list[str] = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self.hung_up: list[str] = []
         self.go = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.paths.append(scope["path"])
+        self.headers = list(scope["headers"])
         if scope["path"] == "/wait" and not await self._go_or_gone(receive):
             self.hung_up.append(scope["path"])
             return
@@ -227,6 +229,8 @@ def test_a_head_may_have_32_kib_and_no_more() -> None:
         assert statuses(await service.ask(b"GET / HTTP/1.1\r\na: ", b"x" * 33_000)) == [431]
         assert statuses(await service.ask(b"GET /" + b"x" * 33_000)) == [431]
         assert statuses(await service.ask(b"\r\n" * 17_000)) == [431]
+        second = b"GET / HTTP/1.1\r\na: " + b"x" * 33_000 + b"\r\n" + HEAD
+        assert statuses(await service.ask(b"GET / HTTP/1.1\r\n" + HEAD + second)) == [200, 431]
 
     run(test)
 
@@ -269,6 +273,25 @@ def test_trailers_are_bounded_like_the_body() -> None:
     async def test(service: Served) -> None:
         head = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HEAD + b"0\r\n"
         assert await service.pour(head, b"a: b\r\n" * 10_000) < 40_000_000
+
+    run(test)
+
+
+def test_what_trails_a_body_is_no_header() -> None:
+    """Nor does it take memory: a trailing Host or Origin must not stand in for the one that was sent."""
+
+    async def test(service: Served) -> None:
+        head = b"GET /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HEAD
+        trailers = b"Host: other\r\nAuthorization: Bearer x\r\n" + b"a: b\r\n" * 1000
+        assert statuses(await service.ask(head + b"0\r\n" + trailers + b"\r\n")) == [200]
+        assert service.app.headers == [(b"transfer-encoding", b"chunked"), (b"host", b"x")]
+
+    run(test)
+
+
+def test_a_request_names_one_host() -> None:
+    async def test(service: Served) -> None:
+        assert statuses(await service.ask(b"GET / HTTP/1.1\r\nHost: y\r\n" + HEAD)) == [400]
 
     run(test)
 
@@ -358,6 +381,27 @@ def test_a_reply_that_nobody_reads_is_given_up() -> None:
             await until(lambda: len(service.open_ones))
             await until(lambda: not len(service.open_ones))
             client.close()
+
+    run(test)
+
+
+def test_a_connection_that_ends_with_a_reply_waits_for_no_request_behind_it() -> None:
+    """HTTP/1.0 ends with its reply, whatever was sent ahead; it has an end also while nobody reads."""
+
+    async def test(service: Served) -> None:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", service.port))
+        old = b"GET /big HTTP/1.0\r\nConnection: keep-alive\r\n" + HEAD
+        client.sendall(old + b"GET /behind HTTP/1.1\r\n" + HEAD)
+        await until(lambda: service.app.paths)
+        await until(lambda: not len(service.open_ones))
+        assert service.app.paths == ["/big"]
+        client.close()
+        said = await service.ask(b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n" + HEAD + b"garbage\r\n\r\n")
+        assert statuses(said) == [200]
+        assert said.endswith(b"(closed)")
+        await until(lambda: not len(service.open_ones))
 
     run(test)
 

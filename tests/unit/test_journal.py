@@ -1,0 +1,64 @@
+"""The journal, when what stores breaks: whoever waits hears of it, and the process stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import pytest
+from tests.unit.core.build import a_fleet, a_machine
+
+from worker_orchestrator.machine import Cause, Change
+from worker_orchestrator.orchestrator.journal import Journal
+from worker_orchestrator.store import Store
+
+
+class Broken(Store):
+    """Fails in a way that nobody expects of a database."""
+
+    def commit(self, changes: Iterable[Change], meta: Mapping[str, object], at_ms: int) -> None:
+        raise MemoryError
+
+
+async def decide(store: Store) -> tuple[Journal, list[str]]:
+    """A journal with one decision that is not stored yet, and what it says when it stops."""
+    fleet, said = a_fleet(), list[str]()
+    journal = Journal(fleet, store, asyncio.get_running_loop().time, lambda: 0)
+    journal.on_diverged = said.append
+    fleet.apply(None, a_machine(), Cause.CREATED, 0.0)
+    return journal, said
+
+
+def test_who_waits_for_a_decision_hears_of_a_defect_and_the_process_stops() -> None:
+    async def story() -> None:
+        journal, said = await decide(Broken(None))
+        with pytest.raises(MemoryError):
+            await asyncio.wait_for(journal.durable(), 5)
+        assert said == ["a decision was neither stored nor undone: MemoryError()"]
+
+    asyncio.run(story())
+
+
+def test_a_hook_that_fails_is_a_defect_too() -> None:
+    async def story() -> None:
+        journal, said = await decide(Store(None))
+
+        def fail(_: list[Change]) -> None:
+            raise AssertionError("an invariant")
+
+        journal.on_committed.append(fail)
+        with pytest.raises(AssertionError, match="an invariant"):
+            await asyncio.wait_for(journal.durable(), 5)
+        assert len(said) == 1
+
+    asyncio.run(story())
+
+
+def test_a_tick_that_stores_raises_what_was_the_matter() -> None:
+    async def story() -> None:
+        journal, said = await decide(Broken(None))
+        with pytest.raises(MemoryError):
+            journal.flush()
+        assert said == []
+
+    asyncio.run(story())
