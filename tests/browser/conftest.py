@@ -29,9 +29,12 @@ _ARGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium. None is downloaded; where CI has none, the tests fail."""
+    """Debian's Chromium. None is downloaded; where CI has none, the tests fail.
+
+    It ends with its file: Playwright's event loop runs in this thread, and tests elsewhere need one of their own.
+    """
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         missing = "There is no Chromium: `apt-get install chromium` brings it."

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
@@ -448,3 +451,25 @@ def test_the_log_can_be_json(start: Start) -> None:
     (assigned,) = [line for line in lines if line["event"] == "assigned"]
     assert assigned["project"] == "logged"
     assert call(service.ports.api, "GET", "/health").status == 200
+
+
+def test_somebody_else_who_answers_at_its_port_is_not_taken_for_a_projects_machine(start: Start) -> None:
+    """Its container ended, and another program has the port by the time that it is to be started again."""
+    service = start("--min-idle", "0", "--refresh-interval", "1", "--assign-timeout", "2")
+    mine = service.assign("mine")
+    os.kill(service.pid, signal.SIGSTOP)
+    try:
+        docker("kill", mine["containerId"])
+        thief = ThreadingHTTPServer(("127.0.0.1", mine["port"]), SimpleHTTPRequestHandler)
+        Thread(target=thief.serve_forever, args=(0.05,), daemon=True).start()
+    finally:
+        os.kill(service.pid, signal.SIGCONT)
+    try:
+        eventually(lambda: "port taken" in service.log, "the restart is refused")
+        holds_for(lambda: service.machine_of("mine") is None, "nobody takes the thief for it", for_s=1.5)
+        assert service.get("/mine").status == 503
+    finally:
+        thief.shutdown()
+        thief.server_close()
+    eventually(lambda: service.get("/mine").status == 200, "it is started again", within_s=30)
+    assert service.assign("mine") == mine

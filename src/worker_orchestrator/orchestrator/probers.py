@@ -49,6 +49,12 @@ class Probers:
             self._tasks[machine_id] = task
             task.add_done_callback(lambda done: self._ended(machine_id, done))
 
+    def stop(self, machine_id: str) -> None:
+        """Ask it no more, until `start` is called again."""
+        task = self._tasks.pop(machine_id, None)
+        if task is not None:
+            task.cancel()
+
     def _ended(self, machine_id: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(machine_id) is task:
             del self._tasks[machine_id]

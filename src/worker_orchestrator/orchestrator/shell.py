@@ -241,7 +241,9 @@ class Orchestrator:
         self._journal.flush()
         if outcome.result is Result.DONE and not isinstance(action, Destroy):
             self._probers.start(action.machine_id)
-        elif outcome.result is Result.UNAVAILABLE:
+            return
+        self._probers.stop(action.machine_id)  # what answers at its port may be somebody else, until a listing shows it
+        if outcome.result is Result.UNAVAILABLE:
             asyncio.get_running_loop().call_later(FIRST_RETRY_S, self._decisions.wake.set)
         else:
             self._decisions.wake.set()

@@ -11,7 +11,7 @@ import structlog
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.errors import EngineError, EngineUnavailable
 from worker_orchestrator.findings import still_wanted
-from worker_orchestrator.machine import Instance, Snapshot, State
+from worker_orchestrator.machine import Instance, Snapshot, State, Status
 from worker_orchestrator.orchestrator.actions import Actions
 from worker_orchestrator.orchestrator.decisions import STORE_RETRY_S, Decisions
 from worker_orchestrator.orchestrator.probers import Probers
@@ -101,7 +101,9 @@ class Ticker:
                 if still_wanted(decisions.fleet, action):
                     self._actions.start(action)
         for machine in list(decisions.fleet.machines.values()):
-            if machine.state is State.STARTING and not self._actions.is_busy(machine.id) and machine.id in instances:
+            instance = instances.get(machine.id)
+            runs = instance is not None and instance.status is Status.RUNNING
+            if machine.state is State.STARTING and runs and not self._actions.is_busy(machine.id):
                 self._probers.start(machine.id)
         return plan
 
