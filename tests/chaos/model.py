@@ -18,7 +18,15 @@ from tests.chaos.harm import Harm, Kind
 __all__ = ["Model", "Project", "Row", "Sure"]
 
 LEAK_S: Final = 20.0
-"""A container without a record must be gone within this time, counted while nothing else is the matter."""
+"""A container without a record must be gone within this time, counted only while nothing hinders its removal."""
+_HINDERS_REMOVAL: Final = (
+    Kind.SERVICE_DOWN,
+    Kind.SERVICE_FROZEN,
+    Kind.DAEMON_DOWN,
+    Kind.DAEMON_FROZEN,
+    Kind.DAEMON_DYING,
+    Kind.DISK,
+)
 _NAMES: Final = re.compile(r"worker-\d+-\w+|c\d+-\d+")
 
 
@@ -66,7 +74,8 @@ class Model:
     doubtful: set[str] = field(default_factory=set)  # machines that a destroy may yet reach whose client hung up
     violations: list[str] = field(default_factory=list)
     broken: Event = field(default_factory=Event)
-    _unknown_since: dict[str, float] = field(default_factory=dict)
+    _unknown_s: dict[str, float] = field(default_factory=dict)
+    _looked_at: float = field(default_factory=time.monotonic)
     _lock: Lock = field(default_factory=Lock)
 
     def fail(self, sentence: str) -> None:
@@ -174,13 +183,12 @@ class Model:
         self.check(
             len(running) <= self.max_machines, f"{len(running)} containers of {self.max_machines} run: {running}"
         )
-        unknown, now = containers.keys() - {row.id for row in present.values()}, time.monotonic()
-        self._unknown_since = {name: self._unknown_since.get(name, now) for name in unknown}
-        calm = not self.harm.done(
-            Kind.SERVICE_DOWN, Kind.SERVICE_FROZEN, Kind.DAEMON_DOWN, Kind.DISK, since=now - LEAK_S
-        )
-        for name, since in self._unknown_since.items():
-            self.check(not calm or now - since < LEAK_S, f"the container {name} has no record, for {now - since:.0f} s")
+        now, unknown = time.monotonic(), containers.keys() - present.keys()
+        calm = not self.harm.done(*_HINDERS_REMOVAL, since=self._looked_at)
+        passed_s, self._looked_at = now - self._looked_at if calm else 0.0, now
+        self._unknown_s = {name: self._unknown_s.get(name, 0.0) + passed_s for name in unknown}
+        for name, for_s in self._unknown_s.items():
+            self.check(for_s < LEAK_S, f"the container {name} has no record, for {for_s:.0f} s in which nothing hindered")
 
     def may_have_failed(self, row: Row) -> bool:
         """Whether chaos did enough to an assigned machine for it to stay down, with its files.
