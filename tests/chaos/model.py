@@ -188,7 +188,9 @@ class Model:
         passed_s, self._looked_at = now - self._looked_at if calm else 0.0, now
         self._unknown_s = {name: self._unknown_s.get(name, 0.0) + passed_s for name in unknown}
         for name, for_s in self._unknown_s.items():
-            self.check(for_s < LEAK_S, f"the container {name} has no record, for {for_s:.0f} s in which nothing hindered")
+            self.check(
+                for_s < LEAK_S, f"the container {name} has no record, for {for_s:.0f} s in which nothing hindered"
+            )
 
     def may_have_failed(self, row: Row) -> bool:
         """Whether chaos did enough to an assigned machine for it to stay down, with its files.
