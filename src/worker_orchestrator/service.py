@@ -14,6 +14,7 @@ from pathlib import Path
 
 from worker_orchestrator import token as token_file
 from worker_orchestrator.clock import Clock
+from worker_orchestrator.command_line import command_line
 from worker_orchestrator.engines import Engine, Identity
 from worker_orchestrator.errors import InvalidSetting, StoreRefused
 from worker_orchestrator.fleet import Fleet
@@ -72,7 +73,7 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
                 identity = await engine.identity()
                 opened = _opened(store, path, engine, identity)
                 if not accept and not look_only:
-                    _insist_on_home(opened)
+                    _insist_on_home(opened, settings)
                     store.commit([], opened.move_in(), Clock().wall_ms())
                 yield opened
             finally:
@@ -91,13 +92,13 @@ def _opened(store: Store, path: Path | None, engine: Engine, identity: Identity)
     return Opened(store, fleet, engine, identity, here, why, path)
 
 
-def _insist_on_home(opened: Opened) -> None:
+def _insist_on_home(opened: Opened, settings: Settings) -> None:
     if opened.doubt:
         held = sum(not machine.gone for machine in opened.fleet.machines.values())
         raise StoreRefused(
             f"The database {opened.store.name} records {held} machine{'' if held == 1 else 's'}, but {opened.doubt}. "
-            "Nothing was changed: switch back to where it belongs, or run `orchestrator recover` to see what runs here and "
-            "`orchestrator recover --accept` to go on with this database.",
+            f"Nothing was changed: switch back to where it belongs, or run `{command_line(settings, 'recover')}` to see "
+            f"what runs here and `{command_line(settings, 'recover --accept')}` to go on with this database.",
         )
 
 

@@ -52,13 +52,15 @@ class Setting:
         return ENV_PREFIX + self.name.upper()
 
 
-def _setting(
-    default: Any, parse: Callable[[Any], Any], values: str, help_text: str, *, repeatable: bool = False
-) -> Any:
-    metadata = {"parse": parse, "help": help_text, "values": values, "repeatable": repeatable}
-    if repeatable:
-        return field(default_factory=lambda: default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+def _setting(default: Any, parse: Callable[[Any], Any], values: str, help_text: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "help": help_text, "values": values})
+
+
+def _repeatable(default: Any, parse: Callable[[Any], Any], values: str, help_text: str) -> Any:
+    """A setting whose flag may be given several times."""
+    text = help_text + " May be repeated."
+    metadata = {"parse": parse, "help": text, "values": values, "repeatable": True}
+    return field(default_factory=lambda: default, metadata=metadata)
 
 
 def _choice(allowed: tuple[str, ...], help_text: str) -> Any:
@@ -114,12 +116,8 @@ class Settings:
     outbound: str = _choice(
         ("any", "host"), "What workers can talk to: any address, or host, the computer of the engine only."
     )
-    env: Mapping[str, str] = _setting(
-        DEFAULT_ENV,
-        parsers.environment,
-        "K=V",
-        "Environment variable of the workers. May be repeated.",
-        repeatable=True,
+    env: Mapping[str, str] = _repeatable(
+        DEFAULT_ENV, parsers.environment, "K=V", "Environment variable of the workers."
     )
     memory: str = _setting(
         "", parsers.size("6m"), "SIZE", "Memory of each worker, swap included, as 512m or 2g. Default: no limit."
@@ -136,12 +134,8 @@ class Settings:
         "SIZE",
         "Size of the output that Docker keeps of each worker; 0: as the engine is set up.",
     )
-    cap_drop: tuple[str, ...] = _setting(
-        (),
-        parsers.capabilities,
-        "CAPABILITY",
-        "Linux capability that workers lack, as NET_RAW, or ALL. May be repeated.",
-        repeatable=True,
+    cap_drop: tuple[str, ...] = _repeatable(
+        (), parsers.capabilities, "CAPABILITY", "Linux capability that workers lack, as NET_RAW, or ALL."
     )
     allow_sudo: bool = _switch("Let sudo and other setuid programs gain privileges in workers.")
     read_only: bool = _switch("Workers can write to /tmp (in memory) and volumes only.")
@@ -170,22 +164,17 @@ class Settings:
     docker_host: str = _setting(
         "", parsers.text, "ADDRESS", "The Docker engine. Default: as the docker command finds it."
     )
-    allow_host: tuple[str, ...] = _setting(
-        (),
-        parsers.host_names,
-        "NAME",
-        "Further name that callers may use for this service. May be repeated.",
-        repeatable=True,
+    allow_host: tuple[str, ...] = _repeatable(
+        (), parsers.host_names, "NAME", "Further name that callers may use for this service."
     )
-    allow_origin: tuple[str, ...] = _setting(
-        (),
-        parsers.origins,
-        "ORIGIN",
-        "Web origin (https://app.example.com) that may call. May be repeated.",
-        repeatable=True,
+    allow_origin: tuple[str, ...] = _repeatable(
+        (), parsers.origins, "ORIGIN", "Web origin (https://app.example.com) that may call."
     )
     token: str = _secret(parse_token, "Token that callers must send, or `token` in orchestrator.toml.")
-    token_file: Path | None = _setting(None, parsers.path, "FILE", "File with the token that callers must send.")
+    token_file: Path | None = field(
+        default=None,
+        metadata={"parse": parsers.path, "help": "File with the token that callers must send.", "values": "FILE"},
+    )
     insecure_no_auth: bool = _switch("Listen beyond this machine without a token: whoever gets there may call.")
     rate_limit: int | None = _setting(
         None,

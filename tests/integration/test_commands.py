@@ -36,8 +36,36 @@ def test_the_farewell_lists_what_keeps_running(start: Start, how: signal.Signals
     assert "Stopped. 2 containers keep running:" in service.log
     assert re.search(rf"^  {mine}  assigned to my-project$", service.log, re.MULTILINE)
     assert re.search(rf"^  {idle}  idle$", service.log, re.MULTILINE)
+    assert f"`orchestrator down --state-dir {service.state_dir}` removes idle ones" in service.log
     assert "Traceback" not in service.log
     assert sorted(service.containers()) == sorted([mine, idle])
+
+
+def test_the_farewell_leaves_out_what_is_gone(start: Start) -> None:
+    """A machine that vanished is still its project's, but no container."""
+    service = start("--min-idle", "0")
+    mine = service.assign("my-project")["containerId"]
+    docker("rm", "--force", mine)
+    eventually(lambda: service.machine_of("my-project") is None, "it is gone")
+    service.end()
+    assert "Stopped. No container keeps running." in service.log
+
+
+def test_the_demo_says_that_its_machines_ended(start: Start) -> None:
+    service = start("--engine", "memory", "--min-idle", "1")
+    service.await_idle(1)
+    service.end()
+    assert "Stopped. The demo's machines ended with it." in service.log
+
+
+def test_what_is_published_beyond_loopback_is_said_at_the_start(start: Start) -> None:
+    """And whoever listens beyond it with URLs on localhost hears what is missing."""
+    flags = ("--engine", "memory", "--min-idle", "0")
+    assert "Careful" not in start(*flags).log
+    published = start(*flags, "--publish-address", "0.0.0.0")
+    eventually(lambda: "Careful: workers are published on 0.0.0.0" in published.log, "it is said")
+    open_to_all = start(*flags, "--host", "0.0.0.0", "--insecure-no-auth")
+    eventually(lambda: "add --advertise-host NAME --publish-address 0.0.0.0" in open_to_all.log, "it is said")
 
 
 def test_a_service_that_comes_back_knows_everything(start: Start) -> None:
@@ -104,6 +132,24 @@ def test_after_down_a_service_starts_as_ever(start: Start) -> None:
     assert service.await_idle(1) != before
 
 
+def test_commands_without_a_database_make_none(tmp_path: Path) -> None:
+    """A folder that was mistyped: one sentence, exit code 1."""
+    for words, said in (
+        (
+            ("down",),
+            f"There is no database in {tmp_path}/none, so nothing was removed; --state-dir says where to look.",
+        ),
+        (
+            ("recover", "--accept"),
+            f"There is no database in {tmp_path}/none to accept; --state-dir says where to look.",
+        ),
+        (("backup", "copy"), f"There is no database in {tmp_path}/none to copy; --state-dir says where to look."),
+    ):
+        done = orchestrator(*words, "--state-dir", str(tmp_path / "none"), cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (1, f"orchestrator: {said}\n")
+    assert not list(tmp_path.iterdir())
+
+
 # recover
 
 
@@ -121,7 +167,12 @@ def test_recover_lists_and_adopts_strays(start: Start) -> None:
     strays = shown.stdout.partition("Strays")[2].partition("Foreign")[0]
     assert first in strays
     assert second in strays
-    assert "--adopt" in shown.stdout
+    assert f"orchestrator recover --adopt ID=PROJECT --state-dir {service.state_dir}" in shown.stdout
+    both = command(service, "recover", "--adopt", f"{first}=found-again", "--purge", first, "--yes")
+    assert (both.returncode, both.stdout) == (1, "")
+    assert f"{first} cannot be both adopted and purged" in both.stderr
+    native = docker_json("inspect", first)["Id"][:12]
+    assert "cannot be both" in command(service, "recover", "--adopt", native, "--purge", first, "--yes").stderr
     adopted = command(service, "recover", "--adopt", f"{first}=found-again")
     assert adopted.returncode == 0, adopted.stderr
     assert f"adopted {first} for found-again" in adopted.stdout
@@ -136,6 +187,22 @@ def test_recover_lists_and_adopts_strays(start: Start) -> None:
     assert f"removed {second}" in purged.stdout
     assert second not in service.containers()
     assert "Strays" not in command(service, "recover").stdout
+    assert command(service, "recover", "--purge", "strays").stdout == "There are no strays.\n"
+
+
+def test_what_is_adopted_is_not_purged_with_the_other_strays(start: Start) -> None:
+    service = start("--min-idle", "2")
+    first, second = service.await_idle(2)
+    service.end()
+    with closing(sqlite3.connect(service.state_dir / "orchestrator.db")) as db:
+        db.execute("DELETE FROM machine")
+        db.commit()
+    unasked = command(service, "recover", "--purge", "strays")
+    assert "Remove 2 containers with all files?" in unasked.stderr
+    done = command(service, "recover", "--adopt", f"{first}=carol", "--purge", "strays", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert service.containers() == [first]
+    assert f"removed {second}" in done.stdout
 
 
 def test_recover_adopts_from_a_database_that_was_lost(start: Start) -> None:
@@ -150,7 +217,14 @@ def test_recover_adopts_from_a_database_that_was_lost(start: Start) -> None:
             file.unlink()
         shown = command(service, "recover")
         assert mine["containerId"] in shown.stdout.partition("Foreign")[2], shown.stdout + shown.stderr
-        adopted = command(service, "recover", "--adopt", f"{mine['containerId']}=my-project")
+        assert "leave these alone unless their orchestrator is gone for good" in shown.stdout
+        for wish in ("--adopt", f"{mine['containerId']}=my-project"), ("--purge", mine["containerId"]):
+            unasked = command(service, "recover", *wish)
+            assert unasked.returncode == 1
+            assert f"{mine['containerId']} belongs to another orchestrator (owner {lost[:8]}…)" in unasked.stderr
+            assert not service.rows("SELECT id FROM machine")
+        assert docker_json("inspect", mine["containerId"])["State"]["Running"]
+        adopted = command(service, "recover", "--adopt", f"{mine['containerId']}=my-project", "--yes")
         assert adopted.returncode == 0, adopted.stderr
         service.start()
         assert service.assign("my-project") == mine
@@ -233,10 +307,12 @@ BAD = [
     (("--engine", "podman"), "--engine is 'podman', but must be one of docker, memory"),
     (("--assign-timeout", "soon"), "--assign-timeout is 'soon', but must be seconds from 0.1 to 3600"),
     (("--on-release", "burn"), "--on-release is 'burn', but must be one of reuse, recycle"),
-    (("--env", "1A=b"), "--env is ['…'], but must be NAME=value"),
+    (("--env", "1A=b"), "--env has an entry that is not shown here, but must be NAME=value"),
     (("--min-idle", "9", "--max-machines", "8"), "min_idle is 9, but must be at most max_machines, which is 8"),
     (("--min-idle", "2", "--max-idle", "1"), "max_idle is 1, but must be at least min_idle, which is 2"),
     (("--first-port", "9000", "--last-port", "8000"), "last_port is 8000, but must be at least first_port"),
+    (("--publish-address", "nowhere"), "--publish-address is 'nowhere', but must be localhost or an IP address"),
+    (("--allow-origin", "app.example.com"), "--allow-origin is 'app.example.com', but must be a web origin"),
     (("--docker-host", "nonsense"), "'nonsense', which is no address of a Docker engine"),
 ]
 

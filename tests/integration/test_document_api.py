@@ -466,10 +466,26 @@ def test_a_foreign_page_is_refused(api: Running, headers: dict[str, str]) -> Non
     assert api.machine_of("cross-site") is None
 
 
-@pytest.mark.parametrize("site", ["same-origin", "same-site", "none"])
-def test_what_a_browser_sends_by_itself_is_allowed(api: Running, site: str) -> None:
-    """A person who types the URL, a link on the service's own page, a page on another port."""
-    assert api.get("/health", {"Sec-Fetch-Site": site}).status == 200
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "same-site", "Referer": "http://localhost:3000/projects"},
+    ],
+)
+def test_what_a_browser_sends_by_itself_is_allowed(api: Running, headers: dict[str, str]) -> None:
+    """A person who types the URL, a link on the service's own page, a link on a front end on another port."""
+    assert api.get("/health", headers).status == 200
+
+
+@pytest.mark.parametrize("port", ["", ":{first}", ":{last}"])
+def test_a_link_on_the_page_of_a_worker_is_refused(api: Running, port: str) -> None:
+    """A worker's page is same-site too; one that hides where it comes from may be one."""
+    named = f"http://localhost{port.format(first=api.ports.first, last=api.ports.last)}/" if port else None
+    answer = api.get("/cross-site", {"Sec-Fetch-Site": "same-site", "Referer": named})
+    assert_error(answer, 403, "Cross-site request refused")
+    assert api.machine_of("cross-site") is None
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:5173", "http://[::1]:8080"])

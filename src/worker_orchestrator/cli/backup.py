@@ -7,18 +7,18 @@ from pathlib import Path
 
 import click
 
-from worker_orchestrator.errors import InvalidInput, StoreError, StoreRefused
+from worker_orchestrator.cli.database import database
+from worker_orchestrator.command_line import command_line
+from worker_orchestrator.errors import InvalidInput, StoreError
 from worker_orchestrator.settings import Settings
-from worker_orchestrator.store import DATABASE, Store
+from worker_orchestrator.store import Store
 
 __all__ = ["run"]
 
 
 def run(settings: Settings, file: Path) -> None:
     """Raises OrchestratorError."""
-    source = settings.state_dir / DATABASE
-    if not source.exists():
-        raise StoreRefused(f"There is no database {source} to copy; --state-dir says where to look.")
+    source = database(settings, " to copy")
     with Store(source, look_only=True) as store:
         _copy(store, file)
     with Store(file, look_only=True) as copy:
@@ -27,7 +27,8 @@ def run(settings: Settings, file: Path) -> None:
     click.echo(f"Wrote {file}: {len(machines)} machine{'' if len(machines) == 1 else 's'}, {assigned} assigned.")
     click.echo(
         f"To restore it: stop the service, remove {source.name}-wal and {source.name}-shm from {settings.state_dir}, copy "
-        f"the file to {source}, and run `orchestrator recover --accept`, which says what it keeps and what is missing.",
+        f"the file to {source}, and run `{command_line(settings, 'recover --accept')}`, which says what it keeps and what "
+        "is missing.",
     )
 
 

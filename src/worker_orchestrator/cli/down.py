@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import click
 
 from worker_orchestrator import commands, logs, service
+from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.errors import EngineError, StoreLocked
@@ -31,6 +32,8 @@ def run(settings: Settings, *, everything: bool, yes: bool) -> None:
     """Raises OrchestratorError."""
     logs.configure(settings.log_format)
     stop_service(settings)
+    if settings.engine != "memory":
+        database(settings, ", so nothing was removed")
     run_loop(_down(settings, everything=everything, yes=yes))
 
 
@@ -96,7 +99,8 @@ def _others(instances: Mapping[str, Instance], owner: str) -> list[str]:
 def _agreed(assigned: list[Machine]) -> bool:
     for machine in assigned:
         click.echo(f"  {machine.id}  assigned to {machine.project}", err=True)
-    return click.confirm(f"Remove {len(assigned)} assigned machines with all their files?", default=False, err=True)
+    machines = "1 assigned machine" if len(assigned) == 1 else f"{len(assigned)} assigned machines"
+    return click.confirm(f"Remove {machines} with all files?", default=False, err=True)
 
 
 async def _remove(opened: service.Opened, machine: Machine) -> bool:

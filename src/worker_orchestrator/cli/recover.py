@@ -8,15 +8,17 @@ their own name: adopted without another one, or free in a database that was acce
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import click
 
 from worker_orchestrator import logs, service
+from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
+from worker_orchestrator.command_line import command_line
 from worker_orchestrator.errors import InvalidInput, MachineNotFound
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.home import keep_busy
@@ -30,7 +32,6 @@ __all__ = ["run"]
 GENERATIONS_SKIPPED: Final = 1_000_000
 """More than an old database can have missed, so that the counter goes on where it never was."""
 SHORTEST_NATIVE_ID: Final = 12
-_HOW: Final = "\nKeep one:   orchestrator recover --adopt ID=PROJECT\nRemove one: orchestrator recover --purge ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,14 @@ class Found:
 
     def pick(self, name: str) -> Instance:
         for instance in [*self.strays, *self.foreign]:
-            if instance.id == name or (len(name) >= SHORTEST_NATIVE_ID and instance.native_id.startswith(name)):
+            if self.id_of(name) == instance.id:
                 return instance
-        raise MachineNotFound(f"{name} is neither a stray nor a foreign machine; `orchestrator recover` lists them.")
+        raise MachineNotFound(f"{name} is neither a stray nor a foreign machine; `recover` without a wish lists them.")
+
+    def id_of(self, name: str) -> str:
+        """The machine id, where `name` is the beginning of a container id; else the name itself."""
+        native = (i.id for i in [*self.strays, *self.foreign] if i.native_id.startswith(name))
+        return next(native, name) if len(name) >= SHORTEST_NATIVE_ID else name
 
 
 def run(settings: Settings, *, adopt: tuple[str, ...], purge: tuple[str, ...], accept: bool, yes: bool) -> None:
@@ -58,26 +64,40 @@ async def _recover(
     settings: Settings, *, adopt: tuple[str, ...], purge: tuple[str, ...], accept: bool, yes: bool
 ) -> None:
     look_only = not (adopt or purge or accept)
-    if both := {wish.partition("=")[0] for wish in adopt} & set(purge):
-        raise InvalidInput(f"{', '.join(sorted(both))} cannot be both adopted and purged: choose one.")
+    if accept:
+        database(settings, " to accept")
     async with service.open_fleet(settings, accept=accept, look_only=look_only) as opened:
         snapshot = Snapshot(asyncio.get_running_loop().time(), await opened.engine.list())
         if accept:
             _accept(opened, snapshot.instances)
         known = service.load_fleet(opened.store)  # read after the listing: what was listed was recorded before
         found = Found(snapshot.instances, strays(known, snapshot), foreign(known, snapshot))
-        for wish in adopt:
-            name, _, project = wish.partition("=")
+        if not adopt and not purge:
+            _show(settings, found, known, "" if accept else opened.doubt)
+            return
+        wishes = {found.id_of(name): project for name, _, project in (wish.partition("=") for wish in adopt)}
+        doomed = _doomed(found, purge, wishes.keys())
+        if not yes:
+            _ask_about(found.foreign, wishes.keys(), "two projects will share this machine")
+            _ask_about(found.foreign, {i.id for i in doomed}, "a project may lose its files")
+        for name, project in wishes.items():
             _adopt(opened, found, name, project)
-        kept = opened.fleet.machines.keys()  # what was adopted just now is no stray any more
-        named = [i for name in purge for i in (found.strays if name == "strays" else [found.pick(name)])]
-        doomed = [instance for instance in named if instance.id not in kept]
         if doomed and (yes or _agreed(doomed)):
             for instance in doomed:
                 await opened.engine.destroy(instance.id)
                 click.echo(f"removed {instance.id}")
-        if not adopt and not purge:
-            _show(found, known, "" if accept else opened.doubt)
+
+
+def _ask_about(foreign: Iterable[Instance], ids: Collection[str], risk: str) -> None:
+    """An orchestrator that is not known here may be alive. Raises Abort unless the operator says that it is gone."""
+    for instance in foreign:
+        if instance.id in ids:
+            click.confirm(
+                f"{instance.id} belongs to another orchestrator (owner {instance.owner[:8]}…). If that one still runs, "
+                f"{risk}. Is it gone for good?",
+                abort=True,
+                err=True,
+            )
 
 
 # accept
@@ -184,29 +204,53 @@ def _clear_port(fleet: Fleet, found: Found, instance: Instance, port: int) -> No
 # purge
 
 
-def _agreed(doomed: list[Instance]) -> bool:
+def _doomed(found: Found, purge: Iterable[str], adopted: Collection[str]) -> list[Instance]:
+    """What is to be removed. `strays` leaves out what is adopted at once. Raises InvalidInput, MachineNotFound."""
+    doomed: dict[str, Instance] = {}
+    for name in purge:
+        if name == "strays":
+            doomed |= {stray.id: stray for stray in found.strays if stray.id not in adopted}
+            if not found.strays:
+                click.echo("There are no strays.")
+        elif (machine := found.id_of(name)) in adopted:
+            raise InvalidInput(f"{machine} cannot be both adopted and purged: choose one.")
+        else:
+            doomed[machine] = found.pick(machine)
+    return list(doomed.values())
+
+
+def _agreed(doomed: Collection[Instance]) -> bool:
     for instance in doomed:
         click.echo(f"  {instance.id}  {instance.status}  owner {instance.owner}", err=True)
-    return click.confirm(f"Remove {len(doomed)} containers with all their files?", default=False, err=True)
+    containers = "1 container" if len(doomed) == 1 else f"{len(doomed)} containers"
+    return click.confirm(f"Remove {containers} with all files?", default=False, err=True)
 
 
 # show
 
 
-def _show(found: Found, known: Fleet, doubt: str) -> None:
+def _show(settings: Settings, found: Found, known: Fleet, doubt: str) -> None:
     if doubt:
         click.echo(
-            f"Careful, the service does not use this database as it is: {doubt}. After `orchestrator recover --accept` it "
-            "does, and what it takes for free stays busy until you say otherwise.\n",
+            f"Careful, the service does not use this database as it is: {doubt}. After "
+            f"`{command_line(settings, 'recover --accept')}` it does, and what it takes for free stays busy until you say "
+            "otherwise.\n",
         )
     of_nobody = [machine for machine in known.machines.values() if machine.project == machine.id]
     if not of_nobody and not found.strays and not found.foreign:
         click.echo("Nothing to recover: every worker container on this engine is on record here.")
         return
     _tell("Strays (ours, not on record)", map(_line, found.strays))
-    _tell("Foreign (another owner's)", map(_line, found.foreign))
+    _tell(
+        "Foreign (another owner's: leave these alone unless their orchestrator is gone for good)",
+        map(_line, found.foreign),
+    )
     _tell("Of nobody (on record under their own name: adopt, release or destroy them)", (m.id for m in of_nobody))
-    click.echo(_HOW)
+    if not doubt:  # before it is accepted, nothing else can be done
+        click.echo("" if found.strays or of_nobody else "\nOnly if it is gone:")
+        click.echo(f"Keep one:   {command_line(settings, 'recover --adopt ID=PROJECT')}")
+        if found.strays or found.foreign:
+            click.echo(f"Remove one: {command_line(settings, 'recover --purge ID')}")
 
 
 def _tell(title: str, lines: Iterable[str]) -> None:

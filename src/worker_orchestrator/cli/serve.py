@@ -7,25 +7,27 @@ import shlex
 import socket
 import sys
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from worker_orchestrator import logs, service
+from worker_orchestrator.command_line import command_line
 from worker_orchestrator.http.listening import is_beyond_loopback
-from worker_orchestrator.machine import Machine
+from worker_orchestrator.machine import Machine, State
 from worker_orchestrator.settings import Settings
 
 __all__ = ["run", "run_loop"]
 
 _T = TypeVar("_T")
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def run(settings: Settings) -> None:
     """Serve until a signal. Raises OrchestratorError."""
     logs.configure(settings.log_format)
     kept = run_loop(service.serve(settings, lambda sockets: _announce(settings, sockets)))
-    click.echo(_farewell(kept), err=True)
+    click.echo(_farewell(settings, kept), err=True)
 
 
 def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
@@ -39,13 +41,25 @@ def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 def _announce(settings: Settings, sockets: Sequence[socket.socket]) -> None:
-    host = "localhost" if settings.host in {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"} else settings.host  # noqa: S104
+    host = "localhost" if settings.host in {*_LOCAL, "0.0.0.0", "::"} else settings.host  # noqa: S104
     url = f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
     click.echo(f"\n  The pool is at {url}. Get a worker for a project:\n", err=True)
     click.echo(f"      curl {_credentials(settings)}{url}/my-project\n", err=True)
     if not _credentials(settings) and is_beyond_loopback(settings.host):
         click.echo(
             f"  Careful: whoever reaches {settings.host}:{settings.port} can create containers here.\n", err=True
+        )
+    if is_beyond_loopback(settings.publish_address):
+        click.echo(
+            f"  Careful: workers are published on {settings.publish_address}: whoever reaches one there can use it, without "
+            "a token.\n",
+            err=True,
+        )
+    elif is_beyond_loopback(settings.host) and settings.advertise_host in _LOCAL:
+        click.echo(
+            f"  The URLs of workers are on {settings.advertise_host}. For callers on other computers add "
+            "--advertise-host NAME --publish-address 0.0.0.0.\n",
+            err=True,
         )
     sys.stderr.flush()
 
@@ -57,12 +71,17 @@ def _credentials(settings: Settings) -> str:
     return '-H "Authorization: Bearer $ORCHESTRATOR_TOKEN" ' if settings.token else ""
 
 
-def _farewell(kept: Sequence[Machine]) -> str:
-    if not kept:
+def _farewell(settings: Settings, kept: Sequence[Machine]) -> str:
+    """What keeps running. A dead machine that holds files does not, though it is kept as well."""
+    if settings.engine == "memory":
+        return "Stopped. The demo's machines ended with it."
+    running = [machine for machine in kept if machine.state is not State.FAILED and not machine.gone]
+    if not running:
         return "Stopped. No container keeps running."
-    lines = [f"Stopped. {len(kept)} container{'s keep' if len(kept) > 1 else ' keeps'} running:"]
-    lines += [f"  {machine.id}  {_holder(machine)}" for machine in sorted(kept, key=lambda machine: machine.id)]
-    return "\n".join([*lines, "They are known when the service comes back. `orchestrator down` removes idle ones."])
+    lines = [f"Stopped. {len(running)} container{'s keep' if len(running) > 1 else ' keeps'} running:"]
+    lines += [f"  {machine.id}  {_holder(machine)}" for machine in sorted(running, key=lambda machine: machine.id)]
+    last = f"They are known when the service comes back. `{command_line(settings, 'down')}` removes idle ones."
+    return "\n".join([*lines, last])
 
 
 def _holder(machine: Machine) -> str:

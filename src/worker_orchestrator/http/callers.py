@@ -63,7 +63,8 @@ class Callers:
         return failure(
             401,
             "Token required",
-            "Send the header `Authorization: Bearer TOKEN` with the token that this service was started with.",
+            "The token is missing or wrong. Send the header `Authorization: Bearer TOKEN` with the token that this service "
+            "was started with.",
             [(b"www-authenticate", b"Bearer")],
         )
 

@@ -28,6 +28,7 @@ _LOCAL_NAMES = frozenset({"localhost", "host.docker.internal"})
 _METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]*:[0-9a-f:.]*)\]|([^\[\]:/?#@\s]+))(?::(\d{1,5})?)?")
 _ORIGIN: Final = re.compile(r"(https?)://([^/]+)(?:/.*)?")
+LAST_PORT: Final = 65535
 _USUAL_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
 
@@ -135,7 +136,9 @@ def _shown(origin: str) -> str:
 def _hostname(authority: str) -> str | None:
     """The name in `name:port`, in lower case, without brackets and final dot; None for what is none."""
     found = _AUTHORITY.fullmatch(authority.lower())
-    return None if found is None else (found[1] or found[2]).rstrip(".")
+    if found is None or int(found[3] or 0) > LAST_PORT:
+        return None
+    return (found[1] or found[2]).rstrip(".")
 
 
 def _port(authority: str, usual: int) -> int:

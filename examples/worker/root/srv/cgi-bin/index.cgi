@@ -11,7 +11,7 @@ case $folder in
   *..* | /cgi-bin/*) ;;
   *)
     echo '<li><a href="../">../</a></li>'
-    cd "/srv$folder" && for name in *; do
+    cd "$site$folder" && for name in *; do
       [ -d "$name" ] && name=$name/
       [ -e "$name" ] && printf '<li><a href="./%s">%s</a></li>\n' "$(printf %s "$name" | link)" "$(printf %s "$name" | text)"
     done
