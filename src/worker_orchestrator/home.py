@@ -21,7 +21,7 @@ from worker_orchestrator.errors import StoreRefused
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import Cause, Instance, Machine, State
 
-__all__ = ["doubt", "home", "is_latest", "keep_busy", "next_session"]
+__all__ = ["doubt", "home", "is_latest", "keep_busy", "next_session", "tell_sessions"]
 
 _MACHINE_ID_FILES: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
@@ -72,10 +72,16 @@ def next_session(file: Path, session: str) -> str:
     Raises StoreRefused.
     """
     begun = secrets.token_hex(8)
+    tell_sessions(file, session, begun)
+    return begun
+
+
+def tell_sessions(file: Path, *sessions: str) -> None:
+    """Tell the folder which sessions the database may be of. Raises StoreRefused."""
     part = _sessions(file).with_suffix(".part")
     try:
         with part.open("w", encoding="ascii") as told:
-            told.write(f"{session} {begun}\n")
+            told.write(" ".join(sessions) + "\n")
             told.flush()
             os.fsync(told.fileno())
         part.replace(_sessions(file))
@@ -84,7 +90,6 @@ def next_session(file: Path, session: str) -> str:
             f"{part} cannot be written: {error.strerror}. See to it that its folder can be written to and has room, or "
             "choose another with --state-dir.",
         ) from error
-    return begun
 
 
 def _sessions(file: Path) -> Path:

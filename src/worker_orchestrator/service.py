@@ -18,7 +18,7 @@ from worker_orchestrator.command_line import command_line
 from worker_orchestrator.engines import Engine, Identity
 from worker_orchestrator.errors import InvalidSetting, StoreRefused
 from worker_orchestrator.fleet import Fleet
-from worker_orchestrator.home import doubt, home, is_latest, next_session
+from worker_orchestrator.home import doubt, home, is_latest, next_session, tell_sessions
 from worker_orchestrator.http.app import App
 from worker_orchestrator.http.callers import Callers
 from worker_orchestrator.http.document import Document
@@ -49,10 +49,13 @@ class Opened:
     doubt: str
     file: Path | None
 
-    def move_in(self) -> Mapping[str, str]:
-        """What to commit so that the store belongs here from now on. Raises StoreRefused."""
+    def move_in(self, more: Mapping[str, object] | None = None) -> None:
+        """Store that it belongs here from now on, with what is pending. Raises StoreRefused, CommitFailed."""
         session = "" if self.file is None else next_session(self.file, self.store.meta().get("session", ""))
-        return {**self.home, "session": session}
+        facts = {**self.home, "session": session, **(more or {})}
+        self.store.commit(self.fleet.take_pending(), facts, Clock().wall_ms())
+        if self.file is not None:
+            tell_sessions(self.file, session)
 
 
 @asynccontextmanager
@@ -74,7 +77,7 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
                 opened = _opened(store, path, engine, identity)
                 if not accept and not look_only:
                     _insist_on_home(opened, settings)
-                    store.commit([], opened.move_in(), Clock().wall_ms())
+                    opened.move_in()
                 yield opened
             finally:
                 await engine.aclose()

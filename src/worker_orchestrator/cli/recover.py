@@ -109,8 +109,7 @@ def _accept(opened: service.Opened, instances: Mapping[str, Instance]) -> None:
     if opened.doubt:
         fleet.generation += GENERATIONS_SKIPPED
         keep_busy(fleet, instances, asyncio.get_running_loop().time())
-    facts = {**opened.move_in(), "generation": fleet.generation}
-    opened.store.commit(fleet.take_pending(), facts, Clock().wall_ms())
+    opened.move_in({"generation": fleet.generation})
     click.echo("Accepted: this database is used here from now on.\n")
     if not opened.doubt:
         return
