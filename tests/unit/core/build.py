@@ -231,3 +231,13 @@ def indexes(fleet: Fleet) -> dict[str, object]:
         "coming": {key: set(ids) for key, ids in fleet._coming.items() if ids},
         "leaving": {key: set(ids) for key, ids in fleet._leaving.items() if ids},
     }
+
+
+def with_one(machine: Machine, status: Status | None = Status.RUNNING, **fields: object) -> World:
+    """A world with one machine and its container in this status, or none."""
+    world = World(fleet=a_fleet(machine, now=1000.0))
+    if status is None:
+        world.remove(machine.id)
+    else:
+        world.instance(machine.id, status, **fields)
+    return world

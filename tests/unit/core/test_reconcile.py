@@ -12,6 +12,7 @@ from tests.unit.core.build import (
     a_machine,
     a_spec,
     an_instance,
+    with_one,
 )
 
 from worker_orchestrator.machine import (
@@ -31,16 +32,6 @@ STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING,
 VANISHED = "vanished: its container was removed by somebody else, and its files with it"
 QUIET = [Status.RUNNING, Status.PAUSED, Status.UNKNOWN, Status.PENDING]
 """What no machine that serves is failed for."""
-
-
-def with_one(machine: Machine, status: Status | None = Status.RUNNING, **fields: object) -> World:
-    """A world with one machine and its container in this status, or none."""
-    world = World(fleet=a_fleet(machine, now=1000.0))
-    if status is None:
-        world.remove(machine.id)
-    else:
-        world.instance(machine.id, status, **fields)
-    return world
 
 
 # what is well

@@ -13,6 +13,7 @@ from tests.unit.core.build import (
     a_machine,
     a_spec,
     assert_indexes_hold,
+    with_one,
 )
 
 from worker_orchestrator import commands
@@ -22,23 +23,12 @@ from worker_orchestrator.machine import (
     DEFAULT_POOL,
     Cause,
     Destroy,
-    Machine,
     Result,
     State,
     Status,
 )
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
-
-
-def with_one(machine: Machine, status: Status | None = Status.RUNNING, **fields: object) -> World:
-    """A world with one machine and its container in this status, or none."""
-    world = World(fleet=a_fleet(machine, now=1000.0))
-    if status is None:
-        world.remove(machine.id)
-    else:
-        world.instance(machine.id, status, **fields)
-    return world
 
 
 def braked(world: World, template: str, *, tripped: bool = True, level: int = 1) -> None:
