@@ -1,47 +1,72 @@
-"""Everything that can go wrong, as one tree. It knows no HTTP: `http.errors` maps classes to statuses.
+"""Everything that can go wrong, as one tree, for the service and its Python client alike. It knows no HTTP.
 
-A class's docstring is its default message::
+`http.errors` maps classes to statuses. A class's docstring is its default message, and `code` its name on the wire, which
+never changes::
 
     OrchestratorError
     ├── InvalidInput           what was asked for cannot be, and asking again will not help
     │   ├── InvalidProject
     │   └── InvalidSetting
     ├── MachineNotFound
+    │   └── ProjectHasNoMachine
+    ├── PoolNotFound
+    ├── PathNotFound           no such file in a worker
+    ├── NotRunning             what was asked for needs a worker that runs
+    ├── NotSupported           this engine cannot do that
+    ├── GenerationMismatch     the machine changed hands since: it is somebody else's now
     ├── NoMachineAvailable     nothing could be assigned now; a later try may succeed
     ├── EngineError
     │   ├── EngineUnavailable  the engine did not answer: again later
     │   ├── EngineRejected     the engine refused: again will not help
     │   ├── PortTaken          the host port belongs to somebody else: again with another one
     │   └── OutcomeUnknown     the call may or may not have happened: look before doing anything
-    └── StoreError
-        ├── CommitFailed       nothing of this batch was stored, and nothing of it is true
-        ├── StoreLocked        another process owns this state directory
-        └── StoreRefused       the state directory is not one that this service may use as it is
+    ├── StoreError
+    │   ├── CommitFailed       nothing of this batch was stored, and nothing of it is true
+    │   ├── StoreLocked        another process owns this state directory
+    │   └── StoreRefused       the state directory is not one that this service may use as it is
+    └── CallFailed             what a client meets beside the errors above
+        ├── ServiceUnreachable nobody answers at that address
+        ├── Unauthorized       the token is missing or wrong
+        └── Forbidden          this service does not talk to that Host, or to that page
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 __all__ = [
+    "CallFailed",
     "CommitFailed",
     "EngineError",
     "EngineRejected",
     "EngineUnavailable",
+    "Forbidden",
+    "GenerationMismatch",
     "InvalidInput",
     "InvalidProject",
     "InvalidSetting",
     "MachineNotFound",
     "NoMachineAvailable",
+    "NotRunning",
+    "NotSupported",
     "OrchestratorError",
     "OutcomeUnknown",
+    "PathNotFound",
+    "PoolNotFound",
     "PortTaken",
+    "ProjectHasNoMachine",
+    "ServiceUnreachable",
     "StoreError",
     "StoreLocked",
     "StoreRefused",
+    "Unauthorized",
 ]
 
 
 class OrchestratorError(Exception):
     """Something went wrong."""
+
+    code: ClassVar[str] = "internal_error"
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
@@ -51,21 +76,67 @@ class OrchestratorError(Exception):
 class InvalidInput(OrchestratorError):
     """The request cannot be carried out as it stands."""
 
+    code = "invalid_request"
+
 
 class InvalidProject(InvalidInput):
     """A project id is 1 to 128 letters, digits or . _ ~ : @ + = , - and does not start with a dot."""
+
+    code = "invalid_project"
 
 
 class InvalidSetting(InvalidInput):
     """A setting is unknown or has a value that is not allowed."""
 
+    code = "invalid_setting"
+
 
 class MachineNotFound(OrchestratorError):
     """Machine not found."""
 
+    code = "machine_not_found"
+
+
+class ProjectHasNoMachine(MachineNotFound):
+    """The project has no machine."""
+
+    code = "project_has_no_machine"
+
+
+class PoolNotFound(OrchestratorError):
+    """Pool not found."""
+
+    code = "pool_not_found"
+
+
+class PathNotFound(OrchestratorError):
+    """There is no such file or folder in the worker."""
+
+    code = "path_not_found"
+
+
+class NotRunning(OrchestratorError):
+    """The container of this machine does not run."""
+
+    code = "not_running"
+
+
+class NotSupported(OrchestratorError):
+    """This engine cannot do that."""
+
+    code = "not_supported"
+
+
+class GenerationMismatch(OrchestratorError):
+    """The machine changed hands since."""
+
+    code = "generation_mismatch"
+
 
 class NoMachineAvailable(OrchestratorError):
     """Please retry in a few seconds"""
+
+    code = "no_machine_available"
 
     def __init__(self, message: str | None = None, *, retry_after_s: float = 3.0) -> None:
         super().__init__(message)
@@ -75,34 +146,76 @@ class NoMachineAvailable(OrchestratorError):
 class EngineError(OrchestratorError):
     """The container engine failed."""
 
+    code = "engine_failed"
+
 
 class EngineUnavailable(EngineError):
     """The container engine does not answer."""
+
+    code = "engine_unavailable"
 
 
 class EngineRejected(EngineError):
     """The container engine refused the request."""
 
+    code = "engine_rejected"
+
 
 class PortTaken(EngineError):
     """The host port is in use by another process."""
+
+    code = "port_taken"
 
 
 class OutcomeUnknown(EngineError):
     """The container engine did not say whether the request was carried out."""
 
+    code = "outcome_unknown"
+
 
 class StoreError(OrchestratorError):
     """The state directory cannot be used."""
+
+    code = "store_unavailable"
 
 
 class CommitFailed(StoreError):
     """The change could not be stored, so it was not made."""
 
+    code = "store_failed"
+
 
 class StoreLocked(StoreError):
     """Another orchestrator uses this state directory."""
 
+    code = "store_locked"
+
 
 class StoreRefused(StoreError):
     """This state directory belongs to another engine, another machine or another version."""
+
+    code = "store_refused"
+
+
+class CallFailed(OrchestratorError):
+    """The call failed."""
+
+    code = "call_failed"
+
+
+class ServiceUnreachable(CallFailed):
+    """The service does not answer."""
+
+    code = "service_unreachable"
+
+
+class Unauthorized(CallFailed):
+    """The token is missing or wrong."""
+
+    code = "unauthorized"
+
+
+class Forbidden(CallFailed):
+    """The service refused this caller."""
+
+    code = "forbidden"

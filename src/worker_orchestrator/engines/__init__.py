@@ -8,13 +8,15 @@ Any other exception is a defect of the engine.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from worker_orchestrator.machine import Instance, Machine
 
-__all__ = ["Engine", "Identity", "Logs"]
+__all__ = ["OUTPUT_BYTES", "Completed", "Engine", "Exec", "Files", "Identity", "Logs", "Stats", "Terminal", "Terminals", "Usage"]
+
+OUTPUT_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +89,132 @@ class Engine(Protocol):
     async def aclose(self) -> None: ...
 
 
+# Extras: what an engine may offer beside. The API answers 501 where it does not.
+#
+# Each raises NotRunning where the instance does not run (logs: where there is none at all), EngineUnavailable, and
+# EngineRejected with the engine's own words. Whatever lasts longer than one reply has a connection of its own, so that no
+# follower, terminal or stuck program ever keeps the engine's other calls waiting.
+
+
 @runtime_checkable
 class Logs(Protocol):
     """An engine that can read what an instance wrote."""
 
     async def last_lines(self, machine_id: str, count: int) -> str:
         """The last lines of its output, at most 4 KiB; empty where there are none or nobody can tell."""
+        ...
+
+    def logs(
+        self, machine_id: str, *, tail: int | None = None, follow: bool = False, timestamps: bool = False
+    ) -> AsyncIterator[bytes]:
+        """Its output, standard output and error as they were written: all of it or the last `tail` lines.
+
+        With `follow` it goes on until the instance ends or the iterator is closed. With `timestamps` each line begins with
+        the time (RFC 3339, UTC) and a blank.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an instance uses now. Counters run since its start; None where the engine cannot tell."""
+
+    cpu_percent: float | None  # of one processor, so 200 means two
+    cpu_seconds: float  # since its start
+    memory_bytes: int  # without the file cache
+    memory_limit_bytes: int | None
+    processes: int | None
+    received_bytes: int | None
+    sent_bytes: int | None
+
+
+@runtime_checkable
+class Stats(Protocol):
+    """An engine that can measure an instance."""
+
+    async def stats(self, machine_id: str) -> Usage: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a command ended. Of each output at most `OUTPUT_BYTES` are kept: `truncated` says that there was more.
+
+    `exit_code` is None if it had not ended by its time-out, and was killed.
+    """
+
+    exit_code: int | None
+    stdout: bytes
+    stderr: bytes
+    truncated: bool = False
+
+
+@runtime_checkable
+class Exec(Protocol):
+    """An engine that can run a command in an instance."""
+
+    async def exec(
+        self,
+        machine_id: str,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        timeout_s: float = 60.0,
+    ) -> Completed:
+        """Run this to its end. When it returns, raises or is cancelled, no process of it is left in the instance."""
+        ...
+
+
+class Terminal(Protocol):
+    """A command with a terminal in an instance. Whoever opened it closes it."""
+
+    async def read(self) -> bytes:
+        """What it writes next; empty when it has ended."""
+        ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def resize(self, columns: int, rows: int) -> None: ...
+
+    async def exit_code(self) -> int | None:
+        """None while it runs, or where nobody can tell."""
+        ...
+
+    async def aclose(self) -> None:
+        """End it: no process of it is left in the instance."""
+        ...
+
+
+@runtime_checkable
+class Terminals(Protocol):
+    """An engine that can open a terminal in an instance."""
+
+    async def terminal(
+        self,
+        machine_id: str,
+        command: Sequence[str],
+        *,
+        columns: int = 80,
+        rows: int = 24,
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+    ) -> Terminal: ...
+
+
+@runtime_checkable
+class Files(Protocol):
+    """An engine that can copy files out of and into an instance, as tar archives as Docker makes them."""
+
+    def read_files(self, machine_id: str, path: str) -> AsyncIterator[bytes]:
+        """A tar archive of the file or folder at this absolute path; its entries begin with the last name of the path.
+
+        Raises PathNotFound at the first item.
+        """
+        ...
+
+    async def write_files(self, machine_id: str, path: str, archive: AsyncIterator[bytes]) -> None:
+        """Unpack a tar archive into the folder at this absolute path. Raises PathNotFound where there is no such folder."""
         ...

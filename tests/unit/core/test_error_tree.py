@@ -30,7 +30,7 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
     """Every class is drawn, under its base, and nothing else is."""
     bases = {cls.__name__: base.__name__ for cls in CLASSES for base in cls.__bases__}
     assert drawn_tree() == bases
-    assert len(bases) == 15
+    assert len(bases) == 25
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -65,3 +65,10 @@ def test_what_is_not_available_may_be_tried_again_in_three_seconds() -> None:
     assert NoMachineAvailable().retry_after_s == 3.0
     assert NoMachineAvailable("later", retry_after_s=7.5).retry_after_s == 7.5
     assert NoMachineAvailable().message == "Please retry in a few seconds"
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    """A client finds the class again by it."""
+    codes = [cls.code for cls in CLASSES]
+    assert len(set(codes)) == len(codes)
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", code) for code in codes)
