@@ -1,0 +1,237 @@
+"""The JSON shapes of /v1, shared by the service and its Python client, so that they cannot differ.
+
+`http/openapi.yaml` says what each key means. Times are RFC 3339 in UTC, durations in seconds unless a name says otherwise.
+https://jcristharif.com/msgspec/structs.html
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+__all__ = [
+    "AssignBody",
+    "BackOff",
+    "Counted",
+    "Destroyed",
+    "EngineHealth",
+    "Event",
+    "ExecBody",
+    "ExecResult",
+    "FailedProbe",
+    "Machine",
+    "Machines",
+    "Pool",
+    "PoolPatch",
+    "PoolSizes",
+    "Pools",
+    "Problem",
+    "Released",
+    "ServiceHealth",
+    "Stages",
+    "Usage",
+    "Why",
+]
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """One machine. `generation` grows with every assignment: it is what a late release or destroy is told by."""
+
+    id: str
+    pool: str
+    state: str
+    project: str | None
+    generation: int
+    url: str | None
+    host: str
+    port: int | None
+    container_id: str | None
+    address: str | None
+    template: str
+    reason: str
+    evidence: str
+    metadata: dict[str, str]
+    created_at: datetime
+    changed_at: datetime
+
+
+class Machines(msgspec.Struct, frozen=True, kw_only=True):
+    machines: list[Machine]
+    next: str | None
+
+
+class AssignBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    wait_seconds: float | None = None
+    metadata: dict[str, str] | None = None
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True):
+    project: str
+    machine: str
+    generation: int
+
+
+class Destroyed(msgspec.Struct, frozen=True, kw_only=True):
+    """`generation` is None for a machine that was gone before."""
+
+    machine: str
+    generation: int | None
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    cpu_percent: float | None
+    cpu_seconds: float
+    memory_bytes: int
+    memory_limit_bytes: int | None
+    processes: int | None
+    received_bytes: int | None
+    sent_bytes: int | None
+
+
+class ExecBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    command: list[str]
+    stdin: str = ""
+    env: dict[str, str] = {}
+    user: str = ""
+    workdir: str = ""
+    timeout_seconds: float = 60.0
+
+
+class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`exit_code` is None where the command was killed at its time-out."""
+
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    truncated: bool
+
+
+class PoolSizes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the settings say; the pool may have been given other sizes since."""
+
+    min_idle: int
+    max_idle: int | None
+    limit: int
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    idle: int = 0
+    starting: int = 0
+    assigned: int = 0
+    restarting: int = 0
+    stopping: int = 0
+    failed: int = 0
+
+
+class BackOff(msgspec.Struct, frozen=True, kw_only=True):
+    """The brake on an image that does not come up: the next attempt, and what the last one said."""
+
+    retry_in_seconds: float
+    reason: str
+    evidence: str
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    image: str
+    template: str | None
+    min_idle: int
+    max_idle: int | None
+    limit: int
+    paused: bool
+    configured: PoolSizes
+    machines: Counted
+    waiting: int
+    problem: str | None
+    back_off: BackOff | None
+
+
+class Pools(msgspec.Struct, frozen=True, kw_only=True):
+    pools: list[Pool]
+
+
+class PoolPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to change. A size that is null goes back to the setting; what is left out stays as it is."""
+
+    min_idle: int | msgspec.UnsetType | None = msgspec.UNSET
+    max_idle: int | msgspec.UnsetType | None = msgspec.UNSET
+    limit: int | msgspec.UnsetType | None = msgspec.UNSET
+    paused: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One transition of one machine. `id` grows; it is the id of the server-sent event as well."""
+
+    id: int
+    at: datetime
+    machine: str
+    pool: str
+    project: str | None
+    generation: int
+    cause: str
+    state: str | None
+    reason: str
+
+
+class FailedProbe(msgspec.Struct, frozen=True, kw_only=True):
+    machine: str
+    detail: str
+
+
+class Stages(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds; None where this stage was not needed or nobody saw it."""
+
+    line_ms: float | None
+    create_ms: float | None
+    ready_ms: float | None
+    probe_ms: float | None
+    commit_ms: float | None
+    total_ms: float | None
+
+
+class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """How a project came to its machine. `how` is warm or cold; unknown where no process that saw it told."""
+
+    project: str
+    machine: str
+    generation: int
+    at: datetime | None
+    how: str
+    why: str
+    stages: Stages | None
+    failed_probes: list[FailedProbe]
+    events: list[Event]
+
+
+class EngineHealth(msgspec.Struct, frozen=True, kw_only=True):
+    kind: str
+    connected: bool
+    problem: str | None
+    last_listing_age_seconds: float | None
+
+
+class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """`status` is ok, degraded (it serves what it has) or down."""
+
+    status: str
+    version: str
+    uptime_seconds: float
+    engine: EngineHealth
+    machines: Counted
+    waiting: int
+    strays: int
+    foreign: int
+    problems: list[str]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """RFC 9457: every error of /v1. `code` never changes, `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str = ""
+    retry_after_seconds: int | None = None
