@@ -6,7 +6,7 @@ DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run down test lint core mutants unit simulation contract integration chaos browser newman example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration chaos browser newman openapi example-worker wheel clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -55,6 +55,9 @@ browser: .venv/.tests example-worker  ## pages of other sites in a real Chromium
 
 newman: .venv/.tests example-worker  ## the Postman collection against a running service
 	$(DOCKER) $(PYTEST) tests/integration/test_postman.py
+
+openapi: .venv/.tests  ## make openapi.json of openapi.yaml, after a change of it
+	$(BIN)/python scripts/openapi
 
 example-worker:  ## build the image of the example worker
 	@$(DOCKER) examples/worker/build $(IMAGE)
