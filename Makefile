@@ -53,11 +53,12 @@ chaos: .venv/.tests example-worker  ## ten minutes of kills, frozen daemons and 
 browser: .venv/.tests example-worker  ## pages of other sites in a real Chromium, against a running service
 	$(DOCKER) $(PYTEST) tests/browser
 
-newman: .venv/.tests example-worker  ## the Postman collection against a running service
+newman: .venv/.tests example-worker  ## the Postman collections against a running service
 	$(DOCKER) $(PYTEST) tests/integration/test_postman.py
 
-openapi: .venv/.tests  ## make openapi.json of openapi.yaml, after a change of it
+openapi: .venv/.tests  ## make openapi.json and the Postman collection of /v1, after a change of openapi.yaml
 	$(BIN)/python scripts/openapi
+	$(BIN)/python scripts/postman-v1
 
 example-worker:  ## build the image of the example worker
 	@$(DOCKER) examples/worker/build $(IMAGE)
