@@ -126,6 +126,7 @@ def insist(machine: Machine, generation: int | None) -> None:
     if generation is not None and machine.generation != generation:
         raise GenerationMismatch(
             f"{machine.id} is of generation {machine.generation}, not {generation}, so nothing was changed.",
+            generation=machine.generation,
         )
 
 

@@ -15,6 +15,8 @@ from worker_orchestrator.orchestrator.seats import HangUp
 __all__ = ["Search"]
 
 CANDIDATES: Final = 3
+LEAST_S: Final = 1.5
+"""Who does not wait in line still waits until a machine that was idle has answered."""
 WITHOUT_ENGINE_S: Final = 1.0
 """While the engine is lost only a released machine can come, as soon as it answers."""
 
@@ -28,11 +30,14 @@ class Search:
         self._assign_timeout_s = assign_timeout_s
         self._untold: dict[str, int] = {}
 
-    async def assign(self, project: str, hung_up: HangUp | None = None) -> Machine:
+    async def assign(self, project: str, hung_up: HangUp | None = None, wait_s: float | None = None) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
 
+        In line it waits for `wait_s` (None: the usual time; 0: not at all), whoever else waits for the same project.
         Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
         """
+        machine = None
+        wait_s = self._assign_timeout_s if wait_s is None else wait_s
         if project not in self._seats:
             untold = self._untold.get(project)  # what was handed over since then is new to it
             generation = self._fleet.generation if untold is None else untold
@@ -42,8 +47,21 @@ class Search:
             if machine is not None and (is_known or (untold is None and self._is_verified(machine))):
                 await self._journal.durable()
                 return machine
+            if machine is None and not wait_s:
+                commands.leave_line(self._fleet, project)
+                self._decisions.commit_soon()  # what was begun for it will be idle
+                raise self._decisions.obstacle()
             self._seats.open(project, generation, self._search(project, generation, machine))
-        return await self._seats.sit(project, hung_up)
+        return await self._sit(project, hung_up, wait_s)
+
+    async def _sit(self, project: str, hung_up: HangUp | None, wait_s: float) -> Machine:
+        """Wait with all who ask for this project, each as long as it is willing to."""
+        is_reserved = self._fleet.of_project(project) is not None
+        try:
+            async with asyncio.timeout(max(wait_s, LEAST_S) if is_reserved else wait_s):
+                return await self._seats.sit(project, hung_up)
+        except TimeoutError:
+            raise self._decisions.obstacle() from None
 
     def _take(self, project: str) -> Machine | None:
         machine = commands.assign(self._fleet, self._decisions.spec, project, self._decisions.now())
@@ -55,21 +73,23 @@ class Search:
         return verified_at is not None and self._decisions.now() - verified_at <= self._decisions.spec.verify_after_s
 
     async def _search(self, project: str, generation: int, machine: Machine | None) -> Machine:
-        """From reserved or in line to stored and verified; at most three machines that turn out not to answer."""
+        """From reserved or in line to stored and verified; at most three machines that turn out not to answer.
+
+        It goes on until it ends or nobody sits here any more.
+        """
         try:
-            async with asyncio.timeout(self._assign_timeout_s):
-                for _ in range(CANDIDATES):
-                    if machine is None:
-                        await self._journal.durable()  # what is begun for it starts when it is stored
-                        machine = await self._promised(project) or self._take(project)
-                    await self._journal.durable()
-                    if machine is None:
-                        continue
-                    is_ours = self._fleet.machines.get(machine.id) == machine  # it may be released by now
-                    if is_ours and (machine.generation <= generation or await self._answers(machine)):
-                        return machine
-                    machine = self._take(project)
-        except TimeoutError:
+            for _ in range(CANDIDATES):
+                if machine is None:
+                    await self._journal.durable()  # what is begun for it starts when it is stored
+                    machine = await self._promised(project) or self._take(project)
+                await self._journal.durable()
+                if machine is None:
+                    continue
+                is_ours = self._fleet.machines.get(machine.id) == machine  # it may be released by now
+                if is_ours and (machine.generation <= generation or await self._answers(machine)):
+                    return machine
+                machine = self._take(project)
+        except TimeoutError:  # the engine is lost
             self.abandoned(project, generation)
             raise self._decisions.obstacle() from None
         except (NoMachineAvailable, CommitFailed):

@@ -1,4 +1,4 @@
-"""What the operator and late callers may do: a paused pool, the fence of a generation, what a project says of its machine."""
+"""What the operator and late callers may do: pausing a pool, the fence of a generation, metadata of a project."""
 
 from __future__ import annotations
 
