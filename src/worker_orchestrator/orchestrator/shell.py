@@ -43,11 +43,13 @@ from worker_orchestrator.orchestrator.background import Background
 from worker_orchestrator.orchestrator.contact import Contact
 from worker_orchestrator.orchestrator.decisions import Decisions
 from worker_orchestrator.orchestrator.journal import Journal
+from worker_orchestrator.orchestrator.observer import Observer
 from worker_orchestrator.orchestrator.probers import Probers
 from worker_orchestrator.orchestrator.search import Search
 from worker_orchestrator.orchestrator.seats import HangUp
 from worker_orchestrator.orchestrator.templates import Templates
 from worker_orchestrator.orchestrator.ticker import FIRST_RETRY_S, LONGEST_RETRY_S, Ticker
+from worker_orchestrator.orchestrator.traces import Trace, Traces
 from worker_orchestrator.orchestrator.views import Health, MachineView, Views
 from worker_orchestrator.reconcile import foreign, strays
 from worker_orchestrator.store import Store
@@ -71,7 +73,7 @@ class Limits:
 class Orchestrator:
     """A warm pool of machines on one engine, recorded in one store."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # what a service is joined of
         self,
         fleet: Fleet,
         spec: Spec,
@@ -80,27 +82,32 @@ class Orchestrator:
         clock: Clock,
         limits: Limits,
         engine_id: str = "",
+        *,
+        observer: Observer | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.fleet, self.engine = fleet, engine
         self._refresh_interval_s = limits.refresh_interval_s
         self._defect: asyncio.Future[None] = loop.create_future()
         self._background = Background(self.stop_because)
-        self._journal = Journal(fleet, store, loop.time, clock.wall_ms)
+        self._observer = observer or Observer()
+        self.traces = Traces(self._observer, clock.wall_ms)
+        self._journal = Journal(fleet, store, loop.time, clock.wall_ms, self._observer)
+        self._journal.on_committed.append(self.traces.committed)
         self._journal.on_committed.append(self._committed)
         self._journal.on_undone.append(self._undone)
         self._journal.on_diverged = lambda why: self.stop_because(RuntimeError(why))
-        self._contact = Contact(engine, self._background)
+        self._contact = Contact(engine, self._background, self._observer)
         self._decisions = Decisions(fleet, spec, self._journal, clock, self._contact, self._background)
         self._seats = self._decisions.seats
-        self._actions = Actions(engine, self._background, self._settled)
-        self._probers = Probers(engine, self._background, loop.time, self._awaited, self._found)
-        self._search = Search(self._decisions, self._probers, limits.assign_timeout_s)
+        self._actions = Actions(engine, self._background, self._settled, self._observer, self.traces)
+        self._probers = Probers(engine, self._background, loop.time, self._awaited, self._found, self._observer)
+        self._search = Search(self._decisions, self._probers, limits.assign_timeout_s, self._observer, self.traces)
         self._seats.on_abandoned = self._search.abandoned
         self._decisions.before_tick = self._search.give_back
-        self._ticker = Ticker(engine, engine_id, self._decisions, self._actions, self._probers)
+        self._ticker = Ticker(engine, engine_id, self._decisions, self._actions, self._probers, self._observer)
         self._views = Views(engine, self._decisions, self._ticker)
-        self._templates = Templates(engine, limits.refresh_interval_s, self._template_found)
+        self._templates = Templates(engine, limits.refresh_interval_s, self._template_found, self._observer)
         self._decisions.progress = lambda: engine.progress
 
     # commands
@@ -125,6 +132,7 @@ class Orchestrator:
                     raise MachineNotFound
                 commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
         self._decisions.resize()
+        self._journal.attribute()
         await self._journal.durable()
 
     def _released(self, name: str) -> bool:
@@ -151,6 +159,7 @@ class Orchestrator:
             raise MachineNotFound(f"No machine {name} is known here, so nothing was destroyed.")
         doomed = commands.destroy(self.fleet, machine, self._decisions.now())
         self._decisions.resize()
+        self._journal.attribute()
         await self._journal.durable()
         if doomed is None:
             return
@@ -171,6 +180,11 @@ class Orchestrator:
     async def health(self) -> Health:
         """Whether the engine answers within 2 s, and how many machines can serve."""
         return await self._views.health()
+
+    def trace(self, project: str) -> Trace | None:
+        """How this project came to the machine that it has; None where it has none, or nobody who saw it told."""
+        machine = self.fleet.of_project(project)
+        return None if machine is None else self.traces.of(machine)
 
     def strays(self) -> list[Instance]:
         return strays(self.fleet, self._ticker.snapshot)
@@ -224,6 +238,7 @@ class Orchestrator:
             except EngineError as error:
                 if retry_s == FIRST_RETRY_S:
                     _log.info("no events from the engine", why=error.message)
+            self._observer.events_ended()
             self._decisions.wake.set()
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
