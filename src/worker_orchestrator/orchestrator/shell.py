@@ -46,12 +46,14 @@ from worker_orchestrator.orchestrator.contact import Contact
 from worker_orchestrator.orchestrator.decisions import Decisions
 from worker_orchestrator.orchestrator.feed import Feed
 from worker_orchestrator.orchestrator.journal import Journal
+from worker_orchestrator.orchestrator.observer import Observer
 from worker_orchestrator.orchestrator.pools import Pools, Sizes
 from worker_orchestrator.orchestrator.probers import Probers
 from worker_orchestrator.orchestrator.search import Search
 from worker_orchestrator.orchestrator.seats import HangUp
 from worker_orchestrator.orchestrator.templates import Templates
 from worker_orchestrator.orchestrator.ticker import FIRST_RETRY_S, LONGEST_RETRY_S, Ticker
+from worker_orchestrator.orchestrator.traces import Trace, Traces
 from worker_orchestrator.orchestrator.views import Health, MachineView, Status, Views
 from worker_orchestrator.store import Store
 
@@ -82,7 +84,7 @@ class Assignment:
 class Orchestrator:
     """A warm pool of machines on one engine, recorded in one store."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # what a service is joined of
         self,
         fleet: Fleet,
         spec: Spec,
@@ -91,30 +93,35 @@ class Orchestrator:
         clock: Clock,
         limits: Limits,
         engine_id: str = "",
+        *,
+        observer: Observer | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.fleet, self.engine = fleet, engine
         self._refresh_interval_s = limits.refresh_interval_s
         self._defect: asyncio.Future[None] = loop.create_future()
         self._background = Background(self.stop_because)
-        self._journal = Journal(fleet, store, loop.time, clock.wall_ms)
+        self._observer = observer or Observer()
+        self.traces = Traces(self._observer, clock.wall_ms)
+        self._journal = Journal(fleet, store, loop.time, clock.wall_ms, self._observer)
+        self._journal.on_committed.append(self.traces.committed)
         self._journal.on_committed.append(self._committed)
         self._journal.on_undone.append(self._undone)
         self._journal.on_diverged = lambda why: self.stop_because(RuntimeError(why))
         self.feed, self._pools, self._wall_ms = Feed(store), Pools(spec, store, clock.wall_ms), clock.wall_ms
-        self._contact = Contact(engine, self._background)
+        self._contact = Contact(engine, self._background, self._observer)
         self._decisions = Decisions(
             fleet, self._pools.applied(spec), self._journal, clock, self._contact, self._background
         )
         self._seats = self._decisions.seats
-        self._actions = Actions(engine, self._background, self._settled)
-        self._probers = Probers(engine, self._background, loop.time, self._awaited, self._found)
-        self._search = Search(self._decisions, self._probers, limits.assign_timeout_s)
+        self._actions = Actions(engine, self._background, self._settled, self._observer, self.traces)
+        self._probers = Probers(engine, self._background, loop.time, self._awaited, self._found, self._observer)
+        self._search = Search(self._decisions, self._probers, limits.assign_timeout_s, self._observer, self.traces)
         self._seats.on_abandoned = self._search.abandoned
         self._decisions.before_tick = self._search.give_back
-        self._ticker = Ticker(engine, engine_id, self._decisions, self._actions, self._probers)
+        self._ticker = Ticker(engine, engine_id, self._decisions, self._actions, self._probers, self._observer)
         self._views = Views(engine, self._decisions, self._ticker, store.changed_ms())
-        self._templates = Templates(engine, limits.refresh_interval_s, self._template_found)
+        self._templates = Templates(engine, limits.refresh_interval_s, self._template_found, self._observer)
         self._decisions.progress = lambda: engine.progress
 
     # commands
@@ -181,6 +188,7 @@ class Orchestrator:
                     raise MachineNotFound
                 commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
         self._decisions.resize()
+        self._journal.attribute()
         await self._journal.durable()
 
     def _released(self, name: str) -> bool:
@@ -209,6 +217,7 @@ class Orchestrator:
         commands.insist(machine, generation)
         doomed = commands.destroy(self.fleet, machine, self._decisions.now())
         self._decisions.resize()
+        self._journal.attribute()
         await self._journal.durable()
         if doomed is None:
             return machine
@@ -270,6 +279,11 @@ class Orchestrator:
         """Whether the engine answers within 2 s, and how many machines can serve."""
         return await self._views.health()
 
+    def trace(self, project: str) -> Trace | None:
+        """How this project came to the machine that it has; None where it has none, or nobody who saw it told."""
+        machine = self.fleet.of_project(project)
+        return None if machine is None else self.traces.of(machine)
+
     # running
 
     async def run(self) -> None:
@@ -316,6 +330,7 @@ class Orchestrator:
             except EngineError as error:
                 if retry_s == FIRST_RETRY_S:
                     _log.info("no events from the engine", why=error.message)
+            self._observer.events_ended()
             self._decisions.wake.set()
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
