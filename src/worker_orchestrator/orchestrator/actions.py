@@ -18,6 +18,8 @@ from worker_orchestrator.engines import Engine, Logs
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.machine import Action, Create, Destroy, Outcome, Restart, Result
 from worker_orchestrator.orchestrator.background import Background
+from worker_orchestrator.orchestrator.observer import Observer
+from worker_orchestrator.orchestrator.traces import Traces
 
 __all__ = ["Actions"]
 
@@ -31,10 +33,18 @@ _log = structlog.get_logger(__name__)
 class Actions:
     """Performs actions. `settled` gets each one with its outcome, before anybody who awaits it."""
 
-    def __init__(self, engine: Engine, background: Background, settled: Callable[[Action, Outcome], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        background: Background,
+        settled: Callable[[Action, Outcome], None],
+        observer: Observer,
+        traces: Traces,
+    ) -> None:
         self._engine = engine
         self._background = background
         self._settled = settled
+        self._observer, self._traces = observer, traces
         self._running: dict[str, tuple[Action, asyncio.Task[Outcome]]] = {}
         self._listings: list[set[str]] = []
         self._room = asyncio.Semaphore(PARALLEL)
@@ -76,15 +86,21 @@ class Actions:
                 return outcome
 
     async def _perform(self, action: Action) -> Outcome:
+        call = type(action).__name__.lower()
         try:
             async with self._room:
+                begun_at = self._observer.now()
                 outcome = await self._outcome(action)
+                took_s = self._observer.now() - begun_at
         finally:
             del self._running[action.machine_id]
+        self._observer.call_ended(call, outcome.result, took_s)
+        if isinstance(action, Create) and outcome.result is Result.DONE:
+            self._traces.created(action.machine_id, took_s)
         if outcome.result is not Result.DONE:
             _log.warning(
                 "engine call failed",
-                call=type(action).__name__.lower(),
+                call=call,
                 machine=action.machine_id,
                 result=outcome.result.value,
                 why=outcome.message,

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.errors import EngineError
 from worker_orchestrator.orchestrator.background import Background
+from worker_orchestrator.orchestrator.observer import Observer
 
 __all__ = ["Contact"]
 
@@ -31,12 +32,12 @@ class Contact:
     `on_lost` is called at that moment, `on_silence` whenever a ping failed: a listing should look what is the matter.
     """
 
-    def __init__(self, engine: Engine, background: Background) -> None:
+    def __init__(self, engine: Engine, background: Background, observer: Observer | None = None) -> None:
         self.problem: str | None = "no listing was made yet"
         self.lost = asyncio.Event()
         self.on_lost: Callable[[], None] = lambda: None
         self.on_silence: Callable[[], None] = lambda: None
-        self._engine, self._background = engine, background
+        self._engine, self._background, self._observer = engine, background, observer or Observer()
         self._now = asyncio.get_running_loop().time
         self._since: float | None = None
         self._answered_at = -math.inf
@@ -97,7 +98,7 @@ class Contact:
         begun_at = self._now()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await self._engine.ping()
+                await self._observer.measure("ping", self._engine.ping())
         except TimeoutError:
             self._silent(f"no answer within {PATIENCE_S:g} s", begun_at)
         except EngineError as error:

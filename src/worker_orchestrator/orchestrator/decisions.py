@@ -61,6 +61,7 @@ class Decisions:
 
     def commit_soon(self) -> None:
         """Store what is decided at the end of this turn, though nobody waits for it."""
+        self.journal.attribute("")  # nobody waits for it, so nobody asked for it
         if self.fleet.pending:
             self._background.spawn(self._commit(), "commit")
 

@@ -15,7 +15,9 @@ import structlog
 
 from worker_orchestrator.errors import CommitFailed, StoreError
 from worker_orchestrator.fleet import Fleet
-from worker_orchestrator.machine import Change
+from worker_orchestrator.machine import DEFAULT_POOL, Change
+from worker_orchestrator.orchestrator.observer import Observer
+from worker_orchestrator.request_id import REQUEST_ID
 from worker_orchestrator.store import Store
 
 __all__ = ["Journal"]
@@ -39,15 +41,23 @@ class Journal:
         store: Store,
         now: Callable[[], float],
         wall_ms: Callable[[], int],
+        observer: Observer | None = None,
     ) -> None:
         self._fleet, self._store = fleet, store
-        self._now, self._wall_ms = now, wall_ms
+        self._now, self._wall_ms, self._observer = now, wall_ms, observer or Observer()
+        self._requests: list[str] = []  # who caused the first of what is pending
         self._batch: asyncio.Future[None] | None = None
         self._complains_at = 0.0
         self._stored = {"generation": fleet.generation, "last_port": fleet.last_port}
         self.on_committed: list[Callable[[list[Change]], None]] = []
         self.on_undone: list[Callable[[list[Change], CommitFailed], None]] = []
         self.on_diverged: Callable[[str], None] = _stop_at_once
+
+    def attribute(self, request: str | None = None) -> None:
+        """What was decided since the last call, this request caused; None: the one that is under way here, "": nobody."""
+        more = len(self._fleet.pending) - len(self._requests)
+        if more > 0:
+            self._requests += [REQUEST_ID.get() if request is None else request] * more
 
     async def durable(self) -> None:
         """Return once everything decided so far is stored.
@@ -87,15 +97,17 @@ class Journal:
             self.on_diverged(f"a decision was neither stored nor undone: {defect!r}")
 
     def _store_or_take_back(self) -> CommitFailed | None:
-        changes = self._fleet.take_pending()
+        self.attribute("")
+        changes, requests = self._fleet.take_pending(), self._requests
+        self._requests = []
         if not changes:
             return None
         failure = self._commit(changes)
         if failure is not None:
             self._take_back(changes, failure)
             return failure
-        for change in changes:
-            _tell(change)
+        for change, request in zip(changes, requests, strict=True):
+            _tell(change, request)
         for committed in self.on_committed:
             committed(changes)
         return None
@@ -103,10 +115,13 @@ class Journal:
     def _commit(self, changes: list[Change]) -> CommitFailed | None:
         counters = {"generation": self._fleet.generation, "last_port": self._fleet.last_port}
         moved = {key: value for key, value in counters.items() if value != self._stored[key]}
+        begun_at = self._observer.now()
         try:
             self._store.commit(changes, moved, self._wall_ms())
         except CommitFailed as failure:
+            self._observer.commit_failed(self._observer.now() - begun_at)
             return failure
+        self._observer.committed(changes, self._observer.now() - begun_at)
         self._stored, self._complains_at = counters, 0.0
         return None
 
@@ -143,7 +158,7 @@ def _stop_at_once(why: str) -> None:
     raise SystemExit(f"orchestrator: stopped, because {why}")
 
 
-def _tell(change: Change) -> None:
+def _tell(change: Change, request: str) -> None:
     """One line per transition, after it is stored."""
     told = change.after if change.after is not None and change.after.project else change.before or change.machine
     _log.info(
@@ -151,5 +166,7 @@ def _tell(change: Change) -> None:
         machine=told.id,
         project=told.project,
         generation=told.generation or None,
+        pool=None if told.pool == DEFAULT_POOL else told.pool,
         why=change.machine.reason,
+        request=request or None,
     )

@@ -9,6 +9,7 @@ from typing import Final
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.machine import Machine, Verdict
 from worker_orchestrator.orchestrator.background import Background
+from worker_orchestrator.orchestrator.observer import Observer
 
 __all__ = ["Probers"]
 
@@ -30,15 +31,17 @@ class Probers:
         now: Callable[[], float],
         awaited: Callable[[str], Machine | None],
         found: Callable[[Verdict], None],
+        observer: Observer,
     ) -> None:
         self._engine, self._background, self._now = engine, background, now
-        self._awaited, self._found = awaited, found
+        self._awaited, self._found, self._observer = awaited, found, observer
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def probe(self, machine: Machine) -> Verdict:
         """One probe, now."""
         begun_at = self._now()
         missing = await self._engine.probe(machine)
+        self._observer.probe_ended(answered=missing is None)
         return Verdict(machine.id, begun_at, missing is None, missing or "")
 
     def start(self, machine_id: str) -> None:

@@ -9,12 +9,16 @@ from worker_orchestrator import commands
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 from worker_orchestrator.machine import DEFAULT_POOL, Machine, State
 from worker_orchestrator.orchestrator.decisions import Decisions
+from worker_orchestrator.orchestrator.observer import AssignOutcome, Observer
 from worker_orchestrator.orchestrator.probers import Probers
-from worker_orchestrator.orchestrator.seats import HangUp
+from worker_orchestrator.orchestrator.seats import Found, HangUp
+from worker_orchestrator.orchestrator.traces import RESTARTED, Steps, Trace, Traces
 
 __all__ = ["Search"]
 
 CANDIDATES: Final = 3
+LEAST_S: Final = 1.5
+"""Who does not wait in line still waits until a machine that was idle has answered."""
 WITHOUT_ENGINE_S: Final = 1.0
 """While the engine is lost only a released machine can come, as soon as it answers."""
 
@@ -22,54 +26,95 @@ WITHOUT_ENGINE_S: Final = 1.0
 class Search:
     """Assigns: reserve in memory and on disk, verify, reply."""
 
-    def __init__(self, decisions: Decisions, probers: Probers, assign_timeout_s: float) -> None:
-        self._decisions, self._probers = decisions, probers
+    def __init__(
+        self, decisions: Decisions, probers: Probers, assign_timeout_s: float, observer: Observer, traces: Traces
+    ) -> None:
+        self._decisions, self._probers, self._observer, self._traces = decisions, probers, observer, traces
         self._fleet, self._journal, self._seats = decisions.fleet, decisions.journal, decisions.seats
         self._assign_timeout_s = assign_timeout_s
         self._untold: dict[str, int] = {}
 
-    async def assign(self, project: str, hung_up: HangUp | None = None) -> Machine:
+    async def assign(self, project: str, hung_up: HangUp | None = None, wait_s: float | None = None) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
 
+        In line it waits for `wait_s` (None: the usual time; 0: not at all), whoever else waits for the same project.
         Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
         """
+        wait_s = self._assign_timeout_s if wait_s is None else wait_s
+        begun_at = self._observer.now()
+        try:
+            machine, trace = await self._machine_of(project, hung_up, begun_at, wait_s)
+        except (NoMachineAvailable, CommitFailed, asyncio.CancelledError) as error:
+            self._observer.assign_ended(_outcome_of(error), self._observer.now() - begun_at, None)
+            raise
+        outcome = AssignOutcome.REPEAT if trace is None else _TOLD[trace.how]
+        self._observer.assign_ended(outcome, self._observer.now() - begun_at, trace)
+        return machine
+
+    async def _machine_of(
+        self, project: str, hung_up: HangUp | None, begun_at: float, wait_s: float
+    ) -> tuple[Machine, Trace | None]:
+        """The machine, and how the project came to it, if nobody was told of this assignment before."""
         if project not in self._seats:
             untold = self._untold.get(project)  # what was handed over since then is new to it
-            generation = self._fleet.generation if untold is None else untold
+            generation, asked_at = self._fleet.generation if untold is None else untold, self._decisions.now()
             machine = self._take(project)
             self._untold.pop(project, None)
             is_known = machine is not None and machine.generation <= generation
             if machine is not None and (is_known or (untold is None and self._is_verified(machine))):
                 await self._journal.durable()
-                return machine
-            self._seats.open(project, generation, self._search(project, generation, machine))
-        return await self._seats.sit(project, hung_up)
+                return machine, None if is_known else self._traces.at_once(machine, begun_at)
+            if machine is None and not wait_s:
+                commands.leave_line(self._fleet, project)
+                self._decisions.commit_soon()  # what was begun for it will be idle
+                raise self._decisions.obstacle()
+            steps = Steps(begun_at, asked_at)
+            self._seats.open(project, generation, self._search(project, generation, machine, steps))
+        found = await self._sit(project, hung_up, wait_s)
+        trace, found.untold = found.untold, None
+        return found.machine, trace
+
+    async def _sit(self, project: str, hung_up: HangUp | None, wait_s: float) -> Found:
+        """Wait with all who ask for this project, each as long as it is willing to."""
+        is_reserved = self._fleet.of_project(project) is not None
+        try:
+            async with asyncio.timeout(max(wait_s, LEAST_S) if is_reserved else wait_s):
+                return await self._seats.sit(project, hung_up)
+        except TimeoutError:
+            raise self._decisions.obstacle() from None
 
     def _take(self, project: str) -> Machine | None:
-        machine = commands.assign(self._fleet, self._decisions.spec, project, self._decisions.now())
-        self._decisions.resize()
+        try:
+            machine = commands.assign(self._fleet, self._decisions.spec, project, self._decisions.now())
+            self._decisions.resize()
+        finally:
+            self._journal.attribute()
         return machine
 
     def _is_verified(self, machine: Machine) -> bool:
         verified_at = self._fleet.watches[machine.id].verified_at
         return verified_at is not None and self._decisions.now() - verified_at <= self._decisions.spec.verify_after_s
 
-    async def _search(self, project: str, generation: int, machine: Machine | None) -> Machine:
-        """From reserved or in line to stored and verified; at most three machines that turn out not to answer."""
+    async def _search(self, project: str, generation: int, machine: Machine | None, steps: Steps) -> Found:
+        """From reserved or in line to stored and verified; at most three machines that turn out not to answer.
+
+        It goes on until it ends or nobody sits here any more.
+        """
         try:
-            async with asyncio.timeout(self._assign_timeout_s):
-                for _ in range(CANDIDATES):
-                    if machine is None:
-                        await self._journal.durable()  # what is begun for it starts when it is stored
-                        machine = await self._promised(project) or self._take(project)
-                    await self._journal.durable()
-                    if machine is None:
-                        continue
-                    is_ours = self._fleet.machines.get(machine.id) == machine  # it may be released by now
-                    if is_ours and (machine.generation <= generation or await self._answers(machine)):
-                        return machine
-                    machine = self._take(project)
-        except TimeoutError:
+            for _ in range(CANDIDATES):
+                if machine is None:
+                    machine = await self._from_line(project, steps)
+                decided_at = self._observer.now()
+                await self._journal.durable()
+                steps.commit_s += self._observer.now() - decided_at
+                if machine is None:
+                    continue
+                is_ours = self._fleet.machines.get(machine.id) == machine  # it may be released by now
+                is_known = machine.generation <= generation
+                if is_ours and (is_known or await self._answers(machine, steps)):
+                    return self._found(machine, steps, is_known=is_known)
+                machine = self._take(project)
+        except TimeoutError:  # the engine is lost
             self.abandoned(project, generation)
             raise self._decisions.obstacle() from None
         except (NoMachineAvailable, CommitFailed):
@@ -77,6 +122,24 @@ class Search:
             raise
         self.abandoned(project, generation)
         raise NoMachineAvailable(f"{CANDIDATES} machines in a row did not answer, or were taken away.")
+
+    def _found(self, machine: Machine, steps: Steps, *, is_known: bool) -> Found:
+        if not is_known:
+            why = steps.why(self._fleet.watches[machine.id])
+            return Found(machine, self._traces.found(machine, steps, why))
+        if steps.line_s is not None:
+            self._traces.found(machine, steps, RESTARTED)
+        return Found(machine, None)
+
+    async def _from_line(self, project: str, steps: Steps) -> Machine | None:
+        line = self._fleet.pool(DEFAULT_POOL).line
+        steps.ahead = len(line) - 1 if project in line else 0  # it came last
+        steps.wanted = self._decisions.spec.pools[DEFAULT_POOL].min_idle
+        began_at = self._observer.now()
+        await self._journal.durable()  # what is begun for it starts when it is stored
+        machine = await self._promised(project) or self._take(project)
+        steps.line_s = (steps.line_s or 0.0) + self._observer.now() - began_at
+        return machine
 
     async def _promised(self, project: str) -> Machine | None:
         own = self._fleet.of_project(project)
@@ -89,18 +152,22 @@ class Search:
             async with asyncio.timeout(WITHOUT_ENGINE_S if contact.lost.is_set() else None):
                 return await self._seats.promised(project)
 
-    async def _answers(self, machine: Machine) -> bool:
+    async def _answers(self, machine: Machine, steps: Steps) -> bool:
         """Whether a machine that was just reserved serves. If not, it is withdrawn as broken."""
         if self._is_verified(machine):
             return True
+        asked_at = self._observer.now()
         verdict = await self._probers.probe(machine)
+        steps.probe_s = (steps.probe_s or 0.0) + self._observer.now() - asked_at
         if self._fleet.machines.get(machine.id) != machine:
             return False  # released or destroyed by somebody else meanwhile
         if verdict.answered:
             self._probers.report(verdict)
             return True
+        steps.failed_probes.append((machine.id, verdict.detail))
         reason = f"did not answer when it was to be handed out: {verdict.detail}"
         commands.withdraw(self._fleet, self._decisions.spec, machine, self._decisions.now(), broken=reason)
+        self._journal.attribute()
         await self._journal.durable()
         return False
 
@@ -119,3 +186,16 @@ class Search:
                 commands.withdraw(self._fleet, self._decisions.spec, machine, self._decisions.now())
             elif not self._fleet.pending:
                 del self._untold[project]
+
+
+_TOLD: Final = {"warm": AssignOutcome.WARM, "cold": AssignOutcome.COLD}
+
+
+def _outcome_of(error: BaseException) -> AssignOutcome:
+    match error:
+        case NoMachineAvailable():
+            return AssignOutcome.UNAVAILABLE
+        case CommitFailed():
+            return AssignOutcome.STORE_FAILED
+        case _:
+            return AssignOutcome.ABANDONED

@@ -12,16 +12,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_orchestrator.machine import Machine
+from worker_orchestrator.orchestrator.traces import Trace
 
-__all__ = ["HangUp", "Seats"]
+__all__ = ["Found", "HangUp", "Seats"]
 
 HangUp = Callable[[], Awaitable[None]]
 """Returns when the client has gone."""
 
 
 @dataclass(slots=True, eq=False)
+class Found:
+    """What a search found. `untold`: how the project came to it, until the first of those who wait is told."""
+
+    machine: Machine
+    untold: Trace | None
+
+
+@dataclass(slots=True, eq=False)
 class _Seat:
-    search: asyncio.Task[Machine]
+    search: asyncio.Task[Found]
     generation: int
     clients: int = 0
 
@@ -45,20 +54,20 @@ class Seats:
     def __len__(self) -> int:
         return len(self._seats)
 
-    def open(self, project: str, generation: int, search: Coroutine[Any, Any, Machine]) -> None:
+    def open(self, project: str, generation: int, search: Coroutine[Any, Any, Found]) -> None:
         """Begin the search for this project's machine. It ends by itself, or when its last client hangs up."""
         assert project not in self, f"{project} has a seat"
         seat = _Seat(asyncio.create_task(search, name=f"seat of {project}"), generation)
         self._seats[project] = seat
         seat.search.add_done_callback(lambda task: self._close(project, seat, task))
 
-    def _close(self, project: str, seat: _Seat, task: asyncio.Task[Machine]) -> None:
+    def _close(self, project: str, seat: _Seat, task: asyncio.Task[Found]) -> None:
         if self._seats.get(project) is seat:
             del self._seats[project]
         if not task.cancelled():
             task.exception()  # whoever sits here hears of it; if nobody does, nobody asked
 
-    async def sit(self, project: str, hung_up: HangUp | None) -> Machine:
+    async def sit(self, project: str, hung_up: HangUp | None) -> Found:
         """Wait with the others for what the search finds.
 
         Raises what the search raises, and CancelledError when this client hung up.

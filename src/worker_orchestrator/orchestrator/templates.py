@@ -14,6 +14,7 @@ import structlog
 
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, OutcomeUnknown
+from worker_orchestrator.orchestrator.observer import Observer
 
 __all__ = ["Templates"]
 
@@ -30,8 +31,11 @@ class Templates:
     `found(template, problem)` gets what came out: one of the two is empty.
     """
 
-    def __init__(self, engine: Engine, refresh_interval_s: float, found: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, engine: Engine, refresh_interval_s: float, found: Callable[[str, str], None], observer: Observer
+    ) -> None:
         self._engine, self._refresh_interval_s, self._found = engine, refresh_interval_s, found
+        self._observer = observer
         self._again = asyncio.Event()
 
     def look_again(self) -> None:
@@ -43,7 +47,7 @@ class Templates:
             self._again.clear()
             pause_s = self._refresh_interval_s
             try:
-                self._found(await self._engine.template(), "")
+                self._found(await self._observer.measure("template", self._engine.template()), "")
                 retry_s, answers = FIRST_RETRY_S, True
             except EngineRejected as error:
                 _log.error("no machine can be created", why=error.message)

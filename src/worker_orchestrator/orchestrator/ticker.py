@@ -14,6 +14,7 @@ from worker_orchestrator.findings import still_wanted
 from worker_orchestrator.machine import Instance, Snapshot, State, Status
 from worker_orchestrator.orchestrator.actions import Actions
 from worker_orchestrator.orchestrator.decisions import STORE_RETRY_S, Decisions
+from worker_orchestrator.orchestrator.observer import Observer
 from worker_orchestrator.orchestrator.probers import Probers
 from worker_orchestrator.reconcile import Plan, dying, reconcile
 
@@ -34,9 +35,15 @@ class Ticker:
     """Looks at the engine again and again. `snapshot` is the last listing."""
 
     def __init__(
-        self, engine: Engine, engine_id: str, decisions: Decisions, actions: Actions, probers: Probers
+        self,
+        engine: Engine,
+        engine_id: str,
+        decisions: Decisions,
+        actions: Actions,
+        probers: Probers,
+        observer: Observer,
     ) -> None:
-        self._engine, self._engine_id = engine, engine_id
+        self._engine, self._engine_id, self._observer = engine, engine_id, observer
         self._decisions, self._actions, self._probers = decisions, actions, probers
         self._ticked = asyncio.Event()
         self._stored = True
@@ -113,17 +120,17 @@ class Ticker:
         Another engine lacks all machines of ours. So one that lacks any is believed only if the right engine answered both
         before and after it.
         """
-        begun_at, instances = self._decisions.now(), await self._engine.list()
+        begun_at, instances = self._decisions.now(), await self._observer.measure("list", self._engine.list())
         expected = (m.id for m in self._decisions.fleet.machines.values() if not m.gone)
         if all(machine_id in instances or self._actions.is_busy(machine_id) for machine_id in expected):
             return begun_at, instances
         await self._insist_on_the_right_engine()
-        begun_at, instances = self._decisions.now(), await self._engine.list()
+        begun_at, instances = self._decisions.now(), await self._observer.measure("list", self._engine.list())
         await self._insist_on_the_right_engine()
         return begun_at, instances
 
     async def _insist_on_the_right_engine(self) -> None:
-        identity = await self._engine.identity()
+        identity = await self._observer.measure("identity", self._engine.identity())
         if not identity.marked and identity.id != self._engine_id:
             raise EngineUnavailable(f"another engine answers at this address ({identity.id}, not {self._engine_id})")
 

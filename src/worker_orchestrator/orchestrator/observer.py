@@ -1,0 +1,82 @@
+"""What happens in the shell, told as it happens to whoever counts it. Nothing that is decided depends on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
+
+from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, PortTaken
+from worker_orchestrator.machine import Change, Result
+
+if TYPE_CHECKING:
+    from worker_orchestrator.orchestrator.traces import Trace
+
+__all__ = ["AssignOutcome", "Observer", "result_of"]
+
+_T = TypeVar("_T")
+
+
+class AssignOutcome(StrEnum):
+    """How one request for a machine ended."""
+
+    WARM = "warm"  # it was given a machine that stood ready
+    COLD = "cold"  # it was given a machine that it had to wait for
+    REPEAT = "repeat"  # its project had the machine already, or shares it with a request that was answered first
+    UNAVAILABLE = "unavailable"  # nothing could be given
+    ABANDONED = "abandoned"  # the client hung up
+    STORE_FAILED = "store_failed"  # it could not be recorded, so it was not given
+
+
+class Observer:
+    """Hears of everything, and does nothing. `now` measures durations, in seconds; it is never decided by."""
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self.now = now
+
+    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None) -> None:
+        """A request for a machine was answered. `trace` comes with the first reply that tells of an assignment."""
+
+    def call_ended(self, call: str, result: Result, took_s: float) -> None:
+        """The engine was asked for something: the name of its method, and how that ended."""
+
+    def probe_ended(self, *, answered: bool) -> None:
+        """A worker was asked whether it serves."""
+
+    def came_up(self, ready_s: float) -> None:
+        """A new machine answered for the first time, so long after the engine had acknowledged its creation."""
+
+    def events_ended(self) -> None:
+        """The engine's stream of events ended, or could not be opened. It is asked for again."""
+
+    def committed(self, changes: Sequence[Change], took_s: float) -> None:
+        """These changes were stored, in one transaction."""
+
+    def commit_failed(self, took_s: float) -> None:
+        """A transaction could not be stored; its changes are undone."""
+
+    async def measure(self, call: str, work: Awaitable[_T]) -> _T:
+        """Have the engine do this, and tell how it ended."""
+        begun_at, result = self.now(), Result.UNKNOWN  # as it is when the time is up
+        try:
+            answer = await work
+            result = Result.DONE
+        except EngineError as error:
+            result = result_of(error)
+            raise
+        finally:
+            self.call_ended(call, result, self.now() - begun_at)
+        return answer
+
+
+def result_of(error: EngineError) -> Result:
+    match error:
+        case EngineUnavailable():
+            return Result.UNAVAILABLE
+        case PortTaken():
+            return Result.PORT_TAKEN
+        case EngineRejected():
+            return Result.REJECTED
+        case _:
+            return Result.UNKNOWN

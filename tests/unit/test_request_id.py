@@ -1,0 +1,20 @@
+"""Request ids: what a caller sends is kept where it is fit for a log line."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker_orchestrator.request_id import fit
+
+
+@pytest.mark.parametrize("text", ["a", "0d5c7f1e-8a5b-4a57", "Root=1-67/abc:9@x+y=", "x" * 128])
+def test_an_id_that_is_fit_is_kept(text: str) -> None:
+    assert fit(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "x" * 129, "a b", "a\n", "a\x1b[31m", "ä", '"', "{}"])
+def test_any_other_is_replaced_by_a_new_one(text: str) -> None:
+    made = fit(text)
+    assert made != text
+    assert fit(made) == made, "it is fit itself"
+    assert fit(text) != made, "each request has its own"
