@@ -9,6 +9,9 @@
 * `seats.py`     requests that wait for a machine: one seat per project, however many clients share it
 * `probers.py`   asks workers whether they serve
 * `templates.py` keeps track of what the engine would run now
+* `observer.py`  to whom all of this is told
+* `traces.py`    how each project came to its machine
+* `gauges.py`    how the fleet stands, in numbers
 """
 
 from worker_orchestrator.orchestrator.shell import Health, Limits, MachineView, Orchestrator
