@@ -46,6 +46,7 @@ from worker_orchestrator.orchestrator.background import Background
 from worker_orchestrator.orchestrator.contact import Contact
 from worker_orchestrator.orchestrator.decisions import Decisions
 from worker_orchestrator.orchestrator.feed import Feed
+from worker_orchestrator.orchestrator.gauges import Gauge, Gauges
 from worker_orchestrator.orchestrator.journal import Journal
 from worker_orchestrator.orchestrator.observer import Observer
 from worker_orchestrator.orchestrator.pools import Pools, Sizes
@@ -125,6 +126,8 @@ class Orchestrator:
         self._decisions.before_tick = self._search.give_back
         self._ticker = Ticker(engine, engine_id, self._decisions, self._actions, self._probers, self._observer)
         self._views = Views(engine, self._decisions, self._ticker, store.changed_ms())
+        self._gauge = Gauge(self._decisions, self._ticker)
+        self._journal.on_committed.append(lambda _changes: self._gauge.look())
         self._templates = Templates(engine, limits.refresh_interval_s, self._template_found, self._observer)
         self._decisions.progress = lambda: engine.progress
 
@@ -290,6 +293,9 @@ class Orchestrator:
     async def health(self) -> Health:
         """Whether the engine answers within 2 s, and how many machines can serve."""
         return await self._views.health()
+
+    def gauges(self) -> Gauges:
+        return self._gauge.read()
 
     def trace(self, project: str) -> Trace | None:
         """How this project came to the machine that it has; None where it has none, or nobody who saw it told."""
