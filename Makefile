@@ -50,7 +50,7 @@ contract integration: .venv/.tests example-worker  ## tests against real Docker
 chaos: .venv/.tests example-worker  ## ten minutes of kills, frozen daemons and full disks; MINUTES=n, SEED=n to replay one
 	SEED=$${SEED:-random} MINUTES=$${MINUTES:-10} $(DOCKER) $(PYTEST) -q -s tests/chaos
 
-browser: .venv/.tests example-worker  ## pages of other sites in a real Chromium, against a running service
+browser: .venv/.tests example-worker  ## the docs page, and pages of other sites, in a real Chromium
 	$(DOCKER) $(PYTEST) tests/browser
 
 newman: .venv/.tests example-worker  ## the Postman collections against a running service
