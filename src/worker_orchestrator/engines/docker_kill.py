@@ -74,7 +74,7 @@ async def kill_inside(client: aiodocker.Docker, native_id: str, mark: str, user:
     said = bytearray()
     try:
         await wire.open()
-        while (message := await wire.read_out()) is not None:
+        while (message := await wire.read()) is not None:
             said += message.data[: 4 - len(said)]
     finally:
         await wire.close()
