@@ -82,9 +82,10 @@ async def test_a_full_screen_program_fills_it(docker_world: DockerWorld) -> None
     async with opened(docker_world, machine, "vi", "/srv/files/new.txt", columns=60, rows=12) as terminal:
         assert "~" in await shown(terminal, "\x1b[12;1H")
         await terminal.resize(70, 20)
-        await terminal.write(b"\x0c")
         await shown(terminal, "\x1b[20;1H")
-        await terminal.write(b"ihello\x1b:wq\r")
+        await terminal.write(b"ihello\x1b")
+        await shown(terminal, "[Modified]")
+        await terminal.write(b":wq\r")
         await to_its_end(terminal)
         assert await terminal.exit_code() == 0
     assert docker("exec", machine.id, "cat", "/srv/files/new.txt").out == "hello"
