@@ -135,9 +135,12 @@ async def test_files_of_an_engine_that_cannot_be_reached_are_unavailable(docker_
     async with docker_world.proxied() as (engine, proxy):
 
         async def cut() -> AsyncIterator[bytes]:
+            sent = 0
             async for piece in pieces(archive_of(note=os.urandom(3_000_000))):
                 yield piece
-                await proxy.close()
+                sent += len(piece)
+                if sent > 2_000_000:  # more than lies in any buffer: it is under way
+                    await proxy.close()
 
         async with asyncio.timeout(10):
             with pytest.raises(EngineUnavailable):

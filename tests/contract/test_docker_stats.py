@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 import pytest
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import docker
 
 from worker_orchestrator.engines import Stats, Usage
+from worker_orchestrator.engines.docker_stats import _fits, _Sample
 from worker_orchestrator.errors import EngineUnavailable, NotRunning
 
 NEVER_WAS = "worker-1700000000000-neverwas1"
@@ -49,29 +47,42 @@ async def test_who_is_busy_is_seen_to_be(docker_world: DockerWorld) -> None:
 
 
 async def test_a_recent_question_saves_a_sample(docker_world: DockerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks again asks Docker once; what is older than a minute, or of a life before, is not compared with."""
+    """Whoever asks again asks Docker once."""
     machine = await docker_world.running()
-    samples = docker_world.engine._samples
-    asked = 0
     measure = docker_world.engine._measure
+    asked: list[str] = []
 
     async def counting(machine_id: str, native_id: str) -> object:
-        nonlocal asked
-        asked += 1
+        asked.append(native_id)
         return await measure(machine_id, native_id)
 
     monkeypatch.setattr(docker_world.engine, "_measure", counting)
-    for expected in (2, 3):
+    await measured(docker_world, machine.id)
+    assert len(asked) == 2
+
+    async def asks_once() -> bool:
+        asked.clear()
         assert (await measured(docker_world, machine.id)).cpu_percent is not None
-        assert asked == expected
-        await asyncio.sleep(0.15)  # Docker's own clock must go on
-    (native_id,) = samples
-    for taken_s, cpu_s in ((time.time() - 61, 0.0), (time.time() - 5, 1e9)):
-        samples[native_id] = type(samples[native_id])(taken_s, cpu_s)
-        asked = 0
-        usage = await measured(docker_world, machine.id)
-        assert asked == 2
-        assert 0 <= (usage.cpu_percent or 0) < 1000
+        return len(asked) == 1
+
+    await soon(asks_once, "one sample is enough")
+
+
+def test_a_sample_is_compared_with_one_before_of_the_same_life() -> None:
+    """Not with one of more than a minute ago, nor with one so close that the clock counts more, nor with a larger one."""
+    now = _Sample(taken_s=1000.0, cpu_s=50.0)
+    assert _fits(_Sample(995.0, 50.0), now)
+    assert _fits(_Sample(940.0, 0.0), now)
+    for before in (None, _Sample(939.0, 50.0), _Sample(999.95, 50.0), _Sample(1001.0, 50.0), _Sample(995.0, 51.0)):
+        assert not _fits(before, now)
+
+
+async def test_only_so_many_samples_are_kept(docker_world: DockerWorld) -> None:
+    """Containers come and go."""
+    for number in range(3000):
+        docker_world.engine._remember(str(number), _Sample(float(number), 0.0))
+    assert len(docker_world.engine._samples) == 1024
+    assert "2999" in docker_world.engine._samples
 
 
 async def test_memory_is_told_without_the_file_cache(docker_world: DockerWorld) -> None:
