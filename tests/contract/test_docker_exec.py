@@ -113,7 +113,13 @@ async def test_what_docker_cannot_run_is_told_in_its_words(
 
 # how it ends
 
-FORKS = "(sleep 4321 & setsid sleep 4322 & env -i sleep 4323 &) & trap '' TERM HUP INT; setsid sleep 4324 & sleep 4325"
+FORKS = """
+(sleep 4321 & setsid sleep 4322 & env -i sleep 4323 &) &
+trap '' TERM HUP INT
+setsid sleep 4324 &
+env -i setsid sleep 4325 &
+sleep 4326
+"""
 
 
 @pytest.mark.parametrize("user", ["", "1234"])
