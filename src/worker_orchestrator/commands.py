@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from worker_orchestrator.brake import raise_backoff
-from worker_orchestrator.errors import MachineNotFound, NoMachineAvailable
+from worker_orchestrator.errors import GenerationMismatch, MachineNotFound, NoMachineAvailable
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Cause, Machine, PoolSpec, Spec, State
 
 __all__ = [
+    "annotate",
     "assign",
     "destroy",
+    "insist",
     "leave_line",
     "obstacle",
     "refusal",
@@ -72,7 +74,7 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
     watch = fleet.watches[machine.id]
     fresh = watch.verified_at is not None and not watch.misses and now - watch.verified_at <= spec.verify_after_s
     state = State.READY if fresh else State.STARTING
-    after = replace(machine, state=state, project=None, reason="released")
+    after = replace(machine, state=state, project=None, reason="released", metadata="")
     fleet.apply(machine, after, Cause.RELEASED, now)
     serve_line(fleet, spec, machine.pool, now)
     return fleet.machines[machine.id]
@@ -94,16 +96,38 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
     One that is not READY any more (it exited meanwhile) is let go.
     """
     if broken:
-        free = replace(machine, project=None, state=State.FAILED, reason=broken)
+        free = replace(machine, project=None, state=State.FAILED, reason=broken, metadata="")
         raise_backoff(fleet, spec, free, now)
         fleet.apply(machine, free, Cause.WITHDRAWN, now)
     elif machine.state is State.READY:
-        fleet.apply(machine, replace(machine, project=None, reason="not taken"), Cause.WITHDRAWN, now)
+        free = replace(machine, project=None, reason="not taken", metadata="")
+        fleet.apply(machine, free, Cause.WITHDRAWN, now)
         serve_line(fleet, spec, machine.pool, now)
     elif machine.gone:
         fleet.apply(machine, None, Cause.WITHDRAWN, now)
     else:
         _stop(fleet, machine, Cause.WITHDRAWN, now, "not taken")
+
+
+def annotate(fleet: Fleet, machine: Machine, metadata: str, now: float) -> Machine:
+    """Keep what its project says of a machine, instead of what it said before. Returns the machine as it is then."""
+    if machine.metadata == metadata:
+        return machine
+    after = replace(machine, metadata=metadata)
+    fleet.apply(machine, after, Cause.ANNOTATED, now)
+    return after
+
+
+def insist(machine: Machine, generation: int) -> None:
+    """The fence of a release or destroy that comes late.
+
+    Raises GenerationMismatch where the machine has changed hands since this generation.
+    """
+    if machine.generation != generation:
+        raise GenerationMismatch(
+            f"{machine.id} is of generation {machine.generation}, not {generation}, so nothing was changed.",
+            generation=machine.generation,
+        )
 
 
 def leave_line(fleet: Fleet, project: str) -> None:
@@ -141,6 +165,8 @@ def refusal(fleet: Fleet, spec: Spec, pool: str, now: float) -> NoMachineAvailab
     wanted = spec.pools[pool]
     if wanted.template is None:
         return None if wanted.pending else NoMachineAvailable(wanted.problem, retry_after_s=10.0)
+    if wanted.paused and not fleet.coming(pool, wanted.template):
+        return NoMachineAvailable(_paused(pool), retry_after_s=10.0)
     backoff = fleet.brake(pool, wanted.template)
     if backoff is None or backoff.until <= now or fleet.coming(pool, wanted.template):
         return None
@@ -155,6 +181,8 @@ def obstacle(fleet: Fleet, spec: Spec, pool: str) -> str:
     backoff = fleet.brake(pool, wanted.template)
     if backoff is not None and backoff.tripped:
         return backoff.says()
+    if wanted.paused:
+        return _paused(pool)
     if fleet.held >= spec.max_machines:
         return f"All {spec.max_machines} machines (max_machines) are in use."
     if known.out_of_ports:
@@ -162,8 +190,12 @@ def obstacle(fleet: Fleet, spec: Spec, pool: str) -> str:
     return ""
 
 
+def _paused(pool: str) -> str:
+    return f"No machine is idle, and the pool {pool} is paused: resume it to have one started."
+
+
 def _next_idle(fleet: Fleet, spec: Spec, pool: str) -> Machine | None:
-    """The idle machine to hand out next. One of an older template serves only while the current one does not come up."""
+    """The idle machine to hand out next. One of an older template serves only while none of the current one comes up."""
     wanted = spec.pools[pool]
     for machine_id in fleet.idle(pool, wanted.template):
         return fleet.machines[machine_id]
@@ -177,7 +209,7 @@ def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
     if wanted.template is None:
         return bool(wanted.problem)
     backoff = fleet.brake(pool, wanted.template)
-    return backoff is not None and backoff.tripped
+    return wanted.paused or (backoff is not None and backoff.tripped)
 
 
 def _hand_over(fleet: Fleet, machine: Machine, project: str, now: float) -> Machine:
@@ -188,6 +220,6 @@ def _hand_over(fleet: Fleet, machine: Machine, project: str, now: float) -> Mach
 
 
 def _stop(fleet: Fleet, machine: Machine, cause: Cause, now: float, reason: str) -> Machine:
-    after = replace(machine, state=State.STOPPING, project=None, reason=reason)
+    after = replace(machine, state=State.STOPPING, project=None, reason=reason, metadata="")
     fleet.apply(machine, after, cause, now)
     return after

@@ -20,9 +20,24 @@ from typing import Final
 
 from worker_orchestrator.errors import StoreRefused
 
-__all__ = ["SCHEMA_VERSION", "STEPS", "advice", "copy_database", "look_at", "open_beside", "open_database"]
+__all__ = [
+    "APPLICATION_ID",
+    "SCHEMA_VERSION",
+    "STEPS",
+    "advice",
+    "copy_database",
+    "look_at",
+    "open_beside",
+    "open_database",
+]
 
-STEPS: Final[tuple[str, ...]] = ()
+STEPS: Final[tuple[str, ...]] = (
+    """
+    ALTER TABLE machine ADD COLUMN metadata TEXT NOT NULL DEFAULT '';
+    ALTER TABLE machine ADD COLUMN changed_ms INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE trace (generation INTEGER PRIMARY KEY, trace TEXT NOT NULL) STRICT
+    """,
+)
 """The migrations, as SQL: the first makes version 2 of version 1, and so on. `schema.sql` is always the newest version."""
 SCHEMA_VERSION: Final = 1 + len(STEPS)
 APPLICATION_ID: Final = 0x776F726B  # "work", in the header of each of our databases

@@ -132,6 +132,10 @@ class GenerationMismatch(OrchestratorError):
 
     code = "generation_mismatch"
 
+    def __init__(self, message: str | None = None, *, generation: int = 0) -> None:
+        super().__init__(message)
+        self.generation = generation
+
 
 class NoMachineAvailable(OrchestratorError):
     """Please retry in a few seconds"""

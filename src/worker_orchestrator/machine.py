@@ -67,6 +67,7 @@ class Cause(StrEnum):
     DESTROYED = "destroyed"  # somebody asked for it
     REMOVED = "removed"  # its container is known to be gone
     FORGOTTEN = "forgotten"
+    ANNOTATED = "annotated"  # its project says something else of it
 
 
 _S = State
@@ -92,7 +93,7 @@ class Machine:
 
     `port` is a host port, or None where the engine plans addresses itself. `gone` means that its container is known not to
     exist: such a record holds neither port nor slot. `reason` says in words why it is where it is, `evidence` holds the last
-    log lines of a failed one.
+    log lines of a failed one. `metadata` is what its project said of it, as JSON; it goes with the project.
     """
 
     id: str
@@ -106,8 +107,10 @@ class Machine:
     gone: bool = False
     reason: str = ""
     evidence: str = ""
+    metadata: str = ""
 
     def __post_init__(self) -> None:
+        assert self.project is not None or not self.metadata, f"{self.id}: what a project said goes with it"
         assert self.state is not State.STOPPING or self.project is None, f"{self.id}: a stopping machine has no project"
         assert not self.gone or self.state is State.FAILED, f"{self.id}: only a failed machine may be gone"
 
@@ -271,13 +274,14 @@ class PoolSpec:
     """What a pool should be.
 
     `template` is None while the engine cannot say what to run: `pending` if it is still finding out (an image is being
-    pulled), and `problem` says in words what stands in the way.
+    pulled), and `problem` says in words what stands in the way. A `paused` one starts and replaces nothing.
     """
 
     template: str | None
     min_idle: int = 2
     max_idle: int | None = None
     recycle: bool = False
+    paused: bool = False
     problem: str = ""
     pending: bool = False
 

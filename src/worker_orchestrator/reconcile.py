@@ -75,7 +75,7 @@ def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> N
     """Record the machines that are missing and let surplus go. Needs no listing, so a command may call it at once."""
     for name, wanted in spec.pools.items():
         serve_line(fleet, spec, name, now)
-        if wanted.template is None:
+        if wanted.template is None or wanted.paused:
             continue
         _retire(fleet, spec, name, wanted.template, now)
         for _ in range(_missing(fleet, spec, name, wanted.template, now)):

@@ -20,6 +20,8 @@ CREATE TABLE machine (
     gone       INTEGER NOT NULL CHECK (gone IN (0, 1)),
     reason     TEXT NOT NULL,
     evidence   TEXT NOT NULL,
+    metadata   TEXT NOT NULL DEFAULT '',
+    changed_ms INTEGER NOT NULL DEFAULT 0,
     CHECK (state <> 'stopping' OR project IS NULL),
     CHECK (gone = 0 OR state = 'failed'),
     CHECK (project IS NULL OR generation > 0)
@@ -46,4 +48,10 @@ CREATE TABLE event (
     cause      TEXT NOT NULL,
     state      TEXT,
     reason     TEXT NOT NULL
+) STRICT;
+
+-- How each assignment came about. Written a moment after it, so the last ones may be missing after a crash.
+CREATE TABLE trace (
+    generation INTEGER PRIMARY KEY,
+    trace      TEXT NOT NULL
 ) STRICT;

@@ -28,17 +28,18 @@ __all__ = ["DATABASE", "Lock", "Store"]
 
 EVENTS_KEPT: Final = 10_000
 TOMBSTONES_KEPT: Final = 50_000
+TRACES_KEPT: Final = 10_000
 _PRUNE_EVERY: Final = 1_000
 DATABASE: Final = "orchestrator.db"
 _LOCK: Final = "orchestrator.lock"
 _CARD: Final = "orchestrator.pid"
 
-_COLUMNS: Final = "id, pool, template, state, port, project, generation, host, gone, reason, evidence"
+_COLUMNS: Final = "id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata"
 _UPDATE: Final = (
     "UPDATE machine SET pool = ?2, template = ?3, state = ?4, port = ?5, project = ?6, generation = ?7, host = ?8, "
-    "gone = ?9, reason = ?10, evidence = ?11 WHERE id = ?1"
+    "gone = ?9, reason = ?10, evidence = ?11, metadata = ?12, changed_ms = ?13 WHERE id = ?1"
 )
-_INSERT: Final = f"INSERT INTO machine ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
+_INSERT: Final = f"INSERT INTO machine ({_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
 _EVENT_COLUMNS: Final = "at_ms, machine, pool, project, generation, cause, state, reason"
 _EVENT: Final = f"INSERT INTO event ({_EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
 
@@ -137,9 +138,27 @@ class Store:
     def tombstones(self) -> list[str]:
         return [row[0] for row in self._rows("SELECT id FROM tombstone ORDER BY at_ms")]
 
-    def events(self, after: int = 0, limit: int = 1000) -> list[tuple[object, ...]]:
+    def changed_ms(self) -> dict[str, int]:
+        """When each machine on record changed last, in wall time; 0 where nobody knows."""
+        return dict(self._rows("SELECT id, changed_ms FROM machine"))
+
+    def events(self, after: int = 0, limit: int = 1000) -> list[tuple[Any, ...]]:
         """Rows of the event table with a number above `after`, oldest first."""
         return self._rows("SELECT * FROM event WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
+
+    def events_of(self, machine_id: str) -> list[tuple[Any, ...]]:
+        """The rows of one machine that are kept, oldest first."""
+        return self._rows("SELECT * FROM event WHERE machine = ? ORDER BY seq", machine_id)
+
+    def event_range(self) -> tuple[int, int]:
+        """Numbers of the oldest event that is kept and of the newest one that ever was; (1, 0) before the first."""
+        newest = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'event'")
+        oldest = self._rows("SELECT min(seq) FROM event")[0][0]
+        return (oldest or 1), (newest[0][0] if newest else 0)
+
+    def traces(self) -> list[str]:
+        """How assignments came about, as they were given to `keep_traces`, oldest first."""
+        return [row[0] for row in self._rows("SELECT trace FROM trace ORDER BY generation")]
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         """Raises StoreError."""
@@ -180,13 +199,27 @@ class Store:
             why = f"The change could not be stored in {self.name} ({error}), so it was not made."
             raise CommitFailed(f"{why} {advice(error)}".strip()) from error
 
+    def keep_traces(self, traces: Mapping[int, str]) -> bool:
+        """Store how assignments came about, by generation. False if that failed: nothing depends on it."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT OR REPLACE INTO trace VALUES (?, ?)", traces.items())
+            self._db.execute(
+                "DELETE FROM trace WHERE generation <= (SELECT max(generation) FROM trace) - ?", (TRACES_KEPT,)
+            )
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self._roll_back()
+            return False
+        return True
+
     def _write(self, change: Change, at_ms: int) -> None:
         before, after = change.before, change.after
         if after is None:
             self._db.execute("DELETE FROM machine WHERE id = ?", (change.machine.id,))
             self._db.execute("INSERT OR REPLACE INTO tombstone VALUES (?, ?)", (change.machine.id, at_ms))
         else:
-            written = self._db.execute(_INSERT if before is None else _UPDATE, _row(after))
+            written = self._db.execute(_INSERT if before is None else _UPDATE, (*_row(after), at_ms))
             if written.rowcount != 1:
                 raise sqlite3.IntegrityError(f"{after.id} is not on record")
         told = after if after is not None and after.project is not None else (before or change.machine)
@@ -230,11 +263,23 @@ def _row(m: Machine) -> tuple[object, ...]:
         int(m.gone),
         m.reason,
         m.evidence,
+        m.metadata,
     )
 
 
-def _machine(row: tuple[str, str, str, str, int | None, str | None, int, str, int, str, str]) -> Machine:
-    machine_id, pool, template, state, port, project, generation, host, gone, reason, evidence = row
+def _machine(row: tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str]) -> Machine:
+    machine_id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata = row
     return Machine(
-        machine_id, pool, template, State(state), port, project, generation, host, bool(gone), reason, evidence
+        machine_id,
+        pool,
+        template,
+        State(state),
+        port,
+        project,
+        generation,
+        host,
+        bool(gone),
+        reason,
+        evidence,
+        metadata,
     )

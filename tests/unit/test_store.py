@@ -16,7 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from worker_orchestrator.database import SCHEMA_VERSION, WAL_LIMIT_BYTES, look_at, open_database
+from worker_orchestrator.database import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    STEPS,
+    WAL_LIMIT_BYTES,
+    look_at,
+    open_database,
+)
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreLocked, StoreRefused
 from worker_orchestrator.machine import Cause, Change, Machine, State
 from worker_orchestrator.store import Lock, Store
@@ -291,18 +298,79 @@ def test_a_reader_that_stays_makes_the_wal_grow_and_no_longer_than_it_stays(path
 # migrations
 
 
+NEXT = SCHEMA_VERSION + 1
+
+
 def migrate(path: Path, *steps: str) -> None:
-    open_database(path, steps=steps).close()
+    """As an orchestrator would whose newest version is so many steps ahead of ours."""
+    open_database(path, steps=(*STEPS, *steps)).close()
+
+
+def make_old(path: Path, version: int) -> None:
+    schema = Path(__file__).with_name(f"schema_v{version}.sql").read_text()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(f"{schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};")
+        db.execute(
+            "INSERT INTO machine VALUES (?, 'default', 'old', 'ready', 9093, 'ada', 7, '', 0, 'assigned', '')",
+            (NEW.id,),
+        )
+        db.commit()
+
+
+def columns(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    with closing(sqlite3.connect(path)) as db:
+        tables = [row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
+        return {
+            name: db.execute(f"SELECT name, type, \"notnull\", pk FROM pragma_table_info('{name}')").fetchall()
+            for name in tables
+        }
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_an_old_database_becomes_one_of_today_with_all_it_held(path: Path, version: int) -> None:
+    make_old(path, version)
+    with Store(path) as store:
+        assert store.machines() == [Machine(NEW.id, "default", "old", State.READY, 9093, "ada", 7, reason="assigned")]
+        assert store.changed_ms() == {NEW.id: 0}
+    assert look_at(path) == SCHEMA_VERSION
+    fresh = path.with_name("fresh.db")
+    Store(fresh).close()
+    assert columns(path) == columns(fresh)
+
+
+def test_how_assignments_came_about_is_kept_and_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_orchestrator.store.TRACES_KEPT", 2)
+    with Store(path) as store:
+        assert store.keep_traces({1: "one", 2: "two"})
+        assert store.keep_traces({3: "three", 2: "two again"})
+        assert store.traces() == ["two again", "three"]
+        store._db.execute("PRAGMA query_only = 1")
+        assert not store.keep_traces({4: "four"})
+        store._db.execute("PRAGMA query_only = 0")
+        assert store.keep_traces({4: "four"})
+
+
+def test_the_range_of_events_outlives_their_removal(path: Path) -> None:
+    with Store(path) as store:
+        assert store.event_range() == (1, 0)
+        store.commit(ASSIGNING, {}, 5)
+        last = len(ASSIGNING)
+        assert store.event_range() == (1, last)
+        assert [row[0] for row in store.events_of(NEW.id)] == list(range(1, last + 1))
+        assert store.events_of("worker-1-nobody") == []
+        assert store.changed_ms() == {NEW.id: 5}
+        store._db.execute("DELETE FROM event")
+        assert store.event_range() == (1, last)
 
 
 def test_steps_lead_to_the_newest_version_and_leave_a_copy_of_the_old_one(path: Path) -> None:
     with Store(path) as store:
         store.commit(ASSIGNING, {}, 5)
     migrate(path, "ALTER TABLE machine ADD COLUMN colour TEXT", "UPDATE machine SET colour = 'red'")
-    assert look_at(path, newest=3) == 3
+    assert look_at(path, newest=NEXT + 1) == NEXT + 1
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT id, colour FROM machine").fetchall() == [(NEW.id, "red")]
-    copy = path.with_name("orchestrator.db.v1.backup")
+    copy = path.with_name(f"orchestrator.db.v{SCHEMA_VERSION}.backup")
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with Store(copy) as old:
         assert old.machines() == [TAKEN]
@@ -314,15 +382,15 @@ def test_only_the_steps_that_are_missing_are_made(path: Path) -> None:
     first = "CREATE TABLE one (a TEXT) STRICT"
     migrate(path, first)
     migrate(path, first, "CREATE TABLE two (b TEXT) STRICT")
-    assert look_at(path, newest=3) == 3
-    assert path.with_name("orchestrator.db.v2.backup").exists()
+    assert look_at(path, newest=NEXT + 1) == NEXT + 1
+    assert path.with_name(f"orchestrator.db.v{NEXT}.backup").exists()
 
 
 def test_a_step_that_fails_leaves_the_old_version(path: Path) -> None:
     with Store(path) as store:
         store.commit(ASSIGNING, {}, 5)
     with pytest.raises(
-        StoreRefused, match=r"could not be brought from version 1 to 3 .*no such table.* Go back to the"
+        StoreRefused, match=r"could not be brought from version \d to \d .*no such table.* Go back to the"
     ):
         migrate(path, "DELETE FROM machine", "DELETE FROM nothing_of_that_name")
     with Store(path) as store:
@@ -339,20 +407,20 @@ def test_a_migration_that_is_killed_leaves_the_old_version(path: Path) -> None:
         "def armed(*words):\n"
         "    db = connect(*words); db.create_function('die', 0, lambda: os.kill(os.getpid(), 9)); return db\n"
         "d._connect = armed\n"
-        "d.open_database(pathlib.Path(sys.argv[1]), steps=('DELETE FROM machine', 'SELECT die()'))"
+        "d.open_database(pathlib.Path(sys.argv[1]), steps=(*d.STEPS, 'DELETE FROM machine', 'SELECT die()'))"
     )
     done = subprocess.run([sys.executable, "-c", killer, str(path)], check=False)
     assert done.returncode == -signal.SIGKILL
     with Store(path) as store:
         assert store.machines() == [TAKEN]
     migrate(path, "ALTER TABLE machine ADD COLUMN colour TEXT")
-    assert look_at(path, newest=2) == 2
+    assert look_at(path, newest=NEXT) == NEXT
 
 
 def test_a_look_from_beside_migrates_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older service may be at work there."""
     Store(path).close()
-    monkeypatch.setattr("worker_orchestrator.database.SCHEMA_VERSION", 2)
+    monkeypatch.setattr("worker_orchestrator.database.SCHEMA_VERSION", NEXT)
     with pytest.raises(StoreRefused, match="start the service with this one first"):
         Store(path, look_only=True)
 

@@ -158,7 +158,7 @@ def _refuse_a_second(fleet: Fleet, machine_id: str, project: str) -> None:
 
 def _give_its_name_up(fleet: Fleet, machine: Machine, project: str) -> None:
     now = asyncio.get_running_loop().time()
-    free = replace(machine, project=None, reason="adopted for another project")
+    free = replace(machine, project=None, reason="adopted for another project", metadata="")
     fleet.generation += 1
     fleet.apply(machine, free, Cause.RELEASED, now)
     adopted = replace(free, project=project, generation=fleet.generation, reason="adopted")

@@ -14,7 +14,19 @@ from typing import Final, Protocol, runtime_checkable
 
 from worker_orchestrator.machine import Instance, Machine
 
-__all__ = ["OUTPUT_BYTES", "Completed", "Engine", "Exec", "Files", "Identity", "Logs", "Stats", "Terminal", "Terminals", "Usage"]
+__all__ = [
+    "OUTPUT_BYTES",
+    "Completed",
+    "Engine",
+    "Exec",
+    "Files",
+    "Identity",
+    "Logs",
+    "Stats",
+    "Terminal",
+    "Terminals",
+    "Usage",
+]
 
 OUTPUT_BYTES: Final = 1024 * 1024
 

@@ -8,12 +8,22 @@
 * `actions.py`   calls to the engine: one at a time per machine, each with a time-out
 * `seats.py`     requests that wait for a machine: one seat per project, however many clients share it
 * `probers.py`   asks workers whether they serve
+* `pools.py`     the sizes that are in force, and what was changed at run time
+* `views.py`     what is told of the fleet
+* `feed.py`      what happens, as a stream that can be taken up again
 * `templates.py` keeps track of what the engine would run now
 * `observer.py`  to whom all of this is told
 * `traces.py`    how each project came to its machine
 * `gauges.py`    how the fleet stands, in numbers
 """
 
-from worker_orchestrator.orchestrator.shell import Health, Limits, MachineView, Orchestrator
+from worker_orchestrator.orchestrator.shell import (
+    Assignment,
+    Health,
+    Limits,
+    MachineView,
+    Orchestrator,
+    Status,
+)
 
-__all__ = ["Health", "Limits", "MachineView", "Orchestrator"]
+__all__ = ["Assignment", "Health", "Limits", "MachineView", "Orchestrator", "Status"]

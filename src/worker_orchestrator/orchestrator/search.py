@@ -17,6 +17,8 @@ from worker_orchestrator.orchestrator.traces import RESTARTED, Steps, Trace, Tra
 __all__ = ["Search"]
 
 CANDIDATES: Final = 3
+LEAST_S: Final = 1.5
+"""Who does not wait in line still waits until a machine that was idle has answered."""
 WITHOUT_ENGINE_S: Final = 1.0
 """While the engine is lost only a released machine can come, as soon as it answers."""
 
@@ -32,14 +34,16 @@ class Search:
         self._assign_timeout_s = assign_timeout_s
         self._untold: dict[str, int] = {}
 
-    async def assign(self, project: str, hung_up: HangUp | None = None) -> Machine:
+    async def assign(self, project: str, hung_up: HangUp | None = None, wait_s: float | None = None) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
 
+        In line it waits for `wait_s` (None: the usual time; 0: not at all), whoever else waits for the same project.
         Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
         """
+        wait_s = self._assign_timeout_s if wait_s is None else wait_s
         begun_at = self._observer.now()
         try:
-            machine, trace = await self._machine_of(project, hung_up, begun_at)
+            machine, trace = await self._machine_of(project, hung_up, begun_at, wait_s)
         except (NoMachineAvailable, CommitFailed, asyncio.CancelledError) as error:
             self._observer.assign_ended(_outcome_of(error), self._observer.now() - begun_at, None)
             raise
@@ -47,7 +51,9 @@ class Search:
         self._observer.assign_ended(outcome, self._observer.now() - begun_at, trace)
         return machine
 
-    async def _machine_of(self, project: str, hung_up: HangUp | None, begun_at: float) -> tuple[Machine, Trace | None]:
+    async def _machine_of(
+        self, project: str, hung_up: HangUp | None, begun_at: float, wait_s: float
+    ) -> tuple[Machine, Trace | None]:
         """The machine, and how the project came to it, if nobody was told of this assignment before."""
         if project not in self._seats:
             untold = self._untold.get(project)  # what was handed over since then is new to it
@@ -58,11 +64,24 @@ class Search:
             if machine is not None and (is_known or (untold is None and self._is_verified(machine))):
                 await self._journal.durable()
                 return machine, None if is_known else self._traces.at_once(machine, begun_at)
+            if machine is None and not wait_s:
+                commands.leave_line(self._fleet, project)
+                self._decisions.commit_soon()  # what was begun for it will be idle
+                raise self._decisions.obstacle()
             steps = Steps(begun_at, asked_at)
             self._seats.open(project, generation, self._search(project, generation, machine, steps))
-        found = await self._seats.sit(project, hung_up)
+        found = await self._sit(project, hung_up, wait_s)
         trace, found.untold = found.untold, None
         return found.machine, trace
+
+    async def _sit(self, project: str, hung_up: HangUp | None, wait_s: float) -> Found:
+        """Wait with all who ask for this project, each as long as it is willing to."""
+        is_reserved = self._fleet.of_project(project) is not None
+        try:
+            async with asyncio.timeout(max(wait_s, LEAST_S) if is_reserved else wait_s):
+                return await self._seats.sit(project, hung_up)
+        except TimeoutError:
+            raise self._decisions.obstacle() from None
 
     def _take(self, project: str) -> Machine | None:
         try:
@@ -77,23 +96,25 @@ class Search:
         return verified_at is not None and self._decisions.now() - verified_at <= self._decisions.spec.verify_after_s
 
     async def _search(self, project: str, generation: int, machine: Machine | None, steps: Steps) -> Found:
-        """From reserved or in line to stored and verified; at most three machines that turn out not to answer."""
+        """From reserved or in line to stored and verified; at most three machines that turn out not to answer.
+
+        It goes on until it ends or nobody sits here any more.
+        """
         try:
-            async with asyncio.timeout(self._assign_timeout_s):
-                for _ in range(CANDIDATES):
-                    if machine is None:
-                        machine = await self._from_line(project, steps)
-                    decided_at = self._observer.now()
-                    await self._journal.durable()
-                    steps.commit_s += self._observer.now() - decided_at
-                    if machine is None:
-                        continue
-                    is_ours = self._fleet.machines.get(machine.id) == machine  # it may be released by now
-                    is_known = machine.generation <= generation
-                    if is_ours and (is_known or await self._answers(machine, steps)):
-                        return self._found(machine, steps, is_known=is_known)
-                    machine = self._take(project)
-        except TimeoutError:
+            for _ in range(CANDIDATES):
+                if machine is None:
+                    machine = await self._from_line(project, steps)
+                decided_at = self._observer.now()
+                await self._journal.durable()
+                steps.commit_s += self._observer.now() - decided_at
+                if machine is None:
+                    continue
+                is_ours = self._fleet.machines.get(machine.id) == machine  # it may be released by now
+                is_known = machine.generation <= generation
+                if is_ours and (is_known or await self._answers(machine, steps)):
+                    return self._found(machine, steps, is_known=is_known)
+                machine = self._take(project)
+        except TimeoutError:  # the engine is lost
             self.abandoned(project, generation)
             raise self._decisions.obstacle() from None
         except (NoMachineAvailable, CommitFailed):

@@ -7,9 +7,11 @@ decision is a synchronous call of the pure core.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
 import structlog
 
 from worker_orchestrator import commands, findings
@@ -22,6 +24,8 @@ from worker_orchestrator.errors import (
     EngineUnavailable,
     MachineNotFound,
     NoMachineAvailable,
+    PoolNotFound,
+    ProjectHasNoMachine,
 )
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import (
@@ -30,7 +34,6 @@ from worker_orchestrator.machine import (
     Cause,
     Change,
     Destroy,
-    Instance,
     Machine,
     Outcome,
     Result,
@@ -42,21 +45,24 @@ from worker_orchestrator.orchestrator.actions import Actions
 from worker_orchestrator.orchestrator.background import Background
 from worker_orchestrator.orchestrator.contact import Contact
 from worker_orchestrator.orchestrator.decisions import Decisions
+from worker_orchestrator.orchestrator.feed import Feed
 from worker_orchestrator.orchestrator.gauges import Gauge, Gauges
 from worker_orchestrator.orchestrator.journal import Journal
 from worker_orchestrator.orchestrator.observer import Observer
+from worker_orchestrator.orchestrator.pools import Pools, Sizes
 from worker_orchestrator.orchestrator.probers import Probers
 from worker_orchestrator.orchestrator.search import Search
 from worker_orchestrator.orchestrator.seats import HangUp
 from worker_orchestrator.orchestrator.templates import Templates
 from worker_orchestrator.orchestrator.ticker import FIRST_RETRY_S, LONGEST_RETRY_S, Ticker
 from worker_orchestrator.orchestrator.traces import Trace, Traces
-from worker_orchestrator.orchestrator.views import Health, MachineView, Views
-from worker_orchestrator.reconcile import foreign, strays
+from worker_orchestrator.orchestrator.views import Health, MachineView, Status, Views
 from worker_orchestrator.store import Store
 
-__all__ = ["Health", "Limits", "MachineView", "Orchestrator"]
+__all__ = ["Assignment", "Health", "Limits", "MachineView", "Orchestrator", "Status"]
 
+TRACES_EVERY_S: Final = 1.0
+"""What is known of the last second's assignments may be lost in a crash; the assignments themselves are not."""
 MISSES_TO_LOOK: Final = 8
 """A starting worker that does not answer for a quarter of a second is looked for in a listing: it may have exited."""
 
@@ -69,6 +75,14 @@ class Limits:
 
     assign_timeout_s: float = 30.0
     refresh_interval_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A project's machine. `is_new`: it was given to it just now."""
+
+    machine: Machine
+    is_new: bool
 
 
 class Orchestrator:
@@ -87,19 +101,23 @@ class Orchestrator:
         observer: Observer | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
-        self.fleet, self.engine = fleet, engine
+        self.fleet, self.engine, self._store = fleet, engine, store
         self._refresh_interval_s = limits.refresh_interval_s
         self._defect: asyncio.Future[None] = loop.create_future()
         self._background = Background(self.stop_because)
         self._observer = observer or Observer()
         self.traces = Traces(self._observer, clock.wall_ms)
+        self.traces.load(msgspec.json.decode(trace, type=Trace) for trace in store.traces())
         self._journal = Journal(fleet, store, loop.time, clock.wall_ms, self._observer)
         self._journal.on_committed.append(self.traces.committed)
         self._journal.on_committed.append(self._committed)
         self._journal.on_undone.append(self._undone)
         self._journal.on_diverged = lambda why: self.stop_because(RuntimeError(why))
+        self.feed, self._pools, self._wall_ms = Feed(store), Pools(spec, store, clock.wall_ms), clock.wall_ms
         self._contact = Contact(engine, self._background, self._observer)
-        self._decisions = Decisions(fleet, spec, self._journal, clock, self._contact, self._background)
+        self._decisions = Decisions(
+            fleet, self._pools.applied(spec), self._journal, clock, self._contact, self._background
+        )
         self._seats = self._decisions.seats
         self._actions = Actions(engine, self._background, self._settled, self._observer, self.traces)
         self._probers = Probers(engine, self._background, loop.time, self._awaited, self._found, self._observer)
@@ -107,7 +125,7 @@ class Orchestrator:
         self._seats.on_abandoned = self._search.abandoned
         self._decisions.before_tick = self._search.give_back
         self._ticker = Ticker(engine, engine_id, self._decisions, self._actions, self._probers, self._observer)
-        self._views = Views(engine, self._decisions, self._ticker)
+        self._views = Views(engine, self._decisions, self._ticker, store.changed_ms())
         self._gauge = Gauge(self._decisions, self._ticker)
         self._journal.on_committed.append(lambda _changes: self._gauge.look())
         self._templates = Templates(engine, limits.refresh_interval_s, self._template_found, self._observer)
@@ -121,6 +139,51 @@ class Orchestrator:
         Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
         """
         return await self._search.assign(project, hung_up)
+
+    async def assign_machine(
+        self, project: str, hung_up: HangUp | None = None, *, wait_s: float | None = None, metadata: str | None = None
+    ) -> Assignment:
+        """As `assign`; waits in line for `wait_s` (None: the usual time) and keeps `metadata` with the assignment.
+
+        Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
+        """
+        before = self.fleet.of_project(project)
+        machine = await self._search.assign(project, hung_up, wait_s)
+        if metadata is not None and self.fleet.machines.get(machine.id) == machine:
+            machine = commands.annotate(self.fleet, machine, metadata, self._decisions.now())
+            self._journal.attribute()
+            await self._journal.durable()
+        return Assignment(machine, is_new=before is None or before.generation != machine.generation)
+
+    async def release_of(self, project: str, *generations: int) -> Machine:
+        """Take its machine from this project, and return it as it was. It must be of these generations.
+
+        Raises ProjectHasNoMachine, GenerationMismatch, CommitFailed.
+        """
+        machine = await self.machine_of(project)
+        for generation in generations:
+            commands.insist(machine, generation)
+        commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
+        self._journal.attribute()
+        self._decisions.resize()
+        await self._journal.durable()
+        return machine
+
+    async def machine_of(self, project: str) -> Machine:
+        """The machine of this project. Raises ProjectHasNoMachine."""
+        await self._views.settled()
+        machine = self.fleet.of_project(project)
+        if machine is None:
+            raise ProjectHasNoMachine(f"The project {project} has no machine.")
+        return machine
+
+    async def machine_named(self, name: str) -> Machine:
+        """The machine with this id, or in this container. Raises MachineNotFound."""
+        await self._views.settled()
+        machine = self.fleet.machines.get(name) or await self._views.by_native_id(name)
+        if machine is None:
+            raise MachineNotFound(f"No machine {name} is known here.")
+        return machine
 
     async def release(self, name: str) -> None:
         """Take the machine named by its id, its project or its container from its project.
@@ -148,24 +211,27 @@ class Orchestrator:
             return False
         return True
 
-    async def destroy(self, name: str) -> None:
+    async def destroy(self, name: str, *generations: int) -> Machine | None:
         """Remove the machine named by its id or its container, with all it holds. It is gone when this returns.
 
-        Raises MachineNotFound for what is not ours, EngineError, CommitFailed.
+        Returns it as it was, None if it was gone before. It must be of these generations.
+        Raises MachineNotFound for what is not ours, GenerationMismatch, EngineError, CommitFailed.
         """
         if name not in self.fleet.machines:
             await self._journal.durable()  # a tombstone that is not stored yet may be taken back
         machine = self.fleet.machines.get(name) or await self._views.by_native_id(name)
         if machine is None:
             if name in self.fleet.tombstones:
-                return
+                return None
             raise MachineNotFound(f"No machine {name} is known here, so nothing was destroyed.")
+        for generation in generations:
+            commands.insist(machine, generation)
         doomed = commands.destroy(self.fleet, machine, self._decisions.now())
         self._decisions.resize()
         self._journal.attribute()
         await self._journal.durable()
         if doomed is None:
-            return
+            return machine
         outcome = await self._contact.unless_lost(self._actions.finish(Destroy(machine.id)))
         if outcome is None:
             raise EngineUnavailable(f"{machine.id} goes when the engine is back: {self._contact.problem}.")
@@ -173,8 +239,52 @@ class Orchestrator:
             raise EngineRejected(outcome.message)
         if outcome.result is not Result.DONE:
             raise EngineUnavailable(outcome.message)
+        return machine
+
+    def change_pool(self, name: str, changes: Mapping[str, int | bool | None]) -> None:
+        """Give the pool other sizes (None: those of the settings), pause or resume it. Stored when this returns.
+
+        Raises PoolNotFound, InvalidInput, CommitFailed.
+        """
+        self.insist_on_pool(name)
+        self._pools.change(changes)
+        self._decisions.spec = self._pools.applied(self._decisions.spec)
+        self._decisions.resize()
+        self._decisions.turn_away()
+        self._decisions.commit_soon()
+        self._decisions.wake.set()
 
     # reading
+
+    def insist_on_pool(self, name: str) -> None:
+        """Raises PoolNotFound."""
+        if name not in self._decisions.spec.pools:
+            raise PoolNotFound(f"There is no pool {name}; there is {', '.join(self._decisions.spec.pools)}.")
+
+    def now(self) -> float:
+        """The monotonic time that deadlines of the fleet are told in, in seconds."""
+        return self._decisions.now()
+
+    @property
+    def spec(self) -> Spec:
+        """What the fleet should be, as it is in force now."""
+        return self._decisions.spec
+
+    @property
+    def configured(self) -> Sizes:
+        """What the settings say of the sizes."""
+        return self._pools.configured
+
+    async def records(self) -> list[MachineView]:
+        """All machines on record, oldest first."""
+        return await self._views.records()
+
+    async def record(self, machine: Machine) -> MachineView:
+        """One machine, with what the engine knows of it."""
+        return await self._views.record(machine)
+
+    def status(self) -> Status:
+        return self._views.status()
 
     async def machines(self) -> list[MachineView]:
         """The machines that can serve, oldest first."""
@@ -192,12 +302,6 @@ class Orchestrator:
         machine = self.fleet.of_project(project)
         return None if machine is None else self.traces.of(machine)
 
-    def strays(self) -> list[Instance]:
-        return strays(self.fleet, self._ticker.snapshot)
-
-    def foreign(self) -> list[Instance]:
-        return foreign(self.fleet, self._ticker.snapshot)
-
     # running
 
     async def run(self) -> None:
@@ -207,8 +311,9 @@ class Orchestrator:
             self._watch_for_ever(),
             self._sweep_for_ever(),
             self._templates.run(),
+            self._keep_traces_for_ever(),
         ]
-        for name, loop in zip(("tick", "watch", "sweep", "templates"), loops, strict=True):
+        for name, loop in zip(("tick", "watch", "sweep", "templates", "traces"), loops, strict=True):
             self._background.spawn(loop, name)
         try:
             await self._defect
@@ -217,6 +322,7 @@ class Orchestrator:
             await self._background.aclose()
             if self._defect.cancelled():  # else memory may be wrong
                 self._journal.flush()
+                self._keep_traces()
 
     async def first_look(self) -> None:
         """Wait for the first listing, 2 s at most: what ended while nobody looked must not be given to its project."""
@@ -253,6 +359,16 @@ class Orchestrator:
         while True:
             await asyncio.sleep(self._refresh_interval_s)
             await self._probers.sweep([machine for machine in self.fleet.machines.values() if machine.is_idle])
+
+    async def _keep_traces_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TRACES_EVERY_S)
+            self._keep_traces()
+
+    def _keep_traces(self) -> None:
+        unsaved = self.traces.take_unsaved()
+        if unsaved:
+            self._store.keep_traces({trace.generation: msgspec.json.encode(trace).decode() for trace in unsaved})
 
     # what came back from the world
 
@@ -299,6 +415,8 @@ class Orchestrator:
     # from decision to deed
 
     def _committed(self, changes: list[Change]) -> None:
+        self._views.changed(changes, self._wall_ms())
+        self.feed.committed()
         for change in changes:
             before, after = change.before, change.after
             action = findings.follow_up(self.fleet, change, self._decisions.now())

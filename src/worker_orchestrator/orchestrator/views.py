@@ -10,11 +10,13 @@ from typing import Final
 
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.errors import CommitFailed, EngineError
-from worker_orchestrator.machine import Instance, Machine, State, Status
+from worker_orchestrator.machine import Change, Instance, Machine, State
+from worker_orchestrator.machine import Status as InstanceStatus
 from worker_orchestrator.orchestrator.decisions import Decisions
 from worker_orchestrator.orchestrator.ticker import Ticker
+from worker_orchestrator.reconcile import foreign, strays
 
-__all__ = ["Health", "MachineView", "Views"]
+__all__ = ["Health", "MachineView", "Status", "Views"]
 
 PING_TIMEOUT_S: Final = 2.0
 _NATIVE_ID: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
@@ -22,10 +24,11 @@ _NATIVE_ID: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class MachineView:
-    """A machine that can serve, with what the engine knows of it."""
+    """A machine, with what the engine knows of it, and when it changed last (wall time; 0: nobody knows)."""
 
     machine: Machine
     instance: Instance | None
+    changed_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,38 @@ class Health:
     used: int
 
 
-class Views:
-    """Reads. None of them shows anything that may yet be undone."""
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the service is. `problem` says why the engine does not answer; None while it does.
 
-    def __init__(self, engine: Engine, decisions: Decisions, ticker: Ticker) -> None:
+    `is_lost`: the engine has been away so long that nobody waits for it. `listing_age_s` is None before the first listing.
+    """
+
+    problem: str | None
+    is_lost: bool
+    listing_age_s: float | None
+    waiting: int
+    strays: int
+    foreign: int
+
+
+class Views:
+    """Reads. None of them shows anything that may yet be undone.
+
+    `changed_ms` says when each machine on record changed last, as far as that is known.
+    """
+
+    def __init__(self, engine: Engine, decisions: Decisions, ticker: Ticker, changed_ms: dict[str, int]) -> None:
         self._engine, self._decisions, self._ticker = engine, decisions, ticker
-        self._fleet = decisions.fleet
+        self._fleet, self._changed_ms = decisions.fleet, changed_ms
+
+    def changed(self, changes: list[Change], wall_ms: int) -> None:
+        """These were stored just now."""
+        for change in changes:
+            if change.after is None:
+                self._changed_ms.pop(change.machine.id, None)
+            else:
+                self._changed_ms[change.machine.id] = wall_ms
 
     async def machines(self) -> list[MachineView]:
         """The machines that can serve, oldest first."""
@@ -48,6 +77,35 @@ class Views:
         await self.settled()
         ready = sorted(self._ready(), key=lambda machine: machine.id)
         return [MachineView(machine, self._ticker.snapshot.instances.get(machine.id)) for machine in ready]
+
+    async def records(self) -> list[MachineView]:
+        """All machines on record, oldest first."""
+        await self._list_all_ready()
+        await self.settled()
+        return [
+            self._view(machine) for machine in sorted(self._fleet.machines.values(), key=lambda machine: machine.id)
+        ]
+
+    async def record(self, machine: Machine) -> MachineView:
+        """One machine, with what the engine knows of it."""
+        if machine.state is State.READY:
+            await self._list_all_ready(machine)
+        return self._view(machine)
+
+    def _view(self, machine: Machine) -> MachineView:
+        instance = self._ticker.snapshot.instances.get(machine.id)
+        return MachineView(machine, instance, self._changed_ms.get(machine.id, 0))
+
+    def status(self) -> Status:
+        contact, listing, fleet = self._decisions.contact, self._ticker.snapshot, self._fleet
+        return Status(
+            contact.problem,
+            contact.lost.is_set(),
+            self._decisions.now() - listing.begun_at if listing.begun_at >= 0 else None,
+            sum(len(pool.line) for pool in fleet.pools.values()),
+            len(strays(fleet, listing)),
+            len(foreign(fleet, listing)),
+        )
 
     async def health(self) -> Health:
         """Whether the engine answers within 2 s, and how many machines can serve."""
@@ -80,10 +138,10 @@ class Views:
     def _ready(self) -> list[Machine]:
         return [machine for machine in self._fleet.machines.values() if machine.state is State.READY]
 
-    async def _list_all_ready(self) -> None:
-        """See to it that the last listing knows every machine that can serve."""
+    async def _list_all_ready(self, only: Machine | None = None) -> None:
+        """See to it that the last listing knows every machine that can serve, or this one."""
         listed = self._ticker.snapshot.instances
-        known = {instance.id for instance in listed.values() if instance.status is not Status.CREATED}
-        missing = any(machine.id not in known for machine in self._ready())
+        known = {instance.id for instance in listed.values() if instance.status is not InstanceStatus.CREATED}
+        missing = any(machine.id not in known for machine in ([only] if only is not None else self._ready()))
         if missing and not self._decisions.contact.lost.is_set():
             await self._ticker.next()

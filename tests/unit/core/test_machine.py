@@ -271,6 +271,7 @@ def test_the_words_of_the_vocabulary() -> None:
         "destroyed",
         "removed",
         "forgotten",
+        "annotated",
     ]
     assert [result.value for result in Result] == ["done", "unavailable", "rejected", "port taken", "unknown"]
     assert DEFAULT_POOL == "default"
@@ -279,7 +280,7 @@ def test_the_words_of_the_vocabulary() -> None:
 def test_what_holds_where_nothing_is_said() -> None:
     """The defaults of what is handed to the core."""
     pool = PoolSpec("t")
-    assert pool == PoolSpec("t", min_idle=2, max_idle=None, recycle=False, problem="", pending=False)
+    assert pool == PoolSpec("t", min_idle=2, max_idle=None, recycle=False, paused=False, problem="", pending=False)
     assert Spec({}) == Spec(
         {},
         max_machines=100,
