@@ -47,7 +47,7 @@ _FAILURES: Final[tuple[tuple[str, str], ...]] = (
     (r"did not answer within", "answer_timeout"),
     (r"could not be restarted", "not_restarted"),
     (r"its container is .* again, after \d+ restarts", "not_restarted"),
-    (r"vanished|its container was removed by somebody else", "vanished"),
+    (r"vanished|its container was removed by somebody else|its container is terminating", "vanished"),
     (r"its container is .*out of memory", "out_of_memory"),
     (r"its container is .*killed from outside", "killed"),
     (r"its container is ", "exited"),
@@ -249,13 +249,15 @@ def _of_pools(gauges: Gauges) -> Iterator[Metric]:
     fails = GaugeMetricFamily(
         "orchestrator_image_failing", "1 while machines of the pool's image do not come up.", labels=["pool"]
     )
+    paused = GaugeMetricFamily("orchestrator_pool_paused", "1 while the pool starts no machines.", labels=["pool"])
     for name, pool in gauges.pools.items():
         for state in WORDS:
             machines.add_metric([name, state], pool.machines[state])
         min_idle.add_metric([name], pool.min_idle)
         lag.add_metric([name], pool.refill_lag_s)
         fails.add_metric([name], pool.image_fails)
-    yield from cast("list[Metric]", [machines, min_idle, lag, fails])
+        paused.add_metric([name], pool.paused)
+    yield from cast("list[Metric]", [machines, min_idle, lag, fails, paused])
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -93,6 +93,21 @@ def test_a_machine_that_fails_the_request_that_would_have_it_is_told_with_it() -
     lived(story)
 
 
+def test_what_a_change_of_the_pool_sets_off_is_told_with_its_request() -> None:
+    async def story(small: Small) -> None:
+        async def scale() -> None:
+            REQUEST_ID.set("r1")
+            small.orchestrator.change_pool("default", {"min_idle": 3})
+
+        await small.await_idle(2)
+        with structlog.testing.capture_logs() as lines:
+            await asyncio.create_task(scale())
+            await small.await_idle(3)
+        assert causes(lines) == [("created", "r1"), ("answered", None)]
+
+    lived(story)
+
+
 def test_what_the_engine_shows_is_nobodys_doing() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)

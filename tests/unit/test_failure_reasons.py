@@ -103,6 +103,12 @@ def test_a_container_that_is_gone_vanished() -> None:
         assert failure_reason(*failed(world)) == "vanished"
 
 
+def test_a_container_that_is_being_removed_vanishes() -> None:
+    world = with_one(a_machine(), Status.TERMINATING)
+    world.tick()
+    assert failure_reason(*failed(world)) == "vanished"
+
+
 def test_a_container_that_ends_again_and_again_was_not_restarted() -> None:
     world = with_one(a_machine(project="p", generation=1), Status.EXITED)
     world.watch("w1").tries = 3

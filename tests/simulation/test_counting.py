@@ -132,6 +132,20 @@ def test_how_long_the_pool_lacks_idle_machines_is_told() -> None:
     lived(story, slow_s=0.1)
 
 
+def test_a_paused_pool_lacks_nothing() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        small.orchestrator.change_pool("default", {"paused": True})
+        await small.orchestrator.assign("p")
+        await asyncio.sleep(5)
+        assert small.shown()['orchestrator_pool_paused{pool="default"}'] == 1
+        assert small.shown()['orchestrator_refill_lag_seconds{pool="default"}'] == 0
+        small.orchestrator.change_pool("default", {"paused": False})
+        assert small.shown()['orchestrator_pool_paused{pool="default"}'] == 0
+
+    lived(story)
+
+
 def test_how_machines_come_up_and_fail_is_told() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
