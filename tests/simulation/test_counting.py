@@ -156,6 +156,7 @@ def test_how_machines_come_up_and_fail_is_told() -> None:
         await asyncio.sleep(5)
         await small.orchestrator.release("p")  # so long after its last answer that it is asked anew
         await small.await_idle(3)
+        await asyncio.sleep(1)  # what is decided is stored
         assert small.shown()["orchestrator_ready_duration_seconds_count"] == 3, "each comes up once"
         first, second = small.idle[:2]
         small.engine.kill(first.id, Status.EXITED)
