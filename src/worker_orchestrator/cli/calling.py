@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from worker_orchestrator.cli.failed import NOT_FOUND, Failed, code_of_call
-from worker_orchestrator.errors import InvalidSetting, MachineNotFound, OrchestratorError, ServiceUnreachable, Unauthorized
+from worker_orchestrator.errors import (
+    InvalidSetting,
+    MachineNotFound,
+    OrchestratorError,
+    ServiceUnreachable,
+    Unauthorized,
+)
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
@@ -28,10 +34,12 @@ _MACHINE_ID: Final = re.compile(r"worker-\d+-[0-9a-z]+|[0-9a-f]{12}|[0-9a-f]{64}
 """What looks like the id of a machine or of a container, and is one rather than a project."""
 
 
-def calls(function: Callable[..., None]) -> Any:
+def calls(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command --url and --token-file, and as its first argument a client that is closed when it ends."""
 
-    @click.option("--url", metavar="URL", help=f"The service to talk to. Default: ORCHESTRATOR_URL, else {DEFAULT_URL}.")
+    @click.option(
+        "--url", metavar="URL", help=f"The service to talk to. Default: ORCHESTRATOR_URL, else {DEFAULT_URL}."
+    )
     @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="File with its token.")
     @click.pass_context
     @functools.wraps(function)
@@ -84,12 +92,16 @@ def reported(url: str | None) -> Iterator[None]:
         yield
     except ServiceUnreachable as error:
         message = (
-            f"Nothing answers at {where}: start it with `orchestrator serve --image IMAGE`, or name another with --url. "
-            f"({error.message})"
+            f"Nothing answers at {where}: start it with `orchestrator serve --image IMAGE`, or name another with --url."
         )
+        if "refused" not in error.message:
+            message = error.message
         raise Failed(message, code_of_call(error)) from None
     except Unauthorized:
-        message = f"The service at {where} wants a token, and the right one: name its file with --token-file, or set ORCHESTRATOR_TOKEN."
+        message = (
+            f"The service at {where} wants a token, and the right one: name its file with --token-file, or set "
+            "ORCHESTRATOR_TOKEN."
+        )
         raise Failed(message) from None
     except OrchestratorError as error:
         raise Failed(error, code_of_call(error)) from None
@@ -110,7 +122,7 @@ def find(client: Client, name: str) -> Machine:
     raise Failed(message, NOT_FOUND)
 
 
-def output_option(*formats: str) -> Any:
+def output_option(*formats: str) -> Callable[[Any], Any]:
     """-o with these formats, the first of which is the default."""
     text = f"How to print it. [{formats[0]}]"
     return click.option("-o", "--output", type=click.Choice(formats), default=formats[0], help=text)

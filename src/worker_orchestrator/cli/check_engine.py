@@ -76,8 +76,7 @@ def _start_docker(said: str) -> str:
 
 async def _note(client: aiodocker.Docker, endpoint: Endpoint, info: Mapping[str, Any], found: Engine) -> None:
     found.is_local = endpoint.is_local
-    root = Path(str(info.get("DockerRootDir") or ""))
-    found.root = root if endpoint.is_local and root.is_dir() else None
+    found.root = Path(str(info["DockerRootDir"])) if endpoint.is_local and info.get("DockerRootDir") else None
     workers = await client.containers.list(all=True, filters=json.dumps({"label": [f"{LABEL}.machine"]}))
     ports = (port for worker in workers for port in worker["Ports"] or ())
     found.worker_ports = {port["PublicPort"] for port in ports if port.get("PublicPort")}
@@ -114,13 +113,17 @@ def _clock(info: Mapping[str, Any]) -> Finding:
     if abs(skew) <= _SKEW_S:
         return good("engine's clock", "It agrees with ours.")
     late = "behind" if skew > 0 else "ahead of"
-    return odd("engine's clock", f"It is {abs(skew):.0f} s {late} ours.", "set both by NTP: `sudo timedatectl set-ntp true`")
+    return odd(
+        "engine's clock", f"It is {abs(skew):.0f} s {late} ours.", "set both by NTP: `sudo timedatectl set-ntp true`"
+    )
 
 
 def _limits(settings: Settings, info: Mapping[str, Any]) -> Iterator[Finding]:
     if settings.pids_limit and info.get("PidsLimit") is False:
         yield odd(
-            "limits", "The engine cannot limit processes: its cgroups lack `pids`.", "set them up, or take --pids-limit 0"
+            "limits",
+            "The engine cannot limit processes: its cgroups lack `pids`.",
+            "set them up, or take --pids-limit 0",
         )
     if settings.memory and info.get("SwapLimit") is False:
         yield odd("limits", "The engine cannot limit swap.", "boot with `swapaccount=1`, or switch swap off")
@@ -177,7 +180,8 @@ def _present(settings: Settings, image: Mapping[str, Any], info: Mapping[str, An
     else:
         yield good("worker's port", f"Workers are asked on port {port}; they must listen there on 0.0.0.0.")
     if settings.ready == "healthcheck" and not config.get("Healthcheck"):
-        yield bad("health check", f"{name} has no HEALTHCHECK, but --ready is healthcheck.", "serve it with --ready http or tcp")
+        says = f"{name} has no HEALTHCHECK, but --ready is healthcheck."
+        yield bad("health check", says, "serve it with --ready http or tcp")
 
 
 async def _pullable(client: aiodocker.Docker, name: str) -> Finding:
@@ -191,7 +195,9 @@ async def _pullable(client: aiodocker.Docker, name: str) -> Finding:
         async with client.session.get(url, headers=headers, timeout=timeout) as response:
             said = await response.json(content_type=None)
             if response.status == 200:
-                return good("image", f"{name} is not here yet, and can be pulled.", f"`docker pull {name}` saves the wait")
+                return good(
+                    "image", f"{name} is not here yet, and can be pulled.", f"`docker pull {name}` saves the wait"
+                )
             why = str(said.get("message", response.status)) if isinstance(said, dict) else str(response.status)
     except TimeoutError:
         why = f"its registry did not answer within {_REGISTRY_TIMEOUT_S:g} s"

@@ -1,4 +1,4 @@
-"""What `orchestrator doctor` finds out on this computer: ports, the state directory, the clock, limits, a running service."""
+"""What `orchestrator doctor` finds out on this computer: ports, state directory, clock, limits, a running service."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def check_service(settings: Settings, url: str) -> tuple[Finding, bool]:
         with connect(url, token or None, timeout_s=_TIMEOUT_S) as client:
             found = client.health()
     except ServiceUnreachable:
-        return good("service", f"None runs at {url} yet.", f"`orchestrator serve --image {settings.image}` starts one"), False
+        hint = f"`orchestrator serve --image {settings.image}` starts one"
+        return good("service", f"None runs at {url} yet.", hint), False
     except OrchestratorError as error:
         return bad("service", error.message, "name its token with --token-file, or the right address with --url"), True
     if found.status == "ok":
@@ -90,7 +91,9 @@ def _worker_ports(settings: Settings, ours: set[int]) -> Finding:
         usable += last in ours or (last != settings.port and not _taken(last))
         if usable == settings.max_machines:
             return good("workers' ports", f"{usable} from {settings.first_port} to {last} are usable.")
-    says = f"Only {usable} from {settings.first_port} to {last} are usable, and there may be {settings.max_machines} machines."
+    says = (
+        f"Only {usable} from {settings.first_port} to {last} are usable, for at most {settings.max_machines} machines."
+    )
     fix = f"serve with a wider range (--first-port, --last-port) or with --max-machines {max(1, usable)}"
     return (odd if usable else bad)("workers' ports", says, fix)
 
@@ -142,7 +145,9 @@ def _database(file: Path, *, alone: bool) -> Iterator[Finding]:
     try:
         version = look_at(file, alone=alone)
     except StoreError as error:
-        yield bad("database", error.message, "restore a backup, or move it away to begin anew; `recover` finds its machines")
+        yield bad(
+            "database", error.message, "restore a backup, or move it away to begin anew; `recover` finds its machines"
+        )
     else:
         yield good("database", f"{file} is sound (version {version}).")
 

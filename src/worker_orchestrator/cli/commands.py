@@ -130,7 +130,9 @@ class Commands(click.Group):
     epilog=_EPILOG,
 )
 @click.version_option(package_name="worker-orchestrator", prog_name="orchestrator")
-@click.option("--url", metavar="URL", help="The service to talk to. Default: ORCHESTRATOR_URL, else http://localhost:9092.")
+@click.option(
+    "--url", metavar="URL", help="The service to talk to. Default: ORCHESTRATOR_URL, else http://localhost:9092."
+)
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path),

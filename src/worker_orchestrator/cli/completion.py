@@ -16,7 +16,7 @@ _VARIABLE: Final = "_ORCHESTRATOR_COMPLETE"
 @click.command(short_help="Print a completion script for your shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that completes commands, options, projects and machine ids in SHELL.
+    r"""Print the script that completes commands, options, projects and machine ids in SHELL.
 
     \b
     bash:  echo 'eval "$(orchestrator completion bash)"' >>~/.bashrc

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 import click
 
@@ -30,10 +30,10 @@ class Inside(NamedTuple):
 @click.command("cp", short_help="Copy files into a worker or out of it.")
 @click.argument("source", shell_complete=paths)
 @click.argument("target", shell_complete=paths)
-@click.option("-a", "--archive", is_flag=True, help="Into a worker: keep the numbers of owner and group; else they are root's.")
+@click.option("-a", "--archive", is_flag=True, help="Into a worker: keep the numbers of owner and group, else root's.")
 @calls
 def cp(client: Client, source: str, target: str, *, archive: bool) -> None:
-    """Copy a file or a folder; the one of SOURCE and TARGET that is in a worker is PROJECT_OR_ID:/path.
+    r"""Copy a file or a folder; the one of SOURCE and TARGET that is in a worker is PROJECT_OR_ID:/path.
 
     \b
     orchestrator cp my-project:/srv/files ./files
@@ -53,7 +53,7 @@ def cp(client: Client, source: str, target: str, *, archive: bool) -> None:
 
 def _inside(text: str) -> Inside | None:
     """What is in a worker, in `text`; None for a path of this computer. A path with / before its colon is here."""
-    name, colon, path = text.partition(":")
+    name, colon, _ = text.partition(":")
     if not colon or not name or "/" in name or name == ".":
         return None
     # A project may hold a colon itself, so it is the last one before a slash that counts.
@@ -97,7 +97,7 @@ def _copy_in(client: Client, source: str, target: Inside, *, keep_owner: bool) -
         raise Failed(f"There is no {source} on this computer.", FAILED)
     folder, name = _place(client, machine.id, target.path, path, only_content=source.endswith("/."))
     with packed(path, name, keep_owner=keep_owner) as (archive, size), progress(source, size) as copied:
-        client.write_tar(machine.id, folder, Counted(archive, copied))
+        client.write_tar(machine.id, folder, cast("BinaryIO", Counted(archive, copied)))
 
 
 def _place(client: Client, machine_id: str, path: str, source: Path, *, only_content: bool) -> tuple[str, str]:

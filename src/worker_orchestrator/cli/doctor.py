@@ -24,7 +24,11 @@ from worker_orchestrator.settings import Settings, load
 
 __all__ = ["run"]
 
-_MARKS: Final = {"ok": ("\N{CHECK MARK}", "ok  ", "green"), "warning": ("!", "!   ", "yellow"), "wrong": ("\N{BALLOT X}", "FAIL", "red")}
+_MARKS: Final = {
+    "ok": ("\N{CHECK MARK}", "ok  ", "green"),
+    "warning": ("!", "!   ", "yellow"),
+    "wrong": ("\N{BALLOT X}", "FAIL", "red"),
+}
 
 
 def run(url: str | None, config: Path | None, flags: dict[str, Any], *, output: str) -> None:

@@ -8,7 +8,18 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["age", "as_json", "columns", "duration", "json_line", "milliseconds", "printable", "quantity", "table", "when"]
+__all__ = [
+    "age",
+    "as_json",
+    "columns",
+    "duration",
+    "json_line",
+    "milliseconds",
+    "printable",
+    "quantity",
+    "table",
+    "when",
+]
 
 _GAP: Final = "  "
 _SPANS: Final = ((86400, "d"), (3600, "h"), (60, "m"))

@@ -52,7 +52,7 @@ def exec_(  # noqa: PLR0913 # one for each option
     workdir: str,
     timeout: float,
 ) -> None:
-    """Run a command in a worker. The exit code is that of the command.
+    r"""Run a command in a worker. The exit code is that of the command.
 
     \b
     orchestrator exec my-project -- ls -l
@@ -82,7 +82,9 @@ def exec_(  # noqa: PLR0913 # one for each option
     if ran.truncated:
         click.echo("orchestrator: there was more output than is kept; write it to a file, and copy that.", err=True)
     if ran.exit_code is None:
-        click.echo(f"orchestrator: it did not end within {timeout:g} s and was killed; --timeout gives it longer.", err=True)
+        click.echo(
+            f"orchestrator: it did not end within {timeout:g} s and was killed; --timeout gives it longer.", err=True
+        )
     sys.exit(TIMED_OUT if ran.exit_code is None else ran.exit_code)
 
 
@@ -99,7 +101,9 @@ def _standard_input() -> str:
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:
-        message = "What comes on standard input is no UTF-8 text: copy it into the worker with `orchestrator cp` instead."
+        message = (
+            "What comes on standard input is no UTF-8 text: copy it into the worker with `orchestrator cp` instead."
+        )
         raise Failed(message, USAGE) from None
 
 

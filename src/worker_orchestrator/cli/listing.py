@@ -43,7 +43,8 @@ _WIDE: Final = ("POOL", "GENERATION", "CONTAINER", "TEMPLATE", "CHANGED", "REASO
 def list_(client: Client, *, states: tuple[str, ...], project: str | None, watch: bool, output: str) -> None:
     """List machines. `orchestrator ls` and `orchestrator ps` are the same.
 
-    With --watch a person sees a table that keeps up; a pipe gets what is there, and then a line for each machine that changed.
+    With --watch a person sees a table that keeps up; a pipe gets what is there, and then a line for each machine that
+    changed.
     """
 
     def look() -> list[Machine]:

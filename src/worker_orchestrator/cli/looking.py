@@ -11,8 +11,7 @@ from worker_orchestrator.cli.calling import calls, find, follower, output_option
 from worker_orchestrator.cli.completing import names, projects
 from worker_orchestrator.cli.failed import FAILED
 from worker_orchestrator.cli.formats import age, as_json, columns, duration, json_line, printable, quantity, when
-from worker_orchestrator.cli.pretty import STYLES, console, is_person
-from worker_orchestrator.errors import OrchestratorError
+from worker_orchestrator.cli.pretty import console, is_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,8 +102,15 @@ def logs(client: Client, name: str, *, follow: bool, tail: int | None, timestamp
 @click.option("--machine", metavar="ID", help="Only those of this machine.")
 @output_option("text", "json")
 @calls
-def events(  # noqa: PLR0913 # one for each option
-    client: Client, *, follow: bool, tail: int | None, after: int | None, project: str | None, machine: str | None, output: str
+def events(
+    client: Client,
+    *,
+    follow: bool,
+    tail: int | None,
+    after: int | None,
+    project: str | None,
+    machine: str | None,
+    output: str,
 ) -> None:
     """Tell what happened to machines: one line for each event, oldest first. With -o json, one JSON document a line."""
     kept = list(client.events(after=after, project=project, machine=machine, follow=False))
@@ -123,7 +129,14 @@ def _tell(found: Iterable[Event], output: str) -> None:
 
 
 def _line(event: Event) -> str:
-    words = [when(event.at), f"#{event.id}", f"{event.cause:<9}", event.machine, event.project or "-", event.state or "gone"]
+    words = [
+        when(event.at),
+        f"#{event.id}",
+        f"{event.cause:<9}",
+        event.machine,
+        event.project or "-",
+        event.state or "gone",
+    ]
     return "  ".join([*words, printable(event.reason)]).rstrip()
 
 

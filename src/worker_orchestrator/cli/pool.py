@@ -18,38 +18,42 @@ __all__ = ["COMMANDS"]
 BACK: Final = "default"
 
 
-class _Size(click.ParamType):
+def _size_given(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
     """A number, or the word that takes a size back to what the service was started with."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        if isinstance(value, int) or value == BACK:
-            return str(value) if value == BACK else int(value)
-        if value.isdecimal() and len(value) <= 5:
-            return int(value)
-        self.fail(f"{value!r} is neither a whole number nor `{BACK}`.", param, ctx)
+    if value is None or value == BACK:
+        return value
+    if value.isdecimal() and len(value) <= 5:
+        return int(value)
+    raise click.BadParameter(f"{value!r} is neither a whole number nor `{BACK}`.")
 
 
 _pool = click.option("--pool", "name", default="default", metavar="NAME", help="Which pool. [default]")
 
 
 @click.command(short_help="Change how many machines the pool keeps.")
-@click.option("--min-idle", type=_Size(), metavar="N", help="Idle machines to keep ready.")
-@click.option("--max-idle", type=_Size(), metavar="N", help="Idle machines above this are removed.")
-@click.option("--limit", type=_Size(), metavar="N", help="Hard limit of machines.")
+@click.option("--min-idle", callback=_size_given, metavar="N", help="Idle machines to keep ready.")
+@click.option("--max-idle", callback=_size_given, metavar="N", help="Idle machines above this are removed.")
+@click.option("--limit", callback=_size_given, metavar="N", help="Hard limit of machines.")
 @_pool
 @output_option("text", "json")
 @calls
 def scale(
-    client: Client, *, name: str, output: str, min_idle: int | str | None, max_idle: int | str | None, limit: int | str | None
+    client: Client,
+    *,
+    name: str,
+    output: str,
+    min_idle: int | str | None,
+    max_idle: int | str | None,
+    limit: int | str | None,
 ) -> None:
     """Change how many machines the pool keeps; without an option, show it.
 
     What is changed here survives a restart of the service. `default` instead of a number goes back to the setting.
     """
     given = {"min_idle": min_idle, "max_idle": max_idle, "limit": limit}
-    wanted: dict[str, Any] = {size: None if value == BACK else value for size, value in given.items() if value is not None}
+    wanted: dict[str, Any] = {
+        size: None if value == BACK else value for size, value in given.items() if value is not None
+    }
     _show(client.scale(name, **wanted) if wanted else client.pool(name), output)
 
 
