@@ -6,7 +6,7 @@ DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run down test lint core mutants unit simulation contract integration chaos browser newman example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration chaos browser newman openapi example-worker wheel clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -50,11 +50,15 @@ contract integration: .venv/.tests example-worker  ## tests against real Docker
 chaos: .venv/.tests example-worker  ## ten minutes of kills, frozen daemons and full disks; MINUTES=n, SEED=n to replay one
 	SEED=$${SEED:-random} MINUTES=$${MINUTES:-10} $(DOCKER) $(PYTEST) -q -s tests/chaos
 
-browser: .venv/.tests example-worker  ## pages of other sites in a real Chromium, against a running service
+browser: .venv/.tests example-worker  ## the docs page, and pages of other sites, in a real Chromium
 	$(DOCKER) $(PYTEST) tests/browser
 
-newman: .venv/.tests example-worker  ## the Postman collection against a running service
+newman: .venv/.tests example-worker  ## the Postman collections against a running service
 	$(DOCKER) $(PYTEST) tests/integration/test_postman.py
+
+openapi: .venv/.tests  ## make openapi.json and the Postman collection of /v1, after a change of openapi.yaml
+	$(BIN)/python scripts/openapi
+	$(BIN)/python scripts/postman-v1
 
 example-worker:  ## build the image of the example worker
 	@$(DOCKER) examples/worker/build $(IMAGE)

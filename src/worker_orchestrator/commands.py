@@ -118,12 +118,12 @@ def annotate(fleet: Fleet, machine: Machine, metadata: str, now: float) -> Machi
     return after
 
 
-def insist(machine: Machine, generation: int | None) -> None:
-    """The fence of a release or destroy that comes late: None is any generation.
+def insist(machine: Machine, generation: int) -> None:
+    """The fence of a release or destroy that comes late.
 
-    Raises GenerationMismatch where the machine has changed hands since this one.
+    Raises GenerationMismatch where the machine has changed hands since this generation.
     """
-    if generation is not None and machine.generation != generation:
+    if machine.generation != generation:
         raise GenerationMismatch(
             f"{machine.id} is of generation {machine.generation}, not {generation}, so nothing was changed.",
             generation=machine.generation,

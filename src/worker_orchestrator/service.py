@@ -191,7 +191,10 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
             f"--host {settings.host} can be reached from other computers, and whoever reaches it can create containers "
             "here: give a token (--token-file FILE), or --insecure-no-auth, or stay on localhost."
         )
+    from worker_orchestrator.metrics import Metrics  # noqa: PLC0415 # only who serves pays for loading it
+
     sockets = listen(settings.host, settings.port)
+    metrics = Metrics()
     try:
         async with open_fleet(settings) as opened:
             orchestrator = Orchestrator(
@@ -202,6 +205,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 Clock(),
                 Limits(settings.assign_timeout, settings.refresh_interval),
                 opened.identity.id,
+                observer=metrics,
             )
             document = Document(orchestrator, settings.advertise_host)
             guard = Guard(

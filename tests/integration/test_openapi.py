@@ -6,44 +6,26 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import schemathesis
-import yaml
-from hypothesis import HealthCheck, Phase, assume, settings
+from hypothesis import assume, settings
 from openapi_spec_validator import validate
-from schemathesis import Case, CheckContext, Response, checks
+from schemathesis import Case, CheckContext, Response
+from tests.integration.described import DESCRIBED, EXCLUDED, SCHEMA, bounded, is_positive
 from tests.integration.running import Running, a_service
 
-import worker_orchestrator
 from worker_orchestrator.errors import InvalidProject
 from worker_orchestrator.project import RESERVED_PROJECTS, project_id
 
-OPENAPI: Final = Path(worker_orchestrator.__file__).parent / "http" / "openapi.yaml"
-DESCRIBED: Final[dict[str, Any]] = yaml.safe_load(OPENAPI.read_text(encoding="utf-8"))
-SCHEMA: Final = schemathesis.openapi.from_dict(DESCRIBED)
 SERVER_ERRORS: Final = {"Failed to destroy container", "Failed to create worker or no machines available"}
-EXCLUDED: Final = [
-    checks.not_a_server_error,  # `only_described_server_errors` knows which there are
-    checks.use_after_free,  # a project that was released may come back at once, and gets a machine
-    checks.ensure_resource_availability,  # the machine of one project may be released under another name
-]
+DOCUMENT: Final = SCHEMA.exclude(path_regex="^/v1/")
 NAMES_A_MACHINE: Final = {"DELETE /{projectId}", "HEAD /{projectId}", "POST /destroy"}
 TAKE_A_NAME: Final = NAMES_A_MACHINE | {"GET /{projectId}"}
 OTHER_ROUTES: Final = {"health", "destroy"}
 """What answers there is described there."""
 WELL_TRIED: Final = 5
 _numbers = itertools.count()
-
-bounded = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
 
 
 def only_described_server_errors(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
@@ -65,8 +47,7 @@ class Caller:
         if label in TAKE_A_NAME and self.offered[label] % self.every:
             return
         assume((case.path_parameters or {}).get("projectId") not in OTHER_ROUTES)
-        is_good = case.meta is None or case.meta.generation.mode.is_positive
-        if label in NAMES_A_MACHINE and is_good and next(_numbers) % 2:
+        if label in NAMES_A_MACHINE and is_positive(case) and next(_numbers) % 2:
             project = f"project-{next(_numbers)}"
             machine = self.service.get(f"/{project}").json
             if label == "POST /destroy":
@@ -122,7 +103,7 @@ def is_project(text: str) -> bool:
         return False
 
 
-@SCHEMA.parametrize()
+@DOCUMENT.parametrize()
 @settings(bounded, max_examples=50)
 def test_the_service_does_what_is_described_whatever_it_is_sent(case: Case[Any], caller: Caller) -> None:
     caller.try_out(case)

@@ -25,6 +25,7 @@ from worker_orchestrator.engines.memory import Faults, MemoryEngine
 from worker_orchestrator.errors import CommitFailed, EngineError
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Change, Instance, Machine, Spec
+from worker_orchestrator.metrics import Metrics
 from worker_orchestrator.orchestrator import Limits, Orchestrator
 from worker_orchestrator.store import Store
 
@@ -183,7 +184,14 @@ class Process:
         self.fleet = Fleet(OWNER, generation=int(meta.get("generation", 0)), last_port=last_port)
         self.fleet.load(self.store.machines(), self.store.tombstones(), world.loop.time())
         self.orchestrator = Orchestrator(
-            self.fleet, spec, Wire(self), self.store, world.clock, limits, engine_id="memory"
+            self.fleet,
+            spec,
+            Wire(self),
+            self.store,
+            world.clock,
+            limits,
+            engine_id="memory",
+            observer=Metrics(world.loop.time),
         )
         self.running = self.spawn(self.orchestrator.run(), "run")
         self.running.add_done_callback(self._stopped)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import aiodocker
@@ -20,12 +19,16 @@ from aiodocker.utils import clean_filters
 
 from worker_orchestrator.engines import Identity
 from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, is_missing, reading, writing
-from worker_orchestrator.engines.docker_connect import Endpoint, open_client
+from worker_orchestrator.engines.docker_connect import Endpoint
+from worker_orchestrator.engines.docker_exec import DockerExec
+from worker_orchestrator.engines.docker_files import DockerFiles
 from worker_orchestrator.engines.docker_images import Images
 from worker_orchestrator.engines.docker_listing import concerns_us, instance_of, judged
+from worker_orchestrator.engines.docker_logs import DockerLogs
 from worker_orchestrator.engines.docker_network import WorkerNetwork
+from worker_orchestrator.engines.docker_stats import DockerStats
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, Template, make_template
-from worker_orchestrator.engines.evidence import without_values
+from worker_orchestrator.engines.docker_terminal import DockerTerminals
 from worker_orchestrator.engines.probe import http_probe, tcp_probe
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, PortTaken
 from worker_orchestrator.machine import Instance, Machine, Status
@@ -35,16 +38,15 @@ __all__ = ["DockerEngine"]
 LATE_CREATE_S: Final = 2.0
 """A create that landed late holds its name for up to 0.3 s before inspect by name knows it."""
 _LATE_CREATE_PAUSE_S: Final = 0.05
-EVIDENCE_BYTES: Final = 4096
 
 
-class DockerEngine:
-    """One Docker engine, for one owner."""
+class DockerEngine(DockerLogs, DockerStats, DockerExec, DockerTerminals, DockerFiles):
+    """One Docker engine, for one owner: the life of its machines here, what else it offers in the classes it is made of."""
 
     plans_ports = True
 
     def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
-        self._endpoint, self._client, self._owner, self._options = endpoint, client, owner, options
+        super().__init__(endpoint, client, owner, options)
         self._images = Images(client, options.image)
         self._templates: dict[str, Template] = {}
         self._network = WorkerNetwork(client, owner, named=options.network, outbound=options.outbound)
@@ -124,13 +126,6 @@ class DockerEngine:
     def _worker_port(self, machine: Machine) -> int | str:
         template = self._templates.get(machine.template)
         return template.port if template is not None else "its port"
-
-    async def last_lines(self, machine_id: str, count: int) -> str:
-        with reading():
-            for container in await self._of_machine(machine_id):
-                lines = await container.log(stdout=True, stderr=True, tail=count)
-                return without_values("".join(lines), self._options.env or {})[-EVIDENCE_BYTES:].strip()
-        return ""
 
     # writing
 
@@ -254,23 +249,12 @@ class DockerEngine:
         """Remove the workers' networks, for `down`: the last thing that we leave on an engine."""
         await self._network.remove()
 
-    # finding
-
-    async def _of_machine(self, machine_id: str) -> Sequence[DockerContainer]:
-        return await self._containers(f"^/{re.escape(machine_id)}$")
-
-    async def _containers(self, name: str = ".") -> Sequence[DockerContainer]:
-        """Those that carry our labels, of any owner, under a name that matches."""
-        filters = clean_filters({"label": [f"{LABEL}.machine"], "name": [name]})
-        return await self._client.containers.list(all=True, filters=filters)
-
     # events
 
     async def watch(self) -> AsyncIterator[None]:
         """One item when the stream is open, and one for each event that concerns a worker or an image."""
-        client = open_client(self._endpoint)  # a stream must never starve the other calls of a connection
         filters = {"filters": clean_filters({"type": ["container", "image"]})}
-        try:
+        async with self._aside() as client:
             with reading():
                 async with client.session.get(f"{client.docker_host}/events", params=filters) as response:
                     response.raise_for_status()
@@ -280,8 +264,6 @@ class DockerEngine:
                         if concerns_us(event):
                             await self._until_listed(event)
                             yield
-        finally:
-            await client.close()
 
     async def _until_listed(self, event: Mapping[str, Any]) -> None:
         """Docker tells of a death before a listing shows it; an inspection waits until it does."""

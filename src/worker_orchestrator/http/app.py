@@ -1,4 +1,8 @@
-"""The ASGI application: who may call, the route, the reply. Whatever goes wrong is answered in JSON, without a trace."""
+"""The ASGI application: who may call, the route, the reply. Whatever goes wrong is answered without a trace.
+
+The document's routes are a plain function call away: they are the ones that are asked thousands of times a second. /v1 has a
+router; both stand behind the same rules of who may call.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,22 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import structlog
+from starlette.responses import Response
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
 
+from worker_orchestrator.http import assets, openapi, problems
 from worker_orchestrator.http.callers import Callers
 from worker_orchestrator.http.document import Document, Request
 from worker_orchestrator.http.guard import Guard
+from worker_orchestrator.http.operating import Operating
 from worker_orchestrator.http.reply import Header, Reply, failure
+from worker_orchestrator.request_id import REQUEST_ID, fit
 
 __all__ = ["App"]
 
 BODY_LIMIT_BYTES: Final = 1024 * 1024
+_DEFECT: Final = "This is a defect of the service; its log says more."
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -33,22 +44,49 @@ class _HungUpError(Exception):
 
 
 class App:
-    """A document behind the rules of who may call. `on_defect` gets assertions that failed: the process must not go on."""
+    """A document and /v1 behind the rules of who may call.
+
+    `on_defect` gets assertions that failed: the process must not go on.
+    """
 
     def __init__(
-        self, document: Document, guard: Guard, callers: Callers, on_defect: Callable[[BaseException], None]
+        self,
+        document: Document,
+        v1: ASGIApp,
+        operating: Operating,
+        guard: Guard,
+        callers: Callers,
+        on_defect: Callable[[BaseException], None],
     ) -> None:
-        self._document, self._guard, self._callers, self._on_defect = document, guard, callers, on_defect
+        self._document, self._v1, self._operating = document, v1, operating
+        self._guard, self._callers, self._on_defect = guard, callers, on_defect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return  # no lifespan, no WebSocket: the server goes on, or refuses, by itself
+        if scope["type"] == "lifespan":
+            return  # the server goes on by itself
         headers = dict(scope["headers"])
-        reply = self._guard.refusal(headers)
-        cors: list[Header] = []
+        request_id = fit(headers.get(b"x-request-id", b"").decode("latin-1"))
+        REQUEST_ID.set(request_id)
+        path: str = scope["path"]
+        is_v1 = path.startswith("/v1/")
+        if scope["type"] == "websocket":
+            await self._open_socket(scope, receive, send, headers)
+            return
+        cors: list[Header] = [(b"x-request-id", request_id.encode())]
+        reply = self._operating.probe(scope["method"], path) if path in Operating.PROBES else self._guard.refusal(headers)
         if reply is None:
-            cors = self._guard.cors(headers)
+            cors += self._guard.cors(headers)
             reply = self._at_once(scope, headers)
+        if is_v1:
+            refusal = None if reply is None else reply if reply.status == 204 else problems.of_reply(reply)
+            await self._answer_v1(scope, receive, _with(send, cors), refusal)
+            return
+        if reply is None:
+            served = self._asset(scope["method"], path, headers)
+            if served is not None:
+                await _send_asset(scope["method"], served, cors, send)
+                return
+            reply = self._operating.reply(scope["method"], path)
         if reply is None:
             try:
                 reply = await self._answer(scope, headers, receive)
@@ -76,10 +114,69 @@ class App:
         except _HungUpError:
             raise
         except Exception as error:  # noqa: BLE001 # the outermost edge: a defect is answered, logged and, if need be, fatal
-            _log.exception("defect", path=scope["path"])
-            if isinstance(error, AssertionError):
-                self._on_defect(error)
-            return failure(500, "Internal server error", "This is a defect of the service; its log says more.")
+            self._defect(error, scope["path"])
+            return failure(500, "Internal server error", _DEFECT)
+
+    def _defect(self, error: Exception, path: str) -> None:
+        _log.exception("defect", path=path)
+        if isinstance(error, AssertionError):
+            self._on_defect(error)
+
+    # /v1
+
+    async def _answer_v1(self, scope: Scope, receive: Receive, send: Send, refusal: Reply | Response | None) -> None:
+        if isinstance(refusal, Reply):
+            await send({"type": "http.response.start", "status": refusal.status, "headers": refusal.headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        began = False
+
+        async def told(message: MutableMapping[str, Any]) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        scope["path"] = scope["path"].removesuffix("/")
+        hung_up = False
+
+        async def received() -> MutableMapping[str, Any]:
+            nonlocal hung_up
+            message = await receive()
+            hung_up = hung_up or message["type"] == "http.disconnect"
+            return message
+
+        try:
+            await (self._v1 if refusal is None else refusal)(scope, received, told)
+        except asyncio.CancelledError:
+            if not hung_up:
+                raise
+        except Exception as error:  # noqa: BLE001 # as in `_answer`
+            self._defect(error, scope["path"])
+            if not began:
+                broken = problems.problem(500, "internal_error", "Internal server error", _DEFECT)
+                await broken(scope, receive, send)
+
+    async def _open_socket(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
+        """A page of another site may open a WebSocket without asking anybody, so the same rules hold."""
+        refusal = self._guard.refusal(headers) or self._at_once({**scope, "method": "GET"}, headers)
+        try:
+            if refusal is not None:
+                socket = WebSocket(scope, receive, send)
+                await socket.receive()
+                await socket.send_denial_response(problems.of_reply(refusal))
+                return
+            await self._v1(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 # as in `_answer`
+            self._defect(error, scope["path"])
+
+    # the description of the API, and its page
+
+    @staticmethod
+    def _asset(method: str, path: str, headers: dict[bytes, bytes]) -> assets.Served | None:
+        if method not in {"GET", "HEAD"} or not path.startswith(("/docs", "/openapi.json")):
+            return None
+        asset = openapi.description() if path.removesuffix("/") == "/openapi.json" else assets.page(path)
+        return None if asset is None else asset.served(headers)
 
 
 class _Body:
@@ -111,6 +208,23 @@ class _Body:
         self.is_closed = True
 
 
+def _with(send: Send, headers: list[Header]) -> Send:
+    """Sends with these headers, and those that every reply has."""
+
+    async def sent(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            always = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+            message["headers"] = [*message.get("headers", ()), *always, *headers]
+        await send(message)
+
+    return sent
+
+
+async def _send_asset(method: str, served: assets.Served, cors: list[Header], send: Send) -> None:
+    await send({"type": "http.response.start", "status": served.status, "headers": [*served.headers, *cors]})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else served.body})
+
+
 async def _send(method: str, reply: Reply, cors: list[Header], send: Send) -> None:
     body = reply.encoded()
     headers: list[Header] = [
@@ -120,6 +234,6 @@ async def _send(method: str, reply: Reply, cors: list[Header], send: Send) -> No
         *reply.headers,
     ]
     if reply.status != 204:
-        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        headers += [(b"content-type", reply.content_type), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": int(reply.status), "headers": headers})
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})

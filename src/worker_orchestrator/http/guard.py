@@ -25,7 +25,8 @@ from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
 __all__ = ["Guard"]
 
 _LOCAL_NAMES = frozenset({"localhost", "host.docker.internal"})
-_METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
+_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_EXPOSED = b"ETag, Retry-After, X-Request-Id"
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]*:[0-9a-f:.]*)\]|([^\[\]:/?#@\s]+))(?::(\d{1,5})?)?")
 _ORIGIN: Final = re.compile(r"(https?)://([^/]+)(?:/.*)?")
 LAST_PORT: Final = 65535
@@ -91,7 +92,11 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is None:
             return [(b"vary", b"Origin")]
-        granted = [(b"vary", b"Origin"), (b"access-control-allow-origin", origin)]
+        granted = [
+            (b"vary", b"Origin"),
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", _EXPOSED),
+        ]
         if b"access-control-request-method" in headers:
             granted += [
                 (b"access-control-allow-methods", _METHODS),

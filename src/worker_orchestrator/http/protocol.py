@@ -1,6 +1,8 @@
 """HTTP/1.1 from callers that may be slow, broken or hostile: uvicorn's protocol on httptools, which itself has no limits.
 
-* A head has 32 KiB, 100 fields and 10 s; a body 1 MiB and 30 s; a reply must be read within 30 s.
+* A head has 32 KiB, 100 fields and 10 s; a body 1 MiB and 30 s; a reply must be read within 30 s. A file that is written into
+  a worker may have 1 GiB, as long as something of it comes every 30 s.
+* Only a terminal may become a WebSocket.
 * What is too much, too late or no HTTP gets one JSON error, after the replies to the requests before it. Then we hang up.
 * Of the requests that are sent ahead of their replies, a hundred wait in line; what comes after is not read, and the
   connection ends with the last reply, as HTTP allows.
@@ -12,6 +14,7 @@ https://www.rfc-editor.org/rfc/rfc9112, https://github.com/MagicStack/httptools
 from __future__ import annotations
 
 import asyncio
+import re
 from functools import partial
 from http import HTTPStatus
 from types import SimpleNamespace
@@ -25,6 +28,7 @@ from uvicorn.server import ServerState
 from worker_orchestrator.http.app import BODY_LIMIT_BYTES
 from worker_orchestrator.http.connections import Connections
 from worker_orchestrator.http.reply import Reply, failure, retry_after
+from worker_orchestrator.http.socket import BoundedSocket
 from worker_orchestrator.http.throttle import client_of
 
 __all__ = ["BoundedProtocol"]
@@ -34,6 +38,9 @@ FIELD_LIMIT: Final = 100
 PIPELINE_LIMIT: Final = 100
 HEAD_S: Final = 10.0
 BODY_S: Final = 30.0
+FILE_LIMIT_BYTES: Final = 1024 * 1024 * 1024
+_FILES: Final = re.compile(rb"/v1/machines/[^/?]+/files/?(?:\?|$)")
+_TERMINAL: Final = re.compile(rb"/v1/machines/[^/?]+/terminal/?(?:\?|$)")
 UNREAD_S: Final = 30.0
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 16 * 1024 * 1024
@@ -67,6 +74,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._awaited = _REQUEST
         self._body_head = b""  # of a request that asks for an upgrade: the fields that say how long its body is
         self._received = 0  # bytes since the last message ended, of the body since its head did
+        self._body_limit = BODY_LIMIT_BYTES
+        self._seen = 0  # of these, when the deadline was set
         self._running: RequestResponseCycle | None = None  # the request that is being answered
         self._last_words: Reply | None = None  # to be said when all before it is answered
         self._is_deaf = False  # what comes in now is dropped
@@ -123,7 +132,9 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._feed(data)
-        if self._deadline is None and (self._awaited != _REQUEST or self._running is None) and not self._is_deaf:
+        if self._is_deaf:
+            return
+        if self._deadline is None and (self._awaited != _REQUEST or self._running is None):
             self._deadline = self.loop.call_later(BODY_S if self._awaited == _BODY else HEAD_S, self._late)
 
     def _feed(self, data: bytes) -> None:
@@ -133,7 +144,12 @@ class BoundedProtocol(HttpToolsProtocol):
                 try:
                     self.parser.feed_data(data)
                     break
-                except httptools.HttpParserUpgrade as upgrade:  # we speak nothing else: HTTP/1.1 goes on
+                except httptools.HttpParserUpgrade as upgrade:
+                    if self._should_upgrade():
+                        self._is_deaf = True  # the socket hears from now on
+                        self.handle_websocket_upgrade()
+                        return
+                    # we speak nothing else: HTTP/1.1 goes on
                     data = data[upgrade.args[0] :]
                     if self._awaited == _BODY:
                         self.parser = self._body_parser()
@@ -142,8 +158,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(failure(400, "Bad request", "This is no HTTP/1.1 request."))
             return
         if self._awaited == _BODY:
-            if self._received > BODY_LIMIT_BYTES + HEAD_LIMIT_BYTES:  # with what stands around its chunks
-                self._refuse(_body_too_large())
+            if self._received > self._body_limit + HEAD_LIMIT_BYTES:  # with what stands around its chunks
+                self._refuse(_body_too_large(self._body_limit))
         elif self._received > HEAD_LIMIT_BYTES:
             self._refuse(_head_too_large())
 
@@ -161,20 +177,24 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             raise _DeafError
         head_bytes, hosts = len(self.url), 0
+        is_file = self.parser.get_method() == b"PUT" and _FILES.match(self.url) is not None
+        self._body_limit = FILE_LIMIT_BYTES if is_file else BODY_LIMIT_BYTES
         for name, value in self.headers:
             head_bytes += len(name) + len(value) + _FIELD_OVERHEAD_BYTES
-            if name == b"content-length" and int(value) > BODY_LIMIT_BYTES:
-                self._stop(_body_too_large())
+            if name == b"content-length" and int(value) > self._body_limit:
+                self._stop(_body_too_large(self._body_limit))
             hosts += name == b"host"
         if head_bytes > HEAD_LIMIT_BYTES or len(self.headers) > FIELD_LIMIT:
             self._stop(_head_too_large())
         if hosts > 1:
             self._stop(failure(400, "Bad request", "A request names one Host."))
-        if self.parser.should_upgrade():
+        if self.parser.should_upgrade() and not self._should_upgrade():
             self._body_head = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] in _BODY_FIELDS)
         super().on_headers_complete()
-        self._awaited, self._received = _BODY, 0
         self._cancel_deadline()
+        if self._should_upgrade():
+            return
+        self._awaited, self._received, self._seen = _BODY, 0, 0
         if self._running is None:
             self._running = self.cycle
             self._open_ones.begin(self)
@@ -185,6 +205,16 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._awaited, self._received = _REQUEST, 0
         self._cancel_deadline()
+
+    def _should_upgrade(self) -> bool:
+        """Whether this request opens a terminal, and no other is being answered on this connection."""
+        is_alone = self._running is None and not self._body_head
+        return is_alone and _TERMINAL.match(self.url) is not None and super()._should_upgrade()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._open_ones.begin(self)
+        self.ws_protocol_class = partial(BoundedSocket, on_lost=partial(self._open_ones.leave, self))  # type: ignore[assignment] # makes one
+        super().handle_websocket_upgrade()
 
     def _body_parser(self) -> httptools.HttpRequestParser:
         """For the body of a request that asks for an upgrade, as Java's client does; it is the connection's last one."""
@@ -206,6 +236,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._hang_up()
         elif self.flow.read_paused:  # it may all be there, and we do not look
             self._deadline = self.loop.call_later(HEAD_S, self._late)
+        elif self._body_limit == FILE_LIMIT_BYTES and self._awaited == _BODY and self._received > self._seen:
+            self._seen = self._received
+            self._deadline = self.loop.call_later(BODY_S, self._late)
         elif self._awaited == _HEAD:
             self._refuse(failure(408, "Request timeout", f"The head of a request must be sent within {HEAD_S:g} s."))
         else:
@@ -293,4 +326,7 @@ _head_too_large = partial(
     "Request head too large",
     f"A request line with its header fields has at most {HEAD_LIMIT_BYTES} bytes and {FIELD_LIMIT} fields.",
 )
-_body_too_large = partial(failure, 413, "Request body too large", f"At most {BODY_LIMIT_BYTES} bytes are read.")
+
+
+def _body_too_large(limit: int) -> Reply:
+    return failure(413, "Request body too large", f"At most {limit} bytes are read.")

@@ -18,13 +18,16 @@ Header = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Status, body (None: empty) and further headers."""
+    """Status, body (None: empty; bytes: as they are; else JSON) and further headers."""
 
     status: int
     body: Any = None
     headers: list[Header] = field(default_factory=list)
+    content_type: bytes = b"application/json"
 
     def encoded(self) -> bytes:
+        if isinstance(self.body, bytes):
+            return self.body
         return b"" if self.body is None else msgspec.json.encode(self.body)
 
 

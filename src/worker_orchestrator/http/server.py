@@ -12,6 +12,7 @@ import uvicorn
 
 from worker_orchestrator.http.app import App
 from worker_orchestrator.http.connections import Connections
+from worker_orchestrator.http.socket import FRAME_BYTES, BoundedSocket
 
 __all__ = ["Server"]
 
@@ -36,7 +37,9 @@ class Server(uvicorn.Server):
                 http=_protocol(Connections(connections_per_client, total)),
                 h11_max_incomplete_event_size=32 * 1024,
                 lifespan="off",
-                ws="none",
+                ws=BoundedSocket,
+                ws_max_size=FRAME_BYTES,
+                ws_per_message_deflate=False,
                 access_log=False,
                 log_config=None,
                 server_header=False,

@@ -12,6 +12,9 @@
 * `views.py`     what is told of the fleet
 * `feed.py`      what happens, as a stream that can be taken up again
 * `templates.py` keeps track of what the engine would run now
+* `observer.py`  to whom all of this is told
+* `traces.py`    how each project came to its machine
+* `gauges.py`    how the fleet stands, in numbers
 """
 
 from worker_orchestrator.orchestrator.shell import (

@@ -18,7 +18,7 @@ from worker_orchestrator.engines import Engine, Logs
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.machine import Action, Create, Destroy, Outcome, Restart, Result
 from worker_orchestrator.orchestrator.background import Background
-from worker_orchestrator.orchestrator.observer import Observer
+from worker_orchestrator.orchestrator.observer import Call, Observer
 from worker_orchestrator.orchestrator.traces import Traces
 
 __all__ = ["Actions"]
@@ -69,7 +69,7 @@ class Actions:
             return None
         for busy in self._listings:
             busy.add(machine_id)
-        task = self._background.spawn(self._perform(action), f"{type(action).__name__.lower()} {machine_id}")
+        task = self._background.spawn(self._perform(action), f"{_call(action)} {machine_id}")
         self._running[machine_id] = (action, task)
         return task
 
@@ -86,7 +86,7 @@ class Actions:
                 return outcome
 
     async def _perform(self, action: Action) -> Outcome:
-        call = type(action).__name__.lower()
+        call = _call(action)
         try:
             async with self._room:
                 begun_at = self._observer.now()
@@ -142,3 +142,13 @@ class Actions:
                 return await self._engine.last_lines(machine_id, 10)
         except (TimeoutError, EngineUnavailable, EngineRejected, OutcomeUnknown):
             return ""
+
+
+def _call(action: Action) -> Call:
+    match action:
+        case Create():
+            return "create"
+        case Restart():
+            return "restart"
+        case Destroy():
+            return "destroy"

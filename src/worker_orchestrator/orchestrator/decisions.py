@@ -34,6 +34,7 @@ class Decisions:
     ) -> None:
         self.fleet, self.spec, self.journal, self.contact = fleet, spec, journal, contact
         self.seats = Seats()
+        journal.waits = self.seats.request
         contact.on_lost = lambda: self.seats.refuse_all(self.obstacle())
         self.now: Callable[[], float] = asyncio.get_running_loop().time
         self.new_id = clock.machine_id

@@ -32,7 +32,7 @@ class Journal:
     """The way of every change from memory to disk.
 
     `on_committed` and `on_undone` get each batch after it was stored, or taken back; `on_diverged` gets the reason why the
-    process must stop.
+    process must stop. `waits(project)` names the request that waits for this project's machine.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Journal:
         self.on_committed: list[Callable[[list[Change]], None]] = []
         self.on_undone: list[Callable[[list[Change], CommitFailed], None]] = []
         self.on_diverged: Callable[[str], None] = _stop_at_once
+        self.waits: Callable[[str], str] = lambda _project: ""
 
     def attribute(self, request: str | None = None) -> None:
         """What was decided since the last call, this request caused; None: the one that is under way here, "": nobody."""
@@ -107,6 +108,8 @@ class Journal:
             self._take_back(changes, failure)
             return failure
         for change, request in zip(changes, requests, strict=True):
+            if not request and change.hands_over and change.machine.project is not None:
+                request = self.waits(change.machine.project)  # noqa: PLW2901 # served from the line
             _tell(change, request)
         for committed in self.on_committed:
             committed(changes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, PortTaken
 from worker_orchestrator.machine import Change, Result
@@ -13,9 +13,12 @@ from worker_orchestrator.machine import Change, Result
 if TYPE_CHECKING:
     from worker_orchestrator.orchestrator.traces import Trace
 
-__all__ = ["AssignOutcome", "Observer", "result_of"]
+__all__ = ["AssignOutcome", "Call", "Observer", "result_of"]
 
 _T = TypeVar("_T")
+
+Call = Literal["create", "restart", "destroy", "list", "ping", "identity", "template"]
+"""What the engine is asked for: the names of its methods."""
 
 
 class AssignOutcome(StrEnum):
@@ -38,8 +41,8 @@ class Observer:
     def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None) -> None:
         """A request for a machine was answered. `trace` comes with the first reply that tells of an assignment."""
 
-    def call_ended(self, call: str, result: Result, took_s: float) -> None:
-        """The engine was asked for something: the name of its method, and how that ended."""
+    def call_ended(self, call: Call, result: Result, took_s: float) -> None:
+        """The engine was asked for something, and that ended."""
 
     def probe_ended(self, *, answered: bool) -> None:
         """A worker was asked whether it serves."""
@@ -56,7 +59,7 @@ class Observer:
     def commit_failed(self, took_s: float) -> None:
         """A transaction could not be stored; its changes are undone."""
 
-    async def measure(self, call: str, work: Awaitable[_T]) -> _T:
+    async def measure(self, call: Call, work: Awaitable[_T]) -> _T:
         """Have the engine do this, and tell how it ended."""
         begun_at, result = self.now(), Result.UNKNOWN  # as it is when the time is up
         try:

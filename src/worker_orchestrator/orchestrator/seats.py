@@ -13,6 +13,7 @@ from typing import Any
 
 from worker_orchestrator.machine import Machine
 from worker_orchestrator.orchestrator.traces import Trace
+from worker_orchestrator.request_id import REQUEST_ID
 
 __all__ = ["Found", "HangUp", "Seats"]
 
@@ -32,6 +33,7 @@ class Found:
 class _Seat:
     search: asyncio.Task[Found]
     generation: int
+    request: str
     clients: int = 0
 
 
@@ -54,10 +56,15 @@ class Seats:
     def __len__(self) -> int:
         return len(self._seats)
 
+    def request(self, project: str) -> str:
+        """The id of the request that opened this project's seat; empty where nobody sits."""
+        seat = self._seats.get(project)
+        return "" if seat is None else seat.request
+
     def open(self, project: str, generation: int, search: Coroutine[Any, Any, Found]) -> None:
         """Begin the search for this project's machine. It ends by itself, or when its last client hangs up."""
         assert project not in self, f"{project} has a seat"
-        seat = _Seat(asyncio.create_task(search, name=f"seat of {project}"), generation)
+        seat = _Seat(asyncio.create_task(search, name=f"seat of {project}"), generation, REQUEST_ID.get())
         self._seats[project] = seat
         seat.search.add_done_callback(lambda task: self._close(project, seat, task))
 

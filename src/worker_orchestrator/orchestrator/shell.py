@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
 import structlog
 
 from worker_orchestrator import commands, findings
@@ -45,6 +46,7 @@ from worker_orchestrator.orchestrator.background import Background
 from worker_orchestrator.orchestrator.contact import Contact
 from worker_orchestrator.orchestrator.decisions import Decisions
 from worker_orchestrator.orchestrator.feed import Feed
+from worker_orchestrator.orchestrator.gauges import Gauge, Gauges
 from worker_orchestrator.orchestrator.journal import Journal
 from worker_orchestrator.orchestrator.observer import Observer
 from worker_orchestrator.orchestrator.pools import Pools, Sizes
@@ -59,6 +61,8 @@ from worker_orchestrator.store import Store
 
 __all__ = ["Assignment", "Health", "Limits", "MachineView", "Orchestrator", "Status"]
 
+TRACES_EVERY_S: Final = 1.0
+"""What is known of the last second's assignments may be lost in a crash; the assignments themselves are not."""
 MISSES_TO_LOOK: Final = 8
 """A starting worker that does not answer for a quarter of a second is looked for in a listing: it may have exited."""
 
@@ -97,12 +101,13 @@ class Orchestrator:
         observer: Observer | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
-        self.fleet, self.engine = fleet, engine
+        self.fleet, self.engine, self._store = fleet, engine, store
         self._refresh_interval_s = limits.refresh_interval_s
         self._defect: asyncio.Future[None] = loop.create_future()
         self._background = Background(self.stop_because)
         self._observer = observer or Observer()
         self.traces = Traces(self._observer, clock.wall_ms)
+        self.traces.load(msgspec.json.decode(trace, type=Trace) for trace in store.traces())
         self._journal = Journal(fleet, store, loop.time, clock.wall_ms, self._observer)
         self._journal.on_committed.append(self.traces.committed)
         self._journal.on_committed.append(self._committed)
@@ -121,6 +126,8 @@ class Orchestrator:
         self._decisions.before_tick = self._search.give_back
         self._ticker = Ticker(engine, engine_id, self._decisions, self._actions, self._probers, self._observer)
         self._views = Views(engine, self._decisions, self._ticker, store.changed_ms())
+        self._gauge = Gauge(self._decisions, self._ticker)
+        self._journal.on_committed.append(lambda _changes: self._gauge.look())
         self._templates = Templates(engine, limits.refresh_interval_s, self._template_found, self._observer)
         self._decisions.progress = lambda: engine.progress
 
@@ -144,17 +151,20 @@ class Orchestrator:
         machine = await self._search.assign(project, hung_up, wait_s)
         if metadata is not None and self.fleet.machines.get(machine.id) == machine:
             machine = commands.annotate(self.fleet, machine, metadata, self._decisions.now())
+            self._journal.attribute()
             await self._journal.durable()
         return Assignment(machine, is_new=before is None or before.generation != machine.generation)
 
-    async def release_of(self, project: str, generation: int | None = None) -> Machine:
-        """Take its machine from this project, and return it as it was. With a generation: only if it is of this one.
+    async def release_of(self, project: str, *generations: int) -> Machine:
+        """Take its machine from this project, and return it as it was. It must be of these generations.
 
         Raises ProjectHasNoMachine, GenerationMismatch, CommitFailed.
         """
         machine = await self.machine_of(project)
-        commands.insist(machine, generation)
+        for generation in generations:
+            commands.insist(machine, generation)
         commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
+        self._journal.attribute()
         self._decisions.resize()
         await self._journal.durable()
         return machine
@@ -163,7 +173,7 @@ class Orchestrator:
         """The machine of this project. Raises ProjectHasNoMachine."""
         await self._views.settled()
         machine = self.fleet.of_project(project)
-        if machine is None or machine.gone:
+        if machine is None:
             raise ProjectHasNoMachine(f"The project {project} has no machine.")
         return machine
 
@@ -201,10 +211,10 @@ class Orchestrator:
             return False
         return True
 
-    async def destroy(self, name: str, generation: int | None = None) -> Machine | None:
+    async def destroy(self, name: str, *generations: int) -> Machine | None:
         """Remove the machine named by its id or its container, with all it holds. It is gone when this returns.
 
-        Returns it as it was, None if it was gone before. With a generation: only if it is of this one.
+        Returns it as it was, None if it was gone before. It must be of these generations.
         Raises MachineNotFound for what is not ours, GenerationMismatch, EngineError, CommitFailed.
         """
         if name not in self.fleet.machines:
@@ -214,7 +224,8 @@ class Orchestrator:
             if name in self.fleet.tombstones:
                 return None
             raise MachineNotFound(f"No machine {name} is known here, so nothing was destroyed.")
-        commands.insist(machine, generation)
+        for generation in generations:
+            commands.insist(machine, generation)
         doomed = commands.destroy(self.fleet, machine, self._decisions.now())
         self._decisions.resize()
         self._journal.attribute()
@@ -250,6 +261,10 @@ class Orchestrator:
         if name not in self._decisions.spec.pools:
             raise PoolNotFound(f"There is no pool {name}; there is {', '.join(self._decisions.spec.pools)}.")
 
+    def now(self) -> float:
+        """The monotonic time that deadlines of the fleet are told in, in seconds."""
+        return self._decisions.now()
+
     @property
     def spec(self) -> Spec:
         """What the fleet should be, as it is in force now."""
@@ -279,6 +294,9 @@ class Orchestrator:
         """Whether the engine answers within 2 s, and how many machines can serve."""
         return await self._views.health()
 
+    def gauges(self) -> Gauges:
+        return self._gauge.read()
+
     def trace(self, project: str) -> Trace | None:
         """How this project came to the machine that it has; None where it has none, or nobody who saw it told."""
         machine = self.fleet.of_project(project)
@@ -293,8 +311,9 @@ class Orchestrator:
             self._watch_for_ever(),
             self._sweep_for_ever(),
             self._templates.run(),
+            self._keep_traces_for_ever(),
         ]
-        for name, loop in zip(("tick", "watch", "sweep", "templates"), loops, strict=True):
+        for name, loop in zip(("tick", "watch", "sweep", "templates", "traces"), loops, strict=True):
             self._background.spawn(loop, name)
         try:
             await self._defect
@@ -303,6 +322,7 @@ class Orchestrator:
             await self._background.aclose()
             if self._defect.cancelled():  # else memory may be wrong
                 self._journal.flush()
+                self._keep_traces()
 
     async def first_look(self) -> None:
         """Wait for the first listing, 2 s at most: what ended while nobody looked must not be given to its project."""
@@ -339,6 +359,16 @@ class Orchestrator:
         while True:
             await asyncio.sleep(self._refresh_interval_s)
             await self._probers.sweep([machine for machine in self.fleet.machines.values() if machine.is_idle])
+
+    async def _keep_traces_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TRACES_EVERY_S)
+            self._keep_traces()
+
+    def _keep_traces(self) -> None:
+        unsaved = self.traces.take_unsaved()
+        if unsaved:
+            self._store.keep_traces({trace.generation: msgspec.json.encode(trace).decode() for trace in unsaved})
 
     # what came back from the world
 

@@ -67,7 +67,7 @@ class Steps:
         idle = f"no machine was idle (min_idle is {self.wanted}, {self.ahead} waited before this project)"
         if watch.born >= self.asked_at:
             return f"{idle}, so one was started for it"
-        if watch.ready_at is not None and watch.ready_at >= self.asked_at:
+        if watch.ready_at is not None and watch.ready_at > self.asked_at:
             return f"{idle}, but one was on its way"
         return f"{idle}, until one became free"
 

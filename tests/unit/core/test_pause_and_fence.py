@@ -89,10 +89,6 @@ def test_a_generation_that_holds_lets_pass() -> None:
     commands.insist(MINE, 7)
 
 
-def test_without_a_generation_any_is_right() -> None:
-    commands.insist(MINE, None)
-
-
 @pytest.mark.parametrize("generation", [0, 6, 8])
 def test_another_generation_is_refused_by_name(generation: int) -> None:
     """A release that comes late must not hit the next tenant."""

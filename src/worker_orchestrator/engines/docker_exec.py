@@ -1,0 +1,93 @@
+"""Commands in a container, from their start to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from worker_orchestrator.engines import OUTPUT_BYTES, Completed
+from worker_orchestrator.engines.docker_attach import Attached, Command
+from worker_orchestrator.engines.docker_reach import DockerReach
+from worker_orchestrator.errors import EngineError
+
+__all__ = ["DockerExec"]
+
+_STDERR: Final = 2
+_FIRST_BYTES: Final = 'head -c "$0" | "$@"'
+
+
+class DockerExec(DockerReach):
+    """Runs commands in containers."""
+
+    async def exec(
+        self,
+        machine_id: str,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        timeout_s: float = 60.0,
+    ) -> Completed:
+        native_id = await self._own(machine_id, running=True)
+        if stdin and not self._can_end_input:
+            command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]
+        attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
+        stdout, stderr = _Kept(), _Kept()
+        code: int | None = None
+        limit = asyncio.timeout(timeout_s)
+        try:
+            try:
+                async with limit:
+                    await attached.start(Command(command, env, user, workdir), stdin=bool(stdin))
+                    code = await _run(attached, stdin, stdout, stderr)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+        except BaseException:
+            with contextlib.suppress(EngineError):
+                await attached.aclose()
+            raise
+        await attached.aclose()
+        return Completed(code, bytes(stdout.data), bytes(stderr.data), stdout.truncated or stderr.truncated)
+
+    @property
+    def _can_end_input(self) -> bool:
+        """Whether a connection can be closed one way, which with TLS and the pipes of Windows it cannot.
+
+        There a shell hands the command its input, for it knows the length.
+        """
+        return self._endpoint.scheme == "unix" or (self._endpoint.scheme in {"tcp", "http"} and not self._endpoint.tls)
+
+
+async def _run(attached: Attached, stdin: bytes, stdout: _Kept, stderr: _Kept) -> int | None:
+    feeding = asyncio.create_task(_feed(attached, stdin))  # beside the reading: it may write before it has read all
+    try:
+        while (message := await attached.read()) is not None:
+            (stderr if message.stream == _STDERR else stdout).add(message.data)
+    finally:
+        feeding.cancel()
+        await asyncio.wait({feeding})
+    return await attached.exit_code()
+
+
+async def _feed(attached: Attached, stdin: bytes) -> None:
+    if stdin:
+        await attached.write(stdin)
+        attached.end_input()
+
+
+class _Kept:
+    """The beginning of an output. The rest is read too, so that its writer never waits."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.truncated = False
+
+    def add(self, more: bytes) -> None:
+        room = OUTPUT_BYTES - len(self.data)
+        self.data += more[:room]
+        self.truncated = self.truncated or len(more) > room

@@ -1,0 +1,99 @@
+"""How a Docker engine is reached for one owner, and which of its containers a machine is: what all its parts share.
+
+A machine is what carries our labels *and* its name *and* our owner: whatever else stands under that name is somebody
+else's, and is neither read nor entered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import aiodocker
+import aiohttp
+import msgspec
+from aiodocker.containers import DockerContainer
+from aiodocker.utils import clean_filters
+
+from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, reading
+from worker_orchestrator.engines.docker_connect import Endpoint, open_client
+from worker_orchestrator.engines.docker_template import LABEL, DockerOptions
+from worker_orchestrator.errors import EngineRejected, NotRunning
+
+__all__ = ["DockerReach", "asked", "while_it_runs"]
+
+
+class DockerReach:
+    """One Docker engine and one owner there."""
+
+    def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
+        self._endpoint, self._client, self._owner, self._options = endpoint, client, owner, options
+
+    async def _of_machine(self, machine_id: str) -> Sequence[DockerContainer]:
+        return await self._containers(f"^/{re.escape(machine_id)}$")
+
+    async def _containers(self, name: str = ".") -> Sequence[DockerContainer]:
+        """Those that carry our labels, of any owner, under a name that matches."""
+        filters = clean_filters({"label": [f"{LABEL}.machine"], "name": [name]})
+        return await self._client.containers.list(all=True, filters=filters)
+
+    async def _own(self, machine_id: str, *, running: bool) -> str:
+        """The id of this machine's container. Raises NotRunning where there is none; with `running`, if it does not run."""
+        with reading():
+            found = [c for c in await self._of_machine(machine_id) if self._is_own(c, machine_id)]
+        if not found:
+            raise NotRunning(f"There is no container of {machine_id}.")
+        if running and found[0]["State"] != "running":
+            raise NotRunning(f"The container of {machine_id} does not run: it is {found[0]['State']}.")
+        return found[0].id
+
+    def _is_own(self, container: DockerContainer, machine_id: str) -> bool:
+        labels = container["Labels"]
+        return (labels.get(f"{LABEL}.machine"), labels.get(f"{LABEL}.owner")) == (machine_id, self._owner)
+
+    @asynccontextmanager
+    async def _aside(self) -> AsyncIterator[aiodocker.Docker]:
+        """A client of its own for what lasts longer than one reply: it must never starve the other calls."""
+        client = self._open_aside()
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    def _open_aside(self) -> aiodocker.Docker:
+        client = open_client(self._endpoint)
+        client.api_version = self._client.api_version  # spares a question
+        return client
+
+
+@asynccontextmanager
+async def asked(
+    client: aiodocker.Docker, method: str, path: str, *, params: dict[str, str], data: Any = None
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Docker's reply, whose body is still to be read. Raises DockerError where it refuses, which `reading` translates."""
+    async with client.session.request(method, f"{client.docker_host}{path}", params=params, data=data) as response:
+        if response.status >= 400:
+            raise aiodocker.DockerError(response.status, _message(await response.read()) or str(response.reason))
+        yield response
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(body)["message"])
+    except (msgspec.DecodeError, LookupError, TypeError):
+        return body.decode(errors="replace").strip()
+
+
+@contextmanager
+def while_it_runs(machine_id: str) -> Iterator[None]:
+    """Around calls that need a running container: it may have ended since it was found."""
+    try:
+        with reading():
+            yield
+    except EngineRejected as error:
+        cause = error.__cause__
+        if isinstance(cause, aiodocker.DockerError) and cause.status in {NOT_FOUND, CONFLICT}:
+            raise NotRunning(f"The container of {machine_id} does not run ({error.message}).") from error
+        raise

@@ -1,0 +1,121 @@
+"""What an error of the core is in HTTP: RFC 9457, with a `code` that never changes. One table, looked up along the MRO.
+
+https://www.rfc-editor.org/rfc/rfc9457
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from worker_orchestrator.errors import (
+    CommitFailed,
+    EngineError,
+    EngineRejected,
+    EngineUnavailable,
+    GenerationMismatch,
+    InvalidInput,
+    MachineNotFound,
+    NoMachineAvailable,
+    NotRunning,
+    NotSupported,
+    OrchestratorError,
+    OutcomeUnknown,
+    PathNotFound,
+    PoolNotFound,
+)
+from worker_orchestrator.http.reply import Reply
+from worker_orchestrator.request_id import REQUEST_ID
+from worker_orchestrator.wire import Failure
+from worker_orchestrator.wire_v1 import Problem
+
+__all__ = ["code_of", "of_error", "of_reply", "problem"]
+
+RETRY_S: Final = 3.0
+STATUSES: Final[Mapping[type[OrchestratorError], int]] = {
+    InvalidInput: 400,
+    MachineNotFound: 404,
+    PoolNotFound: 404,
+    PathNotFound: 404,
+    NotRunning: 409,
+    GenerationMismatch: 412,
+    NotSupported: 501,
+    EngineRejected: 502,
+    NoMachineAvailable: 503,
+    EngineUnavailable: 503,
+    OutcomeUnknown: 503,
+    EngineError: 502,
+    CommitFailed: 503,
+    OrchestratorError: 500,
+}
+_EDGE: Final[Mapping[int, str]] = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    411: "length_required",
+    413: "payload_too_large",
+    426: "upgrade_required",
+    429: "too_many_requests",
+    500: "internal_error",
+}
+"""Codes of what the edge itself refuses."""
+
+
+def of_error(error: OrchestratorError) -> Response:
+    """The reply to whoever caused this."""
+    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    title = (type(error).__doc__ or "").strip().splitlines()[0].rstrip(".")
+    headers = {"etag": f'"{error.generation}"'} if isinstance(error, GenerationMismatch) else {}
+    retry_s = None
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        retry_s = max(1, math.ceil(error.retry_after_s if isinstance(error, NoMachineAvailable) else RETRY_S))
+    if isinstance(error, NoMachineAvailable):
+        title = "No machine is available"
+    return problem(status, error.code, title, error.message, headers, retry_s)
+
+
+def of_reply(reply: Reply) -> Response:
+    """A refusal of the edge, in the words of /v1."""
+    failure = reply.body
+    assert isinstance(failure, Failure), f"{reply} is no refusal"
+    headers = {name.decode(): value.decode("latin-1") for name, value in reply.headers}
+    retry_after = headers.pop("retry-after", None)
+    code = _EDGE.get(reply.status, "call_failed")
+    retry_s = None if retry_after is None else int(retry_after)
+    return problem(reply.status, code, failure.error, failure.message, headers, retry_s)
+
+
+def problem(
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    retry_after_s: int | None = None,
+) -> Response:
+    """A problem+json response."""
+    told = Problem(
+        type=f"urn:worker-orchestrator:{code}",
+        title=title,
+        status=status,
+        detail=detail or title,
+        code=code,
+        request_id=REQUEST_ID.get(),
+        retry_after_seconds=retry_after_s,
+    )
+    more = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
+    return Response(
+        msgspec.json.encode(told), status, {**(headers or {}), **more}, media_type="application/problem+json"
+    )
+
+
+def code_of(status: int) -> str:
+    """The code of what the router itself refuses."""
+    return _EDGE.get(status, "call_failed")

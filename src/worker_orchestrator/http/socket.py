@@ -1,0 +1,24 @@
+"""A WebSocket as this service speaks it: frames of a bounded size, and a connection that counts among the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+__all__ = ["FRAME_BYTES", "BoundedSocket"]
+
+FRAME_BYTES: Final = 1024 * 1024
+
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """`on_lost` is called when the connection has ended."""
+
+    def __init__(self, *args: Any, on_lost: Callable[[], None] = lambda: None, **words: Any) -> None:
+        super().__init__(*args, **words)
+        self._on_lost = on_lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_lost()
+        super().connection_lost(exc)

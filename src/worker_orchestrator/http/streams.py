@@ -1,0 +1,99 @@
+"""A response that goes on: until there is nothing more, the client hangs up, or the service stops.
+
+Whichever comes first, the source is closed at once, so that nothing is held open for somebody who has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Final
+
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from worker_orchestrator.errors import OrchestratorError
+
+__all__ = ["Closing", "Streamed", "first_of"]
+
+
+class Closing:
+    """Set when the service stops: whoever streams ends then."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def close(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+_log = structlog.get_logger(__name__)
+_NOTHING: Final = object()
+
+
+async def first_of(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same items, after the first one was had: what goes wrong at once is raised here, while a status can be sent.
+
+    Raises what the source raises.
+    """
+    first: Any = await anext(source, _NOTHING)
+
+    async def all_of_them() -> AsyncGenerator[bytes, None]:
+        async with contextlib.AsyncExitStack() as stack:
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                stack.push_async_callback(close)
+            if first is not _NOTHING:
+                yield first
+                async for item in source:
+                    yield item
+
+    return all_of_them()
+
+
+class Streamed(Response):
+    """Sends what `source` gives, and closes it."""
+
+    def __init__(self, source: AsyncGenerator[bytes, None], closing: Closing, media_type: str) -> None:
+        super().__init__(media_type=media_type)
+        del self.headers["content-length"]
+        self._source, self._closing = source, closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            await self._source.aclose()
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        flow = asyncio.ensure_future(self._send_all(send))
+        ends = [flow, asyncio.ensure_future(_hung_up(receive)), asyncio.ensure_future(self._closing.wait())]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
+            await self._source.aclose()
+        if not flow.cancelled() and (error := flow.exception()) is not None:
+            if not isinstance(error, OrchestratorError):
+                raise error
+            _log.info("a stream was cut off", why=error.message)
+            return  # without an end, so that nobody takes it for the whole
+        if not ends[1].done() or ends[1].cancelled():
+            with contextlib.suppress(OSError):
+                await send({"type": "http.response.body", "body": b""})
+
+    async def _send_all(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for part in self._source:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,105 @@
+"""Every transition of every machine, as server-sent events that can be taken up again at any place.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.http.streams import Closing, Streamed
+from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.http.v1.shapes import event
+from worker_orchestrator.orchestrator import Orchestrator
+from worker_orchestrator.orchestrator.feed import Feed, Told
+
+__all__ = ["Events"]
+
+PING_S: Final = 15.0
+_HERE: Final = "id: %d\n\n"
+
+
+class Events:
+    """What is under /v1/events."""
+
+    def __init__(self, orchestrator: Orchestrator, closing: Closing) -> None:
+        self._feed, self._closing = orchestrator.feed, closing
+
+    async def stream(self, request: Request) -> Response:
+        query = request.query_params
+        follow = asked.flag(query, "follow", default=True)
+        project, machine = asked.text(query, "project", 128), asked.text(query, "machine", 128)
+        after = asked.number(query, "after", 0, asked.LARGEST)
+        last = request.headers.get("last-event-id", "").strip()
+        if last:
+            if not (last.isascii() and last.isdigit() and int(last) <= asked.LARGEST):
+                raise InvalidInput(f"Last-Event-ID is {last[:40]!r}, but must be the id of an event.")
+            after = int(last)
+
+        def is_asked_for(told: Told) -> bool:
+            return (not project or told.project == project) and (not machine or told.machine == machine)
+
+        source = _stream(self._feed, after, is_asked_for, follow=follow)
+        return Streamed(source, self._closing, "text/event-stream")
+
+
+async def _stream(
+    feed: Feed, after: int | None, is_asked_for: Callable[[Told], bool], *, follow: bool
+) -> AsyncGenerator[bytes, None]:
+    oldest, newest = feed.range()
+    place = (newest if follow else oldest - 1) if after is None else after
+    head = "retry: 1000\n"
+    if not oldest - 1 <= place <= newest:
+        lost, place = (
+            msgspec.json.encode({"oldest": oldest, "newest": newest}).decode(),
+            newest if follow else oldest - 1,
+        )
+        head += f"id: {place}\nevent: reset\ndata: {lost}\n\n"
+    yield (head + _HERE % place).encode()
+    pages = feed.follow(place) if follow else _kept(feed, place)
+    async for page in _with_pauses(pages):
+        told = [_encoded(one) for one in page if is_asked_for(one)]
+        place = page[-1].id if page else place
+        yield b"".join(told) if told else (f": ping\n{_HERE}" % place).encode()
+
+
+async def _kept(feed: Feed, after: int) -> AsyncGenerator[list[Told], None]:
+    while page := feed.page(after):
+        after = page[-1].id
+        yield page
+
+
+async def _with_pauses(pages: AsyncIterator[list[Told]]) -> AsyncGenerator[list[Told], None]:
+    """The pages, and an empty one whenever nothing came for a while."""
+    coming = asyncio.ensure_future(anext(pages, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=PING_S)
+            if not done:
+                yield []
+                continue
+            page = coming.result()
+            if page is None:
+                return
+            coming = asyncio.ensure_future(anext(pages, None))
+            yield page
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        close = getattr(pages, "aclose", None)
+        if close is not None:
+            await close()
+
+
+@lru_cache(maxsize=4096)
+def _encoded(told: Told) -> bytes:
+    """Once for all who follow."""
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (told.id, told.cause.encode(), msgspec.json.encode(event(told)))

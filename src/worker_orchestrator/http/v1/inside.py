@@ -1,0 +1,195 @@
+"""What a worker wrote, what it uses, what it is told to run, and its files. The engine does it, where it can."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker_orchestrator import wire_v1 as wire
+from worker_orchestrator.engines import Completed, Exec, Files, Logs, Stats
+from worker_orchestrator.errors import InvalidInput, NotSupported
+from worker_orchestrator.http.problems import problem
+from worker_orchestrator.http.streams import Closing, Streamed, first_of
+from worker_orchestrator.http.v1 import asked, tar
+from worker_orchestrator.http.v1.shapes import replied
+from worker_orchestrator.orchestrator import Orchestrator
+
+__all__ = ["Inside", "cannot"]
+
+TAR: Final = "application/x-tar"
+LONGEST_EXEC_S: Final = 3600
+LINKS: Final = 8
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_USER: Final = re.compile(r"[A-Za-z0-9_.:-]{0,256}")
+
+
+def cannot(what: str) -> NotSupported:
+    """For an engine that lacks this."""
+    return NotSupported(f"This engine cannot {what}.")
+
+
+class Inside:
+    """What is under /v1/machines/{id}/ but the terminal."""
+
+    def __init__(self, orchestrator: Orchestrator, closing: Closing) -> None:
+        self._orchestrator, self._closing = orchestrator, closing
+
+    async def logs(self, request: Request) -> Response:
+        query = request.query_params
+        machine = await asked.the_machine(request, self._orchestrator)
+        tail = asked.number(query, "tail", 0, 1_000_000)
+        follow = asked.flag(query, "follow", default=False)
+        timestamps = asked.flag(query, "timestamps", default=False)
+        engine = self._orchestrator.engine
+        if not isinstance(engine, Logs):
+            raise cannot("read what a worker wrote")
+        lines = engine.logs(machine.id, tail=tail, follow=follow, timestamps=timestamps)
+        source = await (_begun(lines) if follow else first_of(lines))
+        return Streamed(source, self._closing, "text/plain; charset=utf-8")
+
+    async def stats(self, request: Request) -> Response:
+        machine = await asked.the_machine(request, self._orchestrator)
+        engine = self._orchestrator.engine
+        if not isinstance(engine, Stats):
+            raise cannot("measure a worker")
+        used = await engine.stats(machine.id)
+        return replied(
+            wire.Usage(
+                cpu_percent=used.cpu_percent,
+                cpu_seconds=used.cpu_seconds,
+                memory_bytes=used.memory_bytes,
+                memory_limit_bytes=used.memory_limit_bytes,
+                processes=used.processes,
+                received_bytes=used.received_bytes,
+                sent_bytes=used.sent_bytes,
+            )
+        )
+
+    async def exec(self, request: Request) -> Response:
+        body = await asked.body(request, wire.ExecBody)
+        _check(body)
+        machine = await asked.the_machine(request, self._orchestrator)
+        engine = self._orchestrator.engine
+        if not isinstance(engine, Exec):
+            raise cannot("run a command in a worker")
+        work = asyncio.ensure_future(
+            engine.exec(
+                machine.id,
+                body.command,
+                stdin=body.stdin.encode(),
+                env=body.env,
+                user=body.user,
+                workdir=body.workdir,
+                timeout_s=body.timeout_seconds,
+            )
+        )
+        done = await _unless_hung_up(request, work)
+        return replied(
+            wire.ExecResult(
+                exit_code=done.exit_code,
+                stdout=done.stdout.decode(errors="replace"),
+                stderr=done.stderr.decode(errors="replace"),
+                truncated=done.truncated,
+            )
+        )
+
+    async def read_file(self, request: Request) -> Response:
+        path = asked.file_path(request.query_params)
+        machine = await asked.the_machine(request, self._orchestrator)
+        engine = self._orchestrator.engine
+        if not isinstance(engine, Files):
+            raise cannot("read files of a worker")
+        if TAR in request.headers.get("accept", ""):
+            return Streamed(await first_of(engine.read_files(machine.id, path)), self._closing, TAR)
+        for _ in range(LINKS):
+            found = await tar.single(engine.read_files(machine.id, path))
+            if isinstance(found, tar.File):
+                return Streamed(found.content, self._closing, "application/octet-stream")
+            if found is None:
+                raise InvalidInput(f"{path} is no file: ask for it with `Accept: {TAR}`.")
+            path = tar.target(path, found)
+        raise InvalidInput(f"{path} is one of too many links.")
+
+    async def write_file(self, request: Request) -> Response:
+        path = asked.file_path(request.query_params)
+        machine = await asked.the_machine(request, self._orchestrator)
+        engine = self._orchestrator.engine
+        if not isinstance(engine, Files):
+            raise cannot("write files in a worker")
+        if request.headers.get("content-type", "").partition(";")[0].strip() == TAR:
+            await engine.write_files(machine.id, path, request.stream())
+            return Response(status_code=204)
+        length = request.headers.get("content-length")
+        if length is None:
+            return problem(
+                HTTPStatus.LENGTH_REQUIRED,
+                "length_required",
+                "The length is needed",
+                f"Send a single file with its Content-Length, or an archive as {TAR}.",
+            )
+        folder, _, name = path.rpartition("/")
+        if name in {"", ".", ".."}:
+            raise InvalidInput(f"path is {path[:40]!r}, which names no file. A folder is written as {TAR}.")
+        await engine.write_files(machine.id, folder or "/", tar.of_file(name, int(length), request.stream()))
+        return Response(status_code=204)
+
+
+async def _begun(lines: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """A follower's stream. It begins at once, though nothing may be written for hours."""
+    first = asyncio.ensure_future(anext(lines, None))
+    await asyncio.wait({first}, timeout=0.25)
+    early = await first if first.done() else None
+
+    async def all_of_them() -> AsyncGenerator[bytes, None]:
+        try:
+            item = early if first.done() and early is not None else await first
+            while item is not None:
+                yield item
+                item = await anext(lines, None)
+        finally:
+            if not first.done():
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
+            close = getattr(lines, "aclose", None)
+            if close is not None:
+                await close()
+
+    return all_of_them()
+
+
+async def _unless_hung_up(request: Request, work: asyncio.Future[Completed]) -> Completed:
+    """What the command gave. If the client goes, it is killed."""
+    leaving = asyncio.ensure_future(asked.hang_up(request))
+    ends: set[asyncio.Future[Any]] = {work, leaving}
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise asyncio.CancelledError("the client hung up")
+        return work.result()
+    finally:
+        leaving.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+
+def _check(body: wire.ExecBody) -> None:
+    if not 1 <= len(body.command) <= 1000:
+        raise InvalidInput(f"command has {len(body.command)} words, but must have 1 to 1000.")
+    for word in body.command:
+        asked.fit_text(word, "command", 131_072)
+    for name, value in body.env.items():
+        if not _VARIABLE.fullmatch(name):
+            raise InvalidInput(f"env has the name {name[:40]!r}: use letters, digits and _, not a digit first.")
+        asked.fit_text(value, f"env {name}", 131_072)
+    if not _USER.fullmatch(body.user):
+        raise InvalidInput(f"user is {body.user[:40]!r}, but must be a name or number, as web or 1000:1000.")
+    if asked.fit_text(body.workdir, "workdir", 4096) and not body.workdir.startswith("/"):
+        raise InvalidInput(f"workdir is {body.workdir[:40]!r}, but must be an absolute path in the worker.")
+    asked.within(body.timeout_seconds, "timeout_seconds", 0.001, LONGEST_EXEC_S)

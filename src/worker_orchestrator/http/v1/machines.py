@@ -1,0 +1,60 @@
+"""Machines, whoever has them: list, show, destroy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker_orchestrator import wire_v1 as wire
+from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.http.v1.shapes import STATES, Shapes, replied, state_of, tagged
+from worker_orchestrator.machine import Machine
+from worker_orchestrator.orchestrator import Orchestrator
+
+__all__ = ["Machines"]
+
+
+class Machines:
+    """What is under /v1/machines, as far as the record tells it."""
+
+    def __init__(self, orchestrator: Orchestrator, shapes: Shapes) -> None:
+        self._orchestrator, self._shapes = orchestrator, shapes
+
+    async def list(self, request: Request) -> Response:
+        query = request.query_params
+        limit = asked.number(query, "limit", 1, 1000) or 100
+        after = asked.text(query, "after", 128)
+        is_asked_for = _filter(request)
+        views = [v for v in await self._orchestrator.records() if v.machine.id > after and is_asked_for(v.machine)]
+        page = [self._shapes.machine(view) for view in views[:limit]]
+        return replied(wire.Machines(machines=page, next=page[-1].id if len(views) > limit else None))
+
+    async def show(self, request: Request) -> Response:
+        machine = await asked.the_machine(request, self._orchestrator)
+        told = self._shapes.machine(await self._orchestrator.record(machine))
+        return tagged(told, told.generation)
+
+    async def destroy(self, request: Request) -> Response:
+        name = request.path_params["id"]
+        machine = await self._orchestrator.destroy(name, *asked.generations(request))
+        return replied(
+            wire.Destroyed(
+                machine=name if machine is None else machine.id,
+                generation=None if machine is None else machine.generation,
+            )
+        )
+
+
+def _filter(request: Request) -> Callable[[Machine], bool]:
+    query = request.query_params
+    states = asked.words(query, "state", len(STATES))
+    asked.one_of(states, "state", STATES)
+    project, pool = asked.text(query, "project", 128), asked.text(query, "pool", 128)
+
+    def is_asked_for(machine: Machine) -> bool:
+        in_state = not states or state_of(machine) in states
+        return in_state and (not project or machine.project == project) and (not pool or machine.pool == pool)
+
+    return is_asked_for

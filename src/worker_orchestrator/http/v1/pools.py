@@ -1,0 +1,136 @@
+"""Pools: what they should be and are, and changing that; and how the whole service is."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker_orchestrator import __version__
+from worker_orchestrator import wire_v1 as wire
+from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.http.v1.shapes import counted, replied
+from worker_orchestrator.machine import DEFAULT_POOL, PoolSpec
+from worker_orchestrator.orchestrator import Orchestrator
+
+__all__ = ["Health", "Pools"]
+
+MOST: Final = 10_000
+
+
+class Pools:
+    """What is under /v1/pools. `image` is what the settings name."""
+
+    def __init__(self, orchestrator: Orchestrator, image: str) -> None:
+        self._orchestrator, self._image = orchestrator, image
+
+    async def list(self, _request: Request) -> Response:
+        return replied(wire.Pools(pools=[self._pool(name) for name in self._orchestrator.spec.pools]))
+
+    async def show(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        self._orchestrator.insist_on_pool(name)
+        return replied(self._pool(name))
+
+    async def change(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        body = await asked.body(request, wire.PoolPatch)
+        self._orchestrator.insist_on_pool(name)
+        self._orchestrator.change_pool(name, _changes(body))
+        return replied(self._pool(name))
+
+    def _pool(self, name: str) -> wire.Pool:
+        spec, fleet = self._orchestrator.spec, self._orchestrator.fleet
+        wanted, configured = spec.pools[name], self._orchestrator.configured
+        machines = [machine for machine in fleet.machines.values() if machine.pool == name]
+        return wire.Pool(
+            name=name,
+            image=self._image,
+            template=wanted.template,
+            min_idle=wanted.min_idle,
+            max_idle=wanted.max_idle,
+            limit=spec.max_machines,
+            paused=wanted.paused,
+            configured=wire.PoolSizes(
+                min_idle=configured.min_idle, max_idle=configured.max_idle, limit=configured.limit
+            ),
+            machines=counted(machines),
+            waiting=len(fleet.pool(name).line),
+            problem=wanted.problem or None,
+            back_off=self._back_off(name, wanted),
+        )
+
+    def _back_off(self, name: str, wanted: PoolSpec) -> wire.BackOff | None:
+        brake = self._orchestrator.fleet.brake(name, wanted.template)
+        if brake is None or not brake.tripped:
+            return None
+        return wire.BackOff(
+            retry_in_seconds=round(max(0.0, brake.until - self._orchestrator.now()), 3),
+            reason=brake.reason,
+            evidence=brake.evidence,
+        )
+
+
+def _changes(body: wire.PoolPatch) -> dict[str, int | bool | None]:
+    given = {name: getattr(body, name) for name in ("min_idle", "max_idle", "limit", "paused")}
+    changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
+    for name, value in changes.items():
+        least = 1 if name == "limit" else 0
+        if value is not None and not isinstance(value, bool) and not least <= value <= MOST:
+            raise InvalidInput(f"{name} is {value}, but must be a whole number from {least} to {MOST}, or null.")
+    return changes
+
+
+class Health:
+    """How the service is. `kind` names the engine's kind."""
+
+    def __init__(self, orchestrator: Orchestrator, kind: str) -> None:
+        self._orchestrator, self._kind, self._begun_at = orchestrator, kind, time.monotonic()
+
+    async def show(self, _request: Request) -> Response:
+        status, problems = self._orchestrator.status(), self.problems()
+        machines = counted(self._orchestrator.fleet.machines.values())
+        can_serve = bool(machines.idle or machines.assigned)
+        return replied(
+            wire.ServiceHealth(
+                status="ok" if not problems else "degraded" if can_serve else "down",
+                version=__version__,
+                uptime_seconds=round(time.monotonic() - self._begun_at, 3),
+                engine=wire.EngineHealth(
+                    kind=self._kind,
+                    connected=status.problem is None,
+                    problem=status.problem,
+                    last_listing_age_seconds=None if status.listing_age_s is None else round(status.listing_age_s, 3),
+                ),
+                machines=machines,
+                waiting=status.waiting,
+                strays=status.strays,
+                foreign=status.foreign,
+                problems=problems,
+            )
+        )
+
+    def problems(self) -> list[str]:
+        """What is wrong, in words that name what to do where we know it."""
+        status, pool = self._orchestrator.status(), self._orchestrator.spec.pools[DEFAULT_POOL]
+        found = []
+        if status.problem is not None:
+            found.append(f"The engine does not answer: {status.problem}")
+        if pool.problem:
+            found.append(pool.problem)
+        brake = self._orchestrator.fleet.brake(DEFAULT_POOL, pool.template)
+        if brake is not None and brake.tripped:
+            found.append(f"The image does not come up: {brake.reason}")
+        if status.strays:
+            found.append(f"{status.strays} containers of ours are not on record: run `orchestrator recover`.")
+        return found
+
+    def obstacles(self) -> list[str]:
+        """Why no machine can be given now; empty where one can."""
+        if any(machine.is_idle for machine in self._orchestrator.fleet.machines.values()):
+            return []
+        return [problem for problem in self.problems() if "recover" not in problem]

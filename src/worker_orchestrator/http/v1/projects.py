@@ -1,0 +1,105 @@
+"""Projects and their machines: assign, read, release, and how it came about."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker_orchestrator import wire_v1 as wire
+from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.http.v1.shapes import Shapes, event, tagged, when
+from worker_orchestrator.orchestrator import Orchestrator
+from worker_orchestrator.orchestrator.traces import Trace
+
+__all__ = ["Projects"]
+
+LONGEST_WAIT_S: Final = 3600
+METADATA_ENTRIES: Final = 32
+METADATA_KEY: Final = 64
+METADATA_VALUE: Final = 1024
+
+
+class Projects:
+    """What is under /v1/projects."""
+
+    def __init__(self, orchestrator: Orchestrator, shapes: Shapes) -> None:
+        self._orchestrator, self._shapes = orchestrator, shapes
+
+    async def assign(self, request: Request) -> Response:
+        project = asked.project(request)
+        body = await asked.body(request, wire.AssignBody, optional=wire.AssignBody())
+        wait_s = None if body.wait_seconds is None else _wait(body.wait_seconds)
+        metadata = None if body.metadata is None else _metadata(body.metadata)
+        assigned = await self._orchestrator.assign_machine(
+            project, lambda: asked.hang_up(request), wait_s=wait_s, metadata=metadata
+        )
+        told = self._shapes.machine(await self._orchestrator.record(assigned.machine))
+        return tagged(told, told.generation, 201 if assigned.is_new else 200)
+
+    async def show(self, request: Request) -> Response:
+        machine = await self._orchestrator.machine_of(asked.project(request))
+        told = self._shapes.machine(await self._orchestrator.record(machine))
+        return tagged(told, told.generation)
+
+    async def release(self, request: Request) -> Response:
+        project = asked.project(request)
+        machine = await self._orchestrator.release_of(project, *asked.generations(request))
+        return tagged(
+            wire.Released(project=project, machine=machine.id, generation=machine.generation), machine.generation
+        )
+
+    async def why(self, request: Request) -> Response:
+        project = asked.project(request)
+        machine = await self._orchestrator.machine_of(project)
+        trace = self._orchestrator.trace(project)
+        life = [event(told) for told in self._orchestrator.feed.of_machine(machine.id)]
+        given = [e.at for e in life if e.generation == machine.generation and e.cause == "assigned"]
+        told = wire.Why(
+            project=project,
+            machine=machine.id,
+            generation=machine.generation,
+            at=when(trace.at_ms) if trace is not None else given[-1] if given else None,
+            how="unknown" if trace is None else trace.how,
+            why="No process that saw it has told." if trace is None else _sentence(trace.why),
+            stages=None if trace is None else _stages(trace),
+            failed_probes=[
+                wire.FailedProbe(machine=name, detail=detail) for name, detail in (trace.failed_probes if trace else ())
+            ],
+            events=life,
+        )
+        return tagged(told, machine.generation)
+
+
+def _wait(seconds: float) -> float:
+    return asked.within(seconds, "wait_seconds", 0, LONGEST_WAIT_S)
+
+
+def _metadata(entries: dict[str, str]) -> str:
+    """As JSON, of one form whatever the order. Raises InvalidInput."""
+    if len(entries) > METADATA_ENTRIES:
+        raise InvalidInput(f"metadata has {len(entries)} entries, but may have {METADATA_ENTRIES} at most.")
+    for key, value in entries.items():
+        if not 1 <= len(key) <= METADATA_KEY:
+            raise InvalidInput(f"metadata has the key {key[:40]!r}, but a key has 1 to {METADATA_KEY} characters.")
+        if len(value) > METADATA_VALUE:
+            raise InvalidInput(f"metadata has {len(value)} characters under {key!r}, but may have {METADATA_VALUE}.")
+    return json.dumps(entries, sort_keys=True, ensure_ascii=True) if entries else ""
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _stages(trace: Trace) -> wire.Stages:
+    return wire.Stages(
+        line_ms=trace.line_ms,
+        create_ms=trace.create_ms,
+        ready_ms=trace.ready_ms,
+        probe_ms=trace.probe_ms,
+        commit_ms=trace.commit_ms,
+        total_ms=trace.total_ms,
+    )

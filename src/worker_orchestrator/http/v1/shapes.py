@@ -1,0 +1,100 @@
+"""How machines, pools and events are told. Pure: from what the core knows to what goes over the wire."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from worker_orchestrator import wire_v1 as wire
+from worker_orchestrator.machine import Machine, State
+from worker_orchestrator.orchestrator import MachineView
+from worker_orchestrator.orchestrator.feed import Told
+
+__all__ = ["STATES", "Shapes", "counted", "event", "replied", "state_of", "tagged", "when"]
+
+STATES: Final = ("idle", "starting", "assigned", "restarting", "stopping", "failed")
+SHORT_ID: Final = 12
+_BORN: Final = re.compile(r"worker-(\d{1,15})-")
+
+
+def state_of(machine: Machine) -> str:
+    """Life and project in one word."""
+    match machine.state:
+        case State.READY:
+            return "idle" if machine.project is None else "assigned"
+        case State.STARTING:
+            return "starting" if machine.project is None else "restarting"
+        case _:
+            return machine.state.value
+
+
+def when(ms: int) -> datetime:
+    """Wall time from milliseconds since 1970."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+class Shapes:
+    """Machines as /v1 tells of them; `advertise_host` stands in their URLs."""
+
+    def __init__(self, advertise_host: str) -> None:
+        self._host = advertise_host
+        self._url_host = f"[{advertise_host}]" if ":" in advertise_host else advertise_host
+
+    def machine(self, view: MachineView) -> wire.Machine:
+        machine, instance = view.machine, view.instance
+        born = _BORN.match(machine.id)
+        changed_ms = view.changed_ms or (int(born[1]) if born else 0)
+        return wire.Machine(
+            id=machine.id,
+            pool=machine.pool,
+            state=state_of(machine),
+            project=machine.project,
+            generation=machine.generation,
+            url=None if machine.port is None or machine.gone else f"http://{self._url_host}:{machine.port}",
+            host=self._host,
+            port=machine.port,
+            container_id=instance.native_id[:SHORT_ID] if instance is not None else None,
+            address=instance.address if instance is not None else None,
+            template=machine.template,
+            reason=machine.reason,
+            evidence=machine.evidence,
+            metadata=json.loads(machine.metadata) if machine.metadata else {},
+            created_at=when(int(born[1]) if born else changed_ms),
+            changed_at=when(changed_ms),
+        )
+
+
+def counted(machines: Iterable[Machine]) -> wire.Counted:
+    return wire.Counted(**Counter(map(state_of, machines)))
+
+
+def event(told: Told) -> wire.Event:
+    return wire.Event(
+        id=told.id,
+        at=when(told.at_ms),
+        machine=told.machine,
+        pool=told.pool,
+        project=told.project,
+        generation=told.generation,
+        cause=told.cause,
+        state=told.state,
+        reason=told.reason,
+    )
+
+
+def replied(body: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+def tagged(body: Any, generation: int, status: int = 200) -> Response:
+    """A reply about one machine, with its generation as the ETag."""
+    response = replied(body, status)
+    response.headers["etag"] = f'"{generation}"'
+    return response

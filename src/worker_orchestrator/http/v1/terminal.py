@@ -1,0 +1,127 @@
+"""A terminal in a worker, over WebSocket: binary frames are its bytes, text frames say its size and how it ended.
+
+When either side goes away the other is closed, and whatever ran in the terminal is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from worker_orchestrator.engines import Terminal, Terminals
+from worker_orchestrator.errors import EngineError, InvalidInput, OrchestratorError
+from worker_orchestrator.http import problems
+from worker_orchestrator.http.streams import Closing
+from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.http.v1.inside import cannot
+from worker_orchestrator.orchestrator import Orchestrator
+
+__all__ = ["TerminalSockets"]
+
+LARGEST_SIDE: Final = 1000
+GOING_AWAY: Final = 1001
+NOT_UNDERSTOOD: Final = 1007
+
+
+class _Size(msgspec.Struct, forbid_unknown_fields=True):
+    columns: int
+    rows: int
+
+
+class TerminalSockets:
+    """What is at /v1/machines/{id}/terminal."""
+
+    def __init__(self, orchestrator: Orchestrator, closing: Closing) -> None:
+        self._orchestrator, self._closing = orchestrator, closing
+
+    async def no_socket(self, request: Request) -> Response:
+        await asked.the_machine(request, self._orchestrator)
+        return problems.problem(
+            426,
+            "upgrade_required",
+            "This is a WebSocket",
+            "Open it as a WebSocket, or run `orchestrator exec -it`.",
+            {"upgrade": "websocket"},
+        )
+
+    async def open(self, socket: WebSocket) -> None:
+        try:
+            terminal = await self._terminal(socket)
+        except OrchestratorError as error:
+            await socket.send_denial_response(problems.of_error(error))
+            return
+        try:
+            await socket.accept()
+            await self._join(socket, terminal)
+        finally:
+            await terminal.aclose()
+
+    async def _terminal(self, socket: WebSocket) -> Terminal:
+        query = socket.query_params
+        command = asked.words(query, "command", 100) or ["sh"]
+        for word in command:
+            if not asked.fit_text(word, "command", 4096):
+                raise InvalidInput("command has an empty word.")
+        columns = asked.number(query, "columns", 1, LARGEST_SIDE) or 80
+        rows = asked.number(query, "rows", 1, LARGEST_SIDE) or 24
+        user, workdir = asked.text(query, "user", 256), asked.text(query, "workdir", 4096)
+        machine = await asked.the_machine(socket, self._orchestrator)
+        engine = self._orchestrator.engine
+        if not isinstance(engine, Terminals):
+            raise cannot("open a terminal in a worker")
+        return await engine.terminal(machine.id, command, columns=columns, rows=rows, user=user, workdir=workdir)
+
+    async def _join(self, socket: WebSocket, terminal: Terminal) -> None:
+        """Both ways until one of them ends."""
+        ends: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(_out(socket, terminal)),
+            asyncio.ensure_future(_in(socket, terminal)),
+            asyncio.ensure_future(self._closing.wait()),
+        ]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+            results = await asyncio.gather(*ends, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | EngineError | OSError):
+                raise result
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):  # the caller may have gone
+            if results[0] is True:
+                code = await terminal.exit_code()
+                await socket.send_text(msgspec.json.encode({"exit_code": code}).decode())
+                await socket.close()
+            else:
+                await socket.close(NOT_UNDERSTOOD if isinstance(results[1], str) else GOING_AWAY)
+
+
+async def _out(socket: WebSocket, terminal: Terminal) -> bool:
+    """True when the program has ended."""
+    while data := await terminal.read():
+        await socket.send_bytes(data)
+    return True
+
+
+async def _in(socket: WebSocket, terminal: Terminal) -> str | None:
+    """Until the caller goes; what is wrong where it is not understood."""
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        if message.get("bytes") is not None:
+            await terminal.write(message["bytes"])
+            continue
+        try:
+            size = msgspec.json.decode(message["text"], type=_Size)
+        except msgspec.MsgspecError as error:
+            return str(error)
+        if not (1 <= size.columns <= LARGEST_SIDE and 1 <= size.rows <= LARGEST_SIDE):
+            return "no such size"
+        await terminal.resize(size.columns, size.rows)

@@ -1,0 +1,238 @@
+"""What is going on, for Prometheus: counted as it happens, and read from the fleet when somebody asks.
+
+docs/metrics.md says what each metric tells and what to do when it is bad. No label carries the id of a project or a
+machine, and every label has few values: a time series costs whoever stores it.
+
+An assign counts with two increments and two or three observations, on children that were looked up beforehand.
+Sources: https://prometheus.io/docs/practices/naming/, https://prometheus.io/docs/instrumenting/writing_clientlibs/
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, cast, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector, disable_created_metrics
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from worker_orchestrator import __version__
+from worker_orchestrator.machine import Cause, Change, Machine, Result, State
+from worker_orchestrator.orchestrator import Orchestrator
+from worker_orchestrator.orchestrator.gauges import WORDS, Gauges
+from worker_orchestrator.orchestrator.observer import AssignOutcome, Call, Observer
+from worker_orchestrator.orchestrator.traces import Trace
+
+__all__ = ["CONTENT_TYPE", "Metrics", "failure_reason"]
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+RECENT: Final = 1000
+BUCKETS_S: Final = (
+    *(0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
+    *(0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0),
+)
+"""From a warm assign (a third of a millisecond) over a cold one (a third of a second) to every time limit there is."""
+COMMIT_BUCKETS_S: Final = (0.00005, 0.0001, *BUCKETS_S[:14], 5.0)
+
+_FAILURES: Final[tuple[tuple[str, str], ...]] = (
+    (r"stopped answering|did not answer when it was to be handed out", "stopped_answering"),
+    (r"did not start within", "start_timeout"),
+    (r"did not answer within", "answer_timeout"),
+    (r"could not be restarted", "not_restarted"),
+    (r"its container is .* again, after \d+ restarts", "not_restarted"),
+    (r"vanished|its container was removed by somebody else", "vanished"),
+    (r"its container is .*out of memory", "out_of_memory"),
+    (r"its container is .*killed from outside", "killed"),
+    (r"its container is ", "exited"),
+)
+_PORT_TAKEN: Final = re.compile(r"\bports?\b.* (in use|allocated|available)|address already in use|failed to bind")
+FAILURES: Final = (*dict.fromkeys(kind for _, kind in _FAILURES), "port_taken", "rejected", "other")
+_KINDS: Final = [(re.compile(pattern, re.DOTALL), kind) for pattern, kind in _FAILURES]
+
+
+def failure_reason(before: Machine | None, reason: str) -> str:
+    """One of `FAILURES` for the words in which the core says why a machine failed, and what it was before."""
+    for pattern, kind in _KINDS:
+        if pattern.match(reason):
+            return kind
+    if before is None or before.state is not State.STARTING or before.project is not None:
+        return "other"
+    return "port_taken" if _PORT_TAKEN.search(reason) else "rejected"  # the engine's own words about a creation
+
+
+class Metrics(Observer):
+    """Counts what the shell tells."""
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__(now)
+        # For the whole process: else there is a gauge beside each counter, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call] # the library leaves it so
+        self._registry = CollectorRegistry()
+        self._fleet = _Fleet()
+        self._registry.register(self._fleet)
+        ProcessCollector(registry=self._registry)
+        build = Info("orchestrator_build", "Version of the service and of Python.", registry=self._registry)
+        build.info({"version": __version__, "python": platform.python_version()})
+        self._count_assigns()
+        self._count_machines()
+        self._count_calls()
+
+    def exposition(self, orchestrator: Orchestrator) -> bytes:
+        """Everything, in the text format (`CONTENT_TYPE`)."""
+        self._fleet.gauges = orchestrator.gauges()
+        return generate_latest(self._registry)
+
+    # what there is
+
+    def _count_assigns(self) -> None:
+        count = self._counter("assigns", "Requests for a machine, by how they ended.", "outcome")
+        took = self._histogram(
+            "assign_duration_seconds", "From a request for a machine to its reply, by how it ended.", "outcome"
+        )
+        self._assigns = {
+            outcome: (count.labels(outcome.value).inc, took.labels(outcome.value).observe) for outcome in AssignOutcome
+        }
+        stages = self._histogram(
+            "assign_stage_duration_seconds",
+            "Where the time of a first assign went: waiting in line, storing, asking the machine once more.",
+            "stage",
+        )
+        self._line, self._commit, self._probe = (stages.labels(name).observe for name in ("line", "commit", "probe"))
+
+    def _count_machines(self) -> None:
+        self._create_s = self._histogram(
+            "create_duration_seconds", "What the engine took to create and start a machine."
+        )
+        self._ready_s = self._histogram(
+            "ready_duration_seconds", "From the acknowledged creation of a machine to its first answer."
+        )
+        transitions = self._counter("transitions", "Stored changes of machines, by what happened.", "cause")
+        self._transitions = {cause: transitions.labels(cause.value).inc for cause in Cause}
+        failures = self._counter("machine_failures", "Machines that failed, by why.", "reason")
+        self._failures = {reason: failures.labels(reason).inc for reason in FAILURES}
+        probes = self._counter("probes", "Questions to workers whether they serve, by what came back.", "result")
+        self._answered, self._silent = probes.labels("answered").inc, probes.labels("silent").inc
+
+    def _count_calls(self) -> None:
+        calls = self._counter("engine_calls", "Calls to the container engine, by how they ended.", "call", "result")
+        self._calls = {
+            (call, result): calls.labels(call, result.value.replace(" ", "_")).inc
+            for call in get_args(Call)
+            for result in Result
+        }
+        took = self._histogram("engine_call_duration_seconds", "What calls to the container engine took.", "call")
+        self._calls_s = {call: took.labels(call).observe for call in get_args(Call)}
+        self._reconnects = self._counter(
+            "engine_event_reconnects", "Times that the engine's stream of events had to be opened anew."
+        )
+        self._commit_s = self._histogram(
+            "store_commit_duration_seconds",
+            "What it took to store the decisions of one turn.",
+            buckets=COMMIT_BUCKETS_S,
+        )
+        self._commit_failures = self._counter("store_commit_failures", "Decisions that could not be stored: undone.")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"orchestrator_{name}", text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, *labels: str, buckets: Sequence[float] = BUCKETS_S) -> Histogram:
+        return Histogram(f"orchestrator_{name}", text, labels, registry=self._registry, buckets=buckets)
+
+    # what happens
+
+    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None) -> None:
+        count, observe = self._assigns[outcome]
+        count()
+        observe(took_s)
+        if trace is None:
+            return
+        self._fleet.recent.append(trace.how == "warm")
+        self._commit(trace.commit_ms / 1000)
+        if trace.line_ms is not None:
+            self._line(trace.line_ms / 1000)
+        if trace.probe_ms is not None:
+            self._probe(trace.probe_ms / 1000)
+
+    def call_ended(self, call: Call, result: Result, took_s: float) -> None:
+        self._calls[call, result]()
+        self._calls_s[call](took_s)
+        if call == "create" and result is Result.DONE:
+            self._create_s.observe(took_s)
+
+    def probe_ended(self, *, answered: bool) -> None:
+        (self._answered if answered else self._silent)()
+
+    def came_up(self, ready_s: float) -> None:
+        self._ready_s.observe(ready_s)
+
+    def events_ended(self) -> None:
+        self._reconnects.inc()
+
+    def committed(self, changes: Sequence[Change], took_s: float) -> None:
+        self._commit_s.observe(took_s)
+        for change in changes:
+            self._transitions[change.cause]()
+            before, after = change.before, change.after
+            failed = after is not None and after.state is State.FAILED
+            if failed and (before is None or before.state is not State.FAILED):
+                self._failures[failure_reason(before, change.machine.reason)]()
+
+    def commit_failed(self, took_s: float) -> None:
+        self._commit_s.observe(took_s)
+        self._commit_failures.inc()
+
+
+class _Fleet(Collector):
+    """What is read when somebody asks. `recent` says of each of the last first assigns whether it was warm."""
+
+    def __init__(self) -> None:
+        self.gauges: Gauges | None = None
+        self.recent: deque[bool] = deque(maxlen=RECENT)
+
+    def describe(self) -> list[Metric]:
+        return []  # the registry need not ask before there is a fleet
+
+    def collect(self) -> Iterator[Metric]:
+        gauges = self.gauges
+        if gauges is None:
+            return
+        yield from _of_pools(gauges)
+        yield _gauge("max_machines", "The most machines there may be.", gauges.max_machines)
+        yield _gauge("waiters", "Projects that wait for a machine now.", gauges.waiting)
+        yield _gauge("engine_up", "1 if the container engine answered when it was last asked.", gauges.engine_answers)
+        if gauges.listing_age_s is not None:
+            yield _gauge(
+                "last_listing_age_seconds", "Age of the last full listing of the engine.", gauges.listing_age_s
+            )
+        if self.recent:
+            ratio = sum(self.recent) / len(self.recent)
+            yield _gauge(
+                "warm_hit_ratio", f"Share of the last {RECENT} first assigns that found an idle machine.", ratio
+            )
+
+
+def _of_pools(gauges: Gauges) -> Iterator[Metric]:
+    machines = GaugeMetricFamily("orchestrator_machines", "Machines on record.", labels=["pool", "state"])
+    min_idle = GaugeMetricFamily("orchestrator_min_idle", "Machines to be kept idle.", labels=["pool"])
+    lag = GaugeMetricFamily(
+        "orchestrator_refill_lag_seconds", "For how long fewer than min_idle machines have been idle.", labels=["pool"]
+    )
+    fails = GaugeMetricFamily(
+        "orchestrator_image_failing", "1 while machines of the pool's image do not come up.", labels=["pool"]
+    )
+    for name, pool in gauges.pools.items():
+        for state in WORDS:
+            machines.add_metric([name, state], pool.machines[state])
+        min_idle.add_metric([name], pool.min_idle)
+        lag.add_metric([name], pool.refill_lag_s)
+        fails.add_metric([name], pool.image_fails)
+    yield from cast("list[Metric]", [machines, min_idle, lag, fails])
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"orchestrator_{name}", text, value=value)

@@ -1,0 +1,76 @@
+"""One orchestrator on the memory engine, in virtual time: for short stories in which nothing goes wrong by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tests.simulation.virtual import VirtualClock, VirtualLoop, virtual_time
+
+from worker_orchestrator.engines.memory import Faults, MemoryEngine
+from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.machine import DEFAULT_POOL, Machine, PoolSpec, Spec
+from worker_orchestrator.metrics import Metrics
+from worker_orchestrator.orchestrator import Limits, Orchestrator
+from worker_orchestrator.store import Store
+
+__all__ = ["Small", "lived"]
+
+
+class Small:
+    """A pool of two idle machines, five at most. Every call of the engine takes up to `slow_s`."""
+
+    def __init__(self, loop: VirtualLoop, *, slow_s: float = 0.0, max_machines: int = 5, **pool: Any) -> None:
+        self.engine = MemoryEngine("owner", faults=Faults(random.Random(1), slow_s=slow_s), serve_http=False)
+        self.store = Store(None)
+        self.metrics = Metrics(loop.time)
+        self.fleet = Fleet("owner")
+        spec = Spec({DEFAULT_POOL: PoolSpec(None, pending=True, **pool)}, max_machines=max_machines)
+        clock = VirtualClock(loop, random.Random(1))
+        self.orchestrator = Orchestrator(
+            self.fleet, spec, self.engine, self.store, clock, Limits(), "memory", observer=self.metrics
+        )
+
+    async def until(self, look: Callable[[], object], within_s: float = 60.0) -> None:
+        async with asyncio.timeout(within_s):
+            while not look():  # noqa: ASYNC110 # there is no event for most of what a story waits for
+                await asyncio.sleep(0.01)
+
+    async def await_template(self) -> None:
+        """From then on machines can be made."""
+        await self.until(lambda: self.orchestrator._decisions.spec.pools[DEFAULT_POOL].template)
+
+    @property
+    def idle(self) -> list[Machine]:
+        return [machine for machine in self.fleet.machines.values() if machine.is_idle]
+
+    async def await_idle(self, count: int) -> None:
+        await self.until(lambda: len(self.idle) == count)
+
+    def shown(self) -> dict[str, float]:
+        """Each sample of the metrics, by its name with labels."""
+        lines = self.metrics.exposition(self.orchestrator).decode().splitlines()
+        samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
+
+
+def lived(story: Callable[[Small], Coroutine[Any, Any, None]], **options: Any) -> None:
+    """Live through a story, from an empty pool on."""
+
+    async def told(loop: VirtualLoop) -> None:
+        small = Small(loop, **options)
+        running = asyncio.create_task(small.orchestrator.run())
+        try:
+            await story(small)
+            assert not running.done(), "the service stopped"
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+            small.store.close()
+            await small.engine.aclose()
+            await asyncio.sleep(0)
+
+    with virtual_time() as loop:
+        loop.run_until_complete(told(loop))

@@ -1,0 +1,169 @@
+"""How a project came to its machine is told, with where the time went."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+from tests.simulation.small import Small, lived
+
+from worker_orchestrator.errors import NoMachineAvailable
+from worker_orchestrator.machine import State, Status
+from worker_orchestrator.orchestrator.traces import KEPT, Trace
+
+
+def trace_of(small: Small, project: str) -> Trace:
+    trace = small.orchestrator.trace(project)
+    assert trace is not None
+    return trace
+
+
+def test_an_idle_machine_is_a_warm_assign() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        machine = await small.orchestrator.assign("p")
+        trace = trace_of(small, "p")
+        assert (trace.project, trace.machine_id, trace.generation) == ("p", machine.id, machine.generation)
+        assert (trace.how, trace.why) == ("warm", "an idle machine stood ready")
+        assert trace.line_ms is None
+        assert trace.create_ms is not None
+        assert 0 < trace.create_ms <= 100
+        assert trace.ready_ms is not None
+
+    lived(story, slow_s=0.1)
+
+
+def test_a_machine_started_for_a_project_is_a_cold_assign() -> None:
+    async def story(small: Small) -> None:
+        await small.await_template()
+        await asyncio.gather(*(small.orchestrator.assign(f"p{n}") for n in range(3)))
+        trace = trace_of(small, "p2")
+        assert trace.how == "cold"
+        assert (
+            trace.why == "no machine was idle (min_idle is 0, 2 waited before this project), so one was started for it"
+        )
+        assert trace.line_ms is not None
+        assert trace.create_ms is not None
+        assert 0 < trace.create_ms <= trace.line_ms <= trace.total_ms
+        assert trace.ahead == 2
+
+    lived(story, slow_s=0.1, min_idle=0)
+
+
+def test_a_project_may_get_what_was_on_its_way_or_became_free() -> None:
+    async def story(small: Small) -> None:
+        await small.until(lambda: small.fleet.machines)
+        await small.orchestrator.assign("first")
+        assert trace_of(small, "first").why.endswith("but one was on its way")
+        second = asyncio.create_task(small.orchestrator.assign("second"))
+        await asyncio.sleep(5)
+        await small.orchestrator.release("first")
+        await second
+        trace = trace_of(small, "second")
+        assert trace.how == "cold"
+        assert trace.why.endswith(", until one became free")
+        assert trace.line_ms is not None
+        assert trace.line_ms >= 5000
+
+    lived(story, slow_s=0.1, min_idle=1, max_machines=1)
+
+
+def test_a_machine_that_did_not_answer_is_named() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        await asyncio.sleep(5)  # so long ago that it is asked once more
+        silent = next(iter(small.fleet.idle("default", small.engine.image)))
+        small.engine._containers[silent].mute = True
+        machine = await small.orchestrator.assign("p")
+        trace = trace_of(small, "p")
+        assert trace.machine_id == machine.id != silent
+        assert trace.failed_probes == ((silent, "nothing answers"),)
+        assert (trace.how, trace.why) == ("warm", "an idle machine stood ready, after 1 that did not answer")
+        assert trace.probe_ms is not None
+
+    lived(story)
+
+
+def test_a_project_that_has_its_machine_is_told_how_it_first_came_to_it() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        await small.orchestrator.assign("p")
+        first = trace_of(small, "p")
+        await asyncio.sleep(5)
+        await small.orchestrator.assign("p")
+        assert trace_of(small, "p") is first
+
+    lived(story)
+
+
+def test_a_machine_that_had_to_be_restarted_is_told_of() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        machine = await small.orchestrator.assign("p")
+        small.engine.kill(machine.id, Status.EXITED)
+        await small.until(lambda: small.fleet.machines[machine.id].state is State.STARTING)
+        await small.orchestrator.assign("p")
+        trace = trace_of(small, "p")
+        assert (trace.generation, trace.how) == (machine.generation, "cold")
+        assert trace.why == "its own machine had ended, and was started again in place with its files"
+
+    lived(story, slow_s=0.1)
+
+
+def test_a_trace_ends_with_its_assignment() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        await small.orchestrator.assign("p")
+        before = trace_of(small, "p")
+        await small.orchestrator.release("p")
+        assert small.orchestrator.trace("p") is None
+        assert small.orchestrator.traces.take_unsaved() == [], "it is not worth being saved any more"
+        await small.orchestrator.assign("p")
+        after = trace_of(small, "p")
+        assert after.generation > before.generation
+        assert small.orchestrator.traces.take_unsaved() == [after]
+        assert small.orchestrator.traces.take_unsaved() == []
+
+    lived(story)
+
+
+def test_who_got_nothing_leaves_no_trace() -> None:
+    async def story(small: Small) -> None:
+        small.engine.up = False
+        with pytest.raises(NoMachineAvailable):
+            await small.orchestrator.assign("p")
+        assert small.orchestrator.trace("p") is None
+        assert small.orchestrator.traces.take_unsaved() == []
+
+    lived(story)
+
+
+def test_saved_traces_are_taken_over_where_they_are_of_this_assignment() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        await small.orchestrator.assign("p")
+        trace = trace_of(small, "p")
+        copy = msgspec.json.decode(msgspec.json.encode(trace), type=Trace)
+        assert copy == trace
+        small.orchestrator.traces._traces.clear()
+        small.orchestrator.traces.load([msgspec.structs.replace(trace, project="another")])
+        assert small.orchestrator.trace("p") is None
+        small.orchestrator.traces.load([copy])
+        assert trace_of(small, "p") == trace
+        assert small.orchestrator.traces.take_unsaved() == [trace], "what was loaded is saved already"
+
+    lived(story)
+
+
+def test_there_is_an_end_to_what_is_kept() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        await small.orchestrator.assign("p")
+        trace = trace_of(small, "p")
+        traces = small.orchestrator.traces
+        traces.load(msgspec.structs.replace(trace, generation=trace.generation + n) for n in range(1, KEPT + 1))
+        assert len(traces._traces) == KEPT
+        assert small.orchestrator.trace("p") is None, "the oldest goes first"
+
+    lived(story)
