@@ -1,37 +1,26 @@
-"""From settings to a running service: lock, store, engine, orchestrator, HTTP, in this order and back again."""
+"""From settings to a fleet that is ours: lock, store, engine, in this order and back again."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import socket
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker_orchestrator import token as token_file
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.command_line import command_line
 from worker_orchestrator.engines import Engine, Identity
-from worker_orchestrator.errors import InvalidSetting, StoreRefused
+from worker_orchestrator.errors import StoreRefused
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.home import doubt, home, is_latest, next_session, tell_sessions
-from worker_orchestrator.http.app import App
-from worker_orchestrator.http.callers import Callers
-from worker_orchestrator.http.document import Document
-from worker_orchestrator.http.guard import Guard
-from worker_orchestrator.http.listening import has_ipv6_loopback, is_beyond_loopback, listen
-from worker_orchestrator.http.server import Server
-from worker_orchestrator.machine import DEFAULT_POOL, Machine, PoolSpec, Spec, State
-from worker_orchestrator.orchestrator import Limits, Orchestrator
+from worker_orchestrator.http.listening import has_ipv6_loopback
+from worker_orchestrator.machine import DEFAULT_POOL, PoolSpec, Spec
 from worker_orchestrator.parsers import as_bytes
 from worker_orchestrator.settings import Settings
 from worker_orchestrator.store import DATABASE, Lock, Store
 
-__all__ = ["Opened", "load_fleet", "open_engine", "open_fleet", "serve"]
+__all__ = ["Opened", "load_fleet", "open_engine", "open_fleet", "spec_of"]
 
 
 @dataclass(slots=True)
@@ -105,18 +94,6 @@ def _insist_on_home(opened: Opened, settings: Settings) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _WorkerPorts:
-    """Host ports that are a worker's, or may be one's: those of the range, and those given out under another one."""
-
-    first: int
-    last: int
-    fleet: Fleet
-
-    def __contains__(self, port: object) -> bool:
-        return isinstance(port, int) and (self.first <= port <= self.last or ("", port) in self.fleet.ports)
-
-
 def load_fleet(store: Store) -> Fleet:
     """The fleet as it is on disk now."""
     meta = store.meta()
@@ -178,74 +155,3 @@ def spec_of(settings: Settings, *, plans_ports: bool = True) -> Spec:
         last_port=settings.last_port,
         start_timeout_s=settings.start_timeout,
     )
-
-
-async def serve(settings: Settings, announce: Callable[[list[socket.socket]], None]) -> list[Machine]:
-    """Run until SIGINT or SIGTERM. Returns the machines that keep running.
-
-    `announce` is called once the service answers. Raises what `open_fleet` raises, and what a defect raised.
-    """
-    token = settings.token or (token_file.read(settings.token_file) if settings.token_file is not None else "")
-    if not token and not settings.insecure_no_auth and is_beyond_loopback(settings.host):
-        raise InvalidSetting(
-            f"--host {settings.host} can be reached from other computers, and whoever reaches it can create containers "
-            "here: give a token (--token-file FILE), or --insecure-no-auth, or stay on localhost."
-        )
-    from worker_orchestrator.metrics import Metrics  # noqa: PLC0415 # only who serves pays for loading it
-
-    sockets = listen(settings.host, settings.port)
-    metrics = Metrics()
-    try:
-        async with open_fleet(settings) as opened:
-            orchestrator = Orchestrator(
-                opened.fleet,
-                spec_of(settings, plans_ports=opened.engine.plans_ports),
-                opened.engine,
-                opened.store,
-                Clock(),
-                Limits(settings.assign_timeout, settings.refresh_interval),
-                opened.identity.id,
-                observer=metrics,
-            )
-            document = Document(orchestrator, settings.advertise_host)
-            guard = Guard(
-                settings.allow_host,
-                settings.allow_origin,
-                worker_ports=_WorkerPorts(settings.first_port, settings.last_port, opened.fleet),
-                any_host=bool(token),
-            )
-            callers = Callers(token, settings.rate_limit, time.monotonic)
-            app = App(document, guard, callers, orchestrator.stop_because)
-            server = Server(app, settings.max_connections, lambda: announce(sockets))
-            await _run(server, orchestrator, sockets)
-            kept = {State.READY, State.STARTING, State.STOPPING}
-            return [machine for machine in opened.fleet.machines.values() if machine.state in kept or machine.project]
-    finally:
-        for listener in sockets:
-            listener.close()
-
-
-async def _run(server: Server, orchestrator: Orchestrator, sockets: list[socket.socket]) -> None:
-    """Both until a signal ends them, or a defect in one ends the other."""
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        orchestrator.turn_all_away()
-        server.force_exit = server.should_exit  # a second signal does not wait for open connections
-        server.should_exit = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if os.name == "nt":
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
-        else:
-            loop.add_signal_handler(number, stop)
-    pool = asyncio.create_task(orchestrator.run(), name="orchestrator")
-    pool.add_done_callback(lambda _: stop())
-    try:
-        await orchestrator.first_look()
-        await server.serve(sockets)
-    finally:
-        pool.cancel()
-        await asyncio.wait({pool})
-        if not pool.cancelled() and (defect := pool.exception()) is not None:
-            raise defect

@@ -137,7 +137,11 @@ def test_a_link_or_an_image_of_another_port_is_judged_by_its_referer(referer: st
 
 def test_a_page_that_may_call_may_read_the_reply_and_no_other() -> None:
     granted = dict(GUARD.cors({b"origin": b"http://localhost:3000"}))
-    assert granted == {b"vary": b"Origin", b"access-control-allow-origin": b"http://localhost:3000"}
+    assert granted == {
+        b"vary": b"Origin",
+        b"access-control-allow-origin": b"http://localhost:3000",
+        b"access-control-expose-headers": b"ETag, Retry-After, X-Request-Id",
+    }
     assert dict(GUARD.cors({})) == {b"vary": b"Origin"}
 
 

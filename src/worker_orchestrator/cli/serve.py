@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from worker_orchestrator import logs, service
+from worker_orchestrator import logs, serving
 from worker_orchestrator.cli.calling import DEFAULT_URL
 from worker_orchestrator.command_line import command_line
 from worker_orchestrator.http.listening import is_beyond_loopback
@@ -27,7 +27,7 @@ _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 def run(settings: Settings) -> None:
     """Serve until a signal. Raises OrchestratorError."""
     logs.configure(settings.log_format)
-    kept = run_loop(service.serve(settings, lambda sockets: _announce(settings, sockets)))
+    kept = run_loop(serving.serve(settings, lambda sockets: _announce(settings, sockets)))
     click.echo(_farewell(settings, kept), err=True)
 
 

@@ -73,7 +73,9 @@ class App:
             await self._open_socket(scope, receive, send, headers)
             return
         cors: list[Header] = [(b"x-request-id", request_id.encode())]
-        reply = self._operating.probe(scope["method"], path) if path in Operating.PROBES else self._guard.refusal(headers)
+        reply = (
+            self._operating.probe(scope["method"], path) if path in Operating.PROBES else self._guard.refusal(headers)
+        )
         if reply is None:
             cors += self._guard.cors(headers)
             reply = self._at_once(scope, headers)

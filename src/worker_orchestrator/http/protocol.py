@@ -1,7 +1,7 @@
 """HTTP/1.1 from callers that may be slow, broken or hostile: uvicorn's protocol on httptools, which itself has no limits.
 
-* A head has 32 KiB, 100 fields and 10 s; a body 1 MiB and 30 s; a reply must be read within 30 s. A file that is written into
-  a worker may have 1 GiB, as long as something of it comes every 30 s.
+* A head has 32 KiB, 100 fields and 10 s; a body 1 MiB and 30 s; a reply must be read within 30 s.
+* A file that is written into a worker may have 1 GiB, as long as something of it comes every 30 s.
 * Only a terminal may become a WebSocket.
 * What is too much, too late or no HTTP gets one JSON error, after the replies to the requests before it. Then we hang up.
 * Of the requests that are sent ahead of their replies, a hundred wait in line; what comes after is not read, and the

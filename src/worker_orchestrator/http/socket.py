@@ -19,6 +19,11 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         super().__init__(*args, **words)
         self._on_lost = on_lost
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # it was refused, which uvicorn takes for a mishap
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost()
         super().connection_lost(exc)
