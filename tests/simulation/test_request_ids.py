@@ -112,7 +112,7 @@ def test_what_a_probe_found_in_the_same_turn_is_not_the_requests() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
         first = (await small.orchestrator.assign("p")).id
-        probers, turn = small.orchestrator._probers, asyncio.get_running_loop().create_future()
+        probers, turn = small.orchestrator._parts.probers, asyncio.get_running_loop().create_future()
         found = probers._found
 
         def find_and_go_on(verdict: Verdict) -> None:
