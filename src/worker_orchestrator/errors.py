@@ -25,6 +25,7 @@ never changes::
     │   ├── StoreLocked        another process owns this state directory
     │   └── StoreRefused       the state directory is not one that this service may use as it is
     └── CallFailed             what a client meets beside the errors above
+        ├── EventsLost         the place to go on from is not kept any more
         ├── ServiceUnreachable nobody answers at that address
         ├── Unauthorized       the token is missing or wrong
         └── Forbidden          this service does not talk to that Host, or to that page
@@ -40,6 +41,7 @@ __all__ = [
     "EngineError",
     "EngineRejected",
     "EngineUnavailable",
+    "EventsLost",
     "Forbidden",
     "GenerationMismatch",
     "InvalidInput",
@@ -67,6 +69,10 @@ class OrchestratorError(Exception):
     """Something went wrong."""
 
     code: ClassVar[str] = "internal_error"
+    request_id: str = ""
+    """Where a client raised it: what the service's log calls the request."""
+    status: int | None = None
+    """Where a client raised it: the HTTP status of the reply."""
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
@@ -205,6 +211,17 @@ class CallFailed(OrchestratorError):
     """The call failed."""
 
     code = "call_failed"
+
+
+class EventsLost(CallFailed):
+    """The events to go on from are not kept any more: list the machines anew."""
+
+    code = "events_lost"
+
+    def __init__(self, message: str | None = None, *, oldest: int | None = None, newest: int | None = None) -> None:
+        super().__init__(message)
+        self.oldest = oldest
+        self.newest = newest
 
 
 class ServiceUnreachable(CallFailed):

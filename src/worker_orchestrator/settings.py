@@ -20,7 +20,7 @@ from worker_orchestrator import parsers
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.token import token as parse_token
 
-__all__ = ["DEFAULT_ENV", "Setting", "Settings", "load", "settings"]
+__all__ = ["DEFAULT_ENV", "Setting", "Settings", "load", "settings", "sources"]
 
 ENV_PREFIX: Final = "ORCHESTRATOR_"
 CONFIG_FILE: Final = "orchestrator.toml"
@@ -241,6 +241,12 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | No
             raise InvalidSetting(f"{source} {_wrong(known[name], raw)}, but must be {error}.") from None
         chosen[name] = {**DEFAULT_ENV, **value} if name == "env" else value
     return Settings(**chosen)
+
+
+def sources(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> dict[str, str]:
+    """Where each setting that was given came from: its flag, its variable, or its key and file. Raises InvalidSetting."""
+    known = {setting.name: setting for setting in settings()}
+    return {name: source for name, (_, source) in _given(known, flags, environ, config).items()}
 
 
 def _given(

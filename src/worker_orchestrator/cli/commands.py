@@ -1,151 +1,151 @@
-"""`orchestrator` and its commands. An error is one sentence on standard error; exit code 2 for bad settings, else 1."""
+"""`orchestrator`: which commands there are, what they have in common, and how they fail.
+
+An error is one sentence on standard error that says what to do. The table below holds what `--help` and completion show, so
+that neither loads the commands themselves.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import click
 
-from worker_orchestrator import __version__
-from worker_orchestrator.command_line import PLACES
-from worker_orchestrator.errors import InvalidSetting, OrchestratorError
-from worker_orchestrator.settings import Setting, Settings, load, settings
+from worker_orchestrator.cli.failed import Failed
+from worker_orchestrator.errors import OrchestratorError
 
-__all__ = ["main"]
+__all__ = ["TABLE", "Commands", "Place", "main"]
 
-
-class _Failed(click.ClickException):
-    """An error of ours, in click's words."""
-
-    def __init__(self, error: OrchestratorError) -> None:
-        super().__init__(error.message)
-        self.exit_code = 2 if isinstance(error, InvalidSetting) else 1  # type: ignore[misc] # click reads it off the instance
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"orchestrator: {self.message}", file=file or sys.stderr)
+INTERRUPTED: Final = 130
 
 
-def _with_settings(*shown: str) -> Callable[[Any], Any]:
-    """Give a command a flag for each setting, and --config. Its help shows these settings, without any of them all."""
+class Entry(NamedTuple):
+    """One command as the help lists it, and the module that has it among its COMMANDS."""
 
-    def give(command: Any) -> Any:
-        for setting in reversed([setting for setting in settings() if setting.flag]):
-            command = _option(setting, hidden=bool(shown) and setting.name not in shown)(command)
-        where = "TOML file with settings. Default: orchestrator.toml, where there is one."
-        return click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=where)(command)
-
-    return give
+    module: str
+    section: str
+    help: str
 
 
-def _option(setting: Setting, *, hidden: bool) -> Any:
-    shown = setting.default if isinstance(setting.default, str | int | float | Path) and setting.default != "" else None
-    text = setting.help + (f" [{shown}]" if shown is not None and not isinstance(shown, bool) else "")
-    if isinstance(setting.default, bool):
-        return click.option(setting.flag, setting.name, is_flag=True, default=None, hidden=hidden, help=text)
-    return click.option(
-        setting.flag,
-        setting.name,
-        default=None,
-        multiple=setting.repeatable,
-        metavar=f"[{setting.values}]" if "|" in setting.values else setting.values,
-        hidden=hidden,
-        help=text,
-    )
+_SERVICE, _PROJECTS, _MACHINES, _POOL = "The service", "Projects", "Machines", "The pool"
+TABLE: Final[dict[str, Entry]] = {
+    "serve": Entry("operating", _SERVICE, "Keep a warm pool and answer the API."),
+    "down": Entry("operating", _SERVICE, "Stop the service and remove its machines."),
+    "recover": Entry("operating", _SERVICE, "Adopt or purge what the database lacks."),
+    "backup": Entry("operating", _SERVICE, "Write a copy of the database."),
+    "doctor": Entry("operating", _SERVICE, "Say what is wrong here, and how to mend it."),
+    "config": Entry("operating", _SERVICE, "Show the settings and where each came from."),
+    "assign": Entry("projects", _PROJECTS, "Get a machine for a project; prints its URL."),
+    "release": Entry("projects", _PROJECTS, "Give the machine of a project back."),
+    "why": Entry("projects", _PROJECTS, "Tell how a project came to its machine."),
+    "list": Entry("listing", _MACHINES, "List machines."),
+    "show": Entry("looking", _MACHINES, "Show one machine."),
+    "logs": Entry("looking", _MACHINES, "Print what a worker wrote."),
+    "exec": Entry("inside", _MACHINES, "Run a command in a worker."),
+    "cp": Entry("copying", _MACHINES, "Copy files into a worker or out of it."),
+    "destroy": Entry("projects", _MACHINES, "Remove a machine with all its files."),
+    "scale": Entry("pool", _POOL, "Change how many machines the pool keeps."),
+    "pause": Entry("pool", _POOL, "Make no new machines for now."),
+    "resume": Entry("pool", _POOL, "Make new machines again."),
+    "events": Entry("looking", _POOL, "Tell what happened to machines."),
+    "health": Entry("looking", _POOL, "Say how the service is."),
+    "completion": Entry("completion", "This command", "Print a completion script for your shell."),
+}
+_ALIASES: Final = {"ls": "list", "ps": "list"}
+_EPILOG: Final = """\
+\b
+First steps:
+  orchestrator doctor                          is everything there?
+  orchestrator serve --image my/worker:latest  keep a pool (leave it running)
+  orchestrator assign my-project               in another terminal: get a worker
+
+\b
+Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 not found;
+4 not now: no machine, no engine or no service at hand; 130 interrupted.
+"""
 
 
-def _load(config: Path | None, flags: dict[str, Any]) -> Settings:
-    import os  # noqa: PLC0415
+class Place(NamedTuple):
+    """Which service a command is for, as said before the command's name. None: not said."""
 
-    try:
-        return load({k: list(v) if isinstance(v, tuple) and v else v for k, v in flags.items()}, os.environ, config)
-    except InvalidSetting as error:
-        raise _Failed(error) from None
+    url: str | None = None
+    token_file: Path | None = None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="orchestrator")
-def main() -> None:
-    """A durable warm pool of worker containers on plain Docker.
+class Commands(click.Group):
+    """A group that knows its commands by name, and loads one when it is to run."""
 
-    Every setting can be given as a flag, as ORCHESTRATOR_<NAME> in the environment, or in orchestrator.toml.
-    """
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # click's signature
+        return list(TABLE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 # click's signature
+        name = _ALIASES.get(cmd_name, cmd_name)
+        if name not in TABLE:
+            return None
+        found: Sequence[click.Command] = import_module(f"worker_orchestrator.cli.{TABLE[name].module}").COMMANDS
+        return next(command for command in found if command.name == name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not ctx.resilient_parsing and name not in TABLE and name not in _ALIASES and not name.startswith("-"):
+            import difflib  # noqa: PLC0415 # only here, and not for free
+
+            close = difflib.get_close_matches(name, TABLE, n=1)
+            hint = f"Did you mean {close[0]}?" if close else "`orchestrator --help` lists the commands."
+            raise click.UsageError(f"There is no command {name!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OrchestratorError as error:
+            raise Failed(error) from None
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 # click's signature
+        width = max(map(len, TABLE))
+        for section in dict.fromkeys(entry.section for entry in TABLE.values()):
+            with formatter.section(section):
+                rows = [(name.ljust(width), entry.help) for name, entry in TABLE.items() if entry.section == section]
+                formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 # only for completion
+
+        names = [CompletionItem(name, help=TABLE[name].help) for name in TABLE if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
-@main.command(short_help="Keep a warm pool and answer the API.")
-@_with_settings()
-def serve(config: Path | None, **flags: Any) -> None:
-    """Keep a warm pool and answer the API."""
-    from worker_orchestrator.cli.serve import run  # noqa: PLC0415 # --help must not wait for the server
-
-    chosen = _load(config, flags)
-    try:
-        run(chosen)
-    except OrchestratorError as error:
-        raise _Failed(error) from None
-
-
-@main.command(short_help="Stop the service and remove its machines.")
-@click.option("--all", "everything", is_flag=True, help="Assigned machines too; asks first.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@_with_settings(*PLACES, "log_format")
-def down(config: Path | None, *, everything: bool, yes: bool, **flags: Any) -> None:
-    """Stop the service and remove its idle machines (--all: the assigned ones too).
-
-    Settings that matter to `serve` only are taken as well.
-    """
-    from worker_orchestrator.cli.down import run  # noqa: PLC0415
-
-    chosen = _load(config, flags)
-    try:
-        run(chosen, everything=everything, yes=yes)
-    except OrchestratorError as error:
-        raise _Failed(error) from None
-
-
-@main.command(short_help="Adopt or purge what the database lacks.")
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    invoke_without_command=True,
+    epilog=_EPILOG,
+)
+@click.version_option(package_name="worker-orchestrator", prog_name="orchestrator")
 @click.option(
-    "--adopt", multiple=True, metavar="ID[=PROJECT]", help="Take this machine on record, as assigned. May be repeated."
+    "--url", metavar="URL", help="The service to talk to. Default: ORCHESTRATOR_URL, else http://localhost:9092."
 )
 @click.option(
-    "--purge",
-    multiple=True,
-    metavar="ID",
-    help="Remove this container; asks first. `strays`: all of them. May be repeated.",
+    "--token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with its token. Default: ORCHESTRATOR_TOKEN or ORCHESTRATOR_TOKEN_FILE in the environment.",
 )
-@click.option("--accept", is_flag=True, help="Use this database with the engine and computer at hand from now on.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@_with_settings(*PLACES, "log_format")
-def recover(
-    config: Path | None, *, adopt: tuple[str, ...], purge: tuple[str, ...], accept: bool, yes: bool, **flags: Any
-) -> None:
-    """List worker containers that this database does not know, and adopt or purge them.
-
-    Settings that matter to `serve` only are taken as well.
-    """
-    from worker_orchestrator.cli.recover import run  # noqa: PLC0415
-
-    chosen = _load(config, flags)
-    try:
-        run(chosen, adopt=adopt, purge=purge, accept=accept, yes=yes)
-    except OrchestratorError as error:
-        raise _Failed(error) from None
-
-
-@main.command(short_help="Write a copy of the database.")
-@click.argument("file", type=click.Path(path_type=Path))
-@_with_settings("state_dir")
-def backup(file: Path, config: Path | None, **flags: Any) -> None:
-    """Write a copy of the database to FILE, also beside a running service.
-
-    Settings that matter to `serve` only are taken as well.
-    """
-    from worker_orchestrator.cli.backup import run  # noqa: PLC0415
-
-    chosen = _load(config, flags)
-    try:
-        run(chosen, file)
-    except OrchestratorError as error:
-        raise _Failed(error) from None
+@click.option("--no-color", is_flag=True, help="No colours; NO_COLOR in the environment does the same.")
+@click.pass_context
+def main(ctx: click.Context, url: str | None, token_file: Path | None, *, no_color: bool) -> None:
+    """A durable warm pool of worker containers on plain Docker."""
+    if no_color:
+        os.environ["NO_COLOR"] = "1"  # what writes in colours looks there
+    ctx.obj = Place(url, token_file)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        sys.exit(0)

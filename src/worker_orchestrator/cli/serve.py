@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from worker_orchestrator import logs, serving
+from worker_orchestrator.cli.calling import DEFAULT_URL
 from worker_orchestrator.command_line import command_line
 from worker_orchestrator.http.listening import is_beyond_loopback
 from worker_orchestrator.machine import Machine, State
@@ -43,7 +44,8 @@ def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
 def _announce(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     host = "localhost" if settings.host in {*_LOCAL, "0.0.0.0", "::"} else settings.host  # noqa: S104
     url = f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
-    click.echo(f"\n  The pool is at {url}. Get a worker for a project:\n", err=True)
+    click.echo(f"\n  The pool is at {url}. Get a worker for a project, in another terminal:\n", err=True)
+    click.echo(f"      orchestrator {_way(settings, url)}assign my-project", err=True)
     click.echo(f"      curl {_credentials(settings)}{url}/my-project\n", err=True)
     if not _credentials(settings) and is_beyond_loopback(settings.host):
         click.echo(
@@ -62,6 +64,14 @@ def _announce(settings: Settings, sockets: Sequence[socket.socket]) -> None:
             err=True,
         )
     sys.stderr.flush()
+
+
+def _way(settings: Settings, url: str) -> str:
+    """What a command must be told to come here; a token that the environment held is not said again."""
+    words = [] if url == DEFAULT_URL else ["--url", url]
+    if settings.token_file is not None:
+        words += ["--token-file", str(settings.token_file.absolute())]
+    return "".join(f"{shlex.quote(word)} " for word in words)
 
 
 def _credentials(settings: Settings) -> str:

@@ -164,8 +164,8 @@ class Orchestrator:
         for generation in generations:
             commands.insist(machine, generation)
         commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
-        self._journal.attribute()
         self._decisions.resize()
+        self._journal.attribute()
         await self._journal.durable()
         return machine
 
@@ -251,6 +251,7 @@ class Orchestrator:
         self._decisions.spec = self._pools.applied(self._decisions.spec)
         self._decisions.resize()
         self._decisions.turn_away()
+        self._journal.attribute()
         self._decisions.commit_soon()
         self._decisions.wake.set()
 

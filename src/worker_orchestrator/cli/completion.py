@@ -1,0 +1,31 @@
+"""`orchestrator completion`: the script that makes a shell complete commands, options, projects and machine ids."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+from click.shell_completion import get_completion_class
+
+__all__ = ["COMMANDS"]
+
+_PROGRAM: Final = "orchestrator"
+_VARIABLE: Final = "_ORCHESTRATOR_COMPLETE"
+
+
+@click.command(short_help="Print a completion script for your shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    r"""Print the script that completes commands, options, projects and machine ids in SHELL.
+
+    \b
+    bash:  echo 'eval "$(orchestrator completion bash)"' >>~/.bashrc
+    zsh:   echo 'eval "$(orchestrator completion zsh)"' >>~/.zshrc
+    fish:  orchestrator completion fish >~/.config/fish/completions/orchestrator.fish
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None, "click knows these shells"
+    click.echo(kind(click.get_current_context().find_root().command, {}, _PROGRAM, _VARIABLE).source())
+
+
+COMMANDS: Final = (completion,)

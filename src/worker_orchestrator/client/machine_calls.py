@@ -1,0 +1,179 @@
+"""What is asked about machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, Final
+
+import msgspec
+
+from worker_orchestrator.client.asking import Asking, was_done
+from worker_orchestrator.client.binding import operation, stream
+from worker_orchestrator.client.exchange import exchange
+from worker_orchestrator.client.requests import JSON, deletion, of_machine, query_of, upload
+from worker_orchestrator.client.steps import Flow, Request, Steps
+from worker_orchestrator.errors import (
+    InvalidInput,
+)
+from worker_orchestrator.wire_v1 import (
+    Destroyed,
+    ExecBody,
+    ExecResult,
+    Machine,
+    Machines,
+    Usage,
+)
+
+__all__ = ["MachineCalls"]
+
+_PAGE: Final = 1000
+_TAR: Final = "application/x-tar"
+_BYTES: Final = "application/octet-stream"
+
+
+class MachineCalls(Asking):
+    """What is asked about machines."""
+
+    # machines
+
+    @operation
+    def machines(
+        self, *, states: Sequence[str] = (), project: str | None = None, pool: str | None = None
+    ) -> Steps[list[Machine]]:
+        """All machines that fit, by id, of whatever number of pages.
+
+        `states`: some of idle, starting, assigned, restarting, stopping, failed.
+        """
+        found: list[Machine] = []
+        query = query_of(project=project, pool=pool, limit=_PAGE) + tuple(("state", state) for state in states)
+        after: str | None = None
+        while True:
+            request = Request(method="GET", path="/v1/machines", query=query + query_of(after=after))
+            page = yield from self._ask(request, Machines)
+            found += page.machines
+            if page.next is None:
+                return found
+            after = page.next
+
+    @operation
+    def get(self, machine_id: str) -> Steps[Machine]:
+        """The machine with this id, or with this container id. Raises MachineNotFound."""
+        return (yield from self._get(of_machine(machine_id), Machine))
+
+    @operation
+    def destroy(self, machine_id: str, *, generation: int | None = None) -> Steps[Destroyed]:
+        """Remove a machine with its container and all that is in it. When this returns, the container is gone.
+
+        With `generation`, only if it is still that assignment's, and it is safe to try again.
+
+        Raises MachineNotFound, GenerationMismatch, EngineUnavailable, EngineRejected.
+        """
+        answer = yield from exchange(deletion(of_machine(machine_id), generation), self._service)
+        error = self._error_in(answer)
+        if generation is not None and was_done(answer, error):
+            return Destroyed(machine=machine_id, generation=generation)
+        return self._decoded(answer, Destroyed)
+
+    @stream
+    def logs(
+        self, machine_id: str, *, tail: int | None = None, follow: bool = False, timestamps: bool = False
+    ) -> Flow[bytes]:
+        """What the container wrote, in pieces as they come.
+
+        `tail`: only so many lines of the end. `follow`: go on with what it writes from now on. `timestamps`: each line
+        begins with its time.
+
+        Raises MachineNotFound, and ServiceUnreachable where the connection breaks off.
+        """
+        query = query_of(tail=tail, follow=follow or None, timestamps=timestamps or None)
+        request = Request(method="GET", path=of_machine(machine_id, "logs"), query=query)
+        yield from self._pieces(request, None if follow else self._service.timeout_s)
+
+    @operation
+    def stats(self, machine_id: str) -> Steps[Usage]:
+        """What the container uses now. Raises MachineNotFound, NotRunning, NotSupported."""
+        return (yield from self._get(of_machine(machine_id, "stats"), Usage))
+
+    @operation
+    def exec(
+        self,
+        machine_id: str,
+        command: Sequence[str],
+        *,
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        timeout_seconds: float = 60.0,
+    ) -> Steps[ExecResult]:
+        """Run a command in the worker to its end. It is sent once: never tried again where it may have run.
+
+        Raises MachineNotFound, NotRunning, InvalidInput, NotSupported.
+        """
+        if isinstance(command, str):
+            raise InvalidInput(f"command must be a list of words such as ['sh', '-c', {command!r}], not one text.")
+        body = ExecBody(
+            command=list(command),
+            stdin=stdin,
+            env=dict(env or {}),
+            user=user,
+            workdir=workdir,
+            timeout_seconds=timeout_seconds,
+        )
+        request = Request(
+            method="POST",
+            path=of_machine(machine_id, "exec"),
+            headers=JSON,
+            body=msgspec.json.encode(body),
+            repeatable=False,
+            takes_s=timeout_seconds,
+        )
+        return (yield from self._ask(request, ExecResult))
+
+    # files
+
+    @operation
+    def read_file(self, machine_id: str, path: str) -> Steps[bytes]:
+        """The content of one file in the worker. `path` is absolute. Raises MachineNotFound, PathNotFound, InvalidInput."""
+        request = Request(
+            method="GET", path=of_machine(machine_id, "files"), query=(("path", path),), headers={"accept": _BYTES}
+        )
+        answer = yield from exchange(request, self._service)
+        self._check(answer)
+        return answer.reply.body
+
+    @operation
+    def write_file(self, machine_id: str, path: str, data: bytes) -> Steps[None]:
+        """Write one file in the worker. `path` is absolute, its folder is there. Raises MachineNotFound, PathNotFound."""
+        yield from self._put(machine_id, path, _BYTES, data)
+
+    @stream
+    def read_tar(self, machine_id: str, path: str) -> Flow[bytes]:
+        """A file or folder of the worker as a tar archive, in pieces; its entries begin with the last name of `path`.
+
+        Raises MachineNotFound, PathNotFound, and ServiceUnreachable where the connection breaks off.
+        """
+        request = Request(
+            method="GET", path=of_machine(machine_id, "files"), query=(("path", path),), headers={"accept": _TAR}
+        )
+        yield from self._pieces(request, self._service.timeout_s)
+
+    @operation
+    def write_tar(self, machine_id: str, path: str, data: bytes | BinaryIO) -> Steps[None]:
+        """Unpack a tar archive into a folder of the worker. A file that can seek is read from where it stands.
+
+        Raises MachineNotFound, PathNotFound.
+        """
+        yield from self._put(machine_id, path, _TAR, data)
+
+    def _put(self, machine_id: str, path: str, kind: str, data: bytes | BinaryIO) -> Steps[None]:
+        body = data if isinstance(data, bytes) else upload(data)
+        request = Request(
+            method="PUT",
+            path=of_machine(machine_id, "files"),
+            query=(("path", path),),
+            headers={"content-type": kind},
+            body=body,
+            repeatable=isinstance(body, bytes) or body.size is not None,
+        )
+        self._check((yield from exchange(request, self._service)))

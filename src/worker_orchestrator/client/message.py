@@ -1,0 +1,57 @@
+"""What both drivers need to put a request on the wire and to say why that failed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from worker_orchestrator.client.steps import Request, Upload
+
+__all__ = ["PIECE_BYTES", "headers_of", "pieces", "target", "why"]
+
+PIECE_BYTES: Final = 64 * 1024
+
+
+def target(url: str, request: Request) -> str:
+    """Path and query, below the path that the service's address may have."""
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in request.query)
+    return urlsplit(url).path + request.path + ("?" + query if query else "")
+
+
+def headers_of(request: Request, common: Mapping[str, str]) -> dict[str, str]:
+    """All headers, with the length of the body where it is known."""
+    size = request.body.size if isinstance(request.body, Upload) else request.body and len(request.body)
+    length = {} if size is None else {"content-length": str(size)}
+    return {**common, **request.headers, **length}
+
+
+def pieces(body: bytes | Upload) -> Iterator[bytes]:
+    """The body from its beginning, however often it was sent before."""
+    if isinstance(body, bytes):
+        yield from (body[place : place + PIECE_BYTES] for place in range(0, len(body), PIECE_BYTES))
+        return
+    if body.size is not None:
+        body.file.seek(body.start)
+    while piece := body.file.read(PIECE_BYTES):
+        yield piece
+
+
+def why(error: BaseException) -> str:
+    """The reason at the bottom of what a library raised, in a few words."""
+    seen: list[BaseException] = []
+    below: BaseException | None = error
+    while below is not None and below not in seen:
+        seen.append(below)
+        below = below.__cause__ or below.__context__ or next((a for a in below.args if isinstance(a, Exception)), None)
+    for found in reversed(seen):
+        if isinstance(found, OSError) and found.errno and found.errno > 0:
+            return os.strerror(found.errno).lower()
+        if isinstance(found, OSError) and found.strerror:  # names that cannot be looked up have numbers of their own
+            return found.strerror.lower()
+    if any(isinstance(found, TimeoutError) or "Timeout" in type(found).__name__ for found in seen):
+        return "no answer in time"
+    if any(isinstance(found, ConnectionError) or "Disconnected" in type(found).__name__ for found in seen):
+        return "the connection was cut"
+    return str(error) or type(error).__name__

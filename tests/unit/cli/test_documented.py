@@ -1,0 +1,65 @@
+"""docs/command-line.md names every command and every option, and the table of commands says what the commands say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from worker_orchestrator.cli import main
+from worker_orchestrator.cli.commands import TABLE
+from worker_orchestrator.settings import settings
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text(encoding="utf-8")
+SETTINGS = {setting.flag for setting in settings()}
+
+each_command = pytest.mark.parametrize("name", TABLE)
+
+
+def loaded(name: str) -> click.Command:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    return command
+
+
+def section(name: str) -> str:
+    """What the document says of one command, and of what all have in common."""
+    common = DOCUMENT.partition("\n## The service")[0]
+    found = next(part for part in re.split(r"\n### ", DOCUMENT) if f"`orchestrator {name}" in part.partition("\n")[0])
+    return common + found
+
+
+@each_command
+def test_the_help_of_all_commands_says_what_each_one_says(name: str) -> None:
+    command = loaded(name)
+    assert (command.name, command.short_help) == (name, TABLE[name].help)
+
+
+@each_command
+def test_every_option_is_documented_with_its_command(name: str) -> None:
+    """But for the settings of `serve`, which the README lists."""
+    text = section(name)
+    options = [option for option in loaded(name).params if isinstance(option, click.Option)]
+    words = {word for option in options for word in option.opts if word not in SETTINGS or word == "--token-file"}
+    assert [word for word in sorted(words) if not re.search(rf"{word}(?![\w-])", text)] == []
+
+
+@each_command
+def test_every_option_has_help_that_ends_like_a_sentence(name: str) -> None:
+    for option in loaded(name).params:
+        if isinstance(option, click.Option):
+            assert option.help, option.name
+            assert option.help.endswith((".", "]")), option.help
+
+
+def test_options_of_the_program_itself_are_documented() -> None:
+    words = [word for option in main.params for word in option.opts if word.startswith("--")]
+    assert [word for word in words if word not in DOCUMENT] == []
+
+
+def test_exit_codes_are_documented_in_the_help_as_well() -> None:
+    found = click.Context(main).command.get_help(click.Context(main, info_name="orchestrator"))
+    for code in ("0 done", "1 failed", "2 wrong usage", "3 not found", "4 not now", "130 interrupted"):
+        assert code in found
