@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
+import pytest
 import structlog
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.machine import Status, Verdict
 from worker_orchestrator.request_id import REQUEST_ID
+
+
+@pytest.fixture(autouse=True)
+def every_line() -> Iterator[None]:
+    """Histories are lived through in silence, and leave it behind."""
+    kept = structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    structlog.configure(**kept)
 
 
 async def asked(small: Small, request: str, what: str, name: str) -> None:
