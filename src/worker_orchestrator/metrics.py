@@ -3,7 +3,6 @@
 docs/metrics.md says what each metric tells and what to do when it is bad. No label carries the id of a project or a
 machine, and every label has few values: a time series costs whoever stores it.
 
-An assign counts with two increments and two or three observations, on children that were looked up beforehand.
 Sources: https://prometheus.io/docs/practices/naming/, https://prometheus.io/docs/instrumenting/writing_clientlibs/
 """
 
@@ -13,10 +12,10 @@ import platform
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, cast, get_args
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar, cast, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Info, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -27,8 +26,11 @@ from worker_orchestrator.orchestrator import Orchestrator
 from worker_orchestrator.orchestrator.gauges import WORDS, Gauges
 from worker_orchestrator.orchestrator.observer import AssignOutcome, Call, Observer
 from worker_orchestrator.orchestrator.traces import Trace
+from worker_orchestrator.tallies import Durations, Histogram, Tallies
 
 __all__ = ["CONTENT_TYPE", "Metrics", "failure_reason"]
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 RECENT: Final = 1000
@@ -45,12 +47,16 @@ _FAILURES: Final[tuple[tuple[str, str], ...]] = (
     (r"did not answer within", "answer_timeout"),
     (r"could not be restarted", "not_restarted"),
     (r"its container is .* again, after \d+ restarts", "not_restarted"),
-    (r"vanished|its container was removed by somebody else", "vanished"),
+    (r"vanished|its container was removed by somebody else|its container is terminating", "vanished"),
     (r"its container is .*out of memory", "out_of_memory"),
     (r"its container is .*killed from outside", "killed"),
     (r"its container is ", "exited"),
 )
-_PORT_TAKEN: Final = re.compile(r"\bports?\b.* (in use|allocated|available)|address already in use|failed to bind")
+_PORT_TAKEN: Final = re.compile(
+    r"port is already allocated|address already in use|failed to bind|ports are not available|host port .* in use",
+    re.IGNORECASE,
+)
+_FAILED: Final = State.FAILED
 FAILURES: Final = (*dict.fromkeys(kind for _, kind in _FAILURES), "port_taken", "rejected", "other")
 _KINDS: Final = [(re.compile(pattern, re.DOTALL), kind) for pattern, kind in _FAILURES]
 
@@ -70,8 +76,6 @@ class Metrics(Observer):
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         super().__init__(now)
-        # For the whole process: else there is a gauge beside each counter, which nobody asks for.
-        disable_created_metrics()  # type: ignore[no-untyped-call] # the library leaves it so
         self._registry = CollectorRegistry()
         self._fleet = _Fleet()
         self._registry.register(self._fleet)
@@ -90,101 +94,121 @@ class Metrics(Observer):
     # what there is
 
     def _count_assigns(self) -> None:
-        count = self._counter("assigns", "Requests for a machine, by how they ended.", "outcome")
-        took = self._histogram(
-            "assign_duration_seconds", "From a request for a machine to its reply, by how it ended.", "outcome"
+        ends = {outcome: [outcome.value] for outcome in AssignOutcome}
+        self._assigns = self._counters("assigns", "Requests for a machine, by how they ended.", ["outcome"], ends)
+        self._assigns_s = self._durations(
+            "assign_duration_seconds", "From a request for a machine to its reply, by how it ended.", ["outcome"], ends
         )
-        self._assigns = {
-            outcome: (count.labels(outcome.value).inc, took.labels(outcome.value).observe) for outcome in AssignOutcome
-        }
-        stages = self._histogram(
+        stages = self._durations(
             "assign_stage_duration_seconds",
             "Where the time of a first assign went: waiting in line, storing, asking the machine once more.",
-            "stage",
+            ["stage"],
+            {stage: [stage] for stage in ("line", "commit", "probe")},
         )
-        self._line, self._commit, self._probe = (stages.labels(name).observe for name in ("line", "commit", "probe"))
+        self._line_s, self._stored_s, self._probe_s = stages.of["line"], stages.of["commit"], stages.of["probe"]
 
     def _count_machines(self) -> None:
-        self._create_s = self._histogram(
-            "create_duration_seconds", "What the engine took to create and start a machine."
-        )
-        self._ready_s = self._histogram(
+        self._create_s = self._duration("create_duration_seconds", "What the engine took to make a machine run.")
+        self._ready_s = self._duration(
             "ready_duration_seconds", "From the acknowledged creation of a machine to its first answer."
         )
-        transitions = self._counter("transitions", "Stored changes of machines, by what happened.", "cause")
-        self._transitions = {cause: transitions.labels(cause.value).inc for cause in Cause}
-        failures = self._counter("machine_failures", "Machines that failed, by why.", "reason")
-        self._failures = {reason: failures.labels(reason).inc for reason in FAILURES}
-        probes = self._counter("probes", "Questions to workers whether they serve, by what came back.", "result")
-        self._answered, self._silent = probes.labels("answered").inc, probes.labels("silent").inc
+        self._transitions = self._counters(
+            "transitions", "Stored changes of machines, by what happened.", ["cause"], {c: [c.value] for c in Cause}
+        )
+        self._failures = self._counters(
+            "machine_failures", "Machines that failed, by why.", ["reason"], {reason: [reason] for reason in FAILURES}
+        )
+        self._probes = self._counters(
+            "probes",
+            "Questions to workers whether they serve, by what came back.",
+            ["result"],
+            {True: ["answered"], False: ["silent"]},
+        )
 
     def _count_calls(self) -> None:
-        calls = self._counter("engine_calls", "Calls to the container engine, by how they ended.", "call", "result")
-        self._calls = {
-            (call, result): calls.labels(call, result.value.replace(" ", "_")).inc
-            for call in get_args(Call)
-            for result in Result
-        }
-        took = self._histogram("engine_call_duration_seconds", "What calls to the container engine took.", "call")
-        self._calls_s = {call: took.labels(call).observe for call in get_args(Call)}
-        self._reconnects = self._counter(
-            "engine_event_reconnects", "Times that the engine's stream of events had to be opened anew."
+        calls: tuple[Call, ...] = get_args(Call)
+        self._calls = self._counters(
+            "engine_calls",
+            "Calls to the container engine, by how they ended.",
+            ["call", "result"],
+            {(call, result): [call, result.value.replace(" ", "_")] for call in calls for result in Result},
         )
-        self._commit_s = self._histogram(
-            "store_commit_duration_seconds",
-            "What it took to store the decisions of one turn.",
-            buckets=COMMIT_BUCKETS_S,
+        self._calls_s = self._durations(
+            "engine_call_duration_seconds",
+            "What calls to the container engine took.",
+            ["call"],
+            {call: [call] for call in calls},
         )
-        self._commit_failures = self._counter("store_commit_failures", "Decisions that could not be stored: undone.")
+        self._reconnects = self._counters(
+            "engine_event_reconnects", "Times that the engine's stream of events had to be opened anew.", [], {"": []}
+        )
+        self._commit_s = self._duration(
+            "store_commit_duration_seconds", "What it took to store the decisions of one turn.", COMMIT_BUCKETS_S
+        )
+        self._commit_failures = self._counters(
+            "store_commit_failures", "Transactions that could not be stored; what they held was undone.", [], {"": []}
+        )
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"orchestrator_{name}", text, labels, registry=self._registry)
+    def _counters(self, name: str, text: str, names: list[str], labels: Mapping[_Key, list[str]]) -> Tallies[_Key]:
+        counters = Tallies(f"orchestrator_{name}", text, names, labels)
+        self._registry.register(counters)
+        return counters
 
-    def _histogram(self, name: str, text: str, *labels: str, buckets: Sequence[float] = BUCKETS_S) -> Histogram:
-        return Histogram(f"orchestrator_{name}", text, labels, registry=self._registry, buckets=buckets)
+    def _durations(
+        self,
+        name: str,
+        text: str,
+        names: list[str],
+        labels: Mapping[_Key, list[str]],
+        bounds_s: tuple[float, ...] = BUCKETS_S,
+    ) -> Durations[_Key]:
+        durations = Durations(f"orchestrator_{name}", text, names, labels, bounds_s)
+        self._registry.register(durations)
+        return durations
+
+    def _duration(self, name: str, text: str, bounds_s: tuple[float, ...] = BUCKETS_S) -> Histogram:
+        return self._durations(name, text, [], {"": []}, bounds_s).of[""]
 
     # what happens
 
     def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None) -> None:
-        count, observe = self._assigns[outcome]
-        count()
-        observe(took_s)
+        self._assigns.of[outcome] += 1
+        self._assigns_s.of[outcome].observe(took_s)
         if trace is None:
             return
         self._fleet.recent.append(trace.how == "warm")
-        self._commit(trace.commit_ms / 1000)
+        self._stored_s.observe(trace.commit_ms / 1000)
         if trace.line_ms is not None:
-            self._line(trace.line_ms / 1000)
+            self._line_s.observe(trace.line_ms / 1000)
         if trace.probe_ms is not None:
-            self._probe(trace.probe_ms / 1000)
+            self._probe_s.observe(trace.probe_ms / 1000)
 
     def call_ended(self, call: Call, result: Result, took_s: float) -> None:
-        self._calls[call, result]()
-        self._calls_s[call](took_s)
+        self._calls.of[call, result] += 1
+        self._calls_s.of[call].observe(took_s)
         if call == "create" and result is Result.DONE:
             self._create_s.observe(took_s)
 
     def probe_ended(self, *, answered: bool) -> None:
-        (self._answered if answered else self._silent)()
+        self._probes.of[answered] += 1
 
     def came_up(self, ready_s: float) -> None:
         self._ready_s.observe(ready_s)
 
     def events_ended(self) -> None:
-        self._reconnects.inc()
+        self._reconnects.of[""] += 1
 
     def committed(self, changes: Sequence[Change], took_s: float) -> None:
         self._commit_s.observe(took_s)
         for change in changes:
-            self._transitions[change.cause]()
+            self._transitions.of[change.cause] += 1
             before, after = change.before, change.after
-            failed = after is not None and after.state is State.FAILED
-            if failed and (before is None or before.state is not State.FAILED):
-                self._failures[failure_reason(before, change.machine.reason)]()
+            if after is not None and after.state is _FAILED and (before is None or before.state is not _FAILED):
+                self._failures.of[failure_reason(before, after.reason)] += 1
 
     def commit_failed(self, took_s: float) -> None:
         self._commit_s.observe(took_s)
-        self._commit_failures.inc()
+        self._commit_failures.of[""] += 1
 
 
 class _Fleet(Collector):
@@ -225,13 +249,15 @@ def _of_pools(gauges: Gauges) -> Iterator[Metric]:
     fails = GaugeMetricFamily(
         "orchestrator_image_failing", "1 while machines of the pool's image do not come up.", labels=["pool"]
     )
+    paused = GaugeMetricFamily("orchestrator_pool_paused", "1 while the pool starts no machines.", labels=["pool"])
     for name, pool in gauges.pools.items():
         for state in WORDS:
             machines.add_metric([name, state], pool.machines[state])
         min_idle.add_metric([name], pool.min_idle)
         lag.add_metric([name], pool.refill_lag_s)
         fails.add_metric([name], pool.image_fails)
-    yield from cast("list[Metric]", [machines, min_idle, lag, fails])
+        paused.add_metric([name], pool.paused)
+    yield from cast("list[Metric]", [machines, min_idle, lag, fails, paused])
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

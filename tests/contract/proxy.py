@@ -23,6 +23,7 @@ class Proxy:
         self._socket = Path(self._folder.name, "docker.sock")
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self.lose = "nothing"
         self.lost = 0
 
@@ -45,7 +46,7 @@ class Proxy:
         self._server.close()
         self._server = None
         self._socket.unlink(missing_ok=True)
-        for task in self._open:
+        for task in self._open - self._ending:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
@@ -64,6 +65,7 @@ class Proxy:
         except asyncio.CancelledError:
             pass  # closed: the connection ends here
         finally:
+            self._ending.add(task)  # it closes what it opened, and must not be stopped
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
@@ -73,6 +75,7 @@ class Proxy:
                 with suppress(OSError):
                     await writer.wait_closed()
             self._open.discard(task)
+            self._ending.discard(task)
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: asyncio.Event) -> None:
         while chunk := await reader.read(_CHUNK_BYTES):

@@ -23,9 +23,10 @@ from worker_orchestrator.engines.docker_template import DockerOptions
 from worker_orchestrator.engines.memory import MemoryEngine
 from worker_orchestrator.machine import DEFAULT_POOL, Instance, Machine, State, Status
 
-__all__ = ["DockerWorld", "MemoryWorld", "World", "listening_on", "soon"]
+__all__ = ["SAID", "DockerWorld", "MemoryWorld", "World", "listening_on", "soon"]
 
 ADDRESSES: Final = ("127.0.0.1",)
+SAID: Final = "/something"
 _T = TypeVar("_T")
 _PAUSE_S: Final = 0.01
 _numbers = itertools.count(1)
@@ -92,6 +93,10 @@ class World(ABC):
         """Its container is removed."""
 
     @abstractmethod
+    async def say(self, machine: Machine) -> None:
+        """It writes a line of `SAID`."""
+
+    @abstractmethod
     def put(self, machine: Machine, owner: str) -> None:
         """Somebody else's container, with our labels, under this machine's id, not running."""
 
@@ -124,6 +129,12 @@ class MemoryWorld(World):
 
     def remove(self, machine: Machine) -> None:
         self.engine.remove(machine.id)
+
+    async def say(self, machine: Machine) -> None:
+        reader, writer = await asyncio.open_connection(ADDRESSES[0], machine.port)
+        writer.write(f"GET {SAID} HTTP/1.1\r\n\r\n".encode())
+        await reader.read()
+        writer.close()
 
     def put(self, machine: Machine, owner: str) -> None:
         self._put(machine, owner, Status.EXITED)
@@ -179,6 +190,9 @@ class DockerWorld(World):
     def remove(self, machine: Machine) -> None:
         docker("rm", "-f", "-v", machine.id)
 
+    async def say(self, machine: Machine) -> None:
+        docker("exec", machine.id, "sh", "-c", f"echo {SAID} >/proc/1/fd/1")
+
     def put(self, machine: Machine, owner: str) -> None:
         self._put(machine, owner)
 
@@ -207,6 +221,15 @@ class DockerWorld(World):
             engine = await self.open_engine(docker_host=proxy.url)
             await engine.template()
             yield engine, proxy
+
+    def put_running(self, machine: Machine, owner: str) -> None:
+        """Somebody else's container, with our labels, under this machine's id, which runs."""
+        self._put(machine, owner)
+        docker("start", machine.id)
+
+    def processes(self, machine: Machine) -> list[str]:
+        """What runs in its container, as its host sees it."""
+        return docker("top", machine.id, "-eo", "pid,args").out.splitlines()[1:]
 
     def inspect(self, machine: Machine) -> Any:
         return docker_json("inspect", machine.id)

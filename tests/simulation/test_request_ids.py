@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
+import pytest
 import structlog
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.machine import Status
+from worker_orchestrator.machine import Status, Verdict
 from worker_orchestrator.request_id import REQUEST_ID
+
+
+@pytest.fixture(autouse=True)
+def every_line() -> Iterator[None]:
+    """Histories are lived through in silence, and leave it behind."""
+    kept = structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    structlog.configure(**kept)
 
 
 async def asked(small: Small, request: str, what: str, name: str) -> None:
@@ -91,6 +102,41 @@ def test_a_machine_that_fails_the_request_that_would_have_it_is_told_with_it() -
         assert {line["request"] for line in told} == {"r1"}
 
     lived(story)
+
+
+def test_what_a_change_of_the_pool_sets_off_is_told_with_its_request() -> None:
+    async def story(small: Small) -> None:
+        async def scale() -> None:
+            REQUEST_ID.set("r1")
+            small.orchestrator.change_pool("default", {"min_idle": 3})
+
+        await small.await_idle(2)
+        with structlog.testing.capture_logs() as lines:
+            await asyncio.create_task(scale())
+            await small.await_idle(3)
+        assert causes(lines) == [("created", "r1"), ("answered", None)]
+
+    lived(story)
+
+
+def test_what_a_probe_found_in_the_same_turn_is_not_the_requests() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        first = (await small.orchestrator.assign("p")).id
+        probers, turn = small.orchestrator._parts.probers, asyncio.get_running_loop().create_future()
+        found = probers._found
+
+        def find_and_go_on(verdict: Verdict) -> None:
+            found(verdict)
+            if small.fleet.pending and not turn.done():
+                turn.set_result(asyncio.ensure_future(asked(small, "r1", "release", first)))
+
+        probers._found = find_and_go_on
+        with structlog.testing.capture_logs() as lines:
+            await (await turn)
+        assert causes(lines) == [("answered", None), ("released", "r1")]
+
+    lived(story, slow_s=0.1, max_idle=5)
 
 
 def test_what_the_engine_shows_is_nobodys_doing() -> None:

@@ -118,6 +118,7 @@ def test_a_trace_ends_with_its_assignment() -> None:
         before = trace_of(small, "p")
         await small.orchestrator.release("p")
         assert small.orchestrator.trace("p") is None
+        assert not small.orchestrator.traces._traces, "nobody can ask for it any more"
         assert small.orchestrator.traces.take_unsaved() == [], "it is not worth being saved any more"
         await small.orchestrator.assign("p")
         after = trace_of(small, "p")

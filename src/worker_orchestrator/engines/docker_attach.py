@@ -80,7 +80,7 @@ class Attached:
         """What it writes next, on stream 1 or 2; None when it has ended. Raises EngineUnavailable if it may run on."""
         assert self._wire is not None, "it was started"
         with reading():
-            message = await self._wire.read_out()
+            message = await self._wire.read()
         if message is None:
             await self._until_ended()
         return message

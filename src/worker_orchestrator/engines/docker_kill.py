@@ -6,8 +6,8 @@ finds what went into the background. It is a shell script of builtins alone, and
 never finds itself.
 
 Limits: what wiped its environment *and* left its session *and* outlived whom it descends from is not found, nor can a
-process be killed that became another user's. In a container without a shell the same is done from outside, where that
-container's processes are this computer's and we may; there only the mark counts.
+process be killed that became another user's; and a container's own shell is believed. In a container without a shell the
+same is done from outside, where that container's processes are this computer's and we may; there only the mark counts.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def kill_inside(client: aiodocker.Docker, native_id: str, mark: str, user:
     said = bytearray()
     try:
         await wire.open()
-        while (message := await wire.read_out()) is not None:
+        while (message := await wire.read()) is not None:
             said += message.data[: 4 - len(said)]
     finally:
         await wire.close()

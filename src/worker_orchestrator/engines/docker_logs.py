@@ -29,6 +29,8 @@ class DockerLogs(DockerReach):
     async def last_lines(self, machine_id: str, count: int) -> str:
         with reading():
             for container in await self._of_machine(machine_id):
+                if not self._is_own(container, machine_id):
+                    continue
                 lines = await container.log(stdout=True, stderr=True, tail=count)
                 return without_values("".join(lines), self._options.env or {})[-EVIDENCE_BYTES:].strip()
         return ""

@@ -10,14 +10,16 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import aiodocker
 import aiohttp
-from aiodocker.stream import Stream
+from aiodocker.stream import Message, Stream
 from yarl import URL
 
 __all__ = ["Wire"]
+
+_LOOK_S: Final = 0.1
 
 
 class Wire(Stream):
@@ -30,6 +32,7 @@ class Wire(Stream):
             return URL(f"exec/{exec_id}/start"), body, tty
 
         super().__init__(client, setup)
+        self._reading: asyncio.Task[Message | None] | None = None
 
     async def open(self) -> None:
         try:
@@ -38,24 +41,46 @@ class Wire(Stream):
             await self.close()
             raise
 
+    async def read(self) -> Message | None:
+        """What comes next, on stream 1 or 2; None at the end. Whoever is cancelled while he waits has taken nothing.
+
+        Docker ends the output of a program that ended, but takes no more of its input; a connection does not close before
+        its input is taken: so it is broken off then.
+        """
+        if self._reading is None:
+            self._reading = asyncio.create_task(self.read_out())
+        while not self._reading.done():
+            await asyncio.wait({self._reading}, timeout=_LOOK_S)
+            transport = self._transport()
+            if transport is not None and transport.is_closing():
+                transport.abort()
+        reading, self._reading = self._reading, None
+        return reading.result()
+
     async def write(self, data: bytes) -> None:
         """Return when there is room for more. What ended takes nothing, which is no error."""
-        if self._transport() is not None:
+        transport = self._transport()
+        if transport is not None and not transport.is_closing():
             with contextlib.suppress(OSError, aiohttp.ClientError):
                 await self.write_in(data)
 
     def end_input(self) -> None:
         """Its input ends here, its output goes on."""
         transport = self._transport()
-        if transport is not None and transport.can_write_eof():
+        if transport is not None and not transport.is_closing() and transport.can_write_eof():
             transport.write_eof()
 
     def _transport(self) -> asyncio.Transport | None:
         connection = self._resp.connection if self._resp is not None and not self._closed else None
-        transport = connection.transport if connection is not None else None
-        return None if transport is None or transport.is_closing() else transport
+        return connection.transport if connection is not None else None
 
     async def close(self) -> None:
+        """Hang up; what came until now can still be read. What nobody takes any more is dropped, else it would stay open."""
+        transport = self._transport()
         self._closed = True
+        if transport is not None:
+            transport.abort()
         if self._resp is not None:
             self._resp.close()
+        if self._reading is not None:
+            await asyncio.wait({self._reading})

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from worker_orchestrator.engines import Identity
+from worker_orchestrator.engines.memory_page import Output, Page
 from worker_orchestrator.engines.probe import PROBE_TIMEOUT_S, http_probe
-from worker_orchestrator.errors import EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
+from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning, OutcomeUnknown, PortTaken
 from worker_orchestrator.machine import Instance, Machine, Status
 
 __all__ = ["Faults", "MemoryEngine"]
@@ -49,6 +50,7 @@ class _Container:
     instance: Instance
     mute: bool = False
     server: asyncio.Server | None = None
+    output: Output = field(default_factory=Output)
 
 
 _Place = dict[str, _Container]  # by machine id
@@ -129,12 +131,27 @@ class MemoryEngine:
         finally:
             del self._listeners[changed]
 
+    async def last_lines(self, machine_id: str, count: int) -> str:
+        await self._reach()
+        container = self._own(machine_id)
+        return container.output.last(count) if container is not None else ""
+
+    async def logs(
+        self, machine_id: str, *, tail: int | None = None, follow: bool = False, timestamps: bool = False
+    ) -> AsyncIterator[bytes]:
+        await self._reach()
+        container = self._own(machine_id)
+        if container is None:
+            raise NotRunning(f"There is no instance {machine_id}.")
+        async for line in container.output.lines(tail, follow=follow, timestamps=timestamps):
+            yield line
+
     async def aclose(self) -> None:
         for call in self._calls:
             call.cancel()
         for place in self._places.values():
             for container in place.values():
-                self._close(container)
+                self._end(container)
 
     # the world, as tests see and change it
 
@@ -162,13 +179,13 @@ class MemoryEngine:
     def kill(self, machine_id: str, status: Status = Status.EXITED) -> None:
         """The instance stops serving, as after `docker kill` (or `docker pause`, with that status)."""
         container = self._containers[machine_id]
-        self._close(container)
+        (self._end if status is Status.EXITED else self._close)(container)
         container.instance = replace(container.instance, status=status, detail="killed")
         self._tell()
 
     def remove(self, machine_id: str) -> None:
         """The instance is gone, as after `docker rm -f`."""
-        self._close(self._containers.pop(machine_id))
+        self._end(self._containers.pop(machine_id))
         self._tell()
 
     # carrying out
@@ -176,6 +193,10 @@ class MemoryEngine:
     @property
     def _containers(self) -> _Place:
         return self._places[self.engine_id]
+
+    def _own(self, machine_id: str) -> _Container | None:
+        container = self._containers.get(machine_id)
+        return container if container is not None and container.instance.owner == self.owner else None
 
     async def _reach(self) -> None:
         self.calls += 1
@@ -227,7 +248,7 @@ class MemoryEngine:
                 if known.instance.status is Status.CREATED:
                     await self._start_again(place, machine.id)
                 return
-            self._close(place.pop(machine.id))
+            self._end(place.pop(machine.id))
         if machine.port in self.taken_ports | {c.instance.port for c in place.values()}:
             raise PortTaken(f"host port {machine.port} is in use")
         stillborn = self.faults.strikes(self.faults.stillborn)
@@ -264,23 +285,29 @@ class MemoryEngine:
     async def _remove(self, place: _Place, machine_id: str) -> None:
         container = place.pop(machine_id, None)
         if container is not None:
-            self._close(container)
+            self._end(container)
             self._wanted_ports.pop(machine_id, None)
 
     async def _open(self, container: _Container) -> None:
-        if not self._serve_http or container.mute:
-            return
         machine_id, port = container.instance.id, container.instance.port
-        try:
-            container.server = await asyncio.start_server(_Page(machine_id).answer, self._host, port)
-        except OSError as error:
-            raise PortTaken(f"host port {port} is in use") from error
+        if self._serve_http and not container.mute:
+            page = Page(machine_id, container.output)
+            try:
+                container.server = await asyncio.start_server(page.answer, self._host, port)
+            except OSError as error:
+                raise PortTaken(f"host port {port} is in use") from error
+        container.output.write(f"{machine_id} runs on port {port}")
 
     @staticmethod
     def _close(container: _Container) -> None:
         if container.server is not None:
             container.server.close()
             container.server = None
+
+    @classmethod
+    def _end(cls, container: _Container) -> None:
+        cls._close(container)
+        container.output.end()
 
     def _tell(self) -> None:
         for listener in self._listeners:
@@ -291,24 +318,3 @@ def _serves(container: _Container | None, port: int | None) -> bool:
     if container is None or container.mute:
         return False
     return container.instance.status is Status.RUNNING and container.instance.port == port
-
-
-class _Page:
-    """What a demo worker answers to every request."""
-
-    def __init__(self, machine_id: str) -> None:
-        body = f"Hello from {machine_id}, a worker of the memory engine.\n".encode()
-        head = (
-            f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self._response = head.encode() + body
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(self._response)
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass
-        finally:
-            writer.close()

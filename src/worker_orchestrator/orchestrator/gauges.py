@@ -32,7 +32,7 @@ def word(machine: Machine) -> Word:
 
 @dataclass(frozen=True, slots=True)
 class PoolGauges:
-    """One pool. `refill_lag_s`: for how long fewer machines than `min_idle` could be handed out at once; 0 where enough can.
+    """One pool. `refill_lag_s`: for how long fewer machines than `min_idle` have been idle; 0 where it is full, or paused.
 
     `image_fails`: the image of this pool does not come up, so that attempts go one at a time.
     """
@@ -41,6 +41,7 @@ class PoolGauges:
     min_idle: int
     refill_lag_s: float
     image_fails: bool
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class Gauge:
     def look(self) -> None:
         """Note which pools are short of idle machines."""
         for name, wanted in self._decisions.spec.pools.items():
-            if len(self._decisions.fleet.idle(name, wanted.template)) >= wanted.min_idle:
+            idle = self._decisions.fleet.idle(name, wanted.template)
+            if wanted.paused or len(idle) >= wanted.min_idle:
                 self._short_since.pop(name, None)
             else:
                 self._short_since.setdefault(name, self._decisions.now())
@@ -89,4 +91,5 @@ class Gauge:
             min_idle=wanted.min_idle,
             refill_lag_s=now - self._short_since.get(name, now),
             image_fails=brake is not None and brake.tripped,
+            paused=wanted.paused,
         )

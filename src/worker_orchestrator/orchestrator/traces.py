@@ -79,9 +79,12 @@ RESTARTED: Final = "its own machine had ended, and was started again in place wi
 class _Birth:
     """How a machine came up: what its creation took, when the engine acknowledged that, and how long it took to answer."""
 
-    create_s: float
-    acknowledged_at: float
-    ready_s: float | None = None
+    create_ms: float | None = None
+    acknowledged_at: float = 0.0
+    ready_ms: float | None = None
+
+
+_UNSEEN: Final = _Birth()
 
 
 class Traces:
@@ -114,7 +117,7 @@ class Traces:
     def at_once(self, machine: Machine, begun_at: float) -> Trace:
         """It was idle and had just answered: there was nothing to do but to store it."""
         took_ms = _ms(self._observer.now() - begun_at)
-        birth = self._births.get(machine.id)
+        birth = self._births.get(machine.id, _UNSEEN)
         return self._add(
             Trace(
                 project=_project(machine),
@@ -125,14 +128,14 @@ class Traces:
                 why="an idle machine stood ready",
                 total_ms=took_ms,
                 commit_ms=took_ms,
-                create_ms=None if birth is None else _ms(birth.create_s),
-                ready_ms=None if birth is None or birth.ready_s is None else _ms(birth.ready_s),
+                create_ms=birth.create_ms,
+                ready_ms=birth.ready_ms,
             )
         )
 
     def found(self, machine: Machine, steps: Steps, why: str) -> Trace:
         """It took a search."""
-        birth = self._births.get(machine.id)
+        birth = self._births.get(machine.id, _UNSEEN)
         return self._add(
             Trace(
                 project=_project(machine),
@@ -145,8 +148,8 @@ class Traces:
                 commit_ms=_ms(steps.commit_s),
                 line_ms=None if steps.line_s is None else _ms(steps.line_s),
                 probe_ms=None if steps.probe_s is None else _ms(steps.probe_s),
-                create_ms=None if birth is None else _ms(birth.create_s),
-                ready_ms=None if birth is None or birth.ready_s is None else _ms(birth.ready_s),
+                create_ms=birth.create_ms,
+                ready_ms=birth.ready_ms,
                 ahead=steps.ahead,
                 failed_probes=tuple(steps.failed_probes),
             )
@@ -154,7 +157,7 @@ class Traces:
 
     def created(self, machine_id: str, took_s: float) -> None:
         """The engine acknowledged that it made this machine run."""
-        self._births[machine_id] = _Birth(took_s, self._observer.now())
+        self._births[machine_id] = _Birth(_ms(took_s), self._observer.now())
 
     def committed(self, changes: Sequence[Change]) -> None:
         """Note who came up and who is gone; a trace ends with its assignment."""
@@ -170,9 +173,10 @@ class Traces:
 
     def _answered(self, change: Change) -> None:
         birth = self._births.get(change.machine.id)
-        if birth is not None and birth.ready_s is None:
-            birth.ready_s = self._observer.now() - birth.acknowledged_at
-            self._observer.came_up(birth.ready_s)
+        if birth is not None and birth.ready_ms is None:
+            ready_s = self._observer.now() - birth.acknowledged_at
+            birth.ready_ms = _ms(ready_s)
+            self._observer.came_up(ready_s)
 
     def _add(self, trace: Trace) -> Trace:
         self._keep(trace)

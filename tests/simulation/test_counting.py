@@ -132,13 +132,33 @@ def test_how_long_the_pool_lacks_idle_machines_is_told() -> None:
     lived(story, slow_s=0.1)
 
 
+def test_a_paused_pool_lacks_nothing() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        small.orchestrator.change_pool("default", {"paused": True})
+        await small.orchestrator.assign("p")
+        await asyncio.sleep(5)
+        assert small.shown()['orchestrator_pool_paused{pool="default"}'] == 1
+        assert small.shown()['orchestrator_refill_lag_seconds{pool="default"}'] == 0
+        small.orchestrator.change_pool("default", {"paused": False})
+        assert small.shown()['orchestrator_pool_paused{pool="default"}'] == 0
+
+    lived(story)
+
+
 def test_how_machines_come_up_and_fail_is_told() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
         shown = small.shown()
         assert shown["orchestrator_create_duration_seconds_count"] == 2
         assert shown["orchestrator_ready_duration_seconds_count"] == 2
-        first, second = small.idle
+        await small.orchestrator.assign("p")
+        await asyncio.sleep(5)
+        await small.orchestrator.release("p")  # so long after its last answer that it is asked anew
+        await small.await_idle(3)
+        await asyncio.sleep(1)  # what is decided is stored
+        assert small.shown()["orchestrator_ready_duration_seconds_count"] == 3, "each comes up once"
+        first, second = small.idle[:2]
         small.engine.kill(first.id, Status.EXITED)
         await small.until(lambda: labelled(small, "orchestrator_machine_failures_total"))
         small.engine.remove(second.id)

@@ -1,0 +1,77 @@
+"""What an instance of the memory engine does: it answers every request with one page, and writes a line of each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Final
+
+__all__ = ["Output", "Page"]
+
+_KEPT_LINES: Final = 1000
+
+
+class Output:
+    """The last lines that an instance wrote, for those who read them and those who follow."""
+
+    def __init__(self) -> None:
+        self._lines: deque[tuple[datetime, str]] = deque(maxlen=_KEPT_LINES)
+        self._written = 0
+        self._ended = False
+        self._news = asyncio.Event()
+
+    def write(self, line: str) -> None:
+        self._lines.append((datetime.now(UTC), line))
+        self._written += 1
+        self._tell(ended=False)
+
+    def end(self) -> None:
+        """Nothing comes after this, unless the instance is started again."""
+        self._tell(ended=True)
+
+    def _tell(self, *, ended: bool) -> None:
+        self._ended = ended
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def last(self, count: int) -> str:
+        return "\n".join(line for _, line in [*self._lines][-count:])
+
+    async def lines(self, tail: int | None, *, follow: bool, timestamps: bool) -> AsyncIterator[bytes]:
+        unread = len(self._lines) if tail is None else min(tail, len(self._lines))
+        while True:
+            news, read = self._news, self._written
+            for time, line in [*self._lines][-unread:] if unread else ():
+                stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S.%fZ')} " if timestamps else ""
+                yield f"{stamp}{line}\n".encode()
+            if read == self._written and (self._ended or not follow):
+                return
+            if read == self._written:
+                await news.wait()
+            unread = min(self._written - read, len(self._lines))
+
+
+class Page:
+    """What a demo worker answers to every request."""
+
+    def __init__(self, machine_id: str, output: Output) -> None:
+        body = f"Hello from {machine_id}, a worker of the memory engine.\n".encode()
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self._response = head.encode() + body
+        self._output = output
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = await reader.readuntil(b"\r\n\r\n")
+            writer.write(self._response)
+            await writer.drain()
+            asked = request.partition(b"\r\n")[0].decode("latin-1")
+            self._output.write(f"{asked.rpartition(' ')[0] or asked}: 200")
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass
+        finally:
+            writer.close()

@@ -1,0 +1,73 @@
+"""Counters and histograms that cost little to raise.
+
+Those of prometheus_client take a lock and search their buckets one by one, 1 to 2 µs each time, and an assign raises six.
+Here everything happens on one thread, so a tally is a number in a dictionary (0.1 µs), an observation a bisection (0.3 µs).
+What is shown is made by prometheus_client all the same, out of its metric families.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Generic, TypeVar
+
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+__all__ = ["Durations", "Histogram", "Tallies"]
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class Tallies(Collector, Generic[_Key]):
+    """A counter for each key, all there from the beginning: `tallies.of[key] += 1`. `labels` has the key's label values."""
+
+    def __init__(self, name: str, text: str, names: Sequence[str], labels: Mapping[_Key, Sequence[str]]) -> None:
+        self._name, self._text, self._names, self._labels = name, text, names, labels
+        self.of: dict[_Key, int] = dict.fromkeys(labels, 0)
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(self._name, self._text, labels=self._names)
+        for key, labels in self._labels.items():
+            family.add_metric(labels, self.of[key])
+        yield family
+
+
+class Histogram:
+    """How many durations fell below each bound, and their sum, in seconds."""
+
+    __slots__ = ("_bounds_s", "counts", "total_s")
+
+    def __init__(self, bounds_s: Sequence[float]) -> None:
+        self._bounds_s = bounds_s
+        self.counts = [0] * (len(bounds_s) + 1)
+        self.total_s = 0.0
+
+    def observe(self, took_s: float) -> None:
+        self.counts[bisect_left(self._bounds_s, took_s)] += 1
+        self.total_s += took_s
+
+
+class Durations(Collector, Generic[_Key]):
+    """A histogram for each key, all there from the beginning: `durations.of[key].observe(took_s)`."""
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        names: Sequence[str],
+        labels: Mapping[_Key, Sequence[str]],
+        bounds_s: Sequence[float],
+    ) -> None:
+        self._name, self._text, self._names, self._labels = name, text, names, labels
+        self._bounds = [*map(str, bounds_s), "+Inf"]
+        self.of = {key: Histogram(bounds_s) for key in labels}
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(self._name, self._text, labels=self._names)
+        for key, labels in self._labels.items():
+            histogram = self.of[key]
+            below = accumulate(histogram.counts)
+            family.add_metric(labels, list(zip(self._bounds, below, strict=True)), histogram.total_s)
+        yield family

@@ -1,0 +1,267 @@
+"""Commands in containers: what they get, what they give, and that nothing of them is left, however they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from tests.contract.worlds import DockerWorld, soon
+from tests.integration.docker_command import a_name, docker
+
+from worker_orchestrator.engines import OUTPUT_BYTES, Completed, Exec
+from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning
+from worker_orchestrator.machine import Machine
+
+NEVER_WAS = "worker-1700000000000-neverwas1"
+SLEEPS = ["sleep", "4321"]
+
+
+def left(world: DockerWorld, machine: Machine) -> list[str]:
+    """What runs there beside the worker itself."""
+    own = ("docker-init", "/bin/worker", "httpd")
+    return [line for line in world.processes(machine) if not any(name in line for name in own)]
+
+
+async def until_it_runs(world: DockerWorld, machine: Machine, words: str) -> None:
+    async def look() -> bool:
+        return any(words in line for line in left(world, machine))
+
+    await soon(look, f"{words} runs")
+
+
+# what it gets and gives
+
+
+async def test_a_command_gives_its_code_and_both_outputs(docker_world: DockerWorld) -> None:
+    """Each for itself, byte by byte."""
+    machine = await docker_world.running()
+    assert isinstance(docker_world.engine, Exec)
+    done = await docker_world.engine.exec(machine.id, ["sh", "-c", r"printf 'out\000\n'; printf err >&2; exit 3"])
+    assert (done.exit_code, done.stdout, done.stderr, done.truncated) == (3, b"out\0\n", b"err", False)
+
+
+async def test_a_command_gets_its_input_to_the_end(docker_world: DockerWorld) -> None:
+    """And none, which also ends, where there is none."""
+    machine = await docker_world.running()
+    sent = os.urandom(700_000)
+    assert (await docker_world.engine.exec(machine.id, ["cat"], stdin=sent)).stdout == sent
+    assert (await docker_world.engine.exec(machine.id, ["cat"])).stdout == b""
+
+
+async def test_where_a_connection_cannot_be_closed_one_way_the_input_ends_all_the_same(
+    docker_world: DockerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with TLS. The code is the command's."""
+    monkeypatch.setattr(type(docker_world.engine), "_can_end_input", False)
+    machine = await docker_world.running()
+    done = await docker_world.engine.exec(machine.id, ["sh", "-c", 'wc -c; exit "$0"', "5"], stdin=b"x" * 300_000)
+    assert (done.exit_code, done.stdout.strip()) == (5, b"300000")
+
+
+async def test_input_that_nobody_reads_holds_nobody(docker_world: DockerWorld) -> None:
+    """The command ends, and so does the call, with all that it wrote."""
+    machine = await docker_world.running()
+    async with asyncio.timeout(10):
+        script = "head -c 1000000 /dev/zero; exit 6"
+        done = await docker_world.engine.exec(machine.id, ["sh", "-c", script], stdin=b"x" * 3_000_000)
+    assert (done.exit_code, len(done.stdout)) == (6, 1_000_000)
+
+
+async def test_a_command_gets_its_environment_user_and_folder(docker_world: DockerWorld) -> None:
+    """Beside what the container has."""
+    machine = await docker_world.running()
+    script = 'echo "$A $B $(id -u) $(pwd)"'
+    done = await docker_world.engine.exec(
+        machine.id, ["sh", "-c", script], env={"B": "c d"}, user="1234", workdir="/srv"
+    )
+    assert done.stdout == b"b c d 1234 /srv\n"
+
+
+async def test_more_output_than_is_kept_is_read_and_dropped(docker_world: DockerWorld) -> None:
+    """Of each the beginning stays, and the command is not held up."""
+    machine = await docker_world.running()
+    script = f"yes | head -c {OUTPUT_BYTES + 1}; head -c {OUTPUT_BYTES} /dev/zero >&2; exit 4"
+    done = await docker_world.engine.exec(machine.id, ["sh", "-c", script])
+    assert (len(done.stdout), len(done.stderr), done.truncated, done.exit_code) == (OUTPUT_BYTES,) * 2 + (True, 4)
+    exactly = await docker_world.engine.exec(machine.id, ["head", "-c", str(OUTPUT_BYTES), "/dev/zero"])
+    assert (len(exactly.stdout), exactly.truncated) == (OUTPUT_BYTES, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "named"),
+    [(["no-such"], {}, "no-such"), (["ls"], {"workdir": "/nope"}, "/nope"), (["ls"], {"user": "nobodyx"}, "nobodyx")],
+)
+async def test_what_docker_cannot_run_is_told_in_its_words(
+    docker_world: DockerWorld, words: list[str], options: dict[str, str], named: str
+) -> None:
+    """Newer engines refuse it; older ones answer as if it had run, with a code of their own."""
+    machine = await docker_world.running()
+    try:
+        done = await docker_world.engine.exec(machine.id, words, **options)  # type: ignore[arg-type]
+    except EngineRejected as error:
+        done = Completed(126, error.message.encode(), b"")
+    assert done.exit_code == 126
+    assert named in done.stdout.decode()
+
+
+# how it ends
+
+FORKS = """
+(sleep 4321 & setsid sleep 4322 & env -i sleep 4323 &) &
+trap '' TERM HUP INT
+setsid sleep 4324 &
+env -i setsid sleep 4325 &
+sleep 4326
+"""
+
+
+@pytest.mark.parametrize("user", ["", "1234"])
+async def test_a_command_that_takes_too_long_is_killed_with_all_that_it_started(
+    docker_world: DockerWorld, user: str
+) -> None:
+    """What it wrote until then is kept."""
+    machine = await docker_world.running()
+    done = await docker_world.engine.exec(machine.id, ["sh", "-c", f"echo begun; {FORKS}"], user=user, timeout_s=0.7)
+    assert (done.exit_code, done.stdout) == (None, b"begun\n")
+    assert left(docker_world, machine) == []
+    await docker_world.serves(machine)
+
+
+async def test_a_command_that_ended_leaves_nothing_in_the_background(docker_world: DockerWorld) -> None:
+    """Not even what closed its output and began a session of its own."""
+    machine = await docker_world.running()
+    script = "(setsid sleep 4321 >/dev/null 2>&1 </dev/null &); echo ended"
+    done = await docker_world.engine.exec(machine.id, ["sh", "-c", script])
+    assert (done.exit_code, done.stdout) == (0, b"ended\n")
+    assert left(docker_world, machine) == []
+
+
+async def test_what_somebody_else_started_is_left_alone(docker_world: DockerWorld) -> None:
+    """Another command at the same time, or one from outside."""
+    machine = await docker_world.running()
+    docker("exec", "-d", machine.id, *SLEEPS)
+    other = asyncio.create_task(docker_world.engine.exec(machine.id, ["sleep", "4322"]))
+    await until_it_runs(docker_world, machine, "sleep 4322")
+    assert (await docker_world.engine.exec(machine.id, ["true"])).exit_code == 0
+    assert len(left(docker_world, machine)) == 2
+    other.cancel()
+    await asyncio.wait({other})
+    assert len(left(docker_world, machine)) == 1
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.03, 0.1, 0.4])
+async def test_a_command_whose_caller_goes_is_killed(docker_world: DockerWorld, after_s: float) -> None:
+    """Whenever that is: before it runs, while it starts, while it runs."""
+    machine = await docker_world.running()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(after_s):
+            await docker_world.engine.exec(machine.id, ["sh", "-c", FORKS])
+    assert left(docker_world, machine) == []
+
+
+async def test_a_fork_bomb_is_killed(docker_world: DockerWorld) -> None:
+    """Up to the limit of processes, where nothing can be started any more."""
+    engine = await docker_world.open_engine(pids_limit=60)
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    await engine.create(machine)
+    await docker_world.serves(machine)
+    done = await engine.exec(machine.id, ["sh", "-c", "while :; do sleep 4321 & done"], timeout_s=1.0)
+    assert done.exit_code != 0
+    assert left(docker_world, machine) == []
+
+
+async def test_a_command_of_a_container_that_ends_is_told_so(docker_world: DockerWorld) -> None:
+    """It did not take too long: it has no code, or the one of who was killed."""
+    machine = await docker_world.running()
+    running = asyncio.create_task(docker_world.engine.exec(machine.id, SLEEPS))
+    await until_it_runs(docker_world, machine, "sleep 4321")
+    docker_world.kill(machine)
+    done = None
+    async with asyncio.timeout(10):
+        with contextlib.suppress(NotRunning):
+            done = await running
+    assert done is None or done.exit_code == 137
+
+
+@pytest.fixture
+def without_shell(docker_world: DockerWorld) -> Iterator[str]:
+    """An image with nothing but a program that sleeps."""
+    tag = f"{a_name('image')}:latest"
+    source = docker("create", docker_world.image).out
+    try:
+        copied = subprocess.run(["docker", "cp", f"{source}:/bin/busybox", "-"], capture_output=True, check=True).stdout
+    finally:
+        docker("rm", "-f", source)
+    with tarfile.open(fileobj=io.BytesIO(copied)) as archive:
+        busybox = archive.extractfile("busybox")
+        assert busybox is not None
+        program = busybox.read()
+    image = io.BytesIO()
+    with tarfile.open(fileobj=image, mode="w") as archive:
+        entry = tarfile.TarInfo("bin/sleep")
+        entry.size, entry.mode = len(program), 0o755
+        archive.addfile(entry, io.BytesIO(program))
+    changes = ["--change", 'ENTRYPOINT ["/bin/sleep","1000"]', "--change", "ENV PATH=/bin"]
+    subprocess.run(
+        ["docker", "import", *changes, "-", tag], input=image.getvalue(), check=True, stdout=subprocess.DEVNULL
+    )
+    yield tag
+    docker("rm", "-f", *docker("ps", "-aq", "--filter", f"ancestor={tag}").lines)
+    docker("rmi", "-f", tag)
+
+
+async def test_without_a_shell_a_command_is_killed_from_outside(docker_world: DockerWorld, without_shell: str) -> None:
+    """Where we may; else the caller hears that it runs on."""
+    engine = await docker_world.open_engine(without_shell)
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    await engine.create(machine)
+    if os.geteuid() == 0:
+        assert (await engine.exec(machine.id, SLEEPS, timeout_s=0.5)).exit_code is None
+        assert not [line for line in docker_world.processes(machine) if "sleep 4321" in line]
+    else:
+        with pytest.raises(EngineRejected, match="could not be killed"):
+            await engine.exec(machine.id, SLEEPS, timeout_s=0.5)
+    assert (await engine.exec(machine.id, ["sleep", "0"])).exit_code == 0
+
+
+# where none can be run
+
+
+async def test_a_command_needs_a_container_that_runs_and_is_ours(docker_world: DockerWorld) -> None:
+    """Whatever stands under its name."""
+    dead, paused, theirs, unmarked = [await docker_world.machine() for _ in range(4)]
+    for machine in (dead, paused):
+        await docker_world.engine.create(machine)
+    docker_world.kill(dead)
+    docker("pause", paused.id)
+    docker_world.put_running(theirs, docker_world.somebody_else)
+    native = docker("run", "-d", "--name", unmarked.id, docker_world.image).out
+    try:
+        for machine_id in (NEVER_WAS, dead.id, paused.id, theirs.id, unmarked.id):
+            with pytest.raises(NotRunning, match=machine_id):
+                await docker_world.engine.exec(machine_id, ["touch", "/srv/files/touched"])
+        for machine in (theirs, unmarked):
+            assert docker("exec", machine.id, "ls", "/srv/files").out == ""
+    finally:
+        docker("rm", "-f", native)
+
+
+async def test_an_engine_that_goes_while_a_command_runs_is_unavailable(docker_world: DockerWorld) -> None:
+    """Nobody knows how it ended."""
+    machine = await docker_world.running()
+    async with docker_world.proxied() as (engine, proxy):
+        running = asyncio.create_task(engine.exec(machine.id, SLEEPS))
+        await until_it_runs(docker_world, machine, "sleep 4321")
+        await proxy.close()
+        async with asyncio.timeout(15):
+            with pytest.raises(EngineUnavailable):
+                await running
+        with pytest.raises(EngineUnavailable):
+            await engine.exec(machine.id, ["true"])
