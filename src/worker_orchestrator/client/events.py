@@ -38,7 +38,7 @@ def followed(
     follow: bool,
 ) -> Flow[Event]:
     """Events behind `after`, each once and in order, over as many connections as it takes."""
-    place, fruitless = after, 0
+    place, fruitless, retries = after, 0, service.retries
     while True:
         headers = {"accept": "text/event-stream"} | ({} if place is None else {"last-event-id": str(place)})
         request = Request(method="GET", path="/v1/events", query=query, headers=headers)
@@ -61,7 +61,7 @@ def followed(
             return
         fruitless = 0 if fruitful else fruitless + 1
         lost = piece if isinstance(piece, Lost) else Lost(why="it closed the stream of events", sent=True)
-        if fruitless > service.retries or service.retries == 0:
+        if fruitless > retries or retries == 0:
             raise unreachable(lost, service.url)
         service = _patient(service)
         yield Pause(back_off_s(fruitless))

@@ -12,6 +12,15 @@ from worker_orchestrator.client.steps import Request, Upload
 __all__ = ["PIECE_BYTES", "headers_of", "pieces", "target", "why"]
 
 PIECE_BYTES: Final = 64 * 1024
+_CUT: Final = frozenset(
+    {
+        "ClientPayloadError",
+        "IncompleteRead",
+        "InvalidChunkLength",
+        "ServerDisconnectedError",
+    }
+)
+"""By name: neither library is loaded for the sake of the other."""
 
 
 def target(url: str, request: Request) -> str:
@@ -53,6 +62,10 @@ def why(error: BaseException) -> str:
             return found.strerror.lower()
     if any(isinstance(found, TimeoutError) or "Timeout" in type(found).__name__ for found in seen):
         return "no answer in time"
-    if any(isinstance(found, ConnectionError) or "Disconnected" in type(found).__name__ for found in seen):
+    if any(_is_cut(found) for found in seen):
         return "the connection was cut"
     return str(error) or type(error).__name__
+
+
+def _is_cut(error: BaseException) -> bool:
+    return isinstance(error, ConnectionError) or type(error).__name__ in _CUT or "ended prematurely" in str(error)

@@ -25,18 +25,25 @@ def targets(server: ScriptedServer) -> list[str]:
 
 def test_it_is_released_with_its_generation(connect: Connect) -> None:
     """So that it never hits a later assignment."""
-    with scripted(ASSIGNED, answer(200, RELEASED)) as server, connect(server.url) as client:
-        with client.machine("p", metadata={"a": "b"}) as machine:
-            assert machine.url == "http://localhost:20001"
+    with (
+        scripted(ASSIGNED, answer(200, RELEASED)) as server,
+        connect(server.url) as client,
+        client.machine("p", metadata={"a": "b"}) as machine,
+    ):
+        assert machine.url == "http://localhost:20001"
     assert targets(server) == ["PUT /v1/projects/p/machine", "DELETE /v1/projects/p/machine?generation=3"]
     assert server.heard[0].json["metadata"] == {"a": "b"}
 
 
 def test_it_is_released_after_an_error_too(connect: Connect) -> None:
     """The error goes on."""
-    with scripted(ASSIGNED, answer(200, RELEASED)) as server, connect(server.url) as client:
-        with pytest.raises(Own), client.machine("p"):
-            raise Own
+    with (
+        scripted(ASSIGNED, answer(200, RELEASED)) as server,
+        connect(server.url) as client,
+        pytest.raises(Own),
+        client.machine("p"),
+    ):
+        raise Own
     assert len(server.heard) == 2
 
 
@@ -52,24 +59,36 @@ def test_what_is_gone_by_then_is_no_error(connect: Connect, status: int, code: s
 
 def test_a_release_that_fails_does_not_hide_the_error_of_the_block(connect: Connect) -> None:
     """It is noted on it."""
-    with scripted(ASSIGNED, problem(502, "engine_rejected", "no such")) as server, connect(server.url) as client:
-        with pytest.raises(Own) as told, client.machine("p"):
-            raise Own
+    with (
+        scripted(ASSIGNED, problem(502, "engine_rejected", "no such")) as server,
+        connect(server.url) as client,
+        pytest.raises(Own) as told,
+        client.machine("p"),
+    ):
+        raise Own
     assert told.value.__notes__ == ["Its machine was not released: no such"]
 
 
 def test_a_release_that_fails_is_an_error_by_itself(connect: Connect) -> None:
     """Where there is no other."""
-    with scripted(ASSIGNED, problem(502, "engine_rejected", "no such")) as server, connect(server.url) as client:
-        with pytest.raises(EngineRejected), client.machine("p"):
-            pass
+    with (
+        scripted(ASSIGNED, problem(502, "engine_rejected", "no such")) as server,
+        connect(server.url) as client,
+        pytest.raises(EngineRejected),
+        client.machine("p"),
+    ):
+        pass
 
 
 def test_without_a_machine_there_is_no_block(connect: Connect) -> None:
     """And nothing to release."""
-    with scripted(problem(503, "no_machine_available")) as server, connect(server.url) as client:
-        with pytest.raises(NoMachineAvailable), client.machine("p", wait_seconds=0):
-            pytest.fail("there is no machine")
+    with (
+        scripted(problem(503, "no_machine_available")) as server,
+        connect(server.url) as client,
+        pytest.raises(NoMachineAvailable),
+        client.machine("p", wait_seconds=0),
+    ):
+        pytest.fail("there is no machine")
     assert len(server.heard) == 1
 
 

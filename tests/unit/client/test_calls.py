@@ -133,9 +133,12 @@ def test_an_error_keeps_what_the_service_said(connect: Connect) -> None:
 
 def test_a_code_of_a_later_version_is_a_failed_call(connect: Connect) -> None:
     """Its sentence is passed on."""
-    with scripted(problem(418, "teapot", "No coffee.")) as server, connect(server.url) as client:
-        with pytest.raises(CallFailed, match=r"No coffee\.") as told:
-            client.health()
+    with (
+        scripted(problem(418, "teapot", "No coffee.")) as server,
+        connect(server.url) as client,
+        pytest.raises(CallFailed, match=r"No coffee\.") as told,
+    ):
+        client.health()
     assert type(told.value) is CallFailed
 
 
@@ -153,9 +156,12 @@ def test_a_redirect_is_not_followed(connect: Connect) -> None:
     """The token goes to the service that it was given for, and nowhere else."""
     with scripted(answer(200, MACHINE)) as other:
         script = answer(307, b"", {"location": f"{other.url}/v1/health"})
-        with scripted(script) as server, connect(server.url, token=TOKEN) as client:
-            with pytest.raises(CallFailed, match=f"{server.url} sends us on to {other.url}/v1/health"):
-                client.health()
+        with (
+            scripted(script) as server,
+            connect(server.url, token=TOKEN) as client,
+            pytest.raises(CallFailed, match=f"{server.url} sends us on to {other.url}/v1/health"),
+        ):
+            client.health()
     assert other.heard == []
 
 
@@ -164,16 +170,20 @@ def test_a_redirect_is_not_followed(connect: Connect) -> None:
 def test_another_program_at_that_port_is_told_from_the_service(connect: Connect, status: int, call: str) -> None:
     """One clear sentence with the address, whatever the other one says."""
     page = answer(status, b"<h1>Welcome to nginx</h1>", kind="text/html")
-    with scripted(page) as server, connect(server.url, retries=0) as client:
-        with pytest.raises(CallFailed, match=f"What answers at {server.url} .*is no worker orchestrator"):
-            list(getattr(client, call)())
+    with (
+        scripted(page) as server,
+        connect(server.url, retries=0) as client,
+        pytest.raises(CallFailed, match=f"What answers at {server.url} .*is no worker orchestrator"),
+    ):
+        list(getattr(client, call)())
 
 
 def test_a_proxy_that_does_not_reach_the_service_says_so(connect: Connect) -> None:
     """It is not the service that answers."""
     with (
         scripted(answer(502, b"<h1>Bad gateway</h1>", kind="text/html")) as server,
-        connect(server.url, retries=1) as client,pytest.raises(ServiceUnreachable, match=f"{server.url} says 502")
+        connect(server.url, retries=1) as client,
+        pytest.raises(ServiceUnreachable, match=f"{server.url} says 502"),
     ):
         client.health()
     assert len(server.heard) == 2
@@ -196,9 +206,12 @@ def test_a_service_that_says_nothing_is_given_up(connect: Connect) -> None:
     def silent(connection: socket.socket) -> bool:
         return bool(connection.recv(1))
 
-    with scripted(silent) as server, connect(server.url, timeout_s=0.2) as client:
-        with pytest.raises(ServiceUnreachable, match="no answer in time"):
-            client.health()
+    with (
+        scripted(silent) as server,
+        connect(server.url, timeout_s=0.2) as client,
+        pytest.raises(ServiceUnreachable, match="no answer in time"),
+    ):
+        client.health()
 
 
 def test_a_service_below_a_path(connect: Connect) -> None:
@@ -304,10 +317,11 @@ def test_a_file_that_broke_off_is_read_again(connect: Connect) -> None:
 def test_logs_that_break_off_say_so(connect: Connect) -> None:
     """What came before is there; the end is not taken for the end."""
     with scripted(cut(b"one\n", b"two\n", kind="text/plain")) as server, connect(server.url) as client:
-        lines = client.logs("m-1", tail=2, follow=True, timestamps=True)
-        assert next(lines) + next(lines) == b"one\ntwo\n"
-        with pytest.raises(ServiceUnreachable, match="was cut|broken|incomplete"):
-            next(lines)
+        lines, got = client.logs("m-1", tail=2, follow=True, timestamps=True), b""
+        with pytest.raises(ServiceUnreachable, match="the connection was cut"):  # noqa: PT012 # it comes in any pieces
+            while True:
+                got += next(lines)
+    assert got == b"one\ntwo\n"
     assert server.heard[0].target == "/v1/machines/m-1/logs?tail=2&follow=true&timestamps=true"
 
 

@@ -97,9 +97,12 @@ def test_a_hundred_cuts_anywhere_miss_and_repeat_nothing(connect: Connect, monke
 def test_events_that_are_not_kept_any_more_are_an_error(connect: Connect) -> None:
     """With what is left, so that one can go on from there."""
     reset = cut(b'event: reset\ndata: {"oldest": 90, "newest": 120}\n\n')
-    with scripted(reset) as server, connect(server.url) as client:
-        with pytest.raises(EventsLost, match="behind 7 are not kept any more: list the machines anew") as told:
-            next(client.events(after=7))
+    with (
+        scripted(reset) as server,
+        connect(server.url) as client,
+        pytest.raises(EventsLost, match="behind 7 are not kept any more: list the machines anew") as told,
+    ):
+        next(client.events(after=7))
     assert (told.value.oldest, told.value.newest) == (90, 120)
 
 
@@ -122,9 +125,12 @@ def test_without_retries_a_lost_connection_is_an_error(connect: Connect) -> None
 def test_a_stream_that_never_says_anything_is_given_up(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that bring nothing count as failed tries."""
     monkeypatch.setattr("worker_orchestrator.client.events.back_off_s", lambda failures: 0)
-    with scripted(cut(b": ping\n\n")) as server, connect(server.url, retries=3) as client:
-        with pytest.raises(ServiceUnreachable):
-            next(client.events())
+    with (
+        scripted(cut(b": ping\n\n")) as server,
+        connect(server.url, retries=3) as client,
+        pytest.raises(ServiceUnreachable),
+    ):
+        next(client.events())
     assert len(server.heard) == 4
 
 
@@ -137,6 +143,9 @@ def test_what_is_no_event_is_a_failed_call(connect: Connect, bad: bytes) -> None
 
 def test_a_page_is_no_stream(connect: Connect) -> None:
     """Another program answers at that port."""
-    with scripted(answer(200, b"hello", kind="text/plain")) as server, connect(server.url) as client:
-        with pytest.raises(CallFailed, match="no stream of events"):
-            next(client.events())
+    with (
+        scripted(answer(200, b"hello", kind="text/plain")) as server,
+        connect(server.url) as client,
+        pytest.raises(CallFailed, match="no stream of events"),
+    ):
+        next(client.events())

@@ -55,8 +55,8 @@ def checked_plain(client: Client) -> None:
 
 
 async def checked_awaitable(client: AsyncClient) -> None:
-    assert_type(client.assign("p", wait_seconds=1, metadata={"a": "b"}), Coroutine[Any, Any, Machine])
-    assert_type(await client.assign("p"), Machine)
+    awaitable = assert_type(client.assign("p", wait_seconds=1, metadata={"a": "b"}), Coroutine[Any, Any, Machine])
+    assert_type(await awaitable, Machine)
     assert_type(await client.machine_of("p"), Machine)
     assert_type(await client.release("p", generation=1), Released)
     assert_type(await client.why("p"), Why)
