@@ -27,7 +27,9 @@ TOKEN: Final = "tok-5ad0c1e7f2b94a6f"
 SECRET: Final = "pa55-9d1c4e77b0"
 QUICK_S: Final = 3.0
 """Generous, since the computer may be busy; a caller that is kept out waits much longer."""
-LINE: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+ \[\w+ +\] .+|  The pool is at .+|      (orchestrator|curl) .+|  Careful: .+|")
+LINE: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT[\d:.]+ \[\w+ +\] .+|  The pool is at .+|      (orchestrator|curl) .+|  Careful: .+|"
+)
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
+import pytest
 import structlog
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.machine import Status, Verdict
 from worker_orchestrator.request_id import REQUEST_ID
+
+
+@pytest.fixture(autouse=True)
+def every_line() -> Iterator[None]:
+    """Histories are lived through in silence, and leave it behind."""
+    kept = structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    structlog.configure(**kept)
 
 
 async def asked(small: Small, request: str, what: str, name: str) -> None:
@@ -112,7 +123,7 @@ def test_what_a_probe_found_in_the_same_turn_is_not_the_requests() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
         first = (await small.orchestrator.assign("p")).id
-        probers, turn = small.orchestrator._probers, asyncio.get_running_loop().create_future()
+        probers, turn = small.orchestrator._parts.probers, asyncio.get_running_loop().create_future()
         found = probers._found
 
         def find_and_go_on(verdict: Verdict) -> None:

@@ -22,7 +22,8 @@ def target(url: str, request: Request) -> str:
 
 def headers_of(request: Request, common: Mapping[str, str]) -> dict[str, str]:
     """All headers, with the length of the body where it is known."""
-    size = request.body.size if isinstance(request.body, Upload) else request.body and len(request.body)
+    body = request.body
+    size = body.size if isinstance(body, Upload) else None if body is None else len(body)
     length = {} if size is None else {"content-length": str(size)}
     return {**common, **request.headers, **length}
 

@@ -79,16 +79,16 @@ class App:
         )
         if reply is None:
             cors += self._guard.cors(headers)
+            served = self._asset(scope["method"], path, headers)
+            if served is not None:  # it holds no secret, and a browser cannot send a token to see it
+                await _send_asset(scope["method"], served, cors, send)
+                return
             reply = self._at_once(scope, headers)
         if is_v1:
             refusal = None if reply is None else reply if reply.status == 204 else problems.of_reply(reply)
             await self._answer_v1(scope, receive, _with(send, cors), refusal)
             return
         if reply is None:
-            served = self._asset(scope["method"], path, headers)
-            if served is not None:
-                await _send_asset(scope["method"], served, cors, send)
-                return
             reply = self._operating.reply(scope["method"], path)
         if reply is None:
             try:

@@ -1,6 +1,7 @@
 """The shell: the only writer of the fleet. It lists, asks the pure core what to do, stores that, and has it done.
 
-* `shell.py`     what is public: the commands, and how the parts are joined
+* `shell.py`     what is public: the commands and the reading
+* `wiring.py`    how the parts are joined, and the loops
 * `search.py`    the way of one project to a machine
 * `ticker.py`    list the engine, compare, commit, act
 * `decisions.py` what every part decides with

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Heard", "ScriptedServer", "answer", "chunk", "cut", "problem", "reset", "scripted", "unheard"]
+__all__ = ["Act", "Heard", "ScriptedServer", "answer", "chunk", "cut", "problem", "reset", "scripted", "unheard"]
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,12 @@ class Echo:
         return self.go.is_set()
 
 
+async def _listen(reader: asyncio.StreamReader, heard: list[bytes]) -> None:
+    with contextlib.suppress(ConnectionError):
+        while more := await reader.read(65536):
+            heard.append(more)
+
+
 class Served:
     """The application and a way to talk to it."""
 
@@ -76,21 +82,28 @@ class Served:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
     async def ask(self, *parts: bytes, pause_s: float = 0.01) -> bytes:
-        """All that is answered to these packets until the service hangs up, or has nothing more to say for 0.5 s."""
+        """All that is answered to these packets until the service hangs up, or has nothing more to say for 0.5 s.
+
+        It is read while they are sent: what was said before a connection is reset must not get lost with it.
+        """
         reader, writer = await self.open()
-        said = b""
+        heard: list[bytes] = []
+        listening = asyncio.create_task(_listen(reader, heard))
         try:
-            for part in parts:
-                writer.write(part)
-                await writer.drain()
-                await asyncio.sleep(pause_s)
-            while more := await asyncio.wait_for(reader.read(65536), 0.5):
-                said += more
-        except TimeoutError:
-            return said + b"(open)"
+            with contextlib.suppress(ConnectionError):  # it may hang up before it has heard everything
+                for part in parts:
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(pause_s)
+            while not listening.done():
+                count = len(heard)
+                await asyncio.wait({listening}, timeout=0.5)
+                if not listening.done() and len(heard) == count:
+                    return b"".join(heard) + b"(open)"
+            return b"".join(heard) + b"(closed)"
         finally:
+            listening.cancel()
             writer.close()
-        return said + b"(closed)"
 
     async def pour(self, head: bytes, part: bytes) -> int:
         """Send this part again and again until the service hangs up. Returns the bytes that were sent."""

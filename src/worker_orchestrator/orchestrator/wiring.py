@@ -1,0 +1,241 @@
+"""How the parts of the shell are joined: the loops, and what the news of one part means for the others.
+
+Everything here runs on one event loop; between two awaits nothing else happens. Nothing here is called by a client: that is
+`shell.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+import structlog
+
+from worker_orchestrator import findings
+from worker_orchestrator.clock import Clock
+from worker_orchestrator.engines import Engine
+from worker_orchestrator.errors import CommitFailed, EngineError, NoMachineAvailable
+from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.machine import (
+    DEFAULT_POOL,
+    Action,
+    Cause,
+    Change,
+    Destroy,
+    Machine,
+    Outcome,
+    Result,
+    Spec,
+    State,
+    Verdict,
+)
+from worker_orchestrator.orchestrator.actions import Actions
+from worker_orchestrator.orchestrator.background import Background
+from worker_orchestrator.orchestrator.contact import Contact
+from worker_orchestrator.orchestrator.decisions import Decisions
+from worker_orchestrator.orchestrator.feed import Feed
+from worker_orchestrator.orchestrator.gauges import Gauge
+from worker_orchestrator.orchestrator.journal import Journal
+from worker_orchestrator.orchestrator.observer import Observer
+from worker_orchestrator.orchestrator.pools import Pools
+from worker_orchestrator.orchestrator.probers import Probers
+from worker_orchestrator.orchestrator.search import Search
+from worker_orchestrator.orchestrator.templates import Templates
+from worker_orchestrator.orchestrator.ticker import FIRST_RETRY_S, LONGEST_RETRY_S, Ticker
+from worker_orchestrator.orchestrator.traces import Trace, Traces
+from worker_orchestrator.orchestrator.views import Views
+from worker_orchestrator.store import Store
+
+__all__ = ["Limits", "Wiring"]
+
+TRACES_EVERY_S: Final = 1.0
+"""What is known of the last second's assignments may be lost in a crash; the assignments themselves are not."""
+MISSES_TO_LOOK: Final = 8
+"""A starting worker that does not answer for a quarter of a second is looked for in a listing: it may have exited."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Time limits of the shell, in seconds."""
+
+    assign_timeout_s: float = 30.0
+    refresh_interval_s: float = 10.0
+
+
+class Wiring:
+    """All parts, each a public attribute, and the loops that keep the pool."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 # what a service is joined of
+        self,
+        fleet: Fleet,
+        spec: Spec,
+        engine: Engine,
+        store: Store,
+        clock: Clock,
+        limits: Limits,
+        engine_id: str,
+        observer: Observer,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.fleet, self.engine, self._store, self._limits = fleet, engine, store, limits
+        self._observer, self._wall_ms = observer, clock.wall_ms
+        self.defect: asyncio.Future[None] = loop.create_future()
+        self.background = Background(self.stop_because)
+        self.traces = Traces(observer, clock.wall_ms)
+        self.traces.load(msgspec.json.decode(trace, type=Trace) for trace in store.traces())
+        self.journal = Journal(fleet, store, loop.time, clock.wall_ms, observer)
+        self.journal.on_committed += [self.traces.committed, self._committed]
+        self.journal.on_undone.append(self._undone)
+        self.journal.on_diverged = lambda why: self.stop_because(RuntimeError(why))
+        self.feed, self.pools = Feed(store), Pools(spec, store, clock.wall_ms)
+        self.contact = Contact(engine, self.background, observer)
+        self.decisions = Decisions(fleet, self.pools.applied(spec), self.journal, clock, self.contact, self.background)
+        self.seats = self.decisions.seats
+        self.actions = Actions(engine, self.background, self._settled, observer, self.traces)
+        self.probers = Probers(engine, self.background, loop.time, self._awaited, self._found, observer)
+        self.search = Search(self.decisions, self.probers, limits.assign_timeout_s, observer, self.traces)
+        self.seats.on_abandoned = self.search.abandoned
+        self.decisions.before_tick = self.search.give_back
+        self.ticker = Ticker(engine, engine_id, self.decisions, self.actions, self.probers, observer)
+        self.views = Views(engine, self.decisions, self.ticker, store.changed_ms())
+        self.gauge = Gauge(self.decisions, self.ticker)
+        self.journal.on_committed.append(lambda _changes: self.gauge.look())
+        self.templates = Templates(engine, limits.refresh_interval_s, self._template_found, observer)
+        self.decisions.progress = lambda: engine.progress
+
+    # running
+
+    async def run(self) -> None:
+        """Keep the pool until cancelled. Raises what a defect raised."""
+        loops = [
+            self.ticker.run(self._limits.refresh_interval_s),
+            self._watch_for_ever(),
+            self._sweep_for_ever(),
+            self.templates.run(),
+            self._keep_traces_for_ever(),
+        ]
+        for name, loop in zip(("tick", "watch", "sweep", "templates", "traces"), loops, strict=True):
+            self.background.spawn(loop, name)
+        try:
+            await self.defect
+        finally:
+            await self.seats.aclose()
+            await self.background.aclose()
+            if self.defect.cancelled():  # else memory may be wrong
+                self.journal.flush()
+                self._keep_traces()
+
+    def stop_because(self, defect: BaseException) -> None:
+        """An invariant does not hold any more: stop instead of doing harm."""
+        if not self.defect.done():
+            self.defect.set_exception(defect)
+
+    async def _watch_for_ever(self) -> None:
+        """Let the engine's events wake the tick. They carry no data: a lost one costs the time to the next refresh."""
+        retry_s = FIRST_RETRY_S
+        while True:
+            try:
+                async for _ in self.engine.watch():
+                    retry_s = FIRST_RETRY_S
+                    self.decisions.wake.set()
+                    self.templates.look_again()
+            except EngineError as error:
+                if retry_s == FIRST_RETRY_S:
+                    _log.info("no events from the engine", why=error.message)
+            self._observer.events_ended()
+            self.decisions.wake.set()
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.refresh_interval_s)
+            await self.probers.sweep([machine for machine in self.fleet.machines.values() if machine.is_idle])
+
+    async def _keep_traces_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TRACES_EVERY_S)
+            self._keep_traces()
+
+    def _keep_traces(self) -> None:
+        unsaved = self.traces.take_unsaved()
+        if unsaved:
+            self._store.keep_traces({trace.generation: msgspec.json.encode(trace).decode() for trace in unsaved})
+
+    # what came back from the world
+
+    def _settled(self, action: Action, outcome: Outcome) -> None:
+        findings.settle(self.fleet, self.decisions.spec, action, outcome, self.decisions.now())
+        self.decisions.turn_away()
+        self.journal.flush()
+        if outcome.result is Result.DONE and not isinstance(action, Destroy):
+            self.probers.start(action.machine_id)
+            return
+        self.probers.stop(action.machine_id)  # what answers at its port may be somebody else, until a listing shows it
+        if outcome.result is Result.UNAVAILABLE:
+            asyncio.get_running_loop().call_later(FIRST_RETRY_S, self.decisions.wake.set)
+        else:
+            self.decisions.wake.set()
+
+    def _awaited(self, machine_id: str) -> Machine | None:
+        machine = self.fleet.machines.get(machine_id)
+        waits = machine is not None and machine.state is State.STARTING and not self.actions.is_busy(machine_id)
+        return machine if waits else None
+
+    def _found(self, verdict: Verdict) -> None:
+        findings.probed(self.fleet, self.decisions.spec, verdict, self.decisions.now())
+        watch = self.fleet.watches.get(verdict.machine_id)
+        if watch is not None and watch.misses % MISSES_TO_LOOK == MISSES_TO_LOOK - 1:
+            self.decisions.wake.set()
+        if self.fleet.pending:
+            self.decisions.resize()
+            self.decisions.turn_away()
+            self.decisions.commit_soon()
+
+    def _template_found(self, template: str, problem: str) -> None:
+        pool = self.decisions.spec.pools[DEFAULT_POOL]
+        found = replace(pool, template=template or pool.template, problem=problem, pending=False)
+        if found == pool:
+            return
+        if template:
+            _log.info("template", template=template, before=pool.template)
+        self.decisions.spec = replace(self.decisions.spec, pools={**self.decisions.spec.pools, DEFAULT_POOL: found})
+        self.decisions.resize()
+        self.decisions.turn_away()
+        self.decisions.commit_soon()
+
+    # from decision to deed
+
+    def _committed(self, changes: list[Change]) -> None:
+        self.views.changed(changes, self._wall_ms())
+        self.feed.committed()
+        for change in changes:
+            before, after = change.before, change.after
+            action = findings.follow_up(self.fleet, change, self.decisions.now())
+            if action is not None:
+                self._start(action)
+            if before is not None and before.project is not None and (after is None or after.project is None):
+                self.seats.look_again(before.project)
+            if after is None:
+                continue
+            if after.state is State.STARTING and change.cause in {Cause.RELEASED, Cause.REVIVED}:
+                self.probers.start(after.id)
+            if after.project is not None and after.state is State.READY:
+                self.seats.keep(after)
+            elif after.project is not None and after.state is State.FAILED:
+                self.seats.refuse(after.project, NoMachineAvailable(f"The machine {after.id} failed: {after.reason}"))
+
+    def _undone(self, changes: list[Change], failure: CommitFailed) -> None:
+        for change in changes:
+            if change.hands_over and change.after is not None and change.after.project is not None:
+                self.seats.refuse(change.after.project, failure)
+            if change.before is not None and change.before.project is not None and change.before.state is State.READY:
+                self.seats.keep(change.before)  # its project has it back
+
+    def _start(self, action: Action) -> None:
+        if findings.still_wanted(self.fleet, action):
+            self.actions.start(action)

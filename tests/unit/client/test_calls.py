@@ -1,0 +1,329 @@
+"""Both clients against a real server that misbehaves."""
+
+from __future__ import annotations
+
+import io
+import logging
+import socket
+from pathlib import Path
+
+import pytest
+from tests.unit.client.conftest import Connect
+from tests.unit.client.scripted import Act, answer, cut, problem, reset, scripted, unheard
+
+from worker_orchestrator.errors import (
+    CallFailed,
+    GenerationMismatch,
+    InvalidInput,
+    InvalidProject,
+    MachineNotFound,
+    NoMachineAvailable,
+    ProjectHasNoMachine,
+    ServiceUnreachable,
+    Unauthorized,
+)
+
+MACHINE = {
+    "id": "m-1",
+    "pool": "default",
+    "state": "assigned",
+    "project": "p",
+    "generation": 3,
+    "url": "http://localhost:20001",
+    "host": "localhost",
+    "port": 20001,
+    "container_id": None,
+    "address": None,
+    "template": "t",
+    "reason": "",
+    "evidence": "",
+    "metadata": {},
+    "created_at": "2026-01-01T00:00:00Z",
+    "changed_at": "2026-01-01T00:00:00Z",
+}
+RELEASED = {"project": "p", "machine": "m-1", "generation": 3}
+DONE = {"exit_code": 0, "stdout": "hi", "stderr": "", "truncated": False}
+TOKEN = "a-secret-that-nobody-may-see"
+
+each_loss = pytest.mark.parametrize("loss", [reset, unheard], ids=["reset", "closed"])
+
+
+@each_loss
+def test_an_assign_whose_reply_was_lost_is_sent_again(connect: Connect, loss: Act) -> None:
+    """The service gives the same machine again."""
+    with scripted(loss, answer(200, MACHINE)) as server, connect(server.url) as client:
+        assert client.assign("p", metadata={"branch": "main"}, wait_seconds=9).url == "http://localhost:20001"
+    assert [heard.method for heard in server.heard] == ["PUT", "PUT"]
+    assert server.heard[1].json == {"wait_seconds": 9, "metadata": {"branch": "main"}}
+
+
+@each_loss
+@pytest.mark.parametrize("code", ["project_has_no_machine", "generation_mismatch"])
+def test_a_release_whose_reply_was_lost_has_happened(connect: Connect, loss: Act, code: str) -> None:
+    """What the second try does not find any more, the first one took."""
+    with scripted(loss, problem(404, code)) as server, connect(server.url) as client:
+        released = client.release("p", generation=3)
+    assert (released.project, released.machine, released.generation) == ("p", "", 3)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [(404, "project_has_no_machine", ProjectHasNoMachine), (412, "generation_mismatch", GenerationMismatch)],
+)
+def test_a_release_that_finds_nothing_at_once_says_so(
+    connect: Connect, status: int, code: str, error: type[Exception]
+) -> None:
+    """Nothing was lost, so nothing was done before."""
+    with scripted(problem(status, code)) as server, connect(server.url) as client, pytest.raises(error):
+        client.release("p", generation=3)
+
+
+def test_a_destroy_whose_reply_was_lost_has_happened(connect: Connect) -> None:
+    """As a release."""
+    script = (reset, problem(404, "machine_not_found"))
+    with scripted(*script) as server, connect(server.url) as client:
+        destroyed = client.destroy("m-1", generation=3)
+    assert (destroyed.machine, destroyed.generation) == ("m-1", 3)
+    assert server.heard[1].target == "/v1/machines/m-1?generation=3"
+
+
+@each_loss
+@pytest.mark.parametrize("call", ["release", "destroy", "exec"])
+def test_what_must_not_happen_twice_goes_out_once(connect: Connect, loss: Act, call: str) -> None:
+    """Neither the client nor the library below it sends it again, on a used connection neither."""
+    script = (answer(200, MACHINE), loss, answer(500, b"again"))
+    with scripted(*script) as server, connect(server.url) as client:
+        client.assign("p")
+        with pytest.raises(ServiceUnreachable):
+            client.exec("m-1", ["date"]) if call == "exec" else getattr(client, call)("p")
+    assert len(server.heard) == 2
+    assert server.heard[1].connection != server.heard[0].connection
+
+
+def test_a_connection_that_grew_stale_is_no_error(connect: Connect) -> None:
+    """A service that started anew closed the connections that a client kept."""
+    with scripted(answer(200, MACHINE)) as server, connect(server.url, retries=1) as client:
+        client.machine_of("p")
+        for connection in server.connections:
+            connection.shutdown(socket.SHUT_RDWR)
+        client.machine_of("p")
+        for connection in server.connections[1:]:
+            connection.shutdown(socket.SHUT_RDWR)
+        client.get("m-1")
+    assert len(server.heard) == 3
+
+
+def test_connections_are_used_again(connect: Connect) -> None:
+    """One for many calls, one after the other."""
+    with scripted(answer(200, MACHINE)) as server, connect(server.url) as client:
+        for _ in range(5):
+            client.machine_of("p")
+    assert {heard.connection for heard in server.heard} == {1}
+
+
+def test_an_error_keeps_what_the_service_said(connect: Connect) -> None:
+    """Class, sentence, status, request id, and when to come again."""
+    script = problem(503, "no_machine_available", "All 4 are in use.", {"retry-after": "90"})
+    with scripted(script) as server, connect(server.url) as client, pytest.raises(NoMachineAvailable) as told:
+        client.assign("p")
+    assert str(told.value) == "All 4 are in use."
+    assert (told.value.retry_after_s, told.value.status, told.value.request_id) == (90, 503, "r-1")
+    assert len(server.heard) == 1
+
+
+def test_a_code_of_a_later_version_is_a_failed_call(connect: Connect) -> None:
+    """Its sentence is passed on."""
+    with scripted(problem(418, "teapot", "No coffee.")) as server, connect(server.url) as client:
+        with pytest.raises(CallFailed, match=r"No coffee\.") as told:
+            client.health()
+    assert type(told.value) is CallFailed
+
+
+@pytest.mark.parametrize(("token", "said"), [(None, "asks for a token"), (TOKEN, "refused this token")])
+def test_without_the_right_token_one_is_told_how_to_give_it(connect: Connect, token: str | None, said: str) -> None:
+    """And never what the wrong one was."""
+    with scripted(problem(401, "unauthorized")) as server, connect(server.url, token=token) as client:
+        with pytest.raises(Unauthorized, match=rf"{said}.*ORCHESTRATOR_TOKEN or ORCHESTRATOR_TOKEN_FILE") as told:
+            client.health()
+        assert TOKEN not in repr(client) + repr(told.value) + str(vars(told.value))
+    assert server.heard[0].headers.get("authorization") == (token and f"Bearer {token}")
+
+
+def test_a_redirect_is_not_followed(connect: Connect) -> None:
+    """The token goes to the service that it was given for, and nowhere else."""
+    with scripted(answer(200, MACHINE)) as other:
+        script = answer(307, b"", {"location": f"{other.url}/v1/health"})
+        with scripted(script) as server, connect(server.url, token=TOKEN) as client:
+            with pytest.raises(CallFailed, match=f"{server.url} sends us on to {other.url}/v1/health"):
+                client.health()
+    assert other.heard == []
+
+
+@pytest.mark.parametrize("call", ["health", "pools", "events"])
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_another_program_at_that_port_is_told_from_the_service(connect: Connect, status: int, call: str) -> None:
+    """One clear sentence with the address, whatever the other one says."""
+    page = answer(status, b"<h1>Welcome to nginx</h1>", kind="text/html")
+    with scripted(page) as server, connect(server.url, retries=0) as client:
+        with pytest.raises(CallFailed, match=f"What answers at {server.url} .*is no worker orchestrator"):
+            list(getattr(client, call)())
+
+
+def test_a_proxy_that_does_not_reach_the_service_says_so(connect: Connect) -> None:
+    """It is not the service that answers."""
+    with (
+        scripted(answer(502, b"<h1>Bad gateway</h1>", kind="text/html")) as server,
+        connect(server.url, retries=1) as client,pytest.raises(ServiceUnreachable, match=f"{server.url} says 502")
+    ):
+        client.health()
+    assert len(server.heard) == 2
+
+
+def test_nobody_at_that_address(connect: Connect) -> None:
+    """Says the address, the reason and what to do."""
+    with scripted(reset) as server:
+        url = server.url
+    with (
+        connect(url, retries=1) as client,
+        pytest.raises(ServiceUnreachable, match=f"{url} does not answer: connection ref"),
+    ):
+        client.health()
+
+
+def test_a_service_that_says_nothing_is_given_up(connect: Connect) -> None:
+    """After the time-out, with its reason."""
+
+    def silent(connection: socket.socket) -> bool:
+        return bool(connection.recv(1))
+
+    with scripted(silent) as server, connect(server.url, timeout_s=0.2) as client:
+        with pytest.raises(ServiceUnreachable, match="no answer in time"):
+            client.health()
+
+
+def test_a_service_below_a_path(connect: Connect) -> None:
+    """As behind a proxy that serves others too."""
+    with scripted(answer(200, MACHINE)) as server, connect(f"{server.url}/fleet/") as client:
+        client.machine_of("a:b@c+d=e~f")
+    assert server.heard[0].target == "/fleet/v1/projects/a%3Ab%40c%2Bd%3De~f/machine"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b"])
+def test_a_name_that_would_be_another_path_is_not_sent(connect: Connect, name: str) -> None:
+    """It is no name of anything."""
+    with scripted(answer(200, MACHINE)) as server, connect(server.url) as client:
+        with pytest.raises(InvalidProject):
+            client.assign(name)
+        with pytest.raises(MachineNotFound):
+            client.destroy(name)
+    assert server.heard == []
+
+
+def test_all_pages_are_one_list(connect: Connect) -> None:
+    """Each page says where the next begins."""
+    pages = [
+        answer(200, {"machines": [MACHINE | {"id": name}], "next": after}) for name, after in (("a", "a"), ("b", None))
+    ]
+    with scripted(*pages) as server, connect(server.url) as client:
+        found = client.machines(states=["idle", "failed"], project="p", pool="default")
+    assert [machine.id for machine in found] == ["a", "b"]
+    assert server.heard[0].target == "/v1/machines?project=p&pool=default&limit=1000&state=idle&state=failed"
+    assert server.heard[1].target.endswith("&after=a")
+
+
+def test_only_what_is_given_is_changed(connect: Connect) -> None:
+    """None is something else than nothing: it goes back to the setting."""
+    pool = {
+        "name": "default", "image": "i", "template": None, "min_idle": 1, "max_idle": None, "limit": 3, "paused": False,
+        "configured": {"min_idle": 1, "max_idle": None, "limit": 3}, "machines": {}, "waiting": 0, "problem": None,
+        "back_off": None,
+    }  # fmt: skip
+    with scripted(answer(200, pool)) as server, connect(server.url) as client:
+        client.scale(min_idle=4)
+        client.scale("default", max_idle=None)
+        client.pause()
+        client.resume("default")
+    bodies = [heard.json for heard in server.heard]
+    assert bodies == [{"min_idle": 4}, {"max_idle": None}, {"paused": True}, {"paused": False}]
+
+
+def test_a_command_is_a_list_of_words(connect: Connect) -> None:
+    """One text would be taken for its letters."""
+    with scripted(answer(200, DONE)) as server, connect(server.url) as client:
+        with pytest.raises(InvalidInput, match="list of words"):
+            client.exec("m-1", "date")
+        assert client.exec("m-1", ("date", "-u"), env={"A": "b"}, timeout_seconds=5).stdout == "hi"
+    assert server.heard[0].json["command"] == ["date", "-u"]
+
+
+def test_a_file_is_sent_from_where_it_stands_each_time(connect: Connect, tmp_path: Path) -> None:
+    """Also where the first try broke off in the middle of it."""
+    content = b"0123456789" * 50_000
+    path = tmp_path / "archive.tar"
+    path.write_bytes(b"skipped" + content)
+    with path.open("rb") as file, scripted(reset, answer(204)) as server, connect(server.url) as client:
+        file.seek(7)
+        client.write_tar("m-1", "/a b&c", file)
+        assert not file.closed
+    assert [heard.body for heard in server.heard] == [content, content]
+    assert server.heard[1].target == "/v1/machines/m-1/files?path=%2Fa%20b%26c"
+    assert server.heard[1].headers["content-type"] == "application/x-tar"
+    assert server.heard[1].headers["content-length"] == "500000"
+
+
+def test_a_pipe_is_sent_once(connect: Connect) -> None:
+    """What cannot be read a second time cannot be sent a second time."""
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    with scripted(reset, answer(204)) as server, connect(server.url) as client, pytest.raises(ServiceUnreachable):
+        client.write_tar("m-1", "/", Pipe(b"x" * 100_000))
+    with scripted(answer(204)) as server, connect(server.url) as client:
+        client.write_tar("m-1", "/", Pipe(b"x" * 100_000))
+    assert server.heard[0].body == b"x" * 100_000
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+def test_bytes_are_sent_with_their_length(connect: Connect, size: int) -> None:
+    """However many there are."""
+    with scripted(answer(204)) as server, connect(server.url) as client:
+        client.write_file("m-1", "/f", b"x" * size)
+    assert len(server.heard[0].body) == size
+    assert server.heard[0].headers["content-length"] == str(size)
+
+
+def test_a_file_that_broke_off_is_read_again(connect: Connect) -> None:
+    """Half a file is never taken for a file."""
+    half = cut(b"half", kind="application/octet-stream")
+    with scripted(half, answer(200, b"the whole")) as server, connect(server.url) as client:
+        assert client.read_file("m-1", "/f") == b"the whole"
+
+
+def test_logs_that_break_off_say_so(connect: Connect) -> None:
+    """What came before is there; the end is not taken for the end."""
+    with scripted(cut(b"one\n", b"two\n", kind="text/plain")) as server, connect(server.url) as client:
+        lines = client.logs("m-1", tail=2, follow=True, timestamps=True)
+        assert next(lines) + next(lines) == b"one\ntwo\n"
+        with pytest.raises(ServiceUnreachable, match="was cut|broken|incomplete"):
+            next(lines)
+    assert server.heard[0].target == "/v1/machines/m-1/logs?tail=2&follow=true&timestamps=true"
+
+
+def test_logs_to_their_end(connect: Connect) -> None:
+    """An end in good order is one, and the connection is used again."""
+    with scripted(cut(b"one\n", b"two\n", kind="text/plain", end=True)) as server, connect(server.url) as client:
+        assert b"".join(client.logs("m-1")) == b"one\ntwo\n"
+        assert b"".join(client.read_tar("m-1", "/")) == b"one\ntwo\n"
+    assert server.heard[1].headers["accept"] == "application/x-tar"
+
+
+def test_a_closed_client_opens_new_connections(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is lost by closing early."""
+    with caplog.at_level(logging.WARNING), scripted(answer(200, MACHINE)) as server, connect(server.url) as client:
+        client.machine_of("p")
+        getattr(client, "close" if hasattr(client, "close") else "aclose")()
+        client.machine_of("p")
+    assert [heard.connection for heard in server.heard] == [1, 2]
+    assert caplog.records == []
