@@ -30,11 +30,8 @@ _IN_PAIR: Final = re.compile(
     rf"""((?:^|[^a-z])(?:[\w-]{{0,40}}(?:password|passwd|secret|token|key)|{_WORDS})["']?(?:\s*[=:]\s*|\s+))(?:"[^"]*"|'[^']*'|[^\s;&,}}]+)""",
     re.IGNORECASE,
 )
-_RANDOM: Final = re.compile(
-    r"-----BEGIN|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[a-z+=]*[0-9])(?=[0-9+=]*[a-z])[a-z0-9+=]{16,}",
-    re.IGNORECASE,
-)
-"""A key in PEM, a UUID, or letters and digits in a mixture that is no word."""
+_KEY_OR_UUID: Final = re.compile(r"-----BEGIN|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_RUN: Final = re.compile(r"[A-Za-z0-9+=]{16,}")
 
 
 def without_secrets(name: str, value: str) -> str:
@@ -47,7 +44,15 @@ def without_secrets(name: str, value: str) -> str:
         return LEFT_OUT
     shown = _IN_URL.sub(rf"\1:{LEFT_OUT}@", value)
     shown = _IN_PAIR.sub(rf"\1{LEFT_OUT}", shown)
-    return LEFT_OUT if _RANDOM.search(shown) else shown
+    return LEFT_OUT if _looks_random(shown) else shown
+
+
+def _looks_random(text: str) -> bool:
+    """A key in PEM, a UUID, or letters and digits in a mixture that is no word."""
+    runs = _RUN.findall(text)
+    return bool(_KEY_OR_UUID.search(text)) or any(
+        re.search("[0-9]", run) and re.search("[A-Za-z]", run) for run in runs
+    )
 
 
 def _in_words(name: str) -> str:
