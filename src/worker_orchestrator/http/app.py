@@ -78,7 +78,7 @@ class App:
             self._operating.probe(scope["method"], path) if path in Operating.PROBES else self._guard.refusal(headers)
         )
         if reply is None:
-            cors += self._guard.cors(headers)
+            cors += [*self._guard.cors(headers), *([(b"vary", b"Accept")] if path == "/" else ())]
             served = self._asset(scope["method"], path, headers)
             if served is not None:  # it holds no secret, and a browser cannot send a token to see it
                 await _send_asset(scope["method"], served, cors, send)
@@ -101,13 +101,13 @@ class App:
         """The reply that needs no route: to a browser's preflight, which carries no token, and to whom we do not serve."""
         if b"access-control-request-method" in headers and scope["method"] == "OPTIONS":
             return Reply(204)
-        if _is_for_anybody(scope, headers):
+        if _is_login(scope["path"]):
             return self._callers.too_often(_address(scope))
         return self._callers.refusal(_address(scope), headers)
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:
         method, path = scope["method"], scope["path"]
-        is_login = path.removesuffix("/") in Login.PATHS
+        is_login = _is_login(path)
         body = _Body(receive, Login.BODY_LIMIT_BYTES if is_login else BODY_LIMIT_BYTES)
         try:
             if is_login:
@@ -195,11 +195,8 @@ def _address(scope: Scope) -> str:
     return scope["client"][0] if scope["client"] else ""
 
 
-def _is_for_anybody(scope: Scope, headers: dict[bytes, bytes]) -> bool:
-    """What needs no token: the dashboard's files, which are the same for all, and showing the token."""
-    path: str = scope["path"]
-    is_file = path.startswith("/assets/") or dashboard.is_page(path, headers)
-    return path.removesuffix("/") in Login.PATHS or (is_file and scope["method"] in {"GET", "HEAD"})
+def _is_login(path: str) -> bool:
+    return path.removesuffix("/") in Login.PATHS
 
 
 class _Body:

@@ -170,7 +170,7 @@ async def _index() -> Reply:
         "health": "GET /health",
         "machines": "GET /machines/list",
     }
-    return Reply(200, links, [(b"vary", b"Accept")])
+    return Reply(200, links)
 
 
 def _only(method: str, request: Request, reply: Reply) -> Reply:

@@ -48,7 +48,8 @@ class Login:
         """The reply at one of `PATHS`. `body` reads it whole, `address` is the caller's."""
         match path.removesuffix("/"), method:
             case "/login", "GET" | "HEAD":
-                return Reply(200, _State(self._callers.need_token, self._callers.are_known(headers)))
+                needed = self._callers.need_token  # of a token in the header nothing is said: it could be guessed here
+                return Reply(200, _State(needed, not needed or self._callers.sessions.holds(headers)))
             case "/login", "POST":
                 return self._log_in(address, headers, await body())
             case "/logout", "POST":
