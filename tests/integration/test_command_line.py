@@ -290,7 +290,7 @@ def a_terminal(service: Running, *words: str) -> Iterator[Screen]:
 
 def test_a_terminal_runs_a_shell_with_the_size_of_the_window(shared: Running, project: str) -> None:
     """Keys go there, Ctrl-C too; a change of the size follows; the shell's exit code is that of the command."""
-    shared.assign(project)
+    machine = shared.assign(project)["containerId"]
     with a_terminal(shared, project) as screen:
         screen.type("stty size; echo r''eady\r")
         screen.await_text("24 80")
@@ -298,8 +298,9 @@ def test_a_terminal_runs_a_shell_with_the_size_of_the_window(shared: Running, pr
         screen.resize(101, 33)
         screen.forget()
         screen.type("sleep 1000\r")
-        screen.await_text("sleep 1000")
+        eventually(lambda: "sleep 1000" in docker("exec", machine, "ps").out, "it runs, so that Ctrl-C is for it")
         screen.type("\x03")
+        screen.await_text("^C")
         screen.type("stty size; echo s''ize\r")
         screen.await_text("33 101")
         screen.await_text("size")

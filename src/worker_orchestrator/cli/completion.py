@@ -16,13 +16,13 @@ _VARIABLE: Final = "_ORCHESTRATOR_COMPLETE"
 @click.command(short_help="Print a completion script for your shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    r"""Print the script that completes commands, options, projects and machine ids in SHELL.
+    """Print the script that completes commands, options, projects and machine ids in SHELL.
 
     \b
     bash:  echo 'eval "$(orchestrator completion bash)"' >>~/.bashrc
     zsh:   echo 'eval "$(orchestrator completion zsh)"' >>~/.zshrc
     fish:  orchestrator completion fish >~/.config/fish/completions/orchestrator.fish
-    """
+    """  # noqa: D301 # click reads the backspace
     kind = get_completion_class(shell)
     assert kind is not None, "click knows these shells"
     click.echo(kind(click.get_current_context().find_root().command, {}, _PROGRAM, _VARIABLE).source())

@@ -33,7 +33,7 @@ class Inside(NamedTuple):
 @click.option("-a", "--archive", is_flag=True, help="Into a worker: keep the numbers of owner and group, else root's.")
 @calls
 def cp(client: Client, source: str, target: str, *, archive: bool) -> None:
-    r"""Copy a file or a folder; the one of SOURCE and TARGET that is in a worker is PROJECT_OR_ID:/path.
+    """Copy a file or a folder; the one of SOURCE and TARGET that is in a worker is PROJECT_OR_ID:/path.
 
     \b
     orchestrator cp my-project:/srv/files ./files
@@ -41,7 +41,7 @@ def cp(client: Client, source: str, target: str, *, archive: bool) -> None:
     orchestrator cp my-project:/srv - | tar t    as a tar archive, on standard output or (as SOURCE) input
 
     Where TARGET is a folder that exists, the copy is put into it; else it gets that name. `folder/.` copies what is in it.
-    """
+    """  # noqa: D301 # click reads the backspace
     there, here = _inside(source), _inside(target)
     if there and not here:
         _copy_out(client, there, target)

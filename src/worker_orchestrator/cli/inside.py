@@ -52,13 +52,13 @@ def exec_(  # noqa: PLR0913 # one for each option
     workdir: str,
     timeout: float,
 ) -> None:
-    r"""Run a command in a worker. The exit code is that of the command.
+    """Run a command in a worker. The exit code is that of the command.
 
     \b
     orchestrator exec my-project -- ls -l
     orchestrator exec -it my-project            opens a shell
     echo 2+2 | orchestrator exec -i my-project bc
-    """
+    """  # noqa: D301 # click reads the backspace
     words = list(command[1:] if command[:1] == ("--",) else command)
     if tty:
         if env:

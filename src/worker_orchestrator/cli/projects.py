@@ -33,8 +33,10 @@ __all__ = ["COMMANDS"]
 def assign(client: Client, project: str, *, wait: float | None, metadata: tuple[str, ...], output: str) -> None:
     """Get the machine of PROJECT, which is the same one until it is released, destroyed or gone.
 
-    Standard output has its URL and nothing else: curl $(orchestrator assign my-project)
-    """
+    \b
+    Standard output has its URL and nothing else:
+    curl $(orchestrator assign my-project)
+    """  # noqa: D301 # click reads the backspace
     from worker_orchestrator.cli.pretty import is_person, waiting  # noqa: PLC0415 # nothing of Rich yet
 
     notes = _pairs(metadata) if metadata else None

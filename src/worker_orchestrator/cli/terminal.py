@@ -132,7 +132,7 @@ def _raw() -> Iterator[None]:
     ended_by = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, _end) for number in ended_by]
     try:
-        tty.setraw(keys)
+        tty.setraw(keys, termios.TCSADRAIN)  # what was typed ahead is for the worker as well
         yield
     finally:
         with contextlib.suppress(termios.error):  # the terminal itself is gone

@@ -54,6 +54,15 @@ def test_every_option_has_help_that_ends_like_a_sentence(name: str) -> None:
             assert option.help.endswith((".", "]")), option.help
 
 
+@each_command
+def test_examples_in_the_help_stand_on_lines_of_their_own(name: str) -> None:
+    command = loaded(name)
+    text = command.get_help(click.Context(command, info_name=name))
+    assert "\\b" not in text
+    examples = [line.strip() for line in (command.help or "").splitlines() if line.startswith("orchestrator ")]
+    assert [example for example in examples if example not in text] == []
+
+
 def test_options_of_the_program_itself_are_documented() -> None:
     words = [word for option in main.params for word in option.opts if word.startswith("--")]
     assert [word for word in words if word not in DOCUMENT] == []
