@@ -37,6 +37,11 @@ STEPS: Final[tuple[str, ...]] = (
     ALTER TABLE machine ADD COLUMN changed_ms INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE trace (generation INTEGER PRIMARY KEY, trace TEXT NOT NULL) STRICT
     """,
+    """
+    CREATE TABLE history (
+        step_s INTEGER NOT NULL, at_ms INTEGER NOT NULL, sample TEXT NOT NULL, PRIMARY KEY (step_s, at_ms)
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 """The migrations, as SQL: the first makes version 2 of version 1, and so on. `schema.sql` is always the newest version."""
 SCHEMA_VERSION: Final = 1 + len(STEPS)

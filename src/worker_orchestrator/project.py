@@ -22,6 +22,7 @@ RESERVED_PROJECTS: Final[AbstractSet[str]] = frozenset(
         "livez",
         "readyz",
         "login",
+        "logout",
         "assets",
         "static",
         "favicon.ico",

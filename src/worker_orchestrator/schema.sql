@@ -55,3 +55,11 @@ CREATE TABLE trace (
     generation INTEGER PRIMARY KEY,
     trace      TEXT NOT NULL
 ) STRICT;
+
+-- How the pool fared, for pictures of the last hours: samples by the length of their step. Written about once a minute.
+CREATE TABLE history (
+    step_s INTEGER NOT NULL,
+    at_ms  INTEGER NOT NULL,
+    sample TEXT NOT NULL,
+    PRIMARY KEY (step_s, at_ms)
+) STRICT, WITHOUT ROWID;

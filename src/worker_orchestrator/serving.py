@@ -27,6 +27,9 @@ from worker_orchestrator.http.v1.pools import Health
 from worker_orchestrator.machine import Machine, State
 from worker_orchestrator.metrics import CONTENT_TYPE, Metrics
 from worker_orchestrator.orchestrator import Limits, Orchestrator
+from worker_orchestrator.orchestrator.background import Background
+from worker_orchestrator.orchestrator.history import History
+from worker_orchestrator.orchestrator.observer import Observers
 from worker_orchestrator.service import open_fleet, spec_of
 from worker_orchestrator.settings import Settings
 
@@ -60,20 +63,22 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
     metrics, closing = Metrics(), Closing()
     try:
         async with open_fleet(settings) as opened:
+            clock = Clock()
+            history = History(opened.store, clock.wall_ms)
             orchestrator = Orchestrator(
                 opened.fleet,
                 spec_of(settings, plans_ports=opened.engine.plans_ports),
                 opened.engine,
                 opened.store,
-                Clock(),
+                clock,
                 Limits(settings.assign_timeout, settings.refresh_interval),
                 opened.identity.id,
-                observer=metrics,
+                observer=Observers(metrics, history),
             )
             health = Health(orchestrator, settings.engine)
             operating = Operating(health.obstacles, lambda: (metrics.exposition(orchestrator), CONTENT_TYPE))
             image = "a demo in memory" if settings.engine == "memory" else settings.image
-            routes = v1(orchestrator, health, closing, advertise_host=settings.advertise_host, image=image)
+            routes = v1(orchestrator, health, history, closing, advertise_host=settings.advertise_host, image=image)
             document = Document(orchestrator, settings.advertise_host)
             guard = Guard(
                 settings.allow_host,
@@ -84,7 +89,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
             callers = Callers(token, settings.rate_limit, time.monotonic)
             app = App(document, routes, operating, guard, callers, orchestrator.stop_because)
             server = Server(app, settings.max_connections, lambda: announce(sockets))
-            await _run(server, orchestrator, closing, sockets)
+            await _run(server, orchestrator, history, closing, sockets)
             kept = {State.READY, State.STARTING, State.STOPPING}
             return [machine for machine in opened.fleet.machines.values() if machine.state in kept or machine.project]
     finally:
@@ -92,7 +97,9 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
             listener.close()
 
 
-async def _run(server: Server, orchestrator: Orchestrator, closing: Closing, sockets: list[socket.socket]) -> None:
+async def _run(
+    server: Server, orchestrator: Orchestrator, history: History, closing: Closing, sockets: list[socket.socket]
+) -> None:
     """Both until a signal ends them, or a defect in one ends the other."""
     loop = asyncio.get_running_loop()
 
@@ -109,10 +116,13 @@ async def _run(server: Server, orchestrator: Orchestrator, closing: Closing, soc
             loop.add_signal_handler(number, stop)
     pool = asyncio.create_task(orchestrator.run(), name="orchestrator")
     pool.add_done_callback(lambda _: stop())
+    background = Background(orchestrator.stop_because)
     try:
         await orchestrator.first_look()
+        background.spawn(history.run(orchestrator.gauges), "history")
         await server.serve(sockets)
     finally:
+        await background.aclose()
         pool.cancel()
         await asyncio.wait({pool})
         if not pool.cancelled() and (defect := pool.exception()) is not None:

@@ -160,6 +160,10 @@ class Store:
         """How assignments came about, as they were given to `keep_traces`, oldest first."""
         return [row[0] for row in self._rows("SELECT trace FROM trace ORDER BY generation")]
 
+    def history(self, step_s: int) -> list[str]:
+        """The samples of one length of step, as they were given to `keep_history`, oldest first."""
+        return [row[0] for row in self._rows("SELECT sample FROM history WHERE step_s = ? ORDER BY at_ms", step_s)]
+
     def _rows(self, query: str, *values: object) -> list[Any]:
         """Raises StoreError."""
         try:
@@ -207,6 +211,22 @@ class Store:
             self._db.execute(
                 "DELETE FROM trace WHERE generation <= (SELECT max(generation) FROM trace) - ?", (TRACES_KEPT,)
             )
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self._roll_back()
+            return False
+        return True
+
+    def keep_history(self, samples: Iterable[tuple[int, int, str]], spans: Mapping[int, tuple[int, int]]) -> bool:
+        """Store samples (step in seconds, wall time, text); of each step drop what is not within its span of times.
+
+        False if that failed: nothing depends on it.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT OR REPLACE INTO history VALUES (?, ?, ?)", samples)
+            for step_s, span in spans.items():
+                self._db.execute("DELETE FROM history WHERE step_s = ? AND at_ms NOT BETWEEN ? AND ?", (step_s, *span))
             self._db.execute("COMMIT")
         except sqlite3.Error:
             self._roll_back()

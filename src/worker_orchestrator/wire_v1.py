@@ -16,10 +16,12 @@ __all__ = [
     "Counted",
     "Destroyed",
     "EngineHealth",
+    "Environment",
     "Event",
     "ExecBody",
     "ExecResult",
     "FailedProbe",
+    "History",
     "Machine",
     "Machines",
     "Pool",
@@ -28,9 +30,11 @@ __all__ = [
     "Pools",
     "Problem",
     "Released",
+    "Sample",
     "ServiceHealth",
     "Stages",
     "Usage",
+    "Variable",
     "Why",
 ]
 
@@ -223,6 +227,43 @@ class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
     strays: int
     foreign: int
     problems: list[str]
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """How the fleet stood at a time, and what was counted in the step that ended then."""
+
+    at: datetime
+    idle: int
+    starting: int
+    assigned: int
+    restarting: int
+    stopping: int
+    failed: int
+    limit: int
+    waiting: int
+    warm: int
+    cold: int
+    unavailable: int
+    p50_ms: float | None
+    p99_ms: float | None
+    refill_lag_seconds: float
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    step_seconds: int
+    samples: list[Sample]
+
+
+class Variable(msgspec.Struct, frozen=True, kw_only=True):
+    """One environment variable. `hidden`: what looks like a secret in its value was left out."""
+
+    name: str
+    value: str
+    hidden: bool
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    variables: list[Variable]
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -31,11 +31,12 @@ class Seen:
 
 @dataclass(slots=True)
 class Pages:
-    """HTML by path, the same on every host name; a path in `redirects` leads elsewhere."""
+    """HTML by path, the same on every host name; a path in `redirects` leads elsewhere. `cookies` is what was sent along."""
 
     port: int
     html: dict[str, str] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
+    cookies: list[str] = field(default_factory=list)
 
     def put(self, html: str, path: str = "/page", *, host: str = "evil.example") -> str:
         """Serve a page. Returns its URL under this host name."""
@@ -59,6 +60,7 @@ class Relay:
 def pages(port: int = 0) -> Iterator[Pages]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            served.cookies.append(self.headers.get("Cookie", ""))
             if (target := served.redirects.get(self.path)) is not None:
                 self.send_response(302)
                 self.send_header("Location", target)

@@ -22,7 +22,7 @@ SERVER_ERRORS: Final = {"Failed to destroy container", "Failed to create worker 
 DOCUMENT: Final = SCHEMA.exclude(path_regex="^/v1/")
 NAMES_A_MACHINE: Final = {"DELETE /{projectId}", "HEAD /{projectId}", "POST /destroy"}
 TAKE_A_NAME: Final = NAMES_A_MACHINE | {"GET /{projectId}"}
-OTHER_ROUTES: Final = {"health", "destroy", "livez", "readyz", "metrics", "docs", "openapi.json"}
+OTHER_ROUTES: Final = {"health", "destroy", "login", "logout", "livez", "readyz", "metrics", "docs", "openapi.json"}
 """What answers there is described there, or is no part of the API."""
 WELL_TRIED: Final = 5
 _numbers = itertools.count()

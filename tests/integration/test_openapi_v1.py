@@ -35,7 +35,7 @@ from tests.integration.running import Running, a_service
 from websockets.sync.client import connect
 
 OPERATIONS: Final = {operation.id: operation for operation in operations("/v1/")}
-INSIDE: Final = {"v1Logs", "v1Stats", "v1Exec", "v1ReadFile", "v1WriteFile"}
+INSIDE: Final = {"v1Logs", "v1Stats", "v1Environment", "v1Exec", "v1ReadFile", "v1WriteFile"}
 BY_WEBSOCKET: Final = {"v1Terminal"}
 ENDLESS: Final = {"v1Logs", "v1Events"}
 DEPENDS: Final = {"v1Release", "v1Destroy", "v1PatchPool"}
@@ -181,6 +181,7 @@ GIVE: Final[Mapping[str, Callable[[Case[Any], Place], None]]] = {
     "v1Destroy": give_machine_to_lose,
     "v1Logs": give_machine,
     "v1Stats": give_machine,
+    "v1Environment": give_machine,
     "v1Exec": give_command,
     "v1ReadFile": give_file,
     "v1WriteFile": give_place_for_file,

@@ -14,6 +14,8 @@ from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Machine, PoolSpec, Spec
 from worker_orchestrator.metrics import Metrics
 from worker_orchestrator.orchestrator import Limits, Orchestrator
+from worker_orchestrator.orchestrator.history import History
+from worker_orchestrator.orchestrator.observer import Observers
 from worker_orchestrator.store import Store
 
 __all__ = ["Small", "lived"]
@@ -28,9 +30,11 @@ class Small:
         self.metrics = Metrics(loop.time)
         self.fleet = Fleet("owner")
         spec = Spec({DEFAULT_POOL: PoolSpec(None, pending=True, **pool)}, max_machines=max_machines)
-        clock = VirtualClock(loop, random.Random(1))
+        self.clock = VirtualClock(loop, random.Random(1))
+        self.history = History(self.store, self.clock.wall_ms)
+        observers = Observers(self.metrics, self.history)
         self.orchestrator = Orchestrator(
-            self.fleet, spec, self.engine, self.store, clock, Limits(), "memory", observer=self.metrics
+            self.fleet, spec, self.engine, self.store, self.clock, Limits(), "memory", observer=observers
         )
 
     async def until(self, look: Callable[[], object], within_s: float = 60.0) -> None:

@@ -311,7 +311,8 @@ def make_old(path: Path, version: int) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.executescript(f"{schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};")
         db.execute(
-            "INSERT INTO machine VALUES (?, 'default', 'old', 'ready', 9093, 'ada', 7, '', 0, 'assigned', '')",
+            "INSERT INTO machine (id, pool, template, state, port, project, generation, host, gone, reason, evidence) "
+            "VALUES (?, 'default', 'old', 'ready', 9093, 'ada', 7, '', 0, 'assigned', '')",
             (NEW.id,),
         )
         db.commit()
@@ -348,6 +349,18 @@ def test_how_assignments_came_about_is_kept_and_bounded(path: Path, monkeypatch:
         assert not store.keep_traces({4: "four"})
         store._db.execute("PRAGMA query_only = 0")
         assert store.keep_traces({4: "four"})
+
+
+def test_samples_are_kept_by_their_step_within_the_span_that_is_asked_for(path: Path) -> None:
+    with Store(path) as store:
+        assert store.keep_history([(10, 2, "b"), (10, 1, "a"), (120, 1, "coarse")], {})
+        assert store.history(10) == ["a", "b"]
+        assert store.keep_history([(10, 3, "c"), (10, 2, "b again")], {10: (2, 3)})
+        assert (store.history(10), store.history(120)) == (["b again", "c"], ["coarse"])
+        store._db.execute("PRAGMA query_only = 1")
+        assert not store.keep_history([(10, 4, "d")], {10: (4, 4)})
+        store._db.execute("PRAGMA query_only = 0")
+        assert store.history(10) == ["b again", "c"]
 
 
 def test_the_range_of_events_outlives_their_removal(path: Path) -> None:

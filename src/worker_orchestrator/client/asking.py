@@ -51,8 +51,8 @@ class Asking:
 
     # for the operations
 
-    def _get(self, path: str, shape: type[_T]) -> Steps[_T]:
-        return (yield from self._ask(Request(method="GET", path=path), shape))
+    def _get(self, path: str, shape: type[_T], query: tuple[tuple[str, str], ...] = ()) -> Steps[_T]:
+        return (yield from self._ask(Request(method="GET", path=path, query=query), shape))
 
     def _pieces(self, request: Request, silence_s: float | None) -> Flow[bytes]:
         self._check((yield from exchange(request, self._service, streamed=True, silence_s=silence_s)))

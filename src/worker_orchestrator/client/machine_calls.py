@@ -17,6 +17,7 @@ from worker_orchestrator.errors import (
 )
 from worker_orchestrator.wire_v1 import (
     Destroyed,
+    Environment,
     ExecBody,
     ExecResult,
     Machine,
@@ -93,6 +94,14 @@ class MachineCalls(Asking):
     def stats(self, machine_id: str) -> Steps[Usage]:
         """What the container uses now. Raises MachineNotFound, NotRunning, NotSupported."""
         return (yield from self._get(of_machine(machine_id, "stats"), Usage))
+
+    @operation
+    def environment(self, machine_id: str) -> Steps[Environment]:
+        """The variables that the container was created with, without their secrets.
+
+        Raises MachineNotFound, NotRunning, NotSupported.
+        """
+        return (yield from self._get(of_machine(machine_id, "environment"), Environment))
 
     @operation
     def exec(

@@ -12,6 +12,7 @@ from worker_orchestrator.client.requests import JSON, of_pool, query_of
 from worker_orchestrator.client.steps import Flow, Request, Steps
 from worker_orchestrator.wire_v1 import (
     Event,
+    History,
     Pool,
     PoolPatch,
     Pools,
@@ -87,6 +88,11 @@ class ServiceCalls(Asking):
     def health(self) -> Steps[ServiceHealth]:
         """How the service is."""
         return (yield from self._get("/v1/health", ServiceHealth))
+
+    @operation
+    def history(self, seconds: int = 3600) -> Steps[History]:
+        """How the pool fared: a sample for each 10 s of the last hour, or for each 120 s of a longer time, up to a day."""
+        return (yield from self._get("/v1/history", History, query_of(seconds=seconds)))
 
     # what they share
 

@@ -18,6 +18,7 @@ __all__ = [
     "OUTPUT_BYTES",
     "Completed",
     "Engine",
+    "Environment",
     "Exec",
     "Files",
     "Identity",
@@ -145,6 +146,15 @@ class Stats(Protocol):
     """An engine that can measure an instance."""
 
     async def stats(self, machine_id: str) -> Usage: ...
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """An engine that can tell the environment that an instance was created with."""
+
+    async def environment(self, machine_id: str) -> Mapping[str, str]:
+        """Its variables by name, secrets and all: whoever asks leaves them out before anybody sees them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from aiodocker.utils import clean_filters
 from worker_orchestrator.engines import Identity
 from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, is_missing, reading, writing
 from worker_orchestrator.engines.docker_connect import Endpoint
+from worker_orchestrator.engines.docker_environment import DockerEnvironment
 from worker_orchestrator.engines.docker_exec import DockerExec
 from worker_orchestrator.engines.docker_files import DockerFiles
 from worker_orchestrator.engines.docker_images import Images
@@ -40,7 +41,7 @@ LATE_CREATE_S: Final = 2.0
 _LATE_CREATE_PAUSE_S: Final = 0.05
 
 
-class DockerEngine(DockerLogs, DockerStats, DockerExec, DockerTerminals, DockerFiles):
+class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, DockerTerminals, DockerFiles):
     """One Docker engine, for one owner: the life of its machines here, what else it offers in the classes it is made of."""
 
     plans_ports = True

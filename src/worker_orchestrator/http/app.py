@@ -15,10 +15,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
-from worker_orchestrator.http import assets, openapi, problems
+from worker_orchestrator.http import assets, dashboard, openapi, problems
 from worker_orchestrator.http.callers import Callers
 from worker_orchestrator.http.document import Document, Request
 from worker_orchestrator.http.guard import Guard
+from worker_orchestrator.http.login import Login
 from worker_orchestrator.http.operating import Operating
 from worker_orchestrator.http.reply import Header, Reply, failure
 from worker_orchestrator.request_id import REQUEST_ID, fit
@@ -59,7 +60,7 @@ class App:
         on_defect: Callable[[BaseException], None],
     ) -> None:
         self._document, self._v1, self._operating = document, v1, operating
-        self._guard, self._callers, self._on_defect = guard, callers, on_defect
+        self._guard, self._callers, self._login, self._on_defect = guard, callers, Login(callers), on_defect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -77,7 +78,7 @@ class App:
             self._operating.probe(scope["method"], path) if path in Operating.PROBES else self._guard.refusal(headers)
         )
         if reply is None:
-            cors += self._guard.cors(headers)
+            cors += [*self._guard.cors(headers), *([(b"vary", b"Accept")] if path == "/" else ())]
             served = self._asset(scope["method"], path, headers)
             if served is not None:  # it holds no secret, and a browser cannot send a token to see it
                 await _send_asset(scope["method"], served, cors, send)
@@ -100,15 +101,21 @@ class App:
         """The reply that needs no route: to a browser's preflight, which carries no token, and to whom we do not serve."""
         if b"access-control-request-method" in headers and scope["method"] == "OPTIONS":
             return Reply(204)
-        return self._callers.refusal(scope["client"][0] if scope["client"] else "", headers)
+        if _is_login(scope["path"]):
+            return self._callers.too_often(_address(scope))
+        return self._callers.refusal(_address(scope), headers)
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:
-        body = _Body(receive)
-        request = Request(scope["method"], scope["path"], self._guard.assign_refusal(headers), body.read, body.hung_up)
+        method, path = scope["method"], scope["path"]
+        is_login = _is_login(path)
+        body = _Body(receive, Login.BODY_LIMIT_BYTES if is_login else BODY_LIMIT_BYTES)
         try:
+            if is_login:
+                return await self._login.reply(method, path, _address(scope), headers, body.read)
+            request = Request(method, path, self._guard.assign_refusal(headers), body.read, body.hung_up)
             return await self._document.answer(request)
         except _BodyTooLargeError:
-            return failure(413, "Request body too large", f"At most {BODY_LIMIT_BYTES} bytes are read.")
+            return failure(413, "Request body too large", f"At most {body.limit_bytes} bytes are read.")
         except asyncio.CancelledError:
             if body.is_closed:
                 raise _HungUpError from None
@@ -171,21 +178,32 @@ class App:
         except Exception as error:  # noqa: BLE001 # as in `_answer`
             self._defect(error, scope["path"])
 
-    # the description of the API, and its page
+    # the description of the API with its page, and the dashboard
 
     @staticmethod
     def _asset(method: str, path: str, headers: dict[bytes, bytes]) -> assets.Served | None:
-        if method not in {"GET", "HEAD"} or not path.startswith(("/docs", "/openapi.json")):
+        if method not in {"GET", "HEAD"}:
             return None
-        asset = openapi.description() if path.removesuffix("/") == "/openapi.json" else assets.page(path)
+        if path.startswith(("/docs", "/openapi.json")):
+            asset = openapi.description() if path.removesuffix("/") == "/openapi.json" else assets.page(path)
+        else:
+            asset = dashboard.file(path, headers)
         return None if asset is None else asset.served(headers)
+
+
+def _address(scope: Scope) -> str:
+    return scope["client"][0] if scope["client"] else ""
+
+
+def _is_login(path: str) -> bool:
+    return path.removesuffix("/") in Login.PATHS
 
 
 class _Body:
     """What comes in after the head: the body, then nothing until the client hangs up."""
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, receive: Receive, limit_bytes: int) -> None:
+        self._receive, self.limit_bytes = receive, limit_bytes
         self.is_closed = False
 
     async def read(self) -> bytes:
@@ -198,7 +216,7 @@ class _Body:
                 raise _HungUpError
             part = message.get("body", b"")
             size += len(part)
-            if size > BODY_LIMIT_BYTES:
+            if size > self.limit_bytes:
                 raise _BodyTooLargeError
             parts.append(part)
             if not message.get("more_body", False):

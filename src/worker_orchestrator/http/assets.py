@@ -52,10 +52,10 @@ class Asset:
     policy: str = _POLICY
 
     @classmethod
-    def of(cls, content_type: str, body: bytes, packed: bytes | None = None) -> Asset:
+    def of(cls, content_type: str, body: bytes, packed: bytes | None = None, *, policy: str = _POLICY) -> Asset:
         """`packed` is the same in gzip's format, where that is at hand."""
         packed = gzip.compress(body, mtime=0) if packed is None else packed
-        return cls(content_type, body, packed, sha256(body).hexdigest()[:32])
+        return cls(content_type, body, packed, sha256(body).hexdigest()[:32], policy)
 
     def served(self, headers: dict[bytes, bytes]) -> Served:
         """The reply to a GET with these headers (names in lower case). A browser asks each time, and mostly gets a 304."""

@@ -1,4 +1,4 @@
-"""Which callers are let in: those with the token, as often as they may.
+"""Which callers are let in: those with the token, or a session that began with it, as often as they may.
 
 A token is compared in constant time, and stands in no reply, log line or repr. A wrong one costs its sender nothing but
 patience: after ten within a minute further wrong ones from that address are put off, the right one never is.
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from worker_orchestrator.http.reply import Reply, failure, retry_after
+from worker_orchestrator.http.sessions import Sessions
 from worker_orchestrator.http.throttle import Buckets, Strikes, client_of, is_on_loopback
 
 __all__ = ["DEFAULT_RATE", "Callers"]
@@ -33,12 +34,29 @@ class Callers:
         self._counts_loopback = rate is not None
         self._buckets = None if rate == 0 else Buckets(DEFAULT_RATE if rate is None else rate)
         self._strikes, self._clock = Strikes(), clock
+        self.sessions = Sessions(clock)
+
+    @property
+    def need_token(self) -> bool:
+        return self._digest is not None
 
     def refusal(self, address: str, headers: Mapping[bytes, bytes]) -> Reply | None:
         """Why this caller (its IP address, its headers with names in lower case) is turned away; None if it may go on."""
+        if not self.are_known(headers):
+            return self.wrong(address)
+        return self.too_often(address)
+
+    def are_known(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether these headers let a caller in: with the token, or the cookie and the key of a session."""
+        return self._digest is None or self._is_bearer(headers) or self.sessions.holds(headers)
+
+    def is_token(self, token: bytes) -> bool:
+        digest = hashlib.sha256(token).digest()  # of one length, whatever was sent
+        return self._digest is not None and hmac.compare_digest(digest, self._digest)
+
+    def too_often(self, address: str) -> Reply | None:
+        """The reply to one request too many from this IP address; None if it may be made."""
         client = client_of(address)
-        if self._digest is not None and not self._is_right(headers.get(b"authorization", b"")):
-            return self._unknown(client)
         if self._buckets is None or not (self._counts_loopback or not is_on_loopback(client)):
             return None
         wait_s = self._buckets.take(client, self._clock())
@@ -46,13 +64,14 @@ class Callers:
             return None
         return failure(429, "Too many requests", f"Ask again in {_seconds(wait_s)}.", retry_after(wait_s))
 
-    def _is_right(self, authorization: bytes) -> bool:
+    def _is_bearer(self, headers: Mapping[bytes, bytes]) -> bool:
+        authorization = headers.get(b"authorization", b"")
         scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :].strip()
-        digest = hashlib.sha256(token).digest()  # of one length, whatever was sent
-        return scheme.lower() == _SCHEME and hmac.compare_digest(digest, self._digest or b"")
+        return self.is_token(token) and scheme.lower() == _SCHEME
 
-    def _unknown(self, client: str) -> Reply:
-        wait_s = self._strikes.add(client, self._clock())
+    def wrong(self, address: str) -> Reply:
+        """The reply to a token that is missing or wrong, which counts against its sender."""
+        wait_s = self._strikes.add(client_of(address), self._clock())
         if wait_s:
             return failure(
                 429,

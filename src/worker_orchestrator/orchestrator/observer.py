@@ -13,7 +13,7 @@ from worker_orchestrator.machine import Change, Result
 if TYPE_CHECKING:
     from worker_orchestrator.orchestrator.traces import Trace
 
-__all__ = ["AssignOutcome", "Call", "Observer", "result_of"]
+__all__ = ["AssignOutcome", "Call", "Observer", "Observers", "result_of"]
 
 _T = TypeVar("_T")
 
@@ -71,6 +71,42 @@ class Observer:
         finally:
             self.call_ended(call, result, self.now() - begun_at)
         return answer
+
+
+class Observers(Observer):
+    """Several that hear of everything."""
+
+    def __init__(self, *observers: Observer) -> None:
+        super().__init__(observers[0].now)
+        self._observers = observers
+
+    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None) -> None:
+        for one in self._observers:
+            one.assign_ended(outcome, took_s, trace)
+
+    def call_ended(self, call: Call, result: Result, took_s: float) -> None:
+        for one in self._observers:
+            one.call_ended(call, result, took_s)
+
+    def probe_ended(self, *, answered: bool) -> None:
+        for one in self._observers:
+            one.probe_ended(answered=answered)
+
+    def came_up(self, ready_s: float) -> None:
+        for one in self._observers:
+            one.came_up(ready_s)
+
+    def events_ended(self) -> None:
+        for one in self._observers:
+            one.events_ended()
+
+    def committed(self, changes: Sequence[Change], took_s: float) -> None:
+        for one in self._observers:
+            one.committed(changes, took_s)
+
+    def commit_failed(self, took_s: float) -> None:
+        for one in self._observers:
+            one.commit_failed(took_s)
 
 
 def result_of(error: EngineError) -> Result:

@@ -73,6 +73,7 @@ def test_names_that_the_service_and_browsers_ask_for_are_reserved() -> None:
         "livez",
         "readyz",
         "login",
+        "logout",
         "assets",
         "static",
         "favicon.ico",

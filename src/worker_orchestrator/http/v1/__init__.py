@@ -8,6 +8,7 @@
 * `inside.py`   logs, stats, exec and files of a worker
 * `terminal.py` a terminal in a worker, over WebSocket
 * `pools.py`    sizes, pause, health
+* `history.py`  how the pool fared
 * `events.py`   every transition, as server-sent events
 """
 

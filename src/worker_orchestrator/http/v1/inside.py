@@ -12,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker_orchestrator import wire_v1 as wire
-from worker_orchestrator.engines import Completed, Exec, Files, Logs, Stats
+from worker_orchestrator.engines import Completed, Environment, Exec, Files, Logs, Stats
 from worker_orchestrator.errors import InvalidInput, NotSupported
 from worker_orchestrator.http.problems import problem
 from worker_orchestrator.http.streams import Closing, Streamed, first_of
 from worker_orchestrator.http.v1 import asked, tar
 from worker_orchestrator.http.v1.shapes import replied
 from worker_orchestrator.orchestrator import Orchestrator
+from worker_orchestrator.secrecy import without_secrets
 
 __all__ = ["Inside", "cannot"]
 
@@ -70,6 +71,17 @@ class Inside:
                 sent_bytes=used.sent_bytes,
             )
         )
+
+    async def environment(self, request: Request) -> Response:
+        machine = await asked.the_machine(request, self._orchestrator)
+        engine = self._orchestrator.engine
+        if not isinstance(engine, Environment):
+            raise cannot("tell the environment of a worker")
+        variables = []
+        for name, value in sorted((await engine.environment(machine.id)).items()):
+            shown = without_secrets(name, value)
+            variables.append(wire.Variable(name=name, value=shown, hidden=shown != value))
+        return replied(wire.Environment(variables=variables))
 
     async def exec(self, request: Request) -> Response:
         body = await asked.body(request, wire.ExecBody)

@@ -15,6 +15,7 @@ from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.problems import code_of, of_error, problem
 from worker_orchestrator.http.streams import Closing
 from worker_orchestrator.http.v1.events import Events
+from worker_orchestrator.http.v1.history import Past
 from worker_orchestrator.http.v1.inside import Inside
 from worker_orchestrator.http.v1.machines import Machines
 from worker_orchestrator.http.v1.pools import Health, Pools
@@ -22,18 +23,21 @@ from worker_orchestrator.http.v1.projects import Projects
 from worker_orchestrator.http.v1.shapes import Shapes
 from worker_orchestrator.http.v1.terminal import TerminalSockets
 from worker_orchestrator.orchestrator import Orchestrator
+from worker_orchestrator.orchestrator.history import History
 
 __all__ = ["v1"]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def v1(orchestrator: Orchestrator, health: Health, closing: Closing, *, advertise_host: str, image: str) -> Starlette:
+def v1(
+    orchestrator: Orchestrator, health: Health, history: History, closing: Closing, *, advertise_host: str, image: str
+) -> Starlette:
     """The application behind /v1. `closing` ends its streams."""
     shapes = Shapes(advertise_host)
     projects, machines = Projects(orchestrator, shapes), Machines(orchestrator, shapes)
     inside, terminals = Inside(orchestrator, closing), TerminalSockets(orchestrator, closing)
-    pools, events = Pools(orchestrator, image), Events(orchestrator, closing)
+    pools, events, past = Pools(orchestrator, image), Events(orchestrator, closing), Past(history)
     project, machine = "/v1/projects/{project}", "/v1/machines/{id}"
     routes = [
         _by_method(f"{project}/machine", PUT=projects.assign, GET=projects.show, DELETE=projects.release),
@@ -42,6 +46,7 @@ def v1(orchestrator: Orchestrator, health: Health, closing: Closing, *, advertis
         _by_method(machine, GET=machines.show, DELETE=machines.destroy),
         _by_method(f"{machine}/logs", GET=inside.logs),
         _by_method(f"{machine}/stats", GET=inside.stats),
+        _by_method(f"{machine}/environment", GET=inside.environment),
         _by_method(f"{machine}/exec", POST=inside.exec),
         WebSocketRoute(f"{machine}/terminal", terminals.open),
         _by_method(f"{machine}/terminal", GET=terminals.no_socket),
@@ -49,6 +54,7 @@ def v1(orchestrator: Orchestrator, health: Health, closing: Closing, *, advertis
         _by_method("/v1/pools", GET=pools.list),
         _by_method("/v1/pools/{name}", GET=pools.show, PATCH=pools.change),
         _by_method("/v1/events", GET=events.stream),
+        _by_method("/v1/history", GET=past.show),
         _by_method("/v1/health", GET=health.show),
     ]
     handlers = {OrchestratorError: _refused, HTTPException: _not_routed, ClientDisconnect: _gone}

@@ -16,8 +16,9 @@ from worker_orchestrator import wire_v1 as wire
 from worker_orchestrator.machine import Machine, State
 from worker_orchestrator.orchestrator import MachineView
 from worker_orchestrator.orchestrator.feed import Told
+from worker_orchestrator.orchestrator.history import Sample
 
-__all__ = ["STATES", "Shapes", "counted", "event", "replied", "state_of", "tagged", "when"]
+__all__ = ["STATES", "Shapes", "counted", "event", "replied", "sample", "state_of", "tagged", "when"]
 
 STATES: Final = ("idle", "starting", "assigned", "restarting", "stopping", "failed")
 SHORT_ID: Final = 12
@@ -87,6 +88,11 @@ def event(told: Told) -> wire.Event:
         state=told.state,
         reason=told.reason,
     )
+
+
+def sample(taken: Sample) -> wire.Sample:
+    told = msgspec.structs.asdict(taken)
+    return wire.Sample(at=when(told.pop("at_ms")), refill_lag_seconds=told.pop("refill_lag_s"), **told)
 
 
 def replied(body: Any, status: int = 200) -> Response:

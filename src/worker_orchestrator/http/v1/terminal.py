@@ -27,6 +27,8 @@ __all__ = ["TerminalSockets"]
 LARGEST_SIDE: Final = 1000
 GOING_AWAY: Final = 1001
 NOT_UNDERSTOOD: Final = 1007
+PROTOCOL: Final = "orchestrator"
+"""What a browser's page asks for, beside the protocol that is the key of its session: one of them must be chosen."""
 
 
 class _Size(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,7 +59,7 @@ class TerminalSockets:
             await socket.send_denial_response(problems.of_error(error))
             return
         try:
-            await socket.accept()
+            await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
             await self._join(socket, terminal)
         finally:
             await terminal.aclose()

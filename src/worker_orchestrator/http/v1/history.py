@@ -1,0 +1,28 @@
+"""How the pool fared: samples of the last minutes and hours, for pictures."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker_orchestrator import wire_v1 as wire
+from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.http.v1.shapes import replied, sample
+from worker_orchestrator.orchestrator.history import LONGEST_S, History
+
+__all__ = ["Past"]
+
+SHORTEST_S = 60
+USUAL_S = 3_600
+
+
+class Past:
+    """What is under /v1/history."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    async def show(self, request: Request) -> Response:
+        past_s = asked.number(request.query_params, "seconds", SHORTEST_S, LONGEST_S) or USUAL_S
+        step_s, samples = self._history.samples(past_s)
+        return replied(wire.History(step_seconds=step_s, samples=[sample(one) for one in samples]))
