@@ -95,6 +95,7 @@ def test_another_generation_is_refused_by_name(generation: int) -> None:
     with pytest.raises(GenerationMismatch) as refusal:
         commands.insist(MINE, generation)
     assert refusal.value.message == f"w1 is of generation 7, not {generation}, so nothing was changed."
+    assert refusal.value.generation == 7
 
 
 # metadata
