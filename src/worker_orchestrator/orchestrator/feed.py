@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -64,14 +64,18 @@ class Feed:
         """The life of one machine, as far as it is kept."""
         return [Told(*row) for row in self._store.events_of(machine_id)]
 
-    def page(self, after: int) -> list[Told]:
-        """Those that follow this id, at most `PAGE`."""
+    def kept(self, after: int) -> list[Told]:
+        """Those that follow this id, at most `PAGE`, from the table: whoever does not follow is up to date all the same."""
+        return [Told(*row) for row in self._store.events(after, PAGE)]
+
+    def _page(self, after: int) -> list[Told]:
+        """As `kept`; followers share what was read. Up to date only while somebody follows."""
         if self._recent and after >= self._recent[0].id - 1:
             seen = after - self._recent[0].id + 1
             return list(islice(self._recent, seen, seen + PAGE))
-        return [Told(*row) for row in self._store.events(after, PAGE)]
+        return self.kept(after)
 
-    async def follow(self, after: int) -> AsyncIterator[list[Told]]:
+    async def follow(self, after: int) -> AsyncGenerator[list[Told], None]:
         """What follows this id, page by page, for ever."""
         if not self._followers:  # nobody has read on since the last one left
             self._recent.clear()
@@ -80,7 +84,7 @@ class Feed:
         try:
             while True:
                 news = self._news
-                told = self.page(after)
+                told = self._page(after)
                 if told:
                     after = told[-1].id
                     yield told

@@ -72,7 +72,7 @@ async def _stream(
 
 
 async def _kept(feed: Feed, after: int) -> AsyncGenerator[list[Told], None]:
-    while page := feed.page(after):
+    while page := feed.kept(after):
         after = page[-1].id
         yield page
 
