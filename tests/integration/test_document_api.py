@@ -130,8 +130,9 @@ def test_an_invalid_project_id_is_refused_and_takes_no_machine(api: Running, pro
 
 NOTHING_THERE = """
     /a/b // /a// //a /a%2Fb /machines /machines/ /machines/list// /machines/x /health/x /health// /destroy/x
-    /v1 /v1/machines /docs /openapi.json /metrics /livez /readyz /login /assets /static /robots.txt /favicon.ico
-    /apple-touch-icon.png /apple-touch-icon-precomposed.png /.well-known /.well-known/appspecific/com.chrome.devtools.json
+    /v1 /docs/x /openapi.json/x /metrics/x /livez/x /readyz/x /login/x /logout/x /assets /assets/x /static /robots.txt
+    /favicon.ico /apple-touch-icon.png /apple-touch-icon-precomposed.png
+    /.well-known /.well-known/appspecific/com.chrome.devtools.json
 """
 
 
@@ -148,6 +149,13 @@ def test_one_trailing_slash_changes_nothing(api: Running) -> None:
 def test_a_reserved_name_or_unknown_path_is_not_found(api: Running, path: str) -> None:
     """What a browser asks for by itself takes no machine."""
     assert_error(api.get(path), 404, "Not found")
+    assert not any(machine["isUsed"] for machine in api.machines())
+
+
+@pytest.mark.parametrize("path", ["/v1/machines", "/docs", "/openapi.json", "/metrics", "/livez", "/readyz", "/login"])
+def test_a_reserved_name_with_something_there_takes_no_machine(api: Running, path: str) -> None:
+    """The names that are no project ids are those of routes beyond the document."""
+    assert api.get(path).status == 200
     assert not any(machine["isUsed"] for machine in api.machines())
 
 
