@@ -9,10 +9,13 @@ import argparse
 import http.client
 import random
 import shutil
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -173,6 +176,20 @@ def save(chaos: Chaos, folder: Path) -> None:
     (folder / "calls.txt").write_text("\n".join(stage.timeline.calls))
 
 
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """A folder in which nothing outlives us, for all that is temporary. Wherever the project stands, it stays in sight."""
+    folder = Path(tempfile.mkdtemp(prefix="wo-chaos-"))
+    assert mount("-t", "tmpfs", "tmpfs", str(folder)), "in a mount namespace of its own, as root"
+    tempfile.tempdir = str(folder)
+    try:
+        yield folder
+    finally:
+        tempfile.tempdir = None
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+        folder.rmdir()
+
+
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, required=True)
@@ -181,9 +198,8 @@ def main(words: Sequence[str]) -> int:
     given = parser.parse_args(words)
     on_release = random.Random(given.seed).choice(["reuse", "recycle"])
     print(f"seed {given.seed}, {given.seconds:g} s of faults, --on-release {on_release}", flush=True)
-    assert mount("-t", "tmpfs", "tmpfs", "/tmp"), "in a mount namespace of its own, as root"
-    with a_daemon() as daemon:
-        stage = Stage.prepare(daemon, Path("/tmp/chaos"), on_release)
+    with in_memory() as folder, a_daemon() as daemon:
+        stage = Stage.prepare(daemon, folder / "chaos", on_release)
         chaos = Chaos(stage, given.seed, given.seconds)
         try:
             chaos.run()

@@ -222,7 +222,8 @@ def test_events_follow_without_a_gap_between_what_was_and_what_comes(shared: Run
     numbers = [int(line.split("#")[1].split()[0]) for line in out(shared, "events").splitlines()]
     assert numbers == sorted(set(numbers))
     after = out(shared, "events", "--after", str(numbers[-3])).splitlines()
-    assert [int(line.split("#")[1].split()[0]) for line in after] == numbers[-2:]
+    told = [int(line.split("#")[1].split()[0]) for line in after]
+    assert told[:2] == numbers[-2:]  # more may have happened by now
 
 
 def test_health_is_told_and_is_the_exit_code(start: Start) -> None:
