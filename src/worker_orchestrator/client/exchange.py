@@ -65,7 +65,16 @@ def exchange(
             return Answer(came, lost_before)
         lost_before = lost_before or _may_have_arrived(came)
         yield Pause(pause_s)
+        request = _with_what_is_left(request, begun)
     raise AssertionError("counting ended")
+
+
+def _with_what_is_left(request: Request, begun: float) -> Request:
+    """So that the tries together wait no longer than the first one was asked to."""
+    if request.waits_s is None or request.body_in is None:
+        return request
+    left_s = max(request.waits_s - (time.monotonic() - begun), 0.0)
+    return msgspec.structs.replace(request, body=request.body_in(round(left_s, 3)))
 
 
 def _pause_s(came: Reply | Lost, request: Request, failures: int) -> float | None:
