@@ -102,9 +102,27 @@ def _foreign(reply: Reply, url: str) -> OrchestratorError:
         return CallFailed(
             f"What answers at {url} sends us on to {elsewhere}, which is not followed: give the service's own address."
         )
+    if refused := _refusal(reply):
+        return CallFailed(f"{refused.error}. {refused.message}".rstrip())
     return CallFailed(
         f"What answers at {url} says {reply.status} and is no worker orchestrator with /v1: check address and version."
     )
+
+
+class _Refusal(msgspec.Struct):
+    """What the service says before it knows what is asked for: that a request is too large, or too slow."""
+
+    error: str
+    message: str = ""
+
+
+def _refusal(reply: Reply) -> _Refusal | None:
+    if _media_type(reply.headers) != "application/json":
+        return None
+    try:
+        return msgspec.json.decode(reply.body, type=_Refusal)
+    except msgspec.MsgspecError:
+        return None
 
 
 def decoded(reply: Reply, shape: type[_T], url: str) -> _T:
