@@ -23,13 +23,14 @@ class Asking:
     """
 
     def __init__(
-        self, url: str | None = None, *, token: str | None = None, timeout_s: float = 60.0, retries: int = 5
+        self, url: str | None = None, *, token: str | None = None, timeout_s: float = 60.0, retries: int = 6
     ) -> None:
         """Connects to nothing yet.
 
         `url`: else ORCHESTRATOR_URL, else http://localhost:9092. `token`: else ORCHESTRATOR_TOKEN, else what the file named
         by ORCHESTRATOR_TOKEN_FILE holds. `timeout_s`: how long a call may take, with all its tries but without the time
-        that the service was asked to wait. `retries`: how many more times a call is tried, 0 for never.
+        that the service was asked to wait. `retries`: how many more times a call is tried, 0 for never; six of them bridge
+        a restart of the service, which takes it a few seconds on a busy computer.
 
         Raises InvalidSetting.
         """

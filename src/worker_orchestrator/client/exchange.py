@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from worker_orchestrator.client.problems import is_away, retry_after_s, unreachable
-from worker_orchestrator.client.steps import Lost, Pause, Read, Reply, Request, Send, Steps
+from worker_orchestrator.client.steps import Lost, Pause, Read, Reply, Request, Send, Steps, Upload
 
 __all__ = ["Answer", "Service", "back_off_s", "exchange", "read"]
 
@@ -46,12 +46,13 @@ def exchange(
     """The first answer worth having. Raises ServiceUnreachable.
 
     A 503 is answered by waiting as long as its Retry-After says, a lost connection by a back-off; neither beyond the
-    deadline nor more often than `retries`, and a lost one only where asking twice does no harm.
+    deadline nor more often than `retries`, and a lost one only where asking twice does no harm. Where the deadline ends a
+    try that followed a 503, that is the answer: the service is there, and was still busy.
     """
     begun = time.monotonic()
     deadline = begun + service.timeout_s + request.takes_s
     patient_until = deadline if request.waits_s is None else min(deadline, begun + request.waits_s)
-    lost_before = False
+    lost_before, busy = False, None
     for failures in count():
         left_s = max(deadline - time.monotonic(), _LEAST_S)
         quiet_s = left_s if silence_s == -1 else silence_s
@@ -60,12 +61,25 @@ def exchange(
         pause_s = _pause_s(came, request, failures)
         until = patient_until if isinstance(came, Reply) and not is_away(came) else deadline
         if pause_s is None or failures >= service.retries or time.monotonic() + pause_s > until:
-            if isinstance(came, Lost):
-                raise unreachable(came, service.url)
-            return Answer(came, lost_before)
+            if isinstance(came, Reply):
+                return Answer(came, lost_before)
+            if busy is not None and time.monotonic() >= deadline:
+                return Answer(busy, lost_before)
+            raise unreachable(came, service.url)
+        if isinstance(came, Reply) and not is_away(came):
+            busy = came
         lost_before = lost_before or _may_have_arrived(came)
         yield Pause(pause_s)
+        request = _with_what_is_left(request, begun)
     raise AssertionError("counting ended")
+
+
+def _with_what_is_left(request: Request, begun: float) -> Request:
+    """So that the tries together wait no longer than the first one was asked to."""
+    if request.waits_s is None or request.body_in is None:
+        return request
+    left_s = max(request.waits_s - (time.monotonic() - begun), 0.0)
+    return msgspec.structs.replace(request, body=request.body_in(round(left_s, 3)))
 
 
 def _pause_s(came: Reply | Lost, request: Request, failures: int) -> float | None:
@@ -75,7 +89,13 @@ def _pause_s(came: Reply | Lost, request: Request, failures: int) -> float | Non
         return back_off_s(failures) if again else None
     if is_away(came):
         return (retry_after_s(came) or back_off_s(failures)) if request.repeatable else None
-    return retry_after_s(came) if came.status == 503 and request.method != "POST" else None
+    again = came.status == 503 and request.method != "POST" and not _is_used_up(request)
+    return retry_after_s(came) if again else None
+
+
+def _is_used_up(request: Request) -> bool:
+    """What cannot be read a second time cannot be sent a second time."""
+    return isinstance(request.body, Upload) and request.body.size is None
 
 
 def _may_have_arrived(came: Reply | Lost) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeVar
 
@@ -10,6 +11,7 @@ import msgspec
 from worker_orchestrator.client.steps import Lost, Reply
 from worker_orchestrator.errors import (
     CallFailed,
+    GenerationMismatch,
     NoMachineAvailable,
     OrchestratorError,
     ServiceUnreachable,
@@ -20,6 +22,7 @@ from worker_orchestrator.wire_v1 import Problem
 __all__ = ["decoded", "error_in", "is_away", "retry_after_s", "unreachable"]
 
 _T = TypeVar("_T")
+_ETAG: Final = re.compile(r'"([0-9]{1,16})"')
 _AWAY: Final = frozenset({502, 503, 504})
 _HOW_TO_GIVE_A_TOKEN: Final = "give it as token=…, ORCHESTRATOR_TOKEN or ORCHESTRATOR_TOKEN_FILE"  # noqa: S105 # says how
 
@@ -39,6 +42,12 @@ def retry_after_s(reply: Reply) -> float | None:
     """What Retry-After says, where it says seconds."""
     value = reply.headers.get("retry-after", "")
     return float(value) if value.isascii() and value.isdigit() else None
+
+
+def _generation(reply: Reply) -> int:
+    """The one that holds, as the ETag names it; 0 where none does."""
+    match = _ETAG.fullmatch(reply.headers.get("etag", ""))
+    return int(match[1]) if match else 0
 
 
 def _media_type(headers: Mapping[str, str]) -> str:
@@ -75,6 +84,8 @@ def _own(problem: Problem, reply: Reply, *, with_token: bool) -> OrchestratorErr
     if issubclass(cls, NoMachineAvailable):
         wait_s = retry_after_s(reply)
         return cls(problem.detail) if wait_s is None else cls(problem.detail, retry_after_s=wait_s)
+    if issubclass(cls, GenerationMismatch):
+        return cls(problem.detail, generation=_generation(reply))
     if issubclass(cls, Unauthorized):
         was = "refused this token" if with_token else "asks for a token"
         return cls(f"The service {was}: {_HOW_TO_GIVE_A_TOKEN}.")
@@ -91,9 +102,27 @@ def _foreign(reply: Reply, url: str) -> OrchestratorError:
         return CallFailed(
             f"What answers at {url} sends us on to {elsewhere}, which is not followed: give the service's own address."
         )
+    if refused := _refusal(reply):
+        return CallFailed(f"{refused.error}. {refused.message}".rstrip())
     return CallFailed(
         f"What answers at {url} says {reply.status} and is no worker orchestrator with /v1: check address and version."
     )
+
+
+class _Refusal(msgspec.Struct):
+    """What the service says before it knows what is asked for: that a request is too large, or too slow."""
+
+    error: str
+    message: str = ""
+
+
+def _refusal(reply: Reply) -> _Refusal | None:
+    if _media_type(reply.headers) != "application/json":
+        return None
+    try:
+        return msgspec.json.decode(reply.body, type=_Refusal)
+    except msgspec.MsgspecError:
+        return None
 
 
 def decoded(reply: Reply, shape: type[_T], url: str) -> _T:

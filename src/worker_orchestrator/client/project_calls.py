@@ -41,14 +41,19 @@ class ProjectCalls(Asking):
 
         Raises NoMachineAvailable, InvalidProject, InvalidInput.
         """
-        body = AssignBody(wait_seconds=wait_seconds, metadata=None if metadata is None else dict(metadata))
+        notes = None if metadata is None else dict(metadata)
+
+        def body(left_s: float | None) -> bytes:
+            return msgspec.json.encode(AssignBody(wait_seconds=left_s, metadata=notes))
+
         request = Request(
             method="PUT",
             path=of_project(project, "machine"),
             headers=JSON,
-            body=msgspec.json.encode(body),
+            body=body(wait_seconds),
             takes_s=wait_seconds or 0,
             waits_s=wait_seconds,
+            body_in=body,
         )
         return (yield from self._ask(request, Machine))
 

@@ -41,8 +41,9 @@ class Upload(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request to /v1.
 
-    `takes_s` is how long the service itself may take over it, `waits_s` until when a 503 is asked again at most. What is
-    not `repeatable` goes out once, unless no connection was made.
+    `takes_s` is how long the service itself may take over it, `waits_s` until when a 503 is asked again at most, and
+    `body_in` the body of a later try, by the seconds that are left of them. What is not `repeatable` goes out once, unless
+    no connection was made.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     repeatable: bool = True
     takes_s: float = 0.0
     waits_s: float | None = None
+    body_in: Callable[[float], bytes] | None = None
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):

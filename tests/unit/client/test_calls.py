@@ -13,6 +13,7 @@ from tests.unit.client.scripted import Act, answer, cut, problem, reset, scripte
 
 from worker_orchestrator.errors import (
     CallFailed,
+    EngineUnavailable,
     GenerationMismatch,
     InvalidInput,
     InvalidProject,
@@ -54,7 +55,10 @@ def test_an_assign_whose_reply_was_lost_is_sent_again(connect: Connect, loss: Ac
     with scripted(loss, answer(200, MACHINE)) as server, connect(server.url) as client:
         assert client.assign("p", metadata={"branch": "main"}, wait_seconds=9).url == "http://localhost:20001"
     assert [heard.method for heard in server.heard] == ["PUT", "PUT"]
-    assert server.heard[1].json == {"wait_seconds": 9, "metadata": {"branch": "main"}}
+    first, second = (heard.json for heard in server.heard)
+    assert first == {"wait_seconds": 9, "metadata": {"branch": "main"}}
+    assert 5 < second.pop("wait_seconds") < 9, "what is left of them"
+    assert second == {"metadata": {"branch": "main"}}
 
 
 @each_loss
@@ -76,6 +80,15 @@ def test_a_release_that_finds_nothing_at_once_says_so(
     """Nothing was lost, so nothing was done before."""
     with scripted(problem(status, code)) as server, connect(server.url) as client, pytest.raises(error):
         client.release("p", generation=3)
+
+
+@pytest.mark.parametrize(("etag", "generation"), [('"42"', 42), ("", 0), ('W/"4"', 0), ('"²"', 0)])
+def test_who_comes_too_late_is_told_which_generation_holds(connect: Connect, etag: str, generation: int) -> None:
+    """By the reply's ETag, where it has a number."""
+    script = problem(412, "generation_mismatch", headers={"etag": etag})
+    with scripted(script) as server, connect(server.url) as client, pytest.raises(GenerationMismatch) as told:
+        client.release("p", generation=3)
+    assert told.value.generation == generation
 
 
 def test_a_destroy_whose_reply_was_lost_has_happened(connect: Connect) -> None:
@@ -178,6 +191,15 @@ def test_another_program_at_that_port_is_told_from_the_service(connect: Connect,
         list(getattr(client, call)())
 
 
+def test_what_the_service_refuses_before_it_looks_is_told_in_its_words(connect: Connect) -> None:
+    """As a body that is too large."""
+    refused = answer(413, {"error": "Request body too large", "message": "At most 1048576 bytes are read."})
+    with scripted(refused) as server, connect(server.url) as client, pytest.raises(CallFailed) as told:
+        client.exec("m-1", ["cat"])
+    assert str(told.value) == "Request body too large. At most 1048576 bytes are read."
+    assert told.value.status == 413
+
+
 def test_a_proxy_that_does_not_reach_the_service_says_so(connect: Connect) -> None:
     """It is not the service that answers."""
     with (
@@ -198,6 +220,22 @@ def test_nobody_at_that_address(connect: Connect) -> None:
         pytest.raises(ServiceUnreachable, match=f"{url} does not answer: connection ref"),
     ):
         client.health()
+
+
+def test_a_service_that_stays_busy_until_the_time_is_up_is_not_taken_for_one_that_is_gone(connect: Connect) -> None:
+    """What it said last is the answer."""
+
+    def silent(connection: socket.socket) -> bool:
+        return bool(connection.recv(1))
+
+    script = (problem(503, "no_machine_available", "All 4 are in use.", {"retry-after": "0"}), silent)
+    with (
+        scripted(*script) as server,
+        connect(server.url, timeout_s=0.4) as client,
+        pytest.raises(NoMachineAvailable, match="All 4 are in use"),
+    ):
+        client.assign("p")
+    assert len(server.heard) == 2
 
 
 def test_a_service_that_says_nothing_is_given_up(connect: Connect) -> None:
@@ -296,6 +334,10 @@ def test_a_pipe_is_sent_once(connect: Connect) -> None:
     with scripted(answer(204)) as server, connect(server.url) as client:
         client.write_tar("m-1", "/", Pipe(b"x" * 100_000))
     assert server.heard[0].body == b"x" * 100_000
+    busy = problem(503, "engine_unavailable", headers={"retry-after": "0"})
+    with scripted(busy, answer(204)) as server, connect(server.url) as client, pytest.raises(EngineUnavailable):
+        client.write_tar("m-1", "/", Pipe(b"x" * 100_000))
+    assert len(server.heard) == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 3_000_000])

@@ -151,6 +151,23 @@ def test_whoever_does_not_wait_is_told_at_once() -> None:
     assert play(for_a_minute, busy("61"))[0].reply.status == 503
 
 
+def test_all_tries_together_wait_no_longer_than_the_first_one_was_asked_to() -> None:
+    """Each later one asks for what is left, in the end for nothing."""
+    for waits_s, least, most in ((60.0, 59, 60), (0.0, 0, 0)):
+        request = Request(
+            method="PUT",
+            path="/",
+            body=b"first",
+            waits_s=waits_s,
+            takes_s=waits_s,
+            body_in=lambda left_s: b"%f" % left_s,
+        )
+        _, steps = play(request, CUT, CUT, OK)
+        first, *later = (step.request.body for step in steps if isinstance(step, Send))
+        assert first == b"first"
+        assert [least <= float(body) <= most for body in later if isinstance(body, bytes)] == [True, True]
+
+
 def test_time_that_the_service_was_asked_to_take_is_given_to_it() -> None:
     """The silence allowed is what is left until the deadline."""
     _, (send,) = play(Request(method="POST", path="/", takes_s=300), OK)
