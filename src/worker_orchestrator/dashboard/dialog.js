@@ -1,0 +1,55 @@
+// A dialog of the browser's own: it keeps the focus inside, closes with Escape, and gives the focus back.
+
+import { html, useEffect, useId, useRef, useState } from "./html.js";
+
+/** Shown while it is rendered. `onClose()` is called when it is closed by whatever means. */
+export function Dialog({ title, onClose, children }) {
+  const dialog = useRef(null);
+  const id = useId();
+  useEffect(() => {
+    const before = document.activeElement;
+    dialog.current.showModal();
+    return () => before?.isConnected && before.focus();
+  }, []);
+  const onPointer = (event) => event.target === dialog.current && onClose();
+  return html`<dialog ref=${dialog} aria-labelledby=${id} onClose=${onClose} onMouseDown=${onPointer}>
+    <div class="dialog">
+      <h2 id=${id}>${title}</h2>
+      ${children}
+    </div>
+  </dialog>`;
+}
+
+/**
+ * Asks, does it, and closes; stays open and says why where it fails. `act()` returns a promise; `action` names it.
+ * `children` say what it means, or are the fields of what is asked for.
+ */
+export function ActDialog({ title, action, isDanger = false, isReady = true, act, onClose, children }) {
+  const [isBusy, setBusy] = useState(false);
+  const [problem, setProblem] = useState("");
+  const submit = async (event) => {
+    event.preventDefault();
+    if (isBusy || !isReady) return;
+    setBusy(true);
+    setProblem("");
+    try {
+      await act();
+      onClose();
+    } catch (failure) {
+      setProblem(failure.message);
+      setBusy(false);
+    }
+  };
+  return html`<${Dialog} title=${title} onClose=${onClose}>
+    <form onSubmit=${submit} aria-busy=${isBusy}>
+      ${children}
+      ${problem && html`<p class="refused" role="alert">${problem}</p>`}
+      <div class="choices">
+        <button type="button" onClick=${onClose}>Cancel</button>
+        <button type="submit" class=${isDanger ? "primary danger" : "primary"} disabled=${isBusy || !isReady}>
+          ${isBusy ? "Working…" : action}
+        </button>
+      </div>
+    </form>
+  <//>`;
+}

@@ -1,0 +1,106 @@
+// Where the page begins: who is not signed in signs in; then the frame, the view that the address names, and what happens live.
+
+import { session, signOut, whenSignedOut } from "./api.js";
+import { ConnectionBanner, ConnectionMark } from "./connection.js";
+import { Activity } from "./activity.js";
+import { html, render, useEffect, useRef, useState } from "./html.js";
+import { Live, useLive } from "./live.js";
+import { Login } from "./login.js";
+import { Machines } from "./machines.js";
+import { Notices } from "./notice.js";
+import { Overview } from "./overview.js";
+import { useRoute } from "./route.js";
+
+const VIEWS = [
+  ["", "Overview", Overview],
+  ["machines", "Machines", Machines],
+  ["events", "Activity", Activity],
+];
+
+function App() {
+  const [state, setState] = useState(null); // {required, signed_in}
+  const [isAway, setAway] = useState(false);
+  const ask = async () => {
+    try {
+      setState(await session());
+      setAway(false);
+    } catch {
+      setAway(true);
+      setTimeout(ask, 2000);
+    }
+  };
+  useEffect(() => {
+    whenSignedOut(() => setState({ required: true, signed_in: false }));
+    ask();
+  }, []);
+  if (!state) return html`<p class="alone muted" role="status">${isAway ? "The orchestrator cannot be reached. Trying again…" : ""}</p>`;
+  if (!state.signed_in) return html`<${Login} onSignedIn=${() => setState({ required: true, signed_in: true })} />`;
+  return html`<${Frame} canSignOut=${state.required} onSignedOut=${() => setState({ required: true, signed_in: false })} />`;
+}
+
+function Frame({ canSignOut, onSignedOut }) {
+  const [live] = useState(() => new Live());
+  useEffect(() => {
+    live.start();
+    return () => live.stop();
+  }, []);
+  const { parts } = useRoute();
+  const [name, id] = parts;
+  const leave = () => signOut().catch(() => {}).then(onSignedOut);
+  return html`<a class="skip" href="#main" onClick=${skip}>Skip to content</a>
+    <header class="top">
+      <a class="brand" href="#/" aria-label="Worker Orchestrator">
+        <img src="/assets/icon.svg" alt="" width="20" height="20" /><span>Worker Orchestrator</span>
+      </a>
+      <nav aria-label="Views">
+        ${VIEWS.map(
+          ([path, title]) => html`<a key=${path} href=${`#/${path}`} aria-current=${path === name ? "page" : undefined}>${title}</a>`,
+        )}
+      </nav>
+      <div class="end">
+        <${ConnectionMark} live=${live} />
+        <a class="api" href="/docs">API</a>
+        ${canSignOut && html`<button class="plain" onClick=${leave}>Sign out</button>`}
+      </div>
+    </header>
+    <${ConnectionBanner} live=${live} />
+    <${View} name=${name} id=${id} live=${live} />
+    <${Notices} />`;
+}
+
+function skip(event) {
+  event.preventDefault();
+  document.getElementById("main").focus();
+}
+
+/** The view, dimmed while what it shows may be old. */
+function View({ name, id, live }) {
+  useLive(live);
+  const main = useRef(null);
+  const isFirst = useRef(true);
+  const [, title, Shown] = VIEWS.find(([path]) => path === name) ?? [];
+  useEffect(() => {
+    document.title = `${id ?? title ?? "Not found"} · Worker Orchestrator`;
+    if (!isFirst.current) main.current.focus({ preventScroll: true });
+    if (!isFirst.current) scrollTo(0, 0);
+    isFirst.current = false;
+  }, [name, id]);
+  const content =
+    name === "machines" && id
+      ? html`<${LaterMachinePage} key=${id} id=${id} live=${live} />`
+      : Shown
+        ? html`<${Shown} live=${live} />`
+        : html`<div class="page"><h1>Nothing is here</h1><p class="muted"><a href="#/">Go to the overview</a></p></div>`;
+  return html`<main id="main" tabindex="-1" ref=${main} class=${live.connection.state === "lost" ? "stale" : ""}>${content}</main>`;
+}
+
+/** A machine's page comes with a terminal and more, so it is loaded when one is opened. */
+function LaterMachinePage({ id, live }) {
+  const [Page, setPage] = useState(null);
+  useEffect(() => {
+    import("./machine.js").then((module) => setPage(() => module.MachinePage));
+  }, []);
+  return Page ? html`<${Page} id=${id} live=${live} />` : html`<div class="page muted" role="status">Loading…</div>`;
+}
+
+render(html`<${App} />`, document.getElementById("app"));
