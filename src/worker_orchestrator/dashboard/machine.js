@@ -1,0 +1,90 @@
+// One machine: what it is, what can be done with it, how it came here, and what goes on inside.
+
+import { call } from "./api.js";
+import { Environment } from "./environment.js";
+import { html, useEffect, useState } from "./html.js";
+import { useLive } from "./live.js";
+import { Logs } from "./logs.js";
+import { Head } from "./machinehead.js";
+import { useRoute } from "./route.js";
+import { stylesheet } from "./stylesheet.js";
+import { Tabs } from "./tabs.js";
+import { Terminal } from "./terminal.js";
+import { Timeline, useLife } from "./timeline.js";
+import { Usage } from "./usage.js";
+import { Why } from "./why.js";
+
+await stylesheet("machine.css");
+
+const TABS = [
+  { name: "life", title: "Life" },
+  { name: "logs", title: "Logs" },
+  { name: "terminal", title: "Terminal" },
+  { name: "usage", title: "Usage" },
+  { name: "environment", title: "Environment" },
+];
+
+export function MachinePage({ id, live }) {
+  useLive(live);
+  const life = useLife(id, live);
+  const [isUnknown, setUnknown] = useState(false);
+  const machine = live.machines.get(id);
+  const { parts } = useRoute();
+  const chosen = TABS.find(({ name }) => name === parts[2])?.name ?? "life";
+
+  useEffect(() => {
+    if (machine || !live.isLive) return undefined;
+    const abort = new AbortController();
+    call(`/v1/machines/${encodeURIComponent(id)}`, { signal: abort.signal }).then(
+      (found) => (found.id === id ? live.putMachine(found) : location.replace(`#/machines/${found.id}`)), // named by its container
+      (problem) => [400, 404].includes(problem.status) && setUnknown(true),
+    );
+    return () => abort.abort();
+  }, [id, !machine, live.isLive]);
+
+  if (!machine) return html`<${Absent} id=${id} life=${life} isUnknown=${isUnknown} />`;
+  const panels = {
+    life: () => html`<${Story} machine=${machine} life=${life} />`,
+    logs: (isActive) => html`<${Logs} id=${id} state=${machine.state} isActive=${isActive} />`,
+    terminal: (isActive) => html`<${Terminal} id=${id} isActive=${isActive} />`,
+    usage: (isActive) => html`<${Usage} id=${id} isActive=${isActive} />`,
+    environment: (isActive) => html`<${Environment} id=${id} state=${machine.state} isActive=${isActive} />`,
+  };
+  const choose = (name) => history.replaceState(null, "", `#/machines/${id}${name === "life" ? "" : `/${name}`}`);
+  const onChoose = (name) => (choose(name), dispatchEvent(new HashChangeEvent("hashchange")));
+  return html`<div class="page machine">
+    <${Head} machine=${machine} live=${live} />
+    <${Tabs} label="Parts of this machine" tabs=${TABS} chosen=${chosen} onChoose=${onChoose} panel=${(name, isActive) => panels[name](isActive)} />
+  </div>`;
+}
+
+function Story({ machine, life }) {
+  return html`<div class="story">
+    <div class="aside">
+      ${machine.state === "failed" && html`<${Failure} ...${machine} />`}
+      ${machine.project && html`<${Why} project=${machine.project} generation=${machine.generation} />`}
+      ${!machine.project && machine.state !== "failed" && html`<section class="panel"><h2>Why this machine</h2>
+        <p class="muted">It belongs to no project. Once it is assigned, this says how that came about.</p></section>`}
+    </div>
+    <${Timeline} life=${life} />
+  </div>`;
+}
+
+const Failure = ({ reason, evidence }) => html`<section class="panel failure" aria-labelledby="failure-title">
+  <h2 id="failure-title">Why it failed</h2>
+  <p>${reason}</p>
+  ${evidence && html`<h3>Its last lines</h3><pre tabindex="0" aria-label="Its last lines">${evidence}</pre>`}
+</section>`;
+
+/** What is left of a machine that is no more, or not read yet. */
+function Absent({ id, life, isUnknown }) {
+  const was = life.events.length > 0;
+  const told = !isUnknown
+    ? "Reading…"
+    : was ? "This machine is gone. What remains is its life, as far as it is kept." : "No machine of this id is known here.";
+  return html`<div class="page machine">
+    <header class="machine-head"><p class="crumb"><a href="#/machines">Machines</a></p><div class="title"><h1>${id}</h1></div></header>
+    <p class="blank muted" role="status">${told}</p>
+    ${was && html`<${Timeline} life=${life} />`}
+  </div>`;
+}
