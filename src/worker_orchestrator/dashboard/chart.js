@@ -8,7 +8,8 @@ let loading;
 const library = () => (loading ??= import("./vendor/uplot.js").then((module) => module.default));
 
 /**
- * `series`: `[{label, colour, kind}]`, colour being a token of style.css, kind `area`, `line` or `bar`.
+ * `series`: `[{label, colour, kind}]`, colour being a token of style.css, kind `area`, `line`, `bar`, or
+ * `dot` for what is there only now and then.
  * `data`: `[[seconds since 1970], [values of the first], …]`, null where there is none. `stacked`: each stands on the one before.
  * `range`: `[from, to]` in seconds. `format(value)` puts a value in words; `least` is the least that the axis reaches up to.
  * `log`: for what spans orders of magnitude. `empty`: what to say where there is nothing to draw.
@@ -51,17 +52,19 @@ export function Chart({ label, series, data, range, format = number, stacked, lo
     });
   }, [drawn, range?.[0], range?.[1]]);
 
-  const shown = at === null || at >= data[0].length ? data[0].length - 1 : at;
+  const isPointed = at !== null && at < data[0].length;
+  const shown = isPointed ? at : data[0].length - 1;
+  const valueOf = (values, kind) => (!isPointed && kind === "dot" ? values.findLast((one) => one !== null) : values[shown]) ?? null;
   const isEmpty = !data.slice(1).some((values) => values.some((value) => value !== null));
   return html`<figure class="chart" aria-labelledby=${id}>
     <figcaption>
       <h3 id=${id}>${label}</h3>
-      <span class="muted">${at !== null && !isEmpty ? time(data[0][shown] * 1000) : ""}</span>
+      <span class="muted">${isPointed && !isEmpty ? time(data[0][shown] * 1000) : ""}</span>
       <dl>
         ${series.map(
           (one, index) => html`<div key=${one.label}>
             <dt><i class="key ${one.kind} ${one.colour}" aria-hidden="true"></i>${one.label}</dt>
-            <dd>${isEmpty ? "–" : format(data[index + 1][shown] ?? null)}</dd>
+            <dd>${isEmpty ? "–" : format(valueOf(data[index + 1], one.kind))}</dd>
           </div>`,
         )}
       </dl>
@@ -72,7 +75,7 @@ export function Chart({ label, series, data, range, format = number, stacked, lo
 }
 
 function optionsOf(UPlot, { series, stacked, log, least, height, sync, format, setAt, width }) {
-  const grid = { stroke: colour("line"), width: 1 };
+  const grid = { stroke: colour("line"), width: 1, ...(log && { filter: (_, splits) => splits.map((s) => (isDecade(s) ? s : null)) }) };
   const axis = { stroke: colour("muted"), font: "11px system-ui, sans-serif", grid, ticks: { show: false } };
   const lines = series.map((one) => styleOf(UPlot, one, stacked));
   return {
@@ -97,10 +100,13 @@ function optionsOf(UPlot, { series, stacked, log, least, height, sync, format, s
 function styleOf(UPlot, { label, colour: name, kind }, stacked) {
   const style = { label, stroke: colour(name), width: 1.5, points: { show: false }, spanGaps: false };
   if (kind === "line") return style;
+  if (kind === "dot") return { ...style, width: 1, points: { show: true, size: 5, width: 0, fill: colour(name) } };
   const fill = colour(`${name}/${stacked ? 35 : 18}`);
   if (kind === "bar") return { ...style, width: 0, fill: colour(name), paths: UPlot.paths.bars({ size: [0.8, 24] }) };
   return { ...style, fill, width: 1, paths: UPlot.paths.stepped({ align: -1 }) };
 }
+
+const isDecade = (value) => Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6);
 
 /** Whole decades around what there is. */
 function decades(low, high) {

@@ -2,6 +2,29 @@
 
 import { html, useEffect, useId, useRef, useState } from "./html.js";
 
+let shown = null; // {Asked, props}
+let onChange = () => {};
+
+/** Shows a component that is a dialog, with `onClose` besides these props, whatever becomes of the part of the page that asked. */
+export function show(Asked, props) {
+  shown = { Asked, props };
+  onChange();
+}
+
+/** Where it is shown. */
+export function Dialogs() {
+  const [, again] = useState(0);
+  useEffect(() => {
+    onChange = () => again((n) => n + 1);
+    return () => (shown = null);
+  }, []);
+  const close = () => {
+    shown = null;
+    onChange();
+  };
+  return shown && html`<${shown.Asked} ...${shown.props} onClose=${close} />`;
+}
+
 /** Shown while it is rendered. `onClose()` is called when it is closed by whatever means. */
 export function Dialog({ title, onClose, children }) {
   const dialog = useRef(null);

@@ -17,10 +17,9 @@ export function age(ms) {
 /** Milliseconds as a duration of a call: `0.41 ms`, `48 ms`, `1.2 s`. */
 export function ms(value) {
   if (value === null || value === undefined) return "–";
-  if (value < 1) return `${value.toFixed(2)} ms`;
-  if (value < 10) return `${value.toFixed(1)} ms`;
+  if (value < 10) return `${Number(value.toPrecision(2))} ms`;
   if (value < 1000) return `${Math.round(value)} ms`;
-  return value < 10_000 ? `${(value / 1000).toFixed(1)} s` : age(value);
+  return value < 10_000 ? `${Number((value / 1000).toPrecision(2))} s` : age(value);
 }
 
 const SIZES = ["B", "kB", "MB", "GB", "TB"];

@@ -1,8 +1,9 @@
 // Where the page begins: who is not signed in signs in; then the frame, the view that the address names, and what happens live.
 
 import { session, signOut, whenSignedOut } from "./api.js";
-import { ConnectionBanner, ConnectionMark } from "./connection.js";
 import { Activity } from "./activity.js";
+import { ConnectionBanner, ConnectionMark } from "./connection.js";
+import { Dialogs } from "./dialog.js";
 import { html, render, useEffect, useRef, useState } from "./html.js";
 import { Live, useLive } from "./live.js";
 import { Login } from "./login.js";
@@ -65,6 +66,7 @@ function Frame({ canSignOut, onSignedOut }) {
     </header>
     <${ConnectionBanner} live=${live} />
     <${View} name=${name} id=${id} live=${live} />
+    <${Dialogs} />
     <${Notices} />`;
 }
 
