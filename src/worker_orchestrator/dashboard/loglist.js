@@ -106,7 +106,7 @@ function paint({ row, text, runs }, hits) {
     pieces.push(piece(text.slice(at, end), runs[run].look, isHit && (from === at ? "begins" : "goes on")));
     at = end;
   }
-  row.replaceChildren(...(pieces.length ? pieces : ["\u200b"])); // an empty line has its height
+  row.replaceChildren(...pieces);
 }
 
 function piece(text, look, hit) {
@@ -121,11 +121,14 @@ function piece(text, look, hit) {
 
 function dress(element, { color, background, ...flags }) {
   for (const [flag, isOn] of Object.entries(flags)) if (isOn) element.classList.add(`ansi-${flag}`);
-  if (isColor(color)) element.style.color = typeof color === "number" ? `var(--ansi-${color || 8})` : color; // black on black is none
+  if (isColor(color)) element.style.color = typeof color === "number" ? `var(--ansi-${color || 8})` : legible(color); // 0 is black
   if (isColor(background)) element.style.background = wash(background);
 }
 
 const isColor = (value) => value !== undefined && value !== null;
+
+/** A colour that a program chose for a ground that it did not know. */
+const legible = (value) => `color-mix(in srgb, ${value} 45%, var(--text))`;
 
 /** So pale that every text can be read on it. */
 const wash = (value) => `color-mix(in srgb, ${typeof value === "number" ? `var(--ansi-${value})` : value} 25%, var(--panel))`;

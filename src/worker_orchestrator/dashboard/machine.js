@@ -7,14 +7,11 @@ import { useLive } from "./live.js";
 import { Logs } from "./logs.js";
 import { Head } from "./machinehead.js";
 import { useRoute } from "./route.js";
-import { stylesheet } from "./stylesheet.js";
 import { Tabs } from "./tabs.js";
 import { Terminal } from "./terminal.js";
 import { Timeline, useLife } from "./timeline.js";
 import { Usage } from "./usage.js";
 import { Why } from "./why.js";
-
-await stylesheet("machine.css");
 
 const TABS = [
   { name: "life", title: "Life" },

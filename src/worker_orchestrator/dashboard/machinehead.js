@@ -1,30 +1,23 @@
 // The head of a machine's page: what it is in some lines, and what can be done with it.
 
-import { obstacle } from "./connection.js";
+import { MachineActions } from "./actions.js";
 import { age, exactly } from "./format.js";
-import { html, useState } from "./html.js";
+import { html } from "./html.js";
 import { useClock } from "./live.js";
 import { Mark } from "./mark.js";
 
 export function Head({ machine, live }) {
   const now = useClock(1000);
-  const [asked, setAsked] = useState(null);
   const pool = live.pools.find(({ name }) => name === machine.pool);
-  const why = obstacle(live);
-  const isLeaving = machine.state === "stopping";
   return html`<header class="machine-head">
     <p class="crumb"><a href="#/machines">Machines</a></p>
     <div class="title">
       <h1>${machine.id}</h1>
       <${Mark} state=${machine.state} />
       <span class="spring"></span>
-      <div class="actions">
-        ${machine.url && html`<a class="button" href=${machine.url} target="_blank" rel="noreferrer">Open</a>`}
-        <button disabled=${!live.isLive || !machine.project} title=${why ?? (machine.project ? undefined : "It belongs to no project")} onClick=${() => setAsked("release")}>Release</button>
-        <button class="danger" disabled=${!live.isLive || isLeaving} title=${why} onClick=${() => setAsked("destroy")}>Destroy</button>
-      </div>
+      <${MachineActions} live=${live} machine=${machine} />
     </div>
-    <dl class="facts">
+    <dl class="about">
       <${Fact} name="Project">${machine.project ? html`<code>${machine.project}</code>` : html`<span class="muted">none</span>`}<//>
       <${Fact} name="Age"><time datetime=${machine.created_at} title=${exactly(machine.created_at)}>${age(now - Date.parse(machine.created_at))}</time><//>
       <${Fact} name="Generation">${machine.generation}<//>

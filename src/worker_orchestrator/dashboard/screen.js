@@ -37,6 +37,8 @@ export async function openScreen(box, { onBytes, onSize, readsAloud }) {
   const fit = new FitAddon();
   terminal.loadAddon(fit);
   withStrictDocument(() => terminal.open(box));
+  // Version 6 makes its rows with the page's document, whatever it was given.
+  terminal._core._renderService._renderer.value._rowFactory._document = terminal.options.documentOverride;
   const fitted = () => box.clientHeight && fit.fit();
   fitted();
   const encoder = new TextEncoder();

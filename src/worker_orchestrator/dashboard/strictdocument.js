@@ -28,13 +28,9 @@ const create = (name, options) => Document.prototype.createElement.call(document
 
 function strictly(name, options) {
   if (name === "style") return sheetElement();
-  return strict(create(name, options));
-}
-
-const strict = (element) => Object.assign(element, { setAttribute, cloneNode });
-
-function cloneNode(deep) {
-  return strict(Element.prototype.cloneNode.call(this, deep));
+  const element = create(name, options);
+  element.setAttribute = setAttribute;
+  return element;
 }
 
 function setAttribute(name, value) {

@@ -40,11 +40,12 @@ export function Terminal({ id, isActive }) {
         <input value=${command} spellcheck=${false} autocapitalize="off" autocomplete="off" onInput=${(event) => setCommand(event.target.value)} />
       </label>
       <button class=${isOver ? "primary" : ""}>${isOver ? "Open a new one" : "Start anew"}</button>
-      <span class="spring"></span>
-      <button type="button" class="toggle" aria-pressed=${String(readsAloud)} onClick=${onReadAloud}>Screen reader mode</button>
     </form>
     <div class=${`screen ${isOver ? "is-over" : ""}`} ref=${box}></div>
-    <p class=${`footnote ${phase.name === "refused" ? "is-problem" : ""}`} role="status">${phase.message}</p>
+    <div class="below">
+      <p class=${`footnote ${phase.name === "refused" ? "is-problem" : ""}`} role="status">${phase.message}</p>
+      <button class="toggle" aria-pressed=${String(readsAloud)} onClick=${onReadAloud}>Screen reader mode</button>
+    </div>
   </section>`;
 }
 
@@ -62,7 +63,8 @@ function connect(box, id, command, { readsAloud, onPhase, onScreen }) {
     screen = await openScreen(box, { onBytes, onSize, readsAloud });
     if (isClosed) return screen.close();
     onScreen(screen);
-    const query = new URLSearchParams({ columns: screen.columns, rows: screen.rows });
+    const { columns, rows } = screen;
+    const query = new URLSearchParams({ columns, rows });
     words.forEach((word) => query.append("command", word));
     line = socket(`/v1/machines/${encodeURIComponent(id)}/terminal?${query}`);
     line.binaryType = "arraybuffer";
@@ -70,7 +72,7 @@ function connect(box, id, command, { readsAloud, onPhase, onScreen }) {
     line.onopen = () => {
       wasOpen = true;
       onPhase({ name: "open", message: "Esc, then Tab leaves the terminal. What runs here is killed when you leave the page." });
-      onSize(screen.columns, screen.rows); // it may have changed meanwhile
+      if (screen.columns !== columns || screen.rows !== rows) onSize(screen.columns, screen.rows);
       screen.focus();
     };
     line.onmessage = ({ data }) => {

@@ -10,7 +10,7 @@ const KEPT = 500;
 const TITLES = {
   created: "Created", adopted: "Found again", moved: "Moved to another port", answered: "Answered", assigned: "Assigned",
   released: "Released", withdrawn: "Withdrawn", restarted: "Restarted", revived: "Came back", failed: "Failed", retired: "Retired",
-  destroyed: "Destroyed", removed: "Container removed", forgotten: "Forgotten", annotated: "Annotated",
+  destroyed: "Destroyed", removed: "Container removed", forgotten: "Forgotten", annotated: "Metadata set",
 };
 
 /** `{events, isRead, problem}`: those of the machine that are kept, oldest first. The page's own events go on where these end;
@@ -46,18 +46,17 @@ async function readLife(id, signal) {
 
 export function Timeline({ life }) {
   const { events, isRead, problem } = life;
-  const now = Date.now();
   const newestFirst = events.map((event, index) => ({ event, before: events[index - 1] })).reverse();
   return html`<section class="panel life" aria-labelledby="life-title">
     <h2 id="life-title">Its life</h2>
     ${problem && html`<p class="muted" role="status">${problem}</p>`}
     ${!isRead && !problem && html`<p class="muted">Reading…</p>`}
     ${isRead && !events.length && html`<p class="muted">No event of it is kept any more.</p>`}
-    <ol class="timeline">${newestFirst.map(({ event, before }) => html`<${Moment} key=${event.id} event=${event} before=${before} now=${now} />`)}</ol>
+    <ol class="timeline">${newestFirst.map(({ event, before }) => html`<${Moment} key=${event.id} event=${event} before=${before} />`)}</ol>
   </section>`;
 }
 
-function Moment({ event, before, now }) {
+function Moment({ event, before }) {
   const state = wordOf(event.state, event.project);
   const title = TITLES[event.cause] ?? event.cause;
   const isSaid = event.reason && event.reason !== event.cause && event.reason !== before?.reason;
@@ -67,7 +66,7 @@ function Moment({ event, before, now }) {
     <div class="what">${whose && html`<span>${event.cause === "assigned" ? "to " : "by "}<code>${whose}</code></span>`}
       ${isSaid && html`<span class="muted">${event.reason}</span>`}</div>
     <div class="when"><time datetime=${event.at} title=${exactly(event.at)}>${time(event.at)}</time>
-      <span class="muted">${before ? `+${since(before.at, event.at)}` : `${age(now - Date.parse(event.at))} ago`}</span></div>
+      <span class="muted">${before && `+${since(before.at, event.at)}`}</span></div>
   </li>`;
 }
 

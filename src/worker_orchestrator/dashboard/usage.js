@@ -18,7 +18,8 @@ export function Usage({ id, isActive }) {
   const range = [to - SHOWN_S, to];
   const empty = problem ? problem.message : "Reading…";
   const shared = { range, empty, sync: "usage", height: 144 };
-  return html`<section class="usage" aria-label="Usage">
+  return html`<section class="usage" aria-labelledby="usage-title">
+    <h2 id="usage-title" class="visually-hidden">Usage</h2>
     <div class="charts">
       <${Chart} ...${shared} label="CPU" series=${CPU} data=${data.cpu} format=${percent} least=${5} />
       <${Chart} ...${shared} label="Memory" series=${MEMORY} data=${data.memory} format=${bytes} least=${1e6} />
