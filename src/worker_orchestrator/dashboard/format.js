@@ -44,6 +44,7 @@ export function percent(value) {
 const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const MINUTE = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const WHOLE = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
 const DAY = new Intl.DateTimeFormat("en", { day: "numeric", month: "short" });
 
 export const number = (value) => (value === null || value === undefined ? "–" : NUMBER.format(value));
@@ -63,4 +64,4 @@ export function minute(when) {
 }
 
 /** For a title: the whole of it. */
-export const exactly = (when) => new Date(when).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "long" });
+export const exactly = (when) => WHOLE.format(new Date(when));

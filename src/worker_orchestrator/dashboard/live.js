@@ -18,7 +18,8 @@ const COMPLETE_MS = 250;
 const LIST_AGAIN_FROM = 8;
 const SILENT_MS = 40_000; // the service says something every 15 s
 const ANSWER_MS = 6000;
-const RETRY_MS = [300, 700, 1500, 3000];
+const RETRY_MS = [50, 400, 800, 1500, 3000];
+const GRACE_MS = 1000; // a connection that is back so soon was never away
 const HIDDEN_MS = 60_000;
 
 export class Live {
@@ -93,6 +94,8 @@ export class Live {
   }
 
   #become(state) {
+    clearTimeout(this.#timers.grace);
+    this.#timers.grace = null;
     if (this.connection.state !== state) {
       this.connection = { state, since: state === "live" ? Date.now() : this.#heardAt };
       this.#notify();
@@ -123,7 +126,8 @@ export class Live {
     this.#stream = null;
     clearTimeout(this.#timers.silence);
     if (this.#ended) return;
-    this.#become(state);
+    if (state === "lost" && this.isLive) this.#timers.grace ??= setTimeout(() => this.#become("lost"), GRACE_MS);
+    else this.#become(state);
     const pause = RETRY_MS[Math.min(this.#tries, RETRY_MS.length - 1)];
     this.#tries += 1;
     if (!document.hidden) this.#after("connect", pause, () => this.#connect());
@@ -192,8 +196,7 @@ export class Live {
       try {
         await this.#readPools();
       } catch (problem) {
-        const isAway = problem.status === 0 || problem.name === "AbortError" || problem.name === "TimeoutError";
-        if (isAway) this.#lose("lost");
+        if (problem.status === 0 || problem.name === "TimeoutError") this.#lose("lost");
       }
     }
     const isMoving = this.pools.some((pool) => pool.waiting || pool.back_off);

@@ -51,7 +51,9 @@ function useAsked() {
 }
 
 function Tools({ asked, ask, all }) {
-  const of = (state) => all.filter((one) => one.state === state).length;
+  const counts = {};
+  for (const { state } of all) counts[state] = (counts[state] ?? 0) + 1;
+  const of = (state) => counts[state] ?? 0;
   const chip = (state, label, n) =>
     html`<button key=${state} aria-pressed=${asked.state === state ? "true" : "false"} onClick=${() => ask({ state })}>${label} <span class="n">${number(n)}</span></button>`;
   return html`<div class="tools">

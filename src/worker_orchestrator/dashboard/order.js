@@ -7,9 +7,9 @@ export const COLUMNS = {
   state: { label: "State", key: (one) => BY_URGENCY.indexOf(one.state) },
   project: { label: "Project", key: (one) => one.project ?? "", isText: true },
   machine: { label: "Machine", key: (one) => one.id, isText: true },
-  age: { label: "Age", key: (one) => -Date.parse(one.created_at) },
   port: { label: "Port", key: (one) => one.port ?? Infinity },
   image: { label: "Image", key: (one) => one.template, isText: true },
+  age: { label: "Age", key: (one) => -Date.parse(one.created_at) },
 };
 
 /** `search` is looked for in all that names a machine; `state` is one word or empty. `sort` is a column, `-` in front turns it. */
@@ -20,7 +20,7 @@ export function chosen(machines, { search, state, sort }) {
   const { key, isText } = COLUMNS[sort.replace("-", "")] ?? COLUMNS.state;
   const keyed = found.map((one) => [key(one), one]);
   keyed.sort(([a, one], [b, other]) => {
-    const order = isText ? compared(a, b, isTurned) : a - b || 0;
+    const order = isText ? compared(a, b, isTurned) : a === b ? 0 : a - b;
     return (isTurned ? -order : order) || (one.id < other.id ? -1 : 1);
   });
   return keyed.map(([, one]) => one);

@@ -80,7 +80,7 @@ function Failure({ live, machine }) {
 
 function Recent({ live }) {
   return html`<section class="panel recent" aria-labelledby="recent">
-    <header><h2 id="recent">Just now</h2><a href="#/events">All activity</a></header>
+    <header><h2 id="recent">Recent activity</h2><a href="#/events" aria-label="All activity">All</a></header>
     ${live.events.length ? html`<${EventList} events=${live.events.slice(0, RECENT)} />` : html`<p class="muted">Nothing has happened yet.</p>`}
   </section>`;
 }

@@ -56,7 +56,7 @@ async function readAll() {
   const begunAt = Date.now();
   const ids = [...watched.keys()];
   const readers = Array.from({ length: AT_ONCE }, async () => {
-    for (let id = ids.pop(); id !== undefined && !document.hidden; id = ids.pop()) if (watched.has(id)) await read(id);
+    for (let id = ids.pop(); id !== undefined && isSupported && !document.hidden; id = ids.pop()) if (watched.has(id)) await read(id);
   });
   await Promise.all(readers);
   isReading = false;
