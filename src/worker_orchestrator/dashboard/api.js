@@ -2,6 +2,7 @@
 // no other page can read: only both together stand for the token.
 
 const KEY = "orchestrator.session-key";
+const AGAIN_MS = 150;
 
 /** What the service refused, in its own words. `status` is 0 where nobody answered. */
 export class Problem extends Error {
@@ -23,22 +24,27 @@ function headersWith(headers) {
   return key ? { ...headers, "X-Session-Key": key } : headers;
 }
 
-/** The response, once its head is there; for streams. Throws a Problem where it is no success. */
-export async function open(path, { method = "GET", body, headers = {}, signal } = {}) {
-  let response;
+/** A read is tried twice: a browser drops it where the computer's network changes, as with each container that starts. */
+async function fetched(path, request, tries = request.method === "GET" ? 2 : 1) {
   try {
-    const type = body === undefined ? {} : { "Content-Type": "application/json" };
-    response = await fetch(path, {
-      method,
-      signal,
-      cache: "no-store",
-      headers: headersWith({ Accept: "application/json", ...type, ...headers }),
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
+    return await fetch(path, request);
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (request.signal?.aborted) throw error;
+    if (tries > 1) return new Promise((resolve) => setTimeout(resolve, AGAIN_MS)).then(() => fetched(path, request, tries - 1));
     throw new Problem(0, { code: "unreachable", detail: "The orchestrator cannot be reached." });
   }
+}
+
+/** The response, once its head is there; for streams. Throws a Problem where it is no success. */
+export async function open(path, { method = "GET", body, headers = {}, signal } = {}) {
+  const type = body === undefined ? {} : { "Content-Type": "application/json" };
+  const response = await fetched(path, {
+    method,
+    signal,
+    cache: "no-store",
+    headers: headersWith({ Accept: "application/json", ...type, ...headers }),
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
   if (response.ok) return response;
   const told = await response.json().catch(() => ({}));
   if (response.status === 401) onSignedOut();
