@@ -8,6 +8,11 @@ import { wordOf } from "./mark.js";
 const REMEMBERED_GONE = 2000;
 const TELLS_ALL = new Set(["released", "withdrawn", "retired", "destroyed", "removed"]);
 
+const GIVES_UP = new Set(["released", "withdrawn", "destroyed"]);
+
+/** Whose the machine is after this event. One that ends an assignment tells whose it was. */
+export const ownerAfter = ({ cause, project }) => (GIVES_UP.has(cause) ? null : project);
+
 export class Fleet {
   machines = new Map();
   /** Ids of machines of which there is more to know than events tell: port, last log lines. */
@@ -16,7 +21,9 @@ export class Fleet {
   #gone = new Map(); // id → the event that forgot it
 
   /** Takes one event in. */
-  apply({ id, at, machine, pool, project, generation, cause, state, reason }) {
+  apply(event) {
+    const { id, at, machine, pool, generation, cause, state, reason } = event;
+    const project = ownerAfter(event);
     if (state === null) {
       this.#forget(machine, id);
       return;

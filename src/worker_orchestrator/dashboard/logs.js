@@ -124,7 +124,7 @@ function blank({ name, message }) {
 function told({ name, message }, { lines }, following) {
   const amount = lines >= LINES ? `The last ${LINES.toLocaleString("en")} lines` : count(lines, "line");
   if (name === "lost") return `${amount}. ${message} Trying again.`;
-  if (name === "ended") return `${amount}. The output has ended; more is shown as soon as there is any.`;
+  if (name === "ended") return `${amount}. ${message || "The output has ended; more is shown as soon as there is any."}`;
   if (name === "gone") return `${amount}. The machine is gone.`;
   return name === "connecting" ? "Reading…" : `${amount}, ${following ? "live" : "held still"}.`;
 }

@@ -9,7 +9,7 @@ const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 10_000;
 
 /** Hands lines, `{time, raw}`, to `onLines` and what it is at to `onPhase(phase, message)`:
- *  `reading`, `ended` (the worker has), `lost` (nobody answers, or not now), `gone` (there is no such machine). */
+ *  `reading`, `ended` (the worker has, or has no container), `lost` (nobody answers, or not now), `gone` (there is no such machine). */
 export class LogStream {
   #id; #onLines; #onPhase;
   #abort = null;
@@ -43,6 +43,7 @@ export class LogStream {
         if (signal.aborted) return;
         if (error.status === 401) return;
         if (error.status === 404) return this.#onPhase("gone", error.message);
+        if (error.status === 409) return this.#onPhase("ended", error.message); // there is no container now
         this.#onPhase("lost", error.message);
       }
       await pause(pauseMs, signal);

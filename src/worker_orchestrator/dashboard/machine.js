@@ -1,8 +1,7 @@
 // One machine: what it is, what can be done with it, how it came here, and what goes on inside.
 
-import { call } from "./api.js";
 import { Environment } from "./environment.js";
-import { html, useEffect, useState } from "./html.js";
+import { html, useEffect, useRef } from "./html.js";
 import { useLive } from "./live.js";
 import { Logs } from "./logs.js";
 import { Head } from "./machinehead.js";
@@ -24,35 +23,48 @@ const TABS = [
 export function MachinePage({ id, live }) {
   useLive(live);
   const life = useLife(id, live);
-  const [isUnknown, setUnknown] = useState(false);
+  const entered = useRef(new Set()); // what was read of a container stays when that is gone
   const machine = live.machines.get(id);
   const { parts } = useRoute();
   const chosen = TABS.find(({ name }) => name === parts[2])?.name ?? "life";
 
+  const known = machine ?? ofContainer(live.machines, id);
   useEffect(() => {
-    if (machine || !live.isLive) return undefined;
-    const abort = new AbortController();
-    call(`/v1/machines/${encodeURIComponent(id)}`, { signal: abort.signal }).then(
-      (found) => (found.id === id ? live.putMachine(found) : location.replace(`#/machines/${found.id}`)), // named by its container
-      (problem) => [400, 404].includes(problem.status) && setUnknown(true),
-    );
-    return () => abort.abort();
-  }, [id, !machine, live.isLive]);
+    if (known && known !== machine) location.replace(`#/machines/${known.id}`);
+  }, [known?.id]);
 
-  if (!machine) return html`<${Absent} id=${id} life=${life} isUnknown=${isUnknown} />`;
+  if (!machine) return html`<${Absent} id=${id} life=${life} isUnknown=${live.isLive && life.isRead && !known} />`;
+  const isInside = hasContainer(machine, life);
   const panels = {
     life: () => html`<${Story} machine=${machine} life=${life} />`,
     logs: (isActive) => html`<${Logs} id=${id} state=${machine.state} isActive=${isActive} />`,
     terminal: (isActive) => html`<${Terminal} id=${id} isActive=${isActive} />`,
-    usage: (isActive) => html`<${Usage} id=${id} isActive=${isActive} />`,
+    usage: (isActive) => html`<${Usage} id=${id} isActive=${isActive && isInside} />`,
     environment: (isActive) => html`<${Environment} id=${id} state=${machine.state} isActive=${isActive} />`,
   };
   const choose = (name) => history.replaceState(null, "", `#/machines/${id}${name === "life" ? "" : `/${name}`}`);
   const onChoose = (name) => (choose(name), dispatchEvent(new HashChangeEvent("hashchange")));
+  const panel = (name, isActive) => {
+    if (name === "life" || isInside) entered.current.add(name);
+    return entered.current.has(name) ? panels[name](isActive) : html`<${NothingInside} machine=${machine} />`;
+  };
   return html`<div class="page machine">
     <${Head} machine=${machine} live=${live} />
-    <${Tabs} label="Parts of this machine" tabs=${TABS} chosen=${chosen} onChoose=${onChoose} panel=${(name, isActive) => panels[name](isActive)} />
+    <${Tabs} label="Parts of this machine" tabs=${TABS} chosen=${chosen} onChoose=${onChoose} panel=${panel} />
   </div>`;
+}
+
+/** An address may name a machine by its container, as Docker's tools do. */
+function ofContainer(machines, id) {
+  if (!/^[0-9a-f]{12}([0-9a-f]{52})?$/.test(id)) return undefined;
+  return [...machines.values()].find((one) => one.container_id === id.slice(0, 12));
+}
+
+const hasContainer = ({ container_id: container }, life) => container !== null && life.events.at(-1)?.cause !== "removed";
+
+function NothingInside({ machine }) {
+  return html`<p class="blank muted">${machine.state === "starting" ? "Its container is being made." : "It has no container any more."}</p>
+    ${machine.state === "failed" && html`<${Failure} ...${machine} />`}`;
 }
 
 function Story({ machine, life }) {
@@ -69,9 +81,11 @@ function Story({ machine, life }) {
 
 const Failure = ({ reason, evidence }) => html`<section class="panel failure" aria-labelledby="failure-title">
   <h2 id="failure-title">Why it failed</h2>
-  <p>${reason}</p>
+  <p>${sentence(reason)}</p>
   ${evidence && html`<h3>Its last lines</h3><pre tabindex="0" aria-label="Its last lines">${evidence}</pre>`}
 </section>`;
+
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 
 /** What is left of a machine that is no more, or not read yet. */
 function Absent({ id, life, isUnknown }) {

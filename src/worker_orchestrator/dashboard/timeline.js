@@ -1,6 +1,7 @@
 // The life of one machine, from its events: what is on record, and what happens meanwhile.
 
 import { open } from "./api.js";
+import { ownerAfter } from "./fleet.js";
 import { age, exactly, ms, time } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
 import { Mark, wordOf } from "./mark.js";
@@ -12,6 +13,8 @@ const TITLES = {
   released: "Released", withdrawn: "Withdrawn", restarted: "Restarted", revived: "Came back", failed: "Failed", retired: "Retired",
   destroyed: "Destroyed", removed: "Container removed", forgotten: "Forgotten", annotated: "Metadata set",
 };
+
+const PREPOSITIONS = { assigned: "to", released: "by", restarted: "for", withdrawn: "from", destroyed: "of" };
 
 /** `{events, isRead, problem}`: those of the machine that are kept, oldest first. The page's own events go on where these end;
  *  after an outage they are read again from there. */
@@ -57,13 +60,13 @@ export function Timeline({ life }) {
 }
 
 function Moment({ event, before }) {
-  const state = wordOf(event.state, event.project);
+  const state = event.cause === "removed" ? "gone" : wordOf(event.state, ownerAfter(event));
   const title = TITLES[event.cause] ?? event.cause;
   const isSaid = event.reason && event.reason !== event.cause && event.reason !== before?.reason;
-  const whose = event.cause === "assigned" ? event.project : event.cause === "released" ? before?.project : null;
+  const whose = PREPOSITIONS[event.cause] && event.project;
   return html`<li>
-    <${Mark} state=${state} shape=${state}>${title}<//>
-    <div class="what">${whose && html`<span>${event.cause === "assigned" ? "to " : "by "}<code>${whose}</code></span>`}
+    <${Mark} state=${state}>${title}<//>
+    <div class="what">${whose && html`<span>${PREPOSITIONS[event.cause]} <code>${whose}</code></span>`}
       ${isSaid && html`<span class="muted">${event.reason}</span>`}</div>
     <div class="when"><time datetime=${event.at} title=${exactly(event.at)}>${time(event.at)}</time>
       <span class="muted">${before && `+${since(before.at, event.at)}`}</span></div>

@@ -42,7 +42,7 @@ function Stages({ stages, isCold }) {
   const row = ([name, label]) => stages[name] === null ? null : html`<${Stage} key=${name} label=${label} value=${stages[name]} of=${longest} />`;
   return html`<table class="stages">
     <caption class="visually-hidden">Milliseconds per stage</caption>
-    ${groups.map(([title, rows]) => html`<tbody key=${title}>
+    ${groups.filter(([, rows]) => rows.some(([name]) => stages[name] !== null)).map(([title, rows]) => html`<tbody key=${title}>
       <tr><th class="group" colspan="3" scope="rowgroup">${title}</th></tr>
       ${rows.map(row)}
       ${title === "In this request" && stages.total_ms !== null && html`<${Stage} label="All together" value=${stages.total_ms} of=${longest} isTotal />`}
