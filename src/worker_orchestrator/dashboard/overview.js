@@ -2,7 +2,7 @@
 
 import { MachineActions } from "./actions.js";
 import { EventList } from "./activity.js";
-import { age, exactly, time } from "./format.js";
+import { age, count, exactly, time } from "./format.js";
 import { History } from "./history.js";
 import { html } from "./html.js";
 import { useLive } from "./live.js";
@@ -50,16 +50,18 @@ function imageState({ back_off, problem, machines }) {
 
 /** Those that somebody must look at: a project's first. */
 function Failures({ live }) {
-  const failed = [...live.machines.values()].filter((one) => one.state === "failed");
+  const all = [...live.machines.values()].filter((one) => one.state === "failed");
+  const held = new Set(live.pools.filter((pool) => pool.back_off).map((pool) => pool.name)); // they tell of these themselves
+  const failed = all.filter((one) => one.project || !held.has(one.pool));
   if (!failed.length) return null;
   failed.sort((a, b) => Boolean(b.project) - Boolean(a.project) || (a.changed_at < b.changed_at ? 1 : -1));
-  const more = failed.length - FAILURES;
+  const more = all.length - Math.min(failed.length, FAILURES);
   return html`<section class="panel failures" aria-labelledby="failures">
     <h2 id="failures">Failed machines</h2>
     <ul>
       ${failed.slice(0, FAILURES).map((machine) => html`<${Failure} key=${machine.id} live=${live} machine=${machine} />`)}
     </ul>
-    ${more > 0 && html`<a href="#/machines?state=failed">${more} more</a>`}
+    ${more > 0 && html`<a href="#/machines?state=failed">${count(more, "more failed machine")}</a>`}
   </section>`;
 }
 

@@ -11,10 +11,16 @@ import { Mark } from "./mark.js";
 const SHOWN = ["assigned", "idle", "starting", "restarting", "stopping", "failed"];
 const ALWAYS = new Set(["assigned", "idle", "starting", "failed"]);
 
+/** Machines by state; `gone` are the failed ones without a container, which take no room. */
 function counted(live, name) {
   const counts = Object.fromEntries(SHOWN.map((state) => [state, 0]));
-  for (const machine of live.machines.values()) if (machine.pool === name) counts[machine.state] += 1;
-  return counts;
+  let gone = 0;
+  for (const { pool, state, url } of live.machines.values()) {
+    if (pool !== name) continue;
+    counts[state] += 1;
+    if (state === "failed" && url === null) gone += 1;
+  }
+  return { counts, gone };
 }
 
 export function Pools({ live }) {
@@ -23,7 +29,7 @@ export function Pools({ live }) {
 
 function Pool({ live, pool }) {
   const id = useId();
-  const counts = counted(live, pool.name);
+  const { counts, gone } = counted(live, pool.name);
   const shown = SHOWN.filter((state) => ALWAYS.has(state) || counts[state]);
   return html`<section class="panel pool" aria-labelledby=${id}>
     <header>
@@ -35,7 +41,7 @@ function Pool({ live, pool }) {
       ${shown.map((state) => html`<${Count} key=${state} state=${state} n=${counts[state]} note=${state === "idle" ? wanted(pool) : ""} />`)}
       ${pool.waiting > 0 && html`<div class="waiting"><dt>waiting</dt><dd>${number(pool.waiting)} <small>in line</small></dd></div>`}
     </dl>
-    <${Bar} counts=${counts} limit=${pool.limit} />
+    <${Bar} counts=${counts} gone=${gone} limit=${pool.limit} />
     ${pool.paused && html`<p class="muted">It starts and replaces nothing until it is resumed. Projects keep their machines.</p>`}
     ${pool.problem && html`<p class="trouble"><${Mark} state="warning">${pool.problem}<//></p>`}
     ${pool.back_off && html`<${BackOff} told=${pool.back_off} image=${pool.image} />`}
@@ -68,7 +74,8 @@ function Count({ state, n, note }) {
 }
 
 /** As wide as the limit, so that one sees how far it is. What there is at all is seen. */
-function Bar({ counts, limit }) {
+function Bar({ counts, gone, limit }) {
+  counts = { ...counts, failed: counts.failed - gone };
   const total = SHOWN.reduce((sum, state) => sum + counts[state], 0);
   const parts = SHOWN.filter((state) => counts[state]);
   const words = parts.map((state) => `${counts[state]} ${state}`).join(", ");
