@@ -1,6 +1,7 @@
 // Where the service needs a token, it is asked for once. It goes nowhere but to the service, and is not kept here.
 
 import { signIn } from "./api.js";
+import { Brand } from "./brand.js";
 import { html, useEffect, useId, useRef, useState } from "./html.js";
 
 export function Login({ onSignedIn }) {
@@ -27,7 +28,7 @@ export function Login({ onSignedIn }) {
   };
   return html`<main class="login">
     <form onSubmit=${submit} aria-busy=${isBusy}>
-      <img src="/assets/icon.svg" alt="" width="32" height="32" />
+      <${Brand} size=${32} />
       <h1>Worker Orchestrator</h1>
       <label for=${id}>Token</label>
       <input

@@ -2,6 +2,7 @@
 
 import { session, signOut, whenSignedOut } from "./api.js";
 import { Activity } from "./activity.js";
+import { Brand } from "./brand.js";
 import { ConnectionBanner, ConnectionMark } from "./connection.js";
 import { Dialogs } from "./dialog.js";
 import { html, render, useEffect, useRef, useState } from "./html.js";
@@ -51,7 +52,7 @@ function Frame({ canSignOut, onSignedOut }) {
   return html`<a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <header class="top">
       <a class="brand" href="#/" aria-label="Worker Orchestrator">
-        <img src="/assets/icon.svg" alt="" width="20" height="20" /><span>Worker Orchestrator</span>
+        <${Brand} size=${20} /><span>Worker Orchestrator</span>
       </a>
       <nav aria-label="Views">
         ${VIEWS.map(

@@ -5,7 +5,7 @@ const TRIES = "orchestrator.tries";
 const MOST = 8;
 const AHEAD = [
   "vendor/preact", "vendor/hooks", "vendor/htm", "html", "api", "live", "fleet", "stream", "mark", "format", "route", "overview", "pools",
-  "actions", "dialog", "history", "chart", "colours", "activity", "machines", "row", "stats", "connection", "login", "notice",
+  "actions", "dialog", "history", "chart", "colours", "activity", "machines", "row", "stats", "connection", "login", "notice", "brand",
 ];
 
 // The browser need not read one module to learn of the next.
@@ -13,12 +13,12 @@ for (const name of AHEAD) {
   document.head.append(Object.assign(document.createElement("link"), { rel: "modulepreload", href: `/assets/${name}.js` }));
 }
 
+const isBare = () => [...document.querySelectorAll("link[rel=stylesheet]")].some((link) => !link.sheet);
 const styles = new Promise((resolve, reject) => {
   const check = () => (isBare() ? reject(new TypeError("no styles")) : resolve());
   if (document.readyState === "complete") check();
   else addEventListener("load", check, { once: true });
 });
-const isBare = () => [...document.querySelectorAll("link[rel=stylesheet]")].some((link) => !link.sheet);
 
 Promise.all([import("./main.js"), styles]).then(
   () => sessionStorage.removeItem(TRIES),
