@@ -6,6 +6,7 @@ import { LogList } from "./loglist.js";
 import { LINES, LogStream } from "./logstream.js";
 
 const FLUSH_MS = 100;
+const PAUSE_PER_WORK = 5;
 const NEAR_END_PX = 24;
 const NOTHING = { lines: 0, held: 0, hits: 0, at: 0 };
 
@@ -20,13 +21,15 @@ export function Logs({ id, state, isActive }) {
   const isVisible = useVisible();
 
   useEffect(() => {
-    const made = { list: new LogList(box.current, LINES), held: [], follows: true, timer: 0 };
+    const made = { list: new LogList(box.current, LINES), held: [], follows: true, timer: 0, pauseMs: FLUSH_MS };
     made.flush = () => {
+      const begun = performance.now();
       made.timer = 0;
       if (made.follows && made.held.length) {
         made.list.add(made.held);
         made.held = [];
         box.current.scrollTop = box.current.scrollHeight;
+        made.pauseMs = Math.max(FLUSH_MS, (performance.now() - begun) * PAUSE_PER_WORK); // a flood leaves the page usable
       }
       setSeen({ lines: made.list.length, held: made.held.length, hits: made.list.hits, at: made.list.at });
     };
@@ -35,7 +38,7 @@ export function Logs({ id, state, isActive }) {
       (lines) => {
         made.held.push(...lines);
         if (made.held.length > LINES) made.held.splice(0, made.held.length - LINES);
-        made.timer ||= setTimeout(made.flush, FLUSH_MS);
+        made.timer ||= setTimeout(made.flush, made.pauseMs);
       },
       (name, message) => setPhase({ name, message }),
     );

@@ -35,9 +35,9 @@ function Story({ how, why, at, stages, failed_probes: probes }) {
       <ul class="probes">${probes.map((one) => html`<li><code>${one.machine}</code> <span class="muted">${one.detail}</span></li>`)}</ul>`}`;
 }
 
-/** A warm machine was made before anybody asked; for a cold one that is part of the wait. All bars have one scale. */
+/** A warm machine was made before anybody asked; one that was waited for, meanwhile or a little before. All bars have one scale. */
 function Stages({ stages, isCold }) {
-  const groups = isCold ? [["In this request", [...BEFORE, ...WITHIN]]] : [["In this request", WITHIN], ["Beforehand", BEFORE]];
+  const groups = [["In this request", WITHIN], [isCold ? "Meanwhile, this machine" : "Beforehand", BEFORE]];
   const longest = Math.max(...Object.values(stages).filter((value) => value !== null), 0.001);
   const row = ([name, label]) => stages[name] === null ? null : html`<${Stage} key=${name} label=${label} value=${stages[name]} of=${longest} />`;
   return html`<table class="stages">
