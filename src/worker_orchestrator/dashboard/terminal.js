@@ -22,7 +22,7 @@ export function Terminal({ id, isActive }) {
     return () => session.close();
   }, [id, asked]);
   useEffect(() => {
-    if (isActive && phase.name === "open") screen.current?.focus();
+    if (isActive && phase.name === "open" && !isOnTabs()) screen.current?.focus();
   }, [isActive]);
 
   const isOver = phase.name === "ended" || phase.name === "refused";
@@ -73,7 +73,7 @@ function connect(box, id, command, { readsAloud, onPhase, onScreen }) {
       wasOpen = true;
       onPhase({ name: "open", message: "Esc, then Tab leaves the terminal. What runs here is killed when you leave the page." });
       if (screen.columns !== columns || screen.rows !== rows) onSize(screen.columns, screen.rows);
-      screen.focus();
+      if (!isOnTabs()) screen.focus();
     };
     line.onmessage = ({ data }) => {
       if (typeof data === "string") exitCode = JSON.parse(data).exit_code;
@@ -97,6 +97,9 @@ function connect(box, id, command, { readsAloud, onPhase, onScreen }) {
     },
   };
 }
+
+/** Whoever goes through the tabs by the arrow keys stays there: in the terminal these keys are the program's. */
+const isOnTabs = () => document.activeElement?.matches('[role="tab"]:focus-visible') ?? false;
 
 function ending(exitCode, code) {
   if (exitCode === 0) return "It ended.";

@@ -5,7 +5,8 @@ import { bytes, number, percent } from "./format.js";
 import { html, useMemo } from "./html.js";
 import { useStats } from "./stats.js";
 
-const SHOWN_S = 300;
+const LONGEST_S = 300;
+const SHORTEST_S = 60;
 const perSecond = (value) => (value === null ? "–" : `${bytes(value)}/s`);
 const CPU = [{ label: "CPU", colour: "accent", kind: "area" }];
 const MEMORY = [{ label: "Memory", colour: "accent", kind: "area" }];
@@ -15,7 +16,7 @@ export function Usage({ id, isActive }) {
   const { points, last, problem } = useStats(isActive ? id : null);
   const data = useMemo(() => shaped(points), [points]);
   const to = (points.at(-1)?.at ?? Date.now()) / 1000;
-  const range = [to - SHOWN_S, to];
+  const range = [Math.max(to - LONGEST_S, Math.min(to - SHORTEST_S, (points[0]?.at ?? Infinity) / 1000)), to];
   const empty = problem ? problem.message : "Reading…";
   const shared = { range, empty, sync: "usage", height: 144 };
   return html`<section class="usage" aria-labelledby="usage-title">
