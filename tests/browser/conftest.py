@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.integration.conftest import pytest_runtest_makereport
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
 
-__all__ = ["browser", "page", "pytest_runtest_makereport", "service", "site", "target", "unharmed"]
+__all__ = ["browser", "chromium", "page", "pytest_runtest_makereport", "service", "site", "target", "unharmed"]
 
 _ARGS = (
     "--headless",
@@ -29,12 +30,9 @@ _ARGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium. None is downloaded; where CI has none, the tests fail.
-
-    It ends with its file: Playwright's event loop runs in this thread, and tests elsewhere need one of their own.
-    """
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium. None is downloaded."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         missing = "There is no Chromium: `apt-get install chromium` brings it."
@@ -45,6 +43,16 @@ def browser() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for the tests of a file; where CI has none, they fail.
+
+    It ends with its file: Playwright's event loop runs in this thread, and tests elsewhere need one of their own.
+    """
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
