@@ -1,7 +1,8 @@
 // What just happened, newest first: the events of all machines in words.
 
+import { ownerAfter } from "./fleet.js";
 import { exactly, time } from "./format.js";
-import { html } from "./html.js";
+import { html, useMemo } from "./html.js";
 import { useLive } from "./live.js";
 import { Mark, wordOf } from "./mark.js";
 
@@ -11,9 +12,9 @@ const WORDS = {
   moved: "moved to another port",
   answered: "answers, and is ready",
   assigned: "was given to",
-  released: "was given back",
-  withdrawn: "was taken back: nobody waited for it any more",
-  restarted: "is being restarted in place",
+  released: "was given back by",
+  withdrawn: "was taken back, as nobody waited for it, from",
+  restarted: "is being restarted in place for",
   revived: "runs again",
   failed: "failed",
   retired: "is no longer needed",
@@ -23,28 +24,35 @@ const WORDS = {
   annotated: "has new metadata",
 };
 
-const SAYS_NOTHING_NEW = new Set(["", "new", "answered", "assigned"]);
+const SAYS_NOTHING_NEW = new Set(["", "new", "answered", "assigned", "released"]);
+const NAMES_PROJECT = new Set(["assigned", "released", "withdrawn", "restarted"]);
 const says = ({ reason }) => !SAYS_NOTHING_NEW.has(reason);
 
 /** What an event says, in words that follow the machine's name. */
-export const inWords = ({ cause }) => WORDS[cause] ?? cause;
+const inWords = ({ cause }) => WORDS[cause] ?? cause;
 
 export function EventList({ events }) {
   return html`<ol class="events">
-    ${events.map((event) => {
-      const { id, at, machine, project, state, reason, cause } = event;
-      return html`<li key=${id}>
-        <time datetime=${at} title=${exactly(at)}>${time(at)}</time>
-        <${Mark} state=${wordOf(state, project)} />
-        <span class="what">
-          ${state === null ? html`<code>${machine}</code>` : html`<a href="#/machines/${machine}"><code>${machine}</code></a>`}
-          ${" "}${inWords(event)}${" "}
-          ${cause === "assigned" && html`<strong>${project}</strong>`}${" "}
-          ${says(event) && html`<span class="muted reason">${reason}</span>`}
-        </span>
-      </li>`;
-    })}
+    ${events.map((event) => html`<${EventItem} key=${event.id} event=${event} />`)}
   </ol>`;
+}
+
+/** Drawn once, since an event never changes. */
+function EventItem({ event }) {
+  const { at, machine, project, state, reason, cause } = event;
+  return useMemo(
+    () => html`<li>
+      <time datetime=${at} title=${exactly(at)}>${time(at)}</time>
+      <${Mark} state=${wordOf(state, ownerAfter(event))} />
+      <span class="what">
+        ${state === null ? html`<code>${machine}</code>` : html`<a href="#/machines/${machine}"><code>${machine}</code></a>`}
+        ${" "}${inWords(event)}${" "}
+        ${project && NAMES_PROJECT.has(cause) && html`<strong>${project}</strong>`}${" "}
+        ${says(event) && html`<span class="muted reason">${reason}</span>`}
+      </span>
+    </li>`,
+    [event],
+  );
 }
 
 export function Activity({ live }) {

@@ -75,7 +75,8 @@ export function Chart({ label, series, data, range, format = number, stacked, lo
 }
 
 function optionsOf(UPlot, { series, stacked, log, least, height, sync, format, setAt, width }) {
-  const grid = { stroke: colour("line"), width: 1, ...(log && { filter: (_, splits) => splits.map((s) => (isDecade(s) ? s : null)) }) };
+  const isMarked = log && { filter: (_, splits) => splits.map((s) => (isDecade(s) ? s : null)) };
+  const grid = { stroke: colour("line"), width: 1, ...isMarked };
   const axis = { stroke: colour("muted"), font: "11px system-ui, sans-serif", grid, ticks: { show: false } };
   const lines = series.map((one) => styleOf(UPlot, one, stacked));
   return {
@@ -90,7 +91,7 @@ function optionsOf(UPlot, { series, stacked, log, least, height, sync, format, s
     },
     axes: [
       { ...axis, grid: { show: false }, size: 24, gap: 4, space: 72, values: (_, splits) => splits.map((s) => minute(s * 1000)) },
-      { ...axis, size: 56, gap: 8, space: 28, values: (_, splits) => splits.map((s) => (s === null ? "" : format(s))) },
+      { ...axis, ...isMarked, size: 56, gap: 8, space: 28, values: (_, splits) => splits.map((s) => (s === null ? "" : format(s))) },
     ],
     series: [{}, ...lines],
     hooks: { setCursor: [(plot) => setAt(plot.cursor.idx ?? null)] },

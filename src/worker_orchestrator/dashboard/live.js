@@ -4,12 +4,13 @@
 // and is `live` again only when everything was read anew: no old number is ever shown as a new one. A hidden tab lets go of
 // its connection after a while, since a browser has six for one service.
 
-import { call, open } from "./api.js";
+import { open } from "./api.js";
 import { Fleet } from "./fleet.js";
-import { useEffect, useReducer } from "./html.js";
+import { dated, readMachine, readMachines, readPast, readPools } from "./reading.js";
 import { readEvents } from "./stream.js";
 
-const PAGE = 1000;
+export { useClock, useLive } from "./watch.js";
+
 const EVENTS_KEPT = 200;
 const NOTIFY_MS = 80;
 const POLL_MS = 5000;
@@ -151,7 +152,7 @@ export class Live {
   /** All of it: the beginning of a connection. */
   async #readAll(stream) {
     try {
-      await Promise.all([this.#list(stream.signal), this.#readPools(stream.signal), this.#readPast(stream.signal)]);
+      await Promise.all([this.#list(stream.signal), this.#readPools(stream.signal), this.#lookBack(stream.signal)]);
       this.#tries = 0;
       this.#become("live");
     } catch (problem) {
@@ -161,31 +162,20 @@ export class Live {
 
   async #list(signal) {
     const place = this.#place;
-    const all = [];
-    for (let after = ""; after !== null; ) {
-      const page = await call(`/v1/machines?limit=${PAGE}&after=${encodeURIComponent(after)}`, { signal });
-      all.push(...page.machines);
-      after = page.next;
-    }
-    this.fleet.putAll(all, place);
+    this.fleet.putAll(await readMachines(signal), place);
     this.#notify();
   }
 
   /** What happened before this page was opened, for a look back. */
-  async #readPast(signal) {
+  async #lookBack(signal) {
     if (this.events.length) return;
-    const after = Math.max(0, this.#place - EVENTS_KEPT);
-    const response = await open(`/v1/events?follow=false&after=${after}`, { signal, headers: { Accept: "text/event-stream" } });
-    const past = [];
-    await readEvents(response, ({ event, data }) => data && event !== "reset" && past.unshift(JSON.parse(data)));
+    const past = await readPast(Math.max(0, this.#place - EVENTS_KEPT), signal);
     const known = new Set(this.events.map((one) => one.id));
     this.events = [...this.events, ...past.filter((one) => !known.has(one.id))].slice(0, EVENTS_KEPT);
   }
 
   async #readPools(signal = AbortSignal.timeout(ANSWER_MS)) {
-    const [{ pools }, health] = await Promise.all([call("/v1/pools", { signal }), call("/v1/health", { signal })]);
-    this.pools = pools.map(dated);
-    this.health = health;
+    Object.assign(this, await readPools(signal));
     this.#heardAt = Date.now();
     this.#notify();
   }
@@ -222,12 +212,9 @@ export class Live {
 
   async #readOne(id, signal) {
     const place = this.#place;
-    try {
-      this.fleet.put(await call(`/v1/machines/${id}`, { signal }), place);
-    } catch (problem) {
-      if (problem.status !== 404) throw problem;
-      this.fleet.drop(id, place);
-    }
+    const told = await readMachine(id, signal);
+    if (told) this.fleet.put(told, place);
+    else this.fleet.drop(id, place);
     this.#notify();
   }
 
@@ -239,26 +226,4 @@ export class Live {
       this.#poll();
     }
   };
-}
-
-/** `retry_at` is when the brake lets go, by this computer's clock. */
-function dated(pool) {
-  if (!pool.back_off) return pool;
-  return { ...pool, back_off: { ...pool.back_off, retry_at: Date.now() + pool.back_off.retry_in_seconds * 1000 } };
-}
-
-/** Draws the component again whenever something changed. */
-export function useLive(live) {
-  const [, again] = useReducer((n) => n + 1, 0);
-  useEffect(() => live.subscribe(again), [live]);
-}
-
-/** Draws the component again every so many milliseconds, for what only time changes. */
-export function useClock(everyMs) {
-  const [, again] = useReducer((n) => n + 1, 0);
-  useEffect(() => {
-    const timer = setInterval(() => document.hidden || again(), everyMs);
-    return () => clearInterval(timer);
-  }, [everyMs]);
-  return Date.now();
 }

@@ -81,7 +81,9 @@ function Table({ live, machines, sort, onSort }) {
   const isNarrow = useNarrow(NARROW_PX);
   const rowPx = isNarrow ? CARD_PX : ROW_PX;
   const { from, to, first, last } = useWindow(body, machines.length, rowPx);
-  const now = useClock(1000);
+  const clock = useClock(1000);
+  const { state, since } = live.connection;
+  const now = state === "lost" ? since : clock; // what may be gone gets no older
   const images = useMemo(() => new Map(live.pools.map((pool) => [pool.name, pool])), [live.pools]);
   const rows = machines.slice(first, last).map((machine, i) => {
     const at = first + i;
