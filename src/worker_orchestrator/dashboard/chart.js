@@ -3,9 +3,10 @@
 import { colour, useScheme } from "./colours.js";
 import { minute, number, time } from "./format.js";
 import { html, useEffect, useId, useMemo, useRef, useState } from "./html.js";
+import { load } from "./later.js";
 
 let loading;
-const library = () => (loading ??= import("./vendor/uplot.js").then((module) => module.default));
+const library = () => (loading ??= load("vendor/uplot.js").then((module) => module.default));
 
 /**
  * `series`: `[{label, colour, kind}]`, colour being a token of style.css, kind `area`, `line`, `bar`, or

@@ -6,12 +6,16 @@ import { Brand } from "./brand.js";
 import { ConnectionBanner, ConnectionMark } from "./connection.js";
 import { Dialogs } from "./dialog.js";
 import { html, render, useEffect, useRef, useState } from "./html.js";
+import { later } from "./later.js";
 import { Live, useLive } from "./live.js";
 import { Login } from "./login.js";
-import { Machines } from "./machines.js";
 import { Notices } from "./notice.js";
 import { Overview } from "./overview.js";
 import { useRoute } from "./route.js";
+
+const Machines = later("machines", "Machines");
+const MachinePage = later("machine", "MachinePage"); // it comes with a terminal and more
+const SOON_MS = 1500;
 
 const VIEWS = [
   ["", "Overview", Overview],
@@ -35,16 +39,26 @@ function App() {
     whenSignedOut(() => setState({ required: true, signed_in: false }));
     ask();
   }, []);
-  if (!state) return html`<p class="alone muted" role="status">${isAway ? "The orchestrator cannot be reached. Trying again…" : ""}</p>`;
+  if (!state) return html`<${Beginning} isAway=${isAway} />`;
   if (!state.signed_in) return html`<${Login} onSignedIn=${() => setState({ required: true, signed_in: true })} />`;
   return html`<${Frame} canSignOut=${state.required} onSignedOut=${() => setState({ required: true, signed_in: false })} />`;
+}
+
+/** What is there before it is known who asks. */
+function Beginning({ isAway }) {
+  return html`<header class="top"><span class="brand"><${Brand} size=${20} /><span>Worker Orchestrator</span></span></header>
+    <main class="alone muted"><p role="status">${isAway ? "The orchestrator cannot be reached. Trying again…" : ""}</p></main>`;
 }
 
 function Frame({ canSignOut, onSignedOut }) {
   const [live] = useState(() => new Live());
   useEffect(() => {
     live.start();
-    return () => live.stop();
+    const soon = setTimeout(Machines.begin, SOON_MS);
+    return () => {
+      clearTimeout(soon);
+      live.stop();
+    };
   }, []);
   const { parts } = useRoute();
   const [name, id] = parts;
@@ -90,20 +104,11 @@ function View({ name, id, live }) {
   }, [name, id]);
   const content =
     name === "machines" && id
-      ? html`<${LaterMachinePage} key=${id} id=${id} live=${live} />`
+      ? html`<${MachinePage} key=${id} id=${id} live=${live} />`
       : Shown
         ? html`<${Shown} live=${live} />`
         : html`<div class="page"><h1>Nothing is here</h1><p class="muted"><a href="#/">Go to the overview</a></p></div>`;
   return html`<main id="main" tabindex="-1" ref=${main} class=${live.connection.state === "lost" ? "stale" : ""}>${content}</main>`;
-}
-
-/** A machine's page comes with a terminal and more, so it is loaded when one is opened. */
-function LaterMachinePage({ id, live }) {
-  const [Page, setPage] = useState(null);
-  useEffect(() => {
-    import("./machine.js").then((module) => setPage(() => module.MachinePage));
-  }, []);
-  return Page ? html`<${Page} id=${id} live=${live} />` : html`<div class="page muted" role="status">Loading…</div>`;
 }
 
 render(html`<${App} />`, document.getElementById("app"));

@@ -4,8 +4,8 @@
 const TRIES = "orchestrator.tries";
 const MOST = 8;
 const AHEAD = [
-  "vendor/preact", "vendor/hooks", "vendor/htm", "html", "api", "live", "fleet", "stream", "mark", "format", "route", "overview", "pools",
-  "actions", "dialog", "history", "chart", "colours", "activity", "machines", "row", "stats", "connection", "login", "notice", "brand", "reading", "watch", "window", "order", "spark",
+  "vendor/preact", "vendor/hooks", "vendor/htm", "html", "api", "live", "fleet", "stream", "reading", "watch", "mark", "format", "route",
+  "overview", "pools", "actions", "dialog", "history", "chart", "colours", "activity", "connection", "later", "login", "notice", "brand",
 ];
 
 // The browser need not read one module to learn of the next.
