@@ -2,9 +2,10 @@
 
 import { ownerAfter } from "./fleet.js";
 import { exactly, time } from "./format.js";
-import { html, useMemo } from "./html.js";
+import { html } from "./html.js";
 import { useLive } from "./live.js";
 import { Mark, wordOf } from "./mark.js";
+import { still } from "./still.js";
 
 const WORDS = {
   created: "is being started",
@@ -38,22 +39,19 @@ export function EventList({ events }) {
 }
 
 /** Drawn once, since an event never changes. */
-function EventItem({ event }) {
+const EventItem = still(({ event }) => {
   const { at, machine, project, state, reason, cause } = event;
-  return useMemo(
-    () => html`<li>
-      <time datetime=${at} title=${exactly(at)}>${time(at)}</time>
-      <${Mark} state=${wordOf(state, ownerAfter(event))} />
-      <span class="what">
-        ${state === null ? html`<code>${machine}</code>` : html`<a href="#/machines/${machine}"><code>${machine}</code></a>`}
-        ${" "}${inWords(event)}${" "}
-        ${project && NAMES_PROJECT.has(cause) && html`<strong>${project}</strong>`}${" "}
-        ${says(event) && html`<span class="muted reason">${reason}</span>`}
-      </span>
-    </li>`,
-    [event],
-  );
-}
+  return html`<li>
+    <time datetime=${at} title=${exactly(at)}>${time(at)}</time>
+    <${Mark} state=${wordOf(state, ownerAfter(event))} />
+    <span class="what">
+      ${state === null ? html`<code>${machine}</code>` : html`<a href="#/machines/${machine}"><code>${machine}</code></a>`}
+      ${" "}${inWords(event)}${" "}
+      ${project && NAMES_PROJECT.has(cause) && html`<strong>${project}</strong>`}${" "}
+      ${says(event) && html`<span class="muted reason">${reason}</span>`}
+    </span>
+  </li>`;
+});
 
 export function Activity({ live }) {
   useLive(live);

@@ -57,12 +57,14 @@ function useSamples(live, { past, every }) {
 
 export function History({ live }) {
   const { query } = useRoute();
-  const [past, setPast] = useState(Number(query.get("past")) || 900);
+  const asked = Number(query.get("past")) || RANGES[0].past;
+  const [past, setPast] = useState(asked);
+  useEffect(() => setPast(asked), [query]);
   const range = RANGES.find((one) => one.past === past) ?? RANGES[0];
   const told = useSamples(live, range);
   const choose = (chosen) => {
     setPast(chosen);
-    setQuery("", { past: chosen === 900 ? "" : chosen });
+    setQuery("", { past: chosen === RANGES[0].past ? "" : chosen });
   };
   return html`<section class="history" aria-labelledby="history">
     <header>

@@ -2,10 +2,11 @@
 
 import { MachineActions } from "./actions.js";
 import { age, bytes, exactly, percent } from "./format.js";
-import { html, useMemo } from "./html.js";
+import { html } from "./html.js";
 import { Mark } from "./mark.js";
 import { Spark } from "./spark.js";
 import { useStats } from "./stats.js";
+import { still } from "./still.js";
 
 const RUNS = new Set(["idle", "assigned", "restarting"]);
 const UNMEASURED = "memory"; // the demo engine, whose machines are this service itself
@@ -15,18 +16,17 @@ export function Row({ live, machine, pool, now, top, index, isOnScreen }) {
   const { id, state, created_at: since } = machine;
   const { isLive } = live;
   const isMeasured = isOnScreen && RUNS.has(state) && isLive && live.health?.engine.kind !== UNMEASURED;
-  // Where nothing has changed, the same element is given back, and nothing is compared.
-  const facts = useMemo(() => html`<${Facts} machine=${machine} image=${pool?.image} template=${pool?.template} />`, [machine, pool?.image, pool?.template]);
-  const actions = useMemo(() => html`<${MachineActions} live=${live} machine=${machine} isPlain />`, [machine, isLive]);
   return html`<div class="row" role="row" aria-rowindex=${index} style=${{ transform: `translateY(${top}px)` }}>
-    ${facts}
+    <${Facts} machine=${machine} image=${pool?.image} template=${pool?.template} />
     <span class="age" role="cell" title=${exactly(since)}>${age(now - Date.parse(since))}</span>
     <${Used} id=${isMeasured ? id : null} />
-    <span class="actions" role="cell">${actions}</span>
+    <span class="actions" role="cell"><${Actions} ...${{ live, machine, isLive }} isPlain /></span>
   </div>`;
 }
 
-function Facts({ machine, image, template }) {
+const Actions = still(MachineActions);
+
+const Facts = still(({ machine, image, template }) => {
   const { id, state, project, port, url, reason } = machine;
   const isOld = template && machine.template && template !== machine.template;
   return html`<span class="state" role="cell" title=${reason}><${Mark} state=${state} /></span>
@@ -42,7 +42,7 @@ function Facts({ machine, image, template }) {
         ? html`<span class="old" title="Made of an older image or of other settings; it is replaced when it is free">older</span>`
         : html`<code title=${image}>${image}</code>`}
     </span>`;
-}
+});
 
 function Used({ id }) {
   const { points, last } = useStats(id);

@@ -4,7 +4,7 @@
 const TRIES = "orchestrator.tries";
 const MOST = 8;
 const AHEAD = [
-  "vendor/preact", "vendor/hooks", "vendor/htm", "html", "api", "live", "fleet", "stream", "reading", "watch", "mark", "format", "route",
+  "vendor/preact", "vendor/hooks", "vendor/htm", "html", "api", "live", "fleet", "stream", "reading", "watch", "still", "mark", "format", "route",
   "overview", "pools", "actions", "dialog", "history", "chart", "colours", "activity", "connection", "later", "login", "notice", "brand",
 ];
 
