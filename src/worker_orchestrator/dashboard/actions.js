@@ -20,10 +20,12 @@ async function destroy(live, { id, generation }) {
   say(`${id} is destroyed.`);
 }
 
-async function assign(live, project) {
-  const machine = await call(`/v1/projects/${encodeURIComponent(project)}/machine`, { method: "PUT", body: {} });
+/** Whoever hangs up while it waits leaves the line. */
+async function assign(live, project, signal) {
+  const machine = await call(`/v1/projects/${encodeURIComponent(project)}/machine`, { method: "PUT", body: {}, signal });
   live.putMachine(machine);
-  say(`${project} has ${machine.id}${machine.url ? ` at ${machine.url}` : ""}.`);
+  const { id, url } = machine;
+  say(html`${project} has <a href="#/machines/${id}">${id}</a>${url && html` at <a href=${url} target="_blank" rel="noopener noreferrer">${url}</a>`}.`);
 }
 
 async function changePool(live, name, changes) {
@@ -83,7 +85,8 @@ function AssignDialog({ live, onClose }) {
   const [project, setProject] = useState("");
   const id = useId();
   return html`<${ActDialog}
-    title="Assign a machine" action="Assign" isReady=${project !== ""} act=${() => assign(live, project)} onClose=${onClose}
+    title="Assign a machine" action="Assign" isReady=${project !== ""} busy="Waiting for a machine…"
+    act=${(signal) => assign(live, project, signal)} onClose=${onClose}
   >
     <label for=${id}>Project</label>
     <input

@@ -18,7 +18,9 @@ export function Dialogs() {
     onChange = () => again((n) => n + 1);
     return () => (shown = null);
   }, []);
+  const own = shown;
   const close = () => {
+    if (shown !== own) return; // another one is open by now
     shown = null;
     onChange();
   };
@@ -44,21 +46,25 @@ export function Dialog({ title, onClose, children }) {
 }
 
 /**
- * Asks, does it, and closes; stays open and says why where it fails. `act()` returns a promise; `action` names it.
+ * Asks, does it, and closes; stays open and says why where it fails. `act(signal)` returns a promise, and `signal` is aborted
+ * where the dialog is closed meanwhile; `action` names it, `busy` says what is waited for.
  * `children` say what it means, or are the fields of what is asked for.
  */
-export function ActDialog({ title, action, isDanger = false, isReady = true, act, onClose, children }) {
+export function ActDialog({ title, action, isDanger = false, isReady = true, busy = "Working…", act, onClose, children }) {
   const [isBusy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");
+  const [stop] = useState(() => new AbortController());
+  useEffect(() => () => stop.abort(), []);
   const submit = async (event) => {
     event.preventDefault();
     if (isBusy || !isReady) return;
     setBusy(true);
     setProblem("");
     try {
-      await act();
+      await act(stop.signal);
       onClose();
     } catch (failure) {
+      if (failure.name === "AbortError") return;
       setProblem(failure.message);
       setBusy(false);
     }
@@ -70,7 +76,7 @@ export function ActDialog({ title, action, isDanger = false, isReady = true, act
       <div class="choices">
         <button type="button" onClick=${onClose}>Cancel</button>
         <button type="submit" class=${isDanger ? "primary danger" : "primary"} disabled=${isBusy || !isReady}>
-          ${isBusy ? "Working…" : action}
+          ${isBusy ? busy : action}
         </button>
       </div>
     </form>

@@ -21,7 +21,7 @@ const SILENT_MS = 40_000; // the service says something every 15 s
 const ANSWER_MS = 6000;
 const RETRY_MS = [50, 400, 800, 1500, 3000];
 const GRACE_MS = 1000; // a connection that is back so soon was never away
-const HIDDEN_MS = 60_000;
+const HIDDEN_MS = 20_000;
 
 export class Live {
   fleet = new Fleet();
@@ -67,7 +67,7 @@ export class Live {
 
   /** What a call just answered, so that it shows at once. */
   putMachine(machine) {
-    this.fleet.put(machine, this.#place ?? 0);
+    this.fleet.put(machine, -1); // unless events have told more
     this.#notify();
   }
 

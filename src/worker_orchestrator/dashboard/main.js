@@ -108,7 +108,7 @@ function View({ name, id, live }) {
       : Shown
         ? html`<${Shown} live=${live} />`
         : html`<div class="page"><h1>Nothing is here</h1><p class="muted"><a href="#/">Go to the overview</a></p></div>`;
-  return html`<main id="main" tabindex="-1" ref=${main} class=${live.connection.state === "lost" ? "stale" : ""}>${content}</main>`;
+  return html`<main id="main" tabindex="-1" ref=${main} class=${live.health && !live.isLive ? "stale" : ""}>${content}</main>`;
 }
 
 render(html`<${App} />`, document.getElementById("app"));

@@ -9,7 +9,7 @@ let notices = [];
 let onChange = () => {};
 let count = 0;
 
-/** `isProblem` keeps it until it is dismissed. */
+/** `text` may hold elements; `isProblem` keeps it until it is dismissed. */
 export function say(text, { isProblem = false } = {}) {
   const notice = { id: (count += 1), text, isProblem };
   notices = [...notices, notice].slice(-MOST);

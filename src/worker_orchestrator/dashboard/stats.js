@@ -14,6 +14,7 @@ const NOTHING = { points: [], last: null, problem: null };
 
 const series = new Map(); // id → {points, last, problem}, the one looked at last stands last
 const watched = new Map(); // id → listeners
+const reading = new Map(); // id → what ends the reading that is under way
 let timer = null;
 let isReading = false;
 let isSupported = true;
@@ -29,7 +30,9 @@ export function watchStats(id, listener) {
   schedule(series.has(id) ? EVERY_MS : 50);
   return () => {
     listeners.delete(listener);
-    if (!listeners.size) watched.delete(id);
+    if (listeners.size) return;
+    watched.delete(id);
+    reading.get(id)?.abort(); // it may be about to fail, since the worker is no more
   };
 }
 
@@ -66,15 +69,20 @@ async function readAll() {
 
 async function read(id) {
   const before = series.get(id) ?? NOTHING;
+  const stop = new AbortController();
+  reading.set(id, stop);
   let now;
   try {
-    const used = await call(`/v1/machines/${id}/stats`, { signal: AbortSignal.timeout(EVERY_MS) });
+    const used = await call(`/v1/machines/${id}/stats`, { signal: AbortSignal.any([stop.signal, AbortSignal.timeout(EVERY_MS)]) });
     const { cpu_percent: cpu, memory_bytes: memory, received_bytes: received, sent_bytes: sent } = used;
     const points = [...before.points.slice(1 - POINTS), { at: Date.now(), cpu, memory, received, sent }];
     now = { points, last: used, problem: null };
   } catch (problem) {
+    if (stop.signal.aborted) return;
     if (problem.status === 501) isSupported = false;
     now = { points: before.points, last: null, problem };
+  } finally {
+    reading.delete(id);
   }
   keep(id, now);
   for (const listener of watched.get(id) ?? []) listener(now);
