@@ -114,7 +114,7 @@ export function SizesDialog({ live, pool, onClose }) {
     html`<${SizeField} ...${{ name, label, hint, least, sizes, setSizes }} configured=${pool.configured[name]} />`;
   return html`<${ActDialog} title=${`Sizes of pool ${pool.name}`} action="Save" act=${save} onClose=${onClose}>
     ${field("min_idle", "Min idle", "Machines that stand ready.", 0)}
-    ${field("max_idle", "Max idle", "Idle ones above this are removed; empty: none are.", 0)}
+    ${field("max_idle", "Max idle", "Idle ones above this are removed; empty: as the settings say.", 0)}
     ${field("limit", "Limit", "All machines together, at most.", 1)}
     <p class="muted">This holds at once, and also after a restart.</p>
   <//>`;
@@ -130,7 +130,7 @@ function SizeField({ name, label, hint, least, sizes, setSizes, configured }) {
       id=${id} type="number" inputmode="numeric" min=${least} max="10000" step="1" value=${value} onInput=${onInput}
       required=${name !== "max_idle"} aria-describedby="${id}-hint"
     />
-    <p id="${id}-hint" class="muted">${hint} Settings say ${configured ?? "none"}.</p>
+    <p id="${id}-hint" class="muted">${hint} Settings say ${configured ?? "that none are"}.</p>
   </div>`;
 }
 

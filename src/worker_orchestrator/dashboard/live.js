@@ -13,7 +13,7 @@ export { useClock, useLive } from "./watch.js";
 
 const EVENTS_KEPT = 200;
 const NOTIFY_MS = 80;
-const POLL_MS = 5000;
+const POLL_MS = 2000;
 const POLL_SOON_MS = 1000;
 const COMPLETE_MS = 250;
 const LIST_AGAIN_FROM = 8;

@@ -12,7 +12,7 @@ import { useNarrow, useWindow } from "./window.js";
 
 const ROW_PX = 36;
 const CARD_PX = 116;
-const NARROW_PX = 860;
+const NARROW_PX = 1000;
 const HEADERS = [...Object.entries(COLUMNS), ["cpu", { label: "CPU" }], ["memory", { label: "Memory" }], ["actions", { label: "Actions" }]];
 
 export function Machines({ live }) {

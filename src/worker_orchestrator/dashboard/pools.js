@@ -84,7 +84,7 @@ function Bar({ counts, gone, limit }) {
     <div class="bar" role="img" aria-label=${`${total} of at most ${limit}${words && `: ${words}`}`}>
       ${parts.map((state) => html`<i key=${state} class=${state} style=${{ width: `${(counts[state] / whole) * 100}%` }}></i>`)}
     </div>
-    <span class="muted">${number(total)} of ${count(limit, "machine")}</span>
+    <span class="muted">${number(total)} of ${count(limit, "machine")}${total >= limit && html`: <b class="full">full</b>`}</span>
   </div>`;
 }
 
