@@ -1,12 +1,13 @@
 // Loads what not everybody needs when somebody does: a view with its styles, a library.
 //
 // A browser that is told of a change of the network drops what it is loading, and may never ask for the same module again in this
-// page. So it is asked for under another name, and in the end the page begins anew.
+// page. So it is asked for under another name, and in the end the page begins anew. Not while the service is away: nothing of the
+// page would be left.
 
 import { html, useEffect, useState } from "./html.js";
 
 const TRIES = 3;
-const PAUSE_MS = 300;
+const PAUSE_MS = 500;
 const RELOADED = "orchestrator.reloaded";
 const SELDOM_MS = 30_000;
 
@@ -17,9 +18,15 @@ export async function load(path) {
       return await import(tries ? `/assets/${path}?${tries}` : `/assets/${path}`);
     } catch (error) {
       if (tries === TRIES) return startOver(error);
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      await answering();
     }
   }
+}
+
+/** A moment, and until the service answers. */
+async function answering() {
+  do await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  while (!(await fetch("/livez", { cache: "no-store" }).then(() => true, () => false)));
 }
 
 function startOver(error) {
@@ -30,14 +37,19 @@ function startOver(error) {
   return new Promise(() => {});
 }
 
-function style(path) {
+async function style(path) {
+  while (!(await linked(path))) await answering();
+}
+
+/** Whether the style sheet came. */
+function linked(path) {
   const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: `/assets/${path}` });
-  const loaded = new Promise((resolve) => {
-    link.onload = resolve;
-    link.onerror = () => resolve(link.remove());
+  const isLoaded = new Promise((resolve) => {
+    link.onload = () => resolve(true);
+    link.onerror = () => (link.remove(), resolve(false));
   });
   document.head.append(link);
-  return loaded;
+  return isLoaded;
 }
 
 /** A component that is loaded when it is first shown: `name` of the module `{file}.js`, which has its styles in `{file}.css`. */

@@ -19,7 +19,9 @@ export function Row({ live, machine, pool, now, top, index, isOnScreen }) {
   return html`<div class="row" role="row" aria-rowindex=${index} style=${{ transform: `translateY(${top}px)` }}>
     <${Facts} machine=${machine} image=${pool?.image} template=${pool?.template} />
     <span class="age" role="cell" title=${exactly(since)}>${age(now - Date.parse(since))}</span>
-    <${Used} id=${isMeasured ? id : null} />
+    ${state === "failed"
+      ? html`<span class="why" role="cell" aria-colspan="2" title=${machine.reason}>${machine.reason}</span>`
+      : html`<${Used} id=${isMeasured ? id : null} />`}
     <span class="actions" role="cell"><${Actions} ...${{ live, machine, isLive }} isPlain /></span>
   </div>`;
 }
