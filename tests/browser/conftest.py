@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser.pages import Pages, Relay, pages, relay
+from tests.browser.tabs import Tabs
 from tests.integration.conftest import pytest_runtest_makereport
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
 
-__all__ = ["browser", "chromium", "page", "pytest_runtest_makereport", "service", "site", "target", "unharmed"]
+__all__ = ["browser", "chromium", "page", "pytest_runtest_makereport", "service", "site", "tabs", "target", "unharmed"]
 
 _ARGS = (
     "--headless",
@@ -64,6 +65,17 @@ def page(browser: Browser) -> Iterator[Page]:
         yield context.new_page()
     finally:
         context.close()
+
+
+@pytest.fixture
+def tabs(browser: Browser) -> Iterator[Tabs]:
+    """Tabs for the dashboard. No test of it passes in which one complained."""
+    opened = Tabs(browser)
+    try:
+        yield opened
+    finally:
+        complaints = opened.close()
+    assert complaints == []
 
 
 @pytest.fixture(scope="session")
