@@ -6,7 +6,7 @@ DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run down test lint core mutants unit simulation contract integration chaos browser newman openapi example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration chaos browser screenshots newman openapi example-worker wheel clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -50,8 +50,11 @@ contract integration: .venv/.tests example-worker  ## tests against real Docker
 chaos: .venv/.tests example-worker  ## ten minutes of kills, frozen daemons and full disks; MINUTES=n, SEED=n to replay one
 	SEED=$${SEED:-random} MINUTES=$${MINUTES:-10} $(DOCKER) $(PYTEST) -q -s tests/chaos
 
-browser: .venv/.tests example-worker  ## the docs page, and pages of other sites, in a real Chromium
+browser: .venv/.tests example-worker  ## the dashboard, the dashboard, the docs page, and pages of other sites, in a real Chromium
 	$(DOCKER) $(PYTEST) tests/browser
+
+screenshots: .venv/.tests example-worker  ## the pictures of the dashboard in docs/screenshots
+	PYTHONDONTWRITEBYTECODE=1 $(DOCKER) $(BIN)/python scripts/screenshots
 
 newman: .venv/.tests example-worker  ## the Postman collections against a running service
 	$(DOCKER) $(PYTEST) tests/integration/test_postman.py

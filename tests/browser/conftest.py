@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser.pages import Pages, Relay, pages, relay
+from tests.browser.tabs import Tabs
 from tests.integration.conftest import pytest_runtest_makereport
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
 
-__all__ = ["browser", "page", "pytest_runtest_makereport", "service", "site", "target", "unharmed"]
+__all__ = ["browser", "chromium", "page", "pytest_runtest_makereport", "service", "site", "tabs", "target", "unharmed"]
 
 _ARGS = (
     "--headless",
@@ -29,12 +31,9 @@ _ARGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium. None is downloaded; where CI has none, the tests fail.
-
-    It ends with its file: Playwright's event loop runs in this thread, and tests elsewhere need one of their own.
-    """
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium. None is downloaded."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         missing = "There is no Chromium: `apt-get install chromium` brings it."
@@ -47,6 +46,16 @@ def browser() -> Iterator[Browser]:
             browser.close()
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for the tests of a file; where CI has none, they fail.
+
+    It ends with its file: Playwright's event loop runs in this thread, and tests elsewhere need one of their own.
+    """
+    with chromium() as browser:
+        yield browser
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """An empty tab of a browser that knows nothing."""
@@ -56,6 +65,17 @@ def page(browser: Browser) -> Iterator[Page]:
         yield context.new_page()
     finally:
         context.close()
+
+
+@pytest.fixture
+def tabs(browser: Browser) -> Iterator[Tabs]:
+    """Tabs for the dashboard. No test of it passes in which one complained."""
+    opened = Tabs(browser)
+    try:
+        yield opened
+    finally:
+        complaints = opened.close()
+    assert complaints == []
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 from playwright.sync_api import Page, expect
+from tests.browser.hearing import Heard
 from tests.browser.pages import Relay
 from tests.integration.running import Running
 
@@ -17,31 +17,6 @@ import worker_orchestrator
 OPENAPI: Final = Path(worker_orchestrator.__file__).parent / "http" / "openapi.yaml"
 DESCRIBED: Final[dict[str, Any]] = yaml.safe_load(OPENAPI.read_text(encoding="utf-8"))
 METHODS: Final = {"get", "head", "put", "post", "patch", "delete", "options"}
-
-
-@dataclass(slots=True)
-class Heard:
-    """What a page says and asks for, from its first byte on."""
-
-    errors: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, page: Page) -> Heard:
-        heard = cls()
-        page.on("console", lambda said: heard.errors.append(said.text) if said.type in {"error", "warning"} else None)
-        page.on("pageerror", lambda error: heard.errors.append(str(error)))
-        page.on("request", lambda request: heard.asked.append(request.url))
-        page.on("requestfailed", lambda request: heard.errors.append(f"{request.url}: {request.failure}"))
-        page.expose_function("violated", lambda what: heard.errors.append(what))  # noqa: PLW0108 # Playwright looks at it
-        page.add_init_script(
-            "addEventListener('securitypolicyviolation',"
-            " e => violated(`${e.effectiveDirective}: ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`))"
-        )
-        return heard
-
-    def hosts(self) -> set[str]:
-        return {url.split("/")[2] for url in self.asked if not url.startswith("data:")}
 
 
 @pytest.fixture

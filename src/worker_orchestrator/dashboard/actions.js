@@ -1,0 +1,145 @@
+// What can be done to machines, projects and pools. What loses something says what, and asks first.
+//
+// A release or destroy names the generation that was seen, so that a dialog which stood open for long never hits the next tenant.
+
+import { call } from "./api.js";
+import { obstacle } from "./connection.js";
+import { ActDialog, show } from "./dialog.js";
+import { html, useId, useState } from "./html.js";
+import { say } from "./notice.js";
+
+const PROJECT = "[A-Za-z0-9_~:@+=,\\-][A-Za-z0-9._~:@+=,\\-]{0,127}";
+
+async function release(live, { project, generation }) {
+  const { machine } = await call(`/v1/projects/${encodeURIComponent(project)}/machine?generation=${generation}`, { method: "DELETE" });
+  say(`${project} gave ${machine} back.`);
+}
+
+async function destroy(live, { id, generation }) {
+  await call(`/v1/machines/${id}?generation=${generation}`, { method: "DELETE" });
+  say(`${id} is destroyed.`);
+}
+
+/** Whoever hangs up while it waits leaves the line. */
+async function assign(live, project, signal) {
+  const machine = await call(`/v1/projects/${encodeURIComponent(project)}/machine`, { method: "PUT", body: {}, signal });
+  live.putMachine(machine);
+  const { id, url } = machine;
+  say(html`${project} has <a href="#/machines/${id}">${id}</a>${url && html` at <a href=${url} target="_blank" rel="noopener noreferrer">${url}</a>`}.`);
+}
+
+async function changePool(live, name, changes) {
+  live.putPool(await call(`/v1/pools/${encodeURIComponent(name)}`, { method: "PATCH", body: changes }));
+}
+
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    say(`Copied ${text}`);
+  } catch {
+    say(`The browser did not let the page copy. It is ${text}`, { isProblem: true });
+  }
+}
+
+/** Copy URL, release and destroy of one machine, each where it makes sense. */
+export function MachineActions({ live, machine, isPlain = false }) {
+  const { project, url, state } = machine;
+  const kind = isPlain ? "plain" : "";
+  const named = (what) => `${what} ${project ?? machine.id}`;
+  return html`<span class="actions">
+    ${url && html`<button class=${kind} aria-label=${`Copy URL of ${project ?? machine.id}`} onClick=${() => copy(url)}>Copy URL</button>`}
+    ${project &&
+    html`<button class=${kind} aria-label=${named("Release")} disabled=${!live.isLive} title=${obstacle(live)} onClick=${() => show(ReleaseDialog, { live, machine })}>
+      Release
+    </button>`}
+    ${state !== "stopping" &&
+    html`<button
+      class="${kind} danger" aria-label=${named("Destroy")} disabled=${!live.isLive} title=${obstacle(live)} onClick=${() => show(DestroyDialog, { live, machine })}
+    >
+      Destroy
+    </button>`}
+  </span>`;
+}
+
+function ReleaseDialog({ live, machine: seen, onClose }) {
+  return html`<${ActDialog} title=${`Release ${seen.project}?`} action="Release" act=${() => release(live, seen)} onClose=${onClose}>
+    <p><strong>${seen.project}</strong> gives <code>${seen.id}</code> back, and its URL is no longer its own.</p>
+    <p class="muted">
+      What the project wrote is lost to it: the container is handed on as it is, or removed where the service was started with
+      <code>--on-release recycle</code>.
+    </p>
+  <//>`;
+}
+
+function DestroyDialog({ live, machine: seen, onClose }) {
+  const { id, project } = seen;
+  return html`<${ActDialog} title="Destroy this machine?" action="Destroy" isDanger act=${() => destroy(live, seen)} onClose=${onClose}>
+    <p>The container of <code>${id}</code> is removed, with everything that was written in it. This cannot be undone.</p>
+    ${project
+      ? html`<p class="lost"><strong>${project}</strong> works with it: its files are lost. Its next assign gets a new, empty machine.</p>`
+      : html`<p class="muted">No project has it. The pool starts another one if it needs one.</p>`}
+  <//>`;
+}
+
+function AssignDialog({ live, onClose }) {
+  const [project, setProject] = useState("");
+  const id = useId();
+  return html`<${ActDialog}
+    title="Assign a machine" action="Assign" isReady=${project !== ""} busy="Waiting for a machine…"
+    act=${(signal) => assign(live, project, signal)} onClose=${onClose}
+  >
+    <label for=${id}>Project</label>
+    <input
+      id=${id} value=${project} onInput=${(event) => setProject(event.target.value.trim())} pattern=${PROJECT} autofocus
+      maxlength="128" autocomplete="off" autocapitalize="off" spellcheck=${false} aria-describedby="${id}-hint"
+      title="1 to 128 letters, digits or . _ ~ : @ + = , - and no dot in front"
+    />
+    <p id="${id}-hint" class="muted">An idle machine at once; where none is idle, it waits in line. A project that has one keeps it.</p>
+  <//>`;
+}
+
+/** A button that opens it. */
+export function AssignButton({ live }) {
+  const open = () => show(AssignDialog, { live });
+  return html`<button class="primary" disabled=${!live.isLive} title=${obstacle(live)} onClick=${open}>Assign…</button>`;
+}
+
+export function SizesDialog({ live, pool, onClose }) {
+  const [sizes, setSizes] = useState({ min_idle: pool.min_idle, max_idle: pool.max_idle, limit: pool.limit });
+  const save = async () => {
+    await changePool(live, pool.name, sizes);
+    say(`Pool ${pool.name} has new sizes.`);
+  };
+  const field = (name, label, hint, least) =>
+    html`<${SizeField} ...${{ name, label, hint, least, sizes, setSizes }} configured=${pool.configured[name]} />`;
+  return html`<${ActDialog} title=${`Sizes of pool ${pool.name}`} action="Save" act=${save} onClose=${onClose}>
+    ${field("min_idle", "Min idle", "Machines that stand ready.", 0)}
+    ${field("max_idle", "Max idle", "Idle ones above this are removed; empty: as the settings say.", 0)}
+    ${field("limit", "Limit", "All machines together, at most.", 1)}
+    <p class="muted">This holds at once, and also after a restart.</p>
+  <//>`;
+}
+
+function SizeField({ name, label, hint, least, sizes, setSizes, configured }) {
+  const id = useId();
+  const onInput = ({ target }) => setSizes({ ...sizes, [name]: target.value === "" ? null : Number(target.value) });
+  const value = sizes[name] ?? "";
+  return html`<div class="field">
+    <label for=${id}>${label}</label>
+    <input
+      id=${id} type="number" inputmode="numeric" min=${least} max="10000" step="1" value=${value} onInput=${onInput}
+      required=${name !== "max_idle"} aria-describedby="${id}-hint"
+    />
+    <p id="${id}-hint" class="muted">${hint} Settings say ${configured ?? "that none are"}.</p>
+  </div>`;
+}
+
+/** Pauses a pool or lets it go on, without a question: nothing is lost by it. */
+export async function setPaused(live, pool, paused) {
+  try {
+    await changePool(live, pool.name, { paused });
+    say(paused ? `Pool ${pool.name} is paused: it starts and replaces nothing.` : `Pool ${pool.name} goes on.`);
+  } catch (problem) {
+    say(problem.message, { isProblem: true });
+  }
+}

@@ -1,0 +1,84 @@
+// A dialog of the browser's own: it keeps the focus inside, closes with Escape, and gives the focus back.
+
+import { html, useEffect, useId, useRef, useState } from "./html.js";
+
+let shown = null; // {Asked, props}
+let onChange = () => {};
+
+/** Shows a component that is a dialog, with `onClose` besides these props, whatever becomes of the part of the page that asked. */
+export function show(Asked, props) {
+  shown = { Asked, props };
+  onChange();
+}
+
+/** Where it is shown. */
+export function Dialogs() {
+  const [, again] = useState(0);
+  useEffect(() => {
+    onChange = () => again((n) => n + 1);
+    return () => (shown = null);
+  }, []);
+  const own = shown;
+  const close = () => {
+    if (shown !== own) return; // another one is open by now
+    shown = null;
+    onChange();
+  };
+  return shown && html`<${shown.Asked} ...${shown.props} onClose=${close} />`;
+}
+
+/** Shown while it is rendered. `onClose()` is called when it is closed by whatever means. */
+export function Dialog({ title, onClose, children }) {
+  const dialog = useRef(null);
+  const id = useId();
+  useEffect(() => {
+    const before = document.activeElement;
+    dialog.current.showModal();
+    return () => before?.isConnected && before.focus();
+  }, []);
+  const onPointer = (event) => event.target === dialog.current && onClose();
+  return html`<dialog ref=${dialog} aria-labelledby=${id} onClose=${onClose} onMouseDown=${onPointer}>
+    <div class="dialog">
+      <h2 id=${id}>${title}</h2>
+      ${children}
+    </div>
+  </dialog>`;
+}
+
+/**
+ * Asks, does it, and closes; stays open and says why where it fails. `act(signal)` returns a promise, and `signal` is aborted
+ * where the dialog is closed meanwhile; `action` names it, `busy` says what is waited for.
+ * `children` say what it means, or are the fields of what is asked for.
+ */
+export function ActDialog({ title, action, isDanger = false, isReady = true, busy = "Working…", act, onClose, children }) {
+  const [isBusy, setBusy] = useState(false);
+  const [problem, setProblem] = useState("");
+  const [stop] = useState(() => new AbortController());
+  useEffect(() => () => stop.abort(), []);
+  const submit = async (event) => {
+    event.preventDefault();
+    if (isBusy || !isReady) return;
+    setBusy(true);
+    setProblem("");
+    try {
+      await act(stop.signal);
+      onClose();
+    } catch (failure) {
+      if (failure.name === "AbortError") return;
+      setProblem(failure.message);
+      setBusy(false);
+    }
+  };
+  return html`<${Dialog} title=${title} onClose=${onClose}>
+    <form onSubmit=${submit} aria-busy=${isBusy}>
+      ${children}
+      ${problem && html`<p class="refused" role="alert">${problem}</p>`}
+      <div class="choices">
+        <button type="button" onClick=${onClose}>Cancel</button>
+        <button type="submit" class=${isDanger ? "primary danger" : "primary"} disabled=${isBusy || !isReady}>
+          ${isBusy ? busy : action}
+        </button>
+      </div>
+    </form>
+  <//>`;
+}

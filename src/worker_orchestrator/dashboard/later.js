@@ -1,0 +1,71 @@
+// Loads what not everybody needs when somebody does: a view with its styles, a library.
+//
+// A browser that is told of a change of the network drops what it is loading, and may never ask for the same module again in this
+// page. So it is asked for under another name, and in the end the page begins anew. Not while the service is away: nothing of the
+// page would be left.
+
+import { html, useEffect, useState } from "./html.js";
+
+const TRIES = 3;
+const PAUSE_MS = 500;
+const RELOADED = "orchestrator.reloaded";
+const SELDOM_MS = 30_000;
+
+/** The module at this path below /assets. */
+export async function load(path) {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await import(tries ? `/assets/${path}?${tries}` : `/assets/${path}`);
+    } catch (error) {
+      if (tries === TRIES) return startOver(error);
+      await answering();
+    }
+  }
+}
+
+/** A moment, and until the service answers. */
+async function answering() {
+  do await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  while (!(await fetch("/livez", { cache: "no-store" }).then(() => true, () => false)));
+}
+
+function startOver(error) {
+  const last = Number(sessionStorage.getItem(RELOADED));
+  if (Date.now() - last < SELDOM_MS) throw error;
+  sessionStorage.setItem(RELOADED, Date.now());
+  location.reload();
+  return new Promise(() => {});
+}
+
+async function style(path) {
+  while (!(await linked(path))) await answering();
+}
+
+/** Whether the style sheet came. */
+function linked(path) {
+  const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: `/assets/${path}` });
+  const isLoaded = new Promise((resolve) => {
+    link.onload = () => resolve(true);
+    link.onerror = () => (link.remove(), resolve(false));
+  });
+  document.head.append(link);
+  return isLoaded;
+}
+
+/** A component that is loaded when it is first shown: `name` of the module `{file}.js`, which has its styles in `{file}.css`. */
+export function later(file, name) {
+  let Loaded = null;
+  let loading;
+  const begin = () =>
+    (loading ??= Promise.all([load(`${file}.js`), style(`${file}.css`)]).then(([module]) => {
+      Loaded = module[name];
+    }));
+  const Later = (props) => {
+    const [, again] = useState(0);
+    useEffect(() => {
+      if (!Loaded) begin().then(() => again(1));
+    }, []);
+    return Loaded ? html`<${Loaded} ...${props} />` : html`<div class="page muted" role="status">Loading…</div>`;
+  };
+  return Object.assign(Later, { begin });
+}

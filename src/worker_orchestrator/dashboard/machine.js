@@ -1,0 +1,101 @@
+// One machine: what it is, what can be done with it, how it came here, and what goes on inside.
+
+import { Environment } from "./environment.js";
+import { html, useEffect, useRef } from "./html.js";
+import { useLive } from "./live.js";
+import { Logs } from "./logs.js";
+import { Head } from "./machinehead.js";
+import { useRoute } from "./route.js";
+import { Tabs } from "./tabs.js";
+import { Terminal } from "./terminal.js";
+import { Timeline, useLife } from "./timeline.js";
+import { Usage } from "./usage.js";
+import { Why } from "./why.js";
+
+const TABS = [
+  { name: "life", title: "Life" },
+  { name: "logs", title: "Logs" },
+  { name: "terminal", title: "Terminal" },
+  { name: "usage", title: "Usage" },
+  { name: "environment", title: "Environment" },
+];
+
+export function MachinePage({ id, live }) {
+  useLive(live);
+  const life = useLife(id, live);
+  const entered = useRef(new Set()); // what was read of a container stays when that is gone
+  const machine = live.machines.get(id);
+  const { parts } = useRoute();
+  const chosen = TABS.find(({ name }) => name === parts[2])?.name ?? "life";
+
+  const known = machine ?? ofContainer(live.machines, id);
+  useEffect(() => {
+    if (known && known !== machine) location.replace(`#/machines/${known.id}`);
+  }, [known?.id]);
+
+  if (!machine) return html`<${Absent} id=${id} life=${life} isUnknown=${live.isLive && life.isRead && !known} />`;
+  const isInside = hasContainer(machine, life);
+  const panels = {
+    life: () => html`<${Story} machine=${machine} life=${life} />`,
+    logs: (isActive) => html`<${Logs} id=${id} state=${machine.state} isActive=${isActive} />`,
+    terminal: (isActive) => html`<${Terminal} id=${id} isActive=${isActive} />`,
+    usage: (isActive) => html`<${Usage} id=${id} isActive=${isActive && isInside} />`,
+    environment: (isActive) => html`<${Environment} id=${id} state=${machine.state} isActive=${isActive} />`,
+  };
+  const choose = (name) => history.replaceState(null, "", `#/machines/${id}${name === "life" ? "" : `/${name}`}`);
+  const onChoose = (name) => (choose(name), dispatchEvent(new HashChangeEvent("hashchange")));
+  const panel = (name, isActive) => {
+    if (name === "life" || isInside) entered.current.add(name);
+    return entered.current.has(name) ? panels[name](isActive) : html`<${NothingInside} machine=${machine} />`;
+  };
+  return html`<div class="page machine">
+    <${Head} machine=${machine} live=${live} />
+    <${Tabs} label="Parts of this machine" tabs=${TABS} chosen=${chosen} onChoose=${onChoose} panel=${panel} />
+  </div>`;
+}
+
+/** An address may name a machine by its container, as Docker's tools do. */
+function ofContainer(machines, id) {
+  if (!/^[0-9a-f]{12}([0-9a-f]{52})?$/.test(id)) return undefined;
+  return [...machines.values()].find((one) => one.container_id === id.slice(0, 12));
+}
+
+const hasContainer = ({ container_id: container }, life) => container !== null && life.events.at(-1)?.cause !== "removed";
+
+function NothingInside({ machine }) {
+  return html`<p class="blank muted">${machine.state === "starting" ? "Its container is being made." : "It has no container any more."}</p>
+    ${machine.state === "failed" && html`<${Failure} ...${machine} />`}`;
+}
+
+function Story({ machine, life }) {
+  return html`<div class="story">
+    <div class="aside">
+      ${machine.state === "failed" && html`<${Failure} ...${machine} />`}
+      ${machine.project && html`<${Why} project=${machine.project} generation=${machine.generation} />`}
+      ${!machine.project && machine.state !== "failed" && html`<section class="panel"><h2>Why this machine</h2>
+        <p class="muted">It belongs to no project. Once it is assigned, this says how that came about.</p></section>`}
+    </div>
+    <${Timeline} life=${life} />
+  </div>`;
+}
+
+const Failure = ({ reason, evidence }) => html`<section class="panel failure" aria-labelledby="failure-title">
+  <h2 id="failure-title">Why it failed</h2>
+  <p>${sentence(reason)}</p>
+  ${evidence && html`<h3>Its last lines</h3><pre tabindex="0" aria-label="Its last lines">${evidence}</pre>`}
+</section>`;
+
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+
+/** What is left of a machine that is no more, or not read yet. */
+function Absent({ id, life, isUnknown }) {
+  const was = life.events.length > 0;
+  const told = !isUnknown
+    ? "Reading…"
+    : was ? "This machine is gone. What remains is its life, as far as it is kept." : "No machine of this id is known here.";
+  return html`<div class="page machine">
+    <header class="machine-head"><p class="crumb"><a href="#/machines">Machines</a></p><div class="title"><h1>${id}</h1></div></header>
+    <p class="blank muted" role="status">${told}</p>
+    ${was && html`<${Timeline} life=${life} />`}
+  </div>`;
+}

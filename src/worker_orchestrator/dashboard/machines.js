@@ -1,0 +1,117 @@
+// All machines, as they are this moment: find one, sort them, act on one. Only the rows on screen are drawn and measured.
+
+import { AssignButton } from "./actions.js";
+import { number } from "./format.js";
+import { html, useEffect, useMemo, useRef, useState } from "./html.js";
+import { useClock, useLive } from "./live.js";
+import { Mark, STATES } from "./mark.js";
+import { chosen, COLUMNS } from "./order.js";
+import { setQuery, useRoute } from "./route.js";
+import { Row } from "./row.js";
+import { useNarrow, useWindow } from "./window.js";
+
+const ROW_PX = 36;
+const CARD_PX = 116;
+const NARROW_PX = 1000;
+const HEADERS = [...Object.entries(COLUMNS), ["cpu", { label: "CPU" }], ["memory", { label: "Memory" }], ["actions", { label: "Actions" }]];
+
+export function Machines({ live }) {
+  useLive(live);
+  const [asked, ask] = useAsked();
+  const all = [...live.machines.values()];
+  const shown = chosen(all, asked);
+  const isLoading = !shown.length && !live.health;
+  return html`<div class="page machines">
+    <div class="title">
+      <h1>Machines</h1>
+      <p class="muted" role="status">${shown.length === all.length ? number(all.length) : `${number(shown.length)} of ${number(all.length)}`}</p>
+      <${AssignButton} live=${live} />
+    </div>
+    <${Tools} asked=${asked} ask=${ask} all=${all} />
+    ${shown.length
+      ? html`<${Table} live=${live} machines=${shown} sort=${asked.sort} onSort=${(sort) => ask({ sort })} />`
+      : isLoading
+        ? html`<p class="nothing muted" role="status">Loading…</p>`
+        : html`<${Nothing} isFiltered=${all.length > 0} onAll=${() => ask({ search: "", state: "" })} />`}
+  </div>`;
+}
+
+/** What is asked for, kept in the address. */
+function useAsked() {
+  const { query } = useRoute();
+  const read = () => ({ search: query.get("q") ?? "", state: query.get("state") ?? "", sort: query.get("sort") ?? "state" });
+  const [asked, setAsked] = useState(read);
+  useEffect(() => setAsked(read()), [query]);
+  const ask = (changes) => {
+    const now = { ...asked, ...changes };
+    setAsked(now);
+    setQuery("machines", { q: now.search, state: now.state, sort: now.sort === "state" ? "" : now.sort });
+  };
+  return [asked, ask];
+}
+
+function Tools({ asked, ask, all }) {
+  const counts = {};
+  for (const { state } of all) counts[state] = (counts[state] ?? 0) + 1;
+  const of = (state) => counts[state] ?? 0;
+  const chip = (state, label, n) =>
+    html`<button key=${state} aria-pressed=${asked.state === state ? "true" : "false"} onClick=${() => ask({ state })}>${label} <span class="n">${number(n)}</span></button>`;
+  return html`<div class="tools">
+    <input
+      type="search" aria-label="Search machines" placeholder="Project, machine, port, container" value=${asked.search}
+      autocomplete="off" spellcheck=${false} onInput=${(event) => ask({ search: event.target.value })}
+    />
+    <div class="segments" role="group" aria-label="State">
+      ${chip("", "All", all.length)}
+      ${STATES.filter((state) => of(state) || state === asked.state || state === "idle" || state === "assigned").map((state) =>
+        chip(state, html`<${Mark} state=${state} />`, of(state)),
+      )}
+    </div>
+    <label class="sort">
+      Sort by${" "}
+      <select value=${asked.sort.replace("-", "")} onChange=${(event) => ask({ sort: event.target.value })}>
+        ${Object.entries(COLUMNS).map(([name, { label }]) => html`<option key=${name} value=${name}>${label}</option>`)}
+      </select>
+    </label>
+  </div>`;
+}
+
+function Table({ live, machines, sort, onSort }) {
+  const body = useRef(null);
+  const isNarrow = useNarrow(NARROW_PX);
+  const rowPx = isNarrow ? CARD_PX : ROW_PX;
+  const { from, to, first, last } = useWindow(body, machines.length, rowPx);
+  const clock = useClock(1000);
+  const { state, since } = live.connection;
+  const now = state === "lost" ? since : clock; // what may be gone gets no older
+  const images = useMemo(() => new Map(live.pools.map((pool) => [pool.name, pool])), [live.pools]);
+  const rows = machines.slice(first, last).map((machine, i) => {
+    const at = first + i;
+    const pool = images.get(machine.pool);
+    return html`<${Row} key=${machine.id} ...${{ live, machine, pool, now }} top=${at * rowPx} index=${at + 2} isOnScreen=${at >= from && at < to} />`;
+  });
+  return html`<div class="table panel" role="table" aria-label="Machines" aria-rowcount=${machines.length + 1}>
+    <div class="head" role="rowgroup">
+      <div class="row" role="row" aria-rowindex="1">
+        ${HEADERS.map(([name, { label, key }]) => html`<${Header} key=${name} ...${{ name, label, sort, onSort }} isSortable=${Boolean(key)} />`)}
+      </div>
+    </div>
+    <div class="body" role="rowgroup" ref=${body} style=${{ height: `${machines.length * rowPx}px` }}>${rows}</div>
+  </div>`;
+}
+
+function Header({ name, label, sort, onSort, isSortable }) {
+  const isSorted = sort.replace("-", "") === name;
+  const isTurned = isSorted && sort.startsWith("-");
+  if (!isSortable) return html`<span class=${name} role="columnheader">${label}</span>`;
+  return html`<span class=${name} role="columnheader" aria-sort=${isSorted ? (isTurned ? "descending" : "ascending") : undefined}>
+    <button class="plain" onClick=${() => onSort(isSorted && !isTurned ? `-${name}` : name)}>
+      ${label}<span class="arrow" aria-hidden="true">${isSorted ? (isTurned ? "↓" : "↑") : ""}</span>
+    </button>
+  </span>`;
+}
+
+function Nothing({ isFiltered, onAll }) {
+  if (!isFiltered) return html`<p class="nothing muted">There are no machines. Those that the pool wants are being started.</p>`;
+  return html`<p class="nothing muted">No machine is like that. <button onClick=${onAll}>Show all</button></p>`;
+}

@@ -1,0 +1,88 @@
+// The first look: is it well, how much is there, and if something is wrong, what and why.
+
+import { MachineActions } from "./actions.js";
+import { EventList } from "./activity.js";
+import { age, count, exactly, time } from "./format.js";
+import { History } from "./history.js";
+import { html } from "./html.js";
+import { useLive } from "./live.js";
+import { Mark } from "./mark.js";
+import { Pools } from "./pools.js";
+
+const RECENT = 8;
+const FAILURES = 5;
+const STATUS = { ok: ["ok", "Healthy"], degraded: ["warning", "Degraded"], down: ["failed", "Down"] };
+
+export function Overview({ live }) {
+  useLive(live);
+  return html`<div class="page overview">
+    <h1 class="visually-hidden">Overview</h1>
+    ${live.health ? html`<${Health} health=${live.health} pools=${live.pools} />` : html`<p class="muted" role="status">Loading…</p>`}
+    <${Pools} live=${live} />
+    <${Failures} live=${live} />
+    <${History} live=${live} />
+    <${Recent} live=${live} />
+  </div>`;
+}
+
+function Health({ health, pools }) {
+  const [shape, word] = STATUS[health.status] ?? ["warning", health.status];
+  const { kind, connected } = health.engine;
+  // What a pool says of itself stands there.
+  const told = health.problems.filter((one) => !pools.some((pool) => pool.problem === one || (pool.back_off && one.includes(pool.back_off.reason))));
+  return html`<section class="health" aria-label="Health">
+    <p class="facts">
+      <strong><${Mark} state=${health.status} shape=${shape}>${word}<//></strong>
+      <span>${kind === "docker" ? "Docker" : `Engine ${kind}`} ${connected ? "connected" : html`<b class="bad">does not answer</b>`}</span>
+      ${pools.map((pool) => html`<span key=${pool.name}>Image <code>${pool.image}</code> ${imageState(pool)}</span>`)}
+      <span class="muted">Up ${age(health.uptime_seconds * 1000)}</span>
+      <span class="muted">Version ${health.version}</span>
+    </p>
+    ${told.length > 0 && html`<ul class="trouble">${told.map((one) => html`<li key=${one}><${Mark} state="warning">${one}<//></li>`)}</ul>`}
+  </section>`;
+}
+
+function imageState({ back_off, problem, machines }) {
+  if (back_off) return html`<b class="bad">does not come up</b>`;
+  if (problem) return html`<b class="bad">has a problem</b>`;
+  return machines.idle + machines.assigned > 0 ? "works" : "";
+}
+
+/** Those that somebody must look at: a project's first. */
+function Failures({ live }) {
+  const all = [...live.machines.values()].filter((one) => one.state === "failed");
+  const held = new Set(live.pools.filter((pool) => pool.back_off).map((pool) => pool.name)); // they tell of these themselves
+  const failed = all.filter((one) => one.project || !held.has(one.pool));
+  if (!failed.length) return null;
+  failed.sort((a, b) => Boolean(b.project) - Boolean(a.project) || (a.changed_at < b.changed_at ? 1 : -1));
+  const more = all.length - Math.min(failed.length, FAILURES);
+  return html`<section class="panel failures" aria-labelledby="failures">
+    <h2 id="failures">Failed machines</h2>
+    <ul>
+      ${failed.slice(0, FAILURES).map((machine) => html`<${Failure} key=${machine.id} live=${live} machine=${machine} />`)}
+    </ul>
+    ${more > 0 && html`<a href="#/machines?state=failed">${count(more, "more failed machine")}</a>`}
+  </section>`;
+}
+
+function Failure({ live, machine }) {
+  const { id, project, reason, evidence, changed_at: at } = machine;
+  return html`<li>
+    <div class="head">
+      <${Mark} state="failed" />
+      <a href="#/machines/${id}"><code>${id}</code></a>
+      ${project ? html`<span>of <strong>${project}</strong></span>` : html`<span class="muted">nobody's</span>`}
+      <time class="muted" datetime=${at} title=${exactly(at)}>${time(at)}</time>
+      ${project && html`<${MachineActions} live=${live} machine=${machine} />`}
+    </div>
+    ${reason && html`<p>${reason}</p>`}
+    ${evidence && html`<details><summary>Last log lines</summary><pre tabindex="0" role="region" aria-label=${`Last log lines of ${id}`}>${evidence}</pre></details>`}
+  </li>`;
+}
+
+function Recent({ live }) {
+  return html`<section class="panel recent" aria-labelledby="recent">
+    <header><h2 id="recent">Recent activity</h2><a href="#/events" aria-label="All activity">All</a></header>
+    ${live.events.length ? html`<${EventList} events=${live.events.slice(0, RECENT)} />` : html`<p class="muted">Nothing has happened yet.</p>`}
+  </section>`;
+}

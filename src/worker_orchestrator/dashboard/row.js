@@ -1,0 +1,57 @@
+// One machine in the list. What it uses is read only while its row is on screen.
+
+import { MachineActions } from "./actions.js";
+import { age, bytes, exactly, percent } from "./format.js";
+import { html } from "./html.js";
+import { Mark } from "./mark.js";
+import { Spark } from "./spark.js";
+import { useStats } from "./stats.js";
+import { still } from "./still.js";
+
+const RUNS = new Set(["idle", "assigned", "restarting"]);
+const UNMEASURED = "memory"; // the demo engine, whose machines are this service itself
+const LEAST_CPU = 5;
+
+export function Row({ live, machine, pool, now, top, index, isOnScreen }) {
+  const { id, state, created_at: since } = machine;
+  const { isLive } = live;
+  const isMeasured = isOnScreen && RUNS.has(state) && isLive && live.health?.engine.kind !== UNMEASURED;
+  return html`<div class="row" role="row" aria-rowindex=${index} style=${{ transform: `translateY(${top}px)` }}>
+    <${Facts} machine=${machine} image=${pool?.image} template=${pool?.template} />
+    <span class="age" role="cell" title=${exactly(since)}>${age(now - Date.parse(since))}</span>
+    ${state === "failed"
+      ? html`<span class="why" role="cell" aria-colspan="2" title=${machine.reason}>${machine.reason}</span>`
+      : html`<${Used} id=${isMeasured ? id : null} />`}
+    <span class="actions" role="cell"><${Actions} ...${{ live, machine, isLive }} isPlain /></span>
+  </div>`;
+}
+
+const Actions = still(MachineActions);
+
+const Facts = still(({ machine, image, template }) => {
+  const { id, state, project, port, url, reason } = machine;
+  const isOld = template && machine.template && template !== machine.template;
+  return html`<span class="state" role="cell" title=${reason}><${Mark} state=${state} /></span>
+    <span class="project" role="cell" title=${project}>${project ?? html`<span class="muted">–</span>`}</span>
+    <span class="machine" role="cell"><a href="#/machines/${id}"><code>${id}</code></a></span>
+    <span class="port" role="cell">
+      ${url
+        ? html`<a href=${url} target="_blank" rel="noopener noreferrer" aria-label=${`Open port ${port} of ${project ?? id}`}>${port}</a>`
+        : html`<span class="muted">${port ?? "–"}</span>`}
+    </span>
+    <span class="image" role="cell">
+      ${isOld
+        ? html`<span class="old" title="Made of an older image or of other settings; it is replaced when it is free">older</span>`
+        : html`<code title=${image}>${image}</code>`}
+    </span>`;
+});
+
+function Used({ id }) {
+  const { points, last } = useStats(id);
+  return html`<span class="cpu" role="cell">
+      <span>${last ? percent(last.cpu_percent) : "–"}</span><${Spark} values=${points.map((one) => one.cpu)} least=${LEAST_CPU} />
+    </span>
+    <span class="memory" role="cell">
+      <span>${last ? bytes(last.memory_bytes) : "–"}</span><${Spark} values=${points.map((one) => one.memory)} least=${1} />
+    </span>`;
+}

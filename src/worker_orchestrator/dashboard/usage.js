@@ -1,0 +1,57 @@
+// What the worker uses, in pictures of the last minutes. It is read only while they are on screen.
+
+import { Chart } from "./chart.js";
+import { bytes, number, percent } from "./format.js";
+import { html, useMemo } from "./html.js";
+import { useStats } from "./stats.js";
+
+const LONGEST_S = 300;
+const SHORTEST_S = 60;
+const perSecond = (value) => (value === null ? "–" : `${bytes(value)}/s`);
+const CPU = [{ label: "CPU", colour: "accent", kind: "area" }];
+const MEMORY = [{ label: "Memory", colour: "accent", kind: "area" }];
+const NETWORK = [{ label: "Received", colour: "idle", kind: "line" }, { label: "Sent", colour: "accent", kind: "line" }];
+
+export function Usage({ id, isActive }) {
+  const { points, last, problem } = useStats(isActive ? id : null);
+  const data = useMemo(() => shaped(points), [points]);
+  const to = (points.at(-1)?.at ?? Date.now()) / 1000;
+  const range = [Math.max(to - LONGEST_S, Math.min(to - SHORTEST_S, (points[0]?.at ?? Infinity) / 1000)), to];
+  const empty = problem ? problem.message : "Reading…";
+  const shared = { range, empty, sync: "usage", height: 144 };
+  return html`<section class="usage" aria-labelledby="usage-title">
+    <h2 id="usage-title" class="visually-hidden">Usage</h2>
+    <div class="charts">
+      <${Chart} ...${shared} label="CPU" series=${CPU} data=${data.cpu} format=${percent} least=${5} />
+      <${Chart} ...${shared} label="Memory" series=${MEMORY} data=${data.memory} format=${bytes} least=${1e6} />
+      <${Chart} ...${shared} label="Network" series=${NETWORK} data=${data.network} format=${perSecond} least=${1000} />
+    </div>
+    <p class="footnote" role=${problem ? "status" : undefined}>${problem && points.length ? `${problem.message} ` : ""}${last ? inAll(last) : ""}</p>
+  </section>`;
+}
+
+function inAll(used) {
+  const limit = used.memory_limit_bytes ? ` of ${bytes(used.memory_limit_bytes)}` : "";
+  return [
+    `Memory ${bytes(used.memory_bytes)}${limit}`,
+    used.processes === null ? "" : `${number(used.processes)} processes`,
+    `${number(used.cpu_seconds)} s of CPU since its start`,
+    used.received_bytes === null ? "" : `${bytes(used.received_bytes)} received, ${bytes(used.sent_bytes)} sent`,
+    "100 % of CPU is one processor",
+  ].filter(Boolean).join(" · ");
+}
+
+/** Counters become rates; where one went back, the worker began anew, and there is none. */
+function shaped(points) {
+  const at = points.map((point) => point.at / 1000);
+  const rate = (name) => points.map((point, index) => {
+    const before = points[index - 1];
+    if (!before || point[name] === null || before[name] === null || point[name] < before[name]) return null;
+    return (point[name] - before[name]) / ((point.at - before.at) / 1000);
+  });
+  return {
+    cpu: [at, points.map((point) => point.cpu)],
+    memory: [at, points.map((point) => point.memory)],
+    network: [at, rate("received"), rate("sent")],
+  };
+}

@@ -1,0 +1,220 @@
+"""What is clicked on the dashboard happens: in the database, in the API's listing and in Docker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from tests.browser.tabs import REFUSED, Tabs, row
+from tests.integration.calling import call
+from tests.integration.docker_command import docker
+from tests.integration.running import Running, a_service
+from tests.integration.waiting import eventually, holds_for
+
+SIZES: Final = {"min_idle": 2, "max_idle": 2, "limit": 5, "paused": False}
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Iterator[Running]:
+    flags = ("--min-idle", "2", "--max-idle", "2", "--max-machines", "5", "--assign-timeout", "2")
+    with a_service(tmp_path_factory.mktemp("actions"), *flags) as service:
+        service.await_idle(2)
+        yield service
+
+
+@pytest.fixture(autouse=True)
+def _as_before(pool: Running) -> Iterator[None]:
+    """Each test finds two idle machines and nothing assigned."""
+    yield
+    for machine in pool.machines():
+        if machine["isUsed"]:
+            pool.release(machine["id"])
+    change(pool, SIZES)
+    pool.await_idle(2)
+
+
+def change(pool: Running, sizes: dict[str, Any]) -> None:
+    assert call(pool.ports.api, "PATCH", "/v1/pools/default", sizes).status == 200
+
+
+def said(pool: Running, *names: str) -> list[Any]:
+    told = pool.get("/v1/pools/default").json
+    return [told[name] for name in names]
+
+
+def stored(pool: Running, machine: str) -> list[tuple[Any, ...]]:
+    return pool.rows(f"SELECT state, project FROM machine WHERE id = '{machine}'")
+
+
+def runs(container: str) -> bool:
+    return docker("inspect", "--format", "{{.State.Running}}", container, check=False).out == "true"
+
+
+def dialog(page: Page, title: str) -> Locator:
+    shown = page.get_by_role("dialog", name=title)
+    expect(shown).to_be_visible()
+    return shown
+
+
+def press(where: Locator | Page, name: str) -> None:
+    where.get_by_role("button", name=name, exact=True).click()
+
+
+def notice(page: Page) -> Locator:
+    return page.get_by_role("status", name="Notices")
+
+
+@pytest.mark.parametrize("view", ["", "machines"])
+def test_a_project_that_is_typed_in_is_assigned_a_running_machine(view: str, tabs: Tabs, pool: Running) -> None:
+    page = tabs.open(pool, view)
+    press(page, "Assign…")
+    asked = dialog(page, "Assign a machine")
+    expect(asked.get_by_label("Project")).to_be_focused()
+    page.keyboard.type("shop")
+    page.keyboard.press("Enter")
+    expect(asked).to_be_hidden()
+    machine = pool.machine_of("shop")
+    assert machine is not None
+    expect(notice(page)).to_contain_text(f"shop has {machine['id']} at {machine['url']}")
+    assert stored(pool, machine["id"]) == [("ready", "shop")]
+    assert runs(machine["id"])
+    page.get_by_role("link", name="Machines", exact=True).click()
+    expect(row(page, "shop")).to_contain_text(machine["id"])
+    expect(row(page, "shop")).to_contain_text("assigned")
+
+
+def test_a_release_says_what_is_lost_and_hands_the_machine_back(tabs: Tabs, pool: Running) -> None:
+    machine = pool.assign("shop")["containerId"]
+    page = tabs.open(pool, "machines")
+    press(row(page, "shop"), "Release shop")
+    asked = dialog(page, "Release shop?")
+    expect(asked).to_contain_text("What the project wrote is lost to it")
+    expect(asked).to_contain_text(machine)
+    assert pool.machine_of("shop") is not None, "it only asked"
+    press(asked, "Release")
+    expect(asked).to_be_hidden()
+    expect(row(page, machine)).to_contain_text("idle")
+    expect(row(page, "shop")).to_have_count(0)
+    assert pool.machine_of("shop") is None
+    assert stored(pool, machine) == [("ready", None)]
+    assert runs(machine)
+
+
+def test_a_destroy_asks_first_and_a_cancel_leaves_everything(tabs: Tabs, pool: Running) -> None:
+    machine = pool.assign("shop")["containerId"]
+    page = tabs.open(pool, "machines")
+    press(row(page, "shop"), "Destroy shop")
+    press(dialog(page, "Destroy this machine?"), "Cancel")
+    press(row(page, "shop"), "Destroy shop")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(row(page, "shop")).to_contain_text("assigned")
+    assert stored(pool, machine) == [("ready", "shop")]
+    assert runs(machine)
+
+
+def test_a_destroy_says_whose_files_are_lost_and_removes_the_container(tabs: Tabs, pool: Running) -> None:
+    machine = pool.assign("shop")["containerId"]
+    page = tabs.open(pool, f"machines/{machine}")
+    press(page, "Destroy shop")
+    asked = dialog(page, "Destroy this machine?")
+    expect(asked).to_contain_text("shop works with it: its files are lost")
+    press(asked, "Destroy")
+    expect(notice(page)).to_contain_text(f"{machine} is destroyed")
+    assert docker("inspect", machine, check=False).failed
+    assert pool.machine_of("shop") is None
+    eventually(lambda: not stored(pool, machine), "the database forgets it")
+    expect(page.get_by_text("This machine is gone")).to_be_visible()
+
+
+def test_an_idle_machine_that_is_destroyed_is_replaced(tabs: Tabs, pool: Running) -> None:
+    machine = pool.idle()[0]
+    page = tabs.open(pool, "machines")
+    press(row(page, machine), f"Destroy {machine}")
+    press(dialog(page, "Destroy this machine?"), "Destroy")
+    expect(row(page, machine)).to_have_count(0)
+    assert docker("inspect", machine, check=False).failed
+    pool.await_idle(2)
+
+
+def test_a_copied_url_is_in_the_clipboard_and_answers(tabs: Tabs, pool: Running) -> None:
+    port = pool.assign("shop")["port"]
+    page = tabs.open(pool, "machines", permissions=["clipboard-read", "clipboard-write"])
+    press(row(page, "shop"), "Copy URL of shop")
+    expect(notice(page)).to_contain_text(f"Copied http://localhost:{port}")
+    assert page.evaluate("navigator.clipboard.readText()") == f"http://localhost:{port}"
+    assert call(port, "GET", "/").status == 200
+
+
+def test_more_idle_machines_come_as_soon_as_they_are_wanted(tabs: Tabs, pool: Running) -> None:
+    page = tabs.open(pool)
+    press(page, "Sizes…")
+    asked = dialog(page, "Sizes of pool default")
+    asked.get_by_label("Min idle").fill("3")
+    asked.get_by_label("Max idle").fill("3")
+    asked.get_by_label("Limit").fill("4")
+    press(asked, "Save")
+    expect(asked).to_be_hidden()
+    expect(page.get_by_text("3 to 3")).to_be_visible()
+    assert said(pool, "min_idle", "max_idle", "limit") == [3, 3, 4]
+    expect(page.get_by_role("link", name="3 idle")).to_be_visible()
+    assert [machine for machine in pool.await_idle(3) if not runs(machine)] == []
+    expect(page.get_by_role("img", name=re.compile(r"^3 of at most 4: 3 idle"))).to_be_visible()
+
+
+def test_sizes_that_do_not_go_together_are_refused_with_the_reason(tabs: Tabs, pool: Running) -> None:
+    page = tabs.open(pool, expects=REFUSED)
+    press(page, "Sizes…")
+    asked = dialog(page, "Sizes of pool default")
+    asked.get_by_label("Min idle").fill("9")
+    press(asked, "Save")
+    expect(asked.get_by_role("alert")).to_contain_text("min_idle is 9, but must be at most the limit, which is 5")
+    assert said(pool, "min_idle", "limit") == [2, 5]
+
+
+def test_a_paused_pool_starts_nothing_until_it_is_resumed(tabs: Tabs, pool: Running) -> None:
+    page = tabs.open(pool)
+    press(page, "Pause")
+    expect(page.get_by_text("It starts and replaces nothing until it is resumed")).to_be_visible()
+    assert said(pool, "paused") == [True]
+    pool.destroy(pool.idle()[0])
+    expect(page.get_by_role("link", name="1 idle")).to_be_visible()
+    holds_for(lambda: len(pool.containers()) == 1, "nothing is started", for_s=0.5)
+    press(page, "Resume")
+    expect(page.get_by_role("link", name="2 idle")).to_be_visible()
+    assert said(pool, "paused") == [False]
+    assert len(pool.await_idle(2)) == len(pool.containers())
+
+
+def test_an_assign_that_cannot_be_says_why_and_stays_where_it_can_be_tried_again(tabs: Tabs, pool: Running) -> None:
+    change(pool, {"min_idle": 0, "limit": 2})
+    for project in ("one", "two"):
+        pool.assign(project)
+    page = tabs.open(pool, expects=REFUSED)
+    press(page, "Assign…")
+    asked = dialog(page, "Assign a machine")
+    asked.get_by_label("Project").fill("three")
+    press(asked, "Assign")
+    expect(asked.get_by_role("alert")).to_contain_text("All 2 machines (max_machines) are in use")
+    assert pool.machine_of("three") is None
+    pool.release("one")
+    press(asked, "Assign")
+    expect(asked).to_be_hidden()
+    assert pool.machine_of("three") is not None
+
+
+def test_a_dialog_that_stood_open_for_long_never_hits_the_next_tenant(tabs: Tabs, pool: Running) -> None:
+    change(pool, {"min_idle": 1})
+    machine = pool.assign("shop")["containerId"]
+    page = tabs.open(pool, "machines", expects=REFUSED)
+    press(row(page, "shop"), "Destroy shop")
+    asked = dialog(page, "Destroy this machine?")
+    pool.release("shop")
+    eventually(lambda: pool.assign("next") and pool.assign("other"), "both have one")
+    assert machine in {one["id"] for one in pool.machines() if one["isUsed"]}
+    press(asked, "Destroy")
+    expect(asked.get_by_role("alert")).to_contain_text("generation")
+    assert runs(machine)

@@ -1,0 +1,138 @@
+"""The dashboard follows what happens outside, and says so when it cannot: nobody acts on old numbers."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.browser.tabs import AWAY, Tabs, is_live, row
+from tests.integration.docker_command import docker
+from tests.integration.running import Running, a_service
+from tests.integration.waiting import holds_for
+
+WATCH: Final = """([machine, before]) => { window.changed = new Promise(resolve => {
+    const state = () => [...document.querySelectorAll('.row')].find(row => row.textContent.includes(machine))
+        ?.querySelector('.state').textContent ?? 'gone'
+    if (state() !== before) throw new Error(`it is ${state()}`)
+    new MutationObserver(() => state() !== before && resolve([Date.now() / 1000, state()]))
+        .observe(document.body, {subtree: true, childList: true, characterData: true})
+}) }"""
+FIRST_SAMPLE: Final = "document.querySelector('.history .plot').getAttribute('aria-label').match(/, (.*?) to /)?.[1]"
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Iterator[Running]:
+    with a_service(tmp_path_factory.mktemp("live"), "--max-machines", "6") as service:
+        service.await_idle(2)
+        service.assign("shop")
+        service.await_idle(2)
+        yield service
+
+
+def is_away(page: Page) -> None:
+    """It says that nothing is heard, and dims what is old."""
+    expect(page.get_by_role("alert")).to_contain_text("The orchestrator cannot be reached", timeout=10_000)
+    expect(page.get_by_role("alert")).to_contain_text("What is below is from")
+    expect(page.get_by_role("status", name="Connection")).to_have_text("Not connected")
+    expect(page.get_by_role("main")).to_have_css("filter", "grayscale(1)")
+
+
+@pytest.mark.parametrize("state", ["idle", "assigned"])
+def test_a_killed_container_shows_within_a_second(state: str, tabs: Tabs, pool: Running) -> None:
+    pool.await_idle(2)
+    machine = pool.idle()[0] if state == "idle" else pool.machine_of("shop")["id"]
+    page = tabs.open(pool, "machines", expects=r"status of (409|503) .*/stats$")  # it may be measured just then
+    expect(row(page, machine)).to_contain_text(state)
+    page.evaluate(WATCH, [machine, state])
+    docker("kill", machine)
+    killed_at = time.time()
+    changed_at, now = page.evaluate("changed")
+    assert changed_at - killed_at < 1.0
+    assert now in ({"failed", "stopping", "gone"} if state == "idle" else {"restarting", "failed"})
+    if state == "assigned":
+        expect(row(page, machine)).to_contain_text("assigned", timeout=15_000)
+
+
+def test_what_another_client_does_shows_by_itself(tabs: Tabs, pool: Running) -> None:
+    page = tabs.open(pool, "machines")
+    pool.assign("elsewhere")
+    expect(row(page, "elsewhere")).to_contain_text("assigned", timeout=1000)
+    pool.release("elsewhere")
+    expect(row(page, "elsewhere")).to_have_count(0, timeout=1000)
+    page.get_by_role("link", name="Activity").click()
+    expect(page.get_by_role("listitem").filter(has_text="was given back by elsewhere").first).to_be_visible()
+
+
+def test_a_page_says_that_the_service_is_away_and_goes_on_when_it_is_back(tabs: Tabs, pool: Running) -> None:
+    """Without a reload: what happened meanwhile is there, and nothing could be done on old numbers."""
+    page = tabs.open(pool, "machines", expects=AWAY)
+    page.evaluate("window.sameDocument = true")
+    shop = row(page, "shop")
+    age = shop.locator(".age").inner_text()
+    pool.end(signal.SIGKILL)
+    is_away(page)
+    expect(shop).to_contain_text("assigned")
+    for name in ("Release shop", "Destroy shop"):
+        expect(shop.get_by_role("button", name=name)).to_be_disabled()
+    assign = page.get_by_role("button", name="Assign…")
+    expect(assign).to_be_disabled()
+    expect(assign).to_have_attribute("title", "Not while the orchestrator cannot be reached")
+    machine = pool.rows("SELECT id FROM machine WHERE project IS NULL AND state = 'ready'")[0][0]
+    docker("rm", "-f", machine)
+    pool.start()
+    is_live(page)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.get_by_role("main")).to_have_css("filter", "none")
+    expect(row(page, machine)).to_contain_text("failed")
+    expect(shop.get_by_role("button", name="Release shop")).to_be_enabled()
+    expect(shop.locator(".age")).not_to_have_text(age)
+    assert page.evaluate("window.sameDocument")
+
+
+def test_charts_survive_a_reload_and_a_restart(tabs: Tabs, pool: Running) -> None:
+    """A restart as an operator makes it, after which the first sample is the same."""
+    page = tabs.open(pool, expects=AWAY)
+    page.wait_for_function(FIRST_SAMPLE, timeout=25_000)
+    first = page.evaluate(FIRST_SAMPLE)
+    page.reload()
+    is_live(page)
+    page.wait_for_function(FIRST_SAMPLE)
+    assert page.evaluate(FIRST_SAMPLE) == first
+    pool.end()
+    is_away(page)
+    assert page.evaluate(FIRST_SAMPLE) == first, "what was drawn stays"
+    pool.start()
+    is_live(page)
+    page.reload()
+    is_live(page)
+    page.wait_for_function(FIRST_SAMPLE)
+    assert page.evaluate(FIRST_SAMPLE) == first
+    for chart in ("Machines", "Assigns per minute", "Assign latency", "Refill lag"):
+        expect(page.get_by_role("figure", name=chart)).to_be_visible()
+
+
+def test_a_view_that_was_never_opened_comes_when_the_service_is_back(tabs: Tabs, pool: Running) -> None:
+    """It is loaded when it is needed, and a reload just then would leave nothing of the page."""
+    page = tabs.open(pool, expects=AWAY)
+    page.evaluate("window.sameDocument = true")
+    machine = pool.machine_of("shop")["id"]
+    pool.end(signal.SIGKILL)
+    is_away(page)
+    page.evaluate("id => { location.hash = `#/machines/${id}` }", machine)
+    expect(page.get_by_role("main")).to_have_text("Loading…")
+    holds_for(lambda: turn(page), "the page is there", for_s=1.5)
+    pool.start()
+    page.get_by_role("button", name="Try now").click()
+    is_live(page)
+    expect(page.get_by_role("heading", name=machine)).to_be_visible()
+    assert page.evaluate("window.sameDocument")
+
+
+def turn(page: Page) -> bool:
+    """Whether the page is the same, after a moment in which it could go on."""
+    page.wait_for_timeout(100)
+    return bool(page.evaluate("window.sameDocument"))
