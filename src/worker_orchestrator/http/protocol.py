@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from types import SimpleNamespace
@@ -22,12 +23,13 @@ from typing import Any, Final
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from worker_orchestrator.http.app import BODY_LIMIT_BYTES
 from worker_orchestrator.http.connections import Connections
-from worker_orchestrator.http.reply import Reply, failure, retry_after
+from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
 from worker_orchestrator.http.socket import BoundedSocket
 from worker_orchestrator.http.throttle import client_of
 
@@ -45,9 +47,12 @@ UNREAD_S: Final = 30.0
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 16 * 1024 * 1024
 """So long we listen on after an error, for a client that writes first and reads then: closing at once would cut it off."""
+_AT_ONCE: Final = frozenset({"GET", "DELETE"})
 _BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _FIELD_OVERHEAD_BYTES: Final = 4  # colon, space and line end
 
+
+AtOnce = Callable[[Any, Callable[[Reply, list[Header]], None]], bool]
 
 _REQUEST, _HEAD, _BODY = range(3)
 """What the next byte belongs to. Plain numbers: they are compared on the way of every request."""
@@ -58,7 +63,10 @@ class _DeafError(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection, bounded in size and time, and one of `open_ones`."""
+    """One connection, bounded in size and time, and one of `open_ones`.
+
+    `at_once` is `App.at_once`: what it takes over needs no task, no ASGI messages, and one write.
+    """
 
     def __init__(
         self,
@@ -68,9 +76,10 @@ class BoundedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         open_ones: Connections,
+        at_once: AtOnce,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._open_ones = open_ones
+        self._open_ones, self._at_once = open_ones, at_once
         self._awaited = _REQUEST
         self._body_head = b""  # of a request that asks for an upgrade: the fields that say how long its body is
         self._received = 0  # bytes since the last message ended, of the body since its head did
@@ -245,6 +254,29 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(failure(408, "Request timeout", f"The body of a request must be sent within {BODY_S:g} s."))
 
     # what goes out
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        scope = cycle.scope
+        is_bare = scope["method"] in _AT_ONCE and not any(name in _BODY_FIELDS for name, _ in scope["headers"])
+        if not is_bare or not self._at_once(scope, partial(self._answered, cycle)):
+            super()._start_asgi_task(cycle, app)
+
+    def _answered(self, cycle: RequestResponseCycle, reply: Reply, more: list[Header]) -> None:
+        """Send a whole reply."""
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        body = reply.encoded()
+        lines = [STATUS_LINE[reply.status]]
+        for name, value in self.server_state.default_headers:
+            lines += (name, b": ", value, b"\r\n")
+        for name, value in reply.head(body, more):
+            lines += (name, b": ", value, b"\r\n")
+        lines += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
+        self.transport.write(b"".join(lines))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def on_response_complete(self) -> None:
         is_closing = self.transport.is_closing()  # then what stands behind gets no reply

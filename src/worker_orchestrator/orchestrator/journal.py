@@ -65,14 +65,28 @@ class Journal:
 
         Raises CommitFailed if it was undone instead.
         """
+        batch = self._batch_of_this_turn()
+        if batch is not None:
+            await asyncio.shield(batch)
+
+    def then(self, told: Callable[[BaseException | None], None]) -> None:
+        """As `durable`, for somebody who has no task: `told` is called a turn later, with what `durable` would raise."""
+        batch = self._batch_of_this_turn()
+        if batch is None:
+            asyncio.get_running_loop().call_soon(told, None)
+        else:
+            batch.add_done_callback(lambda done: told(done.exception()))
+
+    def _batch_of_this_turn(self) -> asyncio.Future[None] | None:
+        """None where everything is stored."""
         if not self._fleet.pending:
-            return
+            return None
         if self._batch is None:
             loop = asyncio.get_running_loop()
             self._batch = loop.create_future()
             self._batch.add_done_callback(_retrieve)
             loop.call_soon(self._flush_or_stop)
-        await asyncio.shield(self._batch)
+        return self._batch
 
     def flush(self) -> bool:
         """Store everything decided so far, now. False if it was undone instead."""
