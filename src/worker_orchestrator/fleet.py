@@ -94,7 +94,10 @@ class Fleet:
         return self._held
 
     def pool(self, name: str) -> Pool:
-        return self.pools.setdefault(name, Pool())
+        found = self.pools.get(name)
+        if found is None:
+            found = self.pools[name] = Pool()
+        return found
 
     def brake(self, pool: str, template: str | None) -> Backoff | None:
         """The brake on this template; what another one did says nothing of it."""

@@ -288,9 +288,11 @@ def _retire(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> N
     for machine_id in list(islice(idle, max(0, surplus))):
         _let_go(fleet, machine_id, "more idle machines than max_idle", now)
     stale = list(fleet.stale(name, template))
+    if not stale:
+        return
     proven = idle or fleet.pool(name).proven == template
     keep = max(0, wanted.min_idle - len(idle)) if proven else len(stale)
-    if stale and keep >= len(stale) and _must_break_first(fleet, spec, name, template):
+    if keep >= len(stale) and _must_break_first(fleet, spec, name, template):
         keep = len(stale) - 1
     for machine_id in stale[: max(0, len(stale) - keep)]:
         _let_go(fleet, machine_id, _STALE, now)

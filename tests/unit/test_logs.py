@@ -60,7 +60,7 @@ def test_a_line_for_people_is_the_one_that_structlog_makes(event: str, level: st
     assert logs._Console(colors=False)(None, level, dict(told)) == full(None, level, dict(told))
 
 
-def test_what_one_turn_says_is_written_in_its_order_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_said_together_is_written_together_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     logs.configure("json")
@@ -70,7 +70,7 @@ def test_what_one_turn_says_is_written_in_its_order_at_its_end(monkeypatch: pyte
         log.info("first", machine="m", nothing=None)
         log.info("second", path=Path("/x"))
         assert stream.getvalue() == ""
-        await asyncio.sleep(0)
+        await asyncio.sleep(2 * logs._GATHER_S)
         lines = [json.loads(line) for line in stream.getvalue().splitlines()]
         assert [(line["event"], line.get("path")) for line in lines] == [("first", None), ("second", "PosixPath('/x')")]
         assert "nothing" not in lines[0]

@@ -97,25 +97,29 @@ class App:
                 return
         await _send(scope["method"], reply, cors, send)
 
-    def at_once(self, scope: Scope, answered: Callable[[Reply, list[Header]], None]) -> bool:
+    def at_once(
+        self,
+        method: str,
+        path: str,
+        address: str,
+        headers: dict[bytes, bytes],
+        answered: Callable[[Reply, list[Header]], None],
+    ) -> bool:
         """Answer an assign or a release that waits for nothing but the store, without a task: the way of almost all of them.
 
         `answered` gets the reply a turn later, and headers beside its own. False, and nothing is done, where it takes more
         or something speaks against it: then the application must be called. The request must have no body.
         """
-        headers = dict(scope["headers"])
-        if self._guard.refusal(headers) is not None or self._guard.assign_refusal(headers) is not None:
-            return False
-        if b"access-control-request-method" in headers or not self._callers.are_free(_address(scope), headers):
+        if not self._guard.lets_pass(headers) or not self._callers.are_free(address, headers):
             return False
         request_id = fit(headers.get(b"x-request-id", b"").decode("latin-1"))
         more = [(b"x-request-id", request_id.encode()), *self._guard.cors(headers)]
         token = REQUEST_ID.set(request_id)
         try:
-            return self._document.at_once(scope["method"], scope["path"], lambda reply: answered(reply, more))
+            return self._document.at_once(method, path, lambda reply: answered(reply, more))
         except Exception as error:  # noqa: BLE001 # as in `_answer`
-            self._defect(error, scope["path"])
-            answered(failure(500, "Internal server error", _DEFECT), more)
+            self._defect(error, path)
+            asyncio.get_running_loop().call_soon(answered, failure(500, "Internal server error", _DEFECT), more)
             return True
         finally:
             REQUEST_ID.reset(token)

@@ -25,6 +25,7 @@ LATE_S: Final = 0.2
 PATIENCE_S: Final = 20.0
 
 Ask = Callable[[bytes], Awaitable[bytes]]
+Answered = Callable[[Reply, list[Header]], None]
 
 
 class Echo:
@@ -41,14 +42,12 @@ class Echo:
         self.hung_up: list[str] = []
         self.go = asyncio.Event()
 
-    def at_once(self, scope: Scope, answered: Callable[[Reply, list[Header]], None]) -> bool:
-        if not self.is_quick or scope["path"] == "/wait":
+    def at_once(self, method: str, path: str, _address: str, headers: dict[bytes, bytes], answered: Answered) -> bool:
+        if not self.is_quick or path == "/wait":
             return False
-        self.paths.append(scope["path"])
-        self.headers = list(scope["headers"])
-        said = (
-            b"x" * 8_000_000 if scope["path"] == "/big" else json.dumps([scope["method"], scope["path"], ""]).encode()
-        )
+        self.paths.append(path)
+        self.headers = list(headers.items())
+        said = b"x" * 8_000_000 if path == "/big" else json.dumps([method, path, ""]).encode()
         asyncio.get_running_loop().call_soon(answered, Reply(200, said), [])
         return True
 
