@@ -6,7 +6,7 @@ Part of the pure core: each function decides and changes the fleet at once, with
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from worker_orchestrator.brake import raise_backoff
 from worker_orchestrator.errors import GenerationMismatch, MachineNotFound, NoMachineAvailable

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import replace
 
 from worker_orchestrator.machine import Cause, Change, Machine, State
 
@@ -35,8 +38,7 @@ class Watch:
     destroyed_at: float | None = None  # when the engine acknowledged its removal
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True):
     """The brake on an image that does not come up. It counts attempts, not machines."""
 
     template: str

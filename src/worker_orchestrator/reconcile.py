@@ -12,8 +12,10 @@ carry its safety:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
+
+from msgspec.structs import replace
 
 from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, try_later
 from worker_orchestrator.commands import serve_line

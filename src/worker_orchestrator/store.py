@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from filelock import FileLock, Timeout
+from msgspec.structs import astuple
 
 from worker_orchestrator.database import advice, copy_database, open_beside, open_database
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreLocked, StoreRefused
@@ -35,6 +36,7 @@ DATABASE: Final = "orchestrator.db"
 _LOCK: Final = "orchestrator.lock"
 _CARD: Final = "orchestrator.pid"
 
+# As the fields of a machine.
 _COLUMNS: Final = "id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata"
 _INSERT: Final = f"INSERT INTO machine ({_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
 _EVENT_COLUMNS: Final = "at_ms, machine, pool, project, generation, cause, state, reason"
@@ -237,9 +239,9 @@ class Store:
             self._db.execute("DELETE FROM machine WHERE id = ?", (change.machine.id,))
             self._db.execute("INSERT OR REPLACE INTO tombstone VALUES (?, ?)", (change.machine.id, at_ms))
         elif before is None:
-            self._db.execute(_INSERT, (*_row(after), at_ms))
+            self._db.execute(_INSERT, (*astuple(after), at_ms))
         else:
-            values, was = _row(after), _row(before)
+            values, was = astuple(after), astuple(before)
             changed = tuple(number for number, value in enumerate(values) if value != was[number])
             written = self._db.execute(_update(changed), (*(values[number] for number in changed), at_ms, after.id))
             if written.rowcount != 1:
@@ -281,23 +283,6 @@ def _event(change: Change, at_ms: int) -> tuple[object, ...]:
     state = None if after is None else after.state.value
     reason = change.machine.reason
     return (at_ms, told.id, told.pool, told.project, told.generation, change.cause.value, state, reason)
-
-
-def _row(m: Machine) -> tuple[object, ...]:
-    return (
-        m.id,
-        m.pool,
-        m.template,
-        m.state.value,
-        m.port,
-        m.project,
-        m.generation,
-        m.host,
-        int(m.gone),
-        m.reason,
-        m.evidence,
-        m.metadata,
-    )
 
 
 def _machine(row: tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str]) -> Machine:

@@ -11,11 +11,12 @@ import logging
 import random
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 from tests.simulation.model import Request, native_id
 from tests.simulation.virtual import VirtualLoop, virtual_time
 from tests.simulation.world import OWNER, Killed, Process, World, nobody

@@ -25,6 +25,8 @@ __all__ = ["Journal"]
 COMPLAINS_EVERY_S: Final = 60.0
 """The log may be on the disk that is full."""
 
+MOST_TURNS: Final = 4
+
 _log = structlog.get_logger(__name__)
 
 
@@ -85,8 +87,16 @@ class Journal:
             loop = asyncio.get_running_loop()
             self._batch = loop.create_future()
             self._batch.add_done_callback(_retrieve)
-            loop.call_soon(self._flush_or_stop)
+            loop.call_soon(self._gather, loop, len(self._fleet.pending), MOST_TURNS)
         return self._batch
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, turns: int) -> None:
+        """Wait another turn as long as each brings more: a commit costs the same for one decision and for twenty."""
+        now = len(self._fleet.pending)
+        if turns and now > seen:
+            loop.call_soon(self._gather, loop, now, turns - 1)
+        else:
+            self._flush_or_stop()
 
     def flush(self) -> bool:
         """Store everything decided so far, now. False if it was undone instead."""
