@@ -272,6 +272,9 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
 
 def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> int:
     """How many machines to begin now. Those on their way count, and so do those who wait."""
+    room = spec.max_machines - fleet.held
+    if room <= 0:
+        return 0
     pool, wanted = fleet.pool(name), spec.pools[name]
     idle, coming = fleet.idle(name, template), fleet.coming(name, template)
     missing = wanted.min_idle + len(pool.line) - len(idle) - len(coming)
@@ -280,7 +283,7 @@ def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     backoff = fleet.brake(name, template)
     if backoff is not None and backoff.tripped:
         missing = min(missing, 1 - len(coming)) if backoff.until <= now else 0
-    return max(0, min(missing, spec.max_machines - fleet.held))
+    return max(0, min(missing, room))
 
 
 def _retire(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> None:

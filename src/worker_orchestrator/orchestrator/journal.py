@@ -49,6 +49,7 @@ class Journal:
         self._now, self._wall_ms, self._observer = now, wall_ms, observer or Observer()
         self._requests: list[str] = []  # who caused the first of what is pending
         self._batch: asyncio.Future[None] | None = None
+        self._told: list[Callable[[BaseException | None], None]] = []
         self._complains_at = 0.0
         self._stored = {"generation": fleet.generation, "last_port": fleet.last_port}
         self.on_committed: list[Callable[[list[Change]], None]] = []
@@ -72,12 +73,11 @@ class Journal:
             await asyncio.shield(batch)
 
     def then(self, told: Callable[[BaseException | None], None]) -> None:
-        """As `durable`, for somebody who has no task: `told` is called a turn later, with what `durable` would raise."""
-        batch = self._batch_of_this_turn()
-        if batch is None:
+        """As `durable`, for somebody who has no task: `told` is called in a later turn, with what `durable` would raise."""
+        if self._batch_of_this_turn() is None:
             asyncio.get_running_loop().call_soon(told, None)
         else:
-            batch.add_done_callback(lambda done: told(done.exception()))
+            self._told.append(told)
 
     def _batch_of_this_turn(self) -> asyncio.Future[None] | None:
         """None where everything is stored."""
@@ -101,17 +101,13 @@ class Journal:
     def flush(self) -> bool:
         """Store everything decided so far, now. False if it was undone instead."""
         batch, self._batch = self._batch, None
+        told, self._told = self._told, []
         try:
             failure = self._store_or_take_back()
         except Exception as defect:
-            if batch is not None:
-                batch.set_exception(defect)
+            _tell_all(batch, told, defect)
             raise
-        if batch is not None and not batch.done():
-            if failure is None:
-                batch.set_result(None)
-            else:
-                batch.set_exception(failure)
+        _tell_all(batch, told, failure)
         return failure is None
 
     def _flush_or_stop(self) -> None:
@@ -173,6 +169,21 @@ class Journal:
         stored = {machine.id: machine for machine in self._store.machines(ids)}
         known = self._fleet.machines
         return stored == (known if ids is None else {name: known[name] for name in ids if name in known})
+
+
+def _tell_all(
+    batch: asyncio.Future[None] | None, told: list[Callable[[BaseException | None], None]], failure: Exception | None
+) -> None:
+    if batch is not None and not batch.done():
+        if failure is None:
+            batch.set_result(None)
+        else:
+            batch.set_exception(failure)
+    for tell in told:
+        try:
+            tell(failure)
+        except Exception:  # noqa: BLE001 # what one of them cannot do is no business of the next one, nor of the store
+            _log.exception("defect", where="a reply")
 
 
 def _retrieve(batch: asyncio.Future[None]) -> None:
