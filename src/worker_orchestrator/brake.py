@@ -6,7 +6,9 @@ attempt at a time until one comes up, forgotten after ten good minutes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from worker_orchestrator.fleet import Backoff, Fleet, Watch
 from worker_orchestrator.machine import Cause, Machine, Spec, State

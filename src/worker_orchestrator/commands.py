@@ -6,7 +6,7 @@ Part of the pure core: each function decides and changes the fleet at once, with
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from worker_orchestrator.brake import raise_backoff
 from worker_orchestrator.errors import GenerationMismatch, MachineNotFound, NoMachineAvailable
@@ -19,6 +19,7 @@ __all__ = [
     "destroy",
     "insist",
     "leave_line",
+    "next_idle",
     "obstacle",
     "refusal",
     "release",
@@ -45,7 +46,7 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAU
             )
         return machine if machine.state is State.READY else None
     line = fleet.pool(pool).line
-    idle = None if line else _next_idle(fleet, spec, pool)
+    idle = None if line else next_idle(fleet, spec, pool)
     if idle is not None:
         return _hand_over(fleet, idle, project, now)
     why_not = refusal(fleet, spec, pool, now)
@@ -139,10 +140,21 @@ def leave_line(fleet: Fleet, project: str) -> None:
 def serve_line(fleet: Fleet, spec: Spec, pool: str, now: float) -> None:
     """Give what is idle to those who wait, first come first."""
     line = fleet.pool(pool).line
-    while line and (idle := _next_idle(fleet, spec, pool)) is not None:
+    while line and (idle := next_idle(fleet, spec, pool)) is not None:
         project = next(iter(line))
         del line[project]
         _hand_over(fleet, idle, project, now)
+
+
+def next_idle(fleet: Fleet, spec: Spec, pool: str) -> Machine | None:
+    """The idle machine to hand out next. One of an older template serves only while none of the current one comes up."""
+    wanted = spec.pools[pool]
+    for machine_id in fleet.idle(pool, wanted.template):
+        return fleet.machines[machine_id]
+    if _does_not_come_up(fleet, wanted, pool):
+        for machine_id in fleet.stale(pool, wanted.template):
+            return fleet.machines[machine_id]
+    return None
 
 
 def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvailable]:
@@ -192,17 +204,6 @@ def obstacle(fleet: Fleet, spec: Spec, pool: str) -> str:
 
 def _paused(pool: str) -> str:
     return f"No machine is idle, and the pool {pool} is paused: resume it to have one started."
-
-
-def _next_idle(fleet: Fleet, spec: Spec, pool: str) -> Machine | None:
-    """The idle machine to hand out next. One of an older template serves only while none of the current one comes up."""
-    wanted = spec.pools[pool]
-    for machine_id in fleet.idle(pool, wanted.template):
-        return fleet.machines[machine_id]
-    if _does_not_come_up(fleet, wanted, pool):
-        for machine_id in fleet.stale(pool, wanted.template):
-            return fleet.machines[machine_id]
-    return None
 
 
 def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:

@@ -7,7 +7,7 @@ queue of work.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, try_later
 from worker_orchestrator.commands import serve_line

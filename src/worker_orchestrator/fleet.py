@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import replace
 
 from worker_orchestrator.machine import Cause, Change, Machine, State
 
@@ -35,8 +38,7 @@ class Watch:
     destroyed_at: float | None = None  # when the engine acknowledged its removal
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True):
     """The brake on an image that does not come up. It counts attempts, not machines."""
 
     template: str
@@ -94,7 +96,10 @@ class Fleet:
         return self._held
 
     def pool(self, name: str) -> Pool:
-        return self.pools.setdefault(name, Pool())
+        found = self.pools.get(name)
+        if found is None:
+            found = self.pools[name] = Pool()
+        return found
 
     def brake(self, pool: str, template: str | None) -> Backoff | None:
         """The brake on this template; what another one did says nothing of it."""

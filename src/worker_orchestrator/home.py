@@ -11,10 +11,11 @@ import contextlib
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from worker_orchestrator.engines import Identity
 from worker_orchestrator.errors import StoreRefused

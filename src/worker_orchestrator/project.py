@@ -8,7 +8,7 @@ from typing import Final
 
 from worker_orchestrator.errors import InvalidProject
 
-__all__ = ["RESERVED_PROJECTS", "is_reserved", "project_id"]
+__all__ = ["RESERVED_PROJECTS", "is_project_id", "is_reserved", "project_id"]
 
 RESERVED_PROJECTS: Final[AbstractSet[str]] = frozenset(
     {
@@ -36,6 +36,10 @@ _TOUCH_ICON: Final = re.compile(r"apple-touch-icon.*\.png")
 def is_reserved(text: str) -> bool:
     """Whether this first segment of a path is the service's own, or asked for by browsers by themselves."""
     return text in RESERVED_PROJECTS or text.startswith(".well-known") or _TOUCH_ICON.fullmatch(text) is not None
+
+
+def is_project_id(text: str) -> bool:
+    return _PROJECT.fullmatch(text) is not None and not is_reserved(text)
 
 
 def project_id(text: str) -> str:

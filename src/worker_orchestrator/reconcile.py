@@ -12,8 +12,10 @@ carry its safety:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
+
+from msgspec.structs import replace
 
 from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, try_later
 from worker_orchestrator.commands import serve_line
@@ -270,6 +272,9 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
 
 def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> int:
     """How many machines to begin now. Those on their way count, and so do those who wait."""
+    room = spec.max_machines - fleet.held
+    if room <= 0:
+        return 0
     pool, wanted = fleet.pool(name), spec.pools[name]
     idle, coming = fleet.idle(name, template), fleet.coming(name, template)
     missing = wanted.min_idle + len(pool.line) - len(idle) - len(coming)
@@ -278,7 +283,7 @@ def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     backoff = fleet.brake(name, template)
     if backoff is not None and backoff.tripped:
         missing = min(missing, 1 - len(coming)) if backoff.until <= now else 0
-    return max(0, min(missing, spec.max_machines - fleet.held))
+    return max(0, min(missing, room))
 
 
 def _retire(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> None:
@@ -288,9 +293,11 @@ def _retire(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> N
     for machine_id in list(islice(idle, max(0, surplus))):
         _let_go(fleet, machine_id, "more idle machines than max_idle", now)
     stale = list(fleet.stale(name, template))
+    if not stale:
+        return
     proven = idle or fleet.pool(name).proven == template
     keep = max(0, wanted.min_idle - len(idle)) if proven else len(stale)
-    if stale and keep >= len(stale) and _must_break_first(fleet, spec, name, template):
+    if keep >= len(stale) and _must_break_first(fleet, spec, name, template):
         keep = len(stale) - 1
     for machine_id in stale[: max(0, len(stale) - keep)]:
         _let_go(fleet, machine_id, _STALE, now)

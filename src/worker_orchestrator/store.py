@@ -13,12 +13,14 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from filelock import FileLock, Timeout
+from msgspec.structs import astuple
 
 from worker_orchestrator.database import advice, copy_database, open_beside, open_database
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreLocked, StoreRefused
@@ -34,11 +36,8 @@ DATABASE: Final = "orchestrator.db"
 _LOCK: Final = "orchestrator.lock"
 _CARD: Final = "orchestrator.pid"
 
+# As the fields of a machine.
 _COLUMNS: Final = "id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata"
-_UPDATE: Final = (
-    "UPDATE machine SET pool = ?2, template = ?3, state = ?4, port = ?5, project = ?6, generation = ?7, host = ?8, "
-    "gone = ?9, reason = ?10, evidence = ?11, metadata = ?12, changed_ms = ?13 WHERE id = ?1"
-)
 _INSERT: Final = f"INSERT INTO machine ({_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
 _EVENT_COLUMNS: Final = "at_ms, machine, pool, project, generation, cause, state, reason"
 _EVENT: Final = f"INSERT INTO event ({_EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
@@ -182,7 +181,7 @@ class Store:
 
     # writing
 
-    def commit(self, changes: Iterable[Change], meta: Mapping[str, object], at_ms: int) -> None:
+    def commit(self, changes: Sequence[Change], meta: Mapping[str, object], at_ms: int) -> None:
         """Store a batch: all of it or nothing. `at_ms` is wall time, for display.
 
         Raises CommitFailed.
@@ -192,6 +191,7 @@ class Store:
             db.execute("BEGIN IMMEDIATE")
             for change in changes:
                 self._write(change, at_ms)
+            db.executemany(_EVENT, [_event(change, at_ms) for change in changes])
             for key, value in meta.items():
                 db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, str(value)))
             self._commits += 1
@@ -238,15 +238,14 @@ class Store:
         if after is None:
             self._db.execute("DELETE FROM machine WHERE id = ?", (change.machine.id,))
             self._db.execute("INSERT OR REPLACE INTO tombstone VALUES (?, ?)", (change.machine.id, at_ms))
+        elif before is None:
+            self._db.execute(_INSERT, (*astuple(after), at_ms))
         else:
-            written = self._db.execute(_INSERT if before is None else _UPDATE, (*_row(after), at_ms))
+            values, was = astuple(after), astuple(before)
+            changed = tuple(number for number, value in enumerate(values) if value != was[number])
+            written = self._db.execute(_update(changed), (*(values[number] for number in changed), at_ms, after.id))
             if written.rowcount != 1:
                 raise sqlite3.IntegrityError(f"{after.id} is not on record")
-        told = after if after is not None and after.project is not None else (before or change.machine)
-        state = None if after is None else after.state.value
-        reason = change.machine.reason
-        row = (at_ms, told.id, told.pool, told.project, told.generation, change.cause.value, state, reason)
-        self._db.execute(_EVENT, row)
 
     def _prune(self) -> None:
         self._db.execute("DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?", (EVENTS_KEPT,))
@@ -270,21 +269,20 @@ class Store:
         self.close()
 
 
-def _row(m: Machine) -> tuple[object, ...]:
-    return (
-        m.id,
-        m.pool,
-        m.template,
-        m.state.value,
-        m.port,
-        m.project,
-        m.generation,
-        m.host,
-        int(m.gone),
-        m.reason,
-        m.evidence,
-        m.metadata,
-    )
+@cache
+def _update(changed: tuple[int, ...]) -> str:
+    """Of these columns, by their number: what stays as it is need not be checked and written again (a third of the time)."""
+    names = _COLUMNS.split(", ")
+    assignments = "".join(f"{names[number]} = ?, " for number in changed)
+    return f"UPDATE machine SET {assignments}changed_ms = ? WHERE id = ?"  # noqa: S608 # constant text
+
+
+def _event(change: Change, at_ms: int) -> tuple[object, ...]:
+    before, after = change.before, change.after
+    told = after if after is not None and after.project is not None else (before or change.machine)
+    state = None if after is None else after.state.value
+    reason = change.machine.reason
+    return (at_ms, told.id, told.pool, told.project, told.generation, change.cause.value, state, reason)
 
 
 def _machine(row: tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str]) -> Machine:

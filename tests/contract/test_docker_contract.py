@@ -6,9 +6,9 @@ import asyncio
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from tests.contract.proxy import Proxy
 from tests.contract.test_engine_contract import CALLS, Call
 from tests.contract.worlds import DockerWorld, soon

@@ -9,9 +9,9 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import a_name, docker
 

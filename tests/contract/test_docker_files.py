@@ -8,9 +8,9 @@ import os
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from tests.contract.worlds import DockerWorld
 from tests.integration.docker_command import docker
 

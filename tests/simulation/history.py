@@ -11,17 +11,19 @@ import logging
 import random
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
+from msgspec.structs import replace
 from tests.simulation.model import Request, native_id
 from tests.simulation.virtual import VirtualLoop, virtual_time
 from tests.simulation.world import OWNER, Killed, Process, World, nobody
 
 from worker_orchestrator.errors import CommitFailed, EngineError, MachineNotFound, NoMachineAvailable
-from worker_orchestrator.machine import DEFAULT_POOL, Instance, PoolSpec, Spec, State, Status
+from worker_orchestrator.machine import DEFAULT_POOL, Instance, Machine, PoolSpec, Spec, State, Status
 from worker_orchestrator.orchestrator import Limits
 
 __all__ = ["Outcome", "simulate"]
@@ -306,18 +308,9 @@ class _History:
         service = process.orchestrator
         match request.kind:
             case "assign":
-
-                async def hung_up() -> None:
-                    await gone.wait()
-
-                machine = await service.assign(request.name, hung_up)
-                if process.is_alive:
-                    self.model.assigned(request, machine, self.world.port_of)
-                return f"{machine.id}@{machine.generation} on {machine.port}"
+                return await self._carry_out_assign(process, request, gone)
             case "release":
-                await service.release(request.name)
-                if process.is_alive:
-                    self.model.taken(request)
+                await self._carry_out_release(process, request)
             case "destroy":
                 await service.destroy(request.name)
                 if process.is_alive:
@@ -329,6 +322,46 @@ class _History:
             case _:
                 return str(await service.health())
         return "done"
+
+    async def _carry_out_assign(self, process: Process, request: Request, gone: asyncio.Event) -> str:
+        service = process.orchestrator
+
+        async def hung_up() -> None:
+            await gone.wait()
+
+        def assigned(machine: Machine) -> None:
+            if process.is_alive:
+                self.model.assigned(request, machine, self.world.port_of)
+
+        machine = await self._at_once(partial(service.assign_at_once, request.name), assigned)
+        if machine is None:
+            machine = await service.assign(request.name, hung_up)
+            assigned(machine)
+        return f"{machine.id}@{machine.generation} on {machine.port}"
+
+    async def _carry_out_release(self, process: Process, request: Request) -> None:
+        service = process.orchestrator
+
+        def taken(_: object) -> None:
+            if process.is_alive:
+                self.model.taken(request)
+
+        if await self._at_once(partial(service.release_at_once, request.name), taken) is None:
+            await service.release(request.name)
+            taken(None)
+
+    async def _at_once(self, ask: Callable[[Callable[[Any], None]], bool], done: Callable[[Any], None]) -> Any:
+        """What this gives by the way that needs no task, as requests over HTTP take it; None where there is no such way."""
+        answer: asyncio.Future[Any] = self.loop.create_future()
+
+        def told(given: Any) -> None:
+            if isinstance(given, BaseException):
+                answer.set_exception(given)
+            else:
+                done(given)  # the client hears of it at this very moment
+                answer.set_result(given or "done")
+
+        return await answer if ask(told) else None
 
     # what happens
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from worker_orchestrator.machine import Cause, Change, Machine, State
 from worker_orchestrator.orchestrator.feed import Feed

@@ -62,3 +62,64 @@ def test_a_tick_that_stores_raises_what_was_the_matter() -> None:
         assert said == []
 
     asyncio.run(story())
+
+
+def test_who_has_no_task_is_told_when_it_is_stored_or_why_not() -> None:
+    async def story() -> None:
+        for store, said in ((Store(None), [None]), (Broken(None), [MemoryError])):
+            journal, _ = await decide(store)
+            told: list[object] = []
+            journal.then(lambda failure, told=told: told.append(failure and type(failure)))  # type: ignore[misc]
+            assert told == []
+            await asyncio.sleep(0.01)
+            assert told == said
+
+    asyncio.run(story())
+
+
+def test_who_has_no_task_and_waits_for_nothing_is_told_a_turn_later() -> None:
+    async def story() -> None:
+        journal, _ = await decide(Store(None))
+        await journal.durable()
+        told: list[object] = []
+        journal.then(told.append)
+        assert told == []
+        await asyncio.sleep(0)
+        assert told == [None]
+
+    asyncio.run(story())
+
+
+def test_what_one_reply_cannot_do_keeps_no_other_from_going_out() -> None:
+    async def story() -> None:
+        journal, said = await decide(Store(None))
+        told: list[object] = []
+
+        def fail(_: object) -> None:
+            raise RuntimeError("the connection is gone")
+
+        journal.then(fail)
+        journal.then(told.append)
+        await journal.durable()
+        assert (told, said) == ([None], [])
+
+    asyncio.run(story())
+
+
+def test_decisions_that_come_in_turns_after_one_another_share_a_commit() -> None:
+    """As long as each turn brings more, and at most four."""
+
+    async def story() -> None:
+        journal, _ = await decide(Store(None))
+        batches: list[int] = []
+        journal.on_committed.append(lambda changes: batches.append(len(changes)))
+        waits = [asyncio.ensure_future(journal.durable())]
+        for number in range(12):
+            await asyncio.sleep(0)
+            journal._fleet.apply(None, a_machine(f"w{number + 10}", port=9200 + number), Cause.CREATED, 0.0)
+            waits.append(asyncio.ensure_future(journal.durable()))
+        await asyncio.gather(*waits)
+        assert sum(batches) == 13
+        assert 2 <= max(batches) <= 6
+
+    asyncio.run(story())

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import click
+from msgspec.structs import replace
 
 from worker_orchestrator import logs, service
 from worker_orchestrator.cli.database import database

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from aiodocker.containers import DockerContainer
+from msgspec.structs import replace
 
 from worker_orchestrator.engines.docker_template import LABEL
 from worker_orchestrator.machine import Instance, Status

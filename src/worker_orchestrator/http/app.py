@@ -97,6 +97,33 @@ class App:
                 return
         await _send(scope["method"], reply, cors, send)
 
+    def at_once(
+        self,
+        method: str,
+        path: str,
+        address: str,
+        headers: dict[bytes, bytes],
+        answered: Callable[[Reply, list[Header]], None],
+    ) -> bool:
+        """Answer an assign or a release that waits for nothing but the store, without a task: the way of almost all of them.
+
+        `answered` gets the reply a turn later, and headers beside its own. False, and nothing is done, where it takes more
+        or something speaks against it: then the application must be called. The request must have no body.
+        """
+        if not self._guard.lets_pass(headers) or not self._callers.are_free(address, headers):
+            return False
+        request_id = fit(headers.get(b"x-request-id", b"").decode("latin-1"))
+        more = [(b"x-request-id", request_id.encode()), *self._guard.cors(headers)]
+        token = REQUEST_ID.set(request_id)
+        try:
+            return self._document.at_once(method, path, lambda reply: answered(reply, more))
+        except Exception as error:  # noqa: BLE001 # as in `_answer`
+            self._defect(error, path)
+            asyncio.get_running_loop().call_soon(answered, failure(500, "Internal server error", _DEFECT), more)
+            return True
+        finally:
+            REQUEST_ID.reset(token)
+
     def _at_once(self, scope: Scope, headers: dict[bytes, bytes]) -> Reply | None:
         """The reply that needs no route: to a browser's preflight, which carries no token, and to whom we do not serve."""
         if b"access-control-request-method" in headers and scope["method"] == "OPTIONS":
@@ -247,13 +274,5 @@ async def _send_asset(method: str, served: assets.Served, cors: list[Header], se
 
 async def _send(method: str, reply: Reply, cors: list[Header], send: Send) -> None:
     body = reply.encoded()
-    headers: list[Header] = [
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-        *cors,
-        *reply.headers,
-    ]
-    if reply.status != 204:
-        headers += [(b"content-type", reply.content_type), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": int(reply.status), "headers": headers})
+    await send({"type": "http.response.start", "status": int(reply.status), "headers": reply.head(body, cors)})
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})

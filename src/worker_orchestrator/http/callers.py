@@ -46,6 +46,10 @@ class Callers:
             return self.wrong(address)
         return self.too_often(address)
 
+    def are_free(self, address: str, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether this caller may go on without being counted. Asking costs it nothing."""
+        return not self._counts(client_of(address)) and self.are_known(headers)
+
     def are_known(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether these headers let a caller in: with the token, or the cookie and the key of a session."""
         return self._digest is None or self._is_bearer(headers) or self.sessions.holds(headers)
@@ -57,12 +61,15 @@ class Callers:
     def too_often(self, address: str) -> Reply | None:
         """The reply to one request too many from this IP address; None if it may be made."""
         client = client_of(address)
-        if self._buckets is None or not (self._counts_loopback or not is_on_loopback(client)):
+        if self._buckets is None or not self._counts(client):
             return None
         wait_s = self._buckets.take(client, self._clock())
         if not wait_s:
             return None
         return failure(429, "Too many requests", f"Ask again in {_seconds(wait_s)}.", retry_after(wait_s))
+
+    def _counts(self, client: str) -> bool:
+        return self._buckets is not None and (self._counts_loopback or not is_on_loopback(client))
 
     def _is_bearer(self, headers: Mapping[bytes, bytes]) -> bool:
         authorization = headers.get(b"authorization", b"")

@@ -23,7 +23,7 @@ from worker_orchestrator.http.reply import Reply, failure, retry_after
 from worker_orchestrator.machine import Machine, State
 from worker_orchestrator.orchestrator import MachineView, Orchestrator
 from worker_orchestrator.orchestrator.seats import HangUp
-from worker_orchestrator.project import is_reserved, project_id
+from worker_orchestrator.project import is_project_id, is_reserved, project_id
 from worker_orchestrator.wire import Assigned, Broken, Counts, Healthy, Listed, Listing, Message, decode_object
 
 __all__ = ["Document", "Request"]
@@ -32,6 +32,7 @@ SHORT_ID: Final = 12
 _RETRY_S: Final = 3.0
 _NO_MACHINE: Final = "Failed to create worker or no machines available"
 _DESTROY_FAILED: Final = "Failed to destroy container"
+_BROKEN: Final = "Internal server error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,23 @@ class Document:
             case _:
                 return failure(404, "Not found", f"There is nothing at {request.path[:200]}.")
 
+    def at_once(self, method: str, path: str, answered: Callable[[Reply], None]) -> bool:
+        """Assign or release where that waits for nothing but the store: then `answered` gets the reply a turn later.
+
+        False, and nothing is changed, where it takes more than that, or is refused.
+        """
+        name = path[1:].removesuffix("/")
+        if not is_project_id(name):
+            return False
+        if method == "GET":
+            return self._orchestrator.assign_at_once(name, lambda told: answered(self._given(told)))
+        return self._orchestrator.release_at_once(name, lambda failure: answered(_released(name, failure)))
+
+    def _given(self, told: Machine | BaseException) -> Reply:
+        if isinstance(told, Machine):
+            return Reply(200, self._assigned(told))
+        return _not_stored(503, _NO_MACHINE, told)
+
     async def _read(self, request: Request, read: Callable[[], Awaitable[Reply]]) -> Reply:
         return await read() if request.method in {"GET", "HEAD"} else _not_allowed(request, "GET, HEAD")
 
@@ -100,8 +118,8 @@ class Document:
         except NoMachineAvailable as error:
             return failure(503, _NO_MACHINE, error.message, retry_after(error.retry_after_s))
         except CommitFailed as error:
-            return failure(503, _NO_MACHINE, error.message, retry_after(_RETRY_S))
-        return Reply(200, self._assigned(machine))
+            return _not_stored(503, _NO_MACHINE, error)
+        return self._given(machine)
 
     def _peek(self, name: str) -> Reply:
         """HEAD: what GET would say of a project that has its machine; it never takes one."""
@@ -116,8 +134,8 @@ class Document:
         except MachineNotFound:
             return failure(404, "Machine not found")
         except CommitFailed as error:
-            return failure(500, "Internal server error", error.message, retry_after(_RETRY_S))
-        return Reply(200, Message(f"Machine {name} released"))
+            return _released(name, error)
+        return _released(name, None)
 
     async def _destroy(self, request: Request) -> Reply:
         body = decode_object(await request.body())
@@ -158,6 +176,19 @@ class Document:
 
     def _url(self, machine: Machine) -> str:
         return f"http://{self._url_host}:{machine.port}"
+
+
+def _released(name: str, failure: BaseException | None) -> Reply:
+    if failure is None:
+        return Reply(200, Message(f"Machine {name} released"))
+    return _not_stored(500, _BROKEN, failure)
+
+
+def _not_stored(status: int, error: str, why: BaseException) -> Reply:
+    """Where it is a defect instead, the process is about to stop."""
+    if isinstance(why, CommitFailed):
+        return failure(status, error, why.message, retry_after(_RETRY_S))
+    return failure(500, _BROKEN, "The service stops, since what it stored may differ from what it knows.")
 
 
 async def _index() -> Reply:

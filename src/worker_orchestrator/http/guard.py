@@ -18,6 +18,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Container, Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
@@ -25,6 +26,11 @@ from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
 __all__ = ["Guard"]
 
 _LOCAL_NAMES = frozenset({"localhost", "host.docker.internal"})
+_BROWSER: Final = b"Mozilla/"
+_FROM_BROWSERS: Final = frozenset(
+    {b"access-control-request-method", b"origin", b"purpose", b"referer", b"sec-fetch-site", b"sec-purpose", b"x-moz"}
+)
+"""What `refusal` and `assign_refusal` look at beside the host and the user agent."""
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _EXPOSED = b"ETag, Retry-After, X-Request-Id"
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]*:[0-9a-f:.]*)\]|([^\[\]:/?#@\s]+))(?::(\d{1,5})?)?")
@@ -50,6 +56,14 @@ class Guard:
         self._any_host, self._worker_ports = any_host, worker_ports
         self._hosts = _LOCAL_NAMES | {name.lower().rstrip(".") for name in allow_hosts}
         self._origins = frozenset(origin.lower().rstrip("/") for origin in allow_origins)
+
+    def lets_pass(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether nothing speaks against this request, not even if it asks for a machine."""
+        if _FROM_BROWSERS.isdisjoint(headers) and not headers.get(b"user-agent", b"").startswith(_BROWSER):
+            # Almost all are like this: only the host may speak against them.
+            return self._any_host or self._knows_host(headers.get(b"host", b"").decode("latin-1"))
+        is_refused = self.refusal(headers) is not None or self.assign_refusal(headers) is not None
+        return not is_refused and b"access-control-request-method" not in headers
 
     def refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
         """Why this caller is turned away; None if it may call."""
@@ -78,7 +92,7 @@ class Guard:
         if self._any_host or b"origin" in headers or b"sec-fetch-site" in headers:
             return None
         host = headers.get(b"host", b"").decode("latin-1")
-        if headers.get(b"user-agent", b"").startswith(b"Mozilla/") and not _is_loopback(host):
+        if headers.get(b"user-agent", b"").startswith(_BROWSER) and not _is_loopback(host):
             return failure(
                 403,
                 "Browser request refused",
@@ -138,6 +152,7 @@ def _shown(origin: str) -> str:
     return "ORIGIN" if found is None else f"{found[1]}://{found[2]}"
 
 
+@lru_cache(maxsize=256)
 def _hostname(authority: str) -> str | None:
     """The name in `name:port`, in lower case, without brackets and final dot; None for what is none."""
     found = _AUTHORITY.fullmatch(authority.lower())
@@ -151,6 +166,7 @@ def _port(authority: str, usual: int) -> int:
     return usual if found is None or not found[3] else int(found[3])
 
 
+@lru_cache(maxsize=256)
 def _is_loopback(authority: str) -> bool:
     name = _hostname(authority)
     if name is None or name == "localhost":

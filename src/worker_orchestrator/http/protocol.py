@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from types import SimpleNamespace
@@ -22,12 +23,12 @@ from typing import Any, Final
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from worker_orchestrator.http.app import BODY_LIMIT_BYTES
 from worker_orchestrator.http.connections import Connections
-from worker_orchestrator.http.reply import Reply, failure, retry_after
+from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
 from worker_orchestrator.http.socket import BoundedSocket
 from worker_orchestrator.http.throttle import client_of
 
@@ -45,12 +46,35 @@ UNREAD_S: Final = 30.0
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 16 * 1024 * 1024
 """So long we listen on after an error, for a client that writes first and reads then: closing at once would cut it off."""
+_SEGMENT: Final = re.compile(rb"/([A-Za-z0-9._~:@+=,-]{1,128})/?")
+_AT_ONCE: Final = {b"GET": "GET", b"DELETE": "DELETE"}
+_SHORT_BYTES: Final = 4096
 _BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _FIELD_OVERHEAD_BYTES: Final = 4  # colon, space and line end
 
 
+AtOnce = Callable[[str, str, str, dict[bytes, bytes], Callable[[Reply, list[Header]], None]], bool]
+
 _REQUEST, _HEAD, _BODY = range(3)
 """What the next byte belongs to. Plain numbers: they are compared on the way of every request."""
+
+
+class _Told:
+    """An event that nobody waits for."""
+
+    def set(self) -> None:
+        pass
+
+
+class _Quick:
+    """What a connection must know of a request that is answered at once: of uvicorn's cycle only that."""
+
+    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete", "response_started")
+    message_event = _Told()
+
+    def __init__(self) -> None:
+        self.keep_alive = self.more_body = True
+        self.disconnected = self.response_started = self.response_complete = False
 
 
 class _DeafError(Exception):
@@ -58,7 +82,10 @@ class _DeafError(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection, bounded in size and time, and one of `open_ones`."""
+    """One connection, bounded in size and time, and one of `open_ones`.
+
+    `at_once` is `App.at_once`: what it takes over needs no task, no ASGI messages, and one write.
+    """
 
     def __init__(
         self,
@@ -68,15 +95,17 @@ class BoundedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         open_ones: Connections,
+        at_once: AtOnce,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._open_ones = open_ones
+        self._open_ones, self._at_once = open_ones, at_once
         self._awaited = _REQUEST
         self._body_head = b""  # of a request that asks for an upgrade: the fields that say how long its body is
         self._received = 0  # bytes since the last message ended, of the body since its head did
         self._body_limit = BODY_LIMIT_BYTES
         self._seen = 0  # of these, when the deadline was set
-        self._running: RequestResponseCycle | None = None  # the request that is being answered
+        self._running: RequestResponseCycle | _Quick | None = None  # the request that is being answered
+        self._rests_since = 0.0
         self._last_words: Reply | None = None  # to be said when all before it is answered
         self._is_deaf = False  # what comes in now is dropped
         self._dropped = 0  # bytes
@@ -110,7 +139,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def timeout_keep_alive_handler(self) -> None:
-        self._hang_up()
+        """Since the timer was set there may have been requests: it is cheaper to look now than to set it anew each time."""
+        self.timeout_keep_alive_task = None
+        if self._running is not None or self._deadline is not None:
+            return  # the next reply sets it
+        left_s = self._rests_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            self._hang_up()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -130,7 +167,6 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._dropped > LINGER_BYTES:
                 self.transport.abort()
             return
-        self._unset_keepalive_if_required()
         self._feed(data)
         if self._is_deaf:
             return
@@ -164,7 +200,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(_head_too_large())
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._awaited = _HEAD
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -172,6 +208,39 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if not self._is_answered_at_once():
+            self._begin_scope()
+            self._hear_head()
+
+    def _is_answered_at_once(self) -> bool:
+        """Whether this is a short request for one thing, with none before it, that the application took over."""
+        method, found = _AT_ONCE.get(self.parser.get_method()), _SEGMENT.fullmatch(self.url)
+        if method is None or found is None or self._running is not None or self._received > _SHORT_BYTES:
+            return False
+        headers = dict(self.headers)
+        is_bare = _BODY_FIELDS.isdisjoint(headers) and b"upgrade" not in headers and not self.expect_100_continue
+        if not is_bare or len(headers) < len(self.headers) or self.parser.get_http_version() != "1.1":
+            return False
+        quick = _Quick()
+        quick.keep_alive = self.parser.should_keep_alive()
+        address = self.client[0] if self.client else ""
+        if not self._at_once(method, f"/{found[1].decode()}", address, headers, partial(self._answered, quick)):
+            return False
+        self.cycle = quick  # type: ignore[assignment] # all that is asked of it
+        self._cancel_deadline()
+        self._awaited, self._received, self._seen = _BODY, 0, 0
+        self._running = quick
+        self._open_ones.begin(self)
+        return True
+
+    def _begin_scope(self) -> None:
+        """What uvicorn does with the first byte of a request, and most of them do not need."""
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expect
+        self.scope["headers"] = headers
+
+    def _hear_head(self) -> None:
         if len(self.pipeline) >= PIPELINE_LIMIT:
             self._is_deaf = True
             self.cycle.keep_alive = False
@@ -246,19 +315,43 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # what goes out
 
-    def on_response_complete(self) -> None:
-        is_closing = self.transport.is_closing()  # then what stands behind gets no reply
-        self._running = self.pipeline[-1][0] if self.pipeline and not is_closing else None
-        super().on_response_complete()
-        if self._running is not None:
+    def _answered(self, quick: _Quick, reply: Reply, more: list[Header]) -> None:
+        """Send a whole reply."""
+        if quick.disconnected:
             return
-        if self._awaited != _REQUEST:
-            self._unset_keepalive_if_required()  # it has a deadline
+        quick.response_started = quick.response_complete = True
+        body = reply.encoded()
+        lines = [STATUS_LINE[reply.status]]
+        for name, value in self.server_state.default_headers:
+            lines += (name, b": ", value, b"\r\n")
+        for name, value in reply.head(body, more):
+            lines += (name, b": ", value, b"\r\n")
+        lines += (b"\r\n" if quick.keep_alive else b"connection: close\r\n\r\n", body)
+        self.transport.write(b"".join(lines))
+        if not quick.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        is_closing = self.transport.is_closing()
+        if self.pipeline and not is_closing:  # else what stands behind gets no reply
+            self._running = self.pipeline[-1][0]
+            super().on_response_complete()
+            return
+        self._running = None
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
         self._open_ones.rest(self)
-        if is_closing or self.transport.is_closing():
+        if is_closing:
             self._hang_up()
         elif self._last_words is not None:
             self._say(self._last_words)
+        elif self._awaited == _REQUEST:  # else it has a deadline
+            self._rests_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
 
     def _stop(self, reply: Reply) -> None:
         """As `_refuse`, from within the parser."""

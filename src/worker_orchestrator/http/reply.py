@@ -30,6 +30,13 @@ class Reply:
             return self.body
         return b"" if self.body is None else msgspec.json.encode(self.body)
 
+    def head(self, body: bytes, more: list[Header]) -> list[Header]:
+        """All its headers, with these further ones."""
+        headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), *more, *self.headers]
+        if self.status != HTTPStatus.NO_CONTENT:
+            headers += [(b"content-type", self.content_type), (b"content-length", str(len(body)).encode())]
+        return headers
+
 
 def failure(status: int, error: str, message: str = "", headers: list[Header] | None = None) -> Reply:
     """An error in JSON: `{"error": …}`, with `message` where there is more to say."""

@@ -34,7 +34,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_protocol(Connections(connections_per_client, total)),
+                http=_protocol(app, Connections(connections_per_client, total)),
                 h11_max_incomplete_event_size=32 * 1024,
                 lifespan="off",
                 ws=BoundedSocket,
@@ -61,13 +61,13 @@ class Server(uvicorn.Server):
         yield
 
 
-def _protocol(connections: Connections) -> Any:
+def _protocol(app: App, connections: Connections) -> Any:
     """Makes the protocol of a connection. Where there is no httptools, uvicorn's on h11 bounds the head, and no more."""
     try:
         from worker_orchestrator.http.protocol import BoundedProtocol  # noqa: PLC0415 # needs httptools
     except ImportError:
         return "h11"
-    return partial(BoundedProtocol, open_ones=connections)
+    return partial(BoundedProtocol, open_ones=connections, at_once=app.at_once)
 
 
 def _places() -> tuple[int, int]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import structlog
+from msgspec.structs import replace
 
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.machine import DEFAULT_POOL, Spec

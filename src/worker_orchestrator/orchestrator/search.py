@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from worker_orchestrator import commands
@@ -47,32 +48,76 @@ class Search:
         except (NoMachineAvailable, CommitFailed, asyncio.CancelledError) as error:
             self._observer.assign_ended(_outcome_of(error), self._observer.now() - begun_at, None)
             raise
+        self._given(begun_at, trace)
+        return machine
+
+    def at_once(self, project: str, told: Callable[[Machine | BaseException], None]) -> bool:
+        """The way without a wait but for the store: `told` gets the machine a turn later, or why it could not be stored.
+
+        False, and nothing is changed, where there is no such way.
+        """
+        begun_at = self._observer.now()
+        taken = self._take_at_once(project)
+        if taken is None:
+            return False
+        machine, is_new = taken
+
+        def stored(failure: BaseException | None) -> None:
+            if failure is None:
+                self._given(begun_at, self._traces.at_once(machine, begun_at) if is_new else None)
+            else:
+                self._observer.assign_ended(AssignOutcome.STORE_FAILED, self._observer.now() - begun_at, None)
+            told(failure or machine)
+
+        self._journal.then(stored)
+        return True
+
+    def _given(self, begun_at: float, trace: Trace | None) -> None:
         outcome = AssignOutcome.REPEAT if trace is None else _TOLD[trace.how]
         self._observer.assign_ended(outcome, self._observer.now() - begun_at, trace)
-        return machine
+
+    def _take_at_once(self, project: str) -> tuple[Machine, bool] | None:
+        """The machine that this project has, or an idle one that answered just now; and whether it is new to it."""
+        if project in self._seats or project in self._untold:
+            return None
+        own = self._fleet.of_project(project)
+        if own is not None:
+            return (own, False) if own.state is State.READY else None
+        if self._fleet.pool(DEFAULT_POOL).line:
+            return None
+        idle = commands.next_idle(self._fleet, self._decisions.spec, DEFAULT_POOL)
+        if idle is None or not self._is_verified(idle):
+            return None
+        machine = self._take(project)
+        assert machine is not None, f"{idle.id} was idle"
+        return machine, True
 
     async def _machine_of(
         self, project: str, hung_up: HangUp | None, begun_at: float, wait_s: float
     ) -> tuple[Machine, Trace | None]:
         """The machine, and how the project came to it, if nobody was told of this assignment before."""
+        taken = self._take_at_once(project)
+        if taken is not None:
+            await self._journal.durable()
+            machine, is_new = taken
+            return machine, self._traces.at_once(machine, begun_at) if is_new else None
         if project not in self._seats:
             untold = self._untold.get(project)  # what was handed over since then is new to it
             generation, asked_at = self._fleet.generation if untold is None else untold, self._decisions.now()
-            machine = self._take(project)
+            found = self._take(project)
             self._untold.pop(project, None)
-            is_known = machine is not None and machine.generation <= generation
-            if machine is not None and (is_known or (untold is None and self._is_verified(machine))):
+            if found is not None and found.generation <= generation:
                 await self._journal.durable()
-                return machine, None if is_known else self._traces.at_once(machine, begun_at)
-            if machine is None and not wait_s:
+                return found, None
+            if found is None and not wait_s:
                 commands.leave_line(self._fleet, project)
                 self._decisions.commit_soon()  # what was begun for it will be idle
                 raise self._decisions.obstacle()
             steps = Steps(begun_at, asked_at)
-            self._seats.open(project, generation, self._search(project, generation, machine, steps))
-        found = await self._sit(project, hung_up, wait_s)
-        trace, found.untold = found.untold, None
-        return found.machine, trace
+            self._seats.open(project, generation, self._search(project, generation, found, steps))
+        seat = await self._sit(project, hung_up, wait_s)
+        trace, seat.untold = seat.untold, None
+        return seat.machine, trace
 
     async def _sit(self, project: str, hung_up: HangUp | None, wait_s: float) -> Found:
         """Wait with all who ask for this project, each as long as it is willing to."""

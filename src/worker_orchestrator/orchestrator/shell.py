@@ -6,7 +6,7 @@ decision is a synchronous call of the pure core.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from worker_orchestrator import commands
@@ -91,6 +91,13 @@ class Orchestrator:
             await self._journal.durable()
         return Assignment(machine, is_new=before is None or before.generation != machine.generation)
 
+    def assign_at_once(self, project: str, told: Callable[[Machine | BaseException], None]) -> bool:
+        """As `assign`, where that needs to wait for nothing but the store: then `told` gets the machine, or what is raised.
+
+        False, and nothing is changed, where it takes more than that.
+        """
+        return self._parts.search.at_once(project, told)
+
     async def release_of(self, project: str, *generations: int) -> Machine:
         """Take its machine from this project, and return it as it was. It must be of these generations.
 
@@ -136,6 +143,18 @@ class Orchestrator:
         self._decisions.resize()
         self._journal.attribute()
         await self._journal.durable()
+
+    def release_at_once(self, name: str, told: Callable[[BaseException | None], None]) -> bool:
+        """As `release`, where that needs to wait for nothing but the store: then `told` gets what would be raised.
+
+        False, and nothing is changed, where it takes more than that.
+        """
+        if not self._released(name):
+            return False
+        self._decisions.resize()
+        self._journal.attribute()
+        self._journal.then(told)
+        return True
 
     def _released(self, name: str) -> bool:
         machine = self.fleet.machines.get(name) or self.fleet.of_project(name)

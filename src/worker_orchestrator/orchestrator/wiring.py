@@ -7,11 +7,12 @@ Everything here runs on one event loop; between two awaits nothing else happens.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from worker_orchestrator import findings
 from worker_orchestrator.clock import Clock

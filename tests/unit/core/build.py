@@ -7,8 +7,10 @@ action: a test puts there what it wants to be found.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from worker_orchestrator import commands, findings
 from worker_orchestrator.fleet import Backoff, Fleet, Pool, Watch

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine
 
 from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, raise_backoff, try_later

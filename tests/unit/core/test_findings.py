@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec, assert_indexes_hold
 
 from worker_orchestrator.brake import Failure, fail

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold, indexes
 
 from worker_orchestrator.fleet import Backoff, Fleet, Watch
@@ -239,7 +240,7 @@ def test_a_new_state_forgets_missed_probes_and_the_next_try() -> None:
     watch = fleet.watches["w1"]
     watch.misses, watch.missed_at, watch.missed_why = 2, 1.5, "refused"
     watch.not_before, watch.restarted = 9.0, True
-    seen = replace(watch, since=2.0)
+    seen = dataclasses.replace(watch, since=2.0)
     fleet.apply(a_machine(), a_machine(project="p"), Cause.ASSIGNED, 2.0)
     assert watch == seen
     fleet.apply(a_machine(project="p"), a_machine(state=STARTING, project="p"), Cause.RESTARTED, 3.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worker_orchestrator.errors import InvalidProject
-from worker_orchestrator.project import RESERVED_PROJECTS, is_reserved, project_id
+from worker_orchestrator.project import RESERVED_PROJECTS, is_project_id, is_reserved, project_id
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ from worker_orchestrator.project import RESERVED_PROJECTS, is_reserved, project_
 def test_a_project_id_is_taken_as_it_is(text: str) -> None:
     """1 to 128 letters, digits or . _ ~ : @ + = , - name a project."""
     assert project_id(text) == text
+    assert is_project_id(text)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,7 @@ def test_a_project_id_is_taken_as_it_is(text: str) -> None:
 )
 def test_other_texts_are_refused_with_one_sentence(text: str) -> None:
     """The sentence names the text and says what is allowed."""
+    assert not is_project_id(text)
     with pytest.raises(InvalidProject) as refused:
         project_id(text)
     assert refused.value.message == (
@@ -94,6 +96,7 @@ def test_names_that_the_service_and_browsers_ask_for_are_reserved() -> None:
 def test_a_reserved_name_is_no_project(text: str) -> None:
     """It is refused as what it is."""
     assert is_reserved(text)
+    assert not is_project_id(text)
     with pytest.raises(InvalidProject) as refused:
         project_id(text)
     assert refused.value.message == f"{text!r} is a reserved name and cannot be a project id."

@@ -17,6 +17,7 @@ from worker_orchestrator.http import protocol
 from worker_orchestrator.http.app import App, Receive, Scope, Send
 from worker_orchestrator.http.connections import Connections
 from worker_orchestrator.http.listening import listen
+from worker_orchestrator.http.reply import Header, Reply
 from worker_orchestrator.http.server import Server
 
 HEAD: Final = b"Host: x\r\n\r\n"
@@ -24,16 +25,31 @@ LATE_S: Final = 0.2
 PATIENCE_S: Final = 20.0
 
 Ask = Callable[[bytes], Awaitable[bytes]]
+Answered = Callable[[Reply, list[Header]], None]
 
 
 class Echo:
-    """Answers each request with its method, path and body, /big with 8 MB, /wait not before `go` is set."""
+    """Answers each request with its method, path and body, /big with 8 MB, /wait not before `go` is set.
+
+    `is_quick`: what needs neither its body nor a wait is answered as `App.at_once` does.
+    """
+
+    is_quick = False
 
     def __init__(self) -> None:
         self.paths: list[str] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.hung_up: list[str] = []
         self.go = asyncio.Event()
+
+    def at_once(self, method: str, path: str, _address: str, headers: dict[bytes, bytes], answered: Answered) -> bool:
+        if not self.is_quick or path == "/wait":
+            return False
+        self.paths.append(path)
+        self.headers = list(headers.items())
+        said = b"x" * 8_000_000 if path == "/big" else json.dumps([method, path, ""]).encode()
+        asyncio.get_running_loop().call_soon(answered, Reply(200, said), [])
+        return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.paths.append(scope["path"])
@@ -64,6 +80,12 @@ class Echo:
         for end in ends:
             end.cancel()
         return self.go.is_set()
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["", "at once"])
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it holds on both ways to an answer."""
+    monkeypatch.setattr(Echo, "is_quick", request.param)
 
 
 async def _listen(reader: asyncio.StreamReader, heard: list[bytes]) -> None:
