@@ -44,7 +44,7 @@ def is_away(page: Page) -> None:
 @pytest.mark.parametrize("state", ["idle", "assigned"])
 def test_a_killed_container_shows_within_a_second(state: str, tabs: Tabs, pool: Running) -> None:
     pool.await_idle(2)
-    machine = pool.idle()[0] if state == "idle" else pool.machine_of("shop")["id"]
+    machine = pool.idle()[0] if state == "idle" else pool.assign("shop")["containerId"]
     page = tabs.open(pool, "machines", expects=r"status of (409|503) .*/stats$")  # it may be measured just then
     expect(row(page, machine)).to_contain_text(state)
     page.evaluate(WATCH, [machine, state])
@@ -119,7 +119,7 @@ def test_a_view_that_was_never_opened_comes_when_the_service_is_back(tabs: Tabs,
     """It is loaded when it is needed, and a reload just then would leave nothing of the page."""
     page = tabs.open(pool, expects=AWAY)
     page.evaluate("window.sameDocument = true")
-    machine = pool.machine_of("shop")["id"]
+    machine = pool.assign("shop")["containerId"]
     pool.end(signal.SIGKILL)
     is_away(page)
     page.evaluate("id => { location.hash = `#/machines/${id}` }", machine)
