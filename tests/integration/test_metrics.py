@@ -101,6 +101,7 @@ def test_log_lines_name_the_request_and_tell_no_secret(start: Start, tmp_path: P
     eventually(lambda: answers(service), "the service answers")
     assert service.get("/p", mine).status == 200
     assert service.get("/q", {"authorization": f"Bearer {TOKEN}x"}).status == 401
+    eventually(lambda: '"assigned"' in service.log, "it stands in the log")
     lines = [json.loads(line) for line in service.log.splitlines() if line.startswith("{")]
     (assigned,) = (line for line in lines if line["event"] == "assigned")
     assert (assigned["project"], assigned["generation"], assigned["request"]) == ("p", 1, "my-request/1")

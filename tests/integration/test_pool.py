@@ -446,6 +446,7 @@ def test_the_log_can_be_json(start: Start) -> None:
     """One object a line, each with an event, for every transition."""
     service = start("--min-idle", "1", "--log-format", "json")
     service.assign("logged")
+    eventually(lambda: '"assigned"' in service.log, "it stands in the log")
     lines = [json.loads(line) for line in service.log.splitlines() if line.startswith("{")]
     assert {"created", "answered", "assigned"} <= {line["event"] for line in lines}
     (assigned,) = [line for line in lines if line["event"] == "assigned"]
