@@ -1,5 +1,7 @@
 """What a warm assign costs in things that can be counted, so that no noise and no computer has a say in it.
 
+usage: python -m bench.counts      prints them as JSON, by what was done
+
 The real service, joined as it is in production and asked over a real socket, in this process: so its database, its engine
 and its calls can be watched. Only the engine is the one in memory, which Docker's answers cannot make slower or faster.
 """
@@ -8,29 +10,40 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import os
+import re
+import signal
 import socket
 import sqlite3
+import subprocess
 import sys
+import tempfile
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import uvloop
+
 from bench.in_memory import FIRST_PORT, fill, instance
 from bench.load import request
-from worker_orchestrator import service, serving
+from bench.subjects import PATHS, ROOT
+from worker_orchestrator import logs, service, serving
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.engines.memory import MemoryEngine
 from worker_orchestrator.settings import Settings, load
 from worker_orchestrator.store import DATABASE, Lock, Store
 
-__all__ = ["Counted", "Watched", "watched"]
+__all__ = ["Counted", "counted"]
 
 MACHINES: Final = 4
 WARM_UP: Final = 20
+WORK_ROUNDS: Final = 5
+PAIRS: Final = 200
 _ENGINE_METHODS: Final = ("ping", "identity", "template", "list", "create", "restart", "destroy", "probe")
 
 
@@ -45,6 +58,8 @@ class Counted:
     peak_bytes: int = 0
     blocks: int = 0
     """Blocks of memory that are left over."""
+    reply_bytes: int = 0
+    """Of the last reply, head and body, but for the request's id, which grows with their number."""
 
     @property
     def verbs(self) -> list[str]:
@@ -79,11 +94,13 @@ class Watched:
         self.writer: asyncio.StreamWriter
 
     async def ask(self, method: str, path: str) -> bytes:
-        """The whole reply, as it came over the wire."""
+        """The whole reply, head and body."""
         self.writer.write(request(method, path))
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].split()[0])
-        return head + await self.reader.readexactly(length)
+        reply = head + await self.reader.readexactly(length)
+        self.counted.reply_bytes = len(re.sub(rb"(x-request-id: )\S+", rb"\1", reply))
+        return reply
 
     async def assign(self, project: str = "counted") -> bytes:
         return await self.ask("GET", f"/{project}")
@@ -156,14 +173,17 @@ async def watched(folder: Path, machines: int = MACHINES) -> AsyncIterator[Watch
             serving.serve(settings, lambda sockets: ports.put_nowait(sockets[0].getsockname()[1])), name="service"
         )
         try:
-            port = await asyncio.wait_for(ports.get(), 20)
-            seen.reader, seen.writer = await asyncio.open_connection("127.0.0.1", port)
-            await seen.verify()
-            yield seen
-            seen.writer.close()
+            seen.reader, seen.writer = await asyncio.open_connection("127.0.0.1", await asyncio.wait_for(ports.get(), 20))
+            try:
+                await seen.verify()
+                yield seen
+            finally:
+                seen.writer.close()
+                await seen.writer.wait_closed()
         finally:
-            running.cancel()
-            await asyncio.wait({running})
+            if not running.done():
+                os.kill(os.getpid(), signal.SIGTERM)  # as it is stopped in daily life: the loop hands it to the service
+            await asyncio.wait_for(running, 20)
 
 
 @contextmanager
@@ -201,3 +221,63 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
+
+def counted() -> dict[str, Counted]:
+    """What `_story` counted, in a process that runs nothing else."""
+    words = [sys.executable, "-m", "bench.counts"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ, **PATHS})
+    return {name: Counted(**{**found, "engine": Counter(found["engine"])}) for name, found in json.loads(done.stdout).items()}
+
+
+async def _story(service_: Watched) -> dict[str, Counted]:
+    found: dict[str, Counted] = {}
+    with service_.counting() as found["assign"]:
+        await service_.assign()
+    with service_.counting() as found["assign again"]:
+        await service_.assign()
+    with service_.counting() as found["release"]:
+        await service_.release()
+    with service_.counting() as found["list"]:
+        await service_.ask("GET", "/machines/list")
+    with service_.counting() as found["three at once"]:
+        await _at_once(service_, 3)
+    await service_.verify()
+    work = []
+    for _ in range(WORK_ROUNDS):
+        with service_.counting_calls() as one:
+            await service_.assign()
+            await service_.release()
+        work.append(one)
+    found["pair"] = sorted(work, key=lambda one: one.calls)[WORK_ROUNDS // 2]
+    with service_.counting_memory() as found["memory of an assign"]:
+        await service_.assign()
+    await service_.release()
+    with service_.counting_memory() as found[f"memory of {PAIRS} pairs"]:
+        for _ in range(PAIRS):
+            await service_.assign()
+            await service_.release()
+    return found
+
+
+async def _at_once(service_: Watched, count: int) -> None:
+    """Requests on connections of their own, all sent before the service has a turn."""
+    others = [await asyncio.open_connection(*service_.writer.get_extra_info("peername")) for _ in range(count)]
+    for number, (_, writer) in enumerate(others):
+        writer.write(request("GET", f"/p{number}"))
+    for number, (reader, writer) in enumerate(others):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        await service_.release(f"p{number}")
+
+
+async def _main() -> None:
+    logs.configure("json")
+    with tempfile.TemporaryDirectory() as folder:
+        async with watched(Path(folder)) as service_:
+            found = await _story(service_)
+    print(json.dumps({name: asdict(one) for name, one in found.items()}))
+
+
+if __name__ == "__main__":
+    uvloop.run(_main())

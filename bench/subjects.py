@@ -19,12 +19,13 @@ from typing import IO, Any, Final
 
 import psutil
 
-__all__ = ["BUILD", "IMAGE", "ROOT", "Subject", "ask", "empty", "express", "free_port", "in_memory", "service", "until"]
+__all__ = ["BUILD", "IMAGE", "PATHS", "ROOT", "Subject", "ask", "empty", "express", "free_port", "in_memory", "service", "until"]
 
 ROOT: Final = Path(__file__).parents[1]
 BUILD: Final = ROOT / "build" / "bench"
 IMAGE: Final = "worker-orchestrator-example:latest"
 EXPRESS: Final = ROOT / "bench" / "peers" / "express"
+PATHS: Final = {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
 _STOP_S: Final = 30.0
 _MIB: Final = 2**20
 
@@ -176,12 +177,12 @@ def service(*flags: str, machines: int = 0, start: bool = True) -> Iterator[Subj
         common = ["--state-dir", str(folder / "state"), "--image", IMAGE, "--log-format", "json"]
         module = [sys.executable, "-m", "worker_orchestrator"]
         wanted = ["--port", str(port), "--first-port", str(_next_block()), *sizes, *flags]
-        subject = Subject("service", port, [*module, "serve", *common, *wanted], folder, _PATHS)
+        subject = Subject("service", port, [*module, "serve", *common, *wanted], folder, PATHS)
         try:
             yield from _running(subject, start=start)
         finally:
             down = [*module, "down", "--all", "--yes", *common]
-            subprocess.run(down, check=False, capture_output=True, cwd=folder, env={**os.environ, **_PATHS})
+            subprocess.run(down, check=False, capture_output=True, cwd=folder, env={**os.environ, **PATHS})
 
 
 @contextmanager
@@ -190,7 +191,7 @@ def in_memory(machines: int, *flags: str, start: bool = True) -> Iterator[Subjec
     with _folder("in-memory") as folder:
         port = free_port()
         command = [sys.executable, str(ROOT / "bench" / "in_memory.py"), str(machines), str(folder / "state"), str(port)]
-        yield from _running(Subject("in-memory", port, [*command, *flags], folder, _PATHS), start=start)
+        yield from _running(Subject("in-memory", port, [*command, *flags], folder, PATHS), start=start)
 
 
 def _running(subject: Subject, *, start: bool = True) -> Iterator[Subject]:
@@ -202,7 +203,6 @@ def _running(subject: Subject, *, start: bool = True) -> Iterator[Subject]:
         subject.stop()
 
 
-_PATHS: Final = {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
 _blocks: Final = iter(range(21_000, 32_000, 500))
 
 
