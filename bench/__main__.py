@@ -15,7 +15,7 @@ from typing import Final
 from bench import machine
 from bench.book import Book
 from bench.claims import CLAIMS, QUICK
-from bench.questions import cold, counts, life, limits, scale, warm
+from bench.questions import beside, cold, counts, idle, life, limits, scale, warm
 from bench.run import Run
 from bench.subjects import BUILD
 from bench.table import table
@@ -36,6 +36,8 @@ QUESTIONS: Final[dict[str, Callable[[Run], None]]] = {
     "assigns": scale.assigns,
     "listings": scale.listings,
     "ticks": scale.ticks,
+    "beside": beside.beside,
+    "idle": idle.idle,
 }
 IN_QUICK: Final[dict[str, Callable[[Run], None]]] = {
     "warm": warm.warm,

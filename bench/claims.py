@@ -13,7 +13,7 @@ __all__ = ["CLAIMS", "QUICK", "Claim"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`measured` is compared to `limit`: at most, or with `at_least`. `needs` are the names without which nothing is known."""
+    """`measured` is compared to `limit`: at most, or with `at_least`. Without the names in `needs` nothing is known."""
 
     what: str
     limit: float
@@ -78,7 +78,9 @@ CLAIMS: Final = (
     _at_most("longest that a tick with 10,000 machines delays an assign", 30, "ms", "tick.10000.longest_ms"),
     _at_most("listing 1,000 machines, p50", 8, "ms", "list.service.p50"),
     _ratio("listings of 1,000 a second against Express", 5, "list.service.rate", "list.express.rate", at_least=True),
-    _ratio("idle container dead → no longer listed, against Docker's own event", 2, "death.unlisted_ms", "death.event_ms"),
+    _ratio(
+        "idle container dead → no longer listed, against Docker's own event", 2, "death.unlisted_ms", "death.event_ms"
+    ),
     _at_most("ready after start, 300 containers to adopt", 1.5, "s", "start.300.ready_s"),
     _at_most("memory at rest, 300 containers", 90, "MiB", "rest.300.memory_mib"),
     Claim(

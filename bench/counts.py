@@ -26,6 +26,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import uvloop
 
@@ -92,6 +93,10 @@ class Watched:
         self.engine: _CountingEngine | None = None
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
+
+    def note(self, statement: str) -> None:
+        """The database was asked this."""
+        self.counted.statements.append(statement)
 
     async def ask(self, method: str, path: str) -> bytes:
         """The whole reply, head and body."""
@@ -173,7 +178,9 @@ async def watched(folder: Path, machines: int = MACHINES) -> AsyncIterator[Watch
             serving.serve(settings, lambda sockets: ports.put_nowait(sockets[0].getsockname()[1])), name="service"
         )
         try:
-            seen.reader, seen.writer = await asyncio.open_connection("127.0.0.1", await asyncio.wait_for(ports.get(), 20))
+            seen.reader, seen.writer = await asyncio.open_connection(
+                "127.0.0.1", await asyncio.wait_for(ports.get(), 20)
+            )
             try:
                 await seen.verify()
                 yield seen
@@ -193,7 +200,7 @@ def _watching(seen: Watched) -> Iterator[None]:
     class WatchedStore(Store):
         def __init__(self, path: Path | None, **words: Any) -> None:
             super().__init__(path, **words)
-            self._db.set_trace_callback(lambda statement: seen.counted.statements.append(statement))
+            self._db.set_trace_callback(seen.note)
 
     def told(name: str) -> None:
         seen.counted.engine[name] += 1
@@ -208,12 +215,8 @@ def _watching(seen: Watched) -> Iterator[None]:
         seen.engine = engine
         return engine
 
-    before = service.Store, service.open_engine
-    service.Store, service.open_engine = WatchedStore, open_engine  # type: ignore[misc] # as the module has it
-    try:
+    with patch.object(service, "Store", WatchedStore), patch.object(service, "open_engine", open_engine):
         yield
-    finally:
-        service.Store, service.open_engine = before  # type: ignore[misc] # as above
 
 
 def _free_port() -> int:
@@ -226,7 +229,10 @@ def counted() -> dict[str, Counted]:
     """What `_story` counted, in a process that runs nothing else."""
     words = [sys.executable, "-m", "bench.counts"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ, **PATHS})
-    return {name: Counted(**{**found, "engine": Counter(found["engine"])}) for name, found in json.loads(done.stdout).items()}
+    return {
+        name: Counted(**{**found, "engine": Counter(found["engine"])})
+        for name, found in json.loads(done.stdout).items()
+    }
 
 
 async def _story(service_: Watched) -> dict[str, Counted]:

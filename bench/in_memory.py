@@ -54,6 +54,7 @@ def _serve_over(state_dir: Path) -> None:
     """Let the service open an engine in which everything on record runs. Its settings say "docker", so the file counts."""
 
     async def open_engine(settings: Settings, owner: str) -> Engine:
+        assert settings.state_dir == state_dir
         engine = MemoryEngine(owner, serve_http=False)
         with closing(sqlite3.connect(state_dir / DATABASE)) as db:
             for machine_id, port in db.execute("SELECT id, port FROM machine WHERE gone = 0"):

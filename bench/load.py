@@ -18,13 +18,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NoReturn
 
 __all__ = ["Load", "closed", "opened", "request"]
 
 _SPIN_S: Final = 0.0001
 """So long before a planned moment the client stays awake: a timer of the kernel comes up to this late."""
 _STUCK_S: Final = 10.0
+_GOOD: Final = frozenset({b"200", b"201"})
 _READ_BYTES: Final = 1 << 18
 
 
@@ -36,8 +37,6 @@ class Load:
     took_ms: dict[str, list[float]] = field(default_factory=dict)
     late_ms: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
-    bytes_in: int = 0
-    bytes_out: int = 0
 
     def rate(self, kind: str) -> float:
         """Replies of this kind a second."""
@@ -51,7 +50,7 @@ def request(method: str, path: str) -> bytes:
 class _Line:
     """One kept connection. `more` takes what has arrived and returns True once a reply is whole."""
 
-    __slots__ = ("_parts", "kind", "pair", "socket", "since", "status")
+    __slots__ = ("_parts", "kind", "pair", "since", "socket", "status")
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -98,44 +97,48 @@ def closed(port: int, connections: int, seconds: float, cycle: Callable[[int], l
 
     A cycle that was begun is ended, so that nothing stays assigned.
     """
-    load, poll = Load(), select.epoll()
+    load = Load()
     lines = {(line := _Line(port)).socket.fileno(): (line, cycle(number)) for number in range(connections)}
     for _, wanted in lines.values():
         for kind, _request in wanted:
             load.took_ms.setdefault(kind, [])
-    now = time.perf_counter
     with _undisturbed():
-        begun = now()
-        end = begun + seconds
-        for number, (line, wanted) in lines.items():
-            poll.register(number, select.EPOLLIN)
-            line.kind, line.since = wanted[0][0], now()
-            line.socket.send(wanted[0][1])
-        open_ones = len(lines)
-        while open_ones:
-            ready = poll.poll(_STUCK_S)
-            if not ready:
-                raise TimeoutError(f"no reply within {_STUCK_S:g} s")
-            for number, _ in ready:
-                line, wanted = lines[number]
-                if not line.more():
-                    continue
-                at = now()
-                load.took_ms[line.kind].append((at - line.since) * 1000)
-                if line.status not in {b"200", b"201"}:
-                    load.failed.append(f"{line.kind} {line.status.decode()}")
-                line.pair = (line.pair + 1) % len(wanted)
-                if at >= end and line.pair == 0:
-                    poll.unregister(number)
-                    open_ones -= 1
-                    continue
-                line.kind, line.since = wanted[line.pair][0], at
-                line.socket.send(wanted[line.pair][1])
-        load.seconds = now() - begun
+        begun = time.perf_counter()
+        _keep_asking(load, lines, begun + seconds)
+        load.seconds = time.perf_counter() - begun
     for line, _ in lines.values():
         line.socket.close()
-    poll.close()
     return load
+
+
+def _keep_asking(load: Load, lines: dict[int, tuple[_Line, list[tuple[str, bytes]]]], end: float) -> None:
+    now, poll = time.perf_counter, select.epoll()
+    for number, (line, wanted) in lines.items():
+        poll.register(number, select.EPOLLIN)
+        line.kind, line.since = wanted[0][0], now()
+        line.socket.send(wanted[0][1])
+    asking = len(lines)
+    while asking:
+        for number, _ in poll.poll(_STUCK_S) or _stuck():
+            line, wanted = lines[number]
+            if not line.more():
+                continue
+            at = now()
+            load.took_ms[line.kind].append((at - line.since) * 1000)
+            if line.status not in _GOOD:
+                load.failed.append(f"{line.kind} {line.status.decode()}")
+            line.pair = (line.pair + 1) % len(wanted)
+            if at >= end and line.pair == 0:
+                poll.unregister(number)
+                asking -= 1
+                continue
+            line.kind, line.since = wanted[line.pair][0], at
+            line.socket.send(wanted[line.pair][1])
+    poll.close()
+
+
+def _stuck() -> NoReturn:
+    raise TimeoutError(f"no reply within {_STUCK_S:g} s")
 
 
 @dataclass(slots=True)
@@ -194,7 +197,7 @@ class _Open:
         number, at = line.pair, time.perf_counter()
         self.free.append(line)
         self.under_way -= 1
-        if line.status not in {b"200", b"201"}:
+        if line.status not in _GOOD:
             self.load.failed.append(f"{line.kind} {line.status.decode()}")
         is_late = number // 2 in self.late
         if number >= self.counts_from and not (number % 2 and is_late):
@@ -230,7 +233,7 @@ def opened(
             for descriptor in ready:
                 state.arrived(descriptor)
             if not ready and pause > _STUCK_S / 2:
-                raise TimeoutError(f"no reply within {_STUCK_S / 2:g} s")
+                _stuck()
     for line in state.lines.values():
         line.socket.close()
     return load

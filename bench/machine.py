@@ -27,9 +27,7 @@ def describe() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {sys.version.split()[0]}, uvloop {version('uvloop')}",
         "sqlite": sqlite3.sqlite_version,
-        "docker": _said(
-            "docker", "version", "--format", "{{.Server.Version}} (API {{.Server.APIVersion}})"
-        ),
+        "docker": _said("docker", "version", "--format", "{{.Server.Version}} (API {{.Server.APIVersion}})"),
         "storage": _said("docker", "info", "--format", "{{.Driver}}"),
         "node": _said("node", "--version"),
         "load before": " ".join(f"{value:.2f}" for value in os.getloadavg()),

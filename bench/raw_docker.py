@@ -24,7 +24,7 @@ __all__ = ["RawDocker", "raw_docker"]
 
 DOCKER: Final = "http://docker/v1.41"
 SOCKET: Final = "/var/run/docker.sock"
-FIRST_PORT: Final = 20_000
+FIRST_PORT: Final = 19_000
 _PAUSE_S: Final = 0.005
 
 

@@ -19,13 +19,27 @@ from typing import IO, Any, Final
 
 import psutil
 
-__all__ = ["BUILD", "IMAGE", "PATHS", "ROOT", "Subject", "ask", "empty", "express", "free_port", "in_memory", "service", "until"]
+__all__ = [
+    "BUILD",
+    "IMAGE",
+    "PATHS",
+    "ROOT",
+    "Subject",
+    "ask",
+    "empty",
+    "express",
+    "free_port",
+    "in_memory",
+    "service",
+    "until",
+]
 
 ROOT: Final = Path(__file__).parents[1]
 BUILD: Final = ROOT / "build" / "bench"
 IMAGE: Final = "worker-orchestrator-example:latest"
 EXPRESS: Final = ROOT / "bench" / "peers" / "express"
 PATHS: Final = {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+_LAST_CHARS: Final = 3000
 _STOP_S: Final = 30.0
 _MIB: Final = 2**20
 
@@ -91,7 +105,8 @@ class Subject:
 
     @property
     def log(self) -> str:
-        return (self.folder / f"{self.name}.log").read_text(errors="replace")
+        path = self.folder / f"{self.name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def stop(self) -> None:
         if self.process is not None:
@@ -170,7 +185,7 @@ def _is_current(home: Path) -> bool:
 
 @contextmanager
 def service(*flags: str, machines: int = 0, start: bool = True) -> Iterator[Subject]:
-    """The service on real Docker, with this many idle machines and no more; 0: as the flags say. Its containers end with it."""
+    """The service on real Docker, with this many idle machines and no more; 0: as the flags say. Containers end with it."""
     sizes = ("--min-idle", str(machines), "--max-machines", str(machines)) if machines else ()
     with _folder("service") as folder:
         port = free_port()
@@ -190,7 +205,13 @@ def in_memory(machines: int, *flags: str, start: bool = True) -> Iterator[Subjec
     """The service with a database on disk, over machines that exist in its memory alone (`bench/in_memory.py`)."""
     with _folder("in-memory") as folder:
         port = free_port()
-        command = [sys.executable, str(ROOT / "bench" / "in_memory.py"), str(machines), str(folder / "state"), str(port)]
+        command = [
+            sys.executable,
+            str(ROOT / "bench" / "in_memory.py"),
+            str(machines),
+            str(folder / "state"),
+            str(port),
+        ]
         yield from _running(Subject("in-memory", port, [*command, *flags], folder, PATHS), start=start)
 
 
@@ -199,11 +220,14 @@ def _running(subject: Subject, *, start: bool = True) -> Iterator[Subject]:
         if start:
             subject.start()
         yield subject
+    except BaseException:
+        print(f"the last words of {subject.name}:\n{subject.log[-_LAST_CHARS:]}", file=sys.stderr)
+        raise
     finally:
         subject.stop()
 
 
-_blocks: Final = iter(range(21_000, 32_000, 500))
+_blocks: Final = iter(range(11_000, 19_000, 500))
 
 
 def _next_block() -> int:

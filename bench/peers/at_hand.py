@@ -38,9 +38,13 @@ class _Package:
 
 PEERS: Final = {
     "opensandbox-server": _Package(("opensandbox-server==1.1.1",), "opensandbox_server.py", ports=1),
-    "jupyterhub": _Package(("jupyterhub==6.1.1", "dockerspawner==14.0.0"), "jupyterhub_dockerspawner.py", ports=1, proxy=True),
+    "jupyterhub": _Package(
+        ("jupyterhub==6.1.1", "dockerspawner==14.0.0"), "jupyterhub_dockerspawner.py", ports=1, proxy=True
+    ),
     "llm-sandbox": _Package(("llm-sandbox[docker]==0.3.46",), "llm_sandbox_pool.py", has_pool=True),
-    "container-pool": _Package(("container-pool==0.1.0", "aiodocker==0.27.0"), "container_pool_docker.py", has_pool=True),
+    "container-pool": _Package(
+        ("container-pool==0.1.0", "aiodocker==0.27.0"), "container_pool_docker.py", has_pool=True
+    ),
 }
 
 
@@ -126,7 +130,11 @@ def _proxy() -> Path:
         home.mkdir(parents=True, exist_ok=True)
         shutil.copy(_DRIVERS / "proxy" / "package.json", home)
         done = subprocess.run(
-            ["npm", "install", "--silent", "--no-audit", "--no-fund"], cwd=home, capture_output=True, text=True, check=False
+            ["npm", "install", "--silent", "--no-audit", "--no-fund"],
+            cwd=home,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise PeerStoppedError(f"configurable-http-proxy cannot be installed: {done.stderr.strip()[-200:]}")

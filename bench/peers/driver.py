@@ -1,8 +1,8 @@
 """What every peer's driver shares. It runs in the peer's own environment, so it needs nothing but Python.
 
 The harness writes one request a line, as JSON, and reads one reply a line: `{"do": "cold", "parallel": 4}` answers
-`{"seconds": 0.9}`, `{"do": "warm", "clients": 16, "seconds": 3}` answers `{"pairs": 900, "took_ms": [...]}`. What goes wrong is
-told in `error`, so that it can be told to readers.
+`{"seconds": 0.9}`, `{"do": "warm", "clients": 16, "seconds": 3}` answers `{"pairs": 900, "took_ms": [...]}`. What goes
+wrong is told in `error`, so that it can be told to readers.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def _pool(least: int, most: int) -> Any:
         image=IMAGE,
         client=docker.from_env(),
         skip_environment_setup=True,
-        workdir="/tmp",  # noqa: S108 # of the container
+        workdir="/tmp",  # of the container
         runtime_configs={"ports": {"9092/tcp": ("127.0.0.1", None)}},
     )
 

@@ -171,4 +171,3 @@ def at_rest(run: Run, subject: Subject, count: int) -> None:
     found = load.opened(subject.port, 250, run.seconds(8.0, 3.0), pair)
     run.book.add_times(f"rest.{count}.open", found.took_ms["assign"])
     run.book.add(f"rest.{count}.loaded_memory_mib", subject.memory_mib())
-

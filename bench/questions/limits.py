@@ -55,7 +55,9 @@ def _commits(path: Path, mode: str) -> list[float]:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute(f"PRAGMA synchronous = {mode}")
-    db.execute("CREATE TABLE IF NOT EXISTS machine (id TEXT PRIMARY KEY, project TEXT, generation INTEGER) WITHOUT ROWID")
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS machine (id TEXT PRIMARY KEY, project TEXT, generation INTEGER) WITHOUT ROWID"
+    )
     db.execute("CREATE TABLE IF NOT EXISTS event (seq INTEGER PRIMARY KEY AUTOINCREMENT, machine TEXT, cause TEXT)")
     db.execute("INSERT OR IGNORE INTO machine VALUES ('worker-1', NULL, 0)")
     took_ms = []

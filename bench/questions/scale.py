@@ -20,7 +20,7 @@ LISTED: Final = 1000
 
 
 def assigns(run: Run) -> None:
-    """One connection, and 250/s, beside 10 to 10,000 machines. Idle ones wait in line, so each is verified when it is used."""
+    """One connection, and 250/s, beside 10 to 10,000 machines."""
     sizes = (10, 10_000) if run.share < 0.5 else SIZES
     with ExitStack() as open_ones:
         sides = [(size, open_ones.enter_context(in_memory(size))) for size in sizes]

@@ -89,7 +89,7 @@ def _warm_up(sides: Sequence[tuple[str, Subject]]) -> None:
 
 
 def peers(run: Run) -> None:
-    """Peers that keep containers warm. They are libraries: called in their own process, without HTTP, which is their best case."""
+    """Peers that keep containers warm. They are libraries: called in their own process without HTTP, their best case."""
     for name, package in PEERS.items():
         if not package.has_pool:
             continue
