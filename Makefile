@@ -57,7 +57,7 @@ newman: .venv/.tests example-worker  ## the Postman collections against a runnin
 	$(DOCKER) $(PYTEST) tests/integration/test_postman.py
 
 # Express and the peers are installed from their registries into build/bench, the first time.
-bench: .venv/.tests example-worker  ## measure everything beside the raw limit and peers, and write docs/benchmarks.md; an hour
+bench: .venv/.tests example-worker  ## measure everything, beside raw limits and peers, and write docs/benchmarks.md; takes an hour
 	$(DOCKER) $(BIN)/python -m bench $(ARGS)
 	$(BIN)/python -m bench.document
 

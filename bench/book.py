@@ -48,6 +48,10 @@ class Book:
         """The median, over the rounds, of one to the other in the same round."""
         return statistics.median(a / b for a, b in zip(self.values[name], self.values[to], strict=False))
 
+    def best(self, name: str) -> float:
+        """The smallest: what is larger was kept waiting by other processes."""
+        return min(self.values[name])
+
     # on disk
 
     def write(self, path: Path) -> None:

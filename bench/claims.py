@@ -100,13 +100,19 @@ CLAIMS: Final = (
     ),
 )
 
+def _best(what: str, limit: float, name: str, to: str) -> Claim:
+    """Of the quickest rounds, since CI may share its computer."""
+    return Claim(what, limit, "×", (name, to), lambda book: book.best(name) / book.best(to))
+
+
 QUICK: Final = (
-    _ratio("cold assign against the raw API", 2.0, "cold.1.service", "cold.1.raw"),
-    _ratio("20 at once against the raw API", 2.0, "cold.20.service", "cold.20.raw"),
-    _ratio("pairs/s against Express", 0.3, "warm.16.service.pairs", "warm.16.express.pairs", at_least=True),
-    _ratio("p50 at 250/s against Express", 5.0, "open.service.p50", "open.express.p50"),
-    _ratio("assign with 10,000 machines against 10", 2.0, "scale.10000.p50", "scale.10.p50"),
-    _ratio("tick with 10,000 machines against 1,000", 20.0, "tick.10000.cpu_ms", "tick.1000.cpu_ms"),
-    _ratio("listings of 1,000 against Express", 0.5, "list.service.rate", "list.express.rate", at_least=True),
+    _best("cold assign against the raw API", 1.8, "cold.1.service", "cold.1.raw"),
+    _best("20 at once against the raw API", 1.8, "cold.20.service", "cold.20.raw"),
+    _best("processor time of a pair, against Express", 2.2, "warm.16.service.cpu_us", "warm.16.express.cpu_us"),
+    _best("p50 at 250/s against Express", 5.0, "open.service.p50", "open.express.p50"),
+    _best("a pair with 10,000 machines against 10", 1.9, "scale.10000.cpu_us", "scale.10.cpu_us"),
+    _best("tick with 10,000 machines against 1,000", 18.0, "tick.10000.cpu_ms", "tick.1000.cpu_ms"),
+    _best("processor time of a list of 1,000, against Express", 4.0, "list.service.cpu_us", "list.express.cpu_us"),
 )
-"""What CI insists on: far enough from what is measured never to fail by chance, near enough to notice what doubles."""
+"""What CI insists on: far enough from what is measured never to fail by chance, near enough to notice what doubles. Where
+it can be, processor time is compared, which a busy computer hardly changes."""

@@ -23,7 +23,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -66,6 +66,10 @@ class Counted:
     def verbs(self) -> list[str]:
         """The first word of each SQL statement."""
         return [statement.split(maxsplit=1)[0] for statement in self.statements]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 class _CountingEngine(MemoryEngine):
@@ -237,24 +241,27 @@ def counted() -> dict[str, Counted]:
 
 async def _story(service_: Watched) -> dict[str, Counted]:
     found: dict[str, Counted] = {}
+    await service_.verify()
     with service_.counting() as found["assign"]:
         await service_.assign()
     with service_.counting() as found["assign again"]:
         await service_.assign()
     with service_.counting() as found["release"]:
         await service_.release()
+    await service_.verify()
     with service_.counting() as found["list"]:
         await service_.ask("GET", "/machines/list")
     with service_.counting() as found["three at once"]:
         await _at_once(service_, 3)
-    await service_.verify()
     work = []
     for _ in range(WORK_ROUNDS):
+        await service_.verify()
         with service_.counting_calls() as one:
             await service_.assign()
             await service_.release()
         work.append(one)
     found["pair"] = sorted(work, key=lambda one: one.calls)[WORK_ROUNDS // 2]
+    await service_.verify()
     with service_.counting_memory() as found["memory of an assign"]:
         await service_.assign()
     await service_.release()
@@ -282,7 +289,7 @@ async def _main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with watched(Path(folder)) as service_:
             found = await _story(service_)
-    print(json.dumps({name: asdict(one) for name, one in found.items()}))
+    print(json.dumps({name: one.plain() for name, one in found.items()}))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,9 @@ def listings(run: Run) -> None:
         for _, subject in sides:
             load.closed(subject.port, 1, 0.5, listing)
         for name, subject in run.interleaved(7, sides, least=5):
+            before_s = subject.cpu_s()
             found = load.closed(subject.port, 1, run.seconds(2.0), listing)
+            run.book.add(f"list.{name}.cpu_us", (subject.cpu_s() - before_s) / len(found.took_ms["list"]) * 1e6)
             run.book.add_times(f"list.{name}", found.took_ms["list"])
             run.book.add(f"list.{name}.rate", found.rate("list"))
 
