@@ -100,6 +100,7 @@ CLAIMS: Final = (
     ),
 )
 
+
 def _best(what: str, limit: float, name: str, to: str) -> Claim:
     """Of the quickest rounds, since CI may share its computer."""
     return Claim(what, limit, "×", (name, to), lambda book: book.best(name) / book.best(to))

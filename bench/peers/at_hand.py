@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bench.peers.images import make_images
 from bench.subjects import BUILD, ROOT, free_port
 
 __all__ = ["PEERS", "Peer", "PeerStoppedError", "a_peer"]
@@ -85,6 +86,7 @@ class Peer:
 def a_peer(name: str) -> Iterator[Peer]:
     """This peer, installed and running. Raises PeerStoppedError where it cannot be."""
     package = PEERS[name]
+    make_images()
     python = _installed(name, package)
     words = [str(python), str(_DRIVERS / package.driver), *(str(free_port()) for _ in range(package.ports))]
     if package.proxy:

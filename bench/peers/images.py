@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import subprocess
 import tarfile
@@ -26,8 +27,16 @@ _FILES: Final[Mapping[str, Mapping[str, bytes]]] = {
 }
 
 
+@functools.cache
 def make_images() -> None:
+    """As far as they are not there, or are of an older worker."""
+    worker = _docker("image", "inspect", "--format", "{{.Id}}", IMAGE)
     for tag, files in _FILES.items():
+        made = subprocess.run(
+            ["docker", "image", "inspect", "--format", "{{.Parent}}", tag], capture_output=True, text=True, check=False
+        )
+        if made.stdout.strip() == worker:
+            continue
         change = [] if tag == SCRIPTS else ["--change", "ENTRYPOINT []"]
         container = _docker("create", IMAGE)
         try:

@@ -14,7 +14,6 @@ from typing import Final
 import aiohttp
 
 from bench.peers.at_hand import PEERS, Peer, PeerStoppedError, a_peer
-from bench.peers.images import make_images
 from bench.raw_docker import RawDocker, raw_docker
 from bench.run import Run
 from bench.subjects import Subject, service
@@ -99,7 +98,6 @@ def cold_beside_peers(run: Run) -> None:
 
 @contextmanager
 def _peers(run: Run) -> Iterator[list[Side]]:
-    make_images()
     sides: list[Side] = []
     with ExitStack() as open_ones:
         for name in PEERS:
