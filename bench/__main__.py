@@ -7,6 +7,7 @@ docs/benchmarks.md of it. With --quick only what CI insists on, in less than thr
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -52,6 +53,7 @@ QUICK_SHARE: Final = 0.35
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # containers are removed on the way out
     wanted = _arguments()
     questions = IN_QUICK if wanted.quick else QUESTIONS
     unknown = set(wanted.only) - set(questions)

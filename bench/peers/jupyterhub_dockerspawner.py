@@ -50,7 +50,13 @@ class Peer:
         config.write_text(_CONFIG.format(port=port, port_2=port + 2, folder=folder, image=IMAGE, proxy=proxy))
         program = Path(sys.executable).parent / "jupyterhub"
         environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
-        self._hub = subprocess.Popen([program, "-f", str(config)], cwd=folder, stdout=sys.stderr, env=environment)
+        self._hub = subprocess.Popen(
+            [program, "-f", str(config)],
+            stdin=subprocess.DEVNULL,  # else its proxy makes ours one that does not wait
+            stdout=sys.stderr,
+            cwd=folder,
+            env=environment,
+        )
         try:
             self._await_hub()
         except BaseException:
