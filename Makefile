@@ -6,7 +6,7 @@ DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run down test lint core mutants unit simulation contract integration chaos browser screenshots newman openapi example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration chaos browser screenshots newman bench bench-quick openapi example-worker wheel clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -58,6 +58,14 @@ screenshots: .venv/.tests example-worker  ## the pictures of the dashboard in do
 
 newman: .venv/.tests example-worker  ## the Postman collections against a running service
 	$(DOCKER) $(PYTEST) tests/integration/test_postman.py
+
+# Express and the peers are installed from their registries into build/bench, the first time.
+bench: .venv/.tests example-worker  ## measure everything, beside raw limits and peers, and write docs/benchmarks.md; takes an hour
+	$(DOCKER) $(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench.document
+
+bench-quick: .venv/.tests example-worker  ## the ratios that CI insists on, in less than three minutes
+	$(DOCKER) $(BIN)/python -m bench --quick
 
 openapi: .venv/.tests  ## make openapi.json and the Postman collection of /v1, after a change of openapi.yaml
 	$(BIN)/python scripts/openapi

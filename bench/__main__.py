@@ -1,0 +1,89 @@
+"""Measure: python -m bench [--quick] [--only QUESTION …] [--share 0.2]
+
+Writes build/bench/results.json (with --only: adds to it) and prints a table. `python -m bench.document` makes
+docs/benchmarks.md of it. With --quick only what CI insists on, in less than three minutes, and exit code 1 where it fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+from bench import machine
+from bench.book import Book
+from bench.claims import CLAIMS, QUICK
+from bench.questions import beside, cold, counts, idle, life, limits, scale, warm
+from bench.run import Run
+from bench.subjects import BUILD
+from bench.table import table
+
+QUESTIONS: Final[dict[str, Callable[[Run], None]]] = {
+    "counts": counts.counts,
+    "client": limits.client,
+    "commit": limits.commit,
+    "warm": warm.warm,
+    "power": warm.power,
+    "crowded": warm.crowded,
+    "warm-peers": warm.peers,
+    "cold": cold.cold_beside_peers,
+    "refill": life.refill,
+    "death": life.death,
+    "start": life.start_up,
+    "start-memory": life.start_in_memory,
+    "assigns": scale.assigns,
+    "listings": scale.listings,
+    "ticks": scale.ticks,
+    "beside": beside.beside,
+    "idle": idle.idle,
+}
+IN_QUICK: Final[dict[str, Callable[[Run], None]]] = {
+    "warm": warm.warm,
+    "cold": cold.cold,
+    "assigns": scale.assigns,
+    "listings": scale.listings,
+    "ticks": scale.ticks,
+}
+RESULTS: Final = BUILD / "results.json"
+QUICK_RESULTS: Final = BUILD / "quick.json"
+QUICK_SHARE: Final = 0.35
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # containers are removed on the way out
+    wanted = _arguments()
+    questions = IN_QUICK if wanted.quick else QUESTIONS
+    unknown = set(wanted.only) - set(questions)
+    if unknown:
+        print(f"no such question: {', '.join(sorted(unknown))}; there is {', '.join(questions)}", file=sys.stderr)
+        return 2
+    results = QUICK_RESULTS if wanted.quick else RESULTS
+    book = Book.read(results) if wanted.only and results.exists() else Book()
+    book.about = {**machine.describe(), "begun": time.strftime("%Y-%m-%d %H:%M %Z"), "share": f"{wanted.share:g}"}
+    run = Run(book, wanted.share)
+    for name in wanted.only or questions:
+        run.say(name)
+        questions[name](run)
+        book.write(results)
+    run.say("done")
+    print(table(book, QUICK if wanted.quick else CLAIMS))
+    print(f"\nAll figures are in {results}.")
+    return int(wanted.quick and any(claim.holds(book) is False for claim in QUICK))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="what CI insists on, in less than three minutes")
+    parser.add_argument("--only", nargs="+", default=[], metavar="QUESTION", help=", ".join(QUESTIONS))
+    parser.add_argument("--share", type=float, default=1.0, help="part of the usual rounds and seconds")
+    wanted = parser.parse_args()
+    if wanted.quick:
+        wanted.share = QUICK_SHARE
+    return wanted
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""What must hold, and what was measured of it. One line per limit; a figure that misses it is told as such."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.book import Book
+
+__all__ = ["CLAIMS", "QUICK", "Claim"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`measured` is compared to `limit`: at most, or with `at_least`. Without the names in `needs` nothing is known."""
+
+    what: str
+    limit: float
+    unit: str
+    needs: Sequence[str]
+    measured: Callable[[Book], float]
+    at_least: bool = False
+    only_if: Callable[[Book], bool] = lambda _: True
+    """Where this does not hold, the limit is not meant."""
+
+    def value(self, book: Book) -> float | None:
+        return self.measured(book) if all(name in book for name in self.needs) else None
+
+    def holds(self, book: Book) -> bool | None:
+        """None where it was not measured, or is not meant here."""
+        value = self.value(book)
+        if value is None or not self.only_if(book):
+            return None
+        return value >= self.limit if self.at_least else value <= self.limit
+
+    @property
+    def wanted(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.limit:g} {self.unit}".strip()
+
+
+def _ratio(what: str, limit: float, name: str, to: str, *, at_least: bool = False, unit: str = "×") -> Claim:
+    return Claim(what, limit, unit, (name, to), lambda book: book.ratio(name, to), at_least=at_least)
+
+
+def _at_most(what: str, limit: float, unit: str, name: str) -> Claim:
+    return Claim(what, limit, unit, (name,), lambda book: book.median(name))
+
+
+def _syncs_quickly(book: Book) -> bool:
+    return "fdatasync.p50" in book and book.median("fdatasync.p50") < 0.5
+
+
+CLAIMS: Final = (
+    _ratio("cold assign, against raw create + start + ready", 1.10, "cold.1.service", "cold.1.raw"),
+    _ratio("20 at once on an empty pool, against 20 raw ones", 1.10, "cold.20.service", "cold.20.raw"),
+    _ratio(
+        "warm pairs/s, 16 connections, against Express, which stores nothing",
+        2.0,
+        "warm.16.service.pairs",
+        "warm.16.express.pairs",
+        at_least=True,
+    ),
+    _ratio("warm assign at 250/s against Express, p50", 0.85, "open.service.p50", "open.express.p50"),
+    _ratio("warm assign at 250/s against Express, p99", 0.6, "open.service.p99", "open.express.p99"),
+    _ratio("warm assign at 250/s against Express, p99.9", 0.5, "open.service.p999", "open.express.p999"),
+    Claim(
+        "pairs/s with durability = power against Express (where fdatasync p50 < 0.5 ms)",
+        1.2,
+        "×",
+        ("warm.16.power.pairs", "warm.16.power-express.pairs", "fdatasync.p50"),
+        lambda book: book.ratio("warm.16.power.pairs", "warm.16.power-express.pairs"),
+        at_least=True,
+        only_if=_syncs_quickly,
+    ),
+    _ratio("assign with 10,000 machines against 10, p50", 1.3, "scale.10000.p50", "scale.10.p50"),
+    _at_most("tick with 10,000 machines", 30, "ms", "tick.10000.wall_ms"),
+    _at_most("longest that a tick with 10,000 machines delays an assign", 30, "ms", "tick.10000.longest_ms"),
+    _at_most("listing 1,000 machines, p50", 8, "ms", "list.service.p50"),
+    _ratio("listings of 1,000 a second against Express", 5, "list.service.rate", "list.express.rate", at_least=True),
+    _ratio(
+        "idle container dead → no longer listed, against Docker's own event", 2, "death.unlisted_ms", "death.event_ms"
+    ),
+    _at_most("ready after start, 300 containers to adopt", 1.5, "s", "start.300.ready_s"),
+    _at_most("memory at rest, 300 containers", 90, "MiB", "rest.300.memory_mib"),
+    Claim(
+        "memory under load against 0.6 × Express + 40 MiB",
+        1.0,
+        "×",
+        ("warm.16.service.memory_mib", "warm.16.express.memory_mib"),
+        lambda book: book.median("warm.16.service.memory_mib") / (0.6 * book.median("warm.16.express.memory_mib") + 40),
+    ),
+    _at_most("CPU at rest, 300 containers", 2, "% of a core", "rest.300.cpu_percent"),
+    Claim(
+        "engine calls for a warm assign",
+        0,
+        "",
+        ("counts.engine_calls",),
+        lambda book: book.median("counts.engine_calls"),
+    ),
+)
+
+
+def _best(what: str, limit: float, name: str, to: str) -> Claim:
+    """Of the quickest rounds, since CI may share its computer."""
+    return Claim(what, limit, "×", (name, to), lambda book: book.best(name) / book.best(to))
+
+
+QUICK: Final = (
+    _best("cold assign against the raw API", 1.8, "cold.1.service", "cold.1.raw"),
+    _best("20 at once against the raw API", 1.8, "cold.20.service", "cold.20.raw"),
+    _best("processor time of a pair, against Express", 2.2, "warm.16.service.cpu_us", "warm.16.express.cpu_us"),
+    _best("p50 at 250/s against Express", 5.0, "open.service.p50", "open.express.p50"),
+    _best("a pair with 10,000 machines against 10", 1.9, "scale.10000.cpu_us", "scale.10.cpu_us"),
+    _best("tick with 10,000 machines against 1,000", 18.0, "tick.10000.cpu_ms", "tick.1000.cpu_ms"),
+    _best("processor time of a list of 1,000, against Express", 4.0, "list.service.cpu_us", "list.express.cpu_us"),
+)
+"""What CI insists on: far enough from what is measured never to fail by chance, near enough to notice what doubles. Where
+it can be, processor time is compared, which a busy computer hardly changes."""

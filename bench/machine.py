@@ -1,0 +1,51 @@
+"""On what it was measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from bench.subjects import ROOT
+
+__all__ = ["describe"]
+
+
+def describe() -> dict[str, str]:
+    """In words, by what they are about."""
+    cores = psutil.cpu_count(logical=True)
+    return {
+        "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "processor": f"{cores} × {_processor()}",
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {sys.version.split()[0]}, uvloop {version('uvloop')}",
+        "sqlite": sqlite3.sqlite_version,
+        "docker": _said("docker", "version", "--format", "{{.Server.Version}} (API {{.Server.APIVersion}})"),
+        "storage": _said("docker", "info", "--format", "{{.Driver}}"),
+        "node": _said("node", "--version"),
+        "load before": " ".join(f"{value:.2f}" for value in os.getloadavg()),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _said(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return "not there"
+    return done.stdout.strip() or done.stderr.strip().splitlines()[-1]

@@ -1,0 +1,1 @@
+"""The questions, one module each. A question is a function of a `Run` that writes into its book."""

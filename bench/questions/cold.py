@@ -1,0 +1,117 @@
+"""Cold assigns: from the question to a container that answers HTTP, 1, 4, 10 and 20 at once, with nothing idle.
+
+Beside them, in turns, the same by the raw Docker API with the same options, and by peers. Removing is not timed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+import aiohttp
+
+from bench.peers.at_hand import PEERS, Peer, PeerStoppedError, a_peer
+from bench.raw_docker import RawDocker, raw_docker
+from bench.run import Run
+from bench.subjects import Subject, service
+
+__all__ = ["cold", "cold_beside_peers"]
+
+ROUNDS: Final = {1: 15, 4: 7, 10: 5, 20: 5}
+"""By how many at once."""
+QUICK: Final = (1, 20)
+
+Side = tuple[str, Callable[[int], Awaitable[float]]]
+"""A name, and what measures so many at once, in milliseconds."""
+
+
+class _Service:
+    """The service, asked over HTTP."""
+
+    def __init__(self, session: aiohttp.ClientSession, subject: Subject) -> None:
+        self._session, self._url, self._count = session, f"http://127.0.0.1:{subject.port}", 0
+
+    async def one(self) -> str:
+        self._count += 1
+        async with self._session.get(f"{self._url}/p{self._count}") as reply:
+            found = await reply.json()
+            assert reply.status == 200, found
+            return str(found["containerId"])
+
+    async def remove(self, ids: list[str]) -> None:
+        async def one(machine_id: str) -> None:
+            async with self._session.post(f"{self._url}/destroy", json={"containerId": machine_id}) as reply:
+                assert reply.status == 200, await reply.text()
+
+        await asyncio.gather(*map(one, ids))
+
+
+def _measure(side: RawDocker | _Service) -> Callable[[int], Awaitable[float]]:
+    async def timed(parallel: int) -> float:
+        begun = time.perf_counter()
+        made = await asyncio.gather(*(side.one() for _ in range(parallel)))
+        took_ms = (time.perf_counter() - begun) * 1000
+        assert len(set(made)) == parallel, "one each"
+        await side.remove(list(made))
+        return took_ms
+
+    return timed
+
+
+async def _compare(run: Run, subject: Subject, peers: Sequence[Side]) -> None:
+    async with raw_docker() as raw, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        sides: list[Side] = [("raw", _measure(raw)), ("service", _measure(_Service(http, subject))), *peers]
+        for name, timed in sides:
+            await _noted(run, name, timed, 1)  # connections, the image in the page cache
+        for parallel in QUICK if run.share < 0.5 else ROUNDS:
+            for name, timed in run.interleaved(ROUNDS[parallel], sides):
+                took_ms = await _noted(run, name, timed, parallel)
+                if took_ms is not None:
+                    run.book.add(f"cold.{parallel}.{name}", took_ms)
+
+
+async def _noted(run: Run, name: str, timed: Callable[[int], Awaitable[float]], parallel: int) -> float | None:
+    """None where a peer cannot do this; what stopped it is noted, once."""
+    if f"cold.{name}" in run.book.notes:
+        return None
+    try:
+        return await timed(parallel)
+    except PeerStoppedError as stopped:
+        run.book.note(f"cold.{name}", f"{parallel} at once: {stopped}")
+        run.say(str(stopped))
+        return None
+
+
+def cold(run: Run) -> None:
+    """The service beside the raw API."""
+    with service("--min-idle", "0") as subject:
+        asyncio.run(_compare(run, subject, ()))
+
+
+def cold_beside_peers(run: Run) -> None:
+    with service("--min-idle", "0") as subject, _peers(run) as peers:
+        asyncio.run(_compare(run, subject, peers))
+
+
+@contextmanager
+def _peers(run: Run) -> Iterator[list[Side]]:
+    sides: list[Side] = []
+    with ExitStack() as open_ones:
+        for name in PEERS:
+            try:
+                sides.append((name, _of_peer(open_ones.enter_context(a_peer(name)))))
+            except PeerStoppedError as stopped:
+                run.book.note(f"cold.{name}", str(stopped))
+                run.say(str(stopped))
+        yield sides
+
+
+def _of_peer(peer: Peer) -> Callable[[int], Awaitable[float]]:
+    async def timed(parallel: int) -> float:
+        found = await asyncio.to_thread(peer.do, "cold", parallel=parallel)
+        return float(found["seconds"]) * 1000
+
+    return timed

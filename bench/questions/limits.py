@@ -1,0 +1,85 @@
+"""What the computer itself can do: the client against an empty server, and a bare commit of SQLite's."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+
+from bench import load
+from bench.run import Run
+from bench.subjects import BUILD, empty
+
+__all__ = ["client", "commit"]
+
+COMMITS = 2000
+FSYNCS = 500
+
+
+def cycle(number: int) -> list[tuple[str, bytes]]:
+    """A connection that takes a machine for a project of its own and gives it back."""
+    return [("assign", load.request("GET", f"/p{number}")), ("release", load.request("DELETE", f"/p{number}"))]
+
+
+def pair(number: int) -> tuple[bytes, bytes]:
+    """Of an open load: each assign is that of another project."""
+    return load.request("GET", f"/q{number}"), load.request("DELETE", f"/q{number}")
+
+
+def client(run: Run) -> None:
+    """A raw echo over loopback: the ceiling of client and kernel together."""
+    with empty() as server:
+        for _ in range(run.rounds(5)):
+            for connections in (1, 16, 100):
+                found = load.closed(server.port, connections, run.seconds(3.0), cycle)
+                run.book.add(f"echo.{connections}.pairs", found.rate("assign"))
+                run.book.add_times(f"echo.{connections}", found.took_ms["assign"])
+            found = load.opened(server.port, 250, run.seconds(8.0, 3.0), pair)
+            run.book.add_times("echo.open", found.took_ms["assign"])
+            run.book.add_times("echo.client_late", found.late_ms)
+
+
+def commit(run: Run) -> None:
+    """One transaction with what an assign writes: a row changed, an event added, a counter set."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        for _ in range(run.rounds(5)):
+            for mode in ("NORMAL", "FULL"):
+                run.book.add_times(f"sqlite.{mode.lower()}", _commits(Path(folder, f"{mode}.db"), mode))
+            run.book.add_times("fdatasync", _syncs(Path(folder, "synced")))
+
+
+def _commits(path: Path, mode: str) -> list[float]:
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute(f"PRAGMA synchronous = {mode}")
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS machine (id TEXT PRIMARY KEY, project TEXT, generation INTEGER) WITHOUT ROWID"
+    )
+    db.execute("CREATE TABLE IF NOT EXISTS event (seq INTEGER PRIMARY KEY AUTOINCREMENT, machine TEXT, cause TEXT)")
+    db.execute("INSERT OR IGNORE INTO machine VALUES ('worker-1', NULL, 0)")
+    took_ms = []
+    for number in range(COMMITS):
+        begun = time.perf_counter()
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE machine SET project = ?, generation = ? WHERE id = 'worker-1'", (f"p{number}", number))
+        db.execute("INSERT INTO event (machine, cause) VALUES ('worker-1', 'assigned')")
+        db.execute("COMMIT")
+        took_ms.append((time.perf_counter() - begun) * 1000)
+    db.close()
+    return took_ms
+
+
+def _syncs(path: Path) -> list[float]:
+    """What the disk takes to say that a page is safe."""
+    took_ms = []
+    with path.open("wb") as file:
+        for _ in range(FSYNCS):
+            begun = time.perf_counter()
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fdatasync(file.fileno())
+            took_ms.append((time.perf_counter() - begun) * 1000)
+    return took_ms

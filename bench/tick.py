@@ -1,0 +1,130 @@
+"""What a tick costs, in a process of its own: python -m bench.tick memory MACHINES | docker MACHINES STATE_DIR
+
+On Docker it takes over the containers of a state directory whose service does not run. Prints JSON: medians of the time and
+the processor time of a tick, and the longest that a tick kept the event loop from anything else, an assign for instance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from bench.in_memory import fill, instance
+from bench.subjects import BUILD, IMAGE
+from worker_orchestrator import logs
+from worker_orchestrator.clock import Clock
+from worker_orchestrator.engines.memory import MemoryEngine
+from worker_orchestrator.machine import State
+from worker_orchestrator.orchestrator import Limits, Orchestrator
+from worker_orchestrator.service import load_fleet, open_fleet, spec_of
+from worker_orchestrator.settings import Settings, load
+from worker_orchestrator.store import DATABASE, Lock, Store
+
+TICKS: Final = 15
+SELDOM_S: Final = 3000.0
+"""No tick but ours."""
+
+
+@asynccontextmanager
+async def _in_memory(count: int) -> AsyncIterator[tuple[Orchestrator, int]]:
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        lock = Lock(Path(folder))
+        with Store(Path(folder, DATABASE)) as store:
+            fill(store, count)
+            fleet = load_fleet(store)
+            engine = MemoryEngine(fleet.owner, serve_http=False)
+            for machine in fleet.machines.values():
+                assert machine.port is not None
+                engine.put(instance(fleet.owner, machine.id, machine.port))
+            flags = {"min_idle": count, "max_machines": count, "first_port": 10_000}
+            spec = spec_of(load(flags, {}))
+            limits = Limits(refresh_interval_s=SELDOM_S)
+            yield Orchestrator(fleet, spec, engine, store, Clock(), limits, engine.engine_id), count
+        lock.release()
+
+
+@asynccontextmanager
+async def _on_docker(count: int, state_dir: str) -> AsyncIterator[tuple[Orchestrator, int]]:
+    flags = {"image": IMAGE, "state_dir": state_dir, "min_idle": count, "max_machines": count}
+    settings: Settings = load(flags, {})
+    async with open_fleet(settings) as opened:
+        limits = Limits(refresh_interval_s=SELDOM_S)
+        spec = spec_of(settings)
+        yield (
+            Orchestrator(opened.fleet, spec, opened.engine, opened.store, Clock(), limits, opened.identity.id),
+            count,
+        )
+
+
+async def _measure(orchestrator: Orchestrator, count: int) -> dict[str, float]:
+    running = asyncio.create_task(orchestrator.run())
+    try:
+        await orchestrator.first_look()
+        await _settled(orchestrator, count)
+        walls, cpus = [], []
+        for _ in range(TICKS):
+            begun, before = time.perf_counter(), time.process_time()
+            await _tick(orchestrator)
+            walls.append((time.perf_counter() - begun) * 1000)
+            cpus.append((time.process_time() - before) * 1000)
+            await asyncio.sleep(0.01)
+        longest = [await _longest_gap(orchestrator) for _ in range(TICKS)]
+        return {
+            "wall_ms": statistics.median(walls),
+            "cpu_ms": statistics.median(cpus),
+            "longest_ms": statistics.median(longest),
+        }
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def _settled(orchestrator: Orchestrator, count: int) -> None:
+    def ready() -> int:
+        return sum(machine.state is State.READY for machine in orchestrator.fleet.machines.values())
+
+    async with asyncio.timeout(120):
+        while ready() < count:
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+
+
+async def _tick(orchestrator: Orchestrator) -> None:
+    plan = await orchestrator._parts.ticker._tick()
+    assert plan is not None, "the engine was not listed"
+
+
+async def _longest_gap(orchestrator: Orchestrator) -> float:
+    """While a tick runs, something asks for every turn of the loop, and notes the longest that it did not get one."""
+    ticking = asyncio.create_task(_tick(orchestrator))
+    longest, last = 0.0, time.perf_counter()
+    while not ticking.done():
+        await asyncio.sleep(0)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    await ticking
+    await asyncio.sleep(0.01)
+    return longest * 1000
+
+
+async def _main() -> None:
+    kind, count, *rest = sys.argv[1:]
+    opened = _in_memory(int(count)) if kind == "memory" else _on_docker(int(count), *rest)
+    async with opened as (orchestrator, wanted):
+        print(json.dumps(await _measure(orchestrator, wanted)))
+
+
+if __name__ == "__main__":
+    logs.configure("json")
+    uvloop.run(_main())
