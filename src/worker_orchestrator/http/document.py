@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from worker_orchestrator import __version__
 from worker_orchestrator.errors import (
     CommitFailed,
@@ -55,6 +57,8 @@ class Document:
     def __init__(self, orchestrator: Orchestrator, advertise_host: str) -> None:
         self._orchestrator = orchestrator
         self._host = advertise_host
+        self._shown: list[MachineView] | None = None
+        self._listing = b""
         self._url_host = f"[{advertise_host}]" if ":" in advertise_host else advertise_host
 
     async def answer(self, request: Request) -> Reply:
@@ -157,7 +161,10 @@ class Document:
         return Reply(200, Healthy("ok", "connected", Counts(health.idle + health.used, health.idle, health.used)))
 
     async def _list(self) -> Reply:
-        return Reply(200, Listing([self._listed(view) for view in await self._orchestrator.machines()]))
+        views = await self._orchestrator.machines()
+        if views is not self._shown:
+            self._shown, self._listing = views, msgspec.json.encode(Listing([self._listed(view) for view in views]))
+        return Reply(200, self._listing)
 
     def _assigned(self, machine: Machine) -> Assigned:
         return Assigned(self._host, machine.port, self._url(machine), machine.id)

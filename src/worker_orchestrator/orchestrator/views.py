@@ -10,7 +10,7 @@ from typing import Final
 
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.errors import CommitFailed, EngineError
-from worker_orchestrator.machine import Change, Instance, Machine, State
+from worker_orchestrator.machine import Change, Instance, Machine, Snapshot, State
 from worker_orchestrator.machine import Status as InstanceStatus
 from worker_orchestrator.orchestrator.decisions import Decisions
 from worker_orchestrator.orchestrator.ticker import Ticker
@@ -53,6 +53,14 @@ class Status:
     foreign: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What was shown last, and of which listing. A thousand people who look cost little more than one."""
+
+    snapshot: Snapshot
+    views: list[MachineView]
+
+
 class Views:
     """Reads. None of them shows anything that may yet be undone.
 
@@ -62,9 +70,11 @@ class Views:
     def __init__(self, engine: Engine, decisions: Decisions, ticker: Ticker, changed_ms: dict[str, int]) -> None:
         self._engine, self._decisions, self._ticker = engine, decisions, ticker
         self._fleet, self._changed_ms = decisions.fleet, changed_ms
+        self._shown: _Shown | None = None
 
     def changed(self, changes: list[Change], wall_ms: int) -> None:
         """These were stored just now."""
+        self._shown = None
         for change in changes:
             if change.after is None:
                 self._changed_ms.pop(change.machine.id, None)
@@ -72,11 +82,14 @@ class Views:
                 self._changed_ms[change.machine.id] = wall_ms
 
     async def machines(self) -> list[MachineView]:
-        """The machines that can serve, oldest first."""
-        await self._list_all_ready()
-        await self.settled()
-        ready = sorted(self._ready(), key=lambda machine: machine.id)
-        return [MachineView(machine, self._ticker.snapshot.instances.get(machine.id)) for machine in ready]
+        """The machines that can serve, oldest first; the same list as before where nothing has changed since."""
+        if self._shown is None or self._shown.snapshot is not self._ticker.snapshot or self._fleet.pending:
+            await self._list_all_ready()
+            await self.settled()
+            snapshot = self._ticker.snapshot
+            ready = sorted(self._ready(), key=lambda machine: machine.id)
+            self._shown = _Shown(snapshot, [MachineView(one, snapshot.instances.get(one.id)) for one in ready])
+        return self._shown.views
 
     async def records(self) -> list[MachineView]:
         """All machines on record, oldest first."""
