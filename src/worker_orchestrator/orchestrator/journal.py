@@ -101,14 +101,23 @@ class Journal:
     def flush(self) -> bool:
         """Store everything decided so far, now. False if it was undone instead."""
         batch, self._batch = self._batch, None
-        told, self._told = self._told, []
         try:
             failure = self._store_or_take_back()
         except Exception as defect:
-            _tell_all(batch, told, defect)
+            self._answer(defect)
+            _resolve(batch, defect)
             raise
-        _tell_all(batch, told, failure)
+        _resolve(batch, failure)
         return failure is None
+
+    def _answer(self, failure: BaseException | None) -> None:
+        """Tell those who have no task."""
+        told, self._told = self._told, []
+        for tell in told:
+            try:
+                tell(failure)
+            except Exception:  # noqa: BLE001 # what one of them cannot do is no business of the next one, nor of the store
+                _log.exception("defect", where="a reply")
 
     def _flush_or_stop(self) -> None:
         """As `flush`, for the loop to call: nobody would hear of a defect there."""
@@ -126,7 +135,9 @@ class Journal:
         failure = self._commit(changes)
         if failure is not None:
             self._take_back(changes, failure)
+            self._answer(failure)
             return failure
+        self._answer(None)  # first of all: they wait, and what follows changes nothing for them
         for change, request in zip(changes, requests, strict=True):
             if not request and change.hands_over and change.machine.project is not None:
                 request = self.waits(change.machine.project)  # noqa: PLW2901 # served from the line
@@ -171,19 +182,13 @@ class Journal:
         return stored == (known if ids is None else {name: known[name] for name in ids if name in known})
 
 
-def _tell_all(
-    batch: asyncio.Future[None] | None, told: list[Callable[[BaseException | None], None]], failure: Exception | None
-) -> None:
-    if batch is not None and not batch.done():
-        if failure is None:
-            batch.set_result(None)
-        else:
-            batch.set_exception(failure)
-    for tell in told:
-        try:
-            tell(failure)
-        except Exception:  # noqa: BLE001 # what one of them cannot do is no business of the next one, nor of the store
-            _log.exception("defect", where="a reply")
+def _resolve(batch: asyncio.Future[None] | None, failure: Exception | None) -> None:
+    if batch is None or batch.done():
+        return
+    if failure is None:
+        batch.set_result(None)
+    else:
+        batch.set_exception(failure)
 
 
 def _retrieve(batch: asyncio.Future[None]) -> None:

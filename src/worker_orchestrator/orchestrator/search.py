@@ -63,11 +63,11 @@ class Search:
         machine, is_new = taken
 
         def stored(failure: BaseException | None) -> None:
+            told(failure or machine)
             if failure is None:
                 self._given(begun_at, self._traces.at_once(machine, begun_at) if is_new else None)
             else:
                 self._observer.assign_ended(AssignOutcome.STORE_FAILED, self._observer.now() - begun_at, None)
-            told(failure or machine)
 
         self._journal.then(stored)
         return True
