@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker_orchestrator import token as token_file
+from worker_orchestrator.checkpoints import keep_checkpointed
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.fleet import Fleet
@@ -89,7 +90,12 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
             callers = Callers(token, settings.rate_limit, time.monotonic)
             app = App(document, routes, operating, guard, callers, orchestrator.stop_because)
             server = Server(app, settings.max_connections, lambda: announce(sockets))
-            await _run(server, orchestrator, history, closing, sockets)
+
+            def begin(background: Background) -> None:
+                background.spawn(history.run(orchestrator.gauges), "history")
+                background.spawn(keep_checkpointed(opened.store), "checkpoints")
+
+            await _run(server, orchestrator, begin, closing, sockets)
             kept = {State.READY, State.STARTING, State.STOPPING}
             return [machine for machine in opened.fleet.machines.values() if machine.state in kept or machine.project]
     finally:
@@ -98,9 +104,13 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
 
 
 async def _run(
-    server: Server, orchestrator: Orchestrator, history: History, closing: Closing, sockets: list[socket.socket]
+    server: Server,
+    orchestrator: Orchestrator,
+    begin: Callable[[Background], None],
+    closing: Closing,
+    sockets: list[socket.socket],
 ) -> None:
-    """Both until a signal ends them, or a defect in one ends the other."""
+    """Both until a signal ends them, or a defect in one ends the other. `begin` starts what goes on beside them."""
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -119,7 +129,7 @@ async def _run(
     background = Background(orchestrator.stop_because)
     try:
         await orchestrator.first_look()
-        background.spawn(history.run(orchestrator.gauges), "history")
+        begin(background)
         await server.serve(sockets)
     finally:
         await background.aclose()

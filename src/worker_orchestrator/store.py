@@ -114,7 +114,8 @@ class Store:
 
         Raises StoreRefused, which says what to do, for one that cannot be used as it is.
         """
-        self._commits = 0
+        self.commits = 0
+        self._path = path
         self.name = "memory" if path is None else str(path)
         if look_only and path is not None:
             self._db = open_beside(path)
@@ -194,8 +195,8 @@ class Store:
             db.executemany(_EVENT, [_event(change, at_ms) for change in changes])
             for key, value in meta.items():
                 db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, str(value)))
-            self._commits += 1
-            if self._commits % _PRUNE_EVERY == 0:
+            self.commits += 1
+            if self.commits % _PRUNE_EVERY == 0:
                 self._prune()
             db.execute("COMMIT")
         except sqlite3.Error as error:
@@ -232,6 +233,15 @@ class Store:
             self._roll_back()
             return False
         return True
+
+    def checkpoint(self) -> None:
+        """Move what was committed from the log into the file, as far as no reader needs it there. Any thread may ask.
+
+        Nothing depends on it, so what goes wrong is left to the next commit to find.
+        """
+        if self._path is not None:
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self._path)) as db:
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _write(self, change: Change, at_ms: int) -> None:
         before, after = change.before, change.after

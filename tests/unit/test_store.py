@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.database import (
     APPLICATION_ID,
+    PAGE_BYTES,
     SCHEMA_VERSION,
     STEPS,
     WAL_LIMIT_BYTES,
@@ -166,7 +168,8 @@ def of_another_program(path: Path) -> None:
 
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[4096 * 3 : 4096 * 5] = bytes(byte ^ 0xFF for byte in content[4096 * 3 : 4096 * 5])
+    pages = slice(PAGE_BYTES * 3, PAGE_BYTES * 5)
+    content[pages] = bytes(byte ^ 0xFF for byte in content[pages])
     path.write_bytes(content)
 
 
@@ -175,7 +178,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "garbage": (lambda path: path.write_bytes(b"no database at all" * 100), "is no database.*orchestrator recover"),
     "short": (lambda path: path.write_bytes(path.read_bytes()[:50]), "is no database.*orchestrator recover"),
     "empty": (lambda path: path.write_bytes(b""), "is empty.*orchestrator recover"),
-    "truncated": (lambda path: path.write_bytes(path.read_bytes()[: 4096 * 4]), "malformed.*orchestrator recover"),
+    "truncated": (
+        lambda path: path.write_bytes(path.read_bytes()[: PAGE_BYTES * 4]),
+        "malformed.*orchestrator recover",
+    ),
     "flipped": (flip, "is damaged.*orchestrator recover"),
     "of another program": (of_another_program, "another program.*--state-dir"),
 }
@@ -282,12 +288,35 @@ def test_what_cannot_be_read_is_an_error_of_the_store(store: Store) -> None:
         store.machines()
 
 
+def test_a_checkpoint_from_another_thread_moves_what_was_committed_into_the_file(path: Path, store: Store) -> None:
+    for number in range(50):
+        store.commit([], {"fact": number}, number)
+    before = path.stat().st_size
+    for number in range(50):
+        store.commit([], {f"fact{number}": "x" * 500}, number)
+    thread = threading.Thread(target=store.checkpoint)
+    thread.start()
+    thread.join()
+    assert path.stat().st_size > before
+    store.commit([], {"fact": "after"}, 100)
+    assert store.meta()["fact"] == "after"
+
+
+def test_a_checkpoint_that_cannot_be_harms_nothing(store: Store, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        store.checkpoint()
+    store.commit([], {"fact": 1}, 1)
+    with Store(None) as in_memory:
+        in_memory.checkpoint()
+
+
 def test_a_reader_that_stays_makes_the_wal_grow_and_no_longer_than_it_stays(path: Path, store: Store) -> None:
     wal = path.with_name("orchestrator.db-wal")
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM meta").fetchone()
-        for number in range(1500):
+        for number in range(3000):
             store.commit([], {"fact": f"{number}" * 500}, number)
         assert wal.stat().st_size > 2 * WAL_LIMIT_BYTES
     for number in range(10):
