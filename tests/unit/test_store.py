@@ -168,7 +168,7 @@ def of_another_program(path: Path) -> None:
 
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    pages = slice(PAGE_BYTES * 3, PAGE_BYTES * 5)
+    pages = slice(PAGE_BYTES * 10, PAGE_BYTES * 12)
     content[pages] = bytes(byte ^ 0xFF for byte in content[pages])
     path.write_bytes(content)
 
