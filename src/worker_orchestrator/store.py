@@ -195,10 +195,10 @@ class Store:
             db.executemany(_EVENT, [_event(change, at_ms) for change in changes])
             for key, value in meta.items():
                 db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, str(value)))
-            self.commits += 1
-            if self.commits % _PRUNE_EVERY == 0:
+            if (self.commits + 1) % _PRUNE_EVERY == 0:
                 self._prune()
             db.execute("COMMIT")
+            self.commits += 1
         except sqlite3.Error as error:
             self._roll_back()
             why = f"The change could not be stored in {self.name} ({error}), so it was not made."

@@ -165,7 +165,7 @@ def test_a_start_on_a_full_disk_is_refused_in_one_sentence(disk: SmallDisk, star
     disk.fill()
     assert_refused(serve(service), "No space left on device", "--state-dir")
     disk.room()
-    (disk.path / "filler").write_bytes(bytes(4096 * 120))
+    (disk.path / "filler").write_bytes(bytes(4096 * 126))
     assert_refused(serve(service), "orchestrator.db", "room")
     assert {file.name for file in disk.path.iterdir()} <= {"filler", "orchestrator.lock"}
     disk.room()
