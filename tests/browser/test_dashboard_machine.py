@@ -30,7 +30,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Iterat
 @pytest.fixture
 def machine(pool: Running) -> str:
     """The one that `shop` works with."""
-    return str(pool.machine_of("shop")["id"])
+    return str(pool.assign("shop")["containerId"])
 
 
 def write(machine: str, *lines: str) -> None:
@@ -58,7 +58,7 @@ def test_its_page_tells_its_life_and_why_it_is_whose_it_is(tabs: Tabs, pool: Run
         expect(why.get_by_role("row").filter(has_text=stage)).to_contain_text(re.compile(r"\d m?s$"))
     facts = page.locator(".about")
     expect(facts).to_contain_text("worker-orchestrator-example:latest")
-    expect(facts.get_by_role("link")).to_have_attribute("href", f"http://localhost:{pool.machine_of('shop')['port']}")
+    expect(facts.get_by_role("link")).to_have_attribute("href", pool.assign("shop")["url"])
 
 
 def test_its_life_goes_on_while_one_looks(tabs: Tabs, pool: Running) -> None:
@@ -103,7 +103,7 @@ def test_a_search_of_the_logs_counts_its_hits_and_goes_from_one_to_the_next(
     expect(page.locator("mark.current")).to_be_in_viewport()
     expect(page.locator(".log-line").filter(has=page.locator("mark.current"))).to_contain_text("request 1 took")
     write(machine, "request 1 again")
-    expect(page.get_by_text("1 of 111 hits")).to_be_visible(), "it holds still while one reads"
+    expect(page.get_by_text("1 of 111 hits")).to_be_visible()  # it holds still while one reads
     page.get_by_label("Search the logs").fill("no such line")
     expect(page.get_by_text("No hits")).to_be_visible()
 
