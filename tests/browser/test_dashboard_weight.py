@@ -1,4 +1,4 @@
-"""The dashboard is light: to load, to keep open beside a large and busy pool, and for the service that feeds it."""
+"""The dashboard is light: to keep open beside a large and busy pool, and for the service that feeds it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import http.client
 import json
 import os
 import re
-import statistics
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from playwright.sync_api import Browser, CDPSession, Page, expect
-from tests.browser.tabs import Tabs, is_live, row, url
+from tests.browser.tabs import Tabs
 from tests.integration.running import Running, a_service
 
 MANY: Final = ("--engine", "memory", "--min-idle", "500", "--max-machines", "600")
@@ -24,16 +23,6 @@ PORTS: Final = (
     "--last-port",
     "11999",
 )  # more than a test has of its own; what is taken is left out
-SHOWN: Final = """new MutationObserver((_, self) => {
-    if (!document.querySelector('.pool .counts')) return
-    self.disconnect()
-    requestAnimationFrame(() => { window.shownAfter = performance.now() })
-}).observe(document, {subtree: true, childList: true})"""
-AFTER: Final = """() => new Promise(resolve => {
-    const look = () => window.shownAfter ? resolve(window.shownAfter) : requestAnimationFrame(look)
-    look()
-})"""
-IS_AGAIN: Final = "performance.getEntriesByType('navigation')[0].type === 'reload'"
 COUNT: Final = """() => { window.updates = 0
     const changes = {subtree: true, childList: true, characterData: true, attributes: true}
     new MutationObserver(() => { window.updates += 1 }).observe(document.querySelector('main'), changes) }"""
@@ -59,61 +48,6 @@ def eight(tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Itera
         for project in ("one", "two", "three", "four"):
             service.assign(project)
         yield service
-
-
-def test_all_of_it_is_less_than_300_kb(tabs: Tabs, eight: Running) -> None:
-    """What goes over the wire for every view and tab, the terminal too, headers included."""
-    page = tabs.empty()
-    sizes: dict[str, float] = {}
-    urls: dict[str, str] = {}
-    wire = page.context.new_cdp_session(page)
-    wire.send("Network.enable")
-    wire.on("Network.requestWillBeSent", lambda told: urls.update({told["requestId"]: told["request"]["url"]}))
-    wire.on("Network.loadingFinished", lambda told: sizes.update({told["requestId"]: told["encodedDataLength"]}))
-    page.goto(url(eight))
-    is_live(page)
-    expect(page.locator(".plot canvas")).to_have_count(4)
-    first = in_sum(sizes, urls)
-    machine = eight.assign("one")["containerId"]
-    for path, seen in (
-        ("machines", row(page, "one")),
-        ("events", page.get_by_role("heading", name="Activity")),
-        (f"machines/{machine}", page.get_by_role("region", name="Why this machine").get_by_role("table")),
-        (f"machines/{machine}/logs", page.get_by_role("log")),
-        (f"machines/{machine}/terminal", page.get_by_text("Esc, then Tab leaves the terminal")),
-        (f"machines/{machine}/usage", page.get_by_text("s of CPU since its start")),
-        (f"machines/{machine}/environment", page.get_by_text("DATABASE_URL")),
-    ):
-        page.evaluate("path => { location.hash = `#/${path}` }", path)
-        expect(seen).to_be_visible()
-    whole = in_sum(sizes, urls)
-    print(f"overview {first / 1000:.0f} kB, all {whole / 1000:.0f} kB")
-    assert any("xterm.js" in one for one in urls.values())
-    assert first < whole < 300_000
-
-
-def in_sum(sizes: Mapping[str, float], urls: Mapping[str, str]) -> float:
-    """Of the page's own files, not of what it is told."""
-    return sum(size for request, size in sizes.items() if "/v1/" not in urls[request])
-
-
-def test_the_pool_is_on_screen_within_300_ms(tabs: Tabs, eight: Running) -> None:
-    """By a browser that has nothing of it yet. The best of up to twenty, since other programs take their turn too."""
-    took_ms: list[float] = []
-    while len(took_ms) < 20 and min(took_ms, default=300) >= 300:
-        took_ms += first_look_ms(tabs.empty(), eight)
-        tabs.contexts.pop().close()
-    print(f"best {min(took_ms):.0f} ms, median {statistics.median(took_ms):.0f} ms of {len(took_ms)}")
-    assert min(took_ms) < 300
-
-
-def first_look_ms(page: Page, service: Running) -> list[float]:
-    """From the beginning of the navigation; nothing where the browser dropped what it loaded, and the page began anew."""
-    page.add_init_script(SHOWN)
-    page.goto(url(service))
-    expect(page.locator(".pool .counts")).to_be_visible()
-    took_ms = page.evaluate(AFTER)
-    return [] if page.evaluate(IS_AGAIN) else [float(took_ms)]
 
 
 def test_ten_dashboards_cost_an_idle_service_less_than_a_twentieth_of_a_core(tabs: Tabs, eight: Running) -> None:
