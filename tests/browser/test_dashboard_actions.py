@@ -109,6 +109,7 @@ def test_a_destroy_asks_first_and_a_cancel_leaves_everything(tabs: Tabs, pool: R
     press(row(page, "shop"), "Destroy shop")
     press(dialog(page, "Destroy this machine?"), "Cancel")
     press(row(page, "shop"), "Destroy shop")
+    dialog(page, "Destroy this machine?")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(row(page, "shop")).to_contain_text("assigned")

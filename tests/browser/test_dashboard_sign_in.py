@@ -122,7 +122,7 @@ def test_actions_and_the_terminal_work_with_a_token(tabs: Tabs, guarded: Running
     sign_in(page)
     is_live(page)
     page.get_by_role("button", name="Assign…").click()
-    page.get_by_label("Project").fill("shop")
+    page.get_by_role("textbox", name="Project").fill("shop")
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog")).to_have_count(0, timeout=20_000)
     machine = machine_of(guarded, "shop")

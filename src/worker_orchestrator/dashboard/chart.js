@@ -25,8 +25,10 @@ export function Chart({ label, series, data, range, format = number, stacked, lo
   const drawn = useMemo(() => (stacked ? onTopOfEachOther(data) : data), [data, stacked]);
   const latest = useRef({});
   latest.current = { drawn, range };
+  const isRead = data[0].length > 0;
 
   useEffect(() => {
+    if (!isRead) return undefined; // the rest of the page comes first
     let made = null;
     let isOver = false;
     const observer = new ResizeObserver(([{ contentRect }]) => made?.setSize({ width: contentRect.width, height }));
@@ -44,7 +46,7 @@ export function Chart({ label, series, data, range, format = number, stacked, lo
       made?.destroy();
       plot.current = null;
     };
-  }, [scheme, shape]);
+  }, [scheme, shape, isRead]);
 
   useEffect(() => {
     plot.current?.batch(() => {

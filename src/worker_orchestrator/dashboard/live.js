@@ -83,10 +83,13 @@ export class Live {
   }
 
   #notify() {
-    this.#timers.notify ??= setTimeout(() => {
-      this.#timers.notify = null;
-      for (const listener of this.#listeners) listener();
-    }, NOTIFY_MS);
+    this.#timers.notify ??= setTimeout(() => this.#tell(), NOTIFY_MS);
+  }
+
+  #tell() {
+    clearTimeout(this.#timers.notify);
+    this.#timers.notify = null;
+    for (const listener of this.#listeners) listener();
   }
 
   #after(name, delay, act) {
@@ -99,7 +102,7 @@ export class Live {
     this.#timers.grace = null;
     if (this.connection.state !== state) {
       this.connection = { state, since: state === "live" ? Date.now() : this.#heardAt };
-      this.#notify();
+      this.#tell(); // without the pause: somebody waits for the first look
     }
   }
 

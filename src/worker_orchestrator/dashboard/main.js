@@ -5,7 +5,7 @@ import { Activity } from "./activity.js";
 import { Brand } from "./brand.js";
 import { ConnectionBanner, ConnectionMark } from "./connection.js";
 import { Dialogs } from "./dialog.js";
-import { html, render, useEffect, useRef, useState } from "./html.js";
+import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { later } from "./later.js";
 import { Live, useLive } from "./live.js";
 import { Login } from "./login.js";
@@ -35,7 +35,7 @@ function App() {
       setTimeout(ask, 2000);
     }
   };
-  useEffect(() => {
+  useLayoutEffect(() => {
     whenSignedOut(() => setState({ required: true, signed_in: false }));
     ask();
   }, []);
@@ -52,7 +52,7 @@ function Beginning({ isAway }) {
 
 function Frame({ canSignOut, onSignedOut }) {
   const [live] = useState(() => new Live());
-  useEffect(() => {
+  useLayoutEffect(() => {
     live.start();
     const soon = setTimeout(Machines.begin, SOON_MS);
     return () => {
