@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
-from tests.browser.conftest import chromium
+from playwright.sync_api import Browser, expect
 from tests.browser.tabs import Tabs, is_live, row, url
+from tests.browser.tracing import traced
 from tests.integration.running import Running, a_service
 
-FIRST_IN_LINE: Final = -10
 SHOWN: Final = """new MutationObserver((_, self) => {
     if (!document.querySelector('.pool .counts')) return
     self.disconnect()
@@ -25,27 +22,10 @@ AFTER: Final = """() => new Promise(resolve => {
     const look = () => window.shownAfter ? resolve(window.shownAfter) : requestAnimationFrame(look)
     look()
 })"""
-IS_AGAIN: Final = "performance.getEntriesByType('navigation')[0].type === 'reload'"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _first_in_line() -> Iterator[None]:
-    """Where that is allowed, the service and the browser get a processor before other programs: those are not measured."""
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, FIRST_IN_LINE)
-    yield
-    os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 @pytest.fixture(scope="module")
-def browser(_first_in_line: None) -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def pool(_first_in_line: None, tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Iterator[Running]:
+def pool(tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Iterator[Running]:
     with a_service(tmp_path_factory.mktemp("load")) as service:
         service.await_idle(2)
         service.assign("shop")
@@ -89,21 +69,26 @@ def in_sum(sizes: Mapping[str, float], urls: Mapping[str, str]) -> float:
     return sum(size for request, size in sizes.items() if "/v1/" not in urls[request])
 
 
-def test_the_pool_is_on_screen_within_300_ms(tabs: Tabs, pool: Running) -> None:
-    """By a browser that has nothing of it yet. The best of those of half a minute, since other programs take their turn."""
-    took_ms: list[float] = []
-    deadline = time.monotonic() + 30
-    while min(took_ms, default=300) >= 300 and time.monotonic() < deadline:
-        took_ms += first_look_ms(tabs.empty(), pool)
-        tabs.contexts.pop().close()
-    print(f"best {min(took_ms):.0f} ms, median {statistics.median(took_ms):.0f} ms of {len(took_ms)}")
-    assert min(took_ms) < 300
+def test_the_pool_is_on_screen_within_300_ms(browser: Browser, tabs: Tabs, pool: Running, tmp_path: Path) -> None:
+    """By a browser that has nothing of it yet, from the beginning of the navigation; half of the times at least.
+
+    Where the main thread of the page was in the midst of something and other programs had the processor, nobody can say that
+    the page was slow: that time is left out. What they take from the browser's other processes and the service counts.
+    """
+    looks = [first_look(browser, tabs, pool, tmp_path / "trace") for _ in range(7)]
+    own_ms = [wall - stolen for wall, stolen in looks]
+    clock_ms = sorted(round(wall) for wall, _ in looks)
+    print(f"best {min(own_ms):.0f} ms, median {statistics.median(own_ms):.0f} ms; by the clock {clock_ms}")
+    assert statistics.median(own_ms) < 300
 
 
-def first_look_ms(page: Page, service: Running) -> list[float]:
-    """From the beginning of the navigation; nothing where the browser dropped what it loaded, and the page began anew."""
+def first_look(browser: Browser, tabs: Tabs, service: Running, file: Path) -> tuple[float, float]:
+    """Milliseconds by the clock, and those of them in which the page had work and no processor."""
+    page = tabs.empty()
     page.add_init_script(SHOWN)
-    page.goto(url(service))
-    expect(page.locator(".pool .counts")).to_be_visible()
-    took_ms = page.evaluate(AFTER)
-    return [] if page.evaluate(IS_AGAIN) else [float(took_ms)]
+    with traced(browser, page, file) as trace:
+        page.goto(url(service))
+        expect(page.locator(".pool .counts")).to_be_visible()
+        took_ms = float(page.evaluate(AFTER))
+    tabs.contexts.pop().close()
+    return took_ms, sum(task.wall_ms - task.cpu_ms for task in trace.tasks if 0 <= task.begun_ms < took_ms)
