@@ -93,8 +93,8 @@ function optionsOf(UPlot, { series, stacked, log, least, height, sync, format, s
       y: log ? { distr: 3, range: (_, low, high) => decades(low, high) } : { range: (_, __, high) => [0, Math.max(least, (high ?? 0) * 1.1)] },
     },
     axes: [
-      { ...axis, grid: { show: false }, size: 24, gap: 4, space: 72, values: (_, splits) => splits.map((s) => minute(s * 1000)) },
-      { ...axis, ...isMarked, size: 56, gap: 8, space: 28, values: (_, splits) => splits.map((s) => (s === null ? "" : format(s))) },
+      { ...axis, grid: { show: false }, size: 24, gap: 4, space: 72, values: (_, splits) => splits.map((s) => clock(splits)(s * 1000)) },
+      { ...axis, ...isMarked, size: (_, labels) => widthOf(labels), gap: 8, space: 28, values: (_, splits) => splits.map((s) => (s === null ? "" : format(s))) },
     ],
     series: [{}, ...lines],
     hooks: { setCursor: [(plot) => setAt(plot.cursor.idx ?? null)] },
@@ -109,6 +109,12 @@ function styleOf(UPlot, { label, colour: name, kind }, stacked) {
   if (kind === "bar") return { ...style, width: 0, fill: colour(name), paths: UPlot.paths.bars({ size: [0.8, 24] }) };
   return { ...style, fill, width: 1, paths: UPlot.paths.stepped({ align: -1 }) };
 }
+
+/** To the minute, or where the marks are closer than that, to the second. */
+const clock = (splits) => (splits[1] - splits[0] < 60 ? time : minute);
+
+/** Room for the longest label, and of all charts on a page the same where that can be. */
+const widthOf = (labels) => Math.max(56, 16 + 6.5 * Math.max(0, ...(labels ?? []).map((label) => label?.length ?? 0)));
 
 const isDecade = (value) => Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6);
 
