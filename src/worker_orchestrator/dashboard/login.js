@@ -38,7 +38,7 @@ export function Login({ onSignedIn }) {
       ${problem && html`<p class="refused" role="alert">${problem}</p>`}
       <button class="primary" type="submit" disabled=${isBusy}>${isBusy ? "Signing in…" : "Sign in"}</button>
       <p id="${id}-hint" class="muted">
-        The one that the service was started with: <code>--token-file</code>, <code>ORCHESTRATOR_TOKEN</code>
+        The one that the service was started with: <code>--token-file</code>, <code>ORCHESTRATOR_TOKEN</code>${" "}
         or${" "}<code>orchestrator.toml</code>.
       </p>
     </form>
