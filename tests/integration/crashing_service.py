@@ -31,9 +31,9 @@ CALLS: Final[dict[str, tuple[type, str]]] = {
     "start": (DockerEngine, "_start"),
     "restart": (DockerEngine, "restart"),
     "destroy": (DockerEngine, "destroy"),
-    "release": (Orchestrator, "release"),
-    "assigning": (Document, "_assign"),
-    "releasing": (Document, "_release"),
+    "release": (Orchestrator, "_released"),
+    "assigning": (Document, "_given"),
+    "releasing": (Document, "_taken"),
     "destroying": (Document, "_destroy"),
 }
 SENT_S: Final = 0.02

@@ -91,12 +91,17 @@ class Document:
             return False
         if method == "GET":
             return self._orchestrator.assign_at_once(name, lambda told: answered(self._given(told)))
-        return self._orchestrator.release_at_once(name, lambda failure: answered(_released(name, failure)))
+        return self._orchestrator.release_at_once(name, lambda failure: answered(self._taken(name, failure)))
 
     def _given(self, told: Machine | BaseException) -> Reply:
         if isinstance(told, Machine):
             return Reply(200, self._assigned(told))
         return _not_stored(503, _NO_MACHINE, told)
+
+    def _taken(self, name: str, failure: BaseException | None) -> Reply:
+        if failure is None:
+            return Reply(200, Message(f"Machine {name} released"))
+        return _not_stored(500, _BROKEN, failure)
 
     async def _read(self, request: Request, read: Callable[[], Awaitable[Reply]]) -> Reply:
         return await read() if request.method in {"GET", "HEAD"} else _not_allowed(request, "GET, HEAD")
@@ -138,8 +143,8 @@ class Document:
         except MachineNotFound:
             return failure(404, "Machine not found")
         except CommitFailed as error:
-            return _released(name, error)
-        return _released(name, None)
+            return self._taken(name, error)
+        return self._taken(name, None)
 
     async def _destroy(self, request: Request) -> Reply:
         body = decode_object(await request.body())
@@ -183,12 +188,6 @@ class Document:
 
     def _url(self, machine: Machine) -> str:
         return f"http://{self._url_host}:{machine.port}"
-
-
-def _released(name: str, failure: BaseException | None) -> Reply:
-    if failure is None:
-        return Reply(200, Message(f"Machine {name} released"))
-    return _not_stored(500, _BROKEN, failure)
 
 
 def _not_stored(status: int, error: str, why: BaseException) -> Reply:
