@@ -69,7 +69,10 @@ class Search:
             else:
                 self._observer.assign_ended(AssignOutcome.STORE_FAILED, self._observer.now() - begun_at, None)
 
-        self._journal.then(stored)
+        if is_new or self._is_pending(machine):
+            self._journal.then(stored)
+        else:
+            asyncio.get_running_loop().call_soon(stored, None)
         return True
 
     def _given(self, begun_at: float, trace: Trace | None) -> None:
@@ -98,8 +101,9 @@ class Search:
         """The machine, and how the project came to it, if nobody was told of this assignment before."""
         taken = self._take_at_once(project)
         if taken is not None:
-            await self._journal.durable()
             machine, is_new = taken
+            if is_new or self._is_pending(machine):
+                await self._journal.durable()
             return machine, self._traces.at_once(machine, begun_at) if is_new else None
         if project not in self._seats:
             untold = self._untold.get(project)  # what was handed over since then is new to it
@@ -127,6 +131,10 @@ class Search:
                 return await self._seats.sit(project, hung_up)
         except TimeoutError:
             raise self._decisions.obstacle() from None
+
+    def _is_pending(self, machine: Machine) -> bool:
+        """Whether something about it is decided and not stored. What becomes of others keeps nobody from what he has."""
+        return any(change.machine.id == machine.id for change in self._fleet.pending)
 
     def _take(self, project: str) -> Machine | None:
         try:
