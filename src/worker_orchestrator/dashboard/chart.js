@@ -93,7 +93,7 @@ function optionsOf(UPlot, { series, stacked, log, least, height, sync, format, s
       y: log ? { distr: 3, range: (_, low, high) => decades(low, high) } : { range: (_, __, high) => [0, Math.max(least, (high ?? 0) * 1.1)] },
     },
     axes: [
-      { ...axis, grid: { show: false }, size: 24, gap: 4, space: 72, values: (_, splits) => splits.map((s) => clock(splits)(s * 1000)) },
+      { ...axis, grid: { show: false }, size: 24, gap: 4, space: 72, values: (plot, splits) => splits.map((s) => clockAt(plot, splits, s)) },
       { ...axis, ...isMarked, size: (_, labels) => widthOf(labels), gap: 8, space: 28, values: (_, splits) => splits.map((s) => (s === null ? "" : format(s))) },
     ],
     series: [{}, ...lines],
@@ -111,7 +111,11 @@ function styleOf(UPlot, { label, colour: name, kind }, stacked) {
 }
 
 /** To the minute, or where the marks are closer than that, to the second. */
-const clock = (splits) => (splits[1] - splits[0] < 60 ? time : minute);
+function clockAt(plot, splits, s) {
+  if (splits[1] - splits[0] >= 60) return minute(s * 1000);
+  const { min, max } = plot.scales.x;
+  return max - s < (max - min) * 0.08 ? "" : time(s * 1000); // at the edge it would be cut off
+}
 
 /** Room for the longest label, and of all charts on a page the same where that can be. */
 const widthOf = (labels) => Math.max(56, 16 + 6.5 * Math.max(0, ...(labels ?? []).map((label) => label?.length ?? 0)));
