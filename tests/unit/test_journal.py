@@ -123,3 +123,22 @@ def test_decisions_that_come_in_turns_after_one_another_share_a_commit() -> None
         assert 2 <= max(batches) <= 6
 
     asyncio.run(story())
+
+
+def test_an_invariant_that_breaks_in_a_reply_stops_the_process() -> None:
+    """Whether the reply waited for the store or not."""
+
+    async def story() -> None:
+        journal, said = await decide(Store(None))
+
+        def fail(_: object) -> None:
+            raise AssertionError("an invariant")
+
+        journal.then(fail)
+        await journal.durable()
+        assert said == ["an invariant does not hold: AssertionError('an invariant')"]
+        journal.then(fail)
+        await asyncio.sleep(0)
+        assert len(said) == 2
+
+    asyncio.run(story())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -75,9 +75,13 @@ class Journal:
     def then(self, told: Callable[[BaseException | None], None]) -> None:
         """As `durable`, for somebody who has no task: `told` is called in a later turn, with what `durable` would raise."""
         if self._batch_of_this_turn() is None:
-            asyncio.get_running_loop().call_soon(told, None)
+            self.soon(told)
         else:
             self._told.append(told)
+
+    def soon(self, told: Callable[[None], None]) -> None:
+        """Call this in the next turn: what it tells of is stored."""
+        asyncio.get_running_loop().call_soon(self._inform, told, None)
 
     def _batch_of_this_turn(self) -> asyncio.Future[None] | None:
         """None where everything is stored."""
@@ -114,10 +118,16 @@ class Journal:
         """Tell those who have no task."""
         told, self._told = self._told, []
         for tell in told:
-            try:
-                tell(failure)
-            except Exception:  # noqa: BLE001 # what one of them cannot do is no business of the next one, nor of the store
-                _log.exception("defect", where="a reply")
+            self._inform(tell, failure)
+
+    def _inform(self, tell: Callable[[Any], None], failure: BaseException | None) -> None:
+        """What one cannot do is no business of the next, nor of the store; a broken invariant stops the process."""
+        try:
+            tell(failure)
+        except Exception as error:  # noqa: BLE001 # whatever it is, the others are answered
+            _log.exception("defect", where="a reply")
+            if isinstance(error, AssertionError):
+                self.on_diverged(f"an invariant does not hold: {error!r}")
 
     def _flush_or_stop(self) -> None:
         """As `flush`, for the loop to call: nobody would hear of a defect there."""

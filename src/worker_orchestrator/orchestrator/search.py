@@ -72,7 +72,7 @@ class Search:
         if is_new or self._is_pending(machine):
             self._journal.then(stored)
         else:
-            asyncio.get_running_loop().call_soon(stored, None)
+            self._journal.soon(stored)
         return True
 
     def _given(self, begun_at: float, trace: Trace | None) -> None:
