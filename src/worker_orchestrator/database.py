@@ -42,13 +42,23 @@ STEPS: Final[tuple[str, ...]] = (
         step_s INTEGER NOT NULL, at_ms INTEGER NOT NULL, sample TEXT NOT NULL, PRIMARY KEY (step_s, at_ms)
     ) STRICT, WITHOUT ROWID
     """,
+    """
+    ALTER TABLE event RENAME TO old_event;
+    CREATE TABLE event (
+        seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, machine TEXT NOT NULL, pool TEXT NOT NULL, project TEXT,
+        generation INTEGER NOT NULL, cause TEXT NOT NULL, state TEXT, reason TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO event SELECT * FROM old_event;
+    DROP TABLE old_event
+    """,
 )
 """The migrations, as SQL: the first makes version 2 of version 1, and so on. `schema.sql` is always the newest version."""
 SCHEMA_VERSION: Final = 1 + len(STEPS)
 APPLICATION_ID: Final = 0x776F726B  # "work", in the header of each of our databases
 PAGE_BYTES: Final = 1024
 """A commit writes four or five pages, each with a checksum: with SQLite's usual 4096 it takes a third longer."""
-WAL_LIMIT_BYTES: Final = 4 * 1024 * 1024
+WAL_LIMIT_BYTES: Final = 32 * 1024 * 1024
+"""So long SQLite's log may grow before a commit itself moves it into the file: `checkpoints.py` does so much sooner."""
 BUSY_TIMEOUT_S: Final = 0.5
 """How long a commit waits for another program that writes to our database. Everything else waits meanwhile."""
 
@@ -94,6 +104,7 @@ def open_database(
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
             db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {WAL_LIMIT_BYTES // PAGE_BYTES}")
             if version <= len(steps):
                 _migrate(db, path, version, steps)
         except BaseException:

@@ -36,6 +36,7 @@ class Watch:
     restarted: bool = False  # the engine acknowledged the last restart
     not_before: float = 0.0  # the next try
     destroyed_at: float | None = None  # when the engine acknowledged its removal
+    doubted_until: float = 0.0  # its container is said to have ended: what a listing begun before this shows is old
 
 
 class Backoff(msgspec.Struct, frozen=True):
@@ -87,6 +88,7 @@ class Fleet:
         self._coming: _Group = {}
         self._leaving: dict[str, dict[str, None]] = {}
         self._held = 0
+        self._doubted: set[str] = set()
 
     # reading
 
@@ -113,6 +115,10 @@ class Fleet:
     def idle(self, pool: str, template: str | None) -> dict[str, None]:
         """Ids of the pool's idle machines of this template, the one that waited longest first."""
         return self._idle.get((pool, template), {})
+
+    def is_doubted(self, machine: Machine) -> bool:
+        """Whether the container of a machine that is READY is said to have ended, and no listing has shown it yet."""
+        return machine.id in self._doubted
 
     def coming(self, pool: str, template: str | None) -> dict[str, None]:
         """Ids of the pool's machines of this template that are on their way to becoming idle."""
@@ -155,6 +161,24 @@ class Fleet:
             self._came_up(after, now)
         self.pending.append(change)
         return change
+
+    def doubt(self, machine_id: str, until: float) -> bool:
+        """Somebody says that its container has ended: until a listing tells what became of it, it is not handed out.
+
+        False where that means nothing: a hint decides nothing about a machine, and is not stored.
+        """
+        machine = self.machines.get(machine_id)
+        if machine is None or machine.state is not State.READY:
+            return False
+        self.watches[machine_id].doubted_until = until
+        self._doubted.add(machine_id)
+        return True
+
+    def listed(self, begun_at: float) -> None:
+        """A listing that was begun then has told of every machine."""
+        if self._doubted:
+            doubted = {name for name in self._doubted if self.watches[name].doubted_until > begun_at}
+            self._doubted = doubted
 
     def take_pending(self) -> list[Change]:
         changes, self.pending = self.pending, []
@@ -205,6 +229,7 @@ class Fleet:
         del self.machines[machine.id]
         self._held -= not machine.gone
         self._regroup(machine, present=False)
+        self._doubted.discard(machine.id)
         return self.watches.pop(machine.id)
 
     def _regroup(self, machine: Machine, *, present: bool) -> None:

@@ -68,6 +68,7 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
             action = _unfinished(fleet, machine, snapshot.instances.get(machine.id), now)
             if action is not None:
                 actions.append(action)
+    fleet.listed(snapshot.begun_at)
     actions += [Destroy(orphan) for orphan in _orphans(fleet, snapshot)]
     resize(fleet, spec, now, new_id)
     return Plan(actions, _next_deadline(fleet, spec, now))

@@ -38,8 +38,9 @@ CREATE TABLE tombstone (
 
 CREATE INDEX tombstone_at ON tombstone (at_ms);
 
+-- The newest rows are kept, so that numbers are never used twice. The highest generation in it, or in meta, is the last one.
 CREATE TABLE event (
-    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq        INTEGER PRIMARY KEY,
     at_ms      INTEGER NOT NULL,
     machine    TEXT NOT NULL,
     pool       TEXT NOT NULL,

@@ -43,6 +43,13 @@ _EVENT_COLUMNS: Final = "at_ms, machine, pool, project, generation, cause, state
 _EVENT: Final = f"INSERT INTO event ({_EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
 
 
+_LAST_GENERATION: Final = """
+SELECT max(
+    ifnull((SELECT max(generation) FROM event), 0),
+    ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation'), 0)
+)"""
+
+
 class Lock:
     """The right to use a state directory, held until `release` or the end of the process."""
 
@@ -115,6 +122,7 @@ class Store:
         Raises StoreRefused, which says what to do, for one that cannot be used as it is.
         """
         self.commits = 0
+        self.changes = 0  # in all of them
         self._path = path
         self.name = "memory" if path is None else str(path)
         if look_only and path is not None:
@@ -125,8 +133,13 @@ class Store:
     # reading
 
     def meta(self) -> dict[str, str]:
-        """Facts about the store: `owner`, and once known `generation`, `last_port` and what `home.py` keeps."""
-        return dict(self._rows("SELECT key, value FROM meta"))
+        """Facts about the store: `owner`, and once known `generation`, `last_port` and what `home.py` keeps.
+
+        An assign does not write its generation here as well: its event tells it.
+        """
+        facts = dict(self._rows("SELECT key, value FROM meta"))
+        last = self._rows(_LAST_GENERATION)[0][0]
+        return facts | ({"generation": str(last)} if last else {})
 
     def machines(self, ids: Iterable[str] | None = None) -> list[Machine]:
         """Every machine on record, oldest id first; or those of these ids, in any order."""
@@ -152,9 +165,8 @@ class Store:
 
     def event_range(self) -> tuple[int, int]:
         """Numbers of the oldest event that is kept and of the newest one that ever was; (1, 0) before the first."""
-        newest = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'event'")
-        oldest = self._rows("SELECT min(seq) FROM event")[0][0]
-        return (oldest or 1), (newest[0][0] if newest else 0)
+        oldest, newest = self._rows("SELECT (SELECT min(seq) FROM event), (SELECT max(seq) FROM event)")[0]
+        return oldest or 1, newest or 0
 
     def traces(self) -> list[str]:
         """How assignments came about, as they were given to `keep_traces`, oldest first."""
@@ -199,6 +211,7 @@ class Store:
                 self._prune()
             db.execute("COMMIT")
             self.commits += 1
+            self.changes += len(changes)
         except sqlite3.Error as error:
             self._roll_back()
             why = f"The change could not be stored in {self.name} ({error}), so it was not made."
@@ -258,6 +271,7 @@ class Store:
                 raise sqlite3.IntegrityError(f"{after.id} is not on record")
 
     def _prune(self) -> None:
+        self._db.execute(f"INSERT OR REPLACE INTO meta SELECT 'generation', ({_LAST_GENERATION})")  # constant text
         self._db.execute("DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?", (EVENTS_KEPT,))
         kept = "SELECT id FROM tombstone ORDER BY at_ms DESC LIMIT -1 OFFSET ?"
         self._db.execute(f"DELETE FROM tombstone WHERE id IN ({kept})", (TOMBSTONES_KEPT,))  # noqa: S608 # constant text

@@ -212,14 +212,15 @@ async def test_a_probe_tells_who_serves(world: World) -> None:
 
 @pytest.mark.parametrize("how", ["kill", "remove"])
 async def test_the_end_of_an_instance_is_told_when_the_listing_shows_it(world: World, how: str) -> None:
-    """One item when the watch begins, and one for what happens to a worker: whoever lists then, sees it."""
+    """One item when the watch begins, and one that names a worker that ended: whoever waits until it is shown, sees it."""
     machine = await world.running()
     watch = world.engine.watch()
     async with asyncio.timeout(10):
         await anext(watch)
         end = world.kill if how == "kill" else world.remove
         end(machine)
-        await anext(watch)
+        assert await anext(watch) == machine.id
+        await world.engine.until_shown(machine.id)
     assert await world.status(machine) is (Status.EXITED if how == "kill" else None)
     assert isinstance(watch, AsyncGenerator)
     await watch.aclose()

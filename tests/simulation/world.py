@@ -116,9 +116,12 @@ class Wire:
             self._world.model.answered_at[machine.id] = self._world.loop.time()
         return missing
 
-    async def watch(self) -> AsyncIterator[None]:
+    async def watch(self) -> AsyncIterator[str | None]:
         async for item in self._engine.watch():
             yield item
+
+    async def until_shown(self, machine_id: str) -> None:
+        await self._engine.until_shown(machine_id)
 
     async def aclose(self) -> None:
         return

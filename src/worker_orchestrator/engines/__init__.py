@@ -95,8 +95,15 @@ class Engine(Protocol):
         """Ask the worker whether it serves: None if it does, else what was found instead, in words. Takes 1 s at most."""
         ...
 
-    def watch(self) -> AsyncIterator[None]:
-        """One item whenever something changed. May miss changes, may end, raises EngineUnavailable."""
+    def watch(self) -> AsyncIterator[str | None]:
+        """One item whenever something changed: the id of an instance that is said to have ended, else None.
+
+        May miss changes, may end, raises EngineUnavailable.
+        """
+        ...
+
+    async def until_shown(self, machine_id: str) -> None:
+        """Return when a listing shows that this instance has ended, as `watch` said; after a moment in any case."""
         ...
 
     async def aclose(self) -> None: ...

@@ -24,7 +24,7 @@ from worker_orchestrator.engines.docker_environment import DockerEnvironment
 from worker_orchestrator.engines.docker_exec import DockerExec
 from worker_orchestrator.engines.docker_files import DockerFiles
 from worker_orchestrator.engines.docker_images import Images
-from worker_orchestrator.engines.docker_listing import concerns_us, instance_of, judged
+from worker_orchestrator.engines.docker_listing import concerns_us, ended, instance_of, judged
 from worker_orchestrator.engines.docker_logs import DockerLogs
 from worker_orchestrator.engines.docker_network import WorkerNetwork
 from worker_orchestrator.engines.docker_stats import DockerStats
@@ -252,27 +252,25 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
 
     # events
 
-    async def watch(self) -> AsyncIterator[None]:
+    async def watch(self) -> AsyncIterator[str | None]:
         """One item when the stream is open, and one for each event that concerns a worker or an image."""
         filters = {"filters": clean_filters({"type": ["container", "image"]})}
         async with self._aside() as client:
             with reading():
                 async with client.session.get(f"{client.docker_host}/events", params=filters) as response:
                     response.raise_for_status()
-                    yield
+                    yield None
                     async for line in response.content:
                         event = msgspec.json.decode(line)
                         if concerns_us(event):
-                            await self._until_listed(event)
-                            yield
+                            yield ended(event)
 
-    async def _until_listed(self, event: Mapping[str, Any]) -> None:
-        """Docker tells of a death before a listing shows it; an inspection waits until it does."""
-        if event.get("Action") == "die":
-            with contextlib.suppress(EngineError, TimeoutError):
-                async with asyncio.timeout(LATE_CREATE_S):
-                    with reading():
-                        await self._client.containers.get(event["Actor"]["ID"])
+    async def until_shown(self, machine_id: str) -> None:
+        """Docker tells of a death before a listing shows it, and an inspection waits until it does."""
+        with contextlib.suppress(EngineError, TimeoutError):
+            async with asyncio.timeout(LATE_CREATE_S):
+                with reading():
+                    await self._client.containers.get(machine_id)
 
     async def aclose(self) -> None:
         await self._client.close()

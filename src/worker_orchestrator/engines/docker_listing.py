@@ -43,6 +43,11 @@ def concerns_us(event: Mapping[str, Any]) -> bool:
     return event.get("Action") in _TELLING and f"{LABEL}.machine" in attributes
 
 
+def ended(event: Mapping[str, Any]) -> str | None:
+    """The id of the machine whose container this event says has ended."""
+    return str(event["Actor"]["Attributes"][f"{LABEL}.machine"]) if event.get("Action") == "die" else None
+
+
 def instance_of(container: DockerContainer) -> Instance:
     """An instance from one element of Docker's list of containers.
 

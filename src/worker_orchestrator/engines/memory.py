@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -84,7 +85,7 @@ class MemoryEngine:
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._calls: set[asyncio.Task[None]] = set()
-        self._listeners: dict[asyncio.Event, None] = {}
+        self._listeners: dict[asyncio.Event, deque[str]] = {}  # with the ids of what ended
 
     # the protocol
 
@@ -122,16 +123,22 @@ class MemoryEngine:
         serves = any(_serves(place.get(machine.id), machine.port) for place in self._places.values())
         return None if serves else "nothing answers"
 
-    async def watch(self) -> AsyncIterator[None]:
+    async def watch(self) -> AsyncIterator[str | None]:
         changed = asyncio.Event()
-        self._listeners[changed] = None
+        ended = self._listeners[changed] = deque()
         try:
             while True:
-                yield
+                yield None
                 await changed.wait()
                 changed.clear()
+                while ended:
+                    yield ended.popleft()
         finally:
             del self._listeners[changed]
+
+    async def until_shown(self, machine_id: str) -> None:  # noqa: ARG002 # a listing always does
+        if self.faults.slow_s > 0:
+            await asyncio.sleep(self.faults.chance.uniform(0, self.faults.slow_s))
 
     async def last_lines(self, machine_id: str, count: int) -> str:
         await self._reach()
@@ -183,12 +190,12 @@ class MemoryEngine:
         container = self._containers[machine_id]
         (self._end if status is Status.EXITED else self._close)(container)
         container.instance = replace(container.instance, status=status, detail="killed")
-        self._tell()
+        self._tell(machine_id if status is Status.EXITED else None)
 
     def remove(self, machine_id: str) -> None:
         """The instance is gone, as after `docker rm -f`."""
         self._end(self._containers.pop(machine_id))
-        self._tell()
+        self._tell(machine_id)
 
     # carrying out
 
@@ -311,9 +318,11 @@ class MemoryEngine:
         cls._close(container)
         container.output.end()
 
-    def _tell(self) -> None:
-        for listener in self._listeners:
+    def _tell(self, ended: str | None = None) -> None:
+        for listener, told in self._listeners.items():
             listener.set()
+            if ended is not None:
+                told.append(ended)
 
 
 def _serves(container: _Container | None, port: int | None) -> bool:

@@ -100,7 +100,7 @@ class App:
     def at_once(
         self,
         method: str,
-        path: str,
+        name: str,
         address: str,
         headers: dict[bytes, bytes],
         answered: Callable[[Reply, list[Header]], None],
@@ -116,9 +116,9 @@ class App:
         more = [(b"x-request-id", request_id.encode()), *self._guard.cors(headers)]
         token = REQUEST_ID.set(request_id)
         try:
-            return self._document.at_once(method, path, lambda reply: answered(reply, more))
+            return self._document.at_once(method, name, lambda reply: answered(reply, more))
         except Exception as error:  # noqa: BLE001 # as in `_answer`
-            self._defect(error, path)
+            self._defect(error, f"/{name}")
             asyncio.get_running_loop().call_soon(answered, failure(500, "Internal server error", _DEFECT), more)
             return True
         finally:

@@ -81,12 +81,11 @@ class Document:
             case _:
                 return failure(404, "Not found", f"There is nothing at {request.path[:200]}.")
 
-    def at_once(self, method: str, path: str, answered: Callable[[Reply], None]) -> bool:
+    def at_once(self, method: str, name: str, answered: Callable[[Reply], None]) -> bool:
         """Assign or release where that waits for nothing but the store: then `answered` gets the reply a turn later.
 
         False, and nothing is changed, where it takes more than that, or is refused.
         """
-        name = path[1:].removesuffix("/")
         if not is_project_id(name):
             return False
         if method == "GET":

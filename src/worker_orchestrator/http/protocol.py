@@ -14,8 +14,8 @@ https://www.rfc-editor.org/rfc/rfc9112, https://github.com/MagicStack/httptools
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from types import SimpleNamespace
@@ -23,11 +23,12 @@ from typing import Any, Final
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from worker_orchestrator.http.app import BODY_LIMIT_BYTES
 from worker_orchestrator.http.connections import Connections
+from worker_orchestrator.http.plain import AtOnce, Exchange, plain_request, written
 from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
 from worker_orchestrator.http.socket import BoundedSocket
 from worker_orchestrator.http.throttle import client_of
@@ -46,35 +47,12 @@ UNREAD_S: Final = 30.0
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 16 * 1024 * 1024
 """So long we listen on after an error, for a client that writes first and reads then: closing at once would cut it off."""
-_SEGMENT: Final = re.compile(rb"/([A-Za-z0-9._~:@+=,-]{1,128})/?")
-_AT_ONCE: Final = {b"GET": "GET", b"DELETE": "DELETE"}
-_SHORT_BYTES: Final = 4096
 _BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _FIELD_OVERHEAD_BYTES: Final = 4  # colon, space and line end
 
 
-AtOnce = Callable[[str, str, str, dict[bytes, bytes], Callable[[Reply, list[Header]], None]], bool]
-
 _REQUEST, _HEAD, _BODY = range(3)
 """What the next byte belongs to. Plain numbers: they are compared on the way of every request."""
-
-
-class _Told:
-    """An event that nobody waits for."""
-
-    def set(self) -> None:
-        pass
-
-
-class _Quick:
-    """What a connection must know of a request that is answered at once: of uvicorn's cycle only that."""
-
-    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete", "response_started")
-    message_event = _Told()
-
-    def __init__(self) -> None:
-        self.keep_alive = self.more_body = True
-        self.disconnected = self.response_started = self.response_complete = False
 
 
 class _DeafError(Exception):
@@ -104,7 +82,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._received = 0  # bytes since the last message ended, of the body since its head did
         self._body_limit = BODY_LIMIT_BYTES
         self._seen = 0  # of these, when the deadline was set
-        self._running: RequestResponseCycle | _Quick | None = None  # the request that is being answered
+        self._running: RequestResponseCycle | Exchange | None = None  # the request that is being answered
+        self._exchange = Exchange()
         self._rests_since = 0.0
         self._last_words: Reply | None = None  # to be said when all before it is answered
         self._is_deaf = False  # what comes in now is dropped
@@ -116,7 +95,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        if not self._open_ones.admit(self, client_of(self.client[0] if self.client else "")):
+        self._address = self.client[0] if self.client else ""
+        opened = None if os.name == "nt" else transport.get_extra_info("socket")  # there a socket is no file
+        self._descriptor = None if opened is None else opened.fileno()
+        if not self._open_ones.admit(self, client_of(self._address)):
             self._is_deaf = True
             text = "This service has as many connections as it takes, and all of them are in use."
             self._write(failure(503, "Too many connections", text, retry_after(1)))
@@ -167,11 +149,24 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._dropped > LINGER_BYTES:
                 self.transport.abort()
             return
+        if self._running is None and self._awaited == _REQUEST and not self._received and self._takes_plain(data):
+            return
         self._feed(data)
         if self._is_deaf:
             return
         if self._deadline is None and (self._awaited != _REQUEST or self._running is None):
             self._deadline = self.loop.call_later(BODY_S if self._awaited == _BODY else HEAD_S, self._late)
+
+    def _takes_plain(self, data: bytes) -> bool:
+        """Whether this is a request that the application answers at once. It does so a turn later at the earliest."""
+        request = plain_request(data)
+        if request is None or not self._at_once(*request[:2], self._address, request[2], self._answered):
+            return False
+        self._exchange.begin()
+        self._running = self.cycle = self._exchange  # type: ignore[assignment] # all that is asked of a cycle
+        self._cancel_deadline()
+        self._open_ones.begin(self)
+        return True
 
     def _feed(self, data: bytes) -> None:
         self._received += len(data)
@@ -208,30 +203,8 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if not self._is_answered_at_once():
-            self._begin_scope()
-            self._hear_head()
-
-    def _is_answered_at_once(self) -> bool:
-        """Whether this is a short request for one thing, with none before it, that the application took over."""
-        method, found = _AT_ONCE.get(self.parser.get_method()), _SEGMENT.fullmatch(self.url)
-        if method is None or found is None or self._running is not None or self._received > _SHORT_BYTES:
-            return False
-        headers = dict(self.headers)
-        is_bare = _BODY_FIELDS.isdisjoint(headers) and b"upgrade" not in headers and not self.expect_100_continue
-        if not is_bare or len(headers) < len(self.headers) or self.parser.get_http_version() != "1.1":
-            return False
-        quick = _Quick()
-        quick.keep_alive = self.parser.should_keep_alive()
-        address = self.client[0] if self.client else ""
-        if not self._at_once(method, f"/{found[1].decode()}", address, headers, partial(self._answered, quick)):
-            return False
-        self.cycle = quick  # type: ignore[assignment] # all that is asked of it
-        self._cancel_deadline()
-        self._awaited, self._received, self._seen = _BODY, 0, 0
-        self._running = quick
-        self._open_ones.begin(self)
-        return True
+        self._begin_scope()
+        self._hear_head()
 
     def _begin_scope(self) -> None:
         """What uvicorn does with the first byte of a request, and most of them do not need."""
@@ -315,22 +288,31 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # what goes out
 
-    def _answered(self, quick: _Quick, reply: Reply, more: list[Header]) -> None:
-        """Send a whole reply."""
-        if quick.disconnected:
+    def _answered(self, reply: Reply, more: list[Header]) -> None:
+        """The reply to a plain request."""
+        exchange = self._exchange
+        if exchange.disconnected:
             return
-        quick.response_started = quick.response_complete = True
-        body = reply.encoded()
-        lines = [STATUS_LINE[reply.status]]
-        for name, value in self.server_state.default_headers:
-            lines += (name, b": ", value, b"\r\n")
-        for name, value in reply.head(body, more):
-            lines += (name, b": ", value, b"\r\n")
-        lines += (b"\r\n" if quick.keep_alive else b"connection: close\r\n\r\n", body)
-        self.transport.write(b"".join(lines))
-        if not quick.keep_alive:
+        exchange.end()
+        self._send(written(reply, more, self.server_state.default_headers, keep_alive=exchange.keep_alive))
+        if not exchange.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    def _send(self, data: bytes) -> None:
+        """Now: uvloop's transport would wait until all that is due in this turn is done, the log and the metrics too."""
+        if (
+            self._descriptor is not None
+            and not self.transport.is_closing()
+            and not self.transport.get_write_buffer_size()
+        ):
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except OSError:  # its buffer is full, or nobody listens: the transport knows what to do
+                self.transport.write(data)
+                return
+        if data:
+            self.transport.write(data)
 
     def on_response_complete(self) -> None:
         is_closing = self.transport.is_closing()

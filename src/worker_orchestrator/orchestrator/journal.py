@@ -51,7 +51,7 @@ class Journal:
         self._batch: asyncio.Future[None] | None = None
         self._told: list[Callable[[BaseException | None], None]] = []
         self._complains_at = 0.0
-        self._stored = {"generation": fleet.generation, "last_port": fleet.last_port}
+        self._last_port = fleet.last_port  # as it is stored
         self.on_committed: list[Callable[[list[Change]], None]] = []
         self.on_undone: list[Callable[[list[Change], CommitFailed], None]] = []
         self.on_diverged: Callable[[str], None] = _stop_at_once
@@ -142,12 +142,16 @@ class Journal:
         self._requests = []
         if not changes:
             return None
+        begun_at = self._observer.now()
         failure = self._commit(changes)
+        took_s = self._observer.now() - begun_at
         if failure is not None:
+            self._observer.commit_failed(took_s)
             self._take_back(changes, failure)
             self._answer(failure)
             return failure
         self._answer(None)  # first of all: they wait, and what follows changes nothing for them
+        self._observer.committed(changes, took_s)
         for change, request in zip(changes, requests, strict=True):
             if not request and change.hands_over and change.machine.project is not None:
                 request = self.waits(change.machine.project)  # noqa: PLW2901 # served from the line
@@ -157,16 +161,13 @@ class Journal:
         return None
 
     def _commit(self, changes: list[Change]) -> CommitFailed | None:
-        counters = {"generation": self._fleet.generation, "last_port": self._fleet.last_port}
-        moved = {key: value for key, value in counters.items() if value != self._stored[key]}
-        begun_at = self._observer.now()
+        last_port = self._fleet.last_port
+        moved = {} if last_port == self._last_port else {"last_port": last_port}
         try:
             self._store.commit(changes, moved, self._wall_ms())
         except CommitFailed as failure:
-            self._observer.commit_failed(self._observer.now() - begun_at)
             return failure
-        self._observer.committed(changes, self._observer.now() - begun_at)
-        self._stored, self._complains_at = counters, 0.0
+        self._last_port, self._complains_at = last_port, 0.0
         return None
 
     def _take_back(self, changes: list[Change], failure: CommitFailed) -> None:

@@ -88,8 +88,9 @@ class Search:
             return (own, False) if own.state is State.READY else None
         if self._fleet.pool(DEFAULT_POOL).line:
             return None
-        idle = commands.next_idle(self._fleet, self._decisions.spec, DEFAULT_POOL)
-        if idle is None or not self._is_verified(idle):
+        spec, now = self._decisions.spec, self._decisions.now()
+        idle = commands.next_idle(self._fleet, spec, DEFAULT_POOL, now)
+        if idle is None or not commands.is_verified(self._fleet, spec, idle, now):
             return None
         machine = self._take(project)
         assert machine is not None, f"{idle.id} was idle"
@@ -143,10 +144,6 @@ class Search:
         finally:
             self._journal.attribute()
         return machine
-
-    def _is_verified(self, machine: Machine) -> bool:
-        verified_at = self._fleet.watches[machine.id].verified_at
-        return verified_at is not None and self._decisions.now() - verified_at <= self._decisions.spec.verify_after_s
 
     async def _search(self, project: str, generation: int, machine: Machine | None, steps: Steps) -> Found:
         """From reserved or in line to stored and verified; at most three machines that turn out not to answer.
@@ -207,7 +204,7 @@ class Search:
 
     async def _answers(self, machine: Machine, steps: Steps) -> bool:
         """Whether a machine that was just reserved serves. If not, it is withdrawn as broken."""
-        if self._is_verified(machine):
+        if commands.is_verified(self._fleet, self._decisions.spec, machine, self._decisions.now()):
             return True
         asked_at = self._observer.now()
         verdict = await self._probers.probe(machine)

@@ -21,7 +21,7 @@ __all__ = ["Steps", "Trace", "Traces"]
 KEPT: Final = 10_000
 
 
-class Trace(msgspec.Struct, frozen=True, kw_only=True):
+class Trace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a project came to its machine. Durations are in milliseconds; None where there was no such stage or nobody saw it.
 
     `line_ms`: it waited for a machine. `commit_ms`: from the decision until it was stored. `probe_ms`: asking the machine

@@ -81,6 +81,10 @@ class Views:
             else:
                 self._changed_ms[change.machine.id] = wall_ms
 
+    def doubted(self) -> None:
+        """One of the machines may not be able to serve any more."""
+        self._shown = None
+
     async def machines(self) -> list[MachineView]:
         """The machines that can serve, oldest first; the same list as before where nothing has changed since."""
         if self._shown is None or self._shown.snapshot is not self._ticker.snapshot or self._fleet.pending:
@@ -149,7 +153,8 @@ class Views:
                 await self._decisions.journal.durable()
 
     def _ready(self) -> list[Machine]:
-        return [machine for machine in self._fleet.machines.values() if machine.state is State.READY]
+        fleet = self._fleet
+        return [one for one in fleet.machines.values() if one.state is State.READY and not fleet.is_doubted(one)]
 
     async def _list_all_ready(self, only: Machine | None = None) -> None:
         """See to it that the last listing knows every machine that can serve, or this one."""

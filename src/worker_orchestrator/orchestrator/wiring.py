@@ -7,6 +7,7 @@ Everything here runs on one event loop; between two awaits nothing else happens.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -136,14 +137,19 @@ class Wiring:
             self.defect.set_exception(defect)
 
     async def _watch_for_ever(self) -> None:
-        """Let the engine's events wake the tick. They carry no data: a lost one costs the time to the next refresh."""
+        """Let the engine's events wake the tick. They decide nothing: a lost one costs the time to the next refresh."""
         retry_s = FIRST_RETRY_S
         while True:
             try:
-                async for _ in self.engine.watch():
+                async for ended in self.engine.watch():
                     retry_s = FIRST_RETRY_S
-                    self.decisions.wake.set()
-                    self.templates.look_again()
+                    if ended is None:
+                        self.decisions.wake.set()
+                        self.templates.look_again()
+                        continue
+                    if self.fleet.doubt(ended, math.inf):
+                        self.views.doubted()
+                    self.background.spawn(self._look_at(ended), f"end of {ended}")
             except EngineError as error:
                 if retry_s == FIRST_RETRY_S:
                     _log.info("no events from the engine", why=error.message)
@@ -151,6 +157,14 @@ class Wiring:
             self.decisions.wake.set()
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+
+    async def _look_at(self, ended: str) -> None:
+        """Have a listing made as soon as it shows this end: only that tells what is to be done."""
+        try:
+            await self.engine.until_shown(ended)
+        finally:
+            self.fleet.doubt(ended, self.decisions.now())
+            self.decisions.wake.set()
 
     async def _sweep_for_ever(self) -> None:
         while True:

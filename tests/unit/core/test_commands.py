@@ -70,6 +70,77 @@ def test_the_machine_that_waited_longest_is_given_first() -> None:
     assert [world.assign("r"), world.assign("s")] == [third, first]
 
 
+def test_one_that_has_just_answered_is_given_before_one_that_would_have_to_be_asked() -> None:
+    """So ten thousand idle machines make no assign wait for a probe."""
+    world = World()
+    first, second, third = world.up(), world.up(), world.up()
+    world.now += 10
+    world.watch(third).verified_at = world.now - 0.5
+    assert world.assign("p") == third
+    world.watch(second).verified_at = world.now  # that one came in last
+    assert world.assign("q") == second
+    assert world.assign("r") == first  # whoever asks for it will ask it
+    assert world.line == []
+
+
+# what is said to have ended
+
+
+def test_a_machine_that_is_said_to_have_ended_is_not_given() -> None:
+    """Whoever asks for one gets the next one, or waits; nothing is decided about it, and nothing stored."""
+    world = World()
+    first, second = world.up(), world.up()
+    world.fleet.take_pending()
+    assert world.fleet.doubt(first, world.now)
+    assert world.fleet.pending == []
+    assert world.assign("p") == second
+    assert world.assign("q") is None
+    assert world.line == ["q"]
+
+
+def test_the_last_one_that_answered_is_not_given_either_if_it_is_said_to_have_ended() -> None:
+    world = World()
+    first, second = world.up(), world.up()
+    world.now += 10
+    world.watch(second).verified_at = world.now
+    world.fleet.doubt(second, world.now)
+    assert world.assign("p") == first
+
+
+def test_a_listing_that_was_begun_later_tells_what_became_of_it() -> None:
+    world = World()
+    machine = world.up()
+    world.fleet.doubt(machine, world.now + 1)
+    world.now += 0.5
+    world.tick()
+    assert commands.next_idle(world.fleet, world.spec, DEFAULT_POOL, world.now) is None
+    world.now += 0.5
+    world.tick()
+    assert world.assign("p") == machine
+
+
+def test_only_a_machine_that_serves_can_be_said_to_have_ended() -> None:
+    world = World()
+    coming = world.begin()
+    assert not world.fleet.doubt(coming, world.now)
+    assert not world.fleet.doubt("nobody", world.now)
+    assert not world.fleet.is_doubted(world[coming])
+
+
+def test_one_that_is_released_while_it_is_said_to_have_ended_is_asked_first() -> None:
+    world = World()
+    machine = world.up()
+    world.assign("p")
+    world.watch(machine).verified_at = world.now
+    world.fleet.doubt(machine, world.now)
+    world.release(machine)
+    assert world[machine].state is STARTING
+    assert not world.fleet.is_doubted(world[machine])
+
+
+# those who wait
+
+
 def test_with_nothing_idle_a_project_waits_in_line() -> None:
     """Once, however often it asks, in the place that it took first."""
     world = World()

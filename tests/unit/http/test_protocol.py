@@ -42,7 +42,8 @@ class Echo:
         self.hung_up: list[str] = []
         self.go = asyncio.Event()
 
-    def at_once(self, method: str, path: str, _address: str, headers: dict[bytes, bytes], answered: Answered) -> bool:
+    def at_once(self, method: str, name: str, _address: str, headers: dict[bytes, bytes], answered: Answered) -> bool:
+        path = f"/{name}"
         if not self.is_quick or path == "/wait":
             return False
         self.paths.append(path)

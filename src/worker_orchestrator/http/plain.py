@@ -1,0 +1,82 @@
+"""The short way of a request: one packet that holds a whole, plain one is read by one pattern, and its reply is one write.
+
+Nearly every assign and release comes like that. The pattern knows a strict part of HTTP/1.1, so that nobody can read the
+same bytes differently: whatever else a packet holds (a body, an upgrade, a second request, half a head, a field twice) goes
+the long way, through httptools. Reading takes 3 µs so, and 12 by httptools' callbacks.
+https://www.rfc-editor.org/rfc/rfc9112#section-2.1
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from worker_orchestrator.http.reply import Header, Reply
+
+__all__ = ["AtOnce", "Exchange", "plain_request", "written"]
+
+AtOnce = Callable[[str, str, str, dict[bytes, bytes], Callable[[Reply, list[Header]], None]], bool]
+"""`App.at_once`: method, name, address, headers, and who gets the reply."""
+
+LONGEST_BYTES: Final = 4096
+_REQUEST: Final = re.compile(
+    rb"(GET|DELETE) /([A-Za-z0-9._~:@+=,-]{1,128})/? HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[\t\x20-\x7e]*\r\n)+)\r\n"
+)
+_NOT_PLAIN: Final = frozenset({b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
+
+
+def plain_request(data: bytes) -> tuple[str, str, dict[bytes, bytes]] | None:
+    """Method, the one segment of the path, headers by their names in lower case; None where this is no plain request."""
+    found = _REQUEST.fullmatch(data) if len(data) <= LONGEST_BYTES else None
+    if found is None:
+        return None
+    headers = _headers(found[3])
+    return None if headers is None else (found[1].decode(), found[2].decode(), headers)
+
+
+@lru_cache(maxsize=256)
+def _headers(block: bytes) -> dict[bytes, bytes] | None:
+    """None where they say that more comes, or ends, with this request. A client sends the same ones again and again."""
+    lines = block.split(b"\r\n")[:-1]
+    fields = (line.partition(b":") for line in lines)
+    headers = {name.lower(): value.strip(b" \t") for name, _, value in fields}
+    is_plain = _NOT_PLAIN.isdisjoint(headers) and headers.get(b"connection", b"keep-alive").lower() == b"keep-alive"
+    return headers if is_plain and len(headers) == len(lines) else None
+
+
+def written(reply: Reply, more: list[Header], always: Iterable[Header], *, keep_alive: bool) -> bytes:
+    """A whole reply, with these headers beside its own."""
+    body = reply.encoded()
+    lines = [STATUS_LINE[reply.status]]
+    for name, value in (*always, *reply.head(body, more)):
+        lines += (name, b": ", value, b"\r\n")
+    lines += (b"\r\n" if keep_alive else b"connection: close\r\n\r\n", body)
+    return b"".join(lines)
+
+
+class _Told:
+    """An event that nobody waits for."""
+
+    def set(self) -> None:
+        pass
+
+
+class Exchange:
+    """What a connection must know of the request that is answered the short way: of uvicorn's cycle only that."""
+
+    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete", "response_started")
+    message_event = _Told()
+
+    def __init__(self) -> None:
+        self.keep_alive, self.more_body, self.disconnected = True, False, False
+        self.response_started = self.response_complete = True
+
+    def begin(self) -> None:
+        self.response_started = self.response_complete = False
+
+    def end(self) -> None:
+        self.response_started = self.response_complete = True
