@@ -18,6 +18,7 @@ from worker_orchestrator.machine import DEFAULT_POOL, Cause, Machine, PoolSpec, 
 __all__ = [
     "annotate",
     "assign",
+    "assign_verified",
     "destroy",
     "insist",
     "is_verified",
@@ -57,6 +58,16 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAU
         raise why_not
     line.setdefault(project)
     return None
+
+
+def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAULT_POOL) -> Machine | None:
+    """An idle machine that has just answered, for a project that has none; None, and nothing is changed: it takes more."""
+    if fleet.pool(pool).line:
+        return None
+    idle = next_idle(fleet, spec, pool, now)
+    if idle is None or not is_verified(fleet, spec, idle, now):
+        return None
+    return _hand_over(fleet, idle, project, now)
 
 
 def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine | None:

@@ -45,10 +45,11 @@ def configure(log_format: str) -> None:
                 exception_formatter=structlog.dev.plain_traceback,
             )
         )
+    spool = _Spool(sys.stderr)
     structlog.configure(
         processors=shared,
         wrapper_class=_Json if is_json else _Usual if sys.stderr.isatty() else _Plain,
-        logger_factory=structlog.WriteLoggerFactory(_Spool(sys.stderr)),  # type: ignore[arg-type] # all it needs
+        logger_factory=lambda *_: spool,
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
@@ -87,22 +88,22 @@ class _Spool:
         self._waiting: list[str] = []
         atexit.register(self._write_out)
 
-    def write(self, text: str) -> None:
-        self._waiting.append(text)
+    def info(self, line: str) -> None:
+        """Every level, since structlog has chosen what is said: a method of its own spares a lock and two calls."""
+        self._waiting.append(line)
         if len(self._waiting) == 1:
             try:
                 asyncio.get_running_loop().call_later(_GATHER_S, self._write_out)
             except RuntimeError:
                 self._write_out()
 
-    def flush(self) -> None:
-        """A logger asks for it after each line."""
+    msg = debug = warning = warn = error = exception = critical = fatal = info
 
     def _write_out(self) -> None:
-        text, self._waiting = "".join(self._waiting), []
-        if text:
+        lines, self._waiting = self._waiting, []
+        if lines:
             with contextlib.suppress(OSError, ValueError):
-                self._stream.write(text)
+                self._stream.write("\n".join([*lines, ""]))
                 self._stream.flush()
 
 

@@ -15,6 +15,8 @@ import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import compress
+from operator import ne
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,7 +26,7 @@ from msgspec.structs import astuple
 
 from worker_orchestrator.database import advice, copy_database, open_beside, open_database
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreLocked, StoreRefused
-from worker_orchestrator.machine import Change, Machine, State
+from worker_orchestrator.machine import Cause, Change, Machine, State
 
 __all__ = ["DATABASE", "Lock", "Store"]
 
@@ -38,6 +40,8 @@ _CARD: Final = "orchestrator.pid"
 
 # As the fields of a machine.
 _COLUMNS: Final = "id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata"
+_NUMBERS: Final = range(len(_COLUMNS.split(", ")))
+_WORDS: Final[Mapping[str, str]] = {word: word.value for word in (*Cause, *State)}  # an enum takes 1 µs to say its own
 _INSERT: Final = f"INSERT INTO machine ({_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
 _EVENT_COLUMNS: Final = "at_ms, machine, pool, project, generation, cause, state, reason"
 _EVENT: Final = f"INSERT INTO event ({_EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
@@ -265,8 +269,8 @@ class Store:
             self._db.execute(_INSERT, (*astuple(after), at_ms))
         else:
             values, was = astuple(after), astuple(before)
-            changed = tuple(number for number, value in enumerate(values) if value != was[number])
-            written = self._db.execute(_update(changed), (*(values[number] for number in changed), at_ms, after.id))
+            changed = tuple(compress(_NUMBERS, map(ne, values, was)))
+            written = self._db.execute(_update(changed), [*[values[number] for number in changed], at_ms, after.id])
             if written.rowcount != 1:
                 raise sqlite3.IntegrityError(f"{after.id} is not on record")
 
@@ -304,9 +308,9 @@ def _update(changed: tuple[int, ...]) -> str:
 def _event(change: Change, at_ms: int) -> tuple[object, ...]:
     before, after = change.before, change.after
     told = after if after is not None and after.project is not None else (before or change.machine)
-    state = None if after is None else after.state.value
+    state = None if after is None else _WORDS[after.state]
     reason = change.machine.reason
-    return (at_ms, told.id, told.pool, told.project, told.generation, change.cause.value, state, reason)
+    return (at_ms, told.id, told.pool, told.project, told.generation, _WORDS[change.cause], state, reason)
 
 
 def _machine(row: tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str]) -> Machine:

@@ -51,11 +51,8 @@ def _headers(block: bytes) -> dict[bytes, bytes] | None:
 def written(reply: Reply, more: list[Header], always: Iterable[Header], *, keep_alive: bool) -> bytes:
     """A whole reply, with these headers beside its own."""
     body = reply.encoded()
-    lines = [STATUS_LINE[reply.status]]
-    for name, value in (*always, *reply.head(body, more)):
-        lines += (name, b": ", value, b"\r\n")
-    lines += (b"\r\n" if keep_alive else b"connection: close\r\n\r\n", body)
-    return b"".join(lines)
+    head = b"".join([b"%b: %b\r\n" % field for field in (*always, *reply.head(body, more))])
+    return b"%b%b%b\r\n%b" % (STATUS_LINE[reply.status], head, b"" if keep_alive else b"connection: close\r\n", body)
 
 
 class _Told:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -16,13 +15,12 @@ __all__ = ["Reply", "failure", "retry_after"]
 Header = tuple[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """Status, body (None: empty; bytes: as they are; else JSON) and further headers."""
 
     status: int
     body: Any = None
-    headers: list[Header] = field(default_factory=list)
+    headers: list[Header] = []
     content_type: bytes = b"application/json"
 
     def encoded(self) -> bytes:

@@ -48,7 +48,8 @@ class Journal:
         self._fleet, self._store = fleet, store
         self._now, self._wall_ms, self._observer = now, wall_ms, observer or Observer()
         self._requests: list[str] = []  # who caused the first of what is pending
-        self._batch: asyncio.Future[None] | None = None
+        self._is_due = False  # in this turn, or one soon
+        self._batch: asyncio.Future[None] | None = None  # for those who have a task
         self._told: list[Callable[[BaseException | None], None]] = []
         self._complains_at = 0.0
         self._last_port = fleet.last_port  # as it is stored
@@ -68,34 +69,37 @@ class Journal:
 
         Raises CommitFailed if it was undone instead.
         """
-        batch = self._batch_of_this_turn()
-        if batch is not None:
-            await asyncio.shield(batch)
+        if not self._fleet.pending:
+            return
+        self._be_due()
+        if self._batch is None:
+            self._batch = asyncio.get_running_loop().create_future()
+            self._batch.add_done_callback(_retrieve)
+        await asyncio.shield(self._batch)
 
     def then(self, told: Callable[[BaseException | None], None]) -> None:
         """As `durable`, for somebody who has no task: `told` is called in a later turn, with what `durable` would raise."""
-        if self._batch_of_this_turn() is None:
-            self.soon(told)
-        else:
+        if self._fleet.pending:
             self._told.append(told)
+            self._be_due()
+        else:
+            self.soon(told)
 
     def soon(self, told: Callable[[None], None]) -> None:
         """Call this in the next turn: what it tells of is stored."""
         asyncio.get_running_loop().call_soon(self._inform, told, None)
 
-    def _batch_of_this_turn(self) -> asyncio.Future[None] | None:
-        """None where everything is stored."""
-        if not self._fleet.pending:
-            return None
-        if self._batch is None:
+    def _be_due(self) -> None:
+        """See to it that what is pending is stored soon."""
+        if not self._is_due:
+            self._is_due = True
             loop = asyncio.get_running_loop()
-            self._batch = loop.create_future()
-            self._batch.add_done_callback(_retrieve)
             loop.call_soon(self._gather, loop, len(self._fleet.pending), MOST_TURNS)
-        return self._batch
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, turns: int) -> None:
         """Wait another turn as long as each brings more: a commit costs the same for one decision and for twenty."""
+        if not self._is_due:
+            return  # somebody could not wait
         now = len(self._fleet.pending)
         if turns and now > seen:
             loop.call_soon(self._gather, loop, now, turns - 1)
@@ -104,7 +108,7 @@ class Journal:
 
     def flush(self) -> bool:
         """Store everything decided so far, now. False if it was undone instead."""
-        batch, self._batch = self._batch, None
+        batch, self._batch, self._is_due = self._batch, None, False
         try:
             failure = self._store_or_take_back()
         except Exception as defect:

@@ -86,14 +86,13 @@ class Search:
         own = self._fleet.of_project(project)
         if own is not None:
             return (own, False) if own.state is State.READY else None
-        if self._fleet.pool(DEFAULT_POOL).line:
-            return None
-        spec, now = self._decisions.spec, self._decisions.now()
-        idle = commands.next_idle(self._fleet, spec, DEFAULT_POOL, now)
-        if idle is None or not commands.is_verified(self._fleet, spec, idle, now):
-            return None
-        machine = self._take(project)
-        assert machine is not None, f"{idle.id} was idle"
+        try:
+            machine = commands.assign_verified(self._fleet, self._decisions.spec, project, self._decisions.now())
+            if machine is None:
+                return None
+            self._decisions.resize()
+        finally:
+            self._journal.attribute()
         return machine, True
 
     async def _machine_of(
