@@ -20,13 +20,20 @@ run: .venv/.service example-worker  ## start the service with the example worker
 down: .venv/.service  ## remove all workers and what else the service left in Docker
 	@exec $(BIN)/orchestrator down $(ARGS)
 
-# The core's gate stands on its own tests; everything else runs last, so that pytest has the last word.
-test: lint core example-worker  ## everything below, as CI runs it
-	$(DOCKER) $(PYTEST) tests --ignore=tests/unit --ignore=tests/simulation
+# Tests that measure time, or take all of the computer, have it to themselves: ALONE. They come last, so that pytest has the
+# last word. All others run in two halves, side by side: the core's gate, which stands on its own tests, and BESIDE; and what
+# is left.
+CORES := tests/unit tests/simulation
+GATE := $(BIN)/coverage run --branch -m pytest $(CORES) && $(BIN)/coverage report --fail-under=100 $(CORE)
+ALONE := tests/bench tests/browser tests/chaos $(patsubst %,tests/integration/test_%.py,command_line_speed crashes daemon)
+BESIDE := tests/contract $(patsubst %,tests/integration/test_%.py,client command_line commands recycle)
+test: lint example-worker  ## everything below, as CI runs it
+	@$(DOCKER) scripts/side-by-side build/test/beside.log '$(GATE) && $(PYTEST) $(BESIDE)' \
+	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) $(ALONE) $(BESIDE))'
+	$(DOCKER) $(PYTEST) $(ALONE)
 
 core: .venv/.tests  ## unit and simulation tests; the pure core must be covered to the last branch
-	$(BIN)/coverage run --branch -m pytest tests/unit tests/simulation
-	$(BIN)/coverage report --fail-under=100 $(CORE)
+	$(GATE)
 
 # Always from scratch: an old verdict says nothing of new tests.
 mutants: .venv/.tests  ## change the core in every small way: does a test fail? Takes a quarter of an hour

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
 import json
 import os
+import select
 import shutil
 import socket
 import ssl
@@ -442,6 +444,43 @@ def test_more_than_a_hundred_requests_are_under_way_at_once_and_closing_leaves_n
         return client.connector.closed
 
     assert asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("takes_the_rest", [False, True])
+def test_closing_hangs_up_on_an_engine_that_has_refused_what_is_still_sent(home: Path, *, takes_the_rest: bool) -> None:
+    """Else the connection would stay open for as long as the engine pleases. It may have been closed a moment before."""
+
+    async def scenario(engine: socket.socket) -> bool:
+        loop = asyncio.get_running_loop()
+        client = open_client(Endpoint(f"unix://{home}/a.sock", "test"))
+        asking = asyncio.create_task(_refused(client))
+        with (await loop.sock_accept(engine))[0] as connection:
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            assert await asking == 400
+            assert not _has_hung_up(connection)
+            while takes_the_rest and await loop.sock_recv(connection, 1 << 20):
+                pass
+            await client.close()
+            await asyncio.sleep(0)
+            return _has_hung_up(connection)
+
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(f"{home}/a.sock")
+        engine.listen()
+        engine.settimeout(0)
+        assert asyncio.run(scenario(engine))
+
+
+async def _refused(client: aiodocker.Docker) -> int:
+    async with client.session.put(f"{client.docker_host}/any", data=io.BytesIO(bytes(3_000_000))) as response:
+        return response.status
+
+
+def _has_hung_up(connection: socket.socket) -> bool:
+    """Whether the other side is closed, whatever of it is still to be read."""
+    poll = select.poll()
+    poll.register(connection, select.POLLHUP)
+    return bool(poll.poll(0))
 
 
 def test_a_second_client_at_the_same_endpoint_outlives_the_first(home: Path) -> None:
