@@ -163,8 +163,8 @@ def serve_line(fleet: Fleet, spec: Spec, pool: str, now: float) -> None:
 def next_idle(fleet: Fleet, spec: Spec, pool: str, now: float) -> Machine | None:
     """The idle machine to hand out next. One of an older template serves only while none of the current one comes up.
 
-    The one that waited longest, unless it would have to be asked first whether it still serves and the last one that came
-    in has just answered: so an assign beside ten thousand idle machines is as quick as beside ten.
+    The one that waited longest, unless it would have to be asked first whether it still serves, and another one has just
+    answered: so an assign beside ten thousand idle machines is as quick as beside ten.
     """
     wanted = spec.pools[pool]
     idle = fleet.idle(pool, wanted.template)

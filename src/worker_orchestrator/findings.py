@@ -47,6 +47,8 @@ def probed(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> None:
     watch = fleet.watches[machine.id]
     if verdict.answered:
         watch.verified_at, watch.misses = verdict.begun_at, 0
+        if machine.is_idle:
+            fleet.put_last(machine)
         if machine.state is State.STARTING:
             fleet.apply(machine, replace(machine, state=State.READY, reason="answered"), Cause.ANSWERED, now)
             serve_line(fleet, spec, machine.pool, now)

@@ -113,7 +113,7 @@ class Fleet:
         return None if machine_id is None else self.machines[machine_id]
 
     def idle(self, pool: str, template: str | None) -> dict[str, None]:
-        """Ids of the pool's idle machines of this template, the one that waited longest first."""
+        """Ids of the pool's idle machines of this template, the one that came in or answered longest ago first."""
         return self._idle.get((pool, template), {})
 
     def is_doubted(self, machine: Machine) -> bool:
@@ -179,6 +179,11 @@ class Fleet:
         if self._doubted:
             doubted = {name for name in self._doubted if self.watches[name].doubted_until > begun_at}
             self._doubted = doubted
+
+    def put_last(self, machine: Machine) -> None:
+        """Let this idle machine be the one that answered last."""
+        self._regroup(machine, present=False)
+        self._regroup(machine, present=True)
 
     def take_pending(self) -> list[Change]:
         changes, self.pending = self.pending, []

@@ -1,9 +1,10 @@
-"""Asks workers whether they serve: each starting one until it does, and all idle ones at every refresh."""
+"""Asks workers whether they serve: each starting one until it does, and all idle ones in turn, each once per refresh."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from worker_orchestrator.engines import Engine
@@ -16,6 +17,8 @@ __all__ = ["Probers"]
 FIRST_PAUSE_S: Final = 0.005
 LONGEST_PAUSE_S: Final = 0.1
 SWEEP_PARALLEL: Final = 50
+STEP_S: Final = 0.01
+"""Of a sweep: ten thousand machines are ten at a time."""
 
 
 class Probers:
@@ -75,12 +78,25 @@ class Probers:
         """Tell what a probe of one's own found."""
         self._found(verdict)
 
-    async def sweep(self, machines: Iterable[Machine]) -> None:
-        """One probe of each of these, some at a time."""
+    async def sweep(self, machines: Sequence[Machine], within_s: float) -> None:
+        """One probe of each of these, spread over so many seconds: all at once, they would keep whoever asks waiting.
+
+        Returns when the time is over, or the last one has answered.
+        """
+        steps = max(1, min(len(machines), math.floor(within_s / STEP_S)))
         room = asyncio.Semaphore(SWEEP_PARALLEL)
 
         async def one(machine: Machine) -> None:
             async with room:
                 self._found(await self.probe(machine))
 
-        await asyncio.gather(*(one(machine) for machine in machines))
+        begun_at = self._now()
+        under_way: set[asyncio.Task[None]] = set()
+        for step in range(steps):
+            for machine in machines[step::steps]:
+                task = self._background.spawn(one(machine), f"probe {machine.id}")
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+            await asyncio.sleep(begun_at + (step + 1) * within_s / steps - self._now())
+        if under_way:
+            await asyncio.wait(under_way)

@@ -168,8 +168,8 @@ class Wiring:
 
     async def _sweep_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(self._limits.refresh_interval_s)
-            await self.probers.sweep([machine for machine in self.fleet.machines.values() if machine.is_idle])
+            idle = [machine for machine in self.fleet.machines.values() if machine.is_idle]
+            await self.probers.sweep(idle, self._limits.refresh_interval_s)
 
     async def _keep_traces_for_ever(self) -> None:
         while True:
