@@ -144,7 +144,8 @@ class Fleet:
         assert not self.machines, "a fleet is loaded once"
         self.tombstones.update(tombstones)
         for machine in machines:
-            self._add(machine, Watch(born=now, since=now))
+            self.watches[machine.id] = Watch(born=now, since=now)
+            self._enter(machine)
             if machine.state is State.READY:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
                 self.pool(machine.pool).proven = machine.template
@@ -182,8 +183,9 @@ class Fleet:
 
     def put_last(self, machine: Machine) -> None:
         """Let this idle machine be the one that answered last."""
-        self._regroup(machine, present=False)
-        self._regroup(machine, present=True)
+        group = self.idle(machine.pool, machine.template)
+        del group[machine.id]
+        group[machine.id] = None
 
     def take_pending(self) -> list[Change]:
         changes, self.pending = self.pending, []
@@ -203,17 +205,24 @@ class Fleet:
 
     def _put(self, machine_id: str, machine: Machine | None, now: float) -> None:
         old = self.machines.get(machine_id)
-        watch = Watch(born=now, since=now) if old is None else self._remove(old)
+        if old is not None:
+            self._leave(old)
+        elif machine is not None:
+            self.watches[machine_id] = Watch(born=now, since=now)
         if machine is None:
+            self.machines.pop(machine_id, None)
+            self.watches.pop(machine_id, None)
             return
-        self._add(machine, watch)
-        if old is not None and (old.state, old.project) != (machine.state, machine.project):
+        self._enter(machine)
+        if old is not None and (old.state is not machine.state or old.project != machine.project):
+            watch = self.watches[machine_id]
             watch.since = now
             if old.state is not machine.state:
                 watch.misses, watch.not_before, watch.restarted = 0, 0.0, False
                 watch.missed_at, watch.missed_why = None, ""
 
-    def _add(self, machine: Machine, watch: Watch) -> None:
+    def _enter(self, machine: Machine) -> None:
+        """Into the table and every index."""
         if machine.project is not None:
             assert machine.project not in self.projects, f"project {machine.project} has a machine already"
             self.projects[machine.project] = machine.id
@@ -222,34 +231,31 @@ class Fleet:
             assert address not in self.ports, f"port {machine.port} belongs to {self.ports.get(address)}"
             self.ports[address] = machine.id
         self.machines[machine.id] = machine
-        self.watches[machine.id] = watch
         self._held += not machine.gone
-        self._regroup(machine, present=True)
+        group = self._group(machine)
+        if group is not None:
+            group[machine.id] = None
 
-    def _remove(self, machine: Machine) -> Watch:
+    def _leave(self, machine: Machine) -> None:
+        """Out of every index."""
         if machine.project is not None:
             del self.projects[machine.project]
         if machine.port is not None and not machine.gone:
             del self.ports[machine.host, machine.port]
-        del self.machines[machine.id]
         self._held -= not machine.gone
-        self._regroup(machine, present=False)
-        self._doubted.discard(machine.id)
-        return self.watches.pop(machine.id)
-
-    def _regroup(self, machine: Machine, *, present: bool) -> None:
-        if machine.is_idle:
-            group = self._idle.setdefault((machine.pool, machine.template), {})
-        elif machine.is_coming:
-            group = self._coming.setdefault((machine.pool, machine.template), {})
-        elif machine.is_leaving:
-            group = self._leaving.setdefault(machine.pool, {})
-        else:
-            return
-        if present:
-            group[machine.id] = None
-        else:
+        group = self._group(machine)
+        if group is not None:
             del group[machine.id]
+        if self._doubted:
+            self._doubted.discard(machine.id)
+
+    def _group(self, machine: Machine) -> dict[str, None] | None:
+        """The index of machines of its kind; None where nobody looks for those."""
+        if machine.is_idle:
+            return self._idle.setdefault((machine.pool, machine.template), {})
+        if machine.is_coming:
+            return self._coming.setdefault((machine.pool, machine.template), {})
+        return self._leaving.setdefault(machine.pool, {}) if machine.is_leaving else None
 
     def _came_up(self, machine: Machine, now: float) -> None:
         watch, pool = self.watches[machine.id], self.pool(machine.pool)

@@ -35,7 +35,9 @@ _TOUCH_ICON: Final = re.compile(r"apple-touch-icon.*\.png")
 
 def is_reserved(text: str) -> bool:
     """Whether this first segment of a path is the service's own, or asked for by browsers by themselves."""
-    return text in RESERVED_PROJECTS or text.startswith(".well-known") or _TOUCH_ICON.fullmatch(text) is not None
+    if text in RESERVED_PROJECTS:
+        return True
+    return text.startswith((".", "a")) and (text.startswith(".well-known") or _TOUCH_ICON.fullmatch(text) is not None)
 
 
 def is_project_id(text: str) -> bool:

@@ -29,6 +29,11 @@ async def decide(store: Store) -> tuple[Journal, list[str]]:
     return journal, said
 
 
+def others_came(journal: Journal) -> None:
+    """A moment ago, so that it is worth while to wait for more."""
+    journal._flushed_at = asyncio.get_running_loop().time()
+
+
 def test_who_waits_for_a_decision_hears_of_a_defect_and_the_process_stops() -> None:
     async def story() -> None:
         journal, said = await decide(Broken(None))
@@ -68,10 +73,22 @@ def test_who_has_no_task_is_told_when_it_is_stored_or_why_not() -> None:
     async def story() -> None:
         for store, said in ((Store(None), [None]), (Broken(None), [MemoryError])):
             journal, _ = await decide(store)
+            others_came(journal)
             told: list[object] = []
             journal.then(lambda failure, told=told: told.append(failure and type(failure)))  # type: ignore[misc]
             assert told == []
             await asyncio.sleep(0.01)
+            assert told == said
+
+    asyncio.run(story())
+
+
+def test_who_comes_alone_is_told_before_the_turn_is_over() -> None:
+    async def story() -> None:
+        for store, said in ((Store(None), [None]), (Broken(None), [MemoryError])):
+            journal, _ = await decide(store)
+            told: list[object] = []
+            journal.then(lambda failure, told=told: told.append(failure and type(failure)))  # type: ignore[misc]
             assert told == said
 
     asyncio.run(story())
@@ -93,6 +110,7 @@ def test_who_has_no_task_and_waits_for_nothing_is_told_a_turn_later() -> None:
 def test_what_one_reply_cannot_do_keeps_no_other_from_going_out() -> None:
     async def story() -> None:
         journal, said = await decide(Store(None))
+        others_came(journal)
         told: list[object] = []
 
         def fail(_: object) -> None:

@@ -158,15 +158,22 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(BODY_S if self._awaited == _BODY else HEAD_S, self._late)
 
     def _takes_plain(self, data: bytes) -> bool:
-        """Whether this is a request that the application answers at once. It does so a turn later at the earliest."""
+        """Whether this is a request that the application answers at once: it may have done so when this returns."""
         request = plain_request(data)
-        if request is None or not self._at_once(*request[:2], self._address, request[2], self._answered):
+        if request is None:
             return False
+        before, self._running = self.cycle, self._exchange
         self._exchange.begin()
-        self._running = self.cycle = self._exchange  # type: ignore[assignment] # all that is asked of a cycle
+        self.cycle = self._exchange  # type: ignore[assignment] # all that is asked of a cycle
         self._cancel_deadline()
         self._open_ones.begin(self)
-        return True
+        method, name, headers = request
+        if self._at_once(method, name, self._address, headers, self._answered):
+            return True
+        self._exchange.end()
+        self.cycle, self._running = before, None
+        self._open_ones.rest(self)
+        return False
 
     def _feed(self, data: bytes) -> None:
         self._received += len(data)

@@ -8,6 +8,7 @@ rows on disk differ from memory after that, nothing can be trusted any more and 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ COMPLAINS_EVERY_S: Final = 60.0
 """The log may be on the disk that is full."""
 
 MOST_TURNS: Final = 4
+QUIET_S: Final = 0.001
 
 _log = structlog.get_logger(__name__)
 
@@ -49,6 +51,7 @@ class Journal:
         self._now, self._wall_ms, self._observer = now, wall_ms, observer or Observer()
         self._requests: list[str] = []  # who caused the first of what is pending
         self._is_due = False  # in this turn, or one soon
+        self._flushed_at = -math.inf
         self._batch: asyncio.Future[None] | None = None  # for those who have a task
         self._told: list[Callable[[BaseException | None], None]] = []
         self._complains_at = 0.0
@@ -78,12 +81,19 @@ class Journal:
         await asyncio.shield(self._batch)
 
     def then(self, told: Callable[[BaseException | None], None]) -> None:
-        """As `durable`, for somebody who has no task: `told` is called in a later turn, with what `durable` would raise."""
-        if self._fleet.pending:
-            self._told.append(told)
+        """As `durable`, for somebody who has no task: `told` is called with what `durable` would raise.
+
+        In a later turn, with others; or before this returns, where nobody came within the last moment: a turn is a tenth
+        of what such an assign takes.
+        """
+        if not self._fleet.pending:
+            self.soon(told)
+            return
+        self._told.append(told)
+        if self._is_due or self._now() - self._flushed_at < QUIET_S:
             self._be_due()
         else:
-            self.soon(told)
+            self._flush_or_stop()
 
     def soon(self, told: Callable[[None], None]) -> None:
         """Call this in the next turn: what it tells of is stored."""
@@ -108,7 +118,7 @@ class Journal:
 
     def flush(self) -> bool:
         """Store everything decided so far, now. False if it was undone instead."""
-        batch, self._batch, self._is_due = self._batch, None, False
+        batch, self._batch, self._is_due, self._flushed_at = self._batch, None, False, self._now()
         try:
             failure = self._store_or_take_back()
         except Exception as defect:

@@ -530,7 +530,7 @@ def test_a_pool_comes_up_serves_and_goes() -> None:
     world.tick()
     world.release("m1")
     world.answer("m1")
-    assert world.idle == ["m2", "m1"]
+    assert list(world.fleet.idle(DEFAULT_POOL, OLD)) == ["m2", "m1"]
     world.wants(min_idle=0)
     for machine_id in list(world.fleet.machines):
         if world[machine_id].state is not STOPPING:
