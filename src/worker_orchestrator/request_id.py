@@ -23,4 +23,4 @@ _count: Final = itertools.count(1)
 
 def fit(text: str) -> str:
     """The id that a caller gave its request, if it is fit for a log line; else a new one."""
-    return text if _FIT.fullmatch(text) else f"{_process}-{next(_count)}"
+    return text if text and _FIT.fullmatch(text) else f"{_process}-{next(_count)}"

@@ -10,10 +10,10 @@ from typing import Final
 import pytest
 from bench.counts import PAIRS, Counted, counted
 
-CALLS: Final = 360
+CALLS: Final = 310
 """Python functions that a pair calls, those of the client in the same process included. A little more than measured, since
 what arrives together differs from time to time."""
-PEAK_BYTES: Final = 32 * 1024
+PEAK_BYTES: Final = 16 * 1024
 LEFT_BLOCKS: Final = 20
 """Blocks of memory that a pair leaves to the garbage collector, or for good."""
 
@@ -25,9 +25,9 @@ def counts() -> Counts:
     return counted()
 
 
-def test_a_warm_assign_is_one_transaction_of_five_statements(counts: Counts) -> None:
-    """The machine, the event, the generation; a release leaves the generation as it is."""
-    assert counts["assign"].verbs == ["BEGIN", "UPDATE", "INSERT", "INSERT", "COMMIT"]
+def test_a_warm_assign_is_one_transaction_of_four_statements(counts: Counts) -> None:
+    """The machine and the event, which holds the generation as well."""
+    assert counts["assign"].verbs == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
     assert counts["release"].verbs == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
 
 
@@ -47,8 +47,9 @@ def test_the_list_asks_neither_the_database_nor_the_engine(counts: Counts) -> No
 
 
 def test_assigns_that_come_together_share_one_transaction(counts: Counts) -> None:
-    """In one packet each, and answered in one turn of the loop."""
-    assert counts["three at once"].verbs[:9] == ["BEGIN", *["UPDATE"] * 3, *["INSERT"] * 3, "INSERT", "COMMIT"]
+    """In one packet each, and answered in one turn of the loop; the first does not know yet that others come."""
+    first, others = ["BEGIN", "UPDATE", "INSERT", "COMMIT"], ["BEGIN", *["UPDATE"] * 2, *["INSERT"] * 2, "COMMIT"]
+    assert counts["three at once"].verbs[:10] == first + others
 
 
 def test_a_reply_is_no_longer_than_it_was(counts: Counts) -> None:

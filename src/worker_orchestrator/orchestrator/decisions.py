@@ -49,6 +49,13 @@ class Decisions:
         if self.contact.problem is None:
             resize(self.fleet, self.spec, self.now(), self.new_id)
 
+    def resize_now(self) -> None:
+        """As `resize`, for a request that was answered, or is as soon as this turn's decisions are stored."""
+        self.resize()
+        self.journal.attribute()
+        if not self.journal.is_due:
+            self.commit_soon()
+
     def turn_away(self) -> None:
         """Tell those for whom nothing can come."""
         for project, why_not in commands.turn_away(self.fleet, self.spec, self.now()).items():

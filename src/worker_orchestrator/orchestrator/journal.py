@@ -50,7 +50,7 @@ class Journal:
         self._fleet, self._store = fleet, store
         self._now, self._wall_ms, self._observer = now, wall_ms, observer or Observer()
         self._requests: list[str] = []  # who caused the first of what is pending
-        self._is_due = False  # in this turn, or one soon
+        self.is_due = False  # what is pending will be stored in this turn, or one soon
         self._flushed_at = -math.inf
         self._batch: asyncio.Future[None] | None = None  # for those who have a task
         self._told: list[Callable[[BaseException | None], None]] = []
@@ -90,7 +90,7 @@ class Journal:
             self.soon(told)
             return
         self._told.append(told)
-        if self._is_due or self._now() - self._flushed_at < QUIET_S:
+        if self.is_due or self._now() - self._flushed_at < QUIET_S:
             self._be_due()
         else:
             self._flush_or_stop()
@@ -101,14 +101,14 @@ class Journal:
 
     def _be_due(self) -> None:
         """See to it that what is pending is stored soon."""
-        if not self._is_due:
-            self._is_due = True
+        if not self.is_due:
+            self.is_due = True
             loop = asyncio.get_running_loop()
             loop.call_soon(self._gather, loop, len(self._fleet.pending), MOST_TURNS)
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, turns: int) -> None:
         """Wait another turn as long as each brings more: a commit costs the same for one decision and for twenty."""
-        if not self._is_due:
+        if not self.is_due:
             return  # somebody could not wait
         now = len(self._fleet.pending)
         if turns and now > seen:
@@ -118,7 +118,7 @@ class Journal:
 
     def flush(self) -> bool:
         """Store everything decided so far, now. False if it was undone instead."""
-        batch, self._batch, self._is_due, self._flushed_at = self._batch, None, False, self._now()
+        batch, self._batch, self.is_due, self._flushed_at = self._batch, None, False, self._now()
         try:
             failure = self._store_or_take_back()
         except Exception as defect:

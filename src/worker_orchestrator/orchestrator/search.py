@@ -52,7 +52,7 @@ class Search:
         return machine
 
     def at_once(self, project: str, told: Callable[[Machine | BaseException], None]) -> bool:
-        """The way without a wait but for the store: `told` gets the machine a turn later, or why it could not be stored.
+        """The way without a wait but for the store: `told` gets the machine, or why it could not be stored; perhaps at once.
 
         False, and nothing is changed, where there is no such way.
         """
@@ -69,10 +69,11 @@ class Search:
             else:
                 self._observer.assign_ended(AssignOutcome.STORE_FAILED, self._observer.now() - begun_at, None)
 
-        if is_new or self._is_pending(machine):
-            self._journal.then(stored)
-        else:
+        if not is_new and not self._is_pending(machine):
             self._journal.soon(stored)
+            return True
+        self._journal.then(stored)
+        self._decisions.resize_now()
         return True
 
     def _given(self, begun_at: float, trace: Trace | None) -> None:
@@ -88,12 +89,9 @@ class Search:
             return (own, False) if own.state is State.READY else None
         try:
             machine = commands.assign_verified(self._fleet, self._decisions.spec, project, self._decisions.now())
-            if machine is None:
-                return None
-            self._decisions.resize()
         finally:
             self._journal.attribute()
-        return machine, True
+        return None if machine is None else (machine, True)
 
     async def _machine_of(
         self, project: str, hung_up: HangUp | None, begun_at: float, wait_s: float
@@ -102,6 +100,9 @@ class Search:
         taken = self._take_at_once(project)
         if taken is not None:
             machine, is_new = taken
+            if is_new:
+                self._decisions.resize()
+                self._journal.attribute()
             if is_new or self._is_pending(machine):
                 await self._journal.durable()
             return machine, self._traces.at_once(machine, begun_at) if is_new else None

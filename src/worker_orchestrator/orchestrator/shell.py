@@ -151,9 +151,9 @@ class Orchestrator:
         """
         if not self._released(name):
             return False
-        self._decisions.resize()
         self._journal.attribute()
         self._journal.then(told)
+        self._decisions.resize_now()
         return True
 
     def _released(self, name: str) -> bool:
