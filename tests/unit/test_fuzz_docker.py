@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from worker_orchestrator.engines.docker_calls import reading, writing
 from worker_orchestrator.engines.docker_connect import Endpoint, candidates
 from worker_orchestrator.engines.docker_credentials import _from_answer, credentials_for, full_reference, read_config
-from worker_orchestrator.engines.docker_listing import concerns_us, instance_of
+from worker_orchestrator.engines.docker_listing import concerns_us, ended, instance_of
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, make_template, worker_port
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, InvalidSetting, OutcomeUnknown
 from worker_orchestrator.machine import Instance, Status
@@ -123,6 +123,17 @@ def test_any_element_of_a_listing_is_an_instance(element: dict[str, Any]) -> Non
 )
 def test_any_event_concerns_us_or_not(event: Mapping[str, Any]) -> None:
     assert concerns_us(event) in {True, False}
+    if concerns_us(event):
+        assert isinstance(ended(event), str | None)
+
+
+def test_an_end_is_told_of_the_container_that_has_its_machines_name() -> None:
+    """What a copy of a container does says nothing of the machine whose labels it bears."""
+    event = {"Type": "container", "Action": "die", "Actor": {"Attributes": {f"{LABEL}.machine": "w1", "name": "w1"}}}
+    assert ended(event) == "w1"
+    assert ended({**event, "Action": "start"}) is None
+    assert ended({**event, "Actor": {"Attributes": {f"{LABEL}.machine": "w1", "name": "copy"}}}) is None
+    assert ended({**event, "Actor": {"Attributes": {"name": "w1"}}}) is None
 
 
 @pytest.mark.parametrize("read", [lambda: json.loads("{"), lambda: msgspec.json.decode(b"{"), b"\xff".decode])

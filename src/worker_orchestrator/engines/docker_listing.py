@@ -44,8 +44,10 @@ def concerns_us(event: Mapping[str, Any]) -> bool:
 
 
 def ended(event: Mapping[str, Any]) -> str | None:
-    """The id of the machine whose container this event says has ended."""
-    return str(event["Actor"]["Attributes"][f"{LABEL}.machine"]) if event.get("Action") == "die" else None
+    """The id of the machine whose container has ended, if an event that concerns us says so; a copy bears another name."""
+    attributes = event["Actor"]["Attributes"] if event.get("Action") == "die" else {}
+    machine_id = attributes.get(f"{LABEL}.machine")
+    return machine_id if machine_id is not None and machine_id == attributes.get("name") else None
 
 
 def instance_of(container: DockerContainer) -> Instance:

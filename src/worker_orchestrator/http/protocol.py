@@ -17,7 +17,6 @@ import asyncio
 import os
 import re
 from functools import partial
-from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -26,29 +25,22 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from worker_orchestrator.http.app import BODY_LIMIT_BYTES
+from worker_orchestrator.http import limits
 from worker_orchestrator.http.connections import Connections
 from worker_orchestrator.http.plain import AtOnce, Exchange, plain_request, written
-from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
+from worker_orchestrator.http.reply import Header, Reply
 from worker_orchestrator.http.socket import BoundedSocket
 from worker_orchestrator.http.throttle import client_of
 
 __all__ = ["BoundedProtocol"]
 
-HEAD_LIMIT_BYTES: Final = 32 * 1024
-FIELD_LIMIT: Final = 100
-PIPELINE_LIMIT: Final = 100
 HEAD_S: Final = 10.0
 BODY_S: Final = 30.0
-FILE_LIMIT_BYTES: Final = 1024 * 1024 * 1024
-_FILES: Final = re.compile(rb"/v1/machines/[^/?]+/files/?(?:\?|$)")
 _TERMINAL: Final = re.compile(rb"/v1/machines/[^/?]+/terminal/?(?:\?|$)")
 UNREAD_S: Final = 30.0
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 16 * 1024 * 1024
 """So long we listen on after an error, for a client that writes first and reads then: closing at once would cut it off."""
-_BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
-_FIELD_OVERHEAD_BYTES: Final = 4  # colon, space and line end
 
 
 _REQUEST, _HEAD, _BODY = range(3)
@@ -80,7 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._awaited = _REQUEST
         self._body_head = b""  # of a request that asks for an upgrade: the fields that say how long its body is
         self._received = 0  # bytes since the last message ended, of the body since its head did
-        self._body_limit = BODY_LIMIT_BYTES
+        self._body_limit = 0
         self._seen = 0  # of these, when the deadline was set
         self._running: RequestResponseCycle | Exchange | None = None  # the request that is being answered
         self._exchange = Exchange()
@@ -100,8 +92,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._descriptor = None if opened is None else opened.fileno()
         if not self._open_ones.admit(self, client_of(self._address)):
             self._is_deaf = True
-            text = "This service has as many connections as it takes, and all of them are in use."
-            self._write(failure(503, "Too many connections", text, retry_after(1)))
+            self._write(limits.NO_ROOM)
             transport.close()
         else:
             self._deadline = self.loop.call_later(HEAD_S, self._late)
@@ -193,13 +184,13 @@ class BoundedProtocol(HttpToolsProtocol):
                         self.parser = self._body_parser()
         except httptools.HttpParserError:
             if not self._is_deaf:
-                self._refuse(failure(400, "Bad request", "This is no HTTP/1.1 request."))
+                self._refuse(limits.NO_HTTP)
             return
         if self._awaited == _BODY:
-            if self._received > self._body_limit + HEAD_LIMIT_BYTES:  # with what stands around its chunks
-                self._refuse(_body_too_large(self._body_limit))
-        elif self._received > HEAD_LIMIT_BYTES:
-            self._refuse(_head_too_large())
+            if self._received > self._body_limit + limits.HEAD_LIMIT_BYTES:  # with what stands around its chunks
+                self._refuse(limits.body_too_large(self._body_limit))
+        elif self._received > limits.HEAD_LIMIT_BYTES:
+            self._refuse(limits.head_too_large())
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
@@ -221,24 +212,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self.scope["headers"] = headers
 
     def _hear_head(self) -> None:
-        if len(self.pipeline) >= PIPELINE_LIMIT:
+        if len(self.pipeline) >= limits.PIPELINE_LIMIT:
             self._is_deaf = True
             self.cycle.keep_alive = False
             raise _DeafError
-        head_bytes, hosts = len(self.url), 0
-        is_file = self.parser.get_method() == b"PUT" and _FILES.match(self.url) is not None
-        self._body_limit = FILE_LIMIT_BYTES if is_file else BODY_LIMIT_BYTES
-        for name, value in self.headers:
-            head_bytes += len(name) + len(value) + _FIELD_OVERHEAD_BYTES
-            if name == b"content-length" and int(value) > self._body_limit:
-                self._stop(_body_too_large(self._body_limit))
-            hosts += name == b"host"
-        if head_bytes > HEAD_LIMIT_BYTES or len(self.headers) > FIELD_LIMIT:
-            self._stop(_head_too_large())
-        if hosts > 1:
-            self._stop(failure(400, "Bad request", "A request names one Host."))
+        self._body_limit = limits.body_limit(self.parser.get_method(), self.url)
+        refusal = limits.head_refusal(self.url, self.headers, self._body_limit)
+        if refusal is not None:
+            self._refuse(refusal)
+            raise _DeafError
         if self.parser.should_upgrade() and not self._should_upgrade():
-            self._body_head = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] in _BODY_FIELDS)
+            self._body_head = b"".join(
+                b"%s: %s\r\n" % field for field in self.headers if field[0] in limits.BODY_FIELDS
+            )
         super().on_headers_complete()
         self._cancel_deadline()
         if self._should_upgrade():
@@ -285,13 +271,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._hang_up()
         elif self.flow.read_paused:  # it may all be there, and we do not look
             self._deadline = self.loop.call_later(HEAD_S, self._late)
-        elif self._body_limit == FILE_LIMIT_BYTES and self._awaited == _BODY and self._received > self._seen:
+        elif self._body_limit == limits.FILE_LIMIT_BYTES and self._awaited == _BODY and self._received > self._seen:
             self._seen = self._received
             self._deadline = self.loop.call_later(BODY_S, self._late)
         elif self._awaited == _HEAD:
-            self._refuse(failure(408, "Request timeout", f"The head of a request must be sent within {HEAD_S:g} s."))
+            self._refuse(limits.late("head", HEAD_S))
         else:
-            self._refuse(failure(408, "Request timeout", f"The body of a request must be sent within {BODY_S:g} s."))
+            self._refuse(limits.late("body", BODY_S))
 
     # what goes out
 
@@ -342,11 +328,6 @@ class BoundedProtocol(HttpToolsProtocol):
                     self.timeout_keep_alive, self.timeout_keep_alive_handler
                 )
 
-    def _stop(self, reply: Reply) -> None:
-        """As `_refuse`, from within the parser."""
-        self._refuse(reply)
-        raise _DeafError
-
     def _refuse(self, reply: Reply) -> None:
         """Hear no more of this connection, answer the requests before this one, then say why, and hang up."""
         self._is_deaf = True
@@ -377,16 +358,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(LINGER_S, self.transport.abort)
 
     def _write(self, reply: Reply) -> None:
-        body = reply.encoded()
-        head = [
-            b"HTTP/1.1 %d %s" % (reply.status, HTTPStatus(reply.status).phrase.encode()),
-            *(b"%s: %s" % header for header in [*self.server_state.default_headers, *reply.headers]),
-            b"cache-control: no-store",
-            b"content-type: application/json",
-            b"content-length: %d" % len(body),
-            b"connection: close",
-        ]
-        self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
+        self.transport.write(written(reply, [], self.server_state.default_headers, keep_alive=False))
 
     def _hang_up(self) -> None:
         """Close when all that was said is read, or not read in time."""
@@ -400,15 +372,3 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-_head_too_large = partial(
-    failure,
-    431,
-    "Request head too large",
-    f"A request line with its header fields has at most {HEAD_LIMIT_BYTES} bytes and {FIELD_LIMIT} fields.",
-)
-
-
-def _body_too_large(limit: int) -> Reply:
-    return failure(413, "Request body too large", f"At most {limit} bytes are read.")
