@@ -10,6 +10,7 @@ from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
 
 __all__ = [
     "BODY_FIELDS",
+    "FIELD_LIMIT",
     "FILE_LIMIT_BYTES",
     "HEAD_LIMIT_BYTES",
     "NO_HTTP",

@@ -15,6 +15,7 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from worker_orchestrator.http.limits import FIELD_LIMIT
 from worker_orchestrator.http.reply import Header, Reply
 
 __all__ = ["AtOnce", "Exchange", "plain_request", "written"]
@@ -45,7 +46,7 @@ def _headers(block: bytes) -> dict[bytes, bytes] | None:
     fields = (line.partition(b":") for line in lines)
     headers = {name.lower(): value.strip(b" \t") for name, _, value in fields}
     is_plain = _NOT_PLAIN.isdisjoint(headers) and headers.get(b"connection", b"keep-alive").lower() == b"keep-alive"
-    return headers if is_plain and len(headers) == len(lines) else None
+    return headers if is_plain and len(headers) == len(lines) <= FIELD_LIMIT else None
 
 
 def written(reply: Reply, more: list[Header], always: Iterable[Header], *, keep_alive: bool) -> bytes:

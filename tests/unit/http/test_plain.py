@@ -66,6 +66,12 @@ def test_whatever_else_a_packet_holds_goes_the_long_way(rest: bytes) -> None:
     assert plain_request(b"GET /a HTTP/1.1\r\n" + rest) is None
 
 
+def test_too_many_fields_are_left_to_who_counts_them() -> None:
+    fields = b"".join(b"a%d:\r\n" % number for number in range(100))
+    assert plain_request(b"GET /a HTTP/1.1\r\n" + fields + b"\r\n") is not None
+    assert plain_request(b"GET /a HTTP/1.1\r\n" + fields + HOST + b"\r\n") is None
+
+
 _LINE = st.one_of(
     st.sampled_from(
         [HOST, b"Connection: keep-alive\r\n", b"Connection: close\r\n", b"Content-Length: 3\r\n", b"A: b\n", b" a\r\n"]
