@@ -207,14 +207,14 @@ class Fleet:
         old = self.machines.get(machine_id)
         if old is not None:
             self._leave(old)
-        elif machine is not None:
-            self.watches[machine_id] = Watch(born=now, since=now)
         if machine is None:
             self.machines.pop(machine_id, None)
             self.watches.pop(machine_id, None)
             return
         self._enter(machine)
-        if old is not None and (old.state is not machine.state or old.project != machine.project):
+        if old is None:
+            self.watches[machine_id] = Watch(born=now, since=now)
+        elif old.state is not machine.state or old.project != machine.project:
             watch = self.watches[machine_id]
             watch.since = now
             if old.state is not machine.state:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import shutil
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.calling import Answer
+from tests.integration.calling import Answer, call
 from tests.integration.conftest import Start
 from tests.integration.docker_command import EXAMPLE, LABEL, clean_up, docker, docker_json
 from tests.integration.running import Running, environment, orchestrator
@@ -63,8 +64,17 @@ def assert_refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
 # a disk that fails under the service
 
 
-def break_by_filling(disk: SmallDisk, _: Running) -> Callable[[], None]:
+def fill(disk: SmallDisk, service: Running) -> None:
+    """To the last byte: a full disk still takes what fits into the last block of SQLite's log, a small change or two."""
     disk.fill()
+    most = itertools.count(10)
+    eventually(
+        lambda: call(service.ports.api, "PATCH", "/v1/pools/default", {"max_idle": next(most)}).status == 503, "full"
+    )
+
+
+def break_by_filling(disk: SmallDisk, service: Running) -> Callable[[], None]:
+    fill(disk, service)
     return disk.room
 
 
@@ -127,7 +137,7 @@ def test_with_room_again_an_assign_succeeds_at_once(disk: SmallDisk, start: Star
     """The idle machine is still there for it, within two seconds."""
     service = start("--min-idle", "1", *SELDOM)
     (idle,) = service.await_idle(1)
-    disk.fill()
+    fill(disk, service)
     for number in range(5):
         assert service.get(f"/other-{number}").status == 503
     disk.room()
