@@ -124,6 +124,10 @@ class Fleet:
         """Ids of the pool's machines of this template that are on their way to becoming idle."""
         return self._coming.get((pool, template), {})
 
+    def has_stale(self, pool: str, template: str | None) -> bool:
+        """Whether `stale` yields anything."""
+        return any(ids and name == pool and made_of != template for (name, made_of), ids in self._idle.items())
+
     def stale(self, pool: str, template: str | None) -> Iterator[str]:
         """Ids of the pool's idle machines of every other template, oldest first within one."""
         for (name, made_of), ids in self._idle.items():
@@ -251,9 +255,11 @@ class Fleet:
 
     def _group(self, machine: Machine) -> dict[str, None] | None:
         """The index of machines of its kind; None where nobody looks for those."""
-        if machine.is_idle:
+        if machine.project is not None:
+            return None
+        if machine.state is State.READY:
             return self._idle.setdefault((machine.pool, machine.template), {})
-        if machine.is_coming:
+        if machine.state is State.STARTING:
             return self._coming.setdefault((machine.pool, machine.template), {})
         return self._leaving.setdefault(machine.pool, {}) if machine.is_leaving else None
 

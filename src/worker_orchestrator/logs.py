@@ -12,7 +12,9 @@ import contextlib
 import logging
 import re
 import sys
+import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -64,7 +66,7 @@ class _Json(_Usual):  # type: ignore[misc] # made at run time
     def info(self, event: str, **values: Any) -> None:
         told = {key: value for key, value in values.items() if value is not None}
         told["event"], told["level"] = event, "info"
-        told["timestamp"] = datetime.now(UTC).isoformat()[:-6] + "Z"
+        told["timestamp"] = _now()
         self._logger.info(_json(told))
 
 
@@ -105,6 +107,16 @@ class _Spool:
             with contextlib.suppress(OSError, ValueError):
                 self._stream.write("\n".join([*lines, ""]))
                 self._stream.flush()
+
+
+def _now() -> str:
+    second, fraction = divmod(time.time(), 1)
+    return f"{_second(second)}.{int(fraction * 1e6):06d}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(number: float) -> str:
+    return datetime.fromtimestamp(number, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _shown(value: object) -> str:

@@ -78,7 +78,7 @@ def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> N
     """Record the machines that are missing and let surplus go. Needs no listing, so a command may call it at once."""
     for name, wanted in spec.pools.items():
         serve_line(fleet, spec, name, now)
-        if wanted.template is None or wanted.paused:
+        if wanted.template is None or wanted.paused or _is_right(fleet, spec, name, wanted.template):
             continue
         _retire(fleet, spec, name, wanted.template, now)
         for _ in range(_missing(fleet, spec, name, wanted.template, now)):
@@ -269,6 +269,15 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
 
 
 # resize: how many machines a pool is short of, and which it has too many
+
+
+def _is_right(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
+    """Whether this pool has neither too many nor too few, which is seen at a glance after almost every assign or release."""
+    wanted, idle = spec.pools[name], len(fleet.idle(name, template))
+    if fleet.has_stale(name, template) or (wanted.max_idle is not None and idle > wanted.max_idle):
+        return False
+    enough = idle + len(fleet.coming(name, template)) >= wanted.min_idle + len(fleet.pool(name).line)
+    return enough or fleet.held >= spec.max_machines
 
 
 def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> int:

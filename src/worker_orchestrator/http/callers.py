@@ -32,6 +32,7 @@ class Callers:
     def __init__(self, token: str, rate: float | None, clock: Callable[[], float]) -> None:
         self._digest = hashlib.sha256(token.encode()).digest() if token else None
         self._counts_loopback = rate is not None
+        self._is_open = not token and rate is None
         self._buckets = None if rate == 0 else Buckets(DEFAULT_RATE if rate is None else rate)
         self._strikes, self._clock = Strikes(), clock
         self.sessions = Sessions(clock)
@@ -48,6 +49,8 @@ class Callers:
 
     def are_free(self, address: str, headers: Mapping[bytes, bytes]) -> bool:
         """Whether this caller may go on without being counted. Asking costs it nothing."""
+        if self._is_open and address.startswith("127."):
+            return True  # almost all: not even who they are needs to be known
         return not self._counts(client_of(address)) and self.are_known(headers)
 
     def are_known(self, headers: Mapping[bytes, bytes]) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -24,6 +25,8 @@ AtOnce = Callable[[str, str, str, dict[bytes, bytes], Callable[[Reply, list[Head
 """`App.at_once`: method, name, address, headers, and who gets the reply."""
 
 LONGEST_BYTES: Final = 4096
+_EVERY: Final = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+_CONTENT: Final = b"content-type: %b\r\ncontent-length: %d\r\n"
 _REQUEST: Final = re.compile(
     rb"(GET|DELETE) /([A-Za-z0-9._~:@+=,-]{1,128})/? HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[\t\x20-\x7e]*\r\n)+)\r\n"
 )
@@ -52,8 +55,10 @@ def _headers(block: bytes) -> dict[bytes, bytes] | None:
 def written(reply: Reply, more: list[Header], always: Iterable[Header], *, keep_alive: bool) -> bytes:
     """A whole reply, with these headers beside its own."""
     body = reply.encoded()
-    head = b"".join([b"%b: %b\r\n" % field for field in (*always, *reply.head(body, more))])
-    return b"%b%b%b\r\n%b" % (STATUS_LINE[reply.status], head, b"" if keep_alive else b"connection: close\r\n", body)
+    fields = b"".join([b"%b: %b\r\n" % field for field in (*always, *more, *reply.headers)])
+    content = b"" if reply.status == HTTPStatus.NO_CONTENT else _CONTENT % (reply.content_type, len(body))
+    last = b"" if keep_alive else b"connection: close\r\n"
+    return b"%b%b%b%b%b\r\n%b" % (STATUS_LINE[reply.status], fields, _EVERY, content, last, body)
 
 
 class _Told:

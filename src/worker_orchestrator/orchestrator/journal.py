@@ -16,7 +16,7 @@ import structlog
 
 from worker_orchestrator.errors import CommitFailed, StoreError
 from worker_orchestrator.fleet import Fleet
-from worker_orchestrator.machine import DEFAULT_POOL, Change
+from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change
 from worker_orchestrator.orchestrator.observer import Observer
 from worker_orchestrator.request_id import REQUEST_ID
 from worker_orchestrator.store import Store
@@ -28,6 +28,8 @@ COMPLAINS_EVERY_S: Final = 60.0
 
 MOST_TURNS: Final = 4
 QUIET_S: Final = 0.001
+
+_WORDS: Final = {cause: cause.value for cause in Cause}  # an enum takes 1 µs to say its own
 
 _log = structlog.get_logger(__name__)
 
@@ -230,7 +232,7 @@ def _tell(change: Change, request: str) -> None:
     """One line per transition, after it is stored."""
     told = change.after if change.after is not None and change.after.project else change.before or change.machine
     _log.info(
-        change.cause.value,
+        _WORDS[change.cause],
         machine=told.id,
         project=told.project,
         generation=told.generation or None,

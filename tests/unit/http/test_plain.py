@@ -110,10 +110,10 @@ def test_a_reply_is_written_whole() -> None:
     assert head.split(b"\r\n") == [
         b"HTTP/1.1 200 OK",
         b"date: now",
-        b"cache-control: no-store",
-        b"x-content-type-options: nosniff",
         b"vary: Origin",
         b"etag: x",
+        b"cache-control: no-store",
+        b"x-content-type-options: nosniff",
         b"content-type: application/json",
         b"content-length: 7",
     ]
