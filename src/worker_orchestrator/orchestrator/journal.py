@@ -120,7 +120,7 @@ class Journal:
 
     def flush(self) -> bool:
         """Store everything decided so far, now. False if it was undone instead."""
-        batch, self._batch, self.is_due, self._flushed_at = self._batch, None, False, self._now()
+        batch, self._batch, self.is_due = self._batch, None, False
         try:
             failure = self._store_or_take_back()
         except Exception as defect:
@@ -128,6 +128,7 @@ class Journal:
             _resolve(batch, defect)
             raise
         _resolve(batch, failure)
+        self._flushed_at = self._now()
         return failure is None
 
     def _answer(self, failure: BaseException | None) -> None:
