@@ -18,7 +18,7 @@ FIRST_PAUSE_S: Final = 0.005
 LONGEST_PAUSE_S: Final = 0.1
 SWEEP_PARALLEL: Final = 50
 STEP_S: Final = 0.25
-"""Of a sweep: three hundred machines are eight at a time. One by one, with cold caches, they took twice the processor time."""
+"""Of a sweep: three hundred machines are eight at a time. One by one, with cold caches, they took twice the time."""
 
 
 class Probers:
