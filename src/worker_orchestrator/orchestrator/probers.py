@@ -78,23 +78,26 @@ class Probers:
         """Tell what a probe of one's own found."""
         self._found(verdict)
 
-    async def sweep(self, machines: Sequence[Machine], within_s: float) -> None:
+    async def sweep(self, ids: Sequence[str], idle: Callable[[str], Machine | None], within_s: float) -> None:
         """One probe of each of these, spread over so many seconds: all at once, they would keep whoever asks waiting.
 
-        Returns when the time is over, or the last one has answered.
+        `idle(id)` gives the machine if it is still idle when its turn comes: a project's worker is its own business. Returns
+        when the time is over, or the last one has answered.
         """
-        steps = max(1, min(len(machines), math.floor(within_s / STEP_S)))
+        steps = max(1, min(len(ids), math.floor(within_s / STEP_S)))
         room = asyncio.Semaphore(SWEEP_PARALLEL)
 
-        async def one(machine: Machine) -> None:
+        async def one(machine_id: str) -> None:
             async with room:
-                self._found(await self.probe(machine))
+                machine = idle(machine_id)
+                if machine is not None:
+                    self._found(await self.probe(machine))
 
         begun_at = self._now()
         under_way: set[asyncio.Task[None]] = set()
         for step in range(steps):
-            for machine in machines[step::steps]:
-                task = self._background.spawn(one(machine), f"probe {machine.id}")
+            for machine_id in ids[step::steps]:
+                task = self._background.spawn(one(machine_id), f"probe {machine_id}")
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
             await asyncio.sleep(begun_at + (step + 1) * within_s / steps - self._now())

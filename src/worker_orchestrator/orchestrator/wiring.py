@@ -168,8 +168,12 @@ class Wiring:
 
     async def _sweep_for_ever(self) -> None:
         while True:
-            idle = [machine for machine in self.fleet.machines.values() if machine.is_idle]
-            await self.probers.sweep(idle, self._limits.refresh_interval_s)
+            ids = [machine.id for machine in self.fleet.machines.values() if machine.is_idle]
+            await self.probers.sweep(ids, self._idle, self._limits.refresh_interval_s)
+
+    def _idle(self, machine_id: str) -> Machine | None:
+        machine = self.fleet.machines.get(machine_id)
+        return machine if machine is not None and machine.is_idle else None
 
     async def _keep_traces_for_ever(self) -> None:
         while True:

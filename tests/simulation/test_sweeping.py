@@ -1,0 +1,67 @@
+"""Idle machines are asked whether they still serve, each once per refresh, and nobody else's is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from tests.simulation.small import Small, lived
+
+from worker_orchestrator.machine import Machine
+
+
+def counted(small: Small, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each machine is probed from now on."""
+    probes, probe = Counter[str](), small.engine.probe
+
+    async def count(machine: Machine) -> str | None:
+        probes[machine.id] += 1
+        return await probe(machine)
+
+    monkeypatch.setattr(small.engine, "probe", count)
+    return probes
+
+
+def test_each_idle_machine_is_asked_once_per_refresh_and_not_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(4)
+        await asyncio.sleep(10)  # the sweep that began before they were there
+        probes = counted(small, monkeypatch)
+        await asyncio.sleep(3)
+        assert 1 <= probes.total() <= 2
+        await asyncio.sleep(97)
+        assert set(probes.values()) <= {9, 10, 11}
+        assert len(probes) == 4
+
+    lived(story, min_idle=4)
+
+
+def test_a_projects_machine_is_left_alone_from_the_moment_when_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the sweep that began while it was idle: its worker must not see questions that nobody of its own sent."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(4)
+        await asyncio.sleep(10)
+        taken = {(await small.orchestrator.assign(f"p{number}")).id for number in range(4)}
+        probes = counted(small, monkeypatch)
+        await asyncio.sleep(20)
+        assert not taken & set(probes)
+
+    lived(story, min_idle=4, max_machines=4)
+
+
+def test_one_that_has_just_answered_is_at_hand_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With twenty of them one answers every half second, so an assign now and then need not ask any."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(20)
+        await asyncio.sleep(20)
+        probes = counted(small, monkeypatch)
+        for number in range(5):
+            before = probes.total()
+            await small.orchestrator.assign(f"p{number}")
+            assert probes.total() == before
+            await asyncio.sleep(1.2)
+
+    lived(story, min_idle=20, max_machines=20)
