@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 
 from worker_orchestrator.http.guard import Guard
 
@@ -190,3 +192,29 @@ def test_a_browser_that_does_not_say_which_page_asks_gets_no_machine() -> None:
     assert status_of_assign(host="pool.example", user_agent=BROWSER, origin="https://app.example") == 200
     assert status_of_assign(host="pool.example", user_agent="curl/8.0") == 200
     assert status_of_assign(Guard(any_host=True), host="pool.example", user_agent=BROWSER) == 200
+
+
+HEADERS = st.fixed_dictionaries(
+    {"host": st.sampled_from(["localhost", "localhost:9092", "pool.example", "evil.example", "192.168.0.1", ""])},
+    optional={
+        "origin": st.sampled_from(["http://localhost:9092", "https://app.example", "https://evil.example", "null"]),
+        "referer": st.sampled_from(["http://localhost:9093/x", "http://localhost:9092/", "https://evil.example/"]),
+        "sec_fetch_site": st.sampled_from(["same-origin", "same-site", "cross-site", "none"]),
+        "purpose": st.just("prefetch"),
+        "sec_purpose": st.sampled_from(["prefetch;prerender", ""]),
+        "x_moz": st.just("prefetch"),
+        "access_control_request_method": st.just("GET"),
+        "user_agent": st.sampled_from([BROWSER, "curl/7.88.1", ""]),
+    },
+)
+
+
+@given_any(requests=st.lists(HEADERS, min_size=1, max_size=4), any_host=st.booleans())
+def test_the_short_way_lets_nobody_pass_whom_the_long_way_refuses(
+    *, requests: list[dict[str, str]], any_host: bool
+) -> None:
+    """Nor the other way round; however often the same headers come, and whoever came before."""
+    guard = Guard(["Pool.Example"], ["https://app.example/"], worker_ports=range(9093, 9999), any_host=any_host)
+    for headers in [given(request) for request in requests for _ in range(2)] + [given(requests[0])] * 2:
+        may_call = guard.refusal(headers) is None and guard.assign_refusal(headers) is None
+        assert guard.lets_pass(headers) == (may_call and b"access-control-request-method" not in headers)
