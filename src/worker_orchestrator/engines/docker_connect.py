@@ -18,22 +18,19 @@ import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 import aiodocker
 import aiohttp
 from aiodocker.ssh import SSHConnector
 
+from worker_orchestrator.engines.docker_connector import HangingUp, HangingUpTCP, HangingUpUnix
 from worker_orchestrator.engines.docker_credentials import config_dir, read_config, read_json_object
 from worker_orchestrator.errors import EngineUnavailable, InvalidSetting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from aiohttp.client_proto import ResponseHandler
-    from aiohttp.tracing import Trace
 
 __all__ = ["Endpoint", "Tls", "candidates", "connect", "open_client"]
 
@@ -269,14 +266,14 @@ def open_client(endpoint: Endpoint) -> aiodocker.Docker:
     url = "http://localhost"  # stands in where the connector knows the way by itself
     connector: aiohttp.BaseConnector
     if endpoint.scheme == "unix":
-        connector = _UnixConnector(rest, limit=0, force_close=True)
+        connector = HangingUpUnix(rest, limit=0, force_close=True)
     elif endpoint.scheme == "npipe":
         connector = aiohttp.NamedPipeConnector(rest.replace("/", "\\"), limit=0)
     elif endpoint.scheme == "ssh":
         connector = _ssh_connector(endpoint.url)
     else:
         url = f"{'https' if endpoint.tls or endpoint.scheme == 'https' else 'http'}://{rest}"
-        connector = _TCPConnector(limit=0, force_close=True, ssl=_ssl_context(endpoint.tls) if endpoint.tls else True)
+        connector = HangingUpTCP(limit=0, force_close=True, ssl=_ssl_context(endpoint.tls) if endpoint.tls else True)
     return _Client(url, connector, timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT_S))
 
 
@@ -285,40 +282,9 @@ class _Client(aiodocker.Docker):
 
     async def close(self) -> None:
         await super().close()
-        if isinstance(self.connector, _HangingUp):
+        if isinstance(self.connector, HangingUp):
             self.connector.hang_up()
         await self.connector.close()
-
-
-class _HangingUp(aiohttp.BaseConnector):
-    """aiohttp keeps a connection until the engine has taken all that was written, which one that refused it may never do."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._opened: WeakKeyDictionary[asyncio.Transport, ResponseHandler] = WeakKeyDictionary()
-
-    async def _create_connection(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 # aiohttp's
-    ) -> ResponseHandler:
-        protocol = await super()._create_connection(req, traces, timeout)
-        if protocol.transport is not None:
-            self._opened[protocol.transport] = protocol
-        return protocol
-
-    def hang_up(self) -> None:
-        """Break off every connection, also one that closes already."""
-        for transport, protocol in list(self._opened.items()):
-            if protocol.closed is not None and not protocol.closed.done():  # what is closed cannot be aborted
-                transport.abort()
-
-
-class _UnixConnector(_HangingUp, aiohttp.UnixConnector): ...
-
-
-class _TCPConnector(_HangingUp, aiohttp.TCPConnector): ...
 
 
 def _ssh_connector(url: str) -> aiohttp.BaseConnector:

@@ -1,0 +1,49 @@
+"""Connectors that hang up: closing a client must not leave a socket open for as long as the engine likes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.tracing import Trace
+
+__all__ = ["HangingUp", "HangingUpTCP", "HangingUpUnix"]
+
+
+class HangingUp(aiohttp.BaseConnector):
+    """Its connections can be broken off.
+
+    aiohttp keeps one until the engine has taken all that was written, which one that refused it may never do.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._opened: WeakKeyDictionary[asyncio.Transport, ResponseHandler] = WeakKeyDictionary()
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 # aiohttp's
+    ) -> ResponseHandler:
+        protocol = await super()._create_connection(req, traces, timeout)
+        if protocol.transport is not None:
+            self._opened[protocol.transport] = protocol
+        return protocol
+
+    def hang_up(self) -> None:
+        """Break off every connection, also one that closes already."""
+        for transport, protocol in list(self._opened.items()):
+            if protocol.closed is not None and not protocol.closed.done():  # what is closed cannot be aborted
+                transport.abort()
+
+
+class HangingUpUnix(HangingUp, aiohttp.UnixConnector): ...
+
+
+class HangingUpTCP(HangingUp, aiohttp.TCPConnector): ...
