@@ -382,7 +382,7 @@ def test_a_named_engine_that_does_not_answer_is_never_replaced_by_another(home: 
 def test_the_message_lists_every_place_with_its_cause_and_what_to_do_next(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_connect, "PING_LIMIT_S", 0.05)
+    monkeypatch.setattr(docker_connect, "PING_LIMIT_S", 1.0)
     monkeypatch.setattr(docker_connect, "_endpoint", lambda *_: Endpoint("tcp://127.0.0.1:1", "the standard port"))
 
     async def scenario() -> None:
