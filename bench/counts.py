@@ -15,14 +15,13 @@ import os
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +33,7 @@ from bench.in_memory import FIRST_PORT, fill, instance
 from bench.load import request
 from bench.subjects import PATHS, ROOT
 from worker_orchestrator import logs, service, serving
+from worker_orchestrator.database import connect
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.engines.memory import MemoryEngine
 from worker_orchestrator.settings import Settings, load
@@ -98,9 +98,10 @@ class Watched:
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
 
-    def note(self, statement: str) -> None:
-        """The database was asked this."""
+    def note(self, statement: str) -> bool:
+        """The database is asked this; it may be."""
         self.counted.statements.append(statement)
+        return True
 
     async def ask(self, method: str, path: str) -> bytes:
         """The whole reply, head and body."""
@@ -204,17 +205,16 @@ def _watching(seen: Watched) -> Iterator[None]:
     class WatchedStore(Store):
         def __init__(self, path: Path | None, **words: Any) -> None:
             super().__init__(path, **words)
-            self._db.set_trace_callback(seen.note)
+            self._db.exec_trace = lambda _cursor, statement, _bindings: seen.note(statement)
 
     def told(name: str) -> None:
         seen.counted.engine[name] += 1
 
     async def open_engine(settings: Settings, owner: str) -> Engine:
         engine = _CountingEngine(owner, told)
-        with sqlite3.connect(settings.state_dir / DATABASE) as db:
+        with closing(connect(settings.state_dir / DATABASE)) as db:
             for machine_id, port in db.execute("SELECT id, port FROM machine"):
                 engine.put(instance(owner, machine_id, port))
-        db.close()
         await asyncio.sleep(0)
         seen.engine = engine
         return engine

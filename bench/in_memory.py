@@ -9,13 +9,13 @@ filling the pool takes no time.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
 
 from worker_orchestrator import cli, service
 from worker_orchestrator.clock import Clock
+from worker_orchestrator.database import connect
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.engines.memory import MemoryEngine
 from worker_orchestrator.fleet import Fleet
@@ -56,7 +56,7 @@ def _serve_over(state_dir: Path) -> None:
     async def open_engine(settings: Settings, owner: str) -> Engine:
         assert settings.state_dir == state_dir
         engine = MemoryEngine(owner, serve_http=False)
-        with closing(sqlite3.connect(state_dir / DATABASE)) as db:
+        with closing(connect(state_dir / DATABASE)) as db:
             for machine_id, port in db.execute("SELECT id, port FROM machine WHERE gone = 0"):
                 engine.put(instance(owner, machine_id, port))
         await asyncio.sleep(0)

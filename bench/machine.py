@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import sqlite3
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import apsw
 import psutil
 
 from bench.subjects import ROOT
@@ -26,7 +26,7 @@ def describe() -> dict[str, str]:
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {sys.version.split()[0]}, uvloop {version('uvloop')}",
-        "sqlite": sqlite3.sqlite_version,
+        "sqlite": apsw.sqlite_lib_version(),
         "docker": _said("docker", "version", "--format", "{{.Server.Version}} (API {{.Server.APIVersion}})"),
         "storage": _said("docker", "info", "--format", "{{.Driver}}"),
         "node": _said("node", "--version"),

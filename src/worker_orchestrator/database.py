@@ -4,19 +4,25 @@ What is not ours, newer, damaged or half lost is refused and left byte for byte 
 empty file, replays any `-wal` that lies beside one, and on closing writes back what it found there: so the look is taken by
 a connection that can do none of that.
 
-Sources: https://sqlite.org/fileformat.html, https://sqlite.org/wal.html, https://sqlite.org/lang_vacuum.html
+SQLite comes with apsw: one version everywhere, and one without the bug by which a checkpoint beside a commit could lose
+pages (3.7.0 to 3.51.2, which is what most systems have), with a commit a fifth cheaper than through `sqlite3`. Two SQLite
+libraries in one process undo each other's locks: nothing here opens the file by another way.
+
+Sources: https://sqlite.org/wal.html#walresetbug, https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_,
+https://sqlite.org/fileformat.html, https://sqlite.org/wal.html, https://sqlite.org/lang_vacuum.html
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import tempfile
 import time
 from importlib import resources
 from pathlib import Path
 from typing import Final
+
+import apsw
 
 from worker_orchestrator.errors import StoreRefused
 
@@ -25,6 +31,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "STEPS",
     "advice",
+    "connect",
     "copy_database",
     "look_at",
     "open_beside",
@@ -59,9 +66,10 @@ PAGE_BYTES: Final = 1024
 """A commit writes four or five pages, each with a checksum: with SQLite's usual 4096 it takes a third longer."""
 WAL_LIMIT_BYTES: Final = 32 * 1024 * 1024
 """So long SQLite's log may grow before a commit itself moves it into the file: `checkpoints.py` does so much sooner."""
-BUSY_TIMEOUT_S: Final = 0.5
+BUSY_TIMEOUT_MS: Final = 500
 """How long a commit waits for another program that writes to our database. Everything else waits meanwhile."""
 
+_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOMUTEX
 _HEADER_BYTES: Final = 100
 _MAGIC: Final = b"SQLite format 3\0"
 _JOURNAL_MODE_AT: Final = 18
@@ -71,35 +79,33 @@ _TO_BEGIN_ANEW: Final = (
     "`orchestrator recover` finds the machines that it knew."
 )
 _ADVICE: Final = {
-    sqlite3.SQLITE_FULL: "Make room on its disk.",
-    sqlite3.SQLITE_READONLY: "See to it that the file and its folder can be written to.",
-    sqlite3.SQLITE_CANTOPEN: "See to it that the file and its folder can be written to, and that its disk has room.",
-    sqlite3.SQLITE_PERM: "See to it that the file and its folder can be written to.",
-    sqlite3.SQLITE_IOERR: "See to it that its disk works and has room.",
-    sqlite3.SQLITE_BUSY: "Another program writes to it: end that one.",
+    apsw.SQLITE_FULL: "Make room on its disk.",
+    apsw.SQLITE_READONLY: "See to it that the file and its folder can be written to.",
+    apsw.SQLITE_CANTOPEN: "See to it that the file and its folder can be written to, and that its disk has room.",
+    apsw.SQLITE_PERM: "See to it that the file and its folder can be written to.",
+    apsw.SQLITE_IOERR: "See to it that its disk works and has room.",
+    apsw.SQLITE_BUSY: "Another program writes to it: end that one.",
 }
 
 
-def advice(error: sqlite3.Error) -> str:
+def advice(error: apsw.Error) -> str:
     """What to do where the surroundings of the file are to blame; empty where its content is."""
-    return _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "")
+    return _ADVICE.get(getattr(error, "result", 0), "")
 
 
-def open_database(
-    path: Path | None, *, durability: str = "process", steps: tuple[str, ...] = STEPS
-) -> sqlite3.Connection:
+def open_database(path: Path | None, *, durability: str = "process", steps: tuple[str, ...] = STEPS) -> apsw.Connection:
     """The database in this file, made or migrated where need be; None keeps it in memory.
 
     Raises StoreRefused, which says what to do.
     """
     if path is None:
-        return _with_schema(sqlite3.connect(":memory:", isolation_level=None), 1 + len(steps))
+        return _with_schema(apsw.Connection(":memory:"), 1 + len(steps))
     try:
         if not path.exists():
             _refuse_half_lost(path)
             _make(path, 1 + len(steps))
         version = look_at(path, newest=1 + len(steps))
-        db = _connect(path)
+        db = connect(path)
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
@@ -110,7 +116,7 @@ def open_database(
         except BaseException:
             db.close()
             raise
-    except sqlite3.Error as error:
+    except apsw.Error as error:
         raise _refusal(path, error) from error
     except OSError as error:
         raise StoreRefused(
@@ -120,7 +126,7 @@ def open_database(
     return db
 
 
-def open_beside(path: Path) -> sqlite3.Connection:
+def open_beside(path: Path) -> apsw.Connection:
     """The database in this file, to read and copy it while another process may be using it.
 
     Raises StoreRefused.
@@ -132,8 +138,8 @@ def open_beside(path: Path) -> sqlite3.Connection:
             "with this one first.",
         )
     try:
-        return _connect(path)
-    except sqlite3.Error as error:
+        return connect(path)
+    except apsw.Error as error:
         raise _refusal(path, error) from error
 
 
@@ -145,7 +151,7 @@ def look_at(path: Path, *, newest: int = SCHEMA_VERSION, alone: bool = True) -> 
     has_wal = _has_wal(path)
     _look_at_header(path, has_wal=has_wal)
     try:
-        with contextlib.closing(_connect(path, "mode=ro" if has_wal or not alone else "immutable=1")) as db:
+        with contextlib.closing(connect(path, "mode=ro" if has_wal or not alone else "immutable=1")) as db:
             if _pragma(db, "application_id") != APPLICATION_ID:
                 raise StoreRefused(
                     f"The database {path} belongs to another program. It was left as it is: choose another folder with "
@@ -158,7 +164,7 @@ def look_at(path: Path, *, newest: int = SCHEMA_VERSION, alone: bool = True) -> 
                     f"{newest}. It was left as it is: upgrade worker-orchestrator.",
                 )
             problem = _check(db)
-    except sqlite3.Error as error:
+    except apsw.Error as error:
         raise _refusal(path, error) from error
     if problem:
         raise StoreRefused(f"The database {path} is damaged ({problem}). {_TO_BEGIN_ANEW}")
@@ -202,20 +208,20 @@ def _refuse_half_lost(path: Path) -> None:
         )
 
 
-def copy_database(db: sqlite3.Connection, target: Path) -> None:
+def copy_database(db: apsw.Connection, target: Path) -> None:
     """Write a sound copy to this file, whole or not at all: to disk, for its owner only, and marked as a backup of now.
 
-    Replaces what is there. Raises sqlite3.Error, OSError.
+    Replaces what is there. Raises apsw.Error, OSError.
     """
     descriptor, name = tempfile.mkstemp(".part", f"{target.name}.", target.parent)  # for its owner only
     os.close(descriptor)
     part = Path(name)
     try:
         db.execute("VACUUM INTO ?", (str(part),))
-        with contextlib.closing(_connect(part)) as copy:
+        with contextlib.closing(connect(part)) as copy:
             copy.execute("INSERT OR REPLACE INTO meta VALUES ('backup', ?)", (str(time.time_ns() // 1_000_000),))
             if problem := _check(copy):
-                raise sqlite3.DatabaseError(f"the copy is damaged: {problem}")
+                raise apsw.CorruptError(f"the copy is damaged: {problem}")
         _put_in_place(part, target)
     finally:
         part.unlink(missing_ok=True)
@@ -238,7 +244,7 @@ def _make(path: Path, version: int) -> None:
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     try:
-        with contextlib.closing(_connect(part, "mode=rwc")) as db:
+        with contextlib.closing(connect(part, "mode=rwc")) as db:
             db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             _with_schema(db, version)
         _put_in_place(part, path)
@@ -247,21 +253,21 @@ def _make(path: Path, version: int) -> None:
         part.with_name(part.name + "-journal").unlink(missing_ok=True)
 
 
-def _with_schema(db: sqlite3.Connection, version: int) -> sqlite3.Connection:
+def _with_schema(db: apsw.Connection, version: int) -> apsw.Connection:
     schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};"
-    db.executescript(f"BEGIN; {schema}; {header} COMMIT;")
+    db.execute(f"BEGIN; {schema}; {header} COMMIT;")
     return db
 
 
-def _migrate(db: sqlite3.Connection, path: Path, version: int, steps: tuple[str, ...]) -> None:
+def _migrate(db: apsw.Connection, path: Path, version: int, steps: tuple[str, ...]) -> None:
     """All steps in one transaction, after a copy of what was there: `orchestrator.db.v1.backup`."""
     newest = 1 + len(steps)
     script = "".join(f"{step};\n" for step in steps[version - 1 :])
     try:
         copy_database(db, path.with_name(f"{path.name}.v{version}.backup"))
-        db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {newest}; COMMIT;")
-    except sqlite3.Error as error:
+        db.execute(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {newest}; COMMIT;")
+    except apsw.Error as error:
         what_to_do = advice(error) or "Go back to the orchestrator that you had, and report this."
         raise StoreRefused(
             f"The database {path} could not be brought from version {version} to {newest} ({error}) and is as it was. "
@@ -269,21 +275,24 @@ def _migrate(db: sqlite3.Connection, path: Path, version: int, steps: tuple[str,
         ) from error
 
 
-def _connect(path: Path, how: str = "mode=rw") -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+def connect(path: Path, how: str = "mode=rw") -> apsw.Connection:
+    """A connection for one thread at a time. `how` as in https://sqlite.org/uri.html#recognized_query_parameters."""
+    db = apsw.Connection(f"{path.absolute().as_uri()}?{how}", flags=_FLAGS)
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    return db
 
 
-def _pragma(db: sqlite3.Connection, name: str) -> int:
-    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+def _pragma(db: apsw.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").get)
 
 
-def _check(db: sqlite3.Connection) -> str:
+def _check(db: apsw.Connection) -> str:
     """What is wrong with it in one line; empty for a sound one."""
-    found = str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    found = str(db.execute("PRAGMA integrity_check(1)").get)
     return "" if found == "ok" else " ".join(found.removeprefix("*** in database main ***").split())
 
 
-def _refusal(path: Path, error: sqlite3.Error) -> StoreRefused:
+def _refusal(path: Path, error: apsw.Error) -> StoreRefused:
     what_to_do = advice(error)
     if what_to_do:
         return StoreRefused(f"The database {path} cannot be used ({error}). {what_to_do}")

@@ -11,12 +11,12 @@ import asyncio
 import contextlib
 import contextvars
 import random
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import apsw
 from tests.simulation.model import Model
 from tests.simulation.virtual import VirtualClock, VirtualLoop, exception_in
 
@@ -67,7 +67,7 @@ class Disk(Store):
     def _write(self, change: Change, at_ms: int) -> None:
         if self._fails_at is not None:
             if self._fails_at == 0:
-                raise sqlite3.OperationalError("disk I/O error")
+                raise apsw.IOError("disk I/O error")
             self._fails_at -= 1
         super()._write(change, at_ms)
         self._process.reach("write")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import signal
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 from msgspec.structs import replace
 
@@ -23,6 +23,7 @@ from worker_orchestrator.database import (
     SCHEMA_VERSION,
     STEPS,
     WAL_LIMIT_BYTES,
+    connect,
     look_at,
     open_database,
 )
@@ -156,14 +157,14 @@ def killed(path: Path) -> None:
 
 
 def set_version(path: Path, version: int) -> None:
-    with closing(sqlite3.connect(path)) as db:
+    with closing(apsw.Connection(str(path))) as db:
         db.execute(f"PRAGMA user_version = {version}")
 
 
 def of_another_program(path: Path) -> None:
     path.unlink()
-    with closing(sqlite3.connect(path)) as db:
-        db.executescript("CREATE TABLE note (text); PRAGMA user_version = 1;")
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute("CREATE TABLE note (text); PRAGMA user_version = 1;")
 
 
 def flip(path: Path) -> None:
@@ -202,8 +203,8 @@ def test_a_file_that_is_no_sound_database_of_ours_is_refused_and_left_as_it_is(p
 def test_a_spoiled_file_is_left_alone_with_the_changes_that_wait_beside_it(path: Path, damage: str) -> None:
     """Which SQLite would write into it, and then remove."""
     killed(path)
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        assert db.execute("SELECT count(*) FROM meta").fetchone()[0] > 10
+    with closing(connect(path, "mode=ro")) as db:
+        assert db.execute("SELECT count(*) FROM meta").get > 10
     DAMAGE[damage][0](path)
     before = files(path.parent)
     with pytest.raises(StoreRefused, match="orchestrator recover"):
@@ -213,9 +214,7 @@ def test_a_spoiled_file_is_left_alone_with_the_changes_that_wait_beside_it(path:
 
 def test_a_newer_version_that_was_killed_is_left_as_it_is(path: Path) -> None:
     killed(path)
-    crash = (
-        "import sqlite3, os, sys; d = sqlite3.connect(sys.argv[1]); d.execute('PRAGMA user_version = 99'); os._exit(0)"
-    )
+    crash = "import apsw, os, sys; d = apsw.Connection(sys.argv[1]); d.execute('PRAGMA user_version = 99'); os._exit(0)"
     subprocess.run([sys.executable, "-c", crash, str(path)], check=True)
     before = files(path.parent)
     with pytest.raises(StoreRefused, match="version 99"):
@@ -272,7 +271,7 @@ def test_a_beginning_that_was_cut_off_is_begun_again(path: Path) -> None:
 
 
 def test_another_program_that_writes_is_named_and_does_not_stop_the_service_for_long(path: Path, store: Store) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+    with closing(connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
         begun = time.monotonic()
         with pytest.raises(CommitFailed, match="Another program writes to it"):
@@ -303,7 +302,7 @@ def test_a_checkpoint_from_another_thread_moves_what_was_committed_into_the_file
 
 
 def test_a_checkpoint_that_cannot_be_harms_nothing(store: Store, path: Path) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+    with closing(connect(path)) as other:
         other.execute("BEGIN EXCLUSIVE")
         store.checkpoint()
     store.commit([], {"fact": 1}, 1)
@@ -313,7 +312,7 @@ def test_a_checkpoint_that_cannot_be_harms_nothing(store: Store, path: Path) -> 
 
 def test_a_reader_that_stays_makes_the_wal_grow_and_no_longer_than_it_stays(path: Path, store: Store) -> None:
     wal = path.with_name("orchestrator.db-wal")
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as reader:
+    with closing(connect(path, "mode=ro")) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM meta").fetchone()
         for number in range(3000):
@@ -337,18 +336,17 @@ def migrate(path: Path, *steps: str) -> None:
 
 def make_old(path: Path, version: int) -> None:
     schema = Path(__file__).with_name(f"schema_v{version}.sql").read_text()
-    with closing(sqlite3.connect(path)) as db:
-        db.executescript(f"{schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};")
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute(f"{schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};")
         db.execute(
             "INSERT INTO machine (id, pool, template, state, port, project, generation, host, gone, reason, evidence) "
             "VALUES (?, 'default', 'old', 'ready', 9093, 'ada', 7, '', 0, 'assigned', '')",
             (NEW.id,),
         )
-        db.commit()
 
 
 def columns(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    with closing(sqlite3.connect(path)) as db:
+    with closing(apsw.Connection(str(path))) as db:
         tables = [
             row[0]
             for row in db.execute(
@@ -423,7 +421,7 @@ def test_steps_lead_to_the_newest_version_and_leave_a_copy_of_the_old_one(path: 
         store.commit(ASSIGNING, {}, 5)
     migrate(path, "ALTER TABLE machine ADD COLUMN colour TEXT", "UPDATE machine SET colour = 'red'")
     assert look_at(path, newest=NEXT + 1) == NEXT + 1
-    with closing(sqlite3.connect(path)) as db:
+    with closing(apsw.Connection(str(path))) as db:
         assert db.execute("SELECT id, colour FROM machine").fetchall() == [(NEW.id, "red")]
     copy = path.with_name(f"orchestrator.db.v{SCHEMA_VERSION}.backup")
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
@@ -457,11 +455,11 @@ def test_a_migration_that_is_killed_leaves_the_old_version(path: Path) -> None:
     with Store(path) as store:
         store.commit(ASSIGNING, {}, 5)
     killer = (
-        "import os, sys, sqlite3, pathlib; from worker_orchestrator import database as d\n"
-        "connect = d._connect\n"
+        "import os, sys, pathlib; from worker_orchestrator import database as d\n"
+        "connect = d.connect\n"
         "def armed(*words):\n"
-        "    db = connect(*words); db.create_function('die', 0, lambda: os.kill(os.getpid(), 9)); return db\n"
-        "d._connect = armed\n"
+        "    db = connect(*words); db.create_scalar_function('die', lambda: os.kill(os.getpid(), 9)); return db\n"
+        "d.connect = armed\n"
         "d.open_database(pathlib.Path(sys.argv[1]), steps=(*d.STEPS, 'DELETE FROM machine', 'SELECT die()'))"
     )
     done = subprocess.run([sys.executable, "-c", killer, str(path)], check=False)

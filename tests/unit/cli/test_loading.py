@@ -9,7 +9,7 @@ import pytest
 from tests.integration.running import environment
 
 HEAVY = (
-    "aiodocker", "aiohttp", "asyncio", "platformdirs", "prometheus_client", "rich", "sqlite3",
+    "aiodocker", "aiohttp", "apsw", "asyncio", "platformdirs", "prometheus_client", "rich",
     "starlette", "structlog", "uvicorn", "uvloop", "websockets", "worker_orchestrator.service",
     "worker_orchestrator.settings", "worker_orchestrator.store",
 )  # fmt: skip
