@@ -66,7 +66,8 @@ class App:
         if scope["type"] == "lifespan":
             return  # the server goes on by itself
         headers = dict(scope["headers"])
-        request_id = fit(headers.get(b"x-request-id", b"").decode("latin-1"))
+        given = headers.get(b"x-request-id")
+        request_id = fit("" if given is None else given.decode("latin-1"))
         REQUEST_ID.set(request_id)
         path: str = scope["path"]
         is_v1 = path.startswith("/v1/")
@@ -112,7 +113,8 @@ class App:
         """
         if not self._guard.lets_pass(headers) or not self._callers.are_free(address, headers):
             return False
-        request_id = fit(headers.get(b"x-request-id", b"").decode("latin-1"))
+        given = headers.get(b"x-request-id")
+        request_id = fit("" if given is None else given.decode("latin-1"))
         more = [(b"x-request-id", request_id.encode()), *self._guard.cors(headers)]
         token = REQUEST_ID.set(request_id)
         try:

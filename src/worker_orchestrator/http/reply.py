@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,6 +12,7 @@ from worker_orchestrator.wire import Failure
 
 __all__ = ["Reply", "failure", "retry_after"]
 
+_encode: Final = msgspec.json.Encoder().encode
 Header = tuple[bytes, bytes]
 
 
@@ -26,7 +27,7 @@ class Reply(msgspec.Struct, frozen=True):
     def encoded(self) -> bytes:
         if isinstance(self.body, bytes):
             return self.body
-        return b"" if self.body is None else msgspec.json.encode(self.body)
+        return b"" if self.body is None else _encode(self.body)
 
     def head(self, body: bytes, more: list[Header]) -> list[Header]:
         """All its headers, with these further ones."""
