@@ -98,7 +98,7 @@ class Watched:
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
 
-    def note(self, statement: str) -> bool:
+    def note(self, _cursor: object, statement: str, _bindings: object) -> bool:
         """The database is asked this; it may be."""
         self.counted.statements.append(statement)
         return True
@@ -205,7 +205,7 @@ def _watching(seen: Watched) -> Iterator[None]:
     class WatchedStore(Store):
         def __init__(self, path: Path | None, **words: Any) -> None:
             super().__init__(path, **words)
-            self._db.exec_trace = lambda _cursor, statement, _bindings: seen.note(statement)
+            self._db.exec_trace = seen.note
 
     def told(name: str) -> None:
         seen.counted.engine[name] += 1
