@@ -25,6 +25,7 @@ QUESTIONS: Final[dict[str, Callable[[Run], None]]] = {
     "counts": counts.counts,
     "client": limits.client,
     "commit": limits.commit,
+    "floor": limits.floor,
     "warm": warm.warm,
     "power": warm.power,
     "crowded": warm.crowded,

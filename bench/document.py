@@ -70,14 +70,16 @@ def _limits(book: Book) -> str:
         ("the same, 1 connection, p50 (ms)", "echo.1.p50"),
         ("echo at 250/s, p50 and p99 (ms)", "echo.open.p50 echo.open.p99"),
         ("lateness of the client itself at 250/s, p50 and p99 (ms)", "echo.client_late.p50 echo.client_late.p99"),
+        ("the same with a bare SQLite commit for each request, p50 and p99 (ms)", "open.bare.p50 open.bare.p99"),
         ("bare SQLite commit, NORMAL, p50 and p99 (ms)", "sqlite.normal.p50 sqlite.normal.p99"),
         ("bare SQLite commit, FULL, p50 and p99 (ms)", "sqlite.full.p50 sqlite.full.p99"),
         ("fdatasync of 4 KiB, p50 and p99 (ms)", "fdatasync.p50 fdatasync.p99"),
     ]
-    return _table(
-        ("what the computer can do", "measured"),
-        [(what, " · ".join(_value(book, name) for name in names.split())) for what, names in rows],
-    )
+    measured = [(what, " · ".join(_value(book, name) for name in names.split())) for what, names in rows]
+    if "open.bare.p50" in book:
+        ratio = number(book.ratio("open.bare.p50", "open.bare-express.p50"))
+        measured.append(("an echo with a bare commit at 250/s against Express, p50", f"{ratio} ×"))
+    return _table(("what the computer can do", "measured"), measured)
 
 
 def _cold(book: Book) -> str:

@@ -1,4 +1,6 @@
-"""The least that can answer HTTP here: one event loop, one fixed reply, nothing parsed. python -m bench.empty_server PORT
+"""The least that can answer HTTP here: one event loop, one fixed reply, nothing parsed.
+
+usage: python -m bench.empty_server PORT [DATABASE]      with a database, one commit for each request
 
 What the load client reaches against it is the client's ceiling, and the limit of any server of one process in Python.
 """
@@ -6,10 +8,14 @@ What the load client reaches against it is the client's ceiling, and the limit o
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
+from pathlib import Path
 from typing import Final, cast
 
 import uvloop
+
+from bench.bare import BareStore
 
 _BODY: Final = (
     b'{"ip":"localhost","port":9093,"url":"http://localhost:9093","containerId":"worker-1795458288091-3foqe11bd"}'
@@ -28,10 +34,22 @@ class _Echo(asyncio.Protocol):
         self._transport.write(_REPLY * data.count(b"\r\n\r\n"))
 
 
-async def _serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(_Echo, "127.0.0.1", port)
+class _Storing(_Echo):
+    store: BareStore
+    _numbers = itertools.count()
+
+    def data_received(self, data: bytes) -> None:
+        self.store.commit(next(self._numbers))
+        super().data_received(data)
+
+
+async def _serve(port: int, protocol: type[_Echo]) -> None:
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    protocol = _Echo
+    if sys.argv[2:]:
+        _Storing.store, protocol = BareStore(Path(sys.argv[2]), "NORMAL"), _Storing
+    uvloop.run(_serve(int(sys.argv[1]), protocol))

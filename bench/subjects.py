@@ -158,11 +158,13 @@ def _folder(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def empty() -> Iterator[Subject]:
+def empty(*, stores: bool = False) -> Iterator[Subject]:
+    """The empty server; `stores`: it commits once for each request."""
     with _folder("empty") as folder:
         port = free_port()
-        command = [sys.executable, str(ROOT / "bench" / "empty_server.py"), str(port)]
-        yield from _running(Subject("empty", port, command, folder))
+        command = [sys.executable, "-m", "bench.empty_server", str(port)]
+        database = [str(folder / "bare.db")] if stores else []
+        yield from _running(Subject("empty", port, [*command, *database], folder, PATHS))
 
 
 @contextmanager

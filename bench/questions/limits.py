@@ -7,15 +7,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import apsw
-
 from bench import load
+from bench.bare import BareStore
 from bench.run import Run
-from bench.subjects import BUILD, empty
+from bench.subjects import BUILD, empty, express
 
-__all__ = ["client", "commit"]
+__all__ = ["client", "commit", "floor"]
 
 COMMITS = 2000
+MACHINES = 20
 FSYNCS = 500
 
 
@@ -42,8 +42,19 @@ def client(run: Run) -> None:
             run.book.add_times("echo.client_late", found.late_ms)
 
 
+def floor(run: Run) -> None:
+    """What is left of a warm assign if nothing is decided, checked, logged or counted: one commit and one reply."""
+    with empty(stores=True) as bare, express(MACHINES) as theirs:
+        sides = [("bare", bare), ("bare-express", theirs)]
+        for _, subject in sides:
+            load.closed(subject.port, 1, 1.0, cycle)
+        for name, subject in run.interleaved(7, sides, least=5):
+            found = load.opened(subject.port, 250, run.seconds(8.0, 3.0), pair)
+            run.book.add_times(f"open.{name}", found.took_ms["assign"])
+
+
 def commit(run: Run) -> None:
-    """One transaction with what an assign writes: a row changed, an event added, a counter set."""
+    """One transaction with the least that an assign writes."""
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         for _ in range(run.rounds(5)):
@@ -53,24 +64,13 @@ def commit(run: Run) -> None:
 
 
 def _commits(path: Path, mode: str) -> list[float]:
-    connection = apsw.Connection(str(path))
-    db = connection.cursor()
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute(f"PRAGMA synchronous = {mode}")
-    db.execute(
-        "CREATE TABLE IF NOT EXISTS machine (id TEXT PRIMARY KEY, project TEXT, generation INTEGER) WITHOUT ROWID"
-    )
-    db.execute("CREATE TABLE IF NOT EXISTS event (seq INTEGER PRIMARY KEY AUTOINCREMENT, machine TEXT, cause TEXT)")
-    db.execute("INSERT OR IGNORE INTO machine VALUES ('worker-1', NULL, 0)")
+    store = BareStore(path, mode)
     took_ms = []
     for number in range(COMMITS):
         begun = time.perf_counter()
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("UPDATE machine SET project = ?, generation = ? WHERE id = 'worker-1'", (f"p{number}", number))
-        db.execute("INSERT INTO event (machine, cause) VALUES ('worker-1', 'assigned')")
-        db.execute("COMMIT")
+        store.commit(number)
         took_ms.append((time.perf_counter() - begun) * 1000)
-    connection.close()
+    store.close()
     return took_ms
 
 

@@ -5,8 +5,9 @@ empty file, replays any `-wal` that lies beside one, and on closing writes back 
 a connection that can do none of that.
 
 SQLite comes with apsw: one version everywhere, and one without the bug by which a checkpoint beside a commit could lose
-pages (3.7.0 to 3.51.2, which is what most systems have), with a commit a fifth cheaper than through `sqlite3`. Two SQLite
-libraries in one process undo each other's locks: nothing here opens the file by another way.
+pages (from 3.7.0 on, mended in 3.51.3, 3.50.7 and 3.44.6), with a commit a fifth cheaper than through `sqlite3`. Whoever
+closes the file takes away all locks that his process has on it: so no other SQLite library opens it here, and `look_at`
+comes before this process opens it.
 
 Sources: https://sqlite.org/wal.html#walresetbug, https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_,
 https://sqlite.org/fileformat.html, https://sqlite.org/wal.html, https://sqlite.org/lang_vacuum.html
@@ -88,7 +89,7 @@ _ADVICE: Final = {
 }
 
 
-def advice(error: apsw.Error) -> str:
+def advice(error: Exception) -> str:
     """What to do where the surroundings of the file are to blame; empty where its content is."""
     return _ADVICE.get(getattr(error, "result", 0), "")
 
@@ -256,7 +257,7 @@ def _make(path: Path, version: int) -> None:
 def _with_schema(db: apsw.Connection, version: int) -> apsw.Connection:
     schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};"
-    db.execute(f"BEGIN; {schema}; {header} COMMIT;")
+    _run(db, f"BEGIN; {schema}; {header} COMMIT;")
     return db
 
 
@@ -266,7 +267,7 @@ def _migrate(db: apsw.Connection, path: Path, version: int, steps: tuple[str, ..
     script = "".join(f"{step};\n" for step in steps[version - 1 :])
     try:
         copy_database(db, path.with_name(f"{path.name}.v{version}.backup"))
-        db.execute(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {newest}; COMMIT;")
+        _run(db, f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {newest}; COMMIT;")
     except apsw.Error as error:
         what_to_do = advice(error) or "Go back to the orchestrator that you had, and report this."
         raise StoreRefused(
@@ -280,6 +281,11 @@ def connect(path: Path, how: str = "mode=rw") -> apsw.Connection:
     db = apsw.Connection(f"{path.absolute().as_uri()}?{how}", flags=_FLAGS)
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
     return db
+
+
+def _run(db: apsw.Connection, script: str) -> None:
+    """All of it: SQLite goes on after a statement that answers only when the answer is read."""
+    db.execute(script).fetchall()
 
 
 def _pragma(db: apsw.Connection, name: str) -> int:

@@ -212,8 +212,7 @@ class Fleet:
         if old is not None:
             self._leave(old)
         if machine is None:
-            self.machines.pop(machine_id, None)
-            self.watches.pop(machine_id, None)
+            del self.machines[machine_id], self.watches[machine_id]
             return
         self._enter(machine)
         if old is None:

@@ -186,7 +186,7 @@ class Store:
         """Raises StoreError."""
         try:
             return self._db.execute(query, values).fetchall()
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:  # the latter: a byte that is not what was written
             raise StoreError(f"The database {self.name} cannot be read ({error}). {advice(error)}".strip()) from error
 
     def copy_to(self, target: Path) -> None:
@@ -222,6 +222,9 @@ class Store:
             self._roll_back()
             why = f"The change could not be stored in {self.name} ({error}), so it was not made."
             raise CommitFailed(f"{why} {advice(error)}".strip()) from error
+        except BaseException:
+            self._roll_back()  # else the next one would be refused for this one's sake
+            raise
 
     def keep_traces(self, traces: Mapping[int, str]) -> bool:
         """Store how assignments came about, by generation. False if that failed: nothing depends on it."""

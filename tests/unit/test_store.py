@@ -287,6 +287,21 @@ def test_what_cannot_be_read_is_an_error_of_the_store(store: Store) -> None:
         store.machines()
 
 
+def test_a_byte_that_is_no_text_any_more_is_an_error_of_the_store(path: Path, store: Store) -> None:
+    store.commit([Change(None, replace(NEW, reason="on the day"), Cause.CREATED)], {}, 5)
+    store._db.execute("UPDATE machine SET reason = CAST(x'ff' AS TEXT)")
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.machines()
+
+
+def test_a_value_that_cannot_be_stored_leaves_no_transaction_open(store: Store) -> None:
+    """It would be a defect; what comes after it must not suffer for it."""
+    with pytest.raises(TypeError):
+        store.commit([Change(None, replace(NEW, reason=object()), Cause.CREATED)], {}, 5)
+    store.commit(ASSIGNING, {}, 6)
+    assert store.machines() == [TAKEN]
+
+
 def test_a_checkpoint_from_another_thread_moves_what_was_committed_into_the_file(path: Path, store: Store) -> None:
     for number in range(50):
         store.commit([], {"fact": number}, number)
@@ -437,6 +452,18 @@ def test_only_the_steps_that_are_missing_are_made(path: Path) -> None:
     migrate(path, first, "CREATE TABLE two (b TEXT) STRICT")
     assert look_at(path, newest=NEXT + 1) == NEXT + 1
     assert path.with_name(f"orchestrator.db.v{NEXT}.backup").exists()
+
+
+@pytest.mark.parametrize(
+    "answer", ["SELECT 1", "INSERT OR REPLACE INTO meta VALUES ('a', 'b') RETURNING key", "PRAGMA foreign_key_check"]
+)
+def test_a_step_that_answers_does_not_end_the_migration(path: Path, answer: str) -> None:
+    Store(path).close()
+    migrate(path, answer, "ALTER TABLE machine ADD COLUMN colour TEXT")
+    assert look_at(path, newest=NEXT + 1) == NEXT + 1
+    with pytest.raises(StoreRefused, match="no such table"):
+        open_database(path, steps=(*STEPS, "", "", answer, "DELETE FROM nothing_of_that_name"))
+    assert look_at(path, newest=NEXT + 1) == NEXT + 1
 
 
 def test_a_step_that_fails_leaves_the_old_version(path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, a
 from worker_orchestrator import commands
 from worker_orchestrator.errors import MachineNotFound, NoMachineAvailable
 from worker_orchestrator.fleet import Backoff
-from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, State
+from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, PoolSpec, State
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 
@@ -81,6 +81,57 @@ def test_one_that_has_just_answered_is_given_before_one_that_would_have_to_be_as
     assert world.assign("q") == second
     assert world.assign("r") == first  # whoever asks for it will ask it
     assert world.line == []
+
+
+# the short way: what needs no probe
+
+
+def assign_verified(world: World, project: str = "p") -> str | None:
+    """Whatever it says, a machine that is given is given as by `assign`; where none is, nothing has changed."""
+    before = dict(world.fleet.machines), world.line, world.fleet.generation, len(world.fleet.pending)
+    machine = commands.assign_verified(world.fleet, world.spec, project, world.now)
+    if machine is None:
+        assert before == (world.fleet.machines, world.line, world.fleet.generation, len(world.fleet.pending))
+        return None
+    assert machine == world[machine.id] == world.fleet.of_project(project)
+    assert world.watch(machine.id).since == world.now
+    change = world.last_change()
+    assert (change.cause, change.after, machine.generation) == (Cause.ASSIGNED, machine, world.fleet.generation)
+    return machine.id
+
+
+@pytest.mark.parametrize(("age_s", "is_given"), [(0.0, True), (1.0, True), (1.001, False)])
+def test_a_machine_that_answered_within_a_second_is_given_at_once(age_s: float, *, is_given: bool) -> None:
+    world = World()
+    machine = world.up()
+    world.now += age_s
+    assert assign_verified(world) == (machine if is_given else None)
+
+
+def test_a_machine_that_never_answered_this_process_is_not_given_at_once() -> None:
+    assert assign_verified(World(fleet=a_fleet(a_machine()))) is None
+
+
+def test_nobody_is_given_anything_at_once_where_nothing_is_idle() -> None:
+    assert assign_verified(World()) is None
+
+
+def test_nobody_overtakes_a_line_by_the_short_way() -> None:
+    world = World()
+    world.assign("first")
+    world.up()
+    world.pool.line["second"] = None
+    assert assign_verified(world) is None
+
+
+def test_the_short_way_gives_machines_of_its_pool_alone() -> None:
+    other = {"other": PoolSpec(OLD, min_idle=0)}
+    world = World(spec=replace(a_spec(), pools={**a_spec().pools, **other}))
+    machine = world.up()
+    given = commands.assign_verified(world.fleet, world.spec, "p", world.now, "other")
+    assert given is None
+    world.fleet.pool("other").line["q"] = None  # a line there is no line here
+    assert assign_verified(world) == machine
 
 
 # what is said to have ended

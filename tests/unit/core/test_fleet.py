@@ -17,6 +17,27 @@ from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, State, Stat
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 
 
+# looking
+
+
+def test_only_idle_machines_of_another_template_in_this_pool_are_stale() -> None:
+    fleet = a_fleet(a_machine("w1"), a_machine("w2", template=NEW, pool="other", port=9094))
+    assert not fleet.has_stale(DEFAULT_POOL, OLD)
+    assert fleet.has_stale(DEFAULT_POOL, NEW)
+    assert not fleet.has_stale("other", NEW)
+    assert fleet.has_stale("other", None)
+    fleet.apply(a_machine("w1"), a_machine("w1", project="p", generation=1), Cause.ASSIGNED, 0.0)
+    assert not fleet.has_stale(DEFAULT_POOL, NEW)  # its group is empty now
+
+
+def test_what_is_gone_makes_room_no_more() -> None:
+    """Its container does not exist: there is nothing left to remove."""
+    fleet = a_fleet(
+        a_machine("w1", FAILED, gone=True), a_machine("w2", FAILED, port=9094), a_machine("w3", STOPPING, port=9095)
+    )
+    assert fleet.leaving(DEFAULT_POOL) == 2
+
+
 # loading
 
 

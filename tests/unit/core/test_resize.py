@@ -37,6 +37,46 @@ def braked(world: World, template: str, *, tripped: bool = True, level: int = 1)
 # the size of a pool
 
 
+def a_right_world(case: str) -> World:
+    """A pool that has neither too many nor too few, each at a limit."""
+    match case:
+        case "as many as wanted":
+            world = World(spec=a_spec(min_idle=1))
+            world.up()
+        case "as many as allowed":
+            world = World(spec=a_spec(min_idle=0, max_idle=1))
+            world.up()
+        case "one on its way":
+            world = World(spec=a_spec(min_idle=1))
+            world.start()
+        case "no more than there may be":
+            world = World(spec=a_spec(min_idle=2, max_machines=1))
+            world.up()
+        case _:
+            world = World(spec=a_spec(min_idle=1))
+            old = world.up()
+            world.wants(template=NEW)
+            world.up()
+            world.assign("p")  # the new one goes
+            world.destroy(old)
+            world.up()
+    return world
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["as many as wanted", "as many as allowed", "one on its way", "no more than there may be", "an older one has gone"],
+)
+def test_that_a_pool_is_right_is_seen_at_a_glance(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is after almost every assign, so nothing else is looked at then."""
+    world = a_right_world(case)
+    world.fleet.take_pending()
+    monkeypatch.delattr("worker_orchestrator.reconcile._retire")
+    monkeypatch.delattr("worker_orchestrator.reconcile._missing")
+    world.resize()
+    assert world.fleet.pending == []
+
+
 def test_the_tick_begins_what_is_missing() -> None:
     """Their creation follows from the change."""
     world = World(spec=a_spec(min_idle=2))
