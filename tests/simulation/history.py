@@ -23,6 +23,7 @@ from tests.simulation.virtual import VirtualLoop, virtual_time
 from tests.simulation.world import OWNER, Killed, Process, World, nobody
 
 from worker_orchestrator.errors import CommitFailed, EngineError, MachineNotFound, NoMachineAvailable
+from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Instance, Machine, PoolSpec, Spec, State, Status
 from worker_orchestrator.orchestrator import Limits
 
@@ -605,6 +606,15 @@ class _History:
             return f"{idle} idle machines, and {pool.max_idle} are the most"
         for machine_id, instance in self.world.home().items():
             row = fleet.machines.get(machine_id)
-            if instance.owner == OWNER and machine_id not in self.model.planted and (row is None or row.gone):
+            is_known = row is not None and (not row.gone or self._has_no_room(fleet, row))
+            if instance.owner == OWNER and machine_id not in self.model.planted and not is_known:
                 return f"the instance {machine_id} is left over, on record: {row}"
         return ""
+
+    def _has_no_room(self, fleet: Fleet, row: Machine) -> bool:
+        """Whether a project's container that turned up again must wait: others have its port, or the last slot.
+
+        It is not destroyed for that. Its project's next request, or its release, ends it.
+        """
+        is_full = fleet.held >= self.settings.spec.max_machines
+        return row.project is not None and (is_full or (row.host, row.port) in fleet.ports)

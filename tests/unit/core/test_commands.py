@@ -118,10 +118,11 @@ def test_nobody_is_given_anything_at_once_where_nothing_is_idle() -> None:
 
 def test_nobody_overtakes_a_line_by_the_short_way() -> None:
     world = World()
-    world.assign("first")
-    world.up()
-    world.pool.line["second"] = None
+    machine = world.up()
+    world.pool.line["first"] = None
     assert assign_verified(world) is None
+    world.pool.line.clear()
+    assert assign_verified(world) == machine
 
 
 def test_the_short_way_gives_machines_of_its_pool_alone() -> None:

@@ -546,6 +546,9 @@ def test_a_vanished_machine_that_turns_up_again_is_its_projects_again() -> None:
     world.instance("w2")
     world.tick()
     assert world["w1"].gone, "two machines would be more than max_machines"
+    assert world.tick().actions == []
+    world.assign("p")
+    assert world.tick().actions == [Destroy("w1")], "its project has moved on"
 
 
 def test_what_died_with_the_engine_costs_no_try_and_raises_no_brake() -> None:
