@@ -20,7 +20,7 @@ class BareStore:
 
     def __init__(self, path: Path, mode: str) -> None:
         self._db = apsw.Connection(str(path))
-        self._db.execute(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = {mode}; {_TABLES}")
+        self._db.execute(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = {mode}; {_TABLES}").fetchall()
         self._do = self._db.cursor().execute
 
     def commit(self, number: int) -> None:
