@@ -68,7 +68,7 @@ def test_a_stream_that_is_cut_a_hundred_times_and_survives_a_restart_misses_and_
                 assign(service, "busy")
                 service.delete("busy")
                 changes += 1
-            except OSError:  # it is being started again
+            except (OSError, http.client.HTTPException):  # it is being started again
                 time.sleep(0.01)
 
     writer = threading.Thread(target=change)
@@ -82,6 +82,7 @@ def test_a_stream_that_is_cut_a_hundred_times_and_survives_a_restart_misses_and_
             with stream(service, "/v1/events", place) as response:
                 for event in events(response):
                     place = int(event["id"])
+                    assert writer.is_alive(), "nothing happens any more"
                     if "data" in event:
                         assert json.loads(event["data"])["id"] == place
                         seen.append(place)
