@@ -143,6 +143,9 @@ def test_a_removed_machine_of_a_project_is_replaced_at_its_next_assign(shared: R
     before = shared.assign("lost-its-files")
     docker("rm", "-f", before["containerId"])
     eventually(lambda: shared.machine_of("lost-its-files") is None, "it is out of the list", within_s=5)
+    state = f"SELECT state FROM machine WHERE id = '{before['containerId']}'"
+    # Out of the list it is with Docker's event; that its files are gone only a listing shows, a moment later.
+    eventually(lambda: shared.rows(state) == [("failed",)], "it is known to be gone", within_s=5)
     after = shared.assign("lost-its-files")
     assert after["containerId"] != before["containerId"]
     assert page(after["url"])
