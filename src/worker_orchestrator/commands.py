@@ -180,8 +180,8 @@ def next_idle(fleet: Fleet, spec: Spec, pool: str, now: float) -> Machine | None
 
 def _first(fleet: Fleet, ids: Iterable[str]) -> Machine | None:
     for machine_id in ids:
-        if not fleet.is_doubted(machine := fleet.machines[machine_id]):
-            return machine
+        if machine_id not in fleet.doubted:
+            return fleet.machines[machine_id]
     return None
 
 

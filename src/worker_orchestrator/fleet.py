@@ -88,7 +88,7 @@ class Fleet:
         self._coming: _Group = {}
         self._leaving: dict[str, dict[str, None]] = {}
         self._held = 0
-        self._doubted: set[str] = set()
+        self.doubted: set[str] = set()
 
     # reading
 
@@ -118,7 +118,7 @@ class Fleet:
 
     def is_doubted(self, machine: Machine) -> bool:
         """Whether the container of a machine that is READY is said to have ended, and no listing has shown it yet."""
-        return machine.id in self._doubted
+        return machine.id in self.doubted
 
     def coming(self, pool: str, template: str | None) -> dict[str, None]:
         """Ids of the pool's machines of this template that are on their way to becoming idle."""
@@ -157,11 +157,12 @@ class Fleet:
     def apply(self, before: Machine | None, after: Machine | None, cause: Cause, now: float) -> Change:
         """Make one move, and keep it in `pending` until the shell stored it."""
         change = Change(before, after, cause)
-        assert before is None or self.machines.get(before.id) == before, f"{before.id}: decided on an old state"
-        assert before is not None or change.machine.id not in self.machines, f"{change.machine.id}: exists already"
-        self._put(change.machine.id, after, now)
+        machine_id = change.machine.id
+        assert before is None or self.machines.get(machine_id) == before, f"{machine_id}: decided on an old state"
+        assert before is not None or machine_id not in self.machines, f"{machine_id}: exists already"
+        self._put(machine_id, after, now)
         if after is None:
-            self.tombstones.add(change.machine.id)
+            self.tombstones.add(machine_id)
         elif after.state is State.READY and (before is None or before.state is not State.READY):
             self._came_up(after, now)
         self.pending.append(change)
@@ -176,14 +177,14 @@ class Fleet:
         if machine is None or machine.state is not State.READY:
             return False
         self.watches[machine_id].doubted_until = until
-        self._doubted.add(machine_id)
+        self.doubted.add(machine_id)
         return True
 
     def listed(self, begun_at: float) -> None:
         """A listing that was begun then has told of every machine."""
-        if self._doubted:
-            doubted = {name for name in self._doubted if self.watches[name].doubted_until > begun_at}
-            self._doubted = doubted
+        if self.doubted:
+            doubted = {name for name in self.doubted if self.watches[name].doubted_until > begun_at}
+            self.doubted = doubted
 
     def put_last(self, machine: Machine) -> None:
         """Let this idle machine be the one that answered last."""
@@ -249,8 +250,8 @@ class Fleet:
         group = self._group(machine)
         if group is not None:
             del group[machine.id]
-        if self._doubted:
-            self._doubted.discard(machine.id)
+        if self.doubted:
+            self.doubted.discard(machine.id)
 
     def _group(self, machine: Machine) -> dict[str, None] | None:
         """The index of machines of its kind; None where nobody looks for those."""

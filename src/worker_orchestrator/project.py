@@ -8,7 +8,7 @@ from typing import Final
 
 from worker_orchestrator.errors import InvalidProject
 
-__all__ = ["RESERVED_PROJECTS", "is_project_id", "is_reserved", "project_id"]
+__all__ = ["PROJECT", "RESERVED_PROJECTS", "is_project_id", "is_reserved", "project_id"]
 
 RESERVED_PROJECTS: Final[AbstractSet[str]] = frozenset(
     {
@@ -29,7 +29,9 @@ RESERVED_PROJECTS: Final[AbstractSet[str]] = frozenset(
         "robots.txt",
     }
 )
-_PROJECT: Final = re.compile(r"[A-Za-z0-9_~:@+=,\-][A-Za-z0-9._~:@+=,\-]{0,127}")
+PROJECT: Final = r"[A-Za-z0-9_~:@+=,\-][A-Za-z0-9._~:@+=,\-]{0,127}"
+"""What a project id looks like, as a regular expression. Some that look so are reserved."""
+_PROJECT: Final = re.compile(PROJECT)
 _TOUCH_ICON: Final = re.compile(r"apple-touch-icon.*\.png")
 
 

@@ -64,12 +64,12 @@ class Disk(Store):
         self._world.stored(batch)
         self._process.reach("committed")
 
-    def _write(self, change: Change, at_ms: int) -> None:
+    def _write(self, change: Change, at_ms: int, begin: str) -> None:
         if self._fails_at is not None:
             if self._fails_at == 0:
                 raise apsw.IOError("disk I/O error")
             self._fails_at -= 1
-        super()._write(change, at_ms)
+        super()._write(change, at_ms, begin)
         self._process.reach("write")
 
 

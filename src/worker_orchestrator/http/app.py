@@ -7,7 +7,9 @@ router; both stand behind the same rules of who may call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -21,7 +23,7 @@ from worker_orchestrator.http.document import Document, Request
 from worker_orchestrator.http.guard import Guard
 from worker_orchestrator.http.login import Login
 from worker_orchestrator.http.operating import Operating
-from worker_orchestrator.http.reply import Header, Reply, failure
+from worker_orchestrator.http.reply import Header, Reply, failure, fields_of
 from worker_orchestrator.request_id import REQUEST_ID, fit
 
 __all__ = ["App"]
@@ -34,6 +36,16 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """Whom nothing speaks against: a client's next request comes with the same headers, so it need not be judged again."""
+
+    headers: Mapping[bytes, bytes]
+    address: str
+    request_id: str  # that it gives its requests; empty: none
+    cors: bytes
 
 
 class _BodyTooLargeError(Exception):
@@ -61,6 +73,7 @@ class App:
     ) -> None:
         self._document, self._v1, self._operating = document, v1, operating
         self._guard, self._callers, self._login, self._on_defect = guard, callers, Login(callers), on_defect
+        self._last_caller = _Caller({}, "", "", b"")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -104,24 +117,34 @@ class App:
         name: str,
         address: str,
         headers: dict[bytes, bytes],
-        answered: Callable[[Reply, list[Header]], None],
+        answered: Callable[[bytes, Reply], None],
     ) -> bool:
         """Answer an assign or a release that waits for nothing but the store, without a task: the way of almost all of them.
 
-        `answered` gets the reply a turn later, and headers beside its own. False, and nothing is done, where it takes more
-        or something speaks against it: then the application must be called. The request must have no body.
+        `answered` gets the fields that every reply has and the reply, perhaps before this returns. False, and nothing is
+        done, where it takes more or something speaks against it: then the application must be called. `name` is a project
+        id, `headers` never change, and the request must have no body.
         """
-        if not self._guard.lets_pass(headers) or not self._callers.are_free(address, headers):
-            return False
-        given = headers.get(b"x-request-id")
-        request_id = fit("" if given is None else given.decode("latin-1"))
-        more = [(b"x-request-id", request_id.encode()), *self._guard.cors(headers)]
+        caller = self._last_caller
+        if headers is not caller.headers or address != caller.address:
+            if not self._guard.lets_pass(headers) or not self._callers.are_free(address, headers):
+                return False
+            caller = _Caller(
+                headers,
+                address,
+                headers.get(b"x-request-id", b"").decode("latin-1"),
+                fields_of(self._guard.cors(headers)),
+            )
+            if not self._callers.need_token:  # a session may end
+                self._last_caller = caller
+        request_id = fit(caller.request_id)
+        answer = partial(answered, b"x-request-id: %b\r\n%b" % (request_id.encode(), caller.cors))
         token = REQUEST_ID.set(request_id)
         try:
-            return self._document.at_once(method, name, lambda reply: answered(reply, more))
+            return self._document.at_once(method, name, answer)
         except Exception as error:  # noqa: BLE001 # as in `_answer`
             self._defect(error, f"/{name}")
-            asyncio.get_running_loop().call_soon(answered, failure(500, "Internal server error", _DEFECT), more)
+            asyncio.get_running_loop().call_soon(answer, failure(500, "Internal server error", _DEFECT))
             return True
         finally:
             REQUEST_ID.reset(token)

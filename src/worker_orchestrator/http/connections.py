@@ -61,10 +61,13 @@ class Connections:
             self._clients[client].idle.pop(connection, None)
 
     def rest(self, connection: Connection) -> None:
-        """All its requests have been answered."""
+        """All its requests have been answered: now, if it is told so again."""
         client = self._client_of.get(connection)
         if client is not None:
-            self._idle[connection] = self._clients[client].idle[connection] = client
+            idle = self._clients[client].idle
+            self._idle[connection] = idle[connection] = client
+            self._idle.move_to_end(connection)
+            idle.move_to_end(connection)
 
     def leave(self, connection: Connection) -> None:
         """It is closed."""

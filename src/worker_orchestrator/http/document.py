@@ -25,7 +25,7 @@ from worker_orchestrator.http.reply import Reply, failure, retry_after
 from worker_orchestrator.machine import Machine, State
 from worker_orchestrator.orchestrator import MachineView, Orchestrator
 from worker_orchestrator.orchestrator.seats import HangUp
-from worker_orchestrator.project import is_project_id, is_reserved, project_id
+from worker_orchestrator.project import is_reserved, project_id
 from worker_orchestrator.wire import Assigned, Broken, Counts, Healthy, Listed, Listing, Message, decode_object
 
 __all__ = ["Document", "Request"]
@@ -59,7 +59,7 @@ class Document:
         self._host = advertise_host
         self._shown: list[MachineView] | None = None
         self._listing = b""
-        self._url_host = f"[{advertise_host}]" if ":" in advertise_host else advertise_host
+        self._url_start = f"http://[{advertise_host}]:" if ":" in advertise_host else f"http://{advertise_host}:"
 
     async def answer(self, request: Request) -> Reply:
         """The reply to a request that may be made. One trailing slash changes nothing."""
@@ -82,19 +82,17 @@ class Document:
                 return failure(404, "Not found", f"There is nothing at {request.path[:200]}.")
 
     def at_once(self, method: str, name: str, answered: Callable[[Reply], None]) -> bool:
-        """Assign or release where that waits for nothing but the store: then `answered` gets the reply a turn later.
+        """Assign or release where that waits for nothing but the store: then `answered` gets the reply, perhaps at once.
 
-        False, and nothing is changed, where it takes more than that, or is refused.
+        `name` is a project id. False, and nothing is changed, where it takes more than that, or is refused.
         """
-        if not is_project_id(name):
-            return False
         if method == "GET":
             return self._orchestrator.assign_at_once(name, lambda told: answered(self._given(told)))
         return self._orchestrator.release_at_once(name, lambda failure: answered(self._taken(name, failure)))
 
     def _given(self, told: Machine | BaseException) -> Reply:
         if isinstance(told, Machine):
-            return Reply(200, self._assigned(told))
+            return Reply(200, Assigned(self._host, told.port, f"{self._url_start}{told.port}", told.id))
         return _not_stored(503, _NO_MACHINE, told)
 
     def _taken(self, name: str, failure: BaseException | None) -> Reply:
@@ -134,7 +132,7 @@ class Document:
         machine = self._orchestrator.fleet.of_project(name)
         if machine is None or machine.state is not State.READY:
             return failure(404, "Machine not found")
-        return Reply(200, self._assigned(machine))
+        return self._given(machine)
 
     async def _release(self, name: str) -> Reply:
         try:
@@ -170,9 +168,6 @@ class Document:
             self._shown, self._listing = views, msgspec.json.encode(Listing([self._listed(view) for view in views]))
         return Reply(200, self._listing)
 
-    def _assigned(self, machine: Machine) -> Assigned:
-        return Assigned(self._host, machine.port, self._url(machine), machine.id)
-
     def _listed(self, view: MachineView) -> Listed:
         machine, instance = view.machine, view.instance
         return Listed(
@@ -182,11 +177,8 @@ class Document:
             port=machine.port,
             isUsed=machine.project is not None,
             assignedProject=machine.project,
-            url=self._url(machine),
+            url=f"{self._url_start}{machine.port}",
         )
-
-    def _url(self, machine: Machine) -> str:
-        return f"http://{self._url_host}:{machine.port}"
 
 
 def _not_stored(status: int, error: str, why: BaseException) -> Reply:

@@ -54,19 +54,14 @@ class Guard:
         any_host: bool = False,
     ) -> None:
         self._any_host, self._worker_ports = any_host, worker_ports
-        self._passed: Mapping[bytes, bytes] | None = None  # the last ones; a client's next request comes with the same
         self._hosts = _LOCAL_NAMES | {name.lower().rstrip(".") for name in allow_hosts}
         self._origins = frozenset(origin.lower().rstrip("/") for origin in allow_origins)
 
     def lets_pass(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether nothing speaks against this request, not even if it asks for a machine. Headers that pass never change."""
-        if headers is self._passed:
-            return True
+        """Whether nothing speaks against this request, not even if it asks for a machine."""
         if _FROM_BROWSERS.isdisjoint(headers) and not headers.get(b"user-agent", b"").startswith(_BROWSER):
             # Almost all are like this: only the host may speak against them.
-            passes = self._any_host or self._knows_host(headers.get(b"host", b"").decode("latin-1"))
-            self._passed = headers if passes else None
-            return passes
+            return self._any_host or self._knows_host(headers.get(b"host", b"").decode("latin-1"))
         is_refused = self.refusal(headers) is not None or self.assign_refusal(headers) is not None
         return not is_refused and b"access-control-request-method" not in headers
 

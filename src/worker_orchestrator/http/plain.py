@@ -17,29 +17,32 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from worker_orchestrator.http.limits import FIELD_LIMIT
-from worker_orchestrator.http.reply import Header, Reply
+from worker_orchestrator.http.reply import Header, Reply, fields_of
+from worker_orchestrator.project import PROJECT, is_reserved
 
-__all__ = ["AtOnce", "Exchange", "plain_request", "written"]
+__all__ = ["AtOnce", "Exchange", "Writer", "plain_request"]
 
-AtOnce = Callable[[str, str, str, dict[bytes, bytes], Callable[[Reply, list[Header]], None]], bool]
+AtOnce = Callable[[str, str, str, dict[bytes, bytes], Callable[[bytes, Reply], None]], bool]
 """`App.at_once`: method, name, address, headers, and who gets the reply."""
 
 LONGEST_BYTES: Final = 4096
 _EVERY: Final = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
 _CONTENT: Final = b"content-type: %b\r\ncontent-length: %d\r\n"
-_LINE: Final = re.compile(rb"(GET|DELETE) /([A-Za-z0-9._~:@+=,-]{1,128})/? HTTP/1\.1")
+_LINE: Final = re.compile(rf"(GET|DELETE) /({PROJECT})/? HTTP/1\.1".encode())
 _FIELDS: Final = re.compile(rb"(?:[A-Za-z0-9-]+:[\t\x20-\x7e]*\r\n)+\r\n")
 _NOT_PLAIN: Final = frozenset({b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
 
 
 def plain_request(data: bytes) -> tuple[str, str, dict[bytes, bytes]] | None:
-    """Method, the one segment of the path, headers by their names in lower case; None where this is no plain request."""
+    """Method, project id, headers by their names in lower case; None where this is no plain request for a project."""
     if len(data) > LONGEST_BYTES:
         return None
     line, _, block = data.partition(b"\r\n")
     found = _LINE.fullmatch(line)
     headers = None if found is None else _headers(block)
-    return None if found is None or headers is None else (found[1].decode(), found[2].decode(), headers)
+    if found is None or headers is None or is_reserved(name := found[2].decode()):
+        return None
+    return found[1].decode(), name, headers
 
 
 @lru_cache(maxsize=256)
@@ -54,13 +57,25 @@ def _headers(block: bytes) -> dict[bytes, bytes] | None:
     return headers if is_plain and len(headers) == len(lines) <= FIELD_LIMIT else None
 
 
-def written(reply: Reply, more: list[Header], always: Iterable[Header], *, keep_alive: bool) -> bytes:
-    """A whole reply, with these headers beside its own."""
-    body = reply.encoded()
-    fields = b"".join([b"%b: %b\r\n" % field for field in (*always, *more, *reply.headers)])
-    content = b"" if reply.status == HTTPStatus.NO_CONTENT else _CONTENT % (reply.content_type, len(body))
-    last = b"" if keep_alive else b"connection: close\r\n"
-    return b"%b%b%b%b%b\r\n%b" % (STATUS_LINE[reply.status], fields, _EVERY, content, last, body)
+class Writer:
+    """Writes whole replies. What those of one second begin with is the same, down to the date, and is put together once."""
+
+    def __init__(self) -> None:
+        self._always: Iterable[Header] = ()
+        self._heads: dict[int, bytes] = {}
+
+    def written(self, reply: Reply, more: bytes, always: Iterable[Header], *, keep_alive: bool) -> bytes:
+        """A whole reply, with these fields and headers beside its own."""
+        if always is not self._always:
+            self._always, self._heads = always, {}
+        head = self._heads.get(reply.status)
+        if head is None:
+            head = self._heads[reply.status] = b"%b%b%b" % (STATUS_LINE[reply.status], fields_of(always), _EVERY)
+        body = reply.encoded()
+        content = b"" if reply.status == HTTPStatus.NO_CONTENT else _CONTENT % (reply.content_type, len(body))
+        last = b"" if keep_alive else b"connection: close\r\n"
+        own = fields_of(reply.headers) if reply.headers else b""
+        return b"%b%b%b%b%b\r\n%b" % (head, more, own, content, last, body)
 
 
 class _Told:

@@ -27,8 +27,8 @@ from uvicorn.server import ServerState
 
 from worker_orchestrator.http import limits
 from worker_orchestrator.http.connections import Connections
-from worker_orchestrator.http.plain import AtOnce, Exchange, plain_request, written
-from worker_orchestrator.http.reply import Header, Reply
+from worker_orchestrator.http.plain import AtOnce, Exchange, Writer, plain_request
+from worker_orchestrator.http.reply import Reply
 from worker_orchestrator.http.socket import BoundedSocket
 from worker_orchestrator.http.throttle import client_of
 
@@ -45,6 +45,9 @@ LINGER_BYTES: Final = 16 * 1024 * 1024
 
 _REQUEST, _HEAD, _BODY = range(3)
 """What the next byte belongs to. Plain numbers: they are compared on the way of every request."""
+
+
+_writer: Final = Writer()
 
 
 class _DeafError(Exception):
@@ -153,18 +156,17 @@ class BoundedProtocol(HttpToolsProtocol):
         request = plain_request(data)
         if request is None:
             return False
-        before, self._running = self.cycle, self._exchange
-        self._exchange.begin()
-        self.cycle = self._exchange  # type: ignore[assignment] # all that is asked of a cycle
-        self._cancel_deadline()
-        self._open_ones.begin(self)
         method, name, headers = request
-        if self._at_once(method, name, self._address, headers, self._answered):
-            return True
-        self._exchange.end()
-        self.cycle, self._running = before, None
-        self._open_ones.rest(self)
-        return False
+        self._running = self._exchange
+        if not self._at_once(method, name, self._address, headers, self._answered):
+            self._running = None
+            return False
+        if self._running is not None:  # the reply comes in a later turn
+            self._exchange.begin()
+            self.cycle = self._exchange  # type: ignore[assignment] # all that is asked of a cycle
+            self._open_ones.begin(self)
+        self._cancel_deadline()
+        return True
 
     def _feed(self, data: bytes) -> None:
         self._received += len(data)
@@ -281,14 +283,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # what goes out
 
-    def _answered(self, reply: Reply, more: list[Header]) -> None:
-        """The reply to a plain request."""
+    def _answered(self, more: bytes, reply: Reply) -> None:
+        """The reply to a plain request, with these fields beside its own."""
         exchange = self._exchange
         if exchange.disconnected:
             return
+        keep_alive = exchange.keep_alive
+        self._send(_writer.written(reply, more, self.server_state.default_headers, keep_alive=keep_alive))
         exchange.end()
-        self._send(written(reply, more, self.server_state.default_headers, keep_alive=exchange.keep_alive))
-        if not exchange.keep_alive:
+        if not keep_alive:
             self.transport.close()
         self.on_response_complete()
 
@@ -358,7 +361,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(LINGER_S, self.transport.abort)
 
     def _write(self, reply: Reply) -> None:
-        self.transport.write(written(reply, [], self.server_state.default_headers, keep_alive=False))
+        self.transport.write(_writer.written(reply, b"", self.server_state.default_headers, keep_alive=False))
 
     def _hang_up(self) -> None:
         """Close when all that was said is read, or not read in time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import msgspec
 
 from worker_orchestrator.wire import Failure
 
-__all__ = ["Reply", "failure", "retry_after"]
+__all__ = ["Header", "Reply", "failure", "fields_of", "retry_after"]
 
 _encode: Final = msgspec.json.Encoder().encode
 Header = tuple[bytes, bytes]
@@ -35,6 +36,11 @@ class Reply(msgspec.Struct, frozen=True):
         if self.status != HTTPStatus.NO_CONTENT:
             headers += [(b"content-type", self.content_type), (b"content-length", str(len(body)).encode())]
         return headers
+
+
+def fields_of(headers: Iterable[Header]) -> bytes:
+    """Headers as they stand in a message."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def failure(status: int, error: str, message: str = "", headers: list[Header] | None = None) -> Reply:

@@ -154,19 +154,23 @@ class Journal:
             self.on_diverged(f"a decision was neither stored nor undone: {defect!r}")
 
     def _store_or_take_back(self) -> CommitFailed | None:
-        self.attribute("")
+        if len(self._fleet.pending) > len(self._requests):
+            self.attribute("")
         changes, requests = self._fleet.take_pending(), self._requests
         self._requests = []
         if not changes:
             return None
-        begun_at = self._observer.now()
-        failure = self._commit(changes)
-        took_s = self._observer.now() - begun_at
-        if failure is not None:
-            self._observer.commit_failed(took_s)
+        last_port, begun_at = self._fleet.last_port, self._observer.now()
+        moved = {} if last_port == self._last_port else {"last_port": last_port}
+        try:
+            self._store.commit(changes, moved, self._wall_ms())
+        except CommitFailed as failure:
+            self._observer.commit_failed(self._observer.now() - begun_at)
             self._take_back(changes, failure)
             self._answer(failure)
             return failure
+        took_s = self._observer.now() - begun_at
+        self._last_port, self._complains_at = last_port, 0.0
         self._answer(None)  # first of all: they wait, and what follows changes nothing for them
         self._observer.committed(changes, took_s)
         for change, request in zip(changes, requests, strict=True):
@@ -175,16 +179,6 @@ class Journal:
             _tell(change, request)
         for committed in self.on_committed:
             committed(changes)
-        return None
-
-    def _commit(self, changes: list[Change]) -> CommitFailed | None:
-        last_port = self._fleet.last_port
-        moved = {} if last_port == self._last_port else {"last_port": last_port}
-        try:
-            self._store.commit(changes, moved, self._wall_ms())
-        except CommitFailed as failure:
-            return failure
-        self._last_port, self._complains_at = last_port, 0.0
         return None
 
     def _take_back(self, changes: list[Change], failure: CommitFailed) -> None:

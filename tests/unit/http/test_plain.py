@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_orchestrator.http.plain import LONGEST_BYTES, plain_request, written
+from worker_orchestrator.http.plain import LONGEST_BYTES, Writer, plain_request
 from worker_orchestrator.http.reply import Reply
 
 HOST = b"Host: localhost\r\n"
@@ -102,20 +102,34 @@ def test_what_goes_the_short_way_is_what_httptools_reads_as_well(
 
 
 def test_a_reply_is_written_whole() -> None:
-    said = written(
-        Reply(200, {"a": 1}, [(b"etag", b"x")]), [(b"vary", b"Origin")], [(b"date", b"now")], keep_alive=True
-    )
+    writer, always = Writer(), [(b"date", b"now")]
+    said = writer.written(Reply(200, {"a": 1}, [(b"etag", b"x")]), b"vary: Origin\r\n", always, keep_alive=True)
     head, _, body = said.partition(b"\r\n\r\n")
     assert body == b'{"a":1}'
     assert head.split(b"\r\n") == [
         b"HTTP/1.1 200 OK",
         b"date: now",
-        b"vary: Origin",
-        b"etag: x",
         b"cache-control: no-store",
         b"x-content-type-options: nosniff",
+        b"vary: Origin",
+        b"etag: x",
         b"content-type: application/json",
         b"content-length: 7",
     ]
-    last = written(Reply(204), [], [], keep_alive=False)
+    last = Writer().written(Reply(204), b"", [], keep_alive=False)
     assert last.endswith(b"nosniff\r\nconnection: close\r\n\r\n")
+
+
+def test_a_reply_bears_the_headers_of_its_own_time() -> None:
+    writer, now, later = Writer(), [(b"date", b"now")], [(b"date", b"later")]
+    dates = [
+        writer.written(Reply(status), b"", always, keep_alive=True).split(b"\r\n")[:2]
+        for always in (now, now, later, later, now)
+        for status in (200, 503, 200)
+    ]
+    lines = {200: b"HTTP/1.1 200 OK", 503: b"HTTP/1.1 503 Service Unavailable"}
+    assert dates == [
+        [lines[status], b"date: " + when]
+        for when in (b"now", b"now", b"later", b"later", b"now")
+        for status in (200, 503, 200)
+    ]

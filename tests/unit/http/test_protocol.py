@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, cast
 
 import pytest
@@ -17,7 +18,7 @@ from worker_orchestrator.http import protocol
 from worker_orchestrator.http.app import App, Receive, Scope, Send
 from worker_orchestrator.http.connections import Connections
 from worker_orchestrator.http.listening import listen
-from worker_orchestrator.http.reply import Header, Reply
+from worker_orchestrator.http.reply import Reply
 from worker_orchestrator.http.server import Server
 
 HEAD: Final = b"Host: x\r\n\r\n"
@@ -25,16 +26,16 @@ LATE_S: Final = 0.2
 PATIENCE_S: Final = 20.0
 
 Ask = Callable[[bytes], Awaitable[bytes]]
-Answered = Callable[[Reply, list[Header]], None]
+Answered = Callable[[bytes, Reply], None]
 
 
 class Echo:
     """Answers each request with its method, path and body, /big with 8 MB, /wait not before `go` is set.
 
-    `is_quick`: what needs neither its body nor a wait is answered as `App.at_once` does.
+    `quick`: what needs neither its body nor a wait is answered as `App.at_once` does, in this turn or a later one.
     """
 
-    is_quick = False
+    quick: Callable[[Callable[[], None]], object] | None = None
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -44,12 +45,12 @@ class Echo:
 
     def at_once(self, method: str, name: str, _address: str, headers: dict[bytes, bytes], answered: Answered) -> bool:
         path = f"/{name}"
-        if not self.is_quick or path == "/wait":
+        if self.quick is None or path == "/wait":
             return False
         self.paths.append(path)
         self.headers = list(headers.items())
         said = b"x" * 8_000_000 if path == "/big" else json.dumps([method, path, ""]).encode()
-        asyncio.get_running_loop().call_soon(answered, Reply(200, said), [])
+        self.quick(partial(answered, b"", Reply(200, said)))
         return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,10 +84,18 @@ class Echo:
         return self.go.is_set()
 
 
-@pytest.fixture(autouse=True, params=[False, True], ids=["", "at once"])
+def _soon(answer: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(answer)
+
+
+def _now(answer: Callable[[], None]) -> None:
+    answer()
+
+
+@pytest.fixture(autouse=True, params=[None, _soon, _now], ids=["", "soon", "at once"])
 def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it holds on both ways to an answer."""
-    monkeypatch.setattr(Echo, "is_quick", request.param)
+    """All of it holds on each way to an answer."""
+    monkeypatch.setattr(Echo, "quick", None if request.param is None else staticmethod(request.param))
 
 
 async def _listen(reader: asyncio.StreamReader, heard: list[bytes]) -> None:
