@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Set as AbstractSet
 from typing import Final
 
 from worker_orchestrator.errors import InvalidProject
 
-__all__ = ["PROJECT", "RESERVED_PROJECTS", "is_project_id", "is_reserved", "project_id"]
+__all__ = ["CHARACTERS", "LONGEST", "RESERVED_PROJECTS", "is_project_id", "is_reserved", "project_id"]
 
 RESERVED_PROJECTS: Final[AbstractSet[str]] = frozenset(
     {
@@ -29,9 +30,10 @@ RESERVED_PROJECTS: Final[AbstractSet[str]] = frozenset(
         "robots.txt",
     }
 )
-PROJECT: Final = r"[A-Za-z0-9_~:@+=,\-][A-Za-z0-9._~:@+=,\-]{0,127}"
-"""What a project id looks like, as a regular expression. Some that look so are reserved."""
-_PROJECT: Final = re.compile(PROJECT)
+CHARACTERS: Final = f"{string.ascii_letters}{string.digits}._~:@+=,-"
+"""What a project id may consist of."""
+LONGEST: Final = 128
+_PROJECT: Final = re.compile(rf"(?!\.)[{re.escape(CHARACTERS)}]{{1,{LONGEST}}}")
 _TOUCH_ICON: Final = re.compile(r"apple-touch-icon.*\.png")
 
 

@@ -24,7 +24,7 @@ from worker_orchestrator.http.guard import Guard
 from worker_orchestrator.http.login import Login
 from worker_orchestrator.http.operating import Operating
 from worker_orchestrator.http.reply import Header, Reply, failure, fields_of
-from worker_orchestrator.request_id import REQUEST_ID, fit
+from worker_orchestrator.request_id import REQUEST_ID, fit, new_id
 
 __all__ = ["App"]
 
@@ -79,8 +79,7 @@ class App:
         if scope["type"] == "lifespan":
             return  # the server goes on by itself
         headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id")
-        request_id = fit("" if given is None else given.decode("latin-1"))
+        request_id = _given_id(headers) or new_id()
         REQUEST_ID.set(request_id)
         path: str = scope["path"]
         is_v1 = path.startswith("/v1/")
@@ -129,15 +128,10 @@ class App:
         if headers is not caller.headers or address != caller.address:
             if not self._guard.lets_pass(headers) or not self._callers.are_free(address, headers):
                 return False
-            caller = _Caller(
-                headers,
-                address,
-                headers.get(b"x-request-id", b"").decode("latin-1"),
-                fields_of(self._guard.cors(headers)),
-            )
+            caller = _Caller(headers, address, _given_id(headers), fields_of(self._guard.cors(headers)))
             if not self._callers.need_token:  # a session may end
                 self._last_caller = caller
-        request_id = fit(caller.request_id)
+        request_id = caller.request_id or new_id()
         answer = partial(answered, b"x-request-id: %b\r\n%b" % (request_id.encode(), caller.cors))
         token = REQUEST_ID.set(request_id)
         try:
@@ -241,6 +235,11 @@ class App:
         else:
             asset = dashboard.file(path, headers)
         return None if asset is None else asset.served(headers)
+
+
+def _given_id(headers: Mapping[bytes, bytes]) -> str:
+    """The id that the request bears; empty where it is not fit for a log line."""
+    return fit(headers.get(b"x-request-id", b"").decode("latin-1"))
 
 
 def _address(scope: Scope) -> str:

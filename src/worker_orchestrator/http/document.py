@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -87,13 +88,14 @@ class Document:
         `name` is a project id. False, and nothing is changed, where it takes more than that, or is refused.
         """
         if method == "GET":
-            return self._orchestrator.assign_at_once(name, lambda told: answered(self._given(told)))
+            return self._orchestrator.assign_at_once(name, partial(self._give, answered))
         return self._orchestrator.release_at_once(name, lambda failure: answered(self._taken(name, failure)))
 
-    def _given(self, told: Machine | BaseException) -> Reply:
+    def _give(self, answered: Callable[[Reply], None], told: Machine | BaseException) -> None:
         if isinstance(told, Machine):
-            return Reply(200, Assigned(self._host, told.port, f"{self._url_start}{told.port}", told.id))
-        return _not_stored(503, _NO_MACHINE, told)
+            answered(self._assigned(told))
+        else:
+            answered(_not_stored(503, _NO_MACHINE, told))
 
     def _taken(self, name: str, failure: BaseException | None) -> Reply:
         if failure is None:
@@ -125,14 +127,14 @@ class Document:
             return failure(503, _NO_MACHINE, error.message, retry_after(error.retry_after_s))
         except CommitFailed as error:
             return _not_stored(503, _NO_MACHINE, error)
-        return self._given(machine)
+        return self._assigned(machine)
 
     def _peek(self, name: str) -> Reply:
         """HEAD: what GET would say of a project that has its machine; it never takes one."""
         machine = self._orchestrator.fleet.of_project(name)
         if machine is None or machine.state is not State.READY:
             return failure(404, "Machine not found")
-        return self._given(machine)
+        return self._assigned(machine)
 
     async def _release(self, name: str) -> Reply:
         try:
@@ -167,6 +169,9 @@ class Document:
         if views is not self._shown:
             self._shown, self._listing = views, msgspec.json.encode(Listing([self._listed(view) for view in views]))
         return Reply(200, self._listing)
+
+    def _assigned(self, machine: Machine) -> Reply:
+        return Reply(200, Assigned(self._host, machine.port, f"{self._url_start}{machine.port}", machine.id))
 
     def _listed(self, view: MachineView) -> Listed:
         machine, instance = view.machine, view.instance

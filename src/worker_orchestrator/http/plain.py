@@ -1,8 +1,9 @@
-"""The short way of a request: one packet that holds a whole, plain one is read by two patterns, and its reply is one write.
+"""The short way of a request: one packet that holds a whole, plain one is read at a glance, and its reply is one write.
 
-Nearly every assign and release comes like that. They know a strict part of HTTP/1.1, so that nobody can read the same
-bytes differently: whatever else a packet holds (a body, an upgrade, a second request, half a head, a field twice) goes
-the long way, through httptools. Reading takes 1 µs so, and 12 by httptools' callbacks.
+Nearly every assign and release comes like that. The glance knows a strict part of HTTP/1.1, so that nobody can read the
+same bytes differently: whatever else a packet holds (a body, an upgrade, a second request, half a head, a field twice)
+goes the long way, through httptools. Reading takes 1 µs so, and 12 by httptools' callbacks; while there is little to do,
+and nothing of it is in the processor's caches, 16 µs instead of 27 by a pattern for the line.
 https://www.rfc-editor.org/rfc/rfc9112#section-2.1
 """
 
@@ -11,14 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from http import HTTPStatus
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from worker_orchestrator.http.limits import FIELD_LIMIT
-from worker_orchestrator.http.reply import Header, Reply, fields_of
-from worker_orchestrator.project import PROJECT, is_reserved
+from worker_orchestrator.http.reply import NO_CONTENT, Header, Reply, fields_of
+from worker_orchestrator.project import CHARACTERS, LONGEST, is_reserved
 
 __all__ = ["AtOnce", "Exchange", "Writer", "plain_request"]
 
@@ -28,8 +28,9 @@ AtOnce = Callable[[str, str, str, dict[bytes, bytes], Callable[[bytes, Reply], N
 LONGEST_BYTES: Final = 4096
 _EVERY: Final = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
 _CONTENT: Final = b"content-type: %b\r\ncontent-length: %d\r\n"
-_LINE: Final = re.compile(rf"(GET|DELETE) /({PROJECT})/? HTTP/1\.1".encode())
-_FIELDS: Final = re.compile(rb"(?:[A-Za-z0-9-]+:[\t\x20-\x7e]*\r\n)+\r\n")
+_METHODS: Final = {b"GET": "GET", b"DELETE": "DELETE"}
+_CHARACTERS: Final = CHARACTERS.encode()
+_REST: Final = re.compile(rb"HTTP/1\.1\r\n(?:[A-Za-z0-9-]+:[\t\x20-\x7e]*\r\n)+\r\n")
 _NOT_PLAIN: Final = frozenset({b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
 
 
@@ -37,20 +38,25 @@ def plain_request(data: bytes) -> tuple[str, str, dict[bytes, bytes]] | None:
     """Method, project id, headers by their names in lower case; None where this is no plain request for a project."""
     if len(data) > LONGEST_BYTES:
         return None
-    line, _, block = data.partition(b"\r\n")
-    found = _LINE.fullmatch(line)
-    headers = None if found is None else _headers(block)
-    if found is None or headers is None or is_reserved(name := found[2].decode()):
+    verb, _, rest = data.partition(b" /")
+    path, _, rest = rest.partition(b" ")
+    path = path.removesuffix(b"/")
+    method, headers = _METHODS.get(verb), _headers(rest)
+    if method is None or headers is None or path.translate(None, _CHARACTERS) or not 0 < len(path) <= LONGEST:
         return None
-    return found[1].decode(), name, headers
+    name = path.decode()
+    return None if name[0] == "." or is_reserved(name) else (method, name, headers)
 
 
 @lru_cache(maxsize=256)
-def _headers(block: bytes) -> dict[bytes, bytes] | None:
-    """None where they are not plain, or say that more comes, or ends, with this request. A client sends the same again."""
-    if _FIELDS.fullmatch(block) is None:
+def _headers(rest: bytes) -> dict[bytes, bytes] | None:
+    """Of what follows the path: a client sends the same again.
+
+    None where they are not plain, or say that more comes, or ends, with this request.
+    """
+    if _REST.fullmatch(rest) is None:
         return None
-    lines = block.split(b"\r\n")[:-2]
+    lines = rest.split(b"\r\n")[1:-2]
     fields = (line.partition(b":") for line in lines)
     headers = {name.lower(): value.strip(b" \t") for name, _, value in fields}
     is_plain = _NOT_PLAIN.isdisjoint(headers) and headers.get(b"connection", b"keep-alive").lower() == b"keep-alive"
@@ -72,7 +78,7 @@ class Writer:
         if head is None:
             head = self._heads[reply.status] = b"%b%b%b" % (STATUS_LINE[reply.status], fields_of(always), _EVERY)
         body = reply.encoded()
-        content = b"" if reply.status == HTTPStatus.NO_CONTENT else _CONTENT % (reply.content_type, len(body))
+        content = b"" if reply.status == NO_CONTENT else _CONTENT % (reply.content_type, len(body))
         last = b"" if keep_alive else b"connection: close\r\n"
         own = fields_of(reply.headers) if reply.headers else b""
         return b"%b%b%b%b%b\r\n%b" % (head, more, own, content, last, body)

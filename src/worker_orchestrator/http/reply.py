@@ -11,10 +11,11 @@ import msgspec
 
 from worker_orchestrator.wire import Failure
 
-__all__ = ["Header", "Reply", "failure", "fields_of", "retry_after"]
+__all__ = ["NO_CONTENT", "Header", "Reply", "failure", "fields_of", "retry_after"]
 
 _encode: Final = msgspec.json.Encoder().encode
 Header = tuple[bytes, bytes]
+NO_CONTENT: Final = 204
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -33,7 +34,7 @@ class Reply(msgspec.Struct, frozen=True):
     def head(self, body: bytes, more: list[Header]) -> list[Header]:
         """All its headers, with these further ones."""
         headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), *more, *self.headers]
-        if self.status != HTTPStatus.NO_CONTENT:
+        if self.status != NO_CONTENT:
             headers += [(b"content-type", self.content_type), (b"content-length", str(len(body)).encode())]
         return headers
 

@@ -39,6 +39,7 @@ class Decisions:
         self.now: Callable[[], float] = asyncio.get_running_loop().time
         self.new_id = clock.machine_id
         self.wake = asyncio.Event()
+        self.listed = asyncio.Event()  # set for a moment, when a listing was judged
         contact.on_silence = self.wake.set
         self.progress: Callable[[], str] = str
         self.before_tick: Callable[[], None] = lambda: None

@@ -99,7 +99,7 @@ class Journal:
 
     def soon(self, told: Callable[[None], None]) -> None:
         """Call this in the next turn: what it tells of is stored."""
-        asyncio.get_running_loop().call_soon(self._inform, told, None)
+        asyncio.get_running_loop().call_soon(self._tell_all, [told], None)
 
     def _be_due(self) -> None:
         """See to it that what is pending is stored soon."""
@@ -121,30 +121,29 @@ class Journal:
     def flush(self) -> bool:
         """Store everything decided so far, now. False if it was undone instead."""
         batch, self._batch, self.is_due = self._batch, None, False
+        told, self._told = self._told, []
         try:
-            failure = self._store_or_take_back()
+            failure = self._store_or_take_back(told)
         except Exception as defect:
-            self._answer(defect)
+            self._tell_all(told, defect)
             _resolve(batch, defect)
             raise
         _resolve(batch, failure)
         self._flushed_at = self._now()
         return failure is None
 
-    def _answer(self, failure: BaseException | None) -> None:
-        """Tell those who have no task."""
-        told, self._told = self._told, []
-        for tell in told:
-            self._inform(tell, failure)
+    def _tell_all(self, waiting: list[Callable[[Any], None]], failure: BaseException | None) -> None:
+        """Those who have no task. What one cannot do is no business of the next, nor of the store.
 
-    def _inform(self, tell: Callable[[Any], None], failure: BaseException | None) -> None:
-        """What one cannot do is no business of the next, nor of the store; a broken invariant stops the process."""
-        try:
-            tell(failure)
-        except Exception as error:  # noqa: BLE001 # whatever it is, the others are answered
-            _log.exception("defect", where="a reply")
-            if isinstance(error, AssertionError):
-                self.on_diverged(f"an invariant does not hold: {error!r}")
+        A broken invariant stops the process.
+        """
+        while waiting:  # each hears it once, whatever goes wrong afterwards
+            try:
+                waiting.pop(0)(failure)
+            except Exception as error:  # noqa: BLE001 # whatever it is, the others are answered
+                _log.exception("defect", where="a reply")
+                if isinstance(error, AssertionError):
+                    self.on_diverged(f"an invariant does not hold: {error!r}")
 
     def _flush_or_stop(self) -> None:
         """As `flush`, for the loop to call: nobody would hear of a defect there."""
@@ -153,12 +152,13 @@ class Journal:
         except Exception as defect:  # noqa: BLE001 # whatever it is, memory and disk may differ
             self.on_diverged(f"a decision was neither stored nor undone: {defect!r}")
 
-    def _store_or_take_back(self) -> CommitFailed | None:
+    def _store_or_take_back(self, told: list[Callable[[BaseException | None], None]]) -> CommitFailed | None:
         if len(self._fleet.pending) > len(self._requests):
             self.attribute("")
         changes, requests = self._fleet.take_pending(), self._requests
         self._requests = []
         if not changes:
+            self._tell_all(told, None)
             return None
         last_port, begun_at = self._fleet.last_port, self._observer.now()
         moved = {} if last_port == self._last_port else {"last_port": last_port}
@@ -167,11 +167,11 @@ class Journal:
         except CommitFailed as failure:
             self._observer.commit_failed(self._observer.now() - begun_at)
             self._take_back(changes, failure)
-            self._answer(failure)
+            self._tell_all(told, failure)
             return failure
         took_s = self._observer.now() - begun_at
         self._last_port, self._complains_at = last_port, 0.0
-        self._answer(None)  # first of all: they wait, and what follows changes nothing for them
+        self._tell_all(told, None)  # first of all: they wait, and what follows changes nothing for them
         self._observer.committed(changes, took_s)
         for change, request in zip(changes, requests, strict=True):
             if not request and change.hands_over and change.machine.project is not None:

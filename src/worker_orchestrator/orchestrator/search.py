@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -82,11 +83,12 @@ class Search:
 
     def _take_at_once(self, project: str) -> tuple[Machine, bool] | None:
         """The machine that this project has, or an idle one that answered just now; and whether it is new to it."""
-        if project in self._seats or project in self._untold:
+        if project in self._untold or (project in self._seats.projects and project in self._seats):
             return None
-        own = self._fleet.of_project(project)
-        if own is not None:
-            return (own, False) if own.state is State.READY else None
+        if project in self._fleet.projects:
+            own = self._fleet.of_project(project)
+            serves = own is not None and own.state is State.READY and not self._fleet.is_doubted(own)
+            return (own, False) if own is not None and serves else None
         try:
             machine = commands.assign_verified(self._fleet, self._decisions.spec, project, self._decisions.now())
         finally:
@@ -97,6 +99,7 @@ class Search:
         self, project: str, hung_up: HangUp | None, begun_at: float, wait_s: float
     ) -> tuple[Machine, Trace | None]:
         """The machine, and how the project came to it, if nobody was told of this assignment before."""
+        await self._certain(project)
         taken = self._take_at_once(project)
         if taken is not None:
             machine, is_new = taken
@@ -123,6 +126,13 @@ class Search:
         seat = await self._sit(project, hung_up, wait_s)
         trace, seat.untold = seat.untold, None
         return seat.machine, trace
+
+    async def _certain(self, project: str) -> None:
+        """Wait for a listing where the machine of this project is said to have ended: what becomes of it is not known yet."""
+        with contextlib.suppress(TimeoutError):  # then nobody knows better than we do
+            async with asyncio.timeout(LEAST_S):
+                while (own := self._fleet.of_project(project)) is not None and self._fleet.is_doubted(own):
+                    await self._decisions.listed.wait()
 
     async def _sit(self, project: str, hung_up: HangUp | None, wait_s: float) -> Found:
         """Wait with all who ask for this project, each as long as it is willing to."""

@@ -7,7 +7,7 @@ for it but never told of goes back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ class Seats:
     def __init__(self) -> None:
         self.on_abandoned: Callable[[str, int], None] = lambda _project, _generation: None
         self._seats: dict[str, _Seat] = {}
+        self.projects: Collection[str] = self._seats.keys()  # who sits here, and whose search has just ended
         self._promises: dict[str, asyncio.Future[Machine | None]] = {}
 
     def __contains__(self, project: str) -> bool:

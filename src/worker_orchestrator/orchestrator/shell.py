@@ -66,6 +66,8 @@ class Orchestrator:
         parts = Wiring(fleet, spec, engine, store, clock, limits, engine_id, observer or Observer())
         self._parts, self._decisions, self._journal, self._views = parts, parts.decisions, parts.journal, parts.views
         self.feed, self.traces = parts.feed, parts.traces
+        self.assign_at_once: Callable[[str, Callable[[Machine | BaseException], None]], bool] = parts.search.at_once
+        """As `assign`, where that needs to wait for nothing but the store; see there."""
 
     # commands
 
@@ -90,13 +92,6 @@ class Orchestrator:
             self._journal.attribute()
             await self._journal.durable()
         return Assignment(machine, is_new=before is None or before.generation != machine.generation)
-
-    def assign_at_once(self, project: str, told: Callable[[Machine | BaseException], None]) -> bool:
-        """As `assign`, where that needs to wait for nothing but the store: then `told` gets the machine, or what is raised.
-
-        False, and nothing is changed, where it takes more than that.
-        """
-        return self._parts.search.at_once(project, told)
 
     async def release_of(self, project: str, *generations: int) -> Machine:
         """Take its machine from this project, and return it as it was. It must be of these generations.

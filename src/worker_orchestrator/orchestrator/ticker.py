@@ -55,6 +55,8 @@ class Ticker:
             self._decisions.wake.clear()
             plan = await self._tick()
             self._ticked.set()
+            self._decisions.listed.set()
+            self._decisions.listed.clear()
             if plan is None:
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, LONGEST_RETRY_S)

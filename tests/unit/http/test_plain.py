@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from worker_orchestrator.http.plain import LONGEST_BYTES, Writer, plain_request
 from worker_orchestrator.http.reply import Reply
+from worker_orchestrator.project import CHARACTERS, LONGEST, RESERVED_PROJECTS, is_project_id
 
 HOST = b"Host: localhost\r\n"
 
@@ -48,6 +49,7 @@ def test_a_plain_request_is_read() -> None:
     b"GET /a HTTP/1.0", b"GET  /a HTTP/1.1", b"get /a HTTP/1.1", b"POST /a HTTP/1.1", b"HEAD /a HTTP/1.1", b"GET / HTTP/1.1",
     b"GET /a/b HTTP/1.1", b"GET /a?b HTTP/1.1", b"GET /a%20b HTTP/1.1", b"GET /a// HTTP/1.1", b"GET http://x/a HTTP/1.1",
     b"GET /" + b"a" * 129 + b" HTTP/1.1", b"\r\nGET /a HTTP/1.1", b"GET /a HTTP/1.1 ", b"GET /a",
+    b"GET //a HTTP/1.1", b"GET /.a HTTP/1.1", b"GET /health HTTP/1.1", b"GET /apple-touch-icon-120x120.png HTTP/1.1",
 ])  # fmt: skip
 def test_another_line_goes_the_long_way(line: bytes) -> None:
     assert plain_request(line + b"\r\n" + HOST + b"\r\n") is None
@@ -99,6 +101,19 @@ def test_what_goes_the_short_way_is_what_httptools_reads_as_well(
     assert found[0] == method.decode()
     assert found[1] == path.decode().removesuffix("/")
     assert list(found[2].items()) == [(name, value.strip(b" \t")) for name, value in read.headers]
+
+
+@given(
+    st.one_of(
+        st.text(CHARACTERS, max_size=LONGEST + 2),
+        st.text(st.characters(codec="latin-1"), max_size=9),
+        st.sampled_from([*RESERVED_PROJECTS, ".well-known", "apple-touch-icon.png", "apple", ".", "a" * LONGEST]),
+    )
+)
+def test_what_names_a_project_goes_the_short_way_and_nothing_else(text: str) -> None:
+    found = plain_request(b"GET /%b HTTP/1.1\r\n%b\r\n" % (text.encode("latin-1"), HOST))
+    assert (found is not None) == is_project_id(text)
+    assert found is None or found[1] == text
 
 
 def test_a_reply_is_written_whole() -> None:
