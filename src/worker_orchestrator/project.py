@@ -9,7 +9,15 @@ from typing import Final
 
 from worker_orchestrator.errors import InvalidProject
 
-__all__ = ["CHARACTERS", "LONGEST", "RESERVED_PROJECTS", "is_project_id", "is_reserved", "project_id"]
+__all__ = [
+    "CHARACTERS",
+    "LONGEST",
+    "RESERVED_PROJECTS",
+    "RESERVED_STARTS",
+    "is_project_id",
+    "is_reserved",
+    "project_id",
+]
 
 RESERVED_PROJECTS: Final[AbstractSet[str]] = frozenset(
     {
@@ -34,6 +42,8 @@ CHARACTERS: Final = f"{string.ascii_letters}{string.digits}._~:@+=,-"
 """What a project id may consist of."""
 LONGEST: Final = 128
 _PROJECT: Final = re.compile(rf"(?!\.)[{re.escape(CHARACTERS)}]{{1,{LONGEST}}}")
+RESERVED_STARTS: Final = (".", "apple-touch-icon")
+"""What is no project id, or may be none."""
 _TOUCH_ICON: Final = re.compile(r"apple-touch-icon.*\.png")
 
 
@@ -41,7 +51,9 @@ def is_reserved(text: str) -> bool:
     """Whether this first segment of a path is the service's own, or asked for by browsers by themselves."""
     if text in RESERVED_PROJECTS:
         return True
-    return text.startswith((".", "a")) and (text.startswith(".well-known") or _TOUCH_ICON.fullmatch(text) is not None)
+    return text.startswith(RESERVED_STARTS) and (
+        text.startswith(".well-known") or _TOUCH_ICON.fullmatch(text) is not None
+    )
 
 
 def is_project_id(text: str) -> bool:

@@ -45,7 +45,7 @@ class _Caller:
     headers: Mapping[bytes, bytes]
     address: str
     request_id: str  # that it gives its requests; empty: none
-    cors: bytes
+    cors: str
 
 
 class _BodyTooLargeError(Exception):
@@ -73,7 +73,7 @@ class App:
     ) -> None:
         self._document, self._v1, self._operating = document, v1, operating
         self._guard, self._callers, self._login, self._on_defect = guard, callers, Login(callers), on_defect
-        self._last_caller = _Caller({}, "", "", b"")
+        self._last_caller = _Caller({}, "", "", "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -116,7 +116,7 @@ class App:
         name: str,
         address: str,
         headers: dict[bytes, bytes],
-        answered: Callable[[bytes, Reply], None],
+        answered: Callable[[str, Reply], None],
     ) -> bool:
         """Answer an assign or a release that waits for nothing but the store, without a task: the way of almost all of them.
 
@@ -132,7 +132,7 @@ class App:
             if not self._callers.need_token:  # a session may end
                 self._last_caller = caller
         request_id = caller.request_id or new_id()
-        answer = partial(answered, b"x-request-id: %b\r\n%b" % (request_id.encode(), caller.cors))
+        answer = partial(answered, f"x-request-id: {request_id}\r\n{caller.cors}")
         token = REQUEST_ID.set(request_id)
         try:
             return self._document.at_once(method, name, answer)

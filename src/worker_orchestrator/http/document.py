@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
-
-import msgspec
 
 from worker_orchestrator import __version__
 from worker_orchestrator.errors import (
@@ -22,7 +19,7 @@ from worker_orchestrator.errors import (
     MachineNotFound,
     NoMachineAvailable,
 )
-from worker_orchestrator.http.reply import Reply, failure, retry_after
+from worker_orchestrator.http.reply import Reply, encoded, failure, retry_after
 from worker_orchestrator.machine import Machine, State
 from worker_orchestrator.orchestrator import MachineView, Orchestrator
 from worker_orchestrator.orchestrator.seats import HangUp
@@ -88,14 +85,11 @@ class Document:
         `name` is a project id. False, and nothing is changed, where it takes more than that, or is refused.
         """
         if method == "GET":
-            return self._orchestrator.assign_at_once(name, partial(self._give, answered))
+            return self._orchestrator.assign_at_once(name, lambda told: answered(self._given(told)))
         return self._orchestrator.release_at_once(name, lambda failure: answered(self._taken(name, failure)))
 
-    def _give(self, answered: Callable[[Reply], None], told: Machine | BaseException) -> None:
-        if isinstance(told, Machine):
-            answered(self._assigned(told))
-        else:
-            answered(_not_stored(503, _NO_MACHINE, told))
+    def _given(self, told: Machine | BaseException) -> Reply:
+        return self._assigned(told) if isinstance(told, Machine) else _not_stored(503, _NO_MACHINE, told)
 
     def _taken(self, name: str, failure: BaseException | None) -> Reply:
         if failure is None:
@@ -167,11 +161,12 @@ class Document:
     async def _list(self) -> Reply:
         views = await self._orchestrator.machines()
         if views is not self._shown:
-            self._shown, self._listing = views, msgspec.json.encode(Listing([self._listed(view) for view in views]))
+            self._shown, self._listing = views, encoded(Listing([self._listed(view) for view in views]))
         return Reply(200, self._listing)
 
     def _assigned(self, machine: Machine) -> Reply:
-        return Reply(200, Assigned(self._host, machine.port, f"{self._url_start}{machine.port}", machine.id))
+        told = Assigned(self._host, machine.port, f"{self._url_start}{machine.port}", machine.id)
+        return Reply(200, encoded(told))
 
     def _listed(self, view: MachineView) -> Listed:
         machine, instance = view.machine, view.instance

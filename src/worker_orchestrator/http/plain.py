@@ -17,17 +17,15 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from worker_orchestrator.http.limits import FIELD_LIMIT
-from worker_orchestrator.http.reply import NO_CONTENT, Header, Reply, fields_of
-from worker_orchestrator.project import CHARACTERS, LONGEST, is_reserved
+from worker_orchestrator.http.reply import EVERY, JSON, NO_CONTENT, Header, Reply, fields_of
+from worker_orchestrator.project import CHARACTERS, LONGEST, RESERVED_PROJECTS, RESERVED_STARTS
 
 __all__ = ["AtOnce", "Exchange", "Writer", "plain_request"]
 
-AtOnce = Callable[[str, str, str, dict[bytes, bytes], Callable[[bytes, Reply], None]], bool]
+AtOnce = Callable[[str, str, str, dict[bytes, bytes], Callable[[str, Reply], None]], bool]
 """`App.at_once`: method, name, address, headers, and who gets the reply."""
 
 LONGEST_BYTES: Final = 4096
-_EVERY: Final = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
-_CONTENT: Final = b"content-type: %b\r\ncontent-length: %d\r\n"
 _METHODS: Final = {b"GET": "GET", b"DELETE": "DELETE"}
 _CHARACTERS: Final = CHARACTERS.encode()
 _REST: Final = re.compile(rb"HTTP/1\.1\r\n(?:[A-Za-z0-9-]+:[\t\x20-\x7e]*\r\n)+\r\n")
@@ -45,7 +43,7 @@ def plain_request(data: bytes) -> tuple[str, str, dict[bytes, bytes]] | None:
     if method is None or headers is None or path.translate(None, _CHARACTERS) or not 0 < len(path) <= LONGEST:
         return None
     name = path.decode()
-    return None if name[0] == "." or is_reserved(name) else (method, name, headers)
+    return None if name in RESERVED_PROJECTS or name.startswith(RESERVED_STARTS) else (method, name, headers)
 
 
 @lru_cache(maxsize=256)
@@ -68,20 +66,27 @@ class Writer:
 
     def __init__(self) -> None:
         self._always: Iterable[Header] = ()
-        self._heads: dict[int, bytes] = {}
+        self._heads: dict[int, str] = {}  # by status, of what is JSON
 
-    def written(self, reply: Reply, more: bytes, always: Iterable[Header], *, keep_alive: bool) -> bytes:
+    def written(self, reply: Reply, more: str, always: Iterable[Header], *, keep_alive: bool) -> bytes:
         """A whole reply, with these fields and headers beside its own."""
         if always is not self._always:
             self._always, self._heads = always, {}
-        head = self._heads.get(reply.status)
-        if head is None:
-            head = self._heads[reply.status] = b"%b%b%b" % (STATUS_LINE[reply.status], fields_of(always), _EVERY)
-        body = reply.encoded()
-        content = b"" if reply.status == NO_CONTENT else _CONTENT % (reply.content_type, len(body))
-        last = b"" if keep_alive else b"connection: close\r\n"
-        own = fields_of(reply.headers) if reply.headers else b""
-        return b"%b%b%b%b%b\r\n%b" % (head, more, own, content, last, body)
+        body = reply.body if isinstance(reply.body, bytes) else reply.encoded()
+        if reply.headers or not keep_alive or reply.content_type is not JSON or reply.status == NO_CONTENT:
+            last = "" if keep_alive else "connection: close\r\n"
+            return (
+                f"{self._start(reply.status)}{more}{fields_of(reply.head(body, []))}{last}\r\n".encode("latin-1") + body
+            )
+        head = self._heads.get(reply.status) or self._json_head(reply.status)
+        return f"{head}{more}content-length: {len(body)}\r\n\r\n".encode("latin-1") + body
+
+    def _json_head(self, status: int) -> str:
+        head = self._heads[status] = f"{self._start(status)}{fields_of([*EVERY, (b'content-type', JSON)])}"
+        return head
+
+    def _start(self, status: int) -> str:
+        return f"{STATUS_LINE[status].decode()}{fields_of(self._always)}"
 
 
 class _Told:

@@ -283,7 +283,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # what goes out
 
-    def _answered(self, more: bytes, reply: Reply) -> None:
+    def _answered(self, more: str, reply: Reply) -> None:
         """The reply to a plain request, with these fields beside its own."""
         exchange = self._exchange
         if exchange.disconnected:
@@ -361,7 +361,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(LINGER_S, self.transport.abort)
 
     def _write(self, reply: Reply) -> None:
-        self.transport.write(_writer.written(reply, b"", self.server_state.default_headers, keep_alive=False))
+        self.transport.write(_writer.written(reply, "", self.server_state.default_headers, keep_alive=False))
 
     def _hang_up(self) -> None:
         """Close when all that was said is read, or not read in time."""

@@ -11,11 +11,14 @@ import msgspec
 
 from worker_orchestrator.wire import Failure
 
-__all__ = ["NO_CONTENT", "Header", "Reply", "failure", "fields_of", "retry_after"]
+__all__ = ["EVERY", "JSON", "NO_CONTENT", "Header", "Reply", "encoded", "failure", "fields_of", "retry_after"]
 
-_encode: Final = msgspec.json.Encoder().encode
+encoded: Final = msgspec.json.Encoder().encode
 Header = tuple[bytes, bytes]
 NO_CONTENT: Final = 204
+JSON: Final = b"application/json"
+EVERY: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+"""The headers of every reply."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -24,24 +27,24 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     body: Any = None
     headers: list[Header] = []
-    content_type: bytes = b"application/json"
+    content_type: bytes = JSON
 
     def encoded(self) -> bytes:
         if isinstance(self.body, bytes):
             return self.body
-        return b"" if self.body is None else _encode(self.body)
+        return b"" if self.body is None else encoded(self.body)
 
     def head(self, body: bytes, more: list[Header]) -> list[Header]:
         """All its headers, with these further ones."""
-        headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), *more, *self.headers]
+        headers = [*EVERY, *more, *self.headers]
         if self.status != NO_CONTENT:
             headers += [(b"content-type", self.content_type), (b"content-length", str(len(body)).encode())]
         return headers
 
 
-def fields_of(headers: Iterable[Header]) -> bytes:
-    """Headers as they stand in a message."""
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
+def fields_of(headers: Iterable[Header]) -> str:
+    """Headers as they stand in a message, in Latin-1."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers]).decode("latin-1")
 
 
 def failure(status: int, error: str, message: str = "", headers: list[Header] | None = None) -> Reply:

@@ -128,7 +128,7 @@ class Search:
         return seat.machine, trace
 
     async def _certain(self, project: str) -> None:
-        """Wait for a listing where the machine of this project is said to have ended: what becomes of it is not known yet."""
+        """Wait for a listing where the machine of this project is said to have ended: it may be about to move."""
         with contextlib.suppress(TimeoutError):  # then nobody knows better than we do
             async with asyncio.timeout(LEAST_S):
                 while (own := self._fleet.of_project(project)) is not None and self._fleet.is_doubted(own):

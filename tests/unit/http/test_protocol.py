@@ -26,7 +26,7 @@ LATE_S: Final = 0.2
 PATIENCE_S: Final = 20.0
 
 Ask = Callable[[bytes], Awaitable[bytes]]
-Answered = Callable[[bytes, Reply], None]
+Answered = Callable[[str, Reply], None]
 
 
 class Echo:
@@ -50,7 +50,7 @@ class Echo:
         self.paths.append(path)
         self.headers = list(headers.items())
         said = b"x" * 8_000_000 if path == "/big" else json.dumps([method, path, ""]).encode()
-        self.quick(partial(answered, b"", Reply(200, said)))
+        self.quick(partial(answered, "", Reply(200, said)))
         return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
