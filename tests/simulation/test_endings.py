@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.machine import State
+from worker_orchestrator.machine import State, Status
 
 
 class Slow:
@@ -23,6 +23,10 @@ class Slow:
 
     def say_ended(self, machine_id: str) -> None:
         self._small.engine._tell(machine_id)
+
+
+def unexpected(_told: object) -> None:
+    pytest.fail("nobody is told now")
 
 
 async def listed(small: Small) -> set[str]:
@@ -65,3 +69,47 @@ def test_one_that_lives_after_all_serves_again(monkeypatch: pytest.MonkeyPatch) 
         assert small.fleet.machines[first].state is State.READY
 
     lived(story, min_idle=2, max_idle=2)
+
+
+def test_a_project_whose_machine_is_said_to_have_ended_hears_of_it_when_it_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        own = await small.orchestrator.assign("p")
+        slow = Slow(small, monkeypatch)
+        slow.say_ended(own.id)
+        await asyncio.sleep(0.01)
+        assert not small.orchestrator.assign_at_once("p", unexpected)
+        asked = asyncio.create_task(small.orchestrator.assign("p"))
+        await asyncio.sleep(0.2)
+        assert not asked.done()
+        small.engine.kill(own.id)
+        slow.shown.set()
+        told = await asked
+        assert told == small.fleet.of_project("p")
+        assert told.id == own.id
+        assert (await small.engine.list())[own.id].status is Status.RUNNING
+
+    lived(story, min_idle=1)
+
+
+@pytest.mark.parametrize(("is_shown", "least_s", "most_s"), [(True, 0.0, 0.3), (False, 1.5, 1.6)])
+def test_a_project_whose_machine_lives_after_all_is_told_of_it(
+    monkeypatch: pytest.MonkeyPatch, least_s: float, most_s: float, *, is_shown: bool
+) -> None:
+    """As soon as a listing shows it, or when none has shown its end in time."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        own = await small.orchestrator.assign("p")
+        slow = Slow(small, monkeypatch)
+        slow.say_ended(own.id)
+        await asyncio.sleep(0.01)
+        if is_shown:
+            slow.shown.set()
+        begun_at = asyncio.get_running_loop().time()
+        assert await small.orchestrator.assign("p") == own
+        assert least_s <= asyncio.get_running_loop().time() - begun_at <= most_s
+
+    lived(story, min_idle=1)

@@ -99,7 +99,7 @@ class Search:
         self, project: str, hung_up: HangUp | None, begun_at: float, wait_s: float
     ) -> tuple[Machine, Trace | None]:
         """The machine, and how the project came to it, if nobody was told of this assignment before."""
-        await self._certain(project)
+        waited_s = await self._certain(project)
         taken = self._take_at_once(project)
         if taken is not None:
             machine, is_new = taken
@@ -123,22 +123,24 @@ class Search:
                 raise self._decisions.obstacle()
             steps = Steps(begun_at, asked_at)
             self._seats.open(project, generation, self._search(project, generation, found, steps))
-        seat = await self._sit(project, hung_up, wait_s)
+        seat = await self._sit(project, hung_up, wait_s, waited_s)
         trace, seat.untold = seat.untold, None
         return seat.machine, trace
 
-    async def _certain(self, project: str) -> None:
-        """Wait for a listing where the machine of this project is said to have ended: it may be about to move."""
+    async def _certain(self, project: str) -> float:
+        """Wait for a listing where this project's machine is said to have ended, and return how many seconds that took."""
+        asked_at = self._decisions.now()
         with contextlib.suppress(TimeoutError):  # then nobody knows better than we do
             async with asyncio.timeout(LEAST_S):
                 while (own := self._fleet.of_project(project)) is not None and self._fleet.is_doubted(own):
                     await self._decisions.listed.wait()
+        return self._decisions.now() - asked_at
 
-    async def _sit(self, project: str, hung_up: HangUp | None, wait_s: float) -> Found:
-        """Wait with all who ask for this project, each as long as it is willing to."""
+    async def _sit(self, project: str, hung_up: HangUp | None, wait_s: float, waited_s: float) -> Found:
+        """Wait with all who ask for this project, each as long as it is willing to, of which so much is over."""
         is_reserved = self._fleet.of_project(project) is not None
         try:
-            async with asyncio.timeout(max(wait_s, LEAST_S) if is_reserved else wait_s):
+            async with asyncio.timeout((max(wait_s, LEAST_S) if is_reserved else wait_s) - waited_s):
                 return await self._seats.sit(project, hung_up)
         except TimeoutError:
             raise self._decisions.obstacle() from None
