@@ -187,10 +187,15 @@ class _Carrier:
         from aiohttp import ClientError  # noqa: PLC0415
 
         assert self._response is not None, "nothing was sent"
+        content = self._response.content
         try:
-            return await self._response.content.readany()
+            return await content.readany()
         except (ClientError, OSError) as error:
-            return _lost(error)
+            # aiohttp tells of the cut before what came before it, and then keeps that to itself.
+            content.set_exception(None)  # type: ignore[arg-type] # none again
+            rest = content.read_nowait()
+            content.set_exception(error)
+            return rest or _lost(error)
 
 
 class _LostError(Exception):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import socket
+import time
 from pathlib import Path
 
 import pytest
 from tests.unit.client.conftest import Connect
-from tests.unit.client.scripted import Act, answer, cut, problem, reset, scripted, unheard
+from tests.unit.client.scripted import Act, answer, chunk, cut, problem, reset, scripted, unheard
 
+from worker_orchestrator.client import AsyncClient
 from worker_orchestrator.errors import (
     CallFailed,
     EngineUnavailable,
@@ -365,6 +368,29 @@ def test_logs_that_break_off_say_so(connect: Connect) -> None:
                 got += next(lines)
     assert got == b"one\ntwo\n"
     assert server.heard[0].target == "/v1/machines/m-1/logs?tail=2&follow=true&timestamps=true"
+
+
+def test_what_came_before_a_cut_is_read_however_late() -> None:
+    """Here the cut is known before the second line is asked for."""
+
+    async def story(url: str) -> bytes:
+        async with AsyncClient(url) as client:
+            lines = client.logs("m-1", follow=True)
+            got = await anext(lines)
+            await asyncio.sleep(0.1)
+            with pytest.raises(ServiceUnreachable, match="the connection was cut"):  # noqa: PT012 # as above
+                while True:
+                    got += await anext(lines)
+            return got
+
+    def act(connection: socket.socket) -> bool:
+        cut(b"one\n", kind="text/plain")(connection)
+        time.sleep(0.05)
+        connection.sendall(chunk(b"two\n"))
+        return False
+
+    with scripted(act) as server:
+        assert asyncio.run(story(server.url)) == b"one\ntwo\n"
 
 
 def test_logs_to_their_end(connect: Connect) -> None:
