@@ -113,3 +113,30 @@ def test_a_project_whose_machine_lives_after_all_is_told_of_it(
         assert least_s <= asyncio.get_running_loop().time() - begun_at <= most_s
 
     lived(story, min_idle=1)
+
+
+def test_whoever_hangs_up_meanwhile_is_given_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine is released, and the listing comes: nobody is there to be told of another one."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        own = await small.orchestrator.assign("p")
+        await small.await_idle(2)
+        slow, gone = Slow(small, monkeypatch), asyncio.Event()
+        slow.say_ended(own.id)
+        await asyncio.sleep(0.01)
+
+        async def hung_up() -> None:
+            await gone.wait()
+
+        asked = asyncio.create_task(small.orchestrator.assign("p", hung_up))
+        await asyncio.sleep(0.1)
+        gone.set()
+        await asyncio.wait({asked})
+        assert asked.cancelled()
+        await small.orchestrator.release("p")
+        slow.shown.set()
+        await asyncio.sleep(5)
+        assert small.fleet.of_project("p") is None
+
+    lived(story, min_idle=2)

@@ -129,8 +129,8 @@ class App:
             if not self._guard.lets_pass(headers) or not self._callers.are_free(address, headers):
                 return False
             caller = _Caller(headers, address, _given_id(headers), fields_of(self._guard.cors(headers)))
-            if not self._callers.need_token:  # a session may end
-                self._last_caller = caller
+            if not self._callers.need_token and self._guard.is_no_browser(headers):
+                self._last_caller = caller  # else a session may end, or an origin become that of a worker's page
         request_id = caller.request_id or new_id()
         answer = partial(answered, f"x-request-id: {request_id}\r\n{caller.cors}")
         token = REQUEST_ID.set(request_id)

@@ -59,11 +59,15 @@ class Guard:
 
     def lets_pass(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether nothing speaks against this request, not even if it asks for a machine."""
-        if _FROM_BROWSERS.isdisjoint(headers) and not headers.get(b"user-agent", b"").startswith(_BROWSER):
-            # Almost all are like this: only the host may speak against them.
+        if self.is_no_browser(headers):
             return self._any_host or self._knows_host(headers.get(b"host", b"").decode("latin-1"))
         is_refused = self.refusal(headers) is not None or self.assign_refusal(headers) is not None
         return not is_refused and b"access-control-request-method" not in headers
+
+    @staticmethod
+    def is_no_browser(headers: Mapping[bytes, bytes]) -> bool:
+        """Whether only its host may speak against this request, now and later: almost all are like this."""
+        return _FROM_BROWSERS.isdisjoint(headers) and not headers.get(b"user-agent", b"").startswith(_BROWSER)
 
     def refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
         """Why this caller is turned away; None if it may call."""

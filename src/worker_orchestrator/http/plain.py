@@ -29,7 +29,7 @@ LONGEST_BYTES: Final = 4096
 _METHODS: Final = {b"GET": "GET", b"DELETE": "DELETE"}
 _CHARACTERS: Final = CHARACTERS.encode()
 _REST: Final = re.compile(rb"HTTP/1\.1\r\n(?:[A-Za-z0-9-]+:[\t\x20-\x7e]*\r\n)+\r\n")
-_NOT_PLAIN: Final = frozenset({b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
+_NOT_PLAIN: Final = frozenset({b"content-length", b"expect", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 
 def plain_request(data: bytes) -> tuple[str, str, dict[bytes, bytes]] | None:
@@ -37,10 +37,13 @@ def plain_request(data: bytes) -> tuple[str, str, dict[bytes, bytes]] | None:
     if len(data) > LONGEST_BYTES:
         return None
     verb, _, rest = data.partition(b" /")
+    method = _METHODS.get(verb)
+    if method is None:
+        return None
     path, _, rest = rest.partition(b" ")
     path = path.removesuffix(b"/")
-    method, headers = _METHODS.get(verb), _headers(rest)
-    if method is None or headers is None or path.translate(None, _CHARACTERS) or not 0 < len(path) <= LONGEST:
+    headers = _headers(rest)
+    if headers is None or path.translate(None, _CHARACTERS) or not 0 < len(path) <= LONGEST:
         return None
     name = path.decode()
     return None if name in RESERVED_PROJECTS or name.startswith(RESERVED_STARTS) else (method, name, headers)

@@ -286,8 +286,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _answered(self, more: str, reply: Reply) -> None:
         """The reply to a plain request, with these fields beside its own."""
         exchange = self._exchange
-        if exchange.disconnected:
-            return
+        if exchange.disconnected or self._running is not exchange:
+            return  # nobody listens, or it was answered before something else went wrong
         keep_alive = exchange.keep_alive
         self._send(_writer.written(reply, more, self.server_state.default_headers, keep_alive=keep_alive))
         exchange.end()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -99,7 +98,7 @@ class Search:
         self, project: str, hung_up: HangUp | None, begun_at: float, wait_s: float
     ) -> tuple[Machine, Trace | None]:
         """The machine, and how the project came to it, if nobody was told of this assignment before."""
-        waited_s = await self._certain(project)
+        waited_s = await self._certain(project, hung_up)
         taken = self._take_at_once(project)
         if taken is not None:
             machine, is_new = taken
@@ -127,14 +126,34 @@ class Search:
         trace, seat.untold = seat.untold, None
         return seat.machine, trace
 
-    async def _certain(self, project: str) -> float:
-        """Wait for a listing where this project's machine is said to have ended, and return how many seconds that took."""
+    async def _certain(self, project: str, hung_up: HangUp | None) -> float:
+        """Wait for a listing where this project's machine is said to have ended, and return how many seconds that took.
+
+        Raises CancelledError when `hung_up` returned first: else a machine may be taken for nobody.
+        """
+        if not self._is_doubted(project):
+            return 0.0
         asked_at = self._decisions.now()
-        with contextlib.suppress(TimeoutError):  # then nobody knows better than we do
-            async with asyncio.timeout(LEAST_S):
-                while (own := self._fleet.of_project(project)) is not None and self._fleet.is_doubted(own):
-                    await self._decisions.listed.wait()
-        return self._decisions.now() - asked_at
+        known = asyncio.ensure_future(self._known(project))
+        leaving = None if hung_up is None else asyncio.ensure_future(hung_up())
+        try:
+            ends = {known} if leaving is None else {known, leaving}
+            await asyncio.wait(ends, timeout=LEAST_S, return_when=asyncio.FIRST_COMPLETED)
+            if leaving is not None and leaving.done():
+                raise asyncio.CancelledError("the client hung up")
+        finally:
+            known.cancel()
+            if leaving is not None:
+                leaving.cancel()
+        return self._decisions.now() - asked_at  # if nothing was listed in time, nobody knows better than we do
+
+    async def _known(self, project: str) -> None:
+        while self._is_doubted(project):
+            await self._decisions.listed.wait()
+
+    def _is_doubted(self, project: str) -> bool:
+        own = self._fleet.of_project(project)
+        return own is not None and self._fleet.is_doubted(own)
 
     async def _sit(self, project: str, hung_up: HangUp | None, wait_s: float, waited_s: float) -> Found:
         """Wait with all who ask for this project, each as long as it is willing to, of which so much is over."""

@@ -63,7 +63,8 @@ def test_another_line_goes_the_long_way(line: bytes) -> None:
     b"Host: \xe4\r\n\r\n", b": a\r\n\r\n", b"Host: \0\r\n\r\n", b"Host a\r\n\r\n", b"Host: a\rb\r\n\r\n",
     HOST * 2 + b"\r\n", HOST + b"hOST: b\r\n\r\n", HOST + b"Content-Length: 0\r\n\r\n",
     HOST + b"Expect: 100-continue\r\n\r\n", HOST + b"Transfer-Encoding: chunked\r\n\r\n", HOST + b"Upgrade: h2c\r\n\r\n",
-    HOST + b"Connection: close\r\n\r\n", HOST + b"Connection: keep-alive, close\r\n\r\n",
+    HOST + b"Proxy-Connection: close\r\n\r\n", HOST + b"Connection: close\r\n\r\n",
+    HOST + b"Connection: keep-alive, close\r\n\r\n",
     HOST + b"\r\nGET /b HTTP/1.1\r\n" + HOST + b"\r\n", HOST + b"X: " + b"x" * LONGEST_BYTES + b"\r\n\r\n",
 ])  # fmt: skip
 def test_whatever_else_a_packet_holds_goes_the_long_way(rest: bytes) -> None:
