@@ -112,6 +112,15 @@ def test_who_asks_for_what_is_not_kept_any_more_is_told_to_begin_anew(start: Sta
     assert json.loads(reset["data"])["newest"] < 999_999
 
 
+@pytest.mark.parametrize(
+    ("last", "status"), [("9" * 16, 200), ("0", 200), ("9" * 17, 400), ("9" * 5000, 400), ("-1", 400), ("\u00b2", 400)]
+)
+def test_an_id_is_a_number_of_at_most_sixteen_digits(shared: Running, last: str, status: int) -> None:
+    """As described; a longer one is no defect of the service."""
+    given = call(shared.ports.api, "GET", "/v1/events?follow=false", headers={"last-event-id": last})
+    assert given.status == status, given.text[:200]
+
+
 def test_a_stream_tells_of_one_project_alone_where_that_is_asked_for(start: Start) -> None:
     service = start("--engine", "memory")
     service.await_idle(2)

@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httptools
 from uvicorn import Config
@@ -52,6 +53,13 @@ _writer: Final = Writer()
 
 class _DeafError(Exception):
     """Stops the parser, when `_is_deaf` is set."""
+
+
+class _Lingering:
+    """The transport for the last reply of a connection: it is closed by lingering."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write, self.is_closing, self.close = transport.write, transport.is_closing, close
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -217,6 +225,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= limits.PIPELINE_LIMIT:
             self._is_deaf = True
             self.cycle.keep_alive = False
+            self.cycle.transport = cast("asyncio.Transport", _Lingering(self.transport, self._linger))
             raise _DeafError
         self._body_limit = limits.body_limit(self.parser.get_method(), self.url)
         refusal = limits.head_refusal(self.url, self.headers, self._body_limit)
@@ -357,6 +366,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._open_ones.rest(self)
         self._write(reply)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Say that this was all, and go on listening: closing on what still comes would lose what is not read yet."""
         self.transport.write_eof()
         self._deadline = self.loop.call_later(LINGER_S, self.transport.abort)
 

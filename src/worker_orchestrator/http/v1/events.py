@@ -6,6 +6,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import lru_cache
 from typing import Final
@@ -24,6 +25,7 @@ from worker_orchestrator.orchestrator.feed import Feed, Told
 __all__ = ["Events"]
 
 PING_S: Final = 15.0
+_ID: Final = re.compile(r"[0-9]{1,16}")
 _HERE: Final = "id: %d\n\n"
 
 
@@ -40,7 +42,7 @@ class Events:
         after = asked.number(query, "after", 0, asked.LARGEST)
         last = request.headers.get("last-event-id", "").strip()
         if last:
-            if not (last.isascii() and last.isdigit() and int(last) <= asked.LARGEST):
+            if _ID.fullmatch(last) is None:
                 raise InvalidInput(f"Last-Event-ID is {last[:40]!r}, but must be the id of an event.")
             after = int(last)
 
