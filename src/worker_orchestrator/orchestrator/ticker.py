@@ -55,13 +55,13 @@ class Ticker:
             self._decisions.wake.clear()
             plan = await self._tick()
             self._ticked.set()
-            self._decisions.listed.set()
-            self._decisions.listed.clear()
             if plan is None:
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, LONGEST_RETRY_S)
                 continue
             retry_s = FIRST_RETRY_S
+            self._decisions.listed.set()
+            self._decisions.listed.clear()
             await asyncio.sleep(TICK_GAP_S)
             pause_s = refresh_interval_s - TICK_GAP_S
             if plan.wake_at is not None:
