@@ -99,9 +99,14 @@ clean:  ## remove whatever make made; workers stay, see down
 	@$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@ .venv/.service
 
-# Debian keeps what `-m venv` needs in a package of its own.
+# The system's own Python first: it is built with profile-guided optimization, which one compiled by hand often is not (a tenth of
+# an assign). Debian keeps what `-m venv` needs in a package of its own: one without it comes last.
+PYTHONS := $(or $(PYTHON),/usr/bin/python3 python3 python3.13 python3.12 python3.11)
 .venv/bin/python:
-	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11 ''; do \
+	@for python in $(PYTHONS) ''; do \
+	  $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; \
+	[ -n "$$python" ] || for python in $(PYTHONS) ''; do \
 	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 	done; \
 	if [ -z "$$python" ]; then \

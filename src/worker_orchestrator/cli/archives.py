@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final
 
 from worker_orchestrator.cli.failed import FAILED, Failed
 from worker_orchestrator.cli.formats import printable
+from worker_orchestrator.cli.safe_entries import LeftOut, renamed, safe
 
 __all__ = ["Counted", "Stream", "packed", "unpack"]
 
@@ -91,6 +92,7 @@ def unpack(stream: Stream, target: Path, *, only_content: bool, as_folder: bool)
     buffered = io.BufferedReader(stream)
     try:
         with tarfile.open(fileobj=buffered, mode="r|") as archive:
+            archive.extraction_filter = _as_it_is
             for entry in archive:
                 first, _, rest = entry.name.lstrip("/").partition("/")
                 if is_folder and not only_content:
@@ -109,6 +111,11 @@ def unpack(stream: Stream, target: Path, *, only_content: bool, as_folder: bool)
     return left_out
 
 
+def _as_it_is(entry: tarfile.TarInfo, _folder: str) -> tarfile.TarInfo:
+    """For Pythons that look at entries themselves: `safe` did."""
+    return entry
+
+
 def _renamed(entry: tarfile.TarInfo, name: str) -> tarfile.TarInfo:
     """The same entry under another name; a hard link goes on pointing at the name that its file has now."""
     changes: dict[str, Any] = {"name": name}
@@ -117,24 +124,32 @@ def _renamed(entry: tarfile.TarInfo, name: str) -> tarfile.TarInfo:
         there = entry.linkname.lstrip("/").partition("/")[2]
         before = name.removesuffix(entry.name.lstrip("/").removeprefix(first).lstrip("/")).rstrip("/")
         changes["linkname"] = f"{before}/{there}" if before else there
-    return entry.replace(**changes)
+    return renamed(entry, **changes)
 
 
-def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, root: Path, left_out: list[str]) -> None:
+def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path, left_out: list[str]) -> None:
     try:
-        safe = tarfile.data_filter(entry, str(root))
-    except tarfile.FilterError as error:
-        left_out.append(f"{printable(entry.name)}: {_reason(error)}")
-        return
-    archive.extract(safe, root, set_attrs=True, filter="fully_trusted")  # it was looked at just now
+        kept = safe(entry, folder)
+        if kept.isreg() or kept.isdir():
+            archive.extract(kept, folder)
+        else:
+            _link(kept, folder)
+    except LeftOut as why:
+        left_out.append(f"{printable(entry.name)}: {why}")
 
 
-def _reason(error: tarfile.FilterError) -> str:
-    if isinstance(error, tarfile.SpecialFileError):
-        return "it is no file, folder or link"
-    if isinstance(error, tarfile.AbsoluteLinkError | tarfile.LinkOutsideDestinationError):
-        return "it is a link that leads out of what is copied"
-    return "it would land outside of the target"
+def _link(entry: tarfile.TarInfo, folder: Path) -> None:
+    """`tarfile` would go back for what it leads to where it cannot be made: a stream has no way back. Raises LeftOut."""
+    place = folder / entry.name
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        if entry.issym():
+            place.symlink_to(entry.linkname)
+        else:
+            place.hardlink_to(folder / entry.linkname)
+    except OSError as error:
+        raise LeftOut(f"no such link can be made here ({error.strerror or error})") from None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -40,7 +41,10 @@ class HangingUp(aiohttp.BaseConnector):
         """Break off every connection, also one that closes already."""
         for transport, protocol in list(self._opened.items()):
             if protocol.closed is not None and not protocol.closed.done():  # what is closed cannot be aborted
-                transport.abort()
+                with contextlib.suppress(
+                    AttributeError
+                ):  # before 3.11.4 one over TLS that is half closed has lost its way
+                    transport.abort()
 
 
 class HangingUpUnix(HangingUp, aiohttp.UnixConnector): ...

@@ -90,6 +90,13 @@ def test_a_hard_link_leads_to_its_file_under_its_new_name(tmp_path: Path) -> Non
         (("app/../../out", b"x"), "it would land outside of the target"),
         (("app/link", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}), "a link that leads out of what is copied"),
         (("app/link", {"type": tarfile.SYMTYPE, "linkname": "../../out"}), "a link that leads out of what is copied"),
+        (
+            ("app/link", {"type": tarfile.SYMTYPE, "linkname": "none/../../../out"}),
+            "a link that leads out of what is copied",
+        ),
+        (("app/link", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}), "out"),
+        (("app/link", {"type": tarfile.LNKTYPE, "linkname": "app/none"}), "it is a link to a file that was left out"),
+        (("app/link", {"type": tarfile.SYMTYPE, "linkname": "a/" * 3000}), "where it leads cannot be told"),
         (("app/fifo", {"type": tarfile.FIFOTYPE}), "it is no file, folder or link"),
         (("app/disk", {"type": tarfile.BLKTYPE}), "it is no file, folder or link"),
     ],
@@ -115,6 +122,74 @@ def test_nothing_is_written_through_a_link_that_the_archive_brought(tmp_path: Pa
     left_out = taken_out(archive(("app", None), ("app/d", link), ("app/d/x", b"x")), tmp_path / "inside")
     assert "app/d: " in left_out[0]
     assert names(tmp_path / "outside") == []
+
+
+def test_a_name_too_long_for_the_system_leads_nowhere(tmp_path: Path) -> None:
+    """A way to it through many links, each sound, once let Python's own check pass what it could not follow."""
+    name = "d" * 250
+    steps: list[tuple[str, Any]] = []
+    inside = ""
+    for letter in "abcdefghijklmnop":
+        steps += [(f"{inside}{name}", None), (f"{inside}{letter}", {"type": tarfile.SYMTYPE, "linkname": name})]
+        inside += f"{name}/"
+    far = "/".join("abcdefghijklmnop") + "/l" * 100
+    out = [
+        (far, {"type": tarfile.SYMTYPE, "linkname": "../" * 16}),
+        ("out", {"type": tarfile.SYMTYPE, "linkname": far + "/../.."}),
+    ]
+    (tmp_path / "inside").mkdir()
+    taken_out(archive(*steps, *out, ("out/x", b"x")), tmp_path / "inside")
+    assert names(tmp_path)[0] == "inside"
+    assert all(name.startswith("inside") for name in names(tmp_path))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_nothing_is_written_through_a_link_that_was_there(tmp_path: Path, *, there: bool) -> None:
+    """Also where it leads to nothing yet."""
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    outside.mkdir()
+    inside.mkdir()
+    if there:
+        (outside / "x").write_bytes(b"old")
+    (inside / "a").symlink_to("b")
+    (inside / "b").symlink_to(outside / "x")
+    assert taken_out(archive(("a", b"new")), inside) == ["a: it would land outside of the target"]
+    assert (outside / "x").exists() == there
+    assert not there or (outside / "x").read_bytes() == b"old"
+
+
+def test_links_that_stay_inside_are_kept(tmp_path: Path) -> None:
+    """To what is there, to what comes later, and in a circle."""
+    links = {"app/sub/up": "../a", "app/later": "sub/new/file", "app/round": "sub/../sub"}
+    entries = [(name, {"type": tarfile.SYMTYPE, "linkname": to}) for name, to in links.items()]
+    whole = archive(("app", None), ("app/a", b"a"), ("app/sub", None), *entries, ("app/round/x", b"x"))
+    assert taken_out(whole, tmp_path) == []
+    assert {name: str((tmp_path / name).readlink()) for name in links} == links
+    assert (tmp_path / "app/sub/x").read_bytes() == b"x"
+    assert (tmp_path / "app/sub/up").read_bytes() == b"a"
+
+
+def test_a_link_in_a_circle_is_left_out(tmp_path: Path) -> None:
+    link = {"type": tarfile.SYMTYPE, "linkname": "b"}
+    back = {"type": tarfile.SYMTYPE, "linkname": "a"}
+    (left_out,) = taken_out(archive(("a", link), ("b", back), ("a/x", b"x")), tmp_path)
+    assert left_out.startswith("a/x: where it leads cannot be told")
+
+
+def test_a_link_that_cannot_be_made_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    link = archive(("a", {"type": tarfile.SYMTYPE, "linkname": "b"}), ("b", b"b"))
+    (left_out,) = taken_out(link, tmp_path)
+    assert left_out.startswith("a: no such link can be made here (")
+    assert (tmp_path / "b").read_bytes() == b"b"
+
+
+def test_modes_are_kept_as_far_as_they_are_harmless(tmp_path: Path) -> None:
+    modes = {"run": (0o755, 0o755), "odd": (0o477, 0o600 | 0o044), "none": (0, 0o600)}
+    taken_out(archive(*((name, {"mode": given}) for name, (given, _) in modes.items())), tmp_path)
+    assert {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in modes} == {
+        name: kept for name, (_, kept) in modes.items()
+    }
 
 
 def test_no_file_gets_a_setuid_bit_or_another_owner(tmp_path: Path) -> None:
