@@ -36,6 +36,7 @@ from worker_orchestrator import logs, service, serving
 from worker_orchestrator.database import connect
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.engines.memory import MemoryEngine
+from worker_orchestrator.orchestrator.journal import SETTLES_S
 from worker_orchestrator.settings import Settings, load
 from worker_orchestrator.store import DATABASE, Lock, Store
 
@@ -43,6 +44,8 @@ __all__ = ["Counted", "counted"]
 
 MACHINES: Final = 4
 WARM_UP: Final = 20
+SETTLED_S: Final = 10 * SETTLES_S
+"""After so long the store has put in order what it left for later."""
 WORK_ROUNDS: Final = 5
 PAIRS: Final = 200
 _ENGINE_METHODS: Final = ("ping", "identity", "template", "list", "create", "restart", "destroy", "probe")
@@ -123,6 +126,7 @@ class Watched:
         for _ in range(WARM_UP):
             await self.assign()
             await self.release()
+        await asyncio.sleep(SETTLED_S)
 
     @contextmanager
     def counting(self) -> Iterator[Counted]:
@@ -244,6 +248,8 @@ async def _story(service_: Watched) -> dict[str, Counted]:
     await service_.verify()
     with service_.counting() as found["assign"]:
         await service_.assign()
+    with service_.counting() as found["a moment later"]:
+        await asyncio.sleep(SETTLED_S)
     with service_.counting() as found["assign again"]:
         await service_.assign()
     with service_.counting() as found["release"]:

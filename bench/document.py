@@ -182,7 +182,10 @@ def _lists(book: Book) -> str:
 
 def _counts(book: Book) -> str:
     rows = [
-        ("SQL statements of an assign, of a release", "counts.statements_assign counts.statements_release"),
+        (
+            "SQL statements of an assign, of a release, and of each a moment after its reply",
+            "counts.statements_assign counts.statements_release counts.statements_later",
+        ),
         ("engine calls of an assign", "counts.engine_calls"),
         ("bytes of its reply, head and body", "counts.reply_bytes"),
         ("Python functions that a pair calls", "counts.python_calls_pair"),

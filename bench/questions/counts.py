@@ -12,6 +12,7 @@ def counts(run: Run) -> None:
     found, book = counted(), run.book
     book.add("counts.statements_assign", len(found["assign"].statements))
     book.add("counts.statements_release", len(found["release"].statements))
+    book.add("counts.statements_later", len(found["a moment later"].statements))
     book.add("counts.engine_calls", found["assign"].engine.total())
     book.add("counts.reply_bytes", found["assign"].reply_bytes)
     book.add("counts.python_calls_pair", found["pair"].calls)

@@ -29,6 +29,7 @@ from worker_orchestrator.errors import StoreRefused
 
 __all__ = [
     "APPLICATION_ID",
+    "CARRIED_COLUMNS",
     "SCHEMA_VERSION",
     "STEPS",
     "advice",
@@ -59,10 +60,22 @@ STEPS: Final[tuple[str, ...]] = (
     INSERT INTO event SELECT * FROM old_event;
     DROP TABLE old_event
     """,
+    """
+    ALTER TABLE machine ADD COLUMN event_seq INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE machine ADD COLUMN event_cause TEXT NOT NULL DEFAULT '';
+    ALTER TABLE machine ADD COLUMN event_project TEXT
+    """,
 )
 """The migrations, as SQL: the first makes version 2 of version 1, and so on. `schema.sql` is always the newest version."""
 SCHEMA_VERSION: Final = 1 + len(STEPS)
 APPLICATION_ID: Final = 0x776F726B  # "work", in the header of each of our databases
+CARRIED_COLUMNS: Final = ("event_seq", "event_cause", "event_project")
+_SETTLE: Final = """
+INSERT INTO event
+    SELECT event_seq, changed_ms, id, pool, event_project, generation, event_cause, state, reason FROM machine
+    WHERE event_seq > ifnull((SELECT max(seq) FROM event), 0)
+"""
+"""Events that rows still carry: the process that had it open ended within a moment."""
 PAGE_BYTES: Final = 1024
 """A commit writes four or five pages, each with a checksum: with SQLite's usual 4096 it takes a third longer."""
 WAL_LIMIT_BYTES: Final = 32 * 1024 * 1024
@@ -114,6 +127,7 @@ def open_database(path: Path | None, *, durability: str = "process", steps: tupl
             db.execute(f"PRAGMA wal_autocheckpoint = {WAL_LIMIT_BYTES // PAGE_BYTES}")
             if version <= len(steps):
                 _migrate(db, path, version, steps)
+            _run(db, _SETTLE)
         except BaseException:
             db.close()
             raise

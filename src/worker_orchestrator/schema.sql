@@ -22,6 +22,10 @@ CREATE TABLE machine (
     evidence   TEXT NOT NULL,
     metadata   TEXT NOT NULL DEFAULT '',
     changed_ms INTEGER NOT NULL DEFAULT 0,
+    -- The last event of a machine whose change came alone. One above all numbers in the event table is not there yet.
+    event_seq     INTEGER NOT NULL DEFAULT 0,
+    event_cause   TEXT NOT NULL DEFAULT '',
+    event_project TEXT,
     CHECK (state <> 'stopping' OR project IS NULL),
     CHECK (gone = 0 OR state = 'failed'),
     CHECK (project IS NULL OR generation > 0)

@@ -64,6 +64,19 @@ class Disk(Store):
         self._world.stored(batch)
         self._process.reach("committed")
 
+    def _store_alone(self, change: Change, at_ms: int) -> None:
+        if self._fails_at is not None:
+            raise apsw.IOError("disk I/O error")
+        self._process.reach("write")
+        super()._store_alone(change, at_ms)
+
+    def settle(self) -> bool:
+        if not self._process.is_alive:
+            return False  # whoever buries it
+        if not self.is_settled:
+            self._process.reach("settle")
+        return super().settle()
+
     def _write(self, change: Change, at_ms: int, begin: str) -> None:
         if self._fails_at is not None:
             if self._fails_at == 0:

@@ -29,7 +29,7 @@ from worker_orchestrator.database import (
 )
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreLocked, StoreRefused
 from worker_orchestrator.machine import Cause, Change, Machine, State
-from worker_orchestrator.store import Lock, Store
+from worker_orchestrator.store import MOST_CARRIED, Lock, Store
 
 NEW = Machine("worker-1-aaaaaaaaa", "default", "t", State.STARTING, 9093, reason="new")
 READY = replace(NEW, state=State.READY)
@@ -127,6 +127,128 @@ def test_each_change_is_told_once_with_the_project_that_it_concerned(store: Stor
     assert [row[0] for row in store.events(after=2)] == [3, 4]
 
 
+# events that rows carry
+
+
+AGAIN = replace(TAKEN, project="q", generation=2)
+FREE = replace(TAKEN, project=None, reason="released", metadata="")
+ALONE = [
+    Change(TAKEN, FREE, Cause.RELEASED),
+    Change(FREE, AGAIN, Cause.ASSIGNED),
+    Change(AGAIN, replace(AGAIN, project=None, state=State.STARTING, reason="released"), Cause.RELEASED),
+]
+
+
+def in_table(path: Path) -> list[tuple[object, ...]]:
+    """As another program sees the event table."""
+    with closing(connect(path, "mode=ro")) as db:
+        return db.execute("SELECT * FROM event ORDER BY seq").fetchall()
+
+
+def test_a_change_that_comes_alone_waits_in_its_row_for_its_place_in_the_event_table(path: Path, store: Store) -> None:
+    store.commit(ASSIGNING, {}, 5)
+    store.commit(ALONE[:1], {}, 6)
+    assert store.machines() == [FREE]
+    assert (len(in_table(path)), store.is_settled) == (3, False)
+    assert store.settle()
+    assert (len(in_table(path)), store.is_settled) == (4, True)
+    assert store.settle()
+    assert in_table(path)[3:] == [(4, 6, NEW.id, "default", "p", 1, "released", "ready", "released")]
+
+
+@pytest.mark.parametrize("read", ["events", "of", "range", "copy", "close"])
+def test_whoever_reads_finds_every_event_in_the_table(path: Path, read: str) -> None:
+    with Store(path) as store:
+        store.commit(ASSIGNING, {}, 5)
+        store.commit(ALONE[:1], {}, 6)
+        if read == "events":
+            assert [row[0] for row in store.events()] == [1, 2, 3, 4]
+        elif read == "of":
+            assert len(store.events_of(NEW.id)) == 4
+        elif read == "range":
+            assert store.event_range() == (1, 4)
+        elif read == "copy":
+            store.copy_to(path.with_name("copy.db"))
+            with Store(path.with_name("copy.db")) as copy:
+                assert copy.event_range() == (1, 4)
+    assert [row[0] for row in in_table(path)] == [1, 2, 3, 4]
+
+
+def test_alone_or_together_changes_are_told_alike(tmp_path: Path) -> None:
+    told = []
+    for name, step in (("alone", 1), ("together", len(ALONE))):
+        with Store(tmp_path / name) as store:
+            store.commit(ASSIGNING, {}, 5)
+            for first in range(0, len(ALONE), step):
+                store.commit(ALONE[first : first + step], {}, 6)
+            told.append((store.machines(), store.events(), store.meta()["generation"]))
+    assert told[0] == told[1]
+    assert [row[0] for row in told[0][1]] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("count", range(1, len(ALONE) + 1))
+def test_what_rows_carry_when_the_process_is_killed_is_in_the_table_after_the_next_start(
+    path: Path, count: int
+) -> None:
+    """With the numbers that it had; and the next event gets the next one."""
+    writer = (
+        "import os, pathlib, sys; from tests.unit.test_store import ALONE, ASSIGNING, Store; "
+        "store = Store(pathlib.Path(sys.argv[1])); store.commit(ASSIGNING, {}, 5); "
+        "[store.commit([change], {}, 6) for change in ALONE[:int(sys.argv[2])]]; os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", writer, str(path), str(count)], check=True)
+    assert len(in_table(path)) == 3 + count - count % 2  # every other change finds its machine's row taken
+    for _ in range(2):  # a second start moves nothing twice
+        with Store(path) as store:
+            assert [row[0] for row in store.events()] == list(range(1, 4 + count))
+            last = store.events()[-1]
+            assert (last[4], last[6]) == [("p", "released"), ("q", "assigned"), ("q", "released")][count - 1]
+            assert store.meta()["generation"] == ("1" if count == 1 else "2")
+    with Store(path) as store:
+        machine = store.machines()[0]
+        store.commit([Change(machine, replace(machine, reason="x"), Cause.MOVED)], {}, 7)
+        assert store.event_range() == (1, 4 + count)
+
+
+def test_where_events_cannot_be_put_into_their_table_the_rows_go_on_carrying_them(path: Path, store: Store) -> None:
+    store.commit(ASSIGNING, {}, 5)
+    store.commit(ALONE[:1], {}, 6)
+    store._db.execute("PRAGMA query_only = 1")
+    assert not store.settle()
+    with pytest.raises(CommitFailed):
+        store.commit(ALONE[1:2], {}, 7)
+    store._db.execute("PRAGMA query_only = 0")
+    assert not store.is_settled
+    store.commit(ALONE[1:2], {}, 8)
+    assert [row[6] for row in store.events(after=3)] == ["released", "assigned"]
+
+
+def test_no_more_events_are_carried_than_a_moment_brings(path: Path, store: Store) -> None:
+    """If they cannot be put into their table, somebody hears of it."""
+    count = MOST_CARRIED + 1
+    ready = [replace(READY, id=f"w{number}", port=9100 + number) for number in range(count)]
+    store.commit([Change(None, machine, Cause.ADOPTED) for machine in ready], {}, 5)
+    for number, machine in enumerate(ready):
+        taken = replace(machine, project=f"p{number}", generation=number + 1)
+        store.commit([Change(machine, taken, Cause.ASSIGNED)], {}, 6)
+        assert store.is_settled == (number == MOST_CARRIED)
+
+
+def test_where_each_commit_is_an_fsync_no_event_is_carried(path: Path) -> None:
+    with Store(path, durability="power") as store:
+        store.commit(ASSIGNING, {}, 5)
+        store.commit(ALONE[:1], {}, 6)
+        assert store.is_settled
+        assert len(in_table(path)) == 4
+
+
+def test_a_change_that_comes_alone_to_a_machine_not_on_record_is_refused(store: Store) -> None:
+    with pytest.raises(CommitFailed, match="is not on record"):
+        store.commit(ALONE[:1], {}, 6)
+    assert store.is_settled
+    assert store.event_range() == (1, 0)
+
+
 def test_the_event_table_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker_orchestrator.store.EVENTS_KEPT", 10)
     monkeypatch.setattr("worker_orchestrator.store._PRUNE_EVERY", 5)
@@ -169,7 +291,7 @@ def of_another_program(path: Path) -> None:
 
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    pages = slice(PAGE_BYTES * 10, PAGE_BYTES * 12)
+    pages = slice(-2 * PAGE_BYTES, None)  # the first ones hold the schema
     content[pages] = bytes(byte ^ 0xFF for byte in content[pages])
     path.write_bytes(content)
 

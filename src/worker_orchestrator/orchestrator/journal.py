@@ -28,6 +28,8 @@ COMPLAINS_EVERY_S: Final = 60.0
 
 MOST_TURNS: Final = 4
 QUIET_S: Final = 0.001
+SETTLES_S: Final = 0.001
+"""So long after a commit the store puts in order what it left for later."""
 
 _WORDS: Final = {cause: cause.value for cause in Cause}  # an enum takes 1 µs to say its own
 
@@ -54,6 +56,7 @@ class Journal:
         self._requests: list[str] = []  # who caused the first of what is pending
         self.is_due = False  # what is pending will be stored in this turn, or one soon
         self._flushed_at = -math.inf
+        self._settles = False
         self._batch: asyncio.Future[None] | None = None  # for those who have a task
         self._told: list[Callable[[BaseException | None], None]] = []
         self._complains_at = 0.0
@@ -130,7 +133,15 @@ class Journal:
             raise
         _resolve(batch, failure)
         self._flushed_at = self._now()
+        if not (self._store.is_settled or self._settles):
+            self._settles = True
+            asyncio.get_running_loop().call_later(SETTLES_S, self._settle)
         return failure is None
+
+    def _settle(self) -> None:
+        """What cannot be stored now is tried again after the next commit."""
+        self._settles = False
+        self._store.settle()
 
     def _tell_all(self, waiting: list[Callable[[Any], None]], failure: BaseException | None) -> None:
         """Those who have no task. What one cannot do is no business of the next, nor of the store.
