@@ -289,6 +289,9 @@ class Store:
             except apsw.Error:
                 self._roll_back()
                 return False
+            except BaseException:
+                self._roll_back()
+                raise
         return True
 
     def keep_traces(self, traces: Mapping[int, str]) -> bool:
@@ -362,6 +365,7 @@ class Store:
 
     def close(self) -> None:
         self.settle()
+        self._carried.clear()  # what failed is done at the next start
         self._db.close()
 
     def __enter__(self) -> Self:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.errors import NoMachineAvailable
 from worker_orchestrator.machine import State, Status
 
 
@@ -111,6 +112,25 @@ def test_a_project_whose_machine_lives_after_all_is_told_of_it(
         begun_at = asyncio.get_running_loop().time()
         assert await small.orchestrator.assign("p") == own
         assert least_s <= asyncio.get_running_loop().time() - begun_at <= most_s
+
+    lived(story, min_idle=1)
+
+
+def test_whoever_waits_for_a_listing_is_answered_when_the_service_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        own = await small.orchestrator.assign("p")
+        slow = Slow(small, monkeypatch)
+        slow.say_ended(own.id)
+        await asyncio.sleep(0.01)
+        asked = asyncio.create_task(small.orchestrator.assign("p"))
+        await asyncio.sleep(0.01)
+        small.orchestrator.turn_all_away()
+        begun_at = asyncio.get_running_loop().time()
+        with pytest.raises(NoMachineAvailable, match="stopping"):
+            await asked
+        assert asyncio.get_running_loop().time() == begun_at
+        slow.shown.set()
 
     lived(story, min_idle=1)
 

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.core.build import a_fleet, a_machine
 
-from worker_orchestrator.machine import Cause, Change
-from worker_orchestrator.orchestrator.journal import Journal
+from worker_orchestrator.machine import Cause, Change, State
+from worker_orchestrator.orchestrator.journal import SETTLES_S, Journal
 from worker_orchestrator.store import Store
 
 
@@ -158,5 +159,62 @@ def test_an_invariant_that_breaks_in_a_reply_stops_the_process() -> None:
         journal.then(fail)
         await asyncio.sleep(0)
         assert len(said) == 2
+
+    asyncio.run(story())
+
+
+async def decide_alone(store: Store) -> tuple[Journal, list[str]]:
+    """As `decide`; what the machine was created by is stored, and what follows will be stored alone."""
+    journal, said = await decide(store)
+    await journal.durable()
+    fleet, ready = journal._fleet, replace(a_machine(), state=State.READY)
+    fleet.apply(a_machine(), ready, Cause.ANSWERED, 0.0)
+    await journal.durable()
+    fleet.apply(ready, replace(ready, project="p", generation=1), Cause.ASSIGNED, 0.0)
+    return journal, said
+
+
+def test_what_a_commit_left_for_later_is_put_in_order_a_moment_after_it() -> None:
+    async def story() -> None:
+        store = Store(None)
+        journal, said = await decide_alone(store)
+        await journal.durable()
+        assert not store.is_settled
+        await asyncio.sleep(20 * SETTLES_S)
+        assert store.is_settled
+        assert [row[6] for row in store.events()] == ["created", "answered", "assigned"]
+        assert said == []
+
+    asyncio.run(story())
+
+
+def test_what_cannot_be_put_in_order_is_tried_again_after_the_next_commit() -> None:
+    async def story() -> None:
+        store = Store(None)
+        journal, said = await decide_alone(store)
+        await journal.durable()
+        store._db.execute("PRAGMA query_only = 1")
+        await asyncio.sleep(20 * SETTLES_S)
+        store._db.execute("PRAGMA query_only = 0")
+        assert not store.is_settled
+        machine = journal._fleet.machines[a_machine().id]
+        journal._fleet.apply(machine, replace(machine, project=None), Cause.RELEASED, 0.0)
+        await journal.durable()
+        assert [row[6] for row in store.events()][2:] == ["assigned", "released"]
+        assert said == []
+
+    asyncio.run(story())
+
+
+def test_a_defect_while_events_are_put_in_order_stops_the_process() -> None:
+    class Unsettled(Store):
+        def settle(self) -> bool:
+            raise MemoryError
+
+    async def story() -> None:
+        journal, said = await decide_alone(Unsettled(None))
+        await journal.durable()
+        await asyncio.sleep(20 * SETTLES_S)
+        assert said == ["events could not be put in order: MemoryError()"]
 
     asyncio.run(story())

@@ -21,7 +21,7 @@ from worker_orchestrator.orchestrator.observer import Observer
 from worker_orchestrator.request_id import REQUEST_ID
 from worker_orchestrator.store import Store
 
-__all__ = ["Journal"]
+__all__ = ["SETTLES_S", "Journal"]
 
 COMPLAINS_EVERY_S: Final = 60.0
 """The log may be on the disk that is full."""
@@ -141,7 +141,10 @@ class Journal:
     def _settle(self) -> None:
         """What cannot be stored now is tried again after the next commit."""
         self._settles = False
-        self._store.settle()
+        try:
+            self._store.settle()
+        except Exception as defect:  # noqa: BLE001 # as in `_flush_or_stop`
+            self.on_diverged(f"events could not be put in order: {defect!r}")
 
     def _tell_all(self, waiting: list[Callable[[Any], None]], failure: BaseException | None) -> None:
         """Those who have no task. What one cannot do is no business of the next, nor of the store.

@@ -20,6 +20,7 @@ __all__ = ["Search"]
 CANDIDATES: Final = 3
 LEAST_S: Final = 1.5
 """Who does not wait in line still waits until a machine that was idle has answered."""
+_STOPPING: Final = "The service is stopping."
 WITHOUT_ENGINE_S: Final = 1.0
 """While the engine is lost only a released machine can come, as soon as it answers."""
 
@@ -34,6 +35,7 @@ class Search:
         self._fleet, self._journal, self._seats = decisions.fleet, decisions.journal, decisions.seats
         self._assign_timeout_s = assign_timeout_s
         self._untold: dict[str, int] = {}
+        self._uncertain: set[asyncio.Task[None]] = set()  # of each who waits for a listing
 
     async def assign(self, project: str, hung_up: HangUp | None = None, wait_s: float | None = None) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
@@ -50,6 +52,12 @@ class Search:
             raise
         self._given(begun_at, trace)
         return machine
+
+    def turn_all_away(self) -> None:
+        """Answer everybody who waits: the service is stopping."""
+        self._seats.refuse_all(NoMachineAvailable(_STOPPING))
+        for known in self._uncertain:
+            known.cancel()
 
     def at_once(self, project: str, told: Callable[[Machine | BaseException], None]) -> bool:
         """The way without a wait but for the store: `told` gets the machine, or why it could not be stored; perhaps at once.
@@ -129,19 +137,24 @@ class Search:
     async def _certain(self, project: str, hung_up: HangUp | None) -> float:
         """Wait for a listing where this project's machine is said to have ended, and return how many seconds that took.
 
-        Raises CancelledError when `hung_up` returned first: else a machine may be taken for nobody.
+        Raises NoMachineAvailable when all are turned away, and CancelledError when `hung_up` returned first: else a machine
+        may be taken for nobody.
         """
         if not self._is_doubted(project):
             return 0.0
         asked_at = self._decisions.now()
         known = asyncio.ensure_future(self._known(project))
+        self._uncertain.add(known)
         leaving = None if hung_up is None else asyncio.ensure_future(hung_up())
         try:
             ends = {known} if leaving is None else {known, leaving}
             await asyncio.wait(ends, timeout=LEAST_S, return_when=asyncio.FIRST_COMPLETED)
             if leaving is not None and leaving.done():
                 raise asyncio.CancelledError("the client hung up")
+            if known.cancelled():
+                raise NoMachineAvailable(_STOPPING)
         finally:
+            self._uncertain.discard(known)
             known.cancel()
             if leaving is not None:
                 leaving.cancel()

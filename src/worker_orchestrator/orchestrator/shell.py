@@ -16,7 +16,6 @@ from worker_orchestrator.errors import (
     EngineRejected,
     EngineUnavailable,
     MachineNotFound,
-    NoMachineAvailable,
     PoolNotFound,
     ProjectHasNoMachine,
 )
@@ -266,7 +265,7 @@ class Orchestrator:
 
     def turn_all_away(self) -> None:
         """Answer everybody who waits: the service is stopping."""
-        self._parts.seats.refuse_all(NoMachineAvailable("The service is stopping."))
+        self._parts.search.turn_all_away()
 
     def stop_because(self, defect: BaseException) -> None:
         """An invariant does not hold any more: stop instead of doing harm."""
