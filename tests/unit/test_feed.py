@@ -47,6 +47,29 @@ def test_a_follower_hears_what_was_and_then_what_comes(store: Store) -> None:
     asyncio.run(scenario())
 
 
+def test_a_follower_hears_later_what_cannot_be_put_into_the_table_now(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nothing else happens then."""
+    monkeypatch.setattr("worker_orchestrator.orchestrator.feed.AGAIN_S", 0.02)
+
+    async def scenario() -> None:
+        feed = Feed(store)
+        happens(store, feed, CREATED, ANSWERED)
+        pages = feed.follow(2)
+        coming = asyncio.ensure_future(anext(pages))
+        await asyncio.sleep(0)
+        happens(store, feed, Change(READY, replace(READY, project="p", generation=1), Cause.ASSIGNED))
+        store._db.execute("PRAGMA query_only = 1")
+        await asyncio.sleep(0.05)
+        assert not coming.done()
+        store._db.execute("PRAGMA query_only = 0")
+        assert [(told.id, told.cause) for told in await asyncio.wait_for(coming, 5)] == [(3, "assigned")]
+        await pages.aclose()
+
+    asyncio.run(scenario())
+
+
 def test_who_only_looks_sees_what_happened_after_the_last_follower_left(store: Store) -> None:
     async def scenario() -> None:
         feed = Feed(store)

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 
 from worker_orchestrator.cli.failed import FAILED, Failed
 from worker_orchestrator.cli.formats import printable
-from worker_orchestrator.cli.safe_entries import LeftOut, renamed, safe
+from worker_orchestrator.cli.unpacking import LeftOut, make_folder, put
 
 __all__ = ["Counted", "Stream", "packed", "unpack"]
 
@@ -92,64 +92,38 @@ def unpack(stream: Stream, target: Path, *, only_content: bool, as_folder: bool)
     buffered = io.BufferedReader(stream)
     try:
         with tarfile.open(fileobj=buffered, mode="r|") as archive:
-            archive.extraction_filter = _as_it_is
             for entry in archive:
-                first, _, rest = entry.name.lstrip("/").partition("/")
-                if is_folder and not only_content:
-                    placed, root = entry, target
-                elif is_folder:
-                    if not rest and entry.isdir():
-                        continue
-                    placed, root = _renamed(entry, rest or first), target
-                else:
-                    placed, root = _renamed(entry, f"{target.name}/{rest}" if rest else target.name), target.parent
-                _extract(archive, placed, root, left_out)
-    except tarfile.ReadError as error:
+                try:
+                    if is_folder and not only_content:
+                        put(archive, entry, target, entry.name, entry.linkname)
+                    else:
+                        _put_renamed(archive, entry, target, is_folder=is_folder)
+                except LeftOut as why:
+                    left_out.append(f"{printable(entry.name)}: {why}")
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise Failed(f"What the service sent is no whole tar archive ({error}).", FAILED) from None
     except OSError as error:
         raise Failed(f"{error.filename or target} cannot be written: {error.strerror or error}.", FAILED) from None
     return left_out
 
 
-def _as_it_is(entry: tarfile.TarInfo, _folder: str) -> tarfile.TarInfo:
-    """For Pythons that look at entries themselves: `safe` did."""
-    return entry
+def _put_renamed(archive: tarfile.TarFile, entry: tarfile.TarInfo, target: Path, *, is_folder: bool) -> None:
+    """Its content goes into the target if that was a folder before; else it becomes the target."""
+    first, rest = _split(entry.name)
+    if is_folder and not rest and entry.isdir():
+        return
+    if is_folder or rest:
+        if not is_folder:
+            make_folder(target)
+        put(archive, entry, target, rest or first, _split(entry.linkname)[1])
+    elif not (entry.isdir() and target.is_dir()):
+        put(archive, entry, target.parent, target.name)
 
 
-def _renamed(entry: tarfile.TarInfo, name: str) -> tarfile.TarInfo:
-    """The same entry under another name; a hard link goes on pointing at the name that its file has now."""
-    changes: dict[str, Any] = {"name": name}
-    if entry.islnk():
-        first = entry.name.lstrip("/").partition("/")[0]
-        there = entry.linkname.lstrip("/").partition("/")[2]
-        before = name.removesuffix(entry.name.lstrip("/").removeprefix(first).lstrip("/")).rstrip("/")
-        changes["linkname"] = f"{before}/{there}" if before else there
-    return renamed(entry, **changes)
-
-
-def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path, left_out: list[str]) -> None:
-    try:
-        kept = safe(entry, folder)
-        if kept.isreg() or kept.isdir():
-            archive.extract(kept, folder)
-        else:
-            _link(kept, folder)
-    except LeftOut as why:
-        left_out.append(f"{printable(entry.name)}: {why}")
-
-
-def _link(entry: tarfile.TarInfo, folder: Path) -> None:
-    """`tarfile` would go back for what it leads to where it cannot be made: a stream has no way back. Raises LeftOut."""
-    place = folder / entry.name
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
-        if entry.issym():
-            place.symlink_to(entry.linkname)
-        else:
-            place.hardlink_to(folder / entry.linkname)
-    except OSError as error:
-        raise LeftOut(f"no such link can be made here ({error.strerror or error})") from None
+def _split(name: str) -> tuple[str, str]:
+    """What is copied, and the place within it."""
+    first, _, rest = name.lstrip("/").partition("/")
+    return first, rest
 
 
 @contextmanager

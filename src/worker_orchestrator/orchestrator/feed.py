@@ -20,6 +20,7 @@ __all__ = ["Feed", "Told"]
 
 GAP_S: Final = 0.01
 """A burst of changes is one reading."""
+AGAIN_S: Final = 1.0
 RECENT: Final = 2_000
 PAGE: Final = 500
 
@@ -102,3 +103,8 @@ class Feed:
             self._newest = rows[-1][0]
             self._news.set()
             self._news = asyncio.Event()
+        if (
+            self._followers and not self._store.is_settled
+        ):  # another program writes to our database: some events are not in their table yet
+            self._is_due = True
+            asyncio.get_running_loop().call_later(AGAIN_S, self._publish)

@@ -36,6 +36,7 @@ class Search:
         self._assign_timeout_s = assign_timeout_s
         self._untold: dict[str, int] = {}
         self._uncertain: set[asyncio.Task[None]] = set()  # of each who waits for a listing
+        self._is_stopping = False
 
     async def assign(self, project: str, hung_up: HangUp | None = None, wait_s: float | None = None) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
@@ -56,6 +57,7 @@ class Search:
     def turn_all_away(self) -> None:
         """Answer everybody who waits: the service is stopping."""
         self._seats.refuse_all(NoMachineAvailable(_STOPPING))
+        self._is_stopping = True
         for known in self._uncertain:
             known.cancel()
 
@@ -151,7 +153,7 @@ class Search:
             await asyncio.wait(ends, timeout=LEAST_S, return_when=asyncio.FIRST_COMPLETED)
             if leaving is not None and leaving.done():
                 raise asyncio.CancelledError("the client hung up")
-            if known.cancelled():
+            if self._is_stopping:
                 raise NoMachineAvailable(_STOPPING)
         finally:
             self._uncertain.discard(known)

@@ -96,7 +96,7 @@ def test_a_hard_link_leads_to_its_file_under_its_new_name(tmp_path: Path) -> Non
         ),
         (("app/link", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}), "out"),
         (("app/link", {"type": tarfile.LNKTYPE, "linkname": "app/none"}), "it is a link to a file that was left out"),
-        (("app/link", {"type": tarfile.SYMTYPE, "linkname": "a/" * 3000}), "where it leads cannot be told"),
+        (("app/link", {"type": tarfile.SYMTYPE, "linkname": "a/" * 3000}), "it cannot have that name here ("),
         (("app/fifo", {"type": tarfile.FIFOTYPE}), "it is no file, folder or link"),
         (("app/disk", {"type": tarfile.BLKTYPE}), "it is no file, folder or link"),
     ],
@@ -144,44 +144,182 @@ def test_a_name_too_long_for_the_system_leads_nowhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_nothing_is_written_through_a_link_that_was_there(tmp_path: Path, *, there: bool) -> None:
-    """Also where it leads to nothing yet."""
+def test_what_was_there_is_replaced_and_not_written_through(tmp_path: Path, *, there: bool) -> None:
+    """A link that leads out, also where it leads to nothing yet; and another name of the same file."""
     outside, inside = tmp_path / "outside", tmp_path / "inside"
     outside.mkdir()
     inside.mkdir()
     if there:
         (outside / "x").write_bytes(b"old")
-    (inside / "a").symlink_to("b")
-    (inside / "b").symlink_to(outside / "x")
-    assert taken_out(archive(("a", b"new")), inside) == ["a: it would land outside of the target"]
-    assert (outside / "x").exists() == there
+    (inside / "a").symlink_to(outside / "x")
+    (inside / "b").write_bytes(b"b")
+    (inside / "c").hardlink_to(inside / "b")
+    assert taken_out(archive(("a", b"new"), ("c", b"c")), inside) == []
+    assert [(inside / name).read_bytes() for name in "abc"] == [b"new", b"b", b"c"]
+    assert not (inside / "a").is_symlink()
+    assert names(outside) == ["x"] * there
     assert not there or (outside / "x").read_bytes() == b"old"
+
+
+def test_a_second_copy_does_not_write_through_links_of_the_first(tmp_path: Path) -> None:
+    links = [("b", {"type": tarfile.LNKTYPE, "linkname": "a"}), ("s", {"type": tarfile.SYMTYPE, "linkname": "a"})]
+    assert taken_out(archive(("a", b"1"), *links), tmp_path) == []
+    assert taken_out(archive(("a", b"2"), ("b", b"3"), ("s", b"4")), tmp_path) == []
+    assert [(tmp_path / name).read_bytes() for name in "abs"] == [b"2", b"3", b"4"]
 
 
 def test_links_that_stay_inside_are_kept(tmp_path: Path) -> None:
     """To what is there, to what comes later, and in a circle."""
-    links = {"app/sub/up": "../a", "app/later": "sub/new/file", "app/round": "sub/../sub"}
+    links = {"app/sub/up": "../a", "app/later": "sub/new/file", "app/round": "./round", "app/d/l": "../../app/a"}
     entries = [(name, {"type": tarfile.SYMTYPE, "linkname": to}) for name, to in links.items()]
-    whole = archive(("app", None), ("app/a", b"a"), ("app/sub", None), *entries, ("app/round/x", b"x"))
-    assert taken_out(whole, tmp_path) == []
-    assert {name: str((tmp_path / name).readlink()) for name in links} == links
-    assert (tmp_path / "app/sub/x").read_bytes() == b"x"
-    assert (tmp_path / "app/sub/up").read_bytes() == b"a"
+    whole = archive(("app", None), ("app/a", b"a"), ("app/sub", None), *entries, ("app/sub/x", b"x"))
+    for target, only_content in (("", False), ("new", False), ("old", True)):
+        (tmp_path / "old").mkdir(exist_ok=True)
+        renamed = {f"{target or 'app'}/{name.removeprefix('app/')}": to for name, to in links.items()}
+        left_out = taken_out(whole, tmp_path / target, only_content=only_content)
+        if target:  # whose folder app is not copied
+            assert left_out == ["app/d/l: it is a link that leads out of what is copied"]
+            del renamed[f"{target}/d/l"]
+        else:
+            assert left_out == []
+        assert {name: os.readlink(tmp_path / name) for name in renamed} == renamed  # noqa: PTH115 # as it is written
+        assert (tmp_path / (target or "app") / "sub/up").read_bytes() == b"a"
 
 
-def test_a_link_in_a_circle_is_left_out(tmp_path: Path) -> None:
-    link = {"type": tarfile.SYMTYPE, "linkname": "b"}
-    back = {"type": tarfile.SYMTYPE, "linkname": "a"}
-    (left_out,) = taken_out(archive(("a", link), ("b", back), ("a/x", b"x")), tmp_path)
-    assert left_out.startswith("a/x: where it leads cannot be told")
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("app", None), ("app/d", {"type": tarfile.SYMTYPE, "linkname": "."}), ("app/d/x", b"x")],
+        [("app", {"type": tarfile.SYMTYPE, "linkname": "other"}), ("app/x", b"x")],
+        [("app", None), ("app", {"type": tarfile.SYMTYPE, "linkname": "other"})],
+        [("app", None), ("app/../x", b"x")],
+        [("app", None), ("app/..", None)],
+        [("app", b"file"), ("app/x", b"x")],
+        [("app", None), ("app/h", {"type": tarfile.LNKTYPE, "linkname": "app/../x"}), ("app/h", b"x")],
+        [("app", None), ("app/h", {"type": tarfile.LNKTYPE, "linkname": "app"})],
+        [
+            ("app", None),
+            ("app/d", {"type": tarfile.SYMTYPE, "linkname": "."}),
+            ("app/x", {"type": tarfile.SYMTYPE, "linkname": "d/../../x"}),
+        ],
+        [
+            ("app", None),
+            ("app/d", None),
+            ("app/d/l", {"type": tarfile.SYMTYPE, "linkname": "../x"}),
+            ("app/l", {"type": tarfile.LNKTYPE, "linkname": "app/d/l"}),
+        ],
+        [("app", None), ("app/x\0y", b"x")],
+    ],
+)
+@pytest.mark.parametrize("target", ["", "new", "old"])
+def test_what_lies_beside_the_target_stays_as_it_is(
+    tmp_path: Path, entries: list[tuple[str, Any]], target: str
+) -> None:
+    inside = tmp_path / "inside"
+    (inside / "other").mkdir(parents=True)
+    (inside / "old").mkdir()
+    (inside / "x").write_bytes(b"mine")
+    place = inside / (target or "app")
+    taken_out(archive(*entries), inside / target, only_content=target == "old")
+    assert (inside / "x").read_bytes() == b"mine"
+    assert names(inside / "other") == []
+    assert names(tmp_path)[0] == "inside"
+    assert {path.name for path in inside.iterdir()} <= {"other", "old", "x", place.name}
+    for path in place.rglob("*"):
+        assert path.resolve().is_relative_to(place.resolve()), f"{path} leads out"
 
 
-def test_a_link_that_cannot_be_made_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    link = archive(("a", {"type": tarfile.SYMTYPE, "linkname": "b"}), ("b", b"b"))
-    (left_out,) = taken_out(link, tmp_path)
-    assert left_out.startswith("a: no such link can be made here (")
-    assert (tmp_path / "b").read_bytes() == b"b"
+@pytest.mark.parametrize("name", [".", "./", "/"])
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.REGTYPE])
+def test_nothing_takes_the_place_of_the_target(tmp_path: Path, name: str, kind: bytes) -> None:
+    """Which may be a link of the user's own."""
+    for folder in ("there", "secret"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "target").symlink_to("there")
+    whole = archive((name, {"type": kind, "linkname": "secret"}), ("./f", b"f"))
+    for only_content in (False, True):
+        assert len(taken_out(whole, tmp_path / "target", only_content=only_content)) <= 1
+    assert os.readlink(tmp_path / "target") == "there"  # noqa: PTH115
+    assert names(tmp_path / "secret") == []
+    assert (tmp_path / "there" / "f").read_bytes() == b"f"
+
+
+def test_folders_that_are_there_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "home" / ".ssh").mkdir(parents=True)
+    for path in (tmp_path / "home", tmp_path / "home" / ".ssh"):
+        path.chmod(0o700)
+        os.chown(path, 1234, 1234)
+    whole = archive(("./", None), ("./.ssh", None), ("./.ssh/x", b"x"), ("./new", None))
+    for only_content in (True, False):
+        assert taken_out(whole, tmp_path / "home", only_content=only_content) == []
+    for path in (tmp_path / "home", tmp_path / "home" / ".ssh"):
+        assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) == (0o700, 1234)
+    assert stat.S_IMODE((tmp_path / "home" / "new").stat().st_mode) == 0o755
+
+
+def test_a_hard_link_to_itself_or_again_loses_nothing(tmp_path: Path) -> None:
+    """As `tar cf x.tar a a` packs it."""
+    link = {"type": tarfile.LNKTYPE, "linkname": "a"}
+    assert taken_out(archive(("a", b"1"), ("a", link), ("b", link), ("b", link)), tmp_path) == []
+    assert [(tmp_path / name).read_bytes() for name in "ab"] == [b"1", b"1"]
+    assert (tmp_path / "a").samefile(tmp_path / "b")
+
+
+def test_where_there_are_no_hard_links_the_file_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: Path, _target: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    link = {"type": tarfile.LNKTYPE, "linkname": "a"}
+    assert taken_out(archive(("a", b"1"), ("b", link)), tmp_path) == []
+    assert (tmp_path / "b").read_bytes() == b"1"
+
+
+def test_what_has_the_name_of_a_folder_is_left_out(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    (tmp_path / "d").write_bytes(b"d")
+    (tmp_path / "e").symlink_to("a")
+    entries = [("a", {"type": tarfile.SYMTYPE, "linkname": "x"}), ("b", b"b"), ("d/x", b"x"), ("e", None), ("x", b"x")]
+    assert taken_out(archive(*entries, ("c", {"type": tarfile.LNKTYPE, "linkname": "x"})), tmp_path) == [
+        "a: a folder has its name",
+        "b: a folder has its name",
+        "d/x: its folder is a file here",
+        "e: a link has its name",
+        "c: a folder has its name",
+    ]
+    assert (tmp_path / "d").read_bytes() == b"d"
+
+
+@pytest.mark.parametrize("mtime", [float("nan"), 1e300, -1e300])
+def test_a_time_that_is_none_is_not_set(tmp_path: Path, mtime: float) -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as made:
+        entry = tarfile.TarInfo("a")
+        entry.pax_headers = {"mtime": str(mtime)}
+        made.addfile(entry)
+    assert taken_out(file.getvalue(), tmp_path) == []
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_file_keeps_its_time(tmp_path: Path) -> None:
+    taken_out(archive(("a", {"mtime": 1_000_000})), tmp_path)
+    assert (tmp_path / "a").stat().st_mtime == 1_000_000
+
+
+def test_a_long_way_and_a_chain_of_links_are_no_trouble(tmp_path: Path) -> None:
+    deep = "/".join("d" * 1500)
+    chain = [(f"l{number}", {"type": tarfile.SYMTYPE, "linkname": f"l{number + 1}"}) for number in range(1500)]
+    assert taken_out(archive((f"{deep}/x", b"x"), *chain), tmp_path) == []
+    assert (tmp_path / deep / "x").read_bytes() == b"x"
+
+
+def test_a_file_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(Failed, match="no whole tar archive"):
+        taken_out(archive(("a", b"n" * 5000))[:3000], tmp_path)
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert names(tmp_path) == ["a"]
 
 
 def test_modes_are_kept_as_far_as_they_are_harmless(tmp_path: Path) -> None:
