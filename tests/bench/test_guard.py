@@ -17,6 +17,9 @@ PEAK_BYTES: Final = 32 * 1024
 LEFT_BLOCKS: Final = 20
 """Blocks of memory that a pair leaves to the garbage collector, or for good."""
 
+SETTLES: Final = ["BEGIN", "INSERT", "COMMIT"]
+"""What follows the reply."""
+
 Counts = dict[str, Counted]
 
 
@@ -26,10 +29,12 @@ def counts() -> Counts:
 
 
 def test_a_warm_assign_is_one_statement(counts: Counts) -> None:
-    """The machine, with its event, which holds the generation as well; that goes to its table after the reply."""
-    assert counts["assign"].verbs == ["UPDATE"]
-    assert counts["release"].verbs == ["UPDATE"]
-    assert counts["a moment later"].verbs == ["BEGIN", "INSERT", "COMMIT"]
+    """The machine, with its event, which holds the generation as well; that goes to its table a millisecond later.
+
+    On a busy computer the client may read its reply after that.
+    """
+    assert counts["assign"].verbs + counts["a moment later"].verbs == ["UPDATE", *SETTLES]
+    assert counts["release"].verbs in (["UPDATE"], ["UPDATE", *SETTLES])
 
 
 def test_a_warm_assign_and_its_release_ask_the_engine_nothing(counts: Counts) -> None:
@@ -53,8 +58,7 @@ def test_assigns_that_come_together_share_one_transaction(counts: Counts) -> Non
     Its event goes to the table with theirs, or before them where they come a millisecond later.
     """
     first, *others = counts["three at once"].verbs
-    settles = ["BEGIN", "INSERT", "COMMIT"]
-    is_settled = others[:3] == settles
+    is_settled = others[:3] == SETTLES
     together = ["BEGIN", *["UPDATE"] * 2, *["INSERT"] * (2 if is_settled else 3), "COMMIT"]
     assert first == "UPDATE"
     assert others[3 * is_settled :][: len(together)] == together
