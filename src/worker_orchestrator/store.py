@@ -244,6 +244,7 @@ class Store:
         """One statement, which SQLite makes a transaction of its own."""
         assert change.after is not None, "its row is there"
         event = _event(self._last_event + 1, change, at_ms)
+        assert (event[3], event[5]) == (change.after.pool, change.after.generation), "the row tells pool and generation"
         self._update(change, at_ms, "", (event[0], event[6], event[4]))
         self._last_event += 1
         self._carried[change.after.id] = event

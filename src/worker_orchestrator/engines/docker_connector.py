@@ -41,9 +41,8 @@ class HangingUp(aiohttp.BaseConnector):
         """Break off every connection, also one that closes already."""
         for transport, protocol in list(self._opened.items()):
             if protocol.closed is not None and not protocol.closed.done():  # what is closed cannot be aborted
-                with contextlib.suppress(
-                    AttributeError
-                ):  # before 3.11.4 one over TLS that is half closed has lost its way
+                # Before 3.11.4 one over TLS that was closed twice has lost what it would abort.
+                with contextlib.suppress(AttributeError):
                     transport.abort()
 
 

@@ -21,6 +21,7 @@ __all__ = ["Feed", "Told"]
 GAP_S: Final = 0.01
 """A burst of changes is one reading."""
 AGAIN_S: Final = 1.0
+"""Later than that nobody hears of what another program's lock kept out of the table."""
 RECENT: Final = 2_000
 PAGE: Final = 500
 
@@ -103,8 +104,6 @@ class Feed:
             self._newest = rows[-1][0]
             self._news.set()
             self._news = asyncio.Event()
-        if (
-            self._followers and not self._store.is_settled
-        ):  # another program writes to our database: some events are not in their table yet
+        if self._followers and not self._store.is_settled:
             self._is_due = True
             asyncio.get_running_loop().call_later(AGAIN_S, self._publish)
