@@ -1,7 +1,8 @@
 """Measure: python -m bench [--quick] [--only QUESTION …] [--share 0.2]
 
-Writes build/bench/results.json (with --only: adds to it) and prints a table. `python -m bench.document` makes
-docs/benchmarks.md of it. With --quick only what CI insists on, in less than three minutes, and exit code 1 where it fails.
+Writes build/bench/results.json and prints a table; with --only it replaces there what these questions found before.
+`python -m bench.document` makes docs/benchmarks.md of it. With --quick only what CI insists on, in less than three minutes,
+and exit code 1 where it fails.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bench import machine
+from bench import book, machine
 from bench.book import Book
 from bench.claims import CLAIMS, QUICK
 from bench.questions import beside, cold, counts, idle, life, limits, scale, warm
@@ -62,17 +63,19 @@ def main() -> int:
         print(f"no such question: {', '.join(sorted(unknown))}; there is {', '.join(questions)}", file=sys.stderr)
         return 2
     results = QUICK_RESULTS if wanted.quick else RESULTS
-    book = Book.read(results) if wanted.only and results.exists() else Book()
-    book.about = {**machine.describe(), "begun": time.strftime("%Y-%m-%d %H:%M %Z"), "share": f"{wanted.share:g}"}
-    run = Run(book, wanted.share)
+    books = book.read(results) if wanted.only and results.exists() else {}
+    about = {**machine.describe(), "begun": time.strftime("%Y-%m-%d %H:%M %Z"), "share": f"{wanted.share:g}"}
+    begun = time.monotonic()
     for name in wanted.only or questions:
+        run = Run(Book(about=about), wanted.share, begun)
         run.say(name)
         questions[name](run)
-        book.write(results)
-    run.say("done")
-    print(table(book, QUICK if wanted.quick else CLAIMS))
+        books[name] = run.book
+        book.write(results, books)
+    found = Book.merged(books)
+    print(table(found, QUICK if wanted.quick else CLAIMS))
     print(f"\nAll figures are in {results}.")
-    return int(wanted.quick and any(claim.holds(book) is False for claim in QUICK))
+    return int(wanted.quick and any(claim.holds(found) is False for claim in QUICK))
 
 
 def _arguments() -> argparse.Namespace:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-__all__ = ["Book", "quantile"]
+__all__ = ["Book", "quantile", "read", "write"]
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -24,7 +24,7 @@ class Book:
 
     values: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
 
     def __contains__(self, name: str) -> bool:
         return bool(self.values.get(name))
@@ -52,14 +52,30 @@ class Book:
         """The smallest: what is larger was kept waiting by other processes."""
         return min(self.values[name])
 
-    # on disk
-
-    def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        document = {"about": self.about, "notes": self.notes, "values": self.values}
-        path.write_text(json.dumps(document, indent=1), encoding="utf-8")
-
     @classmethod
-    def read(cls, path: Path) -> Self:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return cls(document["values"], document["notes"], document["about"])
+    def merged(cls, books: Mapping[str, Self]) -> Self:
+        """All questions in one. Where they were asked of several commits or at several times, `about` says which when."""
+        whole = cls()
+        about: dict[str, dict[str, list[str]]] = {}
+        for question, book in books.items():
+            whole.values |= book.values
+            whole.notes |= book.notes
+            for what, text in book.about.items():
+                about.setdefault(what, {}).setdefault(text, []).append(question)
+        for what, asked in about.items():
+            several = (f"{text} ({', '.join(questions)})" for text, questions in asked.items())
+            whole.about[what] = next(iter(asked)) if len(asked) == 1 else "; ".join(several)
+        return whole
+
+
+# on disk: a book for each question, so that one asked again leaves nothing of what was measured before
+
+
+def write(path: Path, books: Mapping[str, Book]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {question: asdict(book) for question, book in books.items()}
+    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def read(path: Path) -> dict[str, Book]:
+    return {question: Book(**book) for question, book in json.loads(path.read_text(encoding="utf-8")).items()}

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from bench.book import Book
+from bench.book import Book, read
 from bench.charts import Bar, bars
 from bench.claims import CLAIMS
 from bench.peers.at_hand import PEERS
@@ -49,7 +49,7 @@ def _value(book: Book, name: str) -> str:
 
 
 def _machine(book: Book) -> str:
-    return _table(("", ""), [(name, str(text)) for name, text in book.about.items() if name != "share"])
+    return _table(("", ""), [(name, text) for name, text in book.about.items() if name != "share"])
 
 
 def _claims(book: Book) -> str:
@@ -252,7 +252,7 @@ def _drawn(title: str, unit: str, groups: Sequence[tuple[str, Sequence[Bar]]], *
 
 
 def main() -> int:
-    book = Book.read(BUILD / "results.json")
+    book = Book.merged(read(BUILD / "results.json"))
     CHARTS.mkdir(parents=True, exist_ok=True)
     for name, drawing in charts(book):
         if drawing:
