@@ -57,7 +57,7 @@ contract integration: .venv/.tests example-worker  ## tests against real Docker
 chaos: .venv/.tests example-worker  ## ten minutes of kills, frozen daemons and full disks; MINUTES=n, SEED=n to replay one
 	SEED=$${SEED:-random} MINUTES=$${MINUTES:-10} $(DOCKER) $(PYTEST) -q -s tests/chaos
 
-browser: .venv/.tests example-worker  ## the dashboard, the dashboard, the docs page, and pages of other sites, in a real Chromium
+browser: .venv/.tests example-worker  ## the dashboard, the docs page, and pages of other sites, in a real Chromium
 	$(DOCKER) $(PYTEST) tests/browser
 
 screenshots: .venv/.tests example-worker  ## the pictures of the dashboard in docs/screenshots

@@ -36,9 +36,10 @@ from worker_orchestrator import logs, service, serving
 from worker_orchestrator.database import connect
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.engines.memory import MemoryEngine
+from worker_orchestrator.lock import Lock
 from worker_orchestrator.orchestrator.journal import SETTLES_S
 from worker_orchestrator.settings import Settings, load
-from worker_orchestrator.store import DATABASE, Lock, Store
+from worker_orchestrator.store import DATABASE, Store
 
 __all__ = ["Counted", "counted"]
 

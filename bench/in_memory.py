@@ -19,9 +19,10 @@ from worker_orchestrator.database import connect
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.engines.memory import MemoryEngine
 from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.lock import Lock
 from worker_orchestrator.machine import DEFAULT_POOL, Cause, Instance, Machine, State, Status
 from worker_orchestrator.settings import Settings
-from worker_orchestrator.store import DATABASE, Lock, Store
+from worker_orchestrator.store import DATABASE, Store
 
 __all__ = ["MemoryEngine", "fill", "instance"]
 

@@ -15,10 +15,11 @@ from worker_orchestrator.errors import StoreRefused
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.home import doubt, home, is_latest, next_session, tell_sessions
 from worker_orchestrator.http.listening import has_ipv6_loopback
+from worker_orchestrator.lock import Lock
 from worker_orchestrator.machine import DEFAULT_POOL, PoolSpec, Spec
 from worker_orchestrator.parsers import as_bytes
 from worker_orchestrator.settings import Settings
-from worker_orchestrator.store import DATABASE, Lock, Store
+from worker_orchestrator.store import DATABASE, Store
 
 __all__ = ["Opened", "load_fleet", "open_engine", "open_fleet", "spec_of"]
 

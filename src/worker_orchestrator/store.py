@@ -2,7 +2,6 @@
 
 A commit stores a batch of changes and the events that tell of them, in one transaction. In WAL mode with
 `synchronous=NORMAL` it survives the death of the process; `durability="power"` (FULL: an fsync each) survives a power cut.
-One process owns a state directory, by a lock with its pid beside it.
 
 A change that comes alone is one statement: the machine's row carries its event until `settle` puts that into the table, a
 moment later or at the next start. That takes a quarter less than a transaction of two statements.
@@ -13,8 +12,6 @@ Sources: https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_sync
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import compress
@@ -24,22 +21,19 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import apsw
-from filelock import FileLock, Timeout
 from msgspec.structs import astuple
 
 from worker_orchestrator.database import CARRIED_COLUMNS, advice, connect, copy_database, open_beside, open_database
-from worker_orchestrator.errors import CommitFailed, StoreError, StoreLocked, StoreRefused
+from worker_orchestrator.errors import CommitFailed, StoreError
 from worker_orchestrator.machine import Cause, Change, Machine, State
 
-__all__ = ["DATABASE", "MOST_CARRIED", "Lock", "Store"]
+__all__ = ["DATABASE", "MOST_CARRIED", "Store"]
 
 EVENTS_KEPT: Final = 10_000
 TOMBSTONES_KEPT: Final = 50_000
 TRACES_KEPT: Final = 10_000
 _PRUNE_EVERY: Final = 1_000
 DATABASE: Final = "orchestrator.db"
-_LOCK: Final = "orchestrator.lock"
-_CARD: Final = "orchestrator.pid"
 
 # As the fields of a machine.
 _COLUMNS: Final = "id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata"
@@ -59,69 +53,6 @@ SELECT max(
     ifnull((SELECT max(generation) FROM event), 0),
     ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation'), 0)
 )"""
-
-
-class Lock:
-    """The right to use a state directory, held until `release` or the end of the process."""
-
-    def __init__(self, state_dir: Path) -> None:
-        """Raises StoreLocked, which names the holder, and StoreRefused for a folder that cannot be used."""
-        self._card = state_dir / _CARD
-        self._lock = FileLock(state_dir / _LOCK)
-        try:
-            os.umask(0o077)  # who has which machine is nobody's business, also in a folder that others can read
-            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for ours in state_dir.glob("orchestrator.*"):
-                ours.chmod(0o600)
-            self._lock.acquire(timeout=0)
-            self._card.write_text(json.dumps({"pid": os.getpid()}), encoding="utf-8")
-        except Timeout:
-            pid = _on_card(state_dir)
-            raise StoreLocked(
-                f"Another orchestrator{f' (pid {pid})' if pid else ''} uses the state directory {state_dir}. "
-                "Stop it, or give this one another with --state-dir.",
-            ) from None
-        except (OSError, NotImplementedError) as error:
-            self._lock.release()
-            raise _unusable(state_dir, error) from None
-
-    @staticmethod
-    def holder(state_dir: Path) -> int | None:
-        """The pid of the process that holds this directory's lock; None where nobody does or nobody knows.
-
-        Raises StoreRefused for a folder that cannot be used.
-        """
-        if not (state_dir / _LOCK).exists():
-            return None
-        probe = FileLock(state_dir / _LOCK)
-        try:
-            probe.acquire(timeout=0)
-        except Timeout:
-            return _on_card(state_dir)
-        except (OSError, NotImplementedError) as error:
-            raise _unusable(state_dir, error) from None
-        probe.release()
-        return None
-
-    def release(self) -> None:
-        with contextlib.suppress(OSError):  # a card without a lock is nobody's claim
-            self._card.unlink(missing_ok=True)
-        self._lock.release()
-
-
-def _on_card(state_dir: Path) -> int | None:
-    """The pid that the holder of the lock wrote down."""
-    try:
-        return int(json.loads((state_dir / _CARD).read_text(encoding="utf-8"))["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _unusable(state_dir: Path, error: Exception) -> StoreRefused:
-    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return StoreRefused(
-        f"The state directory {state_dir} cannot be used: {why}. Mend that, or choose another with --state-dir.",
-    )
 
 
 class Store:

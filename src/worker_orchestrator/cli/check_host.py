@@ -17,8 +17,9 @@ from worker_orchestrator.cli.findings import Finding, bad, good, odd
 from worker_orchestrator.database import look_at
 from worker_orchestrator.errors import OrchestratorError, ServiceUnreachable, StoreError
 from worker_orchestrator.http.listening import has_ipv6_loopback
+from worker_orchestrator.lock import Lock
 from worker_orchestrator.settings import Settings
-from worker_orchestrator.store import DATABASE, Lock
+from worker_orchestrator.store import DATABASE
 
 __all__ = ["check_host", "check_service", "url_of"]
 

@@ -16,9 +16,9 @@ from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.errors import EngineError, StoreLocked
+from worker_orchestrator.lock import Lock
 from worker_orchestrator.machine import Cause, Instance, Machine, State
 from worker_orchestrator.settings import Settings
-from worker_orchestrator.store import Lock
 
 __all__ = ["run", "stop_service"]
 
