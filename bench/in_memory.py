@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -54,12 +55,12 @@ def instance(owner: str, machine_id: str, port: int) -> Instance:
 def _serve_over(state_dir: Path) -> None:
     """Let the service open an engine in which everything on record runs. Its settings say "docker", so the file counts."""
 
-    async def open_engine(settings: Settings, owner: str) -> Engine:
+    async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         assert settings.state_dir == state_dir
-        engine = MemoryEngine(owner, serve_http=False)
+        engine = MemoryEngine(meta["owner"], serve_http=False)
         with closing(connect(state_dir / DATABASE)) as db:
             for machine_id, port in db.execute("SELECT id, port FROM machine WHERE gone = 0"):
-                engine.put(instance(owner, machine_id, port))
+                engine.put(instance(meta["owner"], machine_id, port))
         await asyncio.sleep(0)
         return engine
 

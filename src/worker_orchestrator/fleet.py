@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec.structs import replace
 
-from worker_orchestrator.machine import Cause, Change, Machine, State
+from worker_orchestrator.machine import TOMBSTONES_KEPT, Cause, Change, Machine, State
 
 __all__ = ["Backoff", "Fleet", "Pool", "Watch"]
 
@@ -81,7 +81,7 @@ class Fleet:
         self.projects: dict[str, str] = {}
         self.ports: dict[tuple[str, int], str] = {}
         self.refused_ports: dict[int, float] = {}
-        self.tombstones: set[str] = set()
+        self.tombstones: dict[str, None] = {}  # ids of what was removed, oldest first
         self.pools: dict[str, Pool] = {}
         self.pending: list[Change] = []
         self._idle: _Group = {}
@@ -146,7 +146,7 @@ class Fleet:
     def load(self, machines: Iterable[Machine], tombstones: Iterable[str], now: float) -> None:
         """Take over what the store holds. Deadlines begin anew; nothing counts as verified."""
         assert not self.machines, "a fleet is loaded once"
-        self.tombstones.update(tombstones)
+        self.tombstones.update(dict.fromkeys(tombstones))
         for machine in machines:
             self.watches[machine.id] = Watch(born=now, since=now)
             self._enter(machine)
@@ -162,7 +162,9 @@ class Fleet:
         assert before is not None or machine_id not in self.machines, f"{machine_id}: exists already"
         self._put(machine_id, after, now)
         if after is None:
-            self.tombstones.add(machine_id)
+            self.tombstones[machine_id] = None
+            if len(self.tombstones) > TOMBSTONES_KEPT:
+                del self.tombstones[next(iter(self.tombstones))]
         elif after.state is State.READY and (before is None or before.state is not State.READY):
             self._came_up(after, now)
         self.pending.append(change)
@@ -200,7 +202,7 @@ class Fleet:
         """Take back changes that could not be stored, the last one first."""
         assert not self.pending, "undo what is pending in one go"
         for change in reversed(changes):
-            self.tombstones.discard(change.machine.id)
+            self.tombstones.pop(change.machine.id, None)
             self._put(change.machine.id, change.before, now)
             if change.cause is Cause.RESTARTED:
                 self.watches[change.machine.id].tries -= 1  # it was never begun

@@ -24,6 +24,7 @@ import msgspec
 __all__ = [
     "DEFAULT_POOL",
     "GIVES_UP_PROJECT",
+    "TOMBSTONES_KEPT",
     "TRANSITIONS",
     "Action",
     "Cause",
@@ -44,6 +45,8 @@ __all__ = [
 ]
 
 DEFAULT_POOL: Final = "default"
+TOMBSTONES_KEPT: Final = 50_000
+"""So many machines that were removed are remembered, since a create of theirs may still land."""
 
 
 class State(StrEnum):

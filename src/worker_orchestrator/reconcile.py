@@ -99,8 +99,8 @@ def dying(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: floa
 
 def strays(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
     """Instances of our owner that we have no memory of (a restored or lost store). They are shown, never destroyed."""
-    known = fleet.machines.keys() | fleet.tombstones
-    return [i for i in snapshot.instances.values() if i.owner == fleet.owner and i.id not in known]
+    ours = (i for i in snapshot.instances.values() if i.owner == fleet.owner)
+    return [i for i in ours if i.id not in fleet.machines and i.id not in fleet.tombstones]
 
 
 def foreign(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:

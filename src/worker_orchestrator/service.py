@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.command_line import command_line
@@ -21,7 +22,10 @@ from worker_orchestrator.parsers import as_bytes
 from worker_orchestrator.settings import Settings
 from worker_orchestrator.store import DATABASE, Store
 
-__all__ = ["Opened", "load_fleet", "open_engine", "open_fleet", "spec_of"]
+__all__ = ["ADOPTED_OWNERS", "Opened", "load_fleet", "open_engine", "open_fleet", "spec_of"]
+
+ADOPTED_OWNERS: Final = "adopted_owners"
+"""The fact about the store that tells whose machines it took over, as their containers go on saying."""
 
 
 @dataclass(slots=True)
@@ -61,7 +65,7 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
     lock = Lock(settings.state_dir) if path is not None and not look_only else None
     try:
         with Store(path, durability=settings.durability, look_only=look_only) as store:
-            engine = await open_engine(settings, store.meta()["owner"])
+            engine = await open_engine(settings, store.meta())
             try:
                 identity = await engine.identity()
                 opened = _opened(store, path, engine, identity)
@@ -104,12 +108,15 @@ def load_fleet(store: Store) -> Fleet:
     return fleet
 
 
-async def open_engine(settings: Settings, owner: str) -> Engine:
-    """The engine that the settings name. Raises EngineUnavailable, InvalidSetting."""
+async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
+    """The engine that the settings name, for the owner in `meta`, the facts of the store.
+
+    Raises EngineUnavailable, InvalidSetting.
+    """
     if settings.engine == "memory":
         from worker_orchestrator.engines.memory import MemoryEngine  # noqa: PLC0415 # only what is used is loaded
 
-        return MemoryEngine(owner)
+        return MemoryEngine(meta["owner"])
     from worker_orchestrator.engines.docker import DockerEngine  # noqa: PLC0415 # as above
     from worker_orchestrator.engines.docker_connect import connect  # noqa: PLC0415
     from worker_orchestrator.engines.docker_template import DockerOptions  # noqa: PLC0415
@@ -137,7 +144,7 @@ async def open_engine(settings: Settings, owner: str) -> Engine:
         runtime=settings.runtime,
         log_limit=as_bytes(settings.log_limit),
     )
-    return DockerEngine(endpoint, client, owner, options)
+    return DockerEngine(endpoint, client, meta["owner"], options, meta.get(ADOPTED_OWNERS, "").split())
 
 
 def spec_of(settings: Settings, *, plans_ports: bool = True) -> Spec:

@@ -25,12 +25,11 @@ from msgspec.structs import astuple
 
 from worker_orchestrator.database import CARRIED_COLUMNS, advice, connect, copy_database, open_beside, open_database
 from worker_orchestrator.errors import CommitFailed, StoreError
-from worker_orchestrator.machine import Cause, Change, Machine, State
+from worker_orchestrator.machine import TOMBSTONES_KEPT, Cause, Change, Machine, State
 
 __all__ = ["DATABASE", "MOST_CARRIED", "Store"]
 
 EVENTS_KEPT: Final = 10_000
-TOMBSTONES_KEPT: Final = 50_000
 TRACES_KEPT: Final = 10_000
 _PRUNE_EVERY: Final = 1_000
 DATABASE: Final = "orchestrator.db"

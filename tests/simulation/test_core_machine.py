@@ -302,7 +302,7 @@ class Core(RuleBasedStateMachine):
         for change in changes:
             self.write(change)
         assert self.stored.machines == self.fleet.machines
-        assert self.stored.tombstones == self.fleet.tombstones
+        assert self.stored.tombstones == self.fleet.tombstones.keys()
         assert self.fleet.generation >= self.stored.generation
         self.stored.generation, self.stored.last_port = self.fleet.generation, self.fleet.last_port
         self.in_use_until_stored = dict(self.in_use_until)
@@ -341,7 +341,7 @@ class Core(RuleBasedStateMachine):
         changes, self.seen = self.fleet.take_pending(), 0
         self.fleet.undo(changes, self.now)
         assert self.fleet.machines == self.stored.machines
-        assert self.fleet.tombstones == self.stored.tombstones
+        assert self.fleet.tombstones.keys() == self.stored.tombstones
         self.in_use_until = dict(self.in_use_until_stored)
         self.given_up.clear()
         return False

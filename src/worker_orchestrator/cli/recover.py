@@ -144,8 +144,16 @@ def _adopt(opened: service.Opened, found: Found, name: str, project: str) -> Non
         _refuse_a_second(fleet, instance.id, project or instance.id)
         _record(fleet, found, instance, project or instance.id)
         adopted = instance.id
-    opened.store.commit(fleet.take_pending(), {"generation": fleet.generation}, Clock().wall_ms())
+    facts = {"generation": fleet.generation, service.ADOPTED_OWNERS: _owners(opened, found.instances.get(adopted))}
+    opened.store.commit(fleet.take_pending(), facts, Clock().wall_ms())
     click.echo(f"adopted {adopted} for {project or adopted} (release or destroy it when it is not needed)")
+
+
+def _owners(opened: service.Opened, adopted: Instance | None) -> str:
+    """Whose machines were taken over so far, with that of this one."""
+    owners = opened.store.meta().get(service.ADOPTED_OWNERS, "").split()
+    is_new = adopted is not None and adopted.owner not in {opened.fleet.owner, *owners}
+    return " ".join([*owners, adopted.owner] if adopted is not None and is_new else owners)
 
 
 def _refuse_a_second(fleet: Fleet, machine_id: str, project: str) -> None:

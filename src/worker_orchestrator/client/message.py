@@ -38,13 +38,25 @@ def headers_of(request: Request, common: Mapping[str, str]) -> dict[str, str]:
 
 
 def pieces(body: bytes | Upload) -> Iterator[bytes]:
-    """The body from its beginning, however often it was sent before."""
+    """The body from its beginning, however often it was sent before.
+
+    No more of a file than was announced, whatever was written to it since: the rest would be taken for another request.
+    Raises OSError where it has become shorter.
+    """
     if isinstance(body, bytes):
         yield from (body[place : place + PIECE_BYTES] for place in range(0, len(body), PIECE_BYTES))
         return
-    if body.size is not None:
-        body.file.seek(body.start)
-    while piece := body.file.read(PIECE_BYTES):
+    if body.size is None:
+        while piece := body.file.read(PIECE_BYTES):
+            yield piece
+        return
+    body.file.seek(body.start)
+    left = body.size
+    while left:
+        piece = body.file.read(min(PIECE_BYTES, left))
+        if not piece:
+            raise OSError(f"the file has become {left} bytes shorter while it was sent")
+        left -= len(piece)
         yield piece
 
 

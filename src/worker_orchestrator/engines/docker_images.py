@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiodocker
+import aiohttp
 import structlog
 
 from worker_orchestrator.engines.docker_calls import NOT_FOUND, reading
@@ -69,6 +70,8 @@ class Images:
                 f"The image {self._reference} is not here and cannot be pulled: {error.message.strip()}.{note} "
                 "Build or pull it yourself, or choose another with --image.",
             ) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # the latter: half a line of progress
+            raise EngineUnavailable(f"The pull of {self._reference} broke off ({error}).") from error
         _log.info("pulled", image=self._reference)
 
     def _note(self, step: dict[str, Any]) -> None:

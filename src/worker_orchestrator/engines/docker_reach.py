@@ -1,13 +1,13 @@
 """How a Docker engine is reached for one owner, and which of its containers a machine is: what all its parts share.
 
-A machine is what carries our labels *and* its name *and* our owner: whatever else stands under that name is somebody
-else's, and is neither read nor entered.
+A machine is what carries our labels *and* its name *and* our owner, or one from whom machines were adopted: whatever else
+stands under that name is somebody else's, and is neither read nor entered.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -26,10 +26,18 @@ __all__ = ["DockerReach", "asked", "while_it_runs"]
 
 
 class DockerReach:
-    """One Docker engine and one owner there."""
+    """One Docker engine and one owner there; `adopted` are owners whose machines it took over, since labels never change."""
 
-    def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        client: aiodocker.Docker,
+        owner: str,
+        options: DockerOptions,
+        adopted: Collection[str] = (),
+    ) -> None:
         self._endpoint, self._client, self._owner, self._options = endpoint, client, owner, options
+        self._owners = frozenset({owner, *adopted})
 
     async def _of_machine(self, machine_id: str) -> Sequence[DockerContainer]:
         return await self._containers(f"^/{re.escape(machine_id)}$")
@@ -51,7 +59,7 @@ class DockerReach:
 
     def _is_own(self, container: DockerContainer, machine_id: str) -> bool:
         labels = container["Labels"]
-        return (labels.get(f"{LABEL}.machine"), labels.get(f"{LABEL}.owner")) == (machine_id, self._owner)
+        return labels.get(f"{LABEL}.machine") == machine_id and labels.get(f"{LABEL}.owner") in self._owners
 
     @asynccontextmanager
     async def _aside(self) -> AsyncIterator[aiodocker.Docker]:

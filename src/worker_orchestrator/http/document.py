@@ -97,14 +97,19 @@ class Document:
         return _not_stored(500, _BROKEN, failure)
 
     async def _read(self, request: Request, read: Callable[[], Awaitable[Reply]]) -> Reply:
-        return await read() if request.method in {"GET", "HEAD"} else _not_allowed(request, "GET, HEAD")
+        if request.method not in {"GET", "HEAD"}:
+            return _not_allowed(request, "GET, HEAD")
+        try:
+            return await read()
+        except CommitFailed as error:
+            return _not_stored(503, _BROKEN, error)
 
     async def _project(self, request: Request, name: str) -> Reply:
         match request.method:
             case "GET":
                 return await self._assign(request, name)
             case "HEAD":
-                return self._peek(name)
+                return await self._read(request, lambda: self._peek(name))
             case "DELETE":
                 return await self._release(name)
             case _:
@@ -123,9 +128,12 @@ class Document:
             return _not_stored(503, _NO_MACHINE, error)
         return self._assigned(machine)
 
-    def _peek(self, name: str) -> Reply:
+    async def _peek(self, name: str) -> Reply:
         """HEAD: what GET would say of a project that has its machine; it never takes one."""
-        machine = self._orchestrator.fleet.of_project(name)
+        try:
+            machine = await self._orchestrator.machine_of(name)
+        except MachineNotFound:
+            machine = None
         if machine is None or machine.state is not State.READY:
             return failure(404, "Machine not found")
         return self._assigned(machine)

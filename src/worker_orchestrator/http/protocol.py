@@ -151,7 +151,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._dropped > LINGER_BYTES:
                 self.transport.abort()
             return
-        if self._running is None and self._awaited == _REQUEST and not self._received and self._takes_plain(data):
+        is_between = self._running is None and self._awaited == _REQUEST and not self._received
+        if is_between and not self.flow.write_paused and self._takes_plain(data):
             return
         self._feed(data)
         if self._is_deaf:
@@ -244,6 +245,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._running is None:
             self._running = self.cycle
             self._open_ones.begin(self)
+        elif len(self.pipeline) < limits.PIPELINE_LIMIT:
+            self.flow.resume_reading()  # uvicorn would not notice that the client of the reply before this one has gone
 
     def on_message_complete(self) -> None:
         if self._body_head:

@@ -60,6 +60,7 @@ class Journal:
         self._batch: asyncio.Future[None] | None = None  # for those who have a task
         self._told: list[Callable[[BaseException | None], None]] = []
         self._complains_at = 0.0
+        self._is_halted = False
         self._last_port = fleet.last_port  # as it is stored
         self.on_committed: list[Callable[[list[Change]], None]] = []
         self.on_undone: list[Callable[[list[Change], CommitFailed], None]] = []
@@ -77,6 +78,7 @@ class Journal:
 
         Raises CommitFailed if it was undone instead.
         """
+        self.insist_on_going_on()
         if not self._fleet.pending:
             return
         self._be_due()
@@ -84,6 +86,15 @@ class Journal:
             self._batch = asyncio.get_running_loop().create_future()
             self._batch.add_done_callback(_retrieve)
         await asyncio.shield(self._batch)
+
+    def halt(self) -> None:
+        """Memory and disk may differ: from now on nothing is stored, and nobody is told that anything is."""
+        self._is_halted = True
+
+    def insist_on_going_on(self) -> None:
+        """Raises CommitFailed after `halt`."""
+        if self._is_halted:
+            raise _halted()
 
     def then(self, told: Callable[[BaseException | None], None]) -> None:
         """As `durable`, for somebody who has no task: `told` is called with what `durable` would raise.
@@ -100,9 +111,9 @@ class Journal:
         else:
             self._flush_or_stop()
 
-    def soon(self, told: Callable[[None], None]) -> None:
+    def soon(self, told: Callable[[BaseException | None], None]) -> None:
         """Call this in the next turn: what it tells of is stored."""
-        asyncio.get_running_loop().call_soon(self._tell_all, [told], None)
+        asyncio.get_running_loop().call_soon(self._tell_all, [told], _halted() if self._is_halted else None)
 
     def _be_due(self) -> None:
         """See to it that what is pending is stored soon."""
@@ -171,6 +182,10 @@ class Journal:
             self.attribute("")
         changes, requests = self._fleet.take_pending(), self._requests
         self._requests = []
+        if self._is_halted:
+            failure = _halted()
+            self._tell_all(told, failure)
+            return failure
         if not changes:
             self._tell_all(told, None)
             return None
@@ -216,6 +231,10 @@ class Journal:
         stored = {machine.id: machine for machine in self._store.machines(ids)}
         known = self._fleet.machines
         return stored == (known if ids is None else {name: known[name] for name in ids if name in known})
+
+
+def _halted() -> CommitFailed:
+    return CommitFailed("The service stops because of a defect, so this was not stored. The log says which.")
 
 
 def _resolve(batch: asyncio.Future[None] | None, failure: Exception | None) -> None:

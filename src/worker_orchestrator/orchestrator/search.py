@@ -56,8 +56,8 @@ class Search:
 
     def turn_all_away(self) -> None:
         """Answer everybody who waits: the service is stopping."""
-        self._seats.refuse_all(NoMachineAvailable(_STOPPING))
         self._is_stopping = True
+        self._seats.refuse_all(NoMachineAvailable(_STOPPING))
         for known in self._uncertain:
             known.cancel()
 
@@ -117,6 +117,7 @@ class Search:
                 self._journal.attribute()
             if is_new or self._is_pending(machine):
                 await self._journal.durable()
+            self._journal.insist_on_going_on()
             return machine, self._traces.at_once(machine, begun_at) if is_new else None
         if project not in self._seats:
             untold = self._untold.get(project)  # what was handed over since then is new to it
@@ -174,8 +175,7 @@ class Search:
         """Wait with all who ask for this project, each as long as it is willing to, of which so much is over."""
         is_reserved = self._fleet.of_project(project) is not None
         try:
-            async with asyncio.timeout((max(wait_s, LEAST_S) if is_reserved else wait_s) - waited_s):
-                return await self._seats.sit(project, hung_up)
+            return await self._seats.sit(project, hung_up, (max(wait_s, LEAST_S) if is_reserved else wait_s) - waited_s)
         except TimeoutError:
             raise self._decisions.obstacle() from None
 
@@ -238,6 +238,8 @@ class Search:
         return machine
 
     async def _promised(self, project: str) -> Machine | None:
+        if self._is_stopping:
+            raise NoMachineAvailable(_STOPPING)
         own = self._fleet.of_project(project)
         if own is not None and own.state is State.READY:
             return own  # it was served between the decision and this turn

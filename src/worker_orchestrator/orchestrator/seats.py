@@ -75,20 +75,22 @@ class Seats:
         if not task.cancelled():
             task.exception()  # whoever sits here hears of it; if nobody does, nobody asked
 
-    async def sit(self, project: str, hung_up: HangUp | None) -> Found:
-        """Wait with the others for what the search finds.
+    async def sit(self, project: str, hung_up: HangUp | None, wait_s: float) -> Found:
+        """Wait with the others for what the search finds: what it has found by then this client hears, however late it is.
 
-        Raises what the search raises, and CancelledError when this client hung up.
+        Raises what the search raises, TimeoutError after `wait_s`, and CancelledError when this client hung up.
         """
         seat = self._seats[project]
         seat.clients += 1
         leaving = None if hung_up is None else asyncio.ensure_future(hung_up())
         try:
-            if leaving is not None:
-                await asyncio.wait({seat.search, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                if not seat.search.done():
-                    raise asyncio.CancelledError("the client hung up")
-            return await asyncio.shield(seat.search)
+            ends = {seat.search} if leaving is None else {seat.search, leaving}
+            await asyncio.wait(ends, timeout=max(0.0, wait_s), return_when=asyncio.FIRST_COMPLETED)
+            if seat.search.done():
+                return seat.search.result()
+            raise (
+                TimeoutError if leaving is None or not leaving.done() else asyncio.CancelledError("the client hung up")
+            )
         finally:
             if leaving is not None:
                 leaving.cancel()

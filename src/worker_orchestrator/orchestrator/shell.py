@@ -13,6 +13,7 @@ from worker_orchestrator import commands
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.errors import (
+    CommitFailed,
     EngineRejected,
     EngineUnavailable,
     MachineNotFound,
@@ -86,11 +87,17 @@ class Orchestrator:
         """
         before = self.fleet.of_project(project)
         machine = await self._parts.search.assign(project, hung_up, wait_s)
-        if metadata is not None and self.fleet.machines.get(machine.id) == machine:
-            machine = commands.annotate(self.fleet, machine, metadata, self._decisions.now())
+        is_new = before is None or before.generation != machine.generation
+        own = self.fleet.of_project(project)
+        if metadata is not None and own is not None and own.generation == machine.generation:
+            machine = commands.annotate(self.fleet, own, metadata, self._decisions.now())
             self._journal.attribute()
-            await self._journal.durable()
-        return Assignment(machine, is_new=before is None or before.generation != machine.generation)
+            try:
+                await self._journal.durable()
+            except CommitFailed as error:
+                kept = f"{machine.id} belongs to {project}, but its metadata could not be kept: ask again."
+                raise CommitFailed(f"{kept} {error.message}") from error
+        return Assignment(machine, is_new=is_new)
 
     async def release_of(self, project: str, *generations: int) -> Machine:
         """Take its machine from this project, and return it as it was. It must be of these generations.

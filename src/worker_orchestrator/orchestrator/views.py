@@ -147,10 +147,13 @@ class Views:
         return None
 
     async def settled(self) -> None:
-        """Return once everything decided so far is stored or undone."""
+        """Return once everything decided so far is stored or undone. Raises CommitFailed where neither may be true."""
+        journal = self._decisions.journal
+        journal.insist_on_going_on()
         while self._fleet.pending:  # while one batch is stored, the next is decided
             with contextlib.suppress(CommitFailed):
-                await self._decisions.journal.durable()
+                await journal.durable()
+            journal.insist_on_going_on()
 
     def _ready(self) -> list[Machine]:
         fleet = self._fleet

@@ -133,6 +133,7 @@ class Wiring:
 
     def stop_because(self, defect: BaseException) -> None:
         """An invariant does not hold any more: stop instead of doing harm."""
+        self.journal.halt()
         if not self.defect.done():
             self.defect.set_exception(defect)
 

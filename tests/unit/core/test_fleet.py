@@ -45,7 +45,7 @@ def test_a_fleet_begins_empty() -> None:
     """Nothing is held, nobody waits, no port was given."""
     fleet = Fleet("owner-1")
     assert (fleet.owner, fleet.generation, fleet.last_port, fleet.held) == ("owner-1", 0, None, 0)
-    assert (fleet.machines, fleet.tombstones, fleet.pending, fleet.refused_ports) == ({}, set(), [], {})
+    assert (fleet.machines, fleet.tombstones, fleet.pending, fleet.refused_ports) == ({}, {}, [], {})
     assert Fleet("owner-1", generation=7, last_port=9099).generation == 7
     assert Fleet("owner-1", generation=7, last_port=9099).last_port == 9099
 
@@ -55,7 +55,7 @@ def test_loading_takes_over_machines_and_tombstones() -> None:
     machines = [a_machine("w1"), a_machine("w2", STARTING, port=9094)]
     fleet = a_fleet(*machines, tombstones=["w0"], now=5.0)
     assert list(fleet.machines.values()) == machines
-    assert fleet.tombstones == {"w0"}
+    assert fleet.tombstones.keys() == {"w0"}
     assert fleet.pending == []
     assert_indexes_hold(fleet)
 
@@ -200,7 +200,7 @@ def test_a_forgotten_machine_leaves_a_tombstone() -> None:
     """If its container turns up again, we know that it was ours to remove."""
     fleet = a_fleet(a_machine(state=STOPPING))
     fleet.apply(a_machine(state=STOPPING), None, Cause.FORGOTTEN, 1.0)
-    assert fleet.tombstones == {"w1"}
+    assert fleet.tombstones.keys() == {"w1"}
     assert (fleet.machines, fleet.watches, fleet.ports, fleet.held) == ({}, {}, {}, 0)
 
 
@@ -348,7 +348,7 @@ def test_undo_brings_back_what_was_forgotten() -> None:
     fleet.apply(a_machine(state=STOPPING), None, Cause.FORGOTTEN, 2.0)
     fleet.undo(fleet.take_pending(), 3.0)
     assert fleet.machines == {"w1": a_machine(state=STOPPING)}
-    assert fleet.tombstones == set()
+    assert fleet.tombstones.keys() == set()
     assert fleet.watches["w1"] == Watch(born=3.0, since=3.0)
 
 
@@ -372,7 +372,7 @@ def test_undo_of_a_creation_leaves_no_trace() -> None:
     fleet.apply(None, a_machine(state=STARTING), Cause.CREATED, 1.0)
     fleet.undo(fleet.take_pending(), 2.0)
     assert (fleet.machines, fleet.watches, fleet.ports, fleet.held) == ({}, {}, {}, 0)
-    assert fleet.tombstones == {"w0"}
+    assert fleet.tombstones.keys() == {"w0"}
 
 
 def test_undo_gives_a_machine_back_to_its_project() -> None:
@@ -406,17 +406,17 @@ def test_undo_restores_every_index_whatever_was_done(choices: list[int], stored:
     """After any history, the indexes are those of a fleet freshly loaded with the same machines."""
     world = World(spec=a_spec(min_idle=1, max_machines=4), fleet=a_fleet(a_machine("w9", STOPPING, port=9093)))
     machines, was = dict(world.fleet.machines), indexes(world.fleet)
-    tombstones = set(world.fleet.tombstones)
+    tombstones = list(world.fleet.tombstones)
     for step, choice in enumerate(choices):
         if step == stored:
             world.fleet.take_pending()
-            machines, was, tombstones = dict(world.fleet.machines), indexes(world.fleet), set(world.fleet.tombstones)
+            machines, was, tombstones = dict(world.fleet.machines), indexes(world.fleet), list(world.fleet.tombstones)
         one_step(world, choice)
         assert_indexes_hold(world.fleet)
     world.fleet.undo(world.fleet.take_pending(), world.now)
     assert world.fleet.machines == machines
     assert indexes(world.fleet) == was
-    assert world.fleet.tombstones == tombstones
+    assert list(world.fleet.tombstones) == tombstones
     assert_indexes_hold(world.fleet)
 
 
