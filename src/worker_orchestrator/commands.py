@@ -73,6 +73,7 @@ def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: st
 def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine | None:
     """Take a machine from its project. Returns it as it is then, or None where nothing is left of it.
 
+    One of an older template is used again as long as the current one has not come up: there may be nothing better.
     A free machine stays as it is. Raises MachineNotFound for one that is on its way out.
     """
     if machine.project is None:
@@ -83,9 +84,10 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
         fleet.apply(machine, None, Cause.RELEASED, now)
         return None
     pool = spec.pools[machine.pool]
-    reusable = machine.state is State.READY and not pool.recycle and pool.template in {machine.template, None}
-    if not reusable:
+    if machine.state is not State.READY or pool.recycle:
         return _stop(fleet, machine, Cause.RELEASED, now, "released")
+    if pool.template not in {machine.template, None} and fleet.has_come_up(machine.pool, pool.template):
+        return _stop(fleet, machine, Cause.RELEASED, now, "released, and made of an older image or setting")
     answers = is_verified(fleet, spec, machine, now) and not fleet.watches[machine.id].misses
     fresh = answers and not fleet.is_doubted(machine)
     state = State.READY if fresh else State.STARTING

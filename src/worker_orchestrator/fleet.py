@@ -128,6 +128,10 @@ class Fleet:
         """Whether `stale` yields anything."""
         return any(ids and name == pool and made_of != template for (name, made_of), ids in self._idle.items())
 
+    def has_come_up(self, pool: str, template: str) -> bool:
+        """Whether machines of this template serve, or the last one to come up was of it."""
+        return bool(self.idle(pool, template)) or self.pool(pool).proven == template
+
     def stale(self, pool: str, template: str | None) -> Iterator[str]:
         """Ids of the pool's idle machines of every other template, oldest first within one."""
         for (name, made_of), ids in self._idle.items():

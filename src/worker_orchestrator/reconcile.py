@@ -305,8 +305,7 @@ def _retire(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> N
     stale = list(fleet.stale(name, template))
     if not stale:
         return
-    proven = idle or fleet.pool(name).proven == template
-    keep = max(0, wanted.min_idle - len(idle)) if proven else len(stale)
+    keep = max(0, wanted.min_idle - len(idle)) if fleet.has_come_up(name, template) else len(stale)
     if keep >= len(stale) and _must_break_first(fleet, spec, name, template):
         keep = len(stale) - 1
     for machine_id in stale[: max(0, len(stale) - keep)]:

@@ -228,7 +228,10 @@ def test_recover_adopts_from_a_database_that_was_lost(start: Start) -> None:
         assert adopted.returncode == 0, adopted.stderr
         service.start()
         assert service.assign("my-project") == mine
-        assert docker("exec", mine["containerId"], "cat", "/srv/files/note.txt").out == "work"
+        url = f"http://localhost:{service.ports.api}"
+        read = orchestrator("exec", "--url", url, "my-project", "cat", "/srv/files/note.txt", cwd=service.folder)
+        assert read.stdout == "work\n", read.stderr
+        assert "listens on" in orchestrator("logs", "--url", url, "my-project", cwd=service.folder).stdout
         docker("kill", mine["containerId"])
         assert service.assign("my-project") == mine
         service.destroy(mine["containerId"])

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import a_fleet, a_machine
 
+from worker_orchestrator.errors import CommitFailed
 from worker_orchestrator.machine import Cause, Change, State
 from worker_orchestrator.orchestrator.journal import SETTLES_S, Journal
 from worker_orchestrator.store import Store
@@ -216,5 +217,22 @@ def test_a_defect_while_events_are_put_in_order_stops_the_process() -> None:
         await journal.durable()
         await asyncio.sleep(20 * SETTLES_S)
         assert said == ["events could not be put in order: MemoryError()"]
+
+    asyncio.run(story())
+
+
+def test_after_a_defect_nothing_is_stored_and_nobody_is_told_that_it_is() -> None:
+    async def story() -> None:
+        journal, _ = await decide(store := Store(None))
+        journal.halt()
+        told: list[BaseException | None] = []
+        for ask in (journal.then, journal.soon):
+            ask(told.append)
+        with pytest.raises(CommitFailed, match="stops because of a defect"):
+            await asyncio.wait_for(journal.durable(), 5)
+        await asyncio.sleep(0)
+        assert [type(failure) for failure in told] == [CommitFailed, CommitFailed]
+        assert not journal.flush()
+        assert store.machines() == []
 
     asyncio.run(story())

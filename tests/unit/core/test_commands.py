@@ -533,12 +533,24 @@ def test_a_recycled_machine_is_destroyed() -> None:
     assert world.last_change().cause is Cause.RELEASED
 
 
-def test_a_released_machine_of_an_older_template_is_destroyed() -> None:
+@pytest.mark.parametrize("comes_up", ["one is idle", "the last one was of it"])
+def test_a_released_machine_of_an_older_template_is_destroyed_where_the_current_one_comes_up(comes_up: str) -> None:
     """It would not be given to anybody."""
     world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(template=NEW))
-    released = world.release("w1")
-    assert released is not None
-    assert released.state is STOPPING
+    if comes_up == "one is idle":
+        world = World(fleet=a_fleet(a_machine("w2", template=NEW, port=9094), a_machine(project="p")), spec=world.spec)
+    world.pool.proven = NEW if comes_up != "one is idle" else None
+    reason = "released, and made of an older image or setting"
+    assert world.release("w1") == a_machine(state=STOPPING, reason=reason)
+    assert world.last_change().cause is Cause.RELEASED
+
+
+def test_a_released_machine_of_an_older_template_is_used_again_while_the_current_one_has_not_come_up() -> None:
+    """It may be the best there is: whoever builds a broken image must not lose what works, one release after another."""
+    world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(template=NEW))
+    world.answer("w1")
+    assert world.release("w1") == a_machine(reason="released")
+    assert list(world.fleet.stale(DEFAULT_POOL, NEW)) == ["w1"]
 
 
 def test_a_released_machine_stays_while_nobody_knows_what_to_run() -> None:

@@ -366,6 +366,31 @@ def test_undo_of_a_restart_gives_the_try_back() -> None:
     assert world.watch("w1").tries == 0, "of what else is undone none was a try"
 
 
+def test_of_the_removed_machines_the_last_ones_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on disk: a pool that recycles removes millions of them in a year."""
+    monkeypatch.setattr("worker_orchestrator.fleet.TOMBSTONES_KEPT", 3)
+    fleet = a_fleet(tombstones=["w0"])
+    for name in ("w1", "w2", "w3"):
+        assert len(fleet.tombstones) <= 3
+        fleet.apply(None, a_machine(name, STARTING), Cause.CREATED, 1.0)
+        fleet.apply(a_machine(name, STARTING), a_machine(name, STOPPING), Cause.RETIRED, 1.0)
+        fleet.apply(a_machine(name, STOPPING), None, Cause.FORGOTTEN, 1.0)
+    assert list(fleet.tombstones) == ["w1", "w2", "w3"]
+
+
+def test_a_template_has_come_up_that_serves_or_was_the_last_to_come_up() -> None:
+    """After a restart as well."""
+    fleet = a_fleet(
+        a_machine(template=OLD), a_machine("w2", template=NEW, port=9094), a_machine("w3", STARTING, port=9095)
+    )
+    assert fleet.has_come_up(DEFAULT_POOL, NEW)
+    assert fleet.has_come_up(DEFAULT_POOL, OLD), "it serves"
+    assert not fleet.has_come_up(DEFAULT_POOL, "another")
+    fleet = a_fleet(a_machine(project="p", template=OLD), a_machine("w2", project="q", template=NEW, port=9094))
+    assert fleet.has_come_up(DEFAULT_POOL, NEW), "it was the last"
+    assert not fleet.has_come_up(DEFAULT_POOL, OLD)
+
+
 def test_undo_of_a_creation_leaves_no_trace() -> None:
     """No action was started for it, so nothing can turn up: it needs no tombstone."""
     fleet = a_fleet(tombstones=["w0"])

@@ -452,6 +452,22 @@ def test_a_connection_that_ends_with_a_reply_waits_for_no_request_behind_it() ->
     run(test)
 
 
+def test_who_does_not_read_is_answered_no_further() -> None:
+    """Else each request that comes in would add a reply to those in memory."""
+
+    async def test(service: Served) -> None:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", service.port))
+        for _ in range(5):
+            client.sendall(b"GET /big HTTP/1.1\r\n" + HEAD)
+            await asyncio.sleep(0.02)
+        assert len(service.app.paths) <= 2
+        client.close()
+
+    run(test)
+
+
 # broken
 
 
@@ -490,12 +506,13 @@ def test_an_error_comes_after_the_replies_to_what_was_asked_before_it() -> None:
 
 def test_whoever_hangs_up_is_noticed_also_behind_a_line_of_requests() -> None:
     async def test(service: Served) -> None:
-        for more in (b"", b"GET /a HTTP/1.1\r\n" + HEAD):
+        for packets in ([b""], [b"GET /a HTTP/1.1\r\n" + HEAD], [b"", b"GET /a HTTP/1.1\r\n" + HEAD]):
             service.app.hung_up.clear()
             _, writer = await service.open()
-            writer.write(b"GET /wait HTTP/1.1\r\n" + HEAD + more)
-            await writer.drain()
-            await asyncio.sleep(0.05)
+            for packet in [b"GET /wait HTTP/1.1\r\n" + HEAD + packets[0], *packets[1:]]:
+                writer.write(packet)
+                await writer.drain()
+                await asyncio.sleep(0.05)
             writer.close()
             await until(lambda: service.app.hung_up)
         assert not len(service.open_ones)
