@@ -145,6 +145,26 @@ def test_one_trailing_slash_changes_nothing(api: Running) -> None:
     assert call(api.ports.api, "DELETE", f"/{PROJECT}/").json == {"message": f"Machine {PROJECT} released"}
 
 
+@pytest.mark.parametrize(
+    ("query", "tag"), [("?generation=1", None), ("?a=b&Generation=1", None), ("", '"1"'), ("", '""')]
+)
+def test_whoever_insists_on_a_generation_here_is_told_where_that_can_be_done(
+    api: Running, query: str, tag: str | None
+) -> None:
+    """To release whoever has the machine now is what he wanted to rule out."""
+    mine = api.assign("fenced")
+    for method, path, body in (
+        ("DELETE", "/fenced", None),
+        ("DELETE", f"/{mine['containerId']}", None),
+        ("POST", "/destroy", {"containerId": mine["containerId"]}),
+    ):
+        refused = call(api.ports.api, method, path + query, body, {"If-Match": tag})
+        assert refused.status == 400
+        assert "DELETE /v1/projects/{project}/machine" in refused.json["message"]
+    assert api.assign("fenced") == mine
+    assert call(api.ports.api, "DELETE", "/fenced?other=1", None, {"If-Match": "*"}).status == 200
+
+
 @pytest.mark.parametrize("path", NOTHING_THERE.split())
 def test_a_reserved_name_or_unknown_path_is_not_found(api: Running, path: str) -> None:
     """What a browser asks for by itself takes no machine."""

@@ -131,6 +131,17 @@ def test_a_release_or_destroy_of_an_old_generation_hits_nobody(memory: Running) 
     told(v1(memory, "DELETE", "/projects/fenced/machine", If_Match=f'"{new["generation"]}"'), 200)
 
 
+@pytest.mark.parametrize("slip", ["generaton=1", "Generation=1", "force=true"])
+def test_a_guard_with_a_slip_in_its_name_does_not_let_the_call_through(memory: Running, slip: str) -> None:
+    machine = assign(memory, "slipped")
+    for path in ("/projects/slipped/machine", f"/machines/{machine['id']}"):
+        refused = told(v1(memory, "DELETE", f"{path}?{slip}"), 400)
+        assert refused["detail"].endswith("is no query parameter of this call: there is generation.")
+    assert assign(memory, "slipped", 200) == machine
+    assert told(v1(memory, "GET", f"/pools?{slip}"), 400)["detail"].endswith("this call takes none.")
+    told(v1(memory, "DELETE", "/projects/slipped/machine"), 200)
+
+
 def test_in_ten_thousand_races_no_release_frees_a_newer_machine(memory: Running) -> None:
     """Two clients assign and release one project; every third release comes again, later than all others."""
     replies: Counter[tuple[int, int]] = Counter()

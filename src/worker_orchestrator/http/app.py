@@ -158,7 +158,8 @@ class App:
         try:
             if is_login:
                 return await self._login.reply(method, path, _address(scope), headers, body.read)
-            request = Request(method, path, self._guard.assign_refusal(headers), body.read, body.hung_up)
+            is_fenced = _is_fenced(headers, scope["query_string"])
+            request = Request(method, path, self._guard.assign_refusal(headers), body.read, body.hung_up, is_fenced)
             return await self._document.answer(request)
         except _BodyTooLargeError:
             return failure(413, "Request body too large", f"At most {body.limit_bytes} bytes are read.")
@@ -240,6 +241,12 @@ class App:
 def _given_id(headers: Mapping[bytes, bytes]) -> str:
     """The id that the request bears; empty where it is not fit for a log line."""
     return fit(headers.get(b"x-request-id", b"").decode("latin-1"))
+
+
+def _is_fenced(headers: Mapping[bytes, bytes], query: bytes) -> bool:
+    """Whether this is meant for a machine of one generation only."""
+    named = any(field.partition(b"=")[0].lower() == b"generation" for field in query.split(b"&"))
+    return named or headers.get(b"if-match", b"*").strip() != b"*"
 
 
 def _address(scope: Scope) -> str:

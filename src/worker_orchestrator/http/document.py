@@ -33,13 +33,18 @@ _RETRY_S: Final = 3.0
 _NO_MACHINE: Final = "Failed to create worker or no machines available"
 _DESTROY_FAILED: Final = "Failed to destroy container"
 _BROKEN: Final = "Internal server error"
+_FENCED: Final = (
+    "If-Match and generation mean nothing on this route, so nothing was done. "
+    "Release with DELETE /v1/projects/{project}/machine, destroy with DELETE /v1/machines/{id}."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request: `body` reads it whole, `hung_up` returns when the client has gone.
 
-    `assign_refusal` is the reply to it if it asks for a machine; None if it may have one.
+    `assign_refusal` is the reply to it if it asks for a machine; None if it may have one. `is_fenced`: it insists on a
+    generation, as calls of /v1 can.
     """
 
     method: str
@@ -47,6 +52,7 @@ class Request:
     assign_refusal: Reply | None
     body: Callable[[], Awaitable[bytes]]
     hung_up: HangUp
+    is_fenced: bool = False
 
 
 class Document:
@@ -61,6 +67,8 @@ class Document:
 
     async def answer(self, request: Request) -> Reply:
         """The reply to a request that may be made. One trailing slash changes nothing."""
+        if request.is_fenced and request.method in {"DELETE", "POST"}:
+            return failure(400, "No generation here", _FENCED)
         match request.path.removesuffix("/").split("/"):
             case [""]:
                 return _only("GET", request, await _index()) if request.method != "OPTIONS" else _allow("GET, HEAD")

@@ -29,7 +29,9 @@ LONGEST_BYTES: Final = 4096
 _METHODS: Final = {b"GET": "GET", b"DELETE": "DELETE"}
 _CHARACTERS: Final = CHARACTERS.encode()
 _REST: Final = re.compile(rb"HTTP/1\.1\r\n(?:[A-Za-z0-9-]+:[\t\x20-\x7e]*\r\n)+\r\n")
-_NOT_PLAIN: Final = frozenset({b"content-length", b"expect", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+_NOT_PLAIN: Final = frozenset(
+    {b"content-length", b"expect", b"if-match", b"proxy-connection", b"transfer-encoding", b"upgrade"}
+)
 
 
 def plain_request(data: bytes) -> tuple[str, str, dict[bytes, bytes]] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -25,6 +25,7 @@ __all__ = [
     "hang_up",
     "number",
     "one_of",
+    "only",
     "project",
     "text",
     "the_machine",
@@ -47,6 +48,14 @@ def project(request: HTTPConnection) -> str:
 async def the_machine(request: HTTPConnection, orchestrator: Orchestrator) -> Machine:
     """The machine of the path. Raises MachineNotFound."""
     return await orchestrator.machine_named(request.path_params["id"])
+
+
+def only(query: QueryParams, names: Collection[str]) -> None:
+    """Raises InvalidInput where the query says anything else: a guard with a slip in its name would guard nothing."""
+    for name in query:
+        if name not in names:
+            there_is = f"there is {', '.join(names)}" if names else "this call takes none"
+            raise InvalidInput(f"{name[:40]!r} is no query parameter of this call: {there_is}.")
 
 
 def number(query: QueryParams, name: str, least: int, most: int) -> int | None:

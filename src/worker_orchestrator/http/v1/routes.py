@@ -14,6 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.problems import code_of, of_error, problem
 from worker_orchestrator.http.streams import Closing
+from worker_orchestrator.http.v1 import asked
 from worker_orchestrator.http.v1.events import Events
 from worker_orchestrator.http.v1.history import Past
 from worker_orchestrator.http.v1.inside import Inside
@@ -21,13 +22,15 @@ from worker_orchestrator.http.v1.machines import Machines
 from worker_orchestrator.http.v1.pools import Health, Pools
 from worker_orchestrator.http.v1.projects import Projects
 from worker_orchestrator.http.v1.shapes import Shapes
-from worker_orchestrator.http.v1.terminal import TerminalSockets
+from worker_orchestrator.http.v1.terminal import TERMINAL_QUERY, TerminalSockets
 from worker_orchestrator.orchestrator import Orchestrator
 from worker_orchestrator.orchestrator.history import History
 
 __all__ = ["v1"]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+Call = Endpoint | tuple[Endpoint, *tuple[str, ...]]
+"""What answers, with the names that its query may have."""
 
 
 def v1(
@@ -40,21 +43,23 @@ def v1(
     pools, events, past = Pools(orchestrator, image), Events(orchestrator, closing), Past(history)
     project, machine = "/v1/projects/{project}", "/v1/machines/{id}"
     routes = [
-        _by_method(f"{project}/machine", PUT=projects.assign, GET=projects.show, DELETE=projects.release),
+        _by_method(
+            f"{project}/machine", PUT=projects.assign, GET=projects.show, DELETE=(projects.release, "generation")
+        ),
         _by_method(f"{project}/why", GET=projects.why),
-        _by_method("/v1/machines", GET=machines.list),
-        _by_method(machine, GET=machines.show, DELETE=machines.destroy),
-        _by_method(f"{machine}/logs", GET=inside.logs),
+        _by_method("/v1/machines", GET=(machines.list, "state", "project", "pool", "limit", "after")),
+        _by_method(machine, GET=machines.show, DELETE=(machines.destroy, "generation")),
+        _by_method(f"{machine}/logs", GET=(inside.logs, "tail", "follow", "timestamps")),
         _by_method(f"{machine}/stats", GET=inside.stats),
         _by_method(f"{machine}/environment", GET=inside.environment),
         _by_method(f"{machine}/exec", POST=inside.exec),
         WebSocketRoute(f"{machine}/terminal", terminals.open),
-        _by_method(f"{machine}/terminal", GET=terminals.no_socket),
-        _by_method(f"{machine}/files", GET=inside.read_file, PUT=inside.write_file),
+        _by_method(f"{machine}/terminal", GET=(terminals.no_socket, *TERMINAL_QUERY)),
+        _by_method(f"{machine}/files", GET=(inside.read_file, "path"), PUT=(inside.write_file, "path")),
         _by_method("/v1/pools", GET=pools.list),
         _by_method("/v1/pools/{name}", GET=pools.show, PATCH=pools.change),
-        _by_method("/v1/events", GET=events.stream),
-        _by_method("/v1/history", GET=past.show),
+        _by_method("/v1/events", GET=(events.stream, "after", "follow", "project", "machine")),
+        _by_method("/v1/history", GET=(past.show, "seconds")),
         _by_method("/v1/health", GET=health.show),
     ]
     handlers = {OrchestratorError: _refused, HTTPException: _not_routed, ClientDisconnect: _gone}
@@ -63,14 +68,16 @@ def v1(
     return app
 
 
-def _by_method(path: str, **endpoints: Endpoint) -> Route:
+def _by_method(path: str, **calls: Call) -> Route:
     """One route for all methods of a path, so that `Allow` names all of them."""
 
     async def endpoint(request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        return await endpoints[method](request)
+        call = calls["GET" if request.method == "HEAD" else request.method]
+        answer, *names = call if isinstance(call, tuple) else (call,)
+        asked.only(request.query_params, names)
+        return await answer(request)
 
-    return Route(path, endpoint, methods=list(endpoints))
+    return Route(path, endpoint, methods=list(calls))
 
 
 async def _refused(_request: Request, error: OrchestratorError) -> Response:

@@ -22,7 +22,9 @@ from worker_orchestrator.http.v1 import asked
 from worker_orchestrator.http.v1.inside import cannot
 from worker_orchestrator.orchestrator import Orchestrator
 
-__all__ = ["TerminalSockets"]
+__all__ = ["TERMINAL_QUERY", "TerminalSockets"]
+
+TERMINAL_QUERY: Final = ("command", "columns", "rows", "user", "workdir")
 
 LARGEST_SIDE: Final = 1000
 GOING_AWAY: Final = 1001
@@ -66,6 +68,7 @@ class TerminalSockets:
 
     async def _terminal(self, socket: WebSocket) -> Terminal:
         query = socket.query_params
+        asked.only(query, TERMINAL_QUERY)
         command = asked.words(query, "command", 100) or ["sh"]
         for word in command:
             if not asked.fit_text(word, "command", 4096):
