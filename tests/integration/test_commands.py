@@ -311,6 +311,38 @@ def test_recover_refuses_what_it_does_not_find(start: Start, words: tuple[str, .
     assert said in done.stderr
 
 
+@pytest.mark.parametrize("words", [("--adopt", "worker-1-a=b"), ("--purge", "strays"), ("--accept",)], ids=" ".join)
+def test_recover_changes_nothing_beside_a_running_service(start: Start, words: tuple[str, ...]) -> None:
+    """It says that the service must be stopped, not that another state directory would do."""
+    service = start("--min-idle", "0")
+    done = command(service, "recover", *words)
+    assert done.returncode == 1
+    assert f"The service (pid {service.pid}) that uses the state directory {service.state_dir} runs" in done.stderr
+    assert "stop it first" in done.stderr
+    assert "--state-dir" not in done.stderr
+    assert command(service, "recover").returncode == 0
+
+
+def test_recover_says_at_once_that_a_project_cannot_be(tmp_path: Path) -> None:
+    done = orchestrator("recover", "--state-dir", str(tmp_path / "none"), "--adopt", "worker-1-a=bad id", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'bad id' is no project id" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_health_names_the_command_that_leads_to_this_services_strays(start: Start) -> None:
+    service = start("--min-idle", "1")
+    (idle,) = service.await_idle(1)
+    service.end()
+    with closing(sqlite3.connect(service.state_dir / "orchestrator.db")) as db:
+        db.execute("DELETE FROM machine")
+        db.commit()
+    service.start()
+    found = f"1 container of ours is not on record: run `orchestrator recover --state-dir {service.state_dir}`."
+    eventually(lambda: found in service.get("/v1/health").json["problems"], "it is told")
+    assert idle in command(service, "recover").stdout.partition("Strays")[2]
+
+
 def test_recover_does_not_purge_what_is_on_record(start: Start) -> None:
     """That is what `down` and the API are for."""
     service = start("--min-idle", "1")

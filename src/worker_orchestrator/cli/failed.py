@@ -10,6 +10,7 @@ import click
 from worker_orchestrator.errors import (
     EngineUnavailable,
     InvalidInput,
+    InvalidProject,
     InvalidSetting,
     MachineNotFound,
     NoMachineAvailable,
@@ -32,7 +33,7 @@ class Failed(click.ClickException):
 
     def __init__(self, error: OrchestratorError | str, code: int | None = None) -> None:
         super().__init__(error if isinstance(error, str) else error.message)
-        usual = USAGE if isinstance(error, InvalidSetting) else FAILED
+        usual = USAGE if isinstance(error, InvalidSetting | InvalidProject) else FAILED
         self.exit_code = usual if code is None else code  # type: ignore[misc] # click reads it off the instance
 
     def show(self, file: Any = None) -> None:

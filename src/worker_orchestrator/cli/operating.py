@@ -70,6 +70,7 @@ def recover(
 ) -> None:
     """List worker containers that this database does not know, and adopt or purge them.
 
+    Stop the service before --adopt, --purge and --accept; its workers keep running. The list is to be had beside it.
     Settings that matter to `serve` only are taken as well.
     """
     chosen = load_settings(config, flags)
