@@ -389,6 +389,9 @@ def test_a_file_goes_into_a_worker_and_comes_back_as_it_was(shared: Running, pro
     run(shared, "cp", f"{project}:/srv/files/c.bin", str(tree))
     assert (tree / "c.bin").read_bytes() == (tree / "sub" / "b.bin").read_bytes()
     assert b"There is no /none" in run(shared, "cp", f"{project}:/none", str(tree), code=3).stderr
+    run(shared, "cp", str(tree / "a.txt"), f"{project}:/none/a", code=3)
+    said = run(shared, "cp", str(tree / "a.txt"), f"{project}:/none/", code=3).stderr
+    assert b"There is no folder /none/ in the worker: make it first" in said
 
 
 def test_archives_come_from_pipes_and_go_into_pipes(shared: Running, project: str, tree: Path) -> None:
@@ -455,6 +458,16 @@ def test_a_token_comes_from_its_file_or_the_environment(start: Start, tmp_path: 
     assert b"--token-file" in run(service, "list", env={"ORCHESTRATOR_TOKEN": token + "x"}, code=1).stderr
     found = json.loads(run(service, "doctor", "-o", "json", "--engine", "memory", "--token-file", str(file)).stdout)
     assert "all is well" in next(each["says"] for each in found if each["check"] == "service")
+
+
+def test_who_asks_too_often_hears_why_and_that_a_later_try_may_succeed(start: Start) -> None:
+    service = start("--engine", "memory", "--min-idle", "1", "--rate-limit", "1", start=False)
+    service.start(await_answer=False)
+    eventually(lambda: "The pool is at" in service.log, "it serves", within_s=30)
+    while service.get("/v1/machines").status != 429:
+        pass
+    done = run(service, "list", code=4)
+    assert done.stderr.startswith(b"orchestrator: Too many requests came from this address, more than --rate-limit")
 
 
 def test_doctor_finds_docker_and_the_image_and_what_runs(shared: Running) -> None:

@@ -18,6 +18,7 @@ from worker_orchestrator.errors import (
     PathNotFound,
     PoolNotFound,
     ServiceUnreachable,
+    TooManyRequests,
 )
 
 __all__ = ["FAILED", "NOT_FOUND", "NOT_NOW", "USAGE", "Failed", "code_of_call"]
@@ -44,6 +45,6 @@ def code_of_call(error: OrchestratorError) -> int:
     """The exit code for what a service answered, or for none that answers."""
     if isinstance(error, MachineNotFound | PoolNotFound | PathNotFound):
         return NOT_FOUND
-    if isinstance(error, NoMachineAvailable | EngineUnavailable | ServiceUnreachable):
+    if isinstance(error, NoMachineAvailable | EngineUnavailable | ServiceUnreachable | TooManyRequests):
         return NOT_NOW
     return USAGE if isinstance(error, InvalidInput) else FAILED

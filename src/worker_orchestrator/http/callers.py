@@ -70,7 +70,13 @@ class Callers:
         wait_s = self._buckets.take(client, self._clock())
         if not wait_s:
             return None
-        return failure(429, "Too many requests", f"Ask again in {_seconds(wait_s)}.", retry_after(wait_s))
+        return failure(
+            429,
+            "Too many requests",
+            f"Too many requests came from this address, more than --rate-limit of the service allows: ask again in "
+            f"{_seconds(wait_s)}.",
+            retry_after(wait_s),
+        )
 
     def _counts(self, client: str) -> bool:
         return self._buckets is not None and (self._counts_loopback or not is_on_loopback(client))

@@ -86,6 +86,7 @@ def test_by_default_a_remote_caller_has_a_limit_and_a_local_one_has_none(clock: 
     reply = callers.refusal(REMOTE, {})
     assert reply is not None
     assert reply.headers == [(b"retry-after", b"1")]
+    assert b"Too many requests came from this address, more than --rate-limit" in reply.encoded()
     clock.now += 0.01
     assert callers.refusal(REMOTE, {}) is None
 
