@@ -274,10 +274,21 @@ def test_exec_ends_as_the_command_ended(shared: Running, project: str) -> None:
     assert out(shared, "exec", project, "ls", "-a", "/srv/files").split()[:2] == [".", ".."]
     assert out(shared, "exec", "-i", project, "wc", "-c", given="ä\n".encode()).strip() == "3"
     assert out(shared, "exec", "-e", "A=b c", "-w", "/tmp", project, "sh", "-c", 'echo "$A" "$PWD"') == "b c /tmp\n"
+    assert out(shared, "exec", "-i", project, "sort", given=b"b\na\n") == "a\nb\n"
     late = run(shared, "exec", "--timeout", "0.5", project, "sleep", "60", code=124)
     assert b"did not end within 0.5 s and was killed" in late.stderr
     binary = run(shared, "exec", "-i", project, "cat", given=b"\xff", code=2)
     assert b"orchestrator cp" in binary.stderr
+
+
+@pytest.mark.parametrize("given", [b"x" * (2**20 + 1), b'"' * 2**20], ids=["of itself", "with what quotes take"])
+def test_more_on_standard_input_than_a_call_takes_is_told_with_the_limit(
+    shared: Running, project: str, given: bytes
+) -> None:
+    shared.assign(project)
+    done = run(shared, "exec", "-i", project, "wc", "-c", given=given, code=2)
+    assert b"1 MiB" in done.stderr
+    assert b"orchestrator cp" in done.stderr
 
 
 @contextmanager
