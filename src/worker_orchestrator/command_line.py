@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import Final
 
 from worker_orchestrator.settings import Settings, settings
 
-__all__ = ["PLACES", "command_line"]
+__all__ = ["PLACES", "command_line", "program"]
+
+_NAME: Final = "orchestrator"
 
 PLACES: Final = ("state_dir", "engine", "docker_host")
 """The settings that say which fleet a command is about."""
+
+
+def program() -> str:
+    """What runs this program again from any folder: its name, or its path where a shell does not find it by that."""
+    this = Path(sys.argv[0])
+    if this.name != _NAME or not this.is_file():
+        return _NAME
+    found = shutil.which(_NAME)
+    return _NAME if found is not None and this.samefile(found) else shlex.quote(str(this.absolute()))
 
 
 def command_line(chosen: Settings, words: str) -> str:
@@ -20,4 +34,4 @@ def command_line(chosen: Settings, words: str) -> str:
         value = getattr(chosen, setting.name)
         if setting.name in PLACES and value != setting.default:
             flags += [setting.flag, str(value.absolute() if setting.name == "state_dir" else value)]
-    return " ".join(["orchestrator", words, *map(shlex.quote, flags)])
+    return " ".join([program(), words, *map(shlex.quote, flags)])

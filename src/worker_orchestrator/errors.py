@@ -25,9 +25,10 @@ never changes::
     │   ├── StoreLocked        another process owns this state directory
     │   └── StoreRefused       the state directory is not one that this service may use as it is
     └── CallFailed             what a client meets beside the errors above
-        ├── EventsLost         the place to go on from is not kept any more
+        ├── EventsLost         the place to go on from is not kept any more, or never was
         ├── ServiceUnreachable nobody answers at that address
         ├── Unauthorized       the token is missing or wrong
+        ├── TooManyRequests    this address asks too often, or has sent too many wrong tokens: again later
         └── Forbidden          this service does not talk to that Host, or to that page
 """
 
@@ -61,6 +62,7 @@ __all__ = [
     "StoreError",
     "StoreLocked",
     "StoreRefused",
+    "TooManyRequests",
     "Unauthorized",
 ]
 
@@ -234,6 +236,12 @@ class Unauthorized(CallFailed):
     """The token is missing or wrong."""
 
     code = "unauthorized"
+
+
+class TooManyRequests(CallFailed):
+    """Too many requests came from this address."""
+
+    code = "too_many_requests"
 
 
 class Forbidden(CallFailed):

@@ -54,7 +54,9 @@ def configure(log_format: str) -> None:
         logger_factory=lambda *_: spool,
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+    others = logging.StreamHandler(sys.stderr)
+    others.setFormatter(_JsonFormatter() if is_json else logging.Formatter("%(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[others])
 
 
 _Usual: Any = structlog.make_filtering_bound_logger(logging.INFO)
@@ -77,6 +79,16 @@ class _Plain(_Usual):  # type: ignore[misc] # as above
         told = [f"{key}={_shown(values[key])}" for key in sorted(values) if values[key] is not None]
         head = f"{datetime.now().isoformat()} [{'info':{_LEVEL_WIDTH}}] {event:{_EVENT_WIDTH}}"  # noqa: DTZ005 # the reader's
         self._logger.info(" ".join([head, *told]).rstrip(" "))
+
+
+class _JsonFormatter(logging.Formatter):
+    """What libraries say, in the same shape as our own lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {"event": record.getMessage(), "logger": record.name, "level": record.levelname.lower()}
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        return _json({**told, "timestamp": _now()})
 
 
 class _Spool:

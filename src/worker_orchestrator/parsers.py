@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 __all__ = [
-    "as_bytes", "capabilities", "environment", "host_names", "local_address", "network_name", "number", "one_of", "origins",
-    "path", "processors", "seconds", "size", "text", "url_path", "user", "yes_no",
+    "as_bytes", "capabilities", "environment", "host_name", "host_names", "local_address", "network_name", "number",
+    "one_of", "origins", "path", "processors", "seconds", "size", "text", "url_path", "user", "yes_no",
 ]  # fmt: skip
 
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNFIT: Final = re.compile(r"[\0\ud800-\udfff]")
 """NUL, and what bytes become that are no UTF-8: Docker would pass on something else."""
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_NAME_IN_URLS: Final = re.compile(r"(?:[\w-]+\.)*(?!\d+\.?$)[\w-]+\.?", re.ASCII)
+"""Browsers and others take what ends in a number for an IPv4 address."""
 _ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?/?", re.ASCII)
 _UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _SIZE: Final = re.compile(r"(\d{1,12})([bkmg]?)", re.ASCII)
@@ -101,6 +103,18 @@ def local_address(value: Any) -> str:
         return str(ipaddress.ip_address("" if "%" in said else said))
     except ValueError:
         raise ValueError("localhost or an IP address of this computer, such as 127.0.0.1") from None
+
+
+def host_name(value: Any) -> str:
+    """A name, or an IP address without a zone and, as URLs need them later, without brackets."""
+    said = value.strip() if isinstance(value, str) else ""
+    if _NAME_IN_URLS.fullmatch(said):
+        return said
+    bare = said[1:-1] if re.fullmatch(r"\[.*:.*\]", said) else said
+    try:
+        return str(ipaddress.ip_address("" if "%" in bare else bare))
+    except ValueError:
+        raise ValueError("a host name or an IP address, without http:// and a port, such as my-host") from None
 
 
 def host_names(value: Any) -> tuple[str, ...]:

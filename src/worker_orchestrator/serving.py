@@ -15,6 +15,7 @@ from typing import Final
 from worker_orchestrator import token as token_file
 from worker_orchestrator.checkpoints import keep_checkpointed
 from worker_orchestrator.clock import Clock
+from worker_orchestrator.command_line import command_line
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.http.app import App
@@ -81,7 +82,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 opened.identity.id,
                 observer=Observers(metrics, history),
             )
-            health = Health(orchestrator, settings.engine)
+            health = Health(orchestrator, settings.engine, command_line(settings, "recover"))
             operating = Operating(health.obstacles, lambda: (metrics.exposition(orchestrator), CONTENT_TYPE))
             image = "a demo in memory" if settings.engine == "memory" else settings.image
             routes = v1(orchestrator, health, history, closing, advertise_host=settings.advertise_host, image=image)

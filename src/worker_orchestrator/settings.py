@@ -109,7 +109,7 @@ class Settings:
         "ADDRESS",
         "IP address of the host that workers are published on; localhost is 127.0.0.1 and ::1.",
     )
-    advertise_host: str = _setting("localhost", parsers.text, "NAME", "Host name in the URLs given to callers.")
+    advertise_host: str = _setting("localhost", parsers.host_name, "NAME", "Host name in the URLs given to callers.")
     network: str = _setting(
         "", parsers.network_name, "NAME", "Docker network of the workers. Default: one of their own."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -223,6 +224,7 @@ def test_a_destroy_while_the_daemon_is_away_is_carried_out_later(daemon: Daemon,
     answer = service.post_destroy(mine)
     assert answer.status == 500
     assert answer.json["error"] == "Failed to destroy container"
+    assert re.search(r"[^.]\.$", answer.json["message"])
     daemon.start()
     eventually(lambda: mine not in service.containers(), "its container is gone", within_s=30)
     assert service.machine_of("away") is None

@@ -274,10 +274,21 @@ def test_exec_ends_as_the_command_ended(shared: Running, project: str) -> None:
     assert out(shared, "exec", project, "ls", "-a", "/srv/files").split()[:2] == [".", ".."]
     assert out(shared, "exec", "-i", project, "wc", "-c", given="ä\n".encode()).strip() == "3"
     assert out(shared, "exec", "-e", "A=b c", "-w", "/tmp", project, "sh", "-c", 'echo "$A" "$PWD"') == "b c /tmp\n"
+    assert out(shared, "exec", "-i", project, "sort", given=b"b\na\n") == "a\nb\n"
     late = run(shared, "exec", "--timeout", "0.5", project, "sleep", "60", code=124)
     assert b"did not end within 0.5 s and was killed" in late.stderr
     binary = run(shared, "exec", "-i", project, "cat", given=b"\xff", code=2)
     assert b"orchestrator cp" in binary.stderr
+
+
+@pytest.mark.parametrize("given", [b"x" * (2**20 + 1), b'"' * 2**20], ids=["of itself", "with what quotes take"])
+def test_more_on_standard_input_than_a_call_takes_is_told_with_the_limit(
+    shared: Running, project: str, given: bytes
+) -> None:
+    shared.assign(project)
+    done = run(shared, "exec", "-i", project, "wc", "-c", given=given, code=2)
+    assert b"1 MiB" in done.stderr
+    assert b"orchestrator cp" in done.stderr
 
 
 @contextmanager
@@ -389,6 +400,9 @@ def test_a_file_goes_into_a_worker_and_comes_back_as_it_was(shared: Running, pro
     run(shared, "cp", f"{project}:/srv/files/c.bin", str(tree))
     assert (tree / "c.bin").read_bytes() == (tree / "sub" / "b.bin").read_bytes()
     assert b"There is no /none" in run(shared, "cp", f"{project}:/none", str(tree), code=3).stderr
+    run(shared, "cp", str(tree / "a.txt"), f"{project}:/none/a", code=3)
+    said = run(shared, "cp", str(tree / "a.txt"), f"{project}:/none/", code=3).stderr
+    assert b"There is no folder /none/ in the worker: make it first" in said
 
 
 def test_archives_come_from_pipes_and_go_into_pipes(shared: Running, project: str, tree: Path) -> None:
@@ -455,6 +469,16 @@ def test_a_token_comes_from_its_file_or_the_environment(start: Start, tmp_path: 
     assert b"--token-file" in run(service, "list", env={"ORCHESTRATOR_TOKEN": token + "x"}, code=1).stderr
     found = json.loads(run(service, "doctor", "-o", "json", "--engine", "memory", "--token-file", str(file)).stdout)
     assert "all is well" in next(each["says"] for each in found if each["check"] == "service")
+
+
+def test_who_asks_too_often_hears_why_and_that_a_later_try_may_succeed(start: Start) -> None:
+    service = start("--engine", "memory", "--min-idle", "1", "--rate-limit", "1", start=False)
+    service.start(await_answer=False)
+    eventually(lambda: "The pool is at" in service.log, "it serves", within_s=30)
+    while service.get("/v1/machines").status != 429:
+        pass
+    done = run(service, "list", code=4)
+    assert done.stderr.startswith(b"orchestrator: Too many requests came from this address, more than --rate-limit")
 
 
 def test_doctor_finds_docker_and_the_image_and_what_runs(shared: Running) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.conftest import Start
 from tests.integration.docker_command import LABEL, clean_up, docker, docker_json
-from tests.integration.running import Running, orchestrator
+from tests.integration.running import Running, environment, orchestrator
 from tests.integration.waiting import PortBlock, eventually
 
 
@@ -56,6 +59,61 @@ def test_the_demo_says_that_its_machines_ended(start: Start) -> None:
     service.await_idle(1)
     service.end()
     assert "Stopped. The demo's machines ended with it." in service.log
+
+
+def lines(service: Running) -> list[Any]:
+    """Its log, each line of which must be one JSON document."""
+    return [json.loads(line) for line in service.log.splitlines()]
+
+
+def test_with_json_the_start_and_the_end_are_log_lines_too(start: Start) -> None:
+    """With the same facts: where it is, how to get a worker, what to be careful about, what keeps running."""
+    service = start("--min-idle", "1", "--log-format", "json", "--publish-address", "0.0.0.0")
+    mine = service.assign("my-project")["containerId"]
+    (idle,) = service.await_idle(1)
+    assert service.end() == 0
+    said = {line["event"]: line for line in lines(service)}
+    url = f"http://localhost:{service.ports.api}"
+    commands = [f"orchestrator --url {url} assign my-project", f"curl {url}/my-project"]
+    assert (said["serving"]["url"], said["serving"]["assign_with"]) == (url, commands)
+    assert "workers are published on 0.0.0.0" in said["open to others"]["why"]
+    holders = {each["machine"]: each["is"] for each in said["stopped"]["keep_running"]}
+    assert holders == {mine: "assigned to my-project", idle: "idle"}
+    assert said["stopped"]["remove_idle_with"] == f"orchestrator down --state-dir {service.state_dir}"
+
+
+def test_with_json_the_demo_ends_with_a_log_line_too(start: Start) -> None:
+    service = start("--engine", "memory", "--min-idle", "1", "--log-format", "json")
+    service.end()
+    last = lines(service)[-1]
+    assert (last["event"], last["keep_running"]) == ("stopped", [])
+
+
+def test_with_json_a_service_that_cannot_start_says_so_in_json(tmp_path: Path) -> None:
+    """With the exit code that it has for people."""
+    block = PortBlock.claim()
+    words = ("--state-dir", str(tmp_path), "--port", str(block.api), "--log-format", "json")
+    away = orchestrator("serve", *words, "--docker-host", "unix:///nowhere/docker.sock", cwd=tmp_path)
+    with socket.create_server(("127.0.0.1", block.api)):
+        taken = orchestrator("serve", *words, cwd=tmp_path)
+    block.close()
+    for done, code, why in ((away, 1, "unix:///nowhere/docker.sock"), (taken, 2, f"--port {block.api}")):
+        (said,) = map(json.loads, done.stderr.splitlines())
+        assert (done.returncode, said["event"], said["level"]) == (code, "failed", "error")
+        assert why in said["why"]
+
+
+def test_the_commands_at_the_start_can_be_run_as_they_stand(start: Start) -> None:
+    """After `make run` no shell finds the program by its name."""
+    program = Path(sys.executable).with_name("orchestrator")
+    service = start("--engine", "memory", "--min-idle", "1", start=False)
+    service.start(command=(str(program),))
+    (said,) = re.findall(r"^ +(.*orchestrator .*assign my-project)$", service.log, re.MULTILINE)
+    environ = environment({"PATH": os.defpath})
+    done = subprocess.run(
+        said, shell=True, cwd="/", env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == f"{service.assign('my-project')['url']}\n"
 
 
 def test_what_is_published_beyond_loopback_is_said_at_the_start(start: Start) -> None:
@@ -256,6 +314,38 @@ def test_recover_refuses_what_it_does_not_find(start: Start, words: tuple[str, .
     assert said in done.stderr
 
 
+@pytest.mark.parametrize("words", [("--adopt", "worker-1-a=b"), ("--purge", "strays"), ("--accept",)], ids=" ".join)
+def test_recover_changes_nothing_beside_a_running_service(start: Start, words: tuple[str, ...]) -> None:
+    """It says that the service must be stopped, not that another state directory would do."""
+    service = start("--min-idle", "0")
+    done = command(service, "recover", *words)
+    assert done.returncode == 1
+    assert f"The service (pid {service.pid}) that uses the state directory {service.state_dir} runs" in done.stderr
+    assert "stop it first" in done.stderr
+    assert "--state-dir" not in done.stderr
+    assert command(service, "recover").returncode == 0
+
+
+def test_recover_says_at_once_that_a_project_cannot_be(tmp_path: Path) -> None:
+    done = orchestrator("recover", "--state-dir", str(tmp_path / "none"), "--adopt", "worker-1-a=bad id", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'bad id' is no project id" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_health_names_the_command_that_leads_to_this_services_strays(start: Start) -> None:
+    service = start("--min-idle", "1")
+    (idle,) = service.await_idle(1)
+    service.end()
+    with closing(sqlite3.connect(service.state_dir / "orchestrator.db")) as db:
+        db.execute("DELETE FROM machine")
+        db.commit()
+    service.start()
+    found = f"1 container of ours is not on record: run `orchestrator recover --state-dir {service.state_dir}`."
+    eventually(lambda: found in service.get("/v1/health").json["problems"], "it is told")
+    assert idle in command(service, "recover").stdout.partition("Strays")[2]
+
+
 def test_recover_does_not_purge_what_is_on_record(start: Start) -> None:
     """That is what `down` and the API are for."""
     service = start("--min-idle", "1")
@@ -315,6 +405,7 @@ BAD = [
     (("--min-idle", "2", "--max-idle", "1"), "max_idle is 1, but must be at least min_idle, which is 2"),
     (("--first-port", "9000", "--last-port", "8000"), "last_port is 8000, but must be at least first_port"),
     (("--publish-address", "nowhere"), "--publish-address is 'nowhere', but must be localhost or an IP address"),
+    (("--advertise-host", "http://my-host"), "--advertise-host is 'http://my-host', but must be a host name or an IP"),
     (("--allow-origin", "app.example.com"), "--allow-origin is 'app.example.com', but must be a web origin"),
     (("--docker-host", "nonsense"), "'nonsense', which is no address of a Docker engine"),
 ]

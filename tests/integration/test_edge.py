@@ -356,9 +356,11 @@ def test_with_a_token_every_route_needs_it(tmp_path: Path) -> None:
 
 def test_many_wrong_tokens_are_put_off_and_the_right_one_is_not(tmp_path: Path) -> None:
     with guarded(tmp_path / "a", *MEMORY) as running:
+        assert {running.get("/health").status for _ in range(12)} == {401}
         answers = [running.get("/health", with_token(f"wrong-{number}")) for number in range(12)]
         assert [answer.status for answer in answers] == [401] * 10 + [429] * 2
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+        assert running.get("/health").status == 401
         assert running.get("/health", with_token()).status == 200
 
 

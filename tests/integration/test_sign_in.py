@@ -107,7 +107,8 @@ def test_wrong_tokens_count_wherever_they_are_sent_and_the_right_one_is_never_pu
     statuses = [ask(guarded, "GET", "/v1/machines", authorization="Bearer wrong").status for _ in range(5)]
     statuses += [ask(guarded, "POST", "/login", {"token": "wrong"}).status for _ in range(7)]
     assert statuses == [401] * 10 + [429] * 2
-    assert ask(guarded, "GET", "/v1/machines").status == 429
+    assert ask(guarded, "GET", "/v1/machines", authorization="Bearer wrong").status == 429
+    assert ask(guarded, "GET", "/v1/machines").status == 401, "who sends none guesses nothing"
     assert "retry-after" in ask(guarded, "POST", "/login", {"token": "wrong"}).headers
     sign_in(guarded)
 

@@ -348,6 +348,9 @@ def test_a_lost_database_leaves_its_machines_alone(start: Start) -> None:
         adopted = command(service, "recover", "--adopt", first, "--yes")
         assert f"adopted {first} for {first}" in adopted.stdout, adopted.stderr
         assert first in command(service, "recover").stdout.partition("Of nobody")[2]
+        again = command(service, "recover", "--adopt", first)
+        assert again.returncode == 1
+        assert f"{first} is on record under its own name already: `--adopt {first}=PROJECT` gives it" in again.stderr
         purged = command(service, "recover", "--purge", second, "--yes")
         assert f"removed {second}" in purged.stdout, purged.stderr
         assert docker("container", "inspect", second, check=False).failed

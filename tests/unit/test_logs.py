@@ -32,6 +32,18 @@ except ValueError:
     log.exception("defect")
 print("went on")
 """
+LIBRARY = """
+import logging
+from worker_orchestrator import logs
+logs.configure("json")
+log = logging.getLogger("some.library")
+log.info("not told")
+log.warning("odd: %s", "a\\nb")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("broken")
+"""
 
 
 def run(log_format: str, stderr: int) -> subprocess.CompletedProcess[bytes]:
@@ -44,6 +56,14 @@ def test_a_traceback_shows_no_local_variables() -> None:
         done = run(log_format, subprocess.PIPE)
         assert b"ValueError: broken" in done.stderr
         assert SECRET.encode() not in done.stderr
+
+
+def test_what_a_library_says_is_json_as_well() -> None:
+    done = subprocess.run([sys.executable, "-c", LIBRARY], stderr=subprocess.PIPE, timeout=30, check=True)
+    odd, broken = map(json.loads, done.stderr.splitlines())
+    assert (odd["event"], odd["level"], odd["logger"]) == ("odd: a\nb", "warning", "some.library")
+    assert _TIME.match(odd["timestamp"])
+    assert "ZeroDivisionError" in broken["exception"]
 
 
 def test_a_log_that_cannot_be_written_stops_nothing() -> None:

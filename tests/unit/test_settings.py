@@ -14,6 +14,7 @@ from worker_orchestrator.settings import DEFAULT_ENV, Settings, load, settings
 ENTRY = "NAME=value, where the name is letters, digits and _."
 ADDRESS = "localhost or an IP address of this computer, such as 127.0.0.1."
 ORIGIN = "a web origin with its scheme, such as https://app.example.com."
+HOST = "a host name or an IP address, without http:// and a port, such as my-host."
 NAME = "a name or an IP address without a port, such as my-host."
 README = Path(__file__).parents[2] / "README.md"
 
@@ -99,6 +100,16 @@ def test_environment_of_workers_is_added_to_the_default_and_may_replace_it(tmp_p
             ["https://a.example/page"],
             f"--allow-origin is 'https://a.example/page', but must be {ORIGIN}",
         ),
+        ("advertise_host", "http://my-host", f"--advertise-host is 'http://my-host', but must be {HOST}"),
+        ("advertise_host", "my-host:80", f"--advertise-host is 'my-host:80', but must be {HOST}"),
+        ("advertise_host", "my host", f"--advertise-host is 'my host', but must be {HOST}"),
+        ("advertise_host", "ex/ample", f"--advertise-host is 'ex/ample', but must be {HOST}"),
+        ("advertise_host", "[::1]:80", f"--advertise-host is '[::1]:80', but must be {HOST}"),
+        ("advertise_host", "[my-host]", f"--advertise-host is '[my-host]', but must be {HOST}"),
+        ("advertise_host", "fe80::1%eth0", f"--advertise-host is 'fe80::1%eth0', but must be {HOST}"),
+        ("advertise_host", "300.1.1.1", f"--advertise-host is '300.1.1.1', but must be {HOST}"),
+        ("advertise_host", "a..b", f"--advertise-host is 'a..b', but must be {HOST}"),
+        ("advertise_host", " ", f"--advertise-host is ' ', but must be {HOST}"),
         ("allow_host", ["a b"], f"--allow-host is 'a b', but must be {NAME}"),
         ("allow_host", ["http://my-host"], f"--allow-host is 'http://my-host', but must be {NAME}"),
         ("allow_host", ["my-host:9092"], f"--allow-host is 'my-host:9092', but must be {NAME}"),
@@ -118,6 +129,10 @@ def test_what_is_not_allowed_is_refused_by_name_with_the_value_and_what_is_allow
         ("publish_address", "Localhost", "localhost"),
         ("publish_address", "0.0.0.0", "0.0.0.0"),
         ("publish_address", "0:0:0:0:0:0:0:1", "::1"),
+        ("advertise_host", " my-host.example ", "my-host.example"),
+        ("advertise_host", "192.0.2.7", "192.0.2.7"),
+        ("advertise_host", "2001:DB8::1", "2001:db8::1"),
+        ("advertise_host", "[::1]", "::1"),
         ("allow_host", ["my-host", " fd00::1"], ("my-host", "fd00::1")),
         ("allow_host", "a,10.0.0.5", ("a", "10.0.0.5")),
         ("allow_origin", ["https://a.example", "http://[::1]:3000/"], ("https://a.example", "http://[::1]:3000/")),

@@ -11,7 +11,7 @@ import click
 
 from worker_orchestrator.cli.calling import calls, find
 from worker_orchestrator.cli.completing import paths
-from worker_orchestrator.cli.failed import FAILED, USAGE, Failed
+from worker_orchestrator.cli.failed import FAILED, NOT_FOUND, USAGE, Failed
 from worker_orchestrator.cli.pretty import progress
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ def _place(client: Client, machine_id: str, path: str, source: Path, *, only_con
     if kind == "file" and (is_folder or path.endswith("/")):
         raise Failed(f"{path} is a file in the worker, so nothing can be put into it.", FAILED)
     if not kind and path.endswith("/") and not is_folder:
-        raise Failed(f"There is no folder {path} in the worker: make it first, or leave the / at its end out.", FAILED)
+        message = f"There is no folder {path} in the worker: make it first, or leave the / at its end out."
+        raise Failed(message, NOT_FOUND)
     parent, _, name = bare.rpartition("/")
     return parent or "/", name
 

@@ -10,6 +10,7 @@ import click
 from worker_orchestrator.errors import (
     EngineUnavailable,
     InvalidInput,
+    InvalidProject,
     InvalidSetting,
     MachineNotFound,
     NoMachineAvailable,
@@ -17,6 +18,7 @@ from worker_orchestrator.errors import (
     PathNotFound,
     PoolNotFound,
     ServiceUnreachable,
+    TooManyRequests,
 )
 
 __all__ = ["FAILED", "NOT_FOUND", "NOT_NOW", "USAGE", "Failed", "code_of_call"]
@@ -32,7 +34,7 @@ class Failed(click.ClickException):
 
     def __init__(self, error: OrchestratorError | str, code: int | None = None) -> None:
         super().__init__(error if isinstance(error, str) else error.message)
-        usual = USAGE if isinstance(error, InvalidSetting) else FAILED
+        usual = USAGE if isinstance(error, InvalidSetting | InvalidProject) else FAILED
         self.exit_code = usual if code is None else code  # type: ignore[misc] # click reads it off the instance
 
     def show(self, file: Any = None) -> None:
@@ -43,6 +45,6 @@ def code_of_call(error: OrchestratorError) -> int:
     """The exit code for what a service answered, or for none that answers."""
     if isinstance(error, MachineNotFound | PoolNotFound | PathNotFound):
         return NOT_FOUND
-    if isinstance(error, NoMachineAvailable | EngineUnavailable | ServiceUnreachable):
+    if isinstance(error, NoMachineAvailable | EngineUnavailable | ServiceUnreachable | TooManyRequests):
         return NOT_NOW
     return USAGE if isinstance(error, InvalidInput) else FAILED

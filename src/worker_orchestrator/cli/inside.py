@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -10,6 +12,7 @@ import click
 from worker_orchestrator.cli.calling import calls, find, headers
 from worker_orchestrator.cli.completing import names
 from worker_orchestrator.cli.failed import FAILED, USAGE, Failed
+from worker_orchestrator.errors import CallFailed
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
@@ -18,6 +21,8 @@ __all__ = ["COMMANDS"]
 
 TIMED_OUT: Final = 124
 """As `timeout` says it."""
+_STDIN_LIMIT_BYTES: Final = 1024 * 1024
+_TOO_LARGE: Final = 413
 
 
 @click.command(
@@ -25,7 +30,9 @@ TIMED_OUT: Final = 124
     short_help="Run a command in a worker.",
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
 )
-@click.option("-i", "--stdin", "interactive", is_flag=True, help="Give it what comes on standard input.")
+@click.option(
+    "-i", "--stdin", "interactive", is_flag=True, help="Give it what comes on standard input: text, at most 1 MiB."
+)
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal: yours. As -it, for shells and editors.")
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="Environment variable. May be repeated; not with -t.")
 @click.option("-u", "--user", default="", metavar="USER", help="User to run as. Default: the worker's.")
@@ -57,7 +64,7 @@ def exec_(  # noqa: PLR0913 # one for each option
     \b
     orchestrator exec my-project -- ls -l
     orchestrator exec -it my-project            opens a shell
-    echo 2+2 | orchestrator exec -i my-project bc
+    ls | orchestrator exec -i my-project sort
     """  # noqa: D301 # click reads the backspace
     words = list(command[1:] if command[:1] == ("--",) else command)
     if tty:
@@ -67,15 +74,17 @@ def exec_(  # noqa: PLR0913 # one for each option
     if not words:
         raise Failed("Which command? Name it after the machine, or take -it for a shell.", USAGE)
     variables = dict(_pair(each) for each in env)
-    ran = client.exec(
-        find(client, name).id,
-        words,
-        stdin=_standard_input() if interactive else "",
-        env=variables or None,
-        user=user,
-        workdir=workdir,
-        timeout_seconds=timeout,
-    )
+    stdin = _standard_input() if interactive else ""
+    with _too_large_reported():
+        ran = client.exec(
+            find(client, name).id,
+            words,
+            stdin=stdin,
+            env=variables or None,
+            user=user,
+            workdir=workdir,
+            timeout_seconds=timeout,
+        )
     sys.stdout.write(ran.stdout)
     sys.stdout.flush()
     sys.stderr.write(ran.stderr)
@@ -98,13 +107,33 @@ def _terminal(client: Client, name: str, command: list[str], user: str, workdir:
 
 
 def _standard_input() -> str:
+    given = sys.stdin.buffer.read(_STDIN_LIMIT_BYTES + 1)
+    if len(given) > _STDIN_LIMIT_BYTES:
+        raise _too_much()
     try:
-        return sys.stdin.buffer.read().decode()
+        return given.decode()
     except UnicodeDecodeError:
         message = (
             "What comes on standard input is no UTF-8 text: copy it into the worker with `orchestrator cp` instead."
         )
         raise Failed(message, USAGE) from None
+
+
+@contextmanager
+def _too_large_reported() -> Iterator[None]:
+    """The limit is that of the whole request, in which some characters take more room than here."""
+    try:
+        yield
+    except CallFailed as error:
+        raise _too_much() if error.status == _TOO_LARGE else error from None
+
+
+def _too_much() -> Failed:
+    message = (
+        "This is too much for one call, which takes 1 MiB of standard input, command and variables together: copy a file "
+        "into the worker with `orchestrator cp`, and let the command read that."
+    )
+    return Failed(message, USAGE)
 
 
 def _pair(text: str) -> tuple[str, str]:

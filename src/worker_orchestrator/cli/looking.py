@@ -166,7 +166,8 @@ def _say(found: ServiceHealth) -> None:
         ("Waiting:", str(found.waiting)),
     ]
     if found.strays or found.foreign:
-        rows.append(("Not ours:", f"{found.strays} strays, {found.foreign} foreign; `orchestrator recover` lists them"))
+        lists = "`orchestrator recover` with the --state-dir and --docker-host of the service lists them"
+        rows.append(("Not ours:", f"{found.strays} strays, {found.foreign} foreign; {lists}"))
     for line in columns(rows):
         _coloured(line, {"ok": "green", "degraded": "yellow", "down": "red"}.get(found.status, ""))
     for problem in [*filter(None, [found.engine.problem]), *found.problems]:

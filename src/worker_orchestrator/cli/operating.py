@@ -70,6 +70,7 @@ def recover(
 ) -> None:
     """List worker containers that this database does not know, and adopt or purge them.
 
+    Stop the service before --adopt, --purge and --accept; its workers keep running. The list is to be had beside it.
     Settings that matter to `serve` only are taken as well.
     """
     chosen = load_settings(config, flags)
@@ -94,7 +95,7 @@ def backup(file: Path, config: Path | None, **flags: Any) -> None:
 
 @click.command(short_help="Say what is wrong here, and how to mend it.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print it. [text]")
-@with_settings(*PLACES, "image", "worker_port", "port", "first_port", "last_port", "max_machines")
+@with_settings(*PLACES, "image", "worker_port", "port", "first_port", "last_port", "max_machines", "token_file")
 @_at
 def doctor(config: Path | None, *, url: str | None, output: str, **flags: Any) -> None:
     """Check the engine, the image, ports, the state directory, the clock, limits and a running service.

@@ -20,9 +20,10 @@ from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.command_line import command_line
-from worker_orchestrator.errors import InvalidInput, MachineNotFound
+from worker_orchestrator.errors import InvalidInput, MachineNotFound, StoreLocked
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.home import keep_busy
+from worker_orchestrator.lock import Lock
 from worker_orchestrator.machine import Cause, Instance, Machine, Snapshot, State
 from worker_orchestrator.project import project_id
 from worker_orchestrator.reconcile import foreign, strays
@@ -58,7 +59,28 @@ class Found:
 def run(settings: Settings, *, adopt: tuple[str, ...], purge: tuple[str, ...], accept: bool, yes: bool) -> None:
     """Raises OrchestratorError."""
     logs.configure(settings.log_format)
-    run_loop(_recover(settings, adopt=adopt, purge=purge, accept=accept, yes=yes))
+    for wish in adopt:
+        _check_project(wish)
+    try:
+        run_loop(_recover(settings, adopt=adopt, purge=purge, accept=accept, yes=yes))
+    except StoreLocked:
+        raise _locked(settings) from None
+
+
+def _check_project(wish: str) -> None:
+    """Raises InvalidProject."""
+    _, _, project = wish.partition("=")
+    if project:
+        project_id(project)
+
+
+def _locked(settings: Settings) -> StoreLocked:
+    pid = Lock.holder(settings.state_dir)
+    return StoreLocked(
+        f"The service{f' (pid {pid})' if pid else ''} that uses the state directory {settings.state_dir} runs, and what it "
+        "goes by cannot be changed meanwhile: stop it first; its workers keep running. Without --adopt, --purge and "
+        "--accept `recover` only lists, also beside it."
+    )
 
 
 async def _recover(
@@ -139,6 +161,10 @@ def _adopt(opened: service.Opened, found: Found, name: str, project: str) -> Non
         _refuse_a_second(fleet, known.id, project)
         _give_its_name_up(fleet, known, project)
         adopted = known.id
+    elif known is not None and known.project == known.id:
+        raise InvalidInput(
+            f"{known.id} is on record under its own name already: `--adopt {known.id}=PROJECT` gives it to a project."
+        )
     else:
         instance = found.pick(name)
         _refuse_a_second(fleet, instance.id, project or instance.id)

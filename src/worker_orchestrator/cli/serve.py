@@ -1,4 +1,7 @@
-"""`orchestrator serve`: run the service, say where it is, and in the end say what keeps running."""
+"""`orchestrator serve`: run the service, say where it is, and in the end say what keeps running.
+
+With JSON for log lines all of that is log lines too: whoever collects standard error reads one document a line.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,44 @@ import asyncio
 import shlex
 import socket
 import sys
-from collections.abc import Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
+import structlog
 
 from worker_orchestrator import logs, serving
 from worker_orchestrator.cli.calling import DEFAULT_URL
-from worker_orchestrator.command_line import command_line
+from worker_orchestrator.cli.failed import FAILED, Failed
+from worker_orchestrator.command_line import command_line, program
+from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.listening import is_beyond_loopback
 from worker_orchestrator.machine import Machine, State
 from worker_orchestrator.settings import Settings
 
 __all__ = ["run", "run_loop"]
 
+_log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def run(settings: Settings) -> None:
-    """Serve until a signal. Raises OrchestratorError."""
+    """Serve until a signal. Raises OrchestratorError, or with JSON for log lines SystemExit."""
     logs.configure(settings.log_format)
+    if settings.log_format == "json":
+        _run_in_json(settings)
+        return
     kept = run_loop(serving.serve(settings, lambda sockets: _announce(settings, sockets)))
     click.echo(_farewell(settings, kept), err=True)
+
+
+def _run_in_json(settings: Settings) -> None:
+    try:
+        kept = run_loop(serving.serve(settings, lambda sockets: _log_start(settings, sockets)))
+    except Exception as error:  # noqa: BLE001 # the outermost edge: Python would print what is no JSON
+        _log_failure(error)
+    _log_end(settings, kept)
 
 
 def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
@@ -41,29 +59,53 @@ def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
         return runner.run(work)
 
 
+# the start
+
+
 def _announce(settings: Settings, sockets: Sequence[socket.socket]) -> None:
-    host = "localhost" if settings.host in {*_LOCAL, "0.0.0.0", "::"} else settings.host  # noqa: S104
-    url = f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
+    url = _url(settings, sockets)
     click.echo(f"\n  The pool is at {url}. Get a worker for a project, in another terminal:\n", err=True)
-    click.echo(f"      orchestrator {_way(settings, url)}assign my-project", err=True)
-    click.echo(f"      curl {_credentials(settings)}{url}/my-project\n", err=True)
+    for command in _ways_to_assign(settings, url):
+        click.echo(f"      {command}", err=True)
+    click.echo(err=True)
+    for warning in _warnings(settings):
+        click.echo(f"  {warning}\n", err=True)
+    sys.stderr.flush()
+
+
+def _log_start(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    url = _url(settings, sockets)
+    _log.info("serving", url=url, assign_with=_ways_to_assign(settings, url))
+    for warning in _warnings(settings):
+        _log.warning("open to others", why=warning)
+
+
+def _url(settings: Settings, sockets: Sequence[socket.socket]) -> str:
+    host = "localhost" if settings.host in {*_LOCAL, "0.0.0.0", "::"} else settings.host  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
+
+
+def _ways_to_assign(settings: Settings, url: str) -> list[str]:
+    """Commands to be pasted into a shell."""
+    return [
+        f"{program()} {_way(settings, url)}assign my-project",
+        f"curl {_credentials(settings)}{url}/my-project",
+    ]
+
+
+def _warnings(settings: Settings) -> Iterator[str]:
     if not _credentials(settings) and is_beyond_loopback(settings.host):
-        click.echo(
-            f"  Careful: whoever reaches {settings.host}:{settings.port} can create containers here.\n", err=True
-        )
+        yield f"Careful: whoever reaches {settings.host}:{settings.port} can create containers here."
     if is_beyond_loopback(settings.publish_address):
-        click.echo(
-            f"  Careful: workers are published on {settings.publish_address}: whoever reaches one there can use it, without "
-            "a token.\n",
-            err=True,
+        yield (
+            f"Careful: workers are published on {settings.publish_address}: whoever reaches one there can use it, without "
+            "a token."
         )
     elif is_beyond_loopback(settings.host) and settings.advertise_host in _LOCAL:
-        click.echo(
-            f"  The URLs of workers are on {settings.advertise_host}. For callers on other computers add "
-            "--advertise-host NAME --publish-address 0.0.0.0.\n",
-            err=True,
+        yield (
+            f"The URLs of workers are on {settings.advertise_host}. For callers on other computers add "
+            "--advertise-host NAME --publish-address 0.0.0.0."
         )
-    sys.stderr.flush()
 
 
 def _way(settings: Settings, url: str) -> str:
@@ -81,17 +123,41 @@ def _credentials(settings: Settings) -> str:
     return '-H "Authorization: Bearer $ORCHESTRATOR_TOKEN" ' if settings.token else ""
 
 
+# the end
+
+
 def _farewell(settings: Settings, kept: Sequence[Machine]) -> str:
-    """What keeps running. A dead machine that holds files does not, though it is kept as well."""
     if settings.engine == "memory":
         return "Stopped. The demo's machines ended with it."
-    running = [machine for machine in kept if machine.state is not State.FAILED and not machine.gone]
+    running = _running(kept)
     if not running:
         return "Stopped. No container keeps running."
     lines = [f"Stopped. {len(running)} container{'s keep' if len(running) > 1 else ' keeps'} running:"]
-    lines += [f"  {machine.id}  {_holder(machine)}" for machine in sorted(running, key=lambda machine: machine.id)]
+    lines += [f"  {machine.id}  {_holder(machine)}" for machine in running]
     last = f"They are known when the service comes back. `{command_line(settings, 'down')}` removes idle ones."
     return "\n".join([*lines, last])
+
+
+def _log_end(settings: Settings, kept: Sequence[Machine]) -> None:
+    if settings.engine == "memory":
+        _log.info("stopped", keep_running=[], why="the demo's machines ended with it")
+        return
+    running = [{"machine": machine.id, "is": _holder(machine)} for machine in _running(kept)]
+    _log.info("stopped", keep_running=running, remove_idle_with=command_line(settings, "down") if running else None)
+
+
+def _log_failure(error: Exception) -> NoReturn:
+    if isinstance(error, OrchestratorError):
+        _log.error("failed", why=error.message)
+        sys.exit(Failed(error).exit_code)
+    _log.error("defect", exc_info=error)
+    sys.exit(FAILED)
+
+
+def _running(kept: Sequence[Machine]) -> list[Machine]:
+    """What keeps running. A dead machine that holds files does not, though it is kept as well."""
+    running = [machine for machine in kept if machine.state is not State.FAILED and not machine.gone]
+    return sorted(running, key=lambda machine: machine.id)
 
 
 def _holder(machine: Machine) -> str:

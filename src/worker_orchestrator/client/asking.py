@@ -19,7 +19,7 @@ class Asking:
     """A service, and how it is asked.
 
     All operations raise the service's own errors (`worker_orchestrator.errors`) and, where the call itself fails,
-    CallFailed: ServiceUnreachable, Unauthorized and Forbidden are of that kind.
+    CallFailed: ServiceUnreachable, Unauthorized, TooManyRequests and Forbidden are of that kind.
     """
 
     def __init__(

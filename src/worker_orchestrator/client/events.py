@@ -94,8 +94,7 @@ def _raise_lost(place: int | None, frame: Frame) -> NoReturn:
     kept = _Kept()
     with contextlib.suppress(msgspec.MsgspecError):
         kept = msgspec.json.decode(frame.data, type=_Kept)
-    raise EventsLost(
-        f"The events behind {place} are not kept any more: list the machines anew and go on after {kept.newest}.",
-        oldest=kept.oldest,
-        newest=kept.newest,
-    )
+    why = f"The events behind {place} are not kept any more: list the machines anew and go on after {kept.newest}."
+    if place is not None and kept.newest is not None and place > kept.newest:
+        why = f"There is no event {place} so far: the newest one is {kept.newest}."
+    raise EventsLost(why, oldest=kept.oldest, newest=kept.newest)

@@ -79,7 +79,7 @@ class ServiceCalls(Asking):
         `after`: go on behind the event with this id; else from now on, or without `follow` with the oldest that is kept.
         `project`, `machine`: only of this one. `follow=False`: end with the newest.
 
-        Raises EventsLost where the place to go on from is not kept any more.
+        Raises EventsLost where the place to go on from is not kept any more, or never was.
         """
         query = query_of(project=project, machine=machine, follow=None if follow else False)
         yield from followed(query, self._service, self._check, after=after, follow=follow)

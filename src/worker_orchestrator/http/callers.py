@@ -1,7 +1,8 @@
 """Which callers are let in: those with the token, or a session that began with it, as often as they may.
 
 A token is compared in constant time, and stands in no reply, log line or repr. A wrong one costs its sender nothing but
-patience: after ten within a minute further wrong ones from that address are put off, the right one never is.
+patience: after ten within a minute further wrong ones from that address are put off, the right one never is. Whoever sends
+none guesses nothing: that never counts, and always hears what to send.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from worker_orchestrator.http.reply import Reply, failure, retry_after
-from worker_orchestrator.http.sessions import Sessions
+from worker_orchestrator.http.sessions import Sessions, session_key
 from worker_orchestrator.http.throttle import Buckets, Strikes, client_of, is_on_loopback
 
 __all__ = ["DEFAULT_RATE", "Callers"]
@@ -44,7 +45,7 @@ class Callers:
     def refusal(self, address: str, headers: Mapping[bytes, bytes]) -> Reply | None:
         """Why this caller (its IP address, its headers with names in lower case) is turned away; None if it may go on."""
         if not self.are_known(headers):
-            return self.wrong(address)
+            return self.wrong(address) if _are_a_try(headers) else _token_required()
         return self.too_often(address)
 
     def are_free(self, address: str, headers: Mapping[bytes, bytes]) -> bool:
@@ -69,7 +70,13 @@ class Callers:
         wait_s = self._buckets.take(client, self._clock())
         if not wait_s:
             return None
-        return failure(429, "Too many requests", f"Ask again in {_seconds(wait_s)}.", retry_after(wait_s))
+        return failure(
+            429,
+            "Too many requests",
+            f"Too many requests came from this address, more than --rate-limit of the service allows: ask again in "
+            f"{_seconds(wait_s)}.",
+            retry_after(wait_s),
+        )
 
     def _counts(self, client: str) -> bool:
         return self._buckets is not None and (self._counts_loopback or not is_on_loopback(client))
@@ -80,7 +87,7 @@ class Callers:
         return self.is_token(token) and scheme.lower() == _SCHEME
 
     def wrong(self, address: str) -> Reply:
-        """The reply to a token that is missing or wrong, which counts against its sender."""
+        """The reply to a token or a session that is wrong, which counts against its sender."""
         wait_s = self._strikes.add(client_of(address), self._clock())
         if wait_s:
             return failure(
@@ -89,13 +96,22 @@ class Callers:
                 f"Send the right token; a wrong one is looked at again in {_seconds(wait_s)}.",
                 retry_after(wait_s),
             )
-        return failure(
-            401,
-            "Token required",
-            "The token is missing or wrong. Send the header `Authorization: Bearer TOKEN` with the token that this service "
-            "was started with.",
-            [(b"www-authenticate", b"Bearer")],
-        )
+        return _token_required()
+
+
+def _are_a_try(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether these headers bring anything that could let a caller in. A cookie alone goes along with any page's request."""
+    return bool(headers.get(b"authorization", b"").strip() or session_key(headers))
+
+
+def _token_required() -> Reply:
+    return failure(
+        401,
+        "Token required",
+        "The token is missing or wrong. Send the header `Authorization: Bearer TOKEN` with the token that this service "
+        "was started with.",
+        [(b"www-authenticate", b"Bearer")],
+    )
 
 
 def _seconds(seconds: float) -> str:

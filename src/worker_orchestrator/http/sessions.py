@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
 
-__all__ = ["COOKIE", "Sessions"]
+__all__ = ["COOKIE", "Sessions", "session_key"]
 
 COOKIE: Final = "orchestrator_session"
 SESSIONS: Final = 1_000
@@ -63,7 +63,7 @@ class Sessions:
             del self._sessions[found]
 
     def _found(self, headers: Headers) -> bytes | None:
-        key = _key(headers)
+        key = session_key(headers)
         if not key:
             return None
         given = _digest(key)
@@ -101,7 +101,7 @@ def _cookies(headers: Headers) -> list[bytes]:
     return [value for name, _, value in pairs if name == COOKIE.encode() and value][:COOKIES]
 
 
-def _key(headers: Headers) -> bytes:
+def session_key(headers: Headers) -> bytes:
     """From the header, or for a WebSocket, which a page can give no headers, from the protocols that it names."""
     given = headers.get(b"x-session-key", b"")
     named = headers.get(b"sec-websocket-protocol", b"").split(b",") if not given else ()

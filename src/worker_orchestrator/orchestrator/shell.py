@@ -190,7 +190,8 @@ class Orchestrator:
             return machine
         outcome = await self._parts.contact.unless_lost(self._parts.actions.finish(Destroy(machine.id)))
         if outcome is None:
-            raise EngineUnavailable(f"{machine.id} goes when the engine is back: {self._parts.contact.problem}.")
+            why = (self._parts.contact.problem or "").rstrip(".")
+            raise EngineUnavailable(f"{machine.id} goes when the engine is back: {why}.")
         if outcome.result is Result.REJECTED:
             raise EngineRejected(outcome.message)
         if outcome.result is not Result.DONE:

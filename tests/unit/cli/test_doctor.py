@@ -105,3 +105,8 @@ def test_in_a_pipe_it_prints_ascii_a_line_for_each_check(tmp_path: Path) -> None
     assert done.stdout.startswith("FAIL engine: No Docker engine answers.")
     assert "\n      fix: " in done.stdout
     assert "wrong" in done.stderr
+
+
+def test_its_help_names_every_flag_that_it_may_ask_for() -> None:
+    shown = CliRunner().invoke(main, ["doctor", "--help"]).stdout
+    assert [flag for flag in ("--token-file", "--url", "--state-dir", "--docker-host") if flag not in shown] == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from configparser import ConfigParser
 from pathlib import Path
 
 import click
@@ -10,6 +12,7 @@ import pytest
 
 from worker_orchestrator.cli import main
 from worker_orchestrator.cli.commands import TABLE
+from worker_orchestrator.cli.failed import USAGE
 from worker_orchestrator.settings import settings
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text(encoding="utf-8")
@@ -61,6 +64,19 @@ def test_examples_in_the_help_stand_on_lines_of_their_own(name: str) -> None:
     assert "\\b" not in text
     examples = [line.strip() for line in (command.help or "").splitlines() if line.startswith("orchestrator ")]
     assert [example for example in examples if example not in text] == []
+
+
+def test_the_systemd_unit_starts_the_service_with_flags_that_there_are() -> None:
+    """And it tries again when Docker does not answer, but not with settings that are wrong."""
+    unit = ConfigParser()
+    unit.optionxform = str  # type: ignore[assignment,method-assign] # keys as they are written
+    unit.read_string(DOCUMENT.partition("```ini\n")[2].partition("```")[0])
+    service = unit["Service"]
+    program, command, *flags = shlex.split(service["ExecStart"])
+    assert (Path(program).name, command) == ("orchestrator", "serve")
+    given = loaded("serve").make_context("serve", flags).params
+    assert given["state_dir"] == f"/var/lib/{service['StateDirectory']}"
+    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("always", str(USAGE))
 
 
 def test_options_of_the_program_itself_are_documented() -> None:

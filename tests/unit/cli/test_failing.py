@@ -21,6 +21,7 @@ from worker_orchestrator.errors import (
     PoolNotFound,
     ProjectHasNoMachine,
     ServiceUnreachable,
+    TooManyRequests,
     Unauthorized,
 )
 
@@ -114,6 +115,7 @@ def test_a_terminal_that_is_none_is_refused() -> None:
         (NoMachineAvailable(), 4),
         (EngineUnavailable(), 4),
         (ServiceUnreachable(), 4),
+        (TooManyRequests(), 4),
         (InvalidProject(), 2),
         (GenerationMismatch(), 1),
         (Unauthorized(), 1),

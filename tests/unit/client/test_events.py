@@ -106,6 +106,16 @@ def test_events_that_are_not_kept_any_more_are_an_error(connect: Connect) -> Non
     assert (told.value.oldest, told.value.newest) == (90, 120)
 
 
+def test_events_behind_one_that_never_was_are_an_error_that_names_the_newest(connect: Connect) -> None:
+    reset = cut(b'event: reset\ndata: {"oldest": 90, "newest": 120}\n\n')
+    with (
+        scripted(reset) as server,
+        connect(server.url) as client,
+        pytest.raises(EventsLost, match=r"^There is no event 121 so far: the newest one is 120\.$"),
+    ):
+        next(client.events(after=121))
+
+
 def test_a_refusal_is_the_error_it_is(connect: Connect) -> None:
     """Trying again would not help."""
     with scripted(problem(404, "pool_not_found")) as server, connect(server.url) as client, pytest.raises(PoolNotFound):

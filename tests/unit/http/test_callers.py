@@ -56,13 +56,27 @@ def test_without_a_token_nobody_needs_one(clock: Clock) -> None:
 def test_the_eleventh_wrong_token_in_a_minute_is_put_off_but_never_the_right_one(clock: Clock) -> None:
     callers = Callers(TOKEN, None, clock)
     assert [status(callers.refusal(REMOTE, bearer("wrong"))) for _ in range(12)] == [401] * 10 + [429] * 2
-    reply = callers.refusal(REMOTE, {})
+    reply = callers.refusal(REMOTE, bearer("wrong"))
     assert reply is not None
     assert reply.headers == [(b"retry-after", b"60")]
     assert callers.refusal(REMOTE, bearer(TOKEN)) is None
-    assert status(callers.refusal("192.0.2.8", {})) == 401
+    assert status(callers.refusal("192.0.2.8", bearer("wrong"))) == 401
     clock.now += 60
-    assert status(callers.refusal(REMOTE, {})) == 401
+    assert status(callers.refusal(REMOTE, bearer("wrong"))) == 401
+
+
+def test_who_sends_no_token_always_hears_what_to_send_and_is_never_counted(clock: Clock) -> None:
+    """Nor for the cookie of an old session, which a browser sends by itself."""
+    callers, cookie = Callers(TOKEN, None, clock), {b"cookie": b"orchestrator_session=old"}
+    none = [{}, {b"authorization": b" "}, cookie]
+    assert [status(callers.refusal(REMOTE, headers)) for headers in none * 10] == [401] * 30
+    assert [status(callers.refusal(REMOTE, bearer("wrong"))) for _ in range(11)] == [401] * 10 + [429]
+    assert [status(callers.refusal(REMOTE, headers)) for headers in none] == [401] * 3
+
+
+def test_a_session_that_is_wrong_counts_as_a_wrong_token(clock: Clock) -> None:
+    callers, wrong = Callers(TOKEN, None, clock), {b"cookie": b"orchestrator_session=old", b"x-session-key": b"old"}
+    assert [status(callers.refusal(REMOTE, wrong)) for _ in range(11)] == [401] * 10 + [429]
 
 
 def test_by_default_a_remote_caller_has_a_limit_and_a_local_one_has_none(clock: Clock) -> None:
@@ -72,6 +86,7 @@ def test_by_default_a_remote_caller_has_a_limit_and_a_local_one_has_none(clock: 
     reply = callers.refusal(REMOTE, {})
     assert reply is not None
     assert reply.headers == [(b"retry-after", b"1")]
+    assert b"Too many requests came from this address, more than --rate-limit" in reply.encoded()
     clock.now += 0.01
     assert callers.refusal(REMOTE, {}) is None
 
@@ -85,5 +100,5 @@ def test_a_limit_that_was_asked_for_counts_for_everybody_and_zero_for_nobody(clo
 
 def test_wrong_tokens_do_not_use_up_the_requests_of_the_right_one(clock: Clock) -> None:
     callers = Callers(TOKEN, 2, clock)
-    assert [status(callers.refusal(REMOTE, {})) for _ in range(20)] == [401] * 10 + [429] * 10
+    assert [status(callers.refusal(REMOTE, bearer("wrong"))) for _ in range(20)] == [401] * 10 + [429] * 10
     assert [status(callers.refusal(REMOTE, bearer(TOKEN))) for _ in range(5)] == [200] * 4 + [429]

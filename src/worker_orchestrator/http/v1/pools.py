@@ -86,10 +86,11 @@ def _changes(body: wire.PoolPatch) -> dict[str, int | bool | None]:
 
 
 class Health:
-    """How the service is. `kind` names the engine's kind."""
+    """How the service is. `kind` names the engine's kind, `recover` is the command that lists strays."""
 
-    def __init__(self, orchestrator: Orchestrator, kind: str) -> None:
-        self._orchestrator, self._kind, self._begun_at = orchestrator, kind, time.monotonic()
+    def __init__(self, orchestrator: Orchestrator, kind: str, recover: str) -> None:
+        self._orchestrator, self._kind, self._recover = orchestrator, kind, recover
+        self._begun_at = time.monotonic()
 
     async def show(self, _request: Request) -> Response:
         status, problems = self._orchestrator.status(), self.problems()
@@ -126,7 +127,10 @@ class Health:
         if brake is not None and brake.tripped:
             found.append(f"The image does not come up: {brake.reason}")
         if status.strays:
-            found.append(f"{status.strays} containers of ours are not on record: run `orchestrator recover`.")
+            counted_strays = (
+                "1 container of ours is" if status.strays == 1 else f"{status.strays} containers of ours are"
+            )
+            found.append(f"{counted_strays} not on record: run `{self._recover}`.")
         return found
 
     def obstacles(self) -> list[str]:
