@@ -116,6 +116,28 @@ def test_a_project_whose_machine_lives_after_all_is_told_of_it(
     lived(story, min_idle=1)
 
 
+def test_whoever_waits_for_a_listing_of_a_machine_that_its_project_gave_up_gets_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At once: a listing could only tell of what is not his any more."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        own = await small.orchestrator.assign("p")
+        slow = Slow(small, monkeypatch)
+        slow.say_ended(own.id)
+        await asyncio.sleep(0.01)
+        asked = asyncio.create_task(small.orchestrator.assign("p"))
+        await asyncio.sleep(0.01)
+        await small.orchestrator.release("p")
+        begun_at = asyncio.get_running_loop().time()
+        assert (await asked).id != own.id
+        assert asyncio.get_running_loop().time() - begun_at < 0.1
+        slow.shown.set()
+
+    lived(story, min_idle=2)
+
+
 def test_whoever_waits_for_a_listing_is_answered_when_the_service_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)

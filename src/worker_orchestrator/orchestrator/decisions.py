@@ -39,11 +39,19 @@ class Decisions:
         self.now: Callable[[], float] = asyncio.get_running_loop().time
         self.new_id = clock.machine_id
         self.wake = asyncio.Event()
-        self.listed = asyncio.Event()  # set for a moment, when a listing was judged
+        self._news = asyncio.Event()
         contact.on_silence = self.wake.set
         self.progress: Callable[[], str] = str
         self.before_tick: Callable[[], None] = lambda: None
         self._background = background
+
+    async def next_news(self) -> None:
+        """Return when a listing was judged, or a project has lost its machine."""
+        await self._news.wait()
+
+    def tell_news(self) -> None:
+        self._news.set()
+        self._news.clear()
 
     def resize(self) -> None:
         """Begin what is missing in this very turn. While the engine is away, the tick that finds it does so instead."""

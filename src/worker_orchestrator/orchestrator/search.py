@@ -165,7 +165,7 @@ class Search:
 
     async def _known(self, project: str) -> None:
         while self._is_doubted(project):
-            await self._decisions.listed.wait()
+            await self._decisions.next_news()
 
     def _is_doubted(self, project: str) -> bool:
         own = self._fleet.of_project(project)

@@ -60,8 +60,7 @@ class Ticker:
                 retry_s = min(retry_s * 2, LONGEST_RETRY_S)
                 continue
             retry_s = FIRST_RETRY_S
-            self._decisions.listed.set()
-            self._decisions.listed.clear()
+            self._decisions.tell_news()
             await asyncio.sleep(TICK_GAP_S)
             pause_s = refresh_interval_s - TICK_GAP_S
             if plan.wake_at is not None:

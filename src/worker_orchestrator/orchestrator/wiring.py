@@ -240,6 +240,7 @@ class Wiring:
                 self._start(action)
             if before is not None and before.project is not None and (after is None or after.project is None):
                 self.seats.look_again(before.project)
+                self.decisions.tell_news()
             if after is None:
                 continue
             if after.state is State.STARTING and change.cause in {Cause.RELEASED, Cause.REVIVED}:
