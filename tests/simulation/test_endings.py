@@ -125,6 +125,7 @@ def test_whoever_waits_for_a_listing_of_a_machine_that_its_project_gave_up_gets_
         await small.await_idle(2)
         own = await small.orchestrator.assign("p")
         slow = Slow(small, monkeypatch)
+        monkeypatch.setattr(small.engine, "list", slow.shown.wait)
         slow.say_ended(own.id)
         await asyncio.sleep(0.01)
         asked = asyncio.create_task(small.orchestrator.assign("p"))
@@ -133,7 +134,7 @@ def test_whoever_waits_for_a_listing_of_a_machine_that_its_project_gave_up_gets_
         begun_at = asyncio.get_running_loop().time()
         assert (await asked).id != own.id
         assert asyncio.get_running_loop().time() - begun_at < 0.1
-        slow.shown.set()
+        monkeypatch.undo()
 
     lived(story, min_idle=2)
 
