@@ -6,7 +6,9 @@ never changes::
     OrchestratorError
     ├── InvalidInput           what was asked for cannot be, and asking again will not help
     │   ├── InvalidProject
-    │   └── InvalidSetting
+    │   ├── InvalidSetting
+    │   ├── PathOutOfReach     the engine does not reach this part of a worker's file system
+    │   └── WorkerReadOnly     the worker's file system cannot be written
     ├── MachineNotFound
     │   └── ProjectHasNoMachine
     ├── PoolNotFound
@@ -55,6 +57,7 @@ __all__ = [
     "OrchestratorError",
     "OutcomeUnknown",
     "PathNotFound",
+    "PathOutOfReach",
     "PoolNotFound",
     "PortTaken",
     "ProjectHasNoMachine",
@@ -64,6 +67,7 @@ __all__ = [
     "StoreRefused",
     "TooManyRequests",
     "Unauthorized",
+    "WorkerReadOnly",
 ]
 
 
@@ -97,6 +101,18 @@ class InvalidSetting(InvalidInput):
     """A setting is unknown or has a value that is not allowed."""
 
     code = "invalid_setting"
+
+
+class PathOutOfReach(InvalidInput):
+    """The engine does not reach this part of the worker's file system."""
+
+    code = "path_out_of_reach"
+
+
+class WorkerReadOnly(InvalidInput):
+    """The worker's file system is read-only."""
+
+    code = "worker_read_only"
 
 
 class MachineNotFound(OrchestratorError):

@@ -405,6 +405,38 @@ def test_a_file_goes_into_a_worker_and_comes_back_as_it_was(shared: Running, pro
     assert b"There is no folder /none/ in the worker: make it first" in said
 
 
+def test_what_cannot_be_copied_is_told_with_its_path(shared: Running, project: str, tree: Path) -> None:
+    """With exit code 2: whoever calls has to name something else."""
+    shared.assign(project)
+    note = str(tree / "a.txt")
+    for source, target, said, given in (
+        (note, "/srv/index.html/x", b"/srv/index.html is no folder in the container", b""),
+        ("-", "/srv/files", b"What came for /srv/files is no whole tar archive", b"x" * 1000),
+        (note, "/dev/shm/x", b"/dev/shm/x of worker-", b""),
+    ):
+        done = run(shared, "cp", source, f"{project}:{target}", given=given, code=2)
+        assert done.stderr.startswith(b"orchestrator: " + said)
+        assert b"/var/lib" not in done.stderr
+    assert b"-- cat /proc/version`" in run(shared, "cp", f"{project}:/proc/version", str(tree), code=2).stderr
+
+
+def test_files_of_a_read_only_worker_are_copied_as_the_refusal_says(start: Start, tree: Path) -> None:
+    """Into its /tmp, and out of it, by a command."""
+    service = start("--read-only", "--min-idle", "0", "--assign-timeout", "20")
+    service.assign("mine")
+    for target in ("/tmp/note", "/tmp", "/srv/files"):
+        told = run(service, "cp", str(tree / "a.txt"), f"mine:{target}", code=2).stderr.decode()
+        assert f"Nothing can be copied to {target}: the file system of" in told
+        assert "is read-only (--read-only)" in told
+        advice = re.search(r"`orchestrator (exec -i \S+ -- sh -c) '(.*)' <FILE`", told)
+        assert advice, told
+        run(service, *advice[1].split(), advice[2], given=b"a note")
+    told = run(service, "cp", "mine:/tmp/FILE", str(tree), code=2).stderr.decode()
+    advice = re.search(r"`orchestrator (exec .*)`", told)
+    assert advice, told
+    assert run(service, *advice[1].split()).stdout == b"a note"
+
+
 def test_archives_come_from_pipes_and_go_into_pipes(shared: Running, project: str, tree: Path) -> None:
     shared.assign(project)
     made = BytesIO()

@@ -361,13 +361,34 @@ def test_a_link_is_followed_and_a_folder_is_no_file(shared: Running) -> None:
     done = told(v1(shared, "POST", f"/machines/{machine}/exec", command), 200)
     assert done["stdout"].startswith("-rw-r--r--"), done
     assert v1(shared, "GET", f"{files}/tmp/b.txt").body == b"a note"
-    assert told(v1(shared, "GET", f"{files}/tmp/loop"), 502)["code"] == "engine_rejected"  # Docker sees through it
+    assert "from link to link" in told(v1(shared, "GET", f"{files}/tmp/loop"), 400)["detail"]
     assert "application/x-tar" in told(v1(shared, "GET", f"{files}/tmp"), 400)["detail"]
     assert told(v1(shared, "GET", f"{files}/tmp/none"), 404)["code"] == "path_not_found"
     assert told(v1(shared, "PUT", f"{files}/none/a.txt", b"x"), 404)["code"] == "path_not_found"
     assert told(v1(shared, "GET", f"{files}tmp"), 400)["detail"].startswith(
         "path is 'tmp', but must be an absolute path"
     )
+    told(v1(shared, "DELETE", f"/machines/{machine}"), 200)
+
+
+def test_a_file_that_cannot_be_written_is_told_to_its_sender_with_its_path(shared: Running) -> None:
+    """As an error of the caller; a path under a file is in no folder."""
+    machine = assign(shared, "wrong-files")["id"]
+    files = f"/machines/{machine}/files?path="
+    for path, body, media, said in (
+        ("/tmp", b"x", "text/plain", "/tmp is a folder in the container"),
+        ("/srv/files", b"x", "text/plain", "/srv/files is a folder in the container"),
+        ("/srv/index.html/x", b"x", "text/plain", "/srv/index.html is no folder in the container"),
+        ("/srv/index.html", b"x" * 1024, "application/x-tar", "/srv/index.html is no folder in the container"),
+        ("/srv/files", b"x" * 1000, "application/x-tar", "What came for /srv/files is no whole tar archive"),
+        ("/srv/files", b"x" * 3_000_000, "application/x-tar", "What came for /srv/files is no whole tar archive"),
+    ):
+        problem = told(v1(shared, "PUT", f"{files}{path}", body, content_type=media), 400)
+        assert problem["code"] == "invalid_request"
+        assert problem["detail"].startswith(said)
+        assert "/var/lib" not in problem["detail"]
+    reached = told(v1(shared, "GET", f"{files}/proc/1/status"), 400)
+    assert reached["code"] == "path_out_of_reach"
     told(v1(shared, "DELETE", f"/machines/{machine}"), 200)
 
 

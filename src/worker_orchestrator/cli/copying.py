@@ -117,9 +117,12 @@ def _place(client: Client, machine_id: str, path: str, source: Path, *, only_con
 
 
 def _kind(client: Client, machine_id: str, path: str) -> str:
-    """`folder` or `file` for what is at this path in the worker, links followed; empty where nothing is."""
+    """`folder` or `file` for what is at this path in the worker, links followed; empty where nothing is.
+
+    `folder` where it is out of reach: what is written there is refused, with this path and what to do instead.
+    """
     from worker_orchestrator.cli.archives import Stream  # noqa: PLC0415 # only what is used
-    from worker_orchestrator.errors import PathNotFound  # noqa: PLC0415
+    from worker_orchestrator.errors import PathNotFound, PathOutOfReach  # noqa: PLC0415
 
     for _ in range(_MOST_LINKS):
         try:
@@ -127,6 +130,8 @@ def _kind(client: Client, machine_id: str, path: str) -> str:
                 first = archive.next()
         except PathNotFound:
             return ""
+        except PathOutOfReach:
+            return "folder"
         if first is None or not first.issym():
             return "folder" if first is None or first.isdir() else "file"
         base = path.rpartition("/")[0]

@@ -143,7 +143,10 @@ class MachineCalls(Asking):
 
     @operation
     def read_file(self, machine_id: str, path: str) -> Steps[bytes]:
-        """The content of one file in the worker. `path` is absolute. Raises MachineNotFound, PathNotFound, InvalidInput."""
+        """The content of one file in the worker. `path` is absolute.
+
+        Raises MachineNotFound, PathNotFound, and InvalidInput: PathOutOfReach for what only a command reaches.
+        """
         request = Request(
             method="GET", path=of_machine(machine_id, "files"), query=(("path", path),), headers={"accept": _BYTES}
         )
@@ -153,14 +156,17 @@ class MachineCalls(Asking):
 
     @operation
     def write_file(self, machine_id: str, path: str, data: bytes) -> Steps[None]:
-        """Write one file in the worker. `path` is absolute, its folder is there. Raises MachineNotFound, PathNotFound."""
+        """Write one file in the worker. `path` is absolute, its folder is there.
+
+        Raises MachineNotFound, PathNotFound, and InvalidInput: PathOutOfReach, WorkerReadOnly, or a folder is at `path`.
+        """
         yield from self._put(machine_id, path, _BYTES, data)
 
     @stream
     def read_tar(self, machine_id: str, path: str) -> Flow[bytes]:
         """A file or folder of the worker as a tar archive, in pieces; its entries begin with the last name of `path`.
 
-        Raises MachineNotFound, PathNotFound, and ServiceUnreachable where the connection breaks off.
+        Raises MachineNotFound, PathNotFound, PathOutOfReach, and ServiceUnreachable where the connection breaks off.
         """
         request = Request(
             method="GET", path=of_machine(machine_id, "files"), query=(("path", path),), headers={"accept": _TAR}
@@ -171,7 +177,7 @@ class MachineCalls(Asking):
     def write_tar(self, machine_id: str, path: str, data: bytes | BinaryIO) -> Steps[None]:
         """Unpack a tar archive into a folder of the worker. A file that can seek is read from where it stands.
 
-        Raises MachineNotFound, PathNotFound.
+        Raises MachineNotFound, PathNotFound, and InvalidInput: PathOutOfReach, WorkerReadOnly, or it cannot be unpacked.
         """
         yield from self._put(machine_id, path, _TAR, data)
 

@@ -240,10 +240,14 @@ class Files(Protocol):
     def read_files(self, machine_id: str, path: str) -> AsyncIterator[bytes]:
         """A tar archive of the file or folder at this absolute path; its entries begin with the last name of the path.
 
-        Raises PathNotFound at the first item.
+        Raises PathNotFound, PathOutOfReach or InvalidInput at the first item.
         """
         ...
 
     async def write_files(self, machine_id: str, path: str, archive: AsyncIterator[bytes]) -> None:
-        """Unpack a tar archive into the folder at this absolute path. Raises PathNotFound where there is no such folder."""
+        """Unpack a tar archive into the folder at this absolute path.
+
+        Raises PathNotFound where there is no such folder, PathOutOfReach, WorkerReadOnly, InvalidInput for what cannot be
+        unpacked there.
+        """
         ...
