@@ -36,7 +36,7 @@ from worker_orchestrator.machine import (
 from worker_orchestrator.orchestrator.actions import Actions
 from worker_orchestrator.orchestrator.background import Background
 from worker_orchestrator.orchestrator.contact import Contact
-from worker_orchestrator.orchestrator.decisions import Decisions
+from worker_orchestrator.orchestrator.decisions import STORE_RETRY_S, Decisions
 from worker_orchestrator.orchestrator.feed import Feed
 from worker_orchestrator.orchestrator.gauges import Gauge
 from worker_orchestrator.orchestrator.journal import Journal
@@ -119,8 +119,9 @@ class Wiring:
             self._sweep_for_ever(),
             self.templates.run(),
             self._keep_traces_for_ever(),
+            self._try_the_store_for_ever(),
         ]
-        for name, loop in zip(("tick", "watch", "sweep", "templates", "traces"), loops, strict=True):
+        for name, loop in zip(("tick", "watch", "sweep", "templates", "traces", "store"), loops, strict=True):
             self.background.spawn(loop, name)
         try:
             await self.defect
@@ -185,6 +186,13 @@ class Wiring:
         unsaved = self.traces.take_unsaved()
         if unsaved:
             self._store.keep_traces({trace.generation: msgspec.json.encode(trace).decode() for trace in unsaved})
+
+    async def _try_the_store_for_ever(self) -> None:
+        """Nobody may be asking for anything, since a load balancer heard that nothing can be stored."""
+        while True:
+            await asyncio.sleep(STORE_RETRY_S)
+            if self._store.problem:
+                self._store.try_again()
 
     # what came back from the world
 

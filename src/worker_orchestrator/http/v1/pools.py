@@ -93,11 +93,9 @@ class Health:
 
     async def show(self, _request: Request) -> Response:
         status, problems = self._orchestrator.status(), self.problems()
-        machines = counted(self._orchestrator.fleet.machines.values())
-        can_serve = bool(machines.idle or machines.assigned)
         return replied(
             wire.ServiceHealth(
-                status="ok" if not problems else "degraded" if can_serve else "down",
+                status="ok" if not problems else "down" if self.obstacles() else "degraded",
                 version=__version__,
                 uptime_seconds=round(time.monotonic() - self._begun_at, 3),
                 engine=wire.EngineHealth(
@@ -106,7 +104,7 @@ class Health:
                     problem=status.problem,
                     last_listing_age_seconds=None if status.listing_age_s is None else round(status.listing_age_s, 3),
                 ),
-                machines=machines,
+                machines=counted(self._orchestrator.fleet.machines.values()),
                 waiting=status.waiting,
                 strays=status.strays,
                 foreign=status.foreign,
@@ -116,6 +114,20 @@ class Health:
 
     def problems(self) -> list[str]:
         """What is wrong, in words that name what to do where we know it."""
+        return [*self._store_problems(), *self._supply_problems(), *self._remains()]
+
+    def obstacles(self) -> list[str]:
+        """Why no project can be given a machine now; empty where one can, or may wait for one."""
+        if any(machine.is_idle for machine in self._orchestrator.fleet.machines.values()):
+            return self._store_problems()
+        return [*self._store_problems(), *self._supply_problems()]
+
+    def _store_problems(self) -> list[str]:
+        """Why not even an idle machine can be given."""
+        return list(filter(None, [self._orchestrator.status().store_problem]))
+
+    def _supply_problems(self) -> list[str]:
+        """Why no new machine comes up."""
         status, pool = self._orchestrator.status(), self._orchestrator.spec.pools[DEFAULT_POOL]
         found = []
         if status.problem is not None:
@@ -125,12 +137,13 @@ class Health:
         brake = self._orchestrator.fleet.brake(DEFAULT_POOL, pool.template)
         if brake is not None and brake.tripped:
             found.append(f"The image does not come up: {brake.reason}")
-        if status.strays:
-            found.append(f"{status.strays} containers of ours are not on record: run `orchestrator recover`.")
+        if pool.paused:
+            found.append(
+                f"The pool {DEFAULT_POOL} is paused, so no machine is started: run `orchestrator resume` when it may go on."
+            )
         return found
 
-    def obstacles(self) -> list[str]:
-        """Why no machine can be given now; empty where one can."""
-        if any(machine.is_idle for machine in self._orchestrator.fleet.machines.values()):
-            return []
-        return [problem for problem in self.problems() if "recover" not in problem]
+    def _remains(self) -> list[str]:
+        """What somebody has to clear away."""
+        strays = self._orchestrator.status().strays
+        return [f"{strays} containers of ours are not on record: run `orchestrator recover`."] if strays else []
