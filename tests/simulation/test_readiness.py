@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
+from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
 from worker_orchestrator.http.v1.pools import Health
+from worker_orchestrator.machine import State
 
 PAUSED = "The pool default is paused, so no machine is started: run `orchestrator resume` when it may go on."
 
@@ -92,5 +93,66 @@ def test_an_image_that_does_not_come_up_is_an_obstacle_once_nothing_is_idle() ->
         (obstacle,) = health(small).obstacles()
         assert obstacle.startswith("The image does not come up: ")
         assert await status(small) == "down"
+
+    lived(story)
+
+
+async def assign_and_fail(small: Small, project: str) -> str:
+    """The id of its machine, which exited until nobody restarts it any more."""
+    name = (await small.orchestrator.assign(project)).id
+    while small.fleet.machines[name].state is not State.FAILED:
+        if small.fleet.machines[name].state is State.READY:
+            small.engine.kill(name)
+        await asyncio.sleep(0.1)
+    return name
+
+
+def test_projects_whose_machines_failed_for_good_are_named_while_they_are_few() -> None:
+    async def story(small: Small) -> None:
+        failed = [await assign_and_fail(small, project) for project in ("q", "p")]
+        (problem,) = health(small).problems()
+        assert problem == (
+            "A machine that failed is kept with its files for p, q, and no other is given: release or destroy it. "
+            "`orchestrator list --state failed` shows why."
+        )
+        assert (await status(small), health(small).obstacles()) == ("degraded", [])
+        failed += [await assign_and_fail(small, project) for project in ("r", "s")]
+        (problem,) = health(small).problems()
+        assert problem.startswith("A machine that failed is kept with its files for each of 4 projects, ")
+        for name in failed:
+            await small.orchestrator.destroy(name)
+        assert health(small).problems() == []
+
+    lived(story, max_machines=8)
+
+
+def test_one_that_is_gone_keeps_nobody_waiting_and_is_no_problem() -> None:
+    """Its project is given another one."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        name = (await small.orchestrator.assign("p")).id
+        small.engine.remove(name)
+        await small.until(lambda: small.fleet.machines[name].gone)
+        assert health(small).problems() == []
+        assert (await small.orchestrator.assign("p")).id != name
+
+    lived(story)
+
+
+def test_whoever_waits_while_his_machine_fails_for_good_hears_that_waiting_is_no_use() -> None:
+    async def story(small: Small) -> None:
+        machine = await small.orchestrator.assign("p")
+        name = machine.id
+        assert machine.port
+        small.engine.taken_ports.add(machine.port)
+        small.engine.kill(name)
+        await small.until(lambda: small.fleet.machines[name].state is State.STARTING)
+        with pytest.raises(MachineFailed, match="release or destroy it"):
+            await small.orchestrator.assign("p")
+        assert small.fleet.machines[name].state is State.FAILED
+        with pytest.raises(MachineFailed, match="release or destroy it"):
+            await small.orchestrator.assign("p")
+        assert small.shown()['orchestrator_assigns_total{outcome="unavailable"}'] == 2
 
     lived(story)

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from worker_orchestrator import findings
+from worker_orchestrator import commands, findings
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.errors import CommitFailed, EngineError, NoMachineAvailable
@@ -255,7 +255,7 @@ class Wiring:
             if after.project is not None and after.state is State.READY:
                 self.seats.keep(after)
             elif after.project is not None and after.state is State.FAILED:
-                self.seats.refuse(after.project, NoMachineAvailable(f"The machine {after.id} failed: {after.reason}"))
+                self.seats.refuse(after.project, _gone(after) if after.gone else commands.failed(after))
 
     def _undone(self, changes: list[Change], failure: CommitFailed) -> None:
         for change in changes:
@@ -267,3 +267,7 @@ class Wiring:
     def _start(self, action: Action) -> None:
         if findings.still_wanted(self.fleet, action):
             self.actions.start(action)
+
+
+def _gone(machine: Machine) -> NoMachineAvailable:
+    return NoMachineAvailable(f"The machine {machine.id} failed: {machine.reason}")  # the next try gets another one

@@ -14,12 +14,13 @@ from worker_orchestrator import wire_v1 as wire
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.v1 import asked
 from worker_orchestrator.http.v1.shapes import counted, replied
-from worker_orchestrator.machine import DEFAULT_POOL, PoolSpec
+from worker_orchestrator.machine import DEFAULT_POOL, PoolSpec, State
 from worker_orchestrator.orchestrator import Orchestrator
 
 __all__ = ["Health", "Pools"]
 
 MOST: Final = 10_000
+MOST_NAMED: Final = 3
 
 
 class Pools:
@@ -145,5 +146,17 @@ class Health:
 
     def _remains(self) -> list[str]:
         """What somebody has to clear away."""
-        strays = self._orchestrator.status().strays
-        return [f"{strays} containers of ours are not on record: run `orchestrator recover`."] if strays else []
+        strays, machines = self._orchestrator.status().strays, self._orchestrator.fleet.machines.values()
+        failed = sorted(one.project for one in machines if one.project and one.state is State.FAILED and not one.gone)
+        found = [_kept_for(failed)] if failed else []
+        if strays:
+            found.append(f"{strays} containers of ours are not on record: run `orchestrator recover`.")
+        return found
+
+
+def _kept_for(projects: list[str]) -> str:
+    whom = ", ".join(projects) if len(projects) <= MOST_NAMED else f"each of {len(projects)} projects"
+    return (
+        f"A machine that failed is kept with its files for {whom}, and no other is given: release or destroy it. "
+        "`orchestrator list --state failed` shows why."
+    )
