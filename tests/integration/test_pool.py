@@ -188,8 +188,9 @@ def test_a_machine_that_failed_for_good_is_told_in_words_that_nobody_takes_for_a
     assert [problem for problem in health["problems"] if project in problem], health
     assert call(shared.ports.api, "GET", "/readyz").status == 200
     shared.destroy(machine)
-    assert shared.assign(project)["containerId"] != machine
-    shared.release(project)
+    fresh = shared.assign(project)["containerId"]
+    assert fresh != machine
+    shared.destroy(fresh)
 
 
 def test_containers_of_others_are_left_alone(shared: Running) -> None:
