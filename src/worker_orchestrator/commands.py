@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from worker_orchestrator.brake import raise_backoff
-from worker_orchestrator.errors import GenerationMismatch, MachineNotFound, NoMachineAvailable
+from worker_orchestrator.errors import GenerationMismatch, MachineFailed, MachineNotFound, NoMachineAvailable
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Cause, Machine, PoolSpec, Spec, State
 
@@ -20,6 +20,7 @@ __all__ = [
     "assign",
     "assign_verified",
     "destroy",
+    "failed",
     "insist",
     "is_verified",
     "leave_line",
@@ -36,7 +37,7 @@ __all__ = [
 def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAULT_POOL) -> Machine | None:
     """The machine of this project: its own, an idle one, or None: it stands in line, or its own is being restarted.
 
-    Raises NoMachineAvailable where nothing can come, with the reason.
+    Raises NoMachineAvailable where nothing can come, with the reason; MachineFailed where its own failed for good.
     """
     machine = fleet.of_project(project)
     if machine is not None and machine.gone:
@@ -44,10 +45,7 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAU
         machine = None
     if machine is not None:
         if machine.state is State.FAILED:
-            raise NoMachineAvailable(
-                f"The machine {machine.id} of this project failed: {machine.reason}. "
-                "Its files are kept: release or destroy it to get a new one.",
-            )
+            raise failed(machine)
         return machine if machine.state is State.READY else None
     line = fleet.pool(pool).line
     idle = None if line else next_idle(fleet, spec, pool, now)
@@ -58,6 +56,14 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAU
         raise why_not
     line.setdefault(project)
     return None
+
+
+def failed(machine: Machine) -> MachineFailed:
+    """For the project of a machine that failed for good: to wait is no use."""
+    return MachineFailed(
+        f"The machine {machine.id} of this project failed: {machine.reason}. "
+        "Its files are kept: release or destroy it to get a new one."
+    )
 
 
 def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAULT_POOL) -> Machine | None:

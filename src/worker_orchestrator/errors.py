@@ -16,6 +16,7 @@ never changes::
     ├── NotRunning             what was asked for needs a worker that runs
     ├── NotSupported           this engine cannot do that
     ├── GenerationMismatch     the machine changed hands since: it is somebody else's now
+    ├── MachineFailed          the project's machine failed for good: only a release or a destroy helps
     ├── NoMachineAvailable     nothing could be assigned now; a later try may succeed
     ├── EngineError
     │   ├── EngineUnavailable  the engine did not answer: again later
@@ -50,6 +51,7 @@ __all__ = [
     "InvalidInput",
     "InvalidProject",
     "InvalidSetting",
+    "MachineFailed",
     "MachineNotFound",
     "NoMachineAvailable",
     "NotRunning",
@@ -159,6 +161,12 @@ class GenerationMismatch(OrchestratorError):
     def __init__(self, message: str | None = None, *, generation: int = 0) -> None:
         super().__init__(message)
         self.generation = generation
+
+
+class MachineFailed(OrchestratorError):
+    """The machine of this project failed."""
+
+    code = "machine_failed"
 
 
 class NoMachineAvailable(OrchestratorError):

@@ -227,6 +227,7 @@ class _Fleet(Collector):
             return
         yield from _of_pools(gauges)
         yield _gauge("max_machines", "The most machines there may be.", gauges.max_machines)
+        yield _gauge("slots_held", "Machines that count in max_machines.", gauges.slots_held)
         yield _gauge("waiters", "Projects that wait for a machine now.", gauges.waiting)
         yield _gauge("engine_up", "1 if the container engine answered when it was last asked.", gauges.engine_answers)
         if gauges.listing_age_s is not None:

@@ -47,6 +47,10 @@ _CARRIED: Final = frozenset({Cause.ASSIGNED, Cause.RELEASED})
 MOST_CARRIED: Final = 64
 """More events than that wait for `settle` only if that fails."""
 
+_TRY: Final = "INSERT OR REPLACE INTO meta VALUES ('trial', hex(zeroblob(4096)))"
+"""More than the four or five pages of an assign: where this can be stored, that can."""
+_TRIED: Final = "DELETE FROM meta WHERE key = 'trial'"
+
 _LAST_GENERATION: Final = """
 SELECT max(
     ifnull((SELECT max(generation) FROM event), 0),
@@ -64,6 +68,7 @@ class Store:
         """
         self.commits = 0
         self.changes = 0  # in all of them
+        self.problem = ""  # why the last commit failed, and what to do; empty since one succeeded
         self._path = path
         self.name = "memory" if path is None else str(path)
         if look_only and path is not None:
@@ -156,13 +161,25 @@ class Store:
                 self._store_whole(changes, meta, at_ms)
             self.commits += 1
             self.changes += len(changes)
+            self.problem = ""
         except apsw.Error as error:
             self._roll_back()
+            self.problem = _nothing_can_be_stored(error)
             why = f"The change could not be stored in {self.name} ({error}), so it was not made."
             raise CommitFailed(f"{why} {advice(error)}".strip()) from error
         except BaseException:
             self._roll_back()  # else the next one would be refused for this one's sake
             raise
+
+    def try_again(self) -> None:
+        """After a commit that failed: see whether one would succeed, by writing what means nothing. `problem` says so."""
+        try:
+            self._do(_TRY)
+            self._do(_TRIED)
+            self.problem = ""
+        except apsw.Error as error:
+            self._roll_back()
+            self.problem = _nothing_can_be_stored(error)
 
     def _can_carry(self, change: Change) -> bool:
         """Whether the row can tell of this, and does not carry an event already."""
@@ -313,6 +330,10 @@ def _update(changed: tuple[bool, ...], *, carries: bool) -> str:
     """Of the columns that changed: what stays as it is need not be checked and written again (a third of the time)."""
     names = [*compress(_COLUMNS.split(", "), changed), "changed_ms", *(CARRIED_COLUMNS if carries else ())]
     return f"UPDATE machine SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608 # constant text
+
+
+def _nothing_can_be_stored(error: apsw.Error) -> str:
+    return f"Nothing can be stored ({error}), so no machine can be assigned or released. {advice(error)}".strip()
 
 
 def _event(number: int, change: Change, at_ms: int) -> tuple[object, ...]:

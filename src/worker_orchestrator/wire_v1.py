@@ -216,7 +216,7 @@ class EngineHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """`status` is ok, degraded (it serves what it has) or down."""
+    """`status` is ok, degraded (a project can be given a machine all the same) or down (none can, as /readyz says)."""
 
     status: str
     version: str

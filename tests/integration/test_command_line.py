@@ -231,6 +231,11 @@ def test_health_is_told_and_is_the_exit_code(start: Start) -> None:
     service.await_idle(1)
     assert out(service, "health").splitlines()[0].startswith("Service:   ok, version ")
     assert document(service, "health")["machines"]["idle"] == 1
+    run(service, "pause")
+    assert out(service, "health").splitlines()[0].startswith("Service:   degraded, version ")
+    service.assign("last")
+    assert out(service, "health", code=1).splitlines()[0].startswith("Service:   down, version ")
+    assert "! The pool default is paused" in out(service, "health", code=1)
 
 
 def test_logs_end_with_what_is_there_or_go_on(shared: Running, project: str) -> None:

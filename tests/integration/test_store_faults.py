@@ -147,6 +147,25 @@ def test_with_room_again_an_assign_succeeds_at_once(disk: SmallDisk, start: Star
     assert [machine["assignedProject"] for machine in service.machines() if machine["isUsed"]] == ["other-1"]
 
 
+def test_a_disk_that_is_full_is_told_until_it_has_room_though_nobody_asks_for_a_machine(
+    disk: SmallDisk, start: Start
+) -> None:
+    service = start("--min-idle", "1", *SELDOM)
+    service.await_idle(1)
+    fill(disk, service)
+    assert service.get("/other").status == 503
+    ready = call(service.ports.api, "GET", "/readyz")
+    said = "Nothing can be stored (database or disk is full), so no machine can be assigned or released. "
+    assert (ready.status, ready.json["problems"]) == (503, [f"{said}Make room on its disk."])
+    health = call(service.ports.api, "GET", "/v1/health").json
+    assert (health["status"], health["problems"]) == ("down", ready.json["problems"])
+    holds_for(lambda: call(service.ports.api, "GET", "/readyz").status == 503, "it is full still", for_s=2.5)
+    disk.room()
+    eventually(lambda: call(service.ports.api, "GET", "/readyz").status == 200, "it is ready by itself")
+    assert call(service.ports.api, "GET", "/v1/health").json["problems"] == []
+    service.assign("other")
+
+
 @contextmanager
 def immutable(*files: Path) -> Iterator[None]:
     subprocess.run(["chattr", "+i", *map(str, files)], check=True)

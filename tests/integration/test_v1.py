@@ -240,7 +240,11 @@ def test_a_paused_pool_starts_nothing_and_says_so(start: Start) -> None:
     refused = told(v1(service, "PUT", "/projects/next/machine"), 503)
     assert "is paused" in refused["detail"]
     assert len(service.containers()) == 1
-    assert call(service.ports.api, "GET", "/readyz").status == 200  # the engine answers: it is what somebody wanted
+    paused = "The pool default is paused, so no machine is started: run `orchestrator resume` when it may go on."
+    ready = call(service.ports.api, "GET", "/readyz")
+    assert (ready.status, ready.json["problems"]) == (503, [paused])
+    health = told(v1(service, "GET", "/health"), 200)
+    assert (health["status"], health["problems"]) == ("down", [paused])
     told(v1(service, "PATCH", "/pools/default", {"paused": False}), 200)
     assign(service, "next")
 

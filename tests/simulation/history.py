@@ -22,7 +22,7 @@ from tests.simulation.model import Request, native_id
 from tests.simulation.virtual import VirtualLoop, virtual_time
 from tests.simulation.world import OWNER, Killed, Process, World, nobody
 
-from worker_orchestrator.errors import CommitFailed, EngineError, MachineNotFound, NoMachineAvailable
+from worker_orchestrator.errors import CommitFailed, EngineError, MachineFailed, MachineNotFound, NoMachineAvailable
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Instance, Machine, PoolSpec, Spec, State, Status
 from worker_orchestrator.orchestrator import Limits
@@ -284,7 +284,7 @@ class _History:
         except (asyncio.CancelledError, Killed):
             self.world.note(f"{request}: connection closed")
             return
-        except (NoMachineAvailable, MachineNotFound, CommitFailed, EngineError) as error:
+        except (NoMachineAvailable, MachineFailed, MachineNotFound, CommitFailed, EngineError) as error:
             if process.is_alive:
                 self.model.refused(request, undone=isinstance(error, CommitFailed | MachineNotFound))
                 where = str(self.world.path)  # another one in every run

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from tests.unit.core.build import assert_indexes_hold
 
 from worker_orchestrator import commands, findings
-from worker_orchestrator.errors import MachineNotFound, NoMachineAvailable
+from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import (
     DEFAULT_POOL,
@@ -420,6 +420,8 @@ class Core(RuleBasedStateMachine):
                 self.given_up.add((own.id, project))
             try:
                 machine = commands.assign(self.fleet, self.spec, project, self.now)
+            except MachineFailed as why_not:
+                self.is_refused_for_good(own, why_not.message)
             except NoMachineAvailable as why_not:
                 self.is_refused_for_a_reason(own, why_not.message)
             else:
@@ -428,11 +430,16 @@ class Core(RuleBasedStateMachine):
         if commit == "stored" and own is not None:
             self.untold.discard(own.id)
 
+    @staticmethod
+    def is_refused_for_good(own: Machine | None, message: str) -> None:
+        assert message
+        assert own is not None
+        assert own.state is State.FAILED
+        assert not own.gone
+
     def is_refused_for_a_reason(self, own: Machine | None, message: str) -> None:
         assert message
-        if own is not None and not own.gone:
-            assert own.state is State.FAILED
-            return
+        assert own is None or own.gone
         if self.pool.template is None:
             assert not self.pool.pending
             return

@@ -60,6 +60,24 @@ def test_every_request_for_a_machine_ends_in_one_way() -> None:
     lived(story, slow_s=0.1)
 
 
+def test_a_failed_machine_holds_a_slot_until_its_container_is_gone() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        machine = await small.orchestrator.assign("p")
+        await small.await_idle(2)
+        assert small.shown()["orchestrator_slots_held"] == 3
+        assert machine.port
+        small.engine.taken_ports.add(machine.port)
+        small.engine.kill(machine.id)
+        await small.until(lambda: machines(small).get("failed"))
+        assert small.shown()["orchestrator_slots_held"] == 3
+        small.engine.remove(machine.id)
+        await small.until(lambda: small.shown()["orchestrator_slots_held"] == 2)
+        assert machines(small) == {"idle": 2, "failed": 1}
+
+    lived(story)
+
+
 async def hang_up() -> None:
     await asyncio.Event().wait()
 

@@ -20,7 +20,7 @@ from worker_orchestrator.store import Store
 
 HOUR_S, DAY_S = 3_600, 86_400
 POOL = PoolGauges(dict.fromkeys(WORDS, 1), min_idle=2, refill_lag_s=0.5, image_fails=False, paused=False)
-GAUGES = Gauges({"default": POOL}, max_machines=100, waiting=3, engine_answers=True, listing_age_s=1.0)
+GAUGES = Gauges({"default": POOL}, max_machines=100, slots_held=6, waiting=3, engine_answers=True, listing_age_s=1.0)
 TRACE = Trace(
     project="p", machine_id="m", generation=1, at_ms=0, how="warm", why="", total_ms=1.0, commit_ms=1.0
 )  # fmt: skip

@@ -222,6 +222,38 @@ def test_where_events_cannot_be_put_into_their_table_the_rows_go_on_carrying_the
     assert [row[6] for row in store.events(after=3)] == ["released", "assigned"]
 
 
+def problem_of(store: Store) -> str:
+    return store.problem
+
+
+@pytest.mark.parametrize("changes", [ASSIGNING, []], ids=["machine", "fact"])
+def test_what_failed_last_is_told_until_something_can_be_stored_again(store: Store, changes: list[Change]) -> None:
+    assert problem_of(store) == ""
+    store._db.execute("PRAGMA query_only = 1")
+    with pytest.raises(CommitFailed):
+        store.commit(changes, {"key": "value"}, 5)
+    assert problem_of(store) == (
+        "Nothing can be stored (attempt to write a readonly database), so no machine can be assigned or released. "
+        "See to it that the file and its folder can be written to."
+    )
+    store.try_again()
+    assert problem_of(store), "it is as it was"
+    store._db.execute("PRAGMA query_only = 0")
+    assert problem_of(store), "to ask changes nothing"
+    store.commit(changes, {"key": "value"}, 5)
+    assert problem_of(store) == ""
+
+
+def test_an_attempt_that_succeeds_leaves_nothing_behind(store: Store) -> None:
+    store._db.execute("PRAGMA query_only = 1")
+    with pytest.raises(CommitFailed):
+        store.commit(ASSIGNING, {}, 5)
+    store._db.execute("PRAGMA query_only = 0")
+    before = store.meta()
+    store.try_again()
+    assert (store.problem, store.meta()) == ("", before)
+
+
 def test_no_more_events_are_carried_than_a_moment_brings(path: Path, store: Store) -> None:
     """If they cannot be put into their table, somebody hears of it."""
     count = MOST_CARRIED + 1

@@ -144,7 +144,7 @@ def _line(event: Event) -> str:
 @output_option("text", "json")
 @calls
 def health(client: Client, *, output: str) -> None:
-    """Say how the service is. The exit code is 1 where it is down: it can hand out nothing."""
+    """Say how the service is. The exit code is 1 where it is down: it can hand out nothing, as /readyz says."""
     found = client.health()
     if output == "json":
         click.echo(as_json(found))

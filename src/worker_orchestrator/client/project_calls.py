@@ -39,7 +39,7 @@ class ProjectCalls(Asking):
         `wait_seconds`: how long to wait for one in all, 0 for not at all, None for as long as the service thinks fit.
         `metadata`: at most 32 short texts to keep with it, in place of those that were there.
 
-        Raises NoMachineAvailable, InvalidProject, InvalidInput.
+        Raises NoMachineAvailable, MachineFailed, InvalidProject, InvalidInput.
         """
         notes = None if metadata is None else dict(metadata)
 

@@ -16,6 +16,7 @@ from worker_orchestrator.errors import (
     EngineError,
     EngineRejected,
     InvalidProject,
+    MachineFailed,
     MachineNotFound,
     NoMachineAvailable,
 )
@@ -132,6 +133,8 @@ class Document:
             return failure(400, "Invalid project id", error.message)
         except NoMachineAvailable as error:
             return failure(503, _NO_MACHINE, error.message, retry_after(error.retry_after_s))
+        except MachineFailed as error:
+            return failure(503, _NO_MACHINE, error.message)
         except CommitFailed as error:
             return _not_stored(503, _NO_MACHINE, error)
         return self._assigned(machine)

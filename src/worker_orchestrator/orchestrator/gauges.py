@@ -46,10 +46,14 @@ class PoolGauges:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """The fleet. `waiting` counts projects; `listing_age_s` is None before the first listing."""
+    """The fleet. `slots_held`: machines whose container is not known to be gone, each of which counts in `max_machines`.
+
+    `waiting` counts projects; `listing_age_s` is None before the first listing.
+    """
 
     pools: Mapping[str, PoolGauges]
     max_machines: int
+    slots_held: int
     waiting: int
     engine_answers: bool
     listing_age_s: float | None
@@ -79,6 +83,7 @@ class Gauge:
         return Gauges(
             pools={name: self._pool(name, wanted, counts) for name, wanted in decisions.spec.pools.items()},
             max_machines=decisions.spec.max_machines,
+            slots_held=decisions.fleet.held,
             waiting=len(decisions.seats),
             engine_answers=decisions.contact.problem is None,
             listing_age_s=None if listed_at < 0 else decisions.now() - listed_at,

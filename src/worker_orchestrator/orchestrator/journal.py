@@ -67,6 +67,11 @@ class Journal:
         self.on_diverged: Callable[[str], None] = _stop_at_once
         self.waits: Callable[[str], str] = lambda _project: ""
 
+    @property
+    def problem(self) -> str:
+        """Why the last commit failed, and what to do; empty since one succeeded."""
+        return self._store.problem
+
     def attribute(self, request: str | None = None) -> None:
         """What was decided since the last call, this request caused; None: the one that is under way here, "": nobody."""
         more = len(self._fleet.pending) - len(self._requests)

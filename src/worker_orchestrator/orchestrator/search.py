@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from worker_orchestrator import commands
-from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
+from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
 from worker_orchestrator.machine import DEFAULT_POOL, Machine, State
 from worker_orchestrator.orchestrator.decisions import Decisions
 from worker_orchestrator.orchestrator.observer import AssignOutcome, Observer
@@ -42,13 +42,13 @@ class Search:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
 
         In line it waits for `wait_s` (None: the usual time; 0: not at all), whoever else waits for the same project.
-        Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
+        Raises NoMachineAvailable, MachineFailed, CommitFailed; CancelledError when `hung_up` returned first.
         """
         wait_s = self._assign_timeout_s if wait_s is None else wait_s
         begun_at = self._observer.now()
         try:
             machine, trace = await self._machine_of(project, hung_up, begun_at, wait_s)
-        except (NoMachineAvailable, CommitFailed, asyncio.CancelledError) as error:
+        except (NoMachineAvailable, MachineFailed, CommitFailed, asyncio.CancelledError) as error:
             self._observer.assign_ended(_outcome_of(error), self._observer.now() - begun_at, None)
             raise
         self._given(begun_at, trace)
@@ -213,7 +213,7 @@ class Search:
         except TimeoutError:  # the engine is lost
             self.abandoned(project, generation)
             raise self._decisions.obstacle() from None
-        except (NoMachineAvailable, CommitFailed):
+        except (NoMachineAvailable, MachineFailed, CommitFailed):
             self.abandoned(project, generation)
             raise
         self.abandoned(project, generation)
@@ -291,7 +291,7 @@ _TOLD: Final = {"warm": AssignOutcome.WARM, "cold": AssignOutcome.COLD}
 
 def _outcome_of(error: BaseException) -> AssignOutcome:
     match error:
-        case NoMachineAvailable():
+        case NoMachineAvailable() | MachineFailed():
             return AssignOutcome.UNAVAILABLE
         case CommitFailed():
             return AssignOutcome.STORE_FAILED

@@ -74,7 +74,7 @@ class Orchestrator:
     async def assign(self, project: str, hung_up: HangUp | None = None) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
 
-        Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
+        Raises NoMachineAvailable, MachineFailed, CommitFailed; CancelledError when `hung_up` returned first.
         """
         return await self._parts.search.assign(project, hung_up)
 
@@ -83,7 +83,7 @@ class Orchestrator:
     ) -> Assignment:
         """As `assign`; waits in line for `wait_s` (None: the usual time) and keeps `metadata` with the assignment.
 
-        Raises NoMachineAvailable, CommitFailed; CancelledError when `hung_up` returned first.
+        Raises NoMachineAvailable, MachineFailed, CommitFailed; CancelledError when `hung_up` returned first.
         """
         before = self.fleet.of_project(project)
         machine = await self._parts.search.assign(project, hung_up, wait_s)

@@ -42,10 +42,12 @@ class Health:
 class Status:
     """How the service is. `problem` says why the engine does not answer; None while it does.
 
-    `is_lost`: the engine has been away so long that nobody waits for it. `listing_age_s` is None before the first listing.
+    `store_problem` says why nothing can be stored, as far as somebody tried; empty where it can. `is_lost`: the engine has
+    been away so long that nobody waits for it. `listing_age_s` is None before the first listing.
     """
 
     problem: str | None
+    store_problem: str
     is_lost: bool
     listing_age_s: float | None
     waiting: int
@@ -117,6 +119,7 @@ class Views:
         contact, listing, fleet = self._decisions.contact, self._ticker.snapshot, self._fleet
         return Status(
             contact.problem,
+            self._decisions.journal.problem,
             contact.lost.is_set(),
             self._decisions.now() - listing.begun_at if listing.begun_at >= 0 else None,
             sum(len(pool.line) for pool in fleet.pools.values()),

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from worker_orchestrator import findings
+from worker_orchestrator import commands, findings
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.errors import CommitFailed, EngineError, NoMachineAvailable
@@ -36,7 +36,7 @@ from worker_orchestrator.machine import (
 from worker_orchestrator.orchestrator.actions import Actions
 from worker_orchestrator.orchestrator.background import Background
 from worker_orchestrator.orchestrator.contact import Contact
-from worker_orchestrator.orchestrator.decisions import Decisions
+from worker_orchestrator.orchestrator.decisions import STORE_RETRY_S, Decisions
 from worker_orchestrator.orchestrator.feed import Feed
 from worker_orchestrator.orchestrator.gauges import Gauge
 from worker_orchestrator.orchestrator.journal import Journal
@@ -119,8 +119,9 @@ class Wiring:
             self._sweep_for_ever(),
             self.templates.run(),
             self._keep_traces_for_ever(),
+            self._try_the_store_for_ever(),
         ]
-        for name, loop in zip(("tick", "watch", "sweep", "templates", "traces"), loops, strict=True):
+        for name, loop in zip(("tick", "watch", "sweep", "templates", "traces", "store"), loops, strict=True):
             self.background.spawn(loop, name)
         try:
             await self.defect
@@ -186,6 +187,13 @@ class Wiring:
         if unsaved:
             self._store.keep_traces({trace.generation: msgspec.json.encode(trace).decode() for trace in unsaved})
 
+    async def _try_the_store_for_ever(self) -> None:
+        """Nobody may be asking for anything, since a load balancer heard that nothing can be stored."""
+        while True:
+            await asyncio.sleep(STORE_RETRY_S)
+            if self._store.problem:
+                self._store.try_again()
+
     # what came back from the world
 
     def _settled(self, action: Action, outcome: Outcome) -> None:
@@ -248,7 +256,7 @@ class Wiring:
             if after.project is not None and after.state is State.READY:
                 self.seats.keep(after)
             elif after.project is not None and after.state is State.FAILED:
-                self.seats.refuse(after.project, NoMachineAvailable(f"The machine {after.id} failed: {after.reason}"))
+                self.seats.refuse(after.project, _gone(after) if after.gone else commands.failed(after))
 
     def _undone(self, changes: list[Change], failure: CommitFailed) -> None:
         for change in changes:
@@ -260,3 +268,7 @@ class Wiring:
     def _start(self, action: Action) -> None:
         if findings.still_wanted(self.fleet, action):
             self.actions.start(action)
+
+
+def _gone(machine: Machine) -> NoMachineAvailable:
+    return NoMachineAvailable(f"The machine {machine.id} failed: {machine.reason}")  # the next try gets another one

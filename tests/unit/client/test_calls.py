@@ -20,6 +20,7 @@ from worker_orchestrator.errors import (
     GenerationMismatch,
     InvalidInput,
     InvalidProject,
+    MachineFailed,
     MachineNotFound,
     NoMachineAvailable,
     ProjectHasNoMachine,
@@ -144,6 +145,18 @@ def test_an_error_keeps_what_the_service_said(connect: Connect) -> None:
         client.assign("p")
     assert str(told.value) == "All 4 are in use."
     assert (told.value.retry_after_s, told.value.status, told.value.request_id) == (90, 503, "r-1")
+    assert len(server.heard) == 1
+
+
+def test_that_the_machine_of_a_project_failed_is_the_last_word(connect: Connect) -> None:
+    """Asked once: there is no use in asking again."""
+    with (
+        scripted(problem(409, "machine_failed", "Release or destroy it.")) as server,
+        connect(server.url) as client,
+        pytest.raises(MachineFailed, match=r"^Release or destroy it\.$") as told,
+    ):
+        client.assign("p")
+    assert told.value.status == 409
     assert len(server.heard) == 1
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold
 
 from worker_orchestrator import commands
-from worker_orchestrator.errors import MachineNotFound, NoMachineAvailable
+from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable
 from worker_orchestrator.fleet import Backoff
 from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, PoolSpec, State
 
@@ -226,7 +226,7 @@ def test_a_project_whose_machine_failed_is_told_so() -> None:
     """Its files are somebody's work: only release or destroy gives them up."""
     failed = a_machine(state=FAILED, project="p", reason="exited again, after 3 restarts")
     world = World(fleet=a_fleet(failed, a_machine("w2", port=9094)))
-    with pytest.raises(NoMachineAvailable) as refused:
+    with pytest.raises(MachineFailed) as refused:
         world.assign("p")
     assert refused.value.message == (
         "The machine w1 of this project failed: exited again, after 3 restarts. "

@@ -14,12 +14,13 @@ from worker_orchestrator import wire_v1 as wire
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.v1 import asked
 from worker_orchestrator.http.v1.shapes import counted, replied
-from worker_orchestrator.machine import DEFAULT_POOL, PoolSpec
+from worker_orchestrator.machine import DEFAULT_POOL, PoolSpec, State
 from worker_orchestrator.orchestrator import Orchestrator
 
 __all__ = ["Health", "Pools"]
 
 MOST: Final = 10_000
+MOST_NAMED: Final = 3
 
 
 class Pools:
@@ -94,11 +95,9 @@ class Health:
 
     async def show(self, _request: Request) -> Response:
         status, problems = self._orchestrator.status(), self.problems()
-        machines = counted(self._orchestrator.fleet.machines.values())
-        can_serve = bool(machines.idle or machines.assigned)
         return replied(
             wire.ServiceHealth(
-                status="ok" if not problems else "degraded" if can_serve else "down",
+                status="ok" if not problems else "down" if self.obstacles() else "degraded",
                 version=__version__,
                 uptime_seconds=round(time.monotonic() - self._begun_at, 3),
                 engine=wire.EngineHealth(
@@ -107,7 +106,7 @@ class Health:
                     problem=status.problem,
                     last_listing_age_seconds=None if status.listing_age_s is None else round(status.listing_age_s, 3),
                 ),
-                machines=machines,
+                machines=counted(self._orchestrator.fleet.machines.values()),
                 waiting=status.waiting,
                 strays=status.strays,
                 foreign=status.foreign,
@@ -117,6 +116,20 @@ class Health:
 
     def problems(self) -> list[str]:
         """What is wrong, in words that name what to do where we know it."""
+        return [*self._store_problems(), *self._supply_problems(), *self._remains()]
+
+    def obstacles(self) -> list[str]:
+        """Why no project can be given a machine now; empty where one can, or may wait for one."""
+        if any(machine.is_idle for machine in self._orchestrator.fleet.machines.values()):
+            return self._store_problems()
+        return [*self._store_problems(), *self._supply_problems()]
+
+    def _store_problems(self) -> list[str]:
+        """Why not even an idle machine can be given."""
+        return list(filter(None, [self._orchestrator.status().store_problem]))
+
+    def _supply_problems(self) -> list[str]:
+        """Why no new machine comes up."""
         status, pool = self._orchestrator.status(), self._orchestrator.spec.pools[DEFAULT_POOL]
         found = []
         if status.problem is not None:
@@ -126,15 +139,26 @@ class Health:
         brake = self._orchestrator.fleet.brake(DEFAULT_POOL, pool.template)
         if brake is not None and brake.tripped:
             found.append(f"The image does not come up: {brake.reason}")
-        if status.strays:
-            counted_strays = (
-                "1 container of ours is" if status.strays == 1 else f"{status.strays} containers of ours are"
+        if pool.paused:
+            found.append(
+                f"The pool {DEFAULT_POOL} is paused, so no machine is started: run `orchestrator resume` when it may go on."
             )
+        return found
+
+    def _remains(self) -> list[str]:
+        """What somebody has to clear away."""
+        strays, machines = self._orchestrator.status().strays, self._orchestrator.fleet.machines.values()
+        failed = sorted(one.project for one in machines if one.project and one.state is State.FAILED and not one.gone)
+        found = [_kept_for(failed)] if failed else []
+        if strays:
+            counted_strays = "1 container of ours is" if strays == 1 else f"{strays} containers of ours are"
             found.append(f"{counted_strays} not on record: run `{self._recover}`.")
         return found
 
-    def obstacles(self) -> list[str]:
-        """Why no machine can be given now; empty where one can."""
-        if any(machine.is_idle for machine in self._orchestrator.fleet.machines.values()):
-            return []
-        return [problem for problem in self.problems() if "recover" not in problem]
+
+def _kept_for(projects: list[str]) -> str:
+    whom = ", ".join(projects) if len(projects) <= MOST_NAMED else f"each of {len(projects)} projects"
+    return (
+        f"A machine that failed is kept with its files for {whom}, and no other is given: release or destroy it. "
+        "`orchestrator list --state failed` shows why."
+    )

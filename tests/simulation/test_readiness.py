@@ -1,0 +1,158 @@
+"""What the health says is what the next project meets: a machine, a wait that makes sense, or the reason why not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import msgspec
+import pytest
+from tests.simulation.small import Small, lived
+
+from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
+from worker_orchestrator.http.v1.pools import Health
+from worker_orchestrator.machine import State
+
+PAUSED = "The pool default is paused, so no machine is started: run `orchestrator resume` when it may go on."
+
+
+def health(small: Small) -> Health:
+    return Health(small.orchestrator, "memory")
+
+
+async def status(small: Small) -> str:
+    shown = await health(small).show(cast("Any", None))
+    return str(msgspec.json.decode(shown.body)["status"])
+
+
+def let_store(small: Small, *, works: bool) -> None:
+    small.store._db.execute(f"PRAGMA query_only = {int(not works)}")
+
+
+def test_while_nothing_can_be_stored_not_even_an_idle_machine_can_be_given() -> None:
+    """It is known from the first commit that fails to the first that succeeds, if nobody asks by an attempt."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        let_store(small, works=False)
+        assert health(small).obstacles() == [], "nobody has tried"
+        with pytest.raises(CommitFailed):
+            await small.orchestrator.assign("p")
+        (obstacle,) = health(small).obstacles()
+        assert obstacle.startswith("Nothing can be stored (attempt to write")
+        assert health(small).problems() == [obstacle]
+        await asyncio.sleep(5)
+        assert health(small).obstacles() == [obstacle]
+        let_store(small, works=True)
+        assert health(small).obstacles() == [obstacle], "a question tries nothing"
+        await small.until(lambda: not health(small).obstacles(), within_s=1.1)
+        assert health(small).problems() == []
+
+    lived(story)
+
+
+def test_a_paused_pool_is_a_problem_and_an_obstacle_once_nothing_is_idle() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        small.orchestrator.change_pool("default", {"paused": True})
+        assert (health(small).problems(), health(small).obstacles()) == ([PAUSED], [])
+        for project in ("p", "q"):
+            await small.orchestrator.assign(project)
+        assert health(small).obstacles() == [PAUSED]
+        with pytest.raises(NoMachineAvailable, match="is paused"):
+            await small.orchestrator.assign("r")
+        small.orchestrator.change_pool("default", {"paused": False})
+        assert health(small).problems() == []
+
+    lived(story)
+
+
+def test_a_pool_that_is_full_is_no_problem() -> None:
+    """Who has a machine must reach it, and whoever waits gets the next that is released."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        for project in ("p", "q"):
+            await small.orchestrator.assign(project)
+        assert small.fleet.held == small.orchestrator.spec.max_machines
+        assert (health(small).problems(), health(small).obstacles()) == ([], [])
+
+    lived(story, max_machines=2)
+
+
+def test_an_image_that_does_not_come_up_is_an_obstacle_once_nothing_is_idle() -> None:
+    """The service is down then, though a project has its machine: it can hand out nothing."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        small.engine.faults.stillborn = 1.0
+        await small.orchestrator.assign("p")
+        await small.until(lambda: health(small).problems())
+        assert (await status(small), health(small).obstacles()) == ("degraded", [])
+        await small.orchestrator.assign("q")
+        (obstacle,) = health(small).obstacles()
+        assert obstacle.startswith("The image does not come up: ")
+        assert await status(small) == "down"
+
+    lived(story)
+
+
+async def assign_and_fail(small: Small, project: str) -> str:
+    """The id of its machine, which exited until nobody restarts it any more."""
+    name = (await small.orchestrator.assign(project)).id
+    while small.fleet.machines[name].state is not State.FAILED:
+        if small.fleet.machines[name].state is State.READY:
+            small.engine.kill(name)
+        await asyncio.sleep(0.1)
+    return name
+
+
+def test_projects_whose_machines_failed_for_good_are_named_while_they_are_few() -> None:
+    async def story(small: Small) -> None:
+        failed = [await assign_and_fail(small, project) for project in ("q", "p")]
+        (problem,) = health(small).problems()
+        assert problem == (
+            "A machine that failed is kept with its files for p, q, and no other is given: release or destroy it. "
+            "`orchestrator list --state failed` shows why."
+        )
+        assert (await status(small), health(small).obstacles()) == ("degraded", [])
+        failed += [await assign_and_fail(small, project) for project in ("r", "s")]
+        (problem,) = health(small).problems()
+        assert problem.startswith("A machine that failed is kept with its files for each of 4 projects, ")
+        for name in failed:
+            await small.orchestrator.destroy(name)
+        assert health(small).problems() == []
+
+    lived(story, max_machines=8)
+
+
+def test_one_that_is_gone_keeps_nobody_waiting_and_is_no_problem() -> None:
+    """Its project is given another one."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        name = (await small.orchestrator.assign("p")).id
+        small.engine.remove(name)
+        await small.until(lambda: small.fleet.machines[name].gone)
+        assert health(small).problems() == []
+        assert (await small.orchestrator.assign("p")).id != name
+
+    lived(story)
+
+
+def test_whoever_waits_while_his_machine_fails_for_good_hears_that_waiting_is_no_use() -> None:
+    async def story(small: Small) -> None:
+        machine = await small.orchestrator.assign("p")
+        name = machine.id
+        assert machine.port
+        small.engine.taken_ports.add(machine.port)
+        small.engine.kill(name)
+        await small.until(lambda: small.fleet.machines[name].state is State.STARTING)
+        with pytest.raises(MachineFailed, match="release or destroy it"):
+            await small.orchestrator.assign("p")
+        assert small.fleet.machines[name].state is State.FAILED
+        with pytest.raises(MachineFailed, match="release or destroy it"):
+            await small.orchestrator.assign("p")
+        assert small.shown()['orchestrator_assigns_total{outcome="unavailable"}'] == 2
+
+    lived(story)
