@@ -1,6 +1,6 @@
 """Everything that can go wrong, as one tree, for the service and its Python client alike. It knows no HTTP.
 
-`http.errors` maps classes to statuses. A class's docstring is its default message, and `code` its name on the wire, which
+`http.problems` maps classes to statuses. A class's docstring is its default message, and `code` its name on the wire, which
 never changes::
 
     OrchestratorError

@@ -17,7 +17,7 @@ PAUSED = "The pool default is paused, so no machine is started: run `orchestrato
 
 
 def health(small: Small) -> Health:
-    return Health(small.orchestrator, "memory")
+    return Health(small.orchestrator, "memory", "orchestrator recover")
 
 
 async def status(small: Small) -> str:
