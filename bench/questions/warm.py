@@ -54,7 +54,7 @@ def warm(run: Run) -> None:
         for connections in (16,) if run.share < 0.5 else (1, 10, 16):
             for name, subject in run.interleaved(7, sides, least=5):
                 _closed(run, f"warm.{connections}.{name}", subject, connections, run.seconds(3.0))
-        for name, subject in run.interleaved(7, sides, least=5):
+        for name, subject in run.interleaved(18, sides, least=5):
             _opened(run, f"open.{name}", subject, run.seconds(10.0, 3.0))
 
 
