@@ -543,6 +543,7 @@ def test_a_released_machine_of_an_older_template_is_destroyed_where_the_current_
     reason = "released, and made of an older image or setting"
     assert world.release("w1") == a_machine(state=STOPPING, reason=reason)
     assert world.last_change().cause is Cause.RELEASED
+    assert world.watch("w1").since == world.now
 
 
 def test_a_released_machine_of_an_older_template_is_used_again_while_the_current_one_has_not_come_up() -> None:
