@@ -144,7 +144,9 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         runtime=settings.runtime,
         log_limit=as_bytes(settings.log_limit),
     )
-    return DockerEngine(endpoint, client, meta["owner"], options, meta.get(ADOPTED_OWNERS, "").split())
+    engine = DockerEngine(endpoint, client, meta["owner"], options)
+    engine.owners.update(meta.get(ADOPTED_OWNERS, "").split())
+    return engine
 
 
 def spec_of(settings: Settings, *, plans_ports: bool = True) -> Spec:

@@ -23,7 +23,15 @@ from typing import Any, Final, Self
 import apsw
 from msgspec.structs import astuple
 
-from worker_orchestrator.database import CARRIED_COLUMNS, advice, connect, copy_database, open_beside, open_database
+from worker_orchestrator.database import (
+    BUSY_TIMEOUT_MS,
+    CARRIED_COLUMNS,
+    advice,
+    connect,
+    copy_database,
+    open_beside,
+    open_database,
+)
 from worker_orchestrator.errors import CommitFailed, StoreError
 from worker_orchestrator.machine import TOMBSTONES_KEPT, Cause, Change, Machine, State
 
@@ -172,7 +180,11 @@ class Store:
             raise
 
     def try_again(self) -> None:
-        """After a commit that failed: see whether one would succeed, by writing what means nothing. `problem` says so."""
+        """After a commit that failed: see whether one would succeed, by writing what means nothing. `problem` says so.
+
+        Nobody waits for it, so it waits for no other program either: meanwhile all others would.
+        """
+        self._db.set_busy_timeout(0)
         try:
             self._do(_TRY)
             self._do(_TRIED)
@@ -180,6 +192,8 @@ class Store:
         except apsw.Error as error:
             self._roll_back()
             self.problem = _nothing_can_be_stored(error)
+        finally:
+            self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
 
     def _can_carry(self, change: Change) -> bool:
         """Whether the row can tell of this, and does not carry an event already."""

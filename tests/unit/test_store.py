@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import apsw
@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.database import (
     APPLICATION_ID,
+    BUSY_TIMEOUT_MS,
     PAGE_BYTES,
     SCHEMA_VERSION,
     STEPS,
@@ -252,6 +253,23 @@ def test_an_attempt_that_succeeds_leaves_nothing_behind(store: Store) -> None:
     before = store.meta()
     store.try_again()
     assert (store.problem, store.meta()) == ("", before)
+
+
+def test_an_attempt_waits_for_no_other_program_and_a_commit_still_does(path: Path, store: Store) -> None:
+    with closing(connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for store_it, waits in (
+            (lambda: store.commit([], {"key": "value"}, 5), True),
+            (store.try_again, False),
+            (lambda: store.commit([], {"key": "value"}, 5), True),
+        ):
+            begun_s = time.monotonic()
+            with suppress(CommitFailed):
+                store_it()
+            assert (time.monotonic() - begun_s >= BUSY_TIMEOUT_MS / 1000 * 0.9) is waits
+            assert "Another program writes to it" in problem_of(store)
+    store.try_again()
+    assert problem_of(store) == ""
 
 
 def test_no_more_events_are_carried_than_a_moment_brings(path: Path, store: Store) -> None:

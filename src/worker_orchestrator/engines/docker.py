@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import aiodocker
@@ -46,15 +46,8 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
 
     plans_ports = True
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        client: aiodocker.Docker,
-        owner: str,
-        options: DockerOptions,
-        adopted: Collection[str] = (),
-    ) -> None:
-        super().__init__(endpoint, client, owner, options, adopted)
+    def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
+        super().__init__(endpoint, client, owner, options)
         self._images = Images(client, options.image)
         self._templates: dict[str, Template] = {}
         self._network = WorkerNetwork(client, owner, named=options.network, outbound=options.outbound)

@@ -7,7 +7,7 @@ stands under that name is somebody else's, and is neither read nor entered.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -26,18 +26,11 @@ __all__ = ["DockerReach", "asked", "while_it_runs"]
 
 
 class DockerReach:
-    """One Docker engine and one owner there; `adopted` are owners whose machines it took over, since labels never change."""
+    """One Docker engine and one owner there; `owners` are all whose machines are his: he may have adopted some."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        client: aiodocker.Docker,
-        owner: str,
-        options: DockerOptions,
-        adopted: Collection[str] = (),
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
         self._endpoint, self._client, self._owner, self._options = endpoint, client, owner, options
-        self._owners = frozenset({owner, *adopted})
+        self.owners = {owner}
 
     async def _of_machine(self, machine_id: str) -> Sequence[DockerContainer]:
         return await self._containers(f"^/{re.escape(machine_id)}$")
@@ -59,7 +52,7 @@ class DockerReach:
 
     def _is_own(self, container: DockerContainer, machine_id: str) -> bool:
         labels = container["Labels"]
-        return labels.get(f"{LABEL}.machine") == machine_id and labels.get(f"{LABEL}.owner") in self._owners
+        return labels.get(f"{LABEL}.machine") == machine_id and labels.get(f"{LABEL}.owner") in self.owners
 
     @asynccontextmanager
     async def _aside(self) -> AsyncIterator[aiodocker.Docker]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -42,15 +42,8 @@ class _Sample:
 class DockerStats(DockerReach):
     """The measurements of containers."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        client: aiodocker.Docker,
-        owner: str,
-        options: DockerOptions,
-        adopted: Collection[str] = (),
-    ) -> None:
-        super().__init__(endpoint, client, owner, options, adopted)
+    def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
+        super().__init__(endpoint, client, owner, options)
         self._samples: OrderedDict[str, _Sample] = OrderedDict()  # by container, the oldest first
 
     async def stats(self, machine_id: str) -> Usage:

@@ -15,7 +15,7 @@ from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.v1 import asked
 from worker_orchestrator.http.v1.shapes import counted, replied
 from worker_orchestrator.machine import DEFAULT_POOL, PoolSpec, State
-from worker_orchestrator.orchestrator import Orchestrator
+from worker_orchestrator.orchestrator import Orchestrator, Status
 
 __all__ = ["Health", "Pools"]
 
@@ -116,21 +116,19 @@ class Health:
 
     def problems(self) -> list[str]:
         """What is wrong, in words that name what to do where we know it."""
-        return [*self._store_problems(), *self._supply_problems(), *self._remains()]
+        status = self._orchestrator.status()
+        return [*_store_problems(status), *self._supply_problems(status), *self._remains(status)]
 
     def obstacles(self) -> list[str]:
         """Why no project can be given a machine now; empty where one can, or may wait for one."""
+        status = self._orchestrator.status()
         if any(machine.is_idle for machine in self._orchestrator.fleet.machines.values()):
-            return self._store_problems()
-        return [*self._store_problems(), *self._supply_problems()]
+            return _store_problems(status)
+        return [*_store_problems(status), *self._supply_problems(status)]
 
-    def _store_problems(self) -> list[str]:
-        """Why not even an idle machine can be given."""
-        return list(filter(None, [self._orchestrator.status().store_problem]))
-
-    def _supply_problems(self) -> list[str]:
+    def _supply_problems(self, status: Status) -> list[str]:
         """Why no new machine comes up."""
-        status, pool = self._orchestrator.status(), self._orchestrator.spec.pools[DEFAULT_POOL]
+        pool = self._orchestrator.spec.pools[DEFAULT_POOL]
         found = []
         if status.problem is not None:
             found.append(f"The engine does not answer: {status.problem}")
@@ -145,15 +143,20 @@ class Health:
             )
         return found
 
-    def _remains(self) -> list[str]:
+    def _remains(self, status: Status) -> list[str]:
         """What somebody has to clear away."""
-        strays, machines = self._orchestrator.status().strays, self._orchestrator.fleet.machines.values()
+        strays, machines = status.strays, self._orchestrator.fleet.machines.values()
         failed = sorted(one.project for one in machines if one.project and one.state is State.FAILED and not one.gone)
         found = [_kept_for(failed)] if failed else []
         if strays:
             counted_strays = "1 container of ours is" if strays == 1 else f"{strays} containers of ours are"
             found.append(f"{counted_strays} not on record: run `{self._recover}`.")
         return found
+
+
+def _store_problems(status: Status) -> list[str]:
+    """Why not even an idle machine can be given."""
+    return [status.store_problem] if status.store_problem else []
 
 
 def _kept_for(projects: list[str]) -> str:
