@@ -119,6 +119,6 @@ PYTHONS := $(or $(PYTHON),/usr/bin/python3 python3 python3.13 python3.12 python3
 	    echo "$$python cannot make virtual environments. Run: sudo apt-get install $$package" >&2; exit 1; \
 	  fi; \
 	  echo "installing $$package (apt-get)"; \
-	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$package; } >/dev/null || exit 1; \
+	  scripts/apt-get update && scripts/apt-get install -y $$package || exit 1; \
 	fi; \
 	$$python -m venv --clear .venv

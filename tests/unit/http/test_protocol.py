@@ -35,9 +35,8 @@ class Echo:
     `quick`: what needs neither its body nor a wait is answered as `App.at_once` does, in this turn or a later one.
     """
 
-    quick: Callable[[Callable[[], None]], object] | None = None
-
-    def __init__(self) -> None:
+    def __init__(self, quick: Callable[[Callable[[], None]], object] | None) -> None:
+        self.quick = quick
         self.paths: list[str] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.hung_up: list[str] = []
@@ -93,10 +92,8 @@ def _now(answer: Callable[[], None]) -> None:
     _soon(answer)  # a defect after the reply is one more answer: nobody may hear of it
 
 
-@pytest.fixture(autouse=True, params=[None, _soon, _now], ids=["", "soon", "at once"])
-def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it holds on each way to an answer."""
-    monkeypatch.setattr(Echo, "quick", None if request.param is None else staticmethod(request.param))
+WAYS: Final = {"as ASGI": None, "soon": _soon, "at once": _now}
+"""All of it holds on each way to an answer."""
 
 
 async def _listen(reader: asyncio.StreamReader, heard: list[bytes]) -> None:
@@ -157,8 +154,8 @@ class Served:
 
 
 @asynccontextmanager
-async def served(per_client: int = 100) -> AsyncIterator[Served]:
-    app, (listener,) = Echo(), listen("127.0.0.1", 0)
+async def served(way: str, per_client: int = 100) -> AsyncIterator[Served]:
+    app, (listener,) = Echo(WAYS[way]), listen("127.0.0.1", 0)
     started = asyncio.Event()
     server = Server(cast("App", app), per_client, started.set)
     task = asyncio.create_task(server.serve([listener]))
@@ -172,9 +169,18 @@ async def served(per_client: int = 100) -> AsyncIterator[Served]:
 
 
 def run(test: Callable[[Served], Awaitable[None]], **options: int) -> None:
+    """On a service for each way, side by side: most of the time is spent on waiting for what must not come."""
+
+    async def try_out(way: str) -> None:
+        async with served(way, **options) as service:
+            try:
+                await asyncio.wait_for(test(service), PATIENCE_S)
+            except Exception as error:
+                error.add_note(f"where it is answered {way}")
+                raise
+
     async def main() -> None:
-        async with served(**options) as service:
-            await asyncio.wait_for(test(service), PATIENCE_S)
+        await asyncio.gather(*map(try_out, WAYS))
 
     asyncio.run(main())
 
@@ -194,6 +200,13 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(protocol, name, LATE_S)
 
 
+@pytest.fixture
+def long_limits(short_limits: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what comes in many parts and is no test of the limits: a busy computer takes its time in between."""
+    for name in ("HEAD_S", "BODY_S", "UNREAD_S"):
+        monkeypatch.setattr(protocol, name, PATIENCE_S)
+
+
 # good requests, however they come
 
 
@@ -210,6 +223,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
          b'["POST", "/a", "abc"](open)'),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("long_limits")
 def test_a_good_request_is_answered(packets: list[bytes], expected: bytes) -> None:
     async def test(service: Served) -> None:
         said = await service.ask(*packets)
@@ -219,6 +233,7 @@ def test_a_good_request_is_answered(packets: list[bytes], expected: bytes) -> No
     run(test)
 
 
+@pytest.mark.usefixtures("long_limits")
 def test_a_head_may_arrive_byte_by_byte() -> None:
     async def test(service: Served) -> None:
         said = await service.ask(*(b"%c" % byte for byte in b"GET /a HTTP/1.1\r\n" + HEAD), pause_s=0.001)
@@ -227,6 +242,7 @@ def test_a_head_may_arrive_byte_by_byte() -> None:
     run(test)
 
 
+@pytest.mark.usefixtures("long_limits")
 def test_requests_in_one_packet_are_answered_in_their_order() -> None:
     async def test(service: Served) -> None:
         said = await service.ask(b"".join(b"GET /%d HTTP/1.1\r\n" % n + HEAD for n in range(60)))
@@ -236,6 +252,7 @@ def test_requests_in_one_packet_are_answered_in_their_order() -> None:
     run(test)
 
 
+@pytest.mark.usefixtures("long_limits")
 def test_whoever_expects_it_is_told_to_go_on() -> None:
     async def test(service: Served) -> None:
         said = await service.ask(b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n" + HEAD, b"a")
@@ -245,6 +262,7 @@ def test_whoever_expects_it_is_told_to_go_on() -> None:
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 3", b"Transfer-Encoding: chunked", b"Content-Length: 0"])
+@pytest.mark.usefixtures("long_limits")
 def test_a_request_that_asks_for_an_upgrade_is_answered_in_http_1(length: bytes) -> None:
     """Java's client asks for HTTP/2 in its first request, whatever that is."""
     body = {b"3": b"abc", b"0": b""}.get(length[-1:], b"3\r\nabc\r\n0\r\n\r\n")
@@ -264,6 +282,7 @@ def test_a_request_that_asks_for_an_upgrade_is_answered_in_http_1(length: bytes)
 # too much
 
 
+@pytest.mark.usefixtures("long_limits")
 def test_a_head_may_have_32_kib_and_no_more() -> None:
     async def test(service: Served) -> None:
         fields = b"".join(b"a%03d: %s\r\n" % (n, b"x" * 1000) for n in range(32))
@@ -289,6 +308,7 @@ def test_a_head_may_have_100_fields_and_no_more() -> None:
     run(test)
 
 
+@pytest.mark.usefixtures("long_limits")
 def test_a_body_that_is_declared_too_large_is_refused_before_it_comes() -> None:
     async def test(service: Served) -> None:
         head = b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n" + HEAD
@@ -491,6 +511,7 @@ def test_what_is_no_http_gets_one_error_in_json_and_no_line_in_the_log(
     assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 
+@pytest.mark.usefixtures("long_limits")
 def test_an_error_comes_after_the_replies_to_what_was_asked_before_it() -> None:
     async def test(service: Served) -> None:
         for wrong, status in ((b"garbage\r\n\r\n", 400), (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n", 431)):

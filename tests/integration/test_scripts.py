@@ -1,0 +1,67 @@
+"""The scripts that bring what the tests need, beside others that install something at the same time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from tests.integration.waiting import eventually, holds_for
+
+APT_GET: Final = Path(__file__).parents[2] / "scripts" / "apt-get"
+pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="only Debian and Ubuntu have apt-get")
+
+
+@pytest.fixture
+def own_apt(tmp_path: Path) -> dict[str, str]:
+    """The environment of an apt-get with no sources, whose lists and locks are its own."""
+    (tmp_path / "lists" / "partial").mkdir(parents=True)
+    (tmp_path / "no.list").touch()
+    places = {"State::Lists": "lists", "Etc::SourceList": "no.list", "Etc::SourceParts": "none"}
+    config = tmp_path / "apt.conf"
+    config.write_text("".join(f'Dir::{name} "{tmp_path / place}";\n' for name, place in places.items()))
+    return {**os.environ, "APT_CONFIG": str(config)}
+
+
+@pytest.fixture
+def lock_of_lists(tmp_path: Path, own_apt: dict[str, str]) -> Iterator[Any]:
+    """What another apt-get holds while it fetches lists."""
+    with (tmp_path / "lists" / "lock").open("w") as held:
+        fcntl.lockf(held, fcntl.LOCK_EX)
+        yield held
+
+
+def update(environment: dict[str, str], wait_s: int) -> subprocess.Popen[str]:
+    given = {**environment, "APT_LOCK_WAIT_S": str(wait_s)}
+    return subprocess.Popen([APT_GET, "update"], env=given, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_an_update_waits_while_another_one_holds_the_lists(own_apt: dict[str, str], lock_of_lists: Any) -> None:
+    with update(own_apt, wait_s=60) as waiting:
+        holds_for(lambda: waiting.poll() is None, "it waits", for_s=2)
+        fcntl.lockf(lock_of_lists, fcntl.LOCK_UN)
+        eventually(lambda: waiting.poll() is not None, "it ends", within_s=30)
+        assert (waiting.returncode, *waiting.communicate()) == (0, "", "")
+
+
+def test_an_update_that_waited_long_enough_says_who_holds_the_lock(own_apt: dict[str, str], lock_of_lists: Any) -> None:
+    with update(own_apt, wait_s=1) as waiting:
+        said = waiting.communicate(timeout=30)[1]
+    assert waiting.returncode == 1
+    assert f"It is held by process {os.getpid()}" in said
+    assert "apt-get update failed" in said
+
+
+def test_what_fails_for_another_reason_fails_at_once(own_apt: dict[str, str]) -> None:
+    begun = time.monotonic()
+    with subprocess.Popen([APT_GET, "no-such-command"], env=own_apt, text=True, stderr=subprocess.PIPE) as failing:
+        said = failing.communicate(timeout=60)[1]
+    assert failing.returncode == 1
+    assert "Invalid operation no-such-command" in said
+    assert time.monotonic() - begun < 30, "it waited for nothing"
