@@ -92,7 +92,11 @@ class Engine(Protocol):
         ...
 
     async def probe(self, machine: Machine) -> str | None:
-        """Ask the worker whether it serves: None if it does, else what was found instead, in words. Takes 1 s at most."""
+        """Ask the worker whether it serves: None if it does, else what was found instead, in words. Takes 1 s at most.
+
+        Raises EngineError where nobody can tell, as when it is the engine that would know and it does not answer: that is
+        no verdict on the worker.
+        """
         ...
 
     def watch(self) -> AsyncIterator[str | None]:

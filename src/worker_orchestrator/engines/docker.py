@@ -39,6 +39,8 @@ __all__ = ["DockerEngine"]
 LATE_CREATE_S: Final = 2.0
 """A create that landed late holds its name for up to 0.3 s before inspect by name knows it."""
 _LATE_CREATE_PAUSE_S: Final = 0.05
+HEALTH_LIMIT_S: Final = 1.0
+"""For Docker to say what its health check of one worker says."""
 
 
 class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, DockerTerminals, DockerFiles):
@@ -116,13 +118,17 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
     async def _healthcheck(self, machine: Machine) -> str | None:
         try:
             with reading():
-                found = await self._client.containers.get(machine.id)
-        except EngineError as error:
-            return error.message
-        health = found["State"].get("Health")
-        if health is None:
+                async with asyncio.timeout(HEALTH_LIMIT_S):
+                    found = await self._client.containers.get(machine.id)
+                health = found["State"].get("Health")
+                status = None if health is None else str(health["Status"])
+        except EngineRejected as error:
+            if is_missing(error):
+                return error.message
+            raise
+        if status is None:
             return f"the image {self._options.image} has no HEALTHCHECK; choose --ready http or tcp"
-        return None if health["Status"] == "healthy" else f"its health check says {health['Status']}"
+        return None if status == "healthy" else f"its health check says {plain(status, 40)}"
 
     def _worker_port(self, machine: Machine) -> int | str:
         template = self._templates.get(machine.template)
