@@ -56,11 +56,12 @@ class Engine(Protocol):
         """Which engine this is, so that a switched one is noticed. Raises EngineUnavailable."""
         ...
 
-    async def template(self) -> str:
+    async def template(self, *, fetch: bool = True) -> str:
         """The fingerprint of what a create would run now: image id, environment, ports, limits.
 
-        Fetches the image where it is missing, which may take minutes; `progress` tells of it. Raises EngineRejected where
-        nothing can be run, EngineUnavailable.
+        Fetches the image where it is missing, which may take minutes; `progress` tells of it. Without `fetch` it only
+        looks: empty where the image is missing. Raises EngineRejected where nothing can be run, EngineUnavailable,
+        OutcomeUnknown.
         """
         ...
 

@@ -20,13 +20,13 @@ from aiodocker import DockerError
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.outside import plain
 
-__all__ = ["CONFLICT", "NOT_FOUND", "is_missing", "note_call", "reading", "writing"]
+__all__ = ["CONFLICT", "NOT_FOUND", "UNREADABLE", "is_missing", "note_call", "reading", "writing"]
 
 NOT_FOUND: Final = HTTPStatus.NOT_FOUND
 CONFLICT: Final = HTTPStatus.CONFLICT
 _FULL_ID: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 _CONNECTION_FAILED: Final = 900  # aiodocker's own number
-_UNREADABLE: Final = (
+UNREADABLE: Final = (
     aiohttp.http.HttpProcessingError,
     msgspec.DecodeError,
     ValueError,  # no JSON, no UTF-8, a line of more than the half megabyte that aiohttp reads as one
@@ -67,9 +67,9 @@ def reading() -> Iterator[None]:
             raise EngineRejected(meaning.message) from error
         raise meaning from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        why = plain(error) or type(error).__name__
+        why = plain(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
         raise EngineUnavailable(f"Docker does not answer ({why}{_asked(error)}).") from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise EngineUnavailable(f"What Docker says cannot be read ({type(error).__name__}{_asked(error)}).") from error
 
 
@@ -82,7 +82,7 @@ def writing() -> Iterator[None]:
         raise _meaning(error) from error
     except aiohttp.ConnectionTimeoutError as error:
         raise EngineUnavailable(f"Docker does not answer ({plain(error)}{_asked(error)}).") from error
-    except (aiohttp.ClientError, OSError, *_UNREADABLE) as error:
+    except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
         why = plain(error) or type(error).__name__
         raise OutcomeUnknown(f"The connection to Docker broke ({why}{_asked(error)}).") from error
 

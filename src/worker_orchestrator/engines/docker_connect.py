@@ -26,7 +26,7 @@ import aiohttp
 from aiodocker.ssh import SSHConnector
 
 from worker_orchestrator.engines.docker_connector import Client, HangingUpTCP, HangingUpUnix
-from worker_orchestrator.engines.docker_credentials import config_dir, read_config, read_json_object
+from worker_orchestrator.engines.docker_credentials import config_dir, home_folder, read_config, read_json_object
 from worker_orchestrator.errors import EngineUnavailable, InvalidSetting
 from worker_orchestrator.outside import plain
 
@@ -218,7 +218,7 @@ async def connect(
     each place tried with the cause, and one for what to do next.
     """
     tried = []
-    for endpoint in candidates(docker_host, environ, home or Path.home(), sys.platform):
+    for endpoint in candidates(docker_host, environ, home or home_folder(), sys.platform):
         try:
             return endpoint, await _open_if_answering(endpoint)
         except EngineUnavailable as error:
@@ -264,7 +264,8 @@ def open_client(endpoint: Endpoint, limit_s: float | None = CALL_LIMIT_S) -> aio
     """A new client for `endpoint`, not yet connected; call it in a running event loop and close the client.
 
     It opens any number of connections at once (over SSH at most 100, and sshd's MaxSessions), gives up connecting
-    after 2 s, and a whole call after `limit_s` (None: never, for what lasts longer than one reply). Raises EngineUnavailable for a bad TLS file or when SSH cannot be set up.
+    after 2 s, and a whole call after `limit_s` (None: never, for what lasts longer than one reply). Raises
+    EngineUnavailable for a bad TLS file or when SSH cannot be set up.
     """
     rest = endpoint.url.partition("://")[2]
     url = "http://localhost"  # stands in where the connector knows the way by itself

@@ -14,9 +14,9 @@ import aiohttp
 from worker_orchestrator.engines.docker_calls import note_call
 
 if TYPE_CHECKING:
-    from yarl import URL
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.tracing import Trace
+    from yarl import URL
 
 __all__ = ["Client", "HangingUp", "HangingUpTCP", "HangingUpUnix"]
 
