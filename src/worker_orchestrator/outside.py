@@ -13,10 +13,18 @@ _BLANK: Final = re.compile(r"\s+")
 
 
 def plain(words: object, most: int = MOST) -> str:
-    """`words` as one line of at most `most` characters, without control characters and what terminals take for commands."""
-    text = str(words)[: 8 * most]  # what is cut away anyway need not be looked at: it may be megabytes
+    """`words` as one line of at most `most` characters, without control characters and what terminals take for commands.
+
+    Of longer ones the beginning and the end are kept: many a message tells its cause last.
+    """
+    text = str(words)
+    if len(text) > 16 * most:  # what is cut away anyway need not be looked at: it may be megabytes
+        text = text[: 8 * most] + text[-8 * most :]
     text = _printable(_BLANK.sub(" ", _ESCAPE.sub("", text))).strip()
-    return text if len(text) <= most else f"{text[: most - 2].rstrip()} …"
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - end - 3].rstrip()} … {text[-end:].lstrip()}"
 
 
 def plain_lines(text: str) -> str:

@@ -20,7 +20,7 @@ from aiodocker import DockerError
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.outside import plain
 
-__all__ = ["CONFLICT", "NOT_FOUND", "UNREADABLE", "is_missing", "note_call", "reading", "writing"]
+__all__ = ["CONFLICT", "NOT_FOUND", "UNREADABLE", "is_missing", "note_call", "reading", "said_by", "writing"]
 
 NOT_FOUND: Final = HTTPStatus.NOT_FOUND
 CONFLICT: Final = HTTPStatus.CONFLICT
@@ -87,6 +87,12 @@ def writing() -> Iterator[None]:
         raise OutcomeUnknown(f"The connection to Docker broke ({why}{_asked(error)}).") from error
 
 
+def said_by(error: EngineRejected) -> str:
+    """Docker's own words for a refusal, as they came: to be understood, not to be repeated."""
+    cause = error.__cause__
+    return str(cause.message) if isinstance(cause, DockerError) else error.message
+
+
 def is_missing(error: EngineRejected) -> bool:
     """Whether Docker refused because what was named is not there."""
     return isinstance(error.__cause__, DockerError) and error.__cause__.status == NOT_FOUND
@@ -101,9 +107,9 @@ def _meaning(error: DockerError) -> EngineError:
     told = f"Docker says: {said or error.status}{asked}"
     if error.status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}:
         return OutcomeUnknown(told)
-    if _GOING_AWAY.search(said):
+    if _GOING_AWAY.search(str(error.message)):
         return OutcomeUnknown(f"Docker is stopping ({said}{asked}).")
-    return (PortTaken if _PORT_TAKEN.search(said) else EngineRejected)(told)
+    return (PortTaken if _PORT_TAKEN.search(str(error.message)) else EngineRejected)(told)
 
 
 def _asked(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 import aiodocker
 from aiodocker.containers import DockerContainer
 
-from worker_orchestrator.engines.docker_calls import NOT_FOUND, is_missing, reading
+from worker_orchestrator.engines.docker_calls import NOT_FOUND, is_missing, reading, said_by
 from worker_orchestrator.engines.docker_paths import is_read_only, out_of_reach, refusal
 from worker_orchestrator.engines.docker_reach import STALL_LIMIT_S, DockerReach, asked, flowing
 from worker_orchestrator.errors import EngineRejected, OrchestratorError, PathNotFound, PathOutOfReach, WorkerReadOnly
@@ -51,17 +51,17 @@ class DockerFiles(DockerReach):
             raise _hidden(machine_id, path, mount, f"-i {machine_id} -- sh -c 'cat >{mount}/FILE' <FILE")
         params = {"path": path, "noOverwriteDirNonDir": "true"}
         sent = _Sent(archive)
-        async with self._aside() as client, self._at_path(machine_id, path):
-            # Asked first, for Docker would hang up on whoever still sends when it refuses.
-            await _look(client, native_id, path)
-            try:
+        try:
+            async with self._aside() as client, self._at_path(machine_id, path):
+                # Asked first, for Docker would hang up on whoever still sends when it refuses.
+                await _look(client, native_id, path)
                 put = asked(client, "PUT", _archive(native_id), params=params, data=sent.pieces(), limit_s=None)
                 async with sent.limit, put:
                     pass
-            except Exception:
-                if sent.failure is not None:
-                    raise sent.failure from None
-                raise
+        except Exception:
+            if sent.failure is not None:
+                raise sent.failure from None
+            raise
 
     async def _inspected(self, machine_id: str, native_id: str, path: str) -> DockerContainer:
         async with self._at_path(machine_id, path):
@@ -80,9 +80,9 @@ class DockerFiles(DockerReach):
             if is_missing(error):
                 await self._own(machine_id, running=False)
                 raise PathNotFound(f"There is no {path} in the container of {machine_id}.") from error
-            if _ROOT_READ_ONLY in error.message:
+            if _ROOT_READ_ONLY in said_by(error):
                 raise _read_only(machine_id, path) from error
-            raise refusal(machine_id, path, error.message) from error
+            raise refusal(machine_id, path, f"Docker says: {said_by(error)}") from error
 
 
 class _Sent:
