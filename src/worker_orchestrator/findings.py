@@ -39,12 +39,17 @@ MISSES_TO_FAIL = 3
 def probed(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> None:
     """Take in one probe: a starting machine that answers is ready; an idle one that misses three in a row failed.
 
-    A probe never fails an assigned machine, and one begun before the machine last changed hands proves nothing.
+    A probe never fails an assigned machine, and one begun before the machine last changed hands proves nothing. Nor does one
+    of which nobody can tell what it would have found: it ends the row of misses, as whatever kept us from asking may have
+    caused those before it.
     """
     machine = fleet.machines.get(verdict.machine_id)
     if machine is None or verdict.begun_at < fleet.watches[machine.id].since:
         return
     watch = fleet.watches[machine.id]
+    if verdict.answered is None:
+        watch.misses = 0
+        return
     if verdict.answered:
         watch.verified_at, watch.misses = verdict.begun_at, 0
         if machine.is_idle:

@@ -219,11 +219,11 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What one probe of one machine found."""
+    """What one probe of one machine found: it answered, it did not, or nobody can tell (None), which counts for nothing."""
 
     machine_id: str
     begun_at: float
-    answered: bool
+    answered: bool | None
     detail: str = ""
 
 

@@ -104,8 +104,8 @@ class Wire:
     async def identity(self) -> Identity:
         return await self._call("identity", self._engine.identity)
 
-    async def template(self) -> str:
-        return await self._call("template", self._engine.template)
+    async def template(self, *, fetch: bool = True) -> str:
+        return await self._call("template", lambda: self._engine.template(fetch=fetch))
 
     async def list(self) -> Mapping[str, Instance]:
         return await self._call("list", self._engine.list)

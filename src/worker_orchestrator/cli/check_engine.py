@@ -19,9 +19,10 @@ import aiohttp
 from worker_orchestrator.cli.findings import Finding, bad, good, odd
 from worker_orchestrator.engines.docker_calls import NOT_FOUND, reading
 from worker_orchestrator.engines.docker_connect import Endpoint, connect
-from worker_orchestrator.engines.docker_credentials import credentials_for, full_reference
+from worker_orchestrator.engines.docker_credentials import credentials_for, full_reference, home_folder
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, make_template
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, InvalidSetting
+from worker_orchestrator.outside import plain
 from worker_orchestrator.parsers import as_bytes
 from worker_orchestrator.settings import Settings
 
@@ -187,7 +188,7 @@ def _present(settings: Settings, image: Mapping[str, Any], info: Mapping[str, An
 async def _pullable(client: aiodocker.Docker, name: str) -> Finding:
     """Ask its registry by way of the engine, with the user's own credentials."""
     reference = full_reference(name)
-    given = await credentials_for(name, os.environ, Path.home())
+    given = await credentials_for(name, os.environ, home_folder())
     headers = {} if given.auth is None else {"X-Registry-Auth": _encoded(given.auth)}
     try:
         url = f"{client.docker_host}/distribution/{reference}/json"
@@ -198,11 +199,11 @@ async def _pullable(client: aiodocker.Docker, name: str) -> Finding:
                 return good(
                     "image", f"{name} is not here yet, and can be pulled.", f"`docker pull {name}` saves the wait"
                 )
-            why = str(said.get("message", response.status)) if isinstance(said, dict) else str(response.status)
+            why = plain(said.get("message", response.status) if isinstance(said, dict) else response.status)
     except TimeoutError:
         why = f"its registry did not answer within {_REGISTRY_TIMEOUT_S:g} s"
     except (aiohttp.ClientError, ValueError) as error:
-        why = str(error) or type(error).__name__
+        why = plain(error) or type(error).__name__
     note = f" {given.note}" if given.note else ""
     fix = f"`docker build -t {name} .`, `docker login` where its registry wants that, or another one with --image"
     return bad("image", f"{name} is not here and cannot be pulled: {why.strip().rstrip('.')}.{note}", fix)

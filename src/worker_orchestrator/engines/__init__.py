@@ -56,11 +56,12 @@ class Engine(Protocol):
         """Which engine this is, so that a switched one is noticed. Raises EngineUnavailable."""
         ...
 
-    async def template(self) -> str:
+    async def template(self, *, fetch: bool = True) -> str:
         """The fingerprint of what a create would run now: image id, environment, ports, limits.
 
-        Fetches the image where it is missing, which may take minutes; `progress` tells of it. Raises EngineRejected where
-        nothing can be run, EngineUnavailable.
+        Fetches the image where it is missing, which may take minutes; `progress` tells of it. Without `fetch` it only
+        looks: empty where the image is missing. Raises EngineRejected where nothing can be run, EngineUnavailable,
+        OutcomeUnknown.
         """
         ...
 
@@ -92,7 +93,11 @@ class Engine(Protocol):
         ...
 
     async def probe(self, machine: Machine) -> str | None:
-        """Ask the worker whether it serves: None if it does, else what was found instead, in words. Takes 1 s at most."""
+        """Ask the worker whether it serves: None if it does, else what was found instead, in words. Takes 1 s at most.
+
+        Raises EngineError where nobody can tell, as when it is the engine that would know and it does not answer: that is
+        no verdict on the worker.
+        """
         ...
 
     def watch(self) -> AsyncIterator[str | None]:

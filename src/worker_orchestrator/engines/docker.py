@@ -27,18 +27,22 @@ from worker_orchestrator.engines.docker_images import Images
 from worker_orchestrator.engines.docker_listing import concerns_us, ended, instance_of, judged
 from worker_orchestrator.engines.docker_logs import DockerLogs
 from worker_orchestrator.engines.docker_network import WorkerNetwork
+from worker_orchestrator.engines.docker_reach import asked
 from worker_orchestrator.engines.docker_stats import DockerStats
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, Template, make_template
 from worker_orchestrator.engines.docker_terminal import DockerTerminals
 from worker_orchestrator.engines.probe import http_probe, tcp_probe
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, PortTaken
 from worker_orchestrator.machine import Instance, Machine, Status
+from worker_orchestrator.outside import plain
 
 __all__ = ["DockerEngine"]
 
 LATE_CREATE_S: Final = 2.0
 """A create that landed late holds its name for up to 0.3 s before inspect by name knows it."""
 _LATE_CREATE_PAUSE_S: Final = 0.05
+HEALTH_LIMIT_S: Final = 1.0
+"""For Docker to say what its health check of one worker says."""
 
 
 class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, DockerTerminals, DockerFiles):
@@ -65,15 +69,17 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
 
     async def identity(self) -> Identity:
         with reading():
-            info = await self._client.system.info()
-        return Identity(str(info["ID"]), marked=bool(await self._network.ours()))
+            native_id = plain((await self._client.system.info())["ID"], 100)
+        return Identity(native_id, marked=bool(await self._network.ours()))
 
-    async def template(self) -> str:
+    async def template(self, *, fetch: bool = True) -> str:
         await self._network.ensure()
-        image = await self._images.current()
+        image = await self._images.current(fetch=fetch)
+        if image is None:
+            return ""
         with reading():
             engine = await self._client.system.info()
-        template = make_template(self._options, image, self._network.name, engine)
+            template = make_template(self._options, image, self._network.name, engine)
         self._templates[template.fingerprint] = template
         return template.fingerprint
 
@@ -116,13 +122,17 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
     async def _healthcheck(self, machine: Machine) -> str | None:
         try:
             with reading():
-                found = await self._client.containers.get(machine.id)
-        except EngineError as error:
-            return error.message
-        health = found["State"].get("Health")
-        if health is None:
+                async with asyncio.timeout(HEALTH_LIMIT_S):
+                    found = await self._client.containers.get(machine.id)
+                health = found["State"].get("Health")
+                status = None if health is None else str(health["Status"])
+        except EngineRejected as error:
+            if is_missing(error):
+                return error.message
+            raise
+        if status is None:
             return f"the image {self._options.image} has no HEALTHCHECK; choose --ready http or tcp"
-        return None if health["Status"] == "healthy" else f"its health check says {health['Status']}"
+        return None if status == "healthy" else f"its health check says {plain(status, 40)}"
 
     def _worker_port(self, machine: Machine) -> int | str:
         template = self._templates.get(machine.template)
@@ -157,11 +167,15 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
             known = await self._by_name(machine.id)
             if known is None:
                 continue
-            labels = known["Config"]["Labels"] or {}
-            if (labels.get(f"{LABEL}.machine"), labels.get(f"{LABEL}.owner")) != (machine.id, self._owner):
+            with reading():
+                labels = known["Config"]["Labels"] or {}
+                owned_as = (labels.get(f"{LABEL}.machine"), labels.get(f"{LABEL}.owner"))
+                is_as_wanted = known["HostConfig"]["PortBindings"] == body["HostConfig"]["PortBindings"]
+                status = known["State"]["Status"]
+            if owned_as != (machine.id, self._owner):
                 raise EngineRejected(f"A container named {machine.id} that is not ours is in the way.")
-            if known["HostConfig"]["PortBindings"] == body["HostConfig"]["PortBindings"]:
-                return known if known["State"]["Status"] == "created" else None
+            if is_as_wanted:
+                return known if status == "created" else None
             await self._remove(known)
         raise EngineRejected(f"The name {machine.id} is taken, and by no container that can be found.")
 
@@ -198,8 +212,8 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
                 if not (is_missing(error) and "network" in error.message):
                     raise
                 with reading():
-                    made_as = await container.show()
-                await self._network.rejoin(made_as["HostConfig"]["NetworkMode"], container.id)
+                    joined = (await container.show())["HostConfig"]["NetworkMode"]
+                await self._network.rejoin(joined, container.id)
                 with writing():
                     await container.start()
         except EngineRejected as error:
@@ -257,8 +271,7 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
         filters = {"filters": clean_filters({"type": ["container", "image"]})}
         async with self._aside() as client:
             with reading():
-                async with client.session.get(f"{client.docker_host}/events", params=filters) as response:
-                    response.raise_for_status()
+                async with asked(client, "GET", "/events", params=filters) as response:
                     yield None
                     async for line in response.content:
                         event = msgspec.json.decode(line)

@@ -110,7 +110,8 @@ class Attached:
     async def resize(self, columns: int, rows: int) -> None:
         assert self._exec is not None, "it was started"
         with while_it_runs(self._machine_id):
-            await self._exec.resize(h=rows, w=columns)
+            async with asyncio.timeout(_TOLD_WITHIN_S):
+                await self._exec.resize(h=rows, w=columns)
 
     async def exit_code(self) -> int | None:
         """None while it runs, and after `aclose` if nobody asked before. Raises NotRunning, EngineError."""
@@ -121,9 +122,10 @@ class Attached:
     async def _ask(self) -> None:
         assert self._exec is not None, "it was started"
         with while_it_runs(self._machine_id):
-            found = await self._exec.inspect()
-        if not found["Running"]:
-            self._code = found["ExitCode"]
+            async with asyncio.timeout(_TOLD_WITHIN_S):
+                found = await self._exec.inspect()
+            if not found["Running"]:
+                self._code = found["ExitCode"]
 
     async def aclose(self) -> None:
         """End it, also if cancelled meanwhile. Can be repeated. Raises EngineError if a process of it may be left."""

@@ -25,9 +25,10 @@ import aiodocker
 import aiohttp
 from aiodocker.ssh import SSHConnector
 
-from worker_orchestrator.engines.docker_connector import HangingUp, HangingUpTCP, HangingUpUnix
-from worker_orchestrator.engines.docker_credentials import config_dir, read_config, read_json_object
+from worker_orchestrator.engines.docker_connector import Client, HangingUpTCP, HangingUpUnix
+from worker_orchestrator.engines.docker_credentials import config_dir, home_folder, read_config, read_json_object
 from worker_orchestrator.errors import EngineUnavailable, InvalidSetting
+from worker_orchestrator.outside import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +37,9 @@ __all__ = ["Endpoint", "Tls", "candidates", "connect", "open_client"]
 
 CONNECT_LIMIT_S = PING_LIMIT_S = 2.0
 SSH_PING_LIMIT_S = 10.0  # several round trips and a process on the other side; whoever named an ssh host will wait
+
+CALL_LIMIT_S = 30.0
+"""For one call, whatever it is: an engine that is frozen, or a proxy that says nothing, takes connections and keeps them."""
 
 USUAL_SOCKETS = (
     ("/var/run/docker.sock", "the standard socket"),
@@ -214,7 +218,7 @@ async def connect(
     each place tried with the cause, and one for what to do next.
     """
     tried = []
-    for endpoint in candidates(docker_host, environ, home or Path.home(), sys.platform):
+    for endpoint in candidates(docker_host, environ, home or home_folder(), sys.platform):
         try:
             return endpoint, await _open_if_answering(endpoint)
         except EngineUnavailable as error:
@@ -248,19 +252,20 @@ async def _ping(client: aiodocker.Docker) -> None:
 
 def _cause(error: Exception) -> str:
     if isinstance(error, aiodocker.DockerError):
-        return error.message
+        return plain(error.message)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"its TLS certificate is not trusted ({error.certificate_error})"
+        return f"its TLS certificate is not trusted ({plain(error.certificate_error)})"
     if isinstance(error, aiohttp.ClientConnectorError):
         error = error.os_error
-    return next((text for kind, text in _CAUSES if isinstance(error, kind)), str(error) or type(error).__name__)
+    return next((text for kind, text in _CAUSES if isinstance(error, kind)), plain(error) or type(error).__name__)
 
 
-def open_client(endpoint: Endpoint) -> aiodocker.Docker:
+def open_client(endpoint: Endpoint, limit_s: float | None = CALL_LIMIT_S) -> aiodocker.Docker:
     """A new client for `endpoint`, not yet connected; call it in a running event loop and close the client.
 
     It opens any number of connections at once (over SSH at most 100, and sshd's MaxSessions), gives up connecting
-    after 2 s and has no other time limit. Raises EngineUnavailable for a bad TLS file or when SSH cannot be set up.
+    after 2 s, and a whole call after `limit_s` (None: never, for what lasts longer than one reply). Raises
+    EngineUnavailable for a bad TLS file or when SSH cannot be set up.
     """
     rest = endpoint.url.partition("://")[2]
     url = "http://localhost"  # stands in where the connector knows the way by itself
@@ -274,17 +279,7 @@ def open_client(endpoint: Endpoint) -> aiodocker.Docker:
     else:
         url = f"{'https' if endpoint.tls or endpoint.scheme == 'https' else 'http'}://{rest}"
         connector = HangingUpTCP(limit=0, force_close=True, ssl=_ssl_context(endpoint.tls) if endpoint.tls else True)
-    return _Client(url, connector, timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT_S))
-
-
-class _Client(aiodocker.Docker):
-    """aiodocker leaves open a connector that it was given; this one closes it with itself."""
-
-    async def close(self) -> None:
-        await super().close()
-        if isinstance(self.connector, HangingUp):
-            self.connector.hang_up()
-        await self.connector.close()
+    return Client(url, connector, timeout=aiohttp.ClientTimeout(total=limit_s, sock_connect=CONNECT_LIMIT_S))
 
 
 def _ssh_connector(url: str) -> aiohttp.BaseConnector:

@@ -1,19 +1,24 @@
-"""Connectors that hang up: closing a client must not leave a socket open for as long as the engine likes."""
+"""A client and connectors that hang up: closing one must not leave a socket open for as long as the engine likes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import aiodocker
 import aiohttp
+
+from worker_orchestrator.engines.docker_calls import note_call
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.tracing import Trace
+    from yarl import URL
 
-__all__ = ["HangingUp", "HangingUpTCP", "HangingUpUnix"]
+__all__ = ["Client", "HangingUp", "HangingUpTCP", "HangingUpUnix"]
 
 
 class HangingUp(aiohttp.BaseConnector):
@@ -50,3 +55,33 @@ class HangingUpUnix(HangingUp, aiohttp.UnixConnector): ...
 
 
 class HangingUpTCP(HangingUp, aiohttp.TCPConnector): ...
+
+
+class Client(aiodocker.Docker):
+    """aiodocker leaves open a connector that it was given; this one closes it with itself. Its errors name the call."""
+
+    @contextlib.asynccontextmanager
+    async def _query(
+        self, path: str | URL, method: str = "GET", **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            async with super()._query(path, method, **options) as response:
+                yield response
+        except Exception as error:
+            note_call(error, method, path)
+            raise
+
+    async def _do_query(self, path: str | URL, method: str, **options: Any) -> aiohttp.ClientResponse:
+        try:
+            return await super()._do_query(path, method, **options)
+        except Exception as error:
+            note_call(error, method, path)
+            if type(error).__module__.partition(".")[0] == "asyncssh":  # which need not be installed
+                raise aiohttp.ClientConnectionError(f"SSH: {error}") from error
+            raise
+
+    async def close(self) -> None:
+        await super().close()
+        if isinstance(self.connector, HangingUp):
+            self.connector.hang_up()
+        await self.connector.close()

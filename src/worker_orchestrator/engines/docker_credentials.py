@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import json
 import os
 import shutil
 import signal
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from worker_orchestrator.errors import InvalidSetting
+from worker_orchestrator.outside import plain
 
 __all__ = [
     "Credentials",
@@ -29,6 +32,7 @@ __all__ = [
     "config_dir",
     "credentials_for",
     "full_reference",
+    "home_folder",
     "read_config",
     "read_json_object",
     "registry_of",
@@ -36,6 +40,8 @@ __all__ = [
 
 HELPER_LIMIT_S = 10.0
 HELPER_DRAIN_LIMIT_S = 1.0
+ANSWER_LIMIT_BYTES = 64 * 1024
+CONFIG_LIMIT_BYTES = 4 * 1024 * 1024
 DOCKER_HUB = "https://index.docker.io/v1/"
 _HUB_HOSTS = ("docker.io", "index.docker.io")
 _TOKEN_USER = "<token>"  # noqa: S105 - the helpers' word for "the secret is an identity token"
@@ -85,7 +91,7 @@ async def credentials_for(image: str, environ: Mapping[str, str], home: Path) ->
     registry = registry_of(image)
     directory = config_dir(environ, home)
     try:
-        config = read_config(directory)
+        config = await asyncio.to_thread(read_config, directory)
         helper = _helper_for(registry, config, directory)
         stored = _from_auths(registry, config, directory)
     except InvalidSetting as error:
@@ -125,6 +131,14 @@ def config_dir(environ: Mapping[str, str], home: Path) -> Path:
     return Path(environ.get("DOCKER_CONFIG") or home / ".docker")
 
 
+def home_folder() -> Path:
+    """The user's home; the root where nobody knows one, as for a number without an entry among the users."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
+
+
 def read_config(directory: Path) -> dict[str, Any]:
     """Docker's config.json in `directory`, {} if there is no such file.
 
@@ -144,12 +158,26 @@ def read_config(directory: Path) -> dict[str, Any]:
 def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in the file `path`. Raises OSError if it cannot be read, ValueError if it holds anything else."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(_content(path))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if isinstance(value, dict):
         return value
     raise ValueError("not a JSON object")
+
+
+def _content(path: Path) -> bytes:
+    """What is in a file, which is somebody else's: neither a pipe that nobody writes to nor without an end."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("no regular file")
+    with path.open("rb") as file:
+        content = file.read(CONFIG_LIMIT_BYTES + 1)
+    if len(content) > CONFIG_LIMIT_BYTES:
+        raise ValueError(f"more than {CONFIG_LIMIT_BYTES} bytes")
+    return content
 
 
 def _helper_for(registry: str, config: dict[str, Any], directory: Path) -> str:
@@ -194,16 +222,21 @@ def _hostname(address: str) -> str:
 
 
 async def _from_helper(helper: str, registry: str, environ: Mapping[str, str]) -> Credentials:
-    name = f"docker-credential-{helper}"
-    program = shutil.which(name, path=environ.get("PATH", os.defpath))
-    if program is None:
-        return Credentials(None, f"{name}, which Docker's config.json names for {registry}, is not on the PATH.")
+    """What a program says that is not ours, and may do anything: whatever that is, it is told in a note."""
+    name = f"docker-credential-{plain(helper, 60)}"
     try:
+        program = shutil.which(f"docker-credential-{helper}", path=environ.get("PATH", os.defpath))
+        if program is None:
+            return Credentials(None, f"{name}, which Docker's config.json names for {registry}, is not on the PATH.")
         returncode, output = await _ask(program, registry, environ)
     except TimeoutError:
         return Credentials(None, f"{name} did not answer for {registry} within {HELPER_LIMIT_S:g} s.")
     except OSError as error:
-        return Credentials(None, f"{name} cannot be run: {error.strerror}.")
+        return Credentials(None, f"{name} cannot be run: {error.strerror or plain(error)}.")
+    except (RuntimeError, ValueError) as error:  # a name with NUL in it; uvloop, when a program ends while it is begun
+        return Credentials(None, f"{name} cannot be run: {plain(error)}.")
+    if len(output) > ANSWER_LIMIT_BYTES:
+        return Credentials(None, f"{name} said more than {ANSWER_LIMIT_BYTES} bytes for {registry}.")
     if returncode == 0:
         return _from_answer(name, registry, output)
     # What a failing helper printed is not repeated: it may hold the secret.
@@ -227,33 +260,59 @@ def _from_answer(name: str, registry: str, output: bytes) -> Credentials:
 
 
 async def _ask(program: str, registry: str, environ: Mapping[str, str]) -> tuple[int, bytes]:
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        program,
-        "get",
-        stdin=pipe,
-        stdout=pipe,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=dict(environ),
-        start_new_session=True,
-    )
+    """Its exit code and the beginning of what it wrote. Raises TimeoutError, OSError, RuntimeError, ValueError.
+
+    The question is in its input before it is begun: one that ends without reading it would else break our end of the pipe,
+    which uvloop tells in ways of its own.
+    """
+    question, ours = os.pipe()
+    try:
+        try:
+            if sys.platform != "win32":
+                os.set_blocking(ours, False)
+            os.write(ours, registry.encode())
+        finally:
+            os.close(ours)
+        process = await asyncio.create_subprocess_exec(
+            program,
+            "get",
+            stdin=question,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=dict(environ),
+            start_new_session=True,
+        )
+    finally:
+        os.close(question)
     try:
         async with asyncio.timeout(HELPER_LIMIT_S):
-            output, _ = await process.communicate(registry.encode())
+            output = await _beginning(process)
+            if len(output) <= ANSWER_LIMIT_BYTES:
+                await process.wait()
     except BaseException:
         await _stop(process)
         raise
-    assert process.returncode is not None
-    return process.returncode, output
+    if process.returncode is None:
+        await _stop(process)
+    return process.returncode or 0, output
+
+
+async def _beginning(process: asyncio.subprocess.Process) -> bytes:
+    """What it writes, until there is no more or it is more than any answer."""
+    assert process.stdout is not None, "it writes to a pipe"
+    output = b""
+    while len(output) <= ANSWER_LIMIT_BYTES and (more := await process.stdout.read(ANSWER_LIMIT_BYTES + 1)):
+        output += more
+    return output
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
     """Ends the helper and whatever it started, which may hold the pipe open after the helper itself is gone."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             process.kill()
         else:
             os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(TimeoutError):
+    with contextlib.suppress(TimeoutError, RuntimeError):
         async with asyncio.timeout(HELPER_DRAIN_LIMIT_S):
             await process.communicate()

@@ -19,9 +19,9 @@ class DockerEnvironment(DockerReach):
         try:
             with reading():
                 found = await self._client.containers.get(native_id)
+                pairs = [str(variable).partition("=") for variable in found["Config"].get("Env") or ()]
         except EngineRejected as error:
             if is_missing(error):
                 raise NotRunning(f"There is no container of {machine_id}.") from error
             raise
-        pairs = (variable.partition("=") for variable in found["Config"].get("Env") or ())
         return {name: value for name, _, value in pairs}

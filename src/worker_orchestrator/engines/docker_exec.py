@@ -7,19 +7,29 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import aiodocker
+
 from worker_orchestrator.engines import OUTPUT_BYTES, Completed
 from worker_orchestrator.engines.docker_attach import Attached, Command
+from worker_orchestrator.engines.docker_calls import reading
+from worker_orchestrator.engines.docker_connect import Endpoint
 from worker_orchestrator.engines.docker_reach import DockerReach
-from worker_orchestrator.errors import EngineError
+from worker_orchestrator.engines.docker_template import DockerOptions
+from worker_orchestrator.errors import EngineError, EngineUnavailable
 
 __all__ = ["DockerExec"]
 
 _STDERR: Final = 2
+_ANSWERS_WITHIN_S: Final = 1.0
 _FIRST_BYTES: Final = 'head -c "$0" | "$@"'
 
 
 class DockerExec(DockerReach):
     """Runs commands in containers."""
+
+    def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
+        super().__init__(endpoint, client, owner, options)
+        self._ending: set[asyncio.Future[None]] = set()
 
     async def exec(
         self,
@@ -32,13 +42,20 @@ class DockerExec(DockerReach):
         workdir: str = "",
         timeout_s: float = 60.0,
     ) -> Completed:
-        native_id = await self._own(machine_id, running=True)
+        ends_at = asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with asyncio.timeout_at(ends_at):
+                native_id = await self._own(machine_id, running=True)
+        except TimeoutError:
+            raise EngineUnavailable(
+                f"Docker does not answer, and within {timeout_s:g} s nothing was started."
+            ) from None
         if stdin and not self._can_end_input:
             command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]
         attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
         stdout, stderr = _Kept(), _Kept()
         code: int | None = None
-        limit = asyncio.timeout(timeout_s)
+        limit = asyncio.timeout_at(ends_at)
         try:
             try:
                 async with limit:
@@ -51,8 +68,45 @@ class DockerExec(DockerReach):
             with contextlib.suppress(EngineError):
                 await attached.aclose()
             raise
-        await attached.aclose()
+        await (self._end(attached, timeout_s) if limit.expired() else attached.aclose())
         return Completed(code, bytes(stdout.data), bytes(stderr.data), stdout.truncated or stderr.truncated)
+
+    async def _end(self, attached: Attached, timeout_s: float) -> None:
+        """End a command whose time is up.
+
+        Raises EngineError where that cannot be done now: where Docker is silent it goes on, since a start may yet land.
+        """
+        ending, answers = asyncio.ensure_future(attached.aclose()), asyncio.ensure_future(self._answers())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ended)
+        try:
+            await asyncio.wait({ending, answers}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done() and not answers.result():
+                raise EngineUnavailable(
+                    f"Docker does not answer. The time of the command ({timeout_s:g} s) is up, and it may run on."
+                )
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            with contextlib.suppress(EngineError):
+                await attached.aclose()
+            raise
+        finally:
+            answers.cancel()
+
+    def _ended(self, ending: asyncio.Future[None]) -> None:
+        self._ending.discard(ending)
+        if not ending.cancelled():
+            ending.exception()  # perhaps nobody waits for it any more
+
+    async def _answers(self) -> bool:
+        """Whether Docker answers anything at all, within a second."""
+        try:
+            with reading():
+                async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                    await self._client.version()
+        except EngineError:
+            return False
+        return True
 
     @property
     def _can_end_input(self) -> bool:

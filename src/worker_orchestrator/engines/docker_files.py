@@ -6,6 +6,8 @@ Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Containe
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +16,9 @@ from typing import Final
 import aiodocker
 from aiodocker.containers import DockerContainer
 
-from worker_orchestrator.engines.docker_calls import NOT_FOUND, is_missing, reading
+from worker_orchestrator.engines.docker_calls import NOT_FOUND, is_missing, reading, said_by
 from worker_orchestrator.engines.docker_paths import is_read_only, out_of_reach, refusal
-from worker_orchestrator.engines.docker_reach import DockerReach, asked
+from worker_orchestrator.engines.docker_reach import STALL_LIMIT_S, DockerReach, asked, flowing
 from worker_orchestrator.errors import EngineRejected, OrchestratorError, PathNotFound, PathOutOfReach, WorkerReadOnly
 
 __all__ = ["DockerFiles"]
@@ -37,7 +39,7 @@ class DockerFiles(DockerReach):
             self._at_path(machine_id, path),
             asked(client, "GET", _archive(native_id), params={"path": path}) as response,
         ):
-            async for piece in response.content.iter_any():
+            async for piece in flowing(response.content):
                 yield piece
 
     async def write_files(self, machine_id: str, path: str, archive: AsyncIterator[bytes]) -> None:
@@ -49,16 +51,17 @@ class DockerFiles(DockerReach):
             raise _hidden(machine_id, path, mount, f"-i {machine_id} -- sh -c 'cat >{mount}/FILE' <FILE")
         params = {"path": path, "noOverwriteDirNonDir": "true"}
         sent = _Sent(archive)
-        async with self._aside() as client, self._at_path(machine_id, path):
-            # Asked first, for Docker would hang up on whoever still sends when it refuses.
-            await _look(client, native_id, path)
-            try:
-                async with asked(client, "PUT", _archive(native_id), params=params, data=sent.pieces()):
+        try:
+            async with self._aside() as client, self._at_path(machine_id, path):
+                # Asked first, for Docker would hang up on whoever still sends when it refuses.
+                await _look(client, native_id, path)
+                put = asked(client, "PUT", _archive(native_id), params=params, data=sent.pieces(), limit_s=None)
+                async with sent.limit, put:
                     pass
-            except Exception:
-                if sent.failure is not None:
-                    raise sent.failure from None
-                raise
+        except Exception:
+            if sent.failure is not None:
+                raise sent.failure from None
+            raise
 
     async def _inspected(self, machine_id: str, native_id: str, path: str) -> DockerContainer:
         async with self._at_path(machine_id, path):
@@ -77,25 +80,38 @@ class DockerFiles(DockerReach):
             if is_missing(error):
                 await self._own(machine_id, running=False)
                 raise PathNotFound(f"There is no {path} in the container of {machine_id}.") from error
-            if _ROOT_READ_ONLY in error.message:
+            if _ROOT_READ_ONLY in said_by(error):
                 raise _read_only(machine_id, path) from error
-            raise refusal(machine_id, path, error.message) from error
+            raise refusal(machine_id, path, f"Docker says: {said_by(error)}") from error
 
 
 class _Sent:
-    """An archive under way, which remembers what its source raised: that is no fault of Docker's."""
+    """An archive under way, which remembers what its source raised: that is no fault of Docker's.
+
+    `limit` ends the block in which it is sent when Docker neither takes the next piece nor answers for so long. Its source
+    has all the time that it wants.
+    """
 
     def __init__(self, archive: AsyncIterator[bytes]) -> None:
         self._archive = archive
         self.failure: Exception | None = None
+        self.limit = asyncio.timeout(STALL_LIMIT_S)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         try:
+            self._waits_for_docker(is_waiting=False)
             async for piece in self._archive:
+                self._waits_for_docker(is_waiting=True)
                 yield piece
+                self._waits_for_docker(is_waiting=False)
+            self._waits_for_docker(is_waiting=True)
         except Exception as failure:
             self.failure = failure
             raise
+
+    def _waits_for_docker(self, *, is_waiting: bool) -> None:
+        with contextlib.suppress(RuntimeError):  # it is over already
+            self.limit.reschedule(asyncio.get_running_loop().time() + STALL_LIMIT_S if is_waiting else None)
 
 
 async def _look(client: aiodocker.Docker, native_id: str, path: str) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 from typing import Any, Final
 
 import aiodocker
 import aiohttp
 import structlog
 
-from worker_orchestrator.engines.docker_calls import NOT_FOUND, reading
-from worker_orchestrator.engines.docker_credentials import credentials_for, full_reference
+from worker_orchestrator.engines.docker_calls import UNREADABLE, is_missing, reading
+from worker_orchestrator.engines.docker_credentials import credentials_for, full_reference, home_folder
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable
+from worker_orchestrator.outside import plain
 
 __all__ = ["Images"]
 
@@ -30,8 +30,8 @@ class Images:
         self._client, self._reference = client, reference
         self.progress = ""
 
-    async def current(self) -> dict[str, Any]:
-        """What `docker image inspect` says of it now; pulled first if it is missing.
+    async def current(self, *, fetch: bool = True) -> dict[str, Any] | None:
+        """What `docker image inspect` says of it now; pulled first if it is missing. Without `fetch` None stands for that.
 
         Raises EngineRejected where it cannot be pulled, EngineUnavailable.
         """
@@ -39,8 +39,10 @@ class Images:
             with reading():
                 return await self._inspect()
         except EngineRejected as error:
-            if not isinstance(error.__cause__, aiodocker.DockerError) or error.__cause__.status != NOT_FOUND:
+            if not is_missing(error):
                 raise
+        if not fetch:
+            return None
         self.progress = f"Pulling the image {self._reference}."
         try:
             await self._pull()
@@ -55,7 +57,7 @@ class Images:
 
     async def _pull(self) -> None:
         _log.info("pulling", image=self._reference)
-        found = await credentials_for(self._reference, os.environ, Path.home())
+        found = await credentials_for(self._reference, os.environ, home_folder())
         try:
             pull = self._client.images.pull(full_reference(self._reference), auth=found.auth, stream=True)
             async with asyncio.timeout(PULL_STALLS_S) as limit:
@@ -67,16 +69,21 @@ class Images:
         except aiodocker.DockerError as error:
             note = f" {found.note}" if found.note else ""
             raise EngineRejected(
-                f"The image {self._reference} is not here and cannot be pulled: {error.message.strip()}.{note} "
+                f"The image {self._reference} is not here and cannot be pulled: {_sentence(error.message)}{note} "
                 "Build or pull it yourself, or choose another with --image.",
             ) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # the latter: half a line of progress
-            raise EngineUnavailable(f"The pull of {self._reference} broke off ({error}).") from error
+        except (aiohttp.ClientError, OSError, *UNREADABLE) as error:  # the latter: half a line of progress
+            raise EngineUnavailable(f"The pull of {self._reference} broke off ({plain(error)}).") from error
         _log.info("pulled", image=self._reference)
 
     def _note(self, step: dict[str, Any]) -> None:
-        what = " ".join(str(step[key]) for key in ("id", "status", "progress") if step.get(key))
+        what = plain(" ".join(plain(step[key], 80) for key in ("id", "status", "progress") if step.get(key)))
         self.progress = f"Pulling the image {self._reference}: {what}"
         if step.get("status") in {"Downloading", "Extracting"}:
             return
         _log.info("pulling", image=self._reference, step=what)
+
+
+def _sentence(said: str) -> str:
+    """What a registry says, with one full stop."""
+    return f"{plain(said).rstrip('.')}."

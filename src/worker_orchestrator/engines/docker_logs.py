@@ -13,7 +13,7 @@ from typing import Final
 import aiohttp
 
 from worker_orchestrator.engines.docker_calls import reading
-from worker_orchestrator.engines.docker_reach import DockerReach, asked, while_it_runs
+from worker_orchestrator.engines.docker_reach import STALL_LIMIT_S, DockerReach, asked, flowing, while_it_runs
 from worker_orchestrator.engines.evidence import without_values
 from worker_orchestrator.errors import EngineUnavailable
 
@@ -44,19 +44,23 @@ class DockerLogs(DockerReach):
             params["tail"] = str(tail)
         async with self._aside() as client:
             with while_it_runs(machine_id):
-                has_terminal = (await client.containers.get(native_id))["Config"]["Tty"]
+                has_terminal = (await self._client.containers.get(native_id))["Config"]["Tty"]
                 async with asked(client, "GET", f"/containers/{native_id}/logs", params=params) as response:
-                    pieces = response.content.iter_any() if has_terminal else _frames(response.content)
+                    stall_s = None if follow else STALL_LIMIT_S
+                    pieces = flowing(response.content, stall_s) if has_terminal else _frames(response.content, stall_s)
                     async for piece in pieces:
                         yield piece
 
 
-async def _frames(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _frames(stream: aiohttp.StreamReader, stall_s: float | None) -> AsyncIterator[bytes]:
     """What is written without a terminal comes in frames, each of one stream: a header with its length, and its bytes."""
     while True:
         try:
-            header = await stream.readexactly(_HEADER_BYTES)
-            yield await stream.readexactly(int.from_bytes(header[4:], "big"))
+            async with asyncio.timeout(stall_s):
+                header = await stream.readexactly(_HEADER_BYTES)
+            async with asyncio.timeout(STALL_LIMIT_S):
+                frame = await stream.readexactly(int.from_bytes(header[4:], "big"))
+            yield frame
         except asyncio.IncompleteReadError as error:
             if error.partial or error.expected != _HEADER_BYTES:
                 raise EngineUnavailable("What Docker kept of the output ends in the middle.") from error

@@ -19,7 +19,7 @@ import structlog
 
 from worker_orchestrator.engines.docker_calls import is_missing, reading, writing
 from worker_orchestrator.engines.docker_template import LABEL
-from worker_orchestrator.errors import EngineRejected
+from worker_orchestrator.errors import EngineRejected, PortTaken
 
 __all__ = ["WorkerNetwork"]
 
@@ -54,7 +54,7 @@ class WorkerNetwork:
         """The names of our networks that are there. Raises EngineUnavailable, EngineRejected."""
         with reading():
             found = await self._client.networks.list(filters={"label": [f"{self._label}={self._owner}"]})
-        return [network["Name"] for network in found]
+            return [str(network["Name"]) for network in found]
 
     async def ensure(self) -> None:
         """Make it where it is ours and missing. Raises EngineError; EngineRejected for a named one that will not do."""
@@ -70,22 +70,28 @@ class WorkerNetwork:
         """
         if name in self._own:
             await self._make(name)
+        with reading():
+            network = await self._client.networks.get(name)
         with writing():
-            await (await self._client.networks.get(name)).connect({"Container": native_id})
+            await network.connect({"Container": native_id})
 
     async def _make(self, name: str) -> None:
         async with self._lock:
             if name in await self.ours():
                 return
             made = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": {self._label: self._owner}}
-            with writing():
-                await self._client.networks.create({**made, **self._own[name]})
+            try:
+                with writing():
+                    await self._client.networks.create({**made, **self._own[name]})
+            except PortTaken as error:  # an address, as Docker's words for its gateway have it: no port of a machine's
+                raise EngineRejected(f"The network {name} of the workers cannot be made. {error.message}") from error
             _log.info("network made", network=name)
 
     async def _check_named(self) -> None:
         try:
             with reading():
                 found = await (await self._client.networks.get(self._named)).show()
+                publishes_nothing = found.get("Internal") or found.get("Driver") in _PUBLISHES_NOTHING
         except EngineRejected as error:
             if not is_missing(error):
                 raise
@@ -93,7 +99,7 @@ class WorkerNetwork:
                 f"There is no Docker network {self._named}: make it with `docker network create {self._named}`, or choose "
                 "another with --network.",
             ) from error
-        if found.get("Internal") or found.get("Driver") in _PUBLISHES_NOTHING:
+        if publishes_nothing:
             raise EngineRejected(
                 f"No ports can be published on the Docker network {self._named}, so nobody could reach the workers: choose "
                 "another with --network, or for workers without a way out leave it out and use --outbound host.",

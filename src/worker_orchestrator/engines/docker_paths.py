@@ -14,6 +14,7 @@ from typing import Final
 from aiodocker.containers import DockerContainer
 
 from worker_orchestrator.errors import EngineRejected, InvalidInput, OrchestratorError, PathNotFound
+from worker_orchestrator.outside import plain
 
 __all__ = ["is_read_only", "out_of_reach", "refusal"]
 
@@ -88,10 +89,11 @@ def refusal(machine_id: str, path: str, said: str) -> OrchestratorError:
     EngineRejected where it is no caller's doing. No path of Docker's host is in it.
     """
     told = said if _SEEN_FROM_INSIDE in said else _ABSOLUTE.sub(lambda it: path if it[0].endswith(path) else "…", said)
+    told = plain(told)
     for pattern, kind, words in _MEANINGS:
         if found := pattern.search(said):
             inside, entry = f"in the container of {machine_id}", _entry(path, found)
-            return kind(words.format(path=path, inside=inside, entry=entry, said=found[0], told=told))
+            return kind(words.format(path=path, inside=inside, entry=entry, said=plain(found[0], 100), told=told))
     return EngineRejected(told)
 
 

@@ -6,10 +6,11 @@ stands under that name is somebody else's, and is neither read nor entered.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import aiodocker
 import aiohttp
@@ -17,12 +18,19 @@ import msgspec
 from aiodocker.containers import DockerContainer
 from aiodocker.utils import clean_filters
 
-from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, reading
+from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, note_call, reading
 from worker_orchestrator.engines.docker_connect import Endpoint, open_client
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions
 from worker_orchestrator.errors import EngineRejected, NotRunning
+from worker_orchestrator.outside import plain
 
-__all__ = ["DockerReach", "asked", "while_it_runs"]
+__all__ = ["STALL_LIMIT_S", "DockerReach", "asked", "flowing", "while_it_runs"]
+
+HEAD_LIMIT_S: Final = 10.0
+"""For the beginning of an answer that may go on for ever."""
+STALL_LIMIT_S: Final = 30.0
+"""For the next piece of an answer that has an end."""
+_REFUSAL_BYTES: Final = 65536
 
 
 class DockerReach:
@@ -44,10 +52,11 @@ class DockerReach:
         """The id of this machine's container. Raises NotRunning where there is none; with `running`, if it does not run."""
         with reading():
             found = [c for c in await self._of_machine(machine_id) if self._is_own(c, machine_id)]
+            state = plain(found[0]["State"], 40) if found else ""
         if not found:
             raise NotRunning(f"There is no container of {machine_id}.")
-        if running and found[0]["State"] != "running":
-            raise NotRunning(f"The container of {machine_id} does not run: it is {found[0]['State']}.")
+        if running and state != "running":
+            raise NotRunning(f"The container of {machine_id} does not run: it is {state}.")
         return found[0].id
 
     def _is_own(self, container: DockerContainer, machine_id: str) -> bool:
@@ -64,20 +73,53 @@ class DockerReach:
             await client.close()
 
     def _open_aside(self) -> aiodocker.Docker:
-        client = open_client(self._endpoint)
+        client = open_client(self._endpoint, None)
         client.api_version = self._client.api_version  # spares a question
         return client
 
 
 @asynccontextmanager
-async def asked(
-    client: aiodocker.Docker, method: str, path: str, *, params: dict[str, str], data: Any = None
+async def asked(  # as aiohttp's own
+    client: aiodocker.Docker,
+    method: str,
+    path: str,
+    *,
+    params: dict[str, str],
+    data: Any = None,
+    limit_s: float | None = HEAD_LIMIT_S,
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """Docker's reply, whose body is still to be read. Raises DockerError where it refuses, which `reading` translates."""
-    async with client.session.request(method, f"{client.docker_host}{path}", params=params, data=data) as response:
-        if response.status >= 400:
-            raise aiodocker.DockerError(response.status, _message(await response.read()) or str(response.reason))
-        yield response
+    """Docker's reply, which begins within `limit_s`, and whose body is still to be read.
+
+    Raises DockerError where it refuses, which `reading` translates, and TimeoutError.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            response = await client.session.request(method, f"{client.docker_host}{path}", params=params, data=data)
+        async with response:
+            if response.status >= 400:
+                async with asyncio.timeout(limit_s):
+                    await _raise_refusal(response)
+            yield response
+    except Exception as error:
+        note_call(error, method, path)
+        raise
+
+
+async def flowing(body: aiohttp.StreamReader, limit_s: float | None = STALL_LIMIT_S) -> AsyncIterator[bytes]:
+    """What comes of a body, piece by piece. Raises TimeoutError where nothing more comes for `limit_s`."""
+    while True:
+        async with asyncio.timeout(limit_s):
+            piece = await body.readany()
+        if not piece:
+            return
+        yield piece
+
+
+async def _raise_refusal(response: aiohttp.ClientResponse) -> NoReturn:
+    said = b""
+    while len(said) < _REFUSAL_BYTES and (more := await response.content.read(_REFUSAL_BYTES)):
+        said += more
+    raise aiodocker.DockerError(response.status, _message(said) or str(response.reason))
 
 
 def _message(body: bytes) -> str:

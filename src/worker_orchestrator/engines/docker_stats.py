@@ -18,6 +18,7 @@ import aiodocker
 import msgspec
 
 from worker_orchestrator.engines import Usage
+from worker_orchestrator.engines.docker_calls import reading
 from worker_orchestrator.engines.docker_connect import Endpoint
 from worker_orchestrator.engines.docker_reach import DockerReach, asked, while_it_runs
 from worker_orchestrator.engines.docker_template import DockerOptions
@@ -59,7 +60,8 @@ class DockerStats(DockerReach):
         if now is None:
             raise NotRunning(f"The container of {machine_id} does not run.")
         self._remember(native_id, now)
-        return _usage(found, now, before if _fits(before, now) else None)
+        with reading():
+            return _usage(found, now, before if _fits(before, now) else None)
 
     async def _measure(self, machine_id: str, native_id: str) -> Mapping[str, Any]:
         # An engine that does not know of `one-shot` takes two samples itself, and brings both.

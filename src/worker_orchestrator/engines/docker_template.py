@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from worker_orchestrator.errors import EngineRejected
 from worker_orchestrator.machine import Machine
+from worker_orchestrator.outside import plain
 
 __all__ = ["LABEL", "DockerOptions", "Template", "make_template", "worker_port"]
 
@@ -89,6 +90,7 @@ def make_template(
     chosen.
     """
     _check(options, engine)
+    _check_image(options, image.get("Config") or {})
     port = options.worker_port or worker_port(options.image, image)
     body: dict[str, Any] = {
         "Image": image["Id"],
@@ -155,9 +157,11 @@ def _log(options: DockerOptions, engine: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(options: DockerOptions, engine: Mapping[str, Any]) -> None:
     """Refuse what this engine would refuse at every create, or would leave out without a word."""
+    if (kind := engine.get("OSType") or "linux") != "linux":
+        raise EngineRejected(f"The engine runs {plain(kind, 40)} containers: switch it to Linux containers.")
     runtimes = sorted(engine.get("Runtimes") or ())
     if options.runtime and options.runtime not in runtimes:
-        named = ", ".join(runtimes) or "none"
+        named = plain(", ".join(map(str, runtimes))) or "none"
         raise EngineRejected(
             f"The engine has no runtime {options.runtime} (it has: {named}). Install it, or choose another with --runtime."
         )
@@ -174,6 +178,22 @@ def _check(options: DockerOptions, engine: Mapping[str, Any]) -> None:
             )
 
 
+def _check_image(options: DockerOptions, config: Mapping[str, Any]) -> None:
+    """Refuse an image of which no worker could ever come up."""
+    said = [config[key] for key in ("Entrypoint", "Cmd") if key in config]  # some engines leave out what is empty
+    if said and not any(said):
+        raise EngineRejected(
+            f"The image {options.image} does not say what to run: give it an ENTRYPOINT or a CMD, or choose another with "
+            "--image."
+        )
+    test = (config.get("Healthcheck") or {}).get("Test") or ["NONE"]
+    if options.ready == "healthcheck" and test[0] == "NONE":
+        raise EngineRejected(
+            f"The image {options.image} has no HEALTHCHECK, but --ready is healthcheck: give it one, or choose --ready http "
+            "or tcp."
+        )
+
+
 def worker_port(name: str, image: Mapping[str, Any]) -> int:
     """The single TCP port that the image exposes; 9092 where it exposes none."""
     exposed = (image.get("Config") or {}).get("ExposedPorts") or {}
@@ -182,10 +202,11 @@ def worker_port(name: str, image: Mapping[str, Any]) -> int:
     )
     if len(ports) > 1:
         raise EngineRejected(
-            f"The image {name} exposes several ports ({', '.join(ports)}): say which with --worker-port."
+            f"The image {name} exposes several ports ({plain(', '.join(ports), 100)}): say which with --worker-port."
         )
     if ports and not _PORT.fullmatch(ports[0]):
-        raise EngineRejected(f"The image {name} exposes {ports[0]!r}, which is no port: name one with --worker-port.")
+        told = plain(ports[0], 40)
+        raise EngineRejected(f"The image {name} exposes {told!r}, which is no port: name one with --worker-port.")
     return int(ports[0]) if ports else DEFAULT_WORKER_PORT
 
 

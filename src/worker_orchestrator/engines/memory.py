@@ -96,7 +96,7 @@ class MemoryEngine:
         await self._reach()
         return Identity(self.engine_id, marked=self.engine_id == _HOME)
 
-    async def template(self) -> str:
+    async def template(self, *, fetch: bool = True) -> str:  # noqa: ARG002 # there is nothing to fetch
         await self._reach()
         return self.image
 

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import socket
 from typing import Final
+
+from worker_orchestrator.errors import EngineUnavailable
 
 __all__ = ["PROBE_TIMEOUT_S", "http_probe", "tcp_probe"]
 
 PROBE_TIMEOUT_S: Final = 1.0
 _PROXY_HANGS_UP_S: Final = 0.05
+_OUR_OWN: Final = frozenset({
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENETUNREACH,
+})  # fmt: skip
+"""What this process or this computer lacks, or its own network: the worker was not even asked."""
 
 
 async def http_probe(host: str, port: int, path: str = "/", timeout_s: float = PROBE_TIMEOUT_S) -> str | None:
@@ -31,7 +39,7 @@ async def http_probe(host: str, port: int, path: str = "/", timeout_s: float = P
     except asyncio.IncompleteReadError:
         return f"nothing answers behind port {port}"
     except OSError as error:
-        return f"nothing answers on port {port} ({error.strerror or error})"
+        return _refused(port, error)
     return None if start == b"HTTP/" else f"what answers on port {port} does not speak HTTP"
 
 
@@ -47,8 +55,16 @@ async def tcp_probe(host: str, port: int, timeout_s: float = PROBE_TIMEOUT_S) ->
     except TimeoutError:
         return f"no connection to port {port} within {timeout_s:g} s"
     except OSError as error:
-        return f"nothing answers on port {port} ({error.strerror or error})"
+        return _refused(port, error)
     return None if spoken else f"nothing answers behind port {port}"
+
+
+def _refused(port: int, error: OSError) -> str:
+    """What a connection that could not be made says of the worker. Raises EngineUnavailable where it says nothing of it."""
+    why = error.strerror or str(error)
+    if isinstance(error, socket.gaierror) or error.errno in _OUR_OWN:
+        raise EngineUnavailable(f"port {port} cannot be asked from here ({why})") from error
+    return f"nothing answers on port {port} ({why})"
 
 
 class _connection:  # noqa: N801 # reads as a verb

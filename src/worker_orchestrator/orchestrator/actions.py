@@ -15,11 +15,12 @@ from typing import Final
 import structlog
 
 from worker_orchestrator.engines import Engine, Logs
-from worker_orchestrator.errors import EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
+from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.machine import Action, Create, Destroy, Outcome, Restart, Result
 from worker_orchestrator.orchestrator.background import Background
 from worker_orchestrator.orchestrator.observer import Call, Observer
 from worker_orchestrator.orchestrator.traces import Traces
+from worker_orchestrator.outside import plain_lines
 
 __all__ = ["Actions"]
 
@@ -139,8 +140,8 @@ class Actions:
             return ""
         try:
             async with asyncio.timeout(1.0):
-                return await self._engine.last_lines(machine_id, 10)
-        except (TimeoutError, EngineUnavailable, EngineRejected, OutcomeUnknown):
+                return plain_lines(await self._engine.last_lines(machine_id, 10))
+        except (TimeoutError, EngineError):
             return ""
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from worker_orchestrator.engines import Engine
-from worker_orchestrator.errors import EngineError
+from worker_orchestrator.errors import EngineError, EngineUnavailable
 from worker_orchestrator.orchestrator.background import Background
 from worker_orchestrator.orchestrator.observer import Observer
 
@@ -85,6 +85,35 @@ class Contact:
             finally:
                 done.cancel()
                 lost.cancel()
+
+    async def answer_of(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """What this returns or raises.
+
+        Raises EngineUnavailable, and the work is cancelled, if the engine is or gets lost before it ends.
+        """
+        if self.lost.is_set():
+            work.close()
+            raise self._is_away()
+        done, lost = asyncio.ensure_future(work), asyncio.ensure_future(self.lost.wait())
+        ends: set[asyncio.Future[Any]] = {done, lost}
+        with self.waiting():
+            try:
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                if not done.done():
+                    raise self._is_away()
+                return done.result()
+            finally:
+                for end in ends:
+                    end.cancel()
+                await asyncio.gather(*ends, return_exceptions=True)
+
+    def insist(self) -> None:
+        """Raises EngineUnavailable while the engine has been away so long that nobody waits for it."""
+        if self.lost.is_set():
+            raise self._is_away()
+
+    def _is_away(self) -> EngineUnavailable:
+        return EngineUnavailable(f"The engine does not answer: {self.problem}")
 
     async def _ping_while_waited_for(self) -> None:
         try:

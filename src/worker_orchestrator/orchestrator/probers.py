@@ -7,7 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import structlog
+
 from worker_orchestrator.engines import Engine
+from worker_orchestrator.errors import EngineError
 from worker_orchestrator.machine import Machine, Verdict
 from worker_orchestrator.orchestrator.background import Background
 from worker_orchestrator.orchestrator.observer import Observer
@@ -20,11 +23,14 @@ SWEEP_PARALLEL: Final = 50
 STEP_S: Final = 0.25
 """Of a sweep: three hundred machines are eight at a time. One by one, with cold caches, they took twice the time."""
 
+_log = structlog.get_logger(__name__)
+
 
 class Probers:
     """One task per starting machine.
 
     `awaited(id)` gives the machine for as long as somebody waits for its answer; `found` gets every verdict.
+    `engine_answers` says whether the engine does, as far as is known.
     """
 
     def __init__(
@@ -35,17 +41,36 @@ class Probers:
         awaited: Callable[[str], Machine | None],
         found: Callable[[Verdict], None],
         observer: Observer,
+        engine_answers: Callable[[], bool] = lambda: True,
     ) -> None:
         self._engine, self._background, self._now = engine, background, now
         self._awaited, self._found, self._observer = awaited, found, observer
+        self._engine_answers = engine_answers
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unknown = ""
 
     async def probe(self, machine: Machine) -> Verdict:
-        """One probe, now."""
+        """One probe, now.
+
+        While the engine does not answer, a worker that does not answer either may serve all the same: the way to it is the
+        engine's, be it a proxy that holds its port or the network of another computer.
+        """
         begun_at = self._now()
-        missing = await self._engine.probe(machine)
+        try:
+            missing = await self._engine.probe(machine)
+        except EngineError as error:
+            return self._nobody_can_tell(machine, begun_at, error.message)
+        if missing is not None and not self._engine_answers():
+            return self._nobody_can_tell(machine, begun_at, missing)
+        self._unknown = ""
         self._observer.probe_ended(answered=missing is None)
         return Verdict(machine.id, begun_at, missing is None, missing or "")
+
+    def _nobody_can_tell(self, machine: Machine, begun_at: float, why: str) -> Verdict:
+        if why != self._unknown:
+            _log.warning("nobody can tell whether a worker serves", machine=machine.id, why=why)
+        self._unknown = why
+        return Verdict(machine.id, begun_at, None, why)
 
     def start(self, machine_id: str) -> None:
         """Ask this machine until it answers or nobody waits for it any more."""

@@ -217,6 +217,8 @@ class Search:
             self.abandoned(project, generation)
             raise
         self.abandoned(project, generation)
+        if self._decisions.contact.problem is not None:
+            raise self._decisions.obstacle()
         raise NoMachineAvailable(f"{CANDIDATES} machines in a row did not answer, or were taken away.")
 
     def _found(self, machine: Machine, steps: Steps, *, is_known: bool) -> Found:
@@ -263,6 +265,11 @@ class Search:
             self._probers.report(verdict)
             return True
         steps.failed_probes.append((machine.id, verdict.detail))
+        if verdict.answered is None:  # another one may be known to serve; this one is as good as before
+            commands.withdraw(self._fleet, self._decisions.spec, machine, self._decisions.now())
+            self._journal.attribute()
+            await self._journal.durable()
+            return False
         reason = f"did not answer when it was to be handed out: {verdict.detail}"
         commands.withdraw(self._fleet, self._decisions.spec, machine, self._decisions.now(), broken=reason)
         self._journal.attribute()

@@ -6,8 +6,9 @@ decision is a synchronous call of the pure core.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from worker_orchestrator import commands
 from worker_orchestrator.clock import Clock
@@ -37,6 +38,8 @@ from worker_orchestrator.orchestrator.wiring import Limits, Wiring
 from worker_orchestrator.store import Store
 
 __all__ = ["Assignment", "Health", "Limits", "MachineView", "Orchestrator", "Status"]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +262,16 @@ class Orchestrator:
         """How this project came to the machine that it has; None where it has none, or nobody who saw it told."""
         machine = self.fleet.of_project(project)
         return None if machine is None else self.traces.of(machine)
+
+    # the engine's extras
+
+    async def ask_engine(self, question: Coroutine[Any, Any, _T]) -> _T:
+        """What the engine says to a question of its extras, or raises. Raises EngineUnavailable as soon as it is away."""
+        return await self._parts.contact.answer_of(question)
+
+    def insist_on_engine(self) -> None:
+        """For what may take longer than any patience. Raises EngineUnavailable while nobody waits for the engine."""
+        self._parts.contact.insist()
 
     # running
 

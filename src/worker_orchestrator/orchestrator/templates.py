@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from worker_orchestrator.engines import Engine
-from worker_orchestrator.errors import EngineRejected, EngineUnavailable, OutcomeUnknown
+from worker_orchestrator.errors import EngineError, EngineUnavailable, OutcomeUnknown
 from worker_orchestrator.orchestrator.observer import Observer
 
 __all__ = ["Templates"]
@@ -26,9 +26,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Templates:
-    """Asks the engine for its template at every refresh, and after each `look_again`, at most once a second.
+    """Asks the engine for its template at every refresh, and looks after each `look_again`, at most once a second.
 
-    `found(template, problem)` gets what came out: one of the two is empty.
+    A look fetches nothing: what others do to their images, a hundred times an hour on some computers, must not make a
+    registry hear of an image that it lacks. `found(template, problem)` gets what came out: one of the two is empty.
     """
 
     def __init__(
@@ -37,30 +38,44 @@ class Templates:
         self._engine, self._refresh_interval_s, self._found = engine, refresh_interval_s, found
         self._observer = observer
         self._again = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
+        self._due_at = self._now()
+        self._retry_s, self._answers = FIRST_RETRY_S, True
 
     def look_again(self) -> None:
         self._again.set()
 
     async def run(self) -> None:
-        retry_s, answers = FIRST_RETRY_S, True
         while True:
             self._again.clear()
-            pause_s = self._refresh_interval_s
-            try:
-                self._found(await self._observer.measure("template", self._engine.template()), "")
-                retry_s, answers = FIRST_RETRY_S, True
-            except EngineRejected as error:
-                _log.error("no machine can be created", why=error.message)
-                self._found("", error.message)
-                answers = True
-                pause_s, retry_s = retry_s, min(retry_s * 2, LONGEST_RETRY_S)
-            except (EngineUnavailable, OutcomeUnknown) as error:
-                if answers:
-                    _log.warning("the image cannot be checked", why=error.message)
-                answers = False
+            await self._ask(is_due=self._now() >= self._due_at)
             await asyncio.sleep(LEAST_GAP_S)
             try:
-                async with asyncio.timeout(max(0.0, pause_s - LEAST_GAP_S)):
+                async with asyncio.timeout(max(0.0, self._due_at - self._now())):
                     await self._again.wait()
             except TimeoutError:
                 continue
+
+    async def _ask(self, *, is_due: bool) -> None:
+        """Ask for the template, with all that it takes if that is due."""
+        pause_s = self._refresh_interval_s
+        try:
+            template = await self._observer.measure("template", self._engine.template(fetch=is_due))
+        except (EngineUnavailable, OutcomeUnknown) as error:
+            if self._answers:
+                _log.warning("the image cannot be checked", why=error.message)
+            self._answers = False
+        except EngineError as error:
+            if is_due:
+                _log.error("no machine can be created", why=error.message)
+                pause_s, self._retry_s = self._retry_s, min(self._retry_s * 2, LONGEST_RETRY_S)
+            self._answers = True
+            self._found("", error.message)
+        else:
+            self._answers = True
+            if not template:
+                return  # it is fetched when that is due
+            is_due, self._retry_s = True, FIRST_RETRY_S
+            self._found(template, "")
+        if is_due:
+            self._due_at = self._now() + pause_s

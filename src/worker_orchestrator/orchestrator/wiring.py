@@ -98,7 +98,9 @@ class Wiring:
         self.decisions = Decisions(fleet, self.pools.applied(spec), self.journal, clock, self.contact, self.background)
         self.seats = self.decisions.seats
         self.actions = Actions(engine, self.background, self._settled, observer, self.traces)
-        self.probers = Probers(engine, self.background, loop.time, self._awaited, self._found, observer)
+        self.probers = Probers(
+            engine, self.background, loop.time, self._awaited, self._found, observer, self._engine_answers
+        )
         self.search = Search(self.decisions, self.probers, limits.assign_timeout_s, observer, self.traces)
         self.seats.on_abandoned = self.search.abandoned
         self.decisions.before_tick = self.search.give_back
@@ -208,6 +210,9 @@ class Wiring:
             asyncio.get_running_loop().call_later(FIRST_RETRY_S, self.decisions.wake.set)
         else:
             self.decisions.wake.set()
+
+    def _engine_answers(self) -> bool:
+        return self.contact.problem is None
 
     def _awaited(self, machine_id: str) -> Machine | None:
         machine = self.fleet.machines.get(machine_id)

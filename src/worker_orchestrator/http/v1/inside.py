@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from worker_orchestrator import wire_v1 as wire
-from worker_orchestrator.engines import Completed, Environment, Exec, Files, Logs, Stats
+from worker_orchestrator.engines import Environment, Exec, Files, Logs, Stats
 from worker_orchestrator.errors import InvalidInput, NotSupported
 from worker_orchestrator.http.problems import problem
 from worker_orchestrator.http.streams import Closing, Streamed, first_of
@@ -27,6 +27,7 @@ TAR: Final = "application/x-tar"
 LONGEST_EXEC_S: Final = 3600
 LINKS: Final = 8
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_T = TypeVar("_T")
 _USER: Final = re.compile(r"[A-Za-z0-9_.:-]{0,256}")
 
 
@@ -51,7 +52,11 @@ class Inside:
         if not isinstance(engine, Logs):
             raise cannot("read what a worker wrote")
         lines = engine.logs(machine.id, tail=tail, follow=follow, timestamps=timestamps)
-        source = await (_begun(lines) if follow else first_of(lines))
+        if follow:
+            self._orchestrator.insist_on_engine()
+            source = await _begun(lines)
+        else:
+            source = await self._asked(request, first_of(lines))
         return Streamed(source, self._closing, "text/plain; charset=utf-8")
 
     async def stats(self, request: Request) -> Response:
@@ -59,7 +64,7 @@ class Inside:
         engine = self._orchestrator.engine
         if not isinstance(engine, Stats):
             raise cannot("measure a worker")
-        used = await engine.stats(machine.id)
+        used = await self._asked(request, engine.stats(machine.id))
         return replied(
             wire.Usage(
                 cpu_percent=used.cpu_percent,
@@ -78,7 +83,8 @@ class Inside:
         if not isinstance(engine, Environment):
             raise cannot("tell the environment of a worker")
         variables = []
-        for name, value in sorted((await engine.environment(machine.id)).items()):
+        found = await self._asked(request, engine.environment(machine.id))
+        for name, value in sorted(found.items()):
             shown = without_secrets(name, value)
             variables.append(wire.Variable(name=name, value=shown, hidden=shown != value))
         return replied(wire.Environment(variables=variables))
@@ -90,6 +96,7 @@ class Inside:
         engine = self._orchestrator.engine
         if not isinstance(engine, Exec):
             raise cannot("run a command in a worker")
+        self._orchestrator.insist_on_engine()  # then it has the time that it was given
         work = asyncio.ensure_future(
             engine.exec(
                 machine.id,
@@ -118,9 +125,10 @@ class Inside:
         if not isinstance(engine, Files):
             raise cannot("read files of a worker")
         if TAR in request.headers.get("accept", ""):
-            return Streamed(await first_of(engine.read_files(machine.id, path)), self._closing, TAR)
+            archive = await self._asked(request, first_of(engine.read_files(machine.id, path)))
+            return Streamed(archive, self._closing, TAR)
         for _ in range(LINKS):
-            found = await tar.single(engine.read_files(machine.id, path))
+            found = await self._asked(request, tar.single(engine.read_files(machine.id, path)))
             if isinstance(found, tar.File):
                 return Streamed(found.content, self._closing, "application/octet-stream")
             if found is None:
@@ -135,7 +143,8 @@ class Inside:
         if not isinstance(engine, Files):
             raise cannot("write files in a worker")
         if request.headers.get("content-type", "").partition(";")[0].strip() == TAR:
-            await engine.write_files(machine.id, path, request.stream())
+            sent = _Sent(request)
+            await self._write(sent, engine.write_files(machine.id, path, sent.parts()))
             return Response(status_code=204)
         length = request.headers.get("content-length")
         if length is None:
@@ -148,8 +157,35 @@ class Inside:
         folder, _, name = path.rpartition("/")
         if name in {"", ".", ".."}:
             raise InvalidInput(f"path is {path[:40]!r}, which names no file. A folder is written as {TAR}.")
-        await engine.write_files(machine.id, folder or "/", tar.of_file(name, int(length), request.stream()))
+        sent = _Sent(request)
+        archive = tar.of_file(name, int(length), sent.parts())
+        await self._write(sent, engine.write_files(machine.id, folder or "/", archive))
         return Response(status_code=204)
+
+    async def _asked(self, request: Request, question: Coroutine[Any, Any, _T]) -> _T:
+        """What the engine says, as far as it answers at all and the client waits for it."""
+        return await _unless_hung_up(request, asyncio.ensure_future(self._orchestrator.ask_engine(question)))
+
+    async def _write(self, sent: _Sent, work: Coroutine[Any, Any, None]) -> None:
+        """Have the engine take what is sent. The client may take its time to send it, and the engine may not."""
+        try:
+            self._orchestrator.insist_on_engine()
+        except BaseException:
+            work.close()
+            raise
+        await _unless_hung_up(sent.request, asyncio.ensure_future(work), sent.all_there)
+
+
+class _Sent:
+    """The body of a request as it comes in. While it does, its end is also how one hears that the client has gone."""
+
+    def __init__(self, request: Request) -> None:
+        self.request, self.all_there = request, asyncio.Event()
+
+    async def parts(self) -> AsyncGenerator[bytes, None]:
+        async for part in self.request.stream():
+            yield part
+        self.all_there.set()
 
 
 async def _begun(lines: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
@@ -175,9 +211,15 @@ async def _begun(lines: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     return all_of_them()
 
 
-async def _unless_hung_up(request: Request, work: asyncio.Future[Completed]) -> Completed:
-    """What the command gave. If the client goes, it is killed."""
-    leaving = asyncio.ensure_future(asked.hang_up(request))
+async def _unless_hung_up(request: Request, work: asyncio.Future[_T], is_read: asyncio.Event | None = None) -> _T:
+    """What this work gives. If the client goes, it is cancelled. Until `is_read` the work itself reads the request."""
+
+    async def hung_up() -> None:
+        if is_read is not None:
+            await is_read.wait()
+        await asked.hang_up(request)
+
+    leaving = asyncio.ensure_future(hung_up())
     ends: set[asyncio.Future[Any]] = {work, leaving}
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

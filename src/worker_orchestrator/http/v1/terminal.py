@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import msgspec
@@ -56,9 +57,11 @@ class TerminalSockets:
 
     async def open(self, socket: WebSocket) -> None:
         try:
-            terminal = await self._terminal(socket)
+            terminal = await _unless_gone(socket, self._terminal(socket))
         except OrchestratorError as error:
             await socket.send_denial_response(problems.of_error(error))
+            return
+        if terminal is None:
             return
         try:
             await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
@@ -80,6 +83,7 @@ class TerminalSockets:
         engine = self._orchestrator.engine
         if not isinstance(engine, Terminals):
             raise cannot("open a terminal in a worker")
+        self._orchestrator.insist_on_engine()
         return await engine.terminal(machine.id, command, columns=columns, rows=rows, user=user, workdir=workdir)
 
     async def _join(self, socket: WebSocket, terminal: Terminal) -> None:
@@ -105,6 +109,20 @@ class TerminalSockets:
                 await socket.close()
             else:
                 await socket.close(NOT_UNDERSTOOD if isinstance(results[1], str) else GOING_AWAY)
+
+
+async def _unless_gone(socket: WebSocket, opening: Coroutine[Any, Any, Terminal]) -> Terminal | None:
+    """The terminal; None, and it is closed, if the caller goes before it is there. Until then he has nothing to say."""
+    await socket.receive()  # that he would like one
+    opened, left = asyncio.ensure_future(opening), asyncio.ensure_future(socket.receive())
+    ends: set[asyncio.Future[Any]] = {opened, left}
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return opened.result() if opened.done() else None
+    finally:
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
 
 
 async def _out(socket: WebSocket, terminal: Terminal) -> bool:
