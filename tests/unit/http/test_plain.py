@@ -147,7 +147,9 @@ class Reading:
 
     async def read(self, packets: list[bytes]) -> tuple[list[Asked], list[bytes], bool]:
         """What was asked, the statuses that were answered, and whether the connection goes on."""
-        config = Config(cast("Any", self._app), interface="asgi3", ws="none", lifespan="off", proxy_headers=False, access_log=False)
+        config = Config(
+            cast("Any", self._app), interface="asgi3", ws="none", lifespan="off", proxy_headers=False, access_log=False
+        )
         config.load()
         protocol = BoundedProtocol(config, ServerState(), {}, open_ones=Connections(1, 1), at_once=self._at_once)
         wire = Wire()
@@ -174,7 +176,9 @@ def both_readers(packets: list[bytes]) -> tuple[Made, Made, bool]:
     return asyncio.run(read())
 
 
-@pytest.mark.parametrize("value", [b"localhost", b"localhost ", b"localhost\t", b" \t localhost \t ", b"", b" ", b"\t \t"])
+@pytest.mark.parametrize(
+    "value", [b"localhost", b"localhost ", b"localhost\t", b" \t localhost \t ", b"", b" ", b"\t \t"]
+)
 @pytest.mark.parametrize("name", [b"Host", b"X-Forwarded-For", b"Origin", b"AUTHORIZATION"])
 def test_blanks_around_a_value_are_no_part_of_it_for_any_reader(name: bytes, value: bytes) -> None:
     data = b"GET /a HTTP/1.1\r\n%b:%b\r\n\r\n" % (name, value)
@@ -197,8 +201,8 @@ _NAMES = st.sampled_from([
     b"Content-Length", b"Transfer-Encoding", b"Proxy-Connection", b"X-Request-Id",
 ])  # fmt: skip
 _VALUES = st.sampled_from([
-    b"", b"localhost", b"keep-alive", b"Keep-Alive", b"close", b"Keep-Alive, close", b"upgrade", b"h2c", b"0", b"1", b"*", b'"1"',
-    b"chunked", b"100-continue", b"a b", b"a\tb", b"a:b", b"\xa0", b"\x85a", b"a\x0b", b"a\0",
+    b"", b"localhost", b"keep-alive", b"Keep-Alive", b"close", b"Keep-Alive, close", b"upgrade", b"h2c", b"0", b"1", b"*",
+    b'"1"', b"chunked", b"100-continue", b"a b", b"a\tb", b"a:b", b"\xa0", b"\x85a", b"a\x0b", b"a\0",
 ])  # fmt: skip
 _LINE = st.one_of(
     st.sampled_from(

@@ -497,7 +497,7 @@ def test_no_time_limit_of_the_requests_before_it_ends_a_terminal() -> None:
             for packet in packets:
                 writer.write(packet)
                 await asyncio.sleep(0.01)
-            assert b"200 OK" in await reader.readuntil(b']')
+            assert b"200 OK" in await reader.readuntil(b"]")
             writer.write(TERMINAL)
             assert b"101 Switching Protocols" in await reader.readuntil(b"\r\n\r\n")
             with pytest.raises(TimeoutError):
@@ -514,7 +514,7 @@ def test_a_reply_that_is_read_late_does_not_end_the_terminal_behind_it() -> None
     async def test(service: Served) -> None:
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.setblocking(False)
+        client.setblocking(False)  # noqa: FBT003 # as the library has it
         loop = asyncio.get_running_loop()
         await loop.sock_connect(client, ("127.0.0.1", service.port))
         await loop.sock_sendall(client, b"GET /big HTTP/1.1\r\n" + HEAD)

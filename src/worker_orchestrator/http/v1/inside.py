@@ -52,7 +52,7 @@ class Inside:
             raise cannot("read what a worker wrote")
         lines = engine.logs(machine.id, tail=tail, follow=follow, timestamps=timestamps)
         source = await (_begun(lines) if follow else first_of(lines))
-        return Streamed(source, self._closing, "text/plain; charset=utf-8")
+        return Streamed(source, self._closing, "text/plain; charset=utf-8", goes_on=follow)
 
     async def stats(self, request: Request) -> Response:
         machine = await asked.the_machine(request, self._orchestrator)
