@@ -93,7 +93,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 worker_ports=_WorkerPorts(settings.first_port, settings.last_port, opened.fleet),
                 any_host=bool(token),
             )
-            callers = Callers(token, settings.rate_limit, time.monotonic)
+            callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner)
             app = App(document, routes, operating, guard, callers, orchestrator.stop_because)
             server = Server(app, settings.max_connections, lambda: announce(sockets))
 

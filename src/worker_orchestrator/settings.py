@@ -20,7 +20,7 @@ from worker_orchestrator import parsers
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.token import token as parse_token
 
-__all__ = ["DEFAULT_ENV", "Setting", "Settings", "load", "settings", "sources"]
+__all__ = ["DEFAULT_ENV", "Setting", "Settings", "file_with_token", "load", "settings", "sources"]
 
 ENV_PREFIX: Final = "ORCHESTRATOR_"
 CONFIG_FILE: Final = "orchestrator.toml"
@@ -247,6 +247,14 @@ def sources(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path |
     """Where each setting that was given came from: its flag, its variable, or its key and file. Raises InvalidSetting."""
     known = {setting.name: setting for setting in settings()}
     return {name: source for name, (_, source) in _given(known, flags, environ, config).items()}
+
+
+def file_with_token(environ: Mapping[str, str], config: Path | None = None) -> Path | None:
+    """The TOML file that the token comes from; None where it comes from elsewhere, or there is none. Raises InvalidSetting."""
+    path = config or _named_config(environ)
+    known = {setting.name: setting for setting in settings()}
+    is_there = "token" in _from_file(known, path) and ENV_PREFIX + "TOKEN" not in environ
+    return path if is_there else None
 
 
 def _given(

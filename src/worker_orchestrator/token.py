@@ -5,6 +5,7 @@ It is a secret: no error, log line, repr, flag or reply ever shows it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -15,7 +16,7 @@ import structlog
 
 from worker_orchestrator.errors import InvalidSetting
 
-__all__ = ["read", "token"]
+__all__ = ["read", "tell_if_open", "token"]
 
 _LONGEST: Final = 4096
 _FIT: Final = re.compile(rf"[!-~]{{16,{_LONGEST}}}")
@@ -35,7 +36,7 @@ def read(path: Path) -> str:
     """The token in a file, without the space around it; says so where others may read it. Raises InvalidSetting."""
     try:
         with path.open("rb") as file:
-            open_to_others = os.name == "posix" and os.fstat(file.fileno()).st_mode & (stat.S_IRGRP | stat.S_IROTH)
+            mode = os.fstat(file.fileno()).st_mode
             content = file.read(2 * _LONGEST)
     except OSError as error:
         raise InvalidSetting(f"The token file {path} cannot be read: {error.strerror}.") from None
@@ -43,6 +44,16 @@ def read(path: Path) -> str:
         found = token(content.decode("latin-1").strip())
     except ValueError as error:
         raise InvalidSetting(f"The content of the token file {path} is not shown here, but must be {error}.") from None
-    if open_to_others:
-        _log.warning("the token file can be read by others", file=str(path), remedy=f"chmod 600 {path}")
+    _tell_if_open("the token file can be read by others", path, mode)
     return found
+
+
+def tell_if_open(path: Path) -> None:
+    """Say so where others may read this file of settings, which holds the token."""
+    with contextlib.suppress(OSError):  # it was read a moment ago
+        _tell_if_open("the configuration file holds the token and can be read by others", path, path.stat().st_mode)
+
+
+def _tell_if_open(what: str, path: Path, mode: int) -> None:
+    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
+        _log.warning(what, file=str(path), remedy=f"chmod 600 {path}")

@@ -303,6 +303,20 @@ def test_a_rate_limit_counts_for_each_client_and_says_when_to_come_back(tmp_path
         eventually(lambda: running.get("/health").status == 200, "the bucket fills again")
 
 
+def test_what_needs_no_token_has_a_rate_of_its_own(tmp_path: Path) -> None:
+    """Else who has none could ask for it without end, or use up what is for those who have one."""
+    with a_service(tmp_path / "rate", *MEMORY, "--rate-limit", "1", start=False) as running:
+        running.start(await_answer=False)
+        eventually(lambda: "The pool is at" in running.log, "it runs")
+        probes = [running.get(path) for path in ("/livez", "/readyz", "/livez", "/readyz")]
+        assert [answer.status for answer in probes[:3]] == [200, 200, 429]
+        assert probes[2].headers["retry-after"] == "1"
+        files = [running.get(path).status for path in ("/docs", "/openapi.json", "/assets/start.js", "/login") * 80]
+        assert files[:200] == [200] * 200
+        assert 429 in files[200:]
+        assert [running.get("/health").status for _ in range(3)] == [200, 200, 429]
+
+
 def test_on_loopback_there_is_no_limit_by_default(service: Running) -> None:
     with connect(service) as client:
         for _ in range(3):
@@ -356,14 +370,24 @@ def test_with_a_token_every_route_needs_it(tmp_path: Path) -> None:
         assert 'curl -H "Authorization: Bearer $ORCHESTRATOR_TOKEN" http' in running.log
 
 
-def test_many_wrong_tokens_are_put_off_and_the_right_one_is_not(tmp_path: Path) -> None:
+def test_after_many_wrong_tokens_no_answer_tells_a_guess_from_the_right_one(tmp_path: Path) -> None:
+    """Neither on one connection nor at the other doors. Who was right before, by another way, goes on."""
+    behind_a_proxy = {**with_token(), "x-forwarded-for": "192.0.2.7"}
     with guarded(tmp_path / "a", *MEMORY) as running:
+        assert "the configuration file holds the token and can be read by others" in running.log
+        assert running.get("/health", behind_a_proxy).status == 200
         assert {running.get("/health").status for _ in range(12)} == {401}
         answers = [running.get("/health", with_token(f"wrong-{number}")) for number in range(12)]
         assert [answer.status for answer in answers] == [401] * 10 + [429] * 2
-        assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+        right = [running.get(path, with_token()) for path in ("/health", "/mine", "/v1/health", "/metrics")]
+        right.append(call(running.ports.api, "POST", "/login", {"token": TOKEN}))
+        assert [answer.status for answer in right] == [429] * 5
+        assert all(1 <= int(answer.headers["retry-after"]) <= 60 for answer in (*answers[-2:], *right))
         assert running.get("/health").status == 401
-        assert running.get("/health", with_token()).status == 200
+        assert [running.get(path, behind_a_proxy).status for path in ("/health", "/mine")] == [200, 200]
+        with connect(running, "127.0.0.9") as other:
+            other.sendall(f"GET /health HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n".encode() + HEAD)
+            assert statuses(heard(other)) == [200]
 
 
 def test_a_token_file_is_read_and_the_commands_need_neither_it_nor_the_token(tmp_path: Path) -> None:

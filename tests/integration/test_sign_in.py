@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -102,8 +104,8 @@ def test_whether_somebody_is_signed_in_says_nothing_of_a_token(guarded: Running)
         assert state(guarded, {"authorization": f"Bearer {token}"}) == {"required": True, "signed_in": False}
 
 
-def test_wrong_tokens_count_wherever_they_are_sent_and_the_right_one_is_never_put_off(guarded: Running) -> None:
-    """Ten in a minute: some in the header, some at the login."""
+def test_wrong_tokens_count_wherever_they_are_sent(guarded: Running) -> None:
+    """Ten in a minute: some in the header, some at the login. One that was wrong before is no new guess."""
     statuses = [ask(guarded, "GET", "/v1/machines", authorization="Bearer wrong").status for _ in range(5)]
     statuses += [ask(guarded, "POST", "/login", {"token": "wrong"}).status for _ in range(7)]
     assert statuses == [401] * 10 + [429] * 2
@@ -111,6 +113,87 @@ def test_wrong_tokens_count_wherever_they_are_sent_and_the_right_one_is_never_pu
     assert ask(guarded, "GET", "/v1/machines").status == 401, "who sends none guesses nothing"
     assert "retry-after" in ask(guarded, "POST", "/login", {"token": "wrong"}).headers
     sign_in(guarded)
+    for number in range(10):
+        door = number % 3
+        if door == 0:
+            ask(guarded, "GET", "/v1/machines", authorization=f"Bearer {number}")
+        elif door == 1:
+            ask(guarded, "POST", "/login", {"token": f"{number}"})
+        else:
+            ask(guarded, "GET", "/mine", authorization=f"Bearer {number}")
+    assert ask(guarded, "POST", "/login", {"token": TOKEN}).status == 429, "nor is the right one looked at now"
+
+
+def test_who_probes_hears_why_it_is_not_ready_only_where_it_may_call(tmp_path: Path) -> None:
+    """Of images, addresses and paths; a load balancer needs the status alone."""
+    secret = tmp_path / "token"
+    secret.touch(0o600)
+    secret.write_text(TOKEN)
+    for name, flags in (("open", ()), ("guarded", ("--token-file", str(secret)))):
+        (tmp_path / name).mkdir()
+        with a_service(tmp_path / name, "--engine", "memory", "--min-idle", "0", *flags, start=False) as service:
+            start(service)
+            assert ask(service, "PATCH", "/v1/pools/default", {"paused": True}, **BEARER).status == 200
+            known, stranger = ask(service, "GET", "/readyz", **BEARER), ask(service, "GET", "/readyz", host="10.1.2.3")
+            assert (known.status, stranger.status) == (503, 503)
+            assert list(known.json) == ["status", "problems"]
+            assert "is paused" in known.text
+            assert stranger.json == {"status": "unavailable"}
+            anybody = [{}, {"authorization": "Bearer wrong"}] if flags else [{"origin": "https://evil.example"}]
+            for headers in anybody:
+                assert ask(service, "GET", "/readyz", **headers).json == {"status": "unavailable"}
+            if flags:
+                assert ask(service, "GET", "/readyz", **sign_in(service)).json == known.json
+                for number in range(9):
+                    ask(service, "GET", "/readyz", authorization=f"Bearer {number}")
+                told = ask(service, "GET", "/readyz", **BEARER)
+                assert (told.status, told.json) == (503, stranger.json), "it is no place to guess either"
+
+
+def test_a_logout_ends_what_the_session_follows(guarded: Running) -> None:
+    """In all of its tabs. What another session or the token follows goes on, and so does what claims both."""
+    first = sign_in(guarded)
+    tab = sign_in(guarded, cookie=first["cookie"])
+    other = sign_in(guarded)
+    machine = ask(guarded, "PUT", "/v1/projects/mine/machine", {}, **first).json["id"]
+    paths = ("/v1/events", f"/v1/machines/{machine}/logs?follow=true")
+    ending = [following(guarded, path, headers) for path in paths for headers in (first, tab, {**first, **JUNK})]
+    going_on = [following(guarded, path, headers) for path in paths for headers in (other, BEARER)]
+    ask(guarded, "POST", "/logout", **tab)
+    for stream in ending:
+        eventually(lambda stream=stream: stream.ended, "it ends")  # type: ignore[misc]
+    assert not any(stream.ended for stream in going_on)
+    guarded.end()
+    for stream in going_on:
+        stream.join(20)
+
+
+JUNK = {"authorization": "Bearer junk"}
+
+
+class Stream(Thread):
+    """Reads until the service ends it."""
+
+    def __init__(self, connection: HTTPConnection, response: HTTPResponse) -> None:
+        super().__init__(daemon=True)
+        self._connection, self._response, self.ended = connection, response, False
+
+    def run(self) -> None:
+        while self._response.read1(65536):
+            pass
+        self._connection.close()
+        self.ended = True
+
+
+def following(service: Running, path: str, headers: Mapping[str, str]) -> Stream:
+    connection = HTTPConnection("localhost", service.ports.api, timeout=60)
+    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    response = connection.getresponse()
+    assert response.status == 200
+    assert response.headers["x-accel-buffering"] == "no"
+    stream = Stream(connection, response)
+    stream.start()
+    return stream
 
 
 @pytest.mark.parametrize(
@@ -249,6 +332,13 @@ def test_a_terminal_opens_for_cookie_and_key_and_for_nothing_less(tmp_path: Path
             assert terminal.subprotocol == "orchestrator"
             terminal.send(b"exit 3\n")
             assert json.loads([frame for frame in terminal if isinstance(frame, str)][-1]) == {"exit_code": 3}
+        with opened(url, {**origin, **cookie}, ["orchestrator", f"key.{key}"]) as terminal:
+            terminal.send(b"echo here$((6 * 7))\n")
+            while b"here42" not in (said := terminal.recv(timeout=30)):
+                assert isinstance(said, bytes)
+            assert ask(service, "POST", "/logout", **session).status == 204
+            list(terminal)  # what it still said
+            assert terminal.close_code == 1001, "it goes away with the session"
         assert key not in service.log
 
 

@@ -9,8 +9,8 @@ import pytest
 import structlog.testing
 
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.settings import load
-from worker_orchestrator.token import read
+from worker_orchestrator.settings import file_with_token, load
+from worker_orchestrator.token import read, tell_if_open
 
 TOKEN = "s3cret-s3cret-s3cret"
 UNFIT = ["", "too-short", "s3cret s3cret s3cret", "s3cret-s3cret-s3cr\xe9t", "s" * 5000, "s3cret-s3cret\n-s3cret"]
@@ -72,3 +72,26 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read(tmp_path / "none")
     with pytest.raises(InvalidSetting, match="cannot be read: Is a directory"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(("mode", "is_open"), [(0o600, False), (0o640, True), (0o604, True)])
+def test_a_file_of_settings_that_holds_it_is_warned_of_as_well(tmp_path: Path, mode: int, *, is_open: bool) -> None:
+    config = tmp_path / "o.toml"
+    config.write_text(f'token = "{TOKEN}"\n')
+    config.chmod(mode)
+    assert file_with_token({}, config) == config
+    assert file_with_token({"ORCHESTRATOR_CONFIG": str(config)}) == config
+    with structlog.testing.capture_logs() as lines:
+        tell_if_open(config)
+    warned = [(line["log_level"], line["file"], line["remedy"]) for line in lines]
+    assert warned == ([("warning", str(config), f"chmod 600 {config}")] if is_open else [])
+    assert TOKEN not in str(lines)
+
+
+def test_a_file_of_settings_matters_only_where_the_token_comes_from_it(tmp_path: Path) -> None:
+    without = tmp_path / "o.toml"
+    without.write_text("min-idle = 1\n")
+    assert file_with_token({}, without) is None
+    without.write_text(f'token = "{TOKEN}"\n')
+    assert file_with_token({"ORCHESTRATOR_TOKEN": TOKEN}, without) is None
+    assert file_with_token({}) is None

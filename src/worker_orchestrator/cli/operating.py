@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import click
 
 from worker_orchestrator.cli.settings_flags import given, load_settings, with_settings
 from worker_orchestrator.command_line import PLACES
+from worker_orchestrator.settings import file_with_token
 
 __all__ = ["COMMANDS"]
 
@@ -34,7 +36,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     chosen = load_settings(config, flags)
     from worker_orchestrator.cli.serve import run  # noqa: PLC0415 # --help must not wait for the server
 
-    run(chosen)
+    run(chosen, file_with_token(os.environ, config))
 
 
 @click.command(short_help="Stop the service and remove its machines.")

@@ -10,12 +10,13 @@ import shlex
 import socket
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 import click
 import structlog
 
-from worker_orchestrator import logs, serving
+from worker_orchestrator import logs, serving, token
 from worker_orchestrator.cli.calling import DEFAULT_URL
 from worker_orchestrator.cli.failed import FAILED, Failed
 from worker_orchestrator.command_line import command_line, program
@@ -31,9 +32,11 @@ _T = TypeVar("_T")
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, file_with_token: Path | None = None) -> None:
     """Serve until a signal. Raises OrchestratorError, or with JSON for log lines SystemExit."""
     logs.configure(settings.log_format)
+    if file_with_token is not None:
+        token.tell_if_open(file_with_token)
     if settings.log_format == "json":
         _run_in_json(settings)
         return

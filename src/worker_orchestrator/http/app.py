@@ -18,12 +18,13 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from worker_orchestrator.http import assets, dashboard, openapi, problems
-from worker_orchestrator.http.callers import Callers
+from worker_orchestrator.http.callers import Callers, Kind
 from worker_orchestrator.http.document import Document, Request
 from worker_orchestrator.http.guard import Guard
 from worker_orchestrator.http.login import Login
 from worker_orchestrator.http.operating import Operating
 from worker_orchestrator.http.reply import Header, Reply, failure, fields_of
+from worker_orchestrator.http.streams import LEASE
 from worker_orchestrator.request_id import REQUEST_ID, fit, new_id
 
 __all__ = ["App"]
@@ -87,16 +88,16 @@ class App:
             await self._open_socket(scope, receive, send, headers)
             return
         cors: list[Header] = [(b"x-request-id", request_id.encode())]
-        reply = (
-            self._operating.probe(scope["method"], path) if path in Operating.PROBES else self._guard.refusal(headers)
-        )
+        reply = self._probed(scope, headers) if path in Operating.PROBES else self._guard.refusal(headers)
         if reply is None:
             cors += [*self._guard.cors(headers), *([(b"vary", b"Accept")] if path == "/" else ())]
             served = self._asset(scope["method"], path, headers)
-            if served is not None:  # it holds no secret, and a browser cannot send a token to see it
+            reply = (
+                self._at_once(scope, headers) if served is None else self._callers.too_often(_address(scope), Kind.PAGE)
+            )
+            if served is not None and reply is None:  # it holds no secret, and a browser cannot send a token to see it
                 await _send_asset(scope["method"], served, cors, send)
                 return
-            reply = self._at_once(scope, headers)
         if is_v1:
             refusal = None if reply is None else reply if reply.status == 204 else problems.of_reply(reply)
             await self._answer_v1(scope, receive, _with(send, cors), refusal)
@@ -145,11 +146,23 @@ class App:
 
     def _at_once(self, scope: Scope, headers: dict[bytes, bytes]) -> Reply | None:
         """The reply that needs no route: to a browser's preflight, which carries no token, and to whom we do not serve."""
-        if b"access-control-request-method" in headers and scope["method"] == "OPTIONS":
+        if b"access-control-request-method" in headers and scope.get("method") == "OPTIONS":
             return Reply(204)
         if _is_login(scope["path"]):
-            return self._callers.too_often(_address(scope))
-        return self._callers.refusal(_address(scope), headers)
+            return self._callers.too_often(_address(scope), Kind.PAGE)
+        refusal = self._callers.refusal(_address(scope), headers)
+        if refusal is None:
+            scope[LEASE] = self._callers.lease(headers)
+        return refusal
+
+    def _probed(self, scope: Scope, headers: dict[bytes, bytes]) -> Reply:
+        """Who asks by a name that is not ours, or without the token, hears no more than a load balancer needs."""
+
+        def may_call() -> bool:
+            return self._guard.refusal(headers) is None and self._callers.are_known(_address(scope), headers)
+
+        often = self._callers.too_often(_address(scope), Kind.PROBE)
+        return often or self._operating.probe(scope["method"], scope["path"], may_call)
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:
         method, path = scope["method"], scope["path"]
@@ -214,7 +227,7 @@ class App:
 
     async def _open_socket(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
         """A page of another site may open a WebSocket without asking anybody, so the same rules hold."""
-        refusal = self._guard.refusal(headers) or self._at_once({**scope, "method": "GET"}, headers)
+        refusal = self._guard.refusal(headers) or self._at_once(scope, headers)
         try:
             if refusal is not None:
                 socket = WebSocket(scope, receive, send)

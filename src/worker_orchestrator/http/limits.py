@@ -45,9 +45,12 @@ def body_limit(method: bytes, url: bytes) -> int:
     return FILE_LIMIT_BYTES if method == b"PUT" and _FILES.match(url) is not None else BODY_LIMIT_BYTES
 
 
-def head_refusal(url: bytes, headers: list[Header], body_bytes: int) -> Reply | None:
-    """What is wrong with this head, to which a body of so many bytes may belong; None if nothing is."""
-    head_bytes, hosts = len(url), 0
+def head_refusal(url: bytes, headers: list[Header], body_bytes: int, blank_bytes: int) -> Reply | None:
+    """What is wrong with this head, to which a body of so many bytes may belong; None if nothing is.
+
+    `blank_bytes` stood behind the values, and are no part of them.
+    """
+    head_bytes, hosts = len(url) + blank_bytes, 0
     for name, value in headers:
         head_bytes += len(name) + len(value) + _FIELD_OVERHEAD_BYTES
         if name == b"content-length" and int(value) > body_bytes:

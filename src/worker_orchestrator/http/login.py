@@ -13,11 +13,10 @@ import msgspec
 
 from worker_orchestrator.http.callers import Callers
 from worker_orchestrator.http.reply import Header, Reply, failure
-from worker_orchestrator.http.sessions import COOKIE
 
 __all__ = ["Login"]
 
-_NO_LONGER: Final = (b"set-cookie", f"{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0".encode())
+_ATTRIBUTES: Final = "HttpOnly; SameSite=Strict; Path=/"
 
 
 class _Token(msgspec.Struct):
@@ -40,7 +39,7 @@ class Login:
     BODY_LIMIT_BYTES: ClassVar[int] = 4096
 
     def __init__(self, callers: Callers) -> None:
-        self._callers = callers
+        self._callers, self._cookie = callers, callers.sessions.cookie
 
     async def reply(
         self, method: str, path: str, address: str, headers: Mapping[bytes, bytes], body: Callable[[], Awaitable[bytes]]
@@ -55,7 +54,7 @@ class Login:
             case "/logout", "POST":
                 await body()
                 self._callers.sessions.end(headers)
-                return Reply(204, None, [_NO_LONGER])
+                return Reply(204, None, [(b"set-cookie", f"{self._cookie}=; {_ATTRIBUTES}; Max-Age=0".encode())])
             case "/login", _:
                 return _not_allowed("GET, HEAD, POST", method)
             case _:
@@ -70,16 +69,14 @@ class Login:
             token = msgspec.json.decode(body, type=_Token).token.encode()
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return failure(400, "token is required", 'Send {"token": "…"}.')
-        if not self._callers.is_token(token):
-            return self._callers.wrong(address)
-        cookie, key = self._callers.sessions.open(headers)
-        return Reply(200, _SignedIn(key), [_cookie(cookie, headers)])
-
-
-def _cookie(value: str, headers: Mapping[bytes, bytes]) -> Header:
-    """For this session of the browser. Behind a TLS proxy it never goes out in the clear."""
-    secure = "; Secure" if headers.get(b"origin", b"").startswith(b"https:") else ""
-    return b"set-cookie", f"{COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/{secure}".encode()
+        refusal = self._callers.token_refusal(address, headers, token)
+        if refusal is not None:
+            return refusal
+        value, key = self._callers.sessions.open(headers)
+        # For this session of the browser. Behind a TLS proxy it never goes out in the clear.
+        secure = "; Secure" if headers.get(b"origin", b"").startswith(b"https:") else ""
+        cookie: Header = (b"set-cookie", f"{self._cookie}={value}; {_ATTRIBUTES}{secure}".encode())
+        return Reply(200, _SignedIn(key), [cookie])
 
 
 def _not_allowed(allowed: str, method: str) -> Reply:

@@ -1,6 +1,7 @@
 """What those who operate the service ask for: whether it runs, whether it can serve, and its metrics.
 
-The two probes need no token and answer any Host, as a load balancer asks by address: they take nothing and tell nothing.
+The two probes need no token and answer any Host, as a load balancer asks by address: they take nothing, and tell a stranger
+yes or no. Why not is for those who may call, since it names images, addresses and paths.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ class Operating:
     def __init__(self, obstacles: Callable[[], list[str]], metrics: Callable[[], tuple[bytes, str]]) -> None:
         self._obstacles, self._metrics = obstacles, metrics
 
-    def probe(self, method: str, path: str) -> Reply:
-        """The reply at one of `PROBES`."""
+    def probe(self, method: str, path: str, may_call: Callable[[], bool]) -> Reply:
+        """The reply at one of `PROBES`; `may_call` says whether who asks may call."""
         if method not in {"GET", "HEAD"}:
             return _not_allowed()
         obstacles = self._obstacles() if path == "/readyz" else []
         if not obstacles:
             return Reply(200, {"status": "ok"})
-        return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "unavailable", "problems": obstacles})
+        why = {"problems": obstacles} if may_call() else {}
+        return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "unavailable", **why})
 
     def reply(self, method: str, path: str) -> Reply | None:
         """The reply to a caller who may call; None where this is not asked for."""

@@ -81,6 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._open_ones, self._at_once = open_ones, at_once
         self._awaited = _REQUEST
+        self._blank_bytes = 0  # that stood behind the values of this head's fields
         self._body_head = b""  # of a request that asks for an upgrade: the fields that say how long its body is
         self._received = 0  # bytes since the last message ended, of the body since its head did
         self._body_limit = 0
@@ -205,11 +206,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
-        self._awaited = _HEAD
+        self._awaited, self._blank_bytes = _HEAD, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._awaited == _HEAD:  # what trails a body is no header, and is dropped
-            super().on_header(name, value)
+            stripped = value.strip(b" \t")  # httptools leaves the blanks behind a value, which are no part of it
+            self._blank_bytes += len(value) - len(stripped)
+            super().on_header(name, stripped)
 
     def on_headers_complete(self) -> None:
         self._begin_scope()
@@ -229,7 +232,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.transport = cast("asyncio.Transport", _Lingering(self.transport, self._linger))
             raise _DeafError
         self._body_limit = limits.body_limit(self.parser.get_method(), self.url)
-        refusal = limits.head_refusal(self.url, self.headers, self._body_limit)
+        refusal = limits.head_refusal(self.url, self.headers, self._body_limit, self._blank_bytes)
         if refusal is not None:
             self._refuse(refusal)
             raise _DeafError
@@ -261,8 +264,14 @@ class BoundedProtocol(HttpToolsProtocol):
         return is_alone and _TERMINAL.match(self.url) is not None and super()._should_upgrade()
 
     def handle_websocket_upgrade(self) -> None:
+        """From now on the connection is the socket's, and no time limit of a request before it counts any more."""
         self._open_ones.begin(self)
-        self.ws_protocol_class = partial(BoundedSocket, on_lost=partial(self._open_ones.leave, self))  # type: ignore[assignment] # makes one
+        self._cancel_deadline()
+        self._unset_keepalive_if_required()
+        is_paused = self.flow.write_paused  # the last reply is not read yet
+        self.resume_writing()
+        leave = partial(self._open_ones.leave, self)
+        self.ws_protocol_class = partial(BoundedSocket, on_lost=leave, is_paused=is_paused)  # type: ignore[assignment] # makes one
         super().handle_websocket_upgrade()
 
     def _body_parser(self) -> httptools.HttpRequestParser:

@@ -13,11 +13,15 @@ FRAME_BYTES: Final = 1024 * 1024
 
 
 class BoundedSocket(WebSocketsSansIOProtocol):
-    """`on_lost` is called when the connection has ended."""
+    """`on_lost` is called when the connection has ended. `is_paused`: what went out on it before is not read yet."""
 
-    def __init__(self, *args: Any, on_lost: Callable[[], None] = lambda: None, **words: Any) -> None:
+    def __init__(
+        self, *args: Any, on_lost: Callable[[], None] = lambda: None, is_paused: bool = False, **words: Any
+    ) -> None:
         super().__init__(*args, **words)
         self._on_lost = on_lost
+        if is_paused:
+            self.pause_writing()
 
     async def send(self, message: Any) -> None:
         await super().send(message)

@@ -1,4 +1,4 @@
-"""A response that goes on: until there is nothing more, the client hangs up, or the service stops.
+"""A response that goes on: until there is nothing more, the client hangs up, its session ends, or the service stops.
 
 Whichever comes first, the source is closed at once, so that nothing is held open for somebody who has gone.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from starlette.responses import Response
@@ -16,7 +16,17 @@ from starlette.types import Receive, Scope, Send
 
 from worker_orchestrator.errors import OrchestratorError
 
-__all__ = ["Closing", "Streamed", "first_of"]
+__all__ = ["LEASE", "Closing", "Lease", "Streamed", "first_of"]
+
+LEASE: Final = "orchestrator.lease"
+"""The key of a scope under which its caller's `Lease` is, where it has one."""
+
+
+class Lease(Protocol):
+    """How long a caller may go on."""
+
+    async def over(self) -> None:
+        """Return when it may no longer."""
 
 
 class Closing:
@@ -28,8 +38,16 @@ class Closing:
     def close(self) -> None:
         self._event.set()
 
-    async def wait(self) -> None:
-        await self._event.wait()
+    async def wait(self, scope: Scope) -> None:
+        """Until whoever asked in this scope must go: when the service stops, or who asks may no longer."""
+        lease: Lease | None = scope.get(LEASE)
+        ends = [asyncio.ensure_future(self._event.wait()), *([asyncio.ensure_future(lease.over())] if lease else [])]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
 
 
 _log = structlog.get_logger(__name__)
@@ -57,12 +75,15 @@ async def first_of(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
 
 
 class Streamed(Response):
-    """Sends what `source` gives, and closes it."""
+    """Sends what `source` gives, and closes it. `goes_on`: it has no end of its own, so it is whole wherever it ends."""
 
-    def __init__(self, source: AsyncGenerator[bytes, None], closing: Closing, media_type: str) -> None:
+    def __init__(
+        self, source: AsyncGenerator[bytes, None], closing: Closing, media_type: str, *, goes_on: bool = False
+    ) -> None:
         super().__init__(media_type=media_type)
         del self.headers["content-length"]
-        self._source, self._closing = source, closing
+        self.headers["x-accel-buffering"] = "no"  # else nginx keeps what is small until there is more
+        self._source, self._closing, self._goes_on = source, closing, goes_on
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
@@ -71,7 +92,7 @@ class Streamed(Response):
             await send({"type": "http.response.body", "body": b""})
             return
         flow = asyncio.ensure_future(self._send_all(send))
-        ends = [flow, asyncio.ensure_future(_hung_up(receive)), asyncio.ensure_future(self._closing.wait())]
+        ends = [flow, asyncio.ensure_future(_hung_up(receive)), asyncio.ensure_future(self._closing.wait(scope))]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -84,6 +105,8 @@ class Streamed(Response):
                 raise error
             _log.info("a stream was cut off", why=error.message)
             return  # without an end, so that nobody takes it for the whole
+        if flow.cancelled() and not self._goes_on:
+            return  # as above
         if not ends[1].done() or ends[1].cancelled():
             with contextlib.suppress(OSError):
                 await send({"type": "http.response.body", "body": b""})

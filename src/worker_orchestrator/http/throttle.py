@@ -1,4 +1,4 @@
-"""How much one client may ask: a token bucket for its requests, a window for its failed attempts. Time comes in as data.
+"""How much one client may ask: a token bucket for its requests, windows for its failed attempts. Time comes in as data.
 
 What is kept is bounded: of more than 10,000 clients those that were seen last, since whoever was forgotten starts anew.
 Times are seconds of any clock that never goes back. https://en.wikipedia.org/wiki/Token_bucket
@@ -12,11 +12,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
-__all__ = ["Buckets", "Strikes", "client_of", "is_on_loopback"]
+__all__ = ["Buckets", "Guesses", "Strikes", "client_of", "is_on_loopback"]
 
 CLIENTS: Final = 10_000
 STRIKES: Final = 10
 WINDOW_S: Final = 60.0
+KNOWN_S: Final = 3600.0
+"""So long after it was right is a caller not counted with the strangers of its address."""
+KNOWN_AGAIN_S: Final = 60.0
+LONGEST_WAY_BYTES: Final = 256
 
 _T = TypeVar("_T")
 
@@ -41,10 +45,10 @@ def is_on_loopback(client: str) -> bool:
 
 
 class Buckets:
-    """Each client may ask `rate` times a second, and after a pause `2 * rate` times at once."""
+    """Each client may ask `rate` times a second, and after a pause `2 * rate` times at once (or `at_once` if it is more)."""
 
-    def __init__(self, rate: float, clients: int = CLIENTS) -> None:
-        self._rate, self._burst = rate, max(1.0, 2 * rate)
+    def __init__(self, rate: float, clients: int = CLIENTS, *, at_once: float = 1.0) -> None:
+        self._rate, self._burst = rate, max(at_once, 2 * rate)
         self._full_at = _Recent[list[float]](clients, lambda: [0.0])
 
     def take(self, client: str, now: float) -> float:
@@ -75,6 +79,53 @@ class Strikes:
             return WINDOW_S - (now - times[0])
         times.append(now)
         return 0.0
+
+
+class Guesses:
+    """Of secrets that may be wrong, ten different ones within a minute are looked at for each caller, then none.
+
+    Not even the right one, or its answer would tell it from the others at any rate. But who guesses must not keep out who
+    knows: so a caller that was right is known for an hour, by its client and the way that its requests come (the field
+    X-Forwarded-For, to which a proxy adds whom it hears), and is counted apart. All others of a client are counted as one,
+    whatever way they claim. What was wrong a moment ago is no new guess: a program with an old secret keeps nobody out.
+    """
+
+    def __init__(self, clients: int = CLIENTS) -> None:
+        self._clients = clients
+        self._wrong = _Recent[deque[tuple[float, bytes]]](clients, lambda: deque(maxlen=STRIKES))
+        self._known: OrderedDict[tuple[str, bytes], float] = OrderedDict()  # since when
+
+    def wait_s(self, client: str, way: bytes, guess: bytes, now: float) -> float:
+        """0.0 if this guess (a digest) may be looked at, else the seconds until one may."""
+        if not len(self._wrong):
+            return 0.0  # almost always
+        guesses = self._wrong[self._counted_as(client, way, now)]
+        if len(guesses) < STRIKES or now - guesses[0][0] >= WINDOW_S or self._is_known_wrong(guesses, guess, now):
+            return 0.0
+        return WINDOW_S - (now - guesses[0][0])
+
+    def was_right(self, client: str, way: bytes, now: float) -> None:
+        caller = client, way[-LONGEST_WAY_BYTES:]
+        if now - self._known.get(caller, -KNOWN_S) < KNOWN_AGAIN_S:
+            return
+        self._known[caller] = now
+        self._known.move_to_end(caller)
+        if len(self._known) > self._clients:
+            self._known.popitem(last=False)
+
+    def was_wrong(self, client: str, way: bytes, guess: bytes, now: float) -> None:
+        guesses = self._wrong[self._counted_as(client, way, now)]
+        if not self._is_known_wrong(guesses, guess, now):
+            guesses.append((now, guess))
+
+    def _counted_as(self, client: str, way: bytes, now: float) -> str:
+        way = way[-LONGEST_WAY_BYTES:]
+        since = self._known.get((client, way))
+        return client if since is None or now - since >= KNOWN_S else f"{client} by {way.decode('latin-1')}"
+
+    @staticmethod
+    def _is_known_wrong(guesses: deque[tuple[float, bytes]], guess: bytes, now: float) -> bool:
+        return any(known == guess and now - time < WINDOW_S for time, known in guesses)
 
 
 class _Recent(Generic[_T]):

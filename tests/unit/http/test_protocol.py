@@ -53,6 +53,9 @@ class Echo:
         return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._echo(receive, send)
+            return
         self.paths.append(scope["path"])
         self.headers = list(scope["headers"])
         if scope["path"] == "/wait" and not await self._go_or_gone(receive):
@@ -70,6 +73,14 @@ class Echo:
             reply = b"x" * 8_000_000
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(reply))]})
         await send({"type": "http.response.body", "body": reply})
+
+    @staticmethod
+    async def _echo(receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] != "websocket.disconnect":
+            is_first = message["type"] == "websocket.connect"
+            await send(
+                {"type": "websocket.accept"} if is_first else {"type": "websocket.send", "bytes": message["bytes"]}
+            )
 
     async def _go_or_gone(self, receive: Receive) -> bool:
         async def gone() -> None:
@@ -287,7 +298,7 @@ def test_a_head_may_have_32_kib_and_no_more() -> None:
     async def test(service: Served) -> None:
         fields = b"".join(b"a%03d: %s\r\n" % (n, b"x" * 1000) for n in range(32))
         assert statuses(await service.ask(b"GET / HTTP/1.1\r\n" + fields + HEAD)) == [200]
-        for large in (fields + fields[:2020], b"a: " + b"x" * 32_768 + b"\r\n"):
+        for large in (fields + fields[:2020], b"a: " + b"x" * 32_768 + b"\r\n", b"a: x" + b" " * 32_768 + b"\r\n"):
             said = await service.ask(b"GET / HTTP/1.1\r\n" + large + HEAD)
             assert statuses(said) == [431]
             assert said.endswith(b"(closed)")
@@ -484,6 +495,58 @@ def test_who_does_not_read_is_answered_no_further() -> None:
             await asyncio.sleep(0.02)
         assert len(service.app.paths) <= 2
         client.close()
+
+    run(test)
+
+
+# what becomes a WebSocket
+
+TERMINAL: Final = (
+    b"GET /v1/machines/a/terminal HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + HEAD
+)
+
+
+def test_no_time_limit_of_the_requests_before_it_ends_a_terminal() -> None:
+    """A proxy, and a client that keeps its connections, open it on one that has been used."""
+
+    async def test(service: Served) -> None:
+        service.server.config.timeout_keep_alive = LATE_S  # type: ignore[assignment] # so short
+        for packets in ([b"GET /a HTTP/1.1\r\n" + HEAD], [b"GET /a HTTP/1.1\r\n", HEAD]):
+            reader, writer = await service.open()
+            for packet in packets:
+                writer.write(packet)
+                await asyncio.sleep(0.01)
+            assert b"200 OK" in await reader.readuntil(b"]")
+            writer.write(TERMINAL)
+            assert b"101 Switching Protocols" in await reader.readuntil(b"\r\n\r\n")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(), 3 * LATE_S)
+            writer.write(b"\x82\x83\0\0\0\0abc")
+            assert await reader.readexactly(5) == b"\x82\x03abc"
+            writer.close()
+        await until(lambda: not len(service.open_ones))
+
+    run(test)
+
+
+def test_a_reply_that_is_read_late_does_not_end_the_terminal_behind_it() -> None:
+    async def test(service: Served) -> None:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)  # noqa: FBT003 # as the library has it
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", service.port))
+        await loop.sock_sendall(client, b"GET /big HTTP/1.1\r\n" + HEAD)
+        await until(lambda: service.app.paths == ["/big"])
+        await loop.sock_sendall(client, TERMINAL)
+        reader, writer = await asyncio.open_connection(sock=client)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+        assert await reader.readexactly(8_000_000)
+        assert b"101 Switching Protocols" in await reader.readuntil(b"\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(), 3 * LATE_S)
+        writer.close()
 
     run(test)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 import pytest
 
 from worker_orchestrator.http import sessions as module
-from worker_orchestrator.http.sessions import Sessions
+from worker_orchestrator.http.sessions import Lease, Sessions
 
 
 class Clock:
@@ -133,3 +136,59 @@ def test_neither_cookie_nor_key_is_kept(sessions: Sessions) -> None:
     kept = repr(sessions._sessions)
     assert cookie not in kept
     assert key not in kept
+
+
+def test_the_sessions_of_two_services_on_one_host_have_names_of_their_own(clock: Clock) -> None:
+    """A browser gives each of them the cookies of both."""
+    first, second = Sessions(clock, "first"), Sessions(clock, "second")
+    cookies = {one.cookie: one.open({}) for one in (first, second)}
+    assert list(cookies) == ["orchestrator_session_first", "orchestrator_session_second"]
+    jar = "; ".join(f"{name}={value}" for name, (value, _) in cookies.items()).encode()
+    for one in (first, second):
+        assert one.holds({b"cookie": jar, b"x-session-key": cookies[one.cookie][1].encode()})
+
+
+def lease_of(sessions: Sessions, cookie: str, key: str) -> Lease:
+    found = sessions.lease(given(cookie, key))
+    assert found is not None
+    return found
+
+
+async def is_over(lease: Lease) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(lease.over(), 0.01)
+        return True
+    return False
+
+
+def test_what_a_session_began_ends_with_it(sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whichever way it ends, in all tabs; that of another goes on."""
+
+    async def main() -> None:
+        cookie, key = sessions.open({})
+        _, tab = sessions.open(given(cookie))
+        other = lease_of(sessions, *sessions.open({}))
+        ends = [lease_of(sessions, cookie, one) for one in (key, tab)]
+        assert [await is_over(one) for one in (*ends, other)] == [False, False, False]
+        sessions.end(given(cookie, key))
+        assert [await is_over(one) for one in (*ends, other)] == [True, True, False]
+
+        monkeypatch.setattr(module, "KEYS", 1)
+        cookie, key = sessions.open({})
+        pushed_out = lease_of(sessions, cookie, key)
+        sessions.open(given(cookie))
+        assert await is_over(pushed_out)
+        assert sessions.lease(given(cookie, key)) is None
+
+        monkeypatch.setattr(module, "SESSIONS", 1)
+        few = Sessions(clock)
+        pushed_out = lease_of(few, *few.open({}))
+        few.open({})
+        assert await is_over(pushed_out)
+
+        cookie, key = sessions.open({})
+        clock.now += module.LASTS_S - 0.02
+        late = lease_of(sessions, cookie, key)
+        await asyncio.wait_for(late.over(), 5)
+
+    asyncio.run(main())

@@ -50,7 +50,7 @@ class Events:
             return (not project or told.project == project) and (not machine or told.machine == machine)
 
         source = _stream(self._feed, after, is_asked_for, follow=follow)
-        return Streamed(source, self._closing, "text/event-stream")
+        return Streamed(source, self._closing, "text/event-stream", goes_on=follow)
 
 
 async def _stream(

@@ -57,7 +57,7 @@ class Inside:
             source = await _begun(lines)
         else:
             source = await self._asked(request, first_of(lines))
-        return Streamed(source, self._closing, "text/plain; charset=utf-8")
+        return Streamed(source, self._closing, "text/plain; charset=utf-8", goes_on=follow)
 
     async def stats(self, request: Request) -> Response:
         machine = await asked.the_machine(request, self._orchestrator)

@@ -91,7 +91,7 @@ class TerminalSockets:
         ends: list[asyncio.Future[Any]] = [
             asyncio.ensure_future(_out(socket, terminal)),
             asyncio.ensure_future(_in(socket, terminal)),
-            asyncio.ensure_future(self._closing.wait()),
+            asyncio.ensure_future(self._closing.wait(socket.scope)),
         ]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
