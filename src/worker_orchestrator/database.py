@@ -65,6 +65,9 @@ STEPS: Final[tuple[str, ...]] = (
     ALTER TABLE machine ADD COLUMN event_cause TEXT NOT NULL DEFAULT '';
     ALTER TABLE machine ADD COLUMN event_project TEXT
     """,
+    """
+    CREATE INDEX event_assignment ON event (generation) WHERE project IS NOT NULL
+    """,
 )
 """The migrations, as SQL: the first makes version 2 of version 1, and so on. `schema.sql` is always the newest version."""
 SCHEMA_VERSION: Final = 1 + len(STEPS)

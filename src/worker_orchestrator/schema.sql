@@ -55,6 +55,9 @@ CREATE TABLE event (
     reason     TEXT NOT NULL
 ) STRICT;
 
+-- The events of one assignment. A new one has the highest generation, so its entry goes where the last one went.
+CREATE INDEX event_assignment ON event (generation) WHERE project IS NOT NULL;
+
 -- How each assignment came about. Written a moment after it, so the last ones may be missing after a crash.
 CREATE TABLE trace (
     generation INTEGER PRIMARY KEY,

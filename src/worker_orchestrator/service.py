@@ -13,6 +13,7 @@ from worker_orchestrator.clock import Clock
 from worker_orchestrator.command_line import command_line
 from worker_orchestrator.engines import Engine, Identity
 from worker_orchestrator.errors import StoreRefused
+from worker_orchestrator.event_numbers import SKIPPED
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.home import doubt, home, is_latest, next_session, tell_sessions
 from worker_orchestrator.http.listening import has_ipv6_loopback
@@ -32,7 +33,8 @@ ADOPTED_OWNERS: Final = "adopted_owners"
 class Opened:
     """A state directory that is ours, the fleet that it holds, and the engine that it belongs to.
 
-    `home` is where the store is used now, `doubt` why it may not tell what runs there; empty where it does.
+    `home` is where the store is used now, `doubt` why it may not tell what runs there; empty where it does, and where it
+    has no machines. `is_older`: numbers that it would give next may have been given already, by a newer copy of it.
     """
 
     store: Store
@@ -41,7 +43,13 @@ class Opened:
     identity: Identity
     home: Mapping[str, str]
     doubt: str
+    is_older: bool
     file: Path | None
+
+    def skip_numbers(self) -> dict[str, object]:
+        """Go on with numbers of generations and events that were never used. The facts to commit with it."""
+        self.fleet.generation += SKIPPED
+        return {"generation": self.fleet.generation, **self.store.skip_event_numbers()}
 
     def move_in(self, more: Mapping[str, object] | None = None) -> None:
         """Store that it belongs here from now on, with what is pending. Raises StoreRefused, CommitFailed."""
@@ -71,7 +79,7 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
                 opened = _opened(store, path, engine, identity)
                 if not accept and not look_only:
                     _insist_on_home(opened, settings)
-                    opened.move_in()
+                    opened.move_in(opened.skip_numbers() if opened.is_older else {})
                 yield opened
             finally:
                 await engine.aclose()
@@ -83,10 +91,11 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
 def _opened(store: Store, path: Path | None, engine: Engine, identity: Identity) -> Opened:
     fleet, here = load_fleet(store), home(path, identity)
     is_empty = all(machine.gone for machine in fleet.machines.values())
-    why = "" if is_empty else doubt(store.meta(), here, marked=identity.marked)
-    if not why and not is_empty and path is not None and not is_latest(path, store.meta().get("session", "")):
+    told = {**here, "engine": ""} if is_empty else here  # without machines any engine will do
+    why = doubt(store.meta(), told, marked=identity.marked)
+    if not why and path is not None and not is_latest(path, store.meta().get("session", "")):
         why = "it is an older copy than the one that was last in use, and does not know what happened since"
-    return Opened(store, fleet, engine, identity, here, why, path)
+    return Opened(store, fleet, engine, identity, here, "" if is_empty else why, bool(why), path)
 
 
 def _insist_on_home(opened: Opened, settings: Settings) -> None:

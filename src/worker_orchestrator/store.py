@@ -33,11 +33,13 @@ from worker_orchestrator.database import (
     open_database,
 )
 from worker_orchestrator.errors import CommitFailed, StoreError
+from worker_orchestrator.event_numbers import FACT, Skips
 from worker_orchestrator.machine import TOMBSTONES_KEPT, Cause, Change, Machine, State
 
 __all__ = ["DATABASE", "MOST_CARRIED", "Store"]
 
 EVENTS_KEPT: Final = 10_000
+LAST_OF_ASSIGNMENT: Final = 200
 TRACES_KEPT: Final = 10_000
 _PRUNE_EVERY: Final = 1_000
 DATABASE: Final = "orchestrator.db"
@@ -59,9 +61,13 @@ _TRY: Final = "INSERT OR REPLACE INTO meta VALUES ('trial', hex(zeroblob(4096)))
 """More than the four or five pages of an assign: where this can be stored, that can."""
 _TRIED: Final = "DELETE FROM meta WHERE key = 'trial'"
 
+_OF_ASSIGNMENT: Final = (
+    "SELECT * FROM event WHERE project IS NOT NULL AND generation = ? AND machine = ? ORDER BY seq {} LIMIT ?"
+)
+
 _LAST_GENERATION: Final = """
 SELECT max(
-    ifnull((SELECT max(generation) FROM event), 0),
+    ifnull((SELECT max(generation) FROM event WHERE project IS NOT NULL), 0),
     ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation'), 0)
 )"""
 
@@ -85,7 +91,8 @@ class Store:
             self._db = open_database(path, durability=durability)
         self._cursor = self._db.cursor()  # for all that is written: a new one for each takes a tenth of the time
         self._do = self._cursor.execute
-        self._last_event = self._rows("SELECT max(seq) FROM event")[0][0] or 0
+        self.skips = Skips.read(self.meta().get(FACT, ""))
+        self._last_event = max(self._rows("SELECT max(seq) FROM event")[0][0] or 0, self.skips.newest)
         self._may_carry = durability == "process"  # else each `settle` would be another fsync
         self._carried: dict[str, tuple[object, ...]] = {}  # by machine: rows for the event table, oldest first
         self._pruned_at = 0  # after so many commits
@@ -120,16 +127,19 @@ class Store:
         self.settle()
         return self._rows("SELECT * FROM event WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
 
-    def events_of(self, machine_id: str) -> list[tuple[Any, ...]]:
-        """The rows of one machine that are kept, oldest first."""
+    def events_of(self, machine_id: str, generation: int) -> list[tuple[Any, ...]]:
+        """The rows of one assignment that are kept, oldest first: where they are many, how it began and the last ones."""
         self.settle()
-        return self._rows("SELECT * FROM event WHERE machine = ? ORDER BY seq", machine_id)
+        rows = self._rows(_OF_ASSIGNMENT.format("DESC"), generation, machine_id, LAST_OF_ASSIGNMENT)[::-1]
+        first = self._rows(_OF_ASSIGNMENT.format("ASC"), generation, machine_id, 1)
+        return [*(first if rows and first[0][0] < rows[0][0] else ()), *rows]
 
     def event_range(self) -> tuple[int, int]:
-        """Numbers of the oldest event that is kept and of the newest one that ever was; (1, 0) before the first."""
+        """Numbers of the oldest event that is kept and of the newest one that ever was, or was skipped; (1, 0) at first."""
         self.settle()
         oldest, newest = self._rows("SELECT (SELECT min(seq) FROM event), (SELECT max(seq) FROM event)")[0]
-        return oldest or 1, newest or 0
+        newest = max(newest or 0, self.skips.newest)
+        return oldest or newest + 1, newest
 
     def traces(self) -> list[str]:
         """How assignments came about, as they were given to `keep_traces`, oldest first."""
@@ -194,6 +204,13 @@ class Store:
             self.problem = _nothing_can_be_stored(error)
         finally:
             self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
+
+    def skip_event_numbers(self) -> dict[str, str]:
+        """Go on far behind the numbers that a newer copy of this database can have used. The fact to commit with it."""
+        oldest, newest = self.event_range()
+        self.skips = self.skips.with_one_after(newest, oldest)
+        self._last_event = self.skips.newest
+        return {FACT: str(self.skips)}
 
     def _can_carry(self, change: Change) -> bool:
         """Whether the row can tell of this, and does not carry an event already."""
@@ -316,7 +333,8 @@ class Store:
 
     def _prune(self) -> None:
         self._do(f"INSERT OR REPLACE INTO meta SELECT 'generation', ({_LAST_GENERATION})")  # constant text
-        self._do("DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?", (EVENTS_KEPT,))
+        newest = self._do("SELECT ifnull(max(seq), 0) FROM event").get
+        self._do("DELETE FROM event WHERE seq <= ?", (self.skips.before_the_last(EVENTS_KEPT, newest),))
         kept = "SELECT id FROM tombstone ORDER BY at_ms DESC LIMIT -1 OFFSET ?"
         self._do(f"DELETE FROM tombstone WHERE id IN ({kept})", (TOMBSTONES_KEPT,))  # noqa: S608 # constant text
 

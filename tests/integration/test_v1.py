@@ -106,7 +106,7 @@ def test_how_a_project_came_to_its_machine_is_told_also_after_a_restart(start: S
     assert (warm["how"], cold["how"]) == ("warm", "cold")
     assert cold["stages"]["line_ms"] > 0
     assert cold["stages"]["create_ms"] > 0
-    assert [event["cause"] for event in warm["events"]] == ["created", "answered", "assigned"]
+    assert [event["cause"] for event in warm["events"]] == ["assigned"]
     eventually(lambda: len(service.rows("SELECT * FROM trace")) == 2, "both are kept")
     service.end()
     service.start()

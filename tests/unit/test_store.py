@@ -28,8 +28,9 @@ from worker_orchestrator.database import (
     open_database,
 )
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreRefused
+from worker_orchestrator.event_numbers import SKIPPED
 from worker_orchestrator.machine import Cause, Change, Machine, State
-from worker_orchestrator.store import MOST_CARRIED, Store
+from worker_orchestrator.store import _OF_ASSIGNMENT, LAST_OF_ASSIGNMENT, MOST_CARRIED, Store
 
 NEW = Machine("worker-1-aaaaaaaaa", "default", "t", State.STARTING, 9093, reason="new")
 READY = replace(NEW, state=State.READY)
@@ -164,7 +165,7 @@ def test_whoever_reads_finds_every_event_in_the_table(path: Path, read: str) -> 
         if read == "events":
             assert [row[0] for row in store.events()] == [1, 2, 3, 4]
         elif read == "of":
-            assert len(store.events_of(NEW.id)) == 4
+            assert [row[6] for row in store.events_of(NEW.id, 1)] == ["assigned", "released"]
         elif read == "range":
             assert store.event_range() == (1, 4)
         elif read == "copy":
@@ -594,8 +595,8 @@ def test_what_the_events_of_long_ago_told_outlives_them(path: Path, monkeypatch:
         store.commit(ASSIGNING, {}, 5)
         last = len(ASSIGNING)
         assert store.event_range() == (1, last)
-        assert [row[0] for row in store.events_of(NEW.id)] == list(range(1, last + 1))
-        assert store.events_of("worker-1-nobody") == []
+        assert [row[0] for row in store.events_of(NEW.id, 1)] == [last]
+        assert store.events_of("worker-1-nobody", 1) == []
         assert store.changed_ms() == {NEW.id: 5}
         assert store.meta()["generation"] == "1"
         free = replace(READY, generation=1)
@@ -604,6 +605,51 @@ def test_what_the_events_of_long_ago_told_outlives_them(path: Path, monkeypatch:
     with Store(path) as again:
         again._db.execute("UPDATE event SET generation = 0")  # as if nobody had been assigned since
         assert again.meta()["generation"] == "1"
+
+
+def test_of_an_assignment_with_many_events_its_beginning_and_the_last_ones_are_read_by_an_index(store: Store) -> None:
+    store.commit(ASSIGNING, {}, 5)
+    notes = [replace(TAKEN, metadata=str(number)) for number in range(LAST_OF_ASSIGNMENT + 5)]
+    store.commit([Change(TAKEN, note, Cause.ANNOTATED) for note in notes], {}, 6)
+    newest = store.event_range()[1]
+    found = [row[0] for row in store.events_of(NEW.id, 1)]
+    assert found == [3, *range(newest - LAST_OF_ASSIGNMENT + 1, newest + 1)]
+    for order in ("ASC", "DESC"):
+        plan = store._db.execute(f"EXPLAIN QUERY PLAN {_OF_ASSIGNMENT.format(order)}", (1, NEW.id, 1)).fetchall()
+        assert [row[3] for row in plan] == ["SEARCH event USING INDEX event_assignment (generation=?)"]
+
+
+# numbers of events after a copy was put in place
+
+
+def test_numbers_that_a_newer_copy_may_have_used_are_skipped_also_after_the_next_start(path: Path) -> None:
+    """Even where nothing was committed in between but the fact itself."""
+    with Store(path) as store:
+        store.commit(ASSIGNING, {}, 5)
+        store.commit([], store.skip_event_numbers(), 6)
+        assert store.event_range() == (1, 3 + SKIPPED)
+    with Store(path) as store:
+        assert store.event_range() == (1, 3 + SKIPPED)
+        store.commit(ALONE[:1], {}, 7)
+        assert [row[0] for row in store.events()] == [1, 2, 3, SKIPPED + 4]
+
+
+def test_events_of_before_a_copy_was_made_are_kept_as_long_as_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers that were skipped do not count among the events that are kept."""
+    monkeypatch.setattr("worker_orchestrator.store._PRUNE_EVERY", 1)
+    monkeypatch.setattr("worker_orchestrator.store.EVENTS_KEPT", 4)
+    with Store(path) as store:
+        store.commit(ASSIGNING, store.skip_event_numbers(), 5)
+        first = SKIPPED + 1
+        assert [row[0] for row in store.events()] == [first, first + 1, first + 2]
+        store.commit([], store.skip_event_numbers(), 6)
+        second = 2 * SKIPPED + 4
+        store.commit(ALONE[:2], {}, 7)
+        assert [row[0] for row in store.events()] == [first + 1, first + 2, second, second + 1]
+        store.commit(ALONE[2:], {}, 7)
+        assert [row[0] for row in store.events()] == [first + 2, second, second + 1, second + 2]
 
 
 def test_steps_lead_to_the_newest_version_and_leave_a_copy_of_the_old_one(path: Path) -> None:

@@ -31,8 +31,6 @@ from worker_orchestrator.settings import Settings
 
 __all__ = ["run"]
 
-GENERATIONS_SKIPPED: Final = 1_000_000
-"""More than an old database can have missed, so that the counter goes on where it never was."""
 SHORTEST_NATIVE_ID: Final = 12
 
 
@@ -129,10 +127,10 @@ def _ask_about(foreign: Iterable[Instance], ids: Collection[str], risk: str) -> 
 def _accept(opened: service.Opened, instances: Mapping[str, Instance]) -> None:
     """Use this database from now on. What it takes for free stays busy, and what it lacks stays as it is."""
     fleet = opened.fleet
+    skipped = opened.skip_numbers() if opened.is_older else {}
     if opened.doubt:
-        fleet.generation += GENERATIONS_SKIPPED
         keep_busy(fleet, instances, asyncio.get_running_loop().time())
-    opened.move_in({"generation": fleet.generation})
+    opened.move_in({**skipped, "generation": fleet.generation})
     click.echo("Accepted: this database is used here from now on.\n")
     if not opened.doubt:
         return

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from worker_orchestrator.machine import Machine
 from worker_orchestrator.store import Store
 
 __all__ = ["Feed", "Told"]
@@ -62,9 +63,18 @@ class Feed:
         """Ids of the oldest event that is kept and of the newest one."""
         return self._store.event_range()
 
-    def of_machine(self, machine_id: str) -> list[Told]:
-        """The life of one machine, as far as it is kept."""
-        return [Told(*row) for row in self._store.events_of(machine_id)]
+    def can_go_on(self, after: int) -> bool:
+        """Whether whoever has seen all up to this id misses nothing that comes behind it."""
+        oldest, newest = self.range()
+        return oldest - 1 <= after <= newest and not self._store.skips.hide(after)
+
+    def are_next(self, told: list[Told], after: int) -> bool:
+        """Whether nothing is missing between this id and these events."""
+        return not told or self._store.skips.are_next(told[0].id, after)
+
+    def of_assignment(self, machine: Machine) -> list[Told]:
+        """What happened to a machine since its project has it, oldest first: how it began, and the last 200."""
+        return [Told(*row) for row in self._store.events_of(machine.id, machine.generation)]
 
     def kept(self, after: int) -> list[Told]:
         """Those that follow this id, at most `PAGE`, from the table: whoever does not follow is up to date all the same."""
@@ -78,7 +88,10 @@ class Feed:
         return self.kept(after)
 
     async def follow(self, after: int) -> AsyncGenerator[list[Told], None]:
-        """What follows this id, page by page, for ever."""
+        """What follows this id, page by page, for ever.
+
+        Where events were pruned before they could be told, the next page is not `are_next`.
+        """
         if not self._followers:  # nobody has read on since the last one left
             self._recent.clear()
             self._newest = self._store.event_range()[1]
@@ -99,7 +112,8 @@ class Feed:
         """Read what is new, once for all."""
         self._is_due = False
         while rows := self._store.events(self._newest, PAGE):
-            assert rows[0][0] == self._newest + 1, f"event {self._newest + 1} is missing"
+            if rows[0][0] != self._newest + 1:  # one commit brought more events than are kept
+                self._recent.clear()
             self._recent.extend(Told(*row) for row in rows)
             self._newest = rows[-1][0]
             self._news.set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from functools import lru_cache
 from typing import Final
 
@@ -58,19 +59,31 @@ async def _stream(
 ) -> AsyncGenerator[bytes, None]:
     oldest, newest = feed.range()
     place = (newest if follow else oldest - 1) if after is None else after
-    head = "retry: 1000\n"
-    if not oldest - 1 <= place <= newest:
-        lost, place = (
-            msgspec.json.encode({"oldest": oldest, "newest": newest}).decode(),
-            newest if follow else oldest - 1,
-        )
-        head += f"id: {place}\nevent: reset\ndata: {lost}\n\n"
-    yield (head + _HERE % place).encode()
-    pages = feed.follow(place) if follow else _kept(feed, place)
-    async for page in _with_pauses(pages):
-        told = [_encoded(one) for one in page if is_asked_for(one)]
-        place = page[-1].id if page else place
-        yield b"".join(told) if told else (f": ping\n{_HERE}" % place).encode()
+    head, is_whole = "retry: 1000\n", feed.can_go_on(place)
+    while True:
+        if not is_whole:
+            place, reset = _reset(feed, follow=follow)
+            head += reset
+        yield (head + _HERE % place).encode()
+        head, is_whole = "", True
+        async with aclosing(_with_pauses(feed.follow(place) if follow else _kept(feed, place))) as pages:
+            async for page in pages:
+                if not feed.are_next(page, place):
+                    is_whole = False
+                    break
+                told = [_encoded(one) for one in page if is_asked_for(one)]
+                place = page[-1].id if page else place
+                yield b"".join(told) if told else (f": ping\n{_HERE}" % place).encode()
+        if is_whole:
+            return
+
+
+def _reset(feed: Feed, *, follow: bool) -> tuple[int, str]:
+    """Where a stream goes on that lost some, and how that is told."""
+    oldest, newest = feed.range()
+    place = newest if follow else oldest - 1
+    kept = msgspec.json.encode({"oldest": oldest, "newest": newest}).decode()
+    return place, f"id: {place}\nevent: reset\ndata: {kept}\n\n"
 
 
 async def _kept(feed: Feed, after: int) -> AsyncGenerator[list[Told], None]:

@@ -56,8 +56,8 @@ class Projects:
         project = asked.project(request)
         machine = await self._orchestrator.machine_of(project)
         trace = self._orchestrator.trace(project)
-        life = [event(told) for told in self._orchestrator.feed.of_machine(machine.id)]
-        given = [e.at for e in life if e.generation == machine.generation and e.cause == "assigned"]
+        life = [event(told) for told in self._orchestrator.feed.of_assignment(machine)]
+        given = [e.at for e in life if e.cause == "assigned"]
         told = wire.Why(
             project=project,
             machine=machine.id,
