@@ -219,12 +219,13 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What one probe of one machine found."""
+    """What one probe of one machine found, and after how many seconds it answered."""
 
     machine_id: str
     begun_at: float
     answered: bool
     detail: str = ""
+    took_s: float = 0.0
 
 
 class Create(msgspec.Struct, frozen=True):

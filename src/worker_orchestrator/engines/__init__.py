@@ -91,8 +91,11 @@ class Engine(Protocol):
         """
         ...
 
-    async def probe(self, machine: Machine) -> str | None:
-        """Ask the worker whether it serves: None if it does, else what was found instead, in words. Takes 1 s at most."""
+    async def probe(self, machine: Machine, limit_s: float = 1.0, *, closely: bool = False) -> str | None:
+        """Ask the worker whether it serves: None if it does, else what was found instead, in words.
+
+        Takes `limit_s` at most, and if it has not answered and looks `closely` at what is there instead, a second more.
+        """
         ...
 
     def watch(self) -> AsyncIterator[str | None]:
