@@ -195,8 +195,8 @@ def _first(fleet: Fleet, ids: Iterable[str]) -> Machine | None:
 
 def is_verified(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
     """Whether it answered a probe so recently that it need not be asked again."""
-    verified_at = fleet.watches[machine.id].verified_at
-    return verified_at is not None and now - verified_at <= spec.verify_after_s
+    watch = fleet.watches[machine.id]
+    return watch.verified_at is not None and now - watch.verified_at - watch.took_s <= spec.verify_after_s
 
 
 def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvailable]:

@@ -28,12 +28,29 @@ from worker_orchestrator.machine import (
 )
 from worker_orchestrator.ports import next_port
 
-__all__ = ["follow_up", "new_machine", "probed", "settle", "still_wanted"]
+__all__ = ["PROBE_S", "follow_up", "new_machine", "patience_s", "probed", "settle", "still_wanted"]
 
 
 PORT_REFUSED_S = 60.0
 UNSURE_S = 1.0  # before an action is asked for again that the engine did not answer for
 MISSES_TO_FAIL = 3
+PROBE_S = 1.0
+"""So long a probe lasts at least before it counts as missed."""
+PATIENCE = 2.0
+"""How much longer than its slowest answer an idle machine may take for the next one."""
+
+
+def patience_s(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> float:
+    """How many seconds a probe of this machine that begins now may take.
+
+    A starting one has what is left of its start. A ready one has answered before: if it was slow then, it may be so again,
+    and as long as this process has not heard it, nobody knows.
+    """
+    watch = fleet.watches[machine.id]
+    if machine.state is State.STARTING:
+        return max(PROBE_S, watch.since + spec.start_timeout_s - now)
+    longest_s = max(PROBE_S, spec.start_timeout_s)
+    return longest_s if watch.verified_at is None else min(max(PROBE_S, PATIENCE * watch.slow_s), longest_s)
 
 
 def probed(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> None:
@@ -52,6 +69,7 @@ def probed(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> None:
         return
     if verdict.answered:
         watch.verified_at, watch.misses = verdict.begun_at, 0
+        watch.took_s, watch.slow_s = verdict.took_s, max(verdict.took_s, watch.slow_s / 2)
         if machine.is_idle:
             fleet.put_last(machine)
         if machine.state is State.STARTING:

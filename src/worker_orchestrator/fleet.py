@@ -29,6 +29,8 @@ class Watch:
     since: float  # when its state or project last changed
     ready_at: float | None = None  # when it first became READY
     verified_at: float | None = None  # begin of the last probe that it answered
+    took_s: float = 0.0  # the last answer
+    slow_s: float = 0.0  # the slowest answer of late
     missed_at: float | None = None  # begin of the last probe that it did not answer
     missed_why: str = ""
     misses: int = 0  # in a row

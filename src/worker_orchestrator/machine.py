@@ -219,12 +219,16 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What one probe of one machine found: it answered, it did not, or nobody can tell (None), which counts for nothing."""
+    """What one probe of one machine found: it answered, it did not, or nobody can tell (None), which counts for nothing.
+
+    `took_s` is after how many seconds it answered.
+    """
 
     machine_id: str
     begun_at: float
     answered: bool | None
     detail: str = ""
+    took_s: float = 0.0
 
 
 class Create(msgspec.Struct, frozen=True):

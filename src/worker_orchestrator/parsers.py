@@ -7,30 +7,39 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 __all__ = [
     "as_bytes", "capabilities", "environment", "host_name", "host_names", "local_address", "network_name", "number",
-    "one_of", "origins", "path", "processors", "seconds", "size", "text", "url_path", "user", "yes_no",
+    "one_of", "origins", "path", "processors", "seconds", "size", "text", "url_path", "user", "variable_name", "yes_no",
 ]  # fmt: skip
 
-_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNFIT: Final = re.compile(r"[\0\ud800-\udfff]")
 """NUL, and what bytes become that are no UTF-8: Docker would pass on something else."""
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _NAME_IN_URLS: Final = re.compile(r"(?:[\w-]+\.)*(?!\d+\.?$)[\w-]+\.?", re.ASCII)
 """Browsers and others take what ends in a number for an IPv4 address."""
 _ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?/?", re.ASCII)
-_UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-_SIZE: Final = re.compile(r"(\d{1,12})([bkmg]?)", re.ASCII)
+_UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
+_SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ?(?:([kmgtp])(?:i?b)?|b)?", re.ASCII)
+"""As the docker command reads it: 512m, 1.5g and 2 GiB."""
+_SHOWN: Final = 64
 _YES: Final = frozenset({"true", "yes", "on", "1"})
 _NO: Final = frozenset({"false", "no", "off", "0"})
 _GRANTED: Final = (
     "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP",
     "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 )  # fmt: skip
-"""What Docker gives a container by default; all others it lacks anyway."""
+"""What Docker gives a container by default."""
+_NEVER_GRANTED: Final = frozenset({
+    "AUDIT_CONTROL", "AUDIT_READ", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "DAC_READ_SEARCH", "IPC_LOCK",
+    "IPC_OWNER", "LEASE", "LINUX_IMMUTABLE", "MAC_ADMIN", "MAC_OVERRIDE", "NET_ADMIN", "NET_BROADCAST", "PERFMON",
+    "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE", "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE",
+    "SYS_TIME", "SYS_TTY_CONFIG", "WAKE_ALARM",
+})  # fmt: skip
+"""What a container lacks anyway: such a name is right, as in lists for every container, and changes nothing."""
 
 
 def _written(value: Any) -> str:
@@ -141,24 +150,47 @@ def _is_host_name(text: str) -> bool:
 
 
 def environment(value: Any) -> Mapping[str, str]:
-    """From a TOML table, a list of K=V, or (in a variable) lines of K=V: a value may contain commas."""
+    """From a TOML table, a list of K=V, or (in a variable) lines of K=V: a value may contain commas.
+
+    A name may be whatever Docker takes for one, such as discovery.type. What is wrong is told by the name of its entry,
+    never with its value, which may be a secret; of an entry without "=" nobody can tell which of the two it is.
+    """
     if isinstance(value, str):
         value = [line for line in value.splitlines() if line.strip()]
     if isinstance(value, Mapping):
         value = [_pair(name, text) for name, text in value.items()]
     pairs: dict[str, str] = {}
     for item in value if isinstance(value, list | tuple) else (None,):
-        name, equals, text = item.partition("=") if isinstance(item, str) else ("", "", "")
-        if not equals or not _ENV_NAME.fullmatch(name) or _UNFIT.search(text):
-            raise ValueError("NAME=value, where the name is letters, digits and _")
-        pairs[name] = text
+        if not isinstance(item, str):
+            raise ValueError("NAME=value, a text")  # noqa: TRY004 # as every parser
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise ValueError('NAME=value: one has no "=", and is not shown, since it may be a secret')
+        pairs[variable_name(name)] = _fit(name, text)
     return pairs
 
 
-def _pair(name: str, value: Any) -> str | None:
-    """NAME=value from an entry of a TOML table; None where the value is neither a text nor a number."""
+def variable_name(name: str) -> str:
+    """The name of a variable, as Docker takes it: anything but "=" and NUL. Raises ValueError, which shows the name."""
+    if not name:
+        raise ValueError('NAME=value: one has no name before its "="')
+    if "=" in name or _UNFIT.search(name):
+        raise ValueError(f'NAME=value: a name is UTF-8 without "=" and NUL, but one is {name[:_SHOWN]!r}')
+    return name
+
+
+def _fit(name: str, text: str) -> str:
+    if _UNFIT.search(text):
+        raise ValueError(f"NAME=value: a value is UTF-8 without NUL, but that of {name[:_SHOWN]!r} is not")
+    return text
+
+
+def _pair(name: str, value: Any) -> str:
+    """NAME=value from an entry of a TOML table."""
     text = value if isinstance(value, str) else _written(value)
-    return f"{name}={text}" if text or value == "" else None
+    if not text and value != "":
+        raise ValueError(f"NAME=value: a value is a text or a number, but that of {name[:_SHOWN]!r} is neither")
+    return f"{variable_name(name)}={text}"
 
 
 def yes_no(value: Any) -> bool:
@@ -186,36 +218,38 @@ def size(least: str, *, zero: bool = False) -> Callable[[Any], str]:
 def as_bytes(text: str) -> int:
     """The bytes that a size says; 0 for none. 1k is 1024."""
     found = _SIZE.fullmatch(text)
-    return int(found[1]) * _UNITS[found[2]] if found else 0
+    return int(Decimal(found[1]) * _UNITS[found[2] or ""]) if found else 0
 
 
 def processors(value: Any) -> float:
     text = _written(value)
-    if re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text, re.ASCII) and float(text) >= 0.01:
+    if re.fullmatch(r"(?=\.?\d)\d{0,4}(\.\d{0,9})?", text, re.ASCII) and float(text) >= 0.01:
         return float(text)
     raise ValueError("a number of processors from 0.01, such as 1.5")
 
 
 def capabilities(value: Any) -> tuple[str, ...]:
-    """In a fixed order, without the prefix CAP_: the same choice makes the same workers."""
+    """In a fixed order, without the prefix CAP_ and what workers lack anyway: the same choice makes the same workers."""
     items = value.split(",") if isinstance(value, str) else value
     names: set[str] = set()
     for item in items if isinstance(items, list | tuple) else (None,):
         name = item.strip().upper().removeprefix("CAP_") if isinstance(item, str) else ""
-        if name not in {"ALL", *_GRANTED}:
+        if name not in {"ALL", *_GRANTED, *_NEVER_GRANTED}:
             raise ValueError("ALL or of what Docker grants: " + ", ".join(_GRANTED))
         names.add(name)
-    return ("ALL",) if "ALL" in names else tuple(sorted(names))
+    return ("ALL",) if "ALL" in names else tuple(sorted(names - _NEVER_GRANTED))
 
 
 def user(value: Any) -> str:
     text = _written(value)
-    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?", text):
+    if text.isprintable() and re.fullmatch(r"[^\s:]{1,256}(:[^\s:]{1,256})?", text):
         return text
     raise ValueError("a name or a number of the image's users, with :group after it if you like")
 
 
 def network_name(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", value.strip()):
-        return value.strip()
-    raise ValueError("a network's name, of letters, digits and _ . -")
+    """Docker takes any text for a network's name; a colon makes it something else, as container:ID, and a path no name."""
+    said = value.strip() if isinstance(value, str) else ""
+    if said.isprintable() and re.fullmatch(r"[^-./:?#%\\][^/:?#%\\]{0,127}", said):
+        return said
+    raise ValueError("a network's name, without / : ? # % and \\")

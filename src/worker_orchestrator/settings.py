@@ -8,6 +8,7 @@ allowed.
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -315,19 +316,21 @@ def _hint(name: str, known: Mapping[str, Setting], prefix: str) -> str:
 
 
 def _wrong(setting: Setting, raw: Any) -> str:
-    """What is wrong with a value; of a secret, and of what may be one as workers' variables may, nothing is repeated."""
+    """What is wrong with a value; of a secret, and of what may be one, nothing is repeated."""
     if setting.secret:
         return "is not shown here"
     if setting.name == "env":
-        entries = raw.splitlines() if isinstance(raw, str) else raw if isinstance(raw, list) else []
-        bare = any(isinstance(entry, str) and entry.strip() and "=" not in entry for entry in entries)
-        return 'has an entry without "="' if bare else "has an entry that is not shown here"
+        return "has an entry that is not allowed"
     if setting.repeatable and isinstance(raw, list):
         raw = next((item for item in raw if not _is_right(setting, [item])), raw)
     try:
-        return f"is {raw!r}"
+        return f"is {_PASSWORD.sub('//***@', repr(raw))}"
     except ValueError:
         return "is a number of more digits than Python shows"
+
+
+_PASSWORD: Final = re.compile(r"//[^/@\s]+@")
+"""What a URL says of its user, which may be a password."""
 
 
 def _is_right(setting: Setting, raw: Any) -> bool:

@@ -365,6 +365,25 @@ async def test_a_worker_on_its_own_loopback_is_told_so(docker_world: DockerWorld
     assert "does the worker listen on 0.0.0.0:9092?" in str(await engine.probe(machine))
 
 
+async def test_a_worker_that_takes_its_time_serves_if_it_is_given_that(docker_world: DockerWorld, tagged: Tag) -> None:
+    """And one that speaks no HTTP is told by what it says."""
+    slow = 'ENTRYPOINT ["nc", "-ll", "-p", "9092", "-e", "sh", "-c", "read l; sleep 2; echo HTTP/1.1 200 OK"]'
+    engine = await docker_world.open_engine(tagged(slow))
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    await engine.create(machine)
+    async with asyncio.timeout(20):
+        while not str(missing := await engine.probe(machine, 0.5)).startswith("no answer on port"):
+            assert missing is not None
+    assert await engine.probe(machine, 10.0) is None
+    await engine.destroy(machine.id)
+    other = await docker_world.open_engine(tagged('ENTRYPOINT ["nc", "-ll", "-p", "9092", "-e", "echo", "220 mail"]'))
+    machine = replace(await docker_world.machine(), template=await other.template())
+    await other.create(machine)
+    async with asyncio.timeout(20):
+        while "speaks SMTP or FTP" not in (missing := str(await other.probe(machine, 2.0))):
+            assert missing != "None"
+
+
 async def test_a_healthcheck_that_the_image_lacks_is_named(docker_world: DockerWorld) -> None:
     """With the setting that would help."""
     engine = await docker_world.open_engine(ready="healthcheck")

@@ -400,7 +400,7 @@ BAD = [
     (("--engine", "podman"), "--engine is 'podman', but must be one of docker, memory"),
     (("--assign-timeout", "soon"), "--assign-timeout is 'soon', but must be seconds from 0.1 to 3600"),
     (("--on-release", "burn"), "--on-release is 'burn', but must be one of reuse, recycle"),
-    (("--env", "1A=b"), "--env has an entry that is not shown here, but must be NAME=value"),
+    (("--env", "=b"), "--env has an entry that is not allowed, but must be NAME=value"),
     (("--min-idle", "9", "--max-machines", "8"), "min_idle is 9, but must be at most max_machines, which is 8"),
     (("--min-idle", "2", "--max-idle", "1"), "max_idle is 1, but must be at least min_idle, which is 2"),
     (("--first-port", "9000", "--last-port", "8000"), "last_port is 8000, but must be at least first_port"),

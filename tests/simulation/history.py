@@ -485,6 +485,7 @@ class _History:
         faults.late, faults.late_s = rate(0.4), chance.choice([0.5, 5.0, 45.0, 90.0])
         faults.slow_s = chance.choice([0.0, 0.1, 0.5, 3.0]) if bad else chance.choice([0.0, 0.3])
         faults.stale_listing, faults.mute, faults.stillborn = rate(0.5), rate(0.2), rate(0.3)
+        faults.sluggish = rate(0.5)
         trouble.commit_failed = rate(0.15)
         trouble.stir = chance.choice([0.0, 0.01, 0.05])
         trouble.kill = rate(0.004) if self.settings.kills else 0.0

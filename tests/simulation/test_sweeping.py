@@ -15,9 +15,9 @@ def counted(small: Small, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each machine is probed from now on."""
     probes, probe = Counter[str](), small.engine.probe
 
-    async def count(machine: Machine) -> str | None:
+    async def count(machine: Machine, limit_s: float, *, closely: bool = False) -> str | None:
         probes[machine.id] += 1
-        return await probe(machine)
+        return await probe(machine, limit_s, closely=closely)
 
     monkeypatch.setattr(small.engine, "probe", count)
     return probes

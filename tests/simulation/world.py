@@ -13,6 +13,7 @@ import contextvars
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -123,8 +124,9 @@ class Wire:
             self._world.model.check_destroy(machine_id)
         await self._call(f"destroy {machine_id}", lambda: self._engine.destroy(machine_id), told=True)
 
-    async def probe(self, machine: Machine) -> str | None:
-        missing = await self._call(f"probe {machine.id}", lambda: self._engine.probe(machine))
+    async def probe(self, machine: Machine, limit_s: float = 1.0, *, closely: bool = False) -> str | None:
+        probe = partial(self._engine.probe, machine, limit_s, closely=closely)
+        missing = await self._call(f"probe {machine.id}", probe)
         if missing is None:
             self._world.model.answered_at[machine.id] = self._world.loop.time()
         return missing
@@ -323,8 +325,16 @@ class World:
             state = "forgotten" if change.after is None else machine.state.value
             whose = f" of {machine.project}@{machine.generation}" if machine.project else ""
             self.note(f"  {change.cause.value}: {machine.id} {state}{whose} on {machine.port}; {machine.reason[:60]}")
+            if change.machine.reason.startswith(("stopped answering", "did not answer when")):
+                self._insist_on_silence(change.machine)
         self.model.stored(changes, process.fleet.pool(DEFAULT_POOL).line)
         self.check()
+
+    def _insist_on_silence(self, machine: Machine) -> None:
+        """Nobody is failed for being slow."""
+        container = self.engine._serving(machine)
+        if container is not None and container.answer_s > 0:
+            self.fail(f"{machine.id} takes {container.answer_s:.1f} s for an answer, and failed: {machine.reason}")
 
     def check(self) -> None:
         """Everything, now. Cheap enough to be asked after every effect."""

@@ -57,7 +57,7 @@ WELL_FORMED = st.fixed_dictionaries(
         "assign_timeout": st.floats(0.1, 3600).map(lambda s: round(s, 3)),
         "ready_path": st.from_regex(r"/[!-~]{0,20}", fullmatch=True),
         "env": st.dictionaries(
-            st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True),
+            st.text(st.characters(exclude_characters="\0=", exclude_categories=["Cs"]), min_size=1, max_size=10),
             st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
             max_size=3,
         ),
@@ -124,7 +124,7 @@ SECRETS = st.sampled_from([SECRET, f"{SECRET}=", f"a/{SECRET}=="])
 @given(
     before=st.lists(st.sampled_from(["A=1", "B=", "C=x=y"]), max_size=2),
     bad=st.one_of(
-        SECRETS.map(lambda s: f"1BAD={s}"),
+        SECRETS.map(lambda s: f"\0BAD={s}"),
         SECRETS.map(lambda s: f"={s}"),
         st.just(SECRET),
         SECRETS.map(lambda s: f"A={s}\0"),
@@ -141,7 +141,7 @@ def test_a_refused_list_of_variables_shows_no_value(before: list[str], bad: str,
 @given(lines=st.lists(SECRETS, min_size=1, max_size=3))
 def test_the_lines_of_a_secret_that_a_shell_left_open_do_not_show(lines: list[str]) -> None:
     said = sentence({}, {"ORCHESTRATOR_ENV": "\n".join(["KEY=-----BEGIN", *lines])})
-    assert said.startswith("ORCHESTRATOR_ENV has an entry ")
+    assert said.startswith("ORCHESTRATOR_ENV has an entry ") or all("=" in line for line in lines)
     assert SECRET not in said
 
 
@@ -177,7 +177,8 @@ def test_well_formed_settings_mean_the_same_from_flags_environment_and_file(chos
     for name, value in chosen.items():
         expected = {**DEFAULT_ENV, **value} if name == "env" else tuple(value) if name == "allow_host" else value
         assert getattr(from_file, name) == expected
-    if not any("\n" in text or text.splitlines() != [text] for text in chosen.get("env", {}).values()):
+    lines = [f"{variable}={text}" for variable, text in chosen.get("env", {}).items()]
+    if not any(line.splitlines() != [line] for line in lines):
         environ = {f"ORCHESTRATOR_{name.upper()}": as_variable(value) for name, value in chosen.items()}
         assert load({}, environ) == from_file
 

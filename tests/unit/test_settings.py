@@ -11,7 +11,7 @@ import pytest
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings import DEFAULT_ENV, Settings, load, settings
 
-ENTRY = "NAME=value, where the name is letters, digits and _."
+ENTRY = "an entry that is not allowed, but must be NAME=value"
 ADDRESS = "localhost or an IP address of this computer, such as 127.0.0.1."
 ORIGIN = "a web origin with its scheme, such as https://app.example.com."
 HOST = "a host name or an IP address, without http:// and a port, such as my-host."
@@ -89,8 +89,15 @@ def test_environment_of_workers_is_added_to_the_default_and_may_replace_it(tmp_p
         ("assign_timeout", "soon", "--assign-timeout is 'soon', but must be seconds from 0.1 to 3600."),
         ("image", " ", "--image is ' ', but must be a text that is not empty."),
         ("durability", "disk", "--durability is 'disk', but must be one of process, power."),
-        ("env", ["A=1", "secret"], f'--env has an entry without "=", but must be {ENTRY}'),
-        ("env", ["=secret"], f"--env has an entry that is not shown here, but must be {ENTRY}"),
+        ("env", ["A=1", "secret"], f'--env has {ENTRY}: one has no "=", and is not shown, since it may be a secret.'),
+        ("env", ["=secret"], f'--env has {ENTRY}: one has no name before its "=".'),
+        ("env", ["a\0b=secret"], f"""--env has {ENTRY}: a name is UTF-8 without "=" and NUL, but one is 'a\\x00b'."""),
+        ("env", ["my.key=a\0b"], f"--env has {ENTRY}: a value is UTF-8 without NUL, but that of 'my.key' is not."),
+        (
+            "docker_host",
+            "tcp://me:secret@\0:1",
+            "--docker-host is 'tcp://***@\\x00:1', but must be a text of printable characters.",
+        ),
         ("publish_address", "nowhere", f"--publish-address is 'nowhere', but must be {ADDRESS}"),
         ("publish_address", "fe80::1%eth0", f"--publish-address is 'fe80::1%eth0', but must be {ADDRESS}"),
         ("allow_origin", ["https://a.example", "b.example"], f"--allow-origin is 'b.example', but must be {ORIGIN}"),
@@ -180,9 +187,35 @@ def test_settings_that_contradict_each_other_are_refused(flags: dict[str, str], 
 
 
 def test_a_secret_in_a_workers_environment_never_shows_in_an_error() -> None:
+    for bad in ("bad.name=hunter2\0", "=hunter2", "hunter2"):
+        with pytest.raises(InvalidSetting) as refused:
+            load({}, {"ORCHESTRATOR_ENV": bad})
+        assert "hunter2" not in refused.value.message
+
+
+def test_names_of_variables_are_those_that_docker_takes(tmp_path: Path) -> None:
+    names = ["discovery.type", "1ST", "a b", "my-key", "größe", "bash.func%%", "\t", "a:b/c"]
+    assert load({"env": [f"{name}=x" for name in names]}, {}).env == {**DEFAULT_ENV, **dict.fromkeys(names, "x")}
+    config = tmp_path / "o.toml"
+    config.write_text('env = { "discovery.type" = "single-node" }\n')
+    assert load({}, {}, config).env["discovery.type"] == "single-node"
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('"a=b" = "secret"', """a name is UTF-8 without "=" and NUL, but one is 'a=b'."""),
+        ('"" = "secret"', 'one has no name before its "=".'),
+        ("A = true", "a value is a text or a number, but that of 'A' is neither."),
+        ('A = ["secret"]', "a value is a text or a number, but that of 'A' is neither."),
+    ],
+)
+def test_a_refused_entry_of_a_table_is_told_by_its_name(table: str, said: str, tmp_path: Path) -> None:
+    config = tmp_path / "o.toml"
+    config.write_text(f"env = {{ {table} }}\n")
     with pytest.raises(InvalidSetting) as refused:
-        load({}, {"ORCHESTRATOR_ENV": "1BAD=hunter2"})
-    assert "hunter2" not in refused.value.message
+        load({}, {}, config)
+    assert refused.value.message == f"env in {config} has {ENTRY}: {said}"
 
 
 def test_every_setting_has_a_flag_a_variable_and_a_sentence_of_help() -> None:

@@ -139,7 +139,8 @@ def _too_much() -> Failed:
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise Failed("--env has an entry that is not shown here, but must be NAME=value.", USAGE)
+        what = 'no name before its "="' if equals else 'no "=", and is not shown, since it may be a secret'
+        raise Failed(f"--env has an entry that is not allowed, but must be NAME=value: one has {what}.", USAGE)
     return name, value
 
 

@@ -92,9 +92,10 @@ class Engine(Protocol):
         """
         ...
 
-    async def probe(self, machine: Machine) -> str | None:
-        """Ask the worker whether it serves: None if it does, else what was found instead, in words. Takes 1 s at most.
+    async def probe(self, machine: Machine, limit_s: float = 1.0, *, closely: bool = False) -> str | None:
+        """Ask the worker whether it serves: None if it does, else what was found instead, in words.
 
+        Takes `limit_s` at most, and if it has not answered and looks `closely` at what is there instead, a second more.
         Raises EngineError where nobody can tell, as when it is the engine that would know and it does not answer: that is
         no verdict on the worker.
         """

@@ -31,7 +31,7 @@ from worker_orchestrator.engines.docker_reach import asked
 from worker_orchestrator.engines.docker_stats import DockerStats
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, Template, make_template
 from worker_orchestrator.engines.docker_terminal import DockerTerminals
-from worker_orchestrator.engines.probe import http_probe, tcp_probe
+from worker_orchestrator.engines.probe import NOTHING, PROBE_TIMEOUT_S, http_probe, tcp_probe
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, PortTaken
 from worker_orchestrator.machine import Instance, Machine, Status
 from worker_orchestrator.outside import plain
@@ -106,7 +106,7 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
             return
         self._killed[instance.native_id] = not state.get("OOMKilled")
 
-    async def probe(self, machine: Machine) -> str | None:
+    async def probe(self, machine: Machine, limit_s: float = PROBE_TIMEOUT_S, *, closely: bool = False) -> str | None:
         if self._options.ready == "healthcheck":
             return await self._healthcheck(machine)
         assert machine.port is not None, "a Docker machine has a host port"
@@ -114,10 +114,13 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
         if address in {"0.0.0.0", "::"}:  # noqa: S104 # reached from here, on whichever address leads there
             address = self._endpoint.host
         if self._options.ready == "tcp":
-            missing = await tcp_probe(address, machine.port)
+            missing = await tcp_probe(address, machine.port, limit_s)
         else:
-            missing = await http_probe(address, machine.port, self._options.ready_path)
-        return missing and f"{missing}; does the worker listen on 0.0.0.0:{self._worker_port(machine)}?"
+            path = self._options.ready_path
+            missing = await http_probe(address, machine.port, path, limit_s=limit_s, closely=closely)
+        if missing is None or not missing.startswith(NOTHING):
+            return missing
+        return f"{missing}; does the worker listen on 0.0.0.0:{self._worker_port(machine)}?"
 
     async def _healthcheck(self, machine: Machine) -> str | None:
         try:

@@ -42,6 +42,8 @@ class Faults:
     slow_s: float = 0.0  # every call takes up to this long
     stale_listing: float = 0.0  # what is listed is as old as the call, not as the reply
     mute: float = 0.0  # an instance that runs and never answers
+    sluggish: float = 0.0  # an instance that takes up to `sluggish_s` for each answer
+    sluggish_s: float = 4.0
     stillborn: float = 0.0  # an instance that exits at once
 
     def strikes(self, probability: float) -> bool:
@@ -52,6 +54,7 @@ class Faults:
 class _Container:
     instance: Instance
     mute: bool = False
+    answer_s: float = 0.0
     server: asyncio.Server | None = None
     output: Output = field(default_factory=Output)
 
@@ -115,13 +118,22 @@ class MemoryEngine:
     async def destroy(self, machine_id: str) -> None:
         await self._write(lambda place: self._remove(place, machine_id), may_reject=False)
 
-    async def probe(self, machine: Machine) -> str | None:
+    async def probe(self, machine: Machine, limit_s: float = PROBE_TIMEOUT_S, *, closely: bool = False) -> str | None:
         if self._serve_http and machine.port is not None:
-            return await http_probe(self._host, machine.port)
+            return await http_probe(self._host, machine.port, limit_s=limit_s, closely=closely)
         if self.faults.slow_s > 0:
             await asyncio.sleep(self.faults.chance.uniform(0, min(self.faults.slow_s, PROBE_TIMEOUT_S)))
-        serves = any(_serves(place.get(machine.id), machine.port) for place in self._places.values())
-        return None if serves else "nothing answers"
+        container = self._serving(machine)
+        if container is not None and container.answer_s > 0:
+            await asyncio.sleep(min(container.answer_s, limit_s))
+            if container.answer_s > limit_s:
+                return f"no answer within {limit_s:g} s"
+            container = self._serving(machine)
+        return None if container is not None else "nothing answers"
+
+    def _serving(self, machine: Machine) -> _Container | None:
+        found = (place.get(machine.id) for place in self._places.values())
+        return next((container for container in found if _serves(container, machine.port)), None)
 
     async def watch(self) -> AsyncIterator[str | None]:
         changed = asyncio.Event()
@@ -273,6 +285,8 @@ class MemoryEngine:
             detail="stillborn" if stillborn else "",
         )
         container = _Container(instance, mute=self.faults.strikes(self.faults.mute))
+        if self.faults.strikes(self.faults.sluggish):
+            container.answer_s = self.faults.chance.uniform(0.5, self.faults.sluggish_s)
         place[machine.id] = container
         if not stillborn:
             try:

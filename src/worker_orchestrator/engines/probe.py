@@ -1,8 +1,12 @@
-"""Whether a worker serves: one question over the network, answered within a second.
+"""Whether a worker serves: one question over the network, and words for what answers instead.
 
 A published Docker port accepts connections before the worker listens and after it died, because a proxy holds it. So a TCP
 connect alone proves nothing: `http` asks for a response (any status will do), and `tcp` waits a moment for the proxy to
 hang up.
+
+What is there and speaks something else never becomes ready by waiting, so it is told by name where its first bytes give it
+away. A server that only hangs up at an HTTP request is told from a proxy with nothing behind it by a second connection on
+which nothing is asked, and from one of TLS by a greeting: that costs connections, so it is done when somebody looks closely.
 """
 
 from __future__ import annotations
@@ -10,53 +14,122 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import re
 import socket
+import ssl
 from typing import Final
 
 from worker_orchestrator.errors import EngineUnavailable
 
-__all__ = ["PROBE_TIMEOUT_S", "http_probe", "tcp_probe"]
+__all__ = ["NOTHING", "PROBE_TIMEOUT_S", "http_probe", "tcp_probe"]
 
 PROBE_TIMEOUT_S: Final = 1.0
+NOTHING: Final = "nothing answers"
+"""So each finding begins that leaves open whether anything is there."""
 _PROXY_HANGS_UP_S: Final = 0.05
 _OUR_OWN: Final = frozenset({
     errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENETUNREACH,
 })  # fmt: skip
 """What this process or this computer lacks, or its own network: the worker was not even asked."""
+_HTTP: Final = b"HTTP/"
+_SHOWN_BYTES: Final = 40
+_SAYS: Final = (
+    (re.compile(rb"[\x15\x16]\x03"), "TLS only, and not HTTP without it"),
+    (re.compile(rb"\0..[\x04\x07]", re.DOTALL), "HTTP/2 only, and not HTTP/1.1"),
+    (re.compile(rb"SSH-"), "SSH"),
+    (re.compile(rb"220[ -]"), "SMTP or FTP"),
+    (re.compile(rb"-(?:ERR|DENIED|NOAUTH)|\+OK|\* OK"), "a protocol like that of Redis, POP3 or IMAP"),
+    (re.compile(rb"...\0\x0a", re.DOTALL), "MySQL"),
+)
+_ADVICE: Final = "if that is right, choose --ready tcp"
 
 
-async def http_probe(host: str, port: int, path: str = "/", timeout_s: float = PROBE_TIMEOUT_S) -> str | None:
-    """None if anything that speaks HTTP answers a GET there, else what happened, in words."""
+async def http_probe(
+    host: str, port: int, path: str = "/", *, limit_s: float = PROBE_TIMEOUT_S, closely: bool = False
+) -> str | None:
+    """None if anything that speaks HTTP answers a GET there within `limit_s`, else what happened, in words.
+
+    `closely`: what hangs up without a word is looked at on connections of its own, for a second at most.
+    """
     request = (
         f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: worker-orchestrator\r\nConnection: close\r\n\r\n"
     )
     try:
-        async with asyncio.timeout(timeout_s), _connection(host, port) as (reader, writer):
+        async with asyncio.timeout(limit_s), _connection(host, port) as (reader, writer):
             writer.write(request.encode("ascii"))
-            start = await reader.readexactly(5)
+            spoken = await _first_words(reader)
     except TimeoutError:
-        return f"no answer on port {port} within {timeout_s:g} s"
-    except asyncio.IncompleteReadError:
-        return f"nothing answers behind port {port}"
+        return f"no answer on port {port} within {limit_s:g} s"
     except OSError as error:
         return _refused(port, error)
-    return None if start == b"HTTP/" else f"what answers on port {port} does not speak HTTP"
+    if spoken.startswith(_HTTP):
+        return None
+    if spoken and not _HTTP.startswith(spoken):
+        return _other_protocol(port, spoken)
+    return (await _hung_up(host, port) if closely else "") or f"{NOTHING} behind port {port}"
 
 
-async def tcp_probe(host: str, port: int, timeout_s: float = PROBE_TIMEOUT_S) -> str | None:
+async def tcp_probe(host: str, port: int, limit_s: float = PROBE_TIMEOUT_S) -> str | None:
     """None if something accepts a connection there and keeps it, else what happened, in words."""
     try:
-        async with asyncio.timeout(timeout_s), _connection(host, port) as (reader, _):
+        async with asyncio.timeout(limit_s), _connection(host, port) as (reader, _):
             try:
                 async with asyncio.timeout(_PROXY_HANGS_UP_S):
                     spoken = await reader.read(1)
             except TimeoutError:
                 return None  # it is still there, and waits for us to speak first
     except TimeoutError:
-        return f"no connection to port {port} within {timeout_s:g} s"
+        return f"no connection to port {port} within {limit_s:g} s"
     except OSError as error:
         return _refused(port, error)
-    return None if spoken else f"nothing answers behind port {port}"
+    return None if spoken else f"{NOTHING} behind port {port}"
+
+
+async def _first_words(reader: asyncio.StreamReader) -> bytes:
+    """What is said, up to where it is clear whether it is HTTP; as it is if the other side ends before."""
+    spoken = b""
+    while len(spoken) < len(_HTTP) and _HTTP.startswith(spoken):
+        more = await reader.read(_SHOWN_BYTES)
+        if not more:
+            break
+        spoken += more
+    return spoken
+
+
+def _other_protocol(port: int, spoken: bytes) -> str:
+    name = next((name for looks, name in _SAYS if looks.match(spoken)), "")
+    if name:
+        return f"what answers on port {port} speaks {name}: {_ADVICE}"
+    line = spoken[:_SHOWN_BYTES].splitlines()[0] if spoken.splitlines() else b""
+    said = ascii(line.decode("latin-1"))
+    return f"what answers on port {port} does not speak HTTP (it begins with {said}): {_ADVICE}"
+
+
+async def _hung_up(host: str, port: int) -> str:
+    """What is there that hangs up at an HTTP request without a word; empty where nothing is."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            if await tcp_probe(host, port) is not None:
+                return ""
+            async with _connection(host, port) as (reader, writer):
+                writer.write(_greeting())
+                with contextlib.suppress(TimeoutError, OSError):
+                    spoken = await reader.read(_SHOWN_BYTES)
+                    if _SAYS[0][0].match(spoken):
+                        return _other_protocol(port, spoken)
+    except (TimeoutError, OSError):
+        return ""
+    return f"what answers on port {port} hangs up when it is asked in HTTP: {_ADVICE}"
+
+
+def _greeting() -> bytes:
+    """The first message of TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    sent = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), sent).do_handshake()
+    return sent.read()
 
 
 def _refused(port: int, error: OSError) -> str:
@@ -64,7 +137,7 @@ def _refused(port: int, error: OSError) -> str:
     why = error.strerror or str(error)
     if isinstance(error, socket.gaierror) or error.errno in _OUR_OWN:
         raise EngineUnavailable(f"port {port} cannot be asked from here ({why})") from error
-    return f"nothing answers on port {port} ({why})"
+    return f"{NOTHING} on port {port} ({why})"
 
 
 class _connection:  # noqa: N801 # reads as a verb

@@ -8,6 +8,7 @@ from typing import Final
 
 from worker_orchestrator import commands
 from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
+from worker_orchestrator.findings import PROBE_S
 from worker_orchestrator.machine import DEFAULT_POOL, Machine, State
 from worker_orchestrator.orchestrator.decisions import Decisions
 from worker_orchestrator.orchestrator.observer import AssignOutcome, Observer
@@ -197,7 +198,7 @@ class Search:
         It goes on until it ends or nobody sits here any more.
         """
         try:
-            for _ in range(CANDIDATES):
+            for number in range(CANDIDATES):
                 if machine is None:
                     machine = await self._from_line(project, steps)
                 decided_at = self._observer.now()
@@ -207,7 +208,8 @@ class Search:
                     continue
                 is_ours = self._fleet.machines.get(machine.id) == machine  # it may be released by now
                 is_known = machine.generation <= generation
-                if is_ours and (is_known or await self._answers(machine, steps)):
+                is_last = number == CANDIDATES - 1
+                if is_ours and (is_known or await self._answers(machine, steps, is_last=is_last)):
                     return self._found(machine, steps, is_known=is_known)
                 machine = self._take(project)
         except TimeoutError:  # the engine is lost
@@ -252,12 +254,17 @@ class Search:
             async with asyncio.timeout(WITHOUT_ENGINE_S if contact.lost.is_set() else None):
                 return await self._seats.promised(project)
 
-    async def _answers(self, machine: Machine, steps: Steps) -> bool:
-        """Whether a machine that was just reserved serves. If not, it is withdrawn as broken."""
+    async def _answers(self, machine: Machine, steps: Steps, *, is_last: bool) -> bool:
+        """Whether a machine that was just reserved serves. If not, it is withdrawn as broken.
+
+        One that may only be slow is withdrawn as it is once another one is at hand; the last candidate has all its time.
+        """
         if commands.is_verified(self._fleet, self._decisions.spec, machine, self._decisions.now()):
             return True
         asked_at = self._observer.now()
-        verdict = await self._probers.probe(machine)
+        patience_s = self._probers.patience_s(machine)
+        limit_s = PROBE_S if self._may_give_up(machine, is_last=is_last) else patience_s
+        verdict = await self._probers.probe(machine, limit_s)
         steps.probe_s = (steps.probe_s or 0.0) + self._observer.now() - asked_at
         if self._fleet.machines.get(machine.id) != machine:
             return False  # released or destroyed by somebody else meanwhile
@@ -270,11 +277,21 @@ class Search:
             self._journal.attribute()
             await self._journal.durable()
             return False
-        reason = f"did not answer when it was to be handed out: {verdict.detail}"
+        is_slow = limit_s < patience_s and verdict.took_s > limit_s * 0.9  # it was given up, not refused
+        reason = "" if is_slow else f"did not answer when it was to be handed out: {verdict.detail}"
         commands.withdraw(self._fleet, self._decisions.spec, machine, self._decisions.now(), broken=reason)
         self._journal.attribute()
         await self._journal.durable()
         return False
+
+    def _may_give_up(self, machine: Machine, *, is_last: bool) -> bool:
+        """Whether to wait no longer than usual for one that this process has not heard yet, or that may be lost."""
+        decisions = self._decisions
+        if decisions.contact.lost.is_set():
+            return True
+        is_unknown = self._fleet.watches[machine.id].verified_at is None
+        others = commands.next_idle(self._fleet, decisions.spec, machine.pool, decisions.now())
+        return is_unknown and not is_last and others is not None
 
     def abandoned(self, project: str, generation: int) -> None:
         """Nobody waits for this project any more: leave the line, and give back what nobody was told of."""

@@ -99,7 +99,14 @@ class Wiring:
         self.seats = self.decisions.seats
         self.actions = Actions(engine, self.background, self._settled, observer, self.traces)
         self.probers = Probers(
-            engine, self.background, loop.time, self._awaited, self._found, observer, self._engine_answers
+            engine,
+            self.background,
+            loop.time,
+            self._awaited,
+            self._found,
+            observer,
+            self._patience_s,
+            self._engine_answers,
         )
         self.search = Search(self.decisions, self.probers, limits.assign_timeout_s, observer, self.traces)
         self.seats.on_abandoned = self.search.abandoned
@@ -218,6 +225,9 @@ class Wiring:
         machine = self.fleet.machines.get(machine_id)
         waits = machine is not None and machine.state is State.STARTING and not self.actions.is_busy(machine_id)
         return machine if waits else None
+
+    def _patience_s(self, machine: Machine) -> float:
+        return findings.patience_s(self.fleet, self.decisions.spec, machine, self.decisions.now())
 
     def _found(self, verdict: Verdict) -> None:
         findings.probed(self.fleet, self.decisions.spec, verdict, self.decisions.now())

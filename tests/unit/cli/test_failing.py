@@ -88,7 +88,10 @@ def test_a_token_file_that_is_missing_is_named() -> None:
             ("exec", "-it", "-e", "A=b", "a"),
             "--env does not go with -t: begin the command with `env NAME=value` instead.",
         ),
-        (("exec", "-e", "secret", "a", "ls"), "--env has an entry that is not shown here, but must be NAME=value."),
+        (
+            ("exec", "-e", "secret", "a", "ls"),
+            '--env has an entry that is not allowed, but must be NAME=value: one has no "=", and is not shown, since it ',
+        ),
         (("scale", "--limit", "many"), "'many' is neither a whole number nor `default`."),
         (("assign", "a", "--metadata", "b"), "each must be NAME=value."),
         (("list", "--state", "lazy"), "'lazy' is not one of"),

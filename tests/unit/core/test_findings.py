@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec, assert_indexes_hold
 
 from worker_orchestrator.brake import Failure, fail
-from worker_orchestrator.findings import follow_up, new_machine, still_wanted
+from worker_orchestrator.commands import is_verified
+from worker_orchestrator.findings import follow_up, new_machine, patience_s, probed, still_wanted
 from worker_orchestrator.machine import (
     DEFAULT_POOL,
     Action,
@@ -19,6 +20,7 @@ from worker_orchestrator.machine import (
     Restart,
     Result,
     State,
+    Verdict,
 )
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
@@ -64,6 +66,58 @@ def test_an_answer_is_remembered_with_the_begin_of_its_probe() -> None:
     world.answer("w1", begun_at=world.now - 0.25)
     assert (world.watch("w1").verified_at, world.watch("w1").misses) == (world.now - 0.25, 0)
     assert world.fleet.pending == []
+
+
+def patience(world: World, machine_id: str) -> float:
+    return patience_s(world.fleet, world.spec, world[machine_id], world.now)
+
+
+def answered(world: World, machine_id: str, took_s: float) -> None:
+    world.now += took_s
+    verdict = Verdict(machine_id, world.now - took_s, answered=True, took_s=took_s)
+    probed(world.fleet, world.spec, verdict, world.now)
+
+
+def test_a_starting_worker_has_what_is_left_of_its_start_for_an_answer() -> None:
+    world = World()
+    machine_id = world.start()
+    assert patience(world, machine_id) == world.spec.start_timeout_s
+    world.now += 45.0
+    assert patience(world, machine_id) == 15.0
+    world.now += 14.5
+    assert patience(world, machine_id) == 1.0
+    world.now += 500.0
+    assert patience(world, machine_id) == 1.0
+
+
+def test_a_worker_that_was_slow_once_is_asked_with_patience_until_it_is_quick_again() -> None:
+    world = World(fleet=a_fleet(a_machine()))
+    assert patience(world, "w1") == 60.0  # nobody knows yet
+    answered(world, "w1", 8.0)
+    assert patience(world, "w1") == 16.0
+    answered(world, "w1", 0.01)
+    assert patience(world, "w1") == 8.0
+    answered(world, "w1", 6.0)
+    assert patience(world, "w1") == 12.0
+    for _ in range(4):
+        answered(world, "w1", 0.01)
+    assert patience(world, "w1") == 1.0
+    answered(world, "w1", 59.0)
+    assert patience(world, "w1") == 60.0
+    world.spec = replace(world.spec, start_timeout_s=0.5)
+    assert patience(world, "w1") == 1.0
+    world.watch("w1").verified_at = None
+    assert patience(world, "w1") == 1.0
+
+
+def test_an_answer_that_took_long_is_fresh_from_its_end() -> None:
+    """It is handed out at once, and not asked for as long again."""
+    world = World(fleet=a_fleet(a_machine()))
+    answered(world, "w1", 8.0)
+    world.now += 1.0
+    assert is_verified(world.fleet, world.spec, world["w1"], world.now)
+    world.now += 0.01
+    assert not is_verified(world.fleet, world.spec, world["w1"], world.now)
 
 
 def test_a_probe_begun_before_the_machine_last_changed_hands_proves_nothing() -> None:

@@ -19,6 +19,7 @@ from worker_orchestrator.http.streams import Closing, Streamed, first_of
 from worker_orchestrator.http.v1 import asked, tar
 from worker_orchestrator.http.v1.shapes import replied
 from worker_orchestrator.orchestrator import Orchestrator
+from worker_orchestrator.parsers import variable_name
 from worker_orchestrator.secrecy import without_secrets
 
 __all__ = ["Inside", "cannot"]
@@ -26,7 +27,6 @@ __all__ = ["Inside", "cannot"]
 TAR: Final = "application/x-tar"
 LONGEST_EXEC_S: Final = 3600
 LINKS: Final = 8
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _T = TypeVar("_T")
 _USER: Final = re.compile(r"[A-Za-z0-9_.:-]{0,256}")
 
@@ -239,11 +239,18 @@ def _check(body: wire.ExecBody) -> None:
     for word in body.command:
         asked.fit_text(word, "command", 131_072)
     for name, value in body.env.items():
-        if not _VARIABLE.fullmatch(name):
-            raise InvalidInput(f"env has the name {name[:40]!r}: use letters, digits and _, not a digit first.")
+        _check_variable(name)
         asked.fit_text(value, f"env {name}", 131_072)
     if not _USER.fullmatch(body.user):
         raise InvalidInput(f"user is {body.user[:40]!r}, but must be a name or number, as web or 1000:1000.")
     if asked.fit_text(body.workdir, "workdir", 4096) and not body.workdir.startswith("/"):
         raise InvalidInput(f"workdir is {body.workdir[:40]!r}, but must be an absolute path in the worker.")
     asked.within(body.timeout_seconds, "timeout_seconds", 0.001, LONGEST_EXEC_S)
+
+
+def _check_variable(name: str) -> None:
+    try:
+        variable_name(name)
+    except ValueError:
+        said = f'env has the name {name[:40]!r}, but a name must not be empty, or have "=" or NUL in it.'
+        raise InvalidInput(said) from None
