@@ -1,7 +1,8 @@
-"""What Docker's answers mean, in the four words of `errors`.
+"""What Docker's answers mean, in the words of `errors`.
 
 A call that never reached the engine is unavailable. One that was cut off after it left has an unknown outcome if it
-writes, and is unavailable if it reads. An answer that refuses is rejected, unless it speaks of a port that somebody holds.
+writes, and is unavailable if it reads. An answer that refuses is rejected, unless it speaks of a cause outside
+(docker_obstacles) or of a port that somebody holds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import aiohttp.http
 import msgspec
 from aiodocker import DockerError
 
+from worker_orchestrator.engines.docker_obstacles import obstacle
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 
 __all__ = ["CONFLICT", "NOT_FOUND", "is_missing", "reading", "writing"]
@@ -79,6 +81,9 @@ def _meaning(error: DockerError) -> EngineError:
         return OutcomeUnknown(error.message)
     if _GOING_AWAY.search(error.message):
         return OutcomeUnknown(f"Docker is stopping ({error.message}).")
+    obstructed = obstacle(error.message)
+    if obstructed is not None:
+        return obstructed
     if _PORT_TAKEN.search(error.message):
         return PortTaken(f"Docker says: {error.message}")
     return EngineRejected(f"Docker says: {error.message}")
