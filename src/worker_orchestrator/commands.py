@@ -6,12 +6,20 @@ Part of the pure core: each function decides and changes the fleet at once, with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from worker_orchestrator.brake import raise_backoff
-from worker_orchestrator.errors import GenerationMismatch, MachineFailed, MachineNotFound, NoMachineAvailable
+from worker_orchestrator.brake import raise_backoff, restart_later
+from worker_orchestrator.errors import (
+    GenerationMismatch,
+    MachineFailed,
+    MachineNotFound,
+    NoMachineAvailable,
+    NotAssigned,
+    NotRunning,
+)
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Cause, Machine, PoolSpec, Spec, State
 
@@ -25,9 +33,12 @@ __all__ = [
     "is_verified",
     "leave_line",
     "next_idle",
+    "no_port",
     "obstacle",
     "refusal",
     "release",
+    "restart",
+    "restarting",
     "serve_line",
     "turn_away",
     "withdraw",
@@ -62,7 +73,22 @@ def failed(machine: Machine) -> MachineFailed:
     """For the project of a machine that failed for good: to wait is no use."""
     return MachineFailed(
         f"The machine {machine.id} of this project failed: {machine.reason}. "
-        "Its files are kept: release or destroy it to get a new one."
+        f"Its files are kept: mend them with `orchestrator cp`, then `orchestrator restart {machine.project}`; "
+        "or release or destroy it to get a new one."
+    )
+
+
+def restarting(fleet: Fleet, machine: Machine, now: float) -> NoMachineAvailable:
+    """For the project of a machine that is being started again, and does not serve yet: how it stands, and what to do."""
+    watch = fleet.watches[machine.id]
+    left_s = max(0, math.ceil(watch.not_before - now))
+    why = machine.reason.rstrip(".")
+    if not left_s:
+        return NoMachineAvailable(f"The machine {machine.id} of this project is being started again: {why}.")
+    return NoMachineAvailable(
+        f"The machine {machine.id} of this project is started again in {left_s} s: {why}. Its files are kept: mend them "
+        f"with `orchestrator cp`, and `orchestrator restart {machine.project}` starts it at once.",
+        retry_after_s=left_s,
     )
 
 
@@ -111,6 +137,30 @@ def destroy(fleet: Fleet, machine: Machine, now: float) -> Machine | None:
         fleet.apply(machine, None, Cause.DESTROYED, now)
         return None
     return _stop(fleet, machine, Cause.DESTROYED, now, "destroyed on request")
+
+
+def restart(fleet: Fleet, machine: Machine, now: float) -> Machine:
+    """Start a project's machine again in place, since somebody asked for it. Returns it as it is then.
+
+    It has all its tries again, also where it had failed for good. Raises NotAssigned for one that no project has, NotRunning
+    where its container is gone.
+    """
+    if machine.project is None:
+        raise NotAssigned(
+            f"No project has {machine.id}, and only a project's machine is restarted: destroy it, and the pool makes "
+            "another."
+        )
+    if machine.gone:
+        raise NotRunning(
+            f"{machine.id} has no container any more, and its files are gone: release {machine.project} to get a new one."
+        )
+    after = replace(machine, state=State.STARTING, reason="restarted on request", evidence="")
+    fleet.apply(machine, after, Cause.RESTARTED, now)
+    watch = fleet.watches[machine.id]
+    watch.since, watch.asked, watch.restarted = now, True, False
+    watch.tries, watch.obstructed = 0, 0
+    restart_later(watch, now)
+    return after
 
 
 def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: str = "") -> None:
@@ -221,10 +271,10 @@ def refusal(fleet: Fleet, spec: Spec, pool: str, now: float) -> NoMachineAvailab
         return None if wanted.pending else NoMachineAvailable(wanted.problem, retry_after_s=10.0)
     if wanted.paused and not fleet.coming(pool, wanted.template):
         return NoMachineAvailable(_paused(pool), retry_after_s=10.0)
-    backoff = fleet.brake(pool, wanted.template)
-    if backoff is None or backoff.until <= now or fleet.coming(pool, wanted.template):
+    hold = fleet.hold(pool, wanted.template)
+    if hold is None or hold.until <= now or fleet.coming(pool, wanted.template):
         return None
-    return NoMachineAvailable(backoff.says(), retry_after_s=backoff.until - now)
+    return NoMachineAvailable(hold.says(), retry_after_s=hold.until - now)
 
 
 def obstacle(fleet: Fleet, spec: Spec, pool: str) -> str:
@@ -232,16 +282,24 @@ def obstacle(fleet: Fleet, spec: Spec, pool: str) -> str:
     wanted, known = spec.pools[pool], fleet.pool(pool)
     if wanted.template is None:
         return wanted.problem
-    backoff = fleet.brake(pool, wanted.template)
-    if backoff is not None and backoff.tripped:
-        return backoff.says()
+    hold = fleet.hold(pool, wanted.template)
+    if hold is not None:
+        return hold.says()
     if wanted.paused:
         return _paused(pool)
     if fleet.held >= spec.max_machines:
         return f"All {spec.max_machines} machines (max_machines) are in use."
     if known.out_of_ports:
-        return f"No host port of {spec.first_port} to {spec.last_port} is free."
+        return no_port(spec)
     return ""
+
+
+def no_port(spec: Spec) -> str:
+    """That the range of host ports is used up."""
+    return (
+        f"No host port from {spec.first_port} to {spec.last_port} is free: free some, or serve with a wider range "
+        "(--first-port, --last-port)."
+    )
 
 
 def _paused(pool: str) -> str:
@@ -251,8 +309,7 @@ def _paused(pool: str) -> str:
 def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
     if wanted.template is None:
         return bool(wanted.problem)
-    backoff = fleet.brake(pool, wanted.template)
-    return wanted.paused or (backoff is not None and backoff.tripped)
+    return wanted.paused or fleet.hold(pool, wanted.template) is not None
 
 
 def _hand_over(fleet: Fleet, machine: Machine, project: str, now: float) -> Machine:

@@ -14,13 +14,15 @@ never changes::
     ├── PoolNotFound
     ├── PathNotFound           no such file in a worker
     ├── NotRunning             what was asked for needs a worker that runs
+    ├── NotAssigned            what was asked for is only done for a project, and none has this machine
     ├── NotSupported           this engine cannot do that
     ├── GenerationMismatch     the machine changed hands since: it is somebody else's now
-    ├── MachineFailed          the project's machine failed for good: only a release or a destroy helps
+    ├── MachineFailed          the project's machine failed for good: only a restart, a release or a destroy helps
     ├── NoMachineAvailable     nothing could be assigned now; a later try may succeed
     ├── EngineError
     │   ├── EngineUnavailable  the engine did not answer: again later
     │   ├── EngineRejected     the engine refused: again will not help
+    │   │   └── EngineObstructed  neither the worker nor its image is the cause: again when that is mended
     │   ├── PortTaken          the host port belongs to somebody else: again with another one
     │   └── OutcomeUnknown     the call may or may not have happened: look before doing anything
     ├── StoreError
@@ -43,6 +45,7 @@ __all__ = [
     "CallFailed",
     "CommitFailed",
     "EngineError",
+    "EngineObstructed",
     "EngineRejected",
     "EngineUnavailable",
     "EventsLost",
@@ -54,6 +57,7 @@ __all__ = [
     "MachineFailed",
     "MachineNotFound",
     "NoMachineAvailable",
+    "NotAssigned",
     "NotRunning",
     "NotSupported",
     "OrchestratorError",
@@ -147,6 +151,12 @@ class NotRunning(OrchestratorError):
     code = "not_running"
 
 
+class NotAssigned(OrchestratorError):
+    """No project has this machine."""
+
+    code = "not_assigned"
+
+
 class NotSupported(OrchestratorError):
     """This engine cannot do that."""
 
@@ -195,6 +205,19 @@ class EngineRejected(EngineError):
     """The container engine refused the request."""
 
     code = "engine_rejected"
+
+
+class EngineObstructed(EngineRejected):
+    """Something on the engine's host stands in the way.
+
+    `kind` names it in a word, as disk or addresses; the message says what to do.
+    """
+
+    code = "engine_obstructed"
+
+    def __init__(self, message: str | None = None, *, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class PortTaken(EngineError):

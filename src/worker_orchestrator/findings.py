@@ -9,8 +9,16 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, try_later
-from worker_orchestrator.commands import serve_line
+from worker_orchestrator.brake import (
+    Failure,
+    fail,
+    may_restart,
+    obstruct,
+    obstructed_restart,
+    restart_later,
+    try_later,
+)
+from worker_orchestrator.commands import no_port, serve_line
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import (
     Action,
@@ -56,14 +64,16 @@ def patience_s(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> float:
 def probed(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> None:
     """Take in one probe: a starting machine that answers is ready; an idle one that misses three in a row failed.
 
-    A probe never fails an assigned machine, and one begun before the machine last changed hands proves nothing. Nor does one
-    of which nobody can tell what it would have found: it ends the row of misses, as whatever kept us from asking may have
-    caused those before it.
+    A probe never fails an assigned machine. One begun before the machine last changed hands proves nothing, and neither does
+    one of a machine that is about to be restarted. One of which nobody can tell what it would have found ends the row of
+    misses: whatever kept us from asking may have caused those before it.
     """
     machine = fleet.machines.get(verdict.machine_id)
     if machine is None or verdict.begun_at < fleet.watches[machine.id].since:
         return
     watch = fleet.watches[machine.id]
+    if watch.asked:
+        return
     if verdict.answered is None:
         watch.misses = 0
         return
@@ -90,6 +100,8 @@ def settle(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, now: floa
     machine = fleet.machines.get(action.machine_id)
     if machine is None:
         return
+    if isinstance(action, Restart) and action.stop_first and outcome.result is not Result.UNAVAILABLE:
+        fleet.watches[machine.id].asked = False
     if outcome.result in {Result.UNKNOWN, Result.UNAVAILABLE}:
         fleet.watches[machine.id].not_before = now + UNSURE_S
     match action:
@@ -106,13 +118,17 @@ def settle(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, now: floa
 
 
 def _settle_create(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
+    if outcome.result is Result.DONE and fleet.obstacle(machine.pool, machine.template) is not None:
+        fleet.pool(machine.pool).obstacle = None
     if outcome.result is Result.REJECTED:
         fail(fleet, spec, machine, now, Failure(outcome.message, outcome.evidence))
+    elif outcome.result is Result.OBSTRUCTED:
+        obstruct(fleet, machine, now, outcome.message)
     elif outcome.result is Result.PORT_TAKEN and machine.port is not None:
         fleet.refused_ports[machine.port] = now + PORT_REFUSED_S
         port = _take_port(fleet, spec, now)
         if port is None:
-            fail(fleet, spec, machine, now, Failure(outcome.message))
+            obstruct(fleet, machine, now, f"{no_port(spec)} {outcome.message}")
             return
         fleet.apply(machine, replace(machine, port=port, reason=outcome.message), Cause.MOVED, now)
 
@@ -120,13 +136,15 @@ def _settle_create(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome,
 def _settle_restart(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
     watch = fleet.watches[machine.id]
     if outcome.result is Result.DONE:
-        watch.restarted = True
-    if outcome.result not in {Result.REJECTED, Result.PORT_TAKEN}:
-        return
-    if watch.tries >= RESTART_TRIES:
-        fail(fleet, spec, machine, now, Failure(f"could not be restarted: {outcome.message}"))
-        return
-    try_later(watch, now)
+        watch.restarted, watch.obstructed = True, 0
+        watch.since = now  # it has the whole start time-out from here on, however long it waited
+    elif outcome.result in {Result.OBSTRUCTED, Result.PORT_TAKEN}:
+        obstructed_restart(fleet, machine, now, outcome.message)
+    elif outcome.result is Result.REJECTED:
+        if may_restart(watch):
+            restart_later(watch, now)
+        else:
+            fail(fleet, spec, machine, now, Failure(f"could not be restarted: {outcome.message}"))
 
 
 def new_machine(  # a machine is made of these
@@ -166,7 +184,7 @@ def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
         if before is None or change.cause is Cause.MOVED:
             return Create(after)
         if change.cause is Cause.RESTARTED and fleet.watches[after.id].not_before <= now:
-            return Restart(after.id)
+            return Restart(after.id, stop_first=fleet.watches[after.id].asked)
     return None
 
 

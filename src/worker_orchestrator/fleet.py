@@ -35,6 +35,8 @@ class Watch:
     missed_why: str = ""
     misses: int = 0  # in a row
     tries: int = 0  # restarts or destroys that did not help
+    obstructed: int = 0  # restarts in a row that a cause outside stood in the way of: they are no tries
+    asked: bool = False  # somebody asked for a restart that the engine has not answered for yet
     restarted: bool = False  # the engine acknowledged the last restart
     not_before: float = 0.0  # the next try
     destroyed_at: float | None = None  # when the engine acknowledged its removal
@@ -42,7 +44,10 @@ class Watch:
 
 
 class Backoff(msgspec.Struct, frozen=True):
-    """The brake on an image that does not come up. It counts attempts, not machines."""
+    """The brake on an image that does not come up, or on creates that a cause outside stands in the way of.
+
+    It counts attempts, not machines.
+    """
 
     template: str
     level: int
@@ -64,6 +69,7 @@ class Pool:
 
     line: dict[str, None] = field(default_factory=dict)  # projects that wait, first come first
     backoff: Backoff | None = None
+    obstacle: Backoff | None = None  # while a cause outside keeps machines from being made
     proven: str | None = None  # the template that last came up
     out_of_ports: bool = False
 
@@ -109,6 +115,23 @@ class Fleet:
         """The brake on this template; what another one did says nothing of it."""
         backoff = self.pool(pool).backoff
         return backoff if backoff is not None and backoff.template == template else None
+
+    def hold(self, pool: str, template: str | None) -> Backoff | None:
+        """What lets machines of this template be tried only one by one, and when: the image's brake, or a cause outside.
+
+        The one that lasts longer; None where nothing does.
+        """
+        held = [
+            one
+            for one in (self.obstacle(pool, template), self.brake(pool, template))
+            if one is not None and one.tripped
+        ]
+        return max(held, key=lambda one: one.until, default=None)
+
+    def obstacle(self, pool: str, template: str | None) -> Backoff | None:
+        """The cause outside that keeps machines of this template from being made; another template may do without."""
+        obstacle = self.pool(pool).obstacle
+        return obstacle if obstacle is not None and obstacle.template == template else None
 
     def of_project(self, project: str) -> Machine | None:
         machine_id = self.projects.get(project)
@@ -228,7 +251,7 @@ class Fleet:
             self.watches[machine_id] = Watch(born=now, since=now)
         elif old.state is not machine.state or old.project != machine.project:
             watch = self.watches[machine_id]
-            watch.since = now
+            watch.since, watch.asked = now, False
             if old.state is not machine.state:
                 watch.misses, watch.not_before, watch.restarted = 0, 0.0, False
                 watch.missed_at, watch.missed_why = None, ""

@@ -71,6 +71,7 @@ class Cause(StrEnum):
     RESTARTED = "restarted"  # in place, for its project
     REVIVED = "revived"  # by somebody else, after it had failed
     FAILED = "failed"
+    OBSTRUCTED = "obstructed"  # a cause that is neither its own nor its image's kept it from starting
     RETIRED = "retired"  # surplus, or of an older template
     DESTROYED = "destroyed"  # somebody asked for it
     REMOVED = "removed"  # its container is known to be gone
@@ -242,9 +243,10 @@ class Create(msgspec.Struct, frozen=True):
 
 
 class Restart(msgspec.Struct, frozen=True):
-    """Start the exited container of this machine again, in place."""
+    """Start the exited container of this machine again, in place. `stop_first`: end it where it runs."""
 
     machine_id: str
+    stop_first: bool = False
 
 
 class Destroy(msgspec.Struct, frozen=True):
@@ -262,6 +264,7 @@ class Result(StrEnum):
     DONE = "done"
     UNAVAILABLE = "unavailable"  # it was not carried out; again later
     REJECTED = "rejected"  # it was not carried out; again will not help
+    OBSTRUCTED = "obstructed"  # it was not carried out, for a cause outside: again when that is mended
     PORT_TAKEN = "port taken"
     UNKNOWN = "unknown"  # it may have been carried out, or may be yet
 

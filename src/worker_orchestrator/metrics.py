@@ -52,12 +52,8 @@ _FAILURES: Final[tuple[tuple[str, str], ...]] = (
     (r"its container is .*killed from outside", "killed"),
     (r"its container is ", "exited"),
 )
-_PORT_TAKEN: Final = re.compile(
-    r"port is already allocated|address already in use|failed to bind|ports are not available|host port .* in use",
-    re.IGNORECASE,
-)
 _FAILED: Final = State.FAILED
-FAILURES: Final = (*dict.fromkeys(kind for _, kind in _FAILURES), "port_taken", "rejected", "other")
+FAILURES: Final = (*dict.fromkeys(kind for _, kind in _FAILURES), "rejected", "other")
 _KINDS: Final = [(re.compile(pattern, re.DOTALL), kind) for pattern, kind in _FAILURES]
 
 
@@ -68,7 +64,7 @@ def failure_reason(before: Machine | None, reason: str) -> str:
             return kind
     if before is None or before.state is not State.STARTING or before.project is not None:
         return "other"
-    return "port_taken" if _PORT_TAKEN.search(reason) else "rejected"  # the engine's own words about a creation
+    return "rejected"  # the engine's own words about a creation
 
 
 class Metrics(Observer):

@@ -17,7 +17,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, try_later
+from worker_orchestrator.brake import Failure, fail, may_restart, restart_later
 from worker_orchestrator.commands import serve_line
 from worker_orchestrator.findings import new_machine
 from worker_orchestrator.fleet import Fleet, Watch
@@ -57,7 +57,7 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
     actions: list[Action] = []
     if snapshot.after_outage:
         for watch in fleet.watches.values():
-            watch.tries, watch.not_before = 0, 0.0
+            watch.tries, watch.obstructed, watch.not_before = 0, 0, 0.0
     for machine in list(fleet.machines.values()):
         if machine.id not in snapshot.busy:
             instance = snapshot.instances.get(machine.id)
@@ -161,28 +161,31 @@ class _Observation:
         elif self.instance.status is Status.EXITED:
             if self.now - self._watch.since > RESTARTS_FORGIVEN_AFTER_S:
                 self._watch.tries = 0
-            if self._watch.tries >= RESTART_TRIES:
+            if self._is_the_last(self.instance):
                 self._give_up(self.instance)
                 return
             after = replace(self.machine, state=State.STARTING, reason=self._how_it_ended(self.instance))
             self._move(after, Cause.RESTARTED)
-            first = self._watch.tries == 0
-            try_later(self._watch, self.now)
-            if first:
-                self._watch.not_before = self.now
+            restart_later(self._watch, self.now)
 
     def _restarting(self) -> None:
         if self.instance is None:
             self._fail(_VANISHED, gone=True)
         elif self.instance.status is Status.EXITED and self._watch.restarted:
             self._watch.restarted = False
-            if self._watch.tries >= RESTART_TRIES:
+            if self._is_the_last(self.instance):
                 self._give_up(self.instance)
             else:
-                try_later(self._watch, self.now)
+                restart_later(self._watch, self.now)
+        elif self._watch.asked:
+            return  # it runs until it is restarted
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
             reason = f"restarted; it runs, but does not answer yet: {self._watch.missed_why}"
             self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
+
+    def _is_the_last(self, instance: Instance) -> bool:
+        """Whether this death ends it for good. One that somebody caused from outside never does."""
+        return not may_restart(self._watch) and not instance.killed
 
     def _give_up(self, instance: Instance) -> None:
         self._fail(f"{self._how_it_ended(instance)} again, after {self._watch.tries} restarts")
@@ -260,7 +263,8 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
             return Create(machine) if waits else None
         case State.STARTING:
             stands = instance is not None and instance.status in {Status.EXITED, Status.CREATED}
-            return Restart(machine.id) if stands else None
+            asked = fleet.watches[machine.id].asked and instance is not None
+            return Restart(machine.id, stop_first=asked) if stands or asked else None
         case State.STOPPING:
             return Destroy(machine.id)
         case State.FAILED if machine.project is None and (not machine.gone or instance is not None):
@@ -290,9 +294,9 @@ def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     missing = wanted.min_idle + len(pool.line) - len(idle) - len(coming)
     if next(fleet.stale(name, template), None) is not None:
         missing = max(len(pool.line), 1) - len(coming)  # one by one, unless people wait
-    backoff = fleet.brake(name, template)
-    if backoff is not None and backoff.tripped:
-        missing = min(missing, 1 - len(coming)) if backoff.until <= now else 0
+    hold = fleet.hold(name, template)
+    if hold is not None:
+        missing = min(missing, 1 - len(coming)) if hold.until <= now else 0
     return max(0, min(missing, room))
 
 
@@ -318,9 +322,8 @@ _STALE = "made of an older image or setting"
 def _must_break_first(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
     """Whether `max_machines` leaves no room for a replacement that is due: then one old machine makes room."""
     under_way = fleet.coming(name, template) or fleet.leaving(name)
-    backoff = fleet.brake(name, template)
-    tripped = backoff is not None and backoff.tripped
-    return fleet.held >= spec.max_machines and not under_way and not tripped
+    is_held = fleet.hold(name, template) is not None
+    return fleet.held >= spec.max_machines and not under_way and not is_held
 
 
 def _let_go(fleet: Fleet, machine_id: str, reason: str, now: float) -> None:
@@ -331,7 +334,7 @@ def _let_go(fleet: Fleet, machine_id: str, reason: str, now: float) -> None:
 def _next_deadline(fleet: Fleet, spec: Spec, now: float) -> float | None:
     """When something is due that no event announces: a start time-out, a retry, the end of a back-off."""
     times = [watch.not_before for watch in fleet.watches.values()]
-    times += [pool.backoff.until for pool in fleet.pools.values() if pool.backoff]
+    times += [one.until for pool in fleet.pools.values() for one in (pool.backoff, pool.obstacle) if one]
     for machine in fleet.machines.values():
         if machine.state is State.STARTING:
             deadline = fleet.watches[machine.id].since + spec.start_timeout_s

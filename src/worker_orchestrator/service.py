@@ -131,14 +131,16 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
     from worker_orchestrator.engines.docker_template import DockerOptions  # noqa: PLC0415
 
     endpoint, client = await connect(settings.docker_host or None)
-    addresses: tuple[str, ...] = (settings.publish_address,)
-    if settings.publish_address == "localhost":
-        addresses = ("127.0.0.1", "::1") if endpoint.is_local and has_ipv6_loopback() else ("127.0.0.1",)
+    follows_host = settings.publish_address == "localhost"
+
+    def host_addresses() -> tuple[str, ...]:
+        return ("127.0.0.1", "::1") if endpoint.is_local and has_ipv6_loopback() else ("127.0.0.1",)
+
     options = DockerOptions(
         image=settings.image,
         worker_port=settings.worker_port,
         env=settings.env,
-        publish_addresses=addresses,
+        publish_addresses=host_addresses() if follows_host else (settings.publish_address,),
         network=settings.network,
         outbound=settings.outbound,
         ready=settings.ready,
@@ -154,6 +156,8 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         log_limit=as_bytes(settings.log_limit),
     )
     engine = DockerEngine(endpoint, client, meta["owner"], options)
+    if follows_host:
+        engine.host_addresses = host_addresses
     engine.owners.update(meta.get(ADOPTED_OWNERS, "").split())
     return engine
 

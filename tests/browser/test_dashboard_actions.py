@@ -131,6 +131,29 @@ def test_a_destroy_says_whose_files_are_lost_and_removes_the_container(tabs: Tab
     expect(page.get_by_text("This machine is gone")).to_be_visible()
 
 
+def test_a_machine_is_started_again_with_its_files(tabs: Tabs, pool: Running) -> None:
+    """It says what ends by it, and the same container comes back, for the same project."""
+    machine = pool.assign("shop")["containerId"]
+    docker("exec", machine, "sh", "-c", "echo kept >/tmp/work")
+    begun = docker("inspect", "--format", "{{.State.StartedAt}}", machine).out
+    page = tabs.open(pool, f"machines/{machine}")
+    press(page, "Restart shop")
+    asked = dialog(page, "Restart shop?")
+    expect(asked).to_contain_text("started again with its files: whatever runs in it ends")
+    assert docker("inspect", "--format", "{{.State.StartedAt}}", machine).out == begun, "it only asked"
+    press(asked, "Restart")
+    expect(notice(page)).to_contain_text(f"{machine} is started again", timeout=30_000)
+    assert docker("inspect", "--format", "{{.State.StartedAt}}", machine).out != begun
+    assert docker("exec", machine, "cat", "/tmp/work").out == "kept"
+    eventually(lambda: stored(pool, machine) == [("ready", "shop")], "it serves again")
+
+
+def test_an_idle_machine_has_nothing_to_be_restarted_for(tabs: Tabs, pool: Running) -> None:
+    page = tabs.open(pool, f"machines/{pool.idle()[0]}")
+    expect(page.get_by_role("button", name="Destroy", exact=False)).to_be_visible()
+    expect(page.get_by_role("button", name="Restart", exact=False)).to_have_count(0)
+
+
 def test_an_idle_machine_that_is_destroyed_is_replaced(tabs: Tabs, pool: Running) -> None:
     machine = pool.idle()[0]
     page = tabs.open(pool, "machines")

@@ -22,7 +22,15 @@ from tests.simulation.model import Request, native_id
 from tests.simulation.virtual import VirtualLoop, virtual_time
 from tests.simulation.world import OWNER, Killed, Process, World, nobody
 
-from worker_orchestrator.errors import CommitFailed, EngineError, MachineFailed, MachineNotFound, NoMachineAvailable
+from worker_orchestrator.errors import (
+    CommitFailed,
+    EngineError,
+    MachineFailed,
+    MachineNotFound,
+    NoMachineAvailable,
+    NotAssigned,
+    NotRunning,
+)
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Instance, Machine, PoolSpec, Spec, State, Status
 from worker_orchestrator.orchestrator import Limits
@@ -199,11 +207,11 @@ class _History:
 
     def _limit_s(self, request: Request) -> float:
         was_away = self.away_since is not None and self.away_since <= request.begun_at
-        if was_away and request.kind in {"assign", "destroy"}:
+        if was_away and request.kind in {"assign", "destroy", "restart"}:
             return WITHOUT_ENGINE_S
         if request.kind == "assign":
             return self.settings.limits.assign_timeout_s + SLACK_S
-        return DESTROYS_WITHIN_S if request.kind == "destroy" else READS_WITHIN_S
+        return DESTROYS_WITHIN_S if request.kind in {"destroy", "restart"} else READS_WITHIN_S
 
     # the process
 
@@ -284,7 +292,15 @@ class _History:
         except (asyncio.CancelledError, Killed):
             self.world.note(f"{request}: connection closed")
             return
-        except (NoMachineAvailable, MachineFailed, MachineNotFound, CommitFailed, EngineError) as error:
+        except (
+            NoMachineAvailable,
+            MachineFailed,
+            MachineNotFound,
+            NotAssigned,
+            NotRunning,
+            CommitFailed,
+            EngineError,
+        ) as error:
             if process.is_alive:
                 self.model.refused(request, undone=isinstance(error, CommitFailed | MachineNotFound))
                 where = str(self.world.path)  # another one in every run
@@ -317,6 +333,11 @@ class _History:
                 if process.is_alive:
                     self.model.taken(request)
                     self.model.destroyed.add(request.name)
+            case "restart":
+                machine = await service.restart(request.name)
+                if process.is_alive:
+                    self.model.restarted(request)
+                return f"{machine.id} is {machine.state}"
             case "list":
                 views = await service.machines()
                 return " ".join(f"{view.machine.id}={view.machine.project}" for view in views)
@@ -379,6 +400,7 @@ class _History:
             (self._leave, 4),
             (self._release, 8),
             (self._destroy, 2),
+            (self._restart, 3),
             (lambda: self.ask("list"), 1),
             (lambda: self.ask("health"), 1),
             (self._rebuild, 0.7),
@@ -436,8 +458,12 @@ class _History:
     def _destroy(self) -> None:
         self.ask("destroy", self._some_machine())
 
+    def _restart(self) -> None:
+        self.ask("restart", self._some_machine())
+
     def _stir(self) -> None:
-        act = self.chance.choice([self._assign, self._leave, self._leave, self._release, self._destroy])
+        acts = [self._assign, self._leave, self._leave, self._release, self._destroy, self._restart]
+        act = self.chance.choice(acts)
         with nobody():
             self.loop.call_soon(act)
 
@@ -482,6 +508,7 @@ class _History:
             return most * bad * chance.random() if chance.random() < 0.5 * (1 + bad) else 0.0
 
         faults.refused, faults.rejected, faults.lost_reply = rate(0.3), rate(0.1), rate(0.3)
+        faults.obstructed = rate(0.3)
         faults.late, faults.late_s = rate(0.4), chance.choice([0.5, 5.0, 45.0, 90.0])
         faults.slow_s = chance.choice([0.0, 0.1, 0.5, 3.0]) if bad else chance.choice([0.0, 0.3])
         faults.stale_listing, faults.mute, faults.stillborn = rate(0.5), rate(0.2), rate(0.3)
@@ -554,7 +581,7 @@ class _History:
     def _heal(self) -> None:
         self.world.note("from here on everything works")
         faults, trouble = self.engine.faults, self.world.trouble
-        faults.refused = faults.rejected = faults.lost_reply = faults.late = 0.0
+        faults.refused = faults.rejected = faults.obstructed = faults.lost_reply = faults.late = 0.0
         faults.slow_s = faults.stale_listing = faults.mute = faults.stillborn = 0.0
         trouble.commit_failed = trouble.kill = trouble.stir = 0.0
         trouble.kill_in = None

@@ -17,6 +17,8 @@ __all__ = ["Model", "Promise", "Request"]
 
 EPSILON_S = 0.01
 VERIFIED_WITHIN_S = 1.0
+_OUTSIDE = ("has no room", "is in use")
+"""What the memory engine says where it is nobody's machine that is to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,10 @@ class Model:
         for promise in request.promises:
             self._over.add((promise.machine_id, promise.generation))
 
+    def restarted(self, request: Request) -> None:
+        """The client was told that its machine was started again."""
+        self._ended(request)
+
     def lost(self, request: Request) -> None:
         """The reply never came: the process died, or the client hung up."""
         self._ended(request)
@@ -158,6 +164,9 @@ class Model:
                 self._again.add(had)
         for change in changes:
             after = change.after
+            if after is not None and after.state is State.FAILED and change.cause is Cause.FAILED:
+                outside = any(words in after.reason for words in _OUTSIDE)
+                self._check(not outside, f"{after.id} failed for a cause outside: {after.reason}")
             if after is not None and change.hands_over:
                 higher = after.generation > self._generation
                 self._check(higher, f"{after.id}: generation {after.generation} follows {self._generation}")

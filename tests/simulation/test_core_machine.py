@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from tests.unit.core.build import assert_indexes_hold
 
 from worker_orchestrator import commands, findings
-from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable
+from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable, NotAssigned, NotRunning
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import (
     DEFAULT_POOL,
@@ -54,7 +54,20 @@ ROUND_S, ROUNDS = 15.0, 36
 
 _T = TypeVar("_T")
 
-ENDS = ["lands", "done", "done", "done", "unavailable", "rejected", "no reply", "late", "late", "never", "half done"]
+ENDS = [
+    "lands",
+    "done",
+    "done",
+    "done",
+    "unavailable",
+    "rejected",
+    "obstructed",
+    "no reply",
+    "late",
+    "late",
+    "never",
+    "half done",
+]
 """What may become of a call to the engine."""
 
 picks = st.integers(0, 7)
@@ -110,8 +123,8 @@ class Place:
         match action:
             case Create(machine):
                 return self._create(machine, late=late)
-            case Restart(machine_id):
-                return self._restart(machine_id)
+            case Restart(machine_id, stop_first):
+                return self._restart(machine_id, stop_first=stop_first)
             case Destroy(machine_id):
                 self.remove(machine_id)
                 return Result.DONE
@@ -143,10 +156,12 @@ class Place:
         instance = Instance(machine.id, OWNER, machine.pool, machine.template, Status.CREATED, port=machine.port)
         self.containers.setdefault(machine.id, Container(instance, machine.port))
 
-    def _restart(self, machine_id: str) -> Result:
+    def _restart(self, machine_id: str, *, stop_first: bool) -> Result:
         found = self.containers.get(machine_id)
         if found is None:
             return Result.REJECTED
+        if stop_first and found.instance.status in {Status.RUNNING, Status.PAUSED}:
+            found.becomes(Status.EXITED)
         if found.instance.status in {Status.EXITED, Status.CREATED}:
             if self._is_taken(found.port, machine_id):
                 return Result.PORT_TAKEN
@@ -379,7 +394,12 @@ class Core(RuleBasedStateMachine):
         del self.flights[action.machine_id]
         with self.decision(commit):
             outcome = Outcome(result, f"the engine says: {result}")
+            failed = {machine.id for machine in self.machines(State.FAILED)}
             findings.settle(self.fleet, self.spec, action, outcome, self.now)
+            if result in {Result.OBSTRUCTED, Result.PORT_TAKEN}:
+                assert failed == {machine.id for machine in self.machines(State.FAILED)}, (
+                    "nothing fails for good of that"
+                )
             self.turn_away()
 
     def deliver(self, verdict: Verdict, commit: str) -> None:
@@ -443,10 +463,10 @@ class Core(RuleBasedStateMachine):
         if self.pool.template is None:
             assert not self.pool.pending
             return
-        backoff = self.fleet.pool(DEFAULT_POOL).backoff
-        assert backoff is not None
-        assert backoff.template == self.pool.template
-        assert backoff.until > self.now
+        hold = self.fleet.hold(DEFAULT_POOL, self.pool.template)
+        assert hold is not None
+        assert hold.template == self.pool.template
+        assert hold.until > self.now
         assert not self.fleet.coming(DEFAULT_POOL, self.pool.template)
         assert not self.fleet.idle(DEFAULT_POOL, self.pool.template)
 
@@ -483,6 +503,25 @@ class Core(RuleBasedStateMachine):
         except MachineNotFound:
             assert machine.project is None
             assert machine.state in {State.STOPPING, State.FAILED}
+
+    @precondition(lambda self: self.fleet.machines)
+    @rule(pick=picks, commit=commits)
+    def restart(self, *, pick: int, commit: str) -> None:
+        """Only what a project holds, and what is still there; it keeps its project, its generation and its port."""
+        machine = one_of(self.machines(), pick)
+        if machine.state is State.STOPPING:
+            return
+        with self.decision(commit):
+            try:
+                after = commands.restart(self.fleet, machine, self.now)
+            except NotAssigned:
+                assert machine.project is None
+            except NotRunning:
+                assert machine.gone
+            else:
+                assert after.state is State.STARTING
+                kept = (after.id, after.project, after.generation, after.port)
+                assert kept == (machine.id, machine.project, machine.generation, machine.port)
 
     @precondition(lambda self: self.line or (self.untold and not self.fleet.pending))
     @rule(pick=picks, takes_it=st.booleans(), commit=commits)
@@ -571,7 +610,12 @@ class Core(RuleBasedStateMachine):
             self.late.append(action)
         elif flight.landed is None and how == "half done" and isinstance(action, Create):
             self.place.leave_half_done(action.machine)
-        refused = {"unavailable": Result.UNAVAILABLE, "rejected": Result.REJECTED}.get(how, Result.UNKNOWN)
+        refusals = {
+            "unavailable": Result.UNAVAILABLE,
+            "rejected": Result.REJECTED,
+            "obstructed": Result.OBSTRUCTED,
+        }
+        refused = refusals.get(how, Result.UNKNOWN)
         self.settled(action, refused if flight.landed is None or how == "no reply" else flight.landed, commit)
 
     @precondition(lambda self: self.late)

@@ -115,9 +115,10 @@ class Wire:
         self._world.model.check_touch("create", machine.id)
         await self._call(f"create {machine.id} on {machine.port}", lambda: self._engine.create(machine), told=True)
 
-    async def restart(self, machine_id: str) -> None:
+    async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:
         self._world.model.check_touch("restart", machine_id)
-        await self._call(f"restart {machine_id}", lambda: self._engine.restart(machine_id), told=True)
+        what = f"restart {machine_id}" + (", stopped first" if stop_first else "")
+        await self._call(what, lambda: self._engine.restart(machine_id, stop_first=stop_first), told=True)
 
     async def destroy(self, machine_id: str) -> None:
         if self._process.is_alive:

@@ -47,6 +47,7 @@ TABLE: Final[dict[str, Entry]] = {
     "logs": Entry("looking", _MACHINES, "Print what a worker wrote."),
     "exec": Entry("inside", _MACHINES, "Run a command in a worker."),
     "cp": Entry("copying", _MACHINES, "Copy files into a worker or out of it."),
+    "restart": Entry("projects", _MACHINES, "Start a project's machine again, with its files."),
     "destroy": Entry("projects", _MACHINES, "Remove a machine with all its files."),
     "scale": Entry("pool", _POOL, "Change how many machines the pool keeps."),
     "pause": Entry("pool", _POOL, "Make no new machines for now."),

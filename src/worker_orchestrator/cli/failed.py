@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from worker_orchestrator.errors import (
+    EngineObstructed,
     EngineUnavailable,
     InvalidInput,
     InvalidProject,
@@ -45,6 +46,8 @@ def code_of_call(error: OrchestratorError) -> int:
     """The exit code for what a service answered, or for none that answers."""
     if isinstance(error, MachineNotFound | PoolNotFound | PathNotFound):
         return NOT_FOUND
-    if isinstance(error, NoMachineAvailable | EngineUnavailable | ServiceUnreachable | TooManyRequests):
+    if isinstance(
+        error, NoMachineAvailable | EngineUnavailable | EngineObstructed | ServiceUnreachable | TooManyRequests
+    ):
         return NOT_NOW
     return USAGE if isinstance(error, InvalidInput) else FAILED

@@ -1,4 +1,4 @@
-"""`assign`, `release`, `why` and `destroy`: a project's way to its machine and away from it."""
+"""`assign`, `release`, `restart`, `why` and `destroy`: a project's way to its machine and away from it."""
 
 from __future__ import annotations
 
@@ -69,6 +69,32 @@ def release(client: Client, name: tuple[str, ...], *, output: str) -> None:
             click.echo(json_line(released))
         else:
             click.echo(released.machine if output == "name" else f"{released.project} released {released.machine}")
+
+
+@click.command(short_help="Start a project's machine again, with its files.")
+@click.argument("name", nargs=-1, required=True, metavar="PROJECT_OR_ID...", shell_complete=names)
+@output_option("text", "json", "name")
+@calls
+def restart(client: Client, name: tuple[str, ...], *, output: str) -> None:
+    """Start machines of projects again in place, with their files, also what had failed for good.
+
+    \b
+    After a bad edit, mend the file and start it again:
+    orchestrator cp ./app.conf my-project:/etc/app.conf
+    orchestrator restart my-project
+    """  # noqa: D301 # click reads the backspace
+    from worker_orchestrator.cli.pretty import waiting  # noqa: PLC0415 # nothing of Rich yet
+
+    for each in name:
+        machine = find(client, each)
+        with waiting(f"Starting {machine.id} again"):
+            restarted = client.restart(machine.id, generation=machine.generation)
+        if output == "json":
+            from worker_orchestrator.cli.formats import json_line  # noqa: PLC0415 # only what is used
+
+            click.echo(json_line(restarted))
+        else:
+            click.echo(restarted.id if output == "name" else f"restarted {restarted.id} of {restarted.project}")
 
 
 @click.command(short_help="Remove a machine with all its files.")
@@ -170,4 +196,4 @@ def _pairs(given: tuple[str, ...]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-COMMANDS: Final = (assign, release, destroy, why)
+COMMANDS: Final = (assign, release, restart, destroy, why)

@@ -75,6 +75,25 @@ class MachineCalls(Asking):
             return Destroyed(machine=machine_id, generation=generation)
         return self._decoded(answer, Destroyed)
 
+    @operation
+    def restart(self, machine_id: str, *, generation: int | None = None) -> Steps[Machine]:
+        """Start a project's machine again in place, with its files, also where it had failed for good.
+
+        When this returns, its container was started; its state is `restarting` until it answers, which `assign` waits for.
+        With `generation`, only if it is still that assignment's. It is sent once: never tried again where it may have been
+        done.
+
+        Raises MachineNotFound, NotAssigned, NotRunning, GenerationMismatch, EngineUnavailable, EngineRejected, and
+        EngineObstructed for a cause outside.
+        """
+        request = Request(
+            method="POST",
+            path=of_machine(machine_id, "restart"),
+            query=query_of(generation=generation),
+            repeatable=False,
+        )
+        return (yield from self._ask(request, Machine))
+
     @stream
     def logs(
         self, machine_id: str, *, tail: int | None = None, follow: bool = False, timestamps: bool = False

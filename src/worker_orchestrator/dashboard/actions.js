@@ -15,6 +15,11 @@ async function release(live, { project, generation }) {
   say(`${project} gave ${machine} back.`);
 }
 
+async function restart(live, { id, generation }) {
+  live.putMachine(await call(`/v1/machines/${id}/restart?generation=${generation}`, { method: "POST" }));
+  say(`${id} is started again.`);
+}
+
 async function destroy(live, { id, generation }) {
   await call(`/v1/machines/${id}?generation=${generation}`, { method: "DELETE" });
   say(`${id} is destroyed.`);
@@ -41,16 +46,20 @@ export async function copy(text) {
   }
 }
 
-/** Copy URL, release and destroy of one machine, each where it makes sense. */
+/** Copy URL, release, restart and destroy of one machine, each where it makes sense; plain in a list, where room is scarce. */
 export function MachineActions({ live, machine, isPlain = false }) {
   const { project, url, state } = machine;
   const kind = isPlain ? "plain" : "";
   const named = (what) => `${what} ${project ?? machine.id}`;
   return html`<span class="actions">
-    ${url && html`<button class=${kind} aria-label=${`Copy URL of ${project ?? machine.id}`} onClick=${() => copy(url)}>Copy URL</button>`}
+    ${url && state !== "failed" && html`<button class=${kind} aria-label=${`Copy URL of ${project ?? machine.id}`} onClick=${() => copy(url)}>Copy URL</button>`}
     ${project &&
     html`<button class=${kind} aria-label=${named("Release")} disabled=${!live.isLive} title=${obstacle(live)} onClick=${() => show(ReleaseDialog, { live, machine })}>
       Release
+    </button>`}
+    ${project && hasFiles(machine) && (state === "failed" || !isPlain) &&
+    html`<button class=${kind} aria-label=${named("Restart")} disabled=${!live.isLive} title=${obstacle(live)} onClick=${() => show(RestartDialog, { live, machine })}>
+      Restart
     </button>`}
     ${state !== "stopping" &&
     html`<button
@@ -67,6 +76,20 @@ function ReleaseDialog({ live, machine: seen, onClose }) {
     <p class="muted">
       What the project wrote is lost to it: the container is handed on as it is, or removed where the service was started with
       <code>--on-release recycle</code>.
+    </p>
+  <//>`;
+}
+
+/** What failed and has no URL any more has no container either. */
+const hasFiles = ({ state, url }) => state !== "failed" || url !== null;
+
+function RestartDialog({ live, machine: seen, onClose }) {
+  return html`<${ActDialog}
+    title=${`Restart ${seen.project}?`} action="Restart" busy="Starting it again…" act=${() => restart(live, seen)} onClose=${onClose}
+  >
+    <p>The container of <code>${seen.id}</code> is stopped if it runs, and started again with its files: whatever runs in it ends.</p>
+    <p class="muted">
+      If it ended because of a bad edit, mend the file first: <code>orchestrator cp FILE ${seen.project}:PATH</code>
     </p>
   <//>`;
 }

@@ -18,6 +18,7 @@ const WORDS = {
   restarted: "is being restarted in place for",
   revived: "runs again",
   failed: "failed",
+  obstructed: "cannot be started now",
   retired: "is no longer needed",
   destroyed: "is being destroyed",
   removed: "has no container any more",

@@ -79,9 +79,12 @@ function Story({ machine, life }) {
   </div>`;
 }
 
-const Failure = ({ reason, evidence }) => html`<section class="panel failure" aria-labelledby="failure-title">
+const Failure = ({ reason, evidence, project, url }) => html`<section class="panel failure" aria-labelledby="failure-title">
   <h2 id="failure-title">Why it failed</h2>
   <p>${sentence(reason)}</p>
+  ${project && url && html`<p class="muted">
+    Its files are kept. Mend them with <code>orchestrator cp FILE ${project}:PATH</code>, then restart it.
+  </p>`}
   ${evidence && html`<h3>Its last lines</h3><pre tabindex="0" aria-label="Its last lines">${evidence}</pre>`}
 </section>`;
 

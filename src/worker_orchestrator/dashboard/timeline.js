@@ -11,7 +11,7 @@ const KEPT = 500;
 const TITLES = {
   created: "Created", adopted: "Found again", moved: "Moved to another port", answered: "Answered", assigned: "Assigned",
   released: "Released", withdrawn: "Withdrawn", restarted: "Restarted", revived: "Came back", failed: "Failed", retired: "Retired",
-  destroyed: "Destroyed", removed: "Container removed", forgotten: "Forgotten", annotated: "Metadata set",
+  obstructed: "Held up", destroyed: "Destroyed", removed: "Container removed", forgotten: "Forgotten", annotated: "Metadata set",
 };
 
 const PREPOSITIONS = { assigned: "to", released: "by", restarted: "for", withdrawn: "from", destroyed: "of" };

@@ -2,7 +2,8 @@
 
 An engine keeps no state of its own about machines, decides nothing, and retries nothing: it carries out one call and says
 truthfully how it ended. Each error means one thing (`errors.EngineError`): `EngineUnavailable`, again later;
-`EngineRejected`, again will not help; `PortTaken`, again with another port; `OutcomeUnknown`, look before doing anything.
+`EngineRejected`, again will not help; `EngineObstructed`, again when what it names is mended; `PortTaken`, again with
+another port; `OutcomeUnknown`, look before doing anything.
 Any other exception is a defect of the engine.
 """
 
@@ -81,8 +82,11 @@ class Engine(Protocol):
         """
         ...
 
-    async def restart(self, machine_id: str) -> None:
-        """Start an exited instance in place, with its files and its port. Safe to repeat. Raises every EngineError."""
+    async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:
+        """Start an exited instance in place, with its files and its port. Safe to repeat. Raises every EngineError.
+
+        With `stop_first`, one that runs is ended before, as its image wants to be ended.
+        """
         ...
 
     async def destroy(self, machine_id: str) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import aiodocker
@@ -27,12 +28,13 @@ from worker_orchestrator.engines.docker_images import Images
 from worker_orchestrator.engines.docker_listing import concerns_us, ended, instance_of, judged
 from worker_orchestrator.engines.docker_logs import DockerLogs
 from worker_orchestrator.engines.docker_network import WorkerNetwork
+from worker_orchestrator.engines.docker_obstacles import ADDRESS
 from worker_orchestrator.engines.docker_reach import asked
 from worker_orchestrator.engines.docker_stats import DockerStats
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, Template, make_template
 from worker_orchestrator.engines.docker_terminal import DockerTerminals
 from worker_orchestrator.engines.probe import NOTHING, PROBE_TIMEOUT_S, http_probe, tcp_probe
-from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, PortTaken
+from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, EngineUnavailable, PortTaken
 from worker_orchestrator.machine import Instance, Machine, Status
 from worker_orchestrator.outside import plain
 
@@ -56,6 +58,8 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
         self._templates: dict[str, Template] = {}
         self._network = WorkerNetwork(client, owner, named=options.network, outbound=options.outbound)
         self._killed: dict[str, bool] = {}
+        self.host_addresses: Callable[[], tuple[str, ...]] | None = None
+        """Which addresses to publish on, as the host is now; None where the operator named one."""
 
     @property
     def progress(self) -> str:
@@ -144,6 +148,10 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
     # writing
 
     async def create(self, machine: Machine) -> None:
+        with self._looking_at_the_host():
+            await self._make(machine)
+
+    async def _make(self, machine: Machine) -> None:
         template = self._templates.get(machine.template)
         if template is None:
             raise EngineRejected(f"The template {machine.template} of {machine.id} is no longer known.")
@@ -226,12 +234,26 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
                 raise EngineUnavailable(f"Docker is shutting down ({error.message})") from error
             raise
 
-    async def restart(self, machine_id: str) -> None:
+    async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:
         with reading():
             containers = await self._of_machine(machine_id)
         if not containers:
             raise EngineRejected(f"There is no container of {machine_id} to start again.")
-        await self._start(containers[0])
+        if stop_first:
+            with writing():
+                await containers[0].stop()
+        with self._looking_at_the_host():
+            await self._start(containers[0])
+
+    @contextlib.contextmanager
+    def _looking_at_the_host(self) -> Iterator[None]:
+        """Around starts: where an address to publish on is gone (IPv6 switched off), the next template does without."""
+        try:
+            yield
+        except EngineObstructed as error:
+            if error.kind == ADDRESS and self.host_addresses is not None:
+                self._options = replace(self._options, publish_addresses=self.host_addresses())
+            raise
 
     async def destroy(self, machine_id: str) -> None:
         with reading():

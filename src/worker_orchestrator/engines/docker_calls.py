@@ -1,7 +1,8 @@
-"""What Docker's answers mean, in the four words of `errors`.
+"""What Docker's answers mean, in the words of `errors`.
 
 A call that never reached the engine is unavailable. One that was cut off after it left has an unknown outcome if it
-writes, and is unavailable if it reads. An answer that refuses is rejected, unless it speaks of a port that somebody holds.
+writes, and is unavailable if it reads. An answer that refuses is rejected, unless it speaks of a cause outside
+(docker_obstacles) or of a port that somebody holds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import aiohttp.http
 import msgspec
 from aiodocker import DockerError
 
+from worker_orchestrator.engines.docker_obstacles import obstacle
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.outside import plain
 
@@ -107,9 +109,13 @@ def _meaning(error: DockerError) -> EngineError:
     told = f"Docker says: {said or error.status}{asked}"
     if error.status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}:
         return OutcomeUnknown(told)
-    if _GOING_AWAY.search(str(error.message)):
+    whole = str(error.message)  # what is shown of it is shorter
+    if _GOING_AWAY.search(whole):
         return OutcomeUnknown(f"Docker is stopping ({said}{asked}).")
-    return (PortTaken if _PORT_TAKEN.search(str(error.message)) else EngineRejected)(told)
+    obstructed = obstacle(whole, asked)
+    if obstructed is not None:
+        return obstructed
+    return (PortTaken if _PORT_TAKEN.search(whole) else EngineRejected)(told)
 
 
 def _asked(error: BaseException) -> str:

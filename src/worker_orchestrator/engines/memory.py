@@ -20,7 +20,14 @@ from msgspec.structs import replace
 from worker_orchestrator.engines import Identity
 from worker_orchestrator.engines.memory_page import Output, Page
 from worker_orchestrator.engines.probe import PROBE_TIMEOUT_S, http_probe
-from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning, OutcomeUnknown, PortTaken
+from worker_orchestrator.errors import (
+    EngineObstructed,
+    EngineRejected,
+    EngineUnavailable,
+    NotRunning,
+    OutcomeUnknown,
+    PortTaken,
+)
 from worker_orchestrator.machine import Instance, Machine, Status
 
 __all__ = ["Faults", "MemoryEngine"]
@@ -36,6 +43,7 @@ class Faults:
     chance: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 # a replayable seed
     refused: float = 0.0  # the call does not reach the engine
     rejected: float = 0.0  # the engine says no
+    obstructed: float = 0.0  # the engine cannot, for a cause that is nobody's machine
     lost_reply: float = 0.0  # carried out, but the caller never hears of it
     late: float = 0.0  # the caller gives up, and it is carried out up to `late_s` later
     late_s: float = 5.0
@@ -112,8 +120,8 @@ class MemoryEngine:
         self._wanted_ports[machine.id] = machine.port
         await self._write(lambda place: self._run(place, machine), may_reject=True)
 
-    async def restart(self, machine_id: str) -> None:
-        await self._write(lambda place: self._start_again(place, machine_id), may_reject=True)
+    async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:
+        await self._write(lambda place: self._start_again(place, machine_id, stop_first=stop_first), may_reject=True)
 
     async def destroy(self, machine_id: str) -> None:
         await self._write(lambda place: self._remove(place, machine_id), may_reject=False)
@@ -243,6 +251,8 @@ class MemoryEngine:
         await self._reach()
         if may_reject and self.faults.strikes(self.faults.rejected):
             raise EngineRejected("the memory engine says no")
+        if may_reject and self.faults.strikes(self.faults.obstructed):
+            raise EngineObstructed("the memory engine has no room", kind="memory")
         if self.faults.strikes(self.faults.late):
             call = asyncio.create_task(self._carry_out_late(deed, place))
             self._calls.add(call)
@@ -295,10 +305,13 @@ class MemoryEngine:
                 del place[machine.id]
                 raise
 
-    async def _start_again(self, place: _Place, machine_id: str) -> None:
+    async def _start_again(self, place: _Place, machine_id: str, *, stop_first: bool = False) -> None:
         container = place.get(machine_id)
         if container is None:
             raise EngineRejected(f"no instance {machine_id}")
+        if stop_first and container.instance.status in {Status.RUNNING, Status.PAUSED}:
+            self._close(container)
+            container.instance = replace(container.instance, status=Status.EXITED, detail="stopped")
         if container.instance.status is not Status.RUNNING:
             if container.instance.port in self.taken_ports:
                 raise PortTaken(f"host port {container.instance.port} is in use")

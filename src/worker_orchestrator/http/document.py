@@ -32,6 +32,8 @@ __all__ = ["Document", "Request"]
 SHORT_ID: Final = 12
 _RETRY_S: Final = 3.0
 _NO_MACHINE: Final = "Failed to create worker or no machines available"
+_FAILED: Final = "The machine of this project failed"
+"""Told apart from a full pool: to ask again is no use."""
 _DESTROY_FAILED: Final = "Failed to destroy container"
 _BROKEN: Final = "Internal server error"
 _FENCED: Final = (
@@ -134,7 +136,7 @@ class Document:
         except NoMachineAvailable as error:
             return failure(503, _NO_MACHINE, error.message, retry_after(error.retry_after_s))
         except MachineFailed as error:
-            return failure(503, _NO_MACHINE, error.message)
+            return failure(503, _FAILED, error.message)
         except CommitFailed as error:
             return _not_stored(503, _NO_MACHINE, error)
         return self._assigned(machine)

@@ -15,10 +15,10 @@ from typing import Final
 import structlog
 
 from worker_orchestrator.engines import Engine, Logs
-from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
+from worker_orchestrator.errors import EngineError
 from worker_orchestrator.machine import Action, Create, Destroy, Outcome, Restart, Result
 from worker_orchestrator.orchestrator.background import Background
-from worker_orchestrator.orchestrator.observer import Call, Observer
+from worker_orchestrator.orchestrator.observer import Call, Observer, result_of
 from worker_orchestrator.orchestrator.traces import Traces
 from worker_orchestrator.outside import plain_lines
 
@@ -115,22 +115,16 @@ class Actions:
                 await self._call(action)
         except TimeoutError:
             return Outcome(Result.UNKNOWN, f"the engine did not answer within {ACTION_TIMEOUT_S:g} s")
-        except OutcomeUnknown as error:
-            return Outcome(Result.UNKNOWN, error.message)
-        except EngineUnavailable as error:
-            return Outcome(Result.UNAVAILABLE, error.message)
-        except PortTaken as error:
-            return Outcome(Result.PORT_TAKEN, error.message)
-        except EngineRejected as error:
-            return Outcome(Result.REJECTED, error.message)
+        except EngineError as error:
+            return Outcome(result_of(error), error.message)
         return Outcome(Result.DONE)
 
     async def _call(self, action: Action) -> None:
         match action:
             case Create(machine):
                 await self._engine.create(machine)
-            case Restart(machine_id):
-                await self._engine.restart(machine_id)
+            case Restart(machine_id, stop_first):
+                await self._engine.restart(machine_id, stop_first=stop_first)
             case Destroy(machine_id):
                 await self._engine.destroy(machine_id)
 

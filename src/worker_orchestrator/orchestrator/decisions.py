@@ -10,7 +10,7 @@ from worker_orchestrator import commands
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 from worker_orchestrator.fleet import Fleet
-from worker_orchestrator.machine import DEFAULT_POOL, Spec
+from worker_orchestrator.machine import DEFAULT_POOL, Spec, State
 from worker_orchestrator.orchestrator.background import Background
 from worker_orchestrator.orchestrator.contact import Contact
 from worker_orchestrator.orchestrator.journal import Journal
@@ -70,10 +70,13 @@ class Decisions:
         for project, why_not in commands.turn_away(self.fleet, self.spec, self.now()).items():
             self.seats.refuse(project, why_not)
 
-    def obstacle(self) -> NoMachineAvailable:
-        """For somebody who waited in vain: what stood in the way."""
+    def obstacle(self, project: str = "") -> NoMachineAvailable:
+        """For somebody who waited in vain, for this project's machine where it has one: what stood in the way."""
         if self.contact.problem is not None:
             return NoMachineAvailable(f"The engine does not answer: {self.contact.problem}")
+        own = self.fleet.of_project(project)
+        if own is not None and own.state is State.STARTING:
+            return commands.restarting(self.fleet, own, self.now())
         return NoMachineAvailable(commands.obstacle(self.fleet, self.spec, DEFAULT_POOL) or self.progress())
 
     def commit_soon(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, PortTaken
+from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, EngineUnavailable, PortTaken
 from worker_orchestrator.machine import Change, Result
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ def result_of(error: EngineError) -> Result:
             return Result.UNAVAILABLE
         case PortTaken():
             return Result.PORT_TAKEN
+        case EngineObstructed():
+            return Result.OBSTRUCTED
         case EngineRejected():
             return Result.REJECTED
         case _:

@@ -128,15 +128,22 @@ class Search:
             if found is not None and found.generation <= generation:
                 await self._journal.durable()
                 return found, None
-            if found is None and not wait_s:
+            if found is None and (not wait_s or self._comes_after(project, wait_s)):
                 commands.leave_line(self._fleet, project)
                 self._decisions.commit_soon()  # what was begun for it will be idle
-                raise self._decisions.obstacle()
+                raise self._decisions.obstacle(project)
             steps = Steps(begun_at, asked_at)
             self._seats.open(project, generation, self._search(project, generation, found, steps))
         seat = await self._sit(project, hung_up, wait_s, waited_s)
         trace, seat.untold = seat.untold, None
         return seat.machine, trace
+
+    def _comes_after(self, project: str, wait_s: float) -> bool:
+        """Whether this project's machine is started again only after so many seconds: then waiting is no use."""
+        own = self._fleet.of_project(project)
+        if own is None or own.state is not State.STARTING:
+            return False
+        return self._fleet.watches[own.id].not_before - self._decisions.now() > wait_s
 
     async def _certain(self, project: str, hung_up: HangUp | None) -> float:
         """Wait for a listing where this project's machine is said to have ended, and return how many seconds that took.
@@ -178,7 +185,7 @@ class Search:
         try:
             return await self._seats.sit(project, hung_up, (max(wait_s, LEAST_S) if is_reserved else wait_s) - waited_s)
         except TimeoutError:
-            raise self._decisions.obstacle() from None
+            raise self._decisions.obstacle(project) from None
 
     def _is_pending(self, machine: Machine) -> bool:
         """Whether something about it is decided and not stored. What becomes of others keeps nobody from what he has."""
@@ -214,7 +221,7 @@ class Search:
                 machine = self._take(project)
         except TimeoutError:  # the engine is lost
             self.abandoned(project, generation)
-            raise self._decisions.obstacle() from None
+            raise self._decisions.obstacle(project) from None
         except (NoMachineAvailable, MachineFailed, CommitFailed):
             self.abandoned(project, generation)
             raise

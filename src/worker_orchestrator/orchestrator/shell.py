@@ -10,11 +10,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from worker_orchestrator import commands
+from worker_orchestrator import commands, findings
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.engines import Engine
 from worker_orchestrator.errors import (
     CommitFailed,
+    EngineObstructed,
     EngineRejected,
     EngineUnavailable,
     MachineNotFound,
@@ -25,8 +26,11 @@ from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import (
     Destroy,
     Machine,
+    Outcome,
+    Restart,
     Result,
     Spec,
+    State,
 )
 from worker_orchestrator.orchestrator.gauges import Gauges
 from worker_orchestrator.orchestrator.observer import Observer
@@ -191,15 +195,40 @@ class Orchestrator:
         await self._journal.durable()
         if doomed is None:
             return machine
-        outcome = await self._parts.contact.unless_lost(self._parts.actions.finish(Destroy(machine.id)))
+        await self._done(Destroy(machine.id), f"{machine.id} goes")
+        return machine
+
+    async def restart(self, name: str, *generations: int) -> Machine:
+        """Start the machine of a project again in place, with its files, also where it had failed for good.
+
+        `name` is its id or its container's. Its container was started again when this returns; it is READY as soon as it
+        answers. Returns it as it is then. It must be of these generations.
+        Raises MachineNotFound, NotAssigned, NotRunning, GenerationMismatch, EngineError, CommitFailed.
+        """
+        machine = await self.machine_named(name)
+        for generation in generations:
+            commands.insist(machine, generation)
+        if machine.state is State.STOPPING:
+            raise MachineNotFound(f"{machine.id} is being removed.")
+        commands.restart(self.fleet, machine, self._decisions.now())
+        self._journal.attribute()
+        await self._journal.durable()
+        action = Restart(machine.id, stop_first=True)
+        if findings.still_wanted(self.fleet, action):
+            await self._done(action, f"{machine.id} is started again")
+        now = self.fleet.machines.get(machine.id)
+        if now is None or now.state is State.STOPPING:
+            raise MachineNotFound(f"{machine.id} was removed meanwhile.")
+        return now
+
+    async def _done(self, action: Destroy | Restart, what: str) -> None:
+        """Return when the engine has done this. Raises EngineError, where `what` comes when the engine is back."""
+        outcome = await self._parts.contact.unless_lost(self._parts.actions.finish(action))
         if outcome is None:
             why = (self._parts.contact.problem or "").rstrip(".")
-            raise EngineUnavailable(f"{machine.id} goes when the engine is back: {why}.")
-        if outcome.result is Result.REJECTED:
-            raise EngineRejected(outcome.message)
+            raise EngineUnavailable(f"{what} when the engine is back: {why}.")
         if outcome.result is not Result.DONE:
-            raise EngineUnavailable(outcome.message)
-        return machine
+            raise _refused(outcome)
 
     def change_pool(self, name: str, changes: Mapping[str, int | bool | None]) -> None:
         """Give the pool other sizes (None: those of the settings), pause or resume it. Stored when this returns.
@@ -291,3 +320,13 @@ class Orchestrator:
     def stop_because(self, defect: BaseException) -> None:
         """An invariant does not hold any more: stop instead of doing harm."""
         self._parts.stop_because(defect)
+
+
+def _refused(outcome: Outcome) -> EngineRejected | EngineUnavailable:
+    match outcome.result:
+        case Result.REJECTED:
+            return EngineRejected(outcome.message)
+        case Result.OBSTRUCTED | Result.PORT_TAKEN:
+            return EngineObstructed(outcome.message)
+        case _:
+            return EngineUnavailable(outcome.message)

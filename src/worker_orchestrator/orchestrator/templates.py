@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from worker_orchestrator.engines import Engine
-from worker_orchestrator.errors import EngineError, EngineUnavailable, OutcomeUnknown
+from worker_orchestrator.errors import EngineError, EngineObstructed, EngineUnavailable, OutcomeUnknown
 from worker_orchestrator.orchestrator.observer import Observer
 
 __all__ = ["Templates"]
@@ -21,6 +21,8 @@ __all__ = ["Templates"]
 LEAST_GAP_S: Final = 1.0
 FIRST_RETRY_S: Final = 10.0
 LONGEST_RETRY_S: Final = 300.0
+OBSTRUCTED_RETRY_S: Final = 60.0
+"""A cause outside may be mended by somebody who waits for it to show."""
 
 _log = structlog.get_logger(__name__)
 
@@ -68,7 +70,8 @@ class Templates:
         except EngineError as error:
             if is_due:
                 _log.error("no machine can be created", why=error.message)
-                pause_s, self._retry_s = self._retry_s, min(self._retry_s * 2, LONGEST_RETRY_S)
+                longest_s = OBSTRUCTED_RETRY_S if isinstance(error, EngineObstructed) else LONGEST_RETRY_S
+                pause_s, self._retry_s = min(self._retry_s, longest_s), min(self._retry_s * 2, longest_s)
             self._answers = True
             self._found("", error.message)
         else:

@@ -212,6 +212,8 @@ class Wiring:
         if outcome.result is Result.DONE and not isinstance(action, Destroy):
             self.probers.start(action.machine_id)
             return
+        if outcome.result is Result.OBSTRUCTED:
+            self.templates.look_again()  # the engine may find another way that is open
         self.probers.stop(action.machine_id)  # what answers at its port may be somebody else, until a listing shows it
         if outcome.result is Result.UNAVAILABLE:
             asyncio.get_running_loop().call_later(FIRST_RETRY_S, self.decisions.wake.set)
@@ -223,8 +225,9 @@ class Wiring:
 
     def _awaited(self, machine_id: str) -> Machine | None:
         machine = self.fleet.machines.get(machine_id)
-        waits = machine is not None and machine.state is State.STARTING and not self.actions.is_busy(machine_id)
-        return machine if waits else None
+        if machine is None or machine.state is not State.STARTING or self.actions.is_busy(machine_id):
+            return None
+        return None if self.fleet.watches[machine_id].asked else machine  # what answers is about to be stopped
 
     def _patience_s(self, machine: Machine) -> float:
         return findings.patience_s(self.fleet, self.decisions.spec, machine, self.decisions.now())

@@ -6,7 +6,15 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine
 
-from worker_orchestrator.brake import RESTART_TRIES, Failure, fail, raise_backoff, try_later
+from worker_orchestrator.brake import (
+    RESTART_PAUSES_S,
+    Failure,
+    fail,
+    may_restart,
+    raise_backoff,
+    restart_later,
+    try_later,
+)
 from worker_orchestrator.fleet import Backoff, Watch
 from worker_orchestrator.machine import Cause, State
 
@@ -292,9 +300,18 @@ def test_a_removal_that_is_refused_for_days_is_tried_every_minute() -> None:
     assert watch.not_before == 160.0
 
 
-def test_a_machine_is_restarted_three_times() -> None:
-    """More would not help."""
-    assert RESTART_TRIES == 3
+def test_restarts_of_a_projects_machine_grow_over_minutes() -> None:
+    """Whoever broke it has minutes to mend it, not seconds; yet they end before what went before is forgiven."""
+    assert RESTART_PAUSES_S == (0.0, 10.0, 30.0, 60.0, 120.0, 240.0)
+    assert sum(RESTART_PAUSES_S) < 600.0
+    watch = Watch(born=0.0, since=0.0)
+    pauses = []
+    while may_restart(watch):
+        restart_later(watch, 100.0)
+        pauses.append(watch.not_before - 100.0)
+    assert (tuple(pauses), watch.tries) == (RESTART_PAUSES_S, 6)
+    restart_later(watch, 100.0)
+    assert (watch.not_before, watch.tries) == (340.0, 7)
 
 
 def test_a_failure_is_serious_unless_said_otherwise() -> None:

@@ -223,14 +223,15 @@ def test_a_project_whose_machine_is_restarted_waits_for_it() -> None:
 
 
 def test_a_project_whose_machine_failed_is_told_so() -> None:
-    """Its files are somebody's work: only release or destroy gives them up."""
+    """Its files are somebody's work: only release or destroy gives them up, and a restart may bring it back."""
     failed = a_machine(state=FAILED, project="p", reason="exited again, after 3 restarts")
     world = World(fleet=a_fleet(failed, a_machine("w2", port=9094)))
     with pytest.raises(MachineFailed) as refused:
         world.assign("p")
     assert refused.value.message == (
         "The machine w1 of this project failed: exited again, after 3 restarts. "
-        "Its files are kept: release or destroy it to get a new one."
+        "Its files are kept: mend them with `orchestrator cp`, then `orchestrator restart p`; or release or destroy it to "
+        "get a new one."
     )
     assert world.fleet.pending == []
     assert world.line == []
@@ -476,7 +477,9 @@ def test_used_up_ports_stand_in_the_way() -> None:
     world.begin()
     world.wants(min_idle=2)
     world.resize()
-    assert obstacle(world) == "No host port of 9093 to 9093 is free."
+    assert obstacle(world) == (
+        "No host port from 9093 to 9093 is free: free some, or serve with a wider range (--first-port, --last-port)."
+    )
 
 
 # release

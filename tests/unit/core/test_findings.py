@@ -247,15 +247,6 @@ def test_a_create_whose_port_is_taken_is_tried_on_the_next_one() -> None:
     assert_indexes_hold(world.fleet)
 
 
-def test_a_create_whose_port_is_taken_fails_when_no_port_is_left() -> None:
-    """With the engine's words."""
-    world = World(spec=a_spec(first_port=9093, last_port=9093))
-    machine_id = world.begin()
-    before = world[machine_id]
-    world.created(machine_id, Result.PORT_TAKEN, "port 9093 is in use")
-    assert world[machine_id] == replace(before, state=FAILED, reason="port 9093 is in use")
-
-
 def test_a_taken_port_means_nothing_where_the_engine_plans_ports() -> None:
     """There is none of ours to change."""
     world = World(spec=a_spec(first_port=None))
@@ -333,18 +324,17 @@ def test_a_restart_that_may_have_worked_changes_nothing(result: Result) -> None:
     assert world["w1"].state is STARTING
 
 
-@pytest.mark.parametrize("result", [Result.REJECTED, Result.PORT_TAKEN])
-def test_a_refused_restart_is_put_off_and_given_up_after_three(result: Result) -> None:
-    """Its port may be free again later; after three tries the machine failed, and keeps its project."""
+def test_a_refused_restart_is_put_off_and_given_up_in_the_end() -> None:
+    """Then the machine failed, and keeps its project."""
     world = restarting()
     pauses = []
-    for _ in range(3):
-        world.restarted("w1", result, "port 9093 is in use")
+    for _ in range(6):
+        world.restarted("w1", Result.REJECTED, "no such program")
         pauses.append(world.watch("w1").not_before - world.now)
-    assert pauses == [1.0, 2.0, 4.0]
+    assert pauses == [0.0, 10.0, 30.0, 60.0, 120.0, 240.0]
     assert world["w1"].state is STARTING
-    world.restarted("w1", result, "port 9093 is in use")
-    assert world["w1"] == a_machine(state=FAILED, project="p", reason="could not be restarted: port 9093 is in use")
+    world.restarted("w1", Result.REJECTED, "no such program")
+    assert world["w1"] == a_machine(state=FAILED, project="p", reason="could not be restarted: no such program")
     assert world.watch("w1").since == world.now
     assert world.pool.backoff is None
 

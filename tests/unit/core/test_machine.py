@@ -267,13 +267,21 @@ def test_the_words_of_the_vocabulary() -> None:
         "restarted",
         "revived",
         "failed",
+        "obstructed",
         "retired",
         "destroyed",
         "removed",
         "forgotten",
         "annotated",
     ]
-    assert [result.value for result in Result] == ["done", "unavailable", "rejected", "port taken", "unknown"]
+    assert [result.value for result in Result] == [
+        "done",
+        "unavailable",
+        "rejected",
+        "obstructed",
+        "port taken",
+        "unknown",
+    ]
     assert DEFAULT_POOL == "default"
 
 

@@ -1,4 +1,4 @@
-"""Machines, whoever has them: list, show, destroy."""
+"""Machines, whoever has them: list, show, restart, destroy."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ class Machines:
         machine = await asked.the_machine(request, self._orchestrator)
         told = self._shapes.machine(await self._orchestrator.record(machine))
         return tagged(told, told.generation)
+
+    async def restart(self, request: Request) -> Response:
+        machine = await self._orchestrator.restart(request.path_params["id"], *asked.generations(request))
+        told = self._shapes.machine(await self._orchestrator.record(machine))
+        return tagged(told, told.generation, 202)
 
     async def destroy(self, request: Request) -> Response:
         name = request.path_params["id"]

@@ -66,8 +66,8 @@ class Pools:
         )
 
     def _back_off(self, name: str, wanted: PoolSpec) -> wire.BackOff | None:
-        brake = self._orchestrator.fleet.brake(name, wanted.template)
-        if brake is None or not brake.tripped:
+        brake = self._orchestrator.fleet.hold(name, wanted.template)
+        if brake is None:
             return None
         return wire.BackOff(
             retry_in_seconds=round(max(0.0, brake.until - self._orchestrator.now()), 3),
@@ -134,7 +134,10 @@ class Health:
             found.append(f"The engine does not answer: {status.problem}")
         if pool.problem:
             found.append(pool.problem)
-        brake = self._orchestrator.fleet.brake(DEFAULT_POOL, pool.template)
+        fleet = self._orchestrator.fleet
+        obstacle, brake = fleet.obstacle(DEFAULT_POOL, pool.template), fleet.brake(DEFAULT_POOL, pool.template)
+        if obstacle is not None:
+            found.append(f"No machine can be made: {obstacle.reason}")
         if brake is not None and brake.tripped:
             found.append(f"The image does not come up: {brake.reason}")
         if pool.paused:
@@ -162,6 +165,7 @@ def _store_problems(status: Status) -> list[str]:
 def _kept_for(projects: list[str]) -> str:
     whom = ", ".join(projects) if len(projects) <= MOST_NAMED else f"each of {len(projects)} projects"
     return (
-        f"A machine that failed is kept with its files for {whom}, and no other is given: release or destroy it. "
+        f"A machine that failed is kept with its files for {whom}, and no other is given: mend its files with "
+        "`orchestrator cp` and start it again with `orchestrator restart`, or release or destroy it. "
         "`orchestrator list --state failed` shows why."
     )

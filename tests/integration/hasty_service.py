@@ -1,0 +1,16 @@
+"""The service with no pauses between the restarts of a project's machine: one that ends by itself fails for good in seconds.
+
+usage: hasty_service.py serve FLAG…
+"""
+
+from __future__ import annotations
+
+import sys
+
+from worker_orchestrator import brake
+from worker_orchestrator.cli import main
+
+if __name__ == "__main__":
+    brake.RESTART_PAUSES_S = (0.0, 0.1, 0.1)
+    sys.argv = ["orchestrator", *sys.argv[1:]]
+    main()

@@ -1,0 +1,163 @@
+"""A restart that somebody asks for: in place, with all tries again, also of what had failed for good."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.core.build import World, a_fleet, a_machine, with_one
+
+from worker_orchestrator import commands, findings
+from worker_orchestrator.errors import NotAssigned, NotRunning
+from worker_orchestrator.machine import Cause, Machine, Restart, Result, State, Status
+
+STARTING, READY, FAILED = State.STARTING, State.READY, State.FAILED
+ASKED = Restart("w1", stop_first=True)
+
+
+def restart(world: World) -> Machine:
+    return commands.restart(world.fleet, world["w1"], world.now)
+
+
+@pytest.mark.parametrize("state", [STARTING, READY, FAILED])
+def test_it_keeps_project_generation_and_port(state: State) -> None:
+    world = World(fleet=a_fleet(a_machine(state=state, project="p", generation=7, metadata="{}", evidence="panic")))
+    after = restart(world)
+    assert after == a_machine(
+        state=STARTING, project="p", generation=7, metadata="{}", reason="restarted on request", evidence=""
+    )
+    assert after == world["w1"]
+    change = world.last_change()
+    assert change.cause is Cause.RESTARTED
+    assert findings.follow_up(world.fleet, change, world.now) == ASKED
+
+
+def test_it_resets_the_count() -> None:
+    """What failed for good has all its tries again."""
+    world = with_one(a_machine(state=FAILED, project="p"), Status.EXITED)
+    watch = world.watch("w1")
+    watch.tries, watch.obstructed, watch.restarted = 6, 9, True
+    restart(world)
+    assert (watch.tries, watch.obstructed, watch.restarted, watch.not_before) == (1, 0, False, world.now)
+    world.settle(ASKED, Result.DONE)
+    world.tick()
+    assert (world["w1"].state, watch.tries, watch.not_before) == (STARTING, 2, world.now + 10.0)
+
+
+def test_it_does_not_wait_for_the_next_try() -> None:
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.tick()
+    world.restarted("w1", Result.OBSTRUCTED, "the disk is full")
+    world.watch("w1").not_before = world.now + 200.0
+    restart(world)
+    assert world.tick().actions == [ASKED]
+
+
+def test_what_answers_until_then_is_about_to_be_stopped() -> None:
+    """So it proves nothing; the tick asks again for a restart that got lost."""
+    world = with_one(a_machine(project="p"))
+    restart(world)
+    world.answer("w1")
+    world.miss("w1")
+    assert (world["w1"].state, world.watch("w1").verified_at, world.watch("w1").misses) == (STARTING, None, 0)
+    assert world.tick().actions == [ASKED]
+    world.now += 1000.0
+    assert world.tick().actions == [ASKED]
+    assert world["w1"].state is STARTING
+    world.settle(ASKED, Result.DONE)
+    world.answer("w1")
+    assert world["w1"].state is READY
+
+
+@pytest.mark.parametrize(
+    ("result", "asked_again"),
+    [
+        (Result.UNAVAILABLE, True),
+        (Result.UNKNOWN, False),
+        (Result.REJECTED, False),
+        (Result.OBSTRUCTED, False),
+        (Result.DONE, False),
+    ],
+)
+def test_only_what_was_certainly_not_carried_out_is_asked_for_again(result: Result, *, asked_again: bool) -> None:
+    """Of whatever else the listing shows what became."""
+    world = with_one(a_machine(project="p"))
+    restart(world)
+    world.settle(ASKED, result)
+    assert world.watch("w1").asked is asked_again
+
+
+def test_another_restart_that_was_under_way_does_not_count_as_this_one() -> None:
+    world = with_one(a_machine(state=STARTING, project="p"), Status.EXITED)
+    restart(world)
+    world.restarted("w1")
+    assert world.watch("w1").asked
+
+
+def test_without_a_container_there_is_nothing_to_restart() -> None:
+    """Until a listing shows it, or that it vanished."""
+    world = with_one(a_machine(state=FAILED, project="p"), None)
+    restart(world)
+    assert world.tick(busy=["w1"]).actions == []
+    assert world.tick().actions == []
+    assert world["w1"].gone
+
+
+def test_a_release_meanwhile_ends_it() -> None:
+    world = with_one(a_machine(project="p"))
+    world.answer("w1")
+    restart(world)
+    world.release("w1")
+    assert not world.watch("w1").asked
+
+
+def test_an_undone_restart_was_none() -> None:
+    world = with_one(a_machine(state=FAILED, project="p"), Status.EXITED)
+    restart(world)
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert (world["w1"].state, world.watch("w1").asked, world.watch("w1").tries) == (FAILED, False, 0)
+
+
+@pytest.mark.parametrize("state", [STARTING, READY, FAILED])
+def test_a_machine_of_nobody_is_not_restarted(state: State) -> None:
+    """The pool makes another."""
+    world = World(fleet=a_fleet(a_machine(state=state)))
+    with pytest.raises(NotAssigned) as refused:
+        restart(world)
+    assert refused.value.message == (
+        "No project has w1, and only a project's machine is restarted: destroy it, and the pool makes another."
+    )
+    assert world.fleet.pending == []
+
+
+def test_a_machine_without_a_container_is_not_restarted() -> None:
+    world = World(fleet=a_fleet(a_machine(state=FAILED, project="p", gone=True)))
+    with pytest.raises(NotRunning) as refused:
+        restart(world)
+    assert refused.value.message == (
+        "w1 has no container any more, and its files are gone: release p to get a new one."
+    )
+    assert world.fleet.pending == []
+
+
+# what its project hears meanwhile
+
+
+def test_a_project_hears_when_its_machine_is_started_again_and_what_to_do() -> None:
+    world = World(
+        fleet=a_fleet(a_machine(state=STARTING, project="p", reason="its container is exited (exit code 1)."))
+    )
+    world.watch("w1").not_before = world.now + 29.5
+    told = commands.restarting(world.fleet, world["w1"], world.now)
+    assert told.message == (
+        "The machine w1 of this project is started again in 30 s: its container is exited (exit code 1). Its files are "
+        "kept: mend them with `orchestrator cp`, and `orchestrator restart p` starts it at once."
+    )
+    assert told.retry_after_s == 30
+
+
+@pytest.mark.parametrize("ago_s", [0.0, 5.0])
+def test_a_project_hears_that_its_machine_is_being_started_again(ago_s: float) -> None:
+    world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", reason="restarted on request")))
+    world.watch("w1").not_before = world.now - ago_s
+    told = commands.restarting(world.fleet, world["w1"], world.now)
+    assert told.message == "The machine w1 of this project is being started again: restarted on request."
+    assert told.retry_after_s == 3.0
