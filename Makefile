@@ -21,15 +21,18 @@ down: .venv/.service  ## remove all workers and what else the service left in Do
 	@exec $(BIN)/orchestrator down $(ARGS)
 
 # Tests that measure time, or take all of the computer, have it to themselves: ALONE. They come last, so that pytest has the
-# last word. All others run in two halves, side by side: the core's gate, which stands on its own tests, and BESIDE; and what
-# is left.
+# last word. All others run in three parts, side by side, since most of them wait for Docker most of the time: what needs a
+# processor (style, the core's gate, which stands on its own tests) with the contract; BESIDE; and what is left.
+LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 CORES := tests/unit tests/simulation
 GATE := $(BIN)/coverage run --branch -m pytest $(CORES) && $(BIN)/coverage report --fail-under=100 $(CORE)
-ALONE := tests/bench tests/browser tests/chaos $(patsubst %,tests/integration/test_%.py,command_line_speed crashes daemon)
-BESIDE := tests/contract $(patsubst %,tests/integration/test_%.py,client command_line commands recycle)
-test: lint example-worker  ## everything below, as CI runs it
-	@$(DOCKER) scripts/side-by-side build/test/beside.log '$(GATE) && $(PYTEST) $(BESIDE)' \
-	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) $(ALONE) $(BESIDE))'
+ALONE := tests/bench tests/browser tests/chaos $(patsubst %,tests/integration/test_%.py,command_line_speed daemon)
+BESIDE := $(patsubst %,tests/integration/test_%.py,client command_line commands crashes recycle sign_in v1)
+test: .venv/.tests example-worker  ## everything below, as CI runs it
+	@$(DOCKER) scripts/side-by-side build/test \
+	  '$(LINT) && $(GATE) && $(PYTEST) tests/contract' \
+	  '$(PYTEST) $(BESIDE)' \
+	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(ALONE) $(BESIDE))'
 	$(DOCKER) $(PYTEST) $(ALONE)
 
 core: .venv/.tests  ## unit and simulation tests; the pure core must be covered to the last branch
@@ -42,10 +45,7 @@ mutants: .venv/.tests  ## change the core in every small way: does a test fail? 
 	$(BIN)/python -m tests.mutants.check
 
 lint: .venv/.tests  ## style, types and import contracts
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(LINT)
 
 unit simulation: .venv/.tests  ## tests that need nothing but Python
 	$(PYTEST) tests/$@

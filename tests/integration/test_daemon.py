@@ -20,7 +20,7 @@ TESTS = Path(__file__).with_name("own_daemon.py")
 def test_a_service_lives_through_whatever_its_daemon_does(example_image: str) -> None:
     """Every test of `own_daemon.py`, as root."""
     words = alone(sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", "-q", str(TESTS))
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL, check=False)
     print(done.stdout, done.stderr)
     if done.returncode != 0:
         pytest.fail(f"exit code {done.returncode} (these tests need root, or sudo without a password)", pytrace=False)

@@ -364,15 +364,13 @@ def test_an_image_that_exits_is_tried_with_growing_pauses(start: Start, image: s
         assert "cannot reach the database" in refused(answer)
         assert "exit code 3" in message
         already = len(creates.seen)
-        eventually(lambda: len(creates.seen) >= max(already, 3) + 2, "two more attempts", within_s=20)
+        eventually(lambda: len(creates.seen) >= max(already, 3) + 2, "two more attempts", within_s=40)
         gaps = [later - earlier for earlier, later in zip(creates.times_s, creates.times_s[1:], strict=False)]
-        attempts = [gap for gap in gaps if gap > 0.5]
-        assert attempts == sorted(attempts), f"each pause is longer: {gaps}"
-        assert len(gaps) - len(attempts) <= 2, (
-            f"after two idle ones and the one that is waited for, one at a time: {gaps}"
+        # One at a time after two idle ones and the one that is waited for, which come as fast as the engine can.
+        tails = [gaps[begin:] for begin in range(3)]
+        assert any(tail == sorted(tail) and tail[0] > 0.9 and tail[1] > 1.9 for tail in tails), (
+            f"each pause is longer: {gaps}"
         )
-        assert attempts[0] > 0.9
-        assert attempts[1] > 1.9
     assert not service.machines()
     make_image(image, WORKS)
     service.await_idle(2)

@@ -1,4 +1,4 @@
-"""The scripts that bring what the tests need, beside others that install something at the same time."""
+"""The scripts that bring what the tests need, and run them side by side."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, Final
 import pytest
 from tests.integration.waiting import eventually, holds_for
 
-APT_GET: Final = Path(__file__).parents[2] / "scripts" / "apt-get"
-pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="only Debian and Ubuntu have apt-get")
+SCRIPTS: Final = Path(__file__).parents[2] / "scripts"
+on_debian = pytest.mark.skipif(shutil.which("apt-get") is None, reason="only Debian and Ubuntu have apt-get")
 
 
 @pytest.fixture
@@ -39,9 +39,12 @@ def lock_of_lists(tmp_path: Path, own_apt: dict[str, str]) -> Iterator[Any]:
 
 def update(environment: dict[str, str], wait_s: int) -> subprocess.Popen[str]:
     given = {**environment, "APT_LOCK_WAIT_S": str(wait_s)}
-    return subprocess.Popen([APT_GET, "update"], env=given, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        [SCRIPTS / "apt-get", "update"], env=given, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
 
 
+@on_debian
 def test_an_update_waits_while_another_one_holds_the_lists(own_apt: dict[str, str], lock_of_lists: Any) -> None:
     with update(own_apt, wait_s=60) as waiting:
         holds_for(lambda: waiting.poll() is None, "it waits", for_s=2)
@@ -50,6 +53,7 @@ def test_an_update_waits_while_another_one_holds_the_lists(own_apt: dict[str, st
         assert (waiting.returncode, *waiting.communicate()) == (0, "", "")
 
 
+@on_debian
 def test_an_update_that_waited_long_enough_says_who_holds_the_lock(own_apt: dict[str, str], lock_of_lists: Any) -> None:
     with update(own_apt, wait_s=1) as waiting:
         said = waiting.communicate(timeout=30)[1]
@@ -58,10 +62,39 @@ def test_an_update_that_waited_long_enough_says_who_holds_the_lock(own_apt: dict
     assert "apt-get update failed" in said
 
 
+@on_debian
 def test_what_fails_for_another_reason_fails_at_once(own_apt: dict[str, str]) -> None:
     begun = time.monotonic()
-    with subprocess.Popen([APT_GET, "no-such-command"], env=own_apt, text=True, stderr=subprocess.PIPE) as failing:
+    with subprocess.Popen(
+        [SCRIPTS / "apt-get", "no-such-command"], env=own_apt, text=True, stderr=subprocess.PIPE
+    ) as failing:
         said = failing.communicate(timeout=60)[1]
     assert failing.returncode == 1
     assert "Invalid operation no-such-command" in said
     assert time.monotonic() - begun < 30, "it waited for nothing"
+
+
+def side_by_side(folder: Path, *commands: str) -> tuple[int, list[str]]:
+    """How it ended, and the lines that it printed."""
+    words = [str(SCRIPTS / "side-by-side"), str(folder / "logs"), *commands]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=folder, timeout=60, check=False)
+    return done.returncode, done.stdout.splitlines()
+
+
+def test_commands_side_by_side_run_at_once_and_each_is_shown_whole(tmp_path: Path) -> None:
+    """The last one as it comes, then the others in their order."""
+    for name in "abc":
+        os.mkfifo(tmp_path / name)
+    first, second, last = (
+        "echo 1 >a; read <b; echo first",
+        "echo 1 >b; read <c; echo second",
+        "read <a; echo 1 >c; echo last",
+    )
+    assert side_by_side(tmp_path, first, second, last) == (0, ["last", "first", "second"])
+    assert (tmp_path / "logs" / "2.log").read_text() == "second\n"
+
+
+@pytest.mark.parametrize("broken", range(3))
+def test_commands_side_by_side_fail_where_one_of_them_does(tmp_path: Path, broken: int) -> None:
+    commands = [f"echo {number}; exit {3 * (number == broken)}" for number in range(3)]
+    assert side_by_side(tmp_path, *commands) == (1, ["2", "0", "1"])

@@ -483,6 +483,7 @@ def test_a_connection_that_ends_with_a_reply_waits_for_no_request_behind_it() ->
     run(test)
 
 
+@pytest.mark.usefixtures("long_limits")
 def test_who_does_not_read_is_answered_no_further() -> None:
     """Else each request that comes in would add a reply to those in memory."""
 
