@@ -41,6 +41,7 @@ class Faults:
     late_s: float = 5.0
     slow_s: float = 0.0  # every call takes up to this long
     stale_listing: float = 0.0  # what is listed is as old as the call, not as the reply
+    unheard: float = 0.0  # a probe of which nobody can tell what it would have found
     mute: float = 0.0  # an instance that runs and never answers
     stillborn: float = 0.0  # an instance that exits at once
 
@@ -116,6 +117,8 @@ class MemoryEngine:
         await self._write(lambda place: self._remove(place, machine_id), may_reject=False)
 
     async def probe(self, machine: Machine) -> str | None:
+        if self.faults.strikes(self.faults.unheard):
+            raise EngineUnavailable("nobody can tell whether it serves")
         if self._serve_http and machine.port is not None:
             return await http_probe(self._host, machine.port)
         if self.faults.slow_s > 0:
