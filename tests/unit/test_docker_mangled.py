@@ -15,11 +15,12 @@ import pytest
 
 from worker_orchestrator.engines.docker import DockerEngine
 from worker_orchestrator.engines.docker_connect import Endpoint, open_client
-from worker_orchestrator.engines.docker_template import DockerOptions
+from worker_orchestrator.engines.docker_template import DockerOptions, make_template
 from worker_orchestrator.errors import EngineError, EngineRejected, NotRunning
 from worker_orchestrator.machine import Machine, State
 
 MACHINE: Final = Machine("worker-1700000000000-abcdefghi", "default", "f00d", State.STARTING, 9093)
+TEMPLATE: Final = make_template(DockerOptions("image"), {"Id": "sha256:1"}, "network", {})
 ANSWERS: Final = {
     "null": (200, b"null"),
     "a number": (200, b"5"),
@@ -86,7 +87,7 @@ CALLS: Final[dict[str, Callable[[DockerEngine], Awaitable[object]]]] = {
 async def told(
     call: Callable[[DockerEngine], Awaitable[object]], answers: dict[bytes, tuple[int, bytes]]
 ) -> str | None:
-    """What the engine says to this call where Docker answers with the first of these whose beginning fits; None if it is fine."""
+    """What the engine says to this call, None if it is fine. Docker answers with the first of these whose beginning fits."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -105,7 +106,7 @@ async def told(
             client = open_client(endpoint)
             client.api_version = "v1.41"
             engine = DockerEngine(endpoint, client, "owner", DockerOptions("image", ready="healthcheck"))
-            engine._templates["f00d"] = _template()
+            engine._templates["f00d"] = TEMPLATE
             try:
                 async with asyncio.timeout(20):
                     await call(engine)
@@ -114,12 +115,6 @@ async def told(
             finally:
                 await engine.aclose()
     return None
-
-
-def _template():  # type: ignore[no-untyped-def] # as made
-    from worker_orchestrator.engines.docker_template import make_template
-
-    return make_template(DockerOptions("image"), {"Id": "sha256:1"}, "network", {})
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
