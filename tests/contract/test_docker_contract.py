@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from msgspec.structs import replace
 from tests.contract.proxy import Proxy
+from tests.contract.tcp_proxy import How, TcpProxy
 from tests.contract.test_engine_contract import CALLS, Call
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
@@ -337,6 +338,14 @@ async def test_at_most_so_many_lines_are_kept(docker_world: DockerWorld, tagged:
     assert len(await engine.last_lines(machine.id, 500)) <= 4096
 
 
+async def test_a_look_at_a_missing_image_pulls_nothing(docker_world: DockerWorld) -> None:
+    """And finds one that is there."""
+    missing = await docker_world.open_engine("127.0.0.1:1/no/such:image")
+    assert await missing.template(fetch=False) == ""
+    assert missing.progress == ""
+    assert await docker_world.engine.template(fetch=False) == await docker_world.engine.template()
+
+
 # probes
 
 
@@ -382,6 +391,26 @@ async def test_a_worker_that_takes_its_time_serves_if_it_is_given_that(docker_wo
     async with asyncio.timeout(20):
         while "speaks SMTP or FTP" not in (missing := str(await other.probe(machine, 2.0))):
             assert missing != "None"
+
+
+async def test_a_health_check_that_docker_does_not_tell_is_no_verdict(docker_world: DockerWorld, tagged: Tag) -> None:
+    """Nor is it waited for: neither where Docker cannot be reached nor where it says nothing."""
+    image = tagged("HEALTHCHECK --interval=200ms CMD wget -q -O /dev/null http://127.0.0.1:9092/health")
+    async with TcpProxy(docker_world.engine._endpoint.url.removeprefix("unix://")) as proxy:
+        engine = await docker_world.open_engine(image, docker_host=proxy.url, ready="healthcheck")
+        machine = replace(await docker_world.machine(), template=await engine.template())
+        await engine.create(machine)
+        docker_world.engine = engine
+        await docker_world.serves(machine)
+        for how in (How.SILENT, How.REFUSES, How.LATE):
+            proxy.behave(how)
+            async with asyncio.timeout(5):
+                with pytest.raises(EngineUnavailable):
+                    await engine.probe(machine)
+        proxy.behave(How.WELL)
+        assert await engine.probe(machine) is None
+        docker("rm", "-f", machine.id)
+        assert "No such container" in str(await engine.probe(machine))
 
 
 async def test_a_healthcheck_that_the_image_lacks_is_named(docker_world: DockerWorld) -> None:

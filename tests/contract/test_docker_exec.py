@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
+from tests.contract.tcp_proxy import How, TcpProxy
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import a_name, docker
 
@@ -265,3 +266,67 @@ async def test_an_engine_that_goes_while_a_command_runs_is_unavailable(docker_wo
                 await running
         with pytest.raises(EngineUnavailable):
             await engine.exec(machine.id, ["true"])
+
+
+# an engine that says nothing
+
+
+async def test_a_command_is_answered_for_within_its_time_though_docker_says_nothing(docker_world: DockerWorld) -> None:
+    """Whether it was started or not; what may have been started is ended when Docker can be heard again."""
+    async with TcpProxy(docker_world.engine._endpoint.url.removeprefix("unix://")) as proxy:
+        engine = await docker_world.open_engine(docker_host=proxy.url)
+        machine = await docker_world.running()
+        begun = asyncio.create_task(engine.exec(machine.id, SLEEPS, timeout_s=3.0))
+        await until_it_runs(docker_world, machine, "sleep 4321")
+        proxy.behave(How.SILENT)
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        with pytest.raises(EngineUnavailable, match="does not answer"):
+            await engine.exec(machine.id, ["true"], timeout_s=1.0)
+        assert loop.time() - begun_at < 2
+        with pytest.raises(EngineUnavailable, match="may run on"):
+            await begun
+        assert loop.time() - begun_at < 5
+        proxy.behave(How.WELL)
+
+        async def is_ended() -> bool:
+            return not left(docker_world, machine)
+
+        await soon(is_ended, "no process of it is left")
+
+        async def is_closed() -> bool:
+            return proxy.open == 0
+
+        await soon(is_closed, "no connection is left")
+
+
+async def test_a_caller_who_goes_while_docker_says_nothing_leaves_no_connection(docker_world: DockerWorld) -> None:
+    """Of whatever he asked."""
+    async with TcpProxy(docker_world.engine._endpoint.url.removeprefix("unix://")) as proxy:
+        engine = await docker_world.open_engine(docker_host=proxy.url)
+        machine = await docker_world.running()
+        proxy.behave(How.SILENT)
+        asked = [
+            asyncio.ensure_future(call)
+            for _ in range(10)
+            for call in (
+                engine.stats(machine.id),
+                engine.environment(machine.id),
+                engine.exec(machine.id, ["true"]),
+                anext(engine.logs(machine.id)),
+                anext(engine.read_files(machine.id, "/etc")),
+            )
+        ]
+
+        async def is_asked() -> bool:
+            return proxy.open == len(asked)
+
+        await soon(is_asked, "all of them have asked")
+        for call in asked:
+            call.cancel()
+        await asyncio.wait(asked)
+
+        async def is_closed() -> bool:
+            return proxy.open == 0
+
+        await soon(is_closed, "no connection is left")

@@ -48,6 +48,12 @@ def behind(image: str, tmp_path: Path) -> Iterator[tuple[Running, BesideTcpProxy
         proxy.behave(How.WELL)  # its containers are removed through it
 
 
+def machine_id(service: Running, project: str) -> str:
+    machine = service.machine_of(project)
+    assert machine is not None
+    return str(machine["id"])
+
+
 def sockets(service: Running) -> int:
     """How many the service has open."""
     count = 0
@@ -83,7 +89,7 @@ def test_an_engine_that_cannot_be_heard_costs_no_machine_no_socket_and_nobodys_t
 ) -> None:
     service, proxy = behind
     service.assign("mine")
-    mine = service.machine_of("mine")["id"]
+    mine = machine_id(service, "mine")
     before = set(service.await_idle(2))
     at_rest = sockets(service)
     proxy.behave(how)
@@ -109,7 +115,7 @@ def test_an_engine_that_cannot_be_heard_costs_no_machine_no_socket_and_nobodys_t
     proxy.behave(How.WELL)
     eventually(lambda: service.get("/health").status == 200, "health says so", within_s=30)
     holds_for(lambda: before <= set(service.idle()), "the same machines are idle as before", for_s=2)
-    assert service.machine_of("mine")["id"] == mine
+    assert machine_id(service, "mine") == mine
     assert service.rows("SELECT * FROM event WHERE cause = 'failed'") == []
     eventually(lambda: sockets(service) <= at_rest, "no socket is left", within_s=30)
     assert service.process is not None

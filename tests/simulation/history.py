@@ -512,7 +512,7 @@ class _History:
         faults.late, faults.late_s = rate(0.4), chance.choice([0.5, 5.0, 45.0, 90.0])
         faults.slow_s = chance.choice([0.0, 0.1, 0.5, 3.0]) if bad else chance.choice([0.0, 0.3])
         faults.stale_listing, faults.mute, faults.stillborn = rate(0.5), rate(0.2), rate(0.3)
-        faults.sluggish = rate(0.5)
+        faults.sluggish, faults.unheard = rate(0.5), rate(0.4)
         trouble.commit_failed = rate(0.15)
         trouble.stir = chance.choice([0.0, 0.01, 0.05])
         trouble.kill = rate(0.004) if self.settings.kills else 0.0
@@ -582,7 +582,7 @@ class _History:
         self.world.note("from here on everything works")
         faults, trouble = self.engine.faults, self.world.trouble
         faults.refused = faults.rejected = faults.obstructed = faults.lost_reply = faults.late = 0.0
-        faults.slow_s = faults.stale_listing = faults.mute = faults.stillborn = 0.0
+        faults.slow_s = faults.stale_listing = faults.mute = faults.stillborn = faults.unheard = 0.0
         trouble.commit_failed = trouble.kill = trouble.stir = 0.0
         trouble.kill_in = None
         self.engine.taken_ports = set()

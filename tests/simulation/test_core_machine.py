@@ -579,10 +579,10 @@ class Core(RuleBasedStateMachine):
                 self.probes[machine.id] = Verdict(machine.id, self.now, answered, "" if answered else "silence")
 
     @precondition(lambda self: self.probes)
-    @rule(pick=picks, is_heard=mostly, commit=commits)
-    def end_probe(self, *, pick: int, is_heard: bool, commit: str) -> None:
+    @rule(pick=picks, is_heard=mostly, is_known=mostly, commit=commits)
+    def end_probe(self, *, pick: int, is_heard: bool, is_known: bool, commit: str) -> None:
         verdict = self.probes.pop(one_of(sorted(self.probes), pick))
-        self.deliver(replace(verdict, answered=verdict.answered and is_heard), commit)
+        self.deliver(replace(verdict, answered=verdict.answered and is_heard if is_known else None), commit)
 
     @rule(arrives=mostly, next_shows_its_begin=st.booleans(), engine_was_there=mostly, commit=commits)
     def end_listing(self, *, arrives: bool, next_shows_its_begin: bool, engine_was_there: bool, commit: str) -> None:

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.errors import EngineUnavailable
+from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NoMachineAvailable, NotRunning, PortTaken
+from worker_orchestrator.machine import Machine
 
 
 @pytest.mark.parametrize("why", ["Docker does not answer (cut).", "the engine is down"])
@@ -30,5 +31,109 @@ def test_a_destroy_tells_when_the_machine_goes_and_what_is_the_matter(
         with pytest.raises(EngineUnavailable) as told:
             await small.orchestrator.destroy(doomed.id)
         assert told.value.message == f"{doomed.id} goes when the engine is back: {why.removesuffix('.')}."
+
+    lived(story, min_idle=1)
+
+
+@pytest.mark.parametrize("how", ["unheard", "unreachable"])
+def test_workers_of_which_nobody_can_tell_stay_idle_and_are_given_when_that_is_over(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Docker would say whether they serve, or holds the way to them: they are as good as before, for all that is known."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        before = {machine.id for machine in small.idle}
+        probe = small.engine.probe
+
+        async def silence(_machine: Machine) -> str | None:
+            if how == "unheard":
+                raise EngineUnavailable("Docker does not answer")
+            return "nothing answers on port 1 (Connection refused)"
+
+        monkeypatch.setattr(small.engine, "probe", silence)
+        small.engine.up = how == "unheard"
+        await asyncio.sleep(120)
+        assert {machine.id for machine in small.idle} == before
+        with pytest.raises(NoMachineAvailable):
+            await small.orchestrator.assign("p")
+        assert {machine.id for machine in small.idle} >= before
+        monkeypatch.setattr(small.engine, "probe", probe)
+        small.engine.up = True
+        await small.until(lambda: small.orchestrator.status().problem is None)
+        assert (await small.orchestrator.assign("p")).id in before
+
+    lived(story, min_idle=2)
+
+
+def test_a_question_to_a_frozen_engine_is_answered_when_patience_ends_and_at_once_from_then_on() -> None:
+    """Whatever is asked; one that fails by itself does so in its own words."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        (machine,) = small.idle
+        small.engine.freeze()
+        now = asyncio.get_running_loop().time
+        for limit_s in (4.0, 0.0):
+            begun_at = now()
+            with pytest.raises(EngineUnavailable, match="does not answer"):
+                await small.orchestrator.ask_engine(small.engine.last_lines(machine.id, 1))
+            assert now() - begun_at <= limit_s
+        with pytest.raises(EngineUnavailable):
+            small.orchestrator.insist_on_engine()
+        small.engine.thaw()
+        await small.until(lambda: small.orchestrator.status().problem is None)
+        small.orchestrator.insist_on_engine()
+        assert "runs on port" in await small.orchestrator.ask_engine(small.engine.last_lines(machine.id, 1))
+        with pytest.raises(NotRunning):
+            await small.orchestrator.ask_engine(_refused())
+
+    lived(story, min_idle=1)
+
+
+async def _refused() -> None:
+    raise NotRunning
+
+
+def test_what_happens_to_images_makes_us_look_and_never_pull(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulls keep their pace, a pull that failed is not forgotten, and an image that is there at last is found at once."""
+
+    async def story(small: Small) -> None:
+        pulls, looks, is_there = 0, 0, False
+
+        async def template(*, fetch: bool = True) -> str:
+            nonlocal pulls, looks
+            pulls, looks = pulls + fetch, looks + (not fetch)
+            if is_there:
+                return "image"
+            if fetch:
+                raise EngineRejected("cannot be pulled")
+            return ""
+
+        monkeypatch.setattr(small.engine, "template", template)
+        await small.until(lambda: pulls)
+        for _ in range(100):
+            small.engine._tell()
+            await asyncio.sleep(1.0)
+        assert pulls <= 5, "after 10, 20, 40, 80 s"
+        assert looks >= 90
+        assert small.orchestrator.spec.pools["default"].problem == "cannot be pulled"
+        is_there = True
+        small.engine._tell()
+        await small.until(lambda: small.orchestrator.spec.pools["default"].template == "image", within_s=2)
+        assert small.orchestrator.spec.pools["default"].problem == ""
+
+    lived(story, min_idle=1)
+
+
+def test_no_error_of_the_engine_about_its_template_ends_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that an engine has for something else, as the port that a network lacks."""
+
+    async def story(small: Small) -> None:
+        async def template(*, fetch: bool = True) -> str:
+            raise PortTaken("failed to allocate gateway (10.1.0.1): Address already in use")
+
+        monkeypatch.setattr(small.engine, "template", template)
+        await small.until(lambda: "allocate gateway" in small.orchestrator.spec.pools["default"].problem)
 
     lived(story, min_idle=1)

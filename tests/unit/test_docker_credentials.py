@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 
 from worker_orchestrator.engines import docker_credentials
 from worker_orchestrator.engines.docker_connect import Endpoint, open_client
@@ -25,6 +26,7 @@ from worker_orchestrator.engines.docker_credentials import (
     RegistryAuth,
     credentials_for,
     full_reference,
+    home_folder,
     registry_of,
 )
 
@@ -339,3 +341,60 @@ def test_a_password_reaches_the_engine_with_the_server_it_is_for(home: Path) -> 
 def test_an_identity_token_reaches_the_engine_with_the_server_it_is_for(home: Path) -> None:
     auth = RegistryAuth("ghcr.io", identitytoken=SECRET)
     assert pulled_with(home, "ghcr.io/me/worker", auth) == {"identitytoken": SECRET, "serveraddress": "ghcr.io"}
+
+
+# whatever others' programs and files do, it is told
+
+
+def note_under(loop_factory: Any, home: Path) -> str:
+    """The note about what a helper does, with an event loop of this kind."""
+    environ = {"PATH": f"{home}/bin:{os.environ['PATH']}"}
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        found = runner.run(credentials_for("ghcr.io/me/worker:1", environ, home))
+    assert found.auth is None
+    return found.note or ""
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_helper_that_ends_at_once_is_named(home: Path, loop_factory: Any) -> None:
+    """Nobody takes the question then, which uvloop tells in ways of its own. More than once, for it is a race."""
+    write_config(home, {"credsStore": "gone"})
+    write_helper(home, "gone", "")
+    (home / "bin" / "docker-credential-gone").write_text("#!/bin/sh\nexec 0<&- 1>&-; exit 7\n")
+    for _ in range(20):
+        assert "docker-credential-gone failed with exit status 7" in note_under(loop_factory, home)
+
+
+def test_a_helper_that_never_stops_talking_is_ended(home: Path) -> None:
+    """Nobody keeps all that it says."""
+    write_config(home, {"credsStore": "yes"})
+    write_helper(home, "yes", "exec yes")
+    assert why_not(look_up(home)) == "docker-credential-yes said more than 65536 bytes for ghcr.io."
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b", "../bin/sh", "a\x1b[31mb", "x" * 100_000])
+def test_a_helper_whose_name_cannot_be_one_is_told_in_a_plain_line(home: Path, name: str) -> None:
+    write_config(home, {"credsStore": name})
+    note = why_not(look_up(home))
+    assert note.startswith("docker-credential-")
+    assert note.isprintable()
+    assert len(note) < 300
+
+
+def test_a_config_json_that_is_a_pipe_or_without_an_end_is_named(home: Path) -> None:
+    """Nobody waits for whoever would write to it."""
+    (home / ".docker").mkdir()
+    config = home / ".docker" / "config.json"
+    os.mkfifo(config)
+    assert "config.json cannot be read" in why_not(look_up(home))
+    config.unlink()
+    with config.open("wb") as file:
+        file.truncate(2**33)
+    assert "config.json cannot be read" in why_not(look_up(home))
+
+
+def test_a_user_without_a_home_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under a number without a name."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    assert home_folder() == Path("/")

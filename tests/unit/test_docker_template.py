@@ -140,3 +140,35 @@ def test_what_the_engine_cannot_do_is_refused(options: dict[str, Any], engine: d
 
 def test_an_engine_that_does_not_say_what_it_can_is_trusted() -> None:
     assert make_template(replace(PLAIN, memory=2**29, cpus=1.0), IMAGE, "net", {}).fingerprint
+
+
+# what is known of an image before anything is started
+
+
+def of_image(options: DockerOptions = PLAIN, **config: Any) -> Template:
+    return make_template(options, {"Id": "sha256:abc", "Config": config}, "net", ENGINE)
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"Healthcheck": None}, {"Healthcheck": {}}, {"Healthcheck": {"Test": ["NONE"]}}]
+)
+def test_an_image_without_the_healthcheck_that_is_asked_for_is_refused(config: Mapping[str, Any]) -> None:
+    """No worker of it could ever be ready. Without that setting it will do."""
+    with pytest.raises(EngineRejected, match=r"image has no HEALTHCHECK, but --ready is healthcheck: .* --ready http"):
+        of_image(replace(PLAIN, ready="healthcheck"), **config)
+    assert of_image(**config).port == 9092
+    assert of_image(replace(PLAIN, ready="healthcheck"), Healthcheck={"Test": ["CMD", "true"]}).port == 9092
+
+
+def test_an_image_that_says_it_runs_nothing_is_refused() -> None:
+    """One of an engine that leaves out what is empty is tried."""
+    with pytest.raises(EngineRejected, match="does not say what to run"):
+        of_image(Cmd=None, Entrypoint=None)
+    assert of_image(Cmd=["sh"], Entrypoint=None).port == 9092
+    assert of_image(Cmd=None, Entrypoint=["sh"]).port == 9092
+
+
+def test_an_engine_of_other_containers_is_refused() -> None:
+    with pytest.raises(EngineRejected, match="runs windows containers"):
+        template(OSType="windows")
+    assert template(OSType="linux").port == 8080

@@ -52,6 +52,8 @@ _GOING_AWAY: Final = re.compile(
 
 def note_call(error: BaseException, method: str, path: object) -> None:
     """Let this error tell what Docker was asked for when it came."""
+    if _asked(error):
+        return
     short = _FULL_ID.sub(r"\1", str(path)).lstrip("/")
     error.add_note(f"{_NOTE}{method} {plain(short, 80)}")
 

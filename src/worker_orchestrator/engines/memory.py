@@ -49,6 +49,7 @@ class Faults:
     late_s: float = 5.0
     slow_s: float = 0.0  # every call takes up to this long
     stale_listing: float = 0.0  # what is listed is as old as the call, not as the reply
+    unheard: float = 0.0  # a probe of which nobody can tell what it would have found
     mute: float = 0.0  # an instance that runs and never answers
     sluggish: float = 0.0  # an instance that takes up to `sluggish_s` for each answer
     sluggish_s: float = 4.0
@@ -127,6 +128,8 @@ class MemoryEngine:
         await self._write(lambda place: self._remove(place, machine_id), may_reject=False)
 
     async def probe(self, machine: Machine, limit_s: float = PROBE_TIMEOUT_S, *, closely: bool = False) -> str | None:
+        if self.faults.strikes(self.faults.unheard):
+            raise EngineUnavailable("nobody can tell whether it serves")
         if self._serve_http and machine.port is not None:
             return await http_probe(self._host, machine.port, limit_s=limit_s, closely=closely)
         if self.faults.slow_s > 0:

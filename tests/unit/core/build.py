@@ -159,7 +159,11 @@ class World:
     def miss(self, machine_id: str, begun_at: float | None = None, detail: str = "nothing listens") -> None:
         self._probed(machine_id, begun_at, answered=False, detail=detail)
 
-    def _probed(self, machine_id: str, begun_at: float | None, *, answered: bool, detail: str = "") -> None:
+    def wonder(self, machine_id: str, begun_at: float | None = None) -> None:
+        """A probe of which nobody can tell what it would have found."""
+        self._probed(machine_id, begun_at, answered=None, detail="Docker does not answer")
+
+    def _probed(self, machine_id: str, begun_at: float | None, *, answered: bool | None, detail: str = "") -> None:
         verdict = Verdict(machine_id, self.now if begun_at is None else begun_at, answered, detail)
         findings.probed(self.fleet, self.spec, verdict, self.now)
 

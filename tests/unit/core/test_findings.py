@@ -162,6 +162,39 @@ def test_an_answer_in_between_begins_the_count_anew() -> None:
     assert world.idle == ["w1"]
 
 
+def test_a_probe_of_which_nobody_can_tell_is_no_verdict() -> None:
+    """However many there are: unknown is not absent."""
+    world = World(fleet=a_fleet(a_machine()))
+    for _ in range(10):
+        world.wonder("w1")
+    assert world.idle == ["w1"]
+    assert world.watch("w1").missed_at is None
+    assert world.watch("w1").verified_at is None
+
+
+def test_a_probe_of_which_nobody_can_tell_ends_the_row_of_misses() -> None:
+    """What kept us from asking may have caused the two before it."""
+    world = World(fleet=a_fleet(a_machine()))
+    for _ in range(3):
+        world.miss("w1")
+        world.miss("w1")
+        world.wonder("w1")
+    assert world.idle == ["w1"]
+
+
+def test_a_starting_machine_of_which_nobody_can_tell_goes_on_starting() -> None:
+    """Past its start time-out too: it may have come up long ago."""
+    world = World()
+    machine_id = world.start()
+    world.now += world.spec.start_timeout_s + 5.0
+    world.wonder(machine_id)
+    world.tick()
+    assert world[machine_id].state is STARTING
+    world.miss(machine_id, detail="connection refused")
+    world.tick()
+    assert world[machine_id].reason == "did not answer within 60 s: connection refused"
+
+
 def test_an_idle_machine_that_stops_answering_soon_raises_the_brake() -> None:
     """One that served long does not."""
     world = World()
