@@ -251,7 +251,7 @@ def sources(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path |
 
 
 def file_with_token(environ: Mapping[str, str], config: Path | None = None) -> Path | None:
-    """The TOML file that the token comes from; None where it comes from elsewhere, or there is none. Raises InvalidSetting."""
+    """The TOML file that the token comes from; None where that is elsewhere, or there is none. Raises InvalidSetting."""
     path = config or _named_config(environ)
     known = {setting.name: setting for setting in settings()}
     is_there = "token" in _from_file(known, path) and ENV_PREFIX + "TOKEN" not in environ

@@ -291,7 +291,7 @@ def test_the_page_and_its_files_need_no_token_and_programs_get_no_page(guarded: 
     assert "accept" in page.headers["vary"].lower()
     assert "script-src 'self'" in page.headers["content-security-policy"]
     assert ask(guarded, "HEAD", "/", accept=BROWSER).status == 200
-    assert ask(guarded, "GET", "/assets/index.html").body == page.body
+    assert ask(guarded, "GET", "/assets/index.html").body.replace(b'="../', b'="') == page.body
     assert ask(guarded, "GET", "/assets/nothing", **BEARER).status == 404
     assert ask(guarded, "GET", "/assets/../docs", **BEARER).status == 404
     for method in ("POST", "PUT", "DELETE"):

@@ -25,12 +25,13 @@ from websockets.sync.client import ClientConnection, connect
 from worker_orchestrator.cli.failed import FAILED, Failed
 from worker_orchestrator.client.problems import error_in
 from worker_orchestrator.client.steps import Reply
-from worker_orchestrator.errors import NotSupported, OrchestratorError, ServiceUnreachable
+from worker_orchestrator.errors import CallFailed, NotSupported, OrchestratorError, ServiceUnreachable
 
 __all__ = ["attach", "url_of_terminal"]
 
 _OPEN_TIMEOUT_S: Final = 15.0
 _CHUNK_BYTES: Final = 64 * 1024
+_NO_UPGRADE: Final = 426
 _RESET: Final = b"\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1006l\x1b[?2004l\x1b[?25h\x1b[0m"
 """Leave what a full-screen program may have switched on: its screen, the mouse, pasting, no cursor, colours."""
 
@@ -71,10 +72,16 @@ def _open(url: str, headers: Mapping[str, str]) -> ClientConnection:
 
 def _problem(error: InvalidStatus, url: str) -> OrchestratorError:
     """What the service said instead of opening the terminal."""
-    response = error.response
+    response, where = error.response, url.partition("/v1/")[0]
+    if response.status_code == _NO_UPGRADE:
+        return CallFailed(
+            f"The WebSocket that a terminal needs does not get through to the service: a proxy at {where} must pass on the "
+            "fields Upgrade and Connection (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
+            'proxy_set_header Connection "upgrade"). Without -t the command runs as it is.'
+        )
     named = {name.lower(): value for name, value in response.headers.raw_items()}
     reply = Reply(status=response.status_code, headers=named, body=bytes(response.body or b""))
-    return error_in(reply, url, with_token=True) or ServiceUnreachable(str(error))
+    return error_in(reply, where, with_token=True) or ServiceUnreachable(str(error))
 
 
 def _receive(connection: ClientConnection) -> int | None:

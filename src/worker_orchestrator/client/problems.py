@@ -24,6 +24,19 @@ __all__ = ["decoded", "error_in", "is_away", "retry_after_s", "unreachable"]
 _T = TypeVar("_T")
 _ETAG: Final = re.compile(r'"([0-9]{1,16})"')
 _AWAY: Final = frozenset({502, 503, 504})
+_BY_A_PROXY: Final[Mapping[int, str]] = {
+    401: "wants a login of its own",
+    403: "does not let this call pass",
+    405: "does not let this method pass",
+    407: "wants a login of its own",
+    408: "did not get the request in time",
+    413: "takes no request so large: raise its limit (nginx: client_max_body_size)",
+    414: "takes no address so long: raise its limit (nginx: large_client_header_buffers)",
+    426: "does not pass on WebSockets: it must hand on the fields Upgrade and Connection",
+    429: "limits how often it is asked",
+    431: "takes no head so long: raise its limit (nginx: large_client_header_buffers)",
+}
+"""What a proxy in between means by a status that it answers in the service's place."""
 _HOW_TO_GIVE_A_TOKEN: Final = "give it as token=…, ORCHESTRATOR_TOKEN or ORCHESTRATOR_TOKEN_FILE"  # noqa: S105 # says how
 
 
@@ -104,6 +117,11 @@ def _foreign(reply: Reply, url: str) -> OrchestratorError:
         )
     if refused := _refusal(reply):
         return CallFailed(f"{refused.error}. {refused.message}".rstrip())
+    if reply.status in _BY_A_PROXY:
+        return CallFailed(
+            f"What answers at {url} says {reply.status} and is not the service: a proxy in between "
+            f"{_BY_A_PROXY[reply.status]}."
+        )
     return CallFailed(
         f"What answers at {url} says {reply.status} and is no worker orchestrator with /v1: check address and version."
     )

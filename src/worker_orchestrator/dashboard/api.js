@@ -1,8 +1,14 @@
 // Calls of the service. Where it needs a token the browser has a cookie, which scripts cannot read, and this page a key, which
 // no other page can read: only both together stand for the token.
 
-const KEY = "orchestrator.session-key";
+// The service is where this file comes from, under whatever path a proxy shows it. Each path of an origin has a key of its own,
+// since there may be a service behind each.
+const SERVICE = new URL("..", import.meta.url);
+const KEY = `orchestrator.session-key${SERVICE.pathname === "/" ? "" : ` ${SERVICE.pathname}`}`;
 const AGAIN_MS = 150;
+
+/** The URL of a path of the service, which begins with a slash. */
+export const at = (path) => SERVICE.href + path.slice(1);
 
 /** What the service refused, in its own words. `status` is 0 where nobody answered. */
 export class Problem extends Error {
@@ -27,7 +33,7 @@ function headersWith(headers) {
 /** A read is tried twice: a browser drops it where the computer's network changes, as with each container that starts. */
 async function fetched(path, request, tries = request.method === "GET" ? 2 : 1) {
   try {
-    return await fetch(path, request);
+    return await fetch(at(path), request);
   } catch (error) {
     if (request.signal?.aborted) throw error;
     if (tries > 1) return new Promise((resolve) => setTimeout(resolve, AGAIN_MS)).then(() => fetched(path, request, tries - 1));
@@ -60,8 +66,8 @@ export async function call(path, options) {
 /** A WebSocket. It can be given no headers, so the key goes as one of its protocols. */
 export function socket(path) {
   const key = localStorage.getItem(KEY);
-  const url = new URL(path, location.href);
-  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  const url = new URL(at(path));
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   return new WebSocket(url, key ? ["orchestrator", `key.${key}`] : ["orchestrator"]);
 }
 

@@ -4,6 +4,7 @@
 // page. So it is asked for under another name, and in the end the page begins anew. Not while the service is away: nothing of the
 // page would be left.
 
+import { at } from "./api.js";
 import { html, useEffect, useState } from "./html.js";
 
 const TRIES = 3;
@@ -11,11 +12,11 @@ const PAUSE_MS = 500;
 const RELOADED = "orchestrator.reloaded";
 const SELDOM_MS = 30_000;
 
-/** The module at this path below /assets. */
+/** The module at this path below assets. */
 export async function load(path) {
   for (let tries = 0; ; tries += 1) {
     try {
-      return await import(tries ? `/assets/${path}?${tries}` : `/assets/${path}`);
+      return await import(tries ? `./${path}?${tries}` : `./${path}`);
     } catch (error) {
       if (tries === TRIES) return startOver(error);
       await answering();
@@ -26,7 +27,7 @@ export async function load(path) {
 /** A moment, and until the service answers. */
 async function answering() {
   do await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-  while (!(await fetch("/livez", { cache: "no-store" }).then(() => true, () => false)));
+  while (!(await fetch(at("/livez"), { cache: "no-store" }).then(() => true, () => false)));
 }
 
 function startOver(error) {
@@ -43,7 +44,7 @@ async function style(path) {
 
 /** Whether the style sheet came. */
 function linked(path) {
-  const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: `/assets/${path}` });
+  const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL(path, import.meta.url).href });
   const isLoaded = new Promise((resolve) => {
     link.onload = () => resolve(true);
     link.onerror = () => (link.remove(), resolve(false));

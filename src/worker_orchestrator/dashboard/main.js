@@ -1,6 +1,6 @@
 // Where the page begins: who is not signed in signs in; then the frame, the view that the address names, and what happens live.
 
-import { session, signOut, whenSignedOut } from "./api.js";
+import { at, session, signOut, whenSignedOut } from "./api.js";
 import { Activity } from "./activity.js";
 import { Brand } from "./brand.js";
 import { ConnectionBanner, ConnectionMark } from "./connection.js";
@@ -75,7 +75,7 @@ function Frame({ canSignOut, onSignedOut }) {
       </nav>
       <div class="end">
         <${ConnectionMark} live=${live} />
-        <a class="api" href="/docs">API</a>
+        <a class="api" href=${at("/docs")}>API</a>
         ${canSignOut && html`<button class="plain" onClick=${leave}>Sign out</button>`}
       </div>
     </header>

@@ -10,7 +10,7 @@ const AHEAD = [
 
 // The browser need not read one module to learn of the next.
 for (const name of AHEAD) {
-  document.head.append(Object.assign(document.createElement("link"), { rel: "modulepreload", href: `/assets/${name}.js` }));
+  document.head.append(Object.assign(document.createElement("link"), { rel: "modulepreload", href: new URL(`${name}.js`, import.meta.url).href }));
 }
 
 const isBare = () => [...document.querySelectorAll("link[rel=stylesheet]")].some((link) => !link.sheet);

@@ -3,7 +3,7 @@
 const loaded = new Map();
 
 export function stylesheet(name) {
-  if (!loaded.has(name)) loaded.set(name, load(`/assets/${name}`).catch((error) => (loaded.delete(name), Promise.reject(error))));
+  if (!loaded.has(name)) loaded.set(name, load(new URL(name, import.meta.url).href).catch((error) => (loaded.delete(name), Promise.reject(error))));
   return loaded.get(name);
 }
 

@@ -122,5 +122,5 @@ async function reason(id, words) {
   } catch (problem) {
     return problem.message;
   }
-  return "The service refused it.";
+  return "No WebSocket could be opened, though the service would take it: a proxy in between must pass on Upgrade and Connection.";
 }

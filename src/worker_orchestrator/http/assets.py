@@ -6,6 +6,7 @@ Its Content-Security-Policy holds it to that: no script but ours, no request but
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -26,6 +27,8 @@ _FILES: Final = {
     "/docs/swagger-ui-bundle.js": ("swagger-ui-bundle.js.gz", _SCRIPT),
     "/docs/swagger-ui.css": ("swagger-ui.css.gz", "text/css; charset=utf-8"),
 }
+_LINK: Final = re.compile(rb'((?:href|src)=")(?!data:)')
+"""Where a link begins: pages name what they need from where the service is, since a proxy may show it under any path."""
 _UNPACKED: Final = b""
 _GZIP: Final = b"gzip"
 
@@ -57,6 +60,10 @@ class Asset:
         packed = gzip.compress(body, mtime=0) if packed is None else packed
         return cls(content_type, body, packed, sha256(body).hexdigest()[:32], policy)
 
+    def one_level_down(self) -> Asset:
+        """The same page for an address with one slash more."""
+        return Asset.of(self.content_type, _LINK.sub(rb"\1../", self.body), policy=self.policy)
+
     def served(self, headers: dict[bytes, bytes]) -> Served:
         """The reply to a GET with these headers (names in lower case). A browser asks each time, and mostly gets a 304."""
         coding = _GZIP if _takes_gzip(headers.get(b"accept-encoding", b"")) else _UNPACKED
@@ -79,7 +86,14 @@ class Asset:
 def page(path: str) -> Asset | None:
     """What `/docs` and the paths below it show; None where nothing is. One slash at the end changes nothing."""
     found = _FILES.get(path.removesuffix("/"))
-    return None if found is None else _read(*found)
+    if found is None:
+        return None
+    return _one_level_down(*found) if path == "/docs/" else _read(*found)
+
+
+@cache
+def _one_level_down(name: str, content_type: str) -> Asset:
+    return _read(name, content_type).one_level_down()
 
 
 @cache

@@ -50,6 +50,8 @@ def file(path: str, headers: Mapping[bytes, bytes]) -> Asset | None:
     if is_page(path, headers):
         return _read(_PAGE)
     name = path.removeprefix(_PREFIX)
+    if path.startswith(_PREFIX) and name == _PAGE:
+        return _page_below()
     return _read(name) if path.startswith(_PREFIX) and name in _files() else None
 
 
@@ -65,6 +67,11 @@ def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]
             yield from _walk(entry, f"{prefix}{entry.name}/")
         else:
             yield f"{prefix}{entry.name.removesuffix(_PACKED)}", entry
+
+
+@cache
+def _page_below() -> Asset:
+    return _read(_PAGE).one_level_down()
 
 
 @cache

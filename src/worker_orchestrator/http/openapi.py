@@ -19,8 +19,8 @@ __all__ = ["description"]
 
 @cache
 def description() -> Asset:
-    """The description of the API. Its one server is the one that it comes from: behind a proxy and on another port too."""
+    """The description of the API. Its one server is where it comes from: on any port, behind a proxy, under any path."""
     read = msgspec.json.decode(resources.files(__package__).joinpath("openapi.json").read_bytes())
     read["info"]["version"] = __version__
-    read["servers"] = [{"url": "/"}]
+    read["servers"] = [{"url": "./"}]
     return Asset.of("application/json", msgspec.json.encode(read))

@@ -216,6 +216,25 @@ def test_what_the_service_refuses_before_it_looks_is_told_in_its_words(connect: 
     assert told.value.status == 413
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "wants a login of its own"),
+        (413, r"takes no request so large: raise its limit \(nginx: client_max_body_size\)"),
+        (426, "does not pass on WebSockets"),
+        (429, "limits how often it is asked"),
+    ],
+)
+def test_what_a_proxy_in_between_refuses_is_not_blamed_on_the_address(connect: Connect, status: int, said: str) -> None:
+    page = answer(status, b"<h1>413 Request Entity Too Large</h1>", kind="text/html")
+    with scripted(page) as server, connect(server.url, retries=0) as client:
+        with pytest.raises(
+            CallFailed, match=f"^What answers at {server.url} says {status} .*a proxy in between {said}"
+        ) as told:
+            client.exec("m-1", ["cat"])
+        assert told.value.status == status
+
+
 def test_a_proxy_that_does_not_reach_the_service_says_so(connect: Connect) -> None:
     """It is not the service that answers."""
     with (

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Final
+from urllib.parse import urljoin
 
 import pytest
 
 import worker_orchestrator
-from worker_orchestrator.http.assets import Served
+from worker_orchestrator.http.assets import Served, page
 from worker_orchestrator.http.dashboard import _TYPES, file, is_page
 
 FOLDER: Final = Path(str(resources.files(worker_orchestrator))) / "dashboard"
@@ -26,7 +28,7 @@ def get(path: str, headers: dict[bytes, bytes] | None = None) -> Served | None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_file_is_served_as_what_it_is(name: str) -> None:
     stored = (FOLDER / name).read_bytes()
-    served = get(f"/assets/{name.removesuffix('.gz')}")
+    served = get(f"/assets/{name.removesuffix('.gz')}") if name != "index.html" else get("/", BROWSER)
     assert served is not None
     assert served.body == (gzip.decompress(stored) if name.endswith(".gz") else stored)
     headers = dict(served.headers)
@@ -40,7 +42,7 @@ def test_every_file_is_served_as_what_it_is(name: str) -> None:
 
 def test_a_browser_gets_the_page_and_a_program_does_not() -> None:
     assert get("/", BROWSER) is not None
-    assert get("/", BROWSER) == get("/assets/index.html", BROWSER)
+    assert get("/assets/index.html", BROWSER) == get("/assets/index.html")
     for accept in (b"*/*", b"application/json", b""):
         assert get("/", {b"accept": accept}) is None
         assert not is_page("/", {b"accept": accept})
@@ -65,3 +67,31 @@ def test_a_second_visit_loads_nothing_again() -> None:
     again = get("/", {**BROWSER, b"if-none-match": dict(first.headers)[b"etag"]})
     assert again is not None
     assert (again.status, again.body) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"), [("/", "text/html"), ("/assets/index.html", "*/*"), ("/docs", "*/*"), ("/docs/", "*/*")]
+)
+def test_a_page_names_what_it_needs_from_where_it_is(path: str, accept: str) -> None:
+    """So it is found under whatever path a proxy shows the service, and none has to be told or believed."""
+    asset = file(path, {b"accept": accept.encode()}) or page(path)
+    assert asset is not None
+    links = [
+        link for link in re.findall(r'(?:href|src)="([^"]+)"', asset.body.decode()) if not link.startswith("data:")
+    ]
+    assert len(links) > 2
+    for link in links:
+        found = urljoin(f"http://pool.example/some/where{path}", link)
+        assert found.startswith("http://pool.example/some/where/")
+        below = found.removeprefix("http://pool.example/some/where")
+        assert below == "/openapi.json" or (file(below, {}) or page(below)) is not None, link
+
+
+def test_no_script_or_style_names_a_path_from_the_root() -> None:
+    for entry in FOLDER.iterdir():
+        if entry.suffix in {".js", ".css"}:
+            text = entry.read_text(encoding="utf-8")
+            assert not re.search(r"""(?<!at\()["'`(]/(assets|docs|openapi)""", text), entry.name
+            assert "location.origin" not in text, entry.name
+            if entry.name != "api.js":
+                assert not re.search(r"fetch\((?!at\()", text), entry.name

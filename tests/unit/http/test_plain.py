@@ -191,7 +191,7 @@ def test_blanks_around_a_value_are_no_part_of_it_for_any_reader(name: bytes, val
 def test_a_field_that_goes_on_in_the_next_line_is_refused_by_every_reader() -> None:
     """https://www.rfc-editor.org/rfc/rfc9112#section-5.2"""
     for folded in (b"A: b\r\n c\r\n", b"A:\r\n\tb\r\n", b"A: b \r\n \r\n"):
-        refused = ([], [b"400"], True)
+        refused: Made = ([], [b"400"], True)
         assert both_readers([b"GET /a HTTP/1.1\r\n" + HOST + folded + b"\r\n"]) == (refused, refused, False)
 
 

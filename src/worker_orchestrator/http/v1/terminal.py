@@ -51,7 +51,8 @@ class TerminalSockets:
             426,
             "upgrade_required",
             "This is a WebSocket",
-            "Open it as a WebSocket, or run `orchestrator exec -it`.",
+            "Open it as a WebSocket, as `orchestrator exec -it` does. If that was done, a proxy in between does not pass on "
+            "the fields Upgrade and Connection.",
             {"upgrade": "websocket"},
         )
 
