@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
+
+from aiodocker.stream import Message
 
 from worker_orchestrator.engines import OUTPUT_BYTES, Completed
 from worker_orchestrator.engines.docker_attach import Attached, Command
@@ -37,13 +39,17 @@ class DockerExec(DockerReach):
             command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]
         attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
         stdout, stderr = _Kept(), _Kept()
+
+        def keep(message: Message) -> None:
+            (stderr if message.stream == _STDERR else stdout).add(message.data)
+
         code: int | None = None
         limit = asyncio.timeout(timeout_s)
         try:
             try:
                 async with limit:
                     await attached.start(Command(command, env, user, workdir), stdin=bool(stdin))
-                    code = await _run(attached, stdin, stdout, stderr)
+                    code = await _run(attached, stdin, keep)
             except TimeoutError:
                 if not limit.expired():
                     raise
@@ -51,7 +57,7 @@ class DockerExec(DockerReach):
             with contextlib.suppress(EngineError):
                 await attached.aclose()
             raise
-        await attached.aclose()
+        await attached.aclose(keep)
         return Completed(code, bytes(stdout.data), bytes(stderr.data), stdout.truncated or stderr.truncated)
 
     @property
@@ -63,11 +69,11 @@ class DockerExec(DockerReach):
         return self._endpoint.scheme == "unix" or (self._endpoint.scheme in {"tcp", "http"} and not self._endpoint.tls)
 
 
-async def _run(attached: Attached, stdin: bytes, stdout: _Kept, stderr: _Kept) -> int | None:
+async def _run(attached: Attached, stdin: bytes, keep: Callable[[Message], None]) -> int | None:
     feeding = asyncio.create_task(_feed(attached, stdin))  # beside the reading: it may write before it has read all
     try:
         while (message := await attached.read()) is not None:
-            (stderr if message.stream == _STDERR else stdout).add(message.data)
+            keep(message)
     finally:
         feeding.cancel()
         await asyncio.wait({feeding})
