@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from worker_orchestrator import wire_v1 as wire
 from worker_orchestrator.engines import Completed, Environment, Exec, Files, Logs, Stats
+from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.errors import InvalidInput, NotSupported
 from worker_orchestrator.http.problems import problem
 from worker_orchestrator.http.streams import Closing, Streamed, first_of
@@ -25,7 +26,6 @@ __all__ = ["Inside", "cannot"]
 
 TAR: Final = "application/x-tar"
 LONGEST_EXEC_S: Final = 3600
-LINKS: Final = 8
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER: Final = re.compile(r"[A-Za-z0-9_.:-]{0,256}")
 
@@ -112,24 +112,20 @@ class Inside:
         )
 
     async def read_file(self, request: Request) -> Response:
-        path = asked.file_path(request.query_params)
+        path = asked.file_path(request)
         machine = await asked.the_machine(request, self._orchestrator)
         engine = self._orchestrator.engine
         if not isinstance(engine, Files):
             raise cannot("read files of a worker")
         if TAR in request.headers.get("accept", ""):
             return Streamed(await first_of(engine.read_files(machine.id, path)), self._closing, TAR)
-        for _ in range(LINKS):
-            found = await tar.single(engine.read_files(machine.id, path))
-            if isinstance(found, tar.File):
-                return Streamed(found.content, self._closing, "application/octet-stream")
-            if found is None:
-                raise InvalidInput(f"{path} is no file: ask for it with `Accept: {TAR}`.")
-            path = tar.target(path, found)
-        raise InvalidInput(f"{path} is one of too many links.")
+        content = await tar.single(engine.read_files(machine.id, path, follow=True))
+        if content is None:
+            raise InvalidInput(f"{printable(path)} is no file: ask for it with `Accept: {TAR}`.")
+        return Streamed(content, self._closing, "application/octet-stream")
 
     async def write_file(self, request: Request) -> Response:
-        path = asked.file_path(request.query_params)
+        path = asked.file_path(request)
         machine = await asked.the_machine(request, self._orchestrator)
         engine = self._orchestrator.engine
         if not isinstance(engine, Files):
