@@ -8,6 +8,7 @@ import io
 import os
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,8 @@ from worker_orchestrator.machine import Machine
 
 NEVER_WAS = "worker-1700000000000-neverwas1"
 SLEEPS = ["sleep", "4321"]
+PROMPT_S = 3.0
+"""For ending a command, on a busy computer; Docker alone would wait longer for output that nobody reads."""
 
 
 def left(world: DockerWorld, machine: Machine) -> list[str]:
@@ -330,3 +333,35 @@ async def test_a_caller_who_goes_while_docker_says_nothing_leaves_no_connection(
             return proxy.open == 0
 
         await soon(is_closed, "no connection is left")
+
+
+# output without an end
+
+ENDLESS = "yes out & yes err >&2"
+
+
+async def test_endless_output_holds_up_neither_the_time_limit_nor_the_end(docker_world: DockerWorld) -> None:
+    """Of each output the beginning comes, soon after the time is over, and nothing is left: each time of twenty."""
+    machine = await docker_world.running()
+    for _ in range(20):
+        begun = time.monotonic()
+        done = await docker_world.engine.exec(machine.id, ["sh", "-c", ENDLESS], timeout_s=0.5)
+        assert time.monotonic() - begun < 0.5 + PROMPT_S
+        assert (done.exit_code, done.truncated) == (None, True)
+        assert done.stdout == (b"out\n" * OUTPUT_BYTES)[:OUTPUT_BYTES]
+        assert done.stderr == (b"err\n" * OUTPUT_BYTES)[:OUTPUT_BYTES]
+        assert left(docker_world, machine) == []
+
+
+async def test_endless_output_whose_caller_goes_is_ended(docker_world: DockerWorld) -> None:
+    """As soon as it was heard of."""
+    machine = await docker_world.running()
+    for _ in range(5):
+        running = asyncio.create_task(docker_world.engine.exec(machine.id, ["sh", "-c", ENDLESS]))
+        await until_it_runs(docker_world, machine, "yes err")
+        begun = time.monotonic()
+        running.cancel()
+        await asyncio.wait({running})
+        assert time.monotonic() - begun < PROMPT_S
+        assert running.cancelled()
+        assert left(docker_world, machine) == []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.contract.test_docker_exec import left, until_it_runs
+from tests.contract.test_docker_exec import PROMPT_S, left, until_it_runs
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import docker
 
@@ -237,3 +238,16 @@ async def test_a_terminal_needs_a_container_that_runs_and_is_ours(docker_world: 
     for machine_id in (NEVER_WAS, dead.id, theirs.id):
         with pytest.raises(NotRunning, match=machine_id):
             await docker_world.engine.terminal(machine_id, ["sh"])
+
+
+async def test_a_terminal_full_of_endless_output_is_closed_promptly(docker_world: DockerWorld) -> None:
+    """Whether somebody read it until then or nobody did, and nothing of it is left."""
+    machine = await docker_world.running()
+    for reads in (0, 50) * 3:
+        async with opened(docker_world, machine, "yes") as terminal:
+            await until_it_runs(docker_world, machine, "yes")
+            for _ in range(reads):
+                assert await terminal.read()
+            begun = time.monotonic()
+        assert time.monotonic() - begun < PROMPT_S
+        assert left(docker_world, machine) == []

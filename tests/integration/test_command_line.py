@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -284,6 +285,18 @@ def test_exec_ends_as_the_command_ended(shared: Running, project: str) -> None:
     assert b"did not end within 0.5 s and was killed" in late.stderr
     binary = run(shared, "exec", "-i", project, "cat", given=b"\xff", code=2)
     assert b"orchestrator cp" in binary.stderr
+
+
+def test_exec_of_endless_output_ends_in_time_with_the_beginning_of_it(shared: Running, project: str) -> None:
+    """Whichever of both it goes to."""
+    shared.assign(project)
+    for script, kept in (("yes", b"y\n" * 2**19), ("yes & yes >&2", b"y\n" * 2**19)):
+        begun = time.monotonic()
+        late = run(shared, "exec", "--timeout", "1", project, "--", "sh", "-c", script, code=124)
+        assert time.monotonic() - begun < 6, "a second, what it takes to end it, and what a command takes to begin"
+        assert late.stdout == kept
+        assert b"more output than is kept" in late.stderr
+        assert b"did not end within 1 s and was killed" in late.stderr
 
 
 @pytest.mark.parametrize("given", [b"x" * (2**20 + 1), b'"' * 2**20], ids=["of itself", "with what quotes take"])

@@ -25,7 +25,7 @@ _CUT: Final = frozenset(
 
 def target(url: str, request: Request) -> str:
     """Path and query, below the path that the service's address may have."""
-    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in request.query)
+    query = "&".join(f"{name}={quote(value, safe='', errors='surrogateescape')}" for name, value in request.query)
     return urlsplit(url).path + request.path + ("?" + query if query else "")
 
 

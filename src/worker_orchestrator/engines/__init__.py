@@ -247,8 +247,11 @@ class Terminals(Protocol):
 class Files(Protocol):
     """An engine that can copy files out of and into an instance, as tar archives as Docker makes them."""
 
-    def read_files(self, machine_id: str, path: str) -> AsyncIterator[bytes]:
+    def read_files(self, machine_id: str, path: str, *, follow: bool = False) -> AsyncIterator[bytes]:
         """A tar archive of the file or folder at this absolute path; its entries begin with the last name of the path.
+
+        The path leads where it leads in the instance. With `follow` a link at its end is followed, else it is what is read.
+        A byte of a path that is no text is a lone surrogate, as in `os.fsdecode`.
 
         Raises PathNotFound, PathOutOfReach or InvalidInput at the first item.
         """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from worker_orchestrator.engines.docker_calls import reading
 from worker_orchestrator.engines.docker_kill import MARK, a_mark, kill_inside, kill_on_this_computer
 from worker_orchestrator.engines.docker_reach import while_it_runs
 from worker_orchestrator.engines.docker_wire import Wire
-from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning
+from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, NotRunning
 
 __all__ = ["Attached", "Command"]
 
@@ -23,6 +24,7 @@ _START_LIMIT_S: Final = 10.0
 _KILL_LIMIT_S: Final = 5.0
 _CLOSE_LIMIT_S: Final = _START_LIMIT_S + _KILL_LIMIT_S + 1
 _TOLD_WITHIN_S: Final = 5.0
+_REST_LIMIT_S: Final = 0.5
 _PAUSE_S: Final = 0.02
 _HANG_UP: Final = b"\x03\x04"  # ^C ^D
 
@@ -127,10 +129,13 @@ class Attached:
             if not found["Running"]:
                 self._code = found["ExitCode"]
 
-    async def aclose(self) -> None:
-        """End it, also if cancelled meanwhile. Can be repeated. Raises EngineError if a process of it may be left."""
+    async def aclose(self, take: Callable[[Message], None] | None = None) -> None:
+        """End it, also if cancelled meanwhile. Can be repeated. Raises EngineError if a process of it may be left.
+
+        `take` gets what it writes until its end.
+        """
         if self._closing is None:
-            self._closing = asyncio.create_task(self._aclose())
+            self._closing = asyncio.create_task(self._aclose(take))
         try:
             await asyncio.shield(self._closing)
         except asyncio.CancelledError:
@@ -138,18 +143,42 @@ class Attached:
             _look_at(self._closing)
             raise
 
-    async def _aclose(self) -> None:
+    async def _aclose(self, take: Callable[[Message], None] | None) -> None:
         try:
             if self._starting is not None:
                 await asyncio.wait({self._starting}, timeout=_START_LIMIT_S)
                 if not _was_refused(self._starting):
-                    await self._kill()
+                    async with self._read_on(take):
+                        await self._kill()
         finally:
             if self._wire is not None:
                 await self._wire.close()
             await self._client.close()
             if self._starting is not None:
                 self._starting.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _read_on(self, take: Callable[[Message], None] | None) -> AsyncIterator[None]:
+        """Read its output beside what ends it: Docker tells of no end while it has output left that nobody reads.
+
+        Where somebody takes that output, its rest is waited for as well.
+        """
+        rest = asyncio.create_task(self._rest(take or (lambda _: None)))
+        try:
+            yield
+            if take is not None:
+                await asyncio.wait({rest}, timeout=_REST_LIMIT_S)
+        finally:
+            rest.cancel()
+            await asyncio.wait({rest})
+
+    async def _rest(self, take: Callable[[Message], None]) -> None:
+        assert self._starting is not None, "it was started"
+        if self._wire is None or not self._starting.done() or _look_at(self._starting) is not None:
+            return  # there is nothing to read: reading would start it again
+        with contextlib.suppress(EngineError), reading():
+            while (message := await self._wire.read()) is not None:
+                take(message)
 
     async def _kill(self) -> None:
         try:

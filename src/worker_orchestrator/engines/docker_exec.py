@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import aiodocker
+from aiodocker.stream import Message
 
 from worker_orchestrator.engines import OUTPUT_BYTES, Completed
 from worker_orchestrator.engines.docker_attach import Attached, Command
@@ -54,13 +55,17 @@ class DockerExec(DockerReach):
             command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]
         attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
         stdout, stderr = _Kept(), _Kept()
+
+        def keep(message: Message) -> None:
+            (stderr if message.stream == _STDERR else stdout).add(message.data)
+
         code: int | None = None
         limit = asyncio.timeout_at(ends_at)
         try:
             try:
                 async with limit:
                     await attached.start(Command(command, env, user, workdir), stdin=bool(stdin))
-                    code = await _run(attached, stdin, stdout, stderr)
+                    code = await _run(attached, stdin, keep)
             except TimeoutError:
                 if not limit.expired():
                     raise
@@ -68,15 +73,15 @@ class DockerExec(DockerReach):
             with contextlib.suppress(EngineError):
                 await attached.aclose()
             raise
-        await (self._end(attached, timeout_s) if limit.expired() else attached.aclose())
+        await (self._end(attached, timeout_s, keep) if limit.expired() else attached.aclose(keep))
         return Completed(code, bytes(stdout.data), bytes(stderr.data), stdout.truncated or stderr.truncated)
 
-    async def _end(self, attached: Attached, timeout_s: float) -> None:
-        """End a command whose time is up.
+    async def _end(self, attached: Attached, timeout_s: float, keep: Callable[[Message], None]) -> None:
+        """End a command whose time is up, and `keep` what it writes until then.
 
         Raises EngineError where that cannot be done now: where Docker is silent it goes on, since a start may yet land.
         """
-        ending, answers = asyncio.ensure_future(attached.aclose()), asyncio.ensure_future(self._answers())
+        ending, answers = asyncio.ensure_future(attached.aclose(keep)), asyncio.ensure_future(self._answers())
         self._ending.add(ending)
         ending.add_done_callback(self._ended)
         try:
@@ -117,11 +122,11 @@ class DockerExec(DockerReach):
         return self._endpoint.scheme == "unix" or (self._endpoint.scheme in {"tcp", "http"} and not self._endpoint.tls)
 
 
-async def _run(attached: Attached, stdin: bytes, stdout: _Kept, stderr: _Kept) -> int | None:
+async def _run(attached: Attached, stdin: bytes, keep: Callable[[Message], None]) -> int | None:
     feeding = asyncio.create_task(_feed(attached, stdin))  # beside the reading: it may write before it has read all
     try:
         while (message := await attached.read()) is not None:
-            (stderr if message.stream == _STDERR else stdout).add(message.data)
+            keep(message)
     finally:
         feeding.cancel()
         await asyncio.wait({feeding})

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import posixpath
 import re
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
 from aiodocker.containers import DockerContainer
 
+from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.errors import EngineRejected, InvalidInput, OrchestratorError, PathNotFound
 from worker_orchestrator.outside import plain
 
-__all__ = ["is_read_only", "out_of_reach", "refusal"]
+__all__ = ["Mounts", "is_read_only", "no_folder", "refusal", "too_many_links"]
 
 _OF_THE_KERNEL: Final = frozenset({"/dev", "/proc", "/sys"})
+_NO_FOLDER: Final = "There is no {path} {inside}: a part of it is no folder."
+_TOO_MANY_LINKS: Final = "{path} leads from link to link {inside}: name what it should lead to."
 _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...]] = (
     (
         re.compile(r"\bl?stat .*: not a directory"),
         PathNotFound,
-        "There is no {path} {inside}: a part of it is no folder.",
+        _NO_FOLDER,
     ),
     (
         re.compile(r"too many links"),
         InvalidInput,
-        "{path} leads from link to link {inside}: name what it should lead to.",
+        _TOO_MANY_LINKS,
     ),
     (
         re.compile(r"\bl?stat .*: file name too long"),
@@ -56,7 +60,10 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
         "What came for {path} is no whole tar archive ({said}): send all that `tar c` makes.",
     ),
     (
-        re.compile(r"is outside of|invalid (?:sym|hard)link|: file name too long|: not a directory|: no such file"),
+        re.compile(
+            r"is outside of|unhandled tar header|invalid (?:sym|hard)link|: file name too long|: not a directory|"
+            r": no such file"
+        ),
         InvalidInput,
         "The archive cannot be unpacked into {path} {inside}. {told}",
     ),
@@ -67,15 +74,41 @@ _SEEN_FROM_INSIDE: Final = "Error processing tar file"
 _ABSOLUTE: Final = re.compile(r'/[^\s:"]+')
 
 
-def out_of_reach(container: DockerContainer, path: str) -> str:
-    """The mount that hides this absolute path; empty where it is within reach. `container`: as Docker inspects it."""
-    mounts = {mount["Destination"]: mount["Type"] for mount in container["Mounts"] or ()}
-    in_memory = {place for place, kind in mounts.items() if kind == "tmpfs"}
-    hidden = _OF_THE_KERNEL | in_memory | set(container["HostConfig"].get("Tmpfs") or ())
-    asked = PurePosixPath(_plain(path))
-    around = {asked, *asked.parents}
-    innermost = max((place for place in hidden | set(mounts) if PurePosixPath(place) in around), key=len, default="")
-    return innermost if innermost in hidden else ""
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """Absolute paths at which something is mounted: what Docker's archives do not reach, and what they do within it."""
+
+    hidden: frozenset[str]
+    reached: frozenset[str]
+
+    @classmethod
+    def of(cls, container: DockerContainer) -> Mounts:
+        """`container`: as Docker inspects it."""
+        mounts = {_plain(mount["Destination"]): mount["Type"] for mount in container["Mounts"] or ()}
+        in_memory = {place for place, kind in mounts.items() if kind == "tmpfs"}
+        in_memory |= {_plain(place) for place in container["HostConfig"].get("Tmpfs") or ()}
+        return cls(_OF_THE_KERNEL | in_memory, frozenset(mounts) - in_memory)
+
+    @classmethod
+    def of_the_kernel(cls) -> Mounts:
+        """Those of every container."""
+        return cls(_OF_THE_KERNEL, frozenset())
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether nothing is hidden but what is in every container, and always at its own name."""
+        return self.hidden == _OF_THE_KERNEL
+
+    def over(self, path: str) -> str:
+        """The mount that hides this plain path; empty where it is within reach."""
+        asked = PurePosixPath(path)
+        around = {path, *map(str, asked.parents)}
+        innermost = max((place for place in self.hidden | self.reached if place in around), key=len, default="")
+        return innermost if innermost in self.hidden else ""
+
+    def is_folder(self, path: str) -> bool:
+        """Whether this hidden path is a folder in any case: a mount, or what leads to one."""
+        return any(f"{place}/".startswith(f"{path}/") for place in self.hidden | self.reached)
 
 
 def is_read_only(container: DockerContainer) -> bool:
@@ -88,13 +121,28 @@ def refusal(machine_id: str, path: str, said: str) -> OrchestratorError:
 
     EngineRejected where it is no caller's doing. No path of Docker's host is in it.
     """
+    path = printable(path)
     told = said if _SEEN_FROM_INSIDE in said else _ABSOLUTE.sub(lambda it: path if it[0].endswith(path) else "…", said)
     told = plain(told)
     for pattern, kind, words in _MEANINGS:
         if found := pattern.search(said):
-            inside, entry = f"in the container of {machine_id}", _entry(path, found)
+            inside, entry = _inside(machine_id), _entry(path, found)
             return kind(words.format(path=path, inside=inside, entry=entry, said=plain(found[0], 100), told=told))
     return EngineRejected(told)
+
+
+def no_folder(machine_id: str, path: str) -> PathNotFound:
+    """A name that is not the last of this path stands for a file."""
+    return PathNotFound(_NO_FOLDER.format(path=printable(path), inside=_inside(machine_id)))
+
+
+def too_many_links(machine_id: str, path: str) -> InvalidInput:
+    """This path leads in a circle, or so it seems."""
+    return InvalidInput(_TOO_MANY_LINKS.format(path=printable(path), inside=_inside(machine_id)))
+
+
+def _inside(machine_id: str) -> str:
+    return f"in the container of {machine_id}"
 
 
 def _entry(path: str, found: re.Match[str]) -> str:

@@ -44,17 +44,21 @@ class Wire(Stream):
     async def read(self) -> Message | None:
         """What comes next, on stream 1 or 2; None at the end. Whoever is cancelled while he waits has taken nothing.
 
+        Two who wait at the same time get the same.
+
         Docker ends the output of a program that ended, but takes no more of its input; a connection does not close before
         its input is taken: so it is broken off then.
         """
         if self._reading is None:
             self._reading = asyncio.create_task(self.read_out())
-        while not self._reading.done():
-            await asyncio.wait({self._reading}, timeout=_LOOK_S)
+        reading = self._reading
+        while not reading.done():
+            await asyncio.wait({reading}, timeout=_LOOK_S)
             transport = self._transport()
             if transport is not None and transport.is_closing():
                 transport.abort()
-        reading, self._reading = self._reading, None
+        if self._reading is reading:
+            self._reading = None
         return reading.result()
 
     async def write(self, data: bytes) -> None:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Sequence
 from typing import Final, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -98,8 +99,10 @@ def fit_text(value: str, name: str, most: int) -> str:
     return value
 
 
-def file_path(query: QueryParams) -> str:
-    """Raises InvalidInput for what is no absolute path."""
+def file_path(request: Request) -> str:
+    """The path of the query, an absolute one; a byte of it that is no text is a lone surrogate. Raises InvalidInput."""
+    sent = request.scope["query_string"].decode("latin-1")
+    query = QueryParams(parse_qsl(sent, keep_blank_values=True, errors="surrogateescape"))
     value = text(query, "path", 4096)
     if not value.startswith("/"):
         raise InvalidInput(f"path is {value[:40]!r}, but must be an absolute path in the worker, as /tmp/notes.txt.")

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from worker_orchestrator import wire_v1 as wire
 from worker_orchestrator.engines import Environment, Exec, Files, Logs, Stats
+from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.errors import InvalidInput, NotSupported
 from worker_orchestrator.http.problems import problem
 from worker_orchestrator.http.streams import Closing, Streamed, first_of
@@ -26,7 +27,6 @@ __all__ = ["Inside", "cannot"]
 
 TAR: Final = "application/x-tar"
 LONGEST_EXEC_S: Final = 3600
-LINKS: Final = 8
 _T = TypeVar("_T")
 _USER: Final = re.compile(r"[A-Za-z0-9_.:-]{0,256}")
 
@@ -119,7 +119,7 @@ class Inside:
         )
 
     async def read_file(self, request: Request) -> Response:
-        path = asked.file_path(request.query_params)
+        path = asked.file_path(request)
         machine = await asked.the_machine(request, self._orchestrator)
         engine = self._orchestrator.engine
         if not isinstance(engine, Files):
@@ -127,17 +127,13 @@ class Inside:
         if TAR in request.headers.get("accept", ""):
             archive = await self._asked(request, first_of(engine.read_files(machine.id, path)))
             return Streamed(archive, self._closing, TAR)
-        for _ in range(LINKS):
-            found = await self._asked(request, tar.single(engine.read_files(machine.id, path)))
-            if isinstance(found, tar.File):
-                return Streamed(found.content, self._closing, "application/octet-stream")
-            if found is None:
-                raise InvalidInput(f"{path} is no file: ask for it with `Accept: {TAR}`.")
-            path = tar.target(path, found)
-        raise InvalidInput(f"{path} is one of too many links.")
+        content = await self._asked(request, tar.single(engine.read_files(machine.id, path, follow=True)))
+        if content is None:
+            raise InvalidInput(f"{printable(path)} is no file: ask for it with `Accept: {TAR}`.")
+        return Streamed(content, self._closing, "application/octet-stream")
 
     async def write_file(self, request: Request) -> Response:
-        path = asked.file_path(request.query_params)
+        path = asked.file_path(request)
         machine = await asked.the_machine(request, self._orchestrator)
         engine = self._orchestrator.engine
         if not isinstance(engine, Files):

@@ -1,96 +1,34 @@
-"""One file out of, or into, a tar archive that flows by: engines speak tar, callers mostly want a file.
-
-https://www.gnu.org/software/tar/manual/html_node/Standard.html
-"""
+"""One file out of, or into, a tar archive that flows by: engines speak tar, callers mostly want a file."""
 
 from __future__ import annotations
 
-import posixpath
 import tarfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
 from typing import Final
 
-from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.engines.archive import Reader, content_of, first_entry
 
-__all__ = ["File", "of_file", "single", "target"]
+__all__ = ["of_file", "single"]
 
 _BLOCK: Final = tarfile.BLOCKSIZE
-_BEFORE_AN_ENTRY: Final = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A regular file that is about to flow by."""
+async def single(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None] | None:
+    """The content of the first entry of an archive; None where that is no file.
 
-    size: int
-    content: AsyncGenerator[bytes, None]
-
-
-class _Reader:
-    """Takes whole pieces from a stream that comes in pieces of any size."""
-
-    def __init__(self, source: AsyncIterator[bytes]) -> None:
-        self._source, self._kept = source, b""
-
-    async def some(self, most: int) -> bytes:
-        """What comes next, at most so much; empty at the end."""
-        if not self._kept:
-            self._kept = await anext(self._source, b"")
-        taken, self._kept = self._kept[:most], self._kept[most:]
-        return taken
-
-    async def exactly(self, count: int) -> bytes:
-        """Raises InvalidInput where the archive ends before."""
-        parts, missing = [], count
-        while missing:
-            part = await self.some(missing)
-            if not part:
-                raise InvalidInput("The engine's archive ends too early.")
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
-
-    async def aclose(self) -> None:
-        close = getattr(self._source, "aclose", None)
-        if close is not None:
-            await close()
-
-
-async def single(source: AsyncIterator[bytes]) -> File | str | None:
-    """The first entry of an archive: a file, the target of a link, or None for anything else."""
-    reader = _Reader(source)
+    Raises EngineUnavailable, and what the source raises.
+    """
+    reader = Reader(source)
     try:
-        while True:
-            entry = tarfile.TarInfo.frombuf(await reader.exactly(_BLOCK), "utf-8", "surrogateescape")
-            if entry.type not in _BEFORE_AN_ENTRY:
-                break
-            await reader.exactly(entry.size + -entry.size % _BLOCK)
+        entry, parts = await first_entry(reader)
     except BaseException:
         await reader.aclose()
         raise
     if entry.isreg():
-        return File(entry.size, _content(reader, entry.size))
+        return content_of(reader, entry.size, parts)
     await reader.aclose()
-    return entry.linkname if entry.issym() else None
-
-
-async def _content(reader: _Reader, size: int) -> AsyncGenerator[bytes, None]:
-    try:
-        while size:
-            part = await reader.some(size)
-            if not part:
-                raise InvalidInput("The engine's archive ends too early.")
-            size -= len(part)
-            yield part
-    finally:
-        await reader.aclose()
-
-
-def target(path: str, link: str) -> str:
-    """Where a link at this path leads."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
+    return None
 
 
 async def of_file(name: str, size: int, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
