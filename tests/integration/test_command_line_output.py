@@ -29,7 +29,7 @@ ASKING: Final = (
     ("assign", "p"), ("assign", "p", "-o", "json"), ("list",), ("list", "-o", "json"), ("list", "-o", "name"),
     ("list", "--watch"), ("show", "p"), ("show", "p", "-o", "json"), ("why", "p"), ("events",), ("events", "-f"),
     ("events", "-o", "json"), ("health",), ("health", "-o", "json"), ("scale",), ("pause",), ("resume",), ("logs", "p"),
-    ("exec", "p", "--", "echo", "hello"), ("cp", "p:/etc/passwd", "-"), ("doctor", "--image", "a"), ("release", "p"),
+    ("exec", "p", "--", "echo", "hello"), ("cp", "p:/srv/health", "-"), ("doctor", "--image", "a"), ("release", "p"),
     ("destroy", "--yes", "p"),
 )  # fmt: skip
 
@@ -95,7 +95,9 @@ def test_a_closed_output_never_ends_up_in_a_file_that_is_opened_later(tmp_path: 
     """The next file gets the number of a closed one: a copy of the database must hold nothing that was printed."""
     state = tmp_path / "state"
     env = environment({"ORCHESTRATOR_STATE_DIR": str(state)})
-    script = "from worker_orchestrator.store import Store; import pathlib, sys; Store(pathlib.Path(sys.argv[1])).close()"
+    script = (
+        "from worker_orchestrator.store import Store; import pathlib, sys; Store(pathlib.Path(sys.argv[1])).close()"
+    )
     state.mkdir()
     subprocess.run([MODULE[0], "-c", script, str(state / "orchestrator.db")], env=env, check=True)
     code, said = said_with("<&- >&-", "backup", str(tmp_path / "copy.db"), env=env, cwd=tmp_path)
@@ -160,4 +162,3 @@ def test_a_terminal_in_a_worker_leaves_the_one_at_hand_as_it_found_it(running: R
         screen.process.send_signal(number)
         assert screen.wait() == 128 + number
         assert screen.settings() == before
-

@@ -1,7 +1,8 @@
-"""What a command writes arrives whole, or the command says that it did not: the disk may be full, the reader gone, the file closed.
+"""What a command prints arrives whole, or the command says that it did not.
 
-Python itself would show a traceback, end with exit code 120, or lose the text without a word. And where a standard file is
-closed when a process begins, the next one that is opened takes its number, so that what is printed would end up in there.
+The disk may be full, the reader gone, the file closed: Python itself would show a traceback, end with exit code 120, or lose
+the text without a word. And where a standard file is closed when a process begins, the next one that is opened takes its
+number, so that what is printed would end up in there.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class _Output(io.FileIO):
     closed_before = False
 
     def write(self, data: ReadableBuffer, /) -> int:
+        if self.closed_before:
+            raise OutputLostError(OSError(errno.EBADF, "it is closed"))
         try:
-            if self.closed_before:
-                raise OSError(errno.EBADF, "it is closed")
             return super().write(data)
         except OSError as error:
             raise OutputLostError(error) from None
@@ -89,7 +90,7 @@ def _open_all() -> _Output:
     """Put ours in the place of the standard files, those that are closed included."""
     is_open = [_is_open(number) for number in (_IN, _OUT, _ERR)]
     if sys.stdin is None:
-        sys.stdin = open(_IN, closefd=False)  # noqa: PTH123, SIM115 # a number, for as long as the process lives
+        sys.stdin = open(_IN, closefd=False)  # noqa: SIM115 # a number, for as long as the process lives
     output = _Output(_OUT, "wb", closefd=False)
     output.closed_before = not is_open[_OUT]
     sys.stdout = _text(output, sys.stdout)
