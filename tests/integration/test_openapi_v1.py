@@ -128,7 +128,9 @@ def assert_well_tried(there: Place, names: set[str]) -> None:
 
 
 def give_machine(case: Case[Any], there: Place) -> None:
-    case.path_parameters["id"] = there.assign("held")["id"]
+    machine = there.assign("held")
+    case.path_parameters["id"] = machine["id"]
+    fence(case, machine["generation"])
 
 
 def give_machine_to_lose(case: Case[Any], there: Place) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from worker_orchestrator.cli.failed import Failed
+from worker_orchestrator.cli.output import whole_output
 from worker_orchestrator.errors import OrchestratorError
 
 __all__ = ["TABLE", "Commands", "Place", "main"]
@@ -101,6 +102,12 @@ class Commands(click.Group):
             hint = f"Did you mean {close[0]}?" if close else "`orchestrator --help` lists the commands."
             raise click.UsageError(f"There is no command {name!r}. {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        if sys.stdout is not sys.__stdout__:  # whoever has put another one there sees to it himself
+            return super().main(*args, **options)
+        with whole_output():
+            return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

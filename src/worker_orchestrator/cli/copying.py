@@ -90,14 +90,15 @@ def _copy_in(client: Client, source: str, target: Inside, *, keep_owner: bool) -
 
     machine = find(client, target.name)
     if source == "-":
-        client.write_tar(machine.id, target.path, sys.stdin.buffer)
+        client.write_tar(machine.id, target.path, sys.stdin.buffer, generation=machine.generation)
         return
     path = Path(source)
     if not path.exists() and not path.is_symlink():
         raise Failed(f"There is no {source} on this computer.", FAILED)
     folder, name = _place(client, machine.id, target.path, path, only_content=source.endswith("/."))
     with packed(path, name, keep_owner=keep_owner) as (archive, size), progress(source, size) as copied:
-        client.write_tar(machine.id, folder, cast("BinaryIO", Counted(archive, copied)))
+        content = cast("BinaryIO", Counted(archive, copied))
+        client.write_tar(machine.id, folder, content, generation=machine.generation)
 
 
 def _place(client: Client, machine_id: str, path: str, source: Path, *, only_content: bool) -> tuple[str, str]:

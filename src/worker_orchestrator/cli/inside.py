@@ -75,15 +75,17 @@ def exec_(  # noqa: PLR0913 # one for each option
         raise Failed("Which command? Name it after the machine, or take -it for a shell.", USAGE)
     variables = dict(_pair(each) for each in env)
     stdin = _standard_input() if interactive else ""
+    machine = find(client, name)
     with _too_large_reported():
         ran = client.exec(
-            find(client, name).id,
+            machine.id,
             words,
             stdin=stdin,
             env=variables or None,
             user=user,
             workdir=workdir,
             timeout_seconds=timeout,
+            generation=machine.generation,
         )
     sys.stdout.write(ran.stdout)
     sys.stdout.flush()
@@ -101,9 +103,11 @@ def _terminal(client: Client, name: str, command: list[str], user: str, workdir:
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise Failed("-t needs a terminal, and this is none: leave it out where a pipe reads or writes.", FAILED)
     from worker_orchestrator.cli.terminal import attach, url_of_terminal  # noqa: PLC0415 # only where there is one
+    from worker_orchestrator.client.requests import meant_for  # noqa: PLC0415 # as above
 
-    url = url_of_terminal(client.url, find(client, name).id, command, user=user, workdir=workdir)
-    return attach(url, headers())
+    machine = find(client, name)
+    url = url_of_terminal(client.url, machine.id, command, user=user, workdir=workdir)
+    return attach(url, {**headers(), **meant_for(machine.generation)})
 
 
 def _standard_input() -> str:

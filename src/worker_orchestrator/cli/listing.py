@@ -15,7 +15,8 @@ from worker_orchestrator.cli.calling import calls, follower, output_option
 from worker_orchestrator.cli.completing import projects
 from worker_orchestrator.cli.formats import age, as_json, columns, json_line, printable
 from worker_orchestrator.cli.pretty import console, is_person, show_table, styled_table
-from worker_orchestrator.errors import MachineNotFound, OrchestratorError
+from worker_orchestrator.cli.unwinding import unwinding
+from worker_orchestrator.errors import EventsLost, MachineNotFound, OrchestratorError
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
@@ -91,7 +92,7 @@ def _watch_table(look: Callable[[], list[Machine]], *, wide: bool) -> None:
     from rich.live import Live  # noqa: PLC0415 # only where a person watches
 
     screen = console()
-    with Live(console=screen, screen=True, auto_refresh=False) as live:
+    with unwinding(), Live(console=screen, screen=True, auto_refresh=False) as live:
         for _ in _changes():
             rows = [_row(machine, wide=wide) for machine in look()]
             live.update(styled_table(_headers(wide=wide), rows), refresh=True)
@@ -132,11 +133,14 @@ def _changes() -> Iterator[bool]:
     happened, client = threading.Event(), follower()
 
     def listen() -> None:
-        try:
-            for _ in client.events(follow=True):
-                happened.set()
-        except OrchestratorError:
-            return  # the list goes on by the clock, and says itself what is wrong
+        while True:
+            try:
+                for _ in client.events(follow=True):
+                    happened.set()
+            except EventsLost:
+                happened.set()  # whatever they told, the next list shows
+            except OrchestratorError:
+                return  # the list goes on by the clock, and says itself what is wrong
 
     threading.Thread(target=listen, name="events", daemon=True).start()
     yield True

@@ -113,14 +113,24 @@ def events(
     output: str,
 ) -> None:
     """Tell what happened to machines: one line for each event, oldest first. With -o json, one JSON document a line."""
-    kept = list(client.events(after=after, project=project, machine=machine, follow=False))
+    wanted = {"project": project, "machine": machine}
+    if follow:
+        kept, last = _past(client, after, **wanted)
+    else:
+        kept, last = list(client.events(after=after, **wanted, follow=False)), 0
     shown = tail if tail is not None else _FOLLOWED_FROM if follow and after is None else len(kept)
     _tell(kept[len(kept) - min(shown, len(kept)) :], output)
     if follow:
-        last = kept[-1].id if kept else after
         with follower() as patient:
-            for event in patient.events(after=last, project=project, machine=machine, follow=True):
+            for event in patient.events(after=last, **wanted, follow=True):
                 _tell([event], output)
+
+
+def _past(client: Client, after: int | None, project: str | None, machine: str | None) -> tuple[list[Event], int]:
+    """What is kept and asked for, and the place to go on from: that of the last event of all, so that none is missed."""
+    past = list(client.events(after=after, follow=False))
+    kept = [one for one in past if project in {None, one.project} and machine in {None, one.machine}]
+    return kept, past[-1].id if past else after or 0
 
 
 def _tell(found: Iterable[Event], output: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from worker_orchestrator.cli.formats import table
+from worker_orchestrator.cli.unwinding import unwinding
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +92,8 @@ def waiting(what: str) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        yield
+        with unwinding():
+            yield
     finally:
         timer.cancel()
         with lock:
@@ -116,6 +118,6 @@ def progress(what: str, total_bytes: int | None) -> Iterator[Callable[[int], Any
         console=console(sys.stderr),
         transient=True,
     )
-    with bar:
+    with unwinding(), bar:
         task = bar.add_task(what, total=total_bytes)
         yield lambda count: bar.advance(task, count)

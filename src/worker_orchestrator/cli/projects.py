@@ -105,7 +105,7 @@ def restart(client: Client, name: tuple[str, ...], *, output: str) -> None:
 def destroy(client: Client, name: tuple[str, ...], *, yes: bool, output: str) -> None:
     """Remove machines with all their files; when it returns, their containers are gone.
 
-    Asks first where a project holds the machine.
+    Asks first where a project holds the machine. One that was given to another project since then is left as it is.
     """
     machines = [find(client, each) for each in name]
     if not yes:
@@ -114,7 +114,7 @@ def destroy(client: Client, name: tuple[str, ...], *, yes: bool, output: str) ->
 
     for machine in machines:
         with waiting(f"Removing {machine.id}"):
-            destroyed = client.destroy(machine.id, generation=machine.generation if machine.project else None)
+            destroyed = client.destroy(machine.id, generation=machine.generation)
         if output == "json":
             from worker_orchestrator.cli.formats import json_line  # noqa: PLC0415 # only what is used
 

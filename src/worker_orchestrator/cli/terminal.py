@@ -12,17 +12,20 @@ import os
 import select
 import shutil
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Final, NoReturn
-from urllib.parse import urlencode
+from typing import Final
+from urllib.parse import urlencode, urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.sync.client import ClientConnection, connect
 
 from worker_orchestrator.cli.failed import FAILED, Failed
+from worker_orchestrator.cli.unwinding import unwinding
+from worker_orchestrator.client.address import socket_options
 from worker_orchestrator.client.problems import error_in
 from worker_orchestrator.client.steps import Reply
 from worker_orchestrator.errors import CallFailed, NotSupported, OrchestratorError, ServiceUnreachable
@@ -62,12 +65,33 @@ def attach(url: str, headers: Mapping[str, str]) -> int:
 
 
 def _open(url: str, headers: Mapping[str, str]) -> ClientConnection:
+    """A connection to the service itself: the token goes to nobody else, whom the environment or a reply may name."""
     try:
-        return connect(url, additional_headers=headers, compression=None, max_size=None, open_timeout=_OPEN_TIMEOUT_S)
+        return connect(
+            url,
+            sock=_reach(url),  # with which websockets refuses to follow a redirect
+            proxy=None,
+            additional_headers=headers,
+            compression=None,
+            max_size=None,
+            open_timeout=_OPEN_TIMEOUT_S,
+        )
     except InvalidStatus as error:
         raise _problem(error, url) from None
-    except (InvalidHandshake, InvalidURI, TimeoutError, OSError) as error:
+    except (InvalidHandshake, InvalidURI, TimeoutError, OSError, ValueError) as error:
+        if isinstance(error.__context__, InvalidStatus):  # a redirect
+            raise _problem(error.__context__, url) from None
         raise ServiceUnreachable(str(error)) from error
+
+
+def _reach(url: str) -> socket.socket:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "wss" else 80)
+    reached = socket.create_connection((parts.hostname or "", port), timeout=_OPEN_TIMEOUT_S)
+    for option in socket_options():
+        reached.setsockopt(*option)
+    reached.settimeout(None)
+    return reached
 
 
 def _problem(error: InvalidStatus, url: str) -> OrchestratorError:
@@ -95,6 +119,8 @@ def _receive(connection: ClientConnection) -> int | None:
                 code = json.loads(message).get("exit_code", code)
     except ConnectionClosed:
         pass
+    except OSError as error:
+        raise Failed(f"The terminal at hand cannot be written any more: {error.strerror}.", FAILED) from None
     if code is None:
         with contextlib.suppress(OSError):
             _write(_RESET)
@@ -136,20 +162,13 @@ def _raw() -> Iterator[None]:
         raise NotSupported("Terminals need a Unix system on this side: leave -t out, or take WSL.") from None
     keys = sys.stdin.fileno()
     found = termios.tcgetattr(keys)
-    ended_by = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, _end) for number in ended_by]
-    try:
-        tty.setraw(keys, termios.TCSADRAIN)  # what was typed ahead is for the worker as well
-        yield
-    finally:
-        with contextlib.suppress(termios.error):  # the terminal itself is gone
-            termios.tcsetattr(keys, termios.TCSADRAIN, found)
-        for number, handler in zip(ended_by, before, strict=True):
-            signal.signal(number, handler)
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
+    with unwinding():
+        try:
+            tty.setraw(keys, termios.TCSADRAIN)  # what was typed ahead is for the worker as well
+            yield
+        finally:
+            with contextlib.suppress(termios.error):  # the terminal itself is gone
+                termios.tcsetattr(keys, termios.TCSADRAIN, found)
 
 
 @contextlib.contextmanager

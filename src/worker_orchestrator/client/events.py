@@ -94,7 +94,10 @@ def _raise_lost(place: int | None, frame: Frame) -> NoReturn:
     kept = _Kept()
     with contextlib.suppress(msgspec.MsgspecError):
         kept = msgspec.json.decode(frame.data, type=_Kept)
-    why = f"The events behind {place} are not kept any more: list the machines anew and go on after {kept.newest}."
+    why = (
+        f"Events behind {place} are lost: they are not kept any more, or the service goes on with an older copy of its "
+        f"database, which does not know them. List the machines anew and go on after {kept.newest}."
+    )
     if place is not None and kept.newest is not None and place > kept.newest:
         why = f"There is no event {place} so far: the newest one is {kept.newest}."
     raise EventsLost(why, oldest=kept.oldest, newest=kept.newest)

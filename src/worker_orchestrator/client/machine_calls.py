@@ -10,7 +10,7 @@ import msgspec
 from worker_orchestrator.client.asking import Asking, was_done
 from worker_orchestrator.client.binding import operation, stream
 from worker_orchestrator.client.exchange import exchange
-from worker_orchestrator.client.requests import JSON, deletion, of_machine, query_of, upload
+from worker_orchestrator.client.requests import JSON, deletion, meant_for, of_machine, query_of, upload
 from worker_orchestrator.client.steps import Flow, Request, Steps
 from worker_orchestrator.errors import (
     InvalidInput,
@@ -123,7 +123,7 @@ class MachineCalls(Asking):
         return (yield from self._get(of_machine(machine_id, "environment"), Environment))
 
     @operation
-    def exec(
+    def exec(  # noqa: PLR0913 # one for each thing that a command may need
         self,
         machine_id: str,
         command: Sequence[str],
@@ -133,10 +133,13 @@ class MachineCalls(Asking):
         user: str = "",
         workdir: str = "",
         timeout_seconds: float = 60.0,
+        generation: int | None = None,
     ) -> Steps[ExecResult]:
         """Run a command in the worker to its end. It is sent once: never tried again where it may have run.
 
-        Raises MachineNotFound, NotRunning, InvalidInput, NotSupported.
+        With `generation`, only if the machine is still that assignment's.
+
+        Raises MachineNotFound, NotRunning, InvalidInput, NotSupported, GenerationMismatch.
         """
         if isinstance(command, str):
             raise InvalidInput(f"command must be a list of words such as ['sh', '-c', {command!r}], not one text.")
@@ -151,7 +154,7 @@ class MachineCalls(Asking):
         request = Request(
             method="POST",
             path=of_machine(machine_id, "exec"),
-            headers=JSON,
+            headers=JSON | meant_for(generation),
             body=msgspec.json.encode(body),
             repeatable=False,
             takes_s=timeout_seconds,
@@ -174,12 +177,13 @@ class MachineCalls(Asking):
         return answer.reply.body
 
     @operation
-    def write_file(self, machine_id: str, path: str, data: bytes) -> Steps[None]:
-        """Write one file in the worker. `path` is absolute, its folder is there.
+    def write_file(self, machine_id: str, path: str, data: bytes, *, generation: int | None = None) -> Steps[None]:
+        """Write one file in the worker. `path` is absolute, its folder is there. `generation` as in `exec`.
 
-        Raises MachineNotFound, PathNotFound, and InvalidInput: PathOutOfReach, WorkerReadOnly, or a folder is at `path`.
+        Raises MachineNotFound, PathNotFound, GenerationMismatch, and InvalidInput: PathOutOfReach, WorkerReadOnly, or a
+        folder is at `path`.
         """
-        yield from self._put(machine_id, path, _BYTES, data)
+        yield from self._put(machine_id, path, _BYTES, data, generation)
 
     @stream
     def read_tar(self, machine_id: str, path: str) -> Flow[bytes]:
@@ -193,20 +197,27 @@ class MachineCalls(Asking):
         yield from self._pieces(request, self._service.timeout_s)
 
     @operation
-    def write_tar(self, machine_id: str, path: str, data: bytes | BinaryIO) -> Steps[None]:
+    def write_tar(
+        self, machine_id: str, path: str, data: bytes | BinaryIO, *, generation: int | None = None
+    ) -> Steps[None]:
         """Unpack a tar archive into a folder of the worker. A file that can seek is read from where it stands.
 
-        Raises MachineNotFound, PathNotFound, and InvalidInput: PathOutOfReach, WorkerReadOnly, or it cannot be unpacked.
-        """
-        yield from self._put(machine_id, path, _TAR, data)
+        `generation` as in `exec`.
 
-    def _put(self, machine_id: str, path: str, kind: str, data: bytes | BinaryIO) -> Steps[None]:
+        Raises MachineNotFound, PathNotFound, GenerationMismatch, and InvalidInput: PathOutOfReach, WorkerReadOnly, or it
+        cannot be unpacked.
+        """
+        yield from self._put(machine_id, path, _TAR, data, generation)
+
+    def _put(
+        self, machine_id: str, path: str, kind: str, data: bytes | BinaryIO, generation: int | None
+    ) -> Steps[None]:
         body = data if isinstance(data, bytes) else upload(data)
         request = Request(
             method="PUT",
             path=of_machine(machine_id, "files"),
             query=(("path", path),),
-            headers={"content-type": kind},
+            headers={"content-type": kind} | meant_for(generation),
             body=body,
             repeatable=isinstance(body, bytes) or body.size is not None,
         )

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from worker_orchestrator.client.steps import Request, Upload
 from worker_orchestrator.errors import InvalidProject, MachineNotFound, OrchestratorError, PoolNotFound
 
-__all__ = ["JSON", "deletion", "of_machine", "of_pool", "of_project", "query_of", "upload"]
+__all__ = ["JSON", "deletion", "meant_for", "of_machine", "of_pool", "of_project", "query_of", "upload"]
 
 JSON: Final = {"content-type": "application/json"}
 
@@ -32,6 +32,11 @@ def upload(file: BinaryIO) -> Upload:
 def deletion(path: str, generation: int | None) -> Request:
     query = query_of(generation=generation)
     return Request(method="DELETE", path=path, query=query, repeatable=generation is not None)
+
+
+def meant_for(generation: int | None) -> dict[str, str]:
+    """The header by which a call insists on the machine being of this generation."""
+    return {} if generation is None else {"if-match": f'"{generation}"'}
 
 
 def of_project(project: str, what: str) -> str:

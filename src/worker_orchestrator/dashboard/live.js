@@ -113,11 +113,11 @@ export class Live {
     try {
       const again = this.#place === null ? {} : { "Last-Event-ID": String(this.#place) };
       const response = await open("/v1/events", { signal: stream.signal, headers: { Accept: "text/event-stream", ...again } });
-      let isFirst = true;
+      let isToRead = true;
       await readEvents(response, (told) => {
         this.#hear(told, stream);
-        if (isFirst) this.#readAll(stream);
-        isFirst = false;
+        if (isToRead || told.event === "reset") this.#readAll(stream);
+        isToRead = false;
       });
     } catch (problem) {
       if (problem.status === 401) return this.stop();
@@ -141,7 +141,7 @@ export class Live {
     if (this.#stream !== stream) return;
     this.#heardAt = Date.now();
     this.#after("silence", SILENT_MS, () => this.#lose("lost"));
-    if (event === "reset") this.fleet.startOver();
+    if (event === "reset") this.#startOver();
     if (id) this.#place = Number(id);
     if (event === "reset" || !data) return;
     const told = JSON.parse(data);
@@ -152,7 +152,14 @@ export class Live {
     this.#notify();
   }
 
-  /** All of it: the beginning of a connection. */
+  /** Events were lost: what they told is read anew, and what is shown of before has a gap behind it. */
+  #startOver() {
+    this.fleet.startOver();
+    this.events = [];
+    this.connection = { ...this.connection, since: Date.now() }; // whoever shows what was told reads it anew as well
+  }
+
+  /** All of it: the beginning of a connection, and after events were lost. */
   async #readAll(stream) {
     try {
       await Promise.all([this.#list(stream.signal), this.#readPools(stream.signal), this.#lookBack(stream.signal)]);

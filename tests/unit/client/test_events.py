@@ -100,7 +100,7 @@ def test_events_that_are_not_kept_any_more_are_an_error(connect: Connect) -> Non
     with (
         scripted(reset) as server,
         connect(server.url) as client,
-        pytest.raises(EventsLost, match="behind 7 are not kept any more: list the machines anew") as told,
+        pytest.raises(EventsLost, match="Events behind 7 are lost: they are not kept any more") as told,
     ):
         next(client.events(after=7))
     assert (told.value.oldest, told.value.newest) == (90, 120)

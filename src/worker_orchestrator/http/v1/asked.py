@@ -12,6 +12,7 @@ import msgspec
 from starlette.datastructures import QueryParams
 from starlette.requests import HTTPConnection, Request
 
+from worker_orchestrator import commands
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.machine import Machine
 from worker_orchestrator.orchestrator import Orchestrator
@@ -30,6 +31,7 @@ __all__ = [
     "project",
     "text",
     "the_machine",
+    "the_machine_seen",
     "within",
     "words",
 ]
@@ -49,6 +51,18 @@ def project(request: HTTPConnection) -> str:
 async def the_machine(request: HTTPConnection, orchestrator: Orchestrator) -> Machine:
     """The machine of the path. Raises MachineNotFound."""
     return await orchestrator.machine_named(request.path_params["id"])
+
+
+async def the_machine_seen(request: HTTPConnection, orchestrator: Orchestrator) -> Machine:
+    """The machine of the path, as the caller saw it: what is done in it must not hit the next project.
+
+    Raises MachineNotFound, GenerationMismatch, InvalidInput.
+    """
+    seen = generations(request)
+    machine = await the_machine(request, orchestrator)
+    for generation in seen:
+        commands.insist(machine, generation)
+    return machine
 
 
 def only(query: QueryParams, names: Collection[str]) -> None:
@@ -109,7 +123,7 @@ def file_path(request: Request) -> str:
     return value
 
 
-def generations(request: Request) -> list[int]:
+def generations(request: HTTPConnection) -> list[int]:
     """Which generations the caller insists on, by query and by header: all of them must hold. Raises InvalidInput."""
     found = []
     asked = number(request.query_params, "generation", 0, LARGEST)

@@ -92,7 +92,7 @@ class Inside:
     async def exec(self, request: Request) -> Response:
         body = await asked.body(request, wire.ExecBody)
         _check(body)
-        machine = await asked.the_machine(request, self._orchestrator)
+        machine = await asked.the_machine_seen(request, self._orchestrator)
         engine = self._orchestrator.engine
         if not isinstance(engine, Exec):
             raise cannot("run a command in a worker")
@@ -134,7 +134,7 @@ class Inside:
 
     async def write_file(self, request: Request) -> Response:
         path = asked.file_path(request)
-        machine = await asked.the_machine(request, self._orchestrator)
+        machine = await asked.the_machine_seen(request, self._orchestrator)
         engine = self._orchestrator.engine
         if not isinstance(engine, Files):
             raise cannot("write files in a worker")

@@ -25,7 +25,7 @@ from worker_orchestrator.orchestrator import Orchestrator
 
 __all__ = ["TERMINAL_QUERY", "TerminalSockets"]
 
-TERMINAL_QUERY: Final = ("command", "columns", "rows", "user", "workdir")
+TERMINAL_QUERY: Final = ("command", "columns", "rows", "user", "workdir", "generation")
 
 LARGEST_SIDE: Final = 1000
 GOING_AWAY: Final = 1001
@@ -46,7 +46,7 @@ class TerminalSockets:
         self._orchestrator, self._closing = orchestrator, closing
 
     async def no_socket(self, request: Request) -> Response:
-        await asked.the_machine(request, self._orchestrator)
+        await asked.the_machine_seen(request, self._orchestrator)
         return problems.problem(
             426,
             "upgrade_required",
@@ -80,7 +80,7 @@ class TerminalSockets:
         columns = asked.number(query, "columns", 1, LARGEST_SIDE) or 80
         rows = asked.number(query, "rows", 1, LARGEST_SIDE) or 24
         user, workdir = asked.text(query, "user", 256), asked.text(query, "workdir", 4096)
-        machine = await asked.the_machine(socket, self._orchestrator)
+        machine = await asked.the_machine_seen(socket, self._orchestrator)
         engine = self._orchestrator.engine
         if not isinstance(engine, Terminals):
             raise cannot("open a terminal in a worker")
