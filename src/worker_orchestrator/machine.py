@@ -245,9 +245,10 @@ class Restart(msgspec.Struct, frozen=True):
 
 
 class Destroy(msgspec.Struct, frozen=True):
-    """Remove whatever runs under this id. Absent is success."""
+    """Remove whatever runs under this id. Absent is success. `gently`: what runs is asked to end first, and has time to."""
 
     machine_id: str
+    gently: bool = False
 
 
 Action = Create | Restart | Destroy

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -218,6 +219,19 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
         if not containers:
             raise EngineRejected(f"There is no container of {machine_id} to start again.")
         await self._start(containers[0])
+
+    async def stop(self, machine_id: str, grace_s: float) -> None:
+        """Docker sends the image's STOPSIGNAL, else SIGTERM, and after whole seconds SIGKILL, also if we are gone then."""
+        with reading():
+            containers = await self._of_machine(machine_id)
+        async with self._aside() as client:
+            for container in containers:
+                try:
+                    with writing():
+                        await client.containers.container(container.id).stop(t=math.ceil(grace_s))
+                except EngineRejected as error:
+                    if not is_missing(error):
+                        raise
 
     async def destroy(self, machine_id: str) -> None:
         with reading():

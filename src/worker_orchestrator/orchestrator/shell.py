@@ -21,12 +21,7 @@ from worker_orchestrator.errors import (
     ProjectHasNoMachine,
 )
 from worker_orchestrator.fleet import Fleet
-from worker_orchestrator.machine import (
-    Destroy,
-    Machine,
-    Result,
-    Spec,
-)
+from worker_orchestrator.machine import Machine, Result, Spec
 from worker_orchestrator.orchestrator.gauges import Gauges
 from worker_orchestrator.orchestrator.observer import Observer
 from worker_orchestrator.orchestrator.pools import Sizes
@@ -167,9 +162,10 @@ class Orchestrator:
             return False
         return True
 
-    async def destroy(self, name: str, *generations: int) -> Machine | None:
+    async def destroy(self, name: str, *generations: int, at_once: bool = False) -> Machine | None:
         """Remove the machine named by its id or its container, with all it holds. It is gone when this returns.
 
+        The worker of a project is asked to end first, and has time to, unless it shall go `at_once`.
         Returns it as it was, None if it was gone before. It must be of these generations.
         Raises MachineNotFound for what is not ours, GenerationMismatch, EngineError, CommitFailed.
         """
@@ -182,13 +178,15 @@ class Orchestrator:
             raise MachineNotFound(f"No machine {name} is known here, so nothing was destroyed.")
         for generation in generations:
             commands.insist(machine, generation)
-        doomed = commands.destroy(self.fleet, machine, self._decisions.now())
+        doomed = commands.destroy(self.fleet, machine, self._decisions.now(), at_once=at_once)
         self._decisions.resize()
         self._journal.attribute()
         await self._journal.durable()
         if doomed is None:
             return machine
-        outcome = await self._parts.contact.unless_lost(self._parts.actions.finish(Destroy(machine.id)))
+        watch = self.fleet.watches.get(machine.id)
+        removal = self._parts.actions.remove(machine.id, gently=watch is not None and watch.held)
+        outcome = await self._parts.contact.unless_lost(removal)
         if outcome is None:
             why = (self._parts.contact.problem or "").rstrip(".")
             raise EngineUnavailable(f"{machine.id} goes when the engine is back: {why}.")
@@ -274,6 +272,7 @@ class Orchestrator:
     def turn_all_away(self) -> None:
         """Answer everybody who waits: the service is stopping."""
         self._parts.search.turn_all_away()
+        self._parts.actions.turn_all_away()
 
     def stop_because(self, defect: BaseException) -> None:
         """An invariant does not hold any more: stop instead of doing harm."""

@@ -102,6 +102,7 @@ class Ticker:
         self._engine_answers()
         decisions.before_tick()
         plan = reconcile(decisions.fleet, self.snapshot, decisions.spec, decisions.now(), decisions.new_id)
+        decisions.hurry_workers()
         decisions.turn_away()
         self._stored = decisions.journal.flush()
         if self._stored:
