@@ -188,7 +188,8 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     """What the engine reports under a machine's id: a container, a pod.
 
     `native_id` and `address` are the engine's own. `killed` means that somebody ended it from outside, which says nothing
-    of its image; `detail` says in words how it ended.
+    of its image; `detail` says in words how it ended. `host` is the one for its URL where it is not the one of the settings:
+    it was made when they said something else.
     """
 
     id: str
@@ -201,6 +202,7 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     port: int | None = None
     killed: bool = False
     detail: str = ""
+    host: str = ""
 
 
 class Snapshot(msgspec.Struct, frozen=True):

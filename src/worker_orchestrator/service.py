@@ -130,6 +130,7 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         worker_port=settings.worker_port,
         env=settings.env,
         publish_addresses=addresses,
+        advertise_host=settings.advertise_host,
         network=settings.network,
         outbound=settings.outbound,
         ready=settings.ready,

@@ -61,6 +61,8 @@ class Orchestrator:
         parts = Wiring(fleet, spec, engine, store, clock, limits, engine_id, observer or Observer())
         self._parts, self._decisions, self._journal, self._views = parts, parts.decisions, parts.journal, parts.views
         self.feed, self.traces = parts.feed, parts.traces
+        self.elsewhere: Mapping[str, str] = parts.ticker.elsewhere
+        """The host of each machine, by its id, that was published elsewhere than the settings say now."""
         self.assign_at_once: Callable[[str, Callable[[Machine | BaseException], None]], bool] = parts.search.at_once
         """As `assign`, where that needs to wait for nothing but the store; see there."""
 
