@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 from tests.contract.proxy import Proxy
 from tests.contract.test_engine_contract import CALLS, Call
-from tests.contract.worlds import DockerWorld, soon
+from tests.contract.worlds import ADDRESSES, DockerWorld, soon
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
 
 from worker_orchestrator.engines import Logs
@@ -61,6 +61,8 @@ async def test_a_container_is_made_as_the_template_says(docker_world: DockerWorl
         f"{LABEL}.machine": machine.id,
         f"{LABEL}.pool": machine.pool,
         f"{LABEL}.template": machine.template,
+        f"{LABEL}.published": " ".join(ADDRESSES),
+        f"{LABEL}.advertised": "localhost",
     }
     assert "A=b" in found["Config"]["Env"]
     assert found["HostConfig"]["Init"] is True
@@ -498,6 +500,11 @@ async def test_lost_calls_over_the_proxy_are_the_exception(docker_world: DockerW
 # ending workers
 
 
+def _build(image: str, file: str) -> None:
+    """A commit cannot set everything that an image says."""
+    subprocess.run(["docker", "build", "-q", "-t", image, "-"], input=file.encode(), check=True, capture_output=True)
+
+
 @pytest.mark.parametrize(
     ("trap", "code"),
     [
@@ -510,10 +517,7 @@ async def test_a_worker_is_asked_to_end_by_the_signal_of_its_image(
 ) -> None:
     script = f"{trap}; echo ready; while :; do sleep 0.1; done"
     image = tagged()
-    file = (
-        f"FROM {image}\nSTOPSIGNAL SIGUSR1\nENTRYPOINT {json.dumps(['sh', '-c', script])}\n"  # a commit cannot set it
-    )
-    subprocess.run(["docker", "build", "-q", "-t", image, "-"], input=file.encode(), check=True, capture_output=True)
+    _build(image, f"FROM {image}\nSTOPSIGNAL SIGUSR1\nENTRYPOINT {json.dumps(['sh', '-c', script])}\n")
     engine = await docker_world.open_engine(image)
     machine = replace(await docker_world.machine(), template=await engine.template())
     await engine.create(machine)
