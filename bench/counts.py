@@ -49,7 +49,7 @@ SETTLED_S: Final = 10 * SETTLES_S
 """After so long the store has put in order what it left for later."""
 WORK_ROUNDS: Final = 5
 PAIRS: Final = 200
-_ENGINE_METHODS: Final = ("ping", "identity", "template", "list", "create", "restart", "destroy", "probe")
+_ENGINE_METHODS: Final = ("ping", "identity", "template", "list", "create", "restart", "stop", "destroy", "probe")
 
 
 @dataclass(slots=True)

@@ -129,14 +129,19 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
     return fleet.machines[machine.id]
 
 
-def destroy(fleet: Fleet, machine: Machine, now: float) -> Machine | None:
-    """Let a machine go with all it holds. Returns it as it is then, or None where nothing is left to remove."""
-    if machine.state is State.STOPPING:
-        return machine
+def destroy(fleet: Fleet, machine: Machine, now: float, *, at_once: bool = False) -> Machine | None:
+    """Let a machine go with all it holds. Returns it as it is then, or None where nothing is left to remove.
+
+    `at_once`: its worker gets no time to end.
+    """
     if machine.gone:
         fleet.apply(machine, None, Cause.DESTROYED, now)
         return None
-    return _stop(fleet, machine, Cause.DESTROYED, now, "destroyed on request")
+    if machine.state is not State.STOPPING:
+        machine = _stop(fleet, machine, Cause.DESTROYED, now, "destroyed on request")
+    if at_once:
+        fleet.hurry(machine.id)
+    return machine
 
 
 def restart(fleet: Fleet, machine: Machine, now: float) -> Machine:

@@ -179,7 +179,7 @@ def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
     if after is None:
         return None
     if after.state is State.STOPPING or (after.state is State.FAILED and after.project is None and not after.gone):
-        return Destroy(after.id)
+        return Destroy(after.id, gently=fleet.watches[after.id].held)
     if after.state is State.STARTING:
         if before is None or change.cause is Cause.MOVED:
             return Create(after)

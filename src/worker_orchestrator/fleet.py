@@ -40,6 +40,7 @@ class Watch:
     restarted: bool = False  # the engine acknowledged the last restart
     not_before: float = 0.0  # the next try
     destroyed_at: float | None = None  # when the engine acknowledged its removal
+    held: bool = False  # a project had it until it began to stop, so its worker is given time to end
     doubted_until: float = 0.0  # its container is said to have ended: what a listing begun before this shows is old
 
 
@@ -92,6 +93,7 @@ class Fleet:
         self.tombstones: dict[str, None] = {}  # ids of what was removed, oldest first
         self.pools: dict[str, Pool] = {}
         self.pending: list[Change] = []
+        self.hurried: list[str] = []  # machines whose workers shall end now, for the shell to see to
         self._idle: _Group = {}
         self._coming: _Group = {}
         self._leaving: dict[str, dict[str, None]] = {}
@@ -166,9 +168,9 @@ class Fleet:
     def is_port_taken(self, port: int) -> bool:
         return ("", port) in self.ports or port in self.refused_ports
 
-    def leaving(self, pool: str) -> int:
-        """How many of the pool's machines are about to make room: their containers are being removed."""
-        return len(self._leaving.get(pool, ()))
+    def leaving(self, pool: str) -> dict[str, None]:
+        """Ids of the pool's machines that are about to make room: their containers are being removed."""
+        return self._leaving.get(pool, {})
 
     # changing
 
@@ -179,6 +181,7 @@ class Fleet:
         for machine in machines:
             self.watches[machine.id] = Watch(born=now, since=now)
             self._enter(machine)
+            self.watches[machine.id].held = machine.state is State.STOPPING and machine.generation > 0
             if machine.state is State.READY:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
                 self.pool(machine.pool).proven = machine.template
@@ -210,6 +213,12 @@ class Fleet:
         self.watches[machine_id].doubted_until = until
         self.doubted.add(machine_id)
         return True
+
+    def hurry(self, machine_id: str) -> None:
+        """Let the worker of this machine, which is stopping, end at once."""
+        if self.watches[machine_id].held:
+            self.watches[machine_id].held = False
+            self.hurried.append(machine_id)
 
     def listed(self, begun_at: float) -> None:
         """A listing that was begun then has told of every machine."""
@@ -253,6 +262,7 @@ class Fleet:
             watch = self.watches[machine_id]
             watch.since, watch.asked = now, False
             if old.state is not machine.state:
+                watch.held = machine.state is State.STOPPING and old.project is not None
                 watch.misses, watch.not_before, watch.restarted = 0, 0.0, False
                 watch.missed_at, watch.missed_why = None, ""
 

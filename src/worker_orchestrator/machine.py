@@ -189,7 +189,8 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     """What the engine reports under a machine's id: a container, a pod.
 
     `native_id` and `address` are the engine's own. `killed` means that somebody ended it from outside, which says nothing
-    of its image; `detail` says in words how it ended.
+    of its image; `detail` says in words how it ended. `host` is the one for its URL where it is not the one of the settings:
+    it was made when they said something else.
     """
 
     id: str
@@ -202,6 +203,7 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     port: int | None = None
     killed: bool = False
     detail: str = ""
+    host: str = ""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -250,9 +252,10 @@ class Restart(msgspec.Struct, frozen=True):
 
 
 class Destroy(msgspec.Struct, frozen=True):
-    """Remove whatever runs under this id. Absent is success."""
+    """Remove whatever runs under this id. Absent is success. `gently`: what runs is asked to end first, and has time to."""
 
     machine_id: str
+    gently: bool = False
 
 
 Action = Create | Restart | Destroy

@@ -78,12 +78,25 @@ def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> N
     """Record the machines that are missing and let surplus go. Needs no listing, so a command may call it at once."""
     for name, wanted in spec.pools.items():
         serve_line(fleet, spec, name, now)
+        if fleet.pool(name).line and fleet.leaving(name):
+            _make_room(fleet, spec, name)
         if wanted.template is None or wanted.paused or _is_right(fleet, spec, name, wanted.template):
             continue
         _retire(fleet, spec, name, wanted.template, now)
         for _ in range(_missing(fleet, spec, name, wanted.template, now)):
             if new_machine(fleet, spec, name, wanted.template, new_id(), now) is None:
                 break
+
+
+def _make_room(fleet: Fleet, spec: Spec, name: str) -> None:
+    """Nobody who waits for a slot or a port waits for a worker that takes its time to end."""
+    pool, leaving = fleet.pool(name), fleet.leaving(name)
+    if fleet.held < spec.max_machines and not pool.out_of_ports:
+        return
+    slow = [machine_id for machine_id in leaving if fleet.watches[machine_id].held]
+    coming = len(fleet.coming(name, spec.pools[name].template)) + len(leaving) - len(slow)
+    for machine_id in slow[: max(0, len(pool.line) - coming)]:
+        fleet.hurry(machine_id)
 
 
 def dying(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: float) -> Iterator[str]:
@@ -266,7 +279,7 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
             asked = fleet.watches[machine.id].asked and instance is not None
             return Restart(machine.id, stop_first=asked) if stands or asked else None
         case State.STOPPING:
-            return Destroy(machine.id)
+            return Destroy(machine.id, gently=fleet.watches[machine.id].held)
         case State.FAILED if machine.project is None and (not machine.gone or instance is not None):
             return Destroy(machine.id)  # one that was gone landed late
     return None

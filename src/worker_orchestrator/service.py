@@ -141,6 +141,7 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         worker_port=settings.worker_port,
         env=settings.env,
         publish_addresses=host_addresses() if follows_host else (settings.publish_address,),
+        advertise_host=settings.advertise_host,
         network=settings.network,
         outbound=settings.outbound,
         ready=settings.ready,

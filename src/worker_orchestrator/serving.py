@@ -78,7 +78,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 opened.engine,
                 opened.store,
                 clock,
-                Limits(settings.assign_timeout, settings.refresh_interval),
+                Limits(settings.assign_timeout, settings.refresh_interval, settings.stop_timeout),
                 opened.identity.id,
                 observer=Observers(metrics, history),
             )

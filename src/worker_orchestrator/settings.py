@@ -154,7 +154,15 @@ class Settings:
     assign_timeout: float = _setting(
         30.0, parsers.seconds(0.1, 3600), "SECONDS", "Time that a request waits for a machine."
     )
-    start_timeout: float = _setting(60.0, parsers.seconds(1, 3600), "SECONDS", "Time that a new worker has to answer.")
+    start_timeout: float = _setting(
+        60.0, parsers.seconds(1, 3600), "SECONDS", "Time that a new worker has for its first answer."
+    )
+    stop_timeout: float = _setting(
+        10.0,
+        parsers.seconds(0, 3600),
+        "SECONDS",
+        "Time that a worker has to end once its project is done with it; an idle one ends at once.",
+    )
     on_release: str = _choice(
         ("reuse", "recycle"), "A released machine is used again as it is, or replaced by a new one."
     )

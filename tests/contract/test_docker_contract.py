@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 
@@ -12,7 +14,7 @@ from msgspec.structs import replace
 from tests.contract.proxy import Proxy
 from tests.contract.tcp_proxy import How, TcpProxy
 from tests.contract.test_engine_contract import CALLS, Call
-from tests.contract.worlds import DockerWorld, soon
+from tests.contract.worlds import ADDRESSES, DockerWorld, soon
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
 
 from worker_orchestrator.engines import Logs
@@ -60,6 +62,8 @@ async def test_a_container_is_made_as_the_template_says(docker_world: DockerWorl
         f"{LABEL}.machine": machine.id,
         f"{LABEL}.pool": machine.pool,
         f"{LABEL}.template": machine.template,
+        f"{LABEL}.published": " ".join(ADDRESSES),
+        f"{LABEL}.advertised": "localhost",
     }
     assert "A=b" in found["Config"]["Env"]
     assert found["HostConfig"]["Init"] is True
@@ -520,3 +524,60 @@ async def test_lost_calls_over_the_proxy_are_the_exception(docker_world: DockerW
         await engine.create(machine)
         assert machine.id in await engine.list()
         assert proxy.lost == 0
+
+
+# ending workers
+
+
+def _build(image: str, file: str) -> None:
+    """A commit cannot set everything that an image says."""
+    subprocess.run(["docker", "build", "-q", "-t", image, "-"], input=file.encode(), check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("trap", "code"),
+    [
+        ("trap 'exit 7' USR1", 7),  # it ends by itself, at the signal that its image names
+        ("trap '' USR1 TERM", 137),  # it does not
+    ],
+)
+async def test_a_worker_is_asked_to_end_by_the_signal_of_its_image(
+    docker_world: DockerWorld, tagged: Tag, trap: str, code: int
+) -> None:
+    script = f"{trap}; echo ready; while :; do sleep 0.1; done"
+    image = tagged()
+    _build(image, f"FROM {image}\nSTOPSIGNAL SIGUSR1\nENTRYPOINT {json.dumps(['sh', '-c', script])}\n")
+    engine = await docker_world.open_engine(image)
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    await engine.create(machine)
+
+    async def said() -> str:
+        return await engine.last_lines(machine.id, 1)
+
+    assert await soon(said, "it has set its trap") == "ready"
+    await engine.stop(machine.id, 1.0)
+    assert docker_world.inspect(machine)["State"]["ExitCode"] == code
+    await engine.stop(machine.id, 1.0)
+    await engine.destroy(machine.id)
+    await engine.stop(machine.id, 1.0)
+    assert not docker_world.exists(machine)
+
+
+async def test_workers_that_do_not_end_keep_no_other_call_waiting(docker_world: DockerWorld, tagged: Tag) -> None:
+    script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    engine = await docker_world.open_engine(tagged("ENTRYPOINT " + json.dumps(["sh", "-c", script])))
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    await engine.create(machine)
+
+    async def said() -> str:
+        return await engine.last_lines(machine.id, 1)
+
+    await soon(said, "it has set its trap")
+    stopping = asyncio.create_task(engine.stop(machine.id, 60.0))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(15):
+        other = replace(await docker_world.machine(), template=await engine.template())
+        await engine.create(other)
+        await engine.destroy(machine.id)  # as an operator may want it
+        await stopping
+    assert not docker_world.exists(machine)

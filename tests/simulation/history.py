@@ -92,7 +92,7 @@ class Settings:
         )
         return cls(
             spec,
-            Limits(chance.choice([2.0, 10.0, 30.0]), chance.choice([2.0, 10.0])),
+            Limits(chance.choice([2.0, 10.0, 30.0]), chance.choice([2.0, 10.0]), chance.choice([0.0, 2.0, 10.0])),
             [f"p{n}" for n in range(1, chance.randint(2, max_machines + 3))],
             chance.randint(20, 120),
             chance.choice([0.0, 0.3, 0.3, 1.0]),
@@ -329,7 +329,7 @@ class _History:
             case "release":
                 await self._carry_out_release(process, request)
             case "destroy":
-                await service.destroy(request.name)
+                await service.destroy(request.name, at_once=request.number % 3 == 0)
                 if process.is_alive:
                     self.model.taken(request)
                     self.model.destroyed.add(request.name)
@@ -513,6 +513,7 @@ class _History:
         faults.slow_s = chance.choice([0.0, 0.1, 0.5, 3.0]) if bad else chance.choice([0.0, 0.3])
         faults.stale_listing, faults.mute, faults.stillborn = rate(0.5), rate(0.2), rate(0.3)
         faults.sluggish, faults.unheard = rate(0.5), rate(0.4)
+        faults.stubborn = chance.choice([0.0, 0.5])
         trouble.commit_failed = rate(0.15)
         trouble.stir = chance.choice([0.0, 0.01, 0.05])
         trouble.kill = rate(0.004) if self.settings.kills else 0.0

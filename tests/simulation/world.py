@@ -120,6 +120,11 @@ class Wire:
         what = f"restart {machine_id}" + (", stopped first" if stop_first else "")
         await self._call(what, lambda: self._engine.restart(machine_id, stop_first=stop_first), told=True)
 
+    async def stop(self, machine_id: str, grace_s: float) -> None:
+        if self._process.is_alive:
+            self._world.model.check_destroy(machine_id)
+        await self._call(f"stop {machine_id}", lambda: self._engine.stop(machine_id, grace_s), told=True)
+
     async def destroy(self, machine_id: str) -> None:
         if self._process.is_alive:
             self._world.model.check_destroy(machine_id)

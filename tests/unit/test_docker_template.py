@@ -65,7 +65,13 @@ def test_every_option_that_changes_a_worker_changes_the_template(name: str) -> N
 
 def test_no_option_is_forgotten_here() -> None:
     """`image` and `network` count as what they were resolved to; `ready` is a matter of who asks."""
-    assert set(CHOSEN) == {field.name for field in fields(DockerOptions)} - {"image", "network", "ready", "ready_path"}
+    assert set(CHOSEN) == {field.name for field in fields(DockerOptions)} - {
+        "image",
+        "network",
+        "ready",
+        "ready_path",
+        "advertise_host",
+    }
 
 
 def test_the_image_and_the_network_count_and_the_machine_does_not() -> None:
@@ -87,6 +93,8 @@ def test_a_machine_brings_its_labels_and_its_port() -> None:
         "worker-orchestrator.machine": MACHINE.id,
         "worker-orchestrator.pool": "default",
         "worker-orchestrator.template": "f00d",
+        "worker-orchestrator.published": "127.0.0.1 ::1",
+        "worker-orchestrator.advertised": "localhost",
     }
 
 

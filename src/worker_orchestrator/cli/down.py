@@ -15,7 +15,7 @@ from worker_orchestrator import commands, logs, service
 from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
-from worker_orchestrator.errors import EngineError, StoreLocked
+from worker_orchestrator.errors import EngineError, EngineRejected, StoreLocked
 from worker_orchestrator.lock import Lock
 from worker_orchestrator.machine import Cause, Instance, Machine, State
 from worker_orchestrator.settings import Settings
@@ -26,6 +26,8 @@ STOP_TIMEOUT_S = 15.0
 LATE_S = 5.0
 """A create whose service was killed lands this late."""
 LATE_PAUSE_S = 0.1
+PARALLEL = 100
+"""So many workers end at once, each on a connection to the engine."""
 
 
 def run(settings: Settings, *, everything: bool, yes: bool) -> None:
@@ -62,7 +64,8 @@ async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
         kept = [machine for machine in assigned if machine not in doomed]
         doomed += [machine for machine in machines if machine.gone and machine not in doomed]
         present = await opened.engine.list()
-        results = await asyncio.gather(*(_remove(opened, machine) for machine in doomed))
+        room = asyncio.Semaphore(PARALLEL)
+        results = await asyncio.gather(*(_remove(opened, machine, settings.stop_timeout, room) for machine in doomed))
         removed = {machine.id for machine, done in zip(doomed, results, strict=True) if done}
         failed = len([machine for machine in doomed if not machine.gone]) - len(removed)
         removed |= await _remove_late(
@@ -103,15 +106,22 @@ def _agreed(assigned: list[Machine]) -> bool:
     return click.confirm(f"Remove {machines} with all files?", default=False, err=True)
 
 
-async def _remove(opened: service.Opened, machine: Machine) -> bool:
-    """Record that it goes, remove it, forget it: what is cut off in between, the next start goes on with."""
+async def _remove(opened: service.Opened, machine: Machine, stop_timeout_s: float, room: asyncio.Semaphore) -> bool:
+    """Record that it goes, remove it, forget it: what is cut off in between, the next start goes on with.
+
+    The worker of a project has time to end.
+    """
     fleet, now = opened.fleet, asyncio.get_running_loop().time()
     stopping = commands.destroy(fleet, machine, now)
     _store(opened)
     if stopping is None:
         return False
     try:
-        await opened.engine.destroy(machine.id)
+        async with room:
+            if fleet.watches[machine.id].held and stop_timeout_s:
+                with contextlib.suppress(EngineRejected):  # then it is removed as it is
+                    await opened.engine.stop(machine.id, stop_timeout_s)
+            await opened.engine.destroy(machine.id)
     except EngineError as error:
         click.echo(f"orchestrator: {machine.id}: {error.message}", err=True)
         return False

@@ -42,7 +42,7 @@ def serve(config: Path | None, **flags: Any) -> None:
 @click.command(short_help="Stop the service and remove its machines.")
 @click.option("--all", "everything", is_flag=True, help="Assigned machines too; asks first.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@with_settings(*PLACES, "log_format")
+@with_settings(*PLACES, "stop_timeout", "log_format")
 def down(config: Path | None, *, everything: bool, yes: bool, **flags: Any) -> None:
     """Stop the service and remove its idle machines (--all: the assigned ones too).
 
@@ -66,7 +66,7 @@ def down(config: Path | None, *, everything: bool, yes: bool, **flags: Any) -> N
 )
 @click.option("--accept", is_flag=True, help="Use this database with the engine and computer at hand from now on.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@with_settings(*PLACES, "log_format")
+@with_settings(*PLACES, "stop_timeout", "log_format")
 def recover(
     config: Path | None, *, adopt: tuple[str, ...], purge: tuple[str, ...], accept: bool, yes: bool, **flags: Any
 ) -> None:

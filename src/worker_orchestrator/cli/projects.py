@@ -100,12 +100,14 @@ def restart(client: Client, name: tuple[str, ...], *, output: str) -> None:
 @click.command(short_help="Remove a machine with all its files.")
 @click.argument("name", nargs=-1, required=True, metavar="PROJECT_OR_ID...", shell_complete=names)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask, even where a project loses its files.")
+@click.option("--now", is_flag=True, help="Give workers no time to end.")
 @output_option("text", "json", "name")
 @calls
-def destroy(client: Client, name: tuple[str, ...], *, yes: bool, output: str) -> None:
+def destroy(client: Client, name: tuple[str, ...], *, yes: bool, now: bool, output: str) -> None:
     """Remove machines with all their files; when it returns, their containers are gone.
 
     Asks first where a project holds the machine. One that was given to another project since then is left as it is.
+    Its worker has --stop-timeout of `serve` to end.
     """
     machines = [find(client, each) for each in name]
     if not yes:
@@ -114,7 +116,7 @@ def destroy(client: Client, name: tuple[str, ...], *, yes: bool, output: str) ->
 
     for machine in machines:
         with waiting(f"Removing {machine.id}"):
-            destroyed = client.destroy(machine.id, generation=machine.generation)
+            destroyed = client.destroy(machine.id, generation=machine.generation, now=now)
         if output == "json":
             from worker_orchestrator.cli.formats import json_line  # noqa: PLC0415 # only what is used
 

@@ -8,6 +8,7 @@ their own name: adopted without another one, or free in a database that was acce
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +21,7 @@ from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.command_line import command_line
-from worker_orchestrator.errors import InvalidInput, MachineNotFound, StoreLocked
+from worker_orchestrator.errors import EngineRejected, InvalidInput, MachineNotFound, StoreLocked
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.home import keep_busy
 from worker_orchestrator.lock import Lock
@@ -105,6 +106,9 @@ async def _recover(
             _adopt(opened, found, name, project)
         if doomed and (yes or _agreed(doomed)):
             for instance in doomed:
+                if settings.stop_timeout:  # nobody knows whether a project has it
+                    with contextlib.suppress(EngineRejected):
+                        await opened.engine.stop(instance.id, settings.stop_timeout)
                 await opened.engine.destroy(instance.id)
                 click.echo(f"removed {instance.id}")
 

@@ -62,14 +62,16 @@ class MachineCalls(Asking):
         return (yield from self._get(of_machine(machine_id), Machine))
 
     @operation
-    def destroy(self, machine_id: str, *, generation: int | None = None) -> Steps[Destroyed]:
+    def destroy(self, machine_id: str, *, generation: int | None = None, now: bool = False) -> Steps[Destroyed]:
         """Remove a machine with its container and all that is in it. When this returns, the container is gone.
 
+        The worker of a project has the service's `stop_timeout` to end first; with `now` it has no time.
         With `generation`, only if it is still that assignment's, and it is safe to try again.
 
         Raises MachineNotFound, GenerationMismatch, EngineUnavailable, EngineRejected.
         """
-        answer = yield from exchange(deletion(of_machine(machine_id), generation), self._service)
+        request = deletion(of_machine(machine_id), generation, now=now)
+        answer = yield from exchange(request, self._service)
         error = self._error_in(answer)
         if generation is not None and was_done(answer, error):
             return Destroyed(machine=machine_id, generation=generation)

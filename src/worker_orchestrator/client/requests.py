@@ -29,8 +29,8 @@ def upload(file: BinaryIO) -> Upload:
     return Upload(file, start, max(file.seek(0, os.SEEK_END) - start, 0))
 
 
-def deletion(path: str, generation: int | None) -> Request:
-    query = query_of(generation=generation)
+def deletion(path: str, generation: int | None, *, now: bool = False) -> Request:
+    query = query_of(generation=generation, now=now or None)
     return Request(method="DELETE", path=path, query=query, repeatable=generation is not None)
 
 

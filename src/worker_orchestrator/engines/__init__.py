@@ -89,6 +89,13 @@ class Engine(Protocol):
         """
         ...
 
+    async def stop(self, machine_id: str, grace_s: float) -> None:
+        """Ask whatever we run under this id to end, end it after so long, and return when it has. Absent is success.
+
+        What was asked goes on when the caller gave up. Raises EngineUnavailable, EngineRejected, OutcomeUnknown.
+        """
+        ...
+
     async def destroy(self, machine_id: str) -> None:
         """Remove whatever we run under this id; when it returns, it is gone. Absent is success.
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import replace
+import dataclasses
+import math
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import aiodocker
 import msgspec
 from aiodocker.containers import DockerContainer
 from aiodocker.utils import clean_filters
+from msgspec.structs import replace
 
 from worker_orchestrator.engines import Identity
 from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, is_missing, reading, writing
@@ -29,6 +31,7 @@ from worker_orchestrator.engines.docker_listing import concerns_us, ended, insta
 from worker_orchestrator.engines.docker_logs import DockerLogs
 from worker_orchestrator.engines.docker_network import WorkerNetwork
 from worker_orchestrator.engines.docker_obstacles import ADDRESS
+from worker_orchestrator.engines.docker_publishing import Place, place_of
 from worker_orchestrator.engines.docker_reach import asked
 from worker_orchestrator.engines.docker_stats import DockerStats
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, Template, make_template
@@ -60,6 +63,7 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
         self._killed: dict[str, bool] = {}
         self.host_addresses: Callable[[], tuple[str, ...]] | None = None
         """Which addresses to publish on, as the host is now; None where the operator named one."""
+        self._places: dict[str, Place] = {}  # of the last listing, by machine id
 
     @property
     def progress(self) -> str:
@@ -90,13 +94,20 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
     async def list(self) -> Mapping[str, Instance]:
         with reading():
             containers = await self._containers()
-            instances = [instance_of(container) for container in containers]
+            instances = self._placed([instance_of(container) for container in containers], containers)
             for instance in instances:
                 if instance.killed:
                     await self._look_closer(instance)
         self._killed = {i.native_id: self._killed[i.native_id] for i in instances if i.native_id in self._killed}
         found = [judged(i, from_outside=self._killed.get(i.native_id, True)) if i.killed else i for i in instances]
         return {i.id: i for i in sorted(found, key=lambda i: i.status is Status.RUNNING)}
+
+    def _placed(self, instances: Sequence[Instance], containers: Sequence[DockerContainer]) -> Sequence[Instance]:
+        """The instances with the host of each that is published elsewhere than the settings say now."""
+        pairs = zip(instances, containers, strict=True)
+        found = {instance.id: place_of(container, self._options) for instance, container in pairs}
+        self._places = {machine_id: place for machine_id, place in found.items() if place is not None}
+        return [replace(i, host=self._places[i.id].host) if i.id in self._places else i for i in instances]
 
     async def _look_closer(self, instance: Instance) -> None:
         """SIGKILL may have come from outside, or from the kernel because the container had no memory left."""
@@ -114,7 +125,8 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
         if self._options.ready == "healthcheck":
             return await self._healthcheck(machine)
         assert machine.port is not None, "a Docker machine has a host port"
-        address = self._options.publish_addresses[0]
+        place = self._places.get(machine.id)
+        address = self._options.publish_addresses[0] if place is None else place.address
         if address in {"0.0.0.0", "::"}:  # noqa: S104 # reached from here, on whichever address leads there
             address = self._endpoint.host
         if self._options.ready == "tcp":
@@ -252,8 +264,21 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
             yield
         except EngineObstructed as error:
             if error.kind == ADDRESS and self.host_addresses is not None:
-                self._options = replace(self._options, publish_addresses=self.host_addresses())
+                self._options = dataclasses.replace(self._options, publish_addresses=self.host_addresses())
             raise
+
+    async def stop(self, machine_id: str, grace_s: float) -> None:
+        """Docker sends the image's STOPSIGNAL, else SIGTERM, and after whole seconds SIGKILL, also if we are gone then."""
+        with reading():
+            containers = await self._of_machine(machine_id)
+        async with self._aside() as client:
+            for container in containers:
+                try:
+                    with writing():
+                        await client.containers.container(container.id).stop(t=math.ceil(grace_s))
+                except EngineRejected as error:
+                    if not is_missing(error):
+                        raise
 
     async def destroy(self, machine_id: str) -> None:
         with reading():

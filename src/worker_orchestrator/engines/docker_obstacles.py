@@ -106,7 +106,9 @@ def obstacle(message: str, asked: str = "") -> EngineObstructed | None:
     """The cause outside that Docker speaks of; None where it speaks of none. `asked` says which call it answers."""
     for kind, words in _KINDS:
         if words.search(message):
-            return EngineObstructed(f"{kind.says}. Docker says: {_short(message)}{_IDS.sub('…', asked)}", kind=kind.name)
+            return EngineObstructed(
+                f"{kind.says}. Docker says: {_short(message)}{_IDS.sub('…', asked)}", kind=kind.name
+            )
     return None
 
 

@@ -2,7 +2,7 @@
 
 Nothing here mounts a folder of the host, adds a capability or makes a worker privileged, and no setting can: a worker never
 sees Docker's socket. Whatever is in the body, all but a machine's own name and port, is in the fingerprint.
-Labels carry only what never changes (owner, machine, pool, template): Docker cannot change them after a create.
+Labels carry only what never changes (owner, machine, pool, template, where it is published): Docker keeps them as they are.
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerCreate
 """
 
@@ -19,9 +19,11 @@ from worker_orchestrator.errors import EngineRejected
 from worker_orchestrator.machine import Machine
 from worker_orchestrator.outside import plain
 
-__all__ = ["LABEL", "DockerOptions", "Template", "make_template", "worker_port"]
+__all__ = ["ADVERTISED", "LABEL", "PUBLISHED", "DockerOptions", "Template", "make_template", "worker_port"]
 
 LABEL: Final = "worker-orchestrator"
+PUBLISHED: Final = f"{LABEL}.published"
+ADVERTISED: Final = f"{LABEL}.advertised"
 DEFAULT_WORKER_PORT: Final = 9092
 _FINGERPRINT_CHARS: Final = 16
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
@@ -35,13 +37,15 @@ class DockerOptions:
     """What the operator chose. Sizes are bytes; what is empty or 0 is left as the image or the engine has it.
 
     `worker_port` None: the image says; `publish_addresses`: host addresses of each port; `outbound`: any, or host, where a
-    worker gets no answer from beyond this computer; `log_limit`: of all log files of one worker.
+    worker gets no answer from beyond this computer; `log_limit`: of all log files of one worker. `advertise_host` stands in
+    URLs: a container only remembers it.
     """
 
     image: str
     worker_port: int | None = None
     env: Mapping[str, str] | None = None
     publish_addresses: tuple[str, ...] = ("127.0.0.1",)
+    advertise_host: str = "localhost"
     network: str = ""
     outbound: str = "any"
     ready: str = "http"
@@ -64,6 +68,7 @@ class Template:
     fingerprint: str
     port: int
     publish_addresses: tuple[str, ...]
+    advertise_host: str
     body: Mapping[str, Any]
 
     def create_body(self, owner: str, machine: Machine) -> dict[str, Any]:
@@ -76,6 +81,8 @@ class Template:
                 f"{LABEL}.machine": machine.id,
                 f"{LABEL}.pool": machine.pool,
                 f"{LABEL}.template": machine.template,
+                PUBLISHED: " ".join(self.publish_addresses),
+                ADVERTISED: self.advertise_host,
             },
             "HostConfig": {**self.body["HostConfig"], "PortBindings": {f"{self.port}/tcp": bindings}},
         }
@@ -108,7 +115,7 @@ def make_template(
         body["User"] = options.user
     made_of = json.dumps([body, options.publish_addresses], sort_keys=True)
     fingerprint = hashlib.sha256(made_of.encode()).hexdigest()[:_FINGERPRINT_CHARS]
-    return Template(fingerprint, port, options.publish_addresses, body)
+    return Template(fingerprint, port, options.publish_addresses, options.advertise_host, body)
 
 
 def _bounds(options: DockerOptions) -> dict[str, Any]:

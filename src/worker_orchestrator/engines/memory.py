@@ -53,6 +53,7 @@ class Faults:
     mute: float = 0.0  # an instance that runs and never answers
     sluggish: float = 0.0  # an instance that takes up to `sluggish_s` for each answer
     sluggish_s: float = 4.0
+    stubborn: float = 0.0  # an instance that takes up to a minute to end
     stillborn: float = 0.0  # an instance that exits at once
 
     def strikes(self, probability: float) -> bool:
@@ -64,6 +65,7 @@ class _Container:
     instance: Instance
     mute: bool = False
     answer_s: float = 0.0
+    end_s: float = 0.0  # what it takes to end when it is asked to
     server: asyncio.Server | None = None
     output: Output = field(default_factory=Output)
 
@@ -123,6 +125,9 @@ class MemoryEngine:
 
     async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:
         await self._write(lambda place: self._start_again(place, machine_id, stop_first=stop_first), may_reject=True)
+
+    async def stop(self, machine_id: str, grace_s: float) -> None:
+        await self._write(lambda place: self._let_end(place, machine_id, grace_s), may_reject=True)
 
     async def destroy(self, machine_id: str) -> None:
         await self._write(lambda place: self._remove(place, machine_id), may_reject=False)
@@ -298,6 +303,8 @@ class MemoryEngine:
             detail="stillborn" if stillborn else "",
         )
         container = _Container(instance, mute=self.faults.strikes(self.faults.mute))
+        if self.faults.strikes(self.faults.stubborn):
+            container.end_s = self.faults.chance.uniform(0, 60)
         if self.faults.strikes(self.faults.sluggish):
             container.answer_s = self.faults.chance.uniform(0.5, self.faults.sluggish_s)
         place[machine.id] = container
@@ -326,6 +333,16 @@ class MemoryEngine:
         if container is not None:
             self._end(container)
             self._wanted_ports.pop(machine_id, None)
+
+    async def _let_end(self, place: _Place, machine_id: str, grace_s: float) -> None:
+        container = place.get(machine_id)
+        if container is None or container.instance.status is not Status.RUNNING:
+            return
+        if container.end_s > 0:
+            await asyncio.sleep(min(container.end_s, grace_s))
+        if container.instance.status is Status.RUNNING:
+            self._end(container)
+            container.instance = replace(container.instance, status=Status.EXITED, detail="stopped")
 
     async def _open(self, container: _Container) -> None:
         machine_id, port = container.instance.id, container.instance.port

@@ -66,7 +66,8 @@ class Document:
         self._host = advertise_host
         self._shown: list[MachineView] | None = None
         self._listing = b""
-        self._url_start = f"http://[{advertise_host}]:" if ":" in advertise_host else f"http://{advertise_host}:"
+        self._url_start = _url_start(advertise_host)
+        self._elsewhere = orchestrator.elsewhere
 
     async def answer(self, request: Request) -> Reply:
         """The reply to a request that may be made. One trailing slash changes nothing."""
@@ -186,20 +187,29 @@ class Document:
         return Reply(200, self._listing)
 
     def _assigned(self, machine: Machine) -> Reply:
-        told = Assigned(self._host, machine.port, f"{self._url_start}{machine.port}", machine.id)
+        host, url_start = self._host, self._url_start
+        if machine.id in self._elsewhere:
+            host = self._elsewhere[machine.id]
+            url_start = _url_start(host)
+        told = Assigned(host, machine.port, f"{url_start}{machine.port}", machine.id)
         return Reply(200, encoded(told))
 
     def _listed(self, view: MachineView) -> Listed:
         machine, instance = view.machine, view.instance
+        host = (instance.host if instance is not None else "") or self._host
         return Listed(
             id=machine.id,
             containerId=instance.native_id[:SHORT_ID] if instance is not None else "",
-            ip=(instance.address if instance is not None else None) or self._host,
+            ip=(instance.address if instance is not None else None) or host,
             port=machine.port,
             isUsed=machine.project is not None,
             assignedProject=machine.project,
-            url=f"{self._url_start}{machine.port}",
+            url=f"{_url_start(host)}{machine.port}",
         )
+
+
+def _url_start(host: str) -> str:
+    return f"http://[{host}]:" if ":" in host else f"http://{host}:"
 
 
 def _not_stored(status: int, error: str, why: BaseException) -> Reply:

@@ -1,5 +1,8 @@
 """Calls to the engine: one at a time per machine, each with a time-out, many machines at once.
 
+A worker that a project had is asked to end before its container is removed, and has `stop_timeout_s` for it. Nobody else
+waits for that: it takes none of the places for calls, and `hurry` cuts it short.
+
 While a call is under way, and for every listing that was begun before it ended, its machine is *busy*: what a listing
 shows of it proves nothing. A call that timed out has an unknown outcome, which is an outcome like the others: the next
 tick looks, and asks for what is missing under the same id.
@@ -8,7 +11,7 @@ tick looks, and asks for what is missing under the same id.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -41,6 +44,7 @@ class Actions:
         settled: Callable[[Action, Outcome], None],
         observer: Observer,
         traces: Traces,
+        stop_timeout_s: float,
     ) -> None:
         self._engine = engine
         self._background = background
@@ -49,6 +53,9 @@ class Actions:
         self._running: dict[str, tuple[Action, asyncio.Task[Outcome]]] = {}
         self._listings: list[set[str]] = []
         self._room = asyncio.Semaphore(PARALLEL)
+        self._stop_timeout_s = stop_timeout_s
+        self._ending: dict[str, asyncio.Event] = {}  # workers that have time to end, each with what cuts it short
+        self._turned_away = asyncio.Event()
 
     @contextmanager
     def listing(self) -> Iterator[set[str]]:
@@ -74,24 +81,47 @@ class Actions:
         self._running[machine_id] = (action, task)
         return task
 
-    async def finish(self, action: Action) -> Outcome:
-        """Have this done and return how it ended: join the same action where it is under way, wait for another one."""
+    def hurry(self, machine_id: str) -> None:
+        """Let its worker end at once, if it is taking its time for that."""
+        if machine_id in self._ending:
+            self._ending[machine_id].set()
+
+    def turn_all_away(self) -> None:
+        """Answer everybody who waits for a machine to be removed: the service is stopping, and goes on with it later."""
+        self._turned_away.set()
+
+    async def finish(self, action: Destroy | Restart) -> Outcome:
+        """Have this done and return how that ended: join it where it is under way, wait for another call.
+
+        A removal is a removal, however gently it was begun.
+        """
         while True:
             running = self._running.get(action.machine_id)
             if running is None:
-                task = self.start(action)
-                assert task is not None, "nothing ran under this id a moment ago"
-                return await asyncio.shield(task)
-            outcome = await asyncio.shield(running[1])
-            if running[0] == action:
-                return outcome
+                self.start(action)
+                running = self._running[action.machine_id]
+            other, task = running
+            if not await self._is_over(task):
+                return Outcome(Result.UNAVAILABLE, "The service is stopping, and goes on with it when it runs again.")
+            if other == action or (isinstance(other, Destroy) and isinstance(action, Destroy)):
+                return task.result()
+
+    async def _is_over(self, task: asyncio.Task[Outcome]) -> bool:
+        """Wait for this; False if everybody is turned away before."""
+        leaving = asyncio.ensure_future(self._turned_away.wait())
+        try:
+            await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+        return task.done()
 
     async def _perform(self, action: Action) -> Outcome:
         call = _call(action)
         try:
+            ended = await self._let_end(action)
             async with self._room:
                 begun_at = self._observer.now()
-                outcome = await self._outcome(action)
+                outcome = ended or await self._outcome(self._call(action), ACTION_TIMEOUT_S)
                 took_s = self._observer.now() - begun_at
         finally:
             del self._running[action.machine_id]
@@ -109,12 +139,31 @@ class Actions:
         self._settled(action, outcome)
         return outcome
 
-    async def _outcome(self, action: Action) -> Outcome:
+    async def _let_end(self, action: Action) -> Outcome | None:
+        """Let a worker end that is to be removed gently. None: remove it now; else the engine could not be asked."""
+        if not isinstance(action, Destroy) or not action.gently or not self._stop_timeout_s:
+            return None
+        hurried = self._ending[action.machine_id] = asyncio.Event()
+        stop = self._engine.stop(action.machine_id, self._stop_timeout_s)
+        stopping = asyncio.ensure_future(self._outcome(stop, self._stop_timeout_s + ACTION_TIMEOUT_S))
+        cut_short = asyncio.ensure_future(hurried.wait())
         try:
-            async with asyncio.timeout(ACTION_TIMEOUT_S):
-                await self._call(action)
+            await asyncio.wait({stopping, cut_short}, return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                return None
+            outcome = stopping.result()
+            return None if outcome.result in {Result.DONE, Result.REJECTED} else outcome
+        finally:
+            del self._ending[action.machine_id]
+            stopping.cancel()
+            cut_short.cancel()
+
+    async def _outcome(self, call: Awaitable[None], limit_s: float) -> Outcome:
+        try:
+            async with asyncio.timeout(limit_s):
+                await call
         except TimeoutError:
-            return Outcome(Result.UNKNOWN, f"the engine did not answer within {ACTION_TIMEOUT_S:g} s")
+            return Outcome(Result.UNKNOWN, f"the engine did not answer within {limit_s:g} s")
         except EngineError as error:
             return Outcome(result_of(error), error.message)
         return Outcome(Result.DONE)

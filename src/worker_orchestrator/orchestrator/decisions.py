@@ -43,6 +43,7 @@ class Decisions:
         contact.on_silence = self.wake.set
         self.progress: Callable[[], str] = str
         self.before_tick: Callable[[], None] = lambda: None
+        self.hurry: Callable[[str], None] = lambda _: None
         self._background = background
 
     async def next_news(self) -> None:
@@ -57,6 +58,14 @@ class Decisions:
         """Begin what is missing in this very turn. While the engine is away, the tick that finds it does so instead."""
         if self.contact.problem is None:
             resize(self.fleet, self.spec, self.now(), self.new_id)
+        if self.fleet.hurried:
+            self.hurry_workers()
+
+    def hurry_workers(self) -> None:
+        """Have those workers end now whose places somebody waits for, or that an operator wants gone."""
+        hurried, self.fleet.hurried = self.fleet.hurried, []
+        for machine_id in hurried:
+            self.hurry(machine_id)
 
     def resize_now(self) -> None:
         """As `resize`, for a request that was answered, or is as soon as this turn's decisions are stored."""

@@ -285,8 +285,10 @@ class Search:
             await self._journal.durable()
             return False
         is_slow = limit_s < patience_s and verdict.took_s > limit_s * 0.9  # it was given up, not refused
-        reason = "" if is_slow else f"did not answer when it was to be handed out: {verdict.detail}"
-        commands.withdraw(self._fleet, self._decisions.spec, machine, self._decisions.now(), broken=reason)
+        reason = f"did not answer when it was to be handed out: {verdict.detail}"
+        commands.withdraw(
+            self._fleet, self._decisions.spec, machine, self._decisions.now(), broken="" if is_slow else reason
+        )
         self._journal.attribute()
         await self._journal.durable()
         return False

@@ -73,6 +73,8 @@ class Orchestrator:
         parts = Wiring(fleet, spec, engine, store, clock, limits, engine_id, observer or Observer())
         self._parts, self._decisions, self._journal, self._views = parts, parts.decisions, parts.journal, parts.views
         self.feed, self.traces = parts.feed, parts.traces
+        self.elsewhere: Mapping[str, str] = parts.ticker.elsewhere
+        """The host of each machine, by its id, that was published elsewhere than the settings say now."""
         self.assign_at_once: Callable[[str, Callable[[Machine | BaseException], None]], bool] = parts.search.at_once
         """As `assign`, where that needs to wait for nothing but the store; see there."""
 
@@ -174,9 +176,10 @@ class Orchestrator:
             return False
         return True
 
-    async def destroy(self, name: str, *generations: int) -> Machine | None:
+    async def destroy(self, name: str, *generations: int, at_once: bool = False) -> Machine | None:
         """Remove the machine named by its id or its container, with all it holds. It is gone when this returns.
 
+        The worker of a project is asked to end first, and has time to, unless it shall go `at_once`.
         Returns it as it was, None if it was gone before. It must be of these generations.
         Raises MachineNotFound for what is not ours, GenerationMismatch, EngineError, CommitFailed.
         """
@@ -189,13 +192,15 @@ class Orchestrator:
             raise MachineNotFound(f"No machine {name} is known here, so nothing was destroyed.")
         for generation in generations:
             commands.insist(machine, generation)
-        doomed = commands.destroy(self.fleet, machine, self._decisions.now())
+        doomed = commands.destroy(self.fleet, machine, self._decisions.now(), at_once=at_once)
         self._decisions.resize()
         self._journal.attribute()
         await self._journal.durable()
         if doomed is None:
             return machine
-        await self._done(Destroy(machine.id), f"{machine.id} goes")
+        watch = self.fleet.watches.get(machine.id)
+        gently = watch is not None and watch.held
+        await self._done(Destroy(machine.id, gently=gently), f"{machine.id} goes")
         return machine
 
     async def restart(self, name: str, *generations: int) -> Machine:
@@ -316,6 +321,7 @@ class Orchestrator:
     def turn_all_away(self) -> None:
         """Answer everybody who waits: the service is stopping."""
         self._parts.search.turn_all_away()
+        self._parts.actions.turn_all_away()
 
     def stop_because(self, defect: BaseException) -> None:
         """An invariant does not hold any more: stop instead of doing harm."""

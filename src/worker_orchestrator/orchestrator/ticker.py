@@ -32,7 +32,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Ticker:
-    """Looks at the engine again and again. `snapshot` is the last listing."""
+    """Looks at the engine again and again. `snapshot` is the last listing.
+
+    `elsewhere` has the host of each machine, by its id, that is not reached under the one of the settings.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Ticker:
         self._ticked = asyncio.Event()
         self._stored = True
         self.snapshot = Snapshot(-1.0, {})
+        self.elsewhere: dict[str, str] = {}
 
     async def run(self, refresh_interval_s: float) -> None:
         retry_s = FIRST_RETRY_S
@@ -100,8 +104,11 @@ class Ticker:
             after_outage = contact.problem is not None
             self.snapshot = Snapshot(begun_at, instances, frozenset(busy), evidence, after_outage)
         self._engine_answers()
+        self.elsewhere.clear()
+        self.elsewhere.update((instance.id, instance.host) for instance in instances.values() if instance.host)
         decisions.before_tick()
         plan = reconcile(decisions.fleet, self.snapshot, decisions.spec, decisions.now(), decisions.new_id)
+        decisions.hurry_workers()
         decisions.turn_away()
         self._stored = decisions.journal.flush()
         if self._stored:

@@ -66,6 +66,7 @@ class Limits:
 
     assign_timeout_s: float = 30.0
     refresh_interval_s: float = 10.0
+    stop_timeout_s: float = 10.0
 
 
 class Wiring:
@@ -97,7 +98,8 @@ class Wiring:
         self.contact = Contact(engine, self.background, observer)
         self.decisions = Decisions(fleet, self.pools.applied(spec), self.journal, clock, self.contact, self.background)
         self.seats = self.decisions.seats
-        self.actions = Actions(engine, self.background, self._settled, observer, self.traces)
+        self.actions = Actions(engine, self.background, self._settled, observer, self.traces, limits.stop_timeout_s)
+        self.decisions.hurry = self.actions.hurry
         self.probers = Probers(
             engine,
             self.background,

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec, assert_indexes_hold
 
 from worker_orchestrator.brake import Failure, fail
-from worker_orchestrator.commands import is_verified
+from worker_orchestrator.commands import destroy, is_verified
 from worker_orchestrator.findings import follow_up, new_machine, patience_s, probed, still_wanted
 from worker_orchestrator.machine import (
     DEFAULT_POOL,
@@ -583,3 +583,33 @@ def test_what_is_not_on_record_is_destroyed_only_if_it_was_ours() -> None:
     assert not still_wanted(fleet, Destroy("w2"))
     assert not still_wanted(fleet, Create(a_machine(state=STARTING)))
     assert not still_wanted(fleet, Restart("w1"))
+
+
+def test_what_a_project_had_is_asked_to_end_first_and_what_was_idle_is_not() -> None:
+    """Also after the service was killed meanwhile: of one that was somebody's once, nobody knows how far it got."""
+    world = World(fleet=a_fleet(a_machine("w1", project="p"), a_machine("w2", port=9094)))
+    for machine_id in ("w1", "w2"):
+        destroy(world.fleet, world[machine_id], world.now)
+    actions = [follow_up(world.fleet, change, world.now) for change in world.fleet.take_pending()]
+    assert actions == [Destroy("w1", gently=True), Destroy("w2")]
+    assert world.tick().actions == actions
+    stopping = [a_machine("w1", state=STOPPING, generation=7), a_machine("w2", state=STOPPING, port=9094)]
+    assert World(fleet=a_fleet(*stopping)).tick().actions == [Destroy("w1", gently=True), Destroy("w2")]
+    assert not a_fleet(a_machine(generation=7)).watches["w1"].held
+
+
+def test_what_shall_go_at_once_is_not_asked() -> None:
+    world = World(fleet=a_fleet(a_machine("w1", project="p"), a_machine("w2", port=9094)))
+    destroy(world.fleet, world["w1"], world.now, at_once=True)
+    assert world.fleet.hurried == ["w1"]
+    assert follow_up(world.fleet, world.fleet.take_pending()[0], world.now) == Destroy("w1")
+    destroy(world.fleet, world["w1"], world.now, at_once=True)
+    destroy(world.fleet, world["w2"], world.now, at_once=True)
+    assert world.fleet.hurried == ["w1"], "each is hurried once, and an idle one has no time anyway"
+
+
+def test_a_destroy_that_was_taken_back_leaves_no_hurry() -> None:
+    world = World(fleet=a_fleet(a_machine("w1", project="p")))
+    destroy(world.fleet, world["w1"], world.now)
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert not world.watch("w1").held

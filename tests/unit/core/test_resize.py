@@ -601,3 +601,39 @@ def test_a_failure_counts_as_room_only_once_it_is_gone() -> None:
     is_removed(world, machine_id)
     assert len(world.in_state(STARTING)) == 1
     assert world.fleet.pool(DEFAULT_POOL).line == {}
+
+
+def ending(world: World) -> list[str]:
+    """Machines whose workers still have time to end."""
+    return [machine_id for machine_id, watch in world.fleet.watches.items() if watch.held]
+
+
+def test_one_worker_less_has_time_to_end_for_each_project_that_waits_for_a_place() -> None:
+    machines = [a_machine(f"w{n}", project=f"p{n}", port=9092 + n) for n in (1, 2, 3)]
+    world = World(a_spec(max_machines=3, recycle=True), a_fleet(*machines))
+    for machine in machines:
+        world.release(machine.id)
+    world.resize()
+    assert ending(world) == ["w1", "w2", "w3"]
+    world.assign("p")
+    world.resize()
+    world.resize()
+    assert (ending(world), world.fleet.hurried) == (["w2", "w3"], ["w1"])
+    world.assign("q")
+    world.resize()
+    assert (ending(world), world.fleet.hurried) == (["w3"], ["w1", "w2"])
+
+
+def test_beside_a_free_place_workers_have_their_time_unless_no_port_is_free() -> None:
+    machine = a_machine("w1", project="p1", port=9093)
+    world = World(a_spec(max_machines=2, recycle=True), a_fleet(machine))
+    world.release("w1")
+    world.assign("p")
+    world.resize()
+    assert ending(world) == ["w1"]
+    world = World(a_spec(max_machines=2, recycle=True, first_port=9093, last_port=9093), a_fleet(machine))
+    world.release("w1")
+    world.assign("p")
+    world.resize()
+    world.resize()
+    assert ending(world) == []

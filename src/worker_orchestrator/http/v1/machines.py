@@ -43,7 +43,8 @@ class Machines:
 
     async def destroy(self, request: Request) -> Response:
         name = request.path_params["id"]
-        machine = await self._orchestrator.destroy(name, *asked.generations(request))
+        at_once = asked.flag(request.query_params, "now", default=False)
+        machine = await self._orchestrator.destroy(name, *asked.generations(request), at_once=at_once)
         return replied(
             wire.Destroyed(
                 machine=name if machine is None else machine.id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -151,6 +152,9 @@ class Health:
         strays, machines = status.strays, self._orchestrator.fleet.machines.values()
         failed = sorted(one.project for one in machines if one.project and one.state is State.FAILED and not one.gone)
         found = [_kept_for(failed)] if failed else []
+        elsewhere = self._orchestrator.elsewhere
+        whose = {one.project: elsewhere[one.id] for one in machines if one.project and one.id in elsewhere}
+        found += [_published_elsewhere(whose)] if whose else []
         if strays:
             counted_strays = "1 container of ours is" if strays == 1 else f"{strays} containers of ours are"
             found.append(f"{counted_strays} not on record: run `{self._recover}`.")
@@ -160,6 +164,16 @@ class Health:
 def _store_problems(status: Status) -> list[str]:
     """Why not even an idle machine can be given."""
     return [status.store_problem] if status.store_problem else []
+
+
+def _published_elsewhere(hosts: Mapping[str, str]) -> str:
+    """`hosts` has the host of the URL by project."""
+    projects = sorted(hosts)
+    whose = ", ".join(projects) if len(projects) <= MOST_NAMED else f"{len(projects)} projects"
+    return (
+        f"The settings of URLs and addresses have changed since the machine of {whose} was made: its URL is on "
+        f"{', '.join(sorted(set(hosts.values()))[:MOST_NAMED])} as before. Release or destroy it to have one as they say."
+    )
 
 
 def _kept_for(projects: list[str]) -> str:

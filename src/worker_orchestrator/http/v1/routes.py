@@ -48,7 +48,7 @@ def v1(
         ),
         _by_method(f"{project}/why", GET=projects.why),
         _by_method("/v1/machines", GET=(machines.list, "state", "project", "pool", "limit", "after")),
-        _by_method(machine, GET=machines.show, DELETE=(machines.destroy, "generation")),
+        _by_method(machine, GET=machines.show, DELETE=(machines.destroy, "generation", "now")),
         _by_method(f"{machine}/restart", POST=(machines.restart, "generation")),
         _by_method(f"{machine}/logs", GET=(inside.logs, "tail", "follow", "timestamps")),
         _by_method(f"{machine}/stats", GET=inside.stats),

@@ -46,11 +46,12 @@ class Shapes:
 
     def __init__(self, advertise_host: str) -> None:
         self._host = advertise_host
-        self._url_host = f"[{advertise_host}]" if ":" in advertise_host else advertise_host
 
     def machine(self, view: MachineView) -> wire.Machine:
         machine, instance = view.machine, view.instance
         born = _BORN.match(machine.id)
+        host = (instance.host if instance is not None else "") or self._host
+        url_host = f"[{host}]" if ":" in host else host
         changed_ms = view.changed_ms or (int(born[1]) if born else 0)
         return wire.Machine(
             id=machine.id,
@@ -58,8 +59,8 @@ class Shapes:
             state=state_of(machine),
             project=machine.project,
             generation=machine.generation,
-            url=None if machine.port is None or machine.gone else f"http://{self._url_host}:{machine.port}",
-            host=self._host,
+            url=None if machine.port is None or machine.gone else f"http://{url_host}:{machine.port}",
+            host=host,
             port=machine.port,
             container_id=instance.native_id[:SHORT_ID] if instance is not None else None,
             address=instance.address if instance is not None else None,
