@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
@@ -113,6 +114,51 @@ def test_a_daemon_that_stops_and_starts_gives_everybody_their_machine_back(daemo
     # What answered within the last second is given away unasked: in the moment of its death that may be wrong.
     dead = [text for told_at, text in callers.dead if not stops_at < told_at < stopped_at + VERIFIED_FOR_S]
     assert not dead
+
+
+@contextmanager
+def without_ipv6() -> Iterator[None]:
+    """In these namespaces only: the network of the machine is another one."""
+    switch = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+    switch.write_text("1")
+    try:
+        yield
+    finally:
+        switch.write_text("0")
+
+
+def state_of(service: Running, machine: str) -> tuple[str, str]:
+    told = call(service.ports.api, "GET", f"/v1/machines/{machine}").json
+    return told["state"], told["reason"]
+
+
+def test_ipv6_that_is_switched_off_costs_no_new_machine_and_no_files(daemon: Daemon, service: Running) -> None:
+    """New ones are published on IPv4 alone. One that dies meanwhile waits until it is back, whoever restarts the service."""
+    mine = service.assign("six")
+    name = mine["containerId"]
+    bindings = docker_json("inspect", name, host=daemon.host)["HostConfig"]["PortBindings"].values()
+    assert {each["HostIp"] for ports in bindings for each in ports} == {"127.0.0.1", "::1"}
+    docker("exec", name, "sh", "-c", "echo my work >/srv/files/work.txt", host=daemon.host)
+    with without_ipv6():
+        service.destroy(service.await_idle(2)[0])
+        eventually(lambda: len(service.idle()) == 2, "the pool is full again", within_s=30)
+        docker("kill", "--signal", "TERM", name, host=daemon.host)
+        eventually(lambda: "does not have the address" in state_of(service, name)[1], "it says why", within_s=20)
+        refused = service.get("/six")
+        assert (refused.status, "IPv6" in refused.json["message"]) == (503, True)
+        service.end()
+        service.start()
+        eventually(lambda: "does not have the address" in state_of(service, name)[1], "it says why", within_s=20)
+        tries = f"SELECT count(*) FROM event WHERE machine = '{name}' AND cause = 'failed'"
+        holds_for(
+            lambda: state_of(service, name)[0] == "restarting" and service.rows(tries) == [(0,)], "it waits", for_s=8
+        )
+        assert "'failed'" not in str(service.rows("SELECT state FROM machine"))
+    assert call(service.ports.api, "POST", f"/v1/machines/{name}/restart").status == 202
+    eventually(lambda: _serves(mine["port"]), "it serves again", within_s=30)
+    assert service.assign("six") == mine
+    assert call(mine["port"], "GET", "/files/work.txt").text == "my work\n"
+    service.destroy(name)
 
 
 def test_a_daemon_that_is_frozen_holds_up_no_warm_assign(daemon: Daemon, service: Running) -> None:

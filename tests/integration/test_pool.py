@@ -20,11 +20,8 @@ import pytest
 from tests.integration.calling import Answer, call
 from tests.integration.conftest import Start
 from tests.integration.docker_command import EXAMPLE, LABEL, Events, a_name, docker, docker_json, make_image
-from tests.integration.running import Running, orchestrator
+from tests.integration.running import Running
 from tests.integration.waiting import eventually, holds_for
-
-from worker_orchestrator.client import Client
-from worker_orchestrator.errors import MachineFailed
 
 NO_MACHINE = "Failed to create worker or no machines available"
 EXITS = 'ENTRYPOINT ["sh", "-c", "echo cannot reach the database; exit 3"]'
@@ -166,36 +163,6 @@ def test_a_removed_machine_of_a_project_is_replaced_at_its_next_assign(shared: R
     assert after["containerId"] != before["containerId"]
     assert page(after["url"])
     shared.destroy(after["containerId"])
-
-
-def test_a_machine_that_failed_for_good_is_told_in_words_that_nobody_takes_for_a_full_pool(shared: Running) -> None:
-    """Its files are kept, so another try is no use: nothing says that one might be, and the health names the project."""
-    project = a_name("unlucky")
-    machine = shared.assign(project)["containerId"]
-    for _ in range(4):
-        eventually(lambda: docker_json("inspect", machine)["State"]["Running"], "it runs", within_s=20)
-        docker("kill", machine)
-    row = f"SELECT count(*) FROM machine WHERE state = 'failed' AND project = '{project}'"
-    eventually(lambda: shared.rows(row)[0][0], "it failed for good", within_s=20)
-    kept = "Its files are kept: release or destroy it to get a new one."
-    refused = shared.get(f"/{project}")
-    assert (refused.status, refused.json["error"]) == (503, NO_MACHINE)
-    assert refused.json["message"].endswith(kept)
-    assert "retry-after" not in refused.headers
-    refused = call(shared.ports.api, "PUT", f"/v1/projects/{project}/machine")
-    assert (refused.status, json.loads(refused.body)["code"]) == (409, "machine_failed")
-    assert "retry-after" not in refused.headers
-    with Client(f"http://localhost:{shared.ports.api}") as client, pytest.raises(MachineFailed, match=kept):
-        client.assign(project)
-    done = orchestrator("--url", f"http://localhost:{shared.ports.api}", "assign", project, cwd=shared.folder)
-    assert (done.returncode, done.stderr.strip().endswith(kept)) == (1, True)
-    health = call(shared.ports.api, "GET", "/v1/health").json
-    assert [problem for problem in health["problems"] if project in problem], health
-    assert call(shared.ports.api, "GET", "/readyz").status == 200
-    shared.destroy(machine)
-    fresh = shared.assign(project)["containerId"]
-    assert fresh != machine
-    shared.destroy(fresh)
 
 
 def test_containers_of_others_are_left_alone(shared: Running) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import aiodocker
 import aiohttp
 
+from worker_orchestrator.cli.check_network import check_network
 from worker_orchestrator.cli.findings import Finding, bad, good, odd
 from worker_orchestrator.engines.docker_calls import NOT_FOUND, reading
 from worker_orchestrator.engines.docker_connect import Endpoint, connect
@@ -58,6 +59,7 @@ async def check_engine(settings: Settings, found: Engine) -> list[Finding]:
             info, version = await client.system.info(), await client.version()
             await _note(client, endpoint, info, found)
         findings = [*_engine(endpoint, info, version), *_host_gateway(version), _clock(info), *_limits(settings, info)]
+        findings += await check_network(client, settings, info)
         return findings + await _image(client, settings, info)
     except EngineError as error:
         return [bad("engine", error.message, "see what the engine's own log says: `journalctl -u docker`")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import socket
 import time
@@ -13,6 +14,7 @@ from typing import Final
 
 from worker_orchestrator.cli.calling import connect, read_token
 from worker_orchestrator.cli.check_engine import Engine
+from worker_orchestrator.cli.check_network import check_publish_address
 from worker_orchestrator.cli.findings import Finding, bad, good, odd
 from worker_orchestrator.database import look_at
 from worker_orchestrator.errors import OrchestratorError, ServiceUnreachable, StoreError
@@ -32,6 +34,8 @@ _LATEST_S: Final = 4_000_000_000
 _FILES: Final = 4096
 _INOTIFY_PER_WORKER: Final = 2
 _PROC: Final = Path("/proc/sys")
+_MEMORY: Final = Path("/proc/meminfo")
+_LITTLE_MEMORY_KB: Final = 64 * 1024
 
 
 def check_host(settings: Settings, engine: Engine, *, running: bool) -> Iterator[Finding]:
@@ -39,8 +43,11 @@ def check_host(settings: Settings, engine: Engine, *, running: bool) -> Iterator
     yield _api_port(settings, running=running)
     if settings.engine == "docker" and engine.is_local is not False:
         yield _worker_ports(settings, engine.worker_ports)
+        yield from check_publish_address(settings.publish_address)
     yield from _state_dir(settings)
     yield from _room("Docker's disk", engine.root, "`docker system prune` removes what is unused")
+    if engine.root is not None:
+        yield from _memory(_MEMORY)
     yield _clock()
     yield from _limits(settings, engine)
 
@@ -192,6 +199,17 @@ def _limits(settings: Settings, engine: Engine) -> Iterator[Finding]:
     if engine.root is not None and instances is not None and instances < wanted:
         fix = f"`sudo sysctl fs.inotify.max_user_instances={max(1024, wanted)}`, where workers watch files"
         yield odd("limits", f"All workers of one user share {instances} inotify instances.", fix)
+
+
+def _memory(file: Path) -> Iterator[Finding]:
+    """What the kernel says that programs may still take."""
+    try:
+        found = re.search(r"^MemAvailable:\s*([0-9]+) kB$", file.read_text(), re.MULTILINE)
+    except OSError:
+        return
+    if found is not None and int(found[1]) < _LITTLE_MEMORY_KB:
+        fix = "end something, or serve with less (--min-idle, --max-machines, --memory)"
+        yield odd("memory", f"This computer has {int(found[1]) // 1024} MiB of memory left.", fix)
 
 
 def _kernel(name: str) -> int | None:

@@ -79,8 +79,9 @@ KINDS: Final = (
     ),
     Kind(
         "firewall",
-        r"ip6?tables failed|No chain/target/match by that name|unable to enable (?:DNAT|SNAT|ACCEPT|SKIP DNAT) rule",
-        "Docker's rules in the host's firewall are gone, as after a restart of firewalld: restart Docker "
+        r"could not find bridge|ip6?tables failed|No chain/target/match by that name|"
+        r"unable to enable (?:DNAT|SNAT|ACCEPT|SKIP DNAT) rule",
+        "Docker's rules in the host's firewall, or its bridge, are gone, as after a restart of firewalld: restart Docker "
         "(`sudo systemctl restart docker`)",
     ),
     Kind(

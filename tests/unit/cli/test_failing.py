@@ -41,8 +41,9 @@ def nobody() -> Iterator[str]:
 
 
 ASKING = [
-    ("list",), ("show", "a"), ("why", "a"), ("assign", "a"), ("release", "a"), ("destroy", "a"), ("logs", "a"),
-    ("events",), ("health",), ("scale", "--limit", "3"), ("pause",), ("resume",), ("exec", "a", "ls"), ("cp", "a:/b", "c"),
+    ("list",), ("show", "a"), ("why", "a"), ("assign", "a"), ("release", "a"), ("restart", "a"), ("destroy", "a"),
+    ("logs", "a"), ("events",), ("health",), ("scale", "--limit", "3"), ("pause",), ("resume",), ("exec", "a", "ls"),
+    ("cp", "a:/b", "c"),
 ]  # fmt: skip
 
 

@@ -34,6 +34,7 @@ def checked_plain(client: Client) -> None:
     assert_type(client.machines(states=["idle"]), list[Machine])
     assert_type(client.get("m"), Machine)
     assert_type(client.destroy("m", generation=1), Destroyed)
+    assert_type(client.restart("m", generation=1), Machine)
     assert_type(client.logs("m", tail=1, follow=True), Generator[bytes, None, None])
     assert_type(client.stats("m"), Usage)
     assert_type(client.exec("m", ["date"]), ExecResult)
@@ -77,7 +78,7 @@ async def checked_awaitable(client: AsyncClient) -> None:
 def test_the_clients_differ_in_how_they_are_closed_and_in_nothing_else() -> None:
     """One definition serves both."""
     assert PUBLIC == ["aclose", "close"]
-    assert len(OPERATIONS) == 24
+    assert len(OPERATIONS) == 25
     assert all(getattr(Client, name) is getattr(AsyncClient, name) for name in OPERATIONS)
 
 
