@@ -148,6 +148,9 @@ class Health:
         strays, machines = status.strays, self._orchestrator.fleet.machines.values()
         failed = sorted(one.project for one in machines if one.project and one.state is State.FAILED and not one.gone)
         found = [_kept_for(failed)] if failed else []
+        troubled = sorted(one.project for one in machines if one.project and one.id in self._orchestrator.fleet.ailing)
+        if troubled:
+            found.append(_held_up_for(troubled))
         if strays:
             counted_strays = "1 container of ours is" if strays == 1 else f"{strays} containers of ours are"
             found.append(f"{counted_strays} not on record: run `{self._recover}`.")
@@ -157,6 +160,14 @@ class Health:
 def _store_problems(status: Status) -> list[str]:
     """Why not even an idle machine can be given."""
     return [status.store_problem] if status.store_problem else []
+
+
+def _held_up_for(projects: list[str]) -> str:
+    whom = ", ".join(projects) if len(projects) <= MOST_NAMED else f"{len(projects)} projects"
+    return (
+        f"A machine was paused or taken off its network by somebody, and cannot serve its project: {whom}. "
+        "`orchestrator list -o wide` shows why, and what to do."
+    )
 
 
 def _kept_for(projects: list[str]) -> str:
