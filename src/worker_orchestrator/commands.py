@@ -40,8 +40,8 @@ AILING_RETRY_S = 10.0
 def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAULT_POOL) -> Machine | None:
     """The machine of this project: its own, an idle one, or None: it stands in line, or its own is being restarted.
 
-    Raises NoMachineAvailable where nothing can come or its own cannot serve now, with the reason; MachineFailed where its own
-    failed for good.
+    Raises NoMachineAvailable, with the reason, where nothing can come or its own cannot serve now; MachineFailed where its
+    own failed for good.
     """
     machine = fleet.of_project(project)
     if machine is not None and machine.gone:
@@ -75,8 +75,8 @@ def failed(machine: Machine) -> MachineFailed:
 def ailing(fleet: Fleet, machine: Machine) -> NoMachineAvailable:
     """For the project of a machine that has not ended, and can serve nobody: its address would lead nowhere."""
     return NoMachineAvailable(
-        f"The machine {machine.id} of this project cannot serve now: {fleet.ailing[machine.id]}. The project keeps it with its "
-        "files.",
+        f"The machine {machine.id} of this project cannot serve now: {fleet.ailing[machine.id]}. The project keeps it with "
+        "its files.",
         retry_after_s=AILING_RETRY_S,
     )
 

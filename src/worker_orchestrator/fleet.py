@@ -182,8 +182,8 @@ class Fleet:
     def _buries(self, before: Machine | None, after: Machine | None, cause: Cause) -> bool:
         """Whether this leaves a tombstone, so that whatever turns up under its id is destroyed: somebody wanted its end.
 
-        The engine acknowledged that what was STOPPING or FAILED is removed, or who had it gave it up. A container that vanished
-        by itself is forgotten without one.
+        The engine acknowledged that what was STOPPING or FAILED is removed, or who had it gave it up. A container that
+        vanished by itself is forgotten without one.
         """
         if before is None or before.id in self.tombstones:
             return False

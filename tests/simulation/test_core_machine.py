@@ -1,9 +1,9 @@
 """Random histories of the pure core against a small model of an engine, of a store and of the shell between them.
 
 Everything that may go wrong out there goes wrong here, in any order: calls that are lost, refused, or land late; listings
-that are stale when they arrive; containers that exit, hang, vanish and come back, are paused, renamed and taken off their
-network; other people's containers; a store that refuses a batch; a process that dies. After each step all that must always hold is checked, and at the end, when nothing
-goes wrong any more, the pool must come to rest at its size.
+that are stale when they arrive; containers that exit, hang, vanish and come back, are paused, renamed and cut off; other
+people's containers; a store that refuses a batch; a process that dies. After each step all that must always hold is checked,
+and at the end, when nothing goes wrong any more, the pool must come to rest at its size.
 
 `SIMULATION_EXAMPLES` sets the number of histories. A failing one prints what reproduces it.
 """
@@ -271,7 +271,7 @@ class Core(RuleBasedStateMachine):
         return sorted(set(self.place.containers) - self.others)
 
     def may_be_strays(self) -> set[str]:
-        """Containers of ours whose machine vanished by itself, whereupon they turned up: again, or by a create that came late."""
+        """Containers of ours that turned up, again or by a late create, after their machine had vanished by itself."""
         late = {machine_id for machine_id, container in self.place.containers.items() if container.landed_late}
         return (late | self.place.once_hidden) - self.others
 

@@ -80,7 +80,7 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
     async def list(self) -> Mapping[str, Instance]:
         with reading():
             containers = await self._containers()
-            instances = [instance_of(container, self.owners) for container in containers]
+            instances = [instance_of(container) for container in containers]
             for instance in instances:
                 if instance.killed:
                     await self._look_closer(instance)
@@ -90,7 +90,7 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
         return {i.id: i for i in sorted(found, key=self._says_most)}
 
     def _says_most(self, instance: Instance) -> tuple[bool, bool, bool]:
-        """Of several under one id the last in this order counts: ours, by its own name, and running."""
+        """Of several under one id the last in this order counts: ours, by its own name, running."""
         return instance.owner in self.owners, not instance.renamed, instance.status is Status.RUNNING
 
     async def _look_closer(self, instance: Instance) -> None:

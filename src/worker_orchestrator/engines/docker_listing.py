@@ -7,7 +7,7 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#tag/System/operation
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aiodocker.containers import DockerContainer
@@ -65,15 +65,14 @@ def doubted(event: Mapping[str, Any], machines: Mapping[str, str]) -> str | None
     return machines.get(actor.get("ID", "")) or (machine_id if machine_id == attributes.get("name") else None)
 
 
-def instance_of(container: DockerContainer, owners: Collection[str]) -> Instance:
+def instance_of(container: DockerContainer) -> Instance:
     """An instance from one element of Docker's list of containers, which is no copy.
 
-    What belongs to one of these owners is the machine that its label says, under whatever name. Anything else is known by its
-    name: a label of others is no claim to an id of ours.
+    It is the machine that its label says, under whatever name: people rename containers.
     """
     labels: Mapping[str, str] = container["Labels"]
-    name = next((name[1:] for name in container["Names"] or () if name.count("/") == 1), labels[f"{LABEL}.machine"])
-    machine_id = labels[f"{LABEL}.machine"] if labels.get(f"{LABEL}.owner") in owners else name
+    machine_id = labels[f"{LABEL}.machine"]
+    name = next((name[1:] for name in container["Names"] or () if name.count("/") == 1), machine_id)
     status = _STATUS.get(container["State"], Status.UNKNOWN)
     code = _EXIT_CODE.search(container["Status"]) if status is Status.EXITED else None
     networks = (container["NetworkSettings"] or {}).get("Networks")

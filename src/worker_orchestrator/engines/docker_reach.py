@@ -1,8 +1,8 @@
 """How a Docker engine is reached for one owner, and which of its containers a machine is: what all its parts share.
 
-A machine is what carries its id as our label *and* our owner, or one from whom machines were adopted, under whatever name:
-people rename containers. A container that was started from a copy (`docker commit` copies labels) is its starter's, and so is
-whatever else stands under a machine's name: it is neither read nor entered.
+A machine is what carries its id as our label *and* our owner, or one from whom machines were adopted, under whatever
+name: people rename containers. A container that was started from a copy (`docker commit` copies labels) is its starter's,
+and so is whatever else stands under a machine's name: it is neither read nor entered.
 """
 
 from __future__ import annotations

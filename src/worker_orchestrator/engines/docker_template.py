@@ -114,8 +114,8 @@ def make_template(
         body["User"] = options.user
     inherited = (image.get("Config") or {}).get("Labels") or {}
     if foreign := {label: "" for label in inherited if label.startswith(_LABELS_OF_OTHERS)}:
-        # Whose tool these are would take our workers for its own containers, and remove them. A container cannot be without a
-        # label of its image, so it says nothing.
+        # The tool that these are for would take our workers for its own containers, and remove them. A container cannot be
+        # without a label of its image, so it is empty.
         body["Labels"] = foreign
     made_of = json.dumps([body, options.publish_addresses], sort_keys=True)
     fingerprint = hashlib.sha256(made_of.encode()).hexdigest()[:_FINGERPRINT_CHARS]

@@ -11,7 +11,7 @@ from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, a
 from worker_orchestrator import commands
 from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable
 from worker_orchestrator.fleet import Backoff
-from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, PoolSpec, State, Status
+from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, PoolSpec, State
 from worker_orchestrator.reconcile import strays
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
