@@ -24,6 +24,7 @@ from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Cause, Machine, PoolSpec, Spec, State
 
 __all__ = [
+    "ailing",
     "annotate",
     "assign",
     "assign_verified",
@@ -44,11 +45,14 @@ __all__ = [
     "withdraw",
 ]
 
+AILING_RETRY_S = 10.0
+
 
 def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAULT_POOL) -> Machine | None:
     """The machine of this project: its own, an idle one, or None: it stands in line, or its own is being restarted.
 
-    Raises NoMachineAvailable where nothing can come, with the reason; MachineFailed where its own failed for good.
+    Raises NoMachineAvailable, with the reason, where nothing can come or its own cannot serve now; MachineFailed where its
+    own failed for good.
     """
     machine = fleet.of_project(project)
     if machine is not None and machine.gone:
@@ -57,6 +61,8 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAU
     if machine is not None:
         if machine.state is State.FAILED:
             raise failed(machine)
+        if machine.id in fleet.ailing:
+            raise ailing(fleet, machine)
         return machine if machine.state is State.READY else None
     line = fleet.pool(pool).line
     idle = None if line else next_idle(fleet, spec, pool, now)
@@ -89,6 +95,15 @@ def restarting(fleet: Fleet, machine: Machine, now: float) -> NoMachineAvailable
         f"The machine {machine.id} of this project is started again in {left_s} s: {why}. Its files are kept: mend them "
         f"with `orchestrator cp`, and `orchestrator restart {machine.project}` starts it at once.",
         retry_after_s=left_s,
+    )
+
+
+def ailing(fleet: Fleet, machine: Machine) -> NoMachineAvailable:
+    """For the project of a machine that has not ended, and can serve nobody: its address would lead nowhere."""
+    return NoMachineAvailable(
+        f"The machine {machine.id} of this project cannot serve now: {fleet.ailing[machine.id]}. The project keeps it with "
+        "its files.",
+        retry_after_s=AILING_RETRY_S,
     )
 
 
@@ -249,9 +264,13 @@ def _first(fleet: Fleet, ids: Iterable[str]) -> Machine | None:
 
 
 def is_verified(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
-    """Whether it answered a probe so recently that it need not be asked again."""
+    """Whether it answered a probe so recently that it need not be asked again.
+
+    That is enough only as long as the engine would have told of its end since.
+    """
     watch = fleet.watches[machine.id]
-    return watch.verified_at is not None and now - watch.verified_at - watch.took_s <= spec.verify_after_s
+    is_recent = watch.verified_at is not None and now - watch.verified_at - watch.took_s <= spec.verify_after_s
+    return fleet.hears and is_recent
 
 
 def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvailable]:

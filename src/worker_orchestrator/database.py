@@ -65,8 +65,16 @@ STEPS: Final[tuple[str, ...]] = (
     ALTER TABLE machine ADD COLUMN event_cause TEXT NOT NULL DEFAULT '';
     ALTER TABLE machine ADD COLUMN event_project TEXT
     """,
+    # Events of an assignment are found by an index. Tombstones are in the order of their numbers; what vanished by itself
+    # while a project had it, and was forgotten, leaves none any more.
     """
-    CREATE INDEX event_assignment ON event (generation) WHERE project IS NOT NULL
+    CREATE INDEX event_assignment ON event (generation) WHERE project IS NOT NULL;
+    DROP INDEX tombstone_at;
+    ALTER TABLE tombstone RENAME TO old_tombstone;
+    CREATE TABLE tombstone (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
+    INSERT INTO tombstone (id) SELECT id FROM old_tombstone
+        WHERE id NOT IN (SELECT machine FROM event WHERE cause = 'forgotten' AND project IS NOT NULL) ORDER BY at_ms, id;
+    DROP TABLE old_tombstone
     """,
 )
 """The migrations, as SQL: the first makes version 2 of version 1, and so on. `schema.sql` is always the newest version."""

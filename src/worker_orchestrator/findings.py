@@ -197,4 +197,6 @@ def still_wanted(fleet: Fleet, action: Action) -> bool:
         return machine is not None and machine.state is State.STARTING and machine.project is not None
     if machine is None:
         return action.machine_id in fleet.tombstones
+    if machine.gone and action.machine_id not in fleet.tombstones:
+        return False  # it vanished by itself: what turns up is not ours to judge
     return machine.state is State.STOPPING or (machine.state is State.FAILED and machine.project is None)

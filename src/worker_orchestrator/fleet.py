@@ -10,13 +10,13 @@ from nothing, which only costs a probe.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 from msgspec.structs import replace
 
-from worker_orchestrator.machine import TOMBSTONES_KEPT, Cause, Change, Machine, State
+from worker_orchestrator.machine import GIVES_UP_PROJECT, TOMBSTONES_KEPT, Cause, Change, Machine, State
 
 __all__ = ["Backoff", "Fleet", "Pool", "Watch"]
 
@@ -90,7 +90,7 @@ class Fleet:
         self.projects: dict[str, str] = {}
         self.ports: dict[tuple[str, int], str] = {}
         self.refused_ports: dict[int, float] = {}
-        self.tombstones: dict[str, None] = {}  # ids of what was removed, oldest first
+        self.tombstones: dict[str, None] = {}  # ids of what we removed, oldest first; not of what vanished by itself
         self.pools: dict[str, Pool] = {}
         self.pending: list[Change] = []
         self.hurried: list[str] = []  # machines whose workers shall end now, for the shell to see to
@@ -99,6 +99,8 @@ class Fleet:
         self._leaving: dict[str, dict[str, None]] = {}
         self._held = 0
         self.doubted: set[str] = set()
+        self.ailing: dict[str, str] = {}  # why a machine cannot serve, as the last listing showed; all are doubted
+        self.hears = True  # the engine tells of each end at once; while it does not, an answer of before proves nothing
 
     # reading
 
@@ -188,19 +190,34 @@ class Fleet:
 
     def apply(self, before: Machine | None, after: Machine | None, cause: Cause, now: float) -> Change:
         """Make one move, and keep it in `pending` until the shell stored it."""
-        change = Change(before, after, cause)
+        buries = (after is None or cause is Cause.REMOVED) and self._buries(before, after, cause)
+        change = Change(before, after, cause, buries)
         machine_id = change.machine.id
         assert before is None or self.machines.get(machine_id) == before, f"{machine_id}: decided on an old state"
         assert before is not None or machine_id not in self.machines, f"{machine_id}: exists already"
         self._put(machine_id, after, now)
-        if after is None:
+        if change.buries:
             self.tombstones[machine_id] = None
             if len(self.tombstones) > TOMBSTONES_KEPT:
                 del self.tombstones[next(iter(self.tombstones))]
-        elif after.state is State.READY and (before is None or before.state is not State.READY):
+        elif after is not None and after.state is State.READY and (before is None or before.state is not State.READY):
             self._came_up(after, now)
+        if cause is Cause.ADOPTED:
+            self.tombstones.pop(machine_id, None)  # whoever adopts it wants it kept
         self.pending.append(change)
         return change
+
+    def _buries(self, before: Machine | None, after: Machine | None, cause: Cause) -> bool:
+        """Whether this leaves a tombstone, so that whatever turns up under its id is destroyed: somebody wanted its end.
+
+        The engine acknowledged that what was STOPPING or FAILED is removed, or who had it gave it up. A container that
+        vanished by itself is forgotten without one.
+        """
+        if before is None or before.id in self.tombstones:
+            return False
+        if after is None:
+            return before.state is State.STOPPING or cause in GIVES_UP_PROJECT
+        return cause is Cause.REMOVED and after.project is None
 
     def doubt(self, machine_id: str, until: float) -> bool:
         """Somebody says that its container has ended: until a listing tells what became of it, it is not handed out.
@@ -220,11 +237,12 @@ class Fleet:
             self.watches[machine_id].held = False
             self.hurried.append(machine_id)
 
-    def listed(self, begun_at: float) -> None:
-        """A listing that was begun then has told of every machine."""
-        if self.doubted:
+    def listed(self, begun_at: float, ailing: Mapping[str, str]) -> None:
+        """A listing that was begun then has told of every machine, and of these why they cannot serve."""
+        if self.doubted or ailing:
             doubted = {name for name in self.doubted if self.watches[name].doubted_until > begun_at}
-            self.doubted = doubted
+            self.doubted = doubted | ailing.keys()
+            self.ailing = dict(ailing)
 
     def put_last(self, machine: Machine) -> None:
         """Let this idle machine be the one that answered last."""
@@ -240,7 +258,8 @@ class Fleet:
         """Take back changes that could not be stored, the last one first."""
         assert not self.pending, "undo what is pending in one go"
         for change in reversed(changes):
-            self.tombstones.pop(change.machine.id, None)
+            if change.buries:
+                self.tombstones.pop(change.machine.id, None)
             self._put(change.machine.id, change.before, now)
             if change.cause is Cause.RESTARTED:
                 self.watches[change.machine.id].tries -= 1  # it was never begun
@@ -252,6 +271,9 @@ class Fleet:
         old = self.machines.get(machine_id)
         if old is not None:
             self._leave(old)
+        if self.doubted and (old is None or machine is None or old.state is not machine.state):
+            self.doubted.discard(machine_id)
+            self.ailing.pop(machine_id, None)
         if machine is None:
             del self.machines[machine_id], self.watches[machine_id]
             return
@@ -291,8 +313,6 @@ class Fleet:
         group = self._group(machine)
         if group is not None:
             del group[machine.id]
-        if self.doubted:
-            self.doubted.discard(machine.id)
 
     def _group(self, machine: Machine) -> dict[str, None] | None:
         """The index of machines of its kind; None where nobody looks for those."""

@@ -139,11 +139,15 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One move of one machine: at once the row, the undo, the event and the log line. None stands for no record."""
+    """One move of one machine: at once the row, the undo, the event and the log line. None stands for no record.
+
+    What is merely forgotten is not buried: a container that vanished without our doing may come back with somebody's files.
+    """
 
     before: Machine | None
     after: Machine | None
     cause: Cause
+    buries: bool = False  # its end was asked for, and what it was is gone: what turns up under its id is to be removed
 
     def __post_init__(self) -> None:
         before, after = self.before, self.after
@@ -189,8 +193,10 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     """What the engine reports under a machine's id: a container, a pod.
 
     `native_id` and `address` are the engine's own. `killed` means that somebody ended it from outside, which says nothing
-    of its image; `detail` says in words how it ended. `host` is the one for its URL where it is not the one of the settings:
-    it was made when they said something else.
+    of its image; `detail` says in words how it ended. `trouble` says why it can serve nobody although it has not ended
+    (somebody paused it, or took its network away), and what to do. `renamed` is the name that it bears now where that is not
+    its id: its label tells who it is, and its name nothing. `host` is the one for its URL where it is not the one of the
+    settings: it was made when they said something else.
     """
 
     id: str
@@ -204,6 +210,14 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     killed: bool = False
     detail: str = ""
     host: str = ""
+    trouble: str = ""
+    renamed: str = ""
+
+    @property
+    def ailment(self) -> str:
+        """Why it can serve nobody now, in words; empty where nothing is known against it. Unknown is no ailment."""
+        runs = self.status in {Status.RUNNING, Status.UNKNOWN}
+        return self.trouble or ("" if runs else f"its container is {self.status}")
 
 
 class Snapshot(msgspec.Struct, frozen=True):

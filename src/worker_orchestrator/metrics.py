@@ -43,6 +43,7 @@ COMMIT_BUCKETS_S: Final = (0.00005, 0.0001, *BUCKETS_S[:14], 5.0)
 
 _FAILURES: Final[tuple[tuple[str, str], ...]] = (
     (r"stopped answering|did not answer when it was to be handed out", "stopped_answering"),
+    (r"cannot serve: ", "held_up"),
     (r"did not start within", "start_timeout"),
     (r"did not answer within", "answer_timeout"),
     (r"could not be restarted", "not_restarted"),

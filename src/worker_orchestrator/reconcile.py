@@ -35,10 +35,12 @@ from worker_orchestrator.machine import (
     Status,
 )
 
-__all__ = ["Plan", "dying", "foreign", "reconcile", "resize", "strays"]
+__all__ = ["Plan", "dying", "foreign", "orphans", "reconcile", "resize", "strays"]
 
 OVERDUE_S = 0.25
 RESTARTS_FORGIVEN_AFTER_S = 600.0
+AILING_S = 5.0
+"""So long an idle machine may be unable to serve before it is replaced: `docker commit` pauses what it copies."""
 
 _DEAD = frozenset({Status.EXITED, Status.CREATED, Status.TERMINATING})
 """What is not serving, and for a free machine reason enough to replace it."""
@@ -58,18 +60,19 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
     if snapshot.after_outage:
         for watch in fleet.watches.values():
             watch.tries, watch.obstructed, watch.not_before = 0, 0, 0.0
+    ailing = {name: why for name, why in fleet.ailing.items() if name in snapshot.busy}
     for machine in list(fleet.machines.values()):
         if machine.id not in snapshot.busy:
             instance = snapshot.instances.get(machine.id)
-            if machine.state is not State.READY or instance is None or instance.status is not Status.RUNNING:
-                _Observation(fleet, spec, snapshot, machine, instance, now).judge()
+            if machine.state is not State.READY or instance is None or instance.ailment or instance.status in _DEAD:
+                _Observation(fleet, spec, snapshot, machine, instance, now, ailing).judge()
     for machine in fleet.machines.values():
         if machine.state is not State.READY and machine.id not in snapshot.busy:
             action = _unfinished(fleet, machine, snapshot.instances.get(machine.id), now)
             if action is not None:
                 actions.append(action)
-    fleet.listed(snapshot.begun_at)
-    actions += [Destroy(orphan) for orphan in _orphans(fleet, snapshot)]
+    fleet.listed(snapshot.begun_at, ailing)
+    actions += [Destroy(orphan.id) for orphan in orphans(fleet, snapshot) if orphan.id not in snapshot.busy]
     resize(fleet, spec, now, new_id)
     return Plan(actions, _next_deadline(fleet, spec, now))
 
@@ -112,8 +115,8 @@ def dying(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: floa
 
 def strays(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
     """Instances of our owner that we have no memory of (a restored or lost store). They are shown, never destroyed."""
-    ours = (i for i in snapshot.instances.values() if i.owner == fleet.owner)
-    return [i for i in ours if i.id not in fleet.machines and i.id not in fleet.tombstones]
+    ours = (i for i in snapshot.instances.values() if i.owner == fleet.owner and i.id not in fleet.machines)
+    return [i for i in ours if not _is_orphan(fleet, i)]
 
 
 def foreign(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
@@ -121,10 +124,14 @@ def foreign(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
     return [i for i in snapshot.instances.values() if i.owner != fleet.owner and i.id not in fleet.machines]
 
 
-def _orphans(fleet: Fleet, snapshot: Snapshot) -> list[str]:
-    """Ids that we once removed and that run all the same: a create that landed late."""
-    ours = (i.id for i in snapshot.instances.values() if i.owner == fleet.owner and i.id in fleet.tombstones)
-    return [machine_id for machine_id in ours if machine_id not in snapshot.busy]
+def orphans(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
+    """Instances that we once removed and that run all the same: a create that landed late."""
+    return [i for i in snapshot.instances.values() if i.id not in fleet.machines and _is_orphan(fleet, i)]
+
+
+def _is_orphan(fleet: Fleet, instance: Instance) -> bool:
+    """A create that lands late gives its own name: what bears another one was somebody's doing, and is not ours to judge."""
+    return instance.owner == fleet.owner and instance.id in fleet.tombstones and not instance.renamed
 
 
 _VANISHED = "vanished: its container was removed by somebody else, and its files with it"
@@ -140,6 +147,7 @@ class _Observation:
     machine: Machine
     instance: Instance | None
     now: float
+    ailing: dict[str, str]  # what cannot serve, and why: this listing's findings are added
 
     def judge(self) -> None:
         if self._watch.verified_at is not None and self._watch.verified_at > self.snapshot.begun_at:
@@ -167,6 +175,17 @@ class _Observation:
             self._fail("its container was removed by somebody else", gone=True, harmless=True)
         elif self.instance.status in _DEAD:
             self._fail(self._how_it_ended(self.instance), harmless=self.instance.killed)
+        else:
+            self._wait_for(self.instance.ailment)
+
+    def _wait_for(self, ailment: str) -> None:
+        """It is not handed out meanwhile. Nobody has files in it, so one that stays like that is replaced."""
+        if self.machine.id not in self.fleet.ailing:
+            self._watch.not_before = self.now + AILING_S
+        if self.now >= self._watch.not_before:
+            self._fail(f"cannot serve: {ailment}", harmless=True)
+        else:
+            self.ailing[self.machine.id] = ailment
 
     def _assigned(self) -> None:
         if self.instance is None:
@@ -180,6 +199,8 @@ class _Observation:
             after = replace(self.machine, state=State.STARTING, reason=self._how_it_ended(self.instance))
             self._move(after, Cause.RESTARTED)
             restart_later(self._watch, self.now)
+        else:
+            self.ailing[self.machine.id] = self.instance.ailment
 
     def _restarting(self) -> None:
         if self.instance is None:
@@ -192,6 +213,8 @@ class _Observation:
                 restart_later(self._watch, self.now)
         elif self._watch.asked:
             return  # it runs until it is restarted
+        elif self.instance.trouble:
+            self.ailing[self.machine.id] = self.instance.trouble
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
             reason = f"restarted; it runs, but does not answer yet: {self._watch.missed_why}"
             self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
@@ -206,6 +229,11 @@ class _Observation:
     def _coming(self) -> None:
         if self.instance is not None and self.instance.status in {Status.EXITED, Status.TERMINATING}:
             self._fail(self._how_it_ended(self.instance))
+            return
+        if self.instance is not None and self.instance.trouble:
+            self._fail(
+                f"cannot serve: {self.instance.trouble}", harmless=True
+            )  # from outside, and a new one is up soon
             return
         if self.snapshot.begun_at <= self._deadline:
             return
@@ -280,8 +308,10 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
             return Restart(machine.id, stop_first=asked) if stands or asked else None
         case State.STOPPING:
             return Destroy(machine.id, gently=fleet.watches[machine.id].held)
-        case State.FAILED if machine.project is None and (not machine.gone or instance is not None):
-            return Destroy(machine.id)  # one that was gone landed late
+        case State.FAILED if machine.project is None and not machine.gone:
+            return Destroy(machine.id)
+        case State.FAILED if machine.project is None and instance is not None and _is_orphan(fleet, instance):
+            return Destroy(machine.id)  # it was removed, and landed late; one that had vanished is left alone
     return None
 
 
@@ -293,6 +323,8 @@ def _is_right(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
     wanted, idle = spec.pools[name], len(fleet.idle(name, template))
     if fleet.has_stale(name, template) or (wanted.max_idle is not None and idle > wanted.max_idle):
         return False
+    if fleet.ailing:
+        idle -= _held_up(fleet, name, template)
     enough = idle + len(fleet.coming(name, template)) >= wanted.min_idle + len(fleet.pool(name).line)
     return enough or fleet.held >= spec.max_machines
 
@@ -304,13 +336,18 @@ def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
         return 0
     pool, wanted = fleet.pool(name), spec.pools[name]
     idle, coming = fleet.idle(name, template), fleet.coming(name, template)
-    missing = wanted.min_idle + len(pool.line) - len(idle) - len(coming)
+    missing = wanted.min_idle + len(pool.line) - len(idle) + _held_up(fleet, name, template) - len(coming)
     if next(fleet.stale(name, template), None) is not None:
         missing = max(len(pool.line), 1) - len(coming)  # one by one, unless people wait
     hold = fleet.hold(name, template)
     if hold is not None:
         missing = min(missing, 1 - len(coming)) if hold.until <= now else 0
     return max(0, min(missing, room))
+
+
+def _held_up(fleet: Fleet, name: str, template: str) -> int:
+    """Idle machines that can serve nobody now. As long as nobody waits, one that may be well in a moment is not replaced."""
+    return sum(one in fleet.idle(name, template) for one in fleet.ailing) if fleet.pool(name).line else 0
 
 
 def _retire(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> None:

@@ -34,13 +34,12 @@ CREATE TABLE machine (
 CREATE UNIQUE INDEX machine_project ON machine (project) WHERE project IS NOT NULL;
 CREATE UNIQUE INDEX machine_address ON machine (host, port) WHERE port IS NOT NULL AND gone = 0;
 
--- Ids that we once had and let go: an instance that turns up under one of them is an orphan, not a stray.
+-- Ids that we once had and removed: an instance that turns up under one of them is an orphan, not a stray. By number, since the
+-- clock may be wrong: the highest ones are the last.
 CREATE TABLE tombstone (
-    id    TEXT PRIMARY KEY,
-    at_ms INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
-CREATE INDEX tombstone_at ON tombstone (at_ms);
+    number INTEGER PRIMARY KEY,
+    id     TEXT NOT NULL UNIQUE
+) STRICT;
 
 -- The newest rows are kept, so that numbers are never used twice. The highest generation in it, or in meta, is the last one.
 CREATE TABLE event (

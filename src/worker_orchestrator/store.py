@@ -116,7 +116,8 @@ class Store:
         return [_machine(row) for machine_id in ids for row in self._rows(query, machine_id)]
 
     def tombstones(self) -> list[str]:
-        return [row[0] for row in self._rows("SELECT id FROM tombstone ORDER BY at_ms")]
+        """Ids of what was removed, in the order in which they came."""
+        return [row[0] for row in self._rows("SELECT id FROM tombstone ORDER BY number")]
 
     def changed_ms(self) -> dict[str, int]:
         """When each machine on record changed last, in wall time; 0 where nobody knows."""
@@ -314,11 +315,14 @@ class Store:
         before, after = change.before, change.after
         if after is None:
             self._do(begin + _DELETE, (change.machine.id,))
-            self._do("INSERT OR REPLACE INTO tombstone VALUES (?, ?)", (change.machine.id, at_ms))
         elif before is None:
             self._do(begin + _INSERT, (*astuple(after), at_ms))
+            if change.cause is Cause.ADOPTED:
+                self._do("DELETE FROM tombstone WHERE id = ?", (after.id,))
         else:
             self._update(change, at_ms, begin)
+        if change.buries:
+            self._do("INSERT OR REPLACE INTO tombstone (id) VALUES (?)", (change.machine.id,))
 
     def _update(self, change: Change, at_ms: int, begin: str, carried: tuple[object, ...] = ()) -> None:
         """`carried`: number, cause and project of the event that the row carries from now on."""
@@ -335,8 +339,7 @@ class Store:
         self._do(f"INSERT OR REPLACE INTO meta SELECT 'generation', ({_LAST_GENERATION})")  # constant text
         newest = self._do("SELECT ifnull(max(seq), 0) FROM event").get
         self._do("DELETE FROM event WHERE seq <= ?", (self.skips.before_the_last(EVENTS_KEPT, newest),))
-        kept = "SELECT id FROM tombstone ORDER BY at_ms DESC LIMIT -1 OFFSET ?"
-        self._do(f"DELETE FROM tombstone WHERE id IN ({kept})", (TOMBSTONES_KEPT,))  # noqa: S608 # constant text
+        self._do("DELETE FROM tombstone WHERE number <= (SELECT max(number) FROM tombstone) - ?", (TOMBSTONES_KEPT,))
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:

@@ -340,6 +340,8 @@ class _History:
                 return f"{machine.id} is {machine.state}"
             case "list":
                 views = await service.machines()
+                for view in views:
+                    self._check_serves(process, request, view.machine)
                 return " ".join(f"{view.machine.id}={view.machine.project}" for view in views)
             case _:
                 return str(await service.health())
@@ -354,12 +356,19 @@ class _History:
         def assigned(machine: Machine) -> None:
             if process.is_alive:
                 self.model.assigned(request, machine, self.world.port_of)
+                self._check_serves(process, request, machine)
 
         machine = await self._at_once(partial(service.assign_at_once, request.name), assigned)
         if machine is None:
             machine = await service.assign(request.name, hung_up)
             assigned(machine)
         return f"{machine.id}@{machine.generation} on {machine.port}"
+
+    def _check_serves(self, process: Process, request: Request, machine: Machine) -> None:
+        """Nobody is told of a machine that is known to serve nobody."""
+        ailment = process.fleet.ailing.get(machine.id)
+        if ailment is not None:
+            self.world.fail(f"{request} is told of {machine.id}: {ailment}")
 
     async def _carry_out_release(self, process: Process, request: Request) -> None:
         service = process.orchestrator
@@ -407,6 +416,8 @@ class _History:
             (self._kill_instance, 3 * bad),
             (self._remove_instance, 1.5 * bad),
             (self._afflict, 2 * bad),
+            (self._hide_instance, 1 * bad),
+            (self._rename, 1 * bad),
             (self._weather, 2 * bad),
             (self._engine_away, 2 * bad),
             (self._take_port, 1 * bad),
@@ -492,12 +503,36 @@ class _History:
         if not running or self.engine.engine_id != "memory":
             return
         machine_id = self.chance.choice(running)
-        how = self.chance.choice(["mute", Status.PAUSED, Status.UNKNOWN])
+        how = self.chance.choice(["mute", "cut off", Status.PAUSED, Status.UNKNOWN])
         self.world.note(f"{machine_id} is {how}")
         if how == "mute":
             self.engine._containers[machine_id].mute = True
+        elif how == "cut off":
+            self.engine.disconnect(machine_id)
         else:
             self.engine.kill(machine_id, Status(how))
+
+    def _hide_instance(self) -> None:
+        """As far as anybody can tell it was removed; a while later it is there again, with all that is in it."""
+        running = sorted(set(self.engine.instances()) - set(self.model.planted))
+        if not running or self.engine.engine_id != "memory":
+            return
+        machine_id = self.chance.choice(running)
+        self.world.note(f"{machine_id} is hidden")
+        self.engine.hidden.add(machine_id)
+        self.model.once_hidden.add(machine_id)
+        self.loop.call_later(self.chance.choice([0.2, 12.0, 30.0, 700.0]), self._show_instance, machine_id)
+
+    def _show_instance(self, machine_id: str) -> None:
+        self.world.note(f"{machine_id} is there again")
+        self.engine.hidden.discard(machine_id)
+
+    def _rename(self) -> None:
+        running = sorted(set(self.engine.instances()) - set(self.model.planted))
+        if running and self.engine.engine_id == "memory":
+            machine_id = self.chance.choice(running)
+            self.world.note(f"{machine_id} is renamed")
+            self.engine.rename(machine_id, self.chance.choice([machine_id, "another"]))
 
     def _weather(self) -> None:
         """How often what goes wrong, from now on."""
@@ -587,6 +622,7 @@ class _History:
         trouble.commit_failed = trouble.kill = trouble.stir = 0.0
         trouble.kill_in = None
         self.engine.taken_ports = set()
+        self.engine.hidden.clear()
         for kind in ("down", "frozen", "another"):
             self._engine_back(kind)
         for container in self.engine._containers.values():
@@ -595,6 +631,7 @@ class _History:
             container.mute = False
             if container.instance.status in {Status.PAUSED, Status.UNKNOWN}:
                 container.instance = replace(container.instance, status=Status.RUNNING)
+            container.instance = replace(container.instance, trouble="", renamed="")
 
     async def _come_to_rest(self) -> None:
         until = self.loop.time() + RESTS_WITHIN_S
@@ -636,7 +673,10 @@ class _History:
         for machine_id, instance in self.world.home().items():
             row = fleet.machines.get(machine_id)
             is_known = row is not None and (not row.gone or self._has_no_room(fleet, row))
-            if instance.owner == OWNER and machine_id not in self.model.planted and not is_known:
+            # It vanished by itself, and was there again, or made by a create that came late: somebody has to look into it.
+            vanished = machine_id in self.model.once_hidden | self.model.removed
+            is_stray = vanished and machine_id not in fleet.tombstones
+            if instance.owner == OWNER and machine_id not in self.model.planted and not is_known and not is_stray:
                 return f"the instance {machine_id} is left over, on record: {row}"
         return ""
 

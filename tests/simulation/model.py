@@ -60,6 +60,8 @@ class Model:
         self.removed: set[str] = set()
         self.planted: dict[str, Instance] = {}
         self.answered_at: dict[str, float] = {}  # the last probe that was answered
+        self.once_hidden: set[str] = set()  # instances that nobody found for a while, though they were there
+        self.kept: dict[str, Promise] = {}  # by machine: what was forgotten meanwhile, with files that nobody gave up
         self.destroy_asked: set[str] = set()
         self.destroyed: set[str] = set()  # and told so
         self._handed: dict[tuple[str, int], str] = {}
@@ -88,6 +90,9 @@ class Model:
             if request.name in _names(promise):
                 request.promises.append(promise)
                 del self.sure[promise.project]
+        for promise in list(self.kept.values()):
+            if request.name in _names(promise)[1:]:  # its project has another one by now
+                del self.kept[promise.machine_id]
 
     def assigned(self, request: Request, machine: Machine, port_of: Callable[[str], int | None]) -> None:
         """The client was told of this machine."""
@@ -109,6 +114,9 @@ class Model:
             self._check(fresh, f"{request} was told {machine.id}, which answered {silent_s:.3f} s ago")
             port = port_of(machine.id)
             self._check(port in {machine.port, None}, f"{request} was told port {machine.port}, it listens on {port}")
+        before = self.sure.get(request.name)
+        if before is not None and before.machine_id != machine.id:
+            self.kept[before.machine_id] = before
         self.sure[request.name] = promise
 
     def refused(self, request: Request, *, undone: bool = False) -> None:
@@ -205,7 +213,7 @@ class Model:
         by_project = {row.project: row for row in rows if row.project is not None}
         for promise in self.sure.values():
             row = by_project.get(promise.project)
-            if promise.machine_id in self.removed:
+            if promise.machine_id in self.removed | self.once_hidden:
                 continue
             kept = row is not None and (row.id, row.generation) == (promise.machine_id, promise.generation)
             self._check(kept, f"{promise.project} holds {promise.machine_id}, and on disk it has {row}")
@@ -214,7 +222,7 @@ class Model:
             self._check(home.get(machine_id) == instance, f"{machine_id} of {instance.owner} was touched")
         ours = [i for i in home.values() if i.owner == self.owner and i.id not in self.planted]
         late = tombstones | {row.id for row in rows if row.gone}
-        counted = [i.id for i in ours if i.id not in late]
+        counted = [i.id for i in ours if i.id not in late | self.once_hidden]
         few = len(counted) <= self.max_machines
         self._check(few, f"{len(counted)} instances of {self.max_machines}: {', '.join(counted)}")
         self._check_ports(i for i in home.values() if i.status is Status.RUNNING)
@@ -250,6 +258,8 @@ class Model:
         for promise in self.sure.values():
             held = promise.machine_id == machine_id and machine_id not in self.removed
             self._check(not held, f"{machine_id} is destroyed, and {promise.project} holds it")
+        kept = self.kept.get(machine_id)
+        self._check(kept is None, f"{machine_id} is destroyed, and was merely forgotten: {kept} was not given up")
 
     def check_touch(self, call: str, machine_id: str) -> None:
         self._check(machine_id not in self.planted, f"{call} {machine_id}, which is not ours to touch")

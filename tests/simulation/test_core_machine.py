@@ -1,9 +1,9 @@
 """Random histories of the pure core against a small model of an engine, of a store and of the shell between them.
 
 Everything that may go wrong out there goes wrong here, in any order: calls that are lost, refused, or land late; listings
-that are stale when they arrive; containers that exit, hang, vanish and come back; other people's containers; a store that
-refuses a batch; a process that dies. After each step all that must always hold is checked, and at the end, when nothing
-goes wrong any more, the pool must come to rest at its size.
+that are stale when they arrive; containers that exit, hang, vanish and come back, are paused, renamed and cut off; other
+people's containers; a store that refuses a batch; a process that dies. After each step all that must always hold is checked,
+and at the end, when nothing goes wrong any more, the pool must come to rest at its size.
 
 `SIMULATION_EXAMPLES` sets the number of histories. A failing one prints what reproduces it.
 """
@@ -98,8 +98,13 @@ class Container:
     def runs(self) -> bool:
         return self.instance.status is Status.RUNNING
 
+    @property
+    def is_held_up(self) -> bool:
+        """Somebody did something to it that keeps it from serving."""
+        return bool(self.instance.trouble) or self.instance.status is Status.PAUSED
+
     def becomes(self, status: Status, *, killed: bool = False) -> None:
-        self.instance = replace(self.instance, status=status, killed=killed)
+        self.instance = replace(self.instance, status=status, killed=killed, trouble="")
 
 
 class Place:
@@ -111,13 +116,17 @@ class Place:
         self.ports_of_others: set[int] = set()
         self.exits: set[str] = set()  # templates whose containers exit at once
         self.mute: set[str] = set()  # templates whose containers never answer
+        self.hidden: set[str] = set()  # containers that are there, and that no call finds for the time being
+        self.once_hidden: set[str] = set()
 
     def listing(self) -> dict[str, Instance]:
-        return {machine_id: container.instance for machine_id, container in self.containers.items()}
+        return {name: container.instance for name, container in self.containers.items() if name not in self.hidden}
 
     def serves(self, machine: Machine) -> bool:
         container = self.containers.get(machine.id)
-        return container is not None and container.runs and container.answers and container.port == machine.port
+        if container is None or container.is_held_up:
+            return False
+        return container.runs and container.answers and container.port == machine.port
 
     def land(self, action: Action, *, late: bool = False) -> Result:
         match action:
@@ -126,12 +135,19 @@ class Place:
             case Restart(machine_id, stop_first):
                 return self._restart(machine_id, stop_first=stop_first)
             case Destroy(machine_id):
-                self.remove(machine_id)
+                if machine_id not in self.hidden:
+                    self.remove(machine_id)
                 return Result.DONE
+
+    def hide(self, machine_id: str) -> None:
+        """As far as anybody can tell it was removed by somebody else; and then it is there again."""
+        self.hidden ^= {machine_id}
+        self.once_hidden.add(machine_id)
 
     def remove(self, machine_id: str) -> None:
         self.containers.pop(machine_id, None)
         self.once_removed.add(machine_id)
+        self.hidden.discard(machine_id)
 
     def _is_taken(self, port: int | None, machine_id: str) -> bool:
         others = (c for i, c in self.containers.items() if i != machine_id and c.runs)
@@ -221,6 +237,7 @@ class Core(RuleBasedStateMachine):
         self.seen = 0
         self.others: set[str] = set()  # containers that are none of ours, and strays
         self.turned_up: set[str] = set()  # machines of projects that were gone and are not any more
+        self.kept: set[str] = set()  # machines that were forgotten with a project's files in them
 
     @initialize(
         min_idle=st.integers(0, 3),
@@ -268,6 +285,11 @@ class Core(RuleBasedStateMachine):
     def ours(self) -> list[str]:
         return sorted(set(self.place.containers) - self.others)
 
+    def may_be_strays(self) -> set[str]:
+        """Containers of ours that turned up, again or by a late create, after their machine had vanished by itself."""
+        late = {machine_id for machine_id, container in self.place.containers.items() if container.landed_late}
+        return (late | self.place.once_hidden) - self.others
+
     def new_id(self) -> str:
         self.made += 1
         return f"w{self.made:03}"
@@ -301,6 +323,7 @@ class Core(RuleBasedStateMachine):
             missing = self.pool.min_idle + len(self.line)
             if list(self.fleet.stale(DEFAULT_POOL, template)):
                 missing = max(missing, 1)
+            missing += len(self.fleet.ailing)
             assert len(begun_or_idle) <= missing, "no more is begun than is missing"
         for change in self.fleet.pending[self.seen :]:
             machine = change.machine
@@ -343,10 +366,13 @@ class Core(RuleBasedStateMachine):
             self.untold.add(after.id)
         if after is None:
             del rows[change.machine.id]
-            self.stored.tombstones.add(change.machine.id)
+            if change.cause is Cause.FORGOTTEN and change.machine.project is not None:
+                self.kept.add(change.machine.id)
             self.untold.discard(change.machine.id)
         else:
             rows[after.id] = after
+        if change.buries:
+            self.stored.tombstones.add(change.machine.id)
         held = [row.project for row in rows.values() if row.project is not None]
         assert len(held) == len(set(held)), "one machine per project"
         ports = [row.port for row in rows.values() if row.port is not None and not row.gone]
@@ -384,6 +410,9 @@ class Core(RuleBasedStateMachine):
         row = self.stored.machines.get(machine_id)
         assert machine_id in self.stored.tombstones or row is not None, "destroyed without a memory of it"
         assert row is None or row.project is None, "what holds a project is never destroyed"
+        assert machine_id not in self.kept, "nobody gave its files up"
+        wanted = machine_id in self.stored.tombstones or (row is not None and not row.gone)
+        assert wanted, "what was merely forgotten is never destroyed"
 
     def land(self, action: Action, *, late: bool = False) -> Result:
         if isinstance(action, Destroy):
@@ -418,7 +447,7 @@ class Core(RuleBasedStateMachine):
         dead = dying(self.fleet, snapshot.instances, self.spec, snapshot.begun_at)
         snapshot = replace(snapshot, evidence=dict.fromkeys(dead, "the last line"))
         not_ours = {i.id for i in strays(self.fleet, snapshot)} | {i.id for i in foreign(self.fleet, snapshot)}
-        assert not_ours == self.others & set(snapshot.instances)
+        assert not_ours - self.may_be_strays() == self.others & set(snapshot.instances)
         with self.decision("shared"):
             plan = reconcile(self.fleet, snapshot, self.spec, self.now, self.new_id)
             self.turn_away()
@@ -459,6 +488,9 @@ class Core(RuleBasedStateMachine):
 
     def is_refused_for_a_reason(self, own: Machine | None, message: str) -> None:
         assert message
+        if own is not None and own.id in self.fleet.ailing:
+            assert "cannot serve now" in message
+            return
         assert own is None or own.gone
         if self.pool.template is None:
             assert not self.pool.pending
@@ -473,6 +505,7 @@ class Core(RuleBasedStateMachine):
     def is_assigned(self, project: str, own: Machine | None, machine: Machine | None, waiting: list[str]) -> None:
         if own is not None and own.state is State.READY:
             assert machine == own
+            assert own.id not in self.fleet.ailing
         elif own is not None and not own.gone:
             assert machine is None
             assert project not in self.line
@@ -624,21 +657,38 @@ class Core(RuleBasedStateMachine):
         self.land(self.late.pop(pick % len(self.late)), late=True)
 
     @precondition(lambda self: self.ours())
-    @rule(pick=picks, how=st.sampled_from(["exit", "kill", "break", "remove", "pause", "lose sight", "hang", "start"]))
+    @rule(pick=picks, how=st.sampled_from(["exit", "kill", "break", "remove", "hide", "lose sight", "hang", "start"]))
     def meddle(self, *, pick: int, how: str) -> None:
         """Containers die, and people use the engine's own tools."""
         machine_id = one_of(self.ours(), pick)
         container = self.place.containers[machine_id]
         if how == "remove":
             self.place.remove(machine_id)
+        elif how == "hide":
+            self.place.hide(machine_id)
         elif how == "hang":
             container.answers = False
         elif how == "start":
             self.place.land(Restart(machine_id))
         else:
             container.is_broken |= how == "break"
-            status = {"pause": Status.PAUSED, "lose sight": Status.UNKNOWN}.get(how, Status.EXITED)
-            container.becomes(status, killed=how == "kill")
+            container.becomes(Status.UNKNOWN if how == "lose sight" else Status.EXITED, killed=how == "kill")
+
+    @precondition(lambda self: self.ours())
+    @rule(pick=picks, how=st.sampled_from(["pause", "pause with words", "cut off", "rename", "put right"]))
+    def hold_up(self, *, pick: int, how: str) -> None:
+        """What the engine goes on to show as there, and not ended."""
+        container = self.place.containers[one_of(self.ours(), pick)]
+        if how == "rename":
+            container.instance = replace(container.instance, renamed="another")
+        elif how == "put right":
+            container.instance = replace(container.instance, renamed="")
+            if container.is_held_up:
+                container.becomes(Status.RUNNING)
+        elif container.runs:
+            status = Status.RUNNING if how == "cut off" else Status.PAUSED
+            trouble = "" if how == "pause" else f"it is {how}"
+            container.instance = replace(container.instance, status=status, trouble=trouble)
 
     @rule(owner=st.sampled_from([OWNER, OTHER_OWNER, None]), reuse=st.booleans(), pick=picks)
     def others_are_at_work(self, *, owner: str | None, reuse: bool, pick: int) -> None:
@@ -651,7 +701,8 @@ class Core(RuleBasedStateMachine):
             return
         self.made += 1
         machine_id = f"x{self.made}"
-        free = sorted(self.stored.tombstones - set(self.place.containers) - {a.machine_id for a in self.late})
+        taken = {*self.place.containers, *self.stored.machines, *(action.machine_id for action in self.late)}
+        free = sorted(self.stored.tombstones - taken)
         free = [machine_id for machine_id in free if machine_id not in self.flights]
         if reuse and owner == OTHER_OWNER and free and not self.fleet.pending:
             machine_id = one_of(free, pick)
@@ -709,6 +760,8 @@ class Core(RuleBasedStateMachine):
         ports = [m.port for m in machines if m.port is not None and not m.gone]
         assert len(ports) == len(set(ports)), "a port belongs to at most one machine that is not gone"
         for machine in machines:
+            if machine.id in self.fleet.ailing:
+                assert machine.id in self.fleet.doubted
             if machine.is_idle:
                 assert self.answered_at[machine.id] >= self.in_use_until[machine.id], "idle means that it answered"
         assert self.others <= set(self.place.containers), "what is none of ours is untouched"
@@ -720,7 +773,7 @@ class Core(RuleBasedStateMachine):
 
     def containers_are_ours_and_no_more_than_allowed(self) -> None:
         """Each is on record, or was. Only those that landed after we had given them up may be too many."""
-        ours = self.ours()
+        ours = [machine_id for machine_id in self.ours() if machine_id not in self.may_be_strays()]
         assert set(ours) <= set(self.stored.machines) | self.stored.tombstones
         in_time = [machine_id for machine_id in ours if not self.place.containers[machine_id].landed_late]
         assert set(in_time) <= {machine_id for machine_id, row in self.stored.machines.items() if not row.gone}
@@ -737,6 +790,11 @@ class Core(RuleBasedStateMachine):
             self.land(action, late=True)
         self.late.clear()
         self.place.ports_of_others.clear()
+        self.place.hidden.clear()
+        for machine_id in self.may_be_strays():  # an operator looks into them: they hold ports
+            row = self.fleet.machines.get(machine_id)
+            if row is None or (row.gone and row.project is None):
+                self.place.remove(machine_id)
         if self.pool.template is None or self.pool.template in self.place.exits | self.place.mute:
             pool = replace(self.pool, template="final", pending=False, problem="")
             self.spec = replace(self.spec, pools={DEFAULT_POOL: pool})
@@ -764,8 +822,11 @@ class Core(RuleBasedStateMachine):
             yield "an idle machine of an older template"
         if [m for m in machines if m.is_coming or m.is_leaving]:
             yield "a machine on its way"
-        if set(self.ours()) - {m.id for m in machines if not m.gone or m.project is not None}:
-            yield "a container that nobody needs"
+        needed = {m.id for m in machines if not m.gone or m.project is not None}
+        for machine_id in set(self.ours()) - needed:
+            is_stray = machine_id in self.may_be_strays() and machine_id not in self.fleet.tombstones
+            if not is_stray and not self.place.containers[machine_id].instance.renamed:
+                yield "a container that nobody needs"
 
 
 TestCore = Core.TestCase

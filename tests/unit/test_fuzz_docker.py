@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from worker_orchestrator.engines.docker_calls import reading, writing
 from worker_orchestrator.engines.docker_connect import Endpoint, candidates
 from worker_orchestrator.engines.docker_credentials import _from_answer, credentials_for, full_reference, read_config
-from worker_orchestrator.engines.docker_listing import concerns_us, ended, instance_of
+from worker_orchestrator.engines.docker_listing import concerns_us, doubted, instance_of
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, make_template, worker_port
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, InvalidSetting, OutcomeUnknown
 from worker_orchestrator.machine import Instance, Status
@@ -95,6 +95,7 @@ ELEMENT = st.fixed_dictionaries(
                 )
             },
         ),
+        "HostConfig": st.fixed_dictionaries({"NetworkMode": TEXT}),
         "Ports": st.none()
         | st.lists(st.fixed_dictionaries({}, optional={"PublicPort": st.integers(0, 65535), "IP": TEXT}), max_size=3),
     }
@@ -105,7 +106,8 @@ ELEMENT = st.fixed_dictionaries(
 def test_any_element_of_a_listing_is_an_instance(element: dict[str, Any]) -> None:
     instance = instance_of(DockerContainer(None, **element))  # type: ignore[arg-type] # no connection is used
     assert isinstance(instance, Instance)
-    assert instance.id == ("copy" if element["Names"] == ["/copy"] else "m")
+    assert instance.id == "m", "its label says who it is"
+    assert instance.renamed == ("copy" if element["Names"] == ["/copy"] else "")
     assert instance.native_id == element["Id"]
     assert not instance.killed or instance.status is Status.EXITED
 
@@ -117,23 +119,81 @@ def test_any_element_of_a_listing_is_an_instance(element: dict[str, Any]) -> Non
             "Type": st.sampled_from(["container", "image", "network", ""]),
             "Action": st.sampled_from(["die", "destroy", "pull", "exec_start: /bin/sh", ""]) | TEXT,
             "Actor": st.none()
-            | st.fixed_dictionaries({}, optional={"Attributes": st.none() | st.dictionaries(TEXT, TEXT)}),
+            | st.fixed_dictionaries(
+                {},
+                optional={
+                    "ID": TEXT,
+                    "Attributes": st.none()
+                    | st.dictionaries(TEXT | st.sampled_from(["container", f"{LABEL}.machine"]), TEXT),
+                },
+            ),
         },
-    )
+    ),
+    st.dictionaries(TEXT, TEXT),
 )
-def test_any_event_concerns_us_or_not(event: Mapping[str, Any]) -> None:
-    assert concerns_us(event) in {True, False}
-    if concerns_us(event):
-        assert isinstance(ended(event), str | None)
+def test_any_event_concerns_us_or_not(event: Mapping[str, Any], machines: Mapping[str, str]) -> None:
+    assert concerns_us(event, machines) in {True, False}
+    if concerns_us(event, machines) and event.get("Type") != "image":
+        assert isinstance(doubted(event, machines), str | None)
 
 
-def test_an_end_is_told_of_the_container_that_has_its_machines_name() -> None:
-    """What a copy of a container does says nothing of the machine whose labels it bears."""
-    event = {"Type": "container", "Action": "die", "Actor": {"Attributes": {f"{LABEL}.machine": "w1", "name": "w1"}}}
-    assert ended(event) == "w1"
-    assert ended({**event, "Action": "start"}) is None
-    assert ended({**event, "Actor": {"Attributes": {f"{LABEL}.machine": "w1", "name": "copy"}}}) is None
-    assert ended({**event, "Actor": {"Attributes": {"name": "w1"}}}) is None
+@pytest.mark.parametrize("action", ["die", "pause"])
+def test_doubt_is_cast_on_the_machine_whose_container_it_is(action: str) -> None:
+    """What a copy of a container does says nothing of the machine whose labels it bears; a new name is no other machine."""
+
+    def told(container_id: str, name: str, machine_id: str = "w1", action: str = action) -> str | None:
+        attributes = {"name": name, f"{LABEL}.machine": machine_id}
+        event = {"Type": "container", "Action": action, "Actor": {"ID": container_id, "Attributes": attributes}}
+        assert concerns_us(event, {"c1": "w1"}) == (action != "start")
+        return doubted(event, {"c1": "w1"})
+
+    assert told("c1", "w1") == told("c1", "renamed") == "w1"
+    assert told("c2", "w2", machine_id="w2") == "w2", "no listing has shown it yet"
+    assert told("c2", "copy") is None
+    assert told("c1", "w1", action="start") is None
+
+
+def test_doubt_is_cast_on_a_machine_that_was_taken_off_its_network() -> None:
+    """An event of a network names the container by its id alone."""
+
+    def event(action: str, container_id: str) -> dict[str, Any]:
+        return {"Type": "network", "Action": action, "Actor": {"ID": "n", "Attributes": {"container": container_id}}}
+
+    assert concerns_us(event("disconnect", "c1"), {"c1": "w1"})
+    assert doubted(event("disconnect", "c1"), {"c1": "w1"}) == "w1"
+    assert concerns_us(event("connect", "c1"), {"c1": "w1"}), "it may serve again"
+    assert doubted(event("connect", "c1"), {"c1": "w1"}) is None
+    assert not concerns_us(event("disconnect", "c2"), {"c1": "w1"})
+    assert not concerns_us(event("create", "c1"), {"c1": "w1"})
+
+
+def an_element(**fields: Any) -> DockerContainer:
+    labels = {f"{LABEL}.machine": "w1", f"{LABEL}.owner": "owner"}
+    made = {
+        "Id": "c1", "Names": ["/w1"], "Labels": labels, "State": "running", "Status": "Up 1 second",
+        "NetworkSettings": {"Networks": {"n": {"IPAddress": "172.17.0.2"}}}, "Ports": [{"PublicPort": 9093}],
+        "HostConfig": {"NetworkMode": "our-network"},
+    }  # fmt: skip
+    return DockerContainer(None, **{**made, **fields})  # type: ignore[arg-type] # no connection is used
+
+
+def test_what_was_done_to_a_container_is_told_with_what_to_do() -> None:
+    """Under the name that it bears now, since that is what the command needs."""
+    assert instance_of(an_element()).ailment == ""
+    paused = instance_of(an_element(State="paused", Names=["/renamed"]))
+    assert paused.ailment == (
+        "its container is paused, so nothing in it answers; `docker unpause renamed` lets it go on"
+    )
+    cut_off = instance_of(an_element(NetworkSettings={"Networks": {}}, Ports=[]))
+    assert cut_off.ailment == (
+        "its container was taken off its network, so nobody reaches it; `docker network connect our-network w1` puts it back"
+    )
+    assert instance_of(an_element(State="restarting")).ailment == "its container is pending"
+
+
+@pytest.mark.parametrize("unknown", [{"NetworkSettings": None, "Ports": []}, {"NetworkSettings": {}, "Ports": None}])
+def test_what_an_engine_does_not_tell_is_no_trouble(unknown: dict[str, Any]) -> None:
+    assert instance_of(an_element(**unknown)).ailment == ""
 
 
 @pytest.mark.parametrize("read", [lambda: json.loads("{"), lambda: msgspec.json.decode(b"{"), b"\xff".decode])

@@ -106,13 +106,63 @@ def test_one_batch_may_hand_a_project_from_one_machine_to_the_next(store: Store)
     assert {machine.id: machine.project for machine in store.machines()} == {"w2": "p", TAKEN.id: None}
 
 
-def test_what_is_forgotten_leaves_a_tombstone(store: Store) -> None:
-    stopping = replace(READY, state=State.STOPPING)
-    store.commit(
-        [*ASSIGNING[:2], Change(READY, stopping, Cause.RETIRED), Change(stopping, None, Cause.FORGOTTEN)], {}, 5
-    )
+def test_what_is_removed_leaves_a_tombstone(store: Store) -> None:
+    """Whether its record goes with it, or stays for a while as evidence."""
+    stopping, failed = replace(READY, state=State.STOPPING), replace(READY, id="w2", port=9094, state=State.FAILED)
+    forgotten = Change(stopping, None, Cause.FORGOTTEN, buries=True)
+    store.commit([*ASSIGNING[:2], Change(READY, stopping, Cause.RETIRED), forgotten], {}, 5)
     assert store.machines() == []
     assert store.tombstones() == [NEW.id]
+    ready = replace(failed, state=State.READY)
+    gone = replace(failed, gone=True)
+    removed = Change(failed, gone, Cause.REMOVED, buries=True)
+    store.commit([Change(None, ready, Cause.ADOPTED), Change(ready, failed, Cause.FAILED), removed], {}, 6)
+    assert store.machines() == [gone]
+    assert store.tombstones() == [NEW.id, "w2"]
+
+
+def test_what_is_merely_forgotten_leaves_no_tombstone(store: Store) -> None:
+    """It vanished by itself, and should it turn up, its files are somebody's work."""
+    gone = replace(TAKEN, state=State.FAILED, gone=True)
+    store.commit([*ASSIGNING, Change(TAKEN, gone, Cause.FAILED), Change(gone, None, Cause.FORGOTTEN)], {}, 5)
+    assert store.machines() == []
+    assert store.tombstones() == []
+
+
+def bury(store: Store, machine_id: str, at_ms: int) -> None:
+    stopping = replace(NEW, id=machine_id, state=State.STOPPING)
+    starting = replace(stopping, state=State.STARTING)
+    store.commit(
+        [
+            Change(None, starting, Cause.CREATED),
+            Change(starting, stopping, Cause.RETIRED),
+            Change(stopping, None, Cause.FORGOTTEN, buries=True),
+        ],
+        {},
+        at_ms,
+    )
+
+
+def test_tombstones_are_kept_in_the_order_in_which_they_came_whatever_the_clock_said(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a clock that was years ahead, those that come later would be pruned first, and their orphans become strays."""
+    monkeypatch.setattr("worker_orchestrator.store.TOMBSTONES_KEPT", 3)
+    monkeypatch.setattr("worker_orchestrator.store._PRUNE_EVERY", 1)
+    with Store(path) as store:
+        for number, at_ms in enumerate([9_000, 9_001, 5, 4, 3], start=1):
+            bury(store, f"w{number}", at_ms)
+        assert store.tombstones() == ["w3", "w4", "w5"]
+    with Store(path) as store:
+        bury(store, "w6", 2)
+        assert store.tombstones() == ["w4", "w5", "w6"]
+
+
+def test_what_is_adopted_has_no_tombstone_any_more(store: Store) -> None:
+    """Whoever adopts it wants it kept."""
+    bury(store, "w1", 5)
+    store.commit([Change(None, replace(READY, id="w1"), Cause.ADOPTED)], {}, 6)
+    assert store.tombstones() == []
 
 
 def test_each_change_is_told_once_with_the_project_that_it_concerned(store: Store) -> None:
@@ -345,7 +395,7 @@ def of_another_program(path: Path) -> None:
 
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    pages = slice(-2 * PAGE_BYTES, None)  # the first ones hold the schema
+    pages = slice(-PAGE_BYTES, None)  # those before it hold the schema
     content[pages] = bytes(byte ^ 0xFF for byte in content[pages])
     path.write_bytes(content)
 
@@ -548,6 +598,22 @@ def columns(path: Path) -> dict[str, list[tuple[object, ...]]]:
             name: db.execute(f"SELECT name, type, \"notnull\", pk FROM pragma_table_info('{name}')").fetchall()
             for name in tables
         }
+
+
+def test_old_tombstones_keep_their_order_but_for_what_had_vanished(path: Path) -> None:
+    """Of a machine that a project had, and that was forgotten when it asked for another, nobody wanted the end."""
+    make_old(path, 5)
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute("INSERT INTO tombstone VALUES ('w1', 30), ('w2', 10), ('w3', 20), ('w4', 40)")
+        for seq, name, project, cause in (
+            (1, "w2", None, "forgotten"),
+            (2, "w3", "p", "forgotten"),
+            (3, "w4", "p", "released"),
+            (4, "w4", None, "forgotten"),
+        ):
+            db.execute("INSERT INTO event VALUES (?, 5, ?, 'default', ?, 1, ?, NULL, '')", (seq, name, project, cause))
+    with Store(path) as store:
+        assert store.tombstones() == ["w2", "w1", "w4"]
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))

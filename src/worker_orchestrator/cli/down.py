@@ -17,7 +17,8 @@ from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.errors import EngineError, EngineRejected, StoreLocked
 from worker_orchestrator.lock import Lock
-from worker_orchestrator.machine import Cause, Instance, Machine, State
+from worker_orchestrator.machine import Cause, Instance, Machine, Snapshot, State
+from worker_orchestrator.reconcile import orphans
 from worker_orchestrator.settings import Settings
 
 __all__ = ["run", "stop_service"]
@@ -57,13 +58,14 @@ def stop_service(settings: Settings) -> None:
 async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
     async with service.open_fleet(settings) as opened:
         machines = list(opened.fleet.machines.values())
-        assigned = [machine for machine in machines if machine.project is not None and not machine.gone]
+        present = await opened.engine.list()
+        # What vanished while a project had it may have turned up again: then its files are there as before.
+        assigned = [one for one in machines if one.project is not None and (not one.gone or one.id in present)]
         doomed = [machine for machine in machines if machine.project is None]
         if everything and assigned and (yes or _agreed(assigned)):
             doomed += assigned
         kept = [machine for machine in assigned if machine not in doomed]
-        doomed += [machine for machine in machines if machine.gone and machine not in doomed]
-        present = await opened.engine.list()
+        _forget(opened, [machine for machine in machines if machine not in doomed and machine not in assigned])
         room = asyncio.Semaphore(PARALLEL)
         results = await asyncio.gather(*(_remove(opened, machine, settings.stop_timeout, room) for machine in doomed))
         removed = {machine.id for machine, done in zip(doomed, results, strict=True) if done}
@@ -87,7 +89,7 @@ async def _remove_late(opened: service.Opened, coming: set[str]) -> set[str]:
     deadline = time.monotonic() + LATE_S
     while True:
         listed = await opened.engine.list()
-        late = {i.id for i in listed.values() if i.owner == fleet.owner and i.id in fleet.tombstones}
+        late = {orphan.id for orphan in orphans(fleet, Snapshot(0.0, listed))}
         await asyncio.gather(*map(opened.engine.destroy, late))
         removed |= late
         if not late and (coming <= removed or time.monotonic() > deadline):
@@ -104,6 +106,13 @@ def _agreed(assigned: list[Machine]) -> bool:
         click.echo(f"  {machine.id}  assigned to {machine.project}", err=True)
     machines = "1 assigned machine" if len(assigned) == 1 else f"{len(assigned)} assigned machines"
     return click.confirm(f"Remove {machines} with all files?", default=False, err=True)
+
+
+def _forget(opened: service.Opened, gone: list[Machine]) -> None:
+    """Give these up, and leave alone what turns up of them: somebody's files may be in it."""
+    for machine in gone:
+        opened.fleet.apply(machine, None, Cause.FORGOTTEN, asyncio.get_running_loop().time())
+    _store(opened)
 
 
 async def _remove(opened: service.Opened, machine: Machine, stop_timeout_s: float, room: asyncio.Semaphore) -> bool:

@@ -106,11 +106,19 @@ async def _recover(
             _adopt(opened, found, name, project)
         if doomed and (yes or _agreed(doomed)):
             for instance in doomed:
-                if settings.stop_timeout:  # nobody knows whether a project has it
-                    with contextlib.suppress(EngineRejected):
-                        await opened.engine.stop(instance.id, settings.stop_timeout)
-                await opened.engine.destroy(instance.id)
+                await _purge(opened, instance, settings.stop_timeout)
                 click.echo(f"removed {instance.id}")
+
+
+async def _purge(opened: service.Opened, instance: Instance, stop_timeout_s: float) -> None:
+    """Remove what the operator named, though it may be another owner's: an engine removes nothing of others by itself."""
+    owners = getattr(opened.engine, "owners", None)
+    if owners is not None:
+        owners.add(instance.owner)
+    if stop_timeout_s:  # nobody knows whether a project has it
+        with contextlib.suppress(EngineRejected):
+            await opened.engine.stop(instance.id, stop_timeout_s)
+    await opened.engine.destroy(instance.id)
 
 
 def _ask_about(foreign: Iterable[Instance], ids: Collection[str], risk: str) -> None:
@@ -204,8 +212,9 @@ def _give_its_name_up(fleet: Fleet, machine: Machine, project: str) -> None:
 
 def _record(fleet: Fleet, found: Found, instance: Instance, project: str) -> None:
     if instance.port is None:
+        name = instance.renamed or instance.id
         raise InvalidInput(
-            f"{instance.id} publishes no port: start its container first (`docker start {instance.id}`)."
+            f"{instance.id} publishes no port: {instance.trouble or f'start its container first (`docker start {name}`)'}."
         )
     _clear_port(fleet, found, instance, instance.port)
     fleet.generation += 1

@@ -2,7 +2,7 @@
 
 Every write is safe to repeat under the same machine id. A create whose client hung up can land later, so a name that is
 taken is looked at and used, never avoided: a new name per retry would let a daemon that was frozen run them all.
-A machine is what carries our labels *and* its name: `docker commit` copies labels, so a copy of a worker carries them too.
+A machine is what carries its id as our label, whatever its name became, and is no copy: `docker_reach.py` tells.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from worker_orchestrator.engines.docker_environment import DockerEnvironment
 from worker_orchestrator.engines.docker_exec import DockerExec
 from worker_orchestrator.engines.docker_files import DockerFiles
 from worker_orchestrator.engines.docker_images import Images
-from worker_orchestrator.engines.docker_listing import concerns_us, ended, instance_of, judged
+from worker_orchestrator.engines.docker_listing import concerns_us, doubted, instance_of, judged
 from worker_orchestrator.engines.docker_logs import DockerLogs
 from worker_orchestrator.engines.docker_network import WorkerNetwork
 from worker_orchestrator.engines.docker_obstacles import ADDRESS
@@ -100,7 +100,12 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
                     await self._look_closer(instance)
         self._killed = {i.native_id: self._killed[i.native_id] for i in instances if i.native_id in self._killed}
         found = [judged(i, from_outside=self._killed.get(i.native_id, True)) if i.killed else i for i in instances]
-        return {i.id: i for i in sorted(found, key=lambda i: i.status is Status.RUNNING)}
+        self._listed = {i.native_id: i.id for i in found if i.owner in self.owners}
+        return {i.id: i for i in sorted(found, key=self._says_most)}
+
+    def _says_most(self, instance: Instance) -> tuple[bool, bool, bool]:
+        """Of several under one id the last in this order counts: ours, by its own name, running."""
+        return instance.owner in self.owners, not instance.renamed, instance.status is Status.RUNNING
 
     def _placed(self, instances: Sequence[Instance], containers: Sequence[DockerContainer]) -> Sequence[Instance]:
         """The instances with the host of each that is published elsewhere than the settings say now."""
@@ -142,7 +147,7 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
         try:
             with reading():
                 async with asyncio.timeout(HEALTH_LIMIT_S):
-                    found = await self._client.containers.get(machine.id)
+                    found = await self._client.containers.get(self._container_of(machine.id))
                 health = found["State"].get("Health")
                 status = None if health is None else str(health["Status"])
         except EngineRejected as error:
@@ -194,8 +199,9 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
                 labels = known["Config"]["Labels"] or {}
                 owned_as = (labels.get(f"{LABEL}.machine"), labels.get(f"{LABEL}.owner"))
                 is_as_wanted = known["HostConfig"]["PortBindings"] == body["HostConfig"]["PortBindings"]
-                status = known["State"]["Status"]
-            if owned_as != (machine.id, self._owner):
+                status, image = known["State"]["Status"], str(known["Image"])
+                is_ours = owned_as == (machine.id, self._owner) and await self._copied_from(image) != machine.id
+            if not is_ours:
                 raise EngineRejected(f"A container named {machine.id} that is not ours is in the way.")
             if is_as_wanted:
                 return known if status == "created" else None
@@ -318,22 +324,22 @@ class DockerEngine(DockerLogs, DockerStats, DockerEnvironment, DockerExec, Docke
 
     async def watch(self) -> AsyncIterator[str | None]:
         """One item when the stream is open, and one for each event that concerns a worker or an image."""
-        filters = {"filters": clean_filters({"type": ["container", "image"]})}
+        filters = {"filters": clean_filters({"type": ["container", "image", "network"]})}
         async with self._aside() as client:
             with reading():
                 async with asked(client, "GET", "/events", params=filters) as response:
                     yield None
                     async for line in response.content:
                         event = msgspec.json.decode(line)
-                        if concerns_us(event):
-                            yield ended(event)
+                        if concerns_us(event, self._listed):
+                            yield doubted(event, self._listed)
 
     async def until_shown(self, machine_id: str) -> None:
         """Docker tells of a death before a listing shows it, and an inspection waits until it does."""
         with contextlib.suppress(EngineError, TimeoutError):
             async with asyncio.timeout(LATE_CREATE_S):
                 with reading():
-                    await self._client.containers.get(machine_id)
+                    await self._client.containers.get(self._container_of(machine_id))
 
     async def aclose(self) -> None:
         await self._client.close()

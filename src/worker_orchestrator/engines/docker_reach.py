@@ -1,13 +1,13 @@
 """How a Docker engine is reached for one owner, and which of its containers a machine is: what all its parts share.
 
-A machine is what carries our labels *and* its name *and* our owner, or one from whom machines were adopted: whatever else
-stands under that name is somebody else's, and is neither read nor entered.
+A machine is what carries its id as our label *and* our owner, or one from whom machines were adopted, under whatever
+name: people rename containers. A container that was started from a copy (`docker commit` copies labels) is its starter's,
+and so is whatever else stands under a machine's name: it is neither read nor entered.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, NoReturn
@@ -18,7 +18,7 @@ import msgspec
 from aiodocker.containers import DockerContainer
 from aiodocker.utils import clean_filters
 
-from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, note_call, reading
+from worker_orchestrator.engines.docker_calls import CONFLICT, NOT_FOUND, is_missing, note_call, reading
 from worker_orchestrator.engines.docker_connect import Endpoint, open_client
 from worker_orchestrator.engines.docker_template import LABEL, DockerOptions
 from worker_orchestrator.errors import EngineRejected, NotRunning
@@ -39,14 +39,52 @@ class DockerReach:
     def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
         self._endpoint, self._client, self._owner, self._options = endpoint, client, owner, options
         self.owners = {owner}
+        self._listed: dict[str, str] = {}  # machine ids by container id: what the last listing showed of ours
+        self._copied: dict[
+            str, str
+        ] = {}  # by image id: the machine that it was copied from; empty for one that is no copy
 
     async def _of_machine(self, machine_id: str) -> Sequence[DockerContainer]:
-        return await self._containers(f"^/{re.escape(machine_id)}$")
+        """What is this machine, under whatever name: one that bears its id comes first."""
+        found = await self._containers(f"{LABEL}.machine={machine_id}")
+        own = [container for container in found if self._is_own(container, machine_id)]
+        return sorted(own, key=lambda container: f"/{machine_id}" not in (container["Names"] or ()))
 
-    async def _containers(self, name: str = ".") -> Sequence[DockerContainer]:
-        """Those that carry our labels, of any owner, under a name that matches."""
-        filters = clean_filters({"label": [f"{LABEL}.machine"], "name": [name]})
-        return await self._client.containers.list(all=True, filters=filters)
+    async def _containers(self, label: str = f"{LABEL}.machine") -> Sequence[DockerContainer]:
+        """Those that carry this label, of any owner, but for copies."""
+        found = await self._client.containers.list(all=True, filters=clean_filters({"label": [label]}))
+        copies = [await self._is_copy(container) for container in found]
+        return [container for container, is_copy in zip(found, copies, strict=True) if not is_copy]
+
+    async def _is_copy(self, container: DockerContainer) -> bool:
+        """Whether somebody started it from what `docker commit` made of a worker.
+
+        Such an image carries that worker's labels. What we create has them from the create, and no other container can have
+        them from its image.
+        """
+        machine_id, image = container["Labels"][f"{LABEL}.machine"], container["ImageID"]
+        copied_from = await self._copied_from(image)
+        if copied_from is None:  # its image was removed by force
+            return container.id not in self._listed and f"/{machine_id}" not in (container["Names"] or ())
+        return bool(copied_from == machine_id)
+
+    async def _copied_from(self, image: str) -> str | None:
+        """The machine id among an image's labels, empty without; None where there is no such image (any more)."""
+        if image not in self._copied:
+            try:
+                with reading():
+                    found = await self._client.images.inspect(image)
+            except EngineRejected as error:
+                if not is_missing(error):
+                    raise
+                return None
+            labels = (found.get("Config") or {}).get("Labels") or {}
+            self._copied[image] = labels.get(f"{LABEL}.machine", "")
+        return self._copied[image]
+
+    def _container_of(self, machine_id: str) -> str:
+        """What Docker knows this machine's container by: its id, or the name that it was made with."""
+        return next((native_id for native_id, known in self._listed.items() if known == machine_id), machine_id)
 
     async def _own(self, machine_id: str, *, running: bool) -> str:
         """The id of this machine's container. Raises NotRunning where there is none; with `running`, if it does not run."""

@@ -29,6 +29,13 @@ _FINGERPRINT_CHARS: Final = 16
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _NANO: Final = 1_000_000_000
 _LOG_FILES: Final = 3
+_LABELS_OF_OTHERS: Final = (
+    "com.docker.compose.",
+    "com.docker.stack.",
+    "com.docker.swarm.",
+    "io.podman.compose.",
+    "org.testcontainers",
+)
 _LOGS_IN_FILES: Final = frozenset({"json-file", "local"})
 
 
@@ -77,6 +84,7 @@ class Template:
         return {
             **self.body,
             "Labels": {
+                **self.body.get("Labels", {}),
                 f"{LABEL}.owner": owner,
                 f"{LABEL}.machine": machine.id,
                 f"{LABEL}.pool": machine.pool,
@@ -113,6 +121,11 @@ def make_template(
     }
     if options.user:
         body["User"] = options.user
+    inherited = (image.get("Config") or {}).get("Labels") or {}
+    if foreign := {label: "" for label in inherited if label.startswith(_LABELS_OF_OTHERS)}:
+        # The tool that these are for would take our workers for its own containers, and remove them. A container cannot be
+        # without a label of its image, so it is empty.
+        body["Labels"] = foreign
     made_of = json.dumps([body, options.publish_addresses], sort_keys=True)
     fingerprint = hashlib.sha256(made_of.encode()).hexdigest()[:_FINGERPRINT_CHARS]
     return Template(fingerprint, port, options.publish_addresses, options.advertise_host, body)

@@ -92,6 +92,7 @@ class MemoryEngine:
         self.up = True
         self.engine_id = _HOME
         self.taken_ports: set[int] = set()
+        self.hidden: set[str] = set()  # machine ids that are there, and that nobody finds for the time being
         self.calls = 0
         self._serve_http, self._host = serve_http, host
         self._places: dict[str, _Place] = {_HOME: {}}
@@ -115,9 +116,9 @@ class MemoryEngine:
         return self.image
 
     async def list(self) -> Mapping[str, Instance]:
-        stale = self.instances()
+        stale = self._shown()
         await self._reach()
-        return stale if self.faults.strikes(self.faults.stale_listing) else self.instances()
+        return stale if self.faults.strikes(self.faults.stale_listing) else self._shown()
 
     async def create(self, machine: Machine) -> None:
         self._wanted_ports[machine.id] = machine.port
@@ -195,6 +196,9 @@ class MemoryEngine:
     def instances(self) -> dict[str, Instance]:
         return {machine_id: container.instance for machine_id, container in self._containers.items()}
 
+    def _shown(self) -> dict[str, Instance]:
+        return {name: one for name, one in self.instances().items() if name not in self.hidden}
+
     def freeze(self) -> None:
         """No call returns from now on, until `thaw`: then all of them are carried out, also those given up meanwhile."""
         self._thawed.clear()
@@ -217,8 +221,29 @@ class MemoryEngine:
         """The instance stops serving, as after `docker kill` (or `docker pause`, with that status)."""
         container = self._containers[machine_id]
         (self._end if status is Status.EXITED else self._close)(container)
-        container.instance = replace(container.instance, status=status, detail="killed")
-        self._tell(machine_id if status is Status.EXITED else None)
+        trouble = "it is paused" if status is Status.PAUSED else ""
+        container.instance = replace(container.instance, status=status, detail="killed", trouble=trouble)
+        self._tell(machine_id if status in {Status.EXITED, Status.PAUSED} else None)
+
+    def disconnect(self, machine_id: str) -> None:
+        """Nobody reaches the instance any more, as after `docker network disconnect -f`."""
+        container = self._containers[machine_id]
+        self._close(container)
+        container.instance = replace(container.instance, port=None, address=None, trouble="it is on no network")
+        self._tell(machine_id)
+
+    async def restore(self, machine_id: str, port: int | None) -> None:
+        """What was paused or disconnected serves again, on this port."""
+        container = self._containers[machine_id]
+        container.instance = replace(container.instance, status=Status.RUNNING, port=port, trouble="", detail="")
+        await self._open(container)
+        self._tell()
+
+    def rename(self, machine_id: str, name: str) -> None:
+        """The instance bears another name, as after `docker rename`. It is the same machine."""
+        container = self._containers[machine_id]
+        container.instance = replace(container.instance, renamed="" if name == machine_id else name)
+        self._tell()
 
     def remove(self, machine_id: str) -> None:
         """The instance is gone, as after `docker rm -f`."""
@@ -326,10 +351,10 @@ class MemoryEngine:
             if container.instance.port in self.taken_ports:
                 raise PortTaken(f"host port {container.instance.port} is in use")
             await self._open(container)
-            container.instance = replace(container.instance, status=Status.RUNNING, detail="")
+            container.instance = replace(container.instance, status=Status.RUNNING, detail="", trouble="")
 
     async def _remove(self, place: _Place, machine_id: str) -> None:
-        container = place.pop(machine_id, None)
+        container = None if machine_id in self.hidden else place.pop(machine_id, None)
         if container is not None:
             self._end(container)
             self._wanted_ports.pop(machine_id, None)
@@ -375,4 +400,8 @@ class MemoryEngine:
 def _serves(container: _Container | None, port: int | None) -> bool:
     if container is None or container.mute:
         return False
-    return container.instance.status is Status.RUNNING and container.instance.port == port
+    return (
+        container.instance.status is Status.RUNNING
+        and not container.instance.trouble
+        and container.instance.port == port
+    )

@@ -42,14 +42,14 @@ class Probers:
         self,
         engine: Engine,
         background: Background,
-        now: Callable[[], float],
         awaited: Callable[[str], Machine | None],
         found: Callable[[Verdict], None],
         observer: Observer,
         patience_s: Callable[[Machine], float],
         engine_answers: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._engine, self._background, self._now, self.patience_s = engine, background, now, patience_s
+        self._engine, self._background, self.patience_s = engine, background, patience_s
+        self._now = asyncio.get_running_loop().time
         self._awaited, self._found, self._observer = awaited, found, observer
         self._engine_answers = engine_answers
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -114,6 +114,8 @@ class Ticker:
         if self._stored:
             for action in plan.actions:
                 if still_wanted(decisions.fleet, action):
+                    if action.machine_id not in decisions.fleet.machines:
+                        _log.warning("what was removed turned up again, and is removed", machine=action.machine_id)
                     self._actions.start(action)
         for machine in list(decisions.fleet.machines.values()):
             instance = instances.get(machine.id)

@@ -19,16 +19,27 @@ from worker_orchestrator.reconcile import foreign, strays
 __all__ = ["Health", "MachineView", "Status", "Views"]
 
 PING_TIMEOUT_S: Final = 2.0
+UNHEARD_S: Final = 1.0
+"""While the engine tells of no ends, what a listing showed is believed for so long."""
 _NATIVE_ID: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class MachineView:
-    """A machine, with what the engine knows of it, and when it changed last (wall time; 0: nobody knows)."""
+    """A machine, with what the engine knows of it, and when it changed last (wall time; 0: nobody knows).
+
+    `trouble` says why it can serve nobody although it has not ended, and what to do.
+    """
 
     machine: Machine
     instance: Instance | None
     changed_ms: int = 0
+    trouble: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why it is as it is, in words."""
+        return self.trouble or self.machine.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,9 @@ class Views:
 
     async def machines(self) -> list[MachineView]:
         """The machines that can serve, oldest first; the same list as before where nothing has changed since."""
+        is_old = self._decisions.now() - self._ticker.snapshot.begun_at > UNHEARD_S
+        if is_old and not self._fleet.hears and not self._decisions.contact.lost.is_set():
+            await self._ticker.next()  # nobody would have told us of one that ended
         if self._shown is None or self._shown.snapshot is not self._ticker.snapshot or self._fleet.pending:
             await self._list_all_ready()
             await self.settled()
@@ -113,7 +127,9 @@ class Views:
 
     def _view(self, machine: Machine) -> MachineView:
         instance = self._ticker.snapshot.instances.get(machine.id)
-        return MachineView(machine, instance, self._changed_ms.get(machine.id, 0))
+        return MachineView(
+            machine, instance, self._changed_ms.get(machine.id, 0), self._fleet.ailing.get(machine.id, "")
+        )
 
     def status(self) -> Status:
         contact, listing, fleet = self._decisions.contact, self._ticker.snapshot, self._fleet

@@ -90,6 +90,7 @@ class Wiring:
         self.background = Background(self.stop_because)
         self.traces = Traces(observer, clock.wall_ms)
         self.traces.load(msgspec.json.decode(trace, type=Trace) for trace in store.traces())
+        fleet.hears = False  # until the engine's stream of events is open
         self.journal = Journal(fleet, store, loop.time, clock.wall_ms, observer)
         self.journal.on_committed += [self.traces.committed, self._committed]
         self.journal.on_undone.append(self._undone)
@@ -103,7 +104,6 @@ class Wiring:
         self.probers = Probers(
             engine,
             self.background,
-            loop.time,
             self._awaited,
             self._found,
             observer,
@@ -155,7 +155,7 @@ class Wiring:
         while True:
             try:
                 async for ended in self.engine.watch():
-                    retry_s = FIRST_RETRY_S
+                    retry_s, self.fleet.hears = FIRST_RETRY_S, True
                     if ended is None:
                         self.decisions.wake.set()
                         self.templates.look_again()
@@ -166,6 +166,7 @@ class Wiring:
             except EngineError as error:
                 if retry_s == FIRST_RETRY_S:
                     _log.info("no events from the engine", why=error.message)
+            self.fleet.hears = False  # until the next stream is open, nobody would tell us of an end
             self._observer.events_ended()
             self.decisions.wake.set()
             await asyncio.sleep(retry_s)

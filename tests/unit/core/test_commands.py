@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold
+from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, an_instance, assert_indexes_hold
 
 from worker_orchestrator import commands
 from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable
 from worker_orchestrator.fleet import Backoff
 from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, PoolSpec, State
+from worker_orchestrator.reconcile import strays
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 
@@ -238,12 +239,16 @@ def test_a_project_whose_machine_failed_is_told_so() -> None:
 
 
 def test_a_project_whose_machine_vanished_gets_a_new_one() -> None:
-    """There is nothing left to keep: the old one is forgotten in the same decision."""
+    """The old one is forgotten in the same decision, without a tombstone: should it turn up, its files are in it."""
     lost = a_machine(state=FAILED, project="p", gone=True)
     world = World(fleet=a_fleet(lost, a_machine("w2", port=9094)))
     assert world.assign("p") == "w2"
     assert [change.cause for change in world.fleet.pending] == [Cause.FORGOTTEN, Cause.ASSIGNED]
-    assert world.fleet.tombstones.keys() == {"w1"}
+    assert world.fleet.tombstones.keys() == set()
+    world.instance("w1")
+    world.instance("w2")
+    assert world.tick().actions == []
+    assert strays(world.fleet, world.listing()) == [an_instance("w1")]
     assert_indexes_hold(world.fleet)
 
 

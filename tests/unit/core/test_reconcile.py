@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import (
@@ -14,6 +16,9 @@ from tests.unit.core.build import (
     with_one,
 )
 
+from worker_orchestrator import commands
+from worker_orchestrator.errors import NoMachineAvailable
+from worker_orchestrator.findings import still_wanted
 from worker_orchestrator.machine import (
     Action,
     Cause,
@@ -25,12 +30,13 @@ from worker_orchestrator.machine import (
     State,
     Status,
 )
-from worker_orchestrator.reconcile import dying, foreign, reconcile, strays
+from worker_orchestrator.reconcile import AILING_S, dying, foreign, reconcile, strays
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 VANISHED = "vanished: its container was removed by somebody else, and its files with it"
-QUIET = [Status.RUNNING, Status.PAUSED, Status.UNKNOWN, Status.PENDING]
+QUIET = [Status.RUNNING, Status.UNKNOWN]
 """What no machine that serves is failed for."""
+PAUSED = "it is paused; unpause it"
 
 
 # what is well
@@ -39,7 +45,7 @@ QUIET = [Status.RUNNING, Status.PAUSED, Status.UNKNOWN, Status.PENDING]
 @pytest.mark.parametrize("project", [None, "p"])
 @pytest.mark.parametrize("status", QUIET)
 def test_a_ready_machine_stays_as_long_as_it_is_not_known_to_be_dead(project: str | None, status: Status) -> None:
-    """Unknown is not absent, and paused is not dead."""
+    """Unknown is not absent."""
     world = with_one(a_machine(project=project), status)
     plan = world.tick()
     assert world["w1"] == a_machine(project=project)
@@ -90,6 +96,117 @@ def test_a_listing_begun_before_a_machine_came_up_proves_nothing_against_it(
     assert world[machine_id] == came_up
     world.tick(begun_at=world.now)
     assert world[machine_id] != came_up or (project, status) == ("p", Status.CREATED)
+
+
+# what has not ended and cannot serve
+
+
+@pytest.mark.parametrize("sight", [{"status": Status.PAUSED}, {"status": Status.PENDING}, {"trouble": PAUSED}])
+@pytest.mark.parametrize("leaves_it", [False, True])
+def test_an_idle_machine_that_cannot_serve_is_not_handed_out_and_replaced_if_that_lasts(
+    sight: dict[str, Any], *, leaves_it: bool
+) -> None:
+    """`docker commit` pauses what it copies for a moment; nobody has files in it."""
+    world = with_one(a_machine(), **sight)
+    world.answer("w1", begun_at=world.now)
+    plan = world.tick(begun_at=world.now + 0.001)
+    assert (plan.actions, plan.wake_at, world["w1"]) == ([], world.now + AILING_S, a_machine())
+    assert world.fleet.is_doubted(world["w1"])
+    assert world.in_state(STARTING) == [], "it may be well in a moment"
+    assert world.assign("p") is None
+    world.resize()
+    assert len(world.in_state(STARTING)) == 1, "somebody waits"
+    world.now += AILING_S - 0.1
+    assert world.tick().wake_at == pytest.approx(world.now + 0.1), "it is waited for no longer"
+    if leaves_it:
+        world.now += 0.1
+        assert Destroy("w1") in world.tick().actions
+        ailment = an_instance(**sight).ailment
+        assert world["w1"] == a_machine(state=FAILED, reason=f"cannot serve: {ailment}")
+        assert world.pool.backoff is None, "the image is not to blame"
+    else:
+        world.instance("w1")
+        world.tick()
+        assert not world.fleet.is_doubted(world["w1"])
+        assert world.fleet.projects == {"p": "w1"}
+
+
+def test_each_time_that_an_idle_machine_is_paused_it_is_waited_for() -> None:
+    world = with_one(a_machine(), Status.PAUSED)
+    world.tick()
+    world.instance("w1")
+    world.now += 60.0
+    world.tick()
+    world.instance("w1", Status.PAUSED)
+    world.tick()
+    assert world["w1"].state is READY
+
+
+@pytest.mark.parametrize(("sight", "said"), [({"trouble": PAUSED}, PAUSED), ({"status": Status.CREATED}, "is created")])
+def test_an_assigned_machine_that_cannot_serve_stays_its_projects_which_is_told_why(
+    sight: dict[str, Any], said: str
+) -> None:
+    """Its address would lead nowhere. However long it lasts, nothing is restarted, failed or given up."""
+    held = a_machine(project="p", generation=1)
+    world = with_one(held, **sight)
+    for _ in range(3):
+        assert world.tick().actions == []
+        assert world["w1"] == held
+        with pytest.raises(NoMachineAvailable, match=f"cannot serve now: .*{said}.*keeps it with its files") as refused:
+            world.assign("p")
+        assert refused.value.retry_after_s == 10.0
+        world.now += 1000.0
+    commands.annotate(world.fleet, held, '{"a": "b"}', world.now)
+    assert world.fleet.ailing.keys() == world.fleet.doubted == {"w1"}, "what its project says of it changes nothing"
+    world.instance("w1")
+    world.tick()
+    assert world.assign("p") == "w1"
+
+
+def test_a_restarted_machine_that_cannot_serve_is_told_too() -> None:
+    world = with_one(a_machine(state=STARTING, project="p", generation=1), Status.PAUSED, trouble=PAUSED)
+    world.tick()
+    with pytest.raises(NoMachineAvailable, match=PAUSED):
+        world.assign("p")
+    world.answer("w1")
+    assert world.assign("p") == "w1", "it answers, and that is newer"
+
+
+def test_a_starting_machine_that_cannot_serve_is_replaced_at_once() -> None:
+    """Nobody waits for this one more than for another, and the image is not to blame."""
+    world = with_one(a_machine(state=STARTING), Status.PAUSED, trouble=PAUSED)
+    assert world.tick().actions == [Destroy("w1")]
+    assert world["w1"] == a_machine(state=FAILED, reason=f"cannot serve: {PAUSED}")
+    assert world.pool.backoff is None
+
+
+def test_what_a_busy_machine_ailed_of_it_ails_of_until_a_listing_proves_something() -> None:
+    world = with_one(a_machine(project="p"), Status.PAUSED)
+    world.tick()
+    world.instance("w1")
+    world.tick(busy={"w1"})
+    assert world.fleet.ailing == {"w1": "its container is paused"}
+
+
+def test_an_idle_machine_that_answered_since_is_not_doubted_for_an_older_listing() -> None:
+    world = with_one(a_machine(), Status.PAUSED)
+    world.answer("w1", begun_at=world.now + 1.0)
+    world.tick()
+    assert not world.fleet.doubted
+
+
+def test_while_the_engine_tells_of_no_ends_an_answer_of_before_proves_nothing() -> None:
+    """It may have ended since, and nobody would have heard."""
+    world = with_one(a_machine())
+    world.answer("w1")
+    assert commands.is_verified(world.fleet, world.spec, world["w1"], world.now)
+    world.fleet.hears = False
+    assert not commands.is_verified(world.fleet, world.spec, world["w1"], world.now)
+    assert commands.assign_verified(world.fleet, world.spec, "p", world.now) is None
+    assert world.assign("p") == "w1"
+    released = world.release("w1")
+    assert released is not None
+    assert released.state is STARTING, "it is asked first"
 
 
 # idle machines
@@ -519,12 +636,33 @@ def test_a_failed_machine_that_is_only_absent_is_not_gone() -> None:
     assert not world["w1"].gone
 
 
-def test_a_free_machine_that_turns_up_after_it_was_gone_is_destroyed() -> None:
+def test_a_free_machine_that_turns_up_after_it_was_removed_is_destroyed() -> None:
     """Its create landed late. What is left of it is evidence, and no reason to let it run."""
-    world = with_one(a_machine(state=FAILED, gone=True))
+    world = with_one(a_machine(state=FAILED), None)
+    world.destroyed("w1")
+    world.now += 1.0
+    world.tick()
+    assert world["w1"].gone
+    assert world.fleet.tombstones.keys() == {"w1"}
+    world.crash()
+    world.instance("w1")
     assert world.tick().actions == [Destroy("w1")]
     world.remove("w1")
     assert world.tick().actions == []
+
+
+def test_a_free_machine_that_vanished_is_left_alone_when_it_turns_up() -> None:
+    """We did not ask for its end: while it is on record it holds nothing, and then it is a stray."""
+    world = with_one(a_machine(), None)
+    world.tick()
+    assert world["w1"].gone
+    world.instance("w1")
+    assert world.tick().actions == []
+    assert not still_wanted(world.fleet, Destroy("w1"))
+    world.now += 601.0
+    assert world.tick().actions == []
+    assert (world.fleet.machines, world.fleet.tombstones) == ({}, {})
+    assert strays(world.fleet, world.listing()) == [an_instance("w1")]
 
 
 def test_a_vanished_machine_that_turns_up_again_is_its_projects_again() -> None:
@@ -548,7 +686,8 @@ def test_a_vanished_machine_that_turns_up_again_is_its_projects_again() -> None:
     assert world["w1"].gone, "two machines would be more than max_machines"
     assert world.tick().actions == []
     world.assign("p")
-    assert world.tick().actions == [Destroy("w1")], "its project has moved on"
+    assert world.tick().actions == [], "its project has moved on, and its files are in there"
+    assert strays(world.fleet, world.listing()) == [an_instance("w1")]
 
 
 def test_what_died_with_the_engine_costs_no_try_and_raises_no_brake() -> None:
@@ -586,6 +725,14 @@ def test_an_orphan_is_destroyed() -> None:
     assert world.tick().actions == [Destroy("w1")]
     assert world.tick(busy={"w1"}).actions == []
     assert strays(world.fleet, world.listing()) == foreign(world.fleet, world.listing()) == []
+
+
+def test_what_bears_another_name_is_no_orphan() -> None:
+    """A create that lands late gives its own: this was somebody's doing, so it is shown."""
+    world = World(fleet=a_fleet(tombstones=["w1"]))
+    world.instance("w1", renamed="kept")
+    assert world.tick().actions == []
+    assert strays(world.fleet, world.listing()) == [an_instance("w1", renamed="kept")]
 
 
 def test_a_stray_is_shown_and_never_destroyed() -> None:

@@ -155,6 +155,8 @@ class Health:
         elsewhere = self._orchestrator.elsewhere
         whose = {one.project: elsewhere[one.id] for one in machines if one.project and one.id in elsewhere}
         found += [_published_elsewhere(whose)] if whose else []
+        troubled = sorted(one.project for one in machines if one.project and one.id in self._orchestrator.fleet.ailing)
+        found += [_held_up_for(troubled)] if troubled else []
         if strays:
             counted_strays = "1 container of ours is" if strays == 1 else f"{strays} containers of ours are"
             found.append(f"{counted_strays} not on record: run `{self._recover}`.")
@@ -173,6 +175,14 @@ def _published_elsewhere(hosts: Mapping[str, str]) -> str:
     return (
         f"The settings of URLs and addresses have changed since the machine of {whose} was made: its URL is on "
         f"{', '.join(sorted(set(hosts.values()))[:MOST_NAMED])} as before. Release or destroy it to have one as they say."
+    )
+
+
+def _held_up_for(projects: list[str]) -> str:
+    whom = ", ".join(projects) if len(projects) <= MOST_NAMED else f"{len(projects)} projects"
+    return (
+        f"A machine was paused or taken off its network by somebody, and cannot serve its project: {whom}. "
+        "`orchestrator list -o wide` shows why, and what to do."
     )
 
 

@@ -58,13 +58,15 @@ class Projects:
         trace = self._orchestrator.trace(project)
         life = [event(told) for told in self._orchestrator.feed.of_assignment(machine)]
         given = [e.at for e in life if e.cause == "assigned"]
+        ailment = self._orchestrator.fleet.ailing.get(machine.id)
+        trouble = "" if ailment is None else f" It cannot serve now: {ailment}."
         told = wire.Why(
             project=project,
             machine=machine.id,
             generation=machine.generation,
             at=when(trace.at_ms) if trace is not None else given[-1] if given else None,
             how="unknown" if trace is None else trace.how,
-            why="No process that saw it has told." if trace is None else _sentence(trace.why),
+            why=f"{_sentence('no process that saw it has told' if trace is None else trace.why)}{trouble}",
             stages=None if trace is None else _stages(trace),
             failed_probes=[
                 wire.FailedProbe(machine=name, detail=detail) for name, detail in (trace.failed_probes if trace else ())

@@ -65,7 +65,7 @@ class Shapes:
             container_id=instance.native_id[:SHORT_ID] if instance is not None else None,
             address=instance.address if instance is not None else None,
             template=machine.template,
-            reason=machine.reason,
+            reason=view.reason,
             evidence=machine.evidence,
             metadata=json.loads(machine.metadata) if machine.metadata else {},
             created_at=when(int(born[1]) if born else changed_ms),
