@@ -27,8 +27,8 @@ for package in ./*.deb; do dpkg -x "$package" tree; done
 export PATH=$folder/tree/usr/sbin:$folder/tree/usr/bin:$PATH
 mkdir exec root
 echo '{}' >daemon.json # not the machine's own
-dockerd --config-file daemon.json --data-root "$folder/root" --exec-root "$folder/exec" --pidfile "$folder/dockerd.pid" --host "unix://$folder/docker.sock" \
-  --bridge=none --iptables=false --ip6tables=false >dockerd.log 2>&1 &
+unshare --net dockerd --config-file daemon.json --data-root "$folder/root" --exec-root "$folder/exec" --pidfile "$folder/dockerd.pid" \
+  --host "unix://$folder/docker.sock" --bridge=none --iptables=false --ip6tables=false >dockerd.log 2>&1 &
 pid=$!
 ask() { curl -sS --unix-socket docker.sock "$@"; }
 for _ in $(seq 100); do ask http://engine/_ping >/dev/null 2>&1 && break; sleep 0.2; done
