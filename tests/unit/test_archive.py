@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 
@@ -17,7 +17,11 @@ from worker_orchestrator.errors import EngineUnavailable
 from worker_orchestrator.http.v1.tar import single
 
 GIB: Final = 1024**3
-FORMATS: Final = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+FORMATS: Final[dict[str, Literal[0, 1, 2]]] = {
+    "ustar": tarfile.USTAR_FORMAT,
+    "gnu": tarfile.GNU_FORMAT,
+    "pax": tarfile.PAX_FORMAT,
+}
 
 
 async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:

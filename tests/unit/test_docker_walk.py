@@ -86,8 +86,8 @@ def test_a_path_leads_where_the_kernel_says(
                     path.symlink_to(f"{root}{base}/{target}" if kind == "absolute" else target.lstrip("/"))
             except OSError:
                 pass  # a file is in its way, or a link that leads nowhere
-        for path in paths:
-            asked = f"{base}/{path}"
+        for step in paths:
+            asked = f"{base}/{step}"
             found, expected = went(root, asked, follow=follow), of_the_kernel(root, asked, follow=follow)
             if isinstance(found, Way):
                 assert isinstance(expected, os.stat_result), (asked, found, expected)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 from urllib.parse import quote
 
@@ -57,9 +57,8 @@ class DockerFiles(DockerReach):
             if way.hidden_by:
                 raise _hidden(machine_id, path, way.hidden_by, f"{machine_id} -- cat {shlex.quote(printable(path))}")
             named = way.path if follow else await _as_named(walk, path, way.path)
-            async with asked(client, "GET", _archive(native_id, named), params={}) as response:
-                async for piece in response.content.iter_any():
-                    yield piece
+            async for piece in _packed(client, native_id, machine_id, named):
+                yield piece
 
     async def write_files(self, machine_id: str, path: str, archive: AsyncIterator[bytes]) -> None:
         native_id = await self._own(machine_id, running=False)
@@ -135,13 +134,29 @@ async def _walk(client: aiodocker.Docker, container: DockerContainer, machine_id
 
     async def target_of(path: str) -> str:
         # What Docker tells of a link beside its archive is not where it leads, but what Docker makes of that.
-        async with asked(client, "GET", _archive(container.id, path), params={}) as response:
-            entry, _ = await first_entry(Reader(response.content.iter_any()))
+        async with aclosing(_packed(client, container.id, machine_id, path)) as archive:
+            entry, _ = await first_entry(Reader(archive))
             return entry.linkname
 
     walk = Walk(machine_id, Mounts.of(container), kind_of, target_of)
     await walk.place_mounts()
     return walk
+
+
+async def _packed(client: aiodocker.Docker, native_id: str, machine_id: str, path: str) -> AsyncGenerator[bytes, None]:
+    """The archive of a path. Raises PathOutOfReach where Docker packs nothing: some engines lose a name that is no UTF-8."""
+    begun = False
+    async with asked(client, "GET", _archive(native_id, path), params={}) as response:
+        async for piece in response.content.iter_any():
+            if not begun and piece.startswith(b"\0"):
+                if printable(path) == path:
+                    raise PathNotFound(f"There is no {path} in the container of {machine_id} any more.")
+                raise PathOutOfReach(
+                    f"{printable(path)} of {machine_id} cannot be copied by itself: its name is no UTF-8, and Docker loses "
+                    "it. Copy the folder that it is in."
+                )
+            begun = True
+            yield piece
 
 
 async def _mode(client: aiodocker.Docker, native_id: str, path: str) -> int:

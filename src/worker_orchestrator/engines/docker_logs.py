@@ -1,18 +1,19 @@
-"""What a container wrote, as Docker kept it.
+"""What a container wrote, as Docker kept it, in whole lines (docker_lines). A terminal's output is as the engine gives it.
 
-Docker keeps a line of more than 16 KiB in pieces: with time stamps, an engine may put one before each of them.
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach (stream format)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
+import aiodocker
 import aiohttp
 
 from worker_orchestrator.engines.docker_calls import reading
+from worker_orchestrator.engines.docker_lines import Begin, Lines, Piece, Seen
 from worker_orchestrator.engines.docker_reach import DockerReach, asked, while_it_runs
 from worker_orchestrator.engines.evidence import without_values
 from worker_orchestrator.errors import EngineUnavailable
@@ -21,6 +22,9 @@ __all__ = ["DockerLogs"]
 
 EVIDENCE_BYTES: Final = 4096
 _HEADER_BYTES: Final = 8
+_LOOKED_THROUGH_BYTES: Final = 256 * 1024
+_MEANWHILE: Final = 1000
+"""Pieces that may be written between two looks."""
 
 
 class DockerLogs(DockerReach):
@@ -28,35 +32,78 @@ class DockerLogs(DockerReach):
 
     async def last_lines(self, machine_id: str, count: int) -> str:
         with reading():
-            for container in await self._of_machine(machine_id):
-                if not self._is_own(container, machine_id):
-                    continue
-                lines = await container.log(stdout=True, stderr=True, tail=count)
-                return without_values("".join(lines), self._options.env or {})[-EVIDENCE_BYTES:].strip()
-        return ""
+            own = [it for it in await self._of_machine(machine_id) if self._is_own(it, machine_id)]
+        if not own:
+            return ""
+        text = bytearray()
+        async for part in self.logs(machine_id, tail=count):
+            text += part
+            del text[:-_LOOKED_THROUGH_BYTES]
+        # The values of variables first, of which a cut might leave a half.
+        told = without_values(text.decode(errors="replace"), self._options.env or {}).strip()
+        return told if len(told) <= EVIDENCE_BYTES else f"…{told[1 - EVIDENCE_BYTES :]}"
 
     async def logs(
         self, machine_id: str, *, tail: int | None = None, follow: bool = False, timestamps: bool = False
     ) -> AsyncIterator[bytes]:
         native_id = await self._own(machine_id, running=False)
-        params = {"stdout": "1", "stderr": "1", "follow": str(int(follow)), "timestamps": str(int(timestamps))}
-        if tail is not None:
-            params["tail"] = str(tail)
+        params = {"stdout": "1", "stderr": "1", "timestamps": "1"}
         async with self._aside() as client:
             with while_it_runs(machine_id):
                 has_terminal = (await client.containers.get(native_id))["Config"]["Tty"]
-                async with asked(client, "GET", f"/containers/{native_id}/logs", params=params) as response:
-                    pieces = response.content.iter_any() if has_terminal else _frames(response.content)
-                    async for piece in pieces:
-                        yield piece
+                path = f"/containers/{native_id}/logs"
+                if has_terminal:
+                    asked_for = {**params, "follow": str(int(follow)), "timestamps": str(int(timestamps))}
+                    asked_for |= {} if tail is None else {"tail": str(tail)}
+                    async with asked(client, "GET", path, params=asked_for) as response:
+                        async for part in response.content.iter_any():
+                            yield part
+                    return
+                begin = await _begin(client, path, params, tail) if tail else None
+                params |= {"follow": str(int(follow))}
+                if begin is not None:
+                    params |= {"tail": str(begin.pieces + _MEANWHILE)}
+                elif tail == 0:
+                    params |= {"tail": "0"}
+                lines = Lines(timestamps=timestamps, begin=begin, most=None if follow else tail)
+                async with asked(client, "GET", path, params=params) as response:
+                    async for piece in _pieces(response.content):
+                        for text in lines.texts(piece):
+                            yield text
+                        if lines.is_over:
+                            return
+                if not lines.has_begun:
+                    raise EngineUnavailable(
+                        "Docker moved away what it kept of the output while it was read: ask again."
+                    )
 
 
-async def _frames(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _begin(client: aiodocker.Docker, path: str, params: Mapping[str, str], lines: int) -> Begin | None:
+    """Where the last lines begin; None if nothing came before them."""
+    count = lines + 1
+    while True:
+        seen = Seen()
+        async with asked(client, "GET", path, params={**params, "tail": str(count)}) as response:
+            async for piece in _pieces(response.content):
+                seen.add(piece)
+        if len(seen) < count:
+            return seen.begin(lines, all_of_them=True)
+        if begin := seen.begin(lines, all_of_them=False):
+            return begin
+        count *= 4
+
+
+async def _pieces(stream: aiohttp.StreamReader) -> AsyncIterator[Piece]:
+    async for number, data in _frames(stream):
+        yield Piece.of(number, data)
+
+
+async def _frames(stream: aiohttp.StreamReader) -> AsyncIterator[tuple[int, bytes]]:
     """What is written without a terminal comes in frames, each of one stream: a header with its length, and its bytes."""
     while True:
         try:
             header = await stream.readexactly(_HEADER_BYTES)
-            yield await stream.readexactly(int.from_bytes(header[4:], "big"))
+            yield header[0], await stream.readexactly(int.from_bytes(header[4:], "big"))
         except asyncio.IncompleteReadError as error:
             if error.partial or error.expected != _HEADER_BYTES:
                 raise EngineUnavailable("What Docker kept of the output ends in the middle.") from error

@@ -59,7 +59,10 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
         "What came for {path} is no whole tar archive ({said}): send all that `tar c` makes.",
     ),
     (
-        re.compile(r"is outside of|invalid (?:sym|hard)link|: file name too long|: not a directory|: no such file"),
+        re.compile(
+            r"is outside of|unhandled tar header|invalid (?:sym|hard)link|: file name too long|: not a directory|"
+            r": no such file"
+        ),
         InvalidInput,
         "The archive cannot be unpacked into {path} {inside}. {told}",
     ),

@@ -1,0 +1,125 @@
+"""Whole lines out of the pieces in which Docker keeps them. No I/O.
+
+Docker keeps a line of more than 16 KiB in pieces, counts pieces where it is asked for lines, and begins each with a time.
+Which pieces make a line shows in what came before on the same stream: a piece without a line feed at its end goes on.
+Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach (stream format)
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+__all__ = ["Begin", "Lines", "Piece", "Seen"]
+
+_TIME: Final = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d)")
+_FAR: Final = 1024
+"""Pieces before those that were asked for, among which a stream's previous one is looked for."""
+
+
+class Piece(NamedTuple):
+    """What Docker keeps as one: `stream` is 1 or 2, `time` is empty where none was asked for."""
+
+    stream: int
+    time: bytes
+    text: bytes
+
+    @classmethod
+    def of(cls, stream: int, data: bytes) -> Piece:
+        """A piece that was asked for with its time."""
+        time, _, text = data.partition(b" ")
+        return cls(stream, time, text) if _TIME.fullmatch(time) else cls(stream, b"", data)
+
+    @property
+    def ends_line(self) -> bool:
+        return self.text.endswith(b"\n")
+
+
+class Begin(NamedTuple):
+    """The piece with which the last lines begin, and the streams on which a line of before goes on."""
+
+    stream: int
+    mark: int
+    before: frozenset[int]
+    pieces: int  # with it and behind it
+
+
+class Seen:
+    """The last pieces, of which only is kept what tells where lines begin."""
+
+    def __init__(self) -> None:
+        self._streams, self._ends, self._marks = array("b"), array("b"), array("q")
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def add(self, piece: Piece) -> None:
+        self._streams.append(piece.stream)
+        self._ends.append(piece.ends_line)
+        self._marks.append(hash(piece.time))
+
+    def begin(self, lines: int, *, all_of_them: bool) -> Begin | None:
+        """Where the last lines (at least one) begin; None if more must be seen. `all_of_them`: no pieces came before."""
+        starts, unsure = self._starts(all_of_them=all_of_them)
+        if len(starts) < lines and not all_of_them:
+            return None
+        chosen = starts[-lines:]
+        if not chosen or (unsure.intersection(chosen) and not self._are_lines(unsure.intersection(chosen), lines)):
+            return None
+        first = chosen[0]
+        goes_on = {stream: not ends for stream, ends in zip(self._streams[:first], self._ends[:first], strict=True)}
+        before = frozenset(stream for stream, on in goes_on.items() if on)
+        return Begin(self._streams[first], self._marks[first], before, len(self) - first)
+
+    def _starts(self, *, all_of_them: bool) -> tuple[list[int], set[int]]:
+        """The pieces with which lines begin, and those of them of which nobody knows."""
+        starts, unsure = [], set()
+        ended: dict[int, bool] = {}
+        for number, (stream, ends) in enumerate(zip(self._streams, self._ends, strict=True)):
+            if ended.get(stream, True):
+                starts.append(number)
+            if stream not in ended and not all_of_them:
+                unsure.add(number)
+            ended[stream] = bool(ends)
+        return starts, unsure
+
+    def _are_lines(self, unsure: set[int], lines: int) -> bool:
+        """Whether these are taken for whole lines: their stream is so quiet that what came before is far away."""
+        return len(self) >= 4 * lines + _FAR and all(self._ends[number] for number in unsure)
+
+
+class Lines:
+    """Puts pieces together, from `begin` on, if that is given.
+
+    With `timestamps` each line begins with its time. `most`: no more lines than these, if it is given.
+    """
+
+    def __init__(self, *, timestamps: bool, begin: Begin | None = None, most: int | None = None) -> None:
+        self._timestamps, self._begin, self._most = timestamps, begin, most
+        self._goes_on: dict[int, bool] = {}
+        self._left_out = begin.before if begin is not None else frozenset[int]()
+        self.has_begun = begin is None
+        self.is_over = False
+
+    def texts(self, piece: Piece) -> Iterator[bytes]:
+        """What is to be told of this piece, the next one."""
+        if not self.has_begun:
+            assert self._begin is not None, "it would have begun"
+            if (piece.stream, hash(piece.time)) != (self._begin.stream, self._begin.mark):
+                return
+            self.has_begun = True
+        if piece.stream in self._left_out:
+            if piece.ends_line:
+                self._left_out -= {piece.stream}
+            return
+        if self._goes_on.get(piece.stream):
+            yield piece.text
+        elif self._most == 0:
+            self.is_over = True
+            return
+        else:
+            self._most = None if self._most is None else self._most - 1
+            yield piece.time + b" " + piece.text if self._timestamps and piece.time else piece.text
+        self._goes_on[piece.stream] = not piece.ends_line
