@@ -203,11 +203,13 @@ def test_what_is_written_under_any_name_is_read_under_it(shared: Running, name: 
     reply = ask(shared, "GET", machine, path)
     assert reply == (200, content) or is_lost_by_docker(reply, Path(os.fsdecode(path)))
     assert content in ask(shared, "GET", machine, b"/srv/files", kind=TAR).body
-    seen = subprocess.run(["docker", "exec", machine, "cat", path], capture_output=True, check=True).stdout
+    octal = "".join(f"\\{byte:03o}" for byte in path)
+    printed = ["docker", "exec", machine, "sh", "-c", f"cat \"$(printf '{octal}')\""]
+    seen = subprocess.run(printed, capture_output=True, check=True).stdout
     assert seen == content
-    missing = ask(shared, "GET", machine, path[:-1] + b"?\xff")
+    missing = ask(shared, "GET", machine, b"/srv/files/none?\xff")
     assert missing.status == 404
-    assert rb"?\\xff" in missing.body
+    assert rb"none?\\xff" in missing.body
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_what_is_written_under_any_name_is_read_under_it(shared: Running, name: 
         ("echo right >d/ü; echo wrong >d/u; ln -s d/ü l", "l", b"right\n"),
         ("N=$(printf 'd/\\344'); mkdir $N; echo right >$N/x; ln -s $N l", "l/x", b"right\n"),
         ("ln -s ../../../../../etc/passwd up", "up", b"of the worker\n"),
-        (f"echo right >x; ln -s {'./' * 1500}x long", "long", b"right\n"),
+        (f"echo right >x; mkdir {'d' * 240}; ln -s {('d' * 240 + '/../') * 12}x long", "long", b"right\n"),
         ("ln -s /tmp/l/x f; mkdir -p /tmp/l; ln -s /srv/files/l/d /tmp/l/x; echo right >d/x", "f/x", b"right\n"),
     ],
     ids=["..", "absolute", "not ascii", "no text", "above the root", "long", "elsewhere"],
@@ -237,8 +239,8 @@ def test_a_file_of_more_than_8_gib_is_read(shared: Running) -> None:
     machine = shared.assign("large")["containerId"]
     begin = os.urandom(1_000_000)
     assert ask(shared, "PUT", machine, b"/srv/files/large", body=begin).status == 204
-    docker("exec", machine, "truncate", "-s", str(9 * GIB), "/srv/files/large")
+    docker("exec", machine, "sh", "-c", f"truncate -s {9 * GIB} /srv/files/large")
     with asking(shared, "GET", machine, b"/srv/files/large") as response:
-        assert response.status == 200
+        assert response.status == 200, response.read()
         assert response.read(3_000_000) == begin + bytes(2_000_000)
     docker("exec", machine, "rm", "/srv/files/large")
