@@ -57,10 +57,10 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
 
 
 async def read(engine: Files, machine_id: str, path: str) -> dict[str, bytes | None]:
-    """What an archive holds, by name; None for a folder."""
+    """What an archive holds, by name; None for a folder and a link."""
     data = b"".join([piece async for piece in engine.read_files(machine_id, path)])
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        files = {entry.name: archive.extractfile(entry) for entry in archive}
+        files = {entry.name: archive.extractfile(entry) if entry.isreg() else None for entry in archive}
         return {name: file.read() if file is not None else None for name, file in files.items()}
 
 
@@ -253,6 +253,67 @@ async def test_nobody_hears_that_something_in_memory_is_not_there(docker_world: 
             ):
                 await read(engine, machine_id, path)
         assert await read(engine, machine_id, "/data") == {"data": None}
+
+
+async def test_a_link_into_something_in_memory_is_no_way_around(docker_world: DockerWorld) -> None:
+    """Docker would read nothing there, and write to nowhere; `..` behind a link is the folder above of where it leads."""
+    async with read_only(docker_world) as (engine, machine_id):
+        links = (
+            "ln -s /tmp tmp; ln -s tmp/z z; ln -s /proc/self/status status; mkdir -p a/b; ln -s a/b over; echo a >a/z"
+        )
+        docker("exec", machine_id, "sh", "-c", f"echo z >/tmp/z; cd /data; {links}")
+        for path, mount in {
+            "/data/tmp/z": "/tmp",
+            "/data/over/../../tmp/z": "/tmp",
+            "/data/tmp/./none": "/tmp",
+        }.items():
+            with pytest.raises(PathOutOfReach, match=rf"^{path} of {machine_id} .*mounted at {mount}\..* cat {path}`"):
+                await read(engine, machine_id, path)
+        for path, mount in {"/data/z": "/tmp", "/data/status": "/proc", "/data/tmp": "/tmp"}.items():
+            with pytest.raises(PathOutOfReach, match=rf"^{path} of {machine_id} .*mounted at {mount}\."):
+                await anext(engine.read_files(machine_id, path, follow=True))
+            assert await read(engine, machine_id, path) == {path.rpartition("/")[2]: None}
+        with pytest.raises(WorkerReadOnly, match=r"^Nothing can be copied to /data/tmp: "):
+            await engine.write_files(machine_id, "/data/tmp", pieces(archive_of(note=b"s")))
+        assert await read(engine, machine_id, "/data/over/../z") == {"z": b"a\n"}
+        assert await read(engine, machine_id, "/data/tmp/../data/tmp/volume/../../data/a/z") == {"z": b"a\n"}
+        await engine.write_files(machine_id, "/data/over/..", pieces(archive_of(note=b"kept")))
+        assert docker("exec", machine_id, "cat", "/data/a/note").out == "kept"
+
+
+async def test_where_tmp_is_a_link_what_it_leads_to_is_in_memory(docker_world: DockerWorld) -> None:
+    """The mount has the one name in the container's settings, and is under the other."""
+    image = a_name("image")
+    source = docker("run", "-d", "--network", "none", "--name", a_name("source"), docker_world.image).out
+    docker("exec", source, "sh", "-c", "rm -r /tmp; mkdir /real; ln -s real /tmp")
+    docker("commit", source, image)
+    docker("rm", "-f", source)
+    engine = await docker_world.open_engine(image, read_only=True)
+    machine = replace(await docker_world.machine(), template=await engine.template())
+    try:
+        await engine.create(machine)
+        await docker_world.serves(machine)
+        docker("exec", machine.id, "sh", "-c", "echo z >/tmp/z")
+        for path in ("/tmp/z", "/real/z"):
+            assert docker("exec", machine.id, "cat", path).out == "z"
+            with pytest.raises(PathOutOfReach, match=rf"^{path} of .* what is mounted at /real\."):
+                await read(engine, machine.id, path)
+    finally:
+        docker_world.remove(machine)
+        docker("rmi", image)
+
+
+async def test_entries_are_named_after_the_path_that_was_asked_for(docker_world: DockerWorld) -> None:
+    """Also where it is the one of a link, or ends in what means a folder."""
+    machine = await docker_world.running()
+    docker("exec", machine.id, "sh", "-c", "cd /srv/files; mkdir real; echo s >real/f; ln -s real link")
+    engine = docker_world.engine
+    assert await read(engine, machine.id, "/srv/files/link") == {"link": None}
+    assert await read(engine, machine.id, "/srv/files/link/") == {"link": None, "link/f": b"s\n"}
+    assert await read(engine, machine.id, "/srv/files/link/.") == {".": None, "./f": b"s\n"}
+    assert await read(engine, machine.id, "/srv/files/real/../link/f") == {"f": b"s\n"}
+    with pytest.raises(PathNotFound, match=r"^There is no /srv/files/real/f/ .*a part of it is no folder"):
+        await read(engine, machine.id, "/srv/files/real/f/")
 
 
 @pytest.mark.parametrize(("path", "mount"), [("/proc/1/status", "/proc"), ("/sys", "/sys"), ("/dev/shm", "/dev")])

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -175,14 +176,15 @@ def test_what_was_packed_is_read_byte_by_byte(shared: Running, tree: Path, packe
     assert whole.status == 200
     assert listed(whole.body) == listed(copied)
     assert len(listed(copied)) == sum(1 for _ in tree.rglob("*")) + 1
-    for path in tree.rglob("*"):
-        asked = b"/srv/files/t/" + os.fsencode(path.relative_to(tree))
-        reply = ask(shared, "GET", machine, asked)
+    found = list(tree.rglob("*"))
+    paths = [b"/srv/files/t/" + os.fsencode(path.relative_to(tree)) for path in found]
+    with ThreadPoolExecutor(4) as pool:
+        replies = list(pool.map(lambda path: ask(shared, "GET", machine, path), paths))
+    for path, reply in zip(found, replies, strict=True):
         if path.is_file():
-            assert reply == (200, path.read_bytes()) or is_lost_by_docker(reply, path), asked
+            assert reply == (200, path.read_bytes()) or is_lost_by_docker(reply, path), path
         else:
-            missing = path.name == "dangling"
-            assert reply.status == (404 if missing else 400), (asked, reply.body)
+            assert reply.status == (404 if path.name == "dangling" else 400), (path, reply.body)
 
 
 def test_an_archive_that_docker_does_not_know_is_its_senders_fault(shared: Running, tree: Path) -> None:

@@ -139,6 +139,6 @@ def _kind(client: Client, machine_id: str, path: str) -> str:
     raise Failed(f"{path} leads from link to link in the worker.", FAILED)
 
 
-_MOST_LINKS: Final = 10
+_MOST_LINKS: Final = 40
 
 COMMANDS: Final[tuple[Any, ...]] = (cp,)

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from worker_orchestrator.client.exchange import Answer, Service, exchange
+from worker_orchestrator.client.message import target
 from worker_orchestrator.client.steps import Lost, Pause, Reply, Request, Send, Step
 from worker_orchestrator.errors import ServiceUnreachable
 
@@ -18,6 +19,12 @@ OK = Reply(status=200, headers={}, body=b"{}")
 REFUSED = Lost(why="connection refused", sent=False)
 CUT = Lost(why="the connection was cut", sent=True)
 UNTRUSTED = Lost(why="certificate", sent=False, hopeless=True)
+
+
+def test_a_byte_that_is_no_text_is_sent_as_it_is() -> None:
+    """As paths of a worker have them, and `sys.argv`."""
+    request = Request(method="GET", path="/v1/machines/m/files", query=(("path", "/ä \udcff"),))
+    assert target(URL, request) == "/v1/machines/m/files?path=%2F%C3%A4%20%FF"
 
 
 def busy(retry_after: str, status: int = 503) -> Reply:
