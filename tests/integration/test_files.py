@@ -106,14 +106,13 @@ def packed_by_gnu_tar(*how: str) -> Callable[[Path, str], bytes]:
     return pack
 
 
-def packed_by_python(how: int) -> Callable[[Path, str], bytes]:
-    def pack(root: Path, _machine: str) -> bytes:
-        held = io.BytesIO()
-        with tarfile.open(fileobj=held, mode="w", format=how, encoding="utf-8", errors="surrogateescape") as archive:
-            archive.add(root, ".")
-        return held.getvalue()
-
-    return pack
+def packed_by_python(root: Path, _machine: str) -> bytes:
+    held = io.BytesIO()
+    with tarfile.open(
+        fileobj=held, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
+    ) as archive:
+        archive.add(root, ".")
+    return held.getvalue()
 
 
 def packed_by_busybox(root: Path, machine: str) -> bytes:
@@ -128,10 +127,8 @@ def packed_by_busybox(root: Path, machine: str) -> bytes:
 PACKERS: Final = {
     "gnu": packed_by_gnu_tar("--format=gnu"),
     "gnu-pax": packed_by_gnu_tar("--format=posix", "--sparse"),
-    "gnu-pax-0.0": packed_by_gnu_tar("--format=posix", "--sparse", "--sparse-version=0.0"),
     "busybox": packed_by_busybox,
-    "python-pax": packed_by_python(tarfile.PAX_FORMAT),
-    "python-gnu": packed_by_python(tarfile.GNU_FORMAT),
+    "python": packed_by_python,
 }
 
 
