@@ -91,13 +91,15 @@ class Seen:
 
 
 class Lines:
-    """Puts pieces together, from `begin` on, if that is given.
+    """Puts pieces together, from `begin` on, if that is given, which must be among the first `within`.
 
     With `timestamps` each line begins with its time. `most`: no more lines than these, if it is given.
     """
 
-    def __init__(self, *, timestamps: bool, begin: Begin | None = None, most: int | None = None) -> None:
-        self._timestamps, self._begin, self._most = timestamps, begin, most
+    def __init__(
+        self, *, timestamps: bool, begin: Begin | None = None, within: int = 0, most: int | None = None
+    ) -> None:
+        self._timestamps, self._begin, self._within, self._most = timestamps, begin, within, most
         self._goes_on: dict[int, bool] = {}
         self._left_out = begin.before if begin is not None else frozenset[int]()
         self.has_begun = begin is None
@@ -108,6 +110,8 @@ class Lines:
         if not self.has_begun:
             assert self._begin is not None, "it would have begun"
             if (piece.stream, hash(piece.time)) != (self._begin.stream, self._begin.mark):
+                self._within -= 1
+                self.is_over = self._within <= 0
                 return
             self.has_begun = True
         if piece.stream in self._left_out:

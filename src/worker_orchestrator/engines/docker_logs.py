@@ -6,7 +6,7 @@ Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Containe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Final
 
 import aiodocker
@@ -23,7 +23,7 @@ __all__ = ["DockerLogs"]
 EVIDENCE_BYTES: Final = 4096
 _HEADER_BYTES: Final = 8
 _LOOKED_THROUGH_BYTES: Final = 256 * 1024
-_MEANWHILE: Final = 1000
+_MEANWHILE: Final = (1000, 100_000)
 """Pieces that may be written between two looks."""
 
 
@@ -61,22 +61,31 @@ class DockerLogs(DockerReach):
                             yield part
                     return
                 begin = await _begin(client, path, params, tail) if tail else None
-                params |= {"follow": str(int(follow))}
-                if begin is not None:
-                    params |= {"tail": str(begin.pieces + _MEANWHILE)}
-                elif tail == 0:
-                    params |= {"tail": "0"}
-                lines = Lines(timestamps=timestamps, begin=begin, most=None if follow else tail)
-                async with asked(client, "GET", path, params=params) as response:
-                    async for piece in _pieces(response.content, stall_s):
-                        for text in lines.texts(piece):
-                            yield text
-                        if lines.is_over:
-                            return
-                if not lines.has_begun:
-                    raise EngineUnavailable(
-                        "Docker moved away what it kept of the output while it was read: ask again."
-                    )
+                for lines, count in _tries(begin, tail, follow=follow, timestamps=timestamps):
+                    asked_for = {**params, "follow": str(int(follow))} | ({} if count is None else {"tail": str(count)})
+                    async with asked(client, "GET", path, params=asked_for) as response:
+                        async for piece in _pieces(response.content, stall_s):
+                            for text in lines.texts(piece):
+                                yield text
+                            if lines.is_over:
+                                break
+                    if lines.has_begun:
+                        return
+
+
+def _tries(
+    begin: Begin | None, tail: int | None, *, follow: bool, timestamps: bool
+) -> Iterator[tuple[Lines, int | None]]:
+    """How to read from there on, and how many pieces to ask for: more, where many were written since it was found.
+
+    At last as Docker counts: what began there is not kept any more, or drowned.
+    """
+    most = None if follow else tail
+    if begin is not None:
+        for meanwhile in _MEANWHILE:
+            count = begin.pieces + meanwhile
+            yield Lines(timestamps=timestamps, begin=begin, within=count, most=most), count
+    yield Lines(timestamps=timestamps, most=most), tail
 
 
 async def _begin(client: aiodocker.Docker, path: str, params: Mapping[str, str], lines: int) -> Begin | None:
