@@ -22,6 +22,8 @@ LONGEST_PAUSE_S: Final = 0.1
 SWEEP_PARALLEL: Final = 50
 STEP_S: Final = 0.25
 """Of a sweep: three hundred machines are eight at a time. One by one, with cold caches, they took twice the time."""
+TOLD_EVERY_S: Final = 60.0
+"""That nobody can tell of workers: it is the same for all of them, as a rule."""
 
 _log = structlog.get_logger(__name__)
 
@@ -47,7 +49,7 @@ class Probers:
         self._awaited, self._found, self._observer = awaited, found, observer
         self._engine_answers = engine_answers
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._unknown = ""
+        self._told_at = -math.inf
 
     async def probe(self, machine: Machine) -> Verdict:
         """One probe, now.
@@ -62,14 +64,13 @@ class Probers:
             return self._nobody_can_tell(machine, begun_at, error.message)
         if missing is not None and not self._engine_answers():
             return self._nobody_can_tell(machine, begun_at, missing)
-        self._unknown = ""
         self._observer.probe_ended(answered=missing is None)
         return Verdict(machine.id, begun_at, missing is None, missing or "")
 
     def _nobody_can_tell(self, machine: Machine, begun_at: float, why: str) -> Verdict:
-        if why != self._unknown:
+        if begun_at - self._told_at >= TOLD_EVERY_S:
             _log.warning("nobody can tell whether a worker serves", machine=machine.id, why=why)
-        self._unknown = why
+            self._told_at = begun_at
         return Verdict(machine.id, begun_at, None, why)
 
     def start(self, machine_id: str) -> None:
