@@ -17,6 +17,7 @@ from worker_orchestrator.errors import (
     ServiceUnreachable,
     Unauthorized,
 )
+from worker_orchestrator.outside import plain
 from worker_orchestrator.wire_v1 import Problem
 
 __all__ = ["decoded", "error_in", "is_away", "retry_after_s", "unreachable"]
@@ -111,12 +112,12 @@ def _foreign(reply: Reply, url: str) -> OrchestratorError:
             f"What answers at {url} says {reply.status}: the proxy there does not reach the service. Does it run?"
         )
     if reply.status < 400:
-        elsewhere = reply.headers.get("location", "another place")
+        elsewhere = plain(reply.headers.get("location", "another place"), 200)
         return CallFailed(
             f"What answers at {url} sends us on to {elsewhere}, which is not followed: give the service's own address."
         )
     if refused := _refusal(reply):
-        return CallFailed(f"{refused.error}. {refused.message}".rstrip())
+        return CallFailed(f"{plain(refused.error)}. {plain(refused.message)}".rstrip())
     if reply.status in _BY_A_PROXY:
         return CallFailed(
             f"What answers at {url} says {reply.status} and is not the service: a proxy in between "

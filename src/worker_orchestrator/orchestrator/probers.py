@@ -27,6 +27,8 @@ first answer counts, however slow it is, and a connection that got lost on the w
 SWEEP_PARALLEL: Final = 50
 STEP_S: Final = 0.25
 """Of a sweep: three hundred machines are eight at a time. One by one, with cold caches, they took twice the time."""
+TOLD_EVERY_S: Final = 60.0
+"""That nobody can tell of workers: it is the same for all of them, as a rule."""
 
 _log = structlog.get_logger(__name__)
 
@@ -54,7 +56,7 @@ class Probers:
         self._engine_answers = engine_answers
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slow: set[str] = set()  # idle machines that a sweep asked with patience, and that have not answered yet
-        self._unknown = ""
+        self._told_at = -math.inf
 
     async def probe(self, machine: Machine, limit_s: float, *, closely: bool = False) -> Verdict:
         """One probe, now, that takes so many seconds at most; a second more to look `closely` why there is no answer.
@@ -69,14 +71,13 @@ class Probers:
             return self._nobody_can_tell(machine, begun_at, error.message)
         if missing is not None and not self._engine_answers():
             return self._nobody_can_tell(machine, begun_at, missing)
-        self._unknown = ""
         self._observer.probe_ended(answered=missing is None)
         return Verdict(machine.id, begun_at, missing is None, missing or "", self._now() - begun_at)
 
     def _nobody_can_tell(self, machine: Machine, begun_at: float, why: str) -> Verdict:
-        if why != self._unknown:
+        if begun_at - self._told_at >= TOLD_EVERY_S:
             _log.warning("nobody can tell whether a worker serves", machine=machine.id, why=why)
-        self._unknown = why
+            self._told_at = begun_at
         return Verdict(machine.id, begun_at, None, why)
 
     def start(self, machine_id: str) -> None:
