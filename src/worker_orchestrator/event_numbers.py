@@ -44,7 +44,7 @@ class Skips:
 
     def with_one_after(self, last: int, oldest: int) -> Skips:
         """These and one behind the number `last`. Those before the `oldest` event that is kept do not matter any more."""
-        return Skips((*(skip for skip in self._skips if skip.last >= oldest), _Skip(last, last + SKIPPED)))
+        return Skips((*(skip for skip in self._skips if skip.last >= oldest - 1), _Skip(last, last + SKIPPED)))
 
     @property
     def newest(self) -> int:

@@ -140,7 +140,7 @@ class Store:
         self.settle()
         oldest, newest = self._rows("SELECT (SELECT min(seq) FROM event), (SELECT max(seq) FROM event)")[0]
         newest = max(newest or 0, self.skips.newest)
-        return oldest or newest + 1, newest
+        return oldest or 1, newest
 
     def traces(self) -> list[str]:
         """How assignments came about, as they were given to `keep_traces`, oldest first."""

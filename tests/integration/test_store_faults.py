@@ -293,6 +293,26 @@ def test_a_restored_database_gives_nothing_away_that_may_be_taken(start: Start, 
     assert service.rows("SELECT min(generation) FROM machine WHERE project = 'stranger'")[0][0] > 1_000_000
 
 
+def test_an_older_database_without_machines_uses_no_number_a_second_time(start: Start, tmp_path: Path) -> None:
+    """It is not refused, as nobody can lose anything by it; yet who followed the newer one hears of the gap."""
+    service = start("--min-idle", "0")
+    back_up(service, tmp_path / "copy")
+    late = service.assign("mine")["containerId"]
+    service.destroy(late)
+    generation = service.rows("SELECT max(generation) FROM event")[0][0]
+    newest = service.rows("SELECT max(seq) FROM event")[0][0]
+    service.end()
+    restore(service, tmp_path / "copy")
+    service.start()
+    for _ in range(2):
+        told = call(service.ports.api, "GET", "/v1/events?follow=false", headers={"last-event-id": str(newest)}).text
+        assert "event: reset" in told
+        service.assign("mine")
+        service.delete("mine")
+    assert service.rows("SELECT min(seq) FROM event")[0][0] > newest
+    assert service.rows("SELECT min(generation) FROM event WHERE cause = 'assigned'")[0][0] > generation
+
+
 def test_what_a_restored_database_lacks_can_have_the_port_of_what_is_gone(start: Start, tmp_path: Path) -> None:
     """A machine that it knows was destroyed, and its port given to another one since."""
     service = start(start=False)

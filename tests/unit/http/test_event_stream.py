@@ -145,3 +145,15 @@ def test_who_saw_no_more_than_a_restored_database_knows_goes_on_without_a_gap(st
         assert told == [1, 2, 3, 4, 5, SKIPPED + 6, SKIPPED + 7]
 
     asyncio.run(scenario())
+
+
+def test_a_restored_database_without_any_event_is_followed_from_its_beginning(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with Store(tmp_path / "orchestrator.db") as empty:
+            empty.commit([], empty.skip_event_numbers(), 5)
+            assert await read_all(everything(empty, 0)) == [(0, "")]
+            empty.commit([Change(None, MACHINE, Cause.CREATED)], {}, 6)
+            for after in (None, 0, SKIPPED):
+                assert [number for number, _ in await read_all(everything(empty, after))][1:] == [SKIPPED + 1]
+
+    asyncio.run(scenario())
