@@ -92,9 +92,7 @@ class App:
         if reply is None:
             cors += [*self._guard.cors(headers), *([(b"vary", b"Accept")] if path == "/" else ())]
             served = self._asset(scope["method"], path, headers)
-            reply = (
-                self._at_once(scope, headers) if served is None else self._callers.too_often(_address(scope), Kind.PAGE)
-            )
+            reply = self._at_once(scope, headers, is_file=served is not None)
             if served is not None and reply is None:  # it holds no secret, and a browser cannot send a token to see it
                 await _send_asset(scope["method"], served, cors, send)
                 return
@@ -144,11 +142,11 @@ class App:
         finally:
             REQUEST_ID.reset(token)
 
-    def _at_once(self, scope: Scope, headers: dict[bytes, bytes]) -> Reply | None:
+    def _at_once(self, scope: Scope, headers: dict[bytes, bytes], *, is_file: bool = False) -> Reply | None:
         """The reply that needs no route: to a browser's preflight, which carries no token, and to whom we do not serve."""
         if b"access-control-request-method" in headers and scope.get("method") == "OPTIONS":
             return Reply(204)
-        if _is_login(scope["path"]):
+        if is_file or _is_login(scope["path"]):
             return self._callers.too_often(_address(scope), Kind.PAGE)
         refusal = self._callers.refusal(_address(scope), headers)
         if refusal is None:
