@@ -86,9 +86,9 @@ class _CountingEngine(MemoryEngine):
 
     @staticmethod
     def _counted(method: Callable[..., Any], name: str, told: Callable[[str], None]) -> Callable[..., Any]:
-        def call(*words: Any) -> Any:
+        def call(*words: Any, **more: Any) -> Any:
             told(name)
-            return method(*words)
+            return method(*words, **more)
 
         return call
 
