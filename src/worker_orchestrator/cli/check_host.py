@@ -9,6 +9,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from worker_orchestrator.cli.check_network import check_publish_address
 from worker_orchestrator.cli.findings import Finding, bad, good, odd
 from worker_orchestrator.database import look_at
 from worker_orchestrator.errors import OrchestratorError, ServiceUnreachable, StoreError
-from worker_orchestrator.http.listening import has_ipv6_loopback
+from worker_orchestrator.http.listening import has_ipv6_loopback, is_beyond_loopback
 from worker_orchestrator.lock import Lock
 from worker_orchestrator.settings import Settings
 from worker_orchestrator.store import DATABASE
@@ -44,6 +45,7 @@ def check_host(settings: Settings, engine: Engine, *, running: bool) -> Iterator
     if settings.engine == "docker" and engine.is_local is not False:
         yield _worker_ports(settings, engine.worker_ports)
         yield from check_publish_address(settings.publish_address)
+        yield from _urls(settings)
     yield from _state_dir(settings)
     yield from _room("Docker's disk", engine.root, "`docker system prune` removes what is unused")
     if engine.root is not None:
@@ -104,6 +106,26 @@ def _worker_ports(settings: Settings, ours: set[int]) -> Finding:
     )
     fix = f"serve with a wider range (--first-port, --last-port) or with --max-machines {max(1, usable)}"
     return (odd if usable else bad)("workers' ports", says, fix)
+
+
+def _urls(settings: Settings) -> Iterator[Finding]:
+    """Whether the host in workers' URLs can lead to where they are published."""
+    host, published = settings.advertise_host, settings.publish_address
+    found = _addresses(host)
+    if is_beyond_loopback(published) or not found or any(address.is_loopback for address in found):
+        return
+    says = f"They are on {host}, which is {min(map(str, found))}, but workers are published on {published} only."
+    fix = f"serve with --publish-address 0.0.0.0 as well, unless something forwards {host} to {published}"
+    yield odd("workers' URLs", says, fix)
+
+
+def _addresses(host: str) -> set[IPv4Address | IPv6Address]:
+    """What this name or address means here; empty where nobody knows."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return set()
+    return {ip_address(str(address[0]).partition("%")[0]) for *_, address in found}
 
 
 def _taken(port: int) -> bool:

@@ -97,7 +97,18 @@ def backup(file: Path, config: Path | None, **flags: Any) -> None:
 
 @click.command(short_help="Say what is wrong here, and how to mend it.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print it. [text]")
-@with_settings(*PLACES, "image", "worker_port", "port", "first_port", "last_port", "max_machines", "token_file")
+@with_settings(
+    *PLACES,
+    "image",
+    "worker_port",
+    "port",
+    "first_port",
+    "last_port",
+    "publish_address",
+    "advertise_host",
+    "max_machines",
+    "token_file",
+)
 @_at
 def doctor(config: Path | None, *, url: str | None, output: str, **flags: Any) -> None:
     """Check the engine, the image, ports, the state directory, the clock, limits and a running service.

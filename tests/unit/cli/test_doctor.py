@@ -110,3 +110,15 @@ def test_in_a_pipe_it_prints_ascii_a_line_for_each_check(tmp_path: Path) -> None
 def test_its_help_names_every_flag_that_it_may_ask_for() -> None:
     shown = CliRunner().invoke(main, ["doctor", "--help"]).stdout
     assert [flag for flag in ("--token-file", "--url", "--state-dir", "--docker-host") if flag not in shown] == []
+
+
+def test_urls_that_lead_where_no_worker_is_published_are_told(doctor: Any) -> None:
+    found, _ = doctor("--advertise-host", "192.0.2.7")
+    assert found["workers' URLs"] == {
+        "check": "workers' URLs",
+        "verdict": "warning",
+        "says": "They are on 192.0.2.7, which is 192.0.2.7, but workers are published on localhost only.",
+        "fix": "serve with --publish-address 0.0.0.0 as well, unless something forwards 192.0.2.7 to localhost",
+    }
+    for right in (("--advertise-host", "127.0.0.1"), ("--advertise-host", "192.0.2.7", "--publish-address", "0.0.0.0")):
+        assert "workers' URLs" not in doctor(*right)[0]

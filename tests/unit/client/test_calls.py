@@ -104,6 +104,13 @@ def test_a_destroy_whose_reply_was_lost_has_happened(connect: Connect) -> None:
     assert server.heard[1].target == "/v1/machines/m-1?generation=3"
 
 
+def test_a_destroy_may_leave_the_worker_no_time(connect: Connect) -> None:
+    script = problem(404, "machine_not_found")
+    with scripted(script) as server, connect(server.url) as client, pytest.raises(MachineNotFound):
+        client.destroy("m-1", generation=3, now=True)
+    assert server.heard[0].target == "/v1/machines/m-1?generation=3&now=true"
+
+
 @each_loss
 @pytest.mark.parametrize("call", ["release", "destroy", "exec"])
 def test_what_must_not_happen_twice_goes_out_once(connect: Connect, loss: Act, call: str) -> None:
