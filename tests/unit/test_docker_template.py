@@ -140,3 +140,15 @@ def test_what_the_engine_cannot_do_is_refused(options: dict[str, Any], engine: d
 
 def test_an_engine_that_does_not_say_what_it_can_is_trusted() -> None:
     assert make_template(replace(PLAIN, memory=2**29, cpus=1.0), IMAGE, "net", {}).fingerprint
+
+
+def test_labels_of_other_tools_are_empty_and_those_of_an_image_without_any_cost_no_roll_out() -> None:
+    """Compose and others remove what bears a label of theirs, be it from the image. A container cannot be without it."""
+    labels = {"com.docker.compose.project": "shop", "org.testcontainers": "true", "maintainer": "me"}
+    labelled = {**IMAGE, "Config": {**IMAGE["Config"], "Labels": labels}}
+    body = make_template(PLAIN, labelled, "net", ENGINE).create_body("owner", MACHINE)
+    assert (body["Labels"]["com.docker.compose.project"], body["Labels"]["org.testcontainers"]) == ("", "")
+    assert "maintainer" not in body["Labels"]
+    assert body["Labels"]["worker-orchestrator.machine"] == MACHINE.id
+    unlabelled = {**IMAGE, "Config": {**IMAGE["Config"], "Labels": {"maintainer": "me"}}}
+    assert make_template(PLAIN, unlabelled, "net", ENGINE).fingerprint == template().fingerprint

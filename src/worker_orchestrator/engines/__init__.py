@@ -72,7 +72,7 @@ class Engine(Protocol):
     async def list(self) -> Mapping[str, Instance]:
         """Every instance with our label, by machine id: of any owner, in any status, whatever it was renamed to.
 
-        Not among them is what somebody made of a copy of an instance, though it bears the same labels. All of them or an error.
+        What somebody made of a copy of an instance is not among them, though it bears the same labels. All or an error.
         """
         ...
 
