@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.integration.calling import Answer
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json
 from tests.integration.running import Running, a_service, orchestrator
 from tests.integration.waiting import eventually, holds_for
@@ -24,18 +25,18 @@ def service(tmp_path: Path, example_image: str) -> Iterator[Running]:
 
 def test_a_renamed_worker_keeps_its_project_and_its_files(service: Running) -> None:
     """However often it is renamed, and whatever the service is told to do meanwhile."""
-    mine = service.assign("p")["id"]
+    mine = service.assign("p")["containerId"]
     docker("exec", mine, "sh", "-c", "echo kept >/tmp/file")
     native = docker_json("inspect", mine)["Id"]
     name = a_name("renamed")
     docker("rename", mine, name)
-    holds_for(lambda: service.assign("p")["id"] == mine, "its project has it", for_s=3)
+    holds_for(lambda: service.assign("p")["containerId"] == mine, "its project has it", for_s=3)
     docker("rename", name, mine)
-    holds_for(lambda: service.assign("p")["id"] == mine, "its project has it", for_s=3)
+    holds_for(lambda: service.assign("p")["containerId"] == mine, "its project has it", for_s=3)
     docker("rename", mine, name)
     service.end()
     service.start()
-    assert service.assign("p")["id"] == mine
+    assert service.assign("p")["containerId"] == mine
     assert docker("exec", native, "cat", "/tmp/file").out == "kept"
     service.destroy(mine)
     assert docker("container", "inspect", native, check=False).failed
@@ -45,21 +46,25 @@ def test_an_idle_worker_that_is_paused_is_neither_given_nor_listed_and_is_replac
     first, second = service.await_idle(2)
     docker("pause", first)
     eventually(lambda: service.idle() == [second], "the paused one is not listed", within_s=5)
-    assert service.assign("p")["id"] == second
+    assert service.assign("p")["containerId"] == second
     eventually(lambda: first not in service.containers(), "the paused one was replaced", within_s=15)
     assert first not in service.await_idle(2)
+
+
+def refused(answer: Answer) -> str:
+    """What a 503 says; empty for any other."""
+    return str(answer.json["message"]) if answer.status == 503 else ""
 
 
 @pytest.mark.parametrize("how", ["pause", "cut off"])
 def test_a_project_is_told_everywhere_what_is_wrong_with_its_worker_and_what_to_do(service: Running, how: str) -> None:
     """And what to do helps."""
-    mine = service.assign("p")["id"]
+    mine = service.assign("p")["containerId"]
     if how == "pause":
         docker("pause", mine)
     else:
         docker("network", "disconnect", "-f", f"{LABEL}-{service.owner}", mine)
-    refused = eventually(lambda: (a := service.get("/p")).status == 503 and a, "the project is refused", within_s=10)
-    said = str(refused.json["message"])
+    said = eventually(lambda: refused(service.get("/p")), "the project is refused", within_s=10)
     assert "cannot serve now: its container" in said
     url = ("--url", f"http://127.0.0.1:{service.ports.api}")
     help_found = re.search(r"`docker ([^`]+)`", said)
@@ -73,12 +78,12 @@ def test_a_project_is_told_everywhere_what_is_wrong_with_its_worker_and_what_to_
     assert service.machine_of("p") is None, "it is not listed as serving"
     docker(*shlex.split(help_found[1]))
     eventually(lambda: service.get("/p").status == 200, "it serves again", within_s=10)
-    assert service.assign("p")["id"] == mine
+    assert service.assign("p")["containerId"] == mine
 
 
 def test_a_copy_of_a_worker_is_its_makers(service: Running) -> None:
     """It neither worries the service, nor is it removed with what it was copied from."""
-    mine = service.assign("p")["id"]
+    mine = service.assign("p")["containerId"]
     tag = f"{a_name('copy')}:latest"
     docker("commit", mine, tag)
     try:
@@ -98,7 +103,7 @@ def test_a_copy_of_a_worker_is_its_makers(service: Running) -> None:
 
 def test_down_leaves_what_a_project_had_when_it_turns_up_again(service: Running) -> None:
     """The record says that it vanished; a service that was away cannot know better."""
-    mine = service.assign("p")["id"]
+    mine = service.assign("p")["containerId"]
     service.end()
     with closing(sqlite3.connect(service.state_dir / "orchestrator.db")) as db, db:
         db.execute("UPDATE machine SET state = 'failed', gone = 1 WHERE id = ?", (mine,))

@@ -180,3 +180,15 @@ def test_an_engine_of_other_containers_is_refused() -> None:
     with pytest.raises(EngineRejected, match="runs windows containers"):
         template(OSType="windows")
     assert template(OSType="linux").port == 8080
+
+
+def test_labels_of_other_tools_are_empty_and_those_of_an_image_without_any_cost_no_roll_out() -> None:
+    """Compose and others remove what bears a label of theirs, be it from the image. A container cannot be without it."""
+    labels = {"com.docker.compose.project": "shop", "org.testcontainers": "true", "maintainer": "me"}
+    labelled = {**IMAGE, "Config": {**IMAGE["Config"], "Labels": labels}}
+    body = make_template(PLAIN, labelled, "net", ENGINE).create_body("owner", MACHINE)
+    assert (body["Labels"]["com.docker.compose.project"], body["Labels"]["org.testcontainers"]) == ("", "")
+    assert "maintainer" not in body["Labels"]
+    assert body["Labels"]["worker-orchestrator.machine"] == MACHINE.id
+    unlabelled = {**IMAGE, "Config": {**IMAGE["Config"], "Labels": {"maintainer": "me"}}}
+    assert make_template(PLAIN, unlabelled, "net", ENGINE).fingerprint == template().fingerprint

@@ -72,7 +72,10 @@ class Engine(Protocol):
         ...
 
     async def list(self) -> Mapping[str, Instance]:
-        """Every instance with our label, by machine id: of any owner, in any status. All of them or an error."""
+        """Every instance with our label, by machine id: of any owner, in any status, whatever it was renamed to.
+
+        What somebody made of a copy of an instance is not among them, though it bears the same labels. All or an error.
+        """
         ...
 
     async def create(self, machine: Machine) -> None:
@@ -97,7 +100,7 @@ class Engine(Protocol):
         ...
 
     async def destroy(self, machine_id: str) -> None:
-        """Remove whatever we run under this id; when it returns, it is gone. Absent is success.
+        """Remove whatever we run under this id, and nothing of others; when it returns, it is gone. Absent is success.
 
         Raises EngineUnavailable, EngineRejected, OutcomeUnknown.
         """
@@ -113,14 +116,16 @@ class Engine(Protocol):
         ...
 
     def watch(self) -> AsyncIterator[str | None]:
-        """One item whenever something changed: the id of an instance that is said to have ended, else None.
+        """One item whenever something changed: the id of an instance that is said to serve no longer, else None.
+
+        It ended, was paused, or was taken off its network. The first item comes when the stream is open.
 
         May miss changes, may end, raises EngineUnavailable.
         """
         ...
 
     async def until_shown(self, machine_id: str) -> None:
-        """Return when a listing shows that this instance has ended, as `watch` said; after a moment in any case."""
+        """Return when a listing shows what became of this instance, as `watch` said; after a moment in any case."""
         ...
 
     async def aclose(self) -> None: ...

@@ -463,3 +463,22 @@ def one_step(world: World, choice: int) -> None:
         world.fleet.apply(machine, None, Cause.FORGOTTEN, world.now)
     else:
         world.destroy(machine.id)
+
+
+def test_what_is_adopted_has_no_tombstone_any_more() -> None:
+    """Whoever adopts it wants it kept, also if it should vanish and turn up again."""
+    fleet = a_fleet(tombstones=["w1", "w2"])
+    fleet.apply(None, a_machine(project="p", generation=1), Cause.ADOPTED, 1.0)
+    assert fleet.tombstones.keys() == {"w2"}
+
+
+def test_undo_keeps_the_tombstone_of_what_was_removed_before() -> None:
+    """It failed and was removed, and then its record could not be forgotten: what lands late is an orphan all the same."""
+    fleet = a_fleet(a_machine(state=FAILED))
+    gone = a_machine(state=FAILED, gone=True)
+    fleet.apply(a_machine(state=FAILED), gone, Cause.REMOVED, 1.0)
+    fleet.take_pending()
+    fleet.apply(gone, None, Cause.DESTROYED, 2.0)
+    fleet.undo(fleet.take_pending(), 3.0)
+    assert fleet.machines == {"w1": gone}
+    assert fleet.tombstones.keys() == {"w1"}
