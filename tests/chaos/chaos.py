@@ -22,6 +22,7 @@ from typing import Final
 
 from tests.chaos.crowd import Crowd
 from tests.chaos.faults import Fault
+from tests.chaos.model import Row
 from tests.chaos.plan import Step, plan
 from tests.chaos.stage import MIN_IDLE, Stage, mount
 from tests.integration.calling import call
@@ -45,6 +46,7 @@ class Chaos:
     seed: int
     seconds: float
     active: dict[int, Fault] = field(default_factory=dict)
+    started_again: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         """Until the time is over or something does not hold."""
@@ -128,12 +130,20 @@ class Chaos:
         for row in rows.values():
             failed = row.state == "failed" and row.project is not None and stage.model.may_have_failed(row)
             if row.id not in listed and not failed:
+                self._start_again(row)
                 return f"not in the list: {row}"
         for name, machine in listed.items():
             if containers.get(name) != "running" or not _answers(machine["port"]):
                 return f"{name} is {containers.get(name)}, of {machine['assignedProject']}, and does not answer"
         idle = sum(not machine["isUsed"] for machine in listed.values())
         return "" if idle >= MIN_IDLE else f"{idle} idle machines of {MIN_IDLE}: {sorted(rows.values(), key=str)}"
+
+    def _start_again(self, row: Row) -> None:
+        """As its owner would, once, where it waits for minutes because it was killed again and again."""
+        if row.state == "starting" and row.project is not None and row.id not in self.started_again:
+            self.started_again.add(row.id)
+            status = call(self.stage.service.ports.api, "POST", f"/v1/machines/{row.id}/restart").status
+            self.stage.timeline.count(f"restart {status}")
 
 
 def _answers(port: int) -> bool:

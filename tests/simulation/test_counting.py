@@ -60,16 +60,36 @@ def test_every_request_for_a_machine_ends_in_one_way() -> None:
     lived(story, slow_s=0.1)
 
 
+def test_a_machine_whose_port_somebody_took_waits_for_it_and_comes_back() -> None:
+    """However long it takes: the port is no fault of its own."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        machine = await small.orchestrator.assign("p")
+        assert machine.port
+        small.engine.taken_ports.add(machine.port)
+        small.engine.kill(machine.id)
+        await asyncio.sleep(3600.0)
+        assert machines(small) == {"idle": 2, "restarting": 1}
+        with pytest.raises(NoMachineAvailable, match=r"is started again in .* in use"):
+            await small.orchestrator.assign_machine("p", wait_s=0.0)
+        small.engine.taken_ports.clear()
+        await asyncio.sleep(61.0)
+        assert (await small.orchestrator.assign("p")).id == machine.id
+
+    lived(story)
+
+
 def test_a_failed_machine_holds_a_slot_until_its_container_is_gone() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
         machine = await small.orchestrator.assign("p")
         await small.await_idle(2)
         assert small.shown()["orchestrator_slots_held"] == 3
-        assert machine.port
-        small.engine.taken_ports.add(machine.port)
+        small.engine.faults.rejected = 1.0
         small.engine.kill(machine.id)
-        await small.until(lambda: machines(small).get("failed"))
+        await asyncio.sleep(500.0)
+        assert machines(small)["failed"] == 1
         assert small.shown()["orchestrator_slots_held"] == 3
         small.engine.remove(machine.id)
         await small.until(lambda: small.shown()["orchestrator_slots_held"] == 2)

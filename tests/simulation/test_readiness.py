@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.brake import RESTART_PAUSES_S
 from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
 from worker_orchestrator.http.v1.pools import Health
 from worker_orchestrator.machine import State
@@ -112,7 +113,8 @@ def test_projects_whose_machines_failed_for_good_are_named_while_they_are_few() 
         failed = [await assign_and_fail(small, project) for project in ("q", "p")]
         (problem,) = health(small).problems()
         assert problem == (
-            "A machine that failed is kept with its files for p, q, and no other is given: release or destroy it. "
+            "A machine that failed is kept with its files for p, q, and no other is given: mend its files with "
+            "`orchestrator cp` and start it again with `orchestrator restart`, or release or destroy it. "
             "`orchestrator list --state failed` shows why."
         )
         assert (await status(small), health(small).obstacles()) == ("degraded", [])
@@ -144,10 +146,10 @@ def test_whoever_waits_while_his_machine_fails_for_good_hears_that_waiting_is_no
     async def story(small: Small) -> None:
         machine = await small.orchestrator.assign("p")
         name = machine.id
-        assert machine.port
-        small.engine.taken_ports.add(machine.port)
+        small.engine.faults.rejected = 1.0
         small.engine.kill(name)
-        await small.until(lambda: small.fleet.machines[name].state is State.STARTING)
+        await small.until(lambda: small.fleet.watches[name].tries == 2)
+        small.fleet.watches[name].tries = len(RESTART_PAUSES_S)  # the next one is the last
         with pytest.raises(MachineFailed, match="release or destroy it"):
             await small.orchestrator.assign("p")
         assert small.fleet.machines[name].state is State.FAILED

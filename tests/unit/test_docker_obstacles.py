@@ -30,6 +30,7 @@ SAYINGS: Final = [
     ("firewall", "adding interface veth1 to bridge docker0 failed: could not find bridge docker0: route ip+net: no such"),
     ("kernel", "failed to add the host (veth1) <=> sandbox (veth2) pair interfaces: operation not supported"),
     ("denied", "authorization denied by plugin opa-docker-authz: no"),
+    ("containerd", "failed to create task for container: task 0123456789abcdef: already exists: unknown"),
     ("containerd", 'connection error: desc = "dial unix /run/containerd/containerd.sock: connect: connection refused"'),
 ]  # fmt: skip
 OWN: Final = [

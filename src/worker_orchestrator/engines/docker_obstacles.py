@@ -96,8 +96,9 @@ KINDS: Final = (
     ),
     Kind(
         "containerd",
-        r"containerd\.sock|containerd is not running",
-        "Docker does not reach its containerd: restart both (`sudo systemctl restart containerd docker`)",
+        r"containerd\.sock|containerd is not running|task \S+: already exists",
+        "Docker and its containerd do not agree, as after one of them was killed: restart both "
+        "(`sudo systemctl restart containerd docker`)",
     ),
 )
 _KINDS: Final = [(kind, re.compile(kind.words, re.IGNORECASE)) for kind in KINDS]
