@@ -640,7 +640,17 @@ class _History:
                 self.world.fail(f"does not come to rest: {missing}")
                 return
             await asyncio.sleep(1.0)
+            self._clear_strays()
             self._look()
+
+    def _clear_strays(self) -> None:
+        """An operator looks into what vanished and turned up again, which the service leaves alone: it holds ports."""
+        process = self.world.process
+        for machine_id in sorted(self.model.once_hidden | self.model.removed):
+            if process is not None and process.is_alive and machine_id in self.engine.instances():
+                row = process.fleet.machines.get(machine_id)
+                if row is None or (row.gone and row.project is None):
+                    self.engine.remove(machine_id)
 
     def _unrest(self) -> str:  # noqa: C901 # a list of reasons
         """What is still missing of a pool at rest."""
