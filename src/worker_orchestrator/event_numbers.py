@@ -55,6 +55,10 @@ class Skips:
         """Whether an event of this number can only be one of a newer copy, which this database does not know."""
         return any(skip.last < number < skip.last_skipped for skip in self._skips)
 
+    def up_to(self, number: int) -> int:
+        """The highest number that was used or skipped before the event that follows this one."""
+        return next((skip.last_skipped for skip in self._skips if skip.last == number), number)
+
     def are_next(self, number: int, after: int) -> bool:
         """Whether no event was between these two."""
         return number == after + 1 or _Skip(after, number - 1) in self._skips

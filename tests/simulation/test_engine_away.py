@@ -46,7 +46,7 @@ def test_workers_of_which_nobody_can_tell_stay_idle_and_are_given_when_that_is_o
         before = {machine.id for machine in small.idle}
         probe = small.engine.probe
 
-        async def silence(_machine: Machine) -> str | None:
+        async def silence(_machine: Machine, _limit_s: float, *, closely: bool = False) -> str | None:
             if how == "unheard":
                 raise EngineUnavailable("Docker does not answer")
             return "nothing answers on port 1 (Connection refused)"

@@ -133,7 +133,7 @@ def test_a_network_whose_address_is_taken_is_no_port_of_a_machine() -> None:
 
     async def refused(engine: DockerEngine) -> None:
         with pytest.raises(
-            EngineRejected, match=r"The network \S+ of the workers cannot be made\. .*Address already in use"
+            EngineRejected, match=r"Docker has no address range left for the workers' network: .*Address already in use"
         ):
             await engine.template()
 

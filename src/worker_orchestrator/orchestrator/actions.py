@@ -102,7 +102,7 @@ class Actions:
                 running = self._running[action.machine_id]
             other, task = running
             if not await self._is_over(task):
-                return Outcome(Result.UNAVAILABLE, "The service is stopping, and goes on with it when it runs again.")
+                return Outcome(Result.UNAVAILABLE, f"The service is stopping; {_left_undone(action)}.")
             if other == action or (isinstance(other, Destroy) and isinstance(action, Destroy)):
                 return task.result()
 
@@ -186,6 +186,12 @@ class Actions:
                 return plain_lines(await self._engine.last_lines(machine_id, 10))
         except (TimeoutError, EngineError):
             return ""
+
+
+def _left_undone(action: Destroy | Restart) -> str:
+    if isinstance(action, Destroy):
+        return f"{action.machine_id} goes when it runs again"
+    return f"ask again for {action.machine_id} to be restarted when it runs"
 
 
 def _call(action: Action) -> Call:

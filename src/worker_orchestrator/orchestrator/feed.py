@@ -66,7 +66,8 @@ class Feed:
     def can_go_on(self, after: int) -> bool:
         """Whether whoever has seen all up to this id misses nothing that comes behind it."""
         oldest, newest = self.range()
-        return oldest - 1 <= after <= newest and not self._store.skips.hide(after)
+        skips = self._store.skips
+        return oldest - 1 <= skips.up_to(after) <= newest and not skips.hide(after)
 
     def are_next(self, told: list[Told], after: int) -> bool:
         """Whether nothing is missing between this id and these events."""

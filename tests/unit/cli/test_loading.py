@@ -44,5 +44,6 @@ def test_help_loads_no_command() -> None:
         "worker_orchestrator.cli",
         "worker_orchestrator.cli.commands",
         "worker_orchestrator.cli.failed",
+        "worker_orchestrator.cli.output",
         "worker_orchestrator.errors",
     }
