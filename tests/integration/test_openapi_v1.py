@@ -38,7 +38,7 @@ OPERATIONS: Final = {operation.id: operation for operation in operations("/v1/")
 INSIDE: Final = {"v1Logs", "v1Stats", "v1Environment", "v1Exec", "v1ReadFile", "v1WriteFile"}
 BY_WEBSOCKET: Final = {"v1Terminal"}
 ENDLESS: Final = {"v1Logs", "v1Events"}
-DEPENDS: Final = {"v1Release", "v1Destroy", "v1PatchPool"}
+DEPENDS: Final = {"v1Release", "v1Destroy", "v1Restart", "v1PatchPool", "v1Exec", "v1WriteFile", "v1Terminal"}
 """What fits the description may be refused all the same: an old generation, sizes that contradict those that there are."""
 LEAVES_TRACES: Final = {"v1Assign", "v1MachineOfProject", "v1Release", "v1Why", "v1Destroy", "v1PatchPool"}
 SLOW: Final = {"v1Stats"}
@@ -181,6 +181,7 @@ GIVE: Final[Mapping[str, Callable[[Case[Any], Place], None]]] = {
     "v1Why": give_project,
     "v1Machine": give_machine,
     "v1Destroy": give_machine_to_lose,
+    "v1Restart": give_machine,
     "v1Logs": give_machine,
     "v1Stats": give_machine,
     "v1Environment": give_machine,
