@@ -16,7 +16,7 @@ from worker_orchestrator.engines import Environment, Exec, Files, Logs, Stats
 from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.errors import InvalidInput, NotSupported
 from worker_orchestrator.http.problems import problem
-from worker_orchestrator.http.streams import Closing, Streamed, first_of
+from worker_orchestrator.http.streams import Closing, Held, Streamed, first_of
 from worker_orchestrator.http.v1 import asked, tar
 from worker_orchestrator.http.v1.shapes import replied
 from worker_orchestrator.orchestrator import Orchestrator
@@ -184,27 +184,31 @@ class _Sent:
         self.all_there.set()
 
 
-async def _begun(lines: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _begun(lines: AsyncIterator[bytes]) -> Held:
     """A follower's stream. It begins at once, though nothing may be written for hours."""
     first = asyncio.ensure_future(anext(lines, None))
-    await asyncio.wait({first}, timeout=0.25)
-    early = await first if first.done() else None
 
     async def all_of_them() -> AsyncGenerator[bytes, None]:
-        try:
-            item = early if first.done() and early is not None else await first
-            while item is not None:
-                yield item
-                item = await anext(lines, None)
-        finally:
-            if not first.done():
-                first.cancel()
-                await asyncio.gather(first, return_exceptions=True)
-            close = getattr(lines, "aclose", None)
-            if close is not None:
-                await close()
+        item = await first
+        while item is not None:
+            yield item
+            item = await anext(lines, None)
 
-    return all_of_them()
+    async def let_go() -> None:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        close = getattr(lines, "aclose", None)
+        if close is not None:
+            await close()
+
+    try:
+        await asyncio.wait({first}, timeout=0.25)
+        if first.done():
+            await first
+    except BaseException:
+        await let_go()
+        raise
+    return Held(all_of_them(), let_go)
 
 
 async def _unless_hung_up(request: Request, work: asyncio.Future[_T], is_read: asyncio.Event | None = None) -> _T:
