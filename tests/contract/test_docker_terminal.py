@@ -100,6 +100,15 @@ async def test_a_terminal_has_environment_user_and_folder(docker_world: DockerWo
         assert (await to_its_end(terminal)).startswith("b c 1234 /srv /dev/pts/")
 
 
+async def test_what_docker_cannot_start_is_told_at_once(docker_world: DockerWorld) -> None:
+    """Before its size was taken or after: Docker has both."""
+    machine = await docker_world.running()
+    for _ in range(8):
+        async with asyncio.timeout(4):  # for the size alone of what never began Docker takes ten
+            async with opened(docker_world, machine, "sh", user="nobodyx") as terminal:
+                assert "nobodyx" in await to_its_end(terminal)
+
+
 async def test_every_key_reaches_the_program(docker_world: DockerWorld) -> None:
     """Also those that Docker takes for `detach`, ^P ^Q: neither held back nor the end of it."""
     machine = await docker_world.running()
