@@ -70,7 +70,8 @@ async def _ask_for_the_head(made: Made, lines: AsyncGenerator[bytes, None]) -> N
         sent.append(message)
 
     async def receive() -> MutableMapping[str, Any]:
-        return await asyncio.Event().wait() and {}
+        await asyncio.Event().wait()
+        return {}
 
     await Streamed(source, Closing(), "text/plain")({"method": "HEAD"}, receive, send)
     assert [message.get("status") for message in sent] == [200, None]
