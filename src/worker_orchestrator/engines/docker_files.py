@@ -62,6 +62,11 @@ class DockerFiles(DockerReach):
             async for piece in _packed(client, native_id, machine_id, named):
                 yield piece
 
+    async def place_of(self, machine_id: str, path: str) -> str:
+        native_id = await self._own(machine_id, running=False)
+        async with self._aside() as client, self._at_path(machine_id, path):
+            return await self._place(client, native_id, machine_id, path, may_be_new=True)
+
     async def write_files(self, machine_id: str, path: str, archive: AsyncIterator[bytes]) -> None:
         native_id = await self._own(machine_id, running=False)
         sent = _Sent(archive)
@@ -84,10 +89,12 @@ class DockerFiles(DockerReach):
                 raise sent.failure from None
             raise
 
-    async def _place(self, client: aiodocker.Docker, native_id: str, machine_id: str, path: str) -> str:
+    async def _place(
+        self, client: aiodocker.Docker, native_id: str, machine_id: str, path: str, *, may_be_new: bool = False
+    ) -> str:
         """Where this path leads. Raises WorkerReadOnly or PathOutOfReach where Docker could write nothing there."""
         container = await self._client.containers.get(native_id)
-        way = await (await _walk(client, container, machine_id)).to(path, follow=True)
+        way = await (await _walk(client, container, machine_id)).to(path, follow=True, may_be_new=may_be_new)
         if not way.hidden_by:
             return way.path
         if is_read_only(container):

@@ -150,13 +150,17 @@ class Inside:
                 "The length is needed",
                 f"Send a single file with its Content-Length, or an archive as {TAR}.",
             )
-        folder, _, name = path.rpartition("/")
-        if name in {"", ".", ".."}:
+        if path.rpartition("/")[2] in {"", ".", ".."}:
             raise InvalidInput(f"path is {path[:40]!r}, which names no file. A folder is written as {TAR}.")
         sent = _Sent(request)
-        archive = tar.of_file(name, int(length), sent.parts())
-        await self._write(sent, engine.write_files(machine.id, folder or "/", archive))
+        await self._write(sent, self._write_one(engine, machine.id, path, int(length), sent))
         return Response(status_code=204)
+
+    async def _write_one(self, engine: Files, machine_id: str, path: str, size: int, sent: _Sent) -> None:
+        """A file, at the place to which links lead: unpacking alone would put it in the place of a link."""
+        place = await self._orchestrator.ask_engine(engine.place_of(machine_id, path))
+        folder, _, name = place.rpartition("/")
+        await engine.write_files(machine_id, folder or "/", tar.of_file(name, size, sent.parts()))
 
     async def _asked(self, request: Request, question: Coroutine[Any, Any, _T]) -> _T:
         """What the engine says, as far as it answers at all and the client waits for it."""
