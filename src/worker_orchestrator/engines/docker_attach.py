@@ -182,7 +182,7 @@ class Attached:
                 take(message)
 
     async def _until_begun(self) -> None:
-        """Docker answers a start before the process is there: who looks for it then finds none, and it comes all the same."""
+        """Docker answers a start before the process is there: who looks for it then finds none, and yet it comes."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_BEGIN_LIMIT_S):
                 while self._exec is not None and self._code is None:
