@@ -111,7 +111,7 @@ async def test_what_docker_cannot_run_is_told_in_its_words(
         done = await docker_world.engine.exec(machine.id, words, **options)  # type: ignore[arg-type]
     except EngineRejected as error:
         done = Completed(126, error.message.encode(), b"")
-    assert done.exit_code == 126
+    assert done.exit_code in {126, 127}
     assert named in done.stdout.decode()
 
 

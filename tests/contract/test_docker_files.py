@@ -7,6 +7,7 @@ import bz2
 import gzip
 import io
 import os
+import re
 import tarfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -170,8 +171,7 @@ async def test_a_folder_is_never_replaced_by_a_file_nor_a_file_by_a_folder(docke
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"name": "../../../x"}, "is outside of"),
-        ({"name": "s", "kind": tarfile.SYMTYPE, "link": "../../../etc"}, "invalid symlink"),
+        ({"name": "../../../x"}, "(is outside of|invalid entry name)"),
         ({"name": "h", "kind": tarfile.LNKTYPE, "link": "none"}, "no such file"),
         ({"name": "x" * 300}, "file name too long"),
         ({"name": "index.html/x"}, "not a directory"),
@@ -181,10 +181,24 @@ async def test_a_folder_is_never_replaced_by_a_file_nor_a_file_by_a_folder(docke
 async def test_an_archive_that_cannot_be_unpacked_is_its_senders_fault(
     docker_world: DockerWorld, entry: Mapping[str, Any], said: str
 ) -> None:
-    """Docker says why."""
+    """Docker says why. Newer engines say less."""
     machine = await docker_world.running()
     with pytest.raises(InvalidInput, match=rf"^The archive cannot be unpacked into /srv .*{said}"):
         await docker_world.engine.write_files(machine.id, "/srv", pieces(archive_with(**entry)))
+
+
+async def test_a_link_in_an_archive_that_leads_out_of_its_folder_stays_a_link_or_is_refused(
+    docker_world: DockerWorld,
+) -> None:
+    """Older engines refuse it. It leads to what is in the container, so newer ones take it."""
+    machine = await docker_world.running()
+    entry = archive_with(name="s", kind=tarfile.SYMTYPE, link="../../../etc")
+    try:
+        await docker_world.engine.write_files(machine.id, "/srv", pieces(entry))
+    except InvalidInput as refused:
+        assert re.search(r"^The archive cannot be unpacked into /srv .*invalid symlink", refused.message)  # noqa: PT017 # the other way is right too
+    else:
+        assert docker("exec", machine.id, "readlink", "/srv/s").out == "../../../etc"
 
 
 @pytest.mark.parametrize(

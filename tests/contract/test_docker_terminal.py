@@ -15,7 +15,7 @@ from tests.integration.docker_command import docker
 
 from worker_orchestrator.engines import Terminal, Terminals
 from worker_orchestrator.engines.docker_terminal import DockerTerminals
-from worker_orchestrator.errors import NotRunning
+from worker_orchestrator.errors import EngineRejected, NotRunning
 from worker_orchestrator.machine import Machine
 
 NEVER_WAS = "worker-1700000000000-neverwas1"
@@ -57,7 +57,7 @@ async def to_its_end(terminal: Terminal) -> str:
 async def test_a_command_finds_its_terminal_in_the_right_size(docker_world: DockerWorld) -> None:
     """From its first look on, with nothing before its own output; and when it ends, so does the reading."""
     machine = await docker_world.running()
-    async with opened(docker_world, machine, "stty", "size", columns=101, rows=33) as terminal:
+    async with opened(docker_world, machine, "sh", "-c", "stty size", columns=101, rows=33) as terminal:
         assert await to_its_end(terminal) == "33 101\r\n"
         assert await terminal.read() == b""
         assert await terminal.exit_code() == 0
@@ -98,6 +98,20 @@ async def test_a_terminal_has_environment_user_and_folder(docker_world: DockerWo
     words = ("sh", "-c", 'echo "$A $B $(id -u) $(pwd) $(tty)"')
     async with opened(docker_world, machine, *words, user="1234", workdir="/srv") as terminal:
         assert (await to_its_end(terminal)).startswith("b c 1234 /srv /dev/pts/")
+
+
+async def test_what_docker_cannot_start_is_told_at_once(docker_world: DockerWorld) -> None:
+    """Before its size was taken or after: Docker has both. Newer engines refuse it."""
+    machine = await docker_world.running()
+    for _ in range(8):
+        said = ""
+        async with asyncio.timeout(4):  # for the size alone of what never began Docker takes ten
+            try:
+                async with opened(docker_world, machine, "sh", user="nobodyx") as terminal:
+                    said = await to_its_end(terminal)
+            except EngineRejected as error:
+                said = error.message
+        assert "nobodyx" in said
 
 
 async def test_every_key_reaches_the_program(docker_world: DockerWorld) -> None:

@@ -84,6 +84,20 @@ def test_what_a_service_answered_and_could_not_be_printed_is_said_in_one_line(
     assert said_to_nobody(*words, env=env, cwd=running.folder) == (READER_GONE, "")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", b"\\xe9 \\u20ac"), ("latin-1", b"\xe9 \\u20ac"), ("utf-8", "é €".encode())]
+)
+def test_a_character_that_the_terminal_at_hand_does_not_know_is_shown_by_its_number(
+    running: Running, encoding: str, shown: bytes
+) -> None:
+    """And the rest arrives, with the exit code of the command."""
+    running.assign("p")
+    env = environment({"ORCHESTRATOR_URL": f"http://127.0.0.1:{running.ports.api}", "PYTHONIOENCODING": encoding})
+    words = ("exec", "p", "--", "sh", "-c", r"printf '\303\251 \342\202\254'; exit 7")
+    done = subprocess.run([*MODULE, *words], cwd=running.folder, env=env, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (7, shown, b"")
+
+
 @pytest.mark.parametrize("how", ["2>/dev/full", "2>&-", "<&- >&- 2>&-"])
 def test_an_error_that_cannot_be_told_leaves_the_exit_code_as_it_is(tmp_path: Path, how: str) -> None:
     env = environment({"ORCHESTRATOR_URL": "http://localhost:1"})

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.integration.docker_command import docker
-from tests.integration.running import Running
+from tests.integration.running import Running, orchestrator
 
 GIB: Final = 1024**3
 TAR: Final = "application/x-tar"
@@ -231,6 +231,36 @@ def test_a_link_leads_where_the_worker_finds_it(shared: Running, links: str, pat
     docker("exec", machine, "sh", "-c", f"{prepare}; cd /srv/files/l; {links}")
     assert docker("exec", machine, "cat", f"/srv/files/l/{path}").out.encode() == said.strip()
     assert ask(shared, "GET", machine, f"/srv/files/l/{path}".encode()) == (200, said)
+
+
+@pytest.mark.parametrize(
+    ("links", "written"),
+    [
+        ("echo old >d/x; ln -s d/x l", "d/x"),
+        ("ln -s d/sub/new l", "d/sub/new"),
+        ("ln -s /srv/files/l/d/sub abs; ln -s abs/../x l; echo old >x", "d/x"),
+        ("echo old >l", "l"),
+    ],
+    ids=["relative", "dangling", "over another", "none"],
+)
+@pytest.mark.parametrize("how", ["PUT", "cp"])
+def test_what_is_written_at_a_link_is_written_where_it_leads(
+    shared: Running, tmp_path: Path, links: str, written: str, how: str
+) -> None:
+    """As the worker's own shell would, and `docker cp`: the link stays one."""
+    machine = shared.assign("links")["containerId"]
+    docker("exec", machine, "sh", "-c", f"rm -rf /srv/files/l; mkdir -p /srv/files/l/d/sub; cd /srv/files/l; {links}")
+    before = docker("exec", machine, "sh", "-c", "find /srv/files/l -type l | sort").out
+    if how == "PUT":
+        assert ask(shared, "PUT", machine, b"/srv/files/l/l", body=b"new").status == 204
+    else:
+        source = tmp_path / "source"
+        source.write_bytes(b"new")
+        env = {"ORCHESTRATOR_URL": f"http://127.0.0.1:{shared.ports.api}"}
+        copied = orchestrator("cp", str(source), f"{machine}:/srv/files/l/l", cwd=tmp_path, env=env)
+        assert copied.returncode == 0, copied.stderr
+    assert docker("exec", machine, "cat", f"/srv/files/l/{written}").out == "new"
+    assert docker("exec", machine, "sh", "-c", "find /srv/files/l -type l | sort").out == before
 
 
 def test_a_file_of_more_than_8_gib_is_read(shared: Running) -> None:

@@ -41,3 +41,34 @@ def test_a_full_disk_is_no_fault_of_the_sender() -> None:
     words = "Docker says: Error processing tar file(exit status 1): write /srv/big: no space left on device"
     told = refusal(MACHINE, "/srv", words)
     assert (type(told), told.message) == (EngineRejected, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ('cannot overwrite directory "taken" with non-directory "/srv/real"', "/srv/link/taken is a folder in "),
+        (
+            'cannot overwrite directory "/srv/real/taken" with non-directory "/srv/real"',
+            "/srv/link/taken is a folder in ",
+        ),
+        ('cannot overwrite non-directory "f" with directory "/srv/real"', "/srv/link/f is no folder in "),
+    ],
+)
+def test_an_entry_is_told_by_its_name_in_the_container_however_the_engine_names_it(words: str, told: str) -> None:
+    """Newer engines unpack from a handle of the folder, and name what is in the archive."""
+    assert refusal(MACHINE, "/srv/link", f"Docker says: {words}").message.startswith(told)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'invalid entry name "../../../x"',
+        'invalid hardlink target "../../x"',
+        "openat index.html/x: not a directory",
+        f"openat {'x' * 30}: file name too long",
+    ],
+)
+def test_what_newer_engines_refuse_in_an_archive_is_its_senders_fault_and_told_in_full(words: str) -> None:
+    told = refusal(MACHINE, "/srv", f"Docker says: {words}")
+    assert type(told) is InvalidInput
+    assert told.message.endswith(f"Docker says: {words}")

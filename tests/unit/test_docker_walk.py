@@ -162,3 +162,35 @@ def test_no_path_asks_without_an_end(tmp_path: Path) -> None:
     refused = went(tmp_path, f"{folders[0]}/on/on/on")
     assert isinstance(refused, InvalidInput)
     assert "leads through more than 1000 names: use a shorter way" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/new", "/new"),
+        ("/to-new", "/d/new"),
+        ("/to-to-new", "/d/new"),
+        ("/to-file", "/d/file"),
+        ("/none/new", PathNotFound),
+        ("/to-none", PathNotFound),
+        ("/d/file/new", PathNotFound),
+    ],
+)
+def test_a_file_that_is_not_there_yet_has_its_place_where_the_kernel_would_make_it(
+    tmp_path: Path, path: str, place: str | type[OrchestratorError]
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "file").touch()
+    for name, target in (("new", "d/new"), ("to-new", "to-new"), ("file", "d/file"), ("none", "none/new")):
+        (tmp_path / f"to-{name}").symlink_to(target)
+
+    async def go() -> Way:
+        return await in_tree(tmp_path).to(path, follow=True, may_be_new=True)
+
+    if isinstance(place, str):
+        assert asyncio.run(go()).path == place
+        (tmp_path / path[1:]).write_text("new")
+        assert (tmp_path / place[1:]).read_text() == "new"
+    else:
+        with pytest.raises(place):
+            asyncio.run(go())

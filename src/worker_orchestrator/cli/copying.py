@@ -104,7 +104,7 @@ def _copy_in(client: Client, source: str, target: Inside, *, keep_owner: bool) -
 def _place(client: Client, machine_id: str, path: str, source: Path, *, only_content: bool) -> tuple[str, str]:
     """The folder in the worker that the archive is unpacked into, and the name of the copy in it."""
     bare = path.rstrip("/") or "/"
-    kind = _kind(client, machine_id, bare)
+    kind, found = _kind(client, machine_id, bare)
     is_folder = source.is_dir()
     if kind == "folder":
         return bare, "." if is_folder and only_content else source.resolve().name
@@ -113,13 +113,14 @@ def _place(client: Client, machine_id: str, path: str, source: Path, *, only_con
     if not kind and path.endswith("/") and not is_folder:
         message = f"There is no folder {path} in the worker: make it first, or leave the / at its end out."
         raise Failed(message, NOT_FOUND)
-    parent, _, name = bare.rpartition("/")
+    parent, _, name = found.rpartition("/")
     return parent or "/", name
 
 
-def _kind(client: Client, machine_id: str, path: str) -> str:
-    """`folder` or `file` for what is at this path in the worker, links followed; empty where nothing is.
+def _kind(client: Client, machine_id: str, path: str) -> tuple[str, str]:
+    """`folder` or `file` for what is at this path in the worker, links at its end followed, and its path without them.
 
+    Empty where nothing is: a link may lead to what is not there yet.
     `folder` where it is out of reach: what is written there is refused, with this path and what to do instead.
     """
     from worker_orchestrator.cli.archives import Stream  # noqa: PLC0415 # only what is used
@@ -130,11 +131,11 @@ def _kind(client: Client, machine_id: str, path: str) -> str:
             with tarfile.open(fileobj=Stream(client.read_tar(machine_id, path)), mode="r|") as archive:
                 first = archive.next()
         except PathNotFound:
-            return ""
+            return "", path
         except PathOutOfReach:
-            return "folder"
+            return "folder", path
         if first is None or not first.issym():
-            return "folder" if first is None or first.isdir() else "file"
+            return "folder" if first is None or first.isdir() else "file", path
         base = path.rpartition("/")[0]
         path = first.linkname if first.linkname.startswith("/") else f"{base}/{first.linkname}"
     raise Failed(f"{path} leads from link to link in the worker.", FAILED)

@@ -112,8 +112,9 @@ def _is_open(number: int) -> bool:
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
-    """Text into this file, as Python would write it."""
-    encoding, errors = (before.encoding, before.errors) if before is not None else ("utf-8", "backslashreplace")
+    """Text into this file, as Python would write it; what its encoding does not know is told by number, as on stderr."""
+    encoding, errors = (before.encoding, before.errors) if before is not None else ("utf-8", "strict")
+    errors = "backslashreplace" if errors == "strict" else errors
     is_error = raw.fileno() == _ERR
     return io.TextIOWrapper(
         io.BufferedWriter(raw), encoding, errors, line_buffering=is_error or raw.isatty(), write_through=is_error

@@ -269,6 +269,13 @@ class Files(Protocol):
         """
         ...
 
+    async def place_of(self, machine_id: str, path: str) -> str:
+        """Where the worker would write a file of this absolute path: what links at its end lead to, there or not.
+
+        Raises PathNotFound where there is no folder for it, PathOutOfReach, WorkerReadOnly, InvalidInput.
+        """
+        ...
+
     async def write_files(self, machine_id: str, path: str, archive: AsyncIterator[bytes]) -> None:
         """Unpack a tar archive into the folder at this absolute path.
 

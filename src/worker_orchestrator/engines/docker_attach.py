@@ -22,7 +22,8 @@ __all__ = ["Attached", "Command"]
 
 _START_LIMIT_S: Final = 10.0
 _KILL_LIMIT_S: Final = 5.0
-_CLOSE_LIMIT_S: Final = _START_LIMIT_S + _KILL_LIMIT_S + 1
+_BEGIN_LIMIT_S: Final = 2.0
+_CLOSE_LIMIT_S: Final = _START_LIMIT_S + _BEGIN_LIMIT_S + _KILL_LIMIT_S + 1
 _TOLD_WITHIN_S: Final = 5.0
 _REST_LIMIT_S: Final = 0.5
 _PAUSE_S: Final = 0.02
@@ -180,8 +181,20 @@ class Attached:
             while (message := await self._wire.read()) is not None:
                 take(message)
 
+    async def _until_begun(self) -> None:
+        """Docker answers a start before the process is there: who looks for it then finds none, and yet it comes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_BEGIN_LIMIT_S):
+                while self._exec is not None and self._code is None:
+                    with while_it_runs(self._machine_id):
+                        found = await self._exec.inspect()
+                    if found["ExitCode"] is not None or (found["Running"] and found.get("Pid", 1)):
+                        return
+                    await asyncio.sleep(_PAUSE_S)
+
     async def _kill(self) -> None:
         try:
+            await self._until_begun()
             async with asyncio.timeout(_KILL_LIMIT_S):
                 while True:
                     if await self._is_killed():

@@ -22,7 +22,7 @@ from aiodocker.containers import DockerContainer
 
 from worker_orchestrator.engines.archive import Reader, first_entry, printable
 from worker_orchestrator.engines.docker_calls import NOT_FOUND, is_missing, reading, said_by
-from worker_orchestrator.engines.docker_paths import Mounts, is_read_only, refusal
+from worker_orchestrator.engines.docker_paths import Mounts, is_read_only, lost_link, refusal
 from worker_orchestrator.engines.docker_reach import STALL_LIMIT_S, DockerReach, asked, flowing
 from worker_orchestrator.engines.docker_walk import Kind, Walk
 from worker_orchestrator.errors import (
@@ -62,26 +62,39 @@ class DockerFiles(DockerReach):
             async for piece in _packed(client, native_id, machine_id, named):
                 yield piece
 
+    async def place_of(self, machine_id: str, path: str) -> str:
+        native_id = await self._own(machine_id, running=False)
+        async with self._aside() as client, self._at_path(machine_id, path):
+            return await self._place(client, native_id, machine_id, path, may_be_new=True)
+
     async def write_files(self, machine_id: str, path: str, archive: AsyncIterator[bytes]) -> None:
         native_id = await self._own(machine_id, running=False)
         sent = _Sent(archive)
         try:
             async with self._aside() as client, self._at_path(machine_id, path):
                 # Asked first, for Docker would hang up on whoever still sends when it refuses.
-                target = _archive(native_id, await self._place(client, native_id, machine_id, path))
+                place = await self._place(client, native_id, machine_id, path)
                 params = {"noOverwriteDirNonDir": "true"}
-                put = asked(client, "PUT", target, params=params, data=sent.pieces(), limit_s=None)
-                async with sent.limit, put:
-                    pass
+                put = asked(client, "PUT", _archive(native_id, place), params=params, data=sent.pieces(), limit_s=None)
+                try:
+                    async with sent.limit, put:
+                        pass
+                except aiodocker.DockerError as error:
+                    # Newer engines say so of the place, whatever it is in the archive that names what is not there.
+                    if error.status == NOT_FOUND and await _is_there(client, native_id, place):
+                        raise lost_link(machine_id, path) from error
+                    raise
         except Exception:
             if sent.failure is not None:
                 raise sent.failure from None
             raise
 
-    async def _place(self, client: aiodocker.Docker, native_id: str, machine_id: str, path: str) -> str:
+    async def _place(
+        self, client: aiodocker.Docker, native_id: str, machine_id: str, path: str, *, may_be_new: bool = False
+    ) -> str:
         """Where this path leads. Raises WorkerReadOnly or PathOutOfReach where Docker could write nothing there."""
         container = await self._client.containers.get(native_id)
-        way = await (await _walk(client, container, machine_id)).to(path, follow=True)
+        way = await (await _walk(client, container, machine_id)).to(path, follow=True, may_be_new=may_be_new)
         if not way.hidden_by:
             return way.path
         if is_read_only(container):
@@ -194,6 +207,17 @@ async def _mode(client: aiodocker.Docker, native_id: str, path: str) -> int:
     # Only a GET says why, but it would read a whole folder.
     async with asked(client, "GET", _archive(native_id, path), params={}):
         raise EngineUnavailable("What Docker says of a path changes.")
+
+
+async def _is_there(client: aiodocker.Docker, native_id: str, path: str) -> bool:
+    """Raises DockerError where nobody can tell."""
+    try:
+        await _mode(client, native_id, path)
+    except aiodocker.DockerError as error:
+        if error.status == NOT_FOUND:
+            return False
+        raise
+    return True
 
 
 async def _as_named(walk: Walk, path: str, found: str) -> str:

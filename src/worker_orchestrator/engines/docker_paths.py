@@ -18,7 +18,7 @@ from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.errors import EngineRejected, InvalidInput, OrchestratorError, PathNotFound
 from worker_orchestrator.outside import plain
 
-__all__ = ["Mounts", "is_read_only", "no_folder", "refusal", "too_many_links"]
+__all__ = ["Mounts", "is_read_only", "lost_link", "no_folder", "refusal", "too_many_links"]
 
 _OF_THE_KERNEL: Final = frozenset({"/dev", "/proc", "/sys"})
 _NO_FOLDER: Final = "There is no {path} {inside}: a part of it is no folder."
@@ -61,8 +61,8 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
     ),
     (
         re.compile(
-            r"is outside of|unhandled tar header|invalid (?:sym|hard)link|: file name too long|: not a directory|"
-            r": no such file"
+            r"is outside of|unhandled tar header|invalid (?:sym|hard)link|invalid entry name|: file name too long|"
+            r": not a directory|: no such file"
         ),
         InvalidInput,
         "The archive cannot be unpacked into {path} {inside}. {told}",
@@ -71,7 +71,7 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
 """What Docker's words mean, the first that fits. All is the caller's doing."""
 _SEEN_FROM_INSIDE: Final = "Error processing tar file"
 """Docker unpacks from within the container: the paths that it names there are not its host's."""
-_ABSOLUTE: Final = re.compile(r'/[^\s:"]+')
+_ABSOLUTE: Final = re.compile(r'(?<![\w.-])/[^\s:"]+')
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +141,29 @@ def too_many_links(machine_id: str, path: str) -> InvalidInput:
     return InvalidInput(_TOO_MANY_LINKS.format(path=printable(path), inside=_inside(machine_id)))
 
 
+def lost_link(machine_id: str, path: str) -> InvalidInput:
+    """A hard link in an archive for this path names what is not there."""
+    return InvalidInput(
+        f"The archive cannot be unpacked into {printable(path)} {_inside(machine_id)}: there is no such file as a hard link "
+        "in it names."
+    )
+
+
 def _inside(machine_id: str) -> str:
     return f"in the container of {machine_id}"
 
 
 def _entry(path: str, found: re.Match[str]) -> str:
-    """The path of what was to be unpacked at `path`, where Docker names one: both may lie elsewhere for Docker."""
+    """The path of what was to be unpacked at `path`, where Docker names one.
+
+    To older engines both may lie elsewhere; newer ones name it as the archive does.
+    """
     named = found.groupdict()
-    return posixpath.normpath(posixpath.join(path, posixpath.relpath(named["entry"], named["base"]))) if named else ""
+    if not named:
+        return ""
+    entry = named["entry"]
+    inside = posixpath.relpath(entry, named["base"]) if entry.startswith("/") else entry
+    return posixpath.normpath(posixpath.join(path, inside))
 
 
 def _plain(path: str) -> str:

@@ -24,6 +24,7 @@ __all__ = ["DockerTerminals"]
 
 _OPEN_LIMIT_S: Final = 20.0
 _PAUSE_S: Final = 0.01
+_LOOK_S: Final = 0.1
 _SIZED_SINCE: Final = (1, 42)
 _ON_ENTER: Final = ("sh", "-c", 'read -r _ && exec "$@"', "sh")
 _ENTER: Final = b"\n"
@@ -91,14 +92,22 @@ class _Terminal:
         self._unread = b""
 
     async def take_size(self, columns: int, rows: int) -> None:
-        """Its first size. It may not be there yet, or have ended already."""
+        """Its first size. It may not be there yet, or have ended already: of one that never began Docker is long silent."""
         while await self.attached.exit_code() is None:
+            resizing = asyncio.ensure_future(self.attached.resize(columns, rows))
             try:
-                await self.attached.resize(columns, rows)
+                while not resizing.done():
+                    await asyncio.wait({resizing}, timeout=_LOOK_S)
+                    if not resizing.done() and await self.attached.exit_code() is not None:
+                        return
+                await resizing
             except (EngineRejected, NotRunning):
                 await asyncio.sleep(_PAUSE_S)
             else:
                 return
+            finally:
+                resizing.cancel()
+                await asyncio.gather(resizing, return_exceptions=True)
 
     async def enter(self) -> bool:
         """Press Enter where a shell waits for it; False if there is none. Nobody sees its echo."""

@@ -58,8 +58,10 @@ class Walk:
         self._kind_of, self._target_of = kind_of, target_of
         self._known: dict[str, Kind] = {}
 
-    async def to(self, path: str, *, follow: bool) -> Way:
+    async def to(self, path: str, *, follow: bool, may_be_new: bool = False) -> Way:
         """The way of this absolute path; `follow`: what a link at its end leads to, else the link itself.
+
+        `may_be_new`: the last name need not be there.
 
         Raises PathNotFound, InvalidInput, and what asking raises.
         """
@@ -77,6 +79,8 @@ class Walk:
             if mount and not self._mounts.is_folder(there):
                 return Way(there, mount)
             kind = Kind.FOLDER if mount else await self._kind(path, there)
+            if kind is Kind.MISSING and may_be_new and not any(ahead):
+                return Way(there)
             if kind is Kind.MISSING:
                 raise PathNotFound(f"There is no {printable(path)} in the container of {self._machine_id}.")
             if kind is Kind.LINK and (ahead or follow):

@@ -1,13 +1,14 @@
 """A response that goes on: until there is nothing more, the client hangs up, its session ends, or the service stops.
 
-Whichever comes first, the source is closed at once, so that nothing is held open for somebody who has gone.
+Whichever comes first, the source is closed at once, so that nothing is held open for somebody who has gone, or who asked
+for the headers alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import structlog
@@ -16,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from worker_orchestrator.errors import OrchestratorError
 
-__all__ = ["LEASE", "Closing", "Lease", "Streamed", "first_of"]
+__all__ = ["LEASE", "Closing", "Held", "Lease", "Source", "Streamed", "first_of"]
 
 LEASE: Final = "orchestrator.lease"
 """The key of a scope under which its caller's `Lease` is, where it has one."""
@@ -54,7 +55,34 @@ _log = structlog.get_logger(__name__)
 _NOTHING: Final = object()
 
 
-async def first_of(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+class Source(Protocol):
+    """What comes piece by piece, and can be closed before its end, or before its beginning."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Held:
+    """The items of a generator that holds something: `let_go` is called when it is closed, even where it never began.
+
+    Of a generator that never began Python runs nothing, so its own `finally` would not do.
+    """
+
+    def __init__(self, items: AsyncGenerator[bytes, None], let_go: Callable[[], Awaitable[None]]) -> None:
+        self._items, self._let_go = items, let_go
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._items
+
+    async def aclose(self) -> None:
+        try:
+            await self._items.aclose()
+        finally:
+            await self._let_go()
+
+
+async def first_of(source: AsyncIterator[bytes]) -> Held:
     """The same items, after the first one was had: what goes wrong at once is raised here, while a status can be sent.
 
     Raises what the source raises.
@@ -62,24 +90,23 @@ async def first_of(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     first: Any = await anext(source, _NOTHING)
 
     async def all_of_them() -> AsyncGenerator[bytes, None]:
-        async with contextlib.AsyncExitStack() as stack:
-            close = getattr(source, "aclose", None)
-            if close is not None:
-                stack.push_async_callback(close)
-            if first is not _NOTHING:
-                yield first
-                async for item in source:
-                    yield item
+        if first is not _NOTHING:
+            yield first
+            async for item in source:
+                yield item
 
-    return all_of_them()
+    async def let_go() -> None:
+        close = getattr(source, "aclose", None)
+        if close is not None:
+            await close()
+
+    return Held(all_of_them(), let_go)
 
 
 class Streamed(Response):
     """Sends what `source` gives, and closes it. `goes_on`: it has no end of its own, so it is whole wherever it ends."""
 
-    def __init__(
-        self, source: AsyncGenerator[bytes, None], closing: Closing, media_type: str, *, goes_on: bool = False
-    ) -> None:
+    def __init__(self, source: Source, closing: Closing, media_type: str, *, goes_on: bool = False) -> None:
         super().__init__(media_type=media_type)
         del self.headers["content-length"]
         self.headers["x-accel-buffering"] = "no"  # else nginx keeps what is small until there is more

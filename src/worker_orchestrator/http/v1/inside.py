@@ -16,7 +16,7 @@ from worker_orchestrator.engines import Environment, Exec, Files, Logs, Stats
 from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.errors import InvalidInput, NotSupported
 from worker_orchestrator.http.problems import problem
-from worker_orchestrator.http.streams import Closing, Streamed, first_of
+from worker_orchestrator.http.streams import Closing, Held, Streamed, first_of
 from worker_orchestrator.http.v1 import asked, tar
 from worker_orchestrator.http.v1.shapes import replied
 from worker_orchestrator.orchestrator import Orchestrator
@@ -150,13 +150,17 @@ class Inside:
                 "The length is needed",
                 f"Send a single file with its Content-Length, or an archive as {TAR}.",
             )
-        folder, _, name = path.rpartition("/")
-        if name in {"", ".", ".."}:
+        if path.rpartition("/")[2] in {"", ".", ".."}:
             raise InvalidInput(f"path is {path[:40]!r}, which names no file. A folder is written as {TAR}.")
         sent = _Sent(request)
-        archive = tar.of_file(name, int(length), sent.parts())
-        await self._write(sent, engine.write_files(machine.id, folder or "/", archive))
+        await self._write(sent, self._write_one(engine, machine.id, path, int(length), sent))
         return Response(status_code=204)
+
+    async def _write_one(self, engine: Files, machine_id: str, path: str, size: int, sent: _Sent) -> None:
+        """A file, at the place to which links lead: unpacking alone would put it in the place of a link."""
+        place = await self._orchestrator.ask_engine(engine.place_of(machine_id, path))
+        folder, _, name = place.rpartition("/")
+        await engine.write_files(machine_id, folder or "/", tar.of_file(name, size, sent.parts()))
 
     async def _asked(self, request: Request, question: Coroutine[Any, Any, _T]) -> _T:
         """What the engine says, as far as it answers at all and the client waits for it."""
@@ -184,27 +188,31 @@ class _Sent:
         self.all_there.set()
 
 
-async def _begun(lines: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _begun(lines: AsyncIterator[bytes]) -> Held:
     """A follower's stream. It begins at once, though nothing may be written for hours."""
     first = asyncio.ensure_future(anext(lines, None))
-    await asyncio.wait({first}, timeout=0.25)
-    early = await first if first.done() else None
 
     async def all_of_them() -> AsyncGenerator[bytes, None]:
-        try:
-            item = early if first.done() and early is not None else await first
-            while item is not None:
-                yield item
-                item = await anext(lines, None)
-        finally:
-            if not first.done():
-                first.cancel()
-                await asyncio.gather(first, return_exceptions=True)
-            close = getattr(lines, "aclose", None)
-            if close is not None:
-                await close()
+        item = await first
+        while item is not None:
+            yield item
+            item = await anext(lines, None)
 
-    return all_of_them()
+    async def let_go() -> None:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        close = getattr(lines, "aclose", None)
+        if close is not None:
+            await close()
+
+    try:
+        await asyncio.wait({first}, timeout=0.25)
+        if first.done():
+            await first
+    except BaseException:
+        await let_go()
+        raise
+    return Held(all_of_them(), let_go)
 
 
 async def _unless_hung_up(request: Request, work: asyncio.Future[_T], is_read: asyncio.Event | None = None) -> _T:

@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from worker_orchestrator.engines.archive import Reader, content_of, first_entry
+from worker_orchestrator.http.streams import Held
 
 __all__ = ["of_file", "single"]
 
 _BLOCK: Final = tarfile.BLOCKSIZE
 
 
-async def single(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None] | None:
+async def single(source: AsyncIterator[bytes]) -> Held | None:
     """The content of the first entry of an archive; None where that is no file.
 
     Raises EngineUnavailable, and what the source raises.
@@ -26,7 +27,7 @@ async def single(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None] | 
         await reader.aclose()
         raise
     if entry.isreg():
-        return content_of(reader, entry.size, parts)
+        return Held(content_of(reader, entry.size, parts), reader.aclose)
     await reader.aclose()
     return None
 
