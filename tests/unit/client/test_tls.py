@@ -100,3 +100,19 @@ def test_a_service_without_tls_is_told_from_one_that_is_away(connect: Connect) -
         said = refusal(connect, f"https://127.0.0.1:{port}")
     assert "it does not speak TLS, which https:// needs" in said
     assert "permitted" not in said
+
+
+def test_a_connection_that_is_cut_before_tls_is_tried_again_like_any_other(connect: Connect) -> None:
+    came: list[int] = []
+
+    def act(connection: socket.socket) -> None:
+        came.append(1)
+        connection.recv(1 << 16)
+
+    with (
+        listening(act) as port,
+        connect(f"https://127.0.0.1:{port}", token="0" * 20, retries=2) as client,
+        pytest.raises(ServiceUnreachable, match="does not answer: the connection was cut"),
+    ):
+        client.pools()
+    assert len(came) == 3
