@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 __all__ = [
-    "as_bytes", "capabilities", "environment", "host_name", "host_names", "local_address", "network_name", "number",
+    "as_bytes", "capabilities", "environment", "host_name", "host_names", "image", "local_address", "network_name", "number",
     "one_of", "origins", "path", "processors", "seconds", "size", "text", "url_path", "user", "variable_name", "yes_no",
 ]  # fmt: skip
 
@@ -55,6 +55,15 @@ def text(value: Any) -> str:
     if not value.strip().isprintable():
         raise ValueError("a text of printable characters")
     return value.strip()
+
+
+def image(value: Any) -> str:
+    """What no engine takes for an image's name, whatever else is there. The rest is for the engine to judge."""
+    said = text(value)
+    name = re.split("[:@]", said.rpartition("/")[2])[0]
+    if re.search(r"\s|://", said) or name != name.lower():
+        raise ValueError("an image's name, such as my/worker:latest, in lower case and without spaces or https://")
+    return said
 
 
 def one_of(*allowed: str) -> Callable[[Any], str]:

@@ -90,7 +90,7 @@ class Settings:
     host: str = _setting("localhost", parsers.text, "ADDRESS", "Address to listen on; localhost is 127.0.0.1 and ::1.")
     port: int = _setting(9092, parsers.number(1, 65535), "N", "Port to listen on.")
     engine: str = _choice(("docker", "memory"), "Where workers run; memory is a demo.")
-    image: str = _setting("yashtech00/worker:v1", parsers.text, "IMAGE", "The worker image.")
+    image: str = _setting("yashtech00/worker:v1", parsers.image, "IMAGE", "The worker image.")
     worker_port: int | None = _setting(
         None,
         parsers.number(1, 65535),

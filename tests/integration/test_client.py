@@ -365,6 +365,7 @@ def test_what_does_not_run_is_told_from_what_is_not_there(client: Either, machin
     finally:
         docker("unpause", machine.id)
     assert told.value.status == 409
+    assert "it is paused. `docker unpause " in told.value.message
 
 
 def test_a_pool_at_its_limit_is_told_at_once_where_nobody_wants_to_wait(connect: Connect, restarted: Running) -> None:

@@ -59,6 +59,8 @@ def test_what_failed_after_a_bad_edit_is_mended_and_started_again_with_its_files
     break_it(hasty, machine)
     code, _, said = command(hasty, "assign", project)
     assert (code, "orchestrator cp" in said, f"orchestrator restart {project}" in said) == (1, True, True)
+    code, _, said = command(hasty, "exec", project, "--", "true")
+    assert (code, "orchestrator cp" in said, "`orchestrator restart`" in said) == (1, True, True)
     (tmp_path / "conf").write_text("good\n")
     assert command(hasty, "cp", str(tmp_path / "conf"), f"{project}:/srv/files/conf")[0] == 0
     assert command(hasty, "restart", project) == (0, f"restarted {machine} of {project}", "")
@@ -89,6 +91,8 @@ def test_a_machine_that_failed_for_good_is_told_in_words_that_nobody_takes_for_a
     health = call(hasty.ports.api, "GET", "/v1/health").json
     told = [problem for problem in health["problems"] if project in problem]
     assert "orchestrator restart" in told[0]
+    advised = told[0].rpartition("`orchestrator ")[2].partition("` shows why")[0]
+    assert "its container is exited" in command(hasty, *advised.split())[1]
     assert call(hasty.ports.api, "GET", "/readyz").status == 200
     hasty.destroy(machine)
     fresh = hasty.assign(project)["containerId"]

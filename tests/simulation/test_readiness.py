@@ -115,7 +115,7 @@ def test_projects_whose_machines_failed_for_good_are_named_while_they_are_few() 
         assert problem == (
             "A machine that failed is kept with its files for p, q, and no other is given: mend its files with "
             "`orchestrator cp` and start it again with `orchestrator restart`, or release or destroy it. "
-            "`orchestrator list --state failed` shows why."
+            "`orchestrator list --state failed -o wide` shows why."
         )
         assert (await status(small), health(small).obstacles()) == ("degraded", [])
         failed += [await assign_and_fail(small, project) for project in ("r", "s")]

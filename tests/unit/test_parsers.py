@@ -56,6 +56,9 @@ def test_sizes_are_as_docker_writes_them(text: str, count: int) -> None:
         ("read_only", "Yes", True),
         ("read_only", "0", False),
         ("network", "my_net-1", "my_net-1"),
+        ("image", " my/worker ", "my/worker"),
+        ("image", "Registry.Example:5000/team/worker:V1", "Registry.Example:5000/team/worker:V1"),
+        ("image", "worker@sha256:" + "A0" * 32, "worker@sha256:" + "A0" * 32),
     ],
 )
 def test_what_is_allowed_is_read(name: str, value: Any, read: Any) -> None:
@@ -73,6 +76,10 @@ def test_what_is_allowed_is_read(name: str, value: Any, read: Any) -> None:
         ("log_limit", "1k", "--log-limit is '1k', but must be a size such as 512m or 2g, of at least 64k, or 0."),
         ("cpus", "0", "--cpus is '0', but must be a number of processors from 0.01, such as 1.5."),
         ("cpus", "nan", "--cpus is 'nan', but must be a number of processors from 0.01, such as 1.5."),
+        *(
+            ("image", wrong, f"--image is '{wrong}', but must be an image's name, such as my/worker:latest, in ")
+            for wrong in ("my worker", "MyWorker", "registry.example/team/Worker:v1", "https://registry.example/worker")
+        ),
         ("user", "me and you", "--user is 'me and you', but must be a name or a number of the image's users, with "),
         ("read_only", "perhaps", "--read-only is 'perhaps', but must be yes or no."),
         ("read_only", 1, "--read-only is 1, but must be yes or no."),

@@ -183,5 +183,12 @@ def _lost(error: Exception) -> Lost:
     from urllib3 import exceptions  # noqa: PLC0415
 
     unsent = isinstance(error, (exceptions.NewConnectionError, exceptions.ConnectTimeoutError))
-    hopeless = isinstance(error, (exceptions.SSLError, exceptions.LocationValueError))
+    hopeless = isinstance(error, (exceptions.SSLError, exceptions.LocationValueError)) and not _is_cut_tls(error)
     return Lost(why=why(error), sent=not (unsent or hopeless), hopeless=hopeless)
+
+
+def _is_cut_tls(error: Exception) -> bool:
+    """The other side went away, as a proxy does that is started again; urllib3 calls it an error of TLS all the same."""
+    import ssl  # noqa: PLC0415
+
+    return any(isinstance(below, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) for below in error.args)

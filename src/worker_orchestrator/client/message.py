@@ -68,6 +68,8 @@ def why(error: BaseException) -> str:
         seen.append(below)
         below = below.__cause__ or below.__context__ or next((a for a in below.args if isinstance(a, Exception)), None)
     for found in reversed(seen):
+        if broken := _broken_tls(found):
+            return broken
         if isinstance(found, OSError) and found.errno and found.errno > 0:
             return os.strerror(found.errno).lower()
         if isinstance(found, OSError) and found.strerror:  # names that cannot be looked up have numbers of their own
@@ -77,6 +79,22 @@ def why(error: BaseException) -> str:
     if any(_is_cut(found) for found in seen):
         return "the connection was cut"
     return str(error) or type(error).__name__
+
+
+def _broken_tls(error: BaseException) -> str:
+    """Why TLS came to nothing; empty for any other error. TLS has error numbers of its own, which are not the system's."""
+    import ssl  # noqa: PLC0415
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message.rstrip(".")
+        return f"its certificate is not trusted ({reason}; SSL_CERT_FILE names a file of authorities to trust)"
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "it does not speak TLS, which https:// needs"
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return "the connection was cut"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS came about ({str(error.reason or error).replace('_', ' ').lower()})"
+    return ""
 
 
 def _is_cut(error: BaseException) -> bool:

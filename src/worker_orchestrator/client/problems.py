@@ -155,6 +155,10 @@ def decoded(reply: Reply, shape: type[_T], url: str) -> _T:
 
 
 def unreachable(lost: Lost, url: str) -> ServiceUnreachable:
-    """Nobody answered, or not to the end."""
+    """Nobody answered, or not to the end, or nobody who can be believed."""
+    if lost.hopeless:
+        return ServiceUnreachable(
+            f"The service at {url} cannot be asked: {lost.why}. Is the address right (ORCHESTRATOR_URL)?"
+        )
     advice = "" if lost.sent else " Is it running (`orchestrator serve`), and is the address right (ORCHESTRATOR_URL)?"
     return ServiceUnreachable(f"The service at {url} does not answer: {lost.why}.{advice}")

@@ -94,7 +94,9 @@ class DockerReach:
         if not found:
             raise NotRunning(f"There is no container of {machine_id}.")
         if running and state != "running":
-            raise NotRunning(f"The container of {machine_id} does not run: it is {state}.")
+            raise NotRunning(
+                f"The container of {machine_id} does not run: it is {state}.{_way_out(state, found[0].id)}"
+            )
         return found[0].id
 
     def _is_own(self, container: DockerContainer, machine_id: str) -> bool:
@@ -165,6 +167,14 @@ def _message(body: bytes) -> str:
         return str(msgspec.json.decode(body)["message"])
     except (msgspec.DecodeError, LookupError, TypeError):
         return body.decode(errors="replace").strip()
+
+
+def _way_out(state: str, container: str) -> str:
+    if state == "paused":
+        return f" `docker unpause {container[:12]}` lets it go on."
+    if state == "exited":
+        return " Its files can be reached (`orchestrator cp`); `orchestrator restart` starts again what a project has."
+    return ""
 
 
 @contextmanager

@@ -191,5 +191,5 @@ def _kept_for(projects: list[str]) -> str:
     return (
         f"A machine that failed is kept with its files for {whom}, and no other is given: mend its files with "
         "`orchestrator cp` and start it again with `orchestrator restart`, or release or destroy it. "
-        "`orchestrator list --state failed` shows why."
+        "`orchestrator list --state failed -o wide` shows why."
     )
