@@ -365,3 +365,11 @@ async def test_endless_output_whose_caller_goes_is_ended(docker_world: DockerWor
         assert time.monotonic() - begun < PROMPT_S
         assert running.cancelled()
         assert left(docker_world, machine) == []
+
+
+async def test_a_command_without_any_time_is_one_whose_time_is_up(docker_world: DockerWorld) -> None:
+    """That Docker needs longer to begin it does not mean that Docker is silent."""
+    machine = await docker_world.running()
+    done = await docker_world.engine.exec(machine.id, ["true"], timeout_s=0.0001)
+    assert (done.exit_code, done.stdout, done.stderr) == (None, b"", b"")
+    assert left(docker_world, machine) == []

@@ -48,6 +48,8 @@ class DockerExec(DockerReach):
             async with asyncio.timeout_at(ends_at):
                 native_id = await self._own(machine_id, running=True)
         except TimeoutError:
+            if await self._answers():  # so little time was given
+                return Completed(None, b"", b"")
             raise EngineUnavailable(
                 f"Docker does not answer, and within {timeout_s:g} s nothing was started."
             ) from None
