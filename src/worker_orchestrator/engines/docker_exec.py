@@ -48,7 +48,7 @@ class DockerExec(DockerReach):
             async with asyncio.timeout_at(ends_at):
                 native_id = await self._own(machine_id, running=True)
         except TimeoutError:
-            if await self._answers():  # so little time was given
+            if timeout_s < _ANSWERS_WITHIN_S and await self._answers():  # so little time was given
                 return Completed(None, b"", b"")
             raise EngineUnavailable(
                 f"Docker does not answer, and within {timeout_s:g} s nothing was started."
