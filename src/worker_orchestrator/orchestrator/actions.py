@@ -90,14 +90,16 @@ class Actions:
         """Answer everybody who waits for a machine to be removed: the service is stopping, and goes on with it later."""
         self._turned_away.set()
 
-    async def finish(self, action: Destroy | Restart) -> Outcome:
+    async def finish(self, action: Destroy | Restart, is_wanted: Callable[[], bool]) -> Outcome:
         """Have this done and return how that ended: join it where it is under way, wait for another call.
 
-        A removal is a removal, however gently it was begun.
+        A removal is a removal, however gently it was begun. What is not wanted any more after such a wait counts as done.
         """
         while True:
             running = self._running.get(action.machine_id)
             if running is None:
+                if not is_wanted():
+                    return Outcome(Result.DONE)
                 self.start(action)
                 running = self._running[action.machine_id]
             other, task = running
@@ -191,7 +193,7 @@ class Actions:
 def _left_undone(action: Destroy | Restart) -> str:
     if isinstance(action, Destroy):
         return f"{action.machine_id} goes when it runs again"
-    return f"ask again for {action.machine_id} to be restarted when it runs"
+    return f"{action.machine_id} is started again when it runs again"
 
 
 def _call(action: Action) -> Call:

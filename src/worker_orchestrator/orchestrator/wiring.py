@@ -28,6 +28,7 @@ from worker_orchestrator.machine import (
     Destroy,
     Machine,
     Outcome,
+    Restart,
     Result,
     Spec,
     State,
@@ -213,6 +214,8 @@ class Wiring:
         self.decisions.turn_away()
         self.journal.flush()
         if outcome.result is Result.DONE and not isinstance(action, Destroy):
+            if isinstance(action, Restart):
+                self.probers.stop(action.machine_id)  # what is still being asked was another worker
             self.probers.start(action.machine_id)
             return
         if outcome.result is Result.OBSTRUCTED:
