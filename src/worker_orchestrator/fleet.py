@@ -188,7 +188,7 @@ class Fleet:
             self.watches[machine.id] = Watch(born=now, since=now)
             self._enter(machine)
             self.watches[machine.id].held = machine.state is State.STOPPING and machine.generation > 0
-            self.watches[machine.id].asked = int(machine.reason == RESTART_ASKED and machine.state is State.STARTING)
+            self.watches[machine.id].asked = _is_asked(machine)
             if machine.state is State.READY:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
                 self.pool(machine.pool).proven = machine.template
@@ -270,6 +270,8 @@ class Fleet:
                 watch = self.watches[change.machine.id]
                 watch.tries -= 1  # it was never begun
                 watch.asked = max(0, watch.asked - 1)
+            elif change.before is not None and change.cause in GIVES_UP_PROJECT:
+                self.watches[change.machine.id].asked = _is_asked(change.before)
             if change.before is not None and change.before.project is not None:
                 for pool in self.pools.values():
                     pool.line.pop(change.before.project, None)  # it has its machine back
@@ -340,3 +342,8 @@ class Fleet:
             brake = self.brake(machine.pool, machine.template)
             if brake is not None and brake.tripped:
                 pool.backoff = replace(brake, tripped=False, until=now, good_since=now)
+
+
+def _is_asked(machine: Machine) -> int:
+    """How often its row says that it is to be restarted, whether or not the engine has done so: twice is better than not."""
+    return int(machine.state is State.STARTING and machine.reason == RESTART_ASKED)

@@ -144,6 +144,18 @@ def test_one_that_was_not_carried_out_is_when_the_service_runs_again(status: Sta
     assert world.tick().actions == []
 
 
+@pytest.mark.parametrize("how", ["release", "destroy"])
+def test_one_that_was_not_carried_out_is_after_an_undone_release(how: str) -> None:
+    world = with_one(a_machine(project="p"))
+    restart(world)
+    world.fleet.take_pending()
+    world.settle(ASKED, Result.UNAVAILABLE)
+    (world.release if how == "release" else world.destroy)("w1")
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    world.answer("w1")
+    assert world.tick().actions == [ASKED]
+
+
 def test_its_project_hears_how_it_ended_since() -> None:
     world = with_one(a_machine(project="p"))
     restart(world)
