@@ -87,6 +87,11 @@ def failed(machine: Machine) -> MachineFailed:
 def restarting(fleet: Fleet, machine: Machine, now: float) -> NoMachineAvailable:
     """For the project of a machine that is being started again, and does not serve yet: how it stands, and what to do."""
     watch = fleet.watches[machine.id]
+    if watch.restarted:
+        so_far = f": {watch.missed_why.rstrip('.')}" if watch.missed_why else ""
+        return NoMachineAvailable(
+            f"The machine {machine.id} of this project was started again, and does not answer yet{so_far}."
+        )
     left_s = max(0, math.ceil(watch.not_before - now))
     why = machine.reason.rstrip(".")
     if not left_s:

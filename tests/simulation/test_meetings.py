@@ -105,6 +105,23 @@ def test_when_the_service_stops_whoever_asked_for_a_restart_hears_that_it_comes(
     lived(story, min_idle=1)
 
 
+def test_what_another_engine_refuses_is_asked_of_the_right_one_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        machine = await small.orchestrator.assign("p1")
+        small.engine.switch("another")
+        await small.until(lambda: small.orchestrator.status().is_lost)
+        with pytest.raises(EngineUnavailable, match=f"{machine.id} is started again when the engine is back"):
+            await small.orchestrator.restart(machine.id)
+        await asyncio.sleep(1)
+        calls = noted(small, monkeypatch, "restart")
+        small.engine.switch()
+        await small.until(lambda: small.fleet.machines[machine.id].state is State.READY, within_s=5)
+        assert [machine_id for _, _, machine_id in calls] == [machine.id]
+
+    lived(story, min_idle=1)
+
+
 def test_a_machine_that_is_started_again_is_asked_anew() -> None:
     """The question that its worker left without an answer, for minutes perhaps, was another worker's."""
 

@@ -210,6 +210,8 @@ class Wiring:
     # what came back from the world
 
     def _settled(self, action: Action, outcome: Outcome) -> None:
+        if self.contact.lost.is_set() and outcome.result not in {Result.DONE, Result.UNKNOWN}:
+            outcome = Outcome(Result.UNAVAILABLE, outcome.message)  # it may be another engine that refused
         findings.settle(self.fleet, self.decisions.spec, action, outcome, self.decisions.now())
         self.decisions.turn_away()
         self.journal.flush()

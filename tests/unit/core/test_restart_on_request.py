@@ -227,3 +227,14 @@ def test_a_project_hears_that_its_machine_is_being_started_again(ago_s: float) -
     told = commands.restarting(world.fleet, world["w1"], world.now)
     assert told.message == "The machine w1 of this project is being started again: restarted on request."
     assert told.retry_after_s == 3.0
+
+
+@pytest.mark.parametrize(("missed", "so_far"), [("", ""), ("nothing listens.", ": nothing listens")])
+def test_a_project_hears_that_its_machine_was_started_again_and_of_no_older_cause(missed: str, so_far: str) -> None:
+    world = with_one(a_machine(state=STARTING, project="p"), Status.EXITED)
+    world.restarted("w1", Result.OBSTRUCTED, "the disk is full")
+    world.restarted("w1")
+    if missed:
+        world.miss("w1", detail=missed)
+    told = commands.restarting(world.fleet, world["w1"], world.now)
+    assert told.message == f"The machine w1 of this project was started again, and does not answer yet{so_far}."
