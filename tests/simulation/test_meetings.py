@@ -122,6 +122,31 @@ def test_what_another_engine_refuses_is_asked_of_the_right_one_when_it_is_back(m
     lived(story, min_idle=1)
 
 
+def test_restarts_of_workers_that_take_their_time_to_end_hold_up_no_new_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(40)
+        machines = [await small.orchestrator.assign(f"p{number}") for number in range(40)]
+        await small.await_idle(40)
+        restart = small.engine.restart
+
+        async def slow(machine_id: str, *, stop_first: bool = False) -> None:
+            await asyncio.sleep(10)
+            await restart(machine_id, stop_first=stop_first)
+
+        monkeypatch.setattr(small.engine, "restart", slow)
+        restarts = [asyncio.create_task(small.orchestrator.restart(machine.id)) for machine in machines]
+        await asyncio.sleep(0.1)
+        begun_at = asyncio.get_running_loop().time()
+        for number in range(41):  # the last one is made for it
+            await small.orchestrator.assign(f"q{number}")
+        assert asyncio.get_running_loop().time() - begun_at < 2
+        await asyncio.gather(*restarts)
+
+    lived(story, min_idle=40, max_machines=130)
+
+
 def test_a_machine_that_is_started_again_is_asked_anew() -> None:
     """The question that its worker left without an answer, for minutes perhaps, was another worker's."""
 

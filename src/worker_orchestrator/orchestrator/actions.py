@@ -53,6 +53,7 @@ class Actions:
         self._running: dict[str, tuple[Action, asyncio.Task[Outcome]]] = {}
         self._listings: list[set[str]] = []
         self._room = asyncio.Semaphore(PARALLEL)
+        self._room_to_restart = asyncio.Semaphore(PARALLEL)  # a worker that is stopped first may take 10 s to end
         self._stop_timeout_s = stop_timeout_s
         self._ending: dict[str, asyncio.Event] = {}  # workers that have time to end, each with what cuts it short
         self._turned_away = asyncio.Event()
@@ -121,7 +122,7 @@ class Actions:
         call = _call(action)
         try:
             ended = await self._let_end(action)
-            async with self._room:
+            async with self._room_to_restart if isinstance(action, Restart) else self._room:
                 begun_at = self._observer.now()
                 outcome = ended or await self._outcome(self._call(action), ACTION_TIMEOUT_S)
                 took_s = self._observer.now() - begun_at
