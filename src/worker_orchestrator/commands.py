@@ -20,7 +20,7 @@ from worker_orchestrator.errors import (
     NotAssigned,
     NotRunning,
 )
-from worker_orchestrator.fleet import Fleet
+from worker_orchestrator.fleet import RESTART_ASKED, Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Cause, Machine, PoolSpec, Spec, State
 
 __all__ = [
@@ -87,6 +87,11 @@ def failed(machine: Machine) -> MachineFailed:
 def restarting(fleet: Fleet, machine: Machine, now: float) -> NoMachineAvailable:
     """For the project of a machine that is being started again, and does not serve yet: how it stands, and what to do."""
     watch = fleet.watches[machine.id]
+    if watch.restarted:
+        so_far = f": {watch.missed_why.rstrip('.')}" if watch.missed_why else ""
+        return NoMachineAvailable(
+            f"The machine {machine.id} of this project was started again, and does not answer yet{so_far}."
+        )
     left_s = max(0, math.ceil(watch.not_before - now))
     why = machine.reason.rstrip(".")
     if not left_s:
@@ -174,10 +179,10 @@ def restart(fleet: Fleet, machine: Machine, now: float) -> Machine:
         raise NotRunning(
             f"{machine.id} has no container any more, and its files are gone: release {machine.project} to get a new one."
         )
-    after = replace(machine, state=State.STARTING, reason="restarted on request", evidence="")
+    after = replace(machine, state=State.STARTING, reason=RESTART_ASKED, evidence="")
     fleet.apply(machine, after, Cause.RESTARTED, now)
     watch = fleet.watches[machine.id]
-    watch.since, watch.asked, watch.restarted = now, True, False
+    watch.since, watch.asked, watch.restarted = now, watch.asked + 1, False
     watch.tries, watch.obstructed = 0, 0
     restart_later(watch, now)
     return after

@@ -2,7 +2,8 @@
 
 An older copy of a database does not know which numbers were used after it was made. Whoever goes on with one skips more
 numbers than those can have been, and the store keeps which, as `500-1000000000500`: 500 was used, and the next one was
-1000000000501. Whoever saw one in between saw an event that this database does not know.
+1000000000501. Whoever saw one in between saw an event that this database does not know. The same copy may be put in place
+twice: the later that is, the more are skipped.
 """
 
 from __future__ import annotations
@@ -10,13 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["FACT", "SKIPPED", "Skips"]
+__all__ = ["FACT", "SKIPPED", "Skips", "count_to_skip"]
 
 FACT: Final = "events_skipped"
 """The fact of the store that holds them."""
 SKIPPED: Final = 10**12
 """Of events and of generations alike. At a thousand a second it takes thirty years to use so many, and nine thousand such
 steps still fit into what JavaScript counts exactly (2**53)."""
+_EACH_SECOND: Final = 10**4
+"""More than are used in a second, for years on end."""
+_SINCE_S: Final = 1_767_225_600  # 2026
+
+
+def count_to_skip(at_ms: int) -> int:
+    """How many numbers to skip at this wall time, so that those of an earlier time are none of a later one."""
+    return SKIPPED + max(0, at_ms // 1000 - _SINCE_S) * _EACH_SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +51,9 @@ class Skips:
     def __str__(self) -> str:
         return " ".join(f"{skip.last}-{skip.last_skipped}" for skip in self._skips)
 
-    def with_one_after(self, last: int, oldest: int) -> Skips:
-        """These and one behind the number `last`. Those before the `oldest` event that is kept do not matter any more."""
-        return Skips((*(skip for skip in self._skips if skip.last >= oldest - 1), _Skip(last, last + SKIPPED)))
+    def with_one_after(self, last: int, oldest: int, count: int) -> Skips:
+        """These and one of so many numbers behind `last`. Those before the `oldest` event that is kept matter no more."""
+        return Skips((*(skip for skip in self._skips if skip.last >= oldest - 1), _Skip(last, last + count)))
 
     @property
     def newest(self) -> int:

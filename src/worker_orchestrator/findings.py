@@ -101,7 +101,7 @@ def settle(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, now: floa
     if machine is None:
         return
     if isinstance(action, Restart) and action.stop_first and outcome.result is not Result.UNAVAILABLE:
-        fleet.watches[machine.id].asked = False
+        fleet.watches[machine.id].asked = 0
     if outcome.result in {Result.UNKNOWN, Result.UNAVAILABLE}:
         fleet.watches[machine.id].not_before = now + UNSURE_S
     match action:
@@ -113,7 +113,7 @@ def settle(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, now: floa
             watch = fleet.watches[machine.id]
             if outcome.result is Result.DONE:
                 watch.destroyed_at = now
-            elif outcome.result is Result.REJECTED:
+            elif outcome.result not in {Result.UNKNOWN, Result.UNAVAILABLE}:
                 try_later(watch, now)
 
 
@@ -184,7 +184,7 @@ def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
         if before is None or change.cause is Cause.MOVED:
             return Create(after)
         if change.cause is Cause.RESTARTED and fleet.watches[after.id].not_before <= now:
-            return Restart(after.id, stop_first=fleet.watches[after.id].asked)
+            return Restart(after.id, stop_first=fleet.watches[after.id].asked > 0)
     return None
 
 

@@ -12,13 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from worker_orchestrator.machine import GIVES_UP_PROJECT, TOMBSTONES_KEPT, Cause, Change, Machine, State
 
-__all__ = ["Backoff", "Fleet", "Pool", "Watch"]
+__all__ = ["RESTART_ASKED", "Backoff", "Fleet", "Pool", "Watch"]
+
+RESTART_ASKED: Final = "restarted on request"
+"""Why a machine is STARTING for its project, from the request until the engine tells of something newer."""
 
 
 @dataclass(slots=True)
@@ -36,7 +40,7 @@ class Watch:
     misses: int = 0  # in a row
     tries: int = 0  # restarts or destroys that did not help
     obstructed: int = 0  # restarts in a row that a cause outside stood in the way of: they are no tries
-    asked: bool = False  # somebody asked for a restart that the engine has not answered for yet
+    asked: int = 0  # how often somebody asked for a restart that the engine has not answered for yet
     restarted: bool = False  # the engine acknowledged the last restart
     not_before: float = 0.0  # the next try
     destroyed_at: float | None = None  # when the engine acknowledged its removal
@@ -184,6 +188,7 @@ class Fleet:
             self.watches[machine.id] = Watch(born=now, since=now)
             self._enter(machine)
             self.watches[machine.id].held = machine.state is State.STOPPING and machine.generation > 0
+            self.watches[machine.id].asked = _is_asked(machine)
             if machine.state is State.READY:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
                 self.pool(machine.pool).proven = machine.template
@@ -262,7 +267,11 @@ class Fleet:
                 self.tombstones.pop(change.machine.id, None)
             self._put(change.machine.id, change.before, now)
             if change.cause is Cause.RESTARTED:
-                self.watches[change.machine.id].tries -= 1  # it was never begun
+                watch = self.watches[change.machine.id]
+                watch.tries -= 1  # it was never begun
+                watch.asked = max(0, watch.asked - 1)
+            elif change.before is not None and change.cause in GIVES_UP_PROJECT:
+                self.watches[change.machine.id].asked = _is_asked(change.before)
             if change.before is not None and change.before.project is not None:
                 for pool in self.pools.values():
                     pool.line.pop(change.before.project, None)  # it has its machine back
@@ -282,9 +291,10 @@ class Fleet:
             self.watches[machine_id] = Watch(born=now, since=now)
         elif old.state is not machine.state or old.project != machine.project:
             watch = self.watches[machine_id]
-            watch.since, watch.asked = now, False
+            watch.since, watch.asked = now, 0
             if old.state is not machine.state:
                 watch.held = machine.state is State.STOPPING and old.project is not None
+                watch.tries = 0 if machine.state is State.STOPPING else watch.tries  # of another call
                 watch.misses, watch.not_before, watch.restarted = 0, 0.0, False
                 watch.missed_at, watch.missed_why = None, ""
 
@@ -332,3 +342,8 @@ class Fleet:
             brake = self.brake(machine.pool, machine.template)
             if brake is not None and brake.tripped:
                 pool.backoff = replace(brake, tripped=False, until=now, good_since=now)
+
+
+def _is_asked(machine: Machine) -> int:
+    """How often its row says that it is to be restarted, whether or not the engine has done so: twice is better than not."""
+    return int(machine.state is State.STARTING and machine.reason == RESTART_ASKED)

@@ -88,6 +88,7 @@ def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> N
         _retire(fleet, spec, name, wanted.template, now)
         for _ in range(_missing(fleet, spec, name, wanted.template, now)):
             if new_machine(fleet, spec, name, wanted.template, new_id(), now) is None:
+                _make_room(fleet, spec, name)
                 break
 
 
@@ -205,19 +206,25 @@ class _Observation:
     def _restarting(self) -> None:
         if self.instance is None:
             self._fail(_VANISHED, gone=True)
+        elif self._watch.asked:
+            return  # it is restarted, however it is
         elif self.instance.status is Status.EXITED and self._watch.restarted:
             self._watch.restarted = False
             if self._is_the_last(self.instance):
                 self._give_up(self.instance)
             else:
-                restart_later(self._watch, self.now)
-        elif self._watch.asked:
-            return  # it runs until it is restarted
+                self._try_again(self._how_it_ended(self.instance))
         elif self.instance.trouble:
             self.ailing[self.machine.id] = self.instance.trouble
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
             reason = f"restarted; it runs, but does not answer yet: {self._watch.missed_why}"
             self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
+
+    def _try_again(self, reason: str) -> None:
+        """Its project hears of this end, and of no older one."""
+        if self.machine.reason != reason:
+            self._move(replace(self.machine, reason=reason), Cause.RESTARTED)
+        restart_later(self._watch, self.now)
 
     def _is_the_last(self, instance: Instance) -> bool:
         """Whether this death ends it for good. One that somebody caused from outside never does."""
@@ -304,7 +311,7 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
             return Create(machine) if waits else None
         case State.STARTING:
             stands = instance is not None and instance.status in {Status.EXITED, Status.CREATED}
-            asked = fleet.watches[machine.id].asked and instance is not None
+            asked = fleet.watches[machine.id].asked > 0 and instance is not None
             return Restart(machine.id, stop_first=asked) if stands or asked else None
         case State.STOPPING:
             return Destroy(machine.id, gently=fleet.watches[machine.id].held)

@@ -13,7 +13,7 @@ from worker_orchestrator.clock import Clock
 from worker_orchestrator.command_line import command_line
 from worker_orchestrator.engines import Engine, Identity
 from worker_orchestrator.errors import StoreRefused
-from worker_orchestrator.event_numbers import SKIPPED
+from worker_orchestrator.event_numbers import count_to_skip
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.home import doubt, home, is_latest, next_session, tell_sessions
 from worker_orchestrator.http.listening import has_ipv6_loopback
@@ -48,8 +48,9 @@ class Opened:
 
     def skip_numbers(self) -> dict[str, object]:
         """Go on with numbers of generations and events that were never used. The facts to commit with it."""
-        self.fleet.generation += SKIPPED
-        return {"generation": self.fleet.generation, **self.store.skip_event_numbers()}
+        count = count_to_skip(Clock().wall_ms())
+        self.fleet.generation += count
+        return {"generation": self.fleet.generation, **self.store.skip_event_numbers(count)}
 
     def move_in(self, more: Mapping[str, object] | None = None) -> None:
         """Store that it belongs here from now on, with what is pending. Raises StoreRefused, CommitFailed."""

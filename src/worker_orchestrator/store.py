@@ -33,7 +33,7 @@ from worker_orchestrator.database import (
     open_database,
 )
 from worker_orchestrator.errors import CommitFailed, StoreError
-from worker_orchestrator.event_numbers import FACT, Skips
+from worker_orchestrator.event_numbers import FACT, SKIPPED, Skips
 from worker_orchestrator.machine import TOMBSTONES_KEPT, Cause, Change, Machine, State
 
 __all__ = ["DATABASE", "MOST_CARRIED", "Store"]
@@ -206,10 +206,10 @@ class Store:
         finally:
             self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
 
-    def skip_event_numbers(self) -> dict[str, str]:
-        """Go on far behind the numbers that a newer copy of this database can have used. The fact to commit with it."""
+    def skip_event_numbers(self, count: int = SKIPPED) -> dict[str, str]:
+        """Go on so far behind the numbers that a newer copy of this database can have used. The fact to commit with it."""
         oldest, newest = self.event_range()
-        self.skips = self.skips.with_one_after(newest, oldest)
+        self.skips = self.skips.with_one_after(newest, oldest, count)
         self._last_event = self.skips.newest
         return {FACT: str(self.skips)}
 

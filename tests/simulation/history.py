@@ -305,6 +305,8 @@ class _History:
                 self.model.refused(request, undone=isinstance(error, CommitFailed | MachineNotFound))
                 where = str(self.world.path)  # another one in every run
                 self.world.note(f"{request}: {type(error).__name__} {str(error).replace(where, 'the store')[:100]}")
+                if request.kind == "restart" and " is started again when " in str(error):
+                    self._is_promised(process, str(error).partition(" ")[0])
                 self._check_age(request)
             return
         except BaseException as error:  # noqa: BLE001 # a defect of the service is a finding
@@ -315,6 +317,12 @@ class _History:
             self.world.note(f"{request}: {reply}")
             self._check_age(request)
             self.world.check()
+
+    def _is_promised(self, process: Process, machine_id: str) -> None:
+        """Somebody was told that this machine is started again later."""
+        row = process.fleet.machines.get(machine_id)
+        if row is not None and row.project is not None:
+            self.model.owed[machine_id, row.generation] = self.loop.time()
 
     def _check_age(self, request: Request) -> None:
         age_s = self.loop.time() - request.begun_at
@@ -420,6 +428,7 @@ class _History:
             (self._rename, 1 * bad),
             (self._weather, 2 * bad),
             (self._engine_away, 2 * bad),
+            (self._obstruct, 1 * bad),
             (self._take_port, 1 * bad),
             (self._plant, 1 * bad),
             (self._set_clock, 0.3),
@@ -470,7 +479,9 @@ class _History:
         self.ask("destroy", self._some_machine())
 
     def _restart(self) -> None:
-        self.ask("restart", self._some_machine())
+        process = self.world.process
+        held = [] if process is None else list(process.fleet.projects.values())
+        self.ask("restart", self.chance.choice(held) if held and self.chance.random() < 0.8 else self._some_machine())
 
     def _stir(self) -> None:
         acts = [self._assign, self._leave, self._leave, self._release, self._destroy, self._restart]
@@ -579,6 +590,16 @@ class _History:
             self.away_since = None
         self.world.note(f"engine not {kind} any more")
 
+    def _obstruct(self) -> None:
+        """For a while a cause outside stands in the way of everything."""
+        self.engine.faults.obstructed = 1.0
+        self.world.note("everything is obstructed")
+        self.loop.call_later(self.chance.choice([0.5, 5.0, 60.0]), self._clear)
+
+    def _clear(self) -> None:
+        self.engine.faults.obstructed = 0.0
+        self.world.note("nothing is obstructed")
+
     def _take_port(self) -> None:
         ports = range(FIRST_PORT, self.settings.spec.last_port + 1)
         self.engine.taken_ports = set(self.chance.sample(ports, self.chance.randint(0, min(3, len(ports)))))
@@ -652,7 +673,7 @@ class _History:
                 if row is None or (row.gone and row.project is None):
                     self.engine.remove(machine_id)
 
-    def _unrest(self) -> str:  # noqa: C901 # a list of reasons
+    def _unrest(self) -> str:  # noqa: C901, PLR0912 # a list of reasons
         """What is still missing of a pool at rest."""
         process = self.world.process
         if process is None or not process.is_alive or process.is_ending:
@@ -664,6 +685,8 @@ class _History:
             return "something is not stored"
         for machine in self.model.untold(fleet.machines.values(), process.begun):
             return f"{machine.project} has {machine.id} and was never told"
+        for machine in self.model.overdue(fleet.machines.values()):
+            return f"{machine.id} was to be started again when that could be done, and was not"
         template = self.engine.image
         idle = len(fleet.idle(DEFAULT_POOL, template))
         others = 0

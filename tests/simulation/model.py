@@ -7,6 +7,7 @@ after one whose reply got lost, it may be either way.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ __all__ = ["Model", "Promise", "Request"]
 
 EPSILON_S = 0.01
 VERIFIED_WITHIN_S = 1.0
+STORM, STORM_S = 24, 3.0
+"""So many calls about one machine within so many seconds are no second try."""
 _OUTSIDE = ("has no room", "is in use")
 """What the memory engine says where it is nobody's machine that is to blame."""
 
@@ -72,6 +75,9 @@ class Model:
         self._open: dict[int, Request] = {}
         self._takings: list[Request] = []  # that overlap with an open request
         self._waiting: dict[str, Request] = {}  # the oldest assign of each project
+        self._restarts: dict[int, str] = {}  # whose restart was asked for, and may have been decided, by request
+        self.owed: dict[tuple[str, int], float] = {}  # restarts that were promised for later, and when
+        self._touched: dict[str, deque[float]] = {}  # when the engine was last asked to do something about a machine
         self._again: set[str] = set()  # projects that lost their place, because what they were to get was no good
 
     # requests and replies
@@ -83,6 +89,8 @@ class Model:
         if request.kind == "assign" and request.name not in self._waiting:
             self._waiting[request.name] = request
             self._again.discard(request.name)
+        if request.kind == "restart":
+            self._restarts[request.number] = request.name
         if not request.takes:
             return
         self._takings.append(request)
@@ -122,6 +130,8 @@ class Model:
     def refused(self, request: Request, *, undone: bool = False) -> None:
         """The client was told that it did not happen (`undone`: nothing of it did), or not of what came of it."""
         self._ended(request)
+        if undone:
+            self._restarts.pop(request.number, None)
         for promise in request.promises if undone else ():
             if promise.project not in self.sure and not self._is_disturbed(request, promise):
                 self.sure[promise.project] = promise
@@ -222,7 +232,9 @@ class Model:
             self._check(home.get(machine_id) == instance, f"{machine_id} of {instance.owner} was touched")
         ours = [i for i in home.values() if i.owner == self.owner and i.id not in self.planted]
         late = tombstones | {row.id for row in rows if row.gone}
-        counted = [i.id for i in ours if i.id not in late | self.once_hidden]
+        known = {row.id for row in rows if not row.gone}
+        strays = late | self.once_hidden | self.removed  # a create that lands late makes again what somebody removed
+        counted = [i.id for i in ours if i.id in known or i.id not in strays]
         few = len(counted) <= self.max_machines
         self._check(few, f"{len(counted)} instances of {self.max_machines}: {', '.join(counted)}")
         self._check_ports(i for i in home.values() if i.status is Status.RUNNING)
@@ -261,7 +273,29 @@ class Model:
         kept = self.kept.get(machine_id)
         self._check(kept is None, f"{machine_id} is destroyed, and was merely forgotten: {kept} was not given up")
 
+    def check_restart(self, machine_id: str) -> None:
+        """The process asks the engine to end this where it runs, and to start it again."""
+        wanted = {machine_id, native_id(machine_id)} & set(self._restarts.values())
+        self._check(
+            bool(wanted), f"{machine_id} is restarted, and nobody asked for that, or was told that it was not stored"
+        )
+
+    def restart_reached(self, machine_id: str) -> None:
+        """Whatever came of that."""
+        self.owed = {key: at for key, at in self.owed.items() if key[0] != machine_id}
+
+    def overdue(self, rows: Iterable[Machine]) -> list[Machine]:
+        """Machines that serve a project which was promised a restart of it, and got none."""
+        serve = {State.STARTING, State.READY}
+        return [row for row in rows if (row.id, row.generation) in self.owed and row.state in serve and row.project]
+
     def check_touch(self, call: str, machine_id: str) -> None:
+        touched = self._touched.setdefault(machine_id, deque(maxlen=STORM))
+        touched.append(self._now())
+        storm = len(touched) == STORM and touched[-1] - touched[0] < STORM_S
+        self._check(
+            not storm, f"{STORM} calls about {machine_id} in {touched[-1] - touched[0]:.2f} s, the last a {call}"
+        )
         self._check(machine_id not in self.planted, f"{call} {machine_id}, which is not ours to touch")
 
     def _check(self, holds: bool, sentence: str) -> None:  # noqa: FBT001 # an assertion in words

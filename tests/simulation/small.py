@@ -24,12 +24,15 @@ __all__ = ["Small", "lived"]
 class Small:
     """A pool of two idle machines, five at most. Every call of the engine takes up to `slow_s`."""
 
-    def __init__(self, loop: VirtualLoop, *, slow_s: float = 0.0, max_machines: int = 5, **pool: Any) -> None:
+    def __init__(
+        self, loop: VirtualLoop, *, slow_s: float = 0.0, max_machines: int = 5, last_port: int = 65535, **pool: Any
+    ) -> None:
         self.engine = MemoryEngine("owner", faults=Faults(random.Random(1), slow_s=slow_s), serve_http=False)
         self.store = Store(None)
         self.metrics = Metrics(loop.time)
         self.fleet = Fleet("owner")
-        spec = Spec({DEFAULT_POOL: PoolSpec(None, pending=True, **pool)}, max_machines=max_machines)
+        wanted = PoolSpec(None, pending=True, **pool)
+        spec = Spec({DEFAULT_POOL: wanted}, max_machines=max_machines, last_port=last_port)
         self.clock = VirtualClock(loop, random.Random(1))
         self.history = History(self.store, self.clock.wall_ms)
         observers = Observers(self.metrics, self.history)

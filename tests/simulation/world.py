@@ -23,7 +23,7 @@ from tests.simulation.virtual import VirtualClock, VirtualLoop, exception_in
 
 from worker_orchestrator.engines import Identity
 from worker_orchestrator.engines.memory import Faults, MemoryEngine
-from worker_orchestrator.errors import CommitFailed, EngineError
+from worker_orchestrator.errors import CommitFailed, EngineError, EngineUnavailable
 from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.machine import DEFAULT_POOL, Change, Instance, Machine, Spec
 from worker_orchestrator.metrics import Metrics
@@ -118,7 +118,20 @@ class Wire:
     async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:
         self._world.model.check_touch("restart", machine_id)
         what = f"restart {machine_id}" + (", stopped first" if stop_first else "")
-        await self._call(what, lambda: self._engine.restart(machine_id, stop_first=stop_first), told=True)
+        if stop_first and self._process.is_alive:
+            self._world.model.check_restart(machine_id)
+        try:
+            await self._call(what, lambda: self._engine.restart(machine_id, stop_first=stop_first), told=True)
+        except EngineUnavailable:
+            raise
+        except BaseException:
+            self._restart_reached(machine_id)
+            raise
+        self._restart_reached(machine_id)
+
+    def _restart_reached(self, machine_id: str) -> None:
+        if self._process.is_alive:
+            self._world.model.restart_reached(machine_id)
 
     async def stop(self, machine_id: str, grace_s: float) -> None:
         if self._process.is_alive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import stat
 import subprocess
@@ -28,7 +29,7 @@ from worker_orchestrator.database import (
     open_database,
 )
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreRefused
-from worker_orchestrator.event_numbers import SKIPPED
+from worker_orchestrator.event_numbers import SKIPPED, count_to_skip
 from worker_orchestrator.machine import Cause, Change, Machine, State
 from worker_orchestrator.store import _OF_ASSIGNMENT, LAST_OF_ASSIGNMENT, MOST_CARRIED, Store
 
@@ -698,6 +699,24 @@ def test_numbers_that_a_newer_copy_may_have_used_are_skipped_also_after_the_next
         assert store.event_range() == (1, 3 + SKIPPED)
         store.commit(ALONE[:1], {}, 7)
         assert [row[0] for row in store.events()] == [1, 2, 3, SKIPPED + 4]
+
+
+def test_a_copy_that_is_put_in_place_twice_gives_no_number_twice(path: Path) -> None:
+    """A minute later it is well behind what was used in that minute."""
+    with Store(path) as store:
+        store.commit(ASSIGNING, {}, 5)
+        store.copy_to(path.with_name("copy.db"))
+    first, used = 1_796_000_000_000, []
+    for at_ms in (0, first, first + 60_000, 10 * first):
+        again = path.with_name(f"{at_ms}.db")
+        shutil.copy(path.with_name("copy.db"), again)
+        with Store(again) as store:
+            store.commit(ALONE[:1], store.skip_event_numbers(count_to_skip(at_ms)), 6)
+            used.append(store.events()[-1][0])
+    assert used[0] == 3 + SKIPPED + 1
+    assert used[2] - used[1] == 600_000
+    assert used == sorted(used)
+    assert used[3] < 2**53
 
 
 def test_events_of_before_a_copy_was_made_are_kept_as_long_as_others(

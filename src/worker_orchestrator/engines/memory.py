@@ -284,7 +284,7 @@ class MemoryEngine:
         await self._reach()
         if may_reject and self.faults.strikes(self.faults.rejected):
             raise EngineRejected("the memory engine says no")
-        if may_reject and self.faults.strikes(self.faults.obstructed):
+        if self.faults.strikes(self.faults.obstructed):
             raise EngineObstructed("the memory engine has no room", kind="memory")
         if self.faults.strikes(self.faults.late):
             call = asyncio.create_task(self._carry_out_late(deed, place))

@@ -148,7 +148,7 @@ class Document:
             machine = await self._orchestrator.machine_of(name)
         except MachineNotFound:
             machine = None
-        if machine is None or machine.state is not State.READY:
+        if machine is None or machine.state is not State.READY or self._orchestrator.fleet.is_doubted(machine):
             return failure(404, "Machine not found")
         return self._assigned(machine)
 

@@ -53,6 +53,7 @@ class Actions:
         self._running: dict[str, tuple[Action, asyncio.Task[Outcome]]] = {}
         self._listings: list[set[str]] = []
         self._room = asyncio.Semaphore(PARALLEL)
+        self._room_to_restart = asyncio.Semaphore(PARALLEL)  # a worker that is stopped first may take 10 s to end
         self._stop_timeout_s = stop_timeout_s
         self._ending: dict[str, asyncio.Event] = {}  # workers that have time to end, each with what cuts it short
         self._turned_away = asyncio.Event()
@@ -90,14 +91,16 @@ class Actions:
         """Answer everybody who waits for a machine to be removed: the service is stopping, and goes on with it later."""
         self._turned_away.set()
 
-    async def finish(self, action: Destroy | Restart) -> Outcome:
+    async def finish(self, action: Destroy | Restart, is_wanted: Callable[[], bool]) -> Outcome:
         """Have this done and return how that ended: join it where it is under way, wait for another call.
 
-        A removal is a removal, however gently it was begun.
+        A removal is a removal, however gently it was begun. What is not wanted any more after such a wait counts as done.
         """
         while True:
             running = self._running.get(action.machine_id)
             if running is None:
+                if not is_wanted():
+                    return Outcome(Result.DONE)
                 self.start(action)
                 running = self._running[action.machine_id]
             other, task = running
@@ -119,7 +122,7 @@ class Actions:
         call = _call(action)
         try:
             ended = await self._let_end(action)
-            async with self._room:
+            async with self._room_to_restart if isinstance(action, Restart) else self._room:
                 begun_at = self._observer.now()
                 outcome = ended or await self._outcome(self._call(action), ACTION_TIMEOUT_S)
                 took_s = self._observer.now() - begun_at
@@ -191,7 +194,7 @@ class Actions:
 def _left_undone(action: Destroy | Restart) -> str:
     if isinstance(action, Destroy):
         return f"{action.machine_id} goes when it runs again"
-    return f"ask again for {action.machine_id} to be restarted when it runs"
+    return f"{action.machine_id} is started again when it runs again"
 
 
 def _call(action: Action) -> Call:

@@ -84,6 +84,8 @@ class Decisions:
         if self.contact.problem is not None:
             return NoMachineAvailable(f"The engine does not answer: {self.contact.problem}")
         own = self.fleet.of_project(project)
+        if own is not None and own.id in self.fleet.ailing:
+            return commands.ailing(self.fleet, own)
         if own is not None and own.state is State.STARTING:
             return commands.restarting(self.fleet, own, self.now())
         return NoMachineAvailable(commands.obstacle(self.fleet, self.spec, DEFAULT_POOL) or self.progress())

@@ -266,7 +266,8 @@ class Search:
 
         One that may only be slow is withdrawn as it is once another one is at hand; the last candidate has all its time.
         """
-        if commands.is_verified(self._fleet, self._decisions.spec, machine, self._decisions.now()):
+        is_verified = commands.is_verified(self._fleet, self._decisions.spec, machine, self._decisions.now())
+        if is_verified and not self._fleet.is_doubted(machine):
             return True
         asked_at = self._observer.now()
         patience_s = self._probers.patience_s(machine)

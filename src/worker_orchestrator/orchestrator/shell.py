@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from worker_orchestrator import commands, findings
@@ -228,7 +229,8 @@ class Orchestrator:
 
     async def _done(self, action: Destroy | Restart, what: str) -> None:
         """Return when the engine has done this. Raises EngineError, where `what` comes when the engine is back."""
-        outcome = await self._parts.contact.unless_lost(self._parts.actions.finish(action))
+        is_wanted = partial(findings.still_wanted, self.fleet, action)
+        outcome = await self._parts.contact.unless_lost(self._parts.actions.finish(action, is_wanted))
         if outcome is None:
             why = (self._parts.contact.problem or "").rstrip(".")
             raise EngineUnavailable(f"{what} when the engine is back: {why}.")

@@ -28,6 +28,7 @@ from worker_orchestrator.machine import (
     Destroy,
     Machine,
     Outcome,
+    Restart,
     Result,
     Spec,
     State,
@@ -209,10 +210,14 @@ class Wiring:
     # what came back from the world
 
     def _settled(self, action: Action, outcome: Outcome) -> None:
+        if self.contact.lost.is_set() and outcome.result not in {Result.DONE, Result.UNKNOWN}:
+            outcome = Outcome(Result.UNAVAILABLE, outcome.message)  # it may be another engine that refused
         findings.settle(self.fleet, self.decisions.spec, action, outcome, self.decisions.now())
         self.decisions.turn_away()
         self.journal.flush()
         if outcome.result is Result.DONE and not isinstance(action, Destroy):
+            if isinstance(action, Restart):
+                self.probers.stop(action.machine_id)  # what is still being asked was another worker
             self.probers.start(action.machine_id)
             return
         if outcome.result is Result.OBSTRUCTED:

@@ -402,24 +402,32 @@ def test_an_acknowledged_removal_is_noted(state: State) -> None:
     assert world["w1"] == a_machine(state=state)
 
 
-@pytest.mark.parametrize("result", [Result.UNAVAILABLE, Result.UNKNOWN, Result.PORT_TAKEN])
+@pytest.mark.parametrize("result", [Result.UNAVAILABLE, Result.UNKNOWN])
 def test_a_removal_that_may_have_worked_is_not_noted(result: Result) -> None:
-    """It is asked for again at once."""
+    """It is asked for again soon."""
     world = World(fleet=a_fleet(a_machine(state=STOPPING)))
     world.destroyed("w1", result)
     watch = world.watch("w1")
-    again_at = 0.0 if result is Result.PORT_TAKEN else world.now + 1.0
-    assert (watch.destroyed_at, watch.tries, watch.not_before) == (None, 0, again_at)
+    assert (watch.destroyed_at, watch.tries, watch.not_before) == (None, 0, world.now + 1.0)
 
 
-def test_a_refused_removal_is_put_off() -> None:
-    """It is tried for as long as it takes."""
+@pytest.mark.parametrize("result", [Result.REJECTED, Result.OBSTRUCTED, Result.PORT_TAKEN])
+def test_a_refused_removal_is_put_off(result: Result) -> None:
+    """It is tried for as long as it takes, ever more seldom, whatever the engine refuses it for."""
     world = World(fleet=a_fleet(a_machine(state=STOPPING)))
-    world.destroyed("w1", Result.REJECTED)
+    world.destroyed("w1", result)
     assert world.watch("w1").not_before == world.now + 1.0
-    world.destroyed("w1", Result.REJECTED)
+    world.destroyed("w1", result)
     assert world.watch("w1").not_before == world.now + 2.0
     assert world.watch("w1").destroyed_at is None
+
+
+def test_tries_of_a_restart_are_none_of_the_removal() -> None:
+    world = World(fleet=a_fleet(a_machine(project="p")))
+    world.watch("w1").tries = 6
+    world.destroy("w1")
+    world.destroyed("w1", Result.REJECTED)
+    assert world.watch("w1").not_before == world.now + 1.0
 
 
 # a new machine and its port

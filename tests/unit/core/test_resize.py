@@ -635,5 +635,4 @@ def test_beside_a_free_place_workers_have_their_time_unless_no_port_is_free() ->
     world.release("w1")
     world.assign("p")
     world.resize()
-    world.resize()
     assert ending(world) == []

@@ -82,7 +82,7 @@ def test_only_what_was_certainly_not_carried_out_is_asked_for_again(result: Resu
     world = with_one(a_machine(project="p"))
     restart(world)
     world.settle(ASKED, result)
-    assert world.watch("w1").asked is asked_again
+    assert (world.watch("w1").asked > 0) is asked_again
 
 
 def test_another_restart_that_was_under_way_does_not_count_as_this_one() -> None:
@@ -114,6 +114,72 @@ def test_an_undone_restart_was_none() -> None:
     restart(world)
     world.fleet.undo(world.fleet.take_pending(), world.now)
     assert (world["w1"].state, world.watch("w1").asked, world.watch("w1").tries) == (FAILED, False, 0)
+
+
+@pytest.mark.parametrize(("stored", "actions"), [(0, []), (1, [ASKED])])
+def test_an_undone_restart_of_a_starting_machine_is_none_but_the_one_before_it_is(
+    stored: int, actions: list[Restart]
+) -> None:
+    world = with_one(a_machine(state=STARTING, project="p"))
+    for _ in range(stored):
+        restart(world)
+        world.fleet.take_pending()
+    restart(world)
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert world.tick().actions == actions
+
+
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.EXITED])
+def test_one_that_was_not_carried_out_is_when_the_service_runs_again(status: Status) -> None:
+    """So it was told."""
+    world = with_one(a_machine(project="p"), status)
+    restart(world)
+    world.settle(ASKED, Result.UNAVAILABLE)
+    world.crash()
+    assert world.tick().actions == [ASKED]
+    world.settle(ASKED, Result.DONE)
+    world.instance("w1")
+    world.answer("w1")
+    world.crash()
+    assert world.tick().actions == []
+
+
+@pytest.mark.parametrize("how", ["release", "destroy"])
+def test_one_that_was_not_carried_out_is_after_an_undone_release(how: str) -> None:
+    world = with_one(a_machine(project="p"))
+    restart(world)
+    world.fleet.take_pending()
+    world.settle(ASKED, Result.UNAVAILABLE)
+    (world.release if how == "release" else world.destroy)("w1")
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    world.answer("w1")
+    assert world.tick().actions == [ASKED]
+
+
+def test_its_project_hears_how_it_ended_since() -> None:
+    world = with_one(a_machine(project="p"))
+    restart(world)
+    world.settle(ASKED, Result.DONE)
+    world.instance("w1", Status.EXITED, detail="exit code 3")
+    world.tick()
+    told = commands.restarting(world.fleet, world["w1"], world.now)
+    assert told.message.startswith(
+        "The machine w1 of this project is started again in 10 s: its container is exited (exit"
+    )
+    changes = len(world.fleet.pending)
+    world.now += 10.0
+    world.restarted("w1")
+    world.tick()
+    assert (world.watch("w1").tries, len(world.fleet.pending)) == (3, changes), "nothing new is told"
+
+
+def test_an_end_that_comes_before_it_does_not_count() -> None:
+    """It was started again by itself at that moment."""
+    world = with_one(a_machine(state=STARTING, project="p"), Status.EXITED)
+    restart(world)
+    world.restarted("w1")
+    assert world.tick().actions == [ASKED]
+    assert (world["w1"].reason, world.watch("w1").tries) == ("restarted on request", 1)
 
 
 @pytest.mark.parametrize("state", [STARTING, READY, FAILED])
@@ -161,3 +227,14 @@ def test_a_project_hears_that_its_machine_is_being_started_again(ago_s: float) -
     told = commands.restarting(world.fleet, world["w1"], world.now)
     assert told.message == "The machine w1 of this project is being started again: restarted on request."
     assert told.retry_after_s == 3.0
+
+
+@pytest.mark.parametrize(("missed", "so_far"), [("", ""), ("nothing listens.", ": nothing listens")])
+def test_a_project_hears_that_its_machine_was_started_again_and_of_no_older_cause(missed: str, so_far: str) -> None:
+    world = with_one(a_machine(state=STARTING, project="p"), Status.EXITED)
+    world.restarted("w1", Result.OBSTRUCTED, "the disk is full")
+    world.restarted("w1")
+    if missed:
+        world.miss("w1", detail=missed)
+    told = commands.restarting(world.fleet, world["w1"], world.now)
+    assert told.message == f"The machine w1 of this project was started again, and does not answer yet{so_far}."
