@@ -72,7 +72,10 @@ def questions(machine: str) -> list[tuple[str, str, object, float]]:
         ("GET", f"{inside}/environment", None, PATIENCE_S),
         ("GET", f"{inside}/logs", None, PATIENCE_S),
         ("GET", f"{inside}/files?path=/etc/hostname", None, PATIENCE_S),
+        ("GET", f"{inside}/logs?follow=true", None, PATIENCE_S),
+        ("PUT", f"{inside}/files?path=/tmp/sent", b"content", PATIENCE_S),
         ("POST", f"{inside}/exec", command, EXEC_S + 1.0),
+        ("POST", f"{inside}/exec", {**command, "timeout_seconds": 600}, PATIENCE_S),
     ]
 
 
