@@ -10,7 +10,7 @@ import aiodocker
 import pytest
 
 from worker_orchestrator.engines.docker_images import Images
-from worker_orchestrator.errors import EngineUnavailable
+from worker_orchestrator.errors import EngineObstructed
 
 MISSING = b'{"message":"No such image: x"}'
 STEP = b'{"status":"Downloading","id":"abc","progress":"1/9"}\r\n'
@@ -47,7 +47,7 @@ def test_a_pull_that_breaks_off_is_the_engine_being_away(tmp_path: Path, last: b
         daemon = await asyncio.start_unix_server(Daemon(last, resets=resets), socket)
         async with daemon, aiodocker.Docker(f"unix://{socket}", api_version="v1.41") as client:
             images = Images(client, "x:latest")
-            with pytest.raises(EngineUnavailable, match=r"The pull of x:latest broke off"):
+            with pytest.raises(EngineObstructed, match=r"The image x:latest is not here, and its pull broke off"):
                 await asyncio.wait_for(images.current(), 10)
             assert images.progress == ""
             await asyncio.sleep(0.1)
