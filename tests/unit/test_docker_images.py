@@ -1,4 +1,4 @@
-"""A pull whose connection breaks: tried again like everything else that Docker does not answer."""
+"""A pull whose connection breaks: it is tried again soon, and until then it is told."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class Daemon:
 )  # aiodocker leaves its reply to the collector
 @pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize("last", [b"", b'{"status":"Extr'])
-def test_a_pull_that_breaks_off_is_the_engine_being_away(tmp_path: Path, last: bytes, *, resets: bool) -> None:
+def test_a_pull_that_breaks_off_is_told_and_no_verdict_on_the_image(
+    tmp_path: Path, last: bytes, *, resets: bool
+) -> None:
     async def story() -> None:
         socket = tmp_path / "docker.sock"
         daemon = await asyncio.start_unix_server(Daemon(last, resets=resets), socket)
