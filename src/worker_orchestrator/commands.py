@@ -222,8 +222,9 @@ def insist(machine: Machine, generation: int) -> None:
     Raises GenerationMismatch where the machine has changed hands since this generation.
     """
     if machine.generation != generation:
+        why = " was assigned anew since then: it" if machine.generation > generation else ""
         raise GenerationMismatch(
-            f"{machine.id} is of generation {machine.generation}, not {generation}, so nothing was changed.",
+            f"{machine.id}{why} is of generation {machine.generation}, not {generation}, so nothing was changed.",
             generation=machine.generation,
         )
 

@@ -26,6 +26,12 @@ EXEC_S: Final = 2
 SLACK_S: Final = 4.0
 PATIENCE_S: Final = 3.0
 GIVEN_UP: Final = 30
+UPGRADE: Final = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
 AWAY_S: Final = 6.0  # ten sweeps, of which three would do
 
 
@@ -72,7 +78,11 @@ def questions(machine: str) -> list[tuple[str, str, object, float]]:
         ("GET", f"{inside}/environment", None, PATIENCE_S),
         ("GET", f"{inside}/logs", None, PATIENCE_S),
         ("GET", f"{inside}/files?path=/etc/hostname", None, PATIENCE_S),
+        ("GET", f"{inside}/logs?follow=true", None, PATIENCE_S),
+        ("PUT", f"{inside}/files?path=/tmp/sent", b"content", PATIENCE_S),
         ("POST", f"{inside}/exec", command, EXEC_S + 1.0),
+        ("POST", f"{inside}/exec", {**command, "timeout_seconds": 600}, PATIENCE_S),
+        ("GET", f"{inside}/terminal", None, PATIENCE_S),
     ]
 
 
@@ -100,7 +110,8 @@ def test_an_engine_that_cannot_be_heard_costs_no_machine_no_socket_and_nobodys_t
 
     def ask(question: tuple[str, str, object, float]) -> tuple[Answer, float]:
         method, path, body, limit_s = question
-        return call(service.ports.api, method, path, body), limit_s
+        headers = UPGRADE if path.endswith("/terminal") else {}
+        return call(service.ports.api, method, path, body, headers), limit_s
 
     with ThreadPoolExecutor(2 * len(asked)) as pool:
         for answer, limit_s in pool.map(ask, asked * 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 from tests.simulation.small import Small, lived
@@ -79,14 +80,31 @@ def test_a_question_to_a_frozen_engine_is_answered_when_patience_ends_and_at_onc
             with pytest.raises(EngineUnavailable, match="does not answer"):
                 await small.orchestrator.ask_engine(small.engine.last_lines(machine.id, 1))
             assert now() - begun_at <= limit_s
-        with pytest.raises(EngineUnavailable):
-            small.orchestrator.insist_on_engine()
         small.engine.thaw()
         await small.until(lambda: small.orchestrator.status().problem is None)
-        small.orchestrator.insist_on_engine()
         assert "runs on port" in await small.orchestrator.ask_engine(small.engine.last_lines(machine.id, 1))
         with pytest.raises(NotRunning):
             await small.orchestrator.ask_engine(_refused())
+
+    lived(story, min_idle=1)
+
+
+def test_what_may_take_long_is_not_begun_with_a_frozen_engine() -> None:
+    """That is known after the time that it has, or the patience of everybody; and at once from then on."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        await small.orchestrator.hear_engine()
+        small.engine.freeze()
+        now = asyncio.get_running_loop().time
+        for within_s, limit_s in ((1.0, 1.0), (600.0, 4.0), (600.0, 0.0), (math.inf, 0.0)):
+            begun_at = now()
+            with pytest.raises(EngineUnavailable, match="does not answer"):
+                await small.orchestrator.hear_engine(within_s)
+            assert now() - begun_at <= limit_s
+        small.engine.thaw()
+        await small.until(lambda: small.orchestrator.status().problem is None)
+        await small.orchestrator.hear_engine(1.0)
 
     lived(story, min_idle=1)
 

@@ -1,4 +1,4 @@
-"""A pull whose connection breaks: tried again like everything else that Docker does not answer."""
+"""A pull whose connection breaks: it is tried again soon, and until then it is told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import aiodocker
 import pytest
 
 from worker_orchestrator.engines.docker_images import Images
-from worker_orchestrator.errors import EngineUnavailable
+from worker_orchestrator.errors import EngineObstructed
 
 MISSING = b'{"message":"No such image: x"}'
 STEP = b'{"status":"Downloading","id":"abc","progress":"1/9"}\r\n'
@@ -41,13 +41,15 @@ class Daemon:
 )  # aiodocker leaves its reply to the collector
 @pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize("last", [b"", b'{"status":"Extr'])
-def test_a_pull_that_breaks_off_is_the_engine_being_away(tmp_path: Path, last: bytes, *, resets: bool) -> None:
+def test_a_pull_that_breaks_off_is_told_and_no_verdict_on_the_image(
+    tmp_path: Path, last: bytes, *, resets: bool
+) -> None:
     async def story() -> None:
         socket = tmp_path / "docker.sock"
         daemon = await asyncio.start_unix_server(Daemon(last, resets=resets), socket)
         async with daemon, aiodocker.Docker(f"unix://{socket}", api_version="v1.41") as client:
             images = Images(client, "x:latest")
-            with pytest.raises(EngineUnavailable, match=r"The pull of x:latest broke off"):
+            with pytest.raises(EngineObstructed, match=r"The image x:latest is not here, and its pull broke off"):
                 await asyncio.wait_for(images.current(), 10)
             assert images.progress == ""
             await asyncio.sleep(0.1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ import pytest
 from worker_orchestrator.engines.docker import DockerEngine
 from worker_orchestrator.engines.docker_connect import Endpoint, open_client
 from worker_orchestrator.engines.docker_template import DockerOptions, make_template
-from worker_orchestrator.errors import EngineError, EngineRejected, NotRunning
+from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, NotRunning
 from worker_orchestrator.machine import Machine, State
 
 MACHINE: Final = Machine("worker-1700000000000-abcdefghi", "default", "f00d", State.STARTING, 9093)
@@ -85,13 +85,20 @@ CALLS: Final[dict[str, Callable[[DockerEngine], Awaitable[object]]]] = {
 
 
 async def told(
-    call: Callable[[DockerEngine], Awaitable[object]], answers: dict[bytes, tuple[int, bytes]]
+    call: Callable[[DockerEngine], Awaitable[object]], answers: Mapping[bytes, tuple[int, bytes] | None]
 ) -> str | None:
-    """What the engine says to this call, None if it is fine. Docker answers with the first of these whose beginning fits."""
+    """What the engine says to this call, None if it is fine.
+
+    Docker answers with the first of these whose beginning fits; None: it hangs up.
+    """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        status, body = next(found for start, found in answers.items() if head.startswith(start))
+        found = next(found for start, found in answers.items() if head.startswith(start))
+        if found is None:
+            writer.close()
+            return
+        status, body = found
         writer.write(
             b"HTTP/1.1 %d Word\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
         )
@@ -138,6 +145,23 @@ def test_a_network_whose_address_is_taken_is_no_port_of_a_machine() -> None:
             await engine.template()
 
     assert asyncio.run(told(refused, answers)) is None
+
+
+def test_a_pull_that_broke_off_is_no_verdict_on_the_image_and_is_told() -> None:
+    """Else a user is told to build what could be pulled a moment later, or hears nothing while a proxy cuts each pull."""
+    answers = {
+        b"GET /v1.41/images/": (404, b'{"message": "No such image: image:latest"}'),
+        b"GET /v1.41/networks": (200, b"[]"),
+        b"POST /v1.41/networks/create": (201, b'{"Id": "f00d"}'),
+        b"GET /v1.41/info": (200, b"{}"),
+        b"POST /v1.41/images/create": None,
+    }
+
+    async def unheard(engine: DockerEngine) -> None:
+        with pytest.raises(EngineObstructed, match=r"^The image image is not here, and its pull broke off \(.*again"):
+            await engine.template()
+
+    assert asyncio.run(told(unheard, answers)) is None
 
 
 def test_what_docker_says_is_one_plain_line_that_names_the_call() -> None:

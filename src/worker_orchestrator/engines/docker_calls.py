@@ -22,7 +22,17 @@ from worker_orchestrator.engines.docker_obstacles import obstacle
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.outside import plain
 
-__all__ = ["CONFLICT", "NOT_FOUND", "UNREADABLE", "is_missing", "note_call", "reading", "said_by", "writing"]
+__all__ = [
+    "CONFLICT",
+    "NOT_FOUND",
+    "UNREADABLE",
+    "is_missing",
+    "is_unanswered",
+    "note_call",
+    "reading",
+    "said_by",
+    "writing",
+]
 
 NOT_FOUND: Final = HTTPStatus.NOT_FOUND
 CONFLICT: Final = HTTPStatus.CONFLICT
@@ -102,9 +112,14 @@ def is_missing(error: EngineRejected) -> bool:
     return isinstance(error.__cause__, DockerError) and error.__cause__.status == NOT_FOUND
 
 
+def is_unanswered(error: DockerError) -> bool:
+    """Whether this is aiodocker's own word for a connection that could not be made or broke: Docker said nothing."""
+    return int(error.status) == _CONNECTION_FAILED
+
+
 def _meaning(error: DockerError) -> EngineError:
     said, asked = plain(error.message), _asked(error)
-    if error.status == _CONNECTION_FAILED:
+    if is_unanswered(error):
         if isinstance(error.__context__, aiohttp.ClientConnectorError):
             return EngineUnavailable(f"Docker does not answer ({said}{asked}).")
         return OutcomeUnknown(f"The connection to Docker broke ({said}{asked}).")

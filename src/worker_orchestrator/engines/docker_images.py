@@ -10,9 +10,9 @@ import aiodocker
 import aiohttp
 import structlog
 
-from worker_orchestrator.engines.docker_calls import UNREADABLE, is_missing, reading
+from worker_orchestrator.engines.docker_calls import UNREADABLE, is_missing, is_unanswered, reading
 from worker_orchestrator.engines.docker_credentials import credentials_for, full_reference, home_folder
-from worker_orchestrator.errors import EngineRejected, EngineUnavailable
+from worker_orchestrator.errors import EngineObstructed, EngineRejected
 from worker_orchestrator.outside import plain
 
 __all__ = ["Images"]
@@ -33,7 +33,7 @@ class Images:
     async def current(self, *, fetch: bool = True) -> dict[str, Any] | None:
         """What `docker image inspect` says of it now; pulled first if it is missing. Without `fetch` None stands for that.
 
-        Raises EngineRejected where it cannot be pulled, EngineUnavailable.
+        Raises EngineRejected where it cannot be pulled, EngineObstructed where its pull broke off, EngineUnavailable.
         """
         try:
             with reading():
@@ -65,16 +65,25 @@ class Images:
                     self._note(step)
                     limit.reschedule(asyncio.get_running_loop().time() + PULL_STALLS_S)
         except TimeoutError as error:
-            raise EngineUnavailable(f"The pull of {self._reference} stalled for {PULL_STALLS_S:g} s.") from error
+            raise self._broke_off(f"stalled for {PULL_STALLS_S:g} s") from error
         except aiodocker.DockerError as error:
+            if is_unanswered(error):
+                raise self._broke_off(f"broke off ({plain(error.message)})") from error
             note = f" {found.note}" if found.note else ""
             raise EngineRejected(
                 f"The image {self._reference} is not here and cannot be pulled: {_sentence(error.message)}{note} "
                 "Build or pull it yourself, or choose another with --image.",
             ) from error
         except (aiohttp.ClientError, OSError, *UNREADABLE) as error:  # the latter: half a line of progress
-            raise EngineUnavailable(f"The pull of {self._reference} broke off ({plain(error)}).") from error
+            raise self._broke_off(f"broke off ({plain(error)})") from error
         _log.info("pulled", image=self._reference)
+
+    def _broke_off(self, how: str) -> EngineObstructed:
+        """No verdict on the image. But whoever waits for it must be told, also where the engine answers all else."""
+        return EngineObstructed(
+            f"The image {self._reference} is not here, and its pull {how}. It is tried again within a minute.",
+            kind="pull",
+        )
 
     def _note(self, step: dict[str, Any]) -> None:
         what = plain(" ".join(plain(step[key], 80) for key in ("id", "status", "progress") if step.get(key)))

@@ -107,11 +107,6 @@ class Contact:
                     end.cancel()
                 await asyncio.gather(*ends, return_exceptions=True)
 
-    def insist(self) -> None:
-        """Raises EngineUnavailable while the engine has been away so long that nobody waits for it."""
-        if self.lost.is_set():
-            raise self._is_away()
-
     def _is_away(self) -> EngineUnavailable:
         return EngineUnavailable(f"The engine does not answer: {self.problem}")
 

@@ -6,6 +6,8 @@ decision is a synchronous call of the pure core.
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -305,9 +307,16 @@ class Orchestrator:
         """What the engine says to a question of its extras, or raises. Raises EngineUnavailable as soon as it is away."""
         return await self._parts.contact.answer_of(question)
 
-    def insist_on_engine(self) -> None:
-        """For what may take longer than any patience. Raises EngineUnavailable while nobody waits for the engine."""
-        self._parts.contact.insist()
+    async def hear_engine(self, within_s: float = math.inf) -> None:
+        """For what may take longer than any patience: its beginning may not.
+
+        Raises EngineUnavailable if the engine is away, or does not answer within this time and the patience of everybody.
+        """
+        try:
+            async with asyncio.timeout(None if within_s == math.inf else within_s):
+                await self._parts.contact.answer_of(self.engine.ping())
+        except TimeoutError:
+            raise EngineUnavailable(f"The engine does not answer: no answer within {within_s:g} s") from None
 
     # running
 

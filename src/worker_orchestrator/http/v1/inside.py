@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from http import HTTPStatus
@@ -53,7 +54,7 @@ class Inside:
             raise cannot("read what a worker wrote")
         lines = engine.logs(machine.id, tail=tail, follow=follow, timestamps=timestamps)
         if follow:
-            self._orchestrator.insist_on_engine()
+            await self._orchestrator.hear_engine()
             source = await _begun(lines)
         else:
             source = await self._asked(request, first_of(lines))
@@ -96,19 +97,17 @@ class Inside:
         engine = self._orchestrator.engine
         if not isinstance(engine, Exec):
             raise cannot("run a command in a worker")
-        self._orchestrator.insist_on_engine()  # then it has the time that it was given
-        work = asyncio.ensure_future(
-            engine.exec(
-                machine.id,
-                body.command,
-                stdin=body.stdin.encode(),
-                env=body.env,
-                user=body.user,
-                workdir=body.workdir,
-                timeout_s=body.timeout_seconds,
-            )
+        work = engine.exec(
+            machine.id,
+            body.command,
+            stdin=body.stdin.encode(),
+            env=body.env,
+            user=body.user,
+            workdir=body.workdir,
+            timeout_s=body.timeout_seconds,
         )
-        done = await _unless_hung_up(request, work)
+        begun = asyncio.ensure_future(self._once_heard(work, body.timeout_seconds))
+        done = await _unless_hung_up(request, begun)
         return replied(
             wire.ExecResult(
                 exit_code=done.exit_code,
@@ -168,12 +167,16 @@ class Inside:
 
     async def _write(self, sent: _Sent, work: Coroutine[Any, Any, None]) -> None:
         """Have the engine take what is sent. The client may take its time to send it, and the engine may not."""
+        await _unless_hung_up(sent.request, asyncio.ensure_future(self._once_heard(work)), sent.all_there)
+
+    async def _once_heard(self, work: Coroutine[Any, Any, _T], within_s: float = math.inf) -> _T:
+        """What this returns or raises. It is begun if the engine answers by then, and has all its time from there."""
         try:
-            self._orchestrator.insist_on_engine()
+            await self._orchestrator.hear_engine(within_s)
         except BaseException:
             work.close()
             raise
-        await _unless_hung_up(sent.request, asyncio.ensure_future(work), sent.all_there)
+        return await work
 
 
 class _Sent:
