@@ -196,9 +196,7 @@ class _Observation:
             if self._is_the_last(self.instance):
                 self._give_up(self.instance)
                 return
-            after = replace(self.machine, state=State.STARTING, reason=self._how_it_ended(self.instance))
-            self._move(after, Cause.RESTARTED)
-            restart_later(self._watch, self.now)
+            self._restart(self.instance)
         else:
             self.ailing[self.machine.id] = self.instance.ailment
 
@@ -210,7 +208,7 @@ class _Observation:
             if self._is_the_last(self.instance):
                 self._give_up(self.instance)
             else:
-                restart_later(self._watch, self.now)
+                self._restart(self.instance)
         elif self._watch.asked:
             return  # it runs until it is restarted
         elif self.instance.trouble:
@@ -218,6 +216,12 @@ class _Observation:
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
             reason = f"restarted; it runs, but does not answer yet: {self._watch.missed_why}"
             self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
+
+    def _restart(self, instance: Instance) -> None:
+        """Each time for its own reason: what ends a worker after a bad edit is not what ended it before."""
+        after = replace(self.machine, state=State.STARTING, reason=self._how_it_ended(instance))
+        self._move(after, Cause.RESTARTED)
+        restart_later(self._watch, self.now)
 
     def _is_the_last(self, instance: Instance) -> bool:
         """Whether this death ends it for good. One that somebody caused from outside never does."""
