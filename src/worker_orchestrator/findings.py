@@ -141,10 +141,12 @@ def _settle_restart(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome
     elif outcome.result in {Result.OBSTRUCTED, Result.PORT_TAKEN}:
         obstructed_restart(fleet, machine, now, outcome.message)
     elif outcome.result is Result.REJECTED:
+        reason = f"could not be restarted: {outcome.message}"
         if may_restart(watch):
+            fleet.apply(machine, replace(machine, reason=reason), Cause.RESTARTED, now)
             restart_later(watch, now)
         else:
-            fail(fleet, spec, machine, now, Failure(f"could not be restarted: {outcome.message}"))
+            fail(fleet, spec, machine, now, Failure(reason))
 
 
 def new_machine(  # a machine is made of these

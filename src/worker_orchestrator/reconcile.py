@@ -197,9 +197,7 @@ class _Observation:
             if self._is_the_last(self.instance):
                 self._give_up(self.instance)
                 return
-            after = replace(self.machine, state=State.STARTING, reason=self._how_it_ended(self.instance))
-            self._move(after, Cause.RESTARTED)
-            restart_later(self._watch, self.now)
+            self._try_again(self._how_it_ended(self.instance))
         else:
             self.ailing[self.machine.id] = self.instance.ailment
 
@@ -221,9 +219,8 @@ class _Observation:
             self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
 
     def _try_again(self, reason: str) -> None:
-        """Its project hears of this end, and of no older one."""
-        if self.machine.reason != reason:
-            self._move(replace(self.machine, reason=reason), Cause.RESTARTED)
+        """Each time for its own reason: what ends a worker after a bad edit is not what ended it before."""
+        self._move(replace(self.machine, state=State.STARTING, reason=reason), Cause.RESTARTED)
         restart_later(self._watch, self.now)
 
     def _is_the_last(self, instance: Instance) -> bool:

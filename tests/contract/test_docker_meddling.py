@@ -165,6 +165,32 @@ async def test_what_keeps_a_worker_from_serving_is_told_when_it_happens(docker_w
     await watch.aclose()
 
 
+@pytest.mark.parametrize("how", ["pause", "cut off"])
+async def test_that_a_worker_was_put_right_is_told_when_it_happens(docker_world: DockerWorld, how: str) -> None:
+    """Docker tells of it before a listing shows it: whoever lists at once, and then waits for news, waits for long."""
+    machine = await docker_world.running()
+    network = f"{LABEL}-{docker_world.owner}"
+    if how == "pause":
+        docker("pause", machine.id)
+    else:
+        docker("network", "disconnect", "-f", network, machine.id)
+    await docker_world.engine.list()
+    watch = docker_world.engine.watch()
+    assert isinstance(watch, AsyncGenerator)
+    async with asyncio.timeout(10):
+        await anext(watch)
+        if how == "pause":
+            docker("unpause", machine.id)
+        else:
+            docker("network", "connect", network, machine.id)
+        assert await anext(watch) == machine.id
+        await docker_world.engine.until_shown(machine.id)
+    instance = await docker_world.instance(machine)
+    assert instance is not None
+    assert not instance.ailment
+    await watch.aclose()
+
+
 async def test_labels_by_which_other_tools_find_their_containers_are_empty(
     docker_world: DockerWorld, image: str
 ) -> None:

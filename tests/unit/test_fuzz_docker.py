@@ -162,7 +162,7 @@ def test_doubt_is_cast_on_a_machine_that_was_taken_off_its_network() -> None:
     assert concerns_us(event("disconnect", "c1"), {"c1": "w1"})
     assert doubted(event("disconnect", "c1"), {"c1": "w1"}) == "w1"
     assert concerns_us(event("connect", "c1"), {"c1": "w1"}), "it may serve again"
-    assert doubted(event("connect", "c1"), {"c1": "w1"}) is None
+    assert doubted(event("connect", "c1"), {"c1": "w1"}) == "w1"
     assert not concerns_us(event("disconnect", "c2"), {"c1": "w1"})
     assert not concerns_us(event("create", "c1"), {"c1": "w1"})
 

@@ -19,7 +19,7 @@ from worker_orchestrator.cli.check_network import check_publish_address
 from worker_orchestrator.cli.findings import Finding, bad, good, odd
 from worker_orchestrator.database import look_at
 from worker_orchestrator.errors import OrchestratorError, ServiceUnreachable, StoreError
-from worker_orchestrator.http.listening import has_ipv6_loopback, is_beyond_loopback
+from worker_orchestrator.http.listening import has_ipv6_loopback
 from worker_orchestrator.lock import Lock
 from worker_orchestrator.settings import Settings
 from worker_orchestrator.store import DATABASE
@@ -111,11 +111,14 @@ def _worker_ports(settings: Settings, ours: set[int]) -> Finding:
 def _urls(settings: Settings) -> Iterator[Finding]:
     """Whether the host in workers' URLs can lead to where they are published."""
     host, published = settings.advertise_host, settings.publish_address
-    found = _addresses(host)
-    if is_beyond_loopback(published) or not found or any(address.is_loopback for address in found):
+    found, there = _addresses(host), _addresses(published)
+    if not found or not there or found & there or any(address.is_unspecified for address in there):
         return
     says = f"They are on {host}, which is {min(map(str, found))}, but workers are published on {published} only."
-    fix = f"serve with --publish-address 0.0.0.0 as well, unless something forwards {host} to {published}"
+    if any(address.is_loopback for address in found):
+        fix = f"serve with --advertise-host {published} as well"
+    else:
+        fix = f"serve with --publish-address 0.0.0.0 as well, unless something forwards {host} to {published}"
     yield odd("workers' URLs", says, fix)
 
 

@@ -116,9 +116,10 @@ class Engine(Protocol):
         ...
 
     def watch(self) -> AsyncIterator[str | None]:
-        """One item whenever something changed: the id of an instance that is said to serve no longer, else None.
+        """One item whenever something changed: the id of an instance that is said to serve no longer, or again, else None.
 
-        It ended, was paused, or was taken off its network. The first item comes when the stream is open.
+        It ended, was paused, or was taken off its network, or somebody put that right. The first item comes when the stream
+        is open.
 
         May miss changes, may end, raises EngineUnavailable.
         """

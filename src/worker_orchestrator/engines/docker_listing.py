@@ -34,7 +34,7 @@ _STATUS: Final[Mapping[str, Status]] = {
 _TELLING: Final = frozenset({"die", "destroy", "pause", "unpause", "oom", "health_status: unhealthy"})
 _IMAGE_TELLING: Final = frozenset({"tag", "untag", "delete", "load", "import", "pull"})
 _NETWORK_TELLING: Final = frozenset({"connect", "disconnect"})
-_DOUBTFUL: Final = frozenset({"die", "pause"})
+_DOUBTFUL: Final = frozenset({"die", "pause", "unpause"})
 
 
 def concerns_us(event: Mapping[str, Any], machines: Mapping[str, str]) -> bool:
@@ -51,14 +51,15 @@ def concerns_us(event: Mapping[str, Any], machines: Mapping[str, str]) -> bool:
 
 
 def doubted(event: Mapping[str, Any], machines: Mapping[str, str]) -> str | None:
-    """The id of the machine that cannot serve any more, if an event that concerns us says so. `machines` as above.
+    """The id of the machine that can serve no longer, or again, if an event that concerns us says so. `machines` as above.
 
-    One that no listing has shown yet bears its own name; whatever else has its labels may be a copy.
+    Docker tells of both before a listing shows them, so whoever hears it has to wait until one does. One that no listing has
+    shown yet bears its own name; whatever else has its labels may be a copy.
     """
     actor = event["Actor"]
     attributes = actor.get("Attributes") or {}
     if event.get("Type") == "network":
-        return machines.get(attributes["container"]) if event.get("Action") == "disconnect" else None
+        return machines.get(attributes["container"])
     if event.get("Action") not in _DOUBTFUL:
         return None
     machine_id: str | None = attributes.get(f"{LABEL}.machine")

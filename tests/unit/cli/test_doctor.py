@@ -122,3 +122,12 @@ def test_urls_that_lead_where_no_worker_is_published_are_told(doctor: Any) -> No
     }
     for right in (("--advertise-host", "127.0.0.1"), ("--advertise-host", "192.0.2.7", "--publish-address", "0.0.0.0")):
         assert "workers' URLs" not in doctor(*right)[0]
+
+
+def test_urls_on_this_host_that_lead_to_another_of_its_addresses_are_told(doctor: Any) -> None:
+    """Each worker would be healthy, and none reached."""
+    found, _ = doctor("--publish-address", "127.0.0.2")
+    assert found["workers' URLs"]["verdict"] == "warning"
+    assert "but workers are published on 127.0.0.2 only" in found["workers' URLs"]["says"]
+    assert found["workers' URLs"]["fix"] == "serve with --advertise-host 127.0.0.2 as well"
+    assert "workers' URLs" not in doctor("--publish-address", "127.0.0.2", "--advertise-host", "127.0.0.2")[0]

@@ -307,6 +307,17 @@ def test_an_assigned_machine_is_restarted_over_minutes_and_then_it_failed() -> N
     assert world.pool.backoff is None
 
 
+def test_each_restart_is_told_with_the_end_that_it_mends() -> None:
+    """A bad edit and a kill of the server: the exit code of the kill says nothing of the bad edit."""
+    world = with_one(a_machine(project="p"), Status.EXITED, detail="exit code 143")
+    world.tick()
+    world.instance("w1", Status.EXITED, detail="exit code 3")
+    assert world["w1"].reason == "its container is exited (exit code 143)"
+    assert exits_again(world) == []
+    assert world["w1"].reason == "its container is exited (exit code 3)"
+    assert (world.last_change().cause, world.watch("w1").tries) == (Cause.RESTARTED, 2)
+
+
 def test_a_machine_that_answers_between_its_deaths_has_no_more_tries() -> None:
     """Each death costs one try, however far the restart got."""
     world = with_one(a_machine(project="p"), Status.EXITED)
@@ -373,6 +384,7 @@ def test_a_restart_that_is_refused_is_tried_over_minutes() -> None:
     pauses = []
     for _ in range(5):
         world.restarted("w1", Result.REJECTED, "no such program")
+        assert world["w1"].reason == "could not be restarted: no such program"
         pauses.append(world.watch("w1").not_before - world.now)
         world.now = world.watch("w1").not_before
         assert world.tick().actions == [Restart("w1")]
