@@ -822,6 +822,8 @@ class Core(RuleBasedStateMachine):
             yield "an idle machine of an older template"
         if [m for m in machines if m.is_coming or m.is_leaving]:
             yield "a machine on its way"
+        if any(self.fleet.watches[m.id].asked for m in machines):
+            yield "a restart that was asked for and not carried out"
         needed = {m.id for m in machines if not m.gone or m.project is not None}
         for machine_id in set(self.ours()) - needed:
             is_stray = machine_id in self.may_be_strays() and machine_id not in self.fleet.tombstones
