@@ -798,9 +798,11 @@ class Core(RuleBasedStateMachine):
         if self.pool.template is None or self.pool.template in self.place.exits | self.place.mute:
             pool = replace(self.pool, template="final", pending=False, problem="")
             self.spec = replace(self.spec, pools={DEFAULT_POOL: pool})
+        at_rest = 0  # rounds in a row: what is found out in the next one shows only then
         for _ in range(ROUNDS):
             self.one_good_round(ROUND_S)
-            if not list(self.unrest()):
+            at_rest = 0 if list(self.unrest()) else at_rest + 1
+            if at_rest == 2:
                 break
         self.one_good_round(ROUND_S)
         assert list(self.unrest()) == []
