@@ -190,16 +190,21 @@ def test_containers_of_others_are_left_alone(shared: Running) -> None:
 
 
 def test_a_paused_machine_of_a_project_keeps_it(shared: Running) -> None:
-    """Paused is not dead."""
+    """Paused is not dead: its project hears what helps, and has it as before when that was done."""
     machine = shared.assign("paused")
     docker("pause", machine["containerId"])
     try:
-        holds_for(lambda: shared.assign("paused") == machine, "the project keeps its machine", for_s=0.5)
-        found = shared.machine_of("paused")
-        assert found is not None
-        assert found["id"] == machine["containerId"]
-    finally:
+        answers = iter(lambda: shared.get("/paused"), None)
+        refusal = eventually(
+            lambda: next(answer for answer in answers if answer.status == 503), "the project hears why"
+        )
+        assert f"`docker unpause {machine['containerId']}`" in refusal.json["message"]
+        assert shared.get("/v1/projects/paused/machine").json["id"] == machine["containerId"]
         docker("unpause", machine["containerId"])
+        eventually(lambda: shared.get("/paused").status == 200, "it serves again")
+        assert shared.assign("paused") == machine
+    finally:
+        docker("unpause", machine["containerId"], check=False)
         shared.destroy(machine["containerId"])
 
 
@@ -442,7 +447,7 @@ def test_without_a_free_port_it_says_so(start: Start) -> None:
     for number in range(2):
         service.assign(f"project-{number}")
     message = refused(service.get("/one-too-many"))
-    assert f"No host port of {service.ports.first} to {service.ports.first + 1} is free" in message
+    assert f"No host port from {service.ports.first} to {service.ports.first + 1} is free" in message
     service.release("project-0")
     assert service.get("/one-too-many").status == 200
 

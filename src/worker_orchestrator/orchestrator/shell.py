@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from worker_orchestrator import commands, findings
 from worker_orchestrator.clock import Clock
@@ -45,6 +45,9 @@ from worker_orchestrator.orchestrator.wiring import Limits, Wiring
 from worker_orchestrator.store import Store
 
 __all__ = ["Assignment", "Health", "Limits", "MachineView", "Orchestrator", "Status"]
+
+HEARD_WITHIN_S: Final = 1.0
+"""An engine that is well may take so long: whoever has less time for something else learns nothing of it in less."""
 
 _T = TypeVar("_T")
 
@@ -310,8 +313,10 @@ class Orchestrator:
     async def hear_engine(self, within_s: float = math.inf) -> None:
         """For what may take longer than any patience: its beginning may not.
 
-        Raises EngineUnavailable if the engine is away, or does not answer within this time and the patience of everybody.
+        Raises EngineUnavailable if the engine is away, or does not answer within this time (a second at least) and the patience
+        of everybody.
         """
+        within_s = max(within_s, HEARD_WITHIN_S)
         try:
             async with asyncio.timeout(None if within_s == math.inf else within_s):
                 await self._parts.contact.answer_of(self.engine.ping())
