@@ -194,9 +194,8 @@ def test_a_paused_machine_of_a_project_keeps_it(shared: Running) -> None:
     machine = shared.assign("paused")
     docker("pause", machine["containerId"])
     try:
-        answers = iter(lambda: shared.get("/paused"), None)
         refusal = eventually(
-            lambda: next(answer for answer in answers if answer.status == 503), "the project hears why"
+            lambda: answer if (answer := shared.get("/paused")).status == 503 else None, "its project hears why"
         )
         assert f"`docker unpause {machine['containerId']}`" in refusal.json["message"]
         assert shared.get("/v1/projects/paused/machine").json["id"] == machine["containerId"]

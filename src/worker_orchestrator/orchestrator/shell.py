@@ -313,8 +313,8 @@ class Orchestrator:
     async def hear_engine(self, within_s: float = math.inf) -> None:
         """For what may take longer than any patience: its beginning may not.
 
-        Raises EngineUnavailable if the engine is away, or does not answer within this time (a second at least) and the patience
-        of everybody.
+        Raises EngineUnavailable if the engine is away, or does not answer within this time (a second at least) and the
+        patience of everybody.
         """
         within_s = max(within_s, HEARD_WITHIN_S)
         try:
