@@ -192,6 +192,7 @@ CALLS: Final[dict[str, Callable[[Either, Machine], Any]]] = {
     "read_tar": lambda c, m: b"".join(c.read_tar(m.id, "/srv")),
     "pools": lambda c, m: c.pools(),
     "pool": lambda c, m: c.pool(),
+    "restart": lambda c, m: [c.restart(m.id).project, c.assign(m.project).id],
     "scale": lambda c, m: [c.scale(min_idle=1, max_idle=3, limit=4), c.scale(min_idle=None, max_idle=None, limit=None)],
     "pause": lambda c, m: c.pause(),
     "resume": lambda c, m: c.resume("default"),

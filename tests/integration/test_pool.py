@@ -197,6 +197,7 @@ def test_a_paused_machine_of_a_project_keeps_it(shared: Running) -> None:
         refusal = eventually(
             lambda: answer if (answer := shared.get("/paused")).status == 503 else None, "its project hears why"
         )
+        assert refusal is not None
         assert f"`docker unpause {machine['containerId']}`" in refusal.json["message"]
         assert shared.get("/v1/projects/paused/machine").json["id"] == machine["containerId"]
         docker("unpause", machine["containerId"])

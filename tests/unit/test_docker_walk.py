@@ -173,7 +173,7 @@ def test_no_path_asks_without_an_end(tmp_path: Path) -> None:
         ("/to-file", "/d/file"),
         ("/none/new", PathNotFound),
         ("/to-none", PathNotFound),
-        ("/d/file/new", PathNotFound),
+        ("/d/file/new", InvalidInput),
     ],
 )
 def test_a_file_that_is_not_there_yet_has_its_place_where_the_kernel_would_make_it(

@@ -18,9 +18,10 @@ from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.errors import EngineRejected, InvalidInput, OrchestratorError, PathNotFound
 from worker_orchestrator.outside import plain
 
-__all__ = ["Mounts", "is_read_only", "lost_link", "no_folder", "refusal", "too_many_links"]
+__all__ = ["Mounts", "is_read_only", "lost_link", "no_folder", "no_place", "refusal", "too_many_links"]
 
 _OF_THE_KERNEL: Final = frozenset({"/dev", "/proc", "/sys"})
+_NO_PLACE: Final = "{path} is no folder {inside}, so nothing can be put into it: name a folder."
 _NO_FOLDER: Final = "There is no {path} {inside}: a part of it is no folder."
 _TOO_MANY_LINKS: Final = "{path} leads from link to link {inside}: name what it should lead to."
 _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...]] = (
@@ -42,7 +43,7 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
     (
         re.compile(r"extraction point is not a directory"),
         InvalidInput,
-        "{path} is no folder {inside}, so nothing can be put into it: name a folder.",
+        _NO_PLACE,
     ),
     (
         re.compile(r'cannot overwrite directory "(?P<entry>.*)" with non-directory "(?P<base>.*)"'),
@@ -129,6 +130,11 @@ def refusal(machine_id: str, path: str, said: str) -> OrchestratorError:
             inside, entry = _inside(machine_id), _entry(path, found)
             return kind(words.format(path=path, inside=inside, entry=entry, said=plain(found[0], 100), told=told))
     return EngineRejected(told)
+
+
+def no_place(machine_id: str, path: str) -> InvalidInput:
+    """For a path under something that is no folder, to which something is to be written."""
+    return InvalidInput(_NO_PLACE.format(path=printable(path), inside=_inside(machine_id)))
 
 
 def no_folder(machine_id: str, path: str) -> PathNotFound:

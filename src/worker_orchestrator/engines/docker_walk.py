@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from worker_orchestrator.engines.archive import printable
-from worker_orchestrator.engines.docker_paths import Mounts, no_folder, too_many_links
+from worker_orchestrator.engines.docker_paths import Mounts, no_folder, no_place, too_many_links
 from worker_orchestrator.errors import InvalidInput, PathNotFound
 
 __all__ = ["Kind", "Walk", "Way"]
@@ -61,7 +61,7 @@ class Walk:
     async def to(self, path: str, *, follow: bool, may_be_new: bool = False) -> Way:
         """The way of this absolute path; `follow`: what a link at its end leads to, else the link itself.
 
-        `may_be_new`: the last name need not be there.
+        `may_be_new`: something is to be put there, and the last name need not be there.
 
         Raises PathNotFound, InvalidInput, and what asking raises.
         """
@@ -92,7 +92,7 @@ class Walk:
                 ahead += target.split("/")[::-1]
                 continue
             if kind is not Kind.FOLDER and ahead:
-                raise no_folder(self._machine_id, path)
+                raise no_place(self._machine_id, there) if may_be_new else no_folder(self._machine_id, path)
             here = there
         return Way(here, self._mounts.over(here))
 
