@@ -67,6 +67,12 @@ class Screen:
                 self.seen += os.read(self.near, 65536).decode(errors="replace")
 
 
+def _hear_every_signal() -> None:
+    """A program inherits what its parent ignores, as with nohup."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def on_a_terminal(
     words: Sequence[str], *, cwd: Path, env: dict[str, str], columns: int = 80, rows: int = 24
@@ -74,7 +80,15 @@ def on_a_terminal(
     """Run this command with a terminal for its standard input, output and error."""
     near, far = pty.openpty()
     fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    process = subprocess.Popen(words, stdin=far, stdout=far, stderr=far, cwd=cwd, env={**env, "TERM": "xterm"})
+    process = subprocess.Popen(
+        words,
+        stdin=far,
+        stdout=far,
+        stderr=far,
+        cwd=cwd,
+        env={**env, "TERM": "xterm"},
+        preexec_fn=_hear_every_signal,  # noqa: PLW1509 # nothing here holds a lock that it needs
+    )
     screen = Screen(process, near, far)
     try:
         yield screen
