@@ -140,7 +140,8 @@ def test_ipv6_that_is_switched_off_costs_no_new_machine_and_no_files(daemon: Dae
     assert {each["HostIp"] for ports in bindings for each in ports} == {"127.0.0.1", "::1"}
     docker("exec", name, "sh", "-c", "echo my work >/srv/files/work.txt", host=daemon.host)
     with without_ipv6():
-        service.destroy(service.await_idle(2)[0])
+        for machine_id in service.idle():
+            service.destroy(machine_id)
         eventually(lambda: len(service.idle()) == 2, "the pool is full again", within_s=30)
         docker("kill", "--signal", "TERM", name, host=daemon.host)
         eventually(lambda: "does not have the address" in state_of(service, name)[1], "it says why", within_s=20)
