@@ -155,3 +155,15 @@ def test_no_error_of_the_engine_about_its_template_ends_the_service(monkeypatch:
         await small.until(lambda: "allocate gateway" in small.orchestrator.spec.pools["default"].problem)
 
     lived(story, min_idle=1)
+
+
+def test_an_engine_that_is_well_is_heard_by_whoever_has_next_to_no_time() -> None:
+    """The time of a command is no measure of it: one of a millisecond would else be told that the engine is away."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        small.engine.faults.slow_s = 0.3
+        for _ in range(10):
+            await small.orchestrator.hear_engine(0.001)
+
+    lived(story, min_idle=1)
