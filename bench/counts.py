@@ -32,14 +32,16 @@ import uvloop
 from bench.in_memory import FIRST_PORT, fill, instance
 from bench.load import request
 from bench.subjects import PATHS, ROOT
-from worker_orchestrator import logs, service, serving
-from worker_orchestrator.database import connect
-from worker_orchestrator.engines import Engine
-from worker_orchestrator.engines.memory import MemoryEngine
-from worker_orchestrator.lock import Lock
-from worker_orchestrator.orchestrator.journal import SETTLES_S
-from worker_orchestrator.settings import Settings, load
-from worker_orchestrator.store import DATABASE, Store
+from worker_orchestrator.control.deciding.journal import SETTLES_S
+from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.memory.engine import MemoryEngine
+from worker_orchestrator.service import opening
+from worker_orchestrator.service.running import serve
+from worker_orchestrator.settings.settings import Settings, load
+from worker_orchestrator.store.database import connect
+from worker_orchestrator.store.lock import Lock
+from worker_orchestrator.store.store import DATABASE, Store
+from worker_orchestrator.telemetry import logs
 
 __all__ = ["Counted", "counted"]
 
@@ -185,7 +187,7 @@ async def watched(folder: Path, machines: int = MACHINES) -> AsyncIterator[Watch
     settings = load({**flags, "first_port": FIRST_PORT, "refresh_interval": 3600}, {})
     with _watching(seen):
         running = asyncio.create_task(
-            serving.serve(settings, lambda sockets: ports.put_nowait(sockets[0].getsockname()[1])), name="service"
+            serve(settings, lambda sockets: ports.put_nowait(sockets[0].getsockname()[1])), name="service"
         )
         try:
             seen.reader, seen.writer = await asyncio.open_connection(
@@ -224,7 +226,7 @@ def _watching(seen: Watched) -> Iterator[None]:
         seen.engine = engine
         return engine
 
-    with patch.object(service, "Store", WatchedStore), patch.object(service, "open_engine", open_engine):
+    with patch.object(opening, "Store", WatchedStore), patch.object(opening, "open_engine", open_engine):
         yield
 
 

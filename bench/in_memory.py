@@ -14,16 +14,17 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from worker_orchestrator import cli, service
+from worker_orchestrator import cli
 from worker_orchestrator.clock import Clock
-from worker_orchestrator.database import connect
-from worker_orchestrator.engines import Engine
-from worker_orchestrator.engines.memory import MemoryEngine
-from worker_orchestrator.fleet import Fleet
-from worker_orchestrator.lock import Lock
-from worker_orchestrator.machine import DEFAULT_POOL, Cause, Instance, Machine, State, Status
-from worker_orchestrator.settings import Settings
-from worker_orchestrator.store import DATABASE, Store
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import DEFAULT_POOL, Cause, Instance, Machine, State, Status
+from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.memory.engine import MemoryEngine
+from worker_orchestrator.service import opening
+from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.store.database import connect
+from worker_orchestrator.store.lock import Lock
+from worker_orchestrator.store.store import DATABASE, Store
 
 __all__ = ["MemoryEngine", "fill", "instance"]
 
@@ -64,7 +65,7 @@ def _serve_over(state_dir: Path) -> None:
         await asyncio.sleep(0)
         return engine
 
-    service.open_engine = open_engine
+    opening.open_engine = open_engine
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from typing import Any, Final
 import aiohttp
 
 from bench.subjects import IMAGE
-from worker_orchestrator.engines.docker_template import DockerOptions, Template, make_template
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.engines.docker.template import DockerOptions, Template, make_template
 from worker_orchestrator.engines.probe import http_probe
-from worker_orchestrator.machine import Machine, State
-from worker_orchestrator.settings import DEFAULT_ENV
+from worker_orchestrator.settings.settings import DEFAULT_ENV
 
 __all__ = ["RawDocker", "raw_docker"]
 

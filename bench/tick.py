@@ -21,15 +21,16 @@ import uvloop
 
 from bench.in_memory import fill, instance
 from bench.subjects import BUILD, IMAGE
-from worker_orchestrator import logs
 from worker_orchestrator.clock import Clock
-from worker_orchestrator.engines.memory import MemoryEngine
-from worker_orchestrator.lock import Lock
-from worker_orchestrator.machine import State
-from worker_orchestrator.orchestrator import Limits, Orchestrator
-from worker_orchestrator.service import load_fleet, open_fleet, spec_of
-from worker_orchestrator.settings import Settings, load
-from worker_orchestrator.store import DATABASE, Store
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.control.wiring import Limits
+from worker_orchestrator.core.machine import State
+from worker_orchestrator.engines.memory.engine import MemoryEngine
+from worker_orchestrator.service.opening import load_fleet, open_fleet, spec_of
+from worker_orchestrator.settings.settings import Settings, load
+from worker_orchestrator.store.lock import Lock
+from worker_orchestrator.store.store import DATABASE, Store
+from worker_orchestrator.telemetry import logs
 
 TICKS: Final = 15
 SELDOM_S: Final = 3000.0

@@ -17,10 +17,11 @@ from tests.contract.test_engine_contract import CALLS, Call
 from tests.contract.worlds import ADDRESSES, DockerWorld, soon
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
 
-from worker_orchestrator.engines import Logs
-from worker_orchestrator.engines.docker import DockerEngine
-from worker_orchestrator.engines.docker_connect import Endpoint, connect, open_client
-from worker_orchestrator.engines.docker_template import DockerOptions
+from worker_orchestrator.core.machine import Status
+from worker_orchestrator.engines.base import Logs
+from worker_orchestrator.engines.docker.connect import Endpoint, connect, open_client
+from worker_orchestrator.engines.docker.engine import DockerEngine
+from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.errors import (
     EngineError,
     EngineRejected,
@@ -29,7 +30,6 @@ from worker_orchestrator.errors import (
     OutcomeUnknown,
     PortTaken,
 )
-from worker_orchestrator.machine import Status
 
 Tag = Callable[..., str]
 

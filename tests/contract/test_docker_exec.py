@@ -17,9 +17,9 @@ from tests.contract.tcp_proxy import How, TcpProxy
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import a_name, docker
 
-from worker_orchestrator.engines import OUTPUT_BYTES, Completed, Exec
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.engines.base import OUTPUT_BYTES, Completed, Exec
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning
-from worker_orchestrator.machine import Machine
 
 NEVER_WAS = "worker-1700000000000-neverwas1"
 SLEEPS = ["sleep", "4321"]

@@ -11,8 +11,8 @@ from tests.contract.test_logs_contract import has_logs, until, whole
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import docker
 
-from worker_orchestrator.engines.docker_logs import EVIDENCE_BYTES
-from worker_orchestrator.machine import Machine
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.engines.docker.logs import EVIDENCE_BYTES
 
 PIECE_BYTES = 16 * 1024
 SECRET = "a secret of many letters"

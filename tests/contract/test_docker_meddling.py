@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from tests.contract.worlds import DockerWorld
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
 
+from worker_orchestrator.core.machine import Status
 from worker_orchestrator.errors import EngineRejected
-from worker_orchestrator.machine import Status
 
 
 @pytest.fixture

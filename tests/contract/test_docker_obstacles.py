@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from tests.contract.worlds import DockerWorld
 from tests.integration.docker_command import a_name, docker, docker_json
 
+from worker_orchestrator.core.machine import Status
 from worker_orchestrator.errors import EngineObstructed
-from worker_orchestrator.machine import Status
 
 NOWHERE = "192.0.2.1"
 """An address for documentation, which no host has (RFC 5737)."""

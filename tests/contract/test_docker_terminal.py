@@ -13,10 +13,10 @@ from tests.contract.test_docker_exec import PROMPT_S, left, until_it_runs
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import docker
 
-from worker_orchestrator.engines import Terminal, Terminals
-from worker_orchestrator.engines.docker_terminal import DockerTerminals
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.engines.base import Terminal, Terminals
+from worker_orchestrator.engines.docker.terminal import DockerTerminals
 from worker_orchestrator.errors import EngineRejected, NotRunning
-from worker_orchestrator.machine import Machine
 
 NEVER_WAS = "worker-1700000000000-neverwas1"
 FORKS = "(sleep 4321 & setsid sleep 4322 &); trap '' HUP TERM; echo begun; sleep 4323"
@@ -226,7 +226,7 @@ async def test_without_a_shell_a_terminal_opens_all_the_same(
     docker_world: DockerWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only its size comes a moment late on older engines."""
-    monkeypatch.setattr("worker_orchestrator.engines.docker_terminal._ON_ENTER", ("no-such-shell",))
+    monkeypatch.setattr("worker_orchestrator.engines.docker.terminal._ON_ENTER", ("no-such-shell",))
     machine = await docker_world.running()
     async with opened(docker_world, machine, "cat", columns=50) as terminal:
         await terminal.write(b"typed\n")

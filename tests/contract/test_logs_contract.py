@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.contract.worlds import SAID, World
 
-from worker_orchestrator.engines import Logs
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.engines.base import Logs
 from worker_orchestrator.errors import EngineUnavailable, NotRunning
-from worker_orchestrator.machine import Machine
 
 NEVER_WAS = "worker-1700000000000-neverwas1"
 

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from worker_orchestrator.cli import main
-from worker_orchestrator.engines.docker import DockerEngine
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.core.machine import Cause
+from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.http.document import Document
-from worker_orchestrator.machine import Cause
-from worker_orchestrator.orchestrator import Orchestrator
-from worker_orchestrator.store import Store
+from worker_orchestrator.store.store import Store
 
 CALLS: Final[dict[str, tuple[type, str]]] = {
     "commit": (Store, "commit"),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from worker_orchestrator import brake
 from worker_orchestrator.cli import main
+from worker_orchestrator.core import brake
 
 if __name__ == "__main__":
     setattr(brake, "RESTART_PAUSES_S", (0.0, 0.1, 0.1))  # noqa: B010 # of another length than it has

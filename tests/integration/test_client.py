@@ -42,7 +42,7 @@ from worker_orchestrator.errors import (
     ServiceUnreachable,
     Unauthorized,
 )
-from worker_orchestrator.wire_v1 import Machine
+from worker_orchestrator.wire.v1 import Machine
 
 _T = TypeVar("_T")
 Connect = Callable[..., AbstractContextManager[Either]]

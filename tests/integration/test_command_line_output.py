@@ -110,7 +110,8 @@ def test_a_closed_output_never_ends_up_in_a_file_that_is_opened_later(tmp_path: 
     state = tmp_path / "state"
     env = environment({"ORCHESTRATOR_STATE_DIR": str(state)})
     script = (
-        "from worker_orchestrator.store import Store; import pathlib, sys; Store(pathlib.Path(sys.argv[1])).close()"
+        "from worker_orchestrator.store.store import Store; import pathlib, sys; "
+        "Store(pathlib.Path(sys.argv[1])).close()"
     )
     state.mkdir()
     subprocess.run([MODULE[0], "-c", script, str(state / "orchestrator.db")], env=env, check=True)

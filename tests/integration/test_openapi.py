@@ -15,8 +15,8 @@ from schemathesis import Case, CheckContext, Response
 from tests.integration.described import DESCRIBED, EXCLUDED, SCHEMA, bounded, is_positive
 from tests.integration.running import Running, a_service
 
+from worker_orchestrator.core.project import RESERVED_PROJECTS, project_id
 from worker_orchestrator.errors import InvalidProject
-from worker_orchestrator.project import RESERVED_PROJECTS, project_id
 
 SERVER_ERRORS: Final = {"Failed to destroy container", "Failed to create worker or no machines available"}
 DOCUMENT: Final = SCHEMA.exclude(path_regex="^/v1/")

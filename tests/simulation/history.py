@@ -22,6 +22,17 @@ from tests.simulation.model import Request, native_id
 from tests.simulation.virtual import VirtualLoop, virtual_time
 from tests.simulation.world import OWNER, Killed, Process, World, nobody
 
+from worker_orchestrator.control.wiring import Limits
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import (
+    DEFAULT_POOL,
+    Instance,
+    Machine,
+    PoolSpec,
+    Spec,
+    State,
+    Status,
+)
 from worker_orchestrator.errors import (
     CommitFailed,
     EngineError,
@@ -31,9 +42,6 @@ from worker_orchestrator.errors import (
     NotAssigned,
     NotRunning,
 )
-from worker_orchestrator.fleet import Fleet
-from worker_orchestrator.machine import DEFAULT_POOL, Instance, Machine, PoolSpec, Spec, State, Status
-from worker_orchestrator.orchestrator import Limits
 
 __all__ = ["Outcome", "simulate"]
 

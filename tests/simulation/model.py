@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from worker_orchestrator.machine import Cause, Change, Instance, Machine, State, Status
+from worker_orchestrator.core.machine import Cause, Change, Instance, Machine, State, Status
 
 __all__ = ["Model", "Promise", "Request"]
 

@@ -9,14 +9,15 @@ from typing import Any
 
 from tests.simulation.virtual import VirtualClock, VirtualLoop, virtual_time
 
-from worker_orchestrator.engines.memory import Faults, MemoryEngine
-from worker_orchestrator.fleet import Fleet
-from worker_orchestrator.machine import DEFAULT_POOL, Machine, PoolSpec, Spec
-from worker_orchestrator.metrics import Metrics
-from worker_orchestrator.orchestrator import Limits, Orchestrator
-from worker_orchestrator.orchestrator.history import History
-from worker_orchestrator.orchestrator.observer import Observers
-from worker_orchestrator.store import Store
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.control.telling.history import History
+from worker_orchestrator.control.telling.metrics import Metrics
+from worker_orchestrator.control.telling.observer import Observers
+from worker_orchestrator.control.wiring import Limits
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import DEFAULT_POOL, Machine, PoolSpec, Spec
+from worker_orchestrator.engines.memory.engine import Faults, MemoryEngine
+from worker_orchestrator.store.store import Store
 
 __all__ = ["Small", "lived"]
 

@@ -22,10 +22,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 from tests.unit.core.build import assert_indexes_hold
 
-from worker_orchestrator import commands, findings
-from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable, NotAssigned, NotRunning
-from worker_orchestrator.fleet import Fleet
-from worker_orchestrator.machine import (
+from worker_orchestrator.core import commands, outcomes
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import (
     DEFAULT_POOL,
     GIVES_UP_PROJECT,
     Action,
@@ -45,7 +44,8 @@ from worker_orchestrator.machine import (
     Status,
     Verdict,
 )
-from worker_orchestrator.reconcile import dying, foreign, reconcile, resize, strays
+from worker_orchestrator.core.reconcile import dying, foreign, reconcile, resize, strays
+from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable, NotAssigned, NotRunning
 
 OWNER, OTHER_OWNER = "owner-1", "owner-2"
 FIRST_PORT = 9093
@@ -346,7 +346,7 @@ class Core(RuleBasedStateMachine):
         self.in_use_until_stored = dict(self.in_use_until)
         self.given_up.clear()
         for change in changes:
-            action = findings.follow_up(self.fleet, change, self.now)
+            action = outcomes.follow_up(self.fleet, change, self.now)
             if action is not None:
                 self.start(action)
         return True
@@ -390,7 +390,7 @@ class Core(RuleBasedStateMachine):
     def start(self, action: Action) -> None:
         """Have this done, if it is still right and nothing is under way for its machine."""
         machine_id = action.machine_id
-        if machine_id in self.flights or not findings.still_wanted(self.fleet, action):
+        if machine_id in self.flights or not outcomes.still_wanted(self.fleet, action):
             return
         assert machine_id not in self.others, f"{action} is about a container that is none of ours"
         row = self.stored.machines.get(machine_id)
@@ -424,7 +424,7 @@ class Core(RuleBasedStateMachine):
         with self.decision(commit):
             outcome = Outcome(result, f"the engine says: {result}")
             failed = {machine.id for machine in self.machines(State.FAILED)}
-            findings.settle(self.fleet, self.spec, action, outcome, self.now)
+            outcomes.settle(self.fleet, self.spec, action, outcome, self.now)
             if result in {Result.OBSTRUCTED, Result.PORT_TAKEN}:
                 assert failed == {machine.id for machine in self.machines(State.FAILED)}, (
                     "nothing fails for good of that"
@@ -437,7 +437,7 @@ class Core(RuleBasedStateMachine):
             self.answered_at[verdict.machine_id] = max(earlier, verdict.begun_at)
         held = {machine.id for machine in self.machines(State.READY, State.STARTING) if machine.project is not None}
         with self.decision(commit):
-            findings.probed(self.fleet, self.spec, verdict, self.now)
+            outcomes.probed(self.fleet, self.spec, verdict, self.now)
             failed = {machine.id for machine in self.machines(State.FAILED)}
             assert not held & failed, "a probe never fails an assigned machine"
             self.resize()
@@ -453,7 +453,7 @@ class Core(RuleBasedStateMachine):
             self.turn_away()
         assert plan.wake_at is None or plan.wake_at > self.now
         assert not [action for action in plan.actions if action.machine_id in snapshot.busy]
-        assert all(findings.still_wanted(self.fleet, action) for action in plan.actions)
+        assert all(outcomes.still_wanted(self.fleet, action) for action in plan.actions)
         if self.store() if commit != "lost" else self.lose():
             for action in plan.actions:
                 self.start(action)

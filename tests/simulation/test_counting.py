@@ -8,9 +8,9 @@ import math
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.core.machine import Change, Status
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
-from worker_orchestrator.machine import Change, Status
-from worker_orchestrator.store import Store
+from worker_orchestrator.store.store import Store
 
 
 def outcomes(small: Small) -> dict[str, float]:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import EngineUnavailable
-from worker_orchestrator.machine import State
 
 
 def calls_of(small: Small, monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str, str]]:

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.core.machine import State, Status
 from worker_orchestrator.errors import NoMachineAvailable
-from worker_orchestrator.machine import State, Status
 
 
 class Slow:

@@ -8,8 +8,8 @@ import math
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NoMachineAvailable, NotRunning, PortTaken
-from worker_orchestrator.machine import Machine
 
 
 @pytest.mark.parametrize("why", ["Docker does not answer (cut).", "the engine is down"])

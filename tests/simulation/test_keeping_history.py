@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.control.telling.gauges import WORDS, Gauges, PoolGauges
+from worker_orchestrator.control.telling.history import History, Sample
+from worker_orchestrator.control.telling.observer import AssignOutcome, Observer, Observers
+from worker_orchestrator.control.telling.traces import Trace
+from worker_orchestrator.core.machine import Result
 from worker_orchestrator.errors import NoMachineAvailable
-from worker_orchestrator.machine import Result
-from worker_orchestrator.orchestrator.gauges import WORDS, Gauges, PoolGauges
-from worker_orchestrator.orchestrator.history import History, Sample
-from worker_orchestrator.orchestrator.observer import AssignOutcome, Observer, Observers
-from worker_orchestrator.orchestrator.traces import Trace
-from worker_orchestrator.store import Store
+from worker_orchestrator.store.store import Store
 
 HOUR_S, DAY_S = 3_600, 86_400
 POOL = PoolGauges(dict.fromkeys(WORDS, 1), min_idle=2, refill_lag_s=0.5, image_fails=False, paused=False)

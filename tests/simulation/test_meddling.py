@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.core.machine import State, Status
 from worker_orchestrator.errors import EngineUnavailable, NoMachineAvailable
-from worker_orchestrator.machine import State, Status
 
 
 def test_a_worker_that_is_found_again_keeps_its_files_though_its_project_has_another() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import State, Status
 from worker_orchestrator.errors import EngineObstructed, EngineUnavailable, MachineNotFound, NoMachineAvailable
-from worker_orchestrator.fleet import Fleet
 from worker_orchestrator.http.document import Document, Request
-from worker_orchestrator.machine import State, Status
 
 
 def noted(small: Small, monkeypatch: pytest.MonkeyPatch, *names: str) -> list[tuple[float, str, str]]:

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.brake import RESTART_PAUSES_S
+from worker_orchestrator.core.brake import RESTART_PAUSES_S
+from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
 from worker_orchestrator.http.v1.pools import Health
-from worker_orchestrator.machine import State
 
 PAUSED = "The pool default is paused, so no machine is started: run `orchestrator resume` when it may go on."
 

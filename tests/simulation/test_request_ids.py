@@ -9,8 +9,8 @@ import pytest
 import structlog
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.machine import Status, Verdict
-from worker_orchestrator.request_id import REQUEST_ID
+from worker_orchestrator.core.machine import Status, Verdict
+from worker_orchestrator.telemetry.request_id import REQUEST_ID
 
 
 @pytest.fixture(autouse=True)

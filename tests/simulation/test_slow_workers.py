@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.machine import Machine
+from worker_orchestrator.core.machine import Machine
 
 SLOW_S = 7.0
 

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.machine import Machine
+from worker_orchestrator.core.machine import Machine
 
 
 def counted(small: Small, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:

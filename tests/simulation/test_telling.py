@@ -10,10 +10,10 @@ import pytest
 from tests.simulation.small import Small, lived
 from tests.simulation.virtual import VirtualLoop, virtual_time
 
+from worker_orchestrator.control.assigning.seats import Found, Seats
+from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 from worker_orchestrator.http.document import Document, Request
-from worker_orchestrator.machine import Cause, Change, Machine, State
-from worker_orchestrator.orchestrator.seats import Found, Seats
 
 
 class Disk:

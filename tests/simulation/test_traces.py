@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.control.telling.traces import KEPT, Trace
+from worker_orchestrator.core.machine import State, Status
 from worker_orchestrator.errors import NoMachineAvailable
-from worker_orchestrator.machine import State, Status
-from worker_orchestrator.orchestrator.traces import KEPT, Trace
 
 
 def trace_of(small: Small, project: str) -> Trace:

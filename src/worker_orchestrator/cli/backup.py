@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from worker_orchestrator.cli.database import database
-from worker_orchestrator.command_line import command_line
 from worker_orchestrator.errors import InvalidInput, StoreError
-from worker_orchestrator.settings import Settings
-from worker_orchestrator.store import Store
+from worker_orchestrator.settings.command_line import command_line
+from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.store.store import Store
 
 __all__ = ["run"]
 

@@ -23,7 +23,7 @@ from worker_orchestrator.errors import (
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
-    from worker_orchestrator.wire_v1 import Machine
+    from worker_orchestrator.wire.v1 import Machine
 
 __all__ = ["DEFAULT_URL", "calls", "connect", "find", "follower", "headers", "output_option", "read_token", "reported"]
 

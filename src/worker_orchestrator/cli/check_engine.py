@@ -18,14 +18,18 @@ import aiohttp
 
 from worker_orchestrator.cli.check_network import check_network
 from worker_orchestrator.cli.findings import Finding, bad, good, odd
-from worker_orchestrator.engines.docker_calls import NOT_FOUND, reading
-from worker_orchestrator.engines.docker_connect import Endpoint, connect
-from worker_orchestrator.engines.docker_credentials import credentials_for, full_reference, home_folder
-from worker_orchestrator.engines.docker_template import LABEL, DockerOptions, make_template
+from worker_orchestrator.engines.docker.calls import NOT_FOUND, reading
+from worker_orchestrator.engines.docker.connect import Endpoint, connect
+from worker_orchestrator.engines.docker.credentials import (
+    credentials_for,
+    full_reference,
+    home_folder,
+)
+from worker_orchestrator.engines.docker.template import LABEL, DockerOptions, make_template
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, InvalidSetting
-from worker_orchestrator.outside import plain
-from worker_orchestrator.parsers import as_bytes
-from worker_orchestrator.settings import Settings
+from worker_orchestrator.settings.parsers import as_bytes
+from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.telemetry.foreign_text import plain
 
 __all__ = ["Engine", "check_engine"]
 

@@ -17,12 +17,12 @@ from worker_orchestrator.cli.calling import connect, read_token
 from worker_orchestrator.cli.check_engine import Engine
 from worker_orchestrator.cli.check_network import check_publish_address
 from worker_orchestrator.cli.findings import Finding, bad, good, odd
-from worker_orchestrator.database import look_at
 from worker_orchestrator.errors import OrchestratorError, ServiceUnreachable, StoreError
-from worker_orchestrator.http.listening import has_ipv6_loopback
-from worker_orchestrator.lock import Lock
-from worker_orchestrator.settings import Settings
-from worker_orchestrator.store import DATABASE
+from worker_orchestrator.http.server.listening import has_ipv6_loopback
+from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.store.database import look_at
+from worker_orchestrator.store.lock import Lock
+from worker_orchestrator.store.store import DATABASE
 
 __all__ = ["check_host", "check_service", "url_of"]
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 import aiodocker
 
 from worker_orchestrator.cli.findings import Finding, bad, good, odd
-from worker_orchestrator.engines.docker_calls import is_missing, reading
-from worker_orchestrator.engines.docker_template import LABEL
+from worker_orchestrator.engines.docker.calls import is_missing, reading
+from worker_orchestrator.engines.docker.template import LABEL
 from worker_orchestrator.errors import EngineRejected
-from worker_orchestrator.settings import Settings
+from worker_orchestrator.settings.settings import Settings
 
 __all__ = ["address_ranges", "check_network", "check_publish_address", "room_in"]
 

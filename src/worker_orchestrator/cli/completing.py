@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker_orchestrator.wire_v1 import Machine
+    from worker_orchestrator.wire.v1 import Machine
 
 __all__ = ["names", "paths", "projects"]
 

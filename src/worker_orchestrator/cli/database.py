@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from worker_orchestrator.errors import StoreRefused
-from worker_orchestrator.settings import Settings
-from worker_orchestrator.store import DATABASE
+from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.store.store import DATABASE
 
 __all__ = ["database"]
 

@@ -11,15 +11,17 @@ from collections.abc import Mapping
 
 import click
 
-from worker_orchestrator import commands, logs, service
 from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
+from worker_orchestrator.core import commands
+from worker_orchestrator.core.machine import Cause, Instance, Machine, Snapshot, State
+from worker_orchestrator.core.reconcile import orphans
 from worker_orchestrator.errors import EngineError, EngineRejected, StoreLocked
-from worker_orchestrator.lock import Lock
-from worker_orchestrator.machine import Cause, Instance, Machine, Snapshot, State
-from worker_orchestrator.reconcile import orphans
-from worker_orchestrator.settings import Settings
+from worker_orchestrator.service import opening
+from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.store.lock import Lock
+from worker_orchestrator.telemetry import logs
 
 __all__ = ["run", "stop_service"]
 
@@ -56,7 +58,7 @@ def stop_service(settings: Settings) -> None:
 
 
 async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
-    async with service.open_fleet(settings) as opened:
+    async with opening.open_fleet(settings) as opened:
         machines = list(opened.fleet.machines.values())
         present = await opened.engine.list()
         # What vanished while a project had it may have turned up again: then its files are there as before.
@@ -83,7 +85,7 @@ async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
         raise EngineError("Some containers could not be removed; run it again.")
 
 
-async def _remove_late(opened: service.Opened, coming: set[str]) -> set[str]:
+async def _remove_late(opened: opening.Opened, coming: set[str]) -> set[str]:
     """Remove what runs under an id that we let go, and return those ids. Waits a while for those that may be `coming`."""
     fleet, removed = opened.fleet, set[str]()
     deadline = time.monotonic() + LATE_S
@@ -108,14 +110,14 @@ def _agreed(assigned: list[Machine]) -> bool:
     return click.confirm(f"Remove {machines} with all files?", default=False, err=True)
 
 
-def _forget(opened: service.Opened, gone: list[Machine]) -> None:
+def _forget(opened: opening.Opened, gone: list[Machine]) -> None:
     """Give these up, and leave alone what turns up of them: somebody's files may be in it."""
     for machine in gone:
         opened.fleet.apply(machine, None, Cause.FORGOTTEN, asyncio.get_running_loop().time())
     _store(opened)
 
 
-async def _remove(opened: service.Opened, machine: Machine, stop_timeout_s: float, room: asyncio.Semaphore) -> bool:
+async def _remove(opened: opening.Opened, machine: Machine, stop_timeout_s: float, room: asyncio.Semaphore) -> bool:
     """Record that it goes, remove it, forget it: what is cut off in between, the next start goes on with.
 
     The worker of a project has time to end.
@@ -139,11 +141,11 @@ async def _remove(opened: service.Opened, machine: Machine, stop_timeout_s: floa
     return True
 
 
-def _store(opened: service.Opened) -> None:
+def _store(opened: opening.Opened) -> None:
     opened.store.commit(opened.fleet.take_pending(), {}, Clock().wall_ms())
 
 
-async def _remove_network(opened: service.Opened) -> None:
+async def _remove_network(opened: opening.Opened) -> None:
     remove = getattr(opened.engine, "remove_network", None)
     if remove is not None:
         await remove()

@@ -20,7 +20,7 @@ from worker_orchestrator.errors import EventsLost, MachineNotFound, Orchestrator
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
-    from worker_orchestrator.wire_v1 import Machine
+    from worker_orchestrator.wire.v1 import Machine
 
 __all__ = ["COMMANDS"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker_orchestrator.client import Client
-    from worker_orchestrator.wire_v1 import Event, Machine, ServiceHealth, Usage
+    from worker_orchestrator.wire.v1 import Event, Machine, ServiceHealth, Usage
 
 __all__ = ["COMMANDS"]
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 import click
 
 from worker_orchestrator.cli.settings_flags import given, load_settings, with_settings
-from worker_orchestrator.command_line import PLACES
-from worker_orchestrator.settings import file_with_token
+from worker_orchestrator.settings.command_line import PLACES
+from worker_orchestrator.settings.settings import file_with_token
 
 __all__ = ["COMMANDS"]
 

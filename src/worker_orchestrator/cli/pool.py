@@ -11,7 +11,7 @@ from worker_orchestrator.cli.formats import as_json, printable
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
-    from worker_orchestrator.wire_v1 import Pool
+    from worker_orchestrator.wire.v1 import Pool
 
 __all__ = ["COMMANDS"]
 

@@ -14,7 +14,7 @@ from worker_orchestrator.errors import InvalidInput, MachineNotFound, Orchestrat
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
-    from worker_orchestrator.wire_v1 import Machine, Why
+    from worker_orchestrator.wire.v1 import Machine, Why
 
 __all__ = ["COMMANDS"]
 

@@ -16,19 +16,20 @@ from typing import Final
 import click
 from msgspec.structs import replace
 
-from worker_orchestrator import logs, service
 from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
-from worker_orchestrator.command_line import command_line
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import Cause, Instance, Machine, Snapshot, State
+from worker_orchestrator.core.project import project_id
+from worker_orchestrator.core.reconcile import foreign, strays
 from worker_orchestrator.errors import EngineRejected, InvalidInput, MachineNotFound, StoreLocked
-from worker_orchestrator.fleet import Fleet
-from worker_orchestrator.home import keep_busy
-from worker_orchestrator.lock import Lock
-from worker_orchestrator.machine import Cause, Instance, Machine, Snapshot, State
-from worker_orchestrator.project import project_id
-from worker_orchestrator.reconcile import foreign, strays
-from worker_orchestrator.settings import Settings
+from worker_orchestrator.service import opening
+from worker_orchestrator.service.origin import keep_busy
+from worker_orchestrator.settings.command_line import command_line
+from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.store.lock import Lock
+from worker_orchestrator.telemetry import logs
 
 __all__ = ["run"]
 
@@ -88,11 +89,11 @@ async def _recover(
     look_only = not (adopt or purge or accept)
     if accept:
         database(settings, " to accept")
-    async with service.open_fleet(settings, accept=accept, look_only=look_only) as opened:
+    async with opening.open_fleet(settings, accept=accept, look_only=look_only) as opened:
         snapshot = Snapshot(asyncio.get_running_loop().time(), await opened.engine.list())
         if accept:
             _accept(opened, snapshot.instances)
-        known = service.load_fleet(opened.store)  # read after the listing: what was listed was recorded before
+        known = opening.load_fleet(opened.store)  # read after the listing: what was listed was recorded before
         found = Found(snapshot.instances, strays(known, snapshot), foreign(known, snapshot))
         if not adopt and not purge:
             _show(settings, found, known, "" if accept else opened.doubt)
@@ -110,7 +111,7 @@ async def _recover(
                 click.echo(f"removed {instance.id}")
 
 
-async def _purge(opened: service.Opened, instance: Instance, stop_timeout_s: float) -> None:
+async def _purge(opened: opening.Opened, instance: Instance, stop_timeout_s: float) -> None:
     """Remove what the operator named, though it may be another owner's: an engine removes nothing of others by itself."""
     owners = getattr(opened.engine, "owners", None)
     if owners is not None:
@@ -136,7 +137,7 @@ def _ask_about(foreign: Iterable[Instance], ids: Collection[str], risk: str) -> 
 # accept
 
 
-def _accept(opened: service.Opened, instances: Mapping[str, Instance]) -> None:
+def _accept(opened: opening.Opened, instances: Mapping[str, Instance]) -> None:
     """Use this database from now on. What it takes for free stays busy, and what it lacks stays as it is."""
     fleet = opened.fleet
     skipped = opened.skip_numbers() if opened.is_older else {}
@@ -164,7 +165,7 @@ def _holder(machine: Machine) -> str:
 # adopt
 
 
-def _adopt(opened: service.Opened, found: Found, name: str, project: str) -> None:
+def _adopt(opened: opening.Opened, found: Found, name: str, project: str) -> None:
     """Record it as assigned: whose files these are, only the operator can say."""
     fleet, known = opened.fleet, opened.fleet.machines.get(name)
     if known is not None and known.project == known.id and project:
@@ -180,14 +181,14 @@ def _adopt(opened: service.Opened, found: Found, name: str, project: str) -> Non
         _refuse_a_second(fleet, instance.id, project or instance.id)
         _record(fleet, found, instance, project or instance.id)
         adopted = instance.id
-    facts = {"generation": fleet.generation, service.ADOPTED_OWNERS: _owners(opened, found.instances.get(adopted))}
+    facts = {"generation": fleet.generation, opening.ADOPTED_OWNERS: _owners(opened, found.instances.get(adopted))}
     opened.store.commit(fleet.take_pending(), facts, Clock().wall_ms())
     click.echo(f"adopted {adopted} for {project or adopted} (release or destroy it when it is not needed)")
 
 
-def _owners(opened: service.Opened, adopted: Instance | None) -> str:
+def _owners(opened: opening.Opened, adopted: Instance | None) -> str:
     """Whose machines were taken over so far, with that of this one."""
-    owners = opened.store.meta().get(service.ADOPTED_OWNERS, "").split()
+    owners = opened.store.meta().get(opening.ADOPTED_OWNERS, "").split()
     is_new = adopted is not None and adopted.owner not in {opened.fleet.owner, *owners}
     return " ".join([*owners, adopted.owner] if adopted is not None and is_new else owners)
 

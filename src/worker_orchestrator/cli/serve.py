@@ -16,14 +16,16 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 import structlog
 
-from worker_orchestrator import logs, serving, token
 from worker_orchestrator.cli.calling import DEFAULT_URL
 from worker_orchestrator.cli.failed import FAILED, Failed
-from worker_orchestrator.command_line import command_line, program
+from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.errors import OrchestratorError
-from worker_orchestrator.http.listening import is_beyond_loopback
-from worker_orchestrator.machine import Machine, State
-from worker_orchestrator.settings import Settings
+from worker_orchestrator.http.server.listening import is_beyond_loopback
+from worker_orchestrator.service import running
+from worker_orchestrator.settings import token
+from worker_orchestrator.settings.command_line import command_line, program
+from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.telemetry import logs
 
 __all__ = ["run", "run_loop"]
 
@@ -40,13 +42,13 @@ def run(settings: Settings, file_with_token: Path | None = None) -> None:
     if settings.log_format == "json":
         _run_in_json(settings)
         return
-    kept = run_loop(serving.serve(settings, lambda sockets: _announce(settings, sockets)))
+    kept = run_loop(running.serve(settings, lambda sockets: _announce(settings, sockets)))
     click.echo(_farewell(settings, kept), err=True)
 
 
 def _run_in_json(settings: Settings) -> None:
     try:
-        kept = run_loop(serving.serve(settings, lambda sockets: _log_start(settings, sockets)))
+        kept = run_loop(running.serve(settings, lambda sockets: _log_start(settings, sockets)))
     except Exception as error:  # noqa: BLE001 # the outermost edge: Python would print what is no JSON
         _log_failure(error)
     _log_end(settings, kept)

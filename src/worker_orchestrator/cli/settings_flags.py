@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from worker_orchestrator.settings import Setting, Settings, load, settings
+from worker_orchestrator.settings.settings import Setting, Settings, load, settings
 
 __all__ = ["given", "load_settings", "with_settings"]
 

@@ -1,7 +1,7 @@
 """The Python client: `Client` for ordinary code, `AsyncClient` for asyncio, from one definition of every operation.
 
 `calls` says what there is, `exchange` what is tried again, `blocking` and `awaiting` move the bytes. The shapes are those of
-`worker_orchestrator.wire_v1`, the errors those of `worker_orchestrator.errors`. docs/client.md is the guide.
+`worker_orchestrator.wire.v1`, the errors those of `worker_orchestrator.errors`. docs/client.md is the guide.
 """
 
 from worker_orchestrator.client.awaiting import AsyncClient

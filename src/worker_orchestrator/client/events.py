@@ -13,7 +13,7 @@ from worker_orchestrator.client.problems import unreachable
 from worker_orchestrator.client.server_sent import Frame, Frames
 from worker_orchestrator.client.steps import Emit, Flow, Lost, Pause, Request
 from worker_orchestrator.errors import CallFailed, EventsLost
-from worker_orchestrator.wire_v1 import Event
+from worker_orchestrator.wire.v1 import Event
 
 __all__ = ["followed"]
 

@@ -15,7 +15,7 @@ from worker_orchestrator.client.steps import Flow, Request, Steps
 from worker_orchestrator.errors import (
     InvalidInput,
 )
-from worker_orchestrator.wire_v1 import (
+from worker_orchestrator.wire.v1 import (
     Destroyed,
     Environment,
     ExecBody,

@@ -17,8 +17,8 @@ from worker_orchestrator.errors import (
     ServiceUnreachable,
     Unauthorized,
 )
-from worker_orchestrator.outside import plain
-from worker_orchestrator.wire_v1 import Problem
+from worker_orchestrator.telemetry.foreign_text import plain
+from worker_orchestrator.wire.v1 import Problem
 
 __all__ = ["decoded", "error_in", "is_away", "retry_after_s", "unreachable"]
 

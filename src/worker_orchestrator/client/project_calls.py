@@ -15,12 +15,7 @@ from worker_orchestrator.errors import (
     GenerationMismatch,
     MachineNotFound,
 )
-from worker_orchestrator.wire_v1 import (
-    AssignBody,
-    Machine,
-    Released,
-    Why,
-)
+from worker_orchestrator.wire.v1 import AssignBody, Machine, Released, Why
 
 __all__ = ["ProjectCalls"]
 

@@ -10,14 +10,7 @@ from worker_orchestrator.client.binding import operation, stream
 from worker_orchestrator.client.events import followed
 from worker_orchestrator.client.requests import JSON, of_pool, query_of
 from worker_orchestrator.client.steps import Flow, Request, Steps
-from worker_orchestrator.wire_v1 import (
-    Event,
-    History,
-    Pool,
-    PoolPatch,
-    Pools,
-    ServiceHealth,
-)
+from worker_orchestrator.wire.v1 import Event, History, Pool, PoolPatch, Pools, ServiceHealth
 
 __all__ = ["ServiceCalls"]
 

@@ -17,15 +17,16 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
-from worker_orchestrator.http import assets, dashboard, openapi, problems
-from worker_orchestrator.http.callers import Callers, Kind
+from worker_orchestrator.http import problems
+from worker_orchestrator.http.access.callers import Callers, Kind
+from worker_orchestrator.http.access.guard import Guard
+from worker_orchestrator.http.access.login import Login
 from worker_orchestrator.http.document import Document, Request
-from worker_orchestrator.http.guard import Guard
-from worker_orchestrator.http.login import Login
-from worker_orchestrator.http.operating import Operating
+from worker_orchestrator.http.operations import Operating
+from worker_orchestrator.http.pages import dashboard, docs, openapi
 from worker_orchestrator.http.reply import Header, Reply, failure, fields_of
-from worker_orchestrator.http.streams import LEASE
-from worker_orchestrator.request_id import REQUEST_ID, fit, new_id
+from worker_orchestrator.http.server.streams import LEASE
+from worker_orchestrator.telemetry.request_id import REQUEST_ID, fit, new_id
 
 __all__ = ["App"]
 
@@ -239,11 +240,11 @@ class App:
     # the description of the API with its page, and the dashboard
 
     @staticmethod
-    def _asset(method: str, path: str, headers: dict[bytes, bytes]) -> assets.Served | None:
+    def _asset(method: str, path: str, headers: dict[bytes, bytes]) -> docs.Served | None:
         if method not in {"GET", "HEAD"}:
             return None
         if path.startswith(("/docs", "/openapi.json")):
-            asset = openapi.description() if path.removesuffix("/") == "/openapi.json" else assets.page(path)
+            asset = openapi.description() if path.removesuffix("/") == "/openapi.json" else docs.page(path)
         else:
             asset = dashboard.file(path, headers)
         return None if asset is None else asset.served(headers)
@@ -309,7 +310,7 @@ def _with(send: Send, headers: list[Header]) -> Send:
     return sent
 
 
-async def _send_asset(method: str, served: assets.Served, cors: list[Header], send: Send) -> None:
+async def _send_asset(method: str, served: docs.Served, cors: list[Header], send: Send) -> None:
     await send({"type": "http.response.start", "status": served.status, "headers": [*served.headers, *cors]})
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else served.body})
 

@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker_orchestrator import __version__
+from worker_orchestrator.control.assigning.seats import HangUp
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.control.telling.views import MachineView
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.project import is_reserved, project_id
 from worker_orchestrator.errors import (
     CommitFailed,
     EngineError,
@@ -21,11 +26,16 @@ from worker_orchestrator.errors import (
     NoMachineAvailable,
 )
 from worker_orchestrator.http.reply import Reply, encoded, failure, retry_after
-from worker_orchestrator.machine import Machine, State
-from worker_orchestrator.orchestrator import MachineView, Orchestrator
-from worker_orchestrator.orchestrator.seats import HangUp
-from worker_orchestrator.project import is_reserved, project_id
-from worker_orchestrator.wire import Assigned, Broken, Counts, Healthy, Listed, Listing, Message, decode_object
+from worker_orchestrator.wire.document import (
+    Assigned,
+    Broken,
+    Counts,
+    Healthy,
+    Listed,
+    Listing,
+    Message,
+    decode_object,
+)
 
 __all__ = ["Document", "Request"]
 

@@ -33,9 +33,9 @@ from worker_orchestrator.errors import (
     PoolNotFound,
 )
 from worker_orchestrator.http.reply import Reply
-from worker_orchestrator.request_id import REQUEST_ID
-from worker_orchestrator.wire import Failure
-from worker_orchestrator.wire_v1 import Problem
+from worker_orchestrator.telemetry.request_id import REQUEST_ID
+from worker_orchestrator.wire.document import Failure
+from worker_orchestrator.wire.v1 import Problem
 
 __all__ = ["code_of", "of_error", "of_reply", "problem"]
 

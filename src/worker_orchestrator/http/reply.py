@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker_orchestrator.wire import Failure
+from worker_orchestrator.wire.document import Failure
 
 __all__ = ["EVERY", "JSON", "NO_CONTENT", "Header", "Reply", "encoded", "failure", "fields_of", "retry_after"]
 

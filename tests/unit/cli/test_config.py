@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from worker_orchestrator.cli import main
 from worker_orchestrator.cli.config import shown
-from worker_orchestrator.settings import Settings, settings
+from worker_orchestrator.settings.settings import Settings, settings
 
 SECRET = "a-secret-of-16-characters-or-more"
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from worker_orchestrator.cli import main
-from worker_orchestrator.lock import Lock
+from worker_orchestrator.store.lock import Lock
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from tests.integration.running import environment
 
 HEAVY = (
     "aiodocker", "aiohttp", "apsw", "asyncio", "platformdirs", "prometheus_client", "rich",
-    "starlette", "structlog", "uvicorn", "uvloop", "websockets", "worker_orchestrator.service",
-    "worker_orchestrator.settings", "worker_orchestrator.store",
+    "starlette", "structlog", "uvicorn", "uvloop", "websockets", "worker_orchestrator.service.opening",
+    "worker_orchestrator.settings.settings", "worker_orchestrator.store.store",
 )  # fmt: skip
 LOUD = (
     "import sys; from worker_orchestrator.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"

@@ -10,7 +10,7 @@ from typing import Any, assert_type
 import pytest
 
 from worker_orchestrator.client import AsyncClient, Client
-from worker_orchestrator.wire_v1 import (
+from worker_orchestrator.wire.v1 import (
     Destroyed,
     Event,
     ExecResult,

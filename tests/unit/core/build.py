@@ -12,9 +12,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from worker_orchestrator import commands, findings
-from worker_orchestrator.fleet import Backoff, Fleet, Pool, Watch
-from worker_orchestrator.machine import (
+from worker_orchestrator.core import commands, outcomes
+from worker_orchestrator.core.fleet import Backoff, Fleet, Pool, Watch
+from worker_orchestrator.core.machine import (
     DEFAULT_POOL,
     Action,
     Cause,
@@ -33,7 +33,7 @@ from worker_orchestrator.machine import (
     Status,
     Verdict,
 )
-from worker_orchestrator.reconcile import Plan, reconcile, resize
+from worker_orchestrator.core.reconcile import Plan, reconcile, resize
 
 OWNER = "owner-1"
 OTHER_OWNER = "owner-2"
@@ -137,7 +137,7 @@ class World:
         """A new machine, on record and nothing more."""
         wanted = template or self.spec.pools[DEFAULT_POOL].template
         assert wanted is not None
-        machine = findings.new_machine(self.fleet, self.spec, DEFAULT_POOL, wanted, self.new_id(), self.now)
+        machine = outcomes.new_machine(self.fleet, self.spec, DEFAULT_POOL, wanted, self.new_id(), self.now)
         assert machine is not None
         return machine.id
 
@@ -165,7 +165,7 @@ class World:
 
     def _probed(self, machine_id: str, begun_at: float | None, *, answered: bool | None, detail: str = "") -> None:
         verdict = Verdict(machine_id, self.now if begun_at is None else begun_at, answered, detail)
-        findings.probed(self.fleet, self.spec, verdict, self.now)
+        outcomes.probed(self.fleet, self.spec, verdict, self.now)
 
     def assign(self, project: str) -> str | None:
         machine = commands.assign(self.fleet, self.spec, project, self.now)
@@ -178,7 +178,7 @@ class World:
         return commands.destroy(self.fleet, self[machine_id], self.now)
 
     def settle(self, action: Action, result: Result, message: str = "", evidence: str = "") -> None:
-        findings.settle(self.fleet, self.spec, action, Outcome(result, message, evidence), self.now)
+        outcomes.settle(self.fleet, self.spec, action, Outcome(result, message, evidence), self.now)
 
     def created(self, machine_id: str, result: Result = Result.DONE, message: str = "", evidence: str = "") -> None:
         self.settle(Create(self[machine_id]), result, message, evidence)

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine
 
-from worker_orchestrator.brake import (
+from worker_orchestrator.core.brake import (
     RESTART_PAUSES_S,
     Failure,
     fail,
@@ -15,8 +15,8 @@ from worker_orchestrator.brake import (
     restart_later,
     try_later,
 )
-from worker_orchestrator.fleet import Backoff, Watch
-from worker_orchestrator.machine import Cause, State
+from worker_orchestrator.core.fleet import Backoff, Watch
+from worker_orchestrator.core.machine import Cause, State
 
 DOUBLING_S = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]
 

@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, an_instance, assert_indexes_hold
 
-from worker_orchestrator import commands
+from worker_orchestrator.core import commands
+from worker_orchestrator.core.fleet import Backoff
+from worker_orchestrator.core.machine import DEFAULT_POOL, Cause, Change, PoolSpec, State
+from worker_orchestrator.core.reconcile import strays
 from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable
-from worker_orchestrator.fleet import Backoff
-from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, PoolSpec, State
-from worker_orchestrator.reconcile import strays
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 

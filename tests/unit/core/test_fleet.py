@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold, indexes
 
-from worker_orchestrator.fleet import Backoff, Fleet, Watch
-from worker_orchestrator.machine import DEFAULT_POOL, Cause, Change, State, Status
+from worker_orchestrator.core.fleet import Backoff, Fleet, Watch
+from worker_orchestrator.core.machine import DEFAULT_POOL, Cause, Change, State, Status
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 
@@ -368,7 +368,7 @@ def test_undo_of_a_restart_gives_the_try_back() -> None:
 
 def test_of_the_removed_machines_the_last_ones_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on disk: a pool that recycles removes millions of them in a year."""
-    monkeypatch.setattr("worker_orchestrator.fleet.TOMBSTONES_KEPT", 3)
+    monkeypatch.setattr("worker_orchestrator.core.fleet.TOMBSTONES_KEPT", 3)
     fleet = a_fleet(tombstones=["w0"])
     for name in ("w1", "w2", "w3"):
         assert len(fleet.tombstones) <= 3

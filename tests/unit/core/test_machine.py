@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import OWNER, a_machine, an_instance
 
-from worker_orchestrator.machine import (
+from worker_orchestrator.core.machine import (
     DEFAULT_POOL,
     GIVES_UP_PROJECT,
     TRANSITIONS,

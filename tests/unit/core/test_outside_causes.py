@@ -6,11 +6,19 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, with_one
 
-from worker_orchestrator import commands
+from worker_orchestrator.core import commands
+from worker_orchestrator.core.fleet import Backoff
+from worker_orchestrator.core.machine import (
+    DEFAULT_POOL,
+    Cause,
+    Destroy,
+    Restart,
+    Result,
+    State,
+    Status,
+)
+from worker_orchestrator.core.reconcile import reconcile
 from worker_orchestrator.errors import NoMachineAvailable
-from worker_orchestrator.fleet import Backoff
-from worker_orchestrator.machine import DEFAULT_POOL, Cause, Destroy, Restart, Result, State, Status
-from worker_orchestrator.reconcile import reconcile
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 FULL = "Docker's disk is full: make room there"

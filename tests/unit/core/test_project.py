@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from worker_orchestrator.core.project import RESERVED_PROJECTS, is_project_id, is_reserved, project_id
 from worker_orchestrator.errors import InvalidProject
-from worker_orchestrator.project import RESERVED_PROJECTS, is_project_id, is_reserved, project_id
 
 
 @pytest.mark.parametrize(

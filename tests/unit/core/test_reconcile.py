@@ -16,10 +16,8 @@ from tests.unit.core.build import (
     with_one,
 )
 
-from worker_orchestrator import commands
-from worker_orchestrator.errors import NoMachineAvailable
-from worker_orchestrator.findings import still_wanted
-from worker_orchestrator.machine import (
+from worker_orchestrator.core import commands
+from worker_orchestrator.core.machine import (
     Action,
     Cause,
     Create,
@@ -30,7 +28,9 @@ from worker_orchestrator.machine import (
     State,
     Status,
 )
-from worker_orchestrator.reconcile import AILING_S, dying, foreign, reconcile, strays
+from worker_orchestrator.core.outcomes import still_wanted
+from worker_orchestrator.core.reconcile import AILING_S, dying, foreign, reconcile, strays
+from worker_orchestrator.errors import NoMachineAvailable
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 VANISHED = "vanished: its container was removed by somebody else, and its files with it"

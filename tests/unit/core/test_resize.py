@@ -15,17 +15,10 @@ from tests.unit.core.build import (
     with_one,
 )
 
-from worker_orchestrator import commands
-from worker_orchestrator.brake import Failure, fail
-from worker_orchestrator.fleet import Backoff
-from worker_orchestrator.machine import (
-    DEFAULT_POOL,
-    Cause,
-    Destroy,
-    Result,
-    State,
-    Status,
-)
+from worker_orchestrator.core import commands
+from worker_orchestrator.core.brake import Failure, fail
+from worker_orchestrator.core.fleet import Backoff
+from worker_orchestrator.core.machine import DEFAULT_POOL, Cause, Destroy, Result, State, Status
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 
@@ -71,8 +64,8 @@ def test_that_a_pool_is_right_is_seen_at_a_glance(case: str, monkeypatch: pytest
     """It is after almost every assign, so nothing else is looked at then."""
     world = a_right_world(case)
     world.fleet.take_pending()
-    monkeypatch.delattr("worker_orchestrator.reconcile._retire")
-    monkeypatch.delattr("worker_orchestrator.reconcile._missing")
+    monkeypatch.delattr("worker_orchestrator.core.reconcile._retire")
+    monkeypatch.delattr("worker_orchestrator.core.reconcile._missing")
     world.resize()
     assert world.fleet.pending == []
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.unit.core.build import World, a_fleet, a_machine, with_one
 
-from worker_orchestrator import commands, findings
+from worker_orchestrator.core import commands, outcomes
+from worker_orchestrator.core.machine import Cause, Machine, Restart, Result, State, Status
 from worker_orchestrator.errors import NotAssigned, NotRunning
-from worker_orchestrator.machine import Cause, Machine, Restart, Result, State, Status
 
 STARTING, READY, FAILED = State.STARTING, State.READY, State.FAILED
 ASKED = Restart("w1", stop_first=True)
@@ -27,7 +27,7 @@ def test_it_keeps_project_generation_and_port(state: State) -> None:
     assert after == world["w1"]
     change = world.last_change()
     assert change.cause is Cause.RESTARTED
-    assert findings.follow_up(world.fleet, change, world.now) == ASKED
+    assert outcomes.follow_up(world.fleet, change, world.now) == ASKED
 
 
 def test_it_resets_the_count() -> None:

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from worker_orchestrator import __version__, http
-from worker_orchestrator.http.assets import Served, page
-from worker_orchestrator.http.openapi import description
+from worker_orchestrator.http.pages.docs import Served, page
+from worker_orchestrator.http.pages.openapi import description
 
 HTTP: Final = Path(str(resources.files(http)))
 PATHS: Final = ("/docs", "/docs/page.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css")
@@ -44,7 +44,9 @@ def test_the_description_that_is_served_is_of_this_version_and_this_address() ->
 
 def test_swagger_ui_is_what_its_readme_names() -> None:
     """To the last byte: nobody has changed it here."""
-    sums = re.findall(r"\| `([0-9a-f]{64})` \| `(\S+)` \|", (HTTP / "docs" / "README.md").read_text(encoding="utf-8"))
+    sums = re.findall(
+        r"\| `([0-9a-f]{64})` \| `(\S+)` \|", (HTTP / "pages" / "docs_files" / "README.md").read_text(encoding="utf-8")
+    )
     assert {name: sha256(get(f"/docs/{name}").body).hexdigest() for _, name in sums} == {n: found for found, n in sums}
     assert len(sums) == 2
 

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from worker_orchestrator.http.access.callers import Callers
+from worker_orchestrator.http.access.guard import Guard
 from worker_orchestrator.http.app import App
-from worker_orchestrator.http.callers import Callers
 from worker_orchestrator.http.document import Document
-from worker_orchestrator.http.guard import Guard
 from worker_orchestrator.http.reply import Reply
 
 Headers = dict[bytes, bytes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker_orchestrator.http.callers import Callers, Kind
+from worker_orchestrator.http.access.callers import Callers, Kind
 from worker_orchestrator.http.reply import Reply
 
 TOKEN = "0123456789abcdef"

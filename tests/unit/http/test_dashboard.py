@@ -12,8 +12,8 @@ from urllib.parse import urljoin
 import pytest
 
 import worker_orchestrator
-from worker_orchestrator.http.assets import Served, page
-from worker_orchestrator.http.dashboard import _TYPES, file, is_page
+from worker_orchestrator.http.pages.dashboard import _TYPES, file, is_page
+from worker_orchestrator.http.pages.docs import Served, page
 
 FOLDER: Final = Path(str(resources.files(worker_orchestrator))) / "dashboard"
 NAMES: Final = sorted(str(one.relative_to(FOLDER).as_posix()) for one in FOLDER.rglob("*") if one.is_file())

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from worker_orchestrator.event_numbers import SKIPPED
+from worker_orchestrator.control.telling import feed as feeds
+from worker_orchestrator.control.telling.feed import Feed
+from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.http.v1.events import _stream
-from worker_orchestrator.machine import Cause, Change, Machine, State
-from worker_orchestrator.orchestrator import feed as feeds
-from worker_orchestrator.orchestrator.feed import Feed
-from worker_orchestrator.store import Store
+from worker_orchestrator.store.event_numbers import SKIPPED
+from worker_orchestrator.store.store import Store
 
 MACHINE = Machine("worker-1-aaaaaaaaa", "default", "t", State.STARTING, 9093, reason="new")
 KEPT = 10
@@ -26,8 +26,8 @@ PAGE = 4
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """One that keeps few events, prunes at each commit, and is read in small pages."""
-    monkeypatch.setattr("worker_orchestrator.store.EVENTS_KEPT", KEPT)
-    monkeypatch.setattr("worker_orchestrator.store._PRUNE_EVERY", 1)
+    monkeypatch.setattr("worker_orchestrator.store.store.EVENTS_KEPT", KEPT)
+    monkeypatch.setattr("worker_orchestrator.store.store._PRUNE_EVERY", 1)
     monkeypatch.setattr(feeds, "PAGE", PAGE)
     with Store(tmp_path / "orchestrator.db") as opened:
         opened.commit([Change(None, MACHINE, Cause.CREATED)], {}, 5)

@@ -14,12 +14,12 @@ from typing import Any, Final, cast
 
 import pytest
 
-from worker_orchestrator.http import protocol
 from worker_orchestrator.http.app import App, Receive, Scope, Send
-from worker_orchestrator.http.connections import Connections
-from worker_orchestrator.http.listening import listen
 from worker_orchestrator.http.reply import Reply
-from worker_orchestrator.http.server import Server
+from worker_orchestrator.http.server import protocol
+from worker_orchestrator.http.server.connections import Connections
+from worker_orchestrator.http.server.listening import listen
+from worker_orchestrator.http.server.uvicorn_server import Server
 
 HEAD: Final = b"Host: x\r\n\r\n"
 LATE_S: Final = 0.2

@@ -7,8 +7,8 @@ import contextlib
 
 import pytest
 
-from worker_orchestrator.http import sessions as module
-from worker_orchestrator.http.sessions import Lease, Sessions
+from worker_orchestrator.http.access import sessions as module
+from worker_orchestrator.http.access.sessions import Lease, Sessions
 
 
 class Clock:

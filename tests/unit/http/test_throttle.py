@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker_orchestrator.http.throttle import Buckets, Strikes, client_of, is_on_loopback
+from worker_orchestrator.http.access.throttle import Buckets, Strikes, client_of, is_on_loopback
 
 STEADY = settings(derandomize=True, deadline=None)
 GAPS = st.lists(st.floats(0, 0.5), min_size=1, max_size=200)

@@ -16,12 +16,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.control.telling.feed import Feed, Told
 from worker_orchestrator.errors import InvalidInput
-from worker_orchestrator.http.streams import Closing, Streamed
-from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.http.server.streams import Closing, Streamed
+from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.shapes import event
-from worker_orchestrator.orchestrator import Orchestrator
-from worker_orchestrator.orchestrator.feed import Feed, Told
 
 __all__ = ["Events"]
 
@@ -38,9 +38,9 @@ class Events:
 
     async def stream(self, request: Request) -> Response:
         query = request.query_params
-        follow = asked.flag(query, "follow", default=True)
-        project, machine = asked.text(query, "project", 128), asked.text(query, "machine", 128)
-        after = asked.number(query, "after", 0, asked.LARGEST)
+        follow = parameters.flag(query, "follow", default=True)
+        project, machine = parameters.text(query, "project", 128), parameters.text(query, "machine", 128)
+        after = parameters.number(query, "after", 0, parameters.LARGEST)
         last = request.headers.get("last-event-id", "").strip()
         if last:
             if _ID.fullmatch(last) is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker_orchestrator import wire_v1 as wire
-from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.control.telling.history import LONGEST_S, History
+from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.shapes import replied, sample
-from worker_orchestrator.orchestrator.history import LONGEST_S, History
+from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Past"]
 
@@ -23,6 +23,6 @@ class Past:
         self._history = history
 
     async def show(self, request: Request) -> Response:
-        past_s = asked.number(request.query_params, "seconds", SHORTEST_S, LONGEST_S) or USUAL_S
+        past_s = parameters.number(request.query_params, "seconds", SHORTEST_S, LONGEST_S) or USUAL_S
         step_s, samples = self._history.samples(past_s)
         return replied(wire.History(step_seconds=step_s, samples=[sample(one) for one in samples]))

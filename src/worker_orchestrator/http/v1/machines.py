@@ -7,11 +7,11 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker_orchestrator import wire_v1 as wire
-from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.shapes import STATES, Shapes, replied, state_of, tagged
-from worker_orchestrator.machine import Machine
-from worker_orchestrator.orchestrator import Orchestrator
+from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Machines"]
 
@@ -24,27 +24,27 @@ class Machines:
 
     async def list(self, request: Request) -> Response:
         query = request.query_params
-        limit = asked.number(query, "limit", 1, 1000) or 100
-        after = asked.text(query, "after", 128)
+        limit = parameters.number(query, "limit", 1, 1000) or 100
+        after = parameters.text(query, "after", 128)
         is_asked_for = _filter(request)
         views = [v for v in await self._orchestrator.records() if v.machine.id > after and is_asked_for(v.machine)]
         page = [self._shapes.machine(view) for view in views[:limit]]
         return replied(wire.Machines(machines=page, next=page[-1].id if len(views) > limit else None))
 
     async def show(self, request: Request) -> Response:
-        machine = await asked.the_machine(request, self._orchestrator)
+        machine = await parameters.the_machine(request, self._orchestrator)
         told = self._shapes.machine(await self._orchestrator.record(machine))
         return tagged(told, told.generation)
 
     async def restart(self, request: Request) -> Response:
-        machine = await self._orchestrator.restart(request.path_params["id"], *asked.generations(request))
+        machine = await self._orchestrator.restart(request.path_params["id"], *parameters.generations(request))
         told = self._shapes.machine(await self._orchestrator.record(machine))
         return tagged(told, told.generation, 202)
 
     async def destroy(self, request: Request) -> Response:
         name = request.path_params["id"]
-        at_once = asked.flag(request.query_params, "now", default=False)
-        machine = await self._orchestrator.destroy(name, *asked.generations(request), at_once=at_once)
+        at_once = parameters.flag(request.query_params, "now", default=False)
+        machine = await self._orchestrator.destroy(name, *parameters.generations(request), at_once=at_once)
         return replied(
             wire.Destroyed(
                 machine=name if machine is None else machine.id,
@@ -55,9 +55,9 @@ class Machines:
 
 def _filter(request: Request) -> Callable[[Machine], bool]:
     query = request.query_params
-    states = asked.words(query, "state", len(STATES))
-    asked.one_of(states, "state", STATES)
-    project, pool = asked.text(query, "project", 128), asked.text(query, "pool", 128)
+    states = parameters.words(query, "state", len(STATES))
+    parameters.one_of(states, "state", STATES)
+    project, pool = parameters.text(query, "project", 128), parameters.text(query, "pool", 128)
 
     def is_asked_for(machine: Machine) -> bool:
         in_state = not states or state_of(machine) in states

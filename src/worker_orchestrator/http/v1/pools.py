@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker_orchestrator import __version__
-from worker_orchestrator import wire_v1 as wire
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.control.telling.views import Status
+from worker_orchestrator.core.machine import DEFAULT_POOL, PoolSpec, State
 from worker_orchestrator.errors import InvalidInput
-from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.shapes import counted, replied
-from worker_orchestrator.machine import DEFAULT_POOL, PoolSpec, State
-from worker_orchestrator.orchestrator import Orchestrator, Status
+from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Health", "Pools"]
 
@@ -40,7 +41,7 @@ class Pools:
 
     async def change(self, request: Request) -> Response:
         name = request.path_params["name"]
-        body = await asked.body(request, wire.PoolPatch)
+        body = await parameters.body(request, wire.PoolPatch)
         self._orchestrator.insist_on_pool(name)
         self._orchestrator.change_pool(name, _changes(body))
         return replied(self._pool(name))

@@ -8,12 +8,12 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker_orchestrator import wire_v1 as wire
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.errors import InvalidInput
-from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.shapes import Shapes, event, tagged, when
-from worker_orchestrator.orchestrator import Orchestrator
-from worker_orchestrator.orchestrator.traces import Trace
+from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Projects"]
 
@@ -30,30 +30,30 @@ class Projects:
         self._orchestrator, self._shapes = orchestrator, shapes
 
     async def assign(self, request: Request) -> Response:
-        project = asked.project(request)
-        body = await asked.body(request, wire.AssignBody, optional=wire.AssignBody())
+        project = parameters.project(request)
+        body = await parameters.body(request, wire.AssignBody, optional=wire.AssignBody())
         wait_s = None if body.wait_seconds is None else _wait(body.wait_seconds)
         metadata = None if body.metadata is None else _metadata(body.metadata)
         assigned = await self._orchestrator.assign_machine(
-            project, lambda: asked.hang_up(request), wait_s=wait_s, metadata=metadata
+            project, lambda: parameters.hang_up(request), wait_s=wait_s, metadata=metadata
         )
         told = self._shapes.machine(await self._orchestrator.record(assigned.machine))
         return tagged(told, told.generation, 201 if assigned.is_new else 200)
 
     async def show(self, request: Request) -> Response:
-        machine = await self._orchestrator.machine_of(asked.project(request))
+        machine = await self._orchestrator.machine_of(parameters.project(request))
         told = self._shapes.machine(await self._orchestrator.record(machine))
         return tagged(told, told.generation)
 
     async def release(self, request: Request) -> Response:
-        project = asked.project(request)
-        machine = await self._orchestrator.release_of(project, *asked.generations(request))
+        project = parameters.project(request)
+        machine = await self._orchestrator.release_of(project, *parameters.generations(request))
         return tagged(
             wire.Released(project=project, machine=machine.id, generation=machine.generation), machine.generation
         )
 
     async def why(self, request: Request) -> Response:
-        project = asked.project(request)
+        project = parameters.project(request)
         machine = await self._orchestrator.machine_of(project)
         trace = self._orchestrator.trace(project)
         life = [event(told) for told in self._orchestrator.feed.of_assignment(machine)]
@@ -77,7 +77,7 @@ class Projects:
 
 
 def _wait(seconds: float) -> float:
-    return asked.within(seconds, "wait_seconds", 0, LONGEST_WAIT_S)
+    return parameters.within(seconds, "wait_seconds", 0, LONGEST_WAIT_S)
 
 
 def _metadata(entries: dict[str, str]) -> str:

@@ -11,20 +11,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.control.telling.history import History
 from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.problems import code_of, of_error, problem
-from worker_orchestrator.http.streams import Closing
-from worker_orchestrator.http.v1 import asked
+from worker_orchestrator.http.server.streams import Closing
+from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.events import Events
 from worker_orchestrator.http.v1.history import Past
-from worker_orchestrator.http.v1.inside import Inside
 from worker_orchestrator.http.v1.machines import Machines
 from worker_orchestrator.http.v1.pools import Health, Pools
 from worker_orchestrator.http.v1.projects import Projects
 from worker_orchestrator.http.v1.shapes import Shapes
 from worker_orchestrator.http.v1.terminal import TERMINAL_QUERY, TerminalSockets
-from worker_orchestrator.orchestrator import Orchestrator
-from worker_orchestrator.orchestrator.history import History
+from worker_orchestrator.http.v1.worker import Inside
 
 __all__ = ["v1"]
 
@@ -75,7 +75,7 @@ def _by_method(path: str, **calls: Call) -> Route:
     async def endpoint(request: Request) -> Response:
         call = calls["GET" if request.method == "HEAD" else request.method]
         answer, *names = call if isinstance(call, tuple) else (call,)
-        asked.only(request.query_params, names)
+        parameters.only(request.query_params, names)
         return await answer(request)
 
     return Route(path, endpoint, methods=list(calls))

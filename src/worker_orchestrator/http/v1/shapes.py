@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from worker_orchestrator import wire_v1 as wire
-from worker_orchestrator.machine import Machine, State
-from worker_orchestrator.orchestrator import MachineView
-from worker_orchestrator.orchestrator.feed import Told
-from worker_orchestrator.orchestrator.history import Sample
+from worker_orchestrator.control.telling.feed import Told
+from worker_orchestrator.control.telling.history import Sample
+from worker_orchestrator.control.telling.views import MachineView
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["STATES", "Shapes", "counted", "event", "replied", "sample", "state_of", "tagged", "when"]
 

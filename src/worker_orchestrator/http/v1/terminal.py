@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from worker_orchestrator.engines import Terminal, Terminals
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.engines.base import Terminal, Terminals
 from worker_orchestrator.errors import EngineError, InvalidInput, OrchestratorError
 from worker_orchestrator.http import problems
-from worker_orchestrator.http.streams import Closing
-from worker_orchestrator.http.v1 import asked
-from worker_orchestrator.http.v1.inside import cannot
-from worker_orchestrator.orchestrator import Orchestrator
+from worker_orchestrator.http.server.streams import Closing
+from worker_orchestrator.http.v1 import parameters
+from worker_orchestrator.http.v1.worker import cannot
 
 __all__ = ["TERMINAL_QUERY", "TerminalSockets"]
 
@@ -46,7 +46,7 @@ class TerminalSockets:
         self._orchestrator, self._closing = orchestrator, closing
 
     async def no_socket(self, request: Request) -> Response:
-        await asked.the_machine_seen(request, self._orchestrator)
+        await parameters.the_machine_seen(request, self._orchestrator)
         return problems.problem(
             426,
             "upgrade_required",
@@ -72,15 +72,15 @@ class TerminalSockets:
 
     async def _terminal(self, socket: WebSocket) -> Terminal:
         query = socket.query_params
-        asked.only(query, TERMINAL_QUERY)
-        command = asked.words(query, "command", 100) or ["sh"]
+        parameters.only(query, TERMINAL_QUERY)
+        command = parameters.words(query, "command", 100) or ["sh"]
         for word in command:
-            if not asked.fit_text(word, "command", 4096):
+            if not parameters.fit_text(word, "command", 4096):
                 raise InvalidInput("command has an empty word.")
-        columns = asked.number(query, "columns", 1, LARGEST_SIDE) or 80
-        rows = asked.number(query, "rows", 1, LARGEST_SIDE) or 24
-        user, workdir = asked.text(query, "user", 256), asked.text(query, "workdir", 4096)
-        machine = await asked.the_machine_seen(socket, self._orchestrator)
+        columns = parameters.number(query, "columns", 1, LARGEST_SIDE) or 80
+        rows = parameters.number(query, "rows", 1, LARGEST_SIDE) or 24
+        user, workdir = parameters.text(query, "user", 256), parameters.text(query, "workdir", 4096)
+        machine = await parameters.the_machine_seen(socket, self._orchestrator)
         engine = self._orchestrator.engine
         if not isinstance(engine, Terminals):
             raise cannot("open a terminal in a worker")

@@ -1,0 +1,1 @@
+"""How a project comes to a machine."""

@@ -1,0 +1,346 @@
+"""The orchestrator as its callers see it: assign, release, destroy, list, health, and the loops behind them.
+
+The single writer of the fleet. Everything here runs on one event loop; between two awaits nothing else happens, and each
+decision is a synchronous call of the pure core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from worker_orchestrator.clock import Clock
+from worker_orchestrator.control.assigning.seats import HangUp
+from worker_orchestrator.control.deciding.sizes import Sizes
+from worker_orchestrator.control.telling.gauges import Gauges
+from worker_orchestrator.control.telling.observer import Observer
+from worker_orchestrator.control.telling.traces import Trace
+from worker_orchestrator.control.telling.views import Health, MachineView, Status
+from worker_orchestrator.control.wiring import Limits, Wiring
+from worker_orchestrator.core import commands, outcomes
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import Destroy, Machine, Outcome, Restart, Result, Spec, State
+from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.errors import (
+    CommitFailed,
+    EngineObstructed,
+    EngineRejected,
+    EngineUnavailable,
+    MachineNotFound,
+    PoolNotFound,
+    ProjectHasNoMachine,
+)
+from worker_orchestrator.store.store import Store
+
+__all__ = ["Assignment", "Health", "Limits", "MachineView", "Orchestrator", "Status"]
+
+HEARD_WITHIN_S: Final = 1.0
+"""An engine that is well may take so long: whoever has less time for something else learns nothing of it in less."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A project's machine. `is_new`: it was given to it just now."""
+
+    machine: Machine
+    is_new: bool
+
+
+class Orchestrator:
+    """A warm pool of machines on one engine, recorded in one store."""
+
+    def __init__(  # noqa: PLR0913 # what a service is joined of
+        self,
+        fleet: Fleet,
+        spec: Spec,
+        engine: Engine,
+        store: Store,
+        clock: Clock,
+        limits: Limits,
+        engine_id: str = "",
+        *,
+        observer: Observer | None = None,
+    ) -> None:
+        self.fleet, self.engine = fleet, engine
+        parts = Wiring(fleet, spec, engine, store, clock, limits, engine_id, observer or Observer())
+        self._parts, self._decisions, self._journal, self._views = parts, parts.decisions, parts.journal, parts.views
+        self.feed, self.traces = parts.feed, parts.traces
+        self.elsewhere: Mapping[str, str] = parts.ticker.elsewhere
+        """The host of each machine, by its id, that was published elsewhere than the settings say now."""
+        self.assign_at_once: Callable[[str, Callable[[Machine | BaseException], None]], bool] = parts.search.at_once
+        """As `assign`, where that needs to wait for nothing but the store; see there."""
+
+    # commands
+
+    async def assign(self, project: str, hung_up: HangUp | None = None) -> Machine:
+        """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
+
+        Raises NoMachineAvailable, MachineFailed, CommitFailed; CancelledError when `hung_up` returned first.
+        """
+        return await self._parts.search.assign(project, hung_up)
+
+    async def assign_machine(
+        self, project: str, hung_up: HangUp | None = None, *, wait_s: float | None = None, metadata: str | None = None
+    ) -> Assignment:
+        """As `assign`; waits in line for `wait_s` (None: the usual time) and keeps `metadata` with the assignment.
+
+        Raises NoMachineAvailable, MachineFailed, CommitFailed; CancelledError when `hung_up` returned first.
+        """
+        before = self.fleet.of_project(project)
+        machine = await self._parts.search.assign(project, hung_up, wait_s)
+        is_new = before is None or before.generation != machine.generation
+        own = self.fleet.of_project(project)
+        if metadata is not None and own is not None and own.generation == machine.generation:
+            machine = commands.annotate(self.fleet, own, metadata, self._decisions.now())
+            self._journal.attribute()
+            try:
+                await self._journal.durable()
+            except CommitFailed as error:
+                kept = f"{machine.id} belongs to {project}, but its metadata could not be kept: ask again."
+                raise CommitFailed(f"{kept} {error.message}") from error
+        return Assignment(machine, is_new=is_new)
+
+    async def release_of(self, project: str, *generations: int) -> Machine:
+        """Take its machine from this project, and return it as it was. It must be of these generations.
+
+        Raises ProjectHasNoMachine, GenerationMismatch, CommitFailed.
+        """
+        machine = await self.machine_of(project)
+        for generation in generations:
+            commands.insist(machine, generation)
+        commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
+        self._decisions.resize()
+        self._journal.attribute()
+        await self._journal.durable()
+        return machine
+
+    async def machine_of(self, project: str) -> Machine:
+        """The machine of this project. Raises ProjectHasNoMachine."""
+        await self._views.settled()
+        machine = self.fleet.of_project(project)
+        if machine is None:
+            raise ProjectHasNoMachine(f"The project {project} has no machine.")
+        return machine
+
+    async def machine_named(self, name: str) -> Machine:
+        """The machine with this id, or in this container. Raises MachineNotFound."""
+        await self._views.settled()
+        machine = self.fleet.machines.get(name) or await self._views.by_native_id(name)
+        if machine is None:
+            raise MachineNotFound(f"No machine {name} is known here.")
+        return machine
+
+    async def release(self, name: str) -> None:
+        """Take the machine named by its id, its project or its container from its project.
+
+        Raises MachineNotFound, CommitFailed.
+        """
+        if not self._released(name):
+            await self._views.settled()  # what is decided and not yet stored may be taken back
+            if not self._released(name):
+                machine = await self._views.by_native_id(name)
+                if machine is None:
+                    raise MachineNotFound
+                commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
+        self._decisions.resize()
+        self._journal.attribute()
+        await self._journal.durable()
+
+    def release_at_once(self, name: str, told: Callable[[BaseException | None], None]) -> bool:
+        """As `release`, where that needs to wait for nothing but the store: then `told` gets what would be raised.
+
+        False, and nothing is changed, where it takes more than that.
+        """
+        if not self._released(name):
+            return False
+        self._journal.attribute()
+        self._journal.then(told)
+        self._decisions.resize_now()
+        return True
+
+    def _released(self, name: str) -> bool:
+        machine = self.fleet.machines.get(name) or self.fleet.of_project(name)
+        if machine is None:
+            return False
+        try:
+            commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
+        except MachineNotFound:
+            return False
+        return True
+
+    async def destroy(self, name: str, *generations: int, at_once: bool = False) -> Machine | None:
+        """Remove the machine named by its id or its container, with all it holds. It is gone when this returns.
+
+        The worker of a project is asked to end first, and has time to, unless it shall go `at_once`.
+        Returns it as it was, None if it was gone before. It must be of these generations.
+        Raises MachineNotFound for what is not ours, GenerationMismatch, EngineError, CommitFailed.
+        """
+        if name not in self.fleet.machines:
+            await self._journal.durable()  # a tombstone that is not stored yet may be taken back
+        machine = self.fleet.machines.get(name) or await self._views.by_native_id(name)
+        if machine is None:
+            if name in self.fleet.tombstones:
+                return None
+            raise MachineNotFound(f"No machine {name} is known here, so nothing was destroyed.")
+        for generation in generations:
+            commands.insist(machine, generation)
+        doomed = commands.destroy(self.fleet, machine, self._decisions.now(), at_once=at_once)
+        self._decisions.resize()
+        self._journal.attribute()
+        await self._journal.durable()
+        if doomed is None:
+            return machine
+        watch = self.fleet.watches.get(machine.id)
+        gently = watch is not None and watch.held
+        await self._done(Destroy(machine.id, gently=gently), f"{machine.id} goes")
+        return machine
+
+    async def restart(self, name: str, *generations: int) -> Machine:
+        """Start the machine of a project again in place, with its files, also where it had failed for good.
+
+        `name` is its id or its container's. Its container was started again when this returns; it is READY as soon as it
+        answers. Returns it as it is then. It must be of these generations.
+        Raises MachineNotFound, NotAssigned, NotRunning, GenerationMismatch, EngineError, CommitFailed.
+        """
+        machine = await self.machine_named(name)
+        for generation in generations:
+            commands.insist(machine, generation)
+        if machine.state is State.STOPPING:
+            raise MachineNotFound(f"{machine.id} is being removed.")
+        commands.restart(self.fleet, machine, self._decisions.now())
+        self._journal.attribute()
+        await self._journal.durable()
+        action = Restart(machine.id, stop_first=True)
+        if outcomes.still_wanted(self.fleet, action):
+            await self._done(action, f"{machine.id} is started again")
+        now = self.fleet.machines.get(machine.id)
+        if now is None or now.state is State.STOPPING:
+            raise MachineNotFound(f"{machine.id} was removed meanwhile.")
+        return now
+
+    async def _done(self, action: Destroy | Restart, what: str) -> None:
+        """Return when the engine has done this. Raises EngineError, where `what` comes when the engine is back."""
+        is_wanted = partial(outcomes.still_wanted, self.fleet, action)
+        outcome = await self._parts.contact.unless_lost(self._parts.actions.finish(action, is_wanted))
+        if outcome is None:
+            why = (self._parts.contact.problem or "").rstrip(".")
+            raise EngineUnavailable(f"{what} when the engine is back: {why}.")
+        if outcome.result is not Result.DONE:
+            raise _refused(outcome)
+
+    def change_pool(self, name: str, changes: Mapping[str, int | bool | None]) -> None:
+        """Give the pool other sizes (None: those of the settings), pause or resume it. Stored when this returns.
+
+        Raises PoolNotFound, InvalidInput, CommitFailed.
+        """
+        self.insist_on_pool(name)
+        self._parts.pools.change(changes)
+        self._decisions.spec = self._parts.pools.applied(self._decisions.spec)
+        self._decisions.resize()
+        self._decisions.turn_away()
+        self._journal.attribute()
+        self._decisions.commit_soon()
+        self._decisions.wake.set()
+
+    # reading
+
+    def insist_on_pool(self, name: str) -> None:
+        """Raises PoolNotFound."""
+        if name not in self._decisions.spec.pools:
+            raise PoolNotFound(f"There is no pool {name}; there is {', '.join(self._decisions.spec.pools)}.")
+
+    def now(self) -> float:
+        """The monotonic time that deadlines of the fleet are told in, in seconds."""
+        return self._decisions.now()
+
+    @property
+    def spec(self) -> Spec:
+        """What the fleet should be, as it is in force now."""
+        return self._decisions.spec
+
+    @property
+    def configured(self) -> Sizes:
+        """What the settings say of the sizes."""
+        return self._parts.pools.configured
+
+    async def records(self) -> list[MachineView]:
+        """All machines on record, oldest first."""
+        return await self._views.records()
+
+    async def record(self, machine: Machine) -> MachineView:
+        """One machine, with what the engine knows of it."""
+        return await self._views.record(machine)
+
+    def status(self) -> Status:
+        return self._views.status()
+
+    async def machines(self) -> list[MachineView]:
+        """The machines that can serve, oldest first."""
+        return await self._views.machines()
+
+    async def health(self) -> Health:
+        """Whether the engine answers within 2 s, and how many machines can serve."""
+        return await self._views.health()
+
+    def gauges(self) -> Gauges:
+        return self._parts.gauge.read()
+
+    def trace(self, project: str) -> Trace | None:
+        """How this project came to the machine that it has; None where it has none, or nobody who saw it told."""
+        machine = self.fleet.of_project(project)
+        return None if machine is None else self.traces.of(machine)
+
+    # the engine's extras
+
+    async def ask_engine(self, question: Coroutine[Any, Any, _T]) -> _T:
+        """What the engine says to a question of its extras, or raises. Raises EngineUnavailable as soon as it is away."""
+        return await self._parts.contact.answer_of(question)
+
+    async def hear_engine(self, within_s: float = math.inf) -> None:
+        """For what may take longer than any patience: its beginning may not.
+
+        Raises EngineUnavailable if the engine is away, or does not answer within this time (a second at least) and the
+        patience of everybody.
+        """
+        within_s = max(within_s, HEARD_WITHIN_S)
+        try:
+            async with asyncio.timeout(None if within_s == math.inf else within_s):
+                await self._parts.contact.answer_of(self.engine.ping())
+        except TimeoutError:
+            raise EngineUnavailable(f"The engine does not answer: no answer within {within_s:g} s") from None
+
+    # running
+
+    async def run(self) -> None:
+        """Keep the pool until cancelled. Raises what a defect raised."""
+        await self._parts.run()
+
+    async def first_look(self) -> None:
+        """Wait for the first listing, 2 s at most: what ended while nobody looked must not be given to its project."""
+        if self._parts.ticker.snapshot.begun_at < 0:
+            await self._parts.ticker.next()
+
+    def turn_all_away(self) -> None:
+        """Answer everybody who waits: the service is stopping."""
+        self._parts.search.turn_all_away()
+        self._parts.actions.turn_all_away()
+
+    def stop_because(self, defect: BaseException) -> None:
+        """An invariant does not hold any more: stop instead of doing harm."""
+        self._parts.stop_because(defect)
+
+
+def _refused(outcome: Outcome) -> EngineRejected | EngineUnavailable:
+    match outcome.result:
+        case Result.REJECTED:
+            return EngineRejected(outcome.message)
+        case Result.OBSTRUCTED | Result.PORT_TAKEN:
+            return EngineObstructed(outcome.message)
+        case _:
+            return EngineUnavailable(outcome.message)

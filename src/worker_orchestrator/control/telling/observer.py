@@ -1,0 +1,123 @@
+"""What happens in the shell, told as it happens to whoever counts it. Nothing that is decided depends on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from worker_orchestrator.core.machine import Change, Result
+from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, EngineUnavailable, PortTaken
+
+if TYPE_CHECKING:
+    from worker_orchestrator.control.telling.traces import Trace
+
+__all__ = ["AssignOutcome", "Call", "Observer", "Observers", "result_of"]
+
+_T = TypeVar("_T")
+
+Call = Literal["create", "restart", "destroy", "list", "ping", "identity", "template"]
+"""What the engine is asked for: the names of its methods."""
+
+
+class AssignOutcome(StrEnum):
+    """How one request for a machine ended."""
+
+    WARM = "warm"  # it was given a machine that stood ready
+    COLD = "cold"  # it was given a machine that it had to wait for
+    REPEAT = "repeat"  # its project had the machine already, or shares it with a request that was answered first
+    UNAVAILABLE = "unavailable"  # nothing could be given
+    ABANDONED = "abandoned"  # the client hung up
+    STORE_FAILED = "store_failed"  # it could not be recorded, so it was not given
+
+
+class Observer:
+    """Hears of everything, and does nothing. `now` measures durations, in seconds; it is never decided by."""
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self.now = now
+
+    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None) -> None:
+        """A request for a machine was answered. `trace` comes with the first reply that tells of an assignment."""
+
+    def call_ended(self, call: Call, result: Result, took_s: float) -> None:
+        """The engine was asked for something, and that ended."""
+
+    def probe_ended(self, *, answered: bool) -> None:
+        """A worker was asked whether it serves."""
+
+    def came_up(self, ready_s: float) -> None:
+        """A new machine answered for the first time, so long after the engine had acknowledged its creation."""
+
+    def events_ended(self) -> None:
+        """The engine's stream of events ended, or could not be opened. It is asked for again."""
+
+    def committed(self, changes: Sequence[Change], took_s: float) -> None:
+        """These changes were stored, in one transaction."""
+
+    def commit_failed(self, took_s: float) -> None:
+        """A transaction could not be stored; its changes are undone."""
+
+    async def measure(self, call: Call, work: Awaitable[_T]) -> _T:
+        """Have the engine do this, and tell how it ended."""
+        begun_at, result = self.now(), Result.UNKNOWN  # as it is when the time is up
+        try:
+            answer = await work
+            result = Result.DONE
+        except EngineError as error:
+            result = result_of(error)
+            raise
+        finally:
+            self.call_ended(call, result, self.now() - begun_at)
+        return answer
+
+
+class Observers(Observer):
+    """Several that hear of everything."""
+
+    def __init__(self, *observers: Observer) -> None:
+        super().__init__(observers[0].now)
+        self._observers = observers
+
+    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None) -> None:
+        for one in self._observers:
+            one.assign_ended(outcome, took_s, trace)
+
+    def call_ended(self, call: Call, result: Result, took_s: float) -> None:
+        for one in self._observers:
+            one.call_ended(call, result, took_s)
+
+    def probe_ended(self, *, answered: bool) -> None:
+        for one in self._observers:
+            one.probe_ended(answered=answered)
+
+    def came_up(self, ready_s: float) -> None:
+        for one in self._observers:
+            one.came_up(ready_s)
+
+    def events_ended(self) -> None:
+        for one in self._observers:
+            one.events_ended()
+
+    def committed(self, changes: Sequence[Change], took_s: float) -> None:
+        for one in self._observers:
+            one.committed(changes, took_s)
+
+    def commit_failed(self, took_s: float) -> None:
+        for one in self._observers:
+            one.commit_failed(took_s)
+
+
+def result_of(error: EngineError) -> Result:
+    match error:
+        case EngineUnavailable():
+            return Result.UNAVAILABLE
+        case PortTaken():
+            return Result.PORT_TAKEN
+        case EngineObstructed():
+            return Result.OBSTRUCTED
+        case EngineRejected():
+            return Result.REJECTED
+        case _:
+            return Result.UNKNOWN

@@ -1,0 +1,200 @@
+"""How each project came to the machine that it has: warm or cold, why, and where the time went.
+
+A trace lives as long as its assignment. `Traces` also remembers how long each machine took to come up, from what this
+process saw of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import msgspec
+
+from worker_orchestrator.control.telling.observer import Observer
+from worker_orchestrator.core.fleet import Watch
+from worker_orchestrator.core.machine import Cause, Change, Machine, State
+
+__all__ = ["Steps", "Trace", "Traces"]
+
+KEPT: Final = 10_000
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How a project came to its machine. Durations are in milliseconds; None where there was no such stage or nobody saw it.
+
+    `line_ms`: it waited for a machine. `commit_ms`: from the decision until it was stored. `probe_ms`: asking the machine
+    once more, and those of `failed_probes` (machine id, what was found) before it. `create_ms`, `ready_ms`: what the
+    machine itself once took, until the engine had it and until it answered. `ahead`: projects that waited before this one.
+    """
+
+    project: str
+    machine_id: str
+    generation: int
+    at_ms: int
+    how: Literal["warm", "cold"]
+    why: str
+    total_ms: float
+    commit_ms: float
+    line_ms: float | None = None
+    probe_ms: float | None = None
+    create_ms: float | None = None
+    ready_ms: float | None = None
+    ahead: int = 0
+    failed_probes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Steps:
+    """What one search has done so far, in seconds. `asked_at` is loop time, `begun_at` the stopwatch's."""
+
+    begun_at: float
+    asked_at: float
+    line_s: float | None = None
+    commit_s: float = 0.0
+    probe_s: float | None = None
+    ahead: int = 0
+    wanted: int = 0
+    failed_probes: list[tuple[str, str]] = field(default_factory=list)
+
+    def why(self, watch: Watch) -> str:
+        """Why it was warm, or cold, in one sentence."""
+        if self.line_s is None:
+            silent = len(self.failed_probes)
+            after = f", after {silent} that did not answer" if silent else ""
+            return f"an idle machine stood ready{after}"
+        idle = f"no machine was idle (min_idle is {self.wanted}, {self.ahead} waited before this project)"
+        if watch.born >= self.asked_at:
+            return f"{idle}, so one was started for it"
+        if watch.ready_at is not None and watch.ready_at > self.asked_at:
+            return f"{idle}, but one was on its way"
+        return f"{idle}, until one became free"
+
+
+RESTARTED: Final = "its own machine had ended, and was started again in place with its files"
+
+
+@dataclass(slots=True, eq=False)
+class _Birth:
+    """How a machine came up: what its creation took, when the engine acknowledged that, and how long it took to answer."""
+
+    create_ms: float | None = None
+    acknowledged_at: float = 0.0
+    ready_ms: float | None = None
+
+
+_UNSEEN: Final = _Birth()
+
+
+class Traces:
+    """The traces of current assignments, by generation, the last 10,000 at most."""
+
+    def __init__(self, observer: Observer, wall_ms: Callable[[], int]) -> None:
+        self._observer, self._wall_ms = observer, wall_ms
+        self._traces: dict[int, Trace] = {}
+        self._unsaved: dict[int, Trace] = {}
+        self._births: dict[str, _Birth] = {}
+
+    def of(self, machine: Machine) -> Trace | None:
+        """How this machine came to the project that it has."""
+        trace = self._traces.get(machine.generation)
+        is_its = trace is not None and (trace.project, trace.machine_id) == (machine.project, machine.id)
+        return trace if is_its else None
+
+    def take_unsaved(self) -> list[Trace]:
+        """Those that are new since the last call, as far as their assignments last."""
+        unsaved, self._unsaved = self._unsaved, {}
+        return list(unsaved.values())
+
+    def load(self, traces: Iterable[Trace]) -> None:
+        """Take over what was saved, oldest first."""
+        for trace in traces:
+            self._keep(trace)
+
+    # what the search and the engine's answers tell
+
+    def at_once(self, machine: Machine, begun_at: float) -> Trace:
+        """It was idle and had just answered: there was nothing to do but to store it."""
+        took_ms = _ms(self._observer.now() - begun_at)
+        birth = self._births.get(machine.id, _UNSEEN)
+        return self._add(
+            Trace(
+                project=_project(machine),
+                machine_id=machine.id,
+                generation=machine.generation,
+                at_ms=self._wall_ms(),
+                how="warm",
+                why="an idle machine stood ready",
+                total_ms=took_ms,
+                commit_ms=took_ms,
+                create_ms=birth.create_ms,
+                ready_ms=birth.ready_ms,
+            )
+        )
+
+    def found(self, machine: Machine, steps: Steps, why: str) -> Trace:
+        """It took a search."""
+        birth = self._births.get(machine.id, _UNSEEN)
+        return self._add(
+            Trace(
+                project=_project(machine),
+                machine_id=machine.id,
+                generation=machine.generation,
+                at_ms=self._wall_ms(),
+                how="warm" if steps.line_s is None else "cold",
+                why=why,
+                total_ms=_ms(self._observer.now() - steps.begun_at),
+                commit_ms=_ms(steps.commit_s),
+                line_ms=None if steps.line_s is None else _ms(steps.line_s),
+                probe_ms=None if steps.probe_s is None else _ms(steps.probe_s),
+                create_ms=birth.create_ms,
+                ready_ms=birth.ready_ms,
+                ahead=steps.ahead,
+                failed_probes=tuple(steps.failed_probes),
+            )
+        )
+
+    def created(self, machine_id: str, took_s: float) -> None:
+        """The engine acknowledged that it made this machine run."""
+        self._births[machine_id] = _Birth(_ms(took_s), self._observer.now())
+
+    def committed(self, changes: Sequence[Change]) -> None:
+        """Note who came up and who is gone; a trace ends with its assignment."""
+        for change in changes:
+            before, after = change.before, change.after
+            if change.cause is Cause.ANSWERED:
+                self._answered(change)
+            if before is not None and before.project is not None and (after is None or after.project is None):
+                self._traces.pop(before.generation, None)
+                self._unsaved.pop(before.generation, None)
+            if after is None or after.state is State.STOPPING:
+                self._births.pop(change.machine.id, None)
+
+    def _answered(self, change: Change) -> None:
+        birth = self._births.get(change.machine.id)
+        if birth is not None and birth.ready_ms is None:
+            ready_s = self._observer.now() - birth.acknowledged_at
+            birth.ready_ms = _ms(ready_s)
+            self._observer.came_up(ready_s)
+
+    def _add(self, trace: Trace) -> Trace:
+        self._keep(trace)
+        self._unsaved[trace.generation] = trace
+        if len(self._unsaved) > KEPT:
+            del self._unsaved[next(iter(self._unsaved))]
+        return trace
+
+    def _keep(self, trace: Trace) -> None:
+        self._traces[trace.generation] = trace
+        if len(self._traces) > KEPT:
+            del self._traces[next(iter(self._traces))]
+
+
+def _project(machine: Machine) -> str:
+    assert machine.project is not None, f"{machine.id} belongs to nobody"
+    return machine.project
+
+
+def _ms(duration_s: float) -> float:
+    return round(duration_s * 1000, 3)

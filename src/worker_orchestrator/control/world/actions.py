@@ -1,0 +1,207 @@
+"""Calls to the engine: one at a time per machine, each with a time-out, many machines at once.
+
+A worker that a project had is asked to end before its container is removed, and has `stop_timeout_s` for it. Nobody else
+waits for that: it takes none of the places for calls, and `hurry` cuts it short.
+
+While a call is under way, and for every listing that was begun before it ended, its machine is *busy*: what a listing
+shows of it proves nothing. A call that timed out has an unknown outcome, which is an outcome like the others: the next
+tick looks, and asks for what is missing under the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+
+from worker_orchestrator.control.background import Background
+from worker_orchestrator.control.telling.observer import Call, Observer, result_of
+from worker_orchestrator.control.telling.traces import Traces
+from worker_orchestrator.core.machine import Action, Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.engines.base import Engine, Logs
+from worker_orchestrator.errors import EngineError
+from worker_orchestrator.telemetry.foreign_text import plain_lines
+
+__all__ = ["Actions"]
+
+ACTION_TIMEOUT_S: Final = 30.0
+PARALLEL: Final = 32
+"""Creates in parallel pay, up to a point: more only make each other slower, and time out."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Actions:
+    """Performs actions. `settled` gets each one with its outcome, before anybody who awaits it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        background: Background,
+        settled: Callable[[Action, Outcome], None],
+        observer: Observer,
+        traces: Traces,
+        stop_timeout_s: float,
+    ) -> None:
+        self._engine = engine
+        self._background = background
+        self._settled = settled
+        self._observer, self._traces = observer, traces
+        self._running: dict[str, tuple[Action, asyncio.Task[Outcome]]] = {}
+        self._listings: list[set[str]] = []
+        self._room = asyncio.Semaphore(PARALLEL)
+        self._room_to_restart = asyncio.Semaphore(PARALLEL)  # a worker that is stopped first may take 10 s to end
+        self._stop_timeout_s = stop_timeout_s
+        self._ending: dict[str, asyncio.Event] = {}  # workers that have time to end, each with what cuts it short
+        self._turned_away = asyncio.Event()
+
+    @contextmanager
+    def listing(self) -> Iterator[set[str]]:
+        """The ids that are busy from here on to the end of the block: those under way, and those begun meanwhile."""
+        busy = set(self._running)
+        self._listings.append(busy)
+        try:
+            yield busy
+        finally:
+            self._listings.remove(busy)
+
+    def is_busy(self, machine_id: str) -> bool:
+        return machine_id in self._running
+
+    def start(self, action: Action) -> asyncio.Task[Outcome] | None:
+        """Begin this action; None if its machine is busy: then a later tick asks again."""
+        machine_id = action.machine_id
+        if machine_id in self._running:
+            return None
+        for busy in self._listings:
+            busy.add(machine_id)
+        task = self._background.spawn(self._perform(action), f"{_call(action)} {machine_id}")
+        self._running[machine_id] = (action, task)
+        return task
+
+    def hurry(self, machine_id: str) -> None:
+        """Let its worker end at once, if it is taking its time for that."""
+        if machine_id in self._ending:
+            self._ending[machine_id].set()
+
+    def turn_all_away(self) -> None:
+        """Answer everybody who waits for a machine to be removed: the service is stopping, and goes on with it later."""
+        self._turned_away.set()
+
+    async def finish(self, action: Destroy | Restart, is_wanted: Callable[[], bool]) -> Outcome:
+        """Have this done and return how that ended: join it where it is under way, wait for another call.
+
+        A removal is a removal, however gently it was begun. What is not wanted any more after such a wait counts as done.
+        """
+        while True:
+            running = self._running.get(action.machine_id)
+            if running is None:
+                if not is_wanted():
+                    return Outcome(Result.DONE)
+                self.start(action)
+                running = self._running[action.machine_id]
+            other, task = running
+            if not await self._is_over(task):
+                return Outcome(Result.UNAVAILABLE, f"The service is stopping; {_left_undone(action)}.")
+            if other == action or (isinstance(other, Destroy) and isinstance(action, Destroy)):
+                return task.result()
+
+    async def _is_over(self, task: asyncio.Task[Outcome]) -> bool:
+        """Wait for this; False if everybody is turned away before."""
+        leaving = asyncio.ensure_future(self._turned_away.wait())
+        try:
+            await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+        return task.done()
+
+    async def _perform(self, action: Action) -> Outcome:
+        call = _call(action)
+        try:
+            ended = await self._let_end(action)
+            async with self._room_to_restart if isinstance(action, Restart) else self._room:
+                begun_at = self._observer.now()
+                outcome = ended or await self._outcome(self._call(action), ACTION_TIMEOUT_S)
+                took_s = self._observer.now() - begun_at
+        finally:
+            del self._running[action.machine_id]
+        self._observer.call_ended(call, outcome.result, took_s)
+        if isinstance(action, Create) and outcome.result is Result.DONE:
+            self._traces.created(action.machine_id, took_s)
+        if outcome.result is not Result.DONE:
+            _log.warning(
+                "engine call failed",
+                call=call,
+                machine=action.machine_id,
+                result=outcome.result.value,
+                why=outcome.message,
+            )
+        self._settled(action, outcome)
+        return outcome
+
+    async def _let_end(self, action: Action) -> Outcome | None:
+        """Let a worker end that is to be removed gently. None: remove it now; else the engine could not be asked."""
+        if not isinstance(action, Destroy) or not action.gently or not self._stop_timeout_s:
+            return None
+        hurried = self._ending[action.machine_id] = asyncio.Event()
+        stop = self._engine.stop(action.machine_id, self._stop_timeout_s)
+        stopping = asyncio.ensure_future(self._outcome(stop, self._stop_timeout_s + ACTION_TIMEOUT_S))
+        cut_short = asyncio.ensure_future(hurried.wait())
+        try:
+            await asyncio.wait({stopping, cut_short}, return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                return None
+            outcome = stopping.result()
+            return None if outcome.result in {Result.DONE, Result.REJECTED} else outcome
+        finally:
+            del self._ending[action.machine_id]
+            stopping.cancel()
+            cut_short.cancel()
+
+    async def _outcome(self, call: Awaitable[None], limit_s: float) -> Outcome:
+        try:
+            async with asyncio.timeout(limit_s):
+                await call
+        except TimeoutError:
+            return Outcome(Result.UNKNOWN, f"the engine did not answer within {limit_s:g} s")
+        except EngineError as error:
+            return Outcome(result_of(error), error.message)
+        return Outcome(Result.DONE)
+
+    async def _call(self, action: Action) -> None:
+        match action:
+            case Create(machine):
+                await self._engine.create(machine)
+            case Restart(machine_id, stop_first):
+                await self._engine.restart(machine_id, stop_first=stop_first)
+            case Destroy(machine_id):
+                await self._engine.destroy(machine_id)
+
+    async def last_lines(self, machine_id: str) -> str:
+        """What this machine wrote last, within a second; empty where the engine cannot tell."""
+        if not isinstance(self._engine, Logs):
+            return ""
+        try:
+            async with asyncio.timeout(1.0):
+                return plain_lines(await self._engine.last_lines(machine_id, 10))
+        except (TimeoutError, EngineError):
+            return ""
+
+
+def _left_undone(action: Destroy | Restart) -> str:
+    if isinstance(action, Destroy):
+        return f"{action.machine_id} goes when it runs again"
+    return f"{action.machine_id} is started again when it runs again"
+
+
+def _call(action: Action) -> Call:
+    match action:
+        case Create():
+            return "create"
+        case Restart():
+            return "restart"
+        case Destroy():
+            return "destroy"

@@ -1,0 +1,233 @@
+"""A command under way in a container, on a client of its own, from its start until none of its processes is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiodocker
+from aiodocker.execs import Exec
+from aiodocker.stream import Message
+
+from worker_orchestrator.engines.docker.calls import reading
+from worker_orchestrator.engines.docker.kill import MARK, a_mark, kill_inside, kill_on_this_computer
+from worker_orchestrator.engines.docker.reach import while_it_runs
+from worker_orchestrator.engines.docker.wire import Wire
+from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, NotRunning
+
+__all__ = ["Attached", "Command"]
+
+_START_LIMIT_S: Final = 10.0
+_KILL_LIMIT_S: Final = 5.0
+_BEGIN_LIMIT_S: Final = 2.0
+_CLOSE_LIMIT_S: Final = _START_LIMIT_S + _BEGIN_LIMIT_S + _KILL_LIMIT_S + 1
+_TOLD_WITHIN_S: Final = 5.0
+_REST_LIMIT_S: Final = 0.5
+_PAUSE_S: Final = 0.02
+_HANG_UP: Final = b"\x03\x04"  # ^C ^D
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is to be run, and how. What is empty is as the container has it."""
+
+    words: Sequence[str]
+    env: Mapping[str, str] | None = None
+    user: str = ""
+    workdir: str = ""
+
+
+class Attached:
+    """One command in the container of one machine. `is_local`: its processes may be visible on this computer."""
+
+    def __init__(self, client: aiodocker.Docker, machine_id: str, native_id: str, *, is_local: bool) -> None:
+        self._client, self._machine_id, self._native_id = client, machine_id, native_id
+        self._is_local = is_local
+        self._mark = a_mark()
+        self._user = ""
+        self._tty = False
+        self._exec: Exec | None = None
+        self._wire: Wire | None = None
+        self._code: int | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    async def start(self, command: Command, *, tty: Mapping[str, Any] | None = None, stdin: bool) -> None:
+        """Start it; with `tty` in a terminal, for which these options go to Docker. Raises NotRunning, EngineError."""
+        self._user, self._tty = command.user, tty is not None
+        others = [f"{name}={value}" for name, value in (command.env or {}).items() if name != MARK]
+        made = {
+            "cmd": list(command.words),
+            "tty": self._tty,
+            "stdin": stdin,
+            "environment": [*others, self._mark],
+            "user": command.user,
+            "workdir": command.workdir or None,
+            # What Docker takes for "hang up" must never be typed: a key that few have, then a long sequence nobody knows.
+            "detach_keys": ",".join(["ctrl-@", *self._mark[-16:]]),
+        }
+        # A start may land although its caller has gone: so it goes on, and `aclose` waits for it.
+        self._starting = asyncio.create_task(self._start(made, tty or {}))
+        await asyncio.shield(self._starting)
+
+    async def _start(self, made: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        with while_it_runs(self._machine_id):
+            self._exec = await self._client.containers.container(self._native_id).exec(**made)
+            self._wire = Wire(self._client, self._exec.id, tty=self._tty, options=options)
+            await self._wire.open()
+
+    async def read(self) -> Message | None:
+        """What it writes next, on stream 1 or 2; None when it has ended. Raises EngineUnavailable if it may run on."""
+        assert self._wire is not None, "it was started"
+        with reading():
+            message = await self._wire.read()
+        if message is None:
+            await self._until_ended()
+        return message
+
+    async def _until_ended(self) -> None:
+        """Docker tells how it ended a moment after the output did."""
+        try:
+            async with asyncio.timeout(_TOLD_WITHIN_S):
+                while True:
+                    if self._closing is not None or await self.exit_code() is not None:
+                        return
+                    await asyncio.sleep(_PAUSE_S)
+        except TimeoutError:
+            raise EngineUnavailable("The connection to Docker broke.") from None
+        except EngineUnavailable:
+            if self._closing is None:
+                raise
+
+    async def write(self, data: bytes) -> None:
+        assert self._wire is not None, "it was started"
+        await self._wire.write(data)
+
+    def end_input(self) -> None:
+        assert self._wire is not None, "it was started"
+        self._wire.end_input()
+
+    async def resize(self, columns: int, rows: int) -> None:
+        assert self._exec is not None, "it was started"
+        with while_it_runs(self._machine_id):
+            async with asyncio.timeout(_TOLD_WITHIN_S):
+                await self._exec.resize(h=rows, w=columns)
+
+    async def exit_code(self) -> int | None:
+        """None while it runs, and after `aclose` if nobody asked before. Raises NotRunning, EngineError."""
+        if self._code is None and self._closing is None:
+            await self._ask()
+        return self._code
+
+    async def _ask(self) -> None:
+        assert self._exec is not None, "it was started"
+        with while_it_runs(self._machine_id):
+            async with asyncio.timeout(_TOLD_WITHIN_S):
+                found = await self._exec.inspect()
+            if not found["Running"]:
+                self._code = found["ExitCode"]
+
+    async def aclose(self, take: Callable[[Message], None] | None = None) -> None:
+        """End it, also if cancelled meanwhile. Can be repeated. Raises EngineError if a process of it may be left.
+
+        `take` gets what it writes until its end.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._aclose(take))
+        try:
+            await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            await asyncio.wait({self._closing}, timeout=_CLOSE_LIMIT_S)
+            _look_at(self._closing)
+            raise
+
+    async def _aclose(self, take: Callable[[Message], None] | None) -> None:
+        try:
+            if self._starting is not None:
+                await asyncio.wait({self._starting}, timeout=_START_LIMIT_S)
+                if not _was_refused(self._starting):
+                    async with self._read_on(take):
+                        await self._kill()
+        finally:
+            if self._wire is not None:
+                await self._wire.close()
+            await self._client.close()
+            if self._starting is not None:
+                self._starting.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _read_on(self, take: Callable[[Message], None] | None) -> AsyncIterator[None]:
+        """Read its output beside what ends it: Docker tells of no end while it has output left that nobody reads.
+
+        Where somebody takes that output, its rest is waited for as well.
+        """
+        rest = asyncio.create_task(self._rest(take or (lambda _: None)))
+        try:
+            yield
+            if take is not None:
+                await asyncio.wait({rest}, timeout=_REST_LIMIT_S)
+        finally:
+            rest.cancel()
+            await asyncio.wait({rest})
+
+    async def _rest(self, take: Callable[[Message], None]) -> None:
+        assert self._starting is not None, "it was started"
+        if self._wire is None or not self._starting.done() or _look_at(self._starting) is not None:
+            return  # there is nothing to read: reading would start it again
+        with contextlib.suppress(EngineError), reading():
+            while (message := await self._wire.read()) is not None:
+                take(message)
+
+    async def _until_begun(self) -> None:
+        """Docker answers a start before the process is there: who looks for it then finds none, and yet it comes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_BEGIN_LIMIT_S):
+                while self._exec is not None and self._code is None:
+                    with while_it_runs(self._machine_id):
+                        found = await self._exec.inspect()
+                    if found["ExitCode"] is not None or (found["Running"] and found.get("Pid", 1)):
+                        return
+                    await asyncio.sleep(_PAUSE_S)
+
+    async def _kill(self) -> None:
+        try:
+            await self._until_begun()
+            async with asyncio.timeout(_KILL_LIMIT_S):
+                while True:
+                    if await self._is_killed():
+                        return
+                    await asyncio.sleep(_PAUSE_S)
+        except TimeoutError:
+            raise EngineRejected(
+                f"A command in the container of {self._machine_id} runs on: it could not be killed."
+            ) from None
+        except NotRunning:
+            pass  # all of it ended with the container
+
+    async def _is_killed(self) -> bool:
+        none_left = None
+        try:
+            with while_it_runs(self._machine_id):
+                none_left = await kill_inside(self._client, self._native_id, self._mark, self._user)
+        except EngineRejected:
+            pass  # newer engines refuse what is not there: a shell
+        if none_left is not None:
+            return none_left
+        if self._is_local:
+            await asyncio.to_thread(kill_on_this_computer, self._mark)
+        if self._tty and self._wire is not None:
+            await self._wire.write(_HANG_UP)
+        await self._ask()
+        return self._code is not None
+
+
+def _was_refused(starting: asyncio.Task[None]) -> bool:
+    return starting.done() and isinstance(_look_at(starting), EngineRejected | NotRunning)
+
+
+def _look_at(task: asyncio.Task[None]) -> BaseException | None:
+    """How it failed. An error that nobody looked at would be reported as a defect."""
+    return task.exception() if task.done() and not task.cancelled() else None

@@ -1,0 +1,141 @@
+"""What Docker's answers mean, in the words of `errors`.
+
+A call that never reached the engine is unavailable. One that was cut off after it left has an unknown outcome if it
+writes, and is unavailable if it reads. An answer that refuses is rejected, unless it speaks of a cause outside
+(`obstacles`) or of a port that somebody holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Final
+
+import aiohttp
+import aiohttp.http
+import msgspec
+from aiodocker import DockerError
+
+from worker_orchestrator.engines.docker.obstacles import obstacle
+from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
+from worker_orchestrator.telemetry.foreign_text import plain
+
+__all__ = [
+    "CONFLICT",
+    "NOT_FOUND",
+    "UNREADABLE",
+    "is_missing",
+    "is_unanswered",
+    "note_call",
+    "reading",
+    "said_by",
+    "writing",
+]
+
+NOT_FOUND: Final = HTTPStatus.NOT_FOUND
+CONFLICT: Final = HTTPStatus.CONFLICT
+_FULL_ID: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+_CONNECTION_FAILED: Final = 900  # aiodocker's own number
+UNREADABLE: Final = (
+    aiohttp.http.HttpProcessingError,
+    msgspec.DecodeError,
+    ValueError,  # no JSON, no UTF-8, a line of more than the half megabyte that aiohttp reads as one
+    RecursionError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+"""An answer that is cut off or mangled, or of another shape than Docker's: a proxy may say anything."""
+_NOTE: Final = "in answer to "
+_PORT_TAKEN: Final = re.compile(
+    r"port is already allocated|address already in use|failed to bind host port|ports are not available", re.IGNORECASE
+)
+_GOING_AWAY: Final = re.compile(
+    r"transport is closing|shutting down|client connection is closing|context canceled|error reading from server|"
+    r"update store for object type",
+    re.IGNORECASE,
+)
+"""What Docker says with status 500 while it stops: no fault of the request."""
+
+
+def note_call(error: BaseException, method: str, path: object) -> None:
+    """Let this error tell what Docker was asked for when it came."""
+    if _asked(error):
+        return
+    short = _FULL_ID.sub(r"\1", str(path)).lstrip("/")
+    error.add_note(f"{_NOTE}{method} {plain(short, 80)}")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Around calls that change nothing, and around what is made of their answers: what was cut off is simply unavailable."""
+    try:
+        yield
+    except DockerError as error:
+        meaning = _meaning(error)
+        if isinstance(meaning, OutcomeUnknown):
+            raise EngineUnavailable(meaning.message) from error
+        if isinstance(meaning, PortTaken):  # whoever reads asks for no port
+            raise EngineRejected(meaning.message) from error
+        raise meaning from error
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        why = plain(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+        raise EngineUnavailable(f"Docker does not answer ({why}{_asked(error)}).") from error
+    except UNREADABLE as error:
+        raise EngineUnavailable(f"What Docker says cannot be read ({type(error).__name__}{_asked(error)}).") from error
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Around calls that change something: what was cut off may have happened."""
+    try:
+        yield
+    except DockerError as error:
+        raise _meaning(error) from error
+    except aiohttp.ConnectionTimeoutError as error:
+        raise EngineUnavailable(f"Docker does not answer ({plain(error)}{_asked(error)}).") from error
+    except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
+        why = plain(error) or type(error).__name__
+        raise OutcomeUnknown(f"The connection to Docker broke ({why}{_asked(error)}).") from error
+
+
+def said_by(error: EngineRejected) -> str:
+    """Docker's own words for a refusal, as they came: to be understood, not to be repeated."""
+    cause = error.__cause__
+    return str(cause.message) if isinstance(cause, DockerError) else error.message
+
+
+def is_missing(error: EngineRejected) -> bool:
+    """Whether Docker refused because what was named is not there."""
+    return isinstance(error.__cause__, DockerError) and error.__cause__.status == NOT_FOUND
+
+
+def is_unanswered(error: DockerError) -> bool:
+    """Whether this is aiodocker's own word for a connection that could not be made or broke: Docker said nothing."""
+    return int(error.status) == _CONNECTION_FAILED
+
+
+def _meaning(error: DockerError) -> EngineError:
+    said, asked = plain(error.message), _asked(error)
+    if is_unanswered(error):
+        if isinstance(error.__context__, aiohttp.ClientConnectorError):
+            return EngineUnavailable(f"Docker does not answer ({said}{asked}).")
+        return OutcomeUnknown(f"The connection to Docker broke ({said}{asked}).")
+    told = f"Docker says: {said or error.status}{asked}"
+    if error.status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}:
+        return OutcomeUnknown(told)
+    whole = str(error.message)  # what is shown of it is shorter
+    if _GOING_AWAY.search(whole):
+        return OutcomeUnknown(f"Docker is stopping ({said}{asked}).")
+    obstructed = obstacle(whole, asked)
+    if obstructed is not None:
+        return obstructed
+    return (PortTaken if _PORT_TAKEN.search(whole) else EngineRejected)(told)
+
+
+def _asked(error: BaseException) -> str:
+    """Which call this came in answer to, as far as that is known."""
+    noted = [note for note in getattr(error, "__notes__", ()) if note.startswith(_NOTE)]
+    return f", {noted[0]}" if noted else ""

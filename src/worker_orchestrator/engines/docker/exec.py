@@ -1,0 +1,154 @@
+"""Commands in a container, from their start to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import aiodocker
+from aiodocker.stream import Message
+
+from worker_orchestrator.engines.base import OUTPUT_BYTES, Completed
+from worker_orchestrator.engines.docker.attach import Attached, Command
+from worker_orchestrator.engines.docker.calls import reading
+from worker_orchestrator.engines.docker.connect import Endpoint
+from worker_orchestrator.engines.docker.reach import DockerReach
+from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.errors import EngineError, EngineUnavailable
+
+__all__ = ["DockerExec"]
+
+_STDERR: Final = 2
+_ANSWERS_WITHIN_S: Final = 1.0
+_FIRST_BYTES: Final = 'head -c "$0" | "$@"'
+
+
+class DockerExec(DockerReach):
+    """Runs commands in containers."""
+
+    def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
+        super().__init__(endpoint, client, owner, options)
+        self._ending: set[asyncio.Future[None]] = set()
+
+    async def exec(
+        self,
+        machine_id: str,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        timeout_s: float = 60.0,
+    ) -> Completed:
+        ends_at = asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with asyncio.timeout_at(ends_at):
+                native_id = await self._own(machine_id, running=True)
+        except TimeoutError:
+            if timeout_s < _ANSWERS_WITHIN_S and await self._answers():  # so little time was given
+                return Completed(None, b"", b"")
+            raise EngineUnavailable(
+                f"Docker does not answer, and within {timeout_s:g} s nothing was started."
+            ) from None
+        if stdin and not self._can_end_input:
+            command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]
+        attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
+        stdout, stderr = _Kept(), _Kept()
+
+        def keep(message: Message) -> None:
+            (stderr if message.stream == _STDERR else stdout).add(message.data)
+
+        code: int | None = None
+        limit = asyncio.timeout_at(ends_at)
+        try:
+            try:
+                async with limit:
+                    await attached.start(Command(command, env, user, workdir), stdin=bool(stdin))
+                    code = await _run(attached, stdin, keep)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+        except BaseException:
+            with contextlib.suppress(EngineError):
+                await attached.aclose()
+            raise
+        await (self._end(attached, timeout_s, keep) if limit.expired() else attached.aclose(keep))
+        return Completed(code, bytes(stdout.data), bytes(stderr.data), stdout.truncated or stderr.truncated)
+
+    async def _end(self, attached: Attached, timeout_s: float, keep: Callable[[Message], None]) -> None:
+        """End a command whose time is up, and `keep` what it writes until then.
+
+        Raises EngineError where that cannot be done now: where Docker is silent it goes on, since a start may yet land.
+        """
+        ending, answers = asyncio.ensure_future(attached.aclose(keep)), asyncio.ensure_future(self._answers())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ended)
+        try:
+            await asyncio.wait({ending, answers}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done() and not answers.result():
+                raise EngineUnavailable(
+                    f"Docker does not answer. The time of the command ({timeout_s:g} s) is up, and it may run on."
+                )
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            with contextlib.suppress(EngineError):
+                await attached.aclose()
+            raise
+        finally:
+            answers.cancel()
+
+    def _ended(self, ending: asyncio.Future[None]) -> None:
+        self._ending.discard(ending)
+        if not ending.cancelled():
+            ending.exception()  # perhaps nobody waits for it any more
+
+    async def _answers(self) -> bool:
+        """Whether Docker answers anything at all, within a second."""
+        try:
+            with reading():
+                async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                    await self._client.version()
+        except EngineError:
+            return False
+        return True
+
+    @property
+    def _can_end_input(self) -> bool:
+        """Whether a connection can be closed one way, which with TLS and the pipes of Windows it cannot.
+
+        There a shell hands the command its input, for it knows the length.
+        """
+        return self._endpoint.scheme == "unix" or (self._endpoint.scheme in {"tcp", "http"} and not self._endpoint.tls)
+
+
+async def _run(attached: Attached, stdin: bytes, keep: Callable[[Message], None]) -> int | None:
+    feeding = asyncio.create_task(_feed(attached, stdin))  # beside the reading: it may write before it has read all
+    try:
+        while (message := await attached.read()) is not None:
+            keep(message)
+    finally:
+        feeding.cancel()
+        await asyncio.wait({feeding})
+    return await attached.exit_code()
+
+
+async def _feed(attached: Attached, stdin: bytes) -> None:
+    if stdin:
+        await attached.write(stdin)
+        attached.end_input()
+
+
+class _Kept:
+    """The beginning of an output. The rest is read too, so that its writer never waits."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.truncated = False
+
+    def add(self, more: bytes) -> None:
+        room = OUTPUT_BYTES - len(self.data)
+        self.data += more[:room]
+        self.truncated = self.truncated or len(more) > room

@@ -1,0 +1,248 @@
+"""Files out of and into a container, through Docker's archives: of one that has ended, too.
+
+What they do not reach (`paths`) is refused: Docker itself would say that nothing is there, or write it to nowhere.
+Where a path leads is found out here (`walk`), so that Docker gets one without links on the way.
+Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerArchive
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import shlex
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Final
+from urllib.parse import quote
+
+import aiodocker
+import msgspec
+from aiodocker.containers import DockerContainer
+
+from worker_orchestrator.engines.archive import Reader, first_entry, printable
+from worker_orchestrator.engines.docker.calls import NOT_FOUND, is_missing, reading, said_by
+from worker_orchestrator.engines.docker.paths import Mounts, is_read_only, lost_link, refusal
+from worker_orchestrator.engines.docker.reach import STALL_LIMIT_S, DockerReach, asked, flowing
+from worker_orchestrator.engines.docker.walk import Kind, Walk
+from worker_orchestrator.errors import (
+    EngineRejected,
+    EngineUnavailable,
+    OrchestratorError,
+    PathNotFound,
+    PathOutOfReach,
+    WorkerReadOnly,
+)
+
+__all__ = ["DockerFiles"]
+
+_LINK: Final = 1 << 27
+_FOLDER: Final = 1 << 31
+_ROOT_READ_ONLY: Final = "container rootfs is marked read-only"
+
+
+class _Stat(msgspec.Struct):
+    """What Docker tells of a path."""
+
+    mode: int
+
+
+class DockerFiles(DockerReach):
+    """The files of containers."""
+
+    async def read_files(self, machine_id: str, path: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        native_id = await self._own(machine_id, running=False)
+        async with self._aside() as client, self._at_path(machine_id, path):
+            container = await self._client.containers.get(native_id)
+            walk = await _walk(client, container, machine_id)
+            way = await walk.to(path, follow=follow)
+            if way.hidden_by:
+                raise _hidden(machine_id, path, way.hidden_by, f"{machine_id} -- cat {shlex.quote(printable(path))}")
+            named = way.path if follow else await _as_named(walk, path, way.path)
+            async for piece in _packed(client, native_id, machine_id, named):
+                yield piece
+
+    async def place_of(self, machine_id: str, path: str) -> str:
+        native_id = await self._own(machine_id, running=False)
+        async with self._aside() as client, self._at_path(machine_id, path):
+            return await self._place(client, native_id, machine_id, path, may_be_new=True)
+
+    async def write_files(self, machine_id: str, path: str, archive: AsyncIterator[bytes]) -> None:
+        native_id = await self._own(machine_id, running=False)
+        sent = _Sent(archive)
+        try:
+            async with self._aside() as client, self._at_path(machine_id, path):
+                # Asked first, for Docker would hang up on whoever still sends when it refuses.
+                place = await self._place(client, native_id, machine_id, path)
+                params = {"noOverwriteDirNonDir": "true"}
+                put = asked(client, "PUT", _archive(native_id, place), params=params, data=sent.pieces(), limit_s=None)
+                try:
+                    async with sent.limit, put:
+                        pass
+                except aiodocker.DockerError as error:
+                    # Newer engines say so of the place, whatever it is in the archive that names what is not there.
+                    if error.status == NOT_FOUND and await _is_there(client, native_id, place):
+                        raise lost_link(machine_id, path) from error
+                    raise
+        except Exception:
+            if sent.failure is not None:
+                raise sent.failure from None
+            raise
+
+    async def _place(
+        self, client: aiodocker.Docker, native_id: str, machine_id: str, path: str, *, may_be_new: bool = False
+    ) -> str:
+        """Where this path leads. Raises WorkerReadOnly or PathOutOfReach where Docker could write nothing there."""
+        container = await self._client.containers.get(native_id)
+        way = await (await _walk(client, container, machine_id)).to(path, follow=True, may_be_new=may_be_new)
+        if not way.hidden_by:
+            return way.path
+        if is_read_only(container):
+            raise _read_only(machine_id, path)
+        raise _hidden(machine_id, path, way.hidden_by, f"-i {machine_id} -- sh -c 'cat >{way.hidden_by}/FILE' <FILE")
+
+    @asynccontextmanager
+    async def _at_path(self, machine_id: str, path: str) -> AsyncIterator[None]:
+        """Around calls that name a path. Raises what `refusal` and `_read_only` make of what Docker says.
+
+        What is missing may also be the container, which was there a moment ago.
+        """
+        try:
+            with reading():
+                yield
+        except PathNotFound:
+            await self._own(machine_id, running=False)
+            raise
+        except EngineRejected as error:
+            if is_missing(error):
+                await self._own(machine_id, running=False)
+                raise PathNotFound(f"There is no {printable(path)} in the container of {machine_id}.") from error
+            if _ROOT_READ_ONLY in said_by(error):
+                raise _read_only(machine_id, path) from error
+            raise refusal(machine_id, path, f"Docker says: {said_by(error)}") from error
+
+
+class _Sent:
+    """An archive under way, which remembers what its source raised: that is no fault of Docker's.
+
+    `limit` ends the block in which it is sent when Docker neither takes the next piece nor answers for so long. Its source
+    has all the time that it wants.
+    """
+
+    def __init__(self, archive: AsyncIterator[bytes]) -> None:
+        self._archive = archive
+        self.failure: Exception | None = None
+        self.limit = asyncio.timeout(STALL_LIMIT_S)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        try:
+            self._waits_for_docker(is_waiting=False)
+            async for piece in self._archive:
+                self._waits_for_docker(is_waiting=True)
+                yield piece
+                self._waits_for_docker(is_waiting=False)
+            self._waits_for_docker(is_waiting=True)
+        except Exception as failure:
+            self.failure = failure
+            raise
+
+    def _waits_for_docker(self, *, is_waiting: bool) -> None:
+        with contextlib.suppress(RuntimeError):  # it is over already
+            self.limit.reschedule(asyncio.get_running_loop().time() + STALL_LIMIT_S if is_waiting else None)
+
+
+async def _walk(client: aiodocker.Docker, container: DockerContainer, machine_id: str) -> Walk:
+    """For ways in this container. `container`: as Docker inspects it."""
+
+    async def kind_of(path: str) -> Kind:
+        try:
+            mode = await _mode(client, container.id, path)
+        except aiodocker.DockerError as error:
+            if error.status == NOT_FOUND:
+                return Kind.MISSING
+            raise
+        return Kind.LINK if mode & _LINK else Kind.FOLDER if mode & _FOLDER else Kind.OTHER
+
+    async def target_of(path: str) -> str:
+        # What Docker tells of a link beside its archive is not where it leads, but what Docker makes of that.
+        async with aclosing(_packed(client, container.id, machine_id, path)) as archive:
+            entry, _ = await first_entry(Reader(archive))
+            return entry.linkname
+
+    walk = Walk(machine_id, Mounts.of(container), kind_of, target_of)
+    await walk.place_mounts()
+    return walk
+
+
+async def _packed(client: aiodocker.Docker, native_id: str, machine_id: str, path: str) -> AsyncGenerator[bytes, None]:
+    """The archive of a path. Raises PathOutOfReach where Docker packs nothing: some engines lose a name that is no UTF-8."""
+    begun = False
+    async with asked(client, "GET", _archive(native_id, path), params={}) as response:
+        async for piece in flowing(response.content):
+            if not begun and piece.startswith(b"\0"):
+                if printable(path) == path:
+                    raise PathNotFound(f"There is no {path} in the container of {machine_id} any more.")
+                raise PathOutOfReach(
+                    f"{printable(path)} of {machine_id} cannot be copied by itself: its name is no UTF-8, and Docker loses "
+                    "it. Copy the folder that it is in."
+                )
+            begun = True
+            yield piece
+
+
+async def _mode(client: aiodocker.Docker, native_id: str, path: str) -> int:
+    """What is at a path, links not followed, in the bits of Go. Raises DockerError where it cannot be.
+
+    Source: https://pkg.go.dev/io/fs#FileMode
+    """
+    try:
+        async with asked(client, "HEAD", _archive(native_id, path), params={}) as response:
+            said = response.headers.get("X-Docker-Container-Path-Stat", "")
+            return msgspec.json.decode(base64.b64decode(said), type=_Stat).mode
+    except aiodocker.DockerError as error:
+        if error.status == NOT_FOUND:
+            raise
+    except (ValueError, msgspec.DecodeError) as error:
+        raise EngineUnavailable("What Docker says of a path cannot be read.") from error
+    # Only a GET says why, but it would read a whole folder.
+    async with asked(client, "GET", _archive(native_id, path), params={}):
+        raise EngineUnavailable("What Docker says of a path changes.")
+
+
+async def _is_there(client: aiodocker.Docker, native_id: str, path: str) -> bool:
+    """Raises DockerError where nobody can tell."""
+    try:
+        await _mode(client, native_id, path)
+    except aiodocker.DockerError as error:
+        if error.status == NOT_FOUND:
+            return False
+        raise
+    return True
+
+
+async def _as_named(walk: Walk, path: str, found: str) -> str:
+    """The place that was found for a path, in words whose end lets Docker name what it packs as it would for the path."""
+    if path.endswith("/."):
+        return f"{found}/."
+    bare = path.rstrip("/")
+    return path if not bare else found if bare == path else f"{(await walk.to(bare, follow=False)).path}/"
+
+
+def _hidden(machine_id: str, path: str, mount: str, instead: str) -> OrchestratorError:
+    return PathOutOfReach(
+        f"{printable(path)} of {machine_id} cannot be copied: Docker does not reach what is mounted at {mount}. A command "
+        f"does: `orchestrator exec {instead}`."
+    )
+
+
+def _read_only(machine_id: str, path: str) -> OrchestratorError:
+    return WorkerReadOnly(
+        f"Nothing can be copied to {printable(path)}: the file system of {machine_id} is read-only (--read-only), and "
+        "Docker writes to its volumes only. A command reaches its /tmp: "
+        f"`orchestrator exec -i {machine_id} -- sh -c 'cat >/tmp/FILE' <FILE`."
+    )
+
+
+def _archive(native_id: str, path: str) -> str:
+    """The call for this path, of whose bytes some may be no text."""
+    return f"/containers/{native_id}/archive?path={quote(path, safe='', errors='surrogateescape')}"

@@ -1,0 +1,102 @@
+"""The worker image: looked up at every refresh, pulled when it is missing, with the user's own credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any, Final
+
+import aiodocker
+import aiohttp
+import structlog
+
+from worker_orchestrator.engines.docker.calls import UNREADABLE, is_missing, is_unanswered, reading
+from worker_orchestrator.engines.docker.credentials import (
+    credentials_for,
+    full_reference,
+    home_folder,
+)
+from worker_orchestrator.errors import EngineObstructed, EngineRejected
+from worker_orchestrator.telemetry.foreign_text import plain
+
+__all__ = ["Images"]
+
+INSPECT_TIMEOUT_S: Final = 10.0
+PULL_STALLS_S: Final = 300.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Images:
+    """One image by its reference. `progress` says what a pull is doing; empty where none is under way."""
+
+    def __init__(self, client: aiodocker.Docker, reference: str) -> None:
+        self._client, self._reference = client, reference
+        self.progress = ""
+
+    async def current(self, *, fetch: bool = True) -> dict[str, Any] | None:
+        """What `docker image inspect` says of it now; pulled first if it is missing. Without `fetch` None stands for that.
+
+        Raises EngineRejected where it cannot be pulled, EngineObstructed where its pull broke off, EngineUnavailable.
+        """
+        try:
+            with reading():
+                return await self._inspect()
+        except EngineRejected as error:
+            if not is_missing(error):
+                raise
+        if not fetch:
+            return None
+        self.progress = f"Pulling the image {self._reference}."
+        try:
+            await self._pull()
+        finally:
+            self.progress = ""
+        with reading():
+            return await self._inspect()
+
+    async def _inspect(self) -> dict[str, Any]:
+        async with asyncio.timeout(INSPECT_TIMEOUT_S):
+            return dict(await self._client.images.inspect(self._reference))
+
+    async def _pull(self) -> None:
+        _log.info("pulling", image=self._reference)
+        found = await credentials_for(self._reference, os.environ, home_folder())
+        try:
+            pull = self._client.images.pull(full_reference(self._reference), auth=found.auth, stream=True)
+            async with asyncio.timeout(PULL_STALLS_S) as limit:
+                async for step in pull:
+                    self._note(step)
+                    limit.reschedule(asyncio.get_running_loop().time() + PULL_STALLS_S)
+        except TimeoutError as error:
+            raise self._broke_off(f"stalled for {PULL_STALLS_S:g} s") from error
+        except aiodocker.DockerError as error:
+            if is_unanswered(error):
+                raise self._broke_off(f"broke off ({plain(error.message)})") from error
+            note = f" {found.note}" if found.note else ""
+            raise EngineRejected(
+                f"The image {self._reference} is not here and cannot be pulled: {_sentence(error.message)}{note} "
+                "Build or pull it yourself, or choose another with --image.",
+            ) from error
+        except (aiohttp.ClientError, OSError, *UNREADABLE) as error:  # the latter: half a line of progress
+            raise self._broke_off(f"broke off ({plain(error)})") from error
+        _log.info("pulled", image=self._reference)
+
+    def _broke_off(self, how: str) -> EngineObstructed:
+        """No verdict on the image. But whoever waits for it must be told, also where the engine answers all else."""
+        return EngineObstructed(
+            f"The image {self._reference} is not here, and its pull {how}. It is tried again within a minute.",
+            kind="pull",
+        )
+
+    def _note(self, step: dict[str, Any]) -> None:
+        what = plain(" ".join(plain(step[key], 80) for key in ("id", "status", "progress") if step.get(key)))
+        self.progress = f"Pulling the image {self._reference}: {what}"
+        if step.get("status") in {"Downloading", "Extracting"}:
+            return
+        _log.info("pulling", image=self._reference, step=what)
+
+
+def _sentence(said: str) -> str:
+    """What a registry says, with one full stop."""
+    return f"{plain(said).rstrip('.')}."

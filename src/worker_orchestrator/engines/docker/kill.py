@@ -1,0 +1,103 @@
+"""Ends a command that was started in a container, with all that it started. Docker has no call for that.
+
+Each command carries a mark in its environment, which its children inherit. A second command, as the same user, looks for
+the mark, for children of who bears it and for members of their sessions, and kills them until none is left: so it also
+finds what went into the background. It is a shell script of builtins alone, and gets the mark as an argument, so that it
+never finds itself.
+
+Limits: what wiped its environment *and* left its session *and* outlived whom it descends from is not found, nor can a
+process be killed that became another user's; and a container's own shell is believed. In a container without a shell the
+same is done from outside, where that container's processes are this computer's and we may; there only the mark counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import aiodocker
+
+from worker_orchestrator.engines.docker.wire import Wire
+
+__all__ = ["MARK", "a_mark", "kill_inside", "kill_on_this_computer"]
+
+MARK: Final = "ORCHESTRATOR_EXEC"
+_PASSES: Final = 100
+_ANSWERS: Final = {b"none": True, b"some": False}
+_SCRIPT: Final = r"""
+exec 2>/dev/null
+slurp() { text=; while IFS= read -r line || [ -n "$line" ]; do text=$text$line; done <"$1"; }
+mark=$1 sessions=' ' passes=0
+while [ $passes -lt 100 ]; do
+  found=' ' again=yes
+  while [ "$again" ]; do
+    again=
+    for folder in /proc/[0-9]*; do
+      pid=${folder#/proc/}
+      case $found in *" $pid "*) continue ;; esac
+      slurp "$folder/stat" || continue
+      set -- ${text##*) }
+      case $1 in '' | Z | X) continue ;; esac
+      parent=$2 session=$4 hit=
+      case $found in *" $parent "*) hit=yes ;; esac
+      case $sessions in *" $session "*) hit=yes ;; esac
+      if [ -z "$hit" ]; then
+        slurp "$folder/environ" || continue
+        case $text in *"$mark"*) ;; *) continue ;; esac
+      fi
+      found="$found$pid " again=yes
+      [ "$session" -gt 1 ] && sessions="$sessions$session "
+    done
+  done
+  [ "$found" = ' ' ] && printf none && exit
+  kill -9 $found
+  passes=$((passes + 1))
+done
+printf some
+"""
+
+
+def a_mark() -> str:
+    """A new mark, as an element of Docker's `Env`."""
+    return f"{MARK}={secrets.token_hex(16)}"
+
+
+async def kill_inside(client: aiodocker.Docker, native_id: str, mark: str, user: str) -> bool | None:
+    """Kill whatever bears this mark in this container: whether none is left; None without a shell. Raises DockerError."""
+    script = await client.containers.container(native_id).exec(["sh", "-c", _SCRIPT, "sh", mark], user=user)
+    wire = Wire(client, script.id, tty=False, options={})
+    said = bytearray()
+    try:
+        await wire.open()
+        while (message := await wire.read()) is not None:
+            said += message.data[: 4 - len(said)]
+    finally:
+        await wire.close()
+    return _ANSWERS.get(bytes(said))
+
+
+def kill_on_this_computer(mark: str) -> None:
+    """Kill whatever bears this mark here, where the containers of a local engine run; of others nothing does."""
+    if sys.platform != "linux":
+        return
+    for _ in range(_PASSES):
+        processes = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        if not [pid for pid in processes if _kill_if_marked(pid, mark)]:
+            return
+
+
+def _kill_if_marked(pid: int, mark: str) -> bool:
+    with contextlib.suppress(OSError):
+        held = os.pidfd_open(pid)  # so that the process which is looked at is the one that is killed
+        try:
+            if mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+                return True
+        finally:
+            os.close(held)
+    return False

@@ -1,0 +1,117 @@
+"""How Docker's own words for containers and events read in ours. No I/O.
+
+Sources: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerList,
+https://docs.docker.com/reference/api/engine/version/v1.41/#tag/System/operation/SystemEvents
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiodocker.containers import DockerContainer
+from msgspec.structs import replace
+
+from worker_orchestrator.core.machine import Instance, Status
+from worker_orchestrator.engines.docker.template import LABEL
+
+__all__ = ["concerns_us", "doubted", "instance_of", "judged"]
+
+_EXIT_CODE: Final = re.compile(r"\((\d+)\)")
+_SIGKILL: Final = 137
+
+_STATUS: Final[Mapping[str, Status]] = {
+    "created": Status.CREATED,
+    "running": Status.RUNNING,
+    "paused": Status.PAUSED,
+    "restarting": Status.PENDING,
+    "exited": Status.EXITED,
+    "dead": Status.EXITED,
+    "removing": Status.TERMINATING,
+    "stopping": Status.TERMINATING,
+}
+_TELLING: Final = frozenset({"die", "destroy", "pause", "unpause", "oom", "health_status: unhealthy"})
+_IMAGE_TELLING: Final = frozenset({"tag", "untag", "delete", "load", "import", "pull"})
+_NETWORK_TELLING: Final = frozenset({"connect", "disconnect"})
+_DOUBTFUL: Final = frozenset({"die", "pause", "unpause"})
+
+
+def concerns_us(event: Mapping[str, Any], machines: Mapping[str, str]) -> bool:
+    """Whether an event may change what a listing shows of our machines, or what a template is made of.
+
+    `machines`: machine ids by container id, as the last listing showed them; events of networks name nothing else.
+    """
+    if event.get("Type") == "image":
+        return event.get("Action") in _IMAGE_TELLING
+    attributes = (event.get("Actor") or {}).get("Attributes") or {}
+    if event.get("Type") == "network":
+        return event.get("Action") in _NETWORK_TELLING and attributes.get("container") in machines
+    return event.get("Action") in _TELLING and f"{LABEL}.machine" in attributes
+
+
+def doubted(event: Mapping[str, Any], machines: Mapping[str, str]) -> str | None:
+    """The id of the machine that can serve no longer, or again, if an event that concerns us says so. `machines` as above.
+
+    Docker tells of both before a listing shows them, so whoever hears it has to wait until one does. One that no listing has
+    shown yet bears its own name; whatever else has its labels may be a copy.
+    """
+    actor = event["Actor"]
+    attributes = actor.get("Attributes") or {}
+    if event.get("Type") == "network":
+        return machines.get(attributes["container"])
+    if event.get("Action") not in _DOUBTFUL:
+        return None
+    machine_id: str | None = attributes.get(f"{LABEL}.machine")
+    return machines.get(actor.get("ID", "")) or (machine_id if machine_id == attributes.get("name") else None)
+
+
+def instance_of(container: DockerContainer) -> Instance:
+    """An instance from one element of Docker's list of containers, which is no copy.
+
+    It is the machine that its label says, under whatever name: people rename containers.
+    """
+    labels: Mapping[str, str] = container["Labels"]
+    machine_id = labels[f"{LABEL}.machine"]
+    name = next((name[1:] for name in container["Names"] or () if name.count("/") == 1), machine_id)
+    status = _STATUS.get(container["State"], Status.UNKNOWN)
+    code = _EXIT_CODE.search(container["Status"]) if status is Status.EXITED else None
+    networks = (container["NetworkSettings"] or {}).get("Networks")
+    ports = [port["PublicPort"] for port in container["Ports"] or () if "PublicPort" in port]
+    return Instance(
+        id=machine_id,
+        owner=labels.get(f"{LABEL}.owner", ""),
+        pool=labels.get(f"{LABEL}.pool", ""),
+        template=labels.get(f"{LABEL}.template", ""),
+        status=status,
+        native_id=container["Id"],
+        address=next((net["IPAddress"] for net in (networks or {}).values() if _has_address(net)), None),
+        port=ports[0] if ports else None,
+        killed=code is not None and int(code.group(1)) == _SIGKILL,
+        detail=f"exit code {code.group(1)}" if code is not None else "",
+        trouble=_trouble(status, name, container, is_cut_off=not ports and networks == {}),
+        renamed="" if name == machine_id else name,
+    )
+
+
+def _has_address(network: Mapping[str, Any] | None) -> bool:
+    return bool(network and network.get("IPAddress"))
+
+
+def _trouble(status: Status, name: str, container: DockerContainer, *, is_cut_off: bool) -> str:
+    """What somebody did to a container that has not ended, and how to put it right."""
+    if status is Status.PAUSED:
+        return f"its container is paused, so nothing in it answers; `docker unpause {name}` lets it go on"
+    if status is Status.RUNNING and is_cut_off:
+        network = container["HostConfig"]["NetworkMode"]
+        return (
+            f"its container was taken off its network, so nobody reaches it; `docker network connect {network} {name}` puts "
+            "it back"
+        )
+    return ""
+
+
+def judged(instance: Instance, *, from_outside: bool) -> Instance:
+    """An instance that SIGKILL ended, with who sent it: somebody outside, or the kernel because memory ran out."""
+    detail = "killed from outside" if from_outside else "out of memory"
+    return replace(instance, killed=from_outside, detail=f"{instance.detail}, {detail}")

@@ -1,0 +1,129 @@
+"""What a container wrote, as Docker kept it, in whole lines (`lines`). A terminal's output is as the engine gives it.
+
+Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach (stream format)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Final
+
+import aiodocker
+import aiohttp
+
+from worker_orchestrator.engines.docker.calls import reading
+from worker_orchestrator.engines.docker.lines import Begin, Lines, Piece, Seen
+from worker_orchestrator.engines.docker.reach import (
+    STALL_LIMIT_S,
+    DockerReach,
+    asked,
+    flowing,
+    while_it_runs,
+)
+from worker_orchestrator.engines.last_words import without_values
+from worker_orchestrator.errors import EngineUnavailable
+
+__all__ = ["DockerLogs"]
+
+EVIDENCE_BYTES: Final = 4096
+_HEADER_BYTES: Final = 8
+_LOOKED_THROUGH_BYTES: Final = 256 * 1024
+_MEANWHILE: Final = (1000, 100_000)
+"""Pieces that may be written between two looks."""
+
+
+class DockerLogs(DockerReach):
+    """The output of containers."""
+
+    async def last_lines(self, machine_id: str, count: int) -> str:
+        with reading():
+            own = [it for it in await self._of_machine(machine_id) if self._is_own(it, machine_id)]
+        if not own:
+            return ""
+        text = bytearray()
+        async for part in self.logs(machine_id, tail=count):
+            text += part
+            del text[:-_LOOKED_THROUGH_BYTES]
+        # The values of variables first, of which a cut might leave a half.
+        told = without_values(text.decode(errors="replace"), self._options.env or {}).strip()
+        return told if len(told) <= EVIDENCE_BYTES else f"…{told[1 - EVIDENCE_BYTES :]}"
+
+    async def logs(
+        self, machine_id: str, *, tail: int | None = None, follow: bool = False, timestamps: bool = False
+    ) -> AsyncIterator[bytes]:
+        native_id = await self._own(machine_id, running=False)
+        params = {"stdout": "1", "stderr": "1", "timestamps": "1"}
+        async with self._aside() as client:
+            with while_it_runs(machine_id):
+                has_terminal = (await self._client.containers.get(native_id))["Config"]["Tty"]
+                path = f"/containers/{native_id}/logs"
+                stall_s = None if follow else STALL_LIMIT_S
+                if has_terminal:
+                    asked_for = {**params, "follow": str(int(follow)), "timestamps": str(int(timestamps))}
+                    asked_for |= {} if tail is None else {"tail": str(tail)}
+                    async with asked(client, "GET", path, params=asked_for) as response:
+                        async for part in flowing(response.content, stall_s):
+                            yield part
+                    return
+                begin = await _begin(client, path, params, tail) if tail else None
+                for lines, count in _tries(begin, tail, follow=follow, timestamps=timestamps):
+                    asked_for = {**params, "follow": str(int(follow))} | ({} if count is None else {"tail": str(count)})
+                    async with asked(client, "GET", path, params=asked_for) as response:
+                        async for piece in _pieces(response.content, stall_s):
+                            for text in lines.texts(piece):
+                                yield text
+                            if lines.is_over:
+                                break
+                    if lines.has_begun:
+                        return
+
+
+def _tries(
+    begin: Begin | None, tail: int | None, *, follow: bool, timestamps: bool
+) -> Iterator[tuple[Lines, int | None]]:
+    """How to read from there on, and how many pieces to ask for: more, where many were written since it was found.
+
+    At last as Docker counts: what began there is not kept any more, or drowned.
+    """
+    most = None if follow else tail
+    if begin is not None:
+        for meanwhile in _MEANWHILE:
+            count = begin.pieces + meanwhile
+            yield Lines(timestamps=timestamps, begin=begin, within=count, most=most), count
+    yield Lines(timestamps=timestamps, most=most), tail
+
+
+async def _begin(client: aiodocker.Docker, path: str, params: Mapping[str, str], lines: int) -> Begin | None:
+    """Where the last lines begin; None if nothing came before them."""
+    count = lines + 1
+    while True:
+        seen = Seen()
+        async with asked(client, "GET", path, params={**params, "tail": str(count)}) as response:
+            async for piece in _pieces(response.content, STALL_LIMIT_S):
+                seen.add(piece)
+        if len(seen) < count:
+            return seen.begin(lines, all_of_them=True)
+        if begin := seen.begin(lines, all_of_them=False):
+            return begin
+        count *= 4
+
+
+async def _pieces(stream: aiohttp.StreamReader, stall_s: float | None) -> AsyncIterator[Piece]:
+    async for number, data in _frames(stream, stall_s):
+        yield Piece.of(number, data)
+
+
+async def _frames(stream: aiohttp.StreamReader, stall_s: float | None) -> AsyncIterator[tuple[int, bytes]]:
+    """What is written without a terminal comes in frames, each of one stream: a header with its length, and its bytes."""
+    while True:
+        try:
+            async with asyncio.timeout(stall_s):
+                header = await stream.readexactly(_HEADER_BYTES)
+            async with asyncio.timeout(STALL_LIMIT_S):
+                frame = await stream.readexactly(int.from_bytes(header[4:], "big"))
+            yield header[0], frame
+        except asyncio.IncompleteReadError as error:
+            if error.partial or error.expected != _HEADER_BYTES:
+                raise EngineUnavailable("What Docker kept of the output ends in the middle.") from error
+            return

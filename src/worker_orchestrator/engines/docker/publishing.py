@@ -1,0 +1,50 @@
+"""Where a container was published, which stays as it is when the settings change. No I/O.
+
+Docker's list tells it of a container that runs; a label, written when it was made, also of one that does not, and the host
+name that its URL was given with. Containers of versions before that label are known once they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Final, Protocol
+
+from worker_orchestrator.engines.docker.template import ADVERTISED, PUBLISHED, DockerOptions
+
+__all__ = ["Place", "place_of"]
+
+_ALL: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 # nothing is bound here
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a container is reached that is published elsewhere than the settings say now.
+
+    `address`: on the engine's host. `host`: for URLs, as far as anything leads there.
+    """
+
+    address: str
+    host: str
+
+
+class _Listed(Protocol):
+    def __getitem__(self, key: str) -> Any: ...
+
+
+def place_of(container: _Listed, options: DockerOptions) -> Place | None:
+    """From one element of Docker's list. None where it is published as the settings say, or nobody knows."""
+    labels = container["Labels"] or {}
+    told = {port["IP"] for port in container["Ports"] or () if port.get("PublicPort") and port.get("IP")}
+    published = told or set(labels.get(PUBLISHED, "").split())
+    if not published or published & {*_ALL, *options.publish_addresses}:
+        return None
+    address = _first(published)
+    name = "localhost" if ip_address(address).is_loopback else address
+    return Place(address, labels.get(ADVERTISED) or name)
+
+
+def _first(addresses: Collection[str]) -> str:
+    """IPv4 before IPv6."""
+    return min(addresses, key=lambda address: (":" in address, address))

@@ -1,0 +1,1 @@
+"""An engine inside the process, for the demo and for tests."""

@@ -1,0 +1,194 @@
+"""Which callers are let in: those with the token, or a session that began with it, as often as they may.
+
+A token is compared in constant time, and stands in no reply, log line or repr. After ten different wrong ones within a
+minute no further token of that caller is looked at, right or wrong: else the answer would tell a guess from the right one at
+any rate. Who was right within the last hour is counted apart from the strangers of its address, so that these keep nobody
+out. Whoever sends none guesses nothing: that never counts, and always hears what to send. Cookie and key of a session are
+ours and too long to be guessed, so the right ones are always let in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Final
+
+from worker_orchestrator.http.access.sessions import Lease, Sessions, session_key
+from worker_orchestrator.http.access.throttle import (
+    Buckets,
+    Guesses,
+    Strikes,
+    client_of,
+    is_on_loopback,
+)
+from worker_orchestrator.http.reply import Reply, failure, retry_after
+
+__all__ = ["DEFAULT_RATE", "Callers", "Kind"]
+
+DEFAULT_RATE: Final = 100.0
+"""Requests a second for each client that is not on this machine."""
+_SCHEME: Final = b"bearer "
+_FILES_AT_ONCE: Final = 200
+"""A page is many small files, which a browser asks for all at once."""
+
+
+class Kind(Enum):
+    """What is asked for. Each has a rate of its own: what a stranger may ask uses up nothing of those who may do more."""
+
+    CALL = "call"
+    PAGE = "page"
+    """The files of the pages, and the login."""
+    PROBE = "probe"
+
+
+class Callers:
+    """`token`: what they must know; empty: nothing. `rate`: requests a second; 0: any; None: DEFAULT_RATE beyond loopback.
+
+    `clock` counts seconds and never goes back. `name` tells the sessions of this service from those of others on its host.
+    """
+
+    def __init__(self, token: str, rate: float | None, clock: Callable[[], float], name: str = "") -> None:
+        self._digest = hashlib.sha256(token.encode()).digest() if token else None
+        self._counts_loopback = rate is not None
+        self._is_open = not token and rate is None
+        self._buckets = _buckets(DEFAULT_RATE if rate is None else rate)
+        self._guesses, self._strikes, self._clock = Guesses(), Strikes(), clock
+        self.sessions = Sessions(clock, name)
+
+    @property
+    def need_token(self) -> bool:
+        return self._digest is not None
+
+    def refusal(self, address: str, headers: Mapping[bytes, bytes]) -> Reply | None:
+        """Why this caller (its IP address, its headers with names in lower case) is turned away; None if it may go on."""
+        return self._unknown(address, headers) or self.too_often(address, Kind.CALL)
+
+    def are_free(self, address: str, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether this caller may go on without being counted. Where it may not, asking costs it nothing."""
+        if self._is_open and address.startswith("127."):
+            return True  # almost all: not even who they are needs to be known
+        client = client_of(address)
+        if self._counts(client):
+            return False
+        if self._digest is None:
+            return True
+        token = _bearer(headers)
+        return self._is_right(client, headers, token) is True if token else self.sessions.holds(headers)
+
+    def are_known(self, address: str, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether these headers let a caller in: with the token, or the cookie and the key of a session."""
+        return self._unknown(address, headers) is None
+
+    def token_refusal(self, address: str, headers: Mapping[bytes, bytes], token: bytes) -> Reply | None:
+        """Why this token opens nothing, which counts against its sender; None if it is the right one."""
+        client = client_of(address)
+        verdict = self._is_right(client, headers, token)
+        if verdict is True:
+            return None
+        if verdict is False:
+            self._guesses.was_wrong(client, _way(headers), _digest(token), self._clock())
+            return self._wrong(client)
+        return failure(
+            429,
+            "Too many wrong tokens",
+            f"Too many wrong tokens came from this address, so none is looked at, not even the right one, for "
+            f"{_seconds(verdict)}.",
+            retry_after(verdict),
+        )
+
+    def lease(self, headers: Mapping[bytes, bytes]) -> Lease | None:
+        """How long whoever was let in for its session may go on; None for one with the token, or where none is needed."""
+        return None if self._digest is None else self.sessions.lease(headers)
+
+    def too_often(self, address: str, kind: Kind) -> Reply | None:
+        """The reply to one request too many from this IP address; None if it may be made."""
+        client = client_of(address)
+        if not self._counts(client):
+            return None
+        wait_s = self._buckets[kind].take(client, self._clock())
+        if not wait_s:
+            return None
+        return failure(
+            429,
+            "Too many requests",
+            f"Too many requests came from this address, more than --rate-limit of the service allows: ask again in "
+            f"{_seconds(wait_s)}.",
+            retry_after(wait_s),
+        )
+
+    def _counts(self, client: str) -> bool:
+        return bool(self._buckets) and (self._counts_loopback or not is_on_loopback(client))
+
+    def _unknown(self, address: str, headers: Mapping[bytes, bytes]) -> Reply | None:
+        if self._digest is None or self.sessions.holds(headers):
+            return None
+        token = _bearer(headers)
+        if token:
+            return self.token_refusal(address, headers, token)
+        return self._wrong(client_of(address)) if _are_a_try(headers) else _token_required()
+
+    def _is_right(self, client: str, headers: Mapping[bytes, bytes], token: bytes) -> bool | float:
+        """Whether this is the token; the seconds until one is looked at, where too many were wrong."""
+        given, way, now = _digest(token), _way(headers), self._clock()
+        wait_s = self._guesses.wait_s(client, way, given, now)
+        if wait_s:
+            return wait_s
+        if self._digest is None or not hmac.compare_digest(given, self._digest):
+            return False
+        self._guesses.was_right(client, way, now)
+        return True
+
+    def _wrong(self, client: str) -> Reply:
+        """The reply to a token or a session that is wrong."""
+        wait_s = self._strikes.add(client, self._clock())
+        if wait_s:
+            return failure(
+                429,
+                "Too many wrong tokens",
+                f"Send the right token; a wrong one is looked at again in {_seconds(wait_s)}.",
+                retry_after(wait_s),
+            )
+        return _token_required()
+
+
+def _buckets(rate: float) -> dict[Kind, Buckets]:
+    """None where any rate will do."""
+    return {kind: Buckets(rate, at_once=_FILES_AT_ONCE if kind is Kind.PAGE else 1.0) for kind in Kind} if rate else {}
+
+
+def _digest(token: bytes) -> bytes:
+    """Of one length, whatever was sent."""
+    return hashlib.sha256(token).digest()
+
+
+def _bearer(headers: Mapping[bytes, bytes]) -> bytes:
+    """The token in these headers; empty where there is none."""
+    authorization = headers.get(b"authorization", b"")
+    is_bearer = authorization[: len(_SCHEME)].lower() == _SCHEME
+    return authorization[len(_SCHEME) :].strip() if is_bearer else b""
+
+
+def _way(headers: Mapping[bytes, bytes]) -> bytes:
+    return headers.get(b"x-forwarded-for", b"")
+
+
+def _are_a_try(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether these headers bring anything that could let a caller in. A cookie alone goes along with any page's request."""
+    return bool(headers.get(b"authorization", b"").strip() or session_key(headers))
+
+
+def _token_required() -> Reply:
+    return failure(
+        401,
+        "Token required",
+        "The token is missing or wrong. Send the header `Authorization: Bearer TOKEN` with the token that this service "
+        "was started with.",
+        [(b"www-authenticate", b"Bearer")],
+    )
+
+
+def _seconds(seconds: float) -> str:
+    return f"{max(1, math.ceil(seconds))} s"

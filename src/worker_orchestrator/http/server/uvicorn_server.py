@@ -1,0 +1,93 @@
+"""uvicorn as this service runs it: bounded connections, no signal handlers, no address believed that a header claims."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from socket import socket
+from typing import Any, Final
+
+import uvicorn
+
+from worker_orchestrator.http.app import App
+from worker_orchestrator.http.server.connections import Connections
+from worker_orchestrator.http.server.websocket import FRAME_BYTES, BoundedSocket
+
+__all__ = ["Server"]
+
+STOP_TIMEOUT_S: Final = 5
+IDLE_S: Final = 5
+"""So long a connection is kept after a reply."""
+MOST_CONNECTIONS: Final = 65_536
+RESERVE: Final = 256
+"""File descriptors for Docker, the database, probes and whatever a library opens."""
+BACKLOG: Final = 4096
+"""Connections that wait in the kernel, for each of at most two addresses, until asyncio takes all of them at once."""
+
+
+class Server(uvicorn.Server):
+    """`started` is called once the service answers. We end the orchestrator and the server together, so signals are ours."""
+
+    def __init__(self, app: App, connections_per_client: int, started: Callable[[], None]) -> None:
+        total, backlog = _places()
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_protocol(app, Connections(connections_per_client, total)),
+                h11_max_incomplete_event_size=32 * 1024,
+                lifespan="off",
+                ws=BoundedSocket,
+                ws_max_size=FRAME_BYTES,
+                ws_per_message_deflate=False,
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                # An address in X-Forwarded-For can be made up, to evade what is counted by address.
+                proxy_headers=False,
+                backlog=backlog,
+                timeout_keep_alive=IDLE_S,
+                timeout_graceful_shutdown=STOP_TIMEOUT_S,
+            ),
+        )
+        self._tell_started = started
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _protocol(app: App, connections: Connections) -> Any:
+    """Makes the protocol of a connection. Where there is no httptools, uvicorn's on h11 bounds the head, and no more."""
+    try:
+        from worker_orchestrator.http.server.protocol import BoundedProtocol  # noqa: PLC0415 # needs httptools
+    except ImportError:
+        return "h11"
+    return partial(BoundedProtocol, open_ones=connections, at_once=app.at_once)
+
+
+def _places() -> tuple[int, int]:
+    """How many connections there may be, and how many may wait to be taken, so that descriptors never run out."""
+    descriptors = _raise_descriptor_limit()
+    backlog = min(BACKLOG, descriptors // 8)
+    return max(1, min(MOST_CONNECTIONS, descriptors - RESERVE - 2 * backlog)), backlog
+
+
+def _raise_descriptor_limit() -> int:
+    """File descriptors that this process may have, after asking for as many as it can use."""
+    wanted = MOST_CONNECTIONS + RESERVE + 2 * BACKLOG
+    try:
+        import resource  # noqa: PLC0415 # not on Windows, which has no such limit
+    except ImportError:
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    best = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= best:
+        return wanted if soft == resource.RLIM_INFINITY else soft
+    with contextlib.suppress(ValueError, OSError):  # macOS allows less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (best, hard))
+    return int(resource.getrlimit(resource.RLIMIT_NOFILE)[0])

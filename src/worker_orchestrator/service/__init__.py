@@ -1,0 +1,1 @@
+"""The service as a whole: opened in order, run, closed in reverse."""

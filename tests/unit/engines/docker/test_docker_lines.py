@@ -1,0 +1,96 @@
+"""Which pieces make a line: for any pieces, any number of lines, and whatever is written meanwhile."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker_orchestrator.engines.docker.lines import Begin, Lines, Piece, Seen
+
+written = st.lists(st.tuples(st.sampled_from([1, 2]), st.booleans()), min_size=1, max_size=30)
+
+
+def pieces_of(kinds: list[tuple[int, bool]]) -> list[Piece]:
+    return [
+        Piece.of(stream, b"2026-01-01T00:00:00.%09dZ %d%s" % (number, number, b"\n" if ends else b","))
+        for number, (stream, ends) in enumerate(kinds)
+    ]
+
+
+def lines_of(pieces: list[Piece]) -> list[bytes]:
+    """Each whole, in the order of their beginnings."""
+    lines: list[bytes] = []
+    going_on: dict[int, int] = {}
+    for piece in pieces:
+        if piece.stream not in going_on:
+            going_on[piece.stream] = len(lines)
+            lines.append(b"")
+        lines[going_on[piece.stream]] += piece.text
+        if piece.ends_line:
+            del going_on[piece.stream]
+    return lines
+
+
+def last_lines(pieces: list[Piece], count: int) -> Begin:
+    """As it is found with looks at more and more of them."""
+    looked_at = 1
+    while True:
+        seen = Seen()
+        for piece in pieces[-looked_at:]:
+            seen.add(piece)
+        found = seen.begin(count, all_of_them=looked_at >= len(pieces))
+        if found is not None:
+            return found
+        assert looked_at < len(pieces)
+        looked_at += 1
+
+
+@given(written, st.integers(1, 8), written)
+def test_the_last_lines_are_whole_and_no_more_than_were_asked_for(
+    kinds: list[tuple[int, bool]], count: int, more: list[tuple[int, bool]]
+) -> None:
+    """Of two outputs that are written at the same time; what comes meanwhile goes on with them, and is no line too many."""
+    every = pieces_of([*kinds, *more])
+    before = every[: len(kinds)]
+    begin = last_lines(before, count)
+    lines = Lines(timestamps=False, begin=begin, within=len(every), most=count)
+    told = []
+    for piece in every:
+        told += [(piece, text) for text in lines.texts(piece)]
+    assert lines.has_begun
+    assert len(lines_of([piece for piece, _ in told])) <= count
+    until_then = [piece for piece, _ in told if piece in before]
+    assert lines_of(until_then) == lines_of(before)[-count:]
+
+
+def test_what_cannot_be_found_again_is_given_up() -> None:
+    """It was moved away, or more was written than was asked for."""
+    pieces = pieces_of([(1, True)] * 10)
+    lines = Lines(timestamps=False, begin=Begin(2, 0, frozenset(), 1), within=5)
+    over = []
+    for piece in pieces:
+        assert not list(lines.texts(piece))
+        over.append(lines.is_over)
+    assert over == [False] * 4 + [True] * 6
+    assert not lines.has_begun
+
+
+def test_a_quiet_output_is_not_looked_for_for_ever() -> None:
+    """A line of it whose piece before is far away is taken for a whole one; one that goes on is not."""
+    for ends in (True, False):
+        seen = Seen()
+        for piece in pieces_of([(1, True)] * 2000 + [(2, ends)] + [(1, True)] * 2):
+            seen.add(piece)
+        found = seen.begin(3, all_of_them=False)
+        assert (found is not None and found.pieces == 3) == ends
+
+
+def test_a_time_stands_before_each_line_once() -> None:
+    lines = Lines(timestamps=True)
+    pieces = [
+        Piece.of(1, b"2026-01-01T00:00:00Z a"),
+        Piece.of(1, b"2026-01-01T00:00:00Z b\n"),
+        Piece.of(1, b"no time\n"),
+    ]
+    said = b"".join(text for piece in pieces for text in lines.texts(piece))
+    assert said == b"2026-01-01T00:00:00Z ab\nno time\n"

@@ -1,0 +1,67 @@
+"""Whether a database belongs here, fact by fact."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import Instance, Machine, State, Status
+from worker_orchestrator.engines.base import Identity
+from worker_orchestrator.service.origin import doubt, home, keep_busy
+
+HERE = {"engine": "e1", "home": "computer", "file": "7", "backup": ""}
+DOUBTS = [
+    ({}, False, ""),
+    (HERE, False, ""),
+    ({**HERE, "engine": "e2"}, False, r"used with another engine \(e2, not e1\)"),
+    ({**HERE, "engine": "e2"}, True, ""),  # it carries our mark: its id changes at each call
+    ({**HERE, "home": "other"}, True, "copied from another computer"),
+    ({**HERE, "home": ""}, False, ""),
+    ({**HERE, "file": "8"}, True, "was copied or moved"),
+    ({**HERE, "backup": "1795458288091"}, True, r"is a backup of 2026-11-23 \d\d:\d\d:\d\d UTC"),
+]
+
+
+@pytest.mark.parametrize(("meta", "marked", "said"), DOUBTS)
+def test_a_doubt_is_named(meta: dict[str, str], *, marked: bool, said: str) -> None:
+    found = doubt(meta, HERE, marked=marked)
+    assert re.search(said, found)
+    assert bool(said) == bool(found)
+
+
+def test_a_copy_of_a_file_is_another_file(tmp_path: Path) -> None:
+    """Also under the same name, and a move is none."""
+    identity, file, copy = Identity("e1", marked=False), tmp_path / "a.db", tmp_path / "b.db"
+    file.write_bytes(b"content")
+    before = home(file, identity)
+    copy.write_bytes(file.read_bytes())
+    assert home(copy, identity)["file"] != before["file"]
+    assert home(file.rename(tmp_path / "c.db"), identity) == before
+    assert home(None, identity)["file"] == ""
+
+
+def test_what_is_free_and_runs_is_kept_busy_under_its_own_name() -> None:
+    """Whatever the database says of it; what is assigned, on its way out or gone stays as it is."""
+    machines = [
+        Machine("idle", "default", "t", State.READY, 1),
+        Machine("starting", "default", "t", State.STARTING, 2),
+        Machine("missing", "default", "t", State.READY, 3),
+        Machine("assigned", "default", "t", State.READY, 4, "p", 5),
+        Machine("stopping", "default", "t", State.STOPPING, 6),
+        Machine("failed", "default", "t", State.FAILED, 7),
+    ]
+    fleet = Fleet("owner", generation=5)
+    fleet.load(machines, [], 0.0)
+    running = {m.id: Instance(m.id, "owner", "default", "t", Status.RUNNING) for m in machines if m.id != "missing"}
+    kept = keep_busy(fleet, running, 0.0)
+    assert [(m.id, m.project, m.generation) for m in kept] == [("idle", "idle", 6), ("starting", "starting", 7)]
+    assert {m.id: m.project for m in fleet.machines.values() if m not in kept} == {
+        "missing": None,
+        "assigned": "p",
+        "stopping": None,
+        "failed": None,
+    }
+    assert len(fleet.pending) == 2

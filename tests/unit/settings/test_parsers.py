@@ -1,0 +1,127 @@
+"""The settings of what a worker may do: what is read as what, and what is refused with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker_orchestrator.errors import InvalidSetting
+from worker_orchestrator.settings.parsers import as_bytes
+from worker_orchestrator.settings.settings import load
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("512m", 512 * 1024**2),
+        ("2g", 2 * 1024**3),
+        ("64k", 65536),
+        ("7b", 7),
+        ("1.5g", 1536 * 1024**2),
+        ("2GiB".lower(), 2 * 1024**3),
+        ("2 gb", 2 * 1024**3),
+        ("1t", 1024**4),
+        ("8000000", 8_000_000),
+        ("", 0),
+        ("0", 0),
+    ],
+)
+def test_sizes_are_as_docker_writes_them(text: str, count: int) -> None:
+    assert as_bytes(text) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("memory", "512M", "512m"),
+        ("memory", 8_000_000, "8000000"),
+        ("memory", "1.5GB", "1.5gb"),
+        ("cpus", ".5", 0.5),
+        ("cpus", "0.0123456", 0.0123456),
+        ("cap_drop", "SYS_ADMIN,CAP_BPF", ()),
+        ("user", "ACME\\svc$", "ACME\\svc$"),
+        ("network", "my net/ä".replace("/", " "), "my net ä"),
+        ("log_limit", "0", "0"),
+        ("cpus", "1.5", 1.5),
+        ("cpus", 2, 2.0),
+        ("pids_limit", "0", 0),
+        ("cap_drop", ["cap_net_raw", "CHOWN", "NET_RAW"], ("CHOWN", "NET_RAW")),
+        ("cap_drop", "kill,mknod", ("KILL", "MKNOD")),
+        ("cap_drop", ["all", "KILL"], ("ALL",)),
+        ("user", 1000, "1000"),
+        ("user", "web:1000", "web:1000"),
+        ("read_only", True, True),
+        ("read_only", "Yes", True),
+        ("read_only", "0", False),
+        ("network", "my_net-1", "my_net-1"),
+        ("image", " my/worker ", "my/worker"),
+        ("image", "Registry.Example:5000/team/worker:V1", "Registry.Example:5000/team/worker:V1"),
+        ("image", "worker@sha256:" + "A0" * 32, "worker@sha256:" + "A0" * 32),
+    ],
+)
+def test_what_is_allowed_is_read(name: str, value: Any, read: Any) -> None:
+    assert getattr(load({name: value}, {}), name) == read
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("memory", "5m", "--memory is '5m', but must be a size such as 512m or 2g, of at least 6m."),
+        ("memory", "0", "--memory is '0', but must be a size such as 512m or 2g, of at least 6m."),
+        ("memory", "1.5x", "--memory is '1.5x', but must be a size such as 512m or 2g, of at least 6m."),
+        ("memory", "1.5.5g", "--memory is '1.5.5g', but must be a size such as 512m or 2g, of at least 6m."),
+        ("memory", True, "--memory is True, but must be a size such as 512m or 2g, of at least 6m."),
+        ("log_limit", "1k", "--log-limit is '1k', but must be a size such as 512m or 2g, of at least 64k, or 0."),
+        ("cpus", "0", "--cpus is '0', but must be a number of processors from 0.01, such as 1.5."),
+        ("cpus", "nan", "--cpus is 'nan', but must be a number of processors from 0.01, such as 1.5."),
+        *(
+            ("image", wrong, f"--image is '{wrong}', but must be an image's name, such as my/worker:latest, in ")
+            for wrong in ("my worker", "MyWorker", "registry.example/team/Worker:v1", "https://registry.example/worker")
+        ),
+        ("user", "me and you", "--user is 'me and you', but must be a name or a number of the image's users, with "),
+        ("read_only", "perhaps", "--read-only is 'perhaps', but must be yes or no."),
+        ("read_only", 1, "--read-only is 1, but must be yes or no."),
+        (
+            "network",
+            "container:x",
+            "--network is 'container:x', but must be a network's name, without / : ? # % and \\.",
+        ),
+        (
+            "network",
+            "../images",
+            "--network is '../images', but must be a network's name, without / : ? # % and \\.",
+        ),
+        ("outbound", "none", "--outbound is 'none', but must be one of any, host."),
+        (
+            "cap_drop",
+            ["KILL", "SYS_ADMINS"],
+            "--cap-drop is 'SYS_ADMINS', but must be ALL or of what Docker grants: AUDIT_WRITE, ",
+        ),
+        ("cap_drop", {"a": 1}, "--cap-drop is {'a': 1}, but must be ALL or of what Docker grants: AUDIT_WRITE, "),
+    ],
+)
+def test_what_is_not_allowed_is_refused(name: str, value: Any, said: str) -> None:
+    with pytest.raises(InvalidSetting) as refused:
+        load({name: value}, {})
+    assert refused.value.message.startswith(said)
+
+
+def test_a_number_of_thousands_of_digits_is_refused_like_any_other() -> None:
+    for name in ("memory", "cpus", "user", "pids_limit"):
+        with pytest.raises(InvalidSetting, match="but must be a"):
+            load({name: 10**5000}, {})
+
+
+def test_a_named_network_cannot_be_closed_by_us() -> None:
+    with pytest.raises(InvalidSetting) as refused:
+        load({"network": "mine", "outbound": "host"}, {})
+    assert refused.value.message == "outbound is host, which needs a network of our own: leave network (mine) out."
+
+
+def test_a_file_may_say_true(tmp_path: Path) -> None:
+    config = tmp_path / "o.toml"
+    config.write_text('read_only = true\ncap_drop = ["ALL"]\ncpus = 0.5\nmemory = "1g"\n')
+    found = load({}, {"ORCHESTRATOR_READ_ONLY": "off"}, config)
+    assert (found.read_only, found.cap_drop, found.cpus, found.memory) == (False, ("ALL",), 0.5, "1g")
