@@ -32,7 +32,7 @@ import uvloop
 from bench.in_memory import FIRST_PORT, fill, instance
 from bench.load import request
 from bench.subjects import PATHS, ROOT
-from worker_orchestrator.control.deciding.journal import SETTLES_S
+from worker_orchestrator.control.deciding.journal import PERSIST_EVENTS_S
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.service import opening
@@ -47,7 +47,7 @@ __all__ = ["Counted", "counted"]
 
 MACHINES: Final = 4
 WARM_UP: Final = 20
-SETTLED_S: Final = 10 * SETTLES_S
+SETTLED_S: Final = 10 * PERSIST_EVENTS_S
 """After so long the store has put in order what it left for later."""
 WORK_ROUNDS: Final = 5
 PAIRS: Final = 200

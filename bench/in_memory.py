@@ -17,11 +17,11 @@ from pathlib import Path
 from worker_orchestrator import cli
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import DEFAULT_POOL, Cause, Instance, Machine, State, Status
+from worker_orchestrator.core.machine import Cause, Instance, Machine, State, Status
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.service import opening
-from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.settings.settings import DEFAULT_POOL, Settings
 from worker_orchestrator.store.database import connect
 from worker_orchestrator.store.lock import Lock
 from worker_orchestrator.store.store import DATABASE, Store

@@ -16,12 +16,13 @@ from tests.contract.proxy import Proxy
 from tests.integration.docker_command import EXAMPLE, LABEL, a_name, clean_up, docker, docker_json, make_image
 from tests.integration.waiting import PortBlock
 
-from worker_orchestrator.core.machine import DEFAULT_POOL, Instance, Machine, State, Status
+from worker_orchestrator.core.machine import Instance, Machine, State, Status
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.docker.connect import connect
 from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.memory.engine import MemoryEngine
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 __all__ = ["SAID", "DockerWorld", "MemoryWorld", "World", "listening_on", "soon"]
 

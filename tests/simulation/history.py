@@ -25,7 +25,6 @@ from tests.simulation.world import OWNER, Killed, Process, World, nobody
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import (
-    DEFAULT_POOL,
     Instance,
     Machine,
     PoolSpec,
@@ -42,6 +41,7 @@ from worker_orchestrator.errors import (
     NotAssigned,
     NotRunning,
 )
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 __all__ = ["Outcome", "simulate"]
 
@@ -204,7 +204,7 @@ class _History:
             self.starved_since = None
             return
         decisions, fleet = process.orchestrator._decisions, process.fleet
-        idle = fleet.idle(DEFAULT_POOL, decisions.spec.pools[DEFAULT_POOL].template)
+        idle = fleet.idle(DEFAULT_POOL, decisions.state.spec.pools[DEFAULT_POOL].template)
         if decisions.contact.problem is not None or not fleet.pool(DEFAULT_POOL).line or not idle:
             self.starved_since = None
             return
@@ -374,9 +374,9 @@ class _History:
                 self.model.assigned(request, machine, self.world.port_of)
                 self._check_serves(process, request, machine)
 
-        machine = await self._at_once(partial(service.assign_at_once, request.name), assigned)
+        machine = await self._at_once(partial(service.short_way.assign, request.name, DEFAULT_POOL), assigned)
         if machine is None:
-            machine = await service.assign(request.name, hung_up)
+            machine = await service.assign(request.name, DEFAULT_POOL, hung_up)
             assigned(machine)
         return f"{machine.id}@{machine.generation} on {machine.port}"
 
@@ -393,7 +393,7 @@ class _History:
             if process.is_alive:
                 self.model.taken(request)
 
-        if await self._at_once(partial(service.release_at_once, request.name), taken) is None:
+        if await self._at_once(partial(service.short_way.release, request.name), taken) is None:
             await service.release(request.name)
             taken(None)
 

@@ -9,14 +9,16 @@ from typing import Any
 
 from tests.simulation.virtual import VirtualClock, VirtualLoop, virtual_time
 
-from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.control.telling.history import History
-from worker_orchestrator.control.telling.metrics import Metrics
+from worker_orchestrator.control.deciding.seats import HangUp
+from worker_orchestrator.control.orchestrator import Assignment, Orchestrator
+from worker_orchestrator.control.reading.history import History
+from worker_orchestrator.control.reading.metrics import Metrics
 from worker_orchestrator.control.telling.observer import Observers
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import DEFAULT_POOL, Machine, PoolSpec, Spec
+from worker_orchestrator.core.machine import Machine, PoolSpec, Spec
 from worker_orchestrator.engines.memory.engine import Faults, MemoryEngine
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 from worker_orchestrator.store.store import Store
 
 __all__ = ["Small", "lived"]
@@ -41,6 +43,14 @@ class Small:
             self.fleet, spec, self.engine, self.store, self.clock, Limits(), "memory", observer=observers
         )
 
+    async def assign(self, project: str, hung_up: HangUp | None = None) -> Machine:
+        """The machine of this project, from the only pool."""
+        return await self.orchestrator.assign(project, DEFAULT_POOL, hung_up)
+
+    async def assign_machine(self, project: str, **more: Any) -> Assignment:
+        """As a request of /v1 does it."""
+        return await self.orchestrator.assign_machine(project, DEFAULT_POOL, **more)
+
     async def until(self, look: Callable[[], object], within_s: float = 60.0) -> None:
         async with asyncio.timeout(within_s):
             while not look():  # noqa: ASYNC110 # there is no event for most of what a story waits for
@@ -48,7 +58,7 @@ class Small:
 
     async def await_template(self) -> None:
         """From then on machines can be made."""
-        await self.until(lambda: self.orchestrator._decisions.spec.pools[DEFAULT_POOL].template)
+        await self.until(lambda: self.orchestrator._state.spec.pools[DEFAULT_POOL].template)
 
     @property
     def idle(self) -> list[Machine]:

@@ -25,7 +25,6 @@ from tests.unit.core.build import assert_indexes_hold
 from worker_orchestrator.core import commands, outcomes
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import (
-    DEFAULT_POOL,
     GIVES_UP_PROJECT,
     Action,
     Cause,
@@ -46,6 +45,7 @@ from worker_orchestrator.core.machine import (
 )
 from worker_orchestrator.core.reconcile import dying, foreign, reconcile, resize, strays
 from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable, NotAssigned, NotRunning
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 OWNER, OTHER_OWNER = "owner-1", "owner-2"
 FIRST_PORT = 9093
@@ -468,7 +468,7 @@ class Core(RuleBasedStateMachine):
             if own is not None and own.gone:
                 self.given_up.add((own.id, project))
             try:
-                machine = commands.assign(self.fleet, self.spec, project, self.now)
+                machine = commands.assign(self.fleet, self.spec, project, self.now, DEFAULT_POOL)
             except MachineFailed as why_not:
                 self.is_refused_for_good(own, why_not.message)
             except NoMachineAvailable as why_not:

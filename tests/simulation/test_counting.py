@@ -34,21 +34,21 @@ def test_every_request_for_a_machine_ends_in_one_way() -> None:
     async def story(small: Small) -> None:
         assert "orchestrator_warm_hit_ratio" not in small.shown(), "there is nothing to tell yet"
         await small.await_idle(2)
-        await small.orchestrator.assign("p1")
-        await small.orchestrator.assign("p1")
+        await small.assign("p1")
+        await small.assign("p1")
         assert outcomes(small) == {"warm": 1, "repeat": 1}
         assert small.shown()["orchestrator_warm_hit_ratio"] == 1
-        await asyncio.gather(*(small.orchestrator.assign(p) for p in ("p2", "p3", "p3", "p3")))
+        await asyncio.gather(*(small.assign(p) for p in ("p2", "p3", "p3", "p3")))
         assert outcomes(small) == {"warm": 2, "cold": 1, "repeat": 3}, "one project waited, with three clients"
         assert small.shown()["orchestrator_warm_hit_ratio"] == pytest.approx(2 / 3)
-        await asyncio.gather(*(small.orchestrator.assign(p) for p in ("p4", "p5")))
-        waits = asyncio.create_task(small.orchestrator.assign("p6"))
+        await asyncio.gather(*(small.assign(p) for p in ("p4", "p5")))
+        waits = asyncio.create_task(small.assign("p6"))
         await small.until(lambda: small.shown()["orchestrator_waiters"])
         waits.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waits
         with pytest.raises(NoMachineAvailable):
-            await small.orchestrator.assign("p6")
+            await small.assign("p6")
         assert outcomes(small)["abandoned"] == 1
         assert outcomes(small)["unavailable"] == 1
         assert small.shown()['orchestrator_assign_duration_seconds_sum{outcome="unavailable"}'] == pytest.approx(30)
@@ -65,17 +65,17 @@ def test_a_machine_whose_port_somebody_took_waits_for_it_and_comes_back() -> Non
 
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        machine = await small.orchestrator.assign("p")
+        machine = await small.assign("p")
         assert machine.port
         small.engine.taken_ports.add(machine.port)
         small.engine.kill(machine.id)
         await asyncio.sleep(3600.0)
         assert machines(small) == {"idle": 2, "restarting": 1}
         with pytest.raises(NoMachineAvailable, match=r"is started again in .* in use"):
-            await small.orchestrator.assign_machine("p", wait_s=0.0)
+            await small.assign_machine("p", wait_s=0.0)
         small.engine.taken_ports.clear()
         await asyncio.sleep(61.0)
-        assert (await small.orchestrator.assign("p")).id == machine.id
+        assert (await small.assign("p")).id == machine.id
 
     lived(story)
 
@@ -83,7 +83,7 @@ def test_a_machine_whose_port_somebody_took_waits_for_it_and_comes_back() -> Non
 def test_a_failed_machine_holds_a_slot_until_its_container_is_gone() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        machine = await small.orchestrator.assign("p")
+        machine = await small.assign("p")
         await small.await_idle(2)
         assert small.shown()["orchestrator_slots_held"] == 3
         small.engine.faults.rejected = 1.0
@@ -106,8 +106,8 @@ def test_a_client_that_hangs_up_leaves_the_first_word_to_the_next() -> None:
     async def story(small: Small) -> None:
         await small.until(lambda: small.fleet.machines)
         async with asyncio.TaskGroup() as group:
-            hangs_up = group.create_task(small.orchestrator.assign("p", hang_up))
-            group.create_task(small.orchestrator.assign("p"))
+            hangs_up = group.create_task(small.assign("p", hang_up))
+            group.create_task(small.assign("p"))
             await asyncio.sleep(0)
             hangs_up.cancel()
         assert outcomes(small) == {"abandoned": 1, "cold": 1}
@@ -126,7 +126,7 @@ def test_what_could_not_be_stored_is_counted(monkeypatch: pytest.MonkeyPatch) ->
         with monkeypatch.context() as patch:
             patch.setattr(Store, "commit", fails)
             with pytest.raises(CommitFailed):
-                await small.orchestrator.assign("p")
+                await small.assign("p")
         assert outcomes(small) == {"store_failed": 1}
         assert small.shown()["orchestrator_store_commit_failures_total"] >= 1
         assert labelled(small, "orchestrator_transitions_total") == before, "what was undone did not happen"
@@ -139,7 +139,7 @@ def test_machines_are_shown_by_state() -> None:
         await small.until(lambda: small.fleet.machines)
         assert machines(small) == {"starting": 2}
         await small.await_idle(2)
-        machine = await small.orchestrator.assign("p")
+        machine = await small.assign("p")
         assert machines(small) == {"idle": 1, "assigned": 1, "starting": 1}
         await small.await_idle(2)
         small.engine.kill(machine.id)
@@ -159,7 +159,7 @@ def test_how_long_the_pool_lacks_idle_machines_is_told() -> None:
         await small.await_idle(2)
         assert small.shown()[lag] == 0
         for project in range(4):
-            await small.orchestrator.assign(f"p{project}")
+            await small.assign(f"p{project}")
         begun_at = asyncio.get_running_loop().time()
         await asyncio.sleep(5)  # one place is left for two idle machines
         assert small.shown()[lag] == pytest.approx(asyncio.get_running_loop().time() - begun_at, abs=1)
@@ -174,7 +174,7 @@ def test_a_paused_pool_lacks_nothing() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
         small.orchestrator.change_pool("default", {"paused": True})
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         await asyncio.sleep(5)
         assert small.shown()['orchestrator_pool_paused{pool="default"}'] == 1
         assert small.shown()['orchestrator_refill_lag_seconds{pool="default"}'] == 0
@@ -190,7 +190,7 @@ def test_how_machines_come_up_and_fail_is_told() -> None:
         shown = small.shown()
         assert shown["orchestrator_create_duration_seconds_count"] == 2
         assert shown["orchestrator_ready_duration_seconds_count"] == 2
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         await asyncio.sleep(5)
         await small.orchestrator.release("p")  # so long after its last answer that it is asked anew
         await small.await_idle(3)
@@ -238,14 +238,14 @@ def test_nothing_that_is_shown_is_not_a_number() -> None:
 def test_no_label_names_a_project_or_a_machine() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        machine = await small.orchestrator.assign("a-project")
+        machine = await small.assign("a-project")
         small.engine.kill(machine.id)
         await asyncio.sleep(5)
         names = set(small.shown())
         assert not [name for name in names if "a-project" in name or "worker-" in name]
         for number in range(20):
             await small.orchestrator.release(f"p{number - 1}" if number else "a-project")
-            await small.orchestrator.assign(f"p{number}")
+            await small.assign(f"p{number}")
         assert set(small.shown()) == names, "what happens makes no new time series"
 
     lived(story)

@@ -43,7 +43,7 @@ def test_a_projects_worker_has_ten_seconds_to_end_and_an_idle_one_none(monkeypat
     async def story(small: Small) -> None:
         await small.await_idle(2)
         calls, loop = calls_of(small, monkeypatch), asyncio.get_running_loop()
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         takes_to_end(small, machine.id, 60.0)
         begun_at = loop.time()
         await small.orchestrator.release("p1")
@@ -63,7 +63,7 @@ def test_a_projects_worker_has_ten_seconds_to_end_and_an_idle_one_none(monkeypat
 def test_a_destroy_is_answered_when_the_worker_has_ended_and_is_removed() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         takes_to_end(small, machine.id, 4.0)
         begun_at = asyncio.get_running_loop().time()
         first = asyncio.create_task(small.orchestrator.destroy(machine.id))
@@ -79,7 +79,7 @@ def test_a_destroy_is_answered_when_the_worker_has_ended_and_is_removed() -> Non
 def test_an_operator_may_cut_it_short() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         takes_to_end(small, machine.id, 60.0)
         slow = asyncio.create_task(small.orchestrator.destroy(machine.id))
         await asyncio.sleep(2)
@@ -87,7 +87,7 @@ def test_an_operator_may_cut_it_short() -> None:
         await small.orchestrator.destroy(machine.id, at_once=True)
         assert asyncio.get_running_loop().time() - begun_at < 0.5
         await slow
-        other = await small.orchestrator.assign("p1")
+        other = await small.assign("p1")
         takes_to_end(small, other.id, 60.0)
         begun_at = asyncio.get_running_loop().time()
         await small.orchestrator.destroy(other.id, at_once=True)
@@ -99,12 +99,12 @@ def test_an_operator_may_cut_it_short() -> None:
 def test_workers_end_side_by_side_and_hold_nobody_up() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(40)
-        taken = [await small.orchestrator.assign(f"p{number}") for number in range(40)]
+        taken = [await small.assign(f"p{number}") for number in range(40)]
         begun_at = asyncio.get_running_loop().time()
         for machine in taken:
             takes_to_end(small, machine.id, 60.0)
             await small.orchestrator.release(machine.id)
-        await small.orchestrator.assign("next")  # cold, beside forty that end
+        await small.assign("next")  # cold, beside forty that end
         assert asyncio.get_running_loop().time() - begun_at < 2
         for machine in taken:
             await is_gone(small, machine.id)
@@ -116,14 +116,14 @@ def test_workers_end_side_by_side_and_hold_nobody_up() -> None:
 def test_whoever_waits_for_a_place_waits_for_no_worker_that_ends() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        first, second = [await small.orchestrator.assign(f"p{number}") for number in range(2)]
+        first, second = [await small.assign(f"p{number}") for number in range(2)]
         for machine in (first, second):
             takes_to_end(small, machine.id, 60.0)
             await small.orchestrator.release(machine.id)
         await asyncio.sleep(1)
         assert small.fleet.machines[first.id].state is State.STOPPING
         begun_at = asyncio.get_running_loop().time()
-        await small.orchestrator.assign("p3")
+        await small.assign("p3")
         assert asyncio.get_running_loop().time() - begun_at < 1
         assert first.id not in small.fleet.machines
         assert small.fleet.machines[second.id].state is State.STOPPING, "one place was enough"
@@ -136,7 +136,7 @@ def test_when_the_service_stops_nobody_waits_for_a_worker() -> None:
 
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         takes_to_end(small, machine.id, 60.0)
         slow = asyncio.create_task(small.orchestrator.destroy(machine.id))
         await asyncio.sleep(1)
@@ -151,7 +151,7 @@ def test_when_the_service_stops_nobody_waits_for_a_worker() -> None:
 def test_a_worker_that_the_engine_cannot_ask_is_removed_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         small.engine.kill(machine.id)
         await small.orchestrator.destroy(machine.id)
         assert machine.id not in small.engine.instances()

@@ -9,6 +9,7 @@ from tests.simulation.small import Small, lived
 
 from worker_orchestrator.core.machine import State, Status
 from worker_orchestrator.errors import NoMachineAvailable
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 
 class Slow:
@@ -44,7 +45,7 @@ def test_what_is_said_to_have_ended_is_neither_listed_nor_given(monkeypatch: pyt
         await asyncio.sleep(0.01)
         assert await listed(small) == {alive}
         assert small.fleet.machines[dead].state is State.READY
-        assert (await small.orchestrator.assign("p")).id == alive
+        assert (await small.assign("p")).id == alive
         await asyncio.sleep(15)  # listings go on meanwhile, and show what is old
         assert dead not in await listed(small)
         small.engine.kill(dead)
@@ -77,12 +78,12 @@ def test_a_project_whose_machine_is_said_to_have_ended_hears_of_it_when_it_serve
 ) -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        own = await small.orchestrator.assign("p")
+        own = await small.assign("p")
         slow = Slow(small, monkeypatch)
         slow.say_ended(own.id)
         await asyncio.sleep(0.01)
-        assert not small.orchestrator.assign_at_once("p", unexpected)
-        asked = asyncio.create_task(small.orchestrator.assign("p"))
+        assert not small.orchestrator.short_way.assign("p", DEFAULT_POOL, unexpected)
+        asked = asyncio.create_task(small.assign("p"))
         await asyncio.sleep(0.2)
         assert not asked.done()
         small.engine.kill(own.id)
@@ -103,14 +104,14 @@ def test_a_project_whose_machine_lives_after_all_is_told_of_it(
 
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        own = await small.orchestrator.assign("p")
+        own = await small.assign("p")
         slow = Slow(small, monkeypatch)
         slow.say_ended(own.id)
         await asyncio.sleep(0.01)
         if is_shown:
             slow.shown.set()
         begun_at = asyncio.get_running_loop().time()
-        assert await small.orchestrator.assign("p") == own
+        assert await small.assign("p") == own
         assert least_s <= asyncio.get_running_loop().time() - begun_at <= most_s
 
     lived(story, min_idle=1)
@@ -123,12 +124,12 @@ def test_whoever_waits_for_a_listing_of_a_machine_that_its_project_gave_up_gets_
 
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        own = await small.orchestrator.assign("p")
+        own = await small.assign("p")
         slow = Slow(small, monkeypatch)
         monkeypatch.setattr(small.engine, "list", slow.shown.wait)
         slow.say_ended(own.id)
         await asyncio.sleep(0.01)
-        asked = asyncio.create_task(small.orchestrator.assign("p"))
+        asked = asyncio.create_task(small.assign("p"))
         await asyncio.sleep(0.01)
         await small.orchestrator.release("p")
         begun_at = asyncio.get_running_loop().time()
@@ -142,11 +143,11 @@ def test_whoever_waits_for_a_listing_of_a_machine_that_its_project_gave_up_gets_
 def test_whoever_waits_for_a_listing_is_answered_when_the_service_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        own = await small.orchestrator.assign("p")
+        own = await small.assign("p")
         slow = Slow(small, monkeypatch)
         slow.say_ended(own.id)
         await asyncio.sleep(0.01)
-        asked = asyncio.create_task(small.orchestrator.assign("p"))
+        asked = asyncio.create_task(small.assign("p"))
         await asyncio.sleep(0.01)
         small.orchestrator.turn_all_away()
         begun_at = asyncio.get_running_loop().time()
@@ -163,7 +164,7 @@ def test_whoever_hangs_up_meanwhile_is_given_nothing(monkeypatch: pytest.MonkeyP
 
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        own = await small.orchestrator.assign("p")
+        own = await small.assign("p")
         await small.await_idle(2)
         slow, gone = Slow(small, monkeypatch), asyncio.Event()
         slow.say_ended(own.id)
@@ -172,7 +173,7 @@ def test_whoever_hangs_up_meanwhile_is_given_nothing(monkeypatch: pytest.MonkeyP
         async def hung_up() -> None:
             await gone.wait()
 
-        asked = asyncio.create_task(small.orchestrator.assign("p", hung_up))
+        asked = asyncio.create_task(small.assign("p", hung_up))
         await asyncio.sleep(0.1)
         gone.set()
         await asyncio.wait({asked})

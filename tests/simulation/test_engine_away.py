@@ -57,12 +57,12 @@ def test_workers_of_which_nobody_can_tell_stay_idle_and_are_given_when_that_is_o
         await asyncio.sleep(120)
         assert {machine.id for machine in small.idle} == before
         with pytest.raises(NoMachineAvailable):
-            await small.orchestrator.assign("p")
+            await small.assign("p")
         assert {machine.id for machine in small.idle} >= before
         monkeypatch.setattr(small.engine, "probe", probe)
         small.engine.up = True
         await small.until(lambda: small.orchestrator.status().problem is None)
-        assert (await small.orchestrator.assign("p")).id in before
+        assert (await small.assign("p")).id in before
 
     lived(story, min_idle=2)
 
@@ -78,13 +78,13 @@ def test_a_question_to_a_frozen_engine_is_answered_when_patience_ends_and_at_onc
         for limit_s in (4.0, 0.0):
             begun_at = now()
             with pytest.raises(EngineUnavailable, match="does not answer"):
-                await small.orchestrator.ask_engine(small.engine.last_lines(machine.id, 1))
+                await small.orchestrator.contact.answer_of(small.engine.last_lines(machine.id, 1))
             assert now() - begun_at <= limit_s
         small.engine.thaw()
         await small.until(lambda: small.orchestrator.status().problem is None)
-        assert "runs on port" in await small.orchestrator.ask_engine(small.engine.last_lines(machine.id, 1))
+        assert "runs on port" in await small.orchestrator.contact.answer_of(small.engine.last_lines(machine.id, 1))
         with pytest.raises(NotRunning):
-            await small.orchestrator.ask_engine(_refused())
+            await small.orchestrator.contact.answer_of(_refused())
 
     lived(story, min_idle=1)
 
@@ -94,17 +94,17 @@ def test_what_may_take_long_is_not_begun_with_a_frozen_engine() -> None:
 
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        await small.orchestrator.hear_engine()
+        await small.orchestrator.contact.heard()
         small.engine.freeze()
         now = asyncio.get_running_loop().time
         for within_s, limit_s in ((1.0, 1.0), (600.0, 4.0), (600.0, 0.0), (math.inf, 0.0)):
             begun_at = now()
             with pytest.raises(EngineUnavailable, match="does not answer"):
-                await small.orchestrator.hear_engine(within_s)
+                await small.orchestrator.contact.heard(within_s)
             assert now() - begun_at <= limit_s
         small.engine.thaw()
         await small.until(lambda: small.orchestrator.status().problem is None)
-        await small.orchestrator.hear_engine(1.0)
+        await small.orchestrator.contact.heard(1.0)
 
     lived(story, min_idle=1)
 
@@ -164,6 +164,6 @@ def test_an_engine_that_is_well_is_heard_by_whoever_has_next_to_no_time() -> Non
         await small.await_idle(1)
         small.engine.faults.slow_s = 0.3
         for _ in range(10):
-            await small.orchestrator.hear_engine(0.001)
+            await small.orchestrator.contact.heard(0.001)
 
     lived(story, min_idle=1)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.control.telling.gauges import WORDS, Gauges, PoolGauges
-from worker_orchestrator.control.telling.history import History, Sample
+from worker_orchestrator.control.reading.gauges import WORDS, Gauges, PoolGauges
+from worker_orchestrator.control.reading.history import History, Sample
 from worker_orchestrator.control.telling.observer import AssignOutcome, Observer, Observers
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.machine import Result
@@ -70,10 +70,10 @@ def test_each_step_tells_of_its_own_time() -> None:
     async def story(small: Small) -> None:
         keeping = asyncio.create_task(small.history.run(small.orchestrator.gauges))
         await asyncio.sleep(15)
-        await small.orchestrator.assign("p1")
-        await asyncio.gather(*(small.orchestrator.assign(f"q{n}") for n in range(4)))
+        await small.assign("p1")
+        await asyncio.gather(*(small.assign(f"q{n}") for n in range(4)))
         with pytest.raises(NoMachineAvailable):
-            await small.orchestrator.assign("none is left", None)
+            await small.assign("none is left", None)
         await asyncio.sleep(10)
         step_s, samples = small.history.samples(HOUR_S)
         assert step_s == 10

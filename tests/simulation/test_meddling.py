@@ -17,10 +17,10 @@ def test_a_worker_that_is_found_again_keeps_its_files_though_its_project_has_ano
 
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        mine = await small.orchestrator.assign("p")
+        mine = await small.assign("p")
         small.engine.hidden.add(mine.id)
         await small.until(lambda: small.fleet.machines[mine.id].gone)
-        other = await small.orchestrator.assign("p")
+        other = await small.assign("p")
         assert other.id != mine.id
         small.engine.hidden.clear()
         await small.until(lambda: small.orchestrator.status().strays == 1)
@@ -34,13 +34,13 @@ def test_a_worker_that_is_found_again_keeps_its_files_though_its_project_has_ano
 def test_a_renamed_worker_is_the_same_machine() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        mine = await small.orchestrator.assign("p")
+        mine = await small.assign("p")
         small.engine.rename(mine.id, "mine")
         await asyncio.sleep(30.0)
-        assert await small.orchestrator.assign("p") == mine
+        assert await small.assign("p") == mine
         small.engine.rename(mine.id, mine.id)
         await asyncio.sleep(30.0)
-        assert await small.orchestrator.assign("p") == mine
+        assert await small.assign("p") == mine
 
     lived(story)
 
@@ -57,9 +57,9 @@ def test_an_idle_worker_that_cannot_serve_is_neither_given_nor_listed_and_is_rep
         await asyncio.sleep(0.2)
         assert [view.machine.id for view in await small.orchestrator.machines()] == [second.id]
         assert (await small.orchestrator.health()).idle == 1
-        assert (await small.orchestrator.assign("p")).id == second.id
+        assert (await small.assign("p")).id == second.id
         await small.until(lambda: small.fleet.machines[first.id].gone)
-        assert (await small.orchestrator.assign("q")).id not in {first.id, second.id}
+        assert (await small.assign("q")).id not in {first.id, second.id}
 
     lived(story)
 
@@ -84,21 +84,21 @@ def test_a_worker_that_is_paused_for_a_moment_stays() -> None:
 def test_a_project_is_told_why_its_worker_cannot_serve_and_keeps_it(how: str) -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        mine = await small.orchestrator.assign("p")
+        mine = await small.assign("p")
         if how == "pause":
             small.engine.kill(mine.id, Status.PAUSED)
         else:
             small.engine.disconnect(mine.id)
         await small.until(lambda: small.fleet.ailing)
         with pytest.raises(NoMachineAvailable, match=f"{mine.id} of this project cannot serve now: it is .*files"):
-            await small.orchestrator.assign("p")
+            await small.assign("p")
         (shown,) = [view for view in await small.orchestrator.records() if view.machine.id == mine.id]
         assert shown.reason == shown.trouble == small.fleet.ailing[mine.id]
         assert mine.id not in {view.machine.id for view in await small.orchestrator.machines()}
         await asyncio.sleep(1000.0)
         await small.engine.restore(mine.id, mine.port)
         await small.until(lambda: not small.fleet.ailing)
-        assert await small.orchestrator.assign("p") == mine
+        assert await small.assign("p") == mine
         (shown,) = [view for view in await small.orchestrator.records() if view.machine.id == mine.id]
         assert shown.reason == "assigned"
 
@@ -119,7 +119,7 @@ def test_while_the_engine_tells_of_no_ends_nobody_is_given_what_has_just_died() 
         for machine in (first, second):
             small.orchestrator._parts.probers.report(await small.orchestrator._parts.probers.probe(machine, 1.0))
         small.engine.kill(first.id)
-        assert (await small.orchestrator.assign("p")).id == second.id
+        assert (await small.assign("p")).id == second.id
         await asyncio.sleep(1.5)
         assert first.id not in {view.machine.id for view in await small.orchestrator.machines()}
 

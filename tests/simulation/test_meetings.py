@@ -38,7 +38,7 @@ def test_a_removal_that_a_cause_outside_stands_in_the_way_of_is_tried_ever_more_
 ) -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
 
         async def obstructed(*_: Any) -> None:
             raise EngineObstructed("A plug-in of Docker's forbids it.", kind="denied")
@@ -62,7 +62,7 @@ def test_what_is_destroyed_meanwhile_is_not_started_again(monkeypatch: pytest.Mo
 
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         restart, began, goes_on = small.engine.restart, asyncio.Event(), asyncio.Event()
 
         async def slow(machine_id: str, *, stop_first: bool = False) -> None:
@@ -90,7 +90,7 @@ def test_what_is_destroyed_meanwhile_is_not_started_again(monkeypatch: pytest.Mo
 def test_when_the_service_stops_whoever_asked_for_a_restart_hears_that_it_comes() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         small.engine.freeze()
         restarted = asyncio.create_task(small.orchestrator.restart(machine.id))
         await asyncio.sleep(1)
@@ -108,7 +108,7 @@ def test_when_the_service_stops_whoever_asked_for_a_restart_hears_that_it_comes(
 def test_what_another_engine_refuses_is_asked_of_the_right_one_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         small.engine.switch("another")
         await small.until(lambda: small.orchestrator.status().is_lost)
         with pytest.raises(EngineUnavailable, match=f"{machine.id} is started again when the engine is back"):
@@ -127,7 +127,7 @@ def test_restarts_of_workers_that_take_their_time_to_end_hold_up_no_new_machine(
 ) -> None:
     async def story(small: Small) -> None:
         await small.await_idle(40)
-        machines = [await small.orchestrator.assign(f"p{number}") for number in range(40)]
+        machines = [await small.assign(f"p{number}") for number in range(40)]
         await small.await_idle(40)
         restart = small.engine.restart
 
@@ -140,7 +140,7 @@ def test_restarts_of_workers_that_take_their_time_to_end_hold_up_no_new_machine(
         await asyncio.sleep(0.1)
         begun_at = asyncio.get_running_loop().time()
         for number in range(41):  # the last one is made for it
-            await small.orchestrator.assign(f"q{number}")
+            await small.assign(f"q{number}")
         assert asyncio.get_running_loop().time() - begun_at < 2
         await asyncio.gather(*restarts)
 
@@ -152,7 +152,7 @@ def test_a_machine_that_is_started_again_is_asked_anew() -> None:
 
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         container = small.engine._containers[machine.id]
         container.answer_s = 3600.0  # it hangs from now on
         small.engine.kill(machine.id)
@@ -168,11 +168,11 @@ def test_a_machine_that_is_started_again_is_asked_anew() -> None:
 def test_whoever_waits_for_a_paused_machine_that_is_started_again_hears_that_it_is_paused() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         small.engine._containers[machine.id].answer_s = 3600.0
         small.engine.kill(machine.id)
         await small.until(lambda: small.fleet.machines[machine.id].state is State.STARTING)
-        waiting = asyncio.create_task(small.orchestrator.assign("p1"))
+        waiting = asyncio.create_task(small.assign("p1"))
         await small.until(lambda: small.engine.instances()[machine.id].status is Status.RUNNING)
         await asyncio.sleep(1)
         small.engine.kill(machine.id, Status.PAUSED)
@@ -187,7 +187,7 @@ def test_a_machine_that_ends_while_its_assignment_is_stored_is_not_handed_out(mo
 
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        search, journal = small.orchestrator._parts.search, small.orchestrator._journal
+        short_way, journal = small.orchestrator.short_way, small.orchestrator._journal
         durable, ended = journal.durable, list[str]()
 
         async def slow() -> None:
@@ -198,9 +198,9 @@ def test_a_machine_that_ends_while_its_assignment_is_stored_is_not_handed_out(mo
                 small.engine.kill(ended[0])
                 await asyncio.sleep(0.01)
 
-        monkeypatch.setattr(search, "_take_at_once", lambda _project: None)
+        monkeypatch.setattr(short_way, "take", lambda _project, _pool: None)
         monkeypatch.setattr(journal, "durable", slow)
-        given = await small.orchestrator.assign("p1")
+        given = await small.assign("p1")
         assert ended
         assert small.engine.instances()[given.id].status is Status.RUNNING
 
@@ -209,12 +209,12 @@ def test_a_machine_that_ends_while_its_assignment_is_stored_is_not_handed_out(mo
 
 def test_nobody_waits_for_a_port_of_a_worker_that_takes_its_time_to_end() -> None:
     async def story(small: Small) -> None:
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         small.engine._containers[machine.id].end_s = 60.0
         await small.orchestrator.release("p1")
         await asyncio.sleep(1)
         begun_at = asyncio.get_running_loop().time()
-        await small.orchestrator.assign("p2")
+        await small.assign("p2")
         assert asyncio.get_running_loop().time() - begun_at < 1
 
     lived(story, min_idle=0, recycle=True, last_port=9093)
@@ -223,7 +223,7 @@ def test_nobody_waits_for_a_port_of_a_worker_that_takes_its_time_to_end() -> Non
 def test_head_tells_of_no_machine_that_get_would_not_give() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         document = Document(small.orchestrator, "localhost")
 
         async def nothing() -> bytes:

@@ -38,7 +38,7 @@ def test_while_nothing_can_be_stored_not_even_an_idle_machine_can_be_given() -> 
         let_store(small, works=False)
         assert health(small).obstacles() == [], "nobody has tried"
         with pytest.raises(CommitFailed):
-            await small.orchestrator.assign("p")
+            await small.assign("p")
         (obstacle,) = health(small).obstacles()
         assert obstacle.startswith("Nothing can be stored (attempt to write")
         assert health(small).problems() == [obstacle]
@@ -58,10 +58,10 @@ def test_a_paused_pool_is_a_problem_and_an_obstacle_once_nothing_is_idle() -> No
         small.orchestrator.change_pool("default", {"paused": True})
         assert (health(small).problems(), health(small).obstacles()) == ([PAUSED], [])
         for project in ("p", "q"):
-            await small.orchestrator.assign(project)
+            await small.assign(project)
         assert health(small).obstacles() == [PAUSED]
         with pytest.raises(NoMachineAvailable, match="is paused"):
-            await small.orchestrator.assign("r")
+            await small.assign("r")
         small.orchestrator.change_pool("default", {"paused": False})
         assert health(small).problems() == []
 
@@ -74,7 +74,7 @@ def test_a_pool_that_is_full_is_no_problem() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
         for project in ("p", "q"):
-            await small.orchestrator.assign(project)
+            await small.assign(project)
         assert small.fleet.held == small.orchestrator.spec.max_machines
         assert (health(small).problems(), health(small).obstacles()) == ([], [])
 
@@ -87,10 +87,10 @@ def test_an_image_that_does_not_come_up_is_an_obstacle_once_nothing_is_idle() ->
     async def story(small: Small) -> None:
         await small.await_idle(2)
         small.engine.faults.stillborn = 1.0
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         await small.until(lambda: health(small).problems())
         assert (await status(small), health(small).obstacles()) == ("degraded", [])
-        await small.orchestrator.assign("q")
+        await small.assign("q")
         (obstacle,) = health(small).obstacles()
         assert obstacle.startswith("The image does not come up: ")
         assert await status(small) == "down"
@@ -100,7 +100,7 @@ def test_an_image_that_does_not_come_up_is_an_obstacle_once_nothing_is_idle() ->
 
 async def assign_and_fail(small: Small, project: str) -> str:
     """The id of its machine, which exited until nobody restarts it any more."""
-    name = (await small.orchestrator.assign(project)).id
+    name = (await small.assign(project)).id
     while small.fleet.machines[name].state is not State.FAILED:
         if small.fleet.machines[name].state is State.READY:
             small.engine.kill(name)
@@ -133,28 +133,28 @@ def test_one_that_is_gone_keeps_nobody_waiting_and_is_no_problem() -> None:
 
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        name = (await small.orchestrator.assign("p")).id
+        name = (await small.assign("p")).id
         small.engine.remove(name)
         await small.until(lambda: small.fleet.machines[name].gone)
         assert health(small).problems() == []
-        assert (await small.orchestrator.assign("p")).id != name
+        assert (await small.assign("p")).id != name
 
     lived(story)
 
 
 def test_whoever_waits_while_his_machine_fails_for_good_hears_that_waiting_is_no_use() -> None:
     async def story(small: Small) -> None:
-        machine = await small.orchestrator.assign("p")
+        machine = await small.assign("p")
         name = machine.id
         small.engine.faults.rejected = 1.0
         small.engine.kill(name)
         await small.until(lambda: small.fleet.watches[name].tries == 2)
         small.fleet.watches[name].tries = len(RESTART_PAUSES_S)  # the next one is the last
         with pytest.raises(MachineFailed, match="release or destroy it"):
-            await small.orchestrator.assign("p")
+            await small.assign("p")
         assert small.fleet.machines[name].state is State.FAILED
         with pytest.raises(MachineFailed, match="release or destroy it"):
-            await small.orchestrator.assign("p")
+            await small.assign("p")
         assert small.shown()['orchestrator_assigns_total{outcome="unavailable"}'] == 2
 
     lived(story)

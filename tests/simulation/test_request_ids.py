@@ -9,7 +9,8 @@ import pytest
 import structlog
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.core.machine import Status, Verdict
+from worker_orchestrator.control.world.reports import Report
+from worker_orchestrator.core.machine import Status
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
 
 
@@ -25,7 +26,7 @@ def every_line() -> Iterator[None]:
 async def asked(small: Small, request: str, what: str, name: str) -> None:
     """As a request does: in a context of its own."""
     REQUEST_ID.set(request)
-    await getattr(small.orchestrator, what)(name)
+    await (small.assign(name) if what == "assign" else getattr(small.orchestrator, what)(name))
 
 
 def causes(lines: list[structlog.typing.EventDict]) -> list[tuple[str, str | None]]:
@@ -122,16 +123,16 @@ def test_what_a_change_of_the_pool_sets_off_is_told_with_its_request() -> None:
 def test_what_a_probe_found_in_the_same_turn_is_not_the_requests() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        first = (await small.orchestrator.assign("p")).id
+        first = (await small.assign("p")).id
         probers, turn = small.orchestrator._parts.probers, asyncio.get_running_loop().create_future()
-        found = probers._found
+        tell = probers._tell
 
-        def find_and_go_on(verdict: Verdict) -> None:
-            found(verdict)
+        def tell_and_go_on(report: Report) -> None:
+            tell(report)
             if small.fleet.pending and not turn.done():
                 turn.set_result(asyncio.ensure_future(asked(small, "r1", "release", first)))
 
-        probers._found = find_and_go_on
+        probers._tell = tell_and_go_on
         with structlog.testing.capture_logs() as lines:
             await (await turn)
         assert causes(lines) == [("answered", None), ("released", "r1")]

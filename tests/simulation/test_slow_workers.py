@@ -19,7 +19,7 @@ def test_a_worker_that_takes_seconds_for_each_answer_comes_up_serves_and_stays()
         born = {machine.id for machine in small.idle}
         await asyncio.sleep(300)
         assert {machine.id for machine in small.idle} == born
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         assert machine.id in born
 
     lived(story, min_idle=2)
@@ -32,7 +32,7 @@ def test_a_service_that_just_started_does_not_know_yet_who_is_slow() -> None:
         born = {machine.id for machine in small.idle}
         for watch in small.fleet.watches.values():  # as after a restart
             watch.verified_at, watch.slow_s, watch.took_s = None, 0.0, 0.0
-        machine = await small.orchestrator.assign("p1")
+        machine = await small.assign("p1")
         assert machine.id in born
         await asyncio.sleep(100)
         assert born <= set(small.fleet.machines)
@@ -50,7 +50,7 @@ def test_whoever_finds_a_hung_machine_gets_another_as_soon_as_ever() -> None:
         small.fleet.watches[first.id].verified_at = None
         small.fleet.watches[second.id].verified_at = -100.0
         begun_at = asyncio.get_running_loop().time()
-        assert (await small.orchestrator.assign("p1")).id == second.id
+        assert (await small.assign("p1")).id == second.id
         assert asyncio.get_running_loop().time() - begun_at <= 1.1
         await small.until(lambda: first.id not in [machine.id for machine in small.idle], within_s=240)
 

@@ -43,7 +43,7 @@ def test_a_projects_machine_is_left_alone_from_the_moment_when_it_has_it(monkeyp
     async def story(small: Small) -> None:
         await small.await_idle(4)
         await asyncio.sleep(10)
-        taken = {(await small.orchestrator.assign(f"p{number}")).id for number in range(4)}
+        taken = {(await small.assign(f"p{number}")).id for number in range(4)}
         probes = counted(small, monkeypatch)
         await asyncio.sleep(20)
         assert not taken & set(probes)
@@ -60,7 +60,7 @@ def test_one_that_has_just_answered_is_at_hand_all_the_time(monkeypatch: pytest.
         probes = counted(small, monkeypatch)
         for number in range(5):
             before = probes.total()
-            await small.orchestrator.assign(f"p{number}")
+            await small.assign(f"p{number}")
             assert probes.total() == before
             await asyncio.sleep(1.2)
 

@@ -10,10 +10,11 @@ import pytest
 from tests.simulation.small import Small, lived
 from tests.simulation.virtual import VirtualLoop, virtual_time
 
-from worker_orchestrator.control.assigning.seats import Found, Seats
+from worker_orchestrator.control.deciding.seats import Found, Seats
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 from worker_orchestrator.http.document import Document, Request
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 
 class Disk:
@@ -36,7 +37,14 @@ def test_whoever_waits_is_told_of_the_machine_or_the_search_is_given_up(found_s:
 
     async def story(loop: VirtualLoop) -> None:
         seats, given_up, found = Seats(), list[str](), asyncio.Event()
-        seats.on_abandoned = lambda project, _generation: given_up.append(project)
+
+        async def sit() -> Found:
+            seat = seats.take("p")
+            try:
+                return await seats.wait(seat, None, 0.5)
+            finally:
+                if seats.leave(seat):
+                    given_up.append("p")
 
         async def search() -> Found:
             await found.wait()
@@ -45,7 +53,7 @@ def test_whoever_waits_is_told_of_the_machine_or_the_search_is_given_up(found_s:
         seats.open("p", 0, search())
         if is_first:
             loop.call_later(found_s, found.set)
-        told = asyncio.create_task(seats.sit("p", None, 0.5))
+        told = asyncio.create_task(sit())
         await asyncio.sleep(0)
         if not is_first:
             loop.call_later(found_s, found.set)
@@ -62,13 +70,13 @@ def test_whoever_waits_is_told_of_the_machine_or_the_search_is_given_up(found_s:
 def test_who_comes_while_the_service_stops_is_answered_at_once() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         small.orchestrator.turn_all_away()
         begun_at = asyncio.get_running_loop().time()
         with pytest.raises(NoMachineAvailable, match="stopping"):
-            await small.orchestrator.assign("q")
+            await small.assign("q")
         assert asyncio.get_running_loop().time() - begun_at < 0.1
-        assert (await small.orchestrator.assign("p")).project == "p"
+        assert (await small.assign("p")).project == "p"
 
     lived(story, min_idle=1, max_machines=1)
 
@@ -78,11 +86,11 @@ def test_after_a_defect_nobody_is_told_of_what_is_not_stored() -> None:
         small = Small(loop, min_idle=1)
         running = asyncio.create_task(small.orchestrator.run())
         await small.await_idle(1)
-        small.orchestrator.stop_because(RuntimeError("a defect"))
+        small.orchestrator.defect.report(RuntimeError("a defect"))
         told: list[Machine | BaseException] = []
-        assert small.orchestrator.assign_at_once("p", told.append)
+        assert small.orchestrator.short_way.assign("p", DEFAULT_POOL, told.append)
         for ask in (
-            small.orchestrator.assign("p"),
+            small.assign("p"),
             small.orchestrator.release_of("p"),
             small.orchestrator.machines(),
             small.orchestrator.machine_of("p"),
@@ -104,7 +112,7 @@ def test_of_two_that_say_something_of_their_machine_at_once_the_last_word_is_kep
     async def story(small: Small) -> None:
         await small.await_idle(1)
         said = ['{"a": "1"}', '{"b": "2"}']
-        given = await asyncio.gather(*(small.orchestrator.assign_machine("p", metadata=word) for word in said))
+        given = await asyncio.gather(*(small.assign_machine("p", metadata=word) for word in said))
         assert [one.machine.metadata for one in given] == said
         own = small.fleet.of_project("p")
         assert own is not None
@@ -120,7 +128,7 @@ def test_where_what_is_said_of_a_machine_cannot_be_kept_its_project_is_told_that
         await small.await_idle(1)
         Disk(small, monkeypatch, Cause.ANNOTATED)
         with pytest.raises(CommitFailed) as told:
-            await small.orchestrator.assign_machine("p", metadata="{}")
+            await small.assign_machine("p", metadata="{}")
         own = small.fleet.of_project("p")
         assert own is not None
         assert told.value.message.startswith(f"{own.id} belongs to p, but its metadata could not be kept: ask again.")

@@ -22,7 +22,7 @@ def trace_of(small: Small, project: str) -> Trace:
 def test_an_idle_machine_is_a_warm_assign() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        machine = await small.orchestrator.assign("p")
+        machine = await small.assign("p")
         trace = trace_of(small, "p")
         assert (trace.project, trace.machine_id, trace.generation) == ("p", machine.id, machine.generation)
         assert (trace.how, trace.why) == ("warm", "an idle machine stood ready")
@@ -37,7 +37,7 @@ def test_an_idle_machine_is_a_warm_assign() -> None:
 def test_a_machine_started_for_a_project_is_a_cold_assign() -> None:
     async def story(small: Small) -> None:
         await small.await_template()
-        await asyncio.gather(*(small.orchestrator.assign(f"p{n}") for n in range(3)))
+        await asyncio.gather(*(small.assign(f"p{n}") for n in range(3)))
         trace = trace_of(small, "p2")
         assert trace.how == "cold"
         assert (
@@ -54,9 +54,9 @@ def test_a_machine_started_for_a_project_is_a_cold_assign() -> None:
 def test_a_project_may_get_what_was_on_its_way_or_became_free() -> None:
     async def story(small: Small) -> None:
         await small.until(lambda: small.fleet.machines)
-        await small.orchestrator.assign("first")
+        await small.assign("first")
         assert trace_of(small, "first").why.endswith("but one was on its way")
-        second = asyncio.create_task(small.orchestrator.assign("second"))
+        second = asyncio.create_task(small.assign("second"))
         await asyncio.sleep(5)
         await small.orchestrator.release("first")
         await second
@@ -75,7 +75,7 @@ def test_a_machine_that_did_not_answer_is_named() -> None:
         await asyncio.sleep(5)  # so long ago that it is asked once more
         silent = next(iter(small.fleet.idle("default", small.engine.image)))
         small.engine._containers[silent].mute = True
-        machine = await small.orchestrator.assign("p")
+        machine = await small.assign("p")
         trace = trace_of(small, "p")
         assert trace.machine_id == machine.id != silent
         assert trace.failed_probes == ((silent, "nothing answers"),)
@@ -88,10 +88,10 @@ def test_a_machine_that_did_not_answer_is_named() -> None:
 def test_a_project_that_has_its_machine_is_told_how_it_first_came_to_it() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         first = trace_of(small, "p")
         await asyncio.sleep(5)
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         assert trace_of(small, "p") is first
 
     lived(story)
@@ -100,10 +100,10 @@ def test_a_project_that_has_its_machine_is_told_how_it_first_came_to_it() -> Non
 def test_a_machine_that_had_to_be_restarted_is_told_of() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        machine = await small.orchestrator.assign("p")
+        machine = await small.assign("p")
         small.engine.kill(machine.id, Status.EXITED)
         await small.until(lambda: small.fleet.machines[machine.id].state is State.STARTING)
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         trace = trace_of(small, "p")
         assert (trace.generation, trace.how) == (machine.generation, "cold")
         assert trace.why == "its own machine had ended, and was started again in place with its files"
@@ -114,13 +114,13 @@ def test_a_machine_that_had_to_be_restarted_is_told_of() -> None:
 def test_a_trace_ends_with_its_assignment() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         before = trace_of(small, "p")
         await small.orchestrator.release("p")
         assert small.orchestrator.trace("p") is None
         assert not small.orchestrator.traces._traces, "nobody can ask for it any more"
         assert small.orchestrator.traces.take_unsaved() == [], "it is not worth being saved any more"
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         after = trace_of(small, "p")
         assert after.generation > before.generation
         assert small.orchestrator.traces.take_unsaved() == [after]
@@ -133,7 +133,7 @@ def test_who_got_nothing_leaves_no_trace() -> None:
     async def story(small: Small) -> None:
         small.engine.up = False
         with pytest.raises(NoMachineAvailable):
-            await small.orchestrator.assign("p")
+            await small.assign("p")
         assert small.orchestrator.trace("p") is None
         assert small.orchestrator.traces.take_unsaved() == []
 
@@ -143,7 +143,7 @@ def test_who_got_nothing_leaves_no_trace() -> None:
 def test_saved_traces_are_taken_over_where_they_are_of_this_assignment() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         trace = trace_of(small, "p")
         copy = msgspec.json.decode(msgspec.json.encode(trace), type=Trace)
         assert copy == trace
@@ -160,7 +160,7 @@ def test_saved_traces_are_taken_over_where_they_are_of_this_assignment() -> None
 def test_there_is_an_end_to_what_is_kept() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         trace = trace_of(small, "p")
         traces = small.orchestrator.traces
         traces.load(msgspec.structs.replace(trace, generation=trace.generation + n) for n in range(1, KEPT + 1))

@@ -22,13 +22,14 @@ from tests.simulation.model import Model
 from tests.simulation.virtual import VirtualClock, VirtualLoop, exception_in
 
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.control.telling.metrics import Metrics
+from worker_orchestrator.control.reading.metrics import Metrics
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import DEFAULT_POOL, Change, Instance, Machine, Spec
+from worker_orchestrator.core.machine import Change, Instance, Machine, Spec
 from worker_orchestrator.engines.base import Identity
 from worker_orchestrator.engines.memory.engine import Faults, MemoryEngine
 from worker_orchestrator.errors import CommitFailed, EngineError, EngineUnavailable
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 from worker_orchestrator.store.store import Store
 
 __all__ = ["OWNER", "Killed", "Process", "World"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+from worker_orchestrator.control.defect import Defect
 
 __all__ = ["Background"]
 
@@ -12,28 +14,29 @@ _T = TypeVar("_T")
 
 
 class Background:
-    """Owns tasks until they end. `on_defect` gets every exception that one of them lets out."""
+    """Owns tasks until they end. Every exception that a task lets out is a defect."""
 
-    def __init__(self, on_defect: Callable[[BaseException], None]) -> None:
-        self._on_defect = on_defect
+    def __init__(self, defect: Defect) -> None:
+        self._defect = defect
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     def spawn(self, work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
+        """Run this beside everything else."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._task_ended)
         if self._closed:
             task.cancel()
         return task
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_defect(error)
+            self._defect.report(error)
 
     async def aclose(self) -> None:
-        """Cancel all of them, and whatever is still begun from now on."""
+        """Cancel all tasks, and every task that is begun from now on."""
         self._closed = True
         tasks = list(self._tasks)
         for task in tasks:

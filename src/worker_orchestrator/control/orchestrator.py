@@ -1,4 +1,4 @@
-"""The orchestrator as its callers see it: assign, release, destroy, list, health, and the loops behind them.
+"""The orchestrator as its callers see it: assign, release, destroy, restart, and what is read of the pool.
 
 The single writer of the fleet. Everything here runs on one event loop; between two awaits nothing else happens, and each
 decision is a synchronous call of the pure core.
@@ -6,20 +6,17 @@ decision is a synchronous call of the pure core.
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
 
 from worker_orchestrator.clock import Clock
-from worker_orchestrator.control.assigning.seats import HangUp
+from worker_orchestrator.control.deciding.seats import HangUp
 from worker_orchestrator.control.deciding.sizes import Sizes
-from worker_orchestrator.control.telling.gauges import Gauges
+from worker_orchestrator.control.reading.gauges import Gauges
+from worker_orchestrator.control.reading.views import Health, MachineView, Status
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.telling.traces import Trace
-from worker_orchestrator.control.telling.views import Health, MachineView, Status
 from worker_orchestrator.control.wiring import Limits, Wiring
 from worker_orchestrator.core import commands, outcomes
 from worker_orchestrator.core.fleet import Fleet
@@ -36,12 +33,7 @@ from worker_orchestrator.errors import (
 )
 from worker_orchestrator.store.store import Store
 
-__all__ = ["Assignment", "Health", "Limits", "MachineView", "Orchestrator", "Status"]
-
-HEARD_WITHIN_S: Final = 1.0
-"""An engine that is well may take so long: whoever has less time for something else learns nothing of it in less."""
-
-_T = TypeVar("_T")
+__all__ = ["Assignment", "Orchestrator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +45,13 @@ class Assignment:
 
 
 class Orchestrator:
-    """A warm pool of machines on one engine, recorded in one store."""
+    """A warm pool of machines on one engine, recorded in one store.
+
+    * `short_way`  assigns and releases that need to wait for nothing but the store
+    * `contact`    asks the engine on behalf of a caller, with a limit
+    * `defect`     takes the first broken invariant, and stops the service
+    * `elsewhere`  the host of each machine, by its id, that was published elsewhere than the settings say now
+    """
 
     def __init__(  # noqa: PLR0913 # what a service is joined of
         self,
@@ -69,35 +67,41 @@ class Orchestrator:
     ) -> None:
         self.fleet, self.engine = fleet, engine
         parts = Wiring(fleet, spec, engine, store, clock, limits, engine_id, observer or Observer())
-        self._parts, self._decisions, self._journal, self._views = parts, parts.decisions, parts.journal, parts.views
-        self.feed, self.traces = parts.feed, parts.traces
-        self.elsewhere: Mapping[str, str] = parts.ticker.elsewhere
-        """The host of each machine, by its id, that was published elsewhere than the settings say now."""
-        self.assign_at_once: Callable[[str, Callable[[Machine | BaseException], None]], bool] = parts.search.at_once
-        """As `assign`, where that needs to wait for nothing but the store; see there."""
+        self._parts, self._state, self._decisions = parts, parts.state, parts.decisions
+        self._journal, self._views = parts.journal, parts.views
+        self.feed, self.traces, self.contact = parts.feed, parts.traces, parts.contact
+        self.defect = parts.defect
+        self.short_way = parts.short_way
+        self.elsewhere: Mapping[str, str] = parts.state.elsewhere
 
-    # commands
+    # assign and release
 
-    async def assign(self, project: str, hung_up: HangUp | None = None) -> Machine:
+    async def assign(
+        self, project: str, pool: str, hung_up: HangUp | None = None, *, wait_s: float | None = None
+    ) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
 
-        Raises NoMachineAvailable, MachineFailed, CommitFailed; CancelledError when `hung_up` returned first.
+        Waits in line for `wait_s` (None: the usual time). Raises NoMachineAvailable, MachineFailed, CommitFailed;
+        CancelledError when `hung_up` returned first.
         """
-        return await self._parts.search.assign(project, hung_up)
+        return await self._parts.search.assign(project, pool, hung_up, wait_s)
 
-    async def assign_machine(
-        self, project: str, hung_up: HangUp | None = None, *, wait_s: float | None = None, metadata: str | None = None
+    async def assign_machine(  # what /v1 can ask for
+        self,
+        project: str,
+        pool: str,
+        hung_up: HangUp | None = None,
+        *,
+        wait_s: float | None = None,
+        metadata: str | None = None,
     ) -> Assignment:
-        """As `assign`; waits in line for `wait_s` (None: the usual time) and keeps `metadata` with the assignment.
-
-        Raises NoMachineAvailable, MachineFailed, CommitFailed; CancelledError when `hung_up` returned first.
-        """
+        """As `assign`, and keeps `metadata` with the assignment."""
         before = self.fleet.of_project(project)
-        machine = await self._parts.search.assign(project, hung_up, wait_s)
+        machine = await self.assign(project, pool, hung_up, wait_s=wait_s)
         is_new = before is None or before.generation != machine.generation
         own = self.fleet.of_project(project)
         if metadata is not None and own is not None and own.generation == machine.generation:
-            machine = commands.annotate(self.fleet, own, metadata, self._decisions.now())
+            machine = commands.annotate(self.fleet, own, metadata, self._state.now())
             self._journal.attribute()
             try:
                 await self._journal.durable()
@@ -114,26 +118,8 @@ class Orchestrator:
         machine = await self.machine_of(project)
         for generation in generations:
             commands.insist(machine, generation)
-        commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
-        self._decisions.resize()
-        self._journal.attribute()
-        await self._journal.durable()
-        return machine
-
-    async def machine_of(self, project: str) -> Machine:
-        """The machine of this project. Raises ProjectHasNoMachine."""
-        await self._views.settled()
-        machine = self.fleet.of_project(project)
-        if machine is None:
-            raise ProjectHasNoMachine(f"The project {project} has no machine.")
-        return machine
-
-    async def machine_named(self, name: str) -> Machine:
-        """The machine with this id, or in this container. Raises MachineNotFound."""
-        await self._views.settled()
-        machine = self.fleet.machines.get(name) or await self._views.by_native_id(name)
-        if machine is None:
-            raise MachineNotFound(f"No machine {name} is known here.")
+        commands.release(self.fleet, self._state.spec, machine, self._state.now())
+        await self._resized_and_stored()
         return machine
 
     async def release(self, name: str) -> None:
@@ -141,38 +127,22 @@ class Orchestrator:
 
         Raises MachineNotFound, CommitFailed.
         """
-        if not self._released(name):
-            await self._views.settled()  # what is decided and not yet stored may be taken back
-            if not self._released(name):
+        if not self.short_way.take_back(name):
+            await self._journal.settled()  # what is decided and not yet stored may be taken back
+            if not self.short_way.take_back(name):
                 machine = await self._views.by_native_id(name)
                 if machine is None:
                     raise MachineNotFound
-                commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
+                commands.release(self.fleet, self._state.spec, machine, self._state.now())
+        await self._resized_and_stored()
+
+    async def _resized_and_stored(self) -> None:
+        """Return when what was decided, and what it asks of the pool in turn, is stored. Raises CommitFailed."""
         self._decisions.resize()
         self._journal.attribute()
         await self._journal.durable()
 
-    def release_at_once(self, name: str, told: Callable[[BaseException | None], None]) -> bool:
-        """As `release`, where that needs to wait for nothing but the store: then `told` gets what would be raised.
-
-        False, and nothing is changed, where it takes more than that.
-        """
-        if not self._released(name):
-            return False
-        self._journal.attribute()
-        self._journal.then(told)
-        self._decisions.resize_now()
-        return True
-
-    def _released(self, name: str) -> bool:
-        machine = self.fleet.machines.get(name) or self.fleet.of_project(name)
-        if machine is None:
-            return False
-        try:
-            commands.release(self.fleet, self._decisions.spec, machine, self._decisions.now())
-        except MachineNotFound:
-            return False
-        return True
+    # destroy and restart
 
     async def destroy(self, name: str, *generations: int, at_once: bool = False) -> Machine | None:
         """Remove the machine named by its id or its container, with all it holds. It is gone when this returns.
@@ -190,10 +160,8 @@ class Orchestrator:
             raise MachineNotFound(f"No machine {name} is known here, so nothing was destroyed.")
         for generation in generations:
             commands.insist(machine, generation)
-        doomed = commands.destroy(self.fleet, machine, self._decisions.now(), at_once=at_once)
-        self._decisions.resize()
-        self._journal.attribute()
-        await self._journal.durable()
+        doomed = commands.destroy(self.fleet, machine, self._state.now(), at_once=at_once)
+        await self._resized_and_stored()
         if doomed is None:
             return machine
         watch = self.fleet.watches.get(machine.id)
@@ -213,7 +181,7 @@ class Orchestrator:
             commands.insist(machine, generation)
         if machine.state is State.STOPPING:
             raise MachineNotFound(f"{machine.id} is being removed.")
-        commands.restart(self.fleet, machine, self._decisions.now())
+        commands.restart(self.fleet, machine, self._state.now())
         self._journal.attribute()
         await self._journal.durable()
         action = Restart(machine.id, stop_first=True)
@@ -227,12 +195,14 @@ class Orchestrator:
     async def _done(self, action: Destroy | Restart, what: str) -> None:
         """Return when the engine has done this. Raises EngineError, where `what` comes when the engine is back."""
         is_wanted = partial(outcomes.still_wanted, self.fleet, action)
-        outcome = await self._parts.contact.unless_lost(self._parts.actions.finish(action, is_wanted))
+        outcome = await self.contact.unless_lost(self._parts.actions.finish(action, is_wanted))
         if outcome is None:
-            why = (self._parts.contact.problem or "").rstrip(".")
+            why = (self.contact.problem or "").rstrip(".")
             raise EngineUnavailable(f"{what} when the engine is back: {why}.")
         if outcome.result is not Result.DONE:
             raise _refused(outcome)
+
+    # pools
 
     def change_pool(self, name: str, changes: Mapping[str, int | bool | None]) -> None:
         """Give the pool other sizes (None: those of the settings), pause or resume it. Stored when this returns.
@@ -240,34 +210,49 @@ class Orchestrator:
         Raises PoolNotFound, InvalidInput, CommitFailed.
         """
         self.insist_on_pool(name)
-        self._parts.pools.change(changes)
-        self._decisions.spec = self._parts.pools.applied(self._decisions.spec)
+        self._parts.sizes.change(name, changes)
+        self._state.spec = self._parts.sizes.applied(self._state.spec)
         self._decisions.resize()
         self._decisions.turn_away()
         self._journal.attribute()
         self._decisions.commit_soon()
-        self._decisions.wake.set()
-
-    # reading
+        self._state.wake.set()
 
     def insist_on_pool(self, name: str) -> None:
         """Raises PoolNotFound."""
-        if name not in self._decisions.spec.pools:
-            raise PoolNotFound(f"There is no pool {name}; there is {', '.join(self._decisions.spec.pools)}.")
-
-    def now(self) -> float:
-        """The monotonic time that deadlines of the fleet are told in, in seconds."""
-        return self._decisions.now()
+        if name not in self._state.spec.pools:
+            raise PoolNotFound(f"There is no pool {name}; there is {', '.join(self._state.spec.pools)}.")
 
     @property
     def spec(self) -> Spec:
         """What the fleet should be, as it is in force now."""
-        return self._decisions.spec
+        return self._state.spec
 
-    @property
-    def configured(self) -> Sizes:
-        """What the settings say of the sizes."""
-        return self._parts.pools.configured
+    def configured(self, pool: str) -> Sizes:
+        """What the settings say of the sizes of this pool."""
+        return self._parts.sizes.configured[pool]
+
+    # reading
+
+    def now(self) -> float:
+        """The monotonic time that deadlines of the fleet are told in, in seconds."""
+        return self._state.now()
+
+    async def machine_of(self, project: str) -> Machine:
+        """The machine of this project. Raises ProjectHasNoMachine."""
+        await self._journal.settled()
+        machine = self.fleet.of_project(project)
+        if machine is None:
+            raise ProjectHasNoMachine(f"The project {project} has no machine.")
+        return machine
+
+    async def machine_named(self, name: str) -> Machine:
+        """The machine with this id, or in this container. Raises MachineNotFound."""
+        await self._journal.settled()
+        machine = self.fleet.machines.get(name) or await self._views.by_native_id(name)
+        if machine is None:
+            raise MachineNotFound(f"No machine {name} is known here.")
+        return machine
 
     async def records(self) -> list[MachineView]:
         """All machines on record, oldest first."""
@@ -277,43 +262,26 @@ class Orchestrator:
         """One machine, with what the engine knows of it."""
         return await self._views.record(machine)
 
-    def status(self) -> Status:
-        return self._views.status()
-
     async def machines(self) -> list[MachineView]:
         """The machines that can serve, oldest first."""
         return await self._views.machines()
+
+    def status(self) -> Status:
+        """How the service is, and how many wait."""
+        return self._views.status()
 
     async def health(self) -> Health:
         """Whether the engine answers within 2 s, and how many machines can serve."""
         return await self._views.health()
 
     def gauges(self) -> Gauges:
+        """How the fleet stands at this moment, in numbers."""
         return self._parts.gauge.read()
 
     def trace(self, project: str) -> Trace | None:
         """How this project came to the machine that it has; None where it has none, or nobody who saw it told."""
         machine = self.fleet.of_project(project)
         return None if machine is None else self.traces.of(machine)
-
-    # the engine's extras
-
-    async def ask_engine(self, question: Coroutine[Any, Any, _T]) -> _T:
-        """What the engine says to a question of its extras, or raises. Raises EngineUnavailable as soon as it is away."""
-        return await self._parts.contact.answer_of(question)
-
-    async def hear_engine(self, within_s: float = math.inf) -> None:
-        """For what may take longer than any patience: its beginning may not.
-
-        Raises EngineUnavailable if the engine is away, or does not answer within this time (a second at least) and the
-        patience of everybody.
-        """
-        within_s = max(within_s, HEARD_WITHIN_S)
-        try:
-            async with asyncio.timeout(None if within_s == math.inf else within_s):
-                await self._parts.contact.answer_of(self.engine.ping())
-        except TimeoutError:
-            raise EngineUnavailable(f"The engine does not answer: no answer within {within_s:g} s") from None
 
     # running
 
@@ -323,17 +291,13 @@ class Orchestrator:
 
     async def first_look(self) -> None:
         """Wait for the first listing, 2 s at most: what ended while nobody looked must not be given to its project."""
-        if self._parts.ticker.snapshot.begun_at < 0:
-            await self._parts.ticker.next()
+        if self._state.snapshot.begun_at < 0:
+            await self._state.next_listing()
 
     def turn_all_away(self) -> None:
         """Answer everybody who waits: the service is stopping."""
         self._parts.search.turn_all_away()
         self._parts.actions.turn_all_away()
-
-    def stop_because(self, defect: BaseException) -> None:
-        """An invariant does not hold any more: stop instead of doing harm."""
-        self._parts.stop_because(defect)
 
 
 def _refused(outcome: Outcome) -> EngineRejected | EngineUnavailable:

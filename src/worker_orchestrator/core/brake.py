@@ -102,7 +102,7 @@ def raise_backoff(fleet: Fleet, spec: Spec, failed: Machine, now: float) -> None
     and died soon costs nothing yet.
     """
     watch, pool = fleet.watches[failed.id], fleet.pool(failed.pool)
-    if failed.template != spec.pools[failed.pool].template:
+    if failed.template != spec.pool(failed.pool).template:
         return
     if watch.ready_at is not None and now - watch.ready_at > QUICK_DEATH_S:
         return

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core.brake import raise_backoff, restart_later
 from worker_orchestrator.core.fleet import RESTART_ASKED, Fleet
-from worker_orchestrator.core.machine import DEFAULT_POOL, Cause, Machine, PoolSpec, Spec, State
+from worker_orchestrator.core.machine import Cause, Machine, PoolSpec, Spec, State
 from worker_orchestrator.errors import (
     GenerationMismatch,
     MachineFailed,
@@ -48,7 +48,7 @@ __all__ = [
 AILING_RETRY_S = 10.0
 
 
-def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAULT_POOL) -> Machine | None:
+def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Machine | None:
     """The machine of this project: its own, an idle one, or None: it stands in line, or its own is being restarted.
 
     Raises NoMachineAvailable, with the reason, where nothing can come or its own cannot serve now; MachineFailed where its
@@ -112,7 +112,7 @@ def ailing(fleet: Fleet, machine: Machine) -> NoMachineAvailable:
     )
 
 
-def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: str = DEFAULT_POOL) -> Machine | None:
+def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Machine | None:
     """An idle machine that has just answered, for a project that has none; None, and nothing is changed: it takes more."""
     if fleet.pool(pool).line:
         return None
@@ -135,7 +135,7 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
     if machine.gone:
         fleet.apply(machine, None, Cause.RELEASED, now)
         return None
-    pool = spec.pools[machine.pool]
+    pool = spec.pool(machine.pool)
     if machine.state is not State.READY or pool.recycle:
         return _stop(fleet, machine, Cause.RELEASED, now, "released")
     if pool.template not in {machine.template, None} and fleet.has_come_up(machine.pool, pool.template):
@@ -250,7 +250,7 @@ def next_idle(fleet: Fleet, spec: Spec, pool: str, now: float) -> Machine | None
     The one that waited longest, unless it would have to be asked first whether it still serves, and another one has just
     answered: so an assign beside ten thousand idle machines is as quick as beside ten.
     """
-    wanted = spec.pools[pool]
+    wanted = spec.pool(pool)
     idle = fleet.idle(pool, wanted.template)
     first = _first(fleet, idle)
     if first is not None and not is_verified(fleet, spec, first, now):
@@ -296,7 +296,7 @@ def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvaila
 
 def refusal(fleet: Fleet, spec: Spec, pool: str, now: float) -> NoMachineAvailable | None:
     """Why nothing can come in this pool; None where waiting makes sense."""
-    wanted = spec.pools[pool]
+    wanted = spec.pool(pool)
     if wanted.template is None:
         return None if wanted.pending else NoMachineAvailable(wanted.problem, retry_after_s=10.0)
     if wanted.paused and not fleet.coming(pool, wanted.template):
@@ -309,7 +309,7 @@ def refusal(fleet: Fleet, spec: Spec, pool: str, now: float) -> NoMachineAvailab
 
 def obstacle(fleet: Fleet, spec: Spec, pool: str) -> str:
     """What stood in the way of somebody who waited in vain, in words."""
-    wanted, known = spec.pools[pool], fleet.pool(pool)
+    wanted, known = spec.pool(pool), fleet.pool(pool)
     if wanted.template is None:
         return wanted.problem
     hold = fleet.hold(pool, wanted.template)

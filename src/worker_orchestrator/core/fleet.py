@@ -152,6 +152,10 @@ class Fleet:
         machine_id = self.projects.get(project)
         return None if machine_id is None else self.machines[machine_id]
 
+    def pools_with_idle(self) -> set[str]:
+        """Names of the pools that have idle machines, whether or not the settings name them."""
+        return {pool for (pool, _), ids in self._idle.items() if ids}
+
     def idle(self, pool: str, template: str | None) -> dict[str, None]:
         """Ids of the pool's idle machines of this template, the one that came in or answered longest ago first."""
         return self._idle.get((pool, template), {})

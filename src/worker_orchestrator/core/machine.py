@@ -22,10 +22,10 @@ from typing import Final
 import msgspec
 
 __all__ = [
-    "DEFAULT_POOL",
     "GIVES_UP_PROJECT",
     "TOMBSTONES_KEPT",
     "TRANSITIONS",
+    "UNKNOWN_POOL",
     "Action",
     "Cause",
     "Change",
@@ -44,7 +44,6 @@ __all__ = [
     "Verdict",
 ]
 
-DEFAULT_POOL: Final = "default"
 TOMBSTONES_KEPT: Final = 50_000
 """So many machines that were removed are remembered, since a create of theirs may still land."""
 
@@ -308,6 +307,16 @@ class PoolSpec(msgspec.Struct, frozen=True):
     pending: bool = False
 
 
+UNKNOWN_POOL: Final = PoolSpec(
+    None,
+    min_idle=0,
+    max_idle=0,
+    recycle=True,
+    problem="No pool of this name is in the settings, so it makes no machine.",
+)
+"""What a pool should be that is on record and not in the settings: nothing free is kept, and what is released goes."""
+
+
 class Spec(msgspec.Struct, frozen=True):
     """What the whole fleet should be: sizes, host ports (None: the engine plans addresses) and time limits in seconds."""
 
@@ -318,3 +327,7 @@ class Spec(msgspec.Struct, frozen=True):
     start_timeout_s: float = 60.0
     verify_after_s: float = 1.0
     evidence_s: float = 600.0
+
+    def pool(self, name: str) -> PoolSpec:
+        """What this pool should be."""
+        return self.pools.get(name, UNKNOWN_POOL)

@@ -36,7 +36,17 @@ from worker_orchestrator.core.machine import (
     Verdict,
 )
 
-__all__ = ["PROBE_S", "follow_up", "new_machine", "patience_s", "probed", "settle", "still_wanted"]
+__all__ = [
+    "PROBE_S",
+    "follow_up",
+    "is_awaited",
+    "new_machine",
+    "patience_s",
+    "probed",
+    "settle",
+    "start_deadline",
+    "still_wanted",
+]
 
 
 PORT_REFUSED_S = 60.0
@@ -56,9 +66,19 @@ def patience_s(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> float:
     """
     watch = fleet.watches[machine.id]
     if machine.state is State.STARTING:
-        return max(PROBE_S, watch.since + spec.start_timeout_s - now)
+        return max(PROBE_S, start_deadline(fleet, spec, machine) - now)
     longest_s = max(PROBE_S, spec.start_timeout_s)
     return longest_s if watch.verified_at is None else min(max(PROBE_S, PATIENCE * watch.slow_s), longest_s)
+
+
+def start_deadline(fleet: Fleet, spec: Spec, machine: Machine) -> float:
+    """Until when a starting machine has to answer, in monotonic seconds."""
+    return fleet.watches[machine.id].since + spec.start_timeout_s
+
+
+def is_awaited(fleet: Fleet, machine: Machine) -> bool:
+    """Whether the answer of this machine would make it ready. One that is about to be restarted answers for nothing."""
+    return machine.state is State.STARTING and not fleet.watches[machine.id].asked
 
 
 def probed(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> None:

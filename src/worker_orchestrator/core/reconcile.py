@@ -79,6 +79,9 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
 
 def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> None:
     """Record the machines that are missing and let surplus go. Needs no listing, so a command may call it at once."""
+    for name in fleet.pools_with_idle() - spec.pools.keys():
+        for machine_id in list(fleet.stale(name, None)):
+            _let_go(fleet, machine_id, "of a pool that the settings do not name", now)
     for name, wanted in spec.pools.items():
         serve_line(fleet, spec, name, now)
         if fleet.pool(name).line and fleet.leaving(name):
@@ -98,7 +101,7 @@ def _make_room(fleet: Fleet, spec: Spec, name: str) -> None:
     if fleet.held < spec.max_machines and not pool.out_of_ports:
         return
     slow = [machine_id for machine_id in leaving if fleet.watches[machine_id].held]
-    coming = len(fleet.coming(name, spec.pools[name].template)) + len(leaving) - len(slow)
+    coming = len(fleet.coming(name, spec.pool(name).template)) + len(leaving) - len(slow)
     for machine_id in slow[: max(0, len(pool.line) - coming)]:
         fleet.hurry(machine_id)
 
@@ -324,7 +327,7 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
 
 def _is_right(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
     """Whether this pool has neither too many nor too few, which is seen at a glance after almost every assign or release."""
-    wanted, idle = spec.pools[name], len(fleet.idle(name, template))
+    wanted, idle = spec.pool(name), len(fleet.idle(name, template))
     if fleet.has_stale(name, template) or (wanted.max_idle is not None and idle > wanted.max_idle):
         return False
     if fleet.ailing:
@@ -338,7 +341,7 @@ def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     room = spec.max_machines - fleet.held
     if room <= 0:
         return 0
-    pool, wanted = fleet.pool(name), spec.pools[name]
+    pool, wanted = fleet.pool(name), spec.pool(name)
     idle, coming = fleet.idle(name, template), fleet.coming(name, template)
     missing = wanted.min_idle + len(pool.line) - len(idle) + _held_up(fleet, name, template) - len(coming)
     if next(fleet.stale(name, template), None) is not None:
@@ -356,7 +359,7 @@ def _held_up(fleet: Fleet, name: str, template: str) -> int:
 
 def _retire(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> None:
     """Let go what is more than `max_idle`, and old machines as far as new ones took their place."""
-    wanted, idle = spec.pools[name], fleet.idle(name, template)
+    wanted, idle = spec.pool(name), fleet.idle(name, template)
     surplus = 0 if wanted.max_idle is None else len(idle) - wanted.max_idle
     for machine_id in list(islice(idle, max(0, surplus))):
         _let_go(fleet, machine_id, "more idle machines than max_idle", now)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker_orchestrator import __version__
-from worker_orchestrator.control.assigning.seats import HangUp
+from worker_orchestrator.control.deciding.seats import HangUp
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.control.telling.views import MachineView
+from worker_orchestrator.control.reading.views import MachineView
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.project import is_reserved, project_id
 from worker_orchestrator.errors import (
@@ -26,6 +26,7 @@ from worker_orchestrator.errors import (
     NoMachineAvailable,
 )
 from worker_orchestrator.http.reply import Reply, encoded, failure, retry_after
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 from worker_orchestrator.wire.document import (
     Assigned,
     Broken,
@@ -72,7 +73,7 @@ class Document:
     """The document's API over one orchestrator. `advertise_host` stands in the URLs."""
 
     def __init__(self, orchestrator: Orchestrator, advertise_host: str) -> None:
-        self._orchestrator = orchestrator
+        self._orchestrator, self._short_way = orchestrator, orchestrator.short_way
         self._host = advertise_host
         self._shown: list[MachineView] | None = None
         self._listing = b""
@@ -107,11 +108,11 @@ class Document:
         `name` is a project id. False, and nothing is changed, where it takes more than that, or is refused.
         """
         if method == "GET":
-            return self._orchestrator.assign_at_once(name, lambda told: answered(self._given(told)))
-        return self._orchestrator.release_at_once(name, lambda failure: answered(self._taken(name, failure)))
+            return self._short_way.assign(name, DEFAULT_POOL, lambda given: answered(self._given(given)))
+        return self._short_way.release(name, lambda failure: answered(self._taken(name, failure)))
 
-    def _given(self, told: Machine | BaseException) -> Reply:
-        return self._assigned(told) if isinstance(told, Machine) else _not_stored(503, _NO_MACHINE, told)
+    def _given(self, given: Machine | BaseException) -> Reply:
+        return self._assigned(given) if isinstance(given, Machine) else _not_stored(503, _NO_MACHINE, given)
 
     def _taken(self, name: str, failure: BaseException | None) -> Reply:
         if failure is None:
@@ -141,7 +142,7 @@ class Document:
         if request.assign_refusal is not None:
             return request.assign_refusal
         try:
-            machine = await self._orchestrator.assign(project_id(name), request.hung_up)
+            machine = await self._orchestrator.assign(project_id(name), DEFAULT_POOL, request.hung_up)
         except InvalidProject as error:
             return failure(400, "Invalid project id", error.message)
         except NoMachineAvailable as error:

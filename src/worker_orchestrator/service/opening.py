@@ -11,14 +11,14 @@ from typing import Final
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import DEFAULT_POOL, PoolSpec, Spec
+from worker_orchestrator.core.machine import PoolSpec, Spec
 from worker_orchestrator.engines.base import Engine, Identity
 from worker_orchestrator.errors import StoreRefused
 from worker_orchestrator.http.server.listening import has_ipv6_loopback
 from worker_orchestrator.service.origin import doubt, home, is_latest, next_session, tell_sessions
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.parsers import as_bytes
-from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.settings.settings import DEFAULT_POOL, Settings
 from worker_orchestrator.store.event_numbers import count_to_skip
 from worker_orchestrator.store.lock import Lock
 from worker_orchestrator.store.store import DATABASE, Store

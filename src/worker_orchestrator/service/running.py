@@ -15,8 +15,8 @@ from typing import Final
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.control.telling.history import History
-from worker_orchestrator.control.telling.metrics import CONTENT_TYPE, Metrics
+from worker_orchestrator.control.reading.history import History
+from worker_orchestrator.control.reading.metrics import CONTENT_TYPE, Metrics
 from worker_orchestrator.control.telling.observer import Observers
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
@@ -35,7 +35,7 @@ from worker_orchestrator.http.v1.pools import Health
 from worker_orchestrator.service.opening import open_fleet, spec_of
 from worker_orchestrator.settings import token as token_file
 from worker_orchestrator.settings.command_line import command_line
-from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.settings.settings import DEFAULT_POOL, Settings
 from worker_orchestrator.store.checkpoints import keep_checkpointed
 
 __all__ = ["serve"]
@@ -86,7 +86,15 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
             health = Health(orchestrator, settings.engine, command_line(settings, "recover"))
             operating = Operating(health.obstacles, lambda: (metrics.exposition(orchestrator), CONTENT_TYPE))
             image = "a demo in memory" if settings.engine == "memory" else settings.image
-            routes = v1(orchestrator, health, history, closing, advertise_host=settings.advertise_host, image=image)
+            routes = v1(
+                orchestrator,
+                health,
+                history,
+                closing,
+                advertise_host=settings.advertise_host,
+                image=image,
+                pool=DEFAULT_POOL,
+            )
             document = Document(orchestrator, settings.advertise_host)
             guard = Guard(
                 settings.allow_host,
@@ -95,7 +103,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 any_host=bool(token),
             )
             callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner)
-            app = App(document, routes, operating, guard, callers, orchestrator.stop_because)
+            app = App(document, routes, operating, guard, callers, orchestrator.defect.report)
             server = Server(app, settings.max_connections, lambda: announce(sockets))
 
             def begin(background: Background) -> None:
@@ -140,7 +148,7 @@ async def _run(
             loop.add_signal_handler(number, stop)
     pool = asyncio.create_task(orchestrator.run(), name="orchestrator")
     pool.add_done_callback(lambda _: stop())
-    background = Background(orchestrator.stop_because)
+    background = Background(orchestrator.defect)
     try:
         await orchestrator.first_look()
         begin(background)

@@ -21,10 +21,12 @@ from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings import parsers
 from worker_orchestrator.settings.token import token as parse_token
 
-__all__ = ["DEFAULT_ENV", "Setting", "Settings", "file_with_token", "load", "settings", "sources"]
+__all__ = ["DEFAULT_ENV", "DEFAULT_POOL", "Setting", "Settings", "file_with_token", "load", "settings", "sources"]
 
 ENV_PREFIX: Final = "ORCHESTRATOR_"
 CONFIG_FILE: Final = "orchestrator.toml"
+DEFAULT_POOL: Final = "default"
+"""The pool of whoever names none."""
 DEFAULT_ENV: Final[Mapping[str, str]] = {
     "DATABASE_URL": "postgresql://postgres:postgres@host.docker.internal:5432/postgres",
 }

@@ -10,31 +10,27 @@ import pytest
 from tests.simulation.virtual import virtual_time
 
 from worker_orchestrator.control.background import Background
+from worker_orchestrator.control.defect import Defect
+from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.world.contact import PATIENCE_S, Contact
+from worker_orchestrator.control.world.reports import Lost, Report, Silent
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 
 
 class Place:
-    """An engine that counts its pings, and a contact that notes what it calls."""
+    """An engine that counts its pings, and a contact of which is counted what it reports."""
 
     def __init__(self) -> None:
         self.engine = MemoryEngine("owner", serve_http=False)
-        self.background = Background(self.fail)
-        self.contact = Contact(self.engine, self.background)
+        self.background = Background(Defect())
+        self.contact = Contact(self.engine, self.background, self.count, Observer())
         self.lost, self.silences, self.pings = 0, 0, 0
-        self.contact.on_lost = self.count_lost
-        self.contact.on_silence = self.count_silence
         self.ping = self.engine.ping
         self.engine.ping = self.count_ping  # type: ignore[method-assign]
 
-    def fail(self, defect: BaseException) -> None:
-        raise defect
-
-    def count_lost(self) -> None:
-        self.lost += 1
-
-    def count_silence(self) -> None:
-        self.silences += 1
+    def count(self, report: Report) -> None:
+        self.lost += isinstance(report, Lost)
+        self.silences += isinstance(report, Silent)
 
     async def count_ping(self) -> None:
         self.pings += 1

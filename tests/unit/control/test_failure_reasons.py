@@ -10,7 +10,7 @@ import pytest
 from tests.unit.core.build import World, a_machine, with_one
 
 import worker_orchestrator
-from worker_orchestrator.control.telling.metrics import FAILURES, failure_reason
+from worker_orchestrator.control.reading.metrics import FAILURES, failure_reason
 from worker_orchestrator.core.machine import Machine, Result, State, Status
 
 SOURCES = Path(worker_orchestrator.__file__).parent

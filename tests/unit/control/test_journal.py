@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import a_fleet, a_machine
 
-from worker_orchestrator.control.deciding.journal import SETTLES_S, Journal
+from worker_orchestrator.control.deciding.effects import Effects
+from worker_orchestrator.control.deciding.journal import PERSIST_EVENTS_S, Journal
+from worker_orchestrator.control.defect import Defect
+from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.core.machine import Cause, Change, State
 from worker_orchestrator.errors import CommitFailed
 from worker_orchestrator.store.store import Store
@@ -22,13 +26,37 @@ class Broken(Store):
         raise MemoryError
 
 
-async def decide(store: Store) -> tuple[Journal, list[str]]:
-    """A journal with one decision that is not stored yet, and what it says when it stops."""
-    fleet, said = a_fleet(), list[str]()
-    journal = Journal(fleet, store, asyncio.get_running_loop().time, lambda: 0)
-    journal.on_diverged = said.append
+@dataclass
+class Noted(Effects):
+    """What follows a commit here: a note. `said` has the reasons for which the service would stop."""
+
+    said: list[str] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    breaks: bool = False
+
+    def committed(self, changes: Sequence[Change], requests: Sequence[str], took_s: float) -> None:  # as it is
+        if self.breaks:
+            raise AssertionError("an invariant")
+        self.batches.append(len(changes))
+
+    def undone(self, changes: Sequence[Change], failure: CommitFailed) -> None:
+        pass
+
+    def diverged(self, why: str) -> None:
+        self.said.append(why)
+
+
+def journal_of(store: Store, effects: Noted) -> Journal:
+    """A journal with one decision that is not stored yet."""
+    fleet = a_fleet()
     fleet.apply(None, a_machine(), Cause.CREATED, 0.0)
-    return journal, said
+    return Journal(fleet, store, effects, Defect(), lambda: 0, Observer())
+
+
+async def decide(store: Store) -> tuple[Journal, list[str]]:
+    """As `journal_of`, and what it says when it stops."""
+    effects = Noted()
+    return journal_of(store, effects), effects.said
 
 
 def others_came(journal: Journal) -> None:
@@ -46,17 +74,12 @@ def test_who_waits_for_a_decision_hears_of_a_defect_and_the_process_stops() -> N
     asyncio.run(story())
 
 
-def test_a_hook_that_fails_is_a_defect_too() -> None:
+def test_an_effect_that_fails_is_a_defect_too() -> None:
     async def story() -> None:
-        journal, said = await decide(Store(None))
-
-        def fail(_: list[Change]) -> None:
-            raise AssertionError("an invariant")
-
-        journal.on_committed.append(fail)
+        effects = Noted(breaks=True)
         with pytest.raises(AssertionError, match="an invariant"):
-            await asyncio.wait_for(journal.durable(), 5)
-        assert len(said) == 1
+            await asyncio.wait_for(journal_of(Store(None), effects).durable(), 5)
+        assert len(effects.said) == 1
 
     asyncio.run(story())
 
@@ -76,8 +99,9 @@ def test_who_has_no_task_is_told_when_it_is_stored_or_why_not() -> None:
         for store, said in ((Store(None), [None]), (Broken(None), [MemoryError])):
             journal, _ = await decide(store)
             others_came(journal)
+            assert not journal.is_quiet
             told: list[object] = []
-            journal.then(lambda failure, told=told: told.append(failure and type(failure)))  # type: ignore[misc]
+            journal.store_later(lambda failure, told=told: told.append(failure and type(failure)))  # type: ignore[misc]
             assert told == []
             await asyncio.sleep(0.01)
             assert told == said
@@ -89,8 +113,9 @@ def test_who_comes_alone_is_told_before_the_turn_is_over() -> None:
     async def story() -> None:
         for store, said in ((Store(None), [None]), (Broken(None), [MemoryError])):
             journal, _ = await decide(store)
+            assert journal.is_quiet
             told: list[object] = []
-            journal.then(lambda failure, told=told: told.append(failure and type(failure)))  # type: ignore[misc]
+            journal.store_now(lambda failure, told=told: told.append(failure and type(failure)))  # type: ignore[misc]
             assert told == said
 
     asyncio.run(story())
@@ -101,7 +126,7 @@ def test_who_has_no_task_and_waits_for_nothing_is_told_a_turn_later() -> None:
         journal, _ = await decide(Store(None))
         await journal.durable()
         told: list[object] = []
-        journal.then(told.append)
+        journal.reply_soon(told.append)
         assert told == []
         await asyncio.sleep(0)
         assert told == [None]
@@ -118,8 +143,8 @@ def test_what_one_reply_cannot_do_keeps_no_other_from_going_out() -> None:
         def fail(_: object) -> None:
             raise RuntimeError("the connection is gone")
 
-        journal.then(fail)
-        journal.then(told.append)
+        journal.store_later(fail)
+        journal.store_later(told.append)
         await journal.durable()
         assert (told, said) == ([None], [])
 
@@ -130,9 +155,8 @@ def test_decisions_that_come_in_turns_after_one_another_share_a_commit() -> None
     """As long as each turn brings more, and at most four."""
 
     async def story() -> None:
-        journal, _ = await decide(Store(None))
-        batches: list[int] = []
-        journal.on_committed.append(lambda changes: batches.append(len(changes)))
+        effects = Noted()
+        journal, batches = journal_of(Store(None), effects), effects.batches
         waits = [asyncio.ensure_future(journal.durable())]
         for number in range(12):
             await asyncio.sleep(0)
@@ -154,10 +178,10 @@ def test_an_invariant_that_breaks_in_a_reply_stops_the_process() -> None:
         def fail(_: object) -> None:
             raise AssertionError("an invariant")
 
-        journal.then(fail)
+        journal.store_later(fail)
         await journal.durable()
         assert said == ["an invariant does not hold: AssertionError('an invariant')"]
-        journal.then(fail)
+        journal.reply_soon(fail)
         await asyncio.sleep(0)
         assert len(said) == 2
 
@@ -181,7 +205,7 @@ def test_what_a_commit_left_for_later_is_put_in_order_a_moment_after_it() -> Non
         journal, said = await decide_alone(store)
         await journal.durable()
         assert not store.is_settled
-        await asyncio.sleep(20 * SETTLES_S)
+        await asyncio.sleep(20 * PERSIST_EVENTS_S)
         assert store.is_settled
         assert [row[6] for row in store.events()] == ["created", "answered", "assigned"]
         assert said == []
@@ -195,7 +219,7 @@ def test_what_cannot_be_put_in_order_is_tried_again_after_the_next_commit() -> N
         journal, said = await decide_alone(store)
         await journal.durable()
         store._db.execute("PRAGMA query_only = 1")
-        await asyncio.sleep(20 * SETTLES_S)
+        await asyncio.sleep(20 * PERSIST_EVENTS_S)
         store._db.execute("PRAGMA query_only = 0")
         assert not store.is_settled
         machine = journal._fleet.machines[a_machine().id]
@@ -215,7 +239,7 @@ def test_a_defect_while_events_are_put_in_order_stops_the_process() -> None:
     async def story() -> None:
         journal, said = await decide_alone(Unsettled(None))
         await journal.durable()
-        await asyncio.sleep(20 * SETTLES_S)
+        await asyncio.sleep(20 * PERSIST_EVENTS_S)
         assert said == ["events could not be put in order: MemoryError()"]
 
     asyncio.run(story())
@@ -224,14 +248,14 @@ def test_a_defect_while_events_are_put_in_order_stops_the_process() -> None:
 def test_after_a_defect_nothing_is_stored_and_nobody_is_told_that_it_is() -> None:
     async def story() -> None:
         journal, _ = await decide(store := Store(None))
-        journal.halt()
+        journal._defect.report(RuntimeError("a defect"))
         told: list[BaseException | None] = []
-        for ask in (journal.then, journal.soon):
+        for ask in (journal.store_later, journal.store_now, journal.reply_soon):
             ask(told.append)
         with pytest.raises(CommitFailed, match="stops because of a defect"):
             await asyncio.wait_for(journal.durable(), 5)
         await asyncio.sleep(0)
-        assert [type(failure) for failure in told] == [CommitFailed, CommitFailed]
+        assert [type(failure) for failure in told] == [CommitFailed] * 3
         assert not journal.flush()
         assert store.machines() == []
 

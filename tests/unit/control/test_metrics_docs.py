@@ -13,8 +13,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.control.telling.gauges import WORDS
-from worker_orchestrator.control.telling.metrics import FAILURES
+from worker_orchestrator.control.reading.gauges import WORDS
+from worker_orchestrator.control.reading.metrics import FAILURES
 from worker_orchestrator.control.telling.observer import AssignOutcome, Call
 from worker_orchestrator.core.machine import Result
 
@@ -33,7 +33,7 @@ def exposition() -> str:
 
     async def story(small: Small) -> None:
         await small.await_idle(2)
-        await small.orchestrator.assign("p")
+        await small.assign("p")
         shown.append(small.metrics.exposition(small.orchestrator))
 
     lived(story)

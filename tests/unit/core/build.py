@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from worker_orchestrator.core import commands, outcomes
 from worker_orchestrator.core.fleet import Backoff, Fleet, Pool, Watch
 from worker_orchestrator.core.machine import (
-    DEFAULT_POOL,
     Action,
     Cause,
     Change,
@@ -34,6 +33,7 @@ from worker_orchestrator.core.machine import (
     Verdict,
 )
 from worker_orchestrator.core.reconcile import Plan, reconcile, resize
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 OWNER = "owner-1"
 OTHER_OWNER = "owner-2"
@@ -168,7 +168,7 @@ class World:
         outcomes.probed(self.fleet, self.spec, verdict, self.now)
 
     def assign(self, project: str) -> str | None:
-        machine = commands.assign(self.fleet, self.spec, project, self.now)
+        machine = commands.assign(self.fleet, self.spec, project, self.now, DEFAULT_POOL)
         return None if machine is None else machine.id
 
     def release(self, machine_id: str) -> Machine | None:

@@ -10,9 +10,10 @@ from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, a
 
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.fleet import Backoff
-from worker_orchestrator.core.machine import DEFAULT_POOL, Cause, Change, PoolSpec, State
+from worker_orchestrator.core.machine import Cause, Change, PoolSpec, State
 from worker_orchestrator.core.reconcile import strays
 from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 
@@ -39,7 +40,7 @@ def turn_away(world: World) -> dict[str, NoMachineAvailable]:
 def test_a_project_gets_an_idle_machine() -> None:
     """One that knows its project, and says why it changed."""
     world = World(fleet=a_fleet(a_machine()))
-    machine = commands.assign(world.fleet, world.spec, "p", world.now)
+    machine = commands.assign(world.fleet, world.spec, "p", world.now, DEFAULT_POOL)
     assert machine == a_machine(project="p", generation=1, reason="assigned") == world["w1"]
     assert world.last_change() == Change(a_machine(), machine, Cause.ASSIGNED)
 
@@ -90,7 +91,7 @@ def test_one_that_has_just_answered_is_given_before_one_that_would_have_to_be_as
 def assign_verified(world: World, project: str = "p") -> str | None:
     """Whatever it says, a machine that is given is given as by `assign`; where none is, nothing has changed."""
     before = dict(world.fleet.machines), world.line, world.fleet.generation, len(world.fleet.pending)
-    machine = commands.assign_verified(world.fleet, world.spec, project, world.now)
+    machine = commands.assign_verified(world.fleet, world.spec, project, world.now, DEFAULT_POOL)
     if machine is None:
         assert before == (world.fleet.machines, world.line, world.fleet.generation, len(world.fleet.pending))
         return None

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold, indexes
 
 from worker_orchestrator.core.fleet import Backoff, Fleet, Watch
-from worker_orchestrator.core.machine import DEFAULT_POOL, Cause, Change, State, Status
+from worker_orchestrator.core.machine import Cause, Change, State, Status
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 

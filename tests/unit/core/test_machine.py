@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from tests.unit.core.build import OWNER, a_machine, an_instance
 
 from worker_orchestrator.core.machine import (
-    DEFAULT_POOL,
     GIVES_UP_PROJECT,
     TRANSITIONS,
     Cause,
@@ -28,6 +27,7 @@ from worker_orchestrator.core.machine import (
     Status,
     Verdict,
 )
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 STATES = [None, *State]

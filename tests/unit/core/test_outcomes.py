@@ -9,7 +9,6 @@ from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec, assert
 from worker_orchestrator.core.brake import Failure, fail
 from worker_orchestrator.core.commands import destroy, is_verified
 from worker_orchestrator.core.machine import (
-    DEFAULT_POOL,
     Action,
     Cause,
     Change,
@@ -22,6 +21,7 @@ from worker_orchestrator.core.machine import (
     Verdict,
 )
 from worker_orchestrator.core.outcomes import follow_up, new_machine, patience_s, probed, still_wanted
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 

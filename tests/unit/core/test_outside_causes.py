@@ -9,7 +9,6 @@ from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, w
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.fleet import Backoff
 from worker_orchestrator.core.machine import (
-    DEFAULT_POOL,
     Cause,
     Destroy,
     Restart,
@@ -19,6 +18,7 @@ from worker_orchestrator.core.machine import (
 )
 from worker_orchestrator.core.reconcile import reconcile
 from worker_orchestrator.errors import NoMachineAvailable
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 FULL = "Docker's disk is full: make room there"

@@ -8,8 +8,9 @@ import pytest
 from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec
 
 from worker_orchestrator.core import commands
-from worker_orchestrator.core.machine import DEFAULT_POOL, Cause, Change, Machine, State
+from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.errors import GenerationMismatch, NoMachineAvailable
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 PAUSED = "No machine is idle, and the pool default is paused: resume it to have one started."
 MINE = a_machine(project="p", generation=7, metadata='{"owner":"ada"}')

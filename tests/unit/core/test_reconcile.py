@@ -202,7 +202,7 @@ def test_while_the_engine_tells_of_no_ends_an_answer_of_before_proves_nothing() 
     assert commands.is_verified(world.fleet, world.spec, world["w1"], world.now)
     world.fleet.hears = False
     assert not commands.is_verified(world.fleet, world.spec, world["w1"], world.now)
-    assert commands.assign_verified(world.fleet, world.spec, "p", world.now) is None
+    assert commands.assign_verified(world.fleet, world.spec, "p", world.now, "default") is None
     assert world.assign("p") == "w1"
     released = world.release("w1")
     assert released is not None

@@ -18,7 +18,8 @@ from tests.unit.core.build import (
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.brake import Failure, fail
 from worker_orchestrator.core.fleet import Backoff
-from worker_orchestrator.core.machine import DEFAULT_POOL, Cause, Destroy, Result, State, Status
+from worker_orchestrator.core.machine import Cause, Destroy, Result, State, Status
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 

@@ -1,4 +1,4 @@
-"""The sizes of the pool: what the settings say, and what somebody changed since, which is kept in the store and wins.
+"""The sizes of the pools: what the settings say, and what somebody changed since, which is kept in the store and wins.
 
 A restart must not undo what an operator did at three in the morning; a size that is given back (None) follows its setting
 again.
@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from msgspec.structs import replace
 
-from worker_orchestrator.core.machine import DEFAULT_POOL, Spec
+from worker_orchestrator.core.machine import PoolSpec, Spec
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.store.store import Store
 
-__all__ = ["Pools", "Sizes"]
-
-_KEY: Final = f"pool.{DEFAULT_POOL}"
+__all__ = ["PoolSizes", "Sizes"]
 
 _log = structlog.get_logger(__name__)
 
@@ -42,46 +40,57 @@ class Sizes:
         return ""
 
 
-class Pools:
-    """What the pool should be, with the changes of `store` over those of the settings."""
+class PoolSizes:
+    """What each pool should be, with the changes of `store` over the settings. `configured` is what the settings say."""
 
     def __init__(self, spec: Spec, store: Store, wall_ms: Callable[[], int]) -> None:
-        pool = spec.pools[DEFAULT_POOL]
-        self.configured = Sizes(pool.min_idle, pool.max_idle, spec.max_machines)
         self._store, self._wall_ms = store, wall_ms
-        self._changes: dict[str, Any] = json.loads(store.meta().get(_KEY, "{}"))
-        if self._changes:
-            _log.info("pool sizes changed at run time are in force", pool=DEFAULT_POOL, **self._changes)
-        problem = self._sizes(self._changes).problem()
-        if problem:  # of a setting that is newer than the change
-            _log.warning("changes of the pool are dropped", pool=DEFAULT_POOL, why=problem)
-            self._changes = {"paused": True} if self._changes.get("paused") else {}
+        self.configured = {
+            name: Sizes(pool.min_idle, pool.max_idle, spec.max_machines) for name, pool in spec.pools.items()
+        }
+        meta = store.meta()
+        self._changes = {name: self._usable(name, json.loads(meta.get(_key(name), "{}"))) for name in spec.pools}
+
+    def _usable(self, name: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """What is left of stored changes beside the settings of today, which may be newer."""
+        if changes:
+            _log.info("pool sizes changed at run time are in force", pool=name, **changes)
+        problem = self._sizes(name, changes).problem()
+        if not problem:
+            return changes
+        _log.warning("changes of the pool are dropped", pool=name, why=problem)
+        return {"paused": True} if changes.get("paused") else {}
 
     def applied(self, spec: Spec) -> Spec:
-        """The spec with the sizes that are in force."""
-        sizes = self._sizes(self._changes)
-        pool = replace(
-            spec.pools[DEFAULT_POOL],
-            min_idle=sizes.min_idle,
-            max_idle=sizes.max_idle,
-            paused=bool(self._changes.get("paused", False)),
-        )
-        return replace(spec, pools={**spec.pools, DEFAULT_POOL: pool}, max_machines=sizes.limit)
+        """The spec with the sizes that are in force. `limit` is of the fleet, so the smallest one of all pools holds."""
+        pools = {name: self._applied_to(name, pool) for name, pool in spec.pools.items()}
+        limit = min(self._sizes(name, self._changes[name]).limit for name in spec.pools)
+        return replace(spec, pools=pools, max_machines=limit)
 
-    def change(self, changes: Mapping[str, int | bool | None]) -> None:
-        """Store some of `min_idle`, `max_idle`, `limit` (None: as the settings say) and `paused`.
+    def _applied_to(self, name: str, pool: PoolSpec) -> PoolSpec:
+        changes = self._changes[name]
+        sizes = self._sizes(name, changes)
+        paused = bool(changes.get("paused", False))
+        return replace(pool, min_idle=sizes.min_idle, max_idle=sizes.max_idle, paused=paused)
+
+    def change(self, name: str, changes: Mapping[str, int | bool | None]) -> None:
+        """Store some of `min_idle`, `max_idle`, `limit` (None: as the settings say) and `paused` of this pool.
 
         Raises InvalidInput, CommitFailed; nothing is changed then.
         """
-        merged = {**self._changes, **changes}
+        merged = {**self._changes[name], **changes}
         merged = {key: value for key, value in merged.items() if value is not None and value is not False}
-        problem = self._sizes(merged).problem()
+        problem = self._sizes(name, merged).problem()
         if problem:
             raise InvalidInput(problem)
-        self._store.commit((), {_KEY: json.dumps(merged)}, self._wall_ms())
-        self._changes = merged
-        _log.info("pool changed", pool=DEFAULT_POOL, **changes)
+        self._store.commit((), {_key(name): json.dumps(merged)}, self._wall_ms())
+        self._changes[name] = merged
+        _log.info("pool changed", pool=name, **changes)
 
-    def _sizes(self, changes: Mapping[str, Any]) -> Sizes:
-        known = asdict(self.configured)
+    def _sizes(self, name: str, changes: Mapping[str, Any]) -> Sizes:
+        known = asdict(self.configured[name])
         return Sizes(**{key: changes.get(key, value) for key, value in known.items()})
+
+
+def _key(pool: str) -> str:
+    return f"pool.{pool}"

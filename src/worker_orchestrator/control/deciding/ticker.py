@@ -8,20 +8,20 @@ from typing import Final
 
 import structlog
 
-from worker_orchestrator.control.deciding.state import STORE_RETRY_S, Decisions
-from worker_orchestrator.control.telling.observer import Observer
+from worker_orchestrator.control.deciding.decisions import Decisions
+from worker_orchestrator.control.deciding.state import STORE_RETRY_S, ControlState
+from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.world.actions import Actions
+from worker_orchestrator.control.world.contact import Contact
+from worker_orchestrator.control.world.listings import Listings
 from worker_orchestrator.control.world.probers import Probers
-from worker_orchestrator.core.machine import Instance, Snapshot, State, Status
-from worker_orchestrator.core.outcomes import still_wanted
+from worker_orchestrator.core.machine import Instance, Snapshot, Status
+from worker_orchestrator.core.outcomes import is_awaited, start_deadline, still_wanted
 from worker_orchestrator.core.reconcile import Plan, dying, reconcile
-from worker_orchestrator.engines.base import Engine
-from worker_orchestrator.errors import EngineError, EngineUnavailable
+from worker_orchestrator.errors import EngineError
 
 __all__ = ["Ticker"]
 
-LIST_TIMEOUT_S: Final = 10.0
-NEXT_TIMEOUT_S: Final = 2.0
 TICK_GAP_S: Final = 0.05
 """A burst of events is one tick: the first wakes at once, the rest wait this long."""
 FIRST_RETRY_S: Final = 0.25
@@ -32,124 +32,103 @@ _log = structlog.get_logger(__name__)
 
 
 class Ticker:
-    """Looks at the engine again and again. `snapshot` is the last listing.
+    """Compares the fleet with the engine again and again, for as long as `run` runs."""
 
-    `elsewhere` has the host of each machine, by its id, that is not reached under the one of the settings.
-    """
-
-    def __init__(
+    def __init__(  # all that a tick concerns
         self,
-        engine: Engine,
-        engine_id: str,
+        state: ControlState,
         decisions: Decisions,
+        untold: UntoldAssignments,
+        listings: Listings,
+        contact: Contact,
         actions: Actions,
         probers: Probers,
-        observer: Observer,
     ) -> None:
-        self._engine, self._engine_id, self._observer = engine, engine_id, observer
-        self._decisions, self._actions, self._probers = decisions, actions, probers
-        self._ticked = asyncio.Event()
-        self._stored = True
-        self.snapshot = Snapshot(-1.0, {})
-        self.elsewhere: dict[str, str] = {}
+        self._state, self._fleet, self._decisions, self._untold = state, state.fleet, decisions, untold
+        self._listings, self._contact, self._actions, self._probers = listings, contact, actions, probers
+        self._is_stored = True
 
     async def run(self, refresh_interval_s: float) -> None:
         retry_s = FIRST_RETRY_S
         while True:
-            self._decisions.wake.clear()
+            self._state.wake.clear()
             plan = await self._tick()
-            self._ticked.set()
+            self._state.note_listing()
             if plan is None:
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, LONGEST_RETRY_S)
                 continue
             retry_s = FIRST_RETRY_S
-            self._decisions.tell_news()
+            self._state.note_news()
             await asyncio.sleep(TICK_GAP_S)
-            pause_s = refresh_interval_s - TICK_GAP_S
-            if plan.wake_at is not None:
-                pause_s = min(pause_s, plan.wake_at - self._decisions.now())
-            if not self._stored:
-                pause_s = min(pause_s, STORE_RETRY_S)
             try:
-                async with asyncio.timeout(max(0.0, pause_s)):
-                    await self._decisions.wake.wait()
+                async with asyncio.timeout(max(0.0, self._pause_s(plan, refresh_interval_s))):
+                    await self._state.wake.wait()
             except TimeoutError:
                 continue
 
-    async def next(self) -> None:
-        """Wait for a listing that begins now, for 2 s at most."""
-        try:
-            async with asyncio.timeout(NEXT_TIMEOUT_S):
-                for _ in range(2):  # the one under way may have begun too early
-                    self._ticked.clear()
-                    self._decisions.wake.set()
-                    await self._ticked.wait()
-        except TimeoutError:
-            return
+    def _pause_s(self, plan: Plan, refresh_interval_s: float) -> float:
+        """How long to wait for the next tick, if nothing wakes it before."""
+        pause_s = refresh_interval_s - TICK_GAP_S
+        if plan.wake_at is not None:
+            pause_s = min(pause_s, plan.wake_at - self._state.now())
+        return pause_s if self._is_stored else min(pause_s, STORE_RETRY_S)
 
     async def _tick(self) -> Plan | None:
         """Snapshot, reconcile, commit, act. None if the engine could not be listed, which proves nothing."""
-        decisions, contact = self._decisions, self._decisions.contact
-        with self._actions.listing() as busy:
-            asked_at = decisions.now()
-            try:
-                async with asyncio.timeout(LIST_TIMEOUT_S):
-                    begun_at, instances = await self._list()
-            except (TimeoutError, EngineError) as error:
-                self._engine_failed(str(error) or f"no listing within {LIST_TIMEOUT_S:g} s", asked_at)
-                return None
-            dead = list(dying(decisions.fleet, instances, decisions.spec, begun_at))
-            evidence = dict(zip(dead, await asyncio.gather(*map(self._actions.last_lines, dead)), strict=True))
-            after_outage = contact.problem is not None
-            self.snapshot = Snapshot(begun_at, instances, frozenset(busy), evidence, after_outage)
-        self._engine_answers()
-        self.elsewhere.clear()
-        self.elsewhere.update((instance.id, instance.host) for instance in instances.values() if instance.host)
-        decisions.before_tick()
-        plan = reconcile(decisions.fleet, self.snapshot, decisions.spec, decisions.now(), decisions.new_id)
+        state, decisions = self._state, self._decisions
+        snapshot = await self._snapshot()
+        if snapshot is None:
+            return None
+        state.snapshot = snapshot
+        state.elsewhere.clear()
+        state.elsewhere.update((one.id, one.host) for one in snapshot.instances.values() if one.host)
+        self._untold.give_back()
+        plan = reconcile(self._fleet, snapshot, state.spec, state.now(), state.new_id)
         decisions.hurry_workers()
         decisions.turn_away()
-        self._stored = decisions.journal.flush()
-        if self._stored:
-            for action in plan.actions:
-                if still_wanted(decisions.fleet, action):
-                    if action.machine_id not in decisions.fleet.machines:
-                        _log.warning("what was removed turned up again, and is removed", machine=action.machine_id)
-                    self._actions.start(action)
-        for machine in list(decisions.fleet.machines.values()):
-            instance = instances.get(machine.id)
-            runs = instance is not None and instance.status is Status.RUNNING
-            if machine.state is State.STARTING and runs and not self._actions.is_busy(machine.id):
-                self._probers.start(machine.id)
+        self._is_stored = decisions.journal.flush()
+        if self._is_stored:
+            self._act(plan)
+        self._probe_starting(snapshot.instances)
         return plan
 
-    async def _list(self) -> tuple[float, Mapping[str, Instance]]:
-        """When a listing of the right engine was begun, and what it shows.
-
-        Another engine lacks all machines of ours. So one that lacks any is believed only if the right engine answered both
-        before and after it.
-        """
-        begun_at, instances = self._decisions.now(), await self._observer.measure("list", self._engine.list())
-        expected = (m.id for m in self._decisions.fleet.machines.values() if not m.gone)
-        if all(machine_id in instances or self._actions.is_busy(machine_id) for machine_id in expected):
-            return begun_at, instances
-        await self._insist_on_the_right_engine()
-        begun_at, instances = self._decisions.now(), await self._observer.measure("list", self._engine.list())
-        await self._insist_on_the_right_engine()
-        return begun_at, instances
-
-    async def _insist_on_the_right_engine(self) -> None:
-        identity = await self._observer.measure("identity", self._engine.identity())
-        if not identity.marked and identity.id != self._engine_id:
-            raise EngineUnavailable(f"another engine answers at this address ({identity.id}, not {self._engine_id})")
-
-    def _engine_failed(self, why: str, asked_at: float) -> None:
-        if self._decisions.contact.problem != why:
-            _log.warning("the engine cannot be listed", why=why)
-        self._decisions.contact.failed(why, asked_at)
-
-    def _engine_answers(self) -> None:
-        if self._decisions.contact.problem is not None:
+    async def _snapshot(self) -> Snapshot | None:
+        """A listing, with the last lines of workers that are about to fail; None if there was none."""
+        fleet = self._fleet
+        with self._actions.listing() as busy:
+            asked_at = self._state.now()
+            expected = [machine.id for machine in fleet.machines.values() if not machine.gone]
+            try:
+                begun_at, instances = await self._listings.take(expected, busy)
+            except EngineError as error:
+                self._note_failure(error.message, asked_at)
+                return None
+            evidence = await self._listings.last_lines(list(dying(fleet, instances, self._state.spec, begun_at)))
+            after_outage = not self._contact.answers
+            snapshot = Snapshot(begun_at, instances, frozenset(busy), evidence, after_outage)
+        if after_outage:
             _log.info("the engine answers")
-        self._decisions.contact.restored()
+        self._contact.restored()
+        return snapshot
+
+    def _note_failure(self, why: str, asked_at: float) -> None:
+        if self._contact.problem != why:
+            _log.warning("the engine cannot be listed", why=why)
+        self._contact.failed(why, asked_at)
+
+    def _act(self, plan: Plan) -> None:
+        """Start what is left to do, as far as it is still right: storing the plan took a moment."""
+        for action in plan.actions:
+            if still_wanted(self._fleet, action):
+                if action.machine_id not in self._fleet.machines:
+                    _log.warning("what was removed turned up again, and is removed", machine=action.machine_id)
+                self._actions.start(action)
+
+    def _probe_starting(self, instances: Mapping[str, Instance]) -> None:
+        """See to it that every worker that runs and has not answered yet is asked."""
+        for machine in list(self._fleet.machines.values()):
+            instance = instances.get(machine.id)
+            runs = instance is not None and instance.status is Status.RUNNING
+            if runs and is_awaited(self._fleet, machine) and not self._actions.is_busy(machine.id):
+                self._probers.start(machine, start_deadline(self._fleet, self._state.spec, machine))

@@ -6,6 +6,7 @@ process saw of it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -15,10 +16,12 @@ import msgspec
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.core.fleet import Watch
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.store.store import Store
 
-__all__ = ["Steps", "Trace", "Traces"]
+__all__ = ["RESTARTED", "Steps", "Trace", "TraceKeeper", "Traces"]
 
 KEPT: Final = 10_000
+SAVE_EVERY_S: Final = 1.0
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -114,7 +117,7 @@ class Traces:
 
     # what the search and the engine's answers tell
 
-    def at_once(self, machine: Machine, begun_at: float) -> Trace:
+    def add_short(self, machine: Machine, begun_at: float) -> Trace:
         """It was idle and had just answered: there was nothing to do but to store it."""
         took_ms = _ms(self._observer.now() - begun_at)
         birth = self._births.get(machine.id, _UNSEEN)
@@ -133,7 +136,7 @@ class Traces:
             )
         )
 
-    def found(self, machine: Machine, steps: Steps, why: str) -> Trace:
+    def add_searched(self, machine: Machine, steps: Steps, why: str) -> Trace:
         """It took a search."""
         birth = self._births.get(machine.id, _UNSEEN)
         return self._add(
@@ -189,6 +192,24 @@ class Traces:
         self._traces[trace.generation] = trace
         if len(self._traces) > KEPT:
             del self._traces[next(iter(self._traces))]
+
+
+class TraceKeeper:
+    """Saves new traces, a second late: nothing depends on them, and the assignments themselves are stored already."""
+
+    def __init__(self, traces: Traces, store: Store) -> None:
+        self._traces, self._store = traces, store
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            self.save()
+
+    def save(self) -> None:
+        """Save those that are new since the last call."""
+        unsaved = self._traces.take_unsaved()
+        if unsaved:
+            self._store.keep_traces({trace.generation: msgspec.json.encode(trace).decode() for trace in unsaved})
 
 
 def _project(machine: Machine) -> str:

@@ -19,11 +19,11 @@ import structlog
 
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Call, Observer, result_of
-from worker_orchestrator.control.telling.traces import Traces
+from worker_orchestrator.control.world.probers import Probers
+from worker_orchestrator.control.world.reports import Settled, Tell
 from worker_orchestrator.core.machine import Action, Create, Destroy, Outcome, Restart, Result
-from worker_orchestrator.engines.base import Engine, Logs
+from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineError
-from worker_orchestrator.telemetry.foreign_text import plain_lines
 
 __all__ = ["Actions"]
 
@@ -35,21 +35,20 @@ _log = structlog.get_logger(__name__)
 
 
 class Actions:
-    """Performs actions. `settled` gets each one with its outcome, before anybody who awaits it."""
+    """Performs actions. Each one is reported as `Settled`, before anybody who awaits it goes on."""
 
     def __init__(
         self,
         engine: Engine,
         background: Background,
-        settled: Callable[[Action, Outcome], None],
+        probers: Probers,
+        tell: Tell,
         observer: Observer,
-        traces: Traces,
         stop_timeout_s: float,
     ) -> None:
         self._engine = engine
         self._background = background
-        self._settled = settled
-        self._observer, self._traces = observer, traces
+        self._probers, self._tell, self._observer = probers, tell, observer
         self._running: dict[str, tuple[Action, asyncio.Task[Outcome]]] = {}
         self._listings: list[set[str]] = []
         self._room = asyncio.Semaphore(PARALLEL)
@@ -72,10 +71,11 @@ class Actions:
         return machine_id in self._running
 
     def start(self, action: Action) -> asyncio.Task[Outcome] | None:
-        """Begin this action; None if its machine is busy: then a later tick asks again."""
+        """Begin this action, and stop probing its machine; None if the machine is busy: then a later tick asks again."""
         machine_id = action.machine_id
         if machine_id in self._running:
             return None
+        self._probers.stop(machine_id)
         for busy in self._listings:
             busy.add(machine_id)
         task = self._background.spawn(self._perform(action), f"{_call(action)} {machine_id}")
@@ -129,8 +129,6 @@ class Actions:
         finally:
             del self._running[action.machine_id]
         self._observer.call_ended(call, outcome.result, took_s)
-        if isinstance(action, Create) and outcome.result is Result.DONE:
-            self._traces.created(action.machine_id, took_s)
         if outcome.result is not Result.DONE:
             _log.warning(
                 "engine call failed",
@@ -139,7 +137,7 @@ class Actions:
                 result=outcome.result.value,
                 why=outcome.message,
             )
-        self._settled(action, outcome)
+        self._tell(Settled(action, outcome, took_s))
         return outcome
 
     async def _let_end(self, action: Action) -> Outcome | None:
@@ -179,16 +177,6 @@ class Actions:
                 await self._engine.restart(machine_id, stop_first=stop_first)
             case Destroy(machine_id):
                 await self._engine.destroy(machine_id)
-
-    async def last_lines(self, machine_id: str) -> str:
-        """What this machine wrote last, within a second; empty where the engine cannot tell."""
-        if not isinstance(self._engine, Logs):
-            return ""
-        try:
-            async with asyncio.timeout(1.0):
-                return plain_lines(await self._engine.last_lines(machine_id, 10))
-        except (TimeoutError, EngineError):
-            return ""
 
 
 def _left_undone(action: Destroy | Restart) -> str:

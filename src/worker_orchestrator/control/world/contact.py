@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Observer
+from worker_orchestrator.control.world.reports import Lost, Silent, Tell
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineError, EngineUnavailable
 
@@ -22,6 +23,8 @@ __all__ = ["Contact"]
 
 PATIENCE_S: Final = 3.0
 PING_GAP_S: Final = 0.5
+HEARD_WITHIN_S: Final = 1.0
+"""An engine that is well may take so long: whoever has less time for something else learns nothing of it in less."""
 
 _T = TypeVar("_T")
 
@@ -29,20 +32,23 @@ _T = TypeVar("_T")
 class Contact:
     """`problem` says why the engine does not answer, None while it does; `lost` is set once waiting makes no sense.
 
-    `on_lost` is called at that moment, `on_silence` whenever a ping failed: a listing should look what is the matter.
+    `Lost` is reported at that moment, `Silent` whenever a ping failed: a listing should look what is the matter.
     """
 
-    def __init__(self, engine: Engine, background: Background, observer: Observer | None = None) -> None:
+    def __init__(self, engine: Engine, background: Background, tell: Tell, observer: Observer) -> None:
         self.problem: str | None = "no listing was made yet"
         self.lost = asyncio.Event()
-        self.on_lost: Callable[[], None] = lambda: None
-        self.on_silence: Callable[[], None] = lambda: None
-        self._engine, self._background, self._observer = engine, background, observer or Observer()
+        self._engine, self._background, self._tell, self._observer = engine, background, tell, observer
         self._now = asyncio.get_running_loop().time
         self._since: float | None = None
         self._answered_at = -math.inf
         self._waiting = 0
         self._pings = False
+
+    @property
+    def answers(self) -> bool:
+        """Whether the engine answers, as far as is known."""
+        return self.problem is None
 
     def failed(self, why: str, since: float) -> None:
         """It did not answer what it was asked at `since`, in loop time."""
@@ -52,7 +58,7 @@ class Contact:
         self._since = since if self._since is None else self._since
         if not self.lost.is_set() and self._now() - self._since >= PATIENCE_S:
             self.lost.set()
-            self.on_lost()
+            self._tell(Lost())
 
     def restored(self) -> None:
         """A listing succeeded."""
@@ -107,6 +113,19 @@ class Contact:
                     end.cancel()
                 await asyncio.gather(*ends, return_exceptions=True)
 
+    async def heard(self, within_s: float = math.inf) -> None:
+        """Return when the engine answers. For what may take longer than any patience: its beginning may not.
+
+        Raises EngineUnavailable if the engine is away, or does not answer within this time (a second at least) and the
+        patience of everybody.
+        """
+        within_s = max(within_s, HEARD_WITHIN_S)
+        try:
+            async with asyncio.timeout(None if within_s == math.inf else within_s):
+                await self.answer_of(self._engine.ping())
+        except TimeoutError:
+            raise EngineUnavailable(f"The engine does not answer: no answer within {within_s:g} s") from None
+
     def _is_away(self) -> EngineUnavailable:
         return EngineUnavailable(f"The engine does not answer: {self.problem}")
 
@@ -130,4 +149,4 @@ class Contact:
 
     def _silent(self, why: str, since: float) -> None:
         self.failed(why, since)
-        self.on_silence()
+        self._tell(Silent())

@@ -7,12 +7,12 @@ template stays in force: machines of it go on serving.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from worker_orchestrator.control.telling.observer import Observer
+from worker_orchestrator.control.world.reports import Tell, TemplateFound
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineError, EngineObstructed, EngineUnavailable, OutcomeUnknown
 
@@ -31,20 +31,24 @@ class Templates:
     """Asks the engine for its template at every refresh, and looks after each `look_again`, at most once a second.
 
     A look fetches nothing: what others do to their images, a hundred times an hour on some computers, must not make a
-    registry hear of an image that it lacks. `found(template, problem)` gets what came out: one of the two is empty.
+    registry hear of an image that it lacks. Each answer is reported as `TemplateFound`.
     """
 
-    def __init__(
-        self, engine: Engine, refresh_interval_s: float, found: Callable[[str, str], None], observer: Observer
-    ) -> None:
-        self._engine, self._refresh_interval_s, self._found = engine, refresh_interval_s, found
+    def __init__(self, engine: Engine, refresh_interval_s: float, tell: Tell, observer: Observer) -> None:
+        self._engine, self._refresh_interval_s, self._tell = engine, refresh_interval_s, tell
         self._observer = observer
         self._again = asyncio.Event()
         self._now = asyncio.get_running_loop().time
         self._due_at = self._now()
         self._retry_s, self._answers = FIRST_RETRY_S, True
 
+    @property
+    def progress(self) -> str:
+        """What the engine is busy with to find out, in words; empty where it is not."""
+        return self._engine.progress
+
     def look_again(self) -> None:
+        """Look at the image soon, and fetch nothing."""
         self._again.set()
 
     async def run(self) -> None:
@@ -73,12 +77,12 @@ class Templates:
                 longest_s = OBSTRUCTED_RETRY_S if isinstance(error, EngineObstructed) else LONGEST_RETRY_S
                 pause_s, self._retry_s = min(self._retry_s, longest_s), min(self._retry_s * 2, longest_s)
             self._answers = True
-            self._found("", error.message)
+            self._tell(TemplateFound("", error.message))
         else:
             self._answers = True
             if not template:
                 return  # it is fetched when that is due
             is_due, self._retry_s = True, FIRST_RETRY_S
-            self._found(template, "")
+            self._tell(TemplateFound(template, ""))
         if is_due:
             self._due_at = self._now() + pause_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker_orchestrator.control.telling.history import LONGEST_S, History
+from worker_orchestrator.control.reading.history import LONGEST_S, History
 from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.shapes import replied, sample
 from worker_orchestrator.wire import v1 as wire

@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from worker_orchestrator import __version__
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.control.telling.views import Status
-from worker_orchestrator.core.machine import DEFAULT_POOL, PoolSpec, State
+from worker_orchestrator.control.reading.views import Status
+from worker_orchestrator.core.machine import PoolSpec, State
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.shapes import counted, replied
@@ -48,7 +48,7 @@ class Pools:
 
     def _pool(self, name: str) -> wire.Pool:
         spec, fleet = self._orchestrator.spec, self._orchestrator.fleet
-        wanted, configured = spec.pools[name], self._orchestrator.configured
+        wanted, configured = spec.pools[name], self._orchestrator.configured(name)
         machines = [machine for machine in fleet.machines.values() if machine.pool == name]
         return wire.Pool(
             name=name,
@@ -130,21 +130,21 @@ class Health:
 
     def _supply_problems(self, status: Status) -> list[str]:
         """Why no new machine comes up."""
-        pool = self._orchestrator.spec.pools[DEFAULT_POOL]
-        found = []
-        if status.problem is not None:
-            found.append(f"The engine does not answer: {status.problem}")
-        if pool.problem:
-            found.append(pool.problem)
-        fleet = self._orchestrator.fleet
-        obstacle, brake = fleet.obstacle(DEFAULT_POOL, pool.template), fleet.brake(DEFAULT_POOL, pool.template)
+        found = [] if status.problem is None else [f"The engine does not answer: {status.problem}"]
+        for name, pool in self._orchestrator.spec.pools.items():
+            found += self._problems_of_pool(name, pool)
+        return list(dict.fromkeys(found))
+
+    def _problems_of_pool(self, name: str, pool: PoolSpec) -> list[str]:
+        fleet, found = self._orchestrator.fleet, [pool.problem] if pool.problem else []
+        obstacle, brake = fleet.obstacle(name, pool.template), fleet.brake(name, pool.template)
         if obstacle is not None:
             found.append(f"No machine can be made: {obstacle.reason}")
         if brake is not None and brake.tripped:
             found.append(f"The image does not come up: {brake.reason}")
         if pool.paused:
             found.append(
-                f"The pool {DEFAULT_POOL} is paused, so no machine is started: run `orchestrator resume` when it may go on."
+                f"The pool {name} is paused, so no machine is started: run `orchestrator resume` when it may go on."
             )
         return found
 

@@ -26,8 +26,8 @@ METADATA_VALUE: Final = 1024
 class Projects:
     """What is under /v1/projects."""
 
-    def __init__(self, orchestrator: Orchestrator, shapes: Shapes) -> None:
-        self._orchestrator, self._shapes = orchestrator, shapes
+    def __init__(self, orchestrator: Orchestrator, shapes: Shapes, pool: str) -> None:
+        self._orchestrator, self._shapes, self._pool = orchestrator, shapes, pool
 
     async def assign(self, request: Request) -> Response:
         project = parameters.project(request)
@@ -35,7 +35,7 @@ class Projects:
         wait_s = None if body.wait_seconds is None else _wait(body.wait_seconds)
         metadata = None if body.metadata is None else _metadata(body.metadata)
         assigned = await self._orchestrator.assign_machine(
-            project, lambda: parameters.hang_up(request), wait_s=wait_s, metadata=metadata
+            project, self._pool, lambda: parameters.hang_up(request), wait_s=wait_s, metadata=metadata
         )
         told = self._shapes.machine(await self._orchestrator.record(assigned.machine))
         return tagged(told, told.generation, 201 if assigned.is_new else 200)

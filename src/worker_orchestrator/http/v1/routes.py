@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.control.telling.history import History
+from worker_orchestrator.control.reading.history import History
 from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.problems import code_of, of_error, problem
 from worker_orchestrator.http.server.streams import Closing
@@ -34,11 +34,18 @@ Call = Endpoint | tuple[Endpoint, *tuple[str, ...]]
 
 
 def v1(
-    orchestrator: Orchestrator, health: Health, history: History, closing: Closing, *, advertise_host: str, image: str
+    orchestrator: Orchestrator,
+    health: Health,
+    history: History,
+    closing: Closing,
+    *,
+    advertise_host: str,
+    image: str,
+    pool: str,
 ) -> Starlette:
-    """The application behind /v1. `closing` ends its streams."""
+    """The application behind /v1. `closing` ends its streams; `pool` gives the machines."""
     shapes = Shapes(advertise_host)
-    projects, machines = Projects(orchestrator, shapes), Machines(orchestrator, shapes)
+    projects, machines = Projects(orchestrator, shapes, pool), Machines(orchestrator, shapes)
     inside, terminals = Inside(orchestrator, closing), TerminalSockets(orchestrator, closing)
     pools, events, past = Pools(orchestrator, image), Events(orchestrator, closing), Past(history)
     project, machine = "/v1/projects/{project}", "/v1/machines/{id}"

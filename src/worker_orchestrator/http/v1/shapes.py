@@ -12,9 +12,9 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
+from worker_orchestrator.control.reading.history import Sample
+from worker_orchestrator.control.reading.views import MachineView
 from worker_orchestrator.control.telling.feed import Told
-from worker_orchestrator.control.telling.history import Sample
-from worker_orchestrator.control.telling.views import MachineView
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.wire import v1 as wire
 

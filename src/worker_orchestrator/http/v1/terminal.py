@@ -84,7 +84,7 @@ class TerminalSockets:
         engine = self._orchestrator.engine
         if not isinstance(engine, Terminals):
             raise cannot("open a terminal in a worker")
-        await self._orchestrator.hear_engine()
+        await self._orchestrator.contact.heard()
         return await engine.terminal(machine.id, command, columns=columns, rows=rows, user=user, workdir=workdir)
 
     async def _join(self, socket: WebSocket, terminal: Terminal) -> None:

@@ -54,7 +54,7 @@ class Inside:
             raise cannot("read what a worker wrote")
         lines = engine.logs(machine.id, tail=tail, follow=follow, timestamps=timestamps)
         if follow:
-            await self._orchestrator.hear_engine()
+            await self._orchestrator.contact.heard()
             source = await _begun(lines)
         else:
             source = await self._asked(request, first_of(lines))
@@ -157,13 +157,13 @@ class Inside:
 
     async def _write_one(self, engine: Files, machine_id: str, path: str, size: int, sent: _Sent) -> None:
         """A file, at the place to which links lead: unpacking alone would put it in the place of a link."""
-        place = await self._orchestrator.ask_engine(engine.place_of(machine_id, path))
+        place = await self._orchestrator.contact.answer_of(engine.place_of(machine_id, path))
         folder, _, name = place.rpartition("/")
         await engine.write_files(machine_id, folder or "/", single_file.of_file(name, size, sent.parts()))
 
     async def _asked(self, request: Request, question: Coroutine[Any, Any, _T]) -> _T:
         """What the engine says, as far as it answers at all and the client waits for it."""
-        return await _unless_hung_up(request, asyncio.ensure_future(self._orchestrator.ask_engine(question)))
+        return await _unless_hung_up(request, asyncio.ensure_future(self._orchestrator.contact.answer_of(question)))
 
     async def _write(self, sent: _Sent, work: Coroutine[Any, Any, None]) -> None:
         """Have the engine take what is sent. The client may take its time to send it, and the engine may not."""
@@ -172,7 +172,7 @@ class Inside:
     async def _once_heard(self, work: Coroutine[Any, Any, _T], within_s: float = math.inf) -> _T:
         """What this returns or raises. It is begun if the engine answers by then, and has all its time from there."""
         try:
-            await self._orchestrator.hear_engine(within_s)
+            await self._orchestrator.contact.heard(within_s)
         except BaseException:
             work.close()
             raise

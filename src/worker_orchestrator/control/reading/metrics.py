@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from worker_orchestrator import __version__
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.control.telling.gauges import WORDS, Gauges
+from worker_orchestrator.control.reading.gauges import WORDS, Gauges
 from worker_orchestrator.control.telling.observer import AssignOutcome, Call, Observer
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.machine import Cause, Change, Machine, Result, State

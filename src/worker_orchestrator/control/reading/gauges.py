@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from worker_orchestrator.control.deciding.state import Decisions
-from worker_orchestrator.control.deciding.ticker import Ticker
+from worker_orchestrator.control.deciding.seats import Seats
+from worker_orchestrator.control.deciding.state import ControlState
+from worker_orchestrator.control.world.contact import Contact
 from worker_orchestrator.core.machine import Machine, PoolSpec, State
 
 __all__ = ["WORDS", "Gauge", "Gauges", "PoolGauges", "Word", "word"]
@@ -60,41 +61,31 @@ class Gauges:
 
 
 class Gauge:
-    """Reads the fleet. What lasts it notes at each `look`, which is cheap: once per commit."""
+    """Reads the fleet."""
 
-    def __init__(self, decisions: Decisions, ticker: Ticker) -> None:
-        self._decisions, self._ticker = decisions, ticker
-        self._short_since: dict[str, float] = {}
-
-    def look(self) -> None:
-        """Note which pools are short of idle machines."""
-        for name, wanted in self._decisions.spec.pools.items():
-            idle = self._decisions.fleet.idle(name, wanted.template)
-            if wanted.paused or len(idle) >= wanted.min_idle:
-                self._short_since.pop(name, None)
-            else:
-                self._short_since.setdefault(name, self._decisions.now())
+    def __init__(self, state: ControlState, seats: Seats, contact: Contact) -> None:
+        self._state, self._seats, self._contact = state, seats, contact
 
     def read(self) -> Gauges:
         """How it stands now: looks at every machine."""
-        self.look()
-        decisions, listed_at = self._decisions, self._ticker.snapshot.begun_at
-        counts = Counter((machine.pool, word(machine)) for machine in decisions.fleet.machines.values())
+        state, listed_at = self._state, self._state.snapshot.begun_at
+        state.note_short_pools()
+        counts = Counter((machine.pool, word(machine)) for machine in state.fleet.machines.values())
         return Gauges(
-            pools={name: self._pool(name, wanted, counts) for name, wanted in decisions.spec.pools.items()},
-            max_machines=decisions.spec.max_machines,
-            slots_held=decisions.fleet.held,
-            waiting=len(decisions.seats),
-            engine_answers=decisions.contact.problem is None,
-            listing_age_s=None if listed_at < 0 else decisions.now() - listed_at,
+            pools={name: self._pool(name, wanted, counts) for name, wanted in state.spec.pools.items()},
+            max_machines=state.spec.max_machines,
+            slots_held=state.fleet.held,
+            waiting=len(self._seats),
+            engine_answers=self._contact.answers,
+            listing_age_s=None if listed_at < 0 else state.now() - listed_at,
         )
 
     def _pool(self, name: str, wanted: PoolSpec, counts: Mapping[tuple[str, Word], int]) -> PoolGauges:
-        now, brake = self._decisions.now(), self._decisions.fleet.brake(name, wanted.template)
+        now, brake = self._state.now(), self._state.fleet.brake(name, wanted.template)
         return PoolGauges(
             machines={state: counts[name, state] for state in WORDS},
             min_idle=wanted.min_idle,
-            refill_lag_s=now - self._short_since.get(name, now),
+            refill_lag_s=now - self._state.short_since.get(name, now),
             image_fails=brake is not None and brake.tripped,
             paused=wanted.paused,
         )

@@ -15,7 +15,7 @@ from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
 
-__all__ = ["Found", "HangUp", "Seats"]
+__all__ = ["Found", "HangUp", "Seat", "Seats"]
 
 HangUp = Callable[[], Awaitable[None]]
 """Returns when the client has gone."""
@@ -30,7 +30,10 @@ class Found:
 
 
 @dataclass(slots=True, eq=False)
-class _Seat:
+class Seat:
+    """The place of one project in the line. `generation` is the fleet's when the seat was opened."""
+
+    project: str
     search: asyncio.Task[Found]
     generation: int
     request: str
@@ -38,15 +41,10 @@ class _Seat:
 
 
 class Seats:
-    """The seats by project, and the promise of a machine that each search may wait for.
-
-    `on_abandoned(project, generation)` is called when the last client hung up, before the search is cancelled, with the
-    generation that was given to `open`.
-    """
+    """The seats by project, and the promise of a machine that each search may wait for."""
 
     def __init__(self) -> None:
-        self.on_abandoned: Callable[[str, int], None] = lambda _project, _generation: None
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, Seat] = {}
         self.projects: Collection[str] = self._seats.keys()  # who sits here, and whose search has just ended
         self._promises: dict[str, asyncio.Future[Machine | None]] = {}
 
@@ -65,40 +63,49 @@ class Seats:
     def open(self, project: str, generation: int, search: Coroutine[Any, Any, Found]) -> None:
         """Begin the search for this project's machine. It ends by itself, or when its last client hangs up."""
         assert project not in self, f"{project} has a seat"
-        seat = _Seat(asyncio.create_task(search, name=f"seat of {project}"), generation, REQUEST_ID.get())
+        task = asyncio.create_task(search, name=f"seat of {project}")
+        seat = Seat(project, task, generation, REQUEST_ID.get())
         self._seats[project] = seat
         seat.search.add_done_callback(lambda task: self._close(project, seat, task))
 
-    def _close(self, project: str, seat: _Seat, task: asyncio.Task[Found]) -> None:
+    def _close(self, project: str, seat: Seat, task: asyncio.Task[Found]) -> None:
         if self._seats.get(project) is seat:
             del self._seats[project]
         if not task.cancelled():
             task.exception()  # whoever sits here hears of it; if nobody does, nobody asked
 
-    async def sit(self, project: str, hung_up: HangUp | None, wait_s: float) -> Found:
-        """Wait with the others for what the search finds: what it has found by then this client hears, however late it is.
+    def take(self, project: str) -> Seat:
+        """Sit down on the seat of this project, with all others who ask for it. Whoever sat down calls `leave`."""
+        seat = self._seats[project]
+        seat.clients += 1
+        return seat
+
+    def leave(self, seat: Seat) -> bool:
+        """Get up. True if nobody is left and the search goes on: the seat is given up, and the caller cancels the search."""
+        seat.clients -= 1
+        if seat.clients or seat.search.done():
+            return False
+        self._seats.pop(seat.project, None)
+        return True
+
+    @staticmethod
+    async def wait(seat: Seat, hung_up: HangUp | None, wait_s: float) -> Found:
+        """What the search of this seat finds: whatever it has found by then this client hears, however late it is.
 
         Raises what the search raises, TimeoutError after `wait_s`, and CancelledError when this client hung up.
         """
-        seat = self._seats[project]
-        seat.clients += 1
         leaving = None if hung_up is None else asyncio.ensure_future(hung_up())
         try:
             ends = {seat.search} if leaving is None else {seat.search, leaving}
             await asyncio.wait(ends, timeout=max(0.0, wait_s), return_when=asyncio.FIRST_COMPLETED)
             if seat.search.done():
                 return seat.search.result()
-            raise (
-                TimeoutError if leaving is None or not leaving.done() else asyncio.CancelledError("the client hung up")
-            )
+            if leaving is not None and leaving.done():
+                raise asyncio.CancelledError("the client hung up")
+            raise TimeoutError
         finally:
             if leaving is not None:
                 leaving.cancel()
-            seat.clients -= 1
-            if seat.clients == 0 and not seat.search.done():
-                self._seats.pop(project, None)
-                self.on_abandoned(project, seat.generation)
-                seat.search.cancel()
 
     # promises: how the tick and the probers reach a search
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from worker_orchestrator.control.telling.gauges import Gauges
+from worker_orchestrator.control.reading.gauges import Gauges
 from worker_orchestrator.control.telling.observer import AssignOutcome, Observer
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.store.store import Store

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import math
 import re
 from dataclasses import dataclass
 from typing import Final
 
-from worker_orchestrator.control.deciding.state import Decisions
-from worker_orchestrator.control.deciding.ticker import Ticker
-from worker_orchestrator.core.machine import Change, Instance, Machine, Snapshot, State
+from worker_orchestrator.control.deciding.journal import Journal
+from worker_orchestrator.control.deciding.state import ControlState
+from worker_orchestrator.control.telling.last_changes import LastChanges
+from worker_orchestrator.control.world.contact import Contact
+from worker_orchestrator.core.machine import Instance, Machine, Snapshot, State
 from worker_orchestrator.core.machine import Status as InstanceStatus
 from worker_orchestrator.core.reconcile import foreign, strays
 from worker_orchestrator.engines.base import Engine
-from worker_orchestrator.errors import CommitFailed, EngineError
+from worker_orchestrator.errors import EngineError
 
 __all__ = ["Health", "MachineView", "Status", "Views"]
 
@@ -68,53 +70,43 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What was shown last, and of which listing. A thousand people who look cost little more than one."""
+    """What was shown last, and of what. A thousand people who look cost little more than one."""
 
     snapshot: Snapshot
+    version: int
     views: list[MachineView]
 
 
 class Views:
-    """Reads. None of them shows anything that may yet be undone.
+    """Reads. None of them shows anything that may yet be undone."""
 
-    `changed_ms` says when each machine on record changed last, as far as that is known.
-    """
-
-    def __init__(self, engine: Engine, decisions: Decisions, ticker: Ticker, changed_ms: dict[str, int]) -> None:
-        self._engine, self._decisions, self._ticker = engine, decisions, ticker
-        self._fleet, self._changed_ms = decisions.fleet, changed_ms
-        self._shown: _Shown | None = None
-
-    def changed(self, changes: list[Change], wall_ms: int) -> None:
-        """These were stored just now."""
-        self._shown = None
-        for change in changes:
-            if change.after is None:
-                self._changed_ms.pop(change.machine.id, None)
-            else:
-                self._changed_ms[change.machine.id] = wall_ms
-
-    def doubted(self) -> None:
-        """One of the machines may not be able to serve any more."""
-        self._shown = None
+    def __init__(
+        self, engine: Engine, state: ControlState, journal: Journal, contact: Contact, last_changes: LastChanges
+    ) -> None:
+        self._engine, self._state, self._fleet = engine, state, state.fleet
+        self._journal, self._contact, self._last_changes = journal, contact, last_changes
+        self._shown = _Shown(Snapshot(-math.inf, {}), -1, [])
 
     async def machines(self) -> list[MachineView]:
         """The machines that can serve, oldest first; the same list as before where nothing has changed since."""
-        is_old = self._decisions.now() - self._ticker.snapshot.begun_at > UNHEARD_S
-        if is_old and not self._fleet.hears and not self._decisions.contact.lost.is_set():
-            await self._ticker.next()  # nobody would have told us of one that ended
-        if self._shown is None or self._shown.snapshot is not self._ticker.snapshot or self._fleet.pending:
+        is_old = self._state.now() - self._state.snapshot.begun_at > UNHEARD_S
+        if is_old and not self._fleet.hears and not self._contact.lost.is_set():
+            await self._state.next_listing()  # nobody would have told us of one that ended
+        shown = self._shown
+        is_same = shown.snapshot is self._state.snapshot and shown.version == self._last_changes.version
+        if not is_same or self._fleet.pending:
             await self._list_all_ready()
-            await self.settled()
-            snapshot = self._ticker.snapshot
+            await self._journal.settled()
+            snapshot = self._state.snapshot
             ready = sorted(self._ready(), key=lambda machine: machine.id)
-            self._shown = _Shown(snapshot, [MachineView(one, snapshot.instances.get(one.id)) for one in ready])
+            views = [MachineView(one, snapshot.instances.get(one.id)) for one in ready]
+            self._shown = _Shown(snapshot, self._last_changes.version, views)
         return self._shown.views
 
     async def records(self) -> list[MachineView]:
         """All machines on record, oldest first."""
         await self._list_all_ready()
-        await self.settled()
+        await self._journal.settled()
         return [
             self._view(machine) for machine in sorted(self._fleet.machines.values(), key=lambda machine: machine.id)
         ]
@@ -126,18 +118,18 @@ class Views:
         return self._view(machine)
 
     def _view(self, machine: Machine) -> MachineView:
-        instance = self._ticker.snapshot.instances.get(machine.id)
+        instance = self._state.snapshot.instances.get(machine.id)
         return MachineView(
-            machine, instance, self._changed_ms.get(machine.id, 0), self._fleet.ailing.get(machine.id, "")
+            machine, instance, self._last_changes.at_ms.get(machine.id, 0), self._fleet.ailing.get(machine.id, "")
         )
 
     def status(self) -> Status:
-        contact, listing, fleet = self._decisions.contact, self._ticker.snapshot, self._fleet
+        contact, listing, fleet = self._contact, self._state.snapshot, self._fleet
         return Status(
             contact.problem,
-            self._decisions.journal.problem,
+            self._journal.problem,
             contact.lost.is_set(),
-            self._decisions.now() - listing.begun_at if listing.begun_at >= 0 else None,
+            self._state.now() - listing.begun_at if listing.begun_at >= 0 else None,
             sum(len(pool.line) for pool in fleet.pools.values()),
             len(strays(fleet, listing)),
             len(foreign(fleet, listing)),
@@ -150,7 +142,7 @@ class Views:
                 await self._engine.ping()
         except (TimeoutError, EngineError):
             return Health(connected=False, idle=0, used=0)
-        await self.settled()
+        await self._journal.settled()
         ready = self._ready()
         idle = sum(machine.project is None for machine in ready)
         return Health(connected=True, idle=idle, used=len(ready) - idle)
@@ -160,19 +152,10 @@ class Views:
         if not _NATIVE_ID.fullmatch(name):
             return None
         await self._list_all_ready()
-        for instance in self._ticker.snapshot.instances.values():
+        for instance in self._state.snapshot.instances.values():
             if instance.native_id.startswith(name):
                 return self._fleet.machines.get(instance.id)
         return None
-
-    async def settled(self) -> None:
-        """Return once everything decided so far is stored or undone. Raises CommitFailed where neither may be true."""
-        journal = self._decisions.journal
-        journal.insist_on_going_on()
-        while self._fleet.pending:  # while one batch is stored, the next is decided
-            with contextlib.suppress(CommitFailed):
-                await journal.durable()
-            journal.insist_on_going_on()
 
     def _ready(self) -> list[Machine]:
         fleet = self._fleet
@@ -180,8 +163,8 @@ class Views:
 
     async def _list_all_ready(self, only: Machine | None = None) -> None:
         """See to it that the last listing knows every machine that can serve, or this one."""
-        listed = self._ticker.snapshot.instances
+        listed = self._state.snapshot.instances
         known = {instance.id for instance in listed.values() if instance.status is not InstanceStatus.CREATED}
         missing = any(machine.id not in known for machine in ([only] if only is not None else self._ready()))
-        if missing and not self._decisions.contact.lost.is_set():
-            await self._ticker.next()
+        if missing and not self._contact.lost.is_set():
+            await self._state.next_listing()

@@ -1,0 +1,118 @@
+"""The short way of an assign or a release: decided at once, waiting for nothing but the store, without a task of its own.
+
+Almost all requests go this way. It decides with the same functions of the core as every other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker_orchestrator.control.deciding.decisions import Decisions
+from worker_orchestrator.control.deciding.journal import Reply
+from worker_orchestrator.control.deciding.untold import UntoldAssignments
+from worker_orchestrator.control.telling.observer import AssignOutcome, Observer
+from worker_orchestrator.control.telling.traces import Trace, Traces
+from worker_orchestrator.core import commands
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.errors import MachineNotFound
+
+__all__ = ["AssignReply", "ShortWay"]
+
+AssignReply = Callable[[Machine | BaseException], None]
+"""Called once with the machine, or with the reason why it could not be stored."""
+
+_OUTCOMES = {"warm": AssignOutcome.WARM, "cold": AssignOutcome.COLD}
+
+
+class ShortWay:
+    """Assigns what can be assigned, and releases what can be released, without waiting for the engine or for others."""
+
+    def __init__(self, decisions: Decisions, untold: UntoldAssignments, observer: Observer, traces: Traces) -> None:
+        self._decisions, self._state, self._fleet = decisions, decisions.state, decisions.fleet
+        self._journal, self._seats, self._untold = decisions.journal, decisions.seats, untold
+        self._observer, self._traces = observer, traces
+
+    def assign(self, project: str, pool: str, reply: AssignReply) -> bool:
+        """Give this project its machine, or an idle one. `reply` is called when that is stored: perhaps before this returns.
+
+        False, and nothing is changed, where it takes more than that.
+        """
+        begun_at = self._observer.now()
+        taken = self.take(project, pool)
+        if taken is None:
+            return False
+        machine, is_new = taken
+
+        def stored(failure: BaseException | None) -> None:
+            reply(failure or machine)
+            if failure is None:
+                self.note_assigned(begun_at, self._traces.add_short(machine, begun_at) if is_new else None)
+            else:
+                self._observer.assign_ended(AssignOutcome.STORE_FAILED, self._observer.now() - begun_at, None)
+
+        if not is_new and not self.is_pending(machine):
+            self._journal.reply_soon(stored)
+            return True
+        self._store(stored)
+        self._decisions.resize_behind_reply()
+        return True
+
+    def release(self, name: str, reply: Reply) -> bool:
+        """Take the machine with this id or of this project from its project. `reply` is called as for `assign`.
+
+        False, and nothing is changed, where it takes more than that.
+        """
+        if not self.take_back(name):
+            return False
+        self._journal.attribute()
+        if self._fleet.pending:
+            self._store(reply)
+        else:
+            self._journal.reply_soon(reply)
+        self._decisions.resize_behind_reply()
+        return True
+
+    def _store(self, reply: Reply) -> None:
+        if self._journal.is_quiet:
+            self._journal.store_now(reply)
+        else:
+            self._journal.store_later(reply)
+
+    # the steps, which the long way takes as well
+
+    def take(self, project: str, pool: str) -> tuple[Machine, bool] | None:
+        """The machine that this project has, or an idle one that answered just now; and whether it is new to it.
+
+        None, and nothing is changed, where neither can be had at once.
+        """
+        if project in self._untold or (project in self._seats.projects and project in self._seats):
+            return None
+        if project in self._fleet.projects:
+            own = self._fleet.of_project(project)
+            serves = own is not None and own.state is State.READY and not self._fleet.is_doubted(own)
+            return (own, False) if own is not None and serves else None
+        try:
+            machine = commands.assign_verified(self._fleet, self._state.spec, project, self._state.now(), pool)
+        finally:
+            self._journal.attribute()
+        return None if machine is None else (machine, True)
+
+    def take_back(self, name: str) -> bool:
+        """Release the machine with this id or of this project; False where there is none that can be."""
+        machine = self._fleet.machines.get(name) or self._fleet.of_project(name)
+        if machine is None:
+            return False
+        try:
+            commands.release(self._fleet, self._state.spec, machine, self._state.now())
+        except MachineNotFound:
+            return False
+        return True
+
+    def is_pending(self, machine: Machine) -> bool:
+        """Whether something about it is decided and not stored. What becomes of others keeps nobody from what he has."""
+        return any(change.machine.id == machine.id for change in self._fleet.pending)
+
+    def note_assigned(self, begun_at: float, trace: Trace | None) -> None:
+        """A request for a machine was answered. `trace` is None where somebody was told of this assignment before."""
+        outcome = AssignOutcome.REPEAT if trace is None else _OUTCOMES[trace.how]
+        self._observer.assign_ended(outcome, self._observer.now() - begun_at, trace)

@@ -1,0 +1,96 @@
+"""The steps that follow a decision: size the pool, turn away those for whom nothing can come, and store what was decided."""
+
+from __future__ import annotations
+
+from worker_orchestrator.control.background import Background
+from worker_orchestrator.control.deciding.journal import Journal
+from worker_orchestrator.control.deciding.seats import Seats
+from worker_orchestrator.control.deciding.state import STORE_RETRY_S, ControlState
+from worker_orchestrator.control.world.actions import Actions
+from worker_orchestrator.control.world.contact import Contact
+from worker_orchestrator.control.world.templates import Templates
+from worker_orchestrator.core import commands
+from worker_orchestrator.core.machine import State
+from worker_orchestrator.core.reconcile import resize
+from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
+
+__all__ = ["Decisions"]
+
+
+class Decisions:
+    """What every part of the shell that decides does after it."""
+
+    def __init__(  # all that a decision may concern
+        self,
+        state: ControlState,
+        journal: Journal,
+        seats: Seats,
+        contact: Contact,
+        actions: Actions,
+        templates: Templates,
+        background: Background,
+    ) -> None:
+        self.state, self.fleet, self.journal, self.seats = state, state.fleet, journal, seats
+        self.contact, self._actions, self._templates = contact, actions, templates
+        self._background = background
+
+    def resize(self) -> None:
+        """Begin what is missing in this very turn. While the engine is away, the tick that finds it does so instead."""
+        if self.contact.answers:
+            resize(self.fleet, self.state.spec, self.state.now(), self.state.new_id)
+        if self.fleet.hurried:
+            self.hurry_workers()
+
+    def hurry_workers(self) -> None:
+        """Have those workers end now whose places somebody waits for, or that an operator wants gone."""
+        hurried, self.fleet.hurried = self.fleet.hurried, []
+        for machine_id in hurried:
+            self._actions.hurry(machine_id)
+
+    def resize_behind_reply(self) -> None:
+        """As `resize`, for a request that was answered, or is as soon as this turn's decisions are stored."""
+        self.resize()
+        self.journal.attribute()
+        if not self.journal.is_due:
+            self.commit_soon()
+
+    def turn_away(self) -> None:
+        """Answer those for whom nothing can come."""
+        for project, why_not in commands.turn_away(self.fleet, self.state.spec, self.state.now()).items():
+            self.seats.refuse(project, why_not)
+
+    def turn_away_all_that_need_the_engine(self) -> None:
+        """The engine is lost: answer everybody whose machine it would have to make or to start."""
+        self.seats.refuse_all(self._engine_is_away())
+
+    def _engine_is_away(self) -> NoMachineAvailable:
+        return NoMachineAvailable(f"The engine does not answer: {self.contact.problem}")
+
+    def obstacle(self, pool: str, project: str = "") -> NoMachineAvailable:
+        """The error for somebody who waited in vain, for this project's machine where it has one: what stood in the way."""
+        if self.contact.problem is not None:
+            return self._engine_is_away()
+        own = self.fleet.of_project(project)
+        if own is not None and own.id in self.fleet.ailing:
+            return commands.ailing(self.fleet, own)
+        if own is not None and own.state is State.STARTING:
+            return commands.restarting(self.fleet, own, self.state.now())
+        return NoMachineAvailable(commands.obstacle(self.fleet, self.state.spec, pool) or self._templates.progress)
+
+    def apply_and_commit_soon(self) -> None:
+        """What the world reported changed the fleet or its spec: size the pools, answer who waits in vain, and store it."""
+        self.resize()
+        self.turn_away()
+        self.commit_soon()
+
+    def commit_soon(self) -> None:
+        """Store what is decided at the end of this turn, though nobody waits for it."""
+        self.journal.attribute("")  # nobody waits for it, so nobody asked for it
+        if self.fleet.pending:
+            self._background.spawn(self._commit(), "commit")
+
+    async def _commit(self) -> None:
+        try:
+            await self.journal.durable()
+        except CommitFailed:
+            self.state.wake_later(STORE_RETRY_S)

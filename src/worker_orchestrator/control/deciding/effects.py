@@ -1,0 +1,117 @@
+"""What follows a commit, or the failure of one: all of it, in this order.
+
+After a commit, and after the replies that waited for it:
+
+1. observers, traces, the caches of what is shown, and the feed hear of it, and each change is a log line;
+2. each change that asks something of the engine starts that action (`outcomes.follow_up`);
+3. whoever waits for a machine hears what became of it;
+4. the pools that are short of idle machines are noted.
+
+After a failed commit the changes are undone already: whoever waited for one of them hears why. Where memory and disk differ,
+the service stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker_orchestrator.control.deciding.seats import Seats
+from worker_orchestrator.control.deciding.state import STORE_RETRY_S, ControlState
+from worker_orchestrator.control.defect import Defect
+from worker_orchestrator.control.telling.change_log import log_change
+from worker_orchestrator.control.telling.feed import Feed
+from worker_orchestrator.control.telling.last_changes import LastChanges
+from worker_orchestrator.control.telling.observer import Observer
+from worker_orchestrator.control.telling.traces import Traces
+from worker_orchestrator.control.world.actions import Actions
+from worker_orchestrator.control.world.probers import Probers
+from worker_orchestrator.core import commands, outcomes
+from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
+
+__all__ = ["Effects"]
+
+
+class Effects:
+    """The journal calls one of the three methods for each batch."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 # everything that may follow a change
+        self,
+        state: ControlState,
+        seats: Seats,
+        actions: Actions,
+        probers: Probers,
+        traces: Traces,
+        last_changes: LastChanges,
+        feed: Feed,
+        observer: Observer,
+        defect: Defect,
+    ) -> None:
+        self._state, self._fleet, self._seats = state, state.fleet, seats
+        self._actions, self._probers = actions, probers
+        self._traces, self._last_changes, self._feed = traces, last_changes, feed
+        self._observer, self._defect = observer, defect
+
+    def committed(self, changes: Sequence[Change], requests: Sequence[str], took_s: float) -> None:
+        """These changes were stored in `took_s` seconds. `requests` has the id of what caused each; empty: nobody did."""
+        self._tell(changes, requests, took_s)
+        for change in changes:
+            self._start_action(change)
+            self._probe(change)
+            self._answer_waiters(change)
+        self._state.note_short_pools()
+
+    def undone(self, changes: Sequence[Change], failure: CommitFailed) -> None:
+        """These changes could not be stored, and were taken back."""
+        for change in changes:
+            before, after = change.before, change.after
+            if change.hands_over and after is not None and after.project is not None:
+                self._seats.refuse(after.project, failure)
+            if before is not None and before.project is not None and before.state is State.READY:
+                self._seats.keep(before)  # its project has it back
+            if change.cause is Cause.ANSWERED:
+                self._state.wake_later(STORE_RETRY_S)  # it is asked again
+
+    def diverged(self, why: str) -> None:
+        """Memory and disk may differ, or an invariant does not hold: the service stops."""
+        self._defect.report(RuntimeError(why))
+
+    def _tell(self, changes: Sequence[Change], requests: Sequence[str], took_s: float) -> None:
+        self._observer.committed(changes, took_s)
+        pools = self._state.spec.pools
+        for change, request in zip(changes, requests, strict=True):
+            served = change.machine.project if change.hands_over and not request else None  # from the line
+            by = request if served is None else self._seats.request(served)
+            log_change(change, by, names_pool=len(pools) > 1 or change.machine.pool not in pools)
+        self._traces.committed(changes)
+        self._last_changes.committed(changes, self._state.wall_ms())
+        self._feed.committed()
+
+    def _start_action(self, change: Change) -> None:
+        action = outcomes.follow_up(self._fleet, change, self._state.now())
+        if action is not None and outcomes.still_wanted(self._fleet, action):
+            self._actions.start(action)
+
+    def _probe(self, change: Change) -> None:
+        """Ask a machine that has to answer again, and ask no more what does not start any longer."""
+        now = self._fleet.machines.get(change.machine.id)
+        if now is None or now.state is not State.STARTING:
+            self._probers.stop(change.machine.id)
+        elif change.cause in {Cause.RELEASED, Cause.REVIVED}:
+            self._probers.start(now, outcomes.start_deadline(self._fleet, self._state.spec, now))
+
+    def _answer_waiters(self, change: Change) -> None:
+        before, after = change.before, change.after
+        if before is not None and before.project is not None and (after is None or after.project is None):
+            self._seats.look_again(before.project)
+            self._state.note_news()
+        if after is None or after.project is None:
+            return
+        if after.state is State.READY:
+            self._seats.keep(after)
+        elif after.state is State.FAILED:
+            self._seats.refuse(after.project, _vanished(after) if after.gone else commands.failed(after))
+
+
+def _vanished(machine: Machine) -> NoMachineAvailable:
+    return NoMachineAvailable(f"The machine {machine.id} failed: {machine.reason}")  # the next try gets another one

@@ -1,0 +1,72 @@
+"""Probes all idle machines in turn, each once per refresh, so that few have to be asked when they are handed out."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Final, cast
+
+from worker_orchestrator.control.background import Background
+from worker_orchestrator.control.deciding.state import ControlState
+from worker_orchestrator.control.world.probers import Probers
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.core.outcomes import PROBE_S, patience_s
+
+__all__ = ["Sweep"]
+
+PARALLEL: Final = 50
+STEP_S: Final = 0.25
+"""Three hundred machines are probed eight at a time. One by one, with cold caches, they took twice the time."""
+
+
+class Sweep:
+    """Goes round the idle machines for as long as `run` runs."""
+
+    def __init__(self, state: ControlState, probers: Probers, background: Background) -> None:
+        self._state, self._probers, self._background = state, probers, background
+        self._room = asyncio.Semaphore(PARALLEL)
+        self._slow: set[str] = set()  # machines that were asked with patience, and that have not answered yet
+        self._round: set[asyncio.Task[None]] = set()  # the probes for which this round waits
+
+    async def run(self, interval_s: float) -> None:
+        while True:
+            ids = [machine.id for machine in self._state.fleet.machines.values() if machine.is_idle]
+            await self._go_round(ids, interval_s)
+
+    async def _go_round(self, ids: Sequence[str], within_s: float) -> None:
+        """One probe of each of these, spread over so many seconds: all at once, they would keep whoever asks waiting.
+
+        Returns when the time is over, or the last one has answered. A slow one is left out until it has answered.
+        """
+        steps = max(1, min(len(ids), math.floor(within_s / STEP_S)))
+        begun_at = self._state.now()
+        for step in range(steps):
+            for machine_id in ids[step::steps]:
+                task = self._background.spawn(self._probe(machine_id), f"probe {machine_id}")
+                self._round.add(task)
+                task.add_done_callback(self._round.discard)
+            await asyncio.sleep(begun_at + (step + 1) * within_s / steps - self._state.now())
+        if self._round:
+            await asyncio.wait(self._round)
+
+    async def _probe(self, machine_id: str) -> None:
+        async with self._room:
+            machine = self._still_idle(machine_id)
+            if machine is None or machine_id in self._slow:
+                return
+            limit_s = patience_s(self._state.fleet, self._state.spec, machine, self._state.now())
+            if limit_s <= PROBE_S:
+                await self._probers.ask(machine, limit_s)
+                return
+        self._slow.add(machine_id)
+        self._round.discard(cast("asyncio.Task[None]", asyncio.current_task()))  # nobody waits for this one
+        try:
+            await self._probers.ask(machine, limit_s)
+        finally:
+            self._slow.discard(machine_id)
+
+    def _still_idle(self, machine_id: str) -> Machine | None:
+        """The machine, if it is still idle when its turn comes: a project's worker is its own business."""
+        machine = self._state.fleet.machines.get(machine_id)
+        return machine if machine is not None and machine.is_idle else None

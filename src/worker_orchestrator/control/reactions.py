@@ -1,0 +1,130 @@
+"""What each report of the world means for the fleet. `Reactions.take` is the only way in."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import structlog
+from msgspec.structs import replace
+
+from worker_orchestrator.control.deciding.decisions import Decisions
+from worker_orchestrator.control.telling.last_changes import LastChanges
+from worker_orchestrator.control.telling.traces import Traces
+from worker_orchestrator.control.world.contact import Contact
+from worker_orchestrator.control.world.probers import Probers
+from worker_orchestrator.control.world.reports import (
+    Ended,
+    EngineChanged,
+    EventsStopped,
+    Lost,
+    Probed,
+    Report,
+    Settled,
+    Shown,
+    Silent,
+    TemplateFound,
+)
+from worker_orchestrator.control.world.templates import Templates
+from worker_orchestrator.core import outcomes
+from worker_orchestrator.core.machine import Create, Destroy, Outcome, Result, Verdict
+
+__all__ = ["Reactions"]
+
+MISSES_TO_LOOK: Final = 8
+"""A starting worker that does not answer for a quarter of a second is looked for in a listing: it may have exited."""
+UNAVAILABLE_RETRY_S: Final = 0.25
+
+_log = structlog.get_logger(__name__)
+
+
+class Reactions:
+    """Takes in what `world/` reports: lets the core decide, and has the decision stored."""
+
+    def __init__(  # what a report may concern
+        self,
+        decisions: Decisions,
+        contact: Contact,
+        probers: Probers,
+        templates: Templates,
+        traces: Traces,
+        last_changes: LastChanges,
+    ) -> None:
+        self._decisions, self._state, self._fleet = decisions, decisions.state, decisions.fleet
+        self._contact, self._probers, self._templates = contact, probers, templates
+        self._traces, self._last_changes = traces, last_changes
+
+    def take(self, report: Report) -> None:  # noqa: C901 # one case per report
+        """React to one report."""
+        match report:
+            case Settled():
+                self._action_settled(report)
+            case Probed(verdict):
+                self._worker_probed(verdict)
+            case TemplateFound():
+                self._template_found(report)
+            case Ended(machine_id):
+                self._fleet.hears = True
+                if self._fleet.doubt(machine_id, math.inf):
+                    self._last_changes.doubted()
+            case Shown(machine_id):
+                self._fleet.doubt(machine_id, self._state.now())
+                self._state.wake.set()
+            case EngineChanged():
+                self._fleet.hears = True
+                self._state.wake.set()
+                self._templates.look_again()
+            case EventsStopped():
+                self._fleet.hears = False
+                self._state.wake.set()
+            case Silent():
+                self._state.wake.set()
+            case Lost():
+                self._decisions.turn_away_all_that_need_the_engine()
+
+    def _action_settled(self, settled: Settled) -> None:
+        action, outcome, machine_id = settled.action, settled.outcome, settled.action.machine_id
+        if isinstance(action, Create) and outcome.result is Result.DONE:
+            self._traces.created(machine_id, settled.took_s)
+        if self._contact.lost.is_set() and outcome.result not in {Result.DONE, Result.UNKNOWN}:
+            outcome = Outcome(Result.UNAVAILABLE, outcome.message)  # it may be another engine that refused
+        outcomes.settle(self._fleet, self._state.spec, action, outcome, self._state.now())
+        self._decisions.turn_away()
+        self._decisions.journal.flush()
+        if outcome.result is Result.DONE and not isinstance(action, Destroy):
+            self._ask_for_an_answer(machine_id)
+            return
+        if outcome.result is Result.OBSTRUCTED:
+            self._templates.look_again()  # the engine may find another way that is open
+        self._probers.stop(machine_id)  # what answers at its port may be somebody else, until a listing shows it
+        if outcome.result is Result.UNAVAILABLE:
+            self._state.wake_later(UNAVAILABLE_RETRY_S)
+        else:
+            self._state.wake.set()
+
+    def _ask_for_an_answer(self, machine_id: str) -> None:
+        machine = self._fleet.machines.get(machine_id)
+        if machine is not None and outcomes.is_awaited(self._fleet, machine):
+            self._probers.start(machine, outcomes.start_deadline(self._fleet, self._state.spec, machine))
+
+    def _worker_probed(self, verdict: Verdict) -> None:
+        outcomes.probed(self._fleet, self._state.spec, verdict, self._state.now())
+        watch = self._fleet.watches.get(verdict.machine_id)
+        if watch is not None and watch.misses % MISSES_TO_LOOK == MISSES_TO_LOOK - 1:
+            self._state.wake.set()
+        if self._fleet.pending:
+            self._decisions.apply_and_commit_soon()
+
+    def _template_found(self, found: TemplateFound) -> None:
+        """Every pool runs what the engine was asked for. Without an answer the last known template stays in force."""
+        pools = {
+            name: replace(pool, template=found.template or pool.template, problem=found.problem, pending=False)
+            for name, pool in self._state.spec.pools.items()
+        }
+        if pools == self._state.spec.pools:
+            return
+        if found.template:
+            before = next((pool.template for pool in self._state.spec.pools.values()), None)
+            _log.info("template", template=found.template, before=before)
+        self._state.spec = replace(self._state.spec, pools=pools)
+        self._decisions.apply_and_commit_soon()

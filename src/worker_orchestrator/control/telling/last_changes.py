@@ -1,0 +1,30 @@
+"""When each machine changed last, and whether anything changed that a reply which was made before does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker_orchestrator.core.machine import Change
+
+__all__ = ["LastChanges"]
+
+
+class LastChanges:
+    """`at_ms` has the wall time of each machine's last change, by its id; `version` is another one after each change."""
+
+    def __init__(self, at_ms: dict[str, int]) -> None:
+        self.at_ms = at_ms
+        self.version = 0
+
+    def committed(self, changes: Sequence[Change], wall_ms: int) -> None:
+        """These changes were stored just now."""
+        self.version += 1
+        for change in changes:
+            if change.after is None:
+                self.at_ms.pop(change.machine.id, None)
+            else:
+                self.at_ms[change.machine.id] = wall_ms
+
+    def doubted(self) -> None:
+        """A machine may not be able to serve any more."""
+        self.version += 1

@@ -1,0 +1,67 @@
+"""Listings of the right engine, and the last lines of workers that a listing shows dead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from worker_orchestrator.control.telling.observer import Observer
+from worker_orchestrator.core.machine import Instance
+from worker_orchestrator.engines.base import Engine, Logs
+from worker_orchestrator.errors import EngineError, EngineUnavailable
+from worker_orchestrator.telemetry.foreign_text import plain_lines
+
+__all__ = ["Listings"]
+
+LIST_TIMEOUT_S: Final = 10.0
+LAST_LINES: Final = 10
+LAST_LINES_TIMEOUT_S: Final = 1.0
+
+
+class Listings:
+    """Lists one engine, known by `engine_id`."""
+
+    def __init__(self, engine: Engine, engine_id: str, observer: Observer) -> None:
+        self._engine, self._engine_id, self._observer = engine, engine_id, observer
+        self._now = asyncio.get_running_loop().time
+
+    async def take(self, expected: Iterable[str], busy: Collection[str]) -> tuple[float, Mapping[str, Instance]]:
+        """When a listing of the right engine was begun (loop time), and the instances that it shows, by machine id.
+
+        Another engine lacks all our machines. So a listing that lacks one of `expected` which is not `busy` is believed only
+        if the right engine answered both before and after it. Raises EngineError; EngineUnavailable after 10 s.
+        """
+        try:
+            async with asyncio.timeout(LIST_TIMEOUT_S):
+                begun_at, instances = await self._list()
+                if all(machine_id in instances or machine_id in busy for machine_id in expected):
+                    return begun_at, instances
+                await self._insist_on_the_right_engine()
+                begun_at, instances = await self._list()
+                await self._insist_on_the_right_engine()
+                return begun_at, instances
+        except TimeoutError:
+            raise EngineUnavailable(f"no listing within {LIST_TIMEOUT_S:g} s") from None
+
+    async def _list(self) -> tuple[float, Mapping[str, Instance]]:
+        return self._now(), await self._observer.measure("list", self._engine.list())
+
+    async def _insist_on_the_right_engine(self) -> None:
+        identity = await self._observer.measure("identity", self._engine.identity())
+        if not identity.marked and identity.id != self._engine_id:
+            raise EngineUnavailable(f"another engine answers at this address ({identity.id}, not {self._engine_id})")
+
+    async def last_lines(self, machine_ids: Collection[str]) -> dict[str, str]:
+        """What each of these machines wrote last; empty where the engine cannot tell within a second."""
+        lines = await asyncio.gather(*map(self._last_lines_of, machine_ids))
+        return dict(zip(machine_ids, lines, strict=True))
+
+    async def _last_lines_of(self, machine_id: str) -> str:
+        if not isinstance(self._engine, Logs):
+            return ""
+        try:
+            async with asyncio.timeout(LAST_LINES_TIMEOUT_S):
+                return plain_lines(await self._engine.last_lines(machine_id, LAST_LINES))
+        except (TimeoutError, EngineError):
+            return ""
