@@ -69,7 +69,7 @@ class Small:
 
     def shown(self) -> dict[str, float]:
         """Each sample of the metrics, by its name with labels."""
-        lines = self.metrics.exposition(self.orchestrator).decode().splitlines()
+        lines = self.metrics.exposition(self.orchestrator.gauges()).decode().splitlines()
         samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
 

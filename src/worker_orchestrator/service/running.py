@@ -84,7 +84,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 observer=Observers(metrics, history),
             )
             health = Health(orchestrator, settings.engine, command_line(settings, "recover"))
-            operating = Operating(health.obstacles, lambda: (metrics.exposition(orchestrator), CONTENT_TYPE))
+            operating = Operating(health.obstacles, lambda: (metrics.exposition(orchestrator.gauges()), CONTENT_TYPE))
             image = "a demo in memory" if settings.engine == "memory" else settings.image
             routes = v1(
                 orchestrator,

@@ -34,7 +34,7 @@ def exposition() -> str:
     async def story(small: Small) -> None:
         await small.await_idle(2)
         await small.assign("p")
-        shown.append(small.metrics.exposition(small.orchestrator))
+        shown.append(small.metrics.exposition(small.orchestrator.gauges()))
 
     lived(story)
     return shown[0].decode()
