@@ -38,7 +38,7 @@ __all__ = ["Assignment", "Orchestrator"]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A project's machine. `is_new`: it was given to it just now."""
+    """A project's machine. `is_new`: it was assigned just now."""
 
     machine: Machine
     is_new: bool
@@ -106,8 +106,8 @@ class Orchestrator:
             try:
                 await self._journal.durable()
             except CommitFailed as error:
-                kept = f"{machine.id} belongs to {project}, but its metadata could not be kept: ask again."
-                raise CommitFailed(f"{kept} {error.message}") from error
+                assigned = f"{machine.id} belongs to {project}, but its metadata could not be stored: ask again."
+                raise CommitFailed(f"{assigned} {error.message}") from error
         return Assignment(machine, is_new=is_new)
 
     async def release_of(self, project: str, *generations: int) -> Machine:
@@ -235,7 +235,7 @@ class Orchestrator:
     # reading
 
     def now(self) -> float:
-        """The monotonic time that deadlines of the fleet are told in, in seconds."""
+        """The monotonic time of all deadlines of the fleet, in seconds."""
         return self._state.now()
 
     async def machine_of(self, project: str) -> Machine:
@@ -279,7 +279,7 @@ class Orchestrator:
         return self._parts.gauge.read()
 
     def trace(self, project: str) -> Trace | None:
-        """How this project came to the machine that it has; None where it has none, or nobody who saw it told."""
+        """How this project came to the machine that it has; None if it has none, or if this is not on record."""
         machine = self.fleet.of_project(project)
         return None if machine is None else self.traces.of(machine)
 
@@ -290,12 +290,12 @@ class Orchestrator:
         await self._parts.run()
 
     async def first_look(self) -> None:
-        """Wait for the first listing, 2 s at most: what ended while nobody looked must not be given to its project."""
+        """Wait for the first listing, 2 s at most: a worker may have ended while the service was down."""
         if self._state.snapshot.begun_at < 0:
             await self._state.next_listing()
 
     def turn_all_away(self) -> None:
-        """Answer everybody who waits: the service is stopping."""
+        """Answer all requests that wait: the service is stopping."""
         self._parts.search.turn_all_away()
         self._parts.actions.turn_all_away()
 

@@ -32,7 +32,7 @@ from worker_orchestrator.core.machine import Create, Destroy, Outcome, Result, V
 __all__ = ["Reactions"]
 
 MISSES_TO_LOOK: Final = 8
-"""A starting worker that does not answer for a quarter of a second is looked for in a listing: it may have exited."""
+"""After so many misses, about a quarter of a second, a listing is made: the starting worker may have exited."""
 UNAVAILABLE_RETRY_S: Final = 0.25
 
 _log = structlog.get_logger(__name__)
@@ -87,7 +87,7 @@ class Reactions:
         if isinstance(action, Create) and outcome.result is Result.DONE:
             self._traces.created(machine_id, settled.took_s)
         if self._contact.lost.is_set() and outcome.result not in {Result.DONE, Result.UNKNOWN}:
-            outcome = Outcome(Result.UNAVAILABLE, outcome.message)  # it may be another engine that refused
+            outcome = Outcome(Result.UNAVAILABLE, outcome.message)  # the engine that refused may be another one
         outcomes.settle(self._fleet, self._state.spec, action, outcome, self._state.now())
         self._decisions.turn_away()
         self._decisions.journal.flush()
@@ -95,8 +95,8 @@ class Reactions:
             self._ask_for_an_answer(machine_id)
             return
         if outcome.result is Result.OBSTRUCTED:
-            self._templates.look_again()  # the engine may find another way that is open
-        self._probers.stop(machine_id)  # what answers at its port may be somebody else, until a listing shows it
+            self._templates.look_again()  # the engine may know another way, such as IPv4 only
+        self._probers.stop(machine_id)  # another program may answer at its port, until a listing shows this one
         if outcome.result is Result.UNAVAILABLE:
             self._state.wake_later(UNAVAILABLE_RETRY_S)
         else:
@@ -115,16 +115,16 @@ class Reactions:
         if self._fleet.pending:
             self._decisions.apply_and_commit_soon()
 
-    def _template_found(self, found: TemplateFound) -> None:
-        """Every pool runs what the engine was asked for. Without an answer the last known template stays in force."""
+    def _template_found(self, report: TemplateFound) -> None:
+        """The template of every pool. If the engine could not say, the last known template stays in force."""
         pools = {
-            name: replace(pool, template=found.template or pool.template, problem=found.problem, pending=False)
+            name: replace(pool, template=report.template or pool.template, problem=report.problem, pending=False)
             for name, pool in self._state.spec.pools.items()
         }
         if pools == self._state.spec.pools:
             return
-        if found.template:
+        if report.template:
             before = next((pool.template for pool in self._state.spec.pools.values()), None)
-            _log.info("template", template=found.template, before=before)
+            _log.info("template", template=report.template, before=before)
         self._state.spec = replace(self._state.spec, pools=pools)
         self._decisions.apply_and_commit_soon()

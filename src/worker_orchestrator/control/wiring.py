@@ -106,8 +106,8 @@ class Wiring:
 
     def _make_deciding(self, store: Store, observer: Observer) -> None:
         state, self.seats, self.untold = self.state, Seats(), UntoldAssignments(self.state)
-        told = (self.traces, self.last_changes, self.feed, observer)
-        effects = Effects(state, self.seats, self.actions, self.probers, *told, self.defect)
+        telling = (self.traces, self.last_changes, self.feed, observer)
+        effects = Effects(state, self.seats, self.actions, self.probers, *telling, self.defect)
         self.journal = Journal(state.fleet, store, effects, self.defect, state.wall_ms, observer)
         self.decisions = Decisions(
             state, self.journal, self.seats, self.contact, self.actions, self.templates, self.background
@@ -118,7 +118,7 @@ class Wiring:
         )
 
     def _take(self, report: Report) -> None:
-        """What `world/` is given to report to: it is made before the part that reacts."""
+        """The function that `world/` reports to. `world/` is made before `Reactions`, hence this detour."""
         self._reactions.take(report)
 
     async def run(self) -> None:

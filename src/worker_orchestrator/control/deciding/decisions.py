@@ -42,7 +42,7 @@ class Decisions:
             self.hurry_workers()
 
     def hurry_workers(self) -> None:
-        """Have those workers end now whose places somebody waits for, or that an operator wants gone."""
+        """End the workers at once whose slots are waited for, or that an operator wants removed now."""
         hurried, self.fleet.hurried = self.fleet.hurried, []
         for machine_id in hurried:
             self._actions.hurry(machine_id)
@@ -55,19 +55,19 @@ class Decisions:
             self.commit_soon()
 
     def turn_away(self) -> None:
-        """Answer those for whom nothing can come."""
+        """Answer the requests for which no machine can come."""
         for project, why_not in commands.turn_away(self.fleet, self.state.spec, self.state.now()).items():
             self.seats.refuse(project, why_not)
 
     def turn_away_all_that_need_the_engine(self) -> None:
-        """The engine is lost: answer everybody whose machine it would have to make or to start."""
+        """The engine is lost: answer all requests that wait for a machine."""
         self.seats.refuse_all(self._engine_is_away())
 
     def _engine_is_away(self) -> NoMachineAvailable:
         return NoMachineAvailable(f"The engine does not answer: {self.contact.problem}")
 
     def obstacle(self, pool: str, project: str = "") -> NoMachineAvailable:
-        """The error for somebody who waited in vain, for this project's machine where it has one: what stood in the way."""
+        """The error for a request that waited in vain: what stood in the way of a new machine, or of this project's own."""
         if self.contact.problem is not None:
             return self._engine_is_away()
         own = self.fleet.of_project(project)
@@ -78,14 +78,14 @@ class Decisions:
         return NoMachineAvailable(commands.obstacle(self.fleet, self.state.spec, pool) or self._templates.progress)
 
     def apply_and_commit_soon(self) -> None:
-        """What the world reported changed the fleet or its spec: size the pools, answer who waits in vain, and store it."""
+        """A report changed the fleet or its spec: size the pools, answer requests that wait in vain, and store it."""
         self.resize()
         self.turn_away()
         self.commit_soon()
 
     def commit_soon(self) -> None:
-        """Store what is decided at the end of this turn, though nobody waits for it."""
-        self.journal.attribute("")  # nobody waits for it, so nobody asked for it
+        """Store what is decided at the end of this turn, though no request waits for it."""
+        self.journal.attribute("")  # no request waits for it, so none caused it
         if self.fleet.pending:
             self._background.spawn(self._commit(), "commit")
 

@@ -126,7 +126,7 @@ class Ticker:
                 self._actions.start(action)
 
     def _probe_starting(self, instances: Mapping[str, Instance]) -> None:
-        """See to it that every worker that runs and has not answered yet is asked."""
+        """Probe every worker that runs and has not answered yet."""
         for machine in list(self._fleet.machines.values()):
             instance = instances.get(machine.id)
             runs = instance is not None and instance.status is Status.RUNNING
