@@ -53,7 +53,7 @@ class Failure:
 def fail(fleet: Fleet, spec: Spec, machine: Machine, now: float, failure: Failure) -> None:
     """Move a machine to FAILED. It keeps its project, if it has one; else its pool's brake learns of it."""
     after = replace(machine, state=State.FAILED, reason=failure.reason, evidence=failure.evidence, gone=failure.gone)
-    if machine.project is None and not failure.harmless:
+    if machine.holding is None and not failure.harmless:
         raise_backoff(fleet, spec, after, now)
     fleet.apply(machine, after, Cause.FAILED, now)
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core.brake import raise_backoff, restart_later
 from worker_orchestrator.core.fleet import RESTART_ASKED, Fleet
-from worker_orchestrator.core.machine import Cause, Machine, PoolSpec, Spec, State
+from worker_orchestrator.core.machine import Cause, Holding, Machine, PoolSpec, Spec, State
 from worker_orchestrator.errors import (
     GenerationMismatch,
     MachineFailed,
@@ -128,7 +128,7 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
     One of an older template is used again as long as the current one has not come up: there may be nothing better.
     A free machine stays as it is. Raises MachineNotFound for one that is on its way out.
     """
-    if machine.project is None:
+    if machine.holding is None:
         if machine.state in {State.STOPPING, State.FAILED}:
             raise MachineNotFound
         return machine
@@ -143,7 +143,7 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
     answers = is_verified(fleet, spec, machine, now) and not fleet.watches[machine.id].misses
     fresh = answers and not fleet.is_doubted(machine)
     state = State.READY if fresh else State.STARTING
-    after = replace(machine, state=state, project=None, reason="released", metadata="")
+    after = replace(machine, state=state, holding=None, reason="released")
     fleet.apply(machine, after, Cause.RELEASED, now)
     serve_line(fleet, spec, machine.pool, now)
     return fleet.machines[machine.id]
@@ -170,7 +170,7 @@ def restart(fleet: Fleet, machine: Machine, now: float) -> Machine:
     It has all its tries again, also where it had failed for good. Raises NotAssigned for one that no project has, NotRunning
     where its container is gone.
     """
-    if machine.project is None:
+    if machine.holding is None:
         raise NotAssigned(
             f"No project has {machine.id}, and only a project's machine is restarted: destroy it, and the pool makes "
             "another."
@@ -194,11 +194,11 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
     One that is not READY any more (it exited meanwhile) is let go.
     """
     if broken:
-        free = replace(machine, project=None, state=State.FAILED, reason=broken, metadata="")
+        free = replace(machine, holding=None, state=State.FAILED, reason=broken)
         raise_backoff(fleet, spec, free, now)
         fleet.apply(machine, free, Cause.WITHDRAWN, now)
     elif machine.state is State.READY:
-        free = replace(machine, project=None, reason="not taken", metadata="")
+        free = replace(machine, holding=None, reason="not taken")
         fleet.apply(machine, free, Cause.WITHDRAWN, now)
         serve_line(fleet, spec, machine.pool, now)
     elif machine.gone:
@@ -209,9 +209,10 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
 
 def annotate(fleet: Fleet, machine: Machine, metadata: str, now: float) -> Machine:
     """Keep what its project says of a machine, instead of what it said before. Returns the machine as it is then."""
-    if machine.metadata == metadata:
+    assert machine.holding is not None, f"{machine.id}: no project has it, so none says anything of it"
+    if machine.holding.metadata == metadata:
         return machine
-    after = replace(machine, metadata=metadata)
+    after = replace(machine, holding=replace(machine.holding, metadata=metadata))
     fleet.apply(machine, after, Cause.ANNOTATED, now)
     return after
 
@@ -344,12 +345,12 @@ def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
 
 def _hand_over(fleet: Fleet, machine: Machine, project: str, now: float) -> Machine:
     fleet.generation += 1
-    after = replace(machine, project=project, generation=fleet.generation, reason="assigned")
+    after = replace(machine, holding=Holding(project), generation=fleet.generation, reason="assigned")
     fleet.apply(machine, after, Cause.ASSIGNED, now)
     return after
 
 
 def _stop(fleet: Fleet, machine: Machine, cause: Cause, now: float, reason: str) -> Machine:
-    after = replace(machine, state=State.STOPPING, project=None, reason=reason, metadata="")
+    after = replace(machine, state=State.STOPPING, holding=None, reason=reason)
     fleet.apply(machine, after, cause, now)
     return after

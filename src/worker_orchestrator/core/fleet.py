@@ -233,7 +233,7 @@ class Fleet:
             return False
         if after is None:
             return before.state is State.STOPPING or cause in GIVES_UP_PROJECT
-        return cause is Cause.REMOVED and after.project is None
+        return cause is Cause.REMOVED and after.holding is None
 
     def doubt(self, machine_id: str, until: float) -> bool:
         """Somebody says that its container has ended: until a listing tells what became of it, it is not handed out.
@@ -283,9 +283,9 @@ class Fleet:
                 watch.asked = max(0, watch.asked - 1)
             elif change.before is not None and change.cause in GIVES_UP_PROJECT:
                 self.watches[change.machine.id].asked = _is_asked(change.before)
-            if change.before is not None and change.before.project is not None:
+            if change.before is not None and change.before.holding is not None:
                 for pool in self.pools.values():
-                    pool.line.pop(change.before.project, None)  # it has its machine back
+                    pool.line.pop(change.before.holding.project, None)  # it has its machine back
 
     def _put(self, machine_id: str, machine: Machine | None, now: float) -> None:
         old = self.machines.get(machine_id)
@@ -304,16 +304,17 @@ class Fleet:
             watch = self.watches[machine_id]
             watch.since, watch.asked = now, 0
             if old.state is not machine.state:
-                watch.held = machine.state is State.STOPPING and old.project is not None
+                watch.held = machine.state is State.STOPPING and old.holding is not None
                 watch.tries = 0 if machine.state is State.STOPPING else watch.tries  # of another call
                 watch.misses, watch.not_before, watch.restarted = 0, 0.0, False
                 watch.missed_at, watch.missed_why = None, ""
 
     def _enter(self, machine: Machine) -> None:
         """Into the table and every index."""
-        if machine.project is not None:
-            assert machine.project not in self.projects, f"project {machine.project} has a machine already"
-            self.projects[machine.project] = machine.id
+        if machine.holding is not None:
+            project = machine.holding.project
+            assert project not in self.projects, f"project {project} has a machine already"
+            self.projects[project] = machine.id
         if machine.port is not None and not machine.gone:
             address = (machine.host, machine.port)
             assert address not in self.ports, f"port {machine.port} belongs to {self.ports.get(address)}"
@@ -326,8 +327,8 @@ class Fleet:
 
     def _leave(self, machine: Machine) -> None:
         """Out of every index."""
-        if machine.project is not None:
-            del self.projects[machine.project]
+        if machine.holding is not None:
+            del self.projects[machine.holding.project]
         if machine.port is not None and not machine.gone:
             del self.ports[machine.host, machine.port]
         self._held -= not machine.gone
@@ -337,7 +338,7 @@ class Fleet:
 
     def _group(self, machine: Machine) -> dict[str, None] | None:
         """The index of machines of its kind; None where nobody looks for those."""
-        if machine.project is not None:
+        if machine.holding is not None:
             return None
         if machine.state is State.READY:
             return self._idle.setdefault((machine.pool, machine.template), {})

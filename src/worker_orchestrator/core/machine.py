@@ -31,6 +31,7 @@ __all__ = [
     "Change",
     "Create",
     "Destroy",
+    "Holding",
     "Instance",
     "Machine",
     "Outcome",
@@ -95,12 +96,26 @@ One more move ends an assignment: forgetting a machine whose container vanished,
 """
 
 
+class Holding(msgspec.Struct, frozen=True, gc=False):
+    """That a project has a machine. It begins with an assignment, and all of it ends with the release.
+
+    `metadata` is what the project said of the machine, as JSON; empty if it said nothing.
+    """
+
+    project: str
+    metadata: str = ""
+
+
 class Machine(msgspec.Struct, frozen=True, gc=False):
     """Our record of one worker: a row of the store.
 
-    `port` is a host port, or None where the engine plans addresses itself. `gone` means that its container is known not to
-    exist: such a record holds neither port nor slot. `reason` says in words why it is where it is, `evidence` holds the last
-    log lines of a failed one. `metadata` is what its project said of it, as JSON; it goes with the project.
+    `port` is a host port, or None where the engine plans addresses itself. `holding` is None while the machine is free.
+    `gone` means that its container is known not to exist: such a record holds neither port nor slot. `reason` says in words
+    why it is where it is, `evidence` holds the last log lines of a failed one.
+
+    `generation` is the number of its last assignment, 0 if there was none. It stays when the assignment ends, and is
+    therefore no part of `holding`: a late release or destroy that names an older generation must fail on a free machine as
+    well, and after a restart it shows that a machine that is being stopped belonged to a project (`Fleet.load`).
     """
 
     id: str
@@ -108,32 +123,40 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
     template: str
     state: State
     port: int | None
-    project: str | None = None
+    holding: Holding | None = None
     generation: int = 0
     host: str = ""
     gone: bool = False
     reason: str = ""
     evidence: str = ""
-    metadata: str = ""
 
     def __post_init__(self) -> None:
-        assert self.project is not None or not self.metadata, f"{self.id}: what a project said goes with it"
-        assert self.state is not State.STOPPING or self.project is None, f"{self.id}: a stopping machine has no project"
+        assert self.state is not State.STOPPING or self.holding is None, f"{self.id}: a stopping machine has no project"
         assert not self.gone or self.state is State.FAILED, f"{self.id}: only a failed machine may be gone"
 
     @property
+    def project(self) -> str | None:
+        """The project that has it; None while it is free."""
+        return None if self.holding is None else self.holding.project
+
+    @property
+    def metadata(self) -> str:
+        """What its project said of it, as JSON; empty if that is nothing, or if it is free."""
+        return "" if self.holding is None else self.holding.metadata
+
+    @property
     def is_idle(self) -> bool:
-        return self.state is State.READY and self.project is None
+        return self.state is State.READY and self.holding is None
 
     @property
     def is_coming(self) -> bool:
         """On its way to becoming idle."""
-        return self.state is State.STARTING and self.project is None
+        return self.state is State.STARTING and self.holding is None
 
     @property
     def is_leaving(self) -> bool:
         """Its container is being removed."""
-        failed = self.state is State.FAILED and self.project is None and not self.gone
+        failed = self.state is State.FAILED and self.holding is None and not self.gone
         return failed or self.state is State.STOPPING
 
 
@@ -173,7 +196,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     @property
     def hands_over(self) -> bool:
         """Whether it gives a machine to a project."""
-        return self.after is not None and self.after.project is not None and self.cause is Cause.ASSIGNED
+        return self.after is not None and self.after.holding is not None and self.cause is Cause.ASSIGNED
 
 
 class Status(StrEnum):

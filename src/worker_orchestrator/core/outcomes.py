@@ -127,7 +127,7 @@ def settle(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, now: floa
     match action:
         case Create() if machine.is_coming and action.machine == machine:
             _settle_create(fleet, spec, machine, outcome, now)
-        case Restart() if machine.state is State.STARTING and machine.project is not None:
+        case Restart() if machine.state is State.STARTING and machine.holding is not None:
             _settle_restart(fleet, spec, machine, outcome, now)
         case Destroy():
             watch = fleet.watches[machine.id]
@@ -200,7 +200,7 @@ def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
     before, after = change.before, change.after
     if after is None:
         return None
-    if after.state is State.STOPPING or (after.state is State.FAILED and after.project is None and not after.gone):
+    if after.state is State.STOPPING or (after.state is State.FAILED and after.holding is None and not after.gone):
         return Destroy(after.id, gently=fleet.watches[after.id].held)
     if after.state is State.STARTING:
         if before is None or change.cause is Cause.MOVED:
@@ -216,9 +216,9 @@ def still_wanted(fleet: Fleet, action: Action) -> bool:
     if isinstance(action, Create):
         return machine == action.machine and action.machine.is_coming
     if isinstance(action, Restart):
-        return machine is not None and machine.state is State.STARTING and machine.project is not None
+        return machine is not None and machine.state is State.STARTING and machine.holding is not None
     if machine is None:
         return action.machine_id in fleet.tombstones
     if machine.gone and action.machine_id not in fleet.tombstones:
         return False  # it vanished by itself: what turns up is not ours to judge
-    return machine.state is State.STOPPING or (machine.state is State.FAILED and machine.project is None)
+    return machine.state is State.STOPPING or (machine.state is State.FAILED and machine.holding is None)

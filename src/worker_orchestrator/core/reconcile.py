@@ -110,7 +110,7 @@ def dying(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: floa
     """Ids of free machines whose container still exists and that this listing is about to fail: their logs are evidence."""
     for machine in fleet.machines.values():
         instance = instances.get(machine.id)
-        if instance is None or machine.project is not None or machine.state not in {State.STARTING, State.READY}:
+        if instance is None or machine.holding is not None or machine.state not in {State.STARTING, State.READY}:
             continue
         exited = instance.status is Status.EXITED
         if exited or (machine.state is State.STARTING and now > fleet.watches[machine.id].since + spec.start_timeout_s):
@@ -306,7 +306,7 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
     if fleet.watches[machine.id].not_before > now:
         return None
     match machine.state:
-        case State.STARTING if machine.project is None:
+        case State.STARTING if machine.holding is None:
             waits = instance is None or instance.status is Status.CREATED or instance.port not in {None, machine.port}
             return Create(machine) if waits else None
         case State.STARTING:
@@ -315,9 +315,9 @@ def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: 
             return Restart(machine.id, stop_first=asked) if stands or asked else None
         case State.STOPPING:
             return Destroy(machine.id, gently=fleet.watches[machine.id].held)
-        case State.FAILED if machine.project is None and not machine.gone:
+        case State.FAILED if machine.holding is None and not machine.gone:
             return Destroy(machine.id)
-        case State.FAILED if machine.project is None and instance is not None and _is_orphan(fleet, instance):
+        case State.FAILED if machine.holding is None and instance is not None and _is_orphan(fleet, instance):
             return Destroy(machine.id)  # it was removed, and landed late; one that had vanished is left alone
     return None
 

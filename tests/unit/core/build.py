@@ -20,6 +20,7 @@ from worker_orchestrator.core.machine import (
     Change,
     Create,
     Destroy,
+    Holding,
     Instance,
     Machine,
     Outcome,
@@ -47,8 +48,13 @@ def a_spec(*, max_machines: int = 100, first_port: int | None = 9093, last_port:
     return Spec({DEFAULT_POOL: wanted}, max_machines=max_machines, first_port=first_port, last_port=last_port)
 
 
-def a_machine(machine_id: str = "w1", state: State = State.READY, **fields: Any) -> Machine:
-    return Machine(**{"id": machine_id, "pool": DEFAULT_POOL, "template": OLD, "state": state, "port": 9093, **fields})
+def a_machine(
+    machine_id: str = "w1", state: State = State.READY, *, project: str | None = None, metadata: str = "", **fields: Any
+) -> Machine:
+    """A machine of the template OLD; `project` and `metadata` make its holding."""
+    holding = None if project is None else Holding(project, metadata)
+    known = {"id": machine_id, "pool": DEFAULT_POOL, "template": OLD, "state": state, "port": 9093, "holding": holding}
+    return Machine(**{**known, **fields})
 
 
 def an_instance(machine_id: str = "w1", status: Status = Status.RUNNING, **fields: Any) -> Instance:

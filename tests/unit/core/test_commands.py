@@ -664,7 +664,7 @@ def test_a_machine_that_does_not_answer_when_it_is_handed_out_failed() -> None:
     before = world[machine_id]
     world.now += 3.0
     commands.withdraw(world.fleet, world.spec, before, world.now, broken="did not answer")
-    assert world[machine_id] == replace(before, state=FAILED, project=None, reason="did not answer")
+    assert world[machine_id] == replace(before, state=FAILED, holding=None, reason="did not answer")
     assert world.last_change().cause is Cause.WITHDRAWN
     assert world.backoff.reason == f"{machine_id}: did not answer"
     assert world.fleet.of_project("p") is None

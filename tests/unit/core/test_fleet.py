@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold, indexes
 
 from worker_orchestrator.core.fleet import Backoff, Fleet, Watch
-from worker_orchestrator.core.machine import Cause, Change, State, Status
+from worker_orchestrator.core.machine import Cause, Change, Holding, State, Status
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
@@ -247,7 +247,7 @@ def test_since_is_when_the_state_or_the_project_changed() -> None:
     ready = replace(moved, state=READY)
     fleet.apply(moved, ready, Cause.ANSWERED, 3.0)
     assert watch.since == 3.0
-    held = replace(ready, project="p")
+    held = replace(ready, holding=Holding("p"))
     fleet.apply(ready, held, Cause.ASSIGNED, 4.0)
     assert watch.since == 4.0
     fleet.apply(held, ready, Cause.RELEASED, 5.0)
@@ -457,7 +457,7 @@ def one_step(world: World, choice: int) -> None:
         world.answer(machine.id) if kind < 8 else world.destroy(machine.id)
     elif machine.state is READY and machine.project is None:
         project = f"project of {machine.id}"
-        world.fleet.apply(machine, replace(machine, project=project), Cause.ASSIGNED, world.now)
+        world.fleet.apply(machine, replace(machine, holding=Holding(project)), Cause.ASSIGNED, world.now)
     elif machine.state is READY:
         world.fleet.apply(machine, replace(machine, state=FAILED, gone=kind > 5), Cause.FAILED, world.now)
     elif machine.state is STOPPING:

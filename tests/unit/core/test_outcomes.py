@@ -14,6 +14,7 @@ from worker_orchestrator.core.machine import (
     Change,
     Create,
     Destroy,
+    Holding,
     Machine,
     Restart,
     Result,
@@ -524,7 +525,7 @@ def test_a_machine_that_starts_anew_runs_already() -> None:
     """A released one and a revived one need nothing but a probe."""
     starting = a_machine(state=STARTING)
     assert asked(Change(a_machine(project="p"), starting, Cause.RELEASED)) is None
-    held = replace(starting, project="p")
+    held = replace(starting, holding=Holding("p"))
     assert asked(Change(a_machine(state=FAILED, project="p"), held, Cause.REVIVED)) is None
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec
 
 from worker_orchestrator.core import commands
-from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.machine import Cause, Change, Holding, State
 from worker_orchestrator.errors import GenerationMismatch, NoMachineAvailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
@@ -139,5 +139,12 @@ def test_what_a_project_said_goes_with_it(end: Callable[[World], object], recycl
 
 
 def test_a_machine_of_nobody_has_nothing_said_of_it() -> None:
-    with pytest.raises(AssertionError, match="w1: what a project said goes with it"):
-        Machine("w1", DEFAULT_POOL, "t", State.READY, 9093, metadata="{}")
+    """There is no place for it but beside the project."""
+    with pytest.raises(TypeError, match="project"):
+        Holding(metadata="{}")  # type: ignore[call-arg] # that it is refused is the point
+    free = a_machine()
+    world = World(fleet=a_fleet(free))
+    for metadata in ("{}", ""):
+        with pytest.raises(AssertionError, match=r"^w1: no project has it, so none says anything of it$"):
+            commands.annotate(world.fleet, free, metadata, world.now)
+    assert world["w1"] == free
