@@ -24,14 +24,9 @@ from tests.simulation.world import OWNER, Killed, Process, World, nobody
 
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import (
-    Instance,
-    Machine,
-    PoolSpec,
-    Spec,
-    State,
-    Status,
-)
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.errors import (
     CommitFailed,
     EngineError,

@@ -9,7 +9,8 @@ import pytest
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import State, Status
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import EngineObstructed, EngineUnavailable, MachineNotFound, NoMachineAvailable
 from worker_orchestrator.http.document import Document, Request
 

@@ -15,8 +15,9 @@ from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core import commands
-from worker_orchestrator.core.machine import Cause, Instance, Machine, Snapshot, State
-from worker_orchestrator.core.reconcile import orphans
+from worker_orchestrator.core.instance import Instance, Snapshot
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.unrecorded import orphans
 from worker_orchestrator.errors import EngineError, EngineRejected, StoreLocked
 from worker_orchestrator.service import opening
 from worker_orchestrator.settings.settings import Settings

@@ -20,9 +20,10 @@ from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Cause, Holding, Instance, Machine, Snapshot, State
+from worker_orchestrator.core.instance import Instance, Snapshot
+from worker_orchestrator.core.machine import Cause, Holding, Machine, State
 from worker_orchestrator.core.project import project_id
-from worker_orchestrator.core.reconcile import foreign, strays
+from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.errors import EngineRejected, InvalidInput, MachineNotFound, StoreLocked
 from worker_orchestrator.service import opening
 from worker_orchestrator.service.origin import keep_busy

@@ -27,7 +27,8 @@ from worker_orchestrator.control.world.reports import (
 )
 from worker_orchestrator.control.world.templates import Templates
 from worker_orchestrator.core import outcomes
-from worker_orchestrator.core.machine import Create, Destroy, Outcome, Result, Verdict
+from worker_orchestrator.core.action import Create, Destroy, Outcome, Result
+from worker_orchestrator.core.instance import Verdict
 
 __all__ = ["Reactions"]
 

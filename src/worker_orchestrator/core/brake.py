@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.fleet import Backoff, Fleet, Watch
-from worker_orchestrator.core.machine import Cause, Machine, Spec, State
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.pool import Backoff
+from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.core.watch import Watch
 
 __all__ = [
     "RESTART_PAUSES_S",

@@ -6,46 +6,22 @@ Part of the pure core: each function decides and changes the fleet at once, with
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-
 from msgspec.structs import replace
 
 from worker_orchestrator.core.brake import raise_backoff, restart_later
 from worker_orchestrator.core.fleet import RESTART_ASKED, Fleet
-from worker_orchestrator.core.machine import Cause, Holding, Machine, PoolSpec, Spec, State
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.refusals import ailing, failed, refusal
+from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.core.waiting_line import hand_over, is_verified, next_idle, serve_line
 from worker_orchestrator.errors import (
     GenerationMismatch,
-    MachineFailed,
     MachineNotFound,
-    NoMachineAvailable,
     NotAssigned,
     NotRunning,
 )
 
-__all__ = [
-    "ailing",
-    "annotate",
-    "assign",
-    "assign_verified",
-    "destroy",
-    "failed",
-    "insist",
-    "is_verified",
-    "leave_line",
-    "next_idle",
-    "no_port",
-    "obstacle",
-    "refusal",
-    "release",
-    "restart",
-    "restarting",
-    "serve_line",
-    "turn_away",
-    "withdraw",
-]
-
-AILING_RETRY_S = 10.0
+__all__ = ["annotate", "assign", "assign_verified", "destroy", "insist", "release", "restart", "withdraw"]
 
 
 def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Machine | None:
@@ -67,49 +43,12 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Mac
     line = fleet.pool(pool).line
     idle = None if line else next_idle(fleet, spec, pool, now)
     if idle is not None:
-        return _hand_over(fleet, idle, project, now)
+        return hand_over(fleet, idle, project, now)
     why_not = refusal(fleet, spec, pool, now)
     if why_not is not None:
         raise why_not
     line.setdefault(project)
     return None
-
-
-def failed(machine: Machine) -> MachineFailed:
-    """For the project of a machine that failed for good: to wait is no use."""
-    return MachineFailed(
-        f"The machine {machine.id} of this project failed: {machine.reason}. "
-        f"Its files are kept: mend them with `orchestrator cp`, then `orchestrator restart {machine.project}`; "
-        "or release or destroy it to get a new one."
-    )
-
-
-def restarting(fleet: Fleet, machine: Machine, now: float) -> NoMachineAvailable:
-    """For the project of a machine that is being started again, and does not serve yet: how it stands, and what to do."""
-    watch = fleet.watches[machine.id]
-    if watch.restarted:
-        so_far = f": {watch.missed_why.rstrip('.')}" if watch.missed_why else ""
-        return NoMachineAvailable(
-            f"The machine {machine.id} of this project was started again, and does not answer yet{so_far}."
-        )
-    left_s = max(0, math.ceil(watch.not_before - now))
-    why = machine.reason.rstrip(".")
-    if not left_s:
-        return NoMachineAvailable(f"The machine {machine.id} of this project is being started again: {why}.")
-    return NoMachineAvailable(
-        f"The machine {machine.id} of this project is started again in {left_s} s: {why}. Its files are kept: mend them "
-        f"with `orchestrator cp`, and `orchestrator restart {machine.project}` starts it at once.",
-        retry_after_s=left_s,
-    )
-
-
-def ailing(fleet: Fleet, machine: Machine) -> NoMachineAvailable:
-    """For the project of a machine that has not ended, and can serve nobody: its address would lead nowhere."""
-    return NoMachineAvailable(
-        f"The machine {machine.id} of this project cannot serve now: {fleet.ailing[machine.id]}. The project keeps it with "
-        "its files.",
-        retry_after_s=AILING_RETRY_S,
-    )
 
 
 def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Machine | None:
@@ -119,7 +58,7 @@ def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: st
     idle = next_idle(fleet, spec, pool, now)
     if idle is None or not is_verified(fleet, spec, idle, now):
         return None
-    return _hand_over(fleet, idle, project, now)
+    return hand_over(fleet, idle, project, now)
 
 
 def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine | None:
@@ -228,126 +167,6 @@ def insist(machine: Machine, generation: int) -> None:
             f"{machine.id}{why} is of generation {machine.generation}, not {generation}, so nothing was changed.",
             generation=machine.generation,
         )
-
-
-def leave_line(fleet: Fleet, project: str) -> None:
-    """Forget that this project waits. What is being made for it becomes idle."""
-    for pool in fleet.pools.values():
-        pool.line.pop(project, None)
-
-
-def serve_line(fleet: Fleet, spec: Spec, pool: str, now: float) -> None:
-    """Give what is idle to those who wait, first come first."""
-    line = fleet.pool(pool).line
-    while line and (idle := next_idle(fleet, spec, pool, now)) is not None:
-        project = next(iter(line))
-        del line[project]
-        _hand_over(fleet, idle, project, now)
-
-
-def next_idle(fleet: Fleet, spec: Spec, pool: str, now: float) -> Machine | None:
-    """The idle machine to hand out next. One of an older template serves only while none of the current one comes up.
-
-    The one that waited longest, unless it would have to be asked first whether it still serves, and another one has just
-    answered: so an assign beside ten thousand idle machines is as quick as beside ten.
-    """
-    wanted = spec.pool(pool)
-    idle = fleet.idle(pool, wanted.template)
-    first = _first(fleet, idle)
-    if first is not None and not is_verified(fleet, spec, first, now):
-        last = fleet.machines[next(reversed(idle))]
-        if is_verified(fleet, spec, last, now) and not fleet.is_doubted(last):
-            return last
-    if first is None and _does_not_come_up(fleet, wanted, pool):
-        return _first(fleet, fleet.stale(pool, wanted.template))
-    return first
-
-
-def _first(fleet: Fleet, ids: Iterable[str]) -> Machine | None:
-    for machine_id in ids:
-        if machine_id not in fleet.doubted:
-            return fleet.machines[machine_id]
-    return None
-
-
-def is_verified(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
-    """Whether it answered a probe so recently that it need not be asked again.
-
-    That is enough only as long as the engine would have told of its end since.
-    """
-    watch = fleet.watches[machine.id]
-    is_recent = watch.verified_at is not None and now - watch.verified_at - watch.took_s <= spec.verify_after_s
-    return fleet.hears and is_recent
-
-
-def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvailable]:
-    """Empty the lines in which nothing can come, with the reason for each project.
-
-    Whom an older machine may serve, it serves first: what trips the brake is what lets it.
-    """
-    away: dict[str, NoMachineAvailable] = {}
-    for name, pool in fleet.pools.items():
-        serve_line(fleet, spec, name, now)
-        why_not = refusal(fleet, spec, name, now) if pool.line else None
-        if why_not is not None:
-            away.update(dict.fromkeys(pool.line, why_not))
-            pool.line.clear()
-    return away
-
-
-def refusal(fleet: Fleet, spec: Spec, pool: str, now: float) -> NoMachineAvailable | None:
-    """Why nothing can come in this pool; None where waiting makes sense."""
-    wanted = spec.pool(pool)
-    if wanted.template is None:
-        return None if wanted.pending else NoMachineAvailable(wanted.problem, retry_after_s=10.0)
-    if wanted.paused and not fleet.coming(pool, wanted.template):
-        return NoMachineAvailable(_paused(pool), retry_after_s=10.0)
-    hold = fleet.hold(pool, wanted.template)
-    if hold is None or hold.until <= now or fleet.coming(pool, wanted.template):
-        return None
-    return NoMachineAvailable(hold.says(), retry_after_s=hold.until - now)
-
-
-def obstacle(fleet: Fleet, spec: Spec, pool: str) -> str:
-    """What stood in the way of somebody who waited in vain, in words."""
-    wanted, known = spec.pool(pool), fleet.pool(pool)
-    if wanted.template is None:
-        return wanted.problem
-    hold = fleet.hold(pool, wanted.template)
-    if hold is not None:
-        return hold.says()
-    if wanted.paused:
-        return _paused(pool)
-    if fleet.held >= spec.max_machines:
-        return f"All {spec.max_machines} machines (max_machines) are in use."
-    if known.out_of_ports:
-        return no_port(spec)
-    return ""
-
-
-def no_port(spec: Spec) -> str:
-    """That the range of host ports is used up."""
-    return (
-        f"No host port from {spec.first_port} to {spec.last_port} is free: free some, or serve with a wider range "
-        "(--first-port, --last-port)."
-    )
-
-
-def _paused(pool: str) -> str:
-    return f"No machine is idle, and the pool {pool} is paused: resume it to have one started."
-
-
-def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
-    if wanted.template is None:
-        return bool(wanted.problem)
-    return wanted.paused or fleet.hold(pool, wanted.template) is not None
-
-
-def _hand_over(fleet: Fleet, machine: Machine, project: str, now: float) -> Machine:
-    fleet.generation += 1
-    after = replace(machine, holding=Holding(project), generation=fleet.generation, reason="assigned")
-    fleet.apply(machine, after, Cause.ASSIGNED, now)
-    return after
 
 
 def _stop(fleet: Fleet, machine: Machine, cause: Cause, now: float, reason: str) -> Machine:

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
 from worker_orchestrator.core.machine import (
@@ -25,65 +23,13 @@ from worker_orchestrator.core.machine import (
     Machine,
     State,
 )
+from worker_orchestrator.core.pool import Backoff, Pool
+from worker_orchestrator.core.watch import Watch
 
-__all__ = ["RESTART_ASKED", "Backoff", "Fleet", "Pool", "Watch"]
+__all__ = ["RESTART_ASKED", "Fleet"]
 
 RESTART_ASKED: Final = "restarted on request"
 """Why a machine is STARTING for its project, from the request until the engine tells of something newer."""
-
-
-@dataclass(slots=True)
-class Watch:
-    """What this process saw of one machine, in monotonic seconds. Lost at a restart, by design."""
-
-    born: float  # when this process first knew of it
-    since: float  # when its state or project last changed
-    ready_at: float | None = None  # when it first became READY
-    verified_at: float | None = None  # begin of the last probe that it answered
-    took_s: float = 0.0  # the last answer
-    slow_s: float = 0.0  # the slowest answer of late
-    missed_at: float | None = None  # begin of the last probe that it did not answer
-    missed_why: str = ""
-    misses: int = 0  # in a row
-    tries: int = 0  # restarts or destroys that did not help
-    obstructed: int = 0  # restarts in a row that a cause outside stood in the way of: they are no tries
-    asked: int = 0  # how often somebody asked for a restart that the engine has not answered for yet
-    restarted: bool = False  # the engine acknowledged the last restart
-    not_before: float = 0.0  # the next try
-    destroyed_at: float | None = None  # when the engine acknowledged its removal
-    held: bool = False  # a project had it until it began to stop, so its worker is given time to end
-    doubted_until: float = 0.0  # its container is said to have ended: what a listing begun before this shows is old
-
-
-class Backoff(msgspec.Struct, frozen=True):
-    """The brake on an image that does not come up, or on creates that a cause outside stands in the way of.
-
-    It counts attempts, not machines.
-    """
-
-    template: str
-    level: int
-    raised_at: float
-    until: float
-    tripped: bool  # until one machine comes up, attempts go one at a time
-    reason: str
-    evidence: str = ""
-    good_since: float | None = None  # since when nothing speaks against the image any more
-
-    def says(self) -> str:
-        """The reason for people, with the last log lines where there are any."""
-        return f"{self.reason}\n{self.evidence}" if self.evidence else self.reason
-
-
-@dataclass(slots=True)
-class Pool:
-    """What the process knows of one pool beside its machines."""
-
-    line: dict[str, None] = field(default_factory=dict)  # projects that wait, first come first
-    backoff: Backoff | None = None
-    obstacle: Backoff | None = None  # while a cause outside keeps machines from being made
-    proven: str | None = None  # the template that last came up
-    out_of_ports: bool = False
 
 
 _Group = dict[tuple[str, str | None], dict[str, None]]  # (pool, template) -> machine ids, oldest first

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import chain
 
-__all__ = ["next_port"]
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.spec import Spec
+
+__all__ = ["next_port", "no_port", "take_port"]
 
 
 def next_port(last_given: int | None, first: int, last: int, is_taken: Callable[[int], bool]) -> int | None:
@@ -20,3 +23,21 @@ def next_port(last_given: int | None, first: int, last: int, is_taken: Callable[
         if not is_taken(port):
             return port
     return None
+
+
+def take_port(fleet: Fleet, spec: Spec, now: float) -> int | None:
+    """The next free host port, which counts as given from now on."""
+    assert spec.first_port is not None, "the engine plans its addresses itself"
+    fleet.refused_ports = {port: until for port, until in fleet.refused_ports.items() if until > now}
+    port = next_port(fleet.last_port, spec.first_port, spec.last_port, fleet.is_port_taken)
+    if port is not None:
+        fleet.last_port = port
+    return port
+
+
+def no_port(spec: Spec) -> str:
+    """That the range of host ports is used up."""
+    return (
+        f"No host port from {spec.first_port} to {spec.last_port} is free: free some, or serve with a wider range "
+        "(--first-port, --last-port)."
+    )

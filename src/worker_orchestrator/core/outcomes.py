@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
 from worker_orchestrator.core.brake import (
     Failure,
     fail,
@@ -18,35 +19,14 @@ from worker_orchestrator.core.brake import (
     restart_later,
     try_later,
 )
-from worker_orchestrator.core.commands import no_port, serve_line
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.host_ports import next_port
-from worker_orchestrator.core.machine import (
-    Action,
-    Cause,
-    Change,
-    Create,
-    Destroy,
-    Machine,
-    Outcome,
-    Restart,
-    Result,
-    Spec,
-    State,
-    Verdict,
-)
+from worker_orchestrator.core.host_ports import no_port, take_port
+from worker_orchestrator.core.instance import Verdict
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.core.waiting_line import serve_line
 
-__all__ = [
-    "PROBE_S",
-    "follow_up",
-    "is_awaited",
-    "new_machine",
-    "patience_s",
-    "probed",
-    "settle",
-    "start_deadline",
-    "still_wanted",
-]
+__all__ = ["PROBE_S", "is_awaited", "patience_s", "probed", "settle", "start_deadline"]
 
 
 PORT_REFUSED_S = 60.0
@@ -146,7 +126,7 @@ def _settle_create(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome,
         obstruct(fleet, machine, now, outcome.message)
     elif outcome.result is Result.PORT_TAKEN and machine.port is not None:
         fleet.refused_ports[machine.port] = now + PORT_REFUSED_S
-        port = _take_port(fleet, spec, now)
+        port = take_port(fleet, spec, now)
         if port is None:
             obstruct(fleet, machine, now, f"{no_port(spec)} {outcome.message}")
             return
@@ -167,58 +147,3 @@ def _settle_restart(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome
             restart_later(watch, now)
         else:
             fail(fleet, spec, machine, now, Failure(reason))
-
-
-def new_machine(  # a machine is made of these
-    fleet: Fleet, spec: Spec, pool: str, template: str, machine_id: str, now: float
-) -> Machine | None:
-    """Record a machine that is to be created; None where no host port is free."""
-    port = None
-    if spec.first_port is not None:
-        port = _take_port(fleet, spec, now)
-        fleet.pool(pool).out_of_ports = port is None
-        if port is None:
-            return None
-    assert fleet.held < spec.max_machines, f"{fleet.held} machines of {spec.max_machines}"
-    machine = Machine(machine_id, pool, template, State.STARTING, port, reason="new")
-    fleet.apply(None, machine, Cause.CREATED, now)
-    return machine
-
-
-def _take_port(fleet: Fleet, spec: Spec, now: float) -> int | None:
-    """The next free host port, which counts as given from now on."""
-    assert spec.first_port is not None, "the engine plans its addresses itself"
-    fleet.refused_ports = {port: until for port, until in fleet.refused_ports.items() if until > now}
-    port = next_port(fleet.last_port, spec.first_port, spec.last_port, fleet.is_port_taken)
-    if port is not None:
-        fleet.last_port = port
-    return port
-
-
-def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
-    """What a change asks of the engine, at once. The tick asks again for whatever is put off or got lost."""
-    before, after = change.before, change.after
-    if after is None:
-        return None
-    if after.state is State.STOPPING or (after.state is State.FAILED and after.holding is None and not after.gone):
-        return Destroy(after.id, gently=fleet.watches[after.id].held)
-    if after.state is State.STARTING:
-        if before is None or change.cause is Cause.MOVED:
-            return Create(after)
-        if change.cause is Cause.RESTARTED and fleet.watches[after.id].not_before <= now:
-            return Restart(after.id, stop_first=fleet.watches[after.id].asked > 0)
-    return None
-
-
-def still_wanted(fleet: Fleet, action: Action) -> bool:
-    """Whether an action that was planned a moment ago is still right. What holds a project is never destroyed."""
-    machine = fleet.machines.get(action.machine_id)
-    if isinstance(action, Create):
-        return machine == action.machine and action.machine.is_coming
-    if isinstance(action, Restart):
-        return machine is not None and machine.state is State.STARTING and machine.holding is not None
-    if machine is None:
-        return action.machine_id in fleet.tombstones
-    if machine.gone and action.machine_id not in fleet.tombstones:
-        return False  # it vanished by itself: what turns up is not ours to judge
-    return machine.state is State.STOPPING or (machine.state is State.FAILED and machine.holding is None)

@@ -13,29 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core.action import Action, Destroy
 from worker_orchestrator.core.brake import Failure, fail, may_restart, restart_later
-from worker_orchestrator.core.commands import serve_line
-from worker_orchestrator.core.fleet import Fleet, Watch
-from worker_orchestrator.core.machine import (
-    Action,
-    Cause,
-    Create,
-    Destroy,
-    Instance,
-    Machine,
-    Restart,
-    Snapshot,
-    Spec,
-    State,
-    Status,
-)
-from worker_orchestrator.core.outcomes import new_machine
+from worker_orchestrator.core.due_actions import unfinished
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.instance import Instance, Snapshot, Status
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.sizing import resize
+from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.core.unrecorded import orphans
+from worker_orchestrator.core.watch import Watch
 
-__all__ = ["Plan", "dying", "foreign", "orphans", "reconcile", "resize", "strays"]
+__all__ = ["Plan", "dying", "reconcile"]
 
 OVERDUE_S = 0.25
 RESTARTS_FORGIVEN_AFTER_S = 600.0
@@ -68,42 +60,13 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
                 _Observation(fleet, spec, snapshot, machine, instance, now, ailing).judge()
     for machine in fleet.machines.values():
         if machine.state is not State.READY and machine.id not in snapshot.busy:
-            action = _unfinished(fleet, machine, snapshot.instances.get(machine.id), now)
+            action = unfinished(fleet, machine, snapshot.instances.get(machine.id), now)
             if action is not None:
                 actions.append(action)
     fleet.listed(snapshot.begun_at, ailing)
     actions += [Destroy(orphan.id) for orphan in orphans(fleet, snapshot) if orphan.id not in snapshot.busy]
     resize(fleet, spec, now, new_id)
     return Plan(actions, _next_deadline(fleet, spec, now))
-
-
-def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> None:
-    """Record the machines that are missing and let surplus go. Needs no listing, so a command may call it at once."""
-    for name in fleet.pools_with_idle() - spec.pools.keys():
-        for machine_id in list(fleet.stale(name, None)):
-            _let_go(fleet, machine_id, "of a pool that the settings do not name", now)
-    for name, wanted in spec.pools.items():
-        serve_line(fleet, spec, name, now)
-        if fleet.pool(name).line and fleet.leaving(name):
-            _make_room(fleet, spec, name)
-        if wanted.template is None or wanted.paused or _is_right(fleet, spec, name, wanted.template):
-            continue
-        _retire(fleet, spec, name, wanted.template, now)
-        for _ in range(_missing(fleet, spec, name, wanted.template, now)):
-            if new_machine(fleet, spec, name, wanted.template, new_id(), now) is None:
-                _make_room(fleet, spec, name)
-                break
-
-
-def _make_room(fleet: Fleet, spec: Spec, name: str) -> None:
-    """Nobody who waits for a slot or a port waits for a worker that takes its time to end."""
-    pool, leaving = fleet.pool(name), fleet.leaving(name)
-    if fleet.held < spec.max_machines and not pool.out_of_ports:
-        return
-    slow = [machine_id for machine_id in leaving if fleet.watches[machine_id].held]
-    coming = len(fleet.coming(name, spec.pool(name).template)) + len(leaving) - len(slow)
-    for machine_id in slow[: max(0, len(pool.line) - coming)]:
-        fleet.hurry(machine_id)
 
 
 def dying(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: float) -> Iterator[str]:
@@ -115,27 +78,6 @@ def dying(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: floa
         exited = instance.status is Status.EXITED
         if exited or (machine.state is State.STARTING and now > fleet.watches[machine.id].since + spec.start_timeout_s):
             yield machine.id
-
-
-def strays(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
-    """Instances of our owner that we have no memory of (a restored or lost store). They are shown, never destroyed."""
-    ours = (i for i in snapshot.instances.values() if i.owner == fleet.owner and i.id not in fleet.machines)
-    return [i for i in ours if not _is_orphan(fleet, i)]
-
-
-def foreign(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
-    """Instances of another owner. They are shown on request, never touched."""
-    return [i for i in snapshot.instances.values() if i.owner != fleet.owner and i.id not in fleet.machines]
-
-
-def orphans(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
-    """Instances that we once removed and that run all the same: a create that landed late."""
-    return [i for i in snapshot.instances.values() if i.id not in fleet.machines and _is_orphan(fleet, i)]
-
-
-def _is_orphan(fleet: Fleet, instance: Instance) -> bool:
-    """A create that lands late gives its own name: what bears another one was somebody's doing, and is not ours to judge."""
-    return instance.owner == fleet.owner and instance.id in fleet.tombstones and not instance.renamed
 
 
 _VANISHED = "vanished: its container was removed by somebody else, and its files with it"
@@ -302,90 +244,7 @@ class _Observation:
 # plan: what is left to do for one machine, whatever happened before
 
 
-def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: float) -> Action | None:
-    if fleet.watches[machine.id].not_before > now:
-        return None
-    match machine.state:
-        case State.STARTING if machine.holding is None:
-            waits = instance is None or instance.status is Status.CREATED or instance.port not in {None, machine.port}
-            return Create(machine) if waits else None
-        case State.STARTING:
-            stands = instance is not None and instance.status in {Status.EXITED, Status.CREATED}
-            asked = fleet.watches[machine.id].asked > 0 and instance is not None
-            return Restart(machine.id, stop_first=asked) if stands or asked else None
-        case State.STOPPING:
-            return Destroy(machine.id, gently=fleet.watches[machine.id].held)
-        case State.FAILED if machine.holding is None and not machine.gone:
-            return Destroy(machine.id)
-        case State.FAILED if machine.holding is None and instance is not None and _is_orphan(fleet, instance):
-            return Destroy(machine.id)  # it was removed, and landed late; one that had vanished is left alone
-    return None
-
-
 # resize: how many machines a pool is short of, and which it has too many
-
-
-def _is_right(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
-    """Whether this pool has neither too many nor too few, which is seen at a glance after almost every assign or release."""
-    wanted, idle = spec.pool(name), len(fleet.idle(name, template))
-    if fleet.has_stale(name, template) or (wanted.max_idle is not None and idle > wanted.max_idle):
-        return False
-    if fleet.ailing:
-        idle -= _held_up(fleet, name, template)
-    enough = idle + len(fleet.coming(name, template)) >= wanted.min_idle + len(fleet.pool(name).line)
-    return enough or fleet.held >= spec.max_machines
-
-
-def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> int:
-    """How many machines to begin now. Those on their way count, and so do those who wait."""
-    room = spec.max_machines - fleet.held
-    if room <= 0:
-        return 0
-    pool, wanted = fleet.pool(name), spec.pool(name)
-    idle, coming = fleet.idle(name, template), fleet.coming(name, template)
-    missing = wanted.min_idle + len(pool.line) - len(idle) + _held_up(fleet, name, template) - len(coming)
-    if next(fleet.stale(name, template), None) is not None:
-        missing = max(len(pool.line), 1) - len(coming)  # one by one, unless people wait
-    hold = fleet.hold(name, template)
-    if hold is not None:
-        missing = min(missing, 1 - len(coming)) if hold.until <= now else 0
-    return max(0, min(missing, room))
-
-
-def _held_up(fleet: Fleet, name: str, template: str) -> int:
-    """Idle machines that can serve nobody now. As long as nobody waits, one that may be well in a moment is not replaced."""
-    return sum(one in fleet.idle(name, template) for one in fleet.ailing) if fleet.pool(name).line else 0
-
-
-def _retire(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> None:
-    """Let go what is more than `max_idle`, and old machines as far as new ones took their place."""
-    wanted, idle = spec.pool(name), fleet.idle(name, template)
-    surplus = 0 if wanted.max_idle is None else len(idle) - wanted.max_idle
-    for machine_id in list(islice(idle, max(0, surplus))):
-        _let_go(fleet, machine_id, "more idle machines than max_idle", now)
-    stale = list(fleet.stale(name, template))
-    if not stale:
-        return
-    keep = max(0, wanted.min_idle - len(idle)) if fleet.has_come_up(name, template) else len(stale)
-    if keep >= len(stale) and _must_break_first(fleet, spec, name, template):
-        keep = len(stale) - 1
-    for machine_id in stale[: max(0, len(stale) - keep)]:
-        _let_go(fleet, machine_id, _STALE, now)
-
-
-_STALE = "made of an older image or setting"
-
-
-def _must_break_first(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
-    """Whether `max_machines` leaves no room for a replacement that is due: then one old machine makes room."""
-    under_way = fleet.coming(name, template) or fleet.leaving(name)
-    is_held = fleet.hold(name, template) is not None
-    return fleet.held >= spec.max_machines and not under_way and not is_held
-
-
-def _let_go(fleet: Fleet, machine_id: str, reason: str, now: float) -> None:
-    machine = fleet.machines[machine_id]
-    fleet.apply(machine, replace(machine, state=State.STOPPING, reason=reason), Cause.RETIRED, now)
 
 
 def _next_deadline(fleet: Fleet, spec: Spec, now: float) -> float | None:

@@ -18,7 +18,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Cause, Holding, Instance, Machine, State
+from worker_orchestrator.core.instance import Instance
+from worker_orchestrator.core.machine import Cause, Holding, Machine, State
 from worker_orchestrator.engines.base import Identity
 from worker_orchestrator.errors import StoreRefused
 

@@ -12,28 +12,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core import commands, outcomes
-from worker_orchestrator.core.fleet import Backoff, Fleet, Pool, Watch
-from worker_orchestrator.core.machine import (
-    Action,
-    Cause,
-    Change,
-    Create,
-    Destroy,
-    Holding,
-    Instance,
-    Machine,
-    Outcome,
-    PoolSpec,
-    Restart,
-    Result,
-    Snapshot,
-    Spec,
-    State,
-    Status,
-    Verdict,
-)
-from worker_orchestrator.core.reconcile import Plan, reconcile, resize
+from worker_orchestrator.core import commands, outcomes, sizing
+from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
+from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
+from worker_orchestrator.core.pool import Backoff, Pool
+from worker_orchestrator.core.reconcile import Plan, reconcile
+from worker_orchestrator.core.sizing import resize
+from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.core.watch import Watch
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 OWNER = "owner-1"
@@ -143,7 +131,7 @@ class World:
         """A new machine, on record and nothing more."""
         wanted = template or self.spec.pools[DEFAULT_POOL].template
         assert wanted is not None
-        machine = outcomes.new_machine(self.fleet, self.spec, DEFAULT_POOL, wanted, self.new_id(), self.now)
+        machine = sizing.new_machine(self.fleet, self.spec, DEFAULT_POOL, wanted, self.new_id(), self.now)
         assert machine is not None
         return machine.id
 

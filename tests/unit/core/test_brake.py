@@ -15,8 +15,9 @@ from worker_orchestrator.core.brake import (
     restart_later,
     try_later,
 )
-from worker_orchestrator.core.fleet import Backoff, Watch
 from worker_orchestrator.core.machine import Cause, State
+from worker_orchestrator.core.pool import Backoff
+from worker_orchestrator.core.watch import Watch
 
 DOUBLING_S = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]
 

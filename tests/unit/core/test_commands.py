@@ -8,10 +8,11 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, an_instance, assert_indexes_hold
 
-from worker_orchestrator.core import commands
-from worker_orchestrator.core.fleet import Backoff
-from worker_orchestrator.core.machine import Cause, Change, PoolSpec, State
-from worker_orchestrator.core.reconcile import strays
+from worker_orchestrator.core import commands, refusals, waiting_line
+from worker_orchestrator.core.machine import Cause, Change, State
+from worker_orchestrator.core.pool import Backoff
+from worker_orchestrator.core.spec import PoolSpec
+from worker_orchestrator.core.unrecorded import strays
 from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
@@ -23,7 +24,7 @@ def braked(world: World, *, until: float, template: str = OLD, tripped: bool = T
 
 
 def obstacle(world: World) -> str:
-    return commands.obstacle(world.fleet, world.spec, DEFAULT_POOL)
+    return refusals.obstacle(world.fleet, world.spec, DEFAULT_POOL)
 
 
 def withdraw(world: World, broken: str = "") -> None:
@@ -31,7 +32,7 @@ def withdraw(world: World, broken: str = "") -> None:
 
 
 def turn_away(world: World) -> dict[str, NoMachineAvailable]:
-    return commands.turn_away(world.fleet, world.spec, world.now)
+    return waiting_line.turn_away(world.fleet, world.spec, world.now)
 
 
 # assign
@@ -167,7 +168,7 @@ def test_a_listing_that_was_begun_later_tells_what_became_of_it() -> None:
     world.fleet.doubt(machine, world.now + 1)
     world.now += 0.5
     world.tick()
-    assert commands.next_idle(world.fleet, world.spec, DEFAULT_POOL, world.now) is None
+    assert waiting_line.next_idle(world.fleet, world.spec, DEFAULT_POOL, world.now) is None
     world.now += 0.5
     world.tick()
     assert world.assign("p") == machine
@@ -433,8 +434,8 @@ def test_whoever_leaves_the_line_is_forgotten() -> None:
     world = World()
     world.assign("p")
     world.assign("q")
-    commands.leave_line(world.fleet, "p")
-    commands.leave_line(world.fleet, "r")
+    waiting_line.leave_line(world.fleet, "p")
+    waiting_line.leave_line(world.fleet, "r")
     assert world.line == ["q"]
     first, second = world.up(), world.up()
     assert (world[first].project, world[second].project) == ("q", None)
@@ -715,7 +716,7 @@ def test_the_line_is_served_first_come_first() -> None:
         world.assign(project)
     for port in (1, 2):
         world.fleet.apply(None, a_machine(f"w{port}", port=port), Cause.ADOPTED, world.now)
-    commands.serve_line(world.fleet, world.spec, DEFAULT_POOL, world.now)
+    waiting_line.serve_line(world.fleet, world.spec, DEFAULT_POOL, world.now)
     assert (world["w1"].project, world["w2"].project) == ("p", "q")
     assert world.line == ["r"]
 
@@ -723,7 +724,7 @@ def test_the_line_is_served_first_come_first() -> None:
 def test_without_a_line_idle_machines_stay_idle() -> None:
     """Nobody asked for them."""
     world = World(fleet=a_fleet(a_machine()))
-    commands.serve_line(world.fleet, world.spec, DEFAULT_POOL, world.now)
+    waiting_line.serve_line(world.fleet, world.spec, DEFAULT_POOL, world.now)
     assert world.idle == ["w1"]
     assert world.fleet.pending == []
 

@@ -8,26 +8,10 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import OWNER, a_machine, an_instance
 
-from worker_orchestrator.core.machine import (
-    GIVES_UP_PROJECT,
-    TRANSITIONS,
-    Cause,
-    Change,
-    Create,
-    Destroy,
-    Holding,
-    Instance,
-    Machine,
-    Outcome,
-    PoolSpec,
-    Restart,
-    Result,
-    Snapshot,
-    Spec,
-    State,
-    Status,
-    Verdict,
-)
+from worker_orchestrator.core.action import Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
+from worker_orchestrator.core.machine import GIVES_UP_PROJECT, TRANSITIONS, Cause, Change, Holding, Machine, State
+from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED

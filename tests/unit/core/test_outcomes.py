@@ -6,22 +6,15 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec, assert_indexes_hold
 
+from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Result
 from worker_orchestrator.core.brake import Failure, fail
-from worker_orchestrator.core.commands import destroy, is_verified
-from worker_orchestrator.core.machine import (
-    Action,
-    Cause,
-    Change,
-    Create,
-    Destroy,
-    Holding,
-    Machine,
-    Restart,
-    Result,
-    State,
-    Verdict,
-)
-from worker_orchestrator.core.outcomes import follow_up, new_machine, patience_s, probed, still_wanted
+from worker_orchestrator.core.commands import destroy
+from worker_orchestrator.core.due_actions import follow_up, still_wanted
+from worker_orchestrator.core.instance import Verdict
+from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
+from worker_orchestrator.core.outcomes import patience_s, probed
+from worker_orchestrator.core.sizing import new_machine
+from worker_orchestrator.core.waiting_line import is_verified
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED

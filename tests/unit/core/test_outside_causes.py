@@ -6,16 +6,11 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, with_one
 
-from worker_orchestrator.core import commands
-from worker_orchestrator.core.fleet import Backoff
-from worker_orchestrator.core.machine import (
-    Cause,
-    Destroy,
-    Restart,
-    Result,
-    State,
-    Status,
-)
+from worker_orchestrator.core import refusals, waiting_line
+from worker_orchestrator.core.action import Destroy, Restart, Result
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Cause, State
+from worker_orchestrator.core.pool import Backoff
 from worker_orchestrator.core.reconcile import reconcile
 from worker_orchestrator.errors import NoMachineAvailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
@@ -115,23 +110,23 @@ def test_whoever_waits_hears_the_reason_at_once_with_the_time_of_the_next_try() 
     assert world.assign("p") is None
     world.resize()
     obstructed(world, "m1")
-    away = commands.turn_away(world.fleet, world.spec, world.now)
+    away = waiting_line.turn_away(world.fleet, world.spec, world.now)
     assert (away["p"].message, away["p"].retry_after_s) == (FULL, 1.0)
     with pytest.raises(NoMachineAvailable, match="disk is full"):
         world.assign("q")
-    assert commands.obstacle(world.fleet, world.spec, DEFAULT_POOL) == FULL
+    assert refusals.obstacle(world.fleet, world.spec, DEFAULT_POOL) == FULL
 
 
 def test_the_longer_of_both_brakes_holds_and_says_why() -> None:
     world = World(spec=a_spec(min_idle=1))
     world.pool.obstacle = Backoff(OLD, 1, world.now, world.now + 4.0, tripped=True, reason=FULL)
     world.pool.backoff = Backoff(OLD, 3, world.now, world.now + 2.0, tripped=True, reason="it exits")
-    assert commands.obstacle(world.fleet, world.spec, DEFAULT_POOL) == FULL
+    assert refusals.obstacle(world.fleet, world.spec, DEFAULT_POOL) == FULL
     world.now += 3.0
     world.resize()
     assert world.in_state(STARTING) == []
     world.pool.backoff = replace(world.pool.backoff, until=world.now + 9.0)
-    assert commands.obstacle(world.fleet, world.spec, DEFAULT_POOL) == "it exits"
+    assert refusals.obstacle(world.fleet, world.spec, DEFAULT_POOL) == "it exits"
 
 
 def test_an_older_machine_serves_while_a_cause_outside_stands_in_the_way_of_new_ones() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec
 
-from worker_orchestrator.core import commands
+from worker_orchestrator.core import commands, refusals, waiting_line
 from worker_orchestrator.core.machine import Cause, Change, Holding, State
 from worker_orchestrator.errors import GenerationMismatch, NoMachineAvailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
@@ -48,7 +48,7 @@ def test_in_a_paused_pool_nobody_waits_for_what_will_not_come() -> None:
     world = World(spec=a_spec(paused=True))
     with pytest.raises(NoMachineAvailable) as refusal:
         world.assign("p")
-    assert refusal.value.message == PAUSED == commands.obstacle(world.fleet, world.spec, DEFAULT_POOL)
+    assert refusal.value.message == PAUSED == refusals.obstacle(world.fleet, world.spec, DEFAULT_POOL)
     assert refusal.value.retry_after_s == 10.0
     assert world.line == []
 
@@ -68,7 +68,7 @@ def test_a_pause_turns_away_who_waits_in_vain() -> None:
     world = World()
     world.assign("p")
     world.wants(paused=True)
-    away = commands.turn_away(world.fleet, world.spec, world.now)
+    away = waiting_line.turn_away(world.fleet, world.spec, world.now)
     assert [(project, error.message) for project, error in away.items()] == [("p", PAUSED)]
 
 

@@ -16,20 +16,13 @@ from tests.unit.core.build import (
     with_one,
 )
 
-from worker_orchestrator.core import commands
-from worker_orchestrator.core.machine import (
-    Action,
-    Cause,
-    Create,
-    Destroy,
-    Machine,
-    Restart,
-    Result,
-    State,
-    Status,
-)
-from worker_orchestrator.core.outcomes import still_wanted
-from worker_orchestrator.core.reconcile import AILING_S, dying, foreign, reconcile, strays
+from worker_orchestrator.core import commands, waiting_line
+from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Result
+from worker_orchestrator.core.due_actions import still_wanted
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.reconcile import AILING_S, dying, reconcile
+from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.errors import NoMachineAvailable
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
@@ -199,9 +192,9 @@ def test_while_the_engine_tells_of_no_ends_an_answer_of_before_proves_nothing() 
     """It may have ended since, and nobody would have heard."""
     world = with_one(a_machine())
     world.answer("w1")
-    assert commands.is_verified(world.fleet, world.spec, world["w1"], world.now)
+    assert waiting_line.is_verified(world.fleet, world.spec, world["w1"], world.now)
     world.fleet.hears = False
-    assert not commands.is_verified(world.fleet, world.spec, world["w1"], world.now)
+    assert not waiting_line.is_verified(world.fleet, world.spec, world["w1"], world.now)
     assert commands.assign_verified(world.fleet, world.spec, "p", world.now, "default") is None
     assert world.assign("p") == "w1"
     released = world.release("w1")

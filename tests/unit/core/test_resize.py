@@ -16,9 +16,11 @@ from tests.unit.core.build import (
 )
 
 from worker_orchestrator.core import commands
+from worker_orchestrator.core.action import Destroy, Result
 from worker_orchestrator.core.brake import Failure, fail
-from worker_orchestrator.core.fleet import Backoff
-from worker_orchestrator.core.machine import Cause, Destroy, Result, State, Status
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Cause, State
+from worker_orchestrator.core.pool import Backoff
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
@@ -65,8 +67,8 @@ def test_that_a_pool_is_right_is_seen_at_a_glance(case: str, monkeypatch: pytest
     """It is after almost every assign, so nothing else is looked at then."""
     world = a_right_world(case)
     world.fleet.take_pending()
-    monkeypatch.delattr("worker_orchestrator.core.reconcile._retire")
-    monkeypatch.delattr("worker_orchestrator.core.reconcile._missing")
+    monkeypatch.delattr("worker_orchestrator.core.sizing._retire")
+    monkeypatch.delattr("worker_orchestrator.core.sizing._missing")
     world.resize()
     assert world.fleet.pending == []
 

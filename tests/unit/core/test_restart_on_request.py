@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.unit.core.build import World, a_fleet, a_machine, with_one
 
-from worker_orchestrator.core import commands, outcomes
-from worker_orchestrator.core.machine import Cause, Machine, Restart, Result, State, Status
+from worker_orchestrator.core import commands, due_actions, refusals
+from worker_orchestrator.core.action import Restart, Result
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.errors import NotAssigned, NotRunning
 
 STARTING, READY, FAILED = State.STARTING, State.READY, State.FAILED
@@ -27,7 +29,7 @@ def test_it_keeps_project_generation_and_port(state: State) -> None:
     assert after == world["w1"]
     change = world.last_change()
     assert change.cause is Cause.RESTARTED
-    assert outcomes.follow_up(world.fleet, change, world.now) == ASKED
+    assert due_actions.follow_up(world.fleet, change, world.now) == ASKED
 
 
 def test_it_resets_the_count() -> None:
@@ -162,7 +164,7 @@ def test_its_project_hears_how_it_ended_since() -> None:
     world.settle(ASKED, Result.DONE)
     world.instance("w1", Status.EXITED, detail="exit code 3")
     world.tick()
-    told = commands.restarting(world.fleet, world["w1"], world.now)
+    told = refusals.restarting(world.fleet, world["w1"], world.now)
     assert told.message.startswith(
         "The machine w1 of this project is started again in 10 s: its container is exited (exit"
     )
@@ -212,7 +214,7 @@ def test_a_project_hears_when_its_machine_is_started_again_and_what_to_do() -> N
         fleet=a_fleet(a_machine(state=STARTING, project="p", reason="its container is exited (exit code 1)."))
     )
     world.watch("w1").not_before = world.now + 29.5
-    told = commands.restarting(world.fleet, world["w1"], world.now)
+    told = refusals.restarting(world.fleet, world["w1"], world.now)
     assert told.message == (
         "The machine w1 of this project is started again in 30 s: its container is exited (exit code 1). Its files are "
         "kept: mend them with `orchestrator cp`, and `orchestrator restart p` starts it at once."
@@ -224,7 +226,7 @@ def test_a_project_hears_when_its_machine_is_started_again_and_what_to_do() -> N
 def test_a_project_hears_that_its_machine_is_being_started_again(ago_s: float) -> None:
     world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", reason="restarted on request")))
     world.watch("w1").not_before = world.now - ago_s
-    told = commands.restarting(world.fleet, world["w1"], world.now)
+    told = refusals.restarting(world.fleet, world["w1"], world.now)
     assert told.message == "The machine w1 of this project is being started again: restarted on request."
     assert told.retry_after_s == 3.0
 
@@ -236,5 +238,5 @@ def test_a_project_hears_that_its_machine_was_started_again_and_of_no_older_caus
     world.restarted("w1")
     if missed:
         world.miss("w1", detail=missed)
-    told = commands.restarting(world.fleet, world["w1"], world.now)
+    told = refusals.restarting(world.fleet, world["w1"], world.now)
     assert told.message == f"The machine w1 of this project was started again, and does not answer yet{so_far}."

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Holding, Instance, Machine, State, Status
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.machine import Holding, Machine, State
 from worker_orchestrator.engines.base import Identity
 from worker_orchestrator.service.origin import doubt, home, keep_busy
 

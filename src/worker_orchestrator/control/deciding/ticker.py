@@ -15,8 +15,9 @@ from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.contact import Contact
 from worker_orchestrator.control.world.listings import Listings
 from worker_orchestrator.control.world.probers import Probers
-from worker_orchestrator.core.machine import Instance, Snapshot, Status
-from worker_orchestrator.core.outcomes import is_awaited, start_deadline, still_wanted
+from worker_orchestrator.core.due_actions import still_wanted
+from worker_orchestrator.core.instance import Instance, Snapshot, Status
+from worker_orchestrator.core.outcomes import is_awaited, start_deadline
 from worker_orchestrator.core.reconcile import Plan, dying, reconcile
 from worker_orchestrator.errors import EngineError
 

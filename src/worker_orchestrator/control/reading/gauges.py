@@ -10,7 +10,8 @@ from typing import Final, Literal
 from worker_orchestrator.control.deciding.seats import Seats
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.world.contact import Contact
-from worker_orchestrator.core.machine import Machine, PoolSpec, State
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.spec import PoolSpec
 
 __all__ = ["WORDS", "Gauge", "Gauges", "PoolGauges", "Word", "word"]
 

@@ -12,9 +12,10 @@ from worker_orchestrator.control.deciding.journal import Journal
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.telling.last_changes import LastChanges
 from worker_orchestrator.control.world.contact import Contact
-from worker_orchestrator.core.machine import Instance, Machine, Snapshot, State
-from worker_orchestrator.core.machine import Status as InstanceStatus
-from worker_orchestrator.core.reconcile import foreign, strays
+from worker_orchestrator.core.instance import Instance, Snapshot
+from worker_orchestrator.core.instance import Status as InstanceStatus
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineError
 

@@ -13,7 +13,8 @@ from starlette.responses import Response
 from worker_orchestrator import __version__
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.views import Status
-from worker_orchestrator.core.machine import PoolSpec, State
+from worker_orchestrator.core.machine import State
+from worker_orchestrator.core.spec import PoolSpec
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.shapes import counted, replied

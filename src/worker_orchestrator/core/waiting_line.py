@@ -1,0 +1,93 @@
+"""The line in which those wait for whom nothing is idle, and who of them gets which machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import Cause, Holding, Machine
+from worker_orchestrator.core.refusals import refusal
+from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.errors import NoMachineAvailable
+
+__all__ = ["hand_over", "is_verified", "leave_line", "next_idle", "serve_line", "turn_away"]
+
+
+def leave_line(fleet: Fleet, project: str) -> None:
+    """Forget that this project waits. What is being made for it becomes idle."""
+    for pool in fleet.pools.values():
+        pool.line.pop(project, None)
+
+
+def serve_line(fleet: Fleet, spec: Spec, pool: str, now: float) -> None:
+    """Give what is idle to those who wait, first come first."""
+    line = fleet.pool(pool).line
+    while line and (idle := next_idle(fleet, spec, pool, now)) is not None:
+        project = next(iter(line))
+        del line[project]
+        hand_over(fleet, idle, project, now)
+
+
+def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvailable]:
+    """Empty the lines in which nothing can come, with the reason for each project.
+
+    Whom an older machine may serve, it serves first: what trips the brake is what lets it.
+    """
+    away: dict[str, NoMachineAvailable] = {}
+    for name, pool in fleet.pools.items():
+        serve_line(fleet, spec, name, now)
+        why_not = refusal(fleet, spec, name, now) if pool.line else None
+        if why_not is not None:
+            away.update(dict.fromkeys(pool.line, why_not))
+            pool.line.clear()
+    return away
+
+
+def next_idle(fleet: Fleet, spec: Spec, pool: str, now: float) -> Machine | None:
+    """The idle machine to hand out next. One of an older template serves only while none of the current one comes up.
+
+    The one that waited longest, unless it would have to be asked first whether it still serves, and another one has just
+    answered: so an assign beside ten thousand idle machines is as quick as beside ten.
+    """
+    wanted = spec.pool(pool)
+    idle = fleet.idle(pool, wanted.template)
+    first = _first(fleet, idle)
+    if first is not None and not is_verified(fleet, spec, first, now):
+        last = fleet.machines[next(reversed(idle))]
+        if is_verified(fleet, spec, last, now) and not fleet.is_doubted(last):
+            return last
+    if first is None and _does_not_come_up(fleet, wanted, pool):
+        return _first(fleet, fleet.stale(pool, wanted.template))
+    return first
+
+
+def _first(fleet: Fleet, ids: Iterable[str]) -> Machine | None:
+    for machine_id in ids:
+        if machine_id not in fleet.doubted:
+            return fleet.machines[machine_id]
+    return None
+
+
+def is_verified(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
+    """Whether it answered a probe so recently that it need not be asked again.
+
+    That is enough only as long as the engine would have told of its end since.
+    """
+    watch = fleet.watches[machine.id]
+    is_recent = watch.verified_at is not None and now - watch.verified_at - watch.took_s <= spec.verify_after_s
+    return fleet.hears and is_recent
+
+
+def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
+    if wanted.template is None:
+        return bool(wanted.problem)
+    return wanted.paused or fleet.hold(pool, wanted.template) is not None
+
+
+def hand_over(fleet: Fleet, machine: Machine, project: str, now: float) -> Machine:
+    fleet.generation += 1
+    after = replace(machine, holding=Holding(project), generation=fleet.generation, reason="assigned")
+    fleet.apply(machine, after, Cause.ASSIGNED, now)
+    return after
