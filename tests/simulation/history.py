@@ -721,5 +721,5 @@ class _History:
 
         It is not destroyed for that. Its project's next request, or its release, ends it.
         """
-        is_full = fleet.held >= self.settings.spec.max_machines
+        is_full = fleet.slots_held >= self.settings.spec.max_machines
         return row.project is not None and (is_full or (row.host, row.port) in fleet.ports)

@@ -27,7 +27,7 @@ from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Re
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
 from worker_orchestrator.core.machine import GIVES_UP_PROJECT, Cause, Change, Machine, State
-from worker_orchestrator.core.reconcile import dying, reconcile
+from worker_orchestrator.core.reconcile import about_to_fail, reconcile
 from worker_orchestrator.core.sizing import resize
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.unrecorded import foreign, strays
@@ -411,7 +411,7 @@ class Core(RuleBasedStateMachine):
         with self.decision(commit):
             outcome = Outcome(result, f"the engine says: {result}")
             failed = {machine.id for machine in self.machines(State.FAILED)}
-            outcomes.settle(self.fleet, self.spec, action, outcome, self.now)
+            outcomes.apply_outcome(self.fleet, self.spec, action, outcome, self.now)
             if result in {Result.OBSTRUCTED, Result.PORT_TAKEN}:
                 assert failed == {machine.id for machine in self.machines(State.FAILED)}, (
                     "nothing fails for good of that"
@@ -424,14 +424,14 @@ class Core(RuleBasedStateMachine):
             self.answered_at[verdict.machine_id] = max(earlier, verdict.begun_at)
         held = {machine.id for machine in self.machines(State.READY, State.STARTING) if machine.project is not None}
         with self.decision(commit):
-            outcomes.probed(self.fleet, self.spec, verdict, self.now)
+            outcomes.apply_verdict(self.fleet, self.spec, verdict, self.now)
             failed = {machine.id for machine in self.machines(State.FAILED)}
             assert not held & failed, "a probe never fails an assigned machine"
             self.resize()
             self.turn_away()
 
     def tick(self, snapshot: Snapshot, commit: str) -> None:
-        dead = dying(self.fleet, snapshot.instances, self.spec, snapshot.begun_at)
+        dead = about_to_fail(self.fleet, snapshot.instances, self.spec, snapshot.begun_at)
         snapshot = replace(snapshot, evidence=dict.fromkeys(dead, "the last line"))
         not_ours = {i.id for i in strays(self.fleet, snapshot)} | {i.id for i in foreign(self.fleet, snapshot)}
         assert not_ours - self.may_be_strays() == self.others & set(snapshot.instances)
@@ -482,7 +482,7 @@ class Core(RuleBasedStateMachine):
         if self.pool.template is None:
             assert not self.pool.pending
             return
-        hold = self.fleet.hold(DEFAULT_POOL, self.pool.template)
+        hold = self.fleet.brake_in_force(DEFAULT_POOL, self.pool.template)
         assert hold is not None
         assert hold.template == self.pool.template
         assert hold.until > self.now
@@ -754,7 +754,7 @@ class Core(RuleBasedStateMachine):
         assert self.others <= set(self.place.containers), "what is none of ours is untouched"
         if hasattr(self, "spec"):
             holding = {m.id for m in machines if not m.gone}
-            assert self.fleet.held == len(holding)
+            assert self.fleet.slots_held == len(holding)
             assert len(holding - self.turned_up) <= self.spec.max_machines
             self.containers_are_ours_and_no_more_than_allowed()
 
@@ -811,7 +811,7 @@ class Core(RuleBasedStateMachine):
             yield "an idle machine of an older template"
         if [m for m in machines if m.is_coming or m.is_leaving]:
             yield "a machine on its way"
-        if any(self.fleet.watches[m.id].asked for m in machines):
+        if any(self.fleet.watches[m.id].restart_requests for m in machines):
             yield "a restart that was asked for and not carried out"
         needed = {m.id for m in machines if not m.gone or m.project is not None}
         for machine_id in set(self.ours()) - needed:

@@ -130,7 +130,7 @@ async def _remove(opened: opening.Opened, machine: Machine, stop_timeout_s: floa
         return False
     try:
         async with room:
-            if fleet.watches[machine.id].held and stop_timeout_s:
+            if fleet.watches[machine.id].ends_gently and stop_timeout_s:
                 with contextlib.suppress(EngineRejected):  # then it is removed as it is
                     await opened.engine.stop(machine.id, stop_timeout_s)
             await opened.engine.destroy(machine.id)

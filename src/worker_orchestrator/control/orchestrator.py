@@ -119,7 +119,7 @@ class Orchestrator:
         """
         machine = await self.machine_of(project)
         for generation in generations:
-            commands.insist(machine, generation)
+            commands.check_generation(machine, generation)
         commands.release(self.fleet, self._state.spec, machine, self._state.now())
         await self._resized_and_stored()
         return machine
@@ -161,13 +161,13 @@ class Orchestrator:
                 return None
             raise MachineNotFound(f"No machine {name} is known here, so nothing was destroyed.")
         for generation in generations:
-            commands.insist(machine, generation)
+            commands.check_generation(machine, generation)
         doomed = commands.destroy(self.fleet, machine, self._state.now(), at_once=at_once)
         await self._resized_and_stored()
         if doomed is None:
             return machine
         watch = self.fleet.watches.get(machine.id)
-        gently = watch is not None and watch.held
+        gently = watch is not None and watch.ends_gently
         await self._done(Destroy(machine.id, gently=gently), f"{machine.id} goes")
         return machine
 
@@ -180,7 +180,7 @@ class Orchestrator:
         """
         machine = await self.machine_named(name)
         for generation in generations:
-            commands.insist(machine, generation)
+            commands.check_generation(machine, generation)
         if machine.state is State.STOPPING:
             raise MachineNotFound(f"{machine.id} is being removed.")
         commands.restart(self.fleet, machine, self._state.now())

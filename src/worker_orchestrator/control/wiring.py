@@ -71,7 +71,7 @@ class Wiring:
         observer: Observer,
     ) -> None:
         self._limits = limits
-        fleet.hears = False  # until the engine's stream of events is open
+        fleet.hears_events = False  # until the engine's stream of events is open
         self.defect = Defect()
         self.background = Background(self.defect)
         self.sizes = PoolSizes(spec, store, clock.wall_ms)

@@ -1,4 +1,7 @@
-"""What the engine is asked to do for one machine, and how that may end."""
+"""What the engine is asked to do for one machine, and how that may end.
+
+An action is idempotent: it may be started again after any result, and the next tick does so if it is still due.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ class Create(msgspec.Struct, frozen=True):
 
 
 class Restart(msgspec.Struct, frozen=True):
-    """Start the exited container of this machine again, in place. `stop_first`: end it where it runs."""
+    """Start the exited container of this machine again, in place. `stop_first`: if it runs, stop it before that."""
 
     machine_id: str
     stop_first: bool = False
 
 
 class Destroy(msgspec.Struct, frozen=True):
-    """Remove whatever runs under this id. Absent is success. `gently`: what runs is asked to end first, and has time to."""
+    """Remove whatever runs under this id; if nothing does, that is success. `gently`: give the worker time to end first."""
 
     machine_id: str
     gently: bool = False
@@ -42,14 +45,16 @@ class Result(StrEnum):
     """How an action ended."""
 
     DONE = "done"
-    UNAVAILABLE = "unavailable"  # it was not carried out; again later
-    REJECTED = "rejected"  # it was not carried out; again will not help
-    OBSTRUCTED = "obstructed"  # it was not carried out, for a cause outside: again when that is mended
-    PORT_TAKEN = "port taken"
-    UNKNOWN = "unknown"  # it may have been carried out, or may be yet
+    UNAVAILABLE = "unavailable"  # not carried out; a later try may succeed
+    REJECTED = "rejected"  # not carried out; another try will not help
+    OBSTRUCTED = "obstructed"  # not carried out, because of something outside the worker and its image
+    PORT_TAKEN = "port taken"  # not carried out; another host port may do
+    UNKNOWN = "unknown"  # it may have been carried out, or may still be
 
 
 class Outcome(msgspec.Struct, frozen=True):
+    """How one action ended: in one word, in a sentence for people, and with the last log lines if there are any."""
+
     result: Result
     message: str = ""
     evidence: str = ""

@@ -1,17 +1,29 @@
-"""What people ask of the fleet: assign, release, destroy, and the line in which those wait for whom nothing is idle.
+"""What clients and operators ask of the fleet: assign, release, withdraw, destroy, restart, annotate.
 
-Part of the pure core: each function decides and changes the fleet at once, without I/O, so that a command is as fast at
-10,000 machines as at ten.
+Each function decides and changes the fleet at once, without I/O and without looking at other machines, so a command is as
+fast with 10,000 machines as with ten. What each does with a machine of a project::
+
+                 READY                         STARTING        FAILED                     FAILED, container gone
+    assign       returned, or refused if it    it is awaited   refused (MachineFailed)    forgotten, then another one
+                 cannot serve now
+    release      idle: READY if it has just    STOPPING        STOPPING                   forgotten
+                 answered, else STARTING;
+                 STOPPING if the pool recycles
+                 or a newer template came up
+    withdraw     READY; FAILED if it did not   STOPPING        STOPPING                   forgotten
+                 answer
+    destroy      STOPPING                      STOPPING        STOPPING                   forgotten
+    restart      STARTING                      STARTING        STARTING                   refused (NotRunning)
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.brake import raise_backoff, restart_later
-from worker_orchestrator.core.fleet import RESTART_ASKED, Fleet
+from worker_orchestrator.core.brake import raise_brake, schedule_restart
+from worker_orchestrator.core.fleet import RESTART_REQUESTED, Fleet
 from worker_orchestrator.core.machine import Cause, Machine, State
-from worker_orchestrator.core.refusals import ailing, failed, refusal
+from worker_orchestrator.core.refusals import machine_ailing, machine_failed, pool_refusal
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.waiting_line import hand_over, is_verified, next_idle, serve_line
 from worker_orchestrator.errors import (
@@ -21,14 +33,14 @@ from worker_orchestrator.errors import (
     NotRunning,
 )
 
-__all__ = ["annotate", "assign", "assign_verified", "destroy", "insist", "release", "restart", "withdraw"]
+__all__ = ["annotate", "assign", "assign_verified", "check_generation", "destroy", "release", "restart", "withdraw"]
 
 
 def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Machine | None:
-    """The machine of this project: its own, an idle one, or None: it stands in line, or its own is being restarted.
+    """The machine of this project: its own or an idle one. None: its own is being restarted, or it waits in line.
 
-    Raises NoMachineAvailable, with the reason, where nothing can come or its own cannot serve now; MachineFailed where its
-    own failed for good.
+    Raises MachineFailed if its own has failed for good. Raises NoMachineAvailable, with the reason, if its own cannot serve
+    now or if no machine can come.
     """
     machine = fleet.of_project(project)
     if machine is not None and machine.gone:
@@ -36,15 +48,15 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Mac
         machine = None
     if machine is not None:
         if machine.state is State.FAILED:
-            raise failed(machine)
+            raise machine_failed(machine)
         if machine.id in fleet.ailing:
-            raise ailing(fleet, machine)
+            raise machine_ailing(fleet, machine)
         return machine if machine.state is State.READY else None
     line = fleet.pool(pool).line
     idle = None if line else next_idle(fleet, spec, pool, now)
     if idle is not None:
         return hand_over(fleet, idle, project, now)
-    why_not = refusal(fleet, spec, pool, now)
+    why_not = pool_refusal(fleet, spec, pool, now)
     if why_not is not None:
         raise why_not
     line.setdefault(project)
@@ -52,7 +64,7 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Mac
 
 
 def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Machine | None:
-    """An idle machine that has just answered, for a project that has none; None, and nothing is changed: it takes more."""
+    """Hand an idle machine that has just answered to a project that has none. None, and no change, if there is none."""
     if fleet.pool(pool).line:
         return None
     idle = next_idle(fleet, spec, pool, now)
@@ -62,10 +74,10 @@ def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: st
 
 
 def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine | None:
-    """Take a machine from its project. Returns it as it is then, or None where nothing is left of it.
+    """Take a machine from its project. Returns it as it is then, or None if it is no longer on record.
 
-    One of an older template is used again as long as the current one has not come up: there may be nothing better.
-    A free machine stays as it is. Raises MachineNotFound for one that is on its way out.
+    A machine of an older template is used again until the current template has come up, because there may be no better one.
+    A free machine is returned unchanged. Raises MachineNotFound for a free one that is being removed.
     """
     if machine.holding is None:
         if machine.state in {State.STOPPING, State.FAILED}:
@@ -89,7 +101,7 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
 
 
 def destroy(fleet: Fleet, machine: Machine, now: float, *, at_once: bool = False) -> Machine | None:
-    """Let a machine go with all it holds. Returns it as it is then, or None where nothing is left to remove.
+    """Remove a machine with its files. Returns it as it is then, or None if there is no container to remove.
 
     `at_once`: its worker gets no time to end.
     """
@@ -104,10 +116,10 @@ def destroy(fleet: Fleet, machine: Machine, now: float, *, at_once: bool = False
 
 
 def restart(fleet: Fleet, machine: Machine, now: float) -> Machine:
-    """Start a project's machine again in place, since somebody asked for it. Returns it as it is then.
+    """Start a project's machine again in place, on request. Returns it as it is then.
 
-    It has all its tries again, also where it had failed for good. Raises NotAssigned for one that no project has, NotRunning
-    where its container is gone.
+    It has all its restarts again, even if it had failed for good. Raises NotAssigned if no project has it, NotRunning if its
+    container is gone.
     """
     if machine.holding is None:
         raise NotAssigned(
@@ -118,23 +130,24 @@ def restart(fleet: Fleet, machine: Machine, now: float) -> Machine:
         raise NotRunning(
             f"{machine.id} has no container any more, and its files are gone: release {machine.project} to get a new one."
         )
-    after = replace(machine, state=State.STARTING, reason=RESTART_ASKED, evidence="")
+    after = replace(machine, state=State.STARTING, reason=RESTART_REQUESTED, evidence="")
     fleet.apply(machine, after, Cause.RESTARTED, now)
     watch = fleet.watches[machine.id]
-    watch.since, watch.asked, watch.restarted = now, watch.asked + 1, False
-    watch.tries, watch.obstructed = 0, 0
-    restart_later(watch, now)
+    watch.since, watch.restart_requests, watch.restart_acknowledged = now, watch.restart_requests + 1, False
+    watch.tries, watch.obstructed_restarts = 0, 0
+    schedule_restart(watch, now)
     return after
 
 
 def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: str = "") -> None:
-    """Take back an assignment that nobody was told of: to idle, or, if it is `broken`, to FAILED with that reason.
+    """Take back an assignment that no client has heard of.
 
-    One that is not READY any more (it exited meanwhile) is let go.
+    The machine is idle again, or FAILED if `broken` says why it cannot serve. One that is not READY any more, because it
+    exited meanwhile, is removed.
     """
     if broken:
         free = replace(machine, holding=None, state=State.FAILED, reason=broken)
-        raise_backoff(fleet, spec, free, now)
+        raise_brake(fleet, spec, free, now)
         fleet.apply(machine, free, Cause.WITHDRAWN, now)
     elif machine.state is State.READY:
         free = replace(machine, holding=None, reason="not taken")
@@ -147,7 +160,7 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
 
 
 def annotate(fleet: Fleet, machine: Machine, metadata: str, now: float) -> Machine:
-    """Keep what its project says of a machine, instead of what it said before. Returns the machine as it is then."""
+    """Replace the metadata of a project's machine. Returns the machine as it is then."""
     assert machine.holding is not None, f"{machine.id}: no project has it, so none says anything of it"
     if machine.holding.metadata == metadata:
         return machine
@@ -156,10 +169,10 @@ def annotate(fleet: Fleet, machine: Machine, metadata: str, now: float) -> Machi
     return after
 
 
-def insist(machine: Machine, generation: int) -> None:
-    """The fence of a release or destroy that comes late.
+def check_generation(machine: Machine, generation: int) -> None:
+    """The fence against calls that come late.
 
-    Raises GenerationMismatch where the machine has changed hands since this generation.
+    Raises GenerationMismatch if the machine has been assigned again since this generation.
     """
     if machine.generation != generation:
         why = " was assigned anew since then: it" if machine.generation > generation else ""

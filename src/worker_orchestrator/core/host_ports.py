@@ -1,6 +1,7 @@
 """Which host port a new machine gets: the next one after the last one given, wrapping around.
 
-A freed port is thereby given again last, so that a dead project's stale URL does not show the next tenant.
+A port that becomes free is thereby given again as late as possible, so an old URL of one project does not show the worker of
+the next.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from itertools import chain
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.spec import Spec
 
-__all__ = ["next_port", "no_port", "take_port"]
+__all__ = ["next_port", "no_port_left", "take_port"]
 
 
 def next_port(last_given: int | None, first: int, last: int, is_taken: Callable[[int], bool]) -> int | None:
@@ -26,7 +27,7 @@ def next_port(last_given: int | None, first: int, last: int, is_taken: Callable[
 
 
 def take_port(fleet: Fleet, spec: Spec, now: float) -> int | None:
-    """The next free host port, which counts as given from now on."""
+    """The next free host port, which counts as given from now on; None if all are taken."""
     assert spec.first_port is not None, "the engine plans its addresses itself"
     fleet.refused_ports = {port: until for port, until in fleet.refused_ports.items() if until > now}
     port = next_port(fleet.last_port, spec.first_port, spec.last_port, fleet.is_port_taken)
@@ -35,8 +36,8 @@ def take_port(fleet: Fleet, spec: Spec, now: float) -> int | None:
     return port
 
 
-def no_port(spec: Spec) -> str:
-    """That the range of host ports is used up."""
+def no_port_left(spec: Spec) -> str:
+    """The sentence for people that the range of host ports is used up."""
     return (
         f"No host port from {spec.first_port} to {spec.last_port} is free: free some, or serve with a wider range "
         "(--first-port, --last-port)."

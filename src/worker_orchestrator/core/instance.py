@@ -1,6 +1,7 @@
 """What is seen of a machine from outside: what the engine lists, and what a probe found.
 
-The values are many and hold nothing but text and numbers, so the garbage collector need not look at them (`gc=False`).
+There are many of these values and they hold only text and numbers, so the garbage collector need not look at them
+(`gc=False`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["Instance", "Snapshot", "Status", "Verdict"]
 
 
 class Status(StrEnum):
-    """What an engine says of an instance. UNKNOWN is not absent, and neither is it dead."""
+    """What an engine says of an instance. UNKNOWN means neither absent nor dead."""
 
     CREATED = "created"
     PENDING = "pending"
@@ -30,10 +31,10 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     """What the engine reports under a machine's id: a container, a pod.
 
     `native_id` and `address` are the engine's own. `killed` means that somebody ended it from outside, which says nothing
-    of its image; `detail` says in words how it ended. `trouble` says why it can serve nobody although it has not ended
-    (somebody paused it, or took its network away), and what to do. `renamed` is the name that it bears now where that is not
-    its id: its label tells who it is, and its name nothing. `host` is the one for its URL where it is not the one of the
-    settings: it was made when they said something else.
+    about its image; `detail` says in words how it ended. `trouble` says why it cannot serve although it has not ended
+    (somebody paused it, or took its network away), and what to do. `renamed` is its present name if that is not its id: an
+    instance is known by its label, because people rename containers. `host` is the host for its URL if it was created under
+    other settings than the present ones.
     """
 
     id: str
@@ -52,7 +53,7 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def ailment(self) -> str:
-        """Why it can serve nobody now, in words; empty where nothing is known against it. Unknown is no ailment."""
+        """Why it cannot serve now, in words; empty if nothing is known against it. UNKNOWN is no ailment."""
         runs = self.status in {Status.RUNNING, Status.UNKNOWN}
         return self.trouble or ("" if runs else f"its container is {self.status}")
 
@@ -60,9 +61,9 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
 class Snapshot(msgspec.Struct, frozen=True):
     """One full, successful listing, with what must be known to judge it.
 
-    `busy` holds the ids that had an action in flight at any time since `begun_at`: about those the listing proves nothing.
-    `evidence` holds the last log lines of instances that this listing shows dead. `after_outage`: it is the first one since
-    the engine was away, so what is dead in it died with the engine.
+    `begun_at` is in monotonic seconds. `busy` holds the ids that had an action in flight at any time since then: about those
+    the listing proves nothing. `evidence` holds the last log lines of instances that this listing shows dead.
+    `after_outage` marks the first listing since the engine was away: an instance that is dead in it died with the engine.
     """
 
     begun_at: float
@@ -73,9 +74,9 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What one probe of one machine found: it answered, it did not, or nobody can tell (None), which counts for nothing.
+    """What one probe of one machine found: it answered, it did not, or nothing was learned (None).
 
-    `took_s` is after how many seconds it answered.
+    `took_s` is the number of seconds until the answer.
     """
 
     machine_id: str

@@ -1,15 +1,27 @@
-"""The vocabulary: what a machine is, which moves it may make, and what an engine reports.
+"""What a machine is, and which changes it may go through.
 
-Two facts about a machine are kept apart on purpose. Its *state* says where its container is in life; its *project* says
-whose it is. A machine that is being restarted for its project is STARTING and assigned at once, and a dead one whose
-files are somebody's work is FAILED and assigned. `TRANSITIONS` and `GIVES_UP_PROJECT` are all the moves there are; `Change`
-asserts them, so an illegal move stops the process instead of reaching the store.
+Two facts about a machine are kept apart on purpose. Its *state* says where its container is in life; its *holding* says
+which project has it. A machine that is restarted for its project is STARTING and assigned at the same time, and one whose
+worker died is FAILED and still assigned, because its files are somebody's work.
 
-Times are seconds of a monotonic clock, handed in by the caller. Nothing here does I/O.
+Each row is a state, each column the state after a change, and each cell has the causes that usually lead there::
 
-The values are msgspec structs: copied with a change in a tenth of a dataclass's time (0.3 µs instead of 5), and each assign
-and each release makes two. Those that are many hold nothing but text and numbers, so the garbage collector need not look at
-them (`gc=False`).
+                 STARTING             READY                 STOPPING               FAILED             no record
+    no record    created              adopted
+    STARTING     moved, restarted,    answered              released, destroyed,   failed
+                 obstructed                                 withdrawn, obstructed
+    READY        released, restarted  assigned, released,   released, destroyed,   failed, withdrawn
+                                      withdrawn             retired
+    STOPPING                                                                                          forgotten
+    FAILED       restarted, revived                         released, destroyed,   removed, failed    forgotten, released,
+                                                            withdrawn                                 destroyed, withdrawn
+
+`TRANSITIONS` allows exactly the cells that are not empty, and `GIVES_UP_PROJECT` names the causes that may end an
+assignment. `Change` asserts both, so an illegal change stops the process before it reaches the store.
+
+The values are msgspec structs because each assign and each release makes two of them: a copy with a change takes 0.3 µs,
+against 5 µs for a dataclass. They hold only text, numbers and each other, so the garbage collector need not look at them
+(`gc=False`).
 """
 
 from __future__ import annotations
@@ -24,16 +36,16 @@ import msgspec
 __all__ = ["GIVES_UP_PROJECT", "TOMBSTONES_KEPT", "TRANSITIONS", "Cause", "Change", "Holding", "Machine", "State"]
 
 TOMBSTONES_KEPT: Final = 50_000
-"""So many machines that were removed are remembered, since a create of theirs may still land."""
+"""How many removed machines are remembered, because a late create may still make a container for one of them."""
 
 
 class State(StrEnum):
     """Where a machine is in its life."""
 
-    STARTING = "starting"  # recorded; its container is being made, restarted or probed
+    STARTING = "starting"  # it is recorded, and its container is being created, restarted or probed
     READY = "ready"  # it answered a probe
     STOPPING = "stopping"  # its container is being destroyed
-    FAILED = "failed"  # it does not serve; kept as evidence, or because its files are a project's work
+    FAILED = "failed"  # it does not serve; it is kept as evidence, or because its files are a project's work
 
 
 class Cause(StrEnum):
@@ -45,16 +57,16 @@ class Cause(StrEnum):
     ANSWERED = "answered"
     ASSIGNED = "assigned"
     RELEASED = "released"
-    WITHDRAWN = "withdrawn"  # assigned, but never told to anybody
+    WITHDRAWN = "withdrawn"  # it was assigned, but no client has heard of it
     RESTARTED = "restarted"  # in place, for its project
-    REVIVED = "revived"  # by somebody else, after it had failed
+    REVIVED = "revived"  # somebody started its container after it had failed
     FAILED = "failed"
-    OBSTRUCTED = "obstructed"  # a cause that is neither its own nor its image's kept it from starting
+    OBSTRUCTED = "obstructed"  # something outside the worker and its image kept it from starting
     RETIRED = "retired"  # surplus, or of an older template
-    DESTROYED = "destroyed"  # somebody asked for it
+    DESTROYED = "destroyed"  # on request
     REMOVED = "removed"  # its container is known to be gone
     FORGOTTEN = "forgotten"
-    ANNOTATED = "annotated"  # its project says something else of it
+    ANNOTATED = "annotated"  # its project replaced the metadata
 
 
 _S = State
@@ -65,12 +77,12 @@ TRANSITIONS: Final[Mapping[State | None, AbstractSet[State | None]]] = {
     _S.STOPPING: {None},
     _S.FAILED: {_S.FAILED, _S.STARTING, _S.STOPPING, None},
 }
-"""From a state (None: no record) to the states that may follow it (None: forgotten, with a tombstone)."""
+"""The states that may follow each state. None stands for no record."""
 
 GIVES_UP_PROJECT: Final[AbstractSet[Cause]] = {Cause.RELEASED, Cause.DESTROYED, Cause.WITHDRAWN}
-"""The only causes that may take a machine from its project: neither age nor death is abandonment.
+"""The only causes that may take a machine from its project. A project does not give it up by being idle or by a crash.
 
-One more move ends an assignment: forgetting a machine whose container vanished, when its project asks for another.
+One more change ends an assignment: a machine whose container vanished is forgotten when its project asks for another.
 """
 
 
@@ -139,15 +151,16 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One move of one machine: at once the row, the undo, the event and the log line. None stands for no record.
+    """One change of one machine: the row, the undo, the event and the log line are made from it. None stands for no record.
 
-    What is merely forgotten is not buried: a container that vanished without our doing may come back with somebody's files.
+    `buries` means that its end was requested and has happened, so a container that appears under its id later is removed. A
+    machine that is only forgotten is not buried: its container vanished by itself, and may come back with somebody's files.
     """
 
     before: Machine | None
     after: Machine | None
     cause: Cause
-    buries: bool = False  # its end was asked for, and what it was is gone: what turns up under its id is to be removed
+    buries: bool = False
 
     def __post_init__(self) -> None:
         before, after = self.before, self.after

@@ -1,4 +1,4 @@
-"""What the process knows of one pool beside its machines: who waits, and what brakes its creates."""
+"""What the process knows about one pool besides its machines: which projects wait, and which brakes are on."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-__all__ = ["Backoff", "Pool"]
+__all__ = ["Brake", "Pool"]
 
 
-class Backoff(msgspec.Struct, frozen=True):
-    """The brake on an image that does not come up, or on creates that a cause outside stands in the way of.
+class Brake(msgspec.Struct, frozen=True):
+    """It slows down the creation of machines of one template. `core/brake.py` says when it is raised and let go.
 
-    It counts attempts, not machines.
+    `level` is the number of failed attempts, which doubles the pause until the next one. Times are monotonic seconds.
     """
 
     template: str
     level: int
     raised_at: float
     until: float
-    tripped: bool  # until one machine comes up, attempts go one at a time
+    is_on: bool  # until one machine comes up, machines are created one at a time
     reason: str
     evidence: str = ""
-    good_since: float | None = None  # since when nothing speaks against the image any more
+    good_since: float | None = None  # since when the image comes up again
 
-    def says(self) -> str:
-        """The reason for people, with the last log lines where there are any."""
+    def explanation(self) -> str:
+        """The reason for people, with the last log lines if there are any."""
         return f"{self.reason}\n{self.evidence}" if self.evidence else self.reason
 
 
 @dataclass(slots=True)
 class Pool:
-    """What the process knows of one pool beside its machines."""
+    """The projects that wait, and what is known about creating machines. All of it is lost at a restart."""
 
-    line: dict[str, None] = field(default_factory=dict)  # projects that wait, first come first
-    backoff: Backoff | None = None
-    obstacle: Backoff | None = None  # while a cause outside keeps machines from being made
-    proven: str | None = None  # the template that last came up
-    out_of_ports: bool = False
+    line: dict[str, None] = field(default_factory=dict)  # projects that wait, the first to be served first
+    image_brake: Brake | None = None  # because the image does not come up
+    obstacle: Brake | None = None  # because something outside prevents creates
+    proven_template: str | None = None  # the template of the machine that last came up
+    out_of_ports: bool = False  # the last create found no free host port

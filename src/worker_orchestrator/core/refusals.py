@@ -1,23 +1,23 @@
-"""Why a project gets no machine now, in words: of its own machine, or of a pool that has none for it."""
+"""Why a project gets no machine now, in words: because of its own machine, or because its pool has none for it."""
 
 from __future__ import annotations
 
 import math
 
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.host_ports import no_port
+from worker_orchestrator.core.host_ports import no_port_left
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.errors import MachineFailed, NoMachineAvailable
 
-__all__ = ["ailing", "failed", "obstacle", "refusal", "restarting"]
+__all__ = ["machine_ailing", "machine_failed", "machine_restarting", "pool_refusal", "why_none_came"]
 
 
 AILING_RETRY_S = 10.0
 
 
-def failed(machine: Machine) -> MachineFailed:
-    """For the project of a machine that failed for good: to wait is no use."""
+def machine_failed(machine: Machine) -> MachineFailed:
+    """For the project of a machine that failed for good: waiting does not help."""
     return MachineFailed(
         f"The machine {machine.id} of this project failed: {machine.reason}. "
         f"Its files are kept: mend them with `orchestrator cp`, then `orchestrator restart {machine.project}`; "
@@ -25,10 +25,10 @@ def failed(machine: Machine) -> MachineFailed:
     )
 
 
-def restarting(fleet: Fleet, machine: Machine, now: float) -> NoMachineAvailable:
-    """For the project of a machine that is being started again, and does not serve yet: how it stands, and what to do."""
+def machine_restarting(fleet: Fleet, machine: Machine, now: float) -> NoMachineAvailable:
+    """For the project of a machine that is being restarted and does not serve yet: how far it is, and what to do."""
     watch = fleet.watches[machine.id]
-    if watch.restarted:
+    if watch.restart_acknowledged:
         so_far = f": {watch.missed_why.rstrip('.')}" if watch.missed_why else ""
         return NoMachineAvailable(
             f"The machine {machine.id} of this project was started again, and does not answer yet{so_far}."
@@ -44,8 +44,8 @@ def restarting(fleet: Fleet, machine: Machine, now: float) -> NoMachineAvailable
     )
 
 
-def ailing(fleet: Fleet, machine: Machine) -> NoMachineAvailable:
-    """For the project of a machine that has not ended, and can serve nobody: its address would lead nowhere."""
+def machine_ailing(fleet: Fleet, machine: Machine) -> NoMachineAvailable:
+    """For the project of a machine that has not ended but cannot serve: its address would lead nowhere."""
     return NoMachineAvailable(
         f"The machine {machine.id} of this project cannot serve now: {fleet.ailing[machine.id]}. The project keeps it with "
         "its files.",
@@ -53,33 +53,33 @@ def ailing(fleet: Fleet, machine: Machine) -> NoMachineAvailable:
     )
 
 
-def refusal(fleet: Fleet, spec: Spec, pool: str, now: float) -> NoMachineAvailable | None:
-    """Why nothing can come in this pool; None where waiting makes sense."""
+def pool_refusal(fleet: Fleet, spec: Spec, pool: str, now: float) -> NoMachineAvailable | None:
+    """Why no machine can come in this pool; None if waiting makes sense."""
     wanted = spec.pool(pool)
     if wanted.template is None:
         return None if wanted.pending else NoMachineAvailable(wanted.problem, retry_after_s=10.0)
     if wanted.paused and not fleet.coming(pool, wanted.template):
         return NoMachineAvailable(_paused(pool), retry_after_s=10.0)
-    hold = fleet.hold(pool, wanted.template)
-    if hold is None or hold.until <= now or fleet.coming(pool, wanted.template):
+    brake = fleet.brake_in_force(pool, wanted.template)
+    if brake is None or brake.until <= now or fleet.coming(pool, wanted.template):
         return None
-    return NoMachineAvailable(hold.says(), retry_after_s=hold.until - now)
+    return NoMachineAvailable(brake.explanation(), retry_after_s=brake.until - now)
 
 
-def obstacle(fleet: Fleet, spec: Spec, pool: str) -> str:
-    """What stood in the way of somebody who waited in vain, in words."""
-    wanted, known = spec.pool(pool), fleet.pool(pool)
+def why_none_came(fleet: Fleet, spec: Spec, pool: str) -> str:
+    """Why no machine came for a project that waited, in words; empty if nothing is known."""
+    wanted = spec.pool(pool)
     if wanted.template is None:
         return wanted.problem
-    hold = fleet.hold(pool, wanted.template)
-    if hold is not None:
-        return hold.says()
+    brake = fleet.brake_in_force(pool, wanted.template)
+    if brake is not None:
+        return brake.explanation()
     if wanted.paused:
         return _paused(pool)
-    if fleet.held >= spec.max_machines:
+    if fleet.slots_held >= spec.max_machines:
         return f"All {spec.max_machines} machines (max_machines) are in use."
-    if known.out_of_ports:
-        return no_port(spec)
+    if fleet.pool(pool).out_of_ports:
+        return no_port_left(spec)
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What the fleet and each of its pools should be: the core is given it as data, and compares."""
+"""What the fleet and each of its pools should be. The shell hands it in as data, and the core compares."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["UNKNOWN_POOL", "PoolSpec", "Spec"]
 class PoolSpec(msgspec.Struct, frozen=True):
     """What a pool should be.
 
-    `template` is None while the engine cannot say what to run: `pending` if it is still finding out (an image is being
-    pulled), and `problem` says in words what stands in the way. A `paused` one starts and replaces nothing.
+    `template` is None while the engine cannot say what to run: `pending` means that it is still finding out (an image is
+    being pulled), and `problem` says in words what prevents it. A `paused` pool starts and replaces no machine.
     """
 
     template: str | None
@@ -33,7 +33,10 @@ UNKNOWN_POOL: Final = PoolSpec(
     recycle=True,
     problem="No pool of this name is in the settings, so it makes no machine.",
 )
-"""What a pool should be that is on record and not in the settings: nothing free is kept, and what is released goes."""
+"""What a pool should be that machines on record belong to, but that the settings do not name.
+
+Its free machines are retired, and a machine that is released is removed.
+"""
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -48,5 +51,5 @@ class Spec(msgspec.Struct, frozen=True):
     evidence_s: float = 600.0
 
     def pool(self, name: str) -> PoolSpec:
-        """What this pool should be."""
+        """What this pool should be; `UNKNOWN_POOL` if the settings do not name it."""
         return self.pools.get(name, UNKNOWN_POOL)

@@ -1,4 +1,10 @@
-"""Instances that bear a label of ours or of another owner, and of which there is no record."""
+"""Instances without a record::
+
+          owner      tombstone    what becomes of it
+orphan    ours       yes          it is destroyed: its create landed after its removal
+stray     ours       no           it is shown, never destroyed: the store was restored or lost, so it may hold files
+foreign   another    -            it is shown on request, never touched
+"""
 
 from __future__ import annotations
 
@@ -9,21 +15,21 @@ __all__ = ["foreign", "is_orphan", "orphans", "strays"]
 
 
 def strays(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
-    """Instances of our owner that we have no memory of (a restored or lost store). They are shown, never destroyed."""
+    """Instances of our owner that are neither on record nor known to be removed."""
     ours = (i for i in snapshot.instances.values() if i.owner == fleet.owner and i.id not in fleet.machines)
     return [i for i in ours if not is_orphan(fleet, i)]
 
 
 def foreign(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
-    """Instances of another owner. They are shown on request, never touched."""
+    """Instances of another owner."""
     return [i for i in snapshot.instances.values() if i.owner != fleet.owner and i.id not in fleet.machines]
 
 
 def orphans(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
-    """Instances that we once removed and that run all the same: a create that landed late."""
+    """Instances that were removed and are there all the same."""
     return [i for i in snapshot.instances.values() if i.id not in fleet.machines and is_orphan(fleet, i)]
 
 
 def is_orphan(fleet: Fleet, instance: Instance) -> bool:
-    """A create that lands late gives its own name: what bears another one was somebody's doing, and is not ours to judge."""
+    """Whether its create landed after its removal. A create uses the id as the name, so a renamed instance is no orphan."""
     return instance.owner == fleet.owner and instance.id in fleet.tombstones and not instance.renamed

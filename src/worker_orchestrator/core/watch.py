@@ -12,22 +12,22 @@ __all__ = ["Watch"]
 
 @dataclass(slots=True)
 class Watch:
-    """What this process saw of one machine, in monotonic seconds. Lost at a restart, by design."""
+    """What this process saw of one machine. All times are monotonic seconds, all durations seconds."""
 
-    born: float  # when this process first knew of it
+    born: float  # when this process first knew of the machine
     since: float  # when its state or project last changed
     ready_at: float | None = None  # when it first became READY
-    verified_at: float | None = None  # begin of the last probe that it answered
-    took_s: float = 0.0  # the last answer
-    slow_s: float = 0.0  # the slowest answer of late
-    missed_at: float | None = None  # begin of the last probe that it did not answer
+    verified_at: float | None = None  # when the last probe that it answered began
+    answer_s: float = 0.0  # how long the last answer took
+    slowest_answer_s: float = 0.0  # of late: it is halved by each quicker one
+    missed_at: float | None = None  # when the last probe that it did not answer began
     missed_why: str = ""
-    misses: int = 0  # in a row
-    tries: int = 0  # restarts or destroys that did not help
-    obstructed: int = 0  # restarts in a row that a cause outside stood in the way of: they are no tries
-    asked: int = 0  # how often somebody asked for a restart that the engine has not answered for yet
-    restarted: bool = False  # the engine acknowledged the last restart
-    not_before: float = 0.0  # the next try
+    misses: int = 0  # probes in a row that it did not answer
+    tries: int = 0  # restarts or removals that did not help
+    obstructed_restarts: int = 0  # restarts in a row that something outside prevented: they are no tries
+    restart_requests: int = 0  # restarts on request that the engine has not answered for yet
+    restart_acknowledged: bool = False  # the engine acknowledged the last restart
+    not_before: float = 0.0  # when the next try is due
     destroyed_at: float | None = None  # when the engine acknowledged its removal
-    held: bool = False  # a project had it until it began to stop, so its worker is given time to end
-    doubted_until: float = 0.0  # its container is said to have ended: what a listing begun before this shows is old
+    ends_gently: bool = False  # it belonged to a project until it began to stop, so its worker gets time to end
+    doubted_until: float = 0.0  # its container is said to have ended; a listing begun before this cannot deny it

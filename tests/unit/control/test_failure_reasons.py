@@ -16,7 +16,9 @@ from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Machine, State
 
 SOURCES = Path(worker_orchestrator.__file__).parent
-CORE = [f"core/{name}" for name in ("brake", "commands", "due_actions", "outcomes", "reconcile", "sizing", "waiting_line")]
+CORE = [
+    f"core/{name}" for name in ("brake", "commands", "due_actions", "outcomes", "reconcile", "sizing", "waiting_line")
+]
 MODULES = [*CORE, "control/assigning/search", "control/orchestrator"]
 HOW_IT_ENDED = "its container is exited (exit code 1)"
 COMING = a_machine(state=State.STARTING)

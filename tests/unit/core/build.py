@@ -17,7 +17,7 @@ from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Re
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
-from worker_orchestrator.core.pool import Backoff, Pool
+from worker_orchestrator.core.pool import Brake, Pool
 from worker_orchestrator.core.reconcile import Plan, reconcile
 from worker_orchestrator.core.sizing import resize
 from worker_orchestrator.core.spec import PoolSpec, Spec
@@ -98,9 +98,9 @@ class World:
         return list(self.pool.line)
 
     @property
-    def backoff(self) -> Backoff:
-        assert self.pool.backoff is not None
-        return self.pool.backoff
+    def brake(self) -> Brake:
+        assert self.pool.image_brake is not None
+        return self.pool.image_brake
 
     @property
     def idle(self) -> list[str]:
@@ -159,7 +159,7 @@ class World:
 
     def _probed(self, machine_id: str, begun_at: float | None, *, answered: bool | None, detail: str = "") -> None:
         verdict = Verdict(machine_id, self.now if begun_at is None else begun_at, answered, detail)
-        outcomes.probed(self.fleet, self.spec, verdict, self.now)
+        outcomes.apply_verdict(self.fleet, self.spec, verdict, self.now)
 
     def assign(self, project: str) -> str | None:
         machine = commands.assign(self.fleet, self.spec, project, self.now, DEFAULT_POOL)
@@ -172,7 +172,7 @@ class World:
         return commands.destroy(self.fleet, self[machine_id], self.now)
 
     def settle(self, action: Action, result: Result, message: str = "", evidence: str = "") -> None:
-        outcomes.settle(self.fleet, self.spec, action, Outcome(result, message, evidence), self.now)
+        outcomes.apply_outcome(self.fleet, self.spec, action, Outcome(result, message, evidence), self.now)
 
     def created(self, machine_id: str, result: Result = Result.DONE, message: str = "", evidence: str = "") -> None:
         self.settle(Create(self[machine_id]), result, message, evidence)
@@ -225,7 +225,7 @@ def indexes(fleet: Fleet) -> dict[str, object]:
     return {
         "projects": fleet.projects,
         "ports": fleet.ports,
-        "held": fleet.held,
+        "held": fleet.slots_held,
         "watched": set(fleet.watches),
         "idle": {key: set(ids) for key, ids in fleet._idle.items() if ids},
         "coming": {key: set(ids) for key, ids in fleet._coming.items() if ids},

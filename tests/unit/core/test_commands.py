@@ -10,7 +10,7 @@ from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, a
 
 from worker_orchestrator.core import commands, refusals, waiting_line
 from worker_orchestrator.core.machine import Cause, Change, State
-from worker_orchestrator.core.pool import Backoff
+from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.spec import PoolSpec
 from worker_orchestrator.core.unrecorded import strays
 from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable
@@ -19,12 +19,12 @@ from worker_orchestrator.settings.settings import DEFAULT_POOL
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 
 
-def braked(world: World, *, until: float, template: str = OLD, tripped: bool = True, evidence: str = "") -> None:
-    world.pool.backoff = Backoff(template, 1, world.now, until, tripped, "w0: its container is exited", evidence)
+def braked(world: World, *, until: float, template: str = OLD, is_on: bool = True, evidence: str = "") -> None:
+    world.pool.image_brake = Brake(template, 1, world.now, until, is_on, "w0: its container is exited", evidence)
 
 
 def obstacle(world: World) -> str:
-    return refusals.obstacle(world.fleet, world.spec, DEFAULT_POOL)
+    return refusals.why_none_came(world.fleet, world.spec, DEFAULT_POOL)
 
 
 def withdraw(world: World, broken: str = "") -> None:
@@ -299,7 +299,7 @@ def test_an_older_template_does_not_serve_for_the_failures_of_another() -> None:
 def test_an_older_template_does_not_serve_once_the_current_one_came_up() -> None:
     """A brake that was let go holds nobody back."""
     world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=NEW))
-    braked(world, until=world.now, template=NEW, tripped=False)
+    braked(world, until=world.now, template=NEW, is_on=False)
     assert world.assign("p") is None
     assert world.idle == ["w1"]
 
@@ -459,7 +459,7 @@ def test_the_brake_stands_in_the_way_until_something_came_up() -> None:
     world = World()
     braked(world, until=world.now - 1.0, evidence="no such file")
     assert obstacle(world) == "w0: its container is exited\nno such file"
-    braked(world, until=world.now, tripped=False)
+    braked(world, until=world.now, is_on=False)
     assert obstacle(world) == ""
 
 
@@ -549,7 +549,7 @@ def test_a_released_machine_of_an_older_template_is_destroyed_where_the_current_
     world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(template=NEW))
     if comes_up == "one is idle":
         world = World(fleet=a_fleet(a_machine("w2", template=NEW, port=9094), a_machine(project="p")), spec=world.spec)
-    world.pool.proven = NEW if comes_up != "one is idle" else None
+    world.pool.proven_template = NEW if comes_up != "one is idle" else None
     reason = "released, and made of an older image or setting"
     assert world.release("w1") == a_machine(state=STOPPING, reason=reason)
     assert world.last_change().cause is Cause.RELEASED
@@ -615,7 +615,7 @@ def test_a_destroyed_machine_stops_whatever_it_was(state: State, project: str | 
     assert world.destroy("w1") == a_machine(state=STOPPING, reason="destroyed on request")
     assert world.last_change().cause is Cause.DESTROYED
     assert world.fleet.of_project("p") is None
-    assert world.fleet.held == 1
+    assert world.fleet.slots_held == 1
 
 
 def test_a_stopping_machine_is_destroyed_already() -> None:
@@ -667,7 +667,7 @@ def test_a_machine_that_does_not_answer_when_it_is_handed_out_failed() -> None:
     commands.withdraw(world.fleet, world.spec, before, world.now, broken="did not answer")
     assert world[machine_id] == replace(before, state=FAILED, holding=None, reason="did not answer")
     assert world.last_change().cause is Cause.WITHDRAWN
-    assert world.backoff.reason == f"{machine_id}: did not answer"
+    assert world.brake.reason == f"{machine_id}: did not answer"
     assert world.fleet.of_project("p") is None
 
 

@@ -7,12 +7,12 @@ from msgspec.structs import replace
 from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec, assert_indexes_hold
 
 from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Result
-from worker_orchestrator.core.brake import Failure, fail
+from worker_orchestrator.core.brake import Failure, fail_machine
 from worker_orchestrator.core.commands import destroy
 from worker_orchestrator.core.due_actions import follow_up, still_wanted
 from worker_orchestrator.core.instance import Verdict
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
-from worker_orchestrator.core.outcomes import patience_s, probed
+from worker_orchestrator.core.outcomes import apply_verdict, patience_s
 from worker_orchestrator.core.sizing import new_machine
 from worker_orchestrator.core.waiting_line import is_verified
 from worker_orchestrator.settings.settings import DEFAULT_POOL
@@ -69,7 +69,7 @@ def patience(world: World, machine_id: str) -> float:
 def answered(world: World, machine_id: str, took_s: float) -> None:
     world.now += took_s
     verdict = Verdict(machine_id, world.now - took_s, answered=True, took_s=took_s)
-    probed(world.fleet, world.spec, verdict, world.now)
+    apply_verdict(world.fleet, world.spec, verdict, world.now)
 
 
 def test_a_starting_worker_has_what_is_left_of_its_start_for_an_answer() -> None:
@@ -195,12 +195,12 @@ def test_an_idle_machine_that_stops_answering_soon_raises_the_brake() -> None:
     early, late = world.up(), world.up()
     for _ in range(3):
         world.miss(early)
-    assert world.backoff.reason == f"{early}: stopped answering: nothing listens"
-    world.pool.backoff = None
+    assert world.brake.reason == f"{early}: stopped answering: nothing listens"
+    world.pool.image_brake = None
     world.now += 60.0
     for _ in range(3):
         world.miss(late)
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 @pytest.mark.parametrize("state", [READY, STARTING])
@@ -256,7 +256,7 @@ def test_a_rejected_create_fails_the_machine() -> None:
     before = world[machine_id]
     world.created(machine_id, Result.REJECTED, "no such command", "the last line")
     assert world[machine_id] == replace(before, state=FAILED, reason="no such command", evidence="the last line")
-    assert world.backoff.level == 1
+    assert world.brake.level == 1
 
 
 def test_a_create_whose_port_is_taken_is_tried_on_the_next_one() -> None:
@@ -270,7 +270,7 @@ def test_a_create_whose_port_is_taken_is_tried_on_the_next_one() -> None:
     assert world.last_change() == Change(before, world[machine_id], Cause.MOVED)
     assert world.fleet.refused_ports == {9093: world.now + 60.0}
     assert world.watch(machine_id).since == since
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
     assert_indexes_hold(world.fleet)
 
 
@@ -337,7 +337,7 @@ def test_an_acknowledged_restart_is_noted() -> None:
     """From then on, exited means that it exited again."""
     world = restarting()
     world.restarted("w1")
-    assert world.watch("w1").restarted
+    assert world.watch("w1").restart_acknowledged
     assert world["w1"].state is STARTING
 
 
@@ -347,7 +347,7 @@ def test_a_restart_that_may_have_worked_changes_nothing(result: Result) -> None:
     world = restarting()
     world.restarted("w1", result)
     watch = world.watch("w1")
-    assert (watch.restarted, watch.tries, watch.not_before) == (False, 0, world.now + 1.0)
+    assert (watch.restart_acknowledged, watch.tries, watch.not_before) == (False, 0, world.now + 1.0)
     assert world["w1"].state is STARTING
 
 
@@ -363,7 +363,7 @@ def test_a_refused_restart_is_put_off_and_given_up_in_the_end() -> None:
     world.restarted("w1", Result.REJECTED, "no such program")
     assert world["w1"] == a_machine(state=FAILED, project="p", reason="could not be restarted: no such program")
     assert world.watch("w1").since == world.now
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_the_outcome_of_a_restart_whose_machine_moved_on_is_ignored(machine: Mac
     world = World(fleet=a_fleet(machine))
     world.restarted("w1", result)
     assert world["w1"] == machine
-    assert (world.watch("w1").restarted, world.watch("w1").tries) == (False, 0)
+    assert (world.watch("w1").restart_acknowledged, world.watch("w1").tries) == (False, 0)
 
 
 # a destroy
@@ -440,7 +440,7 @@ def test_ports_are_given_one_after_the_other_and_again_last() -> None:
     world = World(spec=a_spec(first_port=9093, last_port=9095))
     ids = [world.begin(), world.begin()]
     assert [world[machine_id].port for machine_id in ids] == [9093, 9094]
-    fail(world.fleet, world.spec, world[ids[0]], world.now, Failure("", gone=True))
+    fail_machine(world.fleet, world.spec, world[ids[0]], world.now, Failure("", gone=True))
     assert [world[world.begin()].port for _ in range(2)] == [9095, 9093]
     assert world.fleet.last_port == 9093
 
@@ -459,8 +459,8 @@ def test_without_a_free_port_there_is_no_new_machine() -> None:
     first = world.begin()
     assert new_machine(world.fleet, world.spec, DEFAULT_POOL, NEW, "w7", world.now) is None
     assert world.pool.out_of_ports
-    assert (world.fleet.held, len(world.fleet.pending), world.fleet.last_port) == (1, 1, 9093)
-    fail(world.fleet, world.spec, world[first], world.now, Failure("", gone=True))
+    assert (world.fleet.slots_held, len(world.fleet.pending), world.fleet.last_port) == (1, 1, 9093)
+    fail_machine(world.fleet, world.spec, world[first], world.now, Failure("", gone=True))
     assert new_machine(world.fleet, world.spec, DEFAULT_POOL, NEW, "w8", world.now) is not None
     assert not world.pool.out_of_ports
 
@@ -597,7 +597,7 @@ def test_what_a_project_had_is_asked_to_end_first_and_what_was_idle_is_not() -> 
     assert world.tick().actions == actions
     stopping = [a_machine("w1", state=STOPPING, generation=7), a_machine("w2", state=STOPPING, port=9094)]
     assert World(fleet=a_fleet(*stopping)).tick().actions == [Destroy("w1", gently=True), Destroy("w2")]
-    assert not a_fleet(a_machine(generation=7)).watches["w1"].held
+    assert not a_fleet(a_machine(generation=7)).watches["w1"].ends_gently
 
 
 def test_what_shall_go_at_once_is_not_asked() -> None:
@@ -614,4 +614,4 @@ def test_a_destroy_that_was_taken_back_leaves_no_hurry() -> None:
     world = World(fleet=a_fleet(a_machine("w1", project="p")))
     destroy(world.fleet, world["w1"], world.now)
     world.fleet.undo(world.fleet.take_pending(), world.now)
-    assert not world.watch("w1").held
+    assert not world.watch("w1").ends_gently

@@ -48,7 +48,7 @@ def test_in_a_paused_pool_nobody_waits_for_what_will_not_come() -> None:
     world = World(spec=a_spec(paused=True))
     with pytest.raises(NoMachineAvailable) as refusal:
         world.assign("p")
-    assert refusal.value.message == PAUSED == refusals.obstacle(world.fleet, world.spec, DEFAULT_POOL)
+    assert refusal.value.message == PAUSED == refusals.why_none_came(world.fleet, world.spec, DEFAULT_POOL)
     assert refusal.value.retry_after_s == 10.0
     assert world.line == []
 
@@ -87,7 +87,7 @@ def test_a_release_serves_who_waits_in_a_paused_pool() -> None:
 
 
 def test_a_generation_that_holds_lets_pass() -> None:
-    commands.insist(MINE, 7)
+    commands.check_generation(MINE, 7)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_generation_that_holds_lets_pass() -> None:
 def test_another_generation_is_refused_by_name(generation: int, why: str) -> None:
     """A release that comes late must not hit the next tenant."""
     with pytest.raises(GenerationMismatch) as refusal:
-        commands.insist(MINE, generation)
+        commands.check_generation(MINE, generation)
     assert refusal.value.message == f"w1{why} is of generation 7, not {generation}, so nothing was changed."
     assert refusal.value.generation == 7
 

@@ -72,10 +72,10 @@ class Decisions:
             return self._engine_is_away()
         own = self.fleet.of_project(project)
         if own is not None and own.id in self.fleet.ailing:
-            return refusals.ailing(self.fleet, own)
+            return refusals.machine_ailing(self.fleet, own)
         if own is not None and own.state is State.STARTING:
-            return refusals.restarting(self.fleet, own, self.state.now())
-        return NoMachineAvailable(refusals.obstacle(self.fleet, self.state.spec, pool) or self._templates.progress)
+            return refusals.machine_restarting(self.fleet, own, self.state.now())
+        return NoMachineAvailable(refusals.why_none_came(self.fleet, self.state.spec, pool) or self._templates.progress)
 
     def apply_and_commit_soon(self) -> None:
         """What the world reported changed the fleet or its spec: size the pools, answer who waits in vain, and store it."""

@@ -110,7 +110,7 @@ class Effects:
         if after.state is State.READY:
             self._seats.keep(after)
         elif after.state is State.FAILED:
-            self._seats.refuse(after.project, _vanished(after) if after.gone else refusals.failed(after))
+            self._seats.refuse(after.project, _vanished(after) if after.gone else refusals.machine_failed(after))
 
 
 def _vanished(machine: Machine) -> NoMachineAvailable:

@@ -91,7 +91,7 @@ class Views:
     async def machines(self) -> list[MachineView]:
         """The machines that can serve, oldest first; the same list as before where nothing has changed since."""
         is_old = self._state.now() - self._state.snapshot.begun_at > UNHEARD_S
-        if is_old and not self._fleet.hears and not self._contact.lost.is_set():
+        if is_old and not self._fleet.hears_events and not self._contact.lost.is_set():
             await self._state.next_listing()  # nobody would have told us of one that ended
         shown = self._shown
         is_same = shown.snapshot is self._state.snapshot and shown.version == self._last_changes.version
