@@ -171,17 +171,17 @@ class World:
     def destroy(self, machine_id: str) -> Machine | None:
         return commands.destroy(self.fleet, self[machine_id], self.now)
 
-    def settle(self, action: Action, result: Result, message: str = "", evidence: str = "") -> None:
+    def apply_outcome(self, action: Action, result: Result, message: str = "", evidence: str = "") -> None:
         outcomes.apply_outcome(self.fleet, self.spec, action, Outcome(result, message, evidence), self.now)
 
     def created(self, machine_id: str, result: Result = Result.DONE, message: str = "", evidence: str = "") -> None:
-        self.settle(Create(self[machine_id]), result, message, evidence)
+        self.apply_outcome(Create(self[machine_id]), result, message, evidence)
 
     def restarted(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
-        self.settle(Restart(machine_id), result, message)
+        self.apply_outcome(Restart(machine_id), result, message)
 
     def destroyed(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
-        self.settle(Destroy(machine_id), result, message)
+        self.apply_outcome(Destroy(machine_id), result, message)
 
     def listing(
         self,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec, assert_indexes_hold
+from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec, assert_indexes_hold, with_one
 
 from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Result
 from worker_orchestrator.core.brake import Failure, fail_machine
-from worker_orchestrator.core.commands import destroy
+from worker_orchestrator.core.commands import destroy, restart
 from worker_orchestrator.core.due_actions import follow_up, still_wanted
-from worker_orchestrator.core.instance import Verdict
+from worker_orchestrator.core.instance import Status, Verdict
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
-from worker_orchestrator.core.outcomes import apply_verdict, patience_s
+from worker_orchestrator.core.outcomes import apply_verdict, is_awaited, patience_s, start_deadline
 from worker_orchestrator.core.sizing import new_machine
 from worker_orchestrator.core.waiting_line import is_verified
 from worker_orchestrator.settings.settings import DEFAULT_POOL
@@ -82,6 +82,51 @@ def test_a_starting_worker_has_what_is_left_of_its_start_for_an_answer() -> None
     assert patience(world, machine_id) == 1.0
     world.now += 500.0
     assert patience(world, machine_id) == 1.0
+
+
+def test_a_starting_worker_must_have_answered_a_start_time_out_after_it_last_changed() -> None:
+    """Counted from when it was recorded, released or restarted, not from now."""
+    world = World()
+    machine_id = world.begin()
+    begun_at = world.now
+    world.now += 50.0
+    assert start_deadline(world.fleet, world.spec, world[machine_id]) == begun_at + 60.0
+    assert start_deadline(world.fleet, replace(world.spec, start_timeout_s=5.0), world[machine_id]) == begun_at + 5.0
+    world.answer(machine_id)
+    world.assign("p")
+    world.now += 7.0
+    world.release(machine_id)
+    assert world[machine_id].state is STARTING
+    assert start_deadline(world.fleet, world.spec, world[machine_id]) == world.now + 60.0
+
+
+def test_an_acknowledged_restart_has_a_start_time_out_of_its_own() -> None:
+    """However long it waited for its turn."""
+    world = with_one(a_machine(state=STARTING, project="p"), Status.EXITED)
+    world.now += 500.0
+    world.restarted("w1")
+    assert start_deadline(world.fleet, world.spec, world["w1"]) == world.now + 60.0
+
+
+@pytest.mark.parametrize("project", [None, "p"])
+@pytest.mark.parametrize("state", [STARTING, READY, FAILED])
+def test_only_the_answer_of_a_starting_machine_is_awaited(state: State, project: str | None) -> None:
+    """Whether it starts for a project or for the pool. Nothing that is READY or FAILED becomes ready by an answer."""
+    world = World(fleet=a_fleet(a_machine(state=state, project=project)))
+    assert is_awaited(world.fleet, world["w1"]) is (state is STARTING)
+    assert not is_awaited(a_fleet(a_machine(state=STOPPING)), a_machine(state=STOPPING))
+
+
+def test_no_answer_is_awaited_until_a_requested_restart_has_happened() -> None:
+    """What answers before is about to be stopped."""
+    world = with_one(a_machine(project="p"))
+    restart(world.fleet, world["w1"], world.now)
+    assert world["w1"].state is STARTING
+    assert not is_awaited(world.fleet, world["w1"])
+    world.apply_outcome(Restart("w1", stop_first=True), Result.UNAVAILABLE)
+    assert not is_awaited(world.fleet, world["w1"])
+    world.apply_outcome(Restart("w1", stop_first=True), Result.DONE)
+    assert is_awaited(world.fleet, world["w1"])
 
 
 def test_a_worker_that_was_slow_once_is_asked_with_patience_until_it_is_quick_again() -> None:
@@ -298,7 +343,7 @@ def test_the_outcome_of_a_create_that_was_planned_otherwise_is_ignored() -> None
     planned = Create(world[machine_id])
     world.created(machine_id, Result.PORT_TAKEN)
     moved = world[machine_id]
-    world.settle(planned, Result.REJECTED)
+    world.apply_outcome(planned, Result.REJECTED)
     assert world[machine_id] == moved
 
 
@@ -311,9 +356,9 @@ def test_the_outcome_of_a_create_whose_machine_moved_on_is_ignored(result: Resul
         planned = Create(world[machine_id])
         action(machine_id)
         moved_on = world[machine_id]
-        world.settle(planned, result)
+        world.apply_outcome(planned, result)
         assert world[machine_id] == moved_on
-        world.settle(Create(moved_on), result)
+        world.apply_outcome(Create(moved_on), result)
         assert world[machine_id] == moved_on
 
 
@@ -322,7 +367,7 @@ def test_the_outcome_of_a_create_whose_machine_moved_on_is_ignored(result: Resul
 def test_the_outcome_for_a_forgotten_machine_is_ignored(action: Action, result: Result) -> None:
     """An orphan's removal, for one."""
     world = World()
-    world.settle(action, result)
+    world.apply_outcome(action, result)
     assert world.fleet.pending == []
 
 

@@ -44,7 +44,7 @@ def test_it_resets_the_count() -> None:
         False,
         world.now,
     )
-    world.settle(ASKED, Result.DONE)
+    world.apply_outcome(ASKED, Result.DONE)
     world.tick()
     assert (world["w1"].state, watch.tries, watch.not_before) == (STARTING, 2, world.now + 10.0)
 
@@ -69,7 +69,7 @@ def test_what_answers_until_then_is_about_to_be_stopped() -> None:
     world.now += 1000.0
     assert world.tick().actions == [ASKED]
     assert world["w1"].state is STARTING
-    world.settle(ASKED, Result.DONE)
+    world.apply_outcome(ASKED, Result.DONE)
     world.answer("w1")
     assert world["w1"].state is READY
 
@@ -88,7 +88,7 @@ def test_only_what_was_certainly_not_carried_out_is_asked_for_again(result: Resu
     """Of whatever else the listing shows what became."""
     world = with_one(a_machine(project="p"))
     restart(world)
-    world.settle(ASKED, result)
+    world.apply_outcome(ASKED, result)
     assert (world.watch("w1").restart_requests > 0) is asked_again
 
 
@@ -141,10 +141,10 @@ def test_one_that_was_not_carried_out_is_when_the_service_runs_again(status: Sta
     """So it was told."""
     world = with_one(a_machine(project="p"), status)
     restart(world)
-    world.settle(ASKED, Result.UNAVAILABLE)
+    world.apply_outcome(ASKED, Result.UNAVAILABLE)
     world.crash()
     assert world.tick().actions == [ASKED]
-    world.settle(ASKED, Result.DONE)
+    world.apply_outcome(ASKED, Result.DONE)
     world.instance("w1")
     world.answer("w1")
     world.crash()
@@ -156,7 +156,7 @@ def test_one_that_was_not_carried_out_is_after_an_undone_release(how: str) -> No
     world = with_one(a_machine(project="p"))
     restart(world)
     world.fleet.take_pending()
-    world.settle(ASKED, Result.UNAVAILABLE)
+    world.apply_outcome(ASKED, Result.UNAVAILABLE)
     (world.release if how == "release" else world.destroy)("w1")
     world.fleet.undo(world.fleet.take_pending(), world.now)
     world.answer("w1")
@@ -166,7 +166,7 @@ def test_one_that_was_not_carried_out_is_after_an_undone_release(how: str) -> No
 def test_its_project_hears_how_it_ended_since() -> None:
     world = with_one(a_machine(project="p"))
     restart(world)
-    world.settle(ASKED, Result.DONE)
+    world.apply_outcome(ASKED, Result.DONE)
     world.instance("w1", Status.EXITED, detail="exit code 3")
     world.tick()
     told = refusals.machine_restarting(world.fleet, world["w1"], world.now)
