@@ -19,14 +19,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.machine import (
-    GIVES_UP_PROJECT,
-    TOMBSTONES_KEPT,
-    Cause,
-    Change,
-    Machine,
-    State,
-)
+from worker_orchestrator.core.machine import GIVES_UP_PROJECT, TOMBSTONES_KEPT, Cause, Change, Machine, State
 from worker_orchestrator.core.pool import Brake, Pool
 from worker_orchestrator.core.watch import Watch
 
@@ -46,23 +39,23 @@ class Fleet:
     """All machines with their indexes. The only way to change one is `apply`."""
 
     def __init__(self, owner: str, *, generation: int = 0, last_port: int | None = None) -> None:
-        self.owner = owner
-        self.generation = generation
-        self.last_port = last_port
-        self.machines: dict[str, Machine] = {}
-        self.watches: dict[str, Watch] = {}
-        self.projects: dict[str, str] = {}
-        self.ports: dict[tuple[str, int], str] = {}
-        self.refused_ports: dict[int, float] = {}
+        self.owner = owner  # the label on our instances
+        self.generation = generation  # the last one that was given; never given again, even if its change is undone
+        self.last_port = last_port  # the last host port that was given
+        self.machines: dict[str, Machine] = {}  # by id
+        self.watches: dict[str, Watch] = {}  # by id: exactly those of `machines`
+        self.projects: dict[str, str] = {}  # project -> id of the one machine that it has
+        self.ports: dict[tuple[str, int], str] = {}  # (host, port) -> id of the one machine there that is not gone
+        self.refused_ports: dict[int, float] = {}  # port -> until when it is left alone, as another process has it
         self.tombstones: dict[str, None] = {}  # ids of buried machines (see `Change`), the oldest first
-        self.pools: dict[str, Pool] = {}
-        self.pending: list[Change] = []
+        self.pools: dict[str, Pool] = {}  # by name, whether or not the settings name them
+        self.pending: list[Change] = []  # made and not stored yet, the oldest first
         self.hurried: list[str] = []  # machines whose workers must end now; the shell empties it
-        self._idle: _Group = {}
+        self._idle: _Group = {}  # a free machine is in one of these three at most
         self._coming: _Group = {}
-        self._leaving: dict[str, dict[str, None]] = {}
+        self._leaving: dict[str, dict[str, None]] = {}  # pool -> machine ids
         self._slots_held = 0
-        self.doubted: set[str] = set()
+        self.doubted: set[str] = set()  # ids of READY machines that may have ended; they are not handed out
         self.ailing: dict[str, str] = {}  # id -> why it cannot serve, by the last listing; all of them are doubted
         self.hears_events = True  # the engine reports each end at once; without that, an earlier answer proves nothing
 
@@ -74,10 +67,11 @@ class Fleet:
         return self._slots_held
 
     def pool(self, name: str) -> Pool:
-        found = self.pools.get(name)
-        if found is None:
-            found = self.pools[name] = Pool()
-        return found
+        """What is known about this pool; it may be one that the settings do not name."""
+        pool = self.pools.get(name)
+        if pool is None:
+            pool = self.pools[name] = Pool()
+        return pool
 
     def image_brake(self, pool: str, template: str | None) -> Brake | None:
         """The brake of this template's image. A brake of another template says nothing about this one."""
@@ -85,7 +79,7 @@ class Fleet:
         return brake if brake is not None and brake.template == template else None
 
     def brake_in_force(self, pool: str, template: str | None) -> Brake | None:
-        """The brake that is on for this template, the obstacle's or the image's; of two the longer one, of none None."""
+        """The brake that is on for this template; the one that lasts longer if both are, None if neither is."""
         brakes = (self.obstacle(pool, template), self.image_brake(pool, template))
         return max((brake for brake in brakes if brake and brake.is_on), key=lambda brake: brake.until, default=None)
 
