@@ -17,7 +17,7 @@ from tests.contract.test_engine_contract import CALLS, Call
 from tests.contract.worlds import ADDRESSES, DockerWorld, next_named, soon
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
 
-from worker_orchestrator.core.machine import Status
+from worker_orchestrator.core.instance import Status
 from worker_orchestrator.engines.base import Logs
 from worker_orchestrator.engines.docker.connect import Endpoint, connect, open_client
 from worker_orchestrator.engines.docker.engine import DockerEngine

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.contract.worlds import DockerWorld, next_named
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
 
-from worker_orchestrator.core.machine import Status
+from worker_orchestrator.core.instance import Status
 from worker_orchestrator.errors import EngineRejected
 
 

@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 from tests.contract.worlds import World, listening_on, next_named, soon
 
-from worker_orchestrator.core.machine import Machine, Status
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, PortTaken
 

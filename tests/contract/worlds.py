@@ -16,7 +16,8 @@ from tests.contract.proxy import Proxy
 from tests.integration.docker_command import EXAMPLE, LABEL, a_name, clean_up, docker, docker_json, make_image
 from tests.integration.waiting import PortBlock
 
-from worker_orchestrator.core.machine import Instance, Machine, State, Status
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.docker.connect import connect
 from worker_orchestrator.engines.docker.engine import DockerEngine

@@ -16,7 +16,8 @@ from worker_orchestrator.control.reading.metrics import Metrics
 from worker_orchestrator.control.telling.observer import Observers
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Machine, PoolSpec, Spec
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.engines.memory.engine import Faults, MemoryEngine
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 from worker_orchestrator.store.store import Store

@@ -11,7 +11,7 @@ from tests.simulation.small import Small, lived
 from tests.simulation.virtual import VirtualLoop, virtual_time
 
 from worker_orchestrator.control.deciding.seats import SearchResult, Seats
-from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 from worker_orchestrator.http.document import Document, Request
 from worker_orchestrator.settings.settings import DEFAULT_POOL
@@ -48,7 +48,7 @@ def test_whoever_waits_is_told_of_the_machine_or_the_search_is_given_up(found_s:
 
         async def search() -> SearchResult:
             await found.wait()
-            return SearchResult(Machine("w1", "default", "t", State.READY, 9093, "p", 1), None)
+            return SearchResult(Machine("w1", "default", "t", State.READY, 9093, Holding("p"), 1), None)
 
         seats.open("p", 0, search())
         if is_first:

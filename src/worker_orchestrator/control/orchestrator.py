@@ -18,9 +18,11 @@ from worker_orchestrator.control.reading.views import Health, MachineView, Statu
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.control.wiring import Limits, Wiring
-from worker_orchestrator.core import commands, outcomes
+from worker_orchestrator.core import commands, due_actions
+from worker_orchestrator.core.action import Destroy, Outcome, Restart, Result
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Destroy, Machine, Outcome, Restart, Result, Spec, State
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import (
     CommitFailed,
@@ -117,7 +119,7 @@ class Orchestrator:
         """
         machine = await self.machine_of(project)
         for generation in generations:
-            commands.insist(machine, generation)
+            commands.check_generation(machine, generation)
         commands.release(self.fleet, self._state.spec, machine, self._state.now())
         await self._resized_and_stored()
         return machine
@@ -159,13 +161,13 @@ class Orchestrator:
                 return None
             raise MachineNotFound(f"No machine {name} is known here, so nothing was destroyed.")
         for generation in generations:
-            commands.insist(machine, generation)
+            commands.check_generation(machine, generation)
         doomed = commands.destroy(self.fleet, machine, self._state.now(), at_once=at_once)
         await self._resized_and_stored()
         if doomed is None:
             return machine
         watch = self.fleet.watches.get(machine.id)
-        gently = watch is not None and watch.held
+        gently = watch is not None and watch.ends_gently
         await self._done(Destroy(machine.id, gently=gently), f"{machine.id} goes")
         return machine
 
@@ -178,14 +180,14 @@ class Orchestrator:
         """
         machine = await self.machine_named(name)
         for generation in generations:
-            commands.insist(machine, generation)
+            commands.check_generation(machine, generation)
         if machine.state is State.STOPPING:
             raise MachineNotFound(f"{machine.id} is being removed.")
         commands.restart(self.fleet, machine, self._state.now())
         self._journal.attribute()
         await self._journal.durable()
         action = Restart(machine.id, stop_first=True)
-        if outcomes.still_wanted(self.fleet, action):
+        if due_actions.still_wanted(self.fleet, action):
             await self._done(action, f"{machine.id} is started again")
         now = self.fleet.machines.get(machine.id)
         if now is None or now.state is State.STOPPING:
@@ -194,7 +196,7 @@ class Orchestrator:
 
     async def _done(self, action: Destroy | Restart, what: str) -> None:
         """Return when the engine has done this. Raises EngineError, where `what` comes when the engine is back."""
-        is_wanted = partial(outcomes.still_wanted, self.fleet, action)
+        is_wanted = partial(due_actions.still_wanted, self.fleet, action)
         outcome = await self.contact.unless_lost(self._parts.actions.finish(action, is_wanted))
         if outcome is None:
             why = (self.contact.problem or "").rstrip(".")

@@ -27,7 +27,8 @@ from worker_orchestrator.control.world.reports import (
 )
 from worker_orchestrator.control.world.templates import Templates
 from worker_orchestrator.core import outcomes
-from worker_orchestrator.core.machine import Create, Destroy, Outcome, Result, Verdict
+from worker_orchestrator.core.action import Create, Destroy, Outcome, Result
+from worker_orchestrator.core.instance import Verdict
 
 __all__ = ["Reactions"]
 
@@ -64,18 +65,18 @@ class Reactions:
             case TemplateFound():
                 self._template_found(report)
             case Ended(machine_id):
-                self._fleet.hears = True
+                self._fleet.hears_events = True
                 if self._fleet.doubt(machine_id, math.inf):
                     self._last_changes.doubted()
             case Shown(machine_id):
                 self._fleet.doubt(machine_id, self._state.now())
                 self._state.wake.set()
             case EngineChanged():
-                self._fleet.hears = True
+                self._fleet.hears_events = True
                 self._state.wake.set()
                 self._templates.look_again()
             case EventsStopped():
-                self._fleet.hears = False
+                self._fleet.hears_events = False
                 self._state.wake.set()
             case Silent():
                 self._state.wake.set()
@@ -88,7 +89,7 @@ class Reactions:
             self._traces.created(machine_id, settled.took_s)
         if self._contact.lost.is_set() and outcome.result not in {Result.DONE, Result.UNKNOWN}:
             outcome = Outcome(Result.UNAVAILABLE, outcome.message)  # the engine that refused may be another one
-        outcomes.settle(self._fleet, self._state.spec, action, outcome, self._state.now())
+        outcomes.apply_outcome(self._fleet, self._state.spec, action, outcome, self._state.now())
         self._decisions.turn_away()
         self._decisions.journal.flush()
         if outcome.result is Result.DONE and not isinstance(action, Destroy):
@@ -108,7 +109,7 @@ class Reactions:
             self._probers.start(machine, outcomes.start_deadline(self._fleet, self._state.spec, machine))
 
     def _worker_probed(self, verdict: Verdict) -> None:
-        outcomes.probed(self._fleet, self._state.spec, verdict, self._state.now())
+        outcomes.apply_verdict(self._fleet, self._state.spec, verdict, self._state.now())
         watch = self._fleet.watches.get(verdict.machine_id)
         if watch is not None and watch.misses % MISSES_TO_LOOK == MISSES_TO_LOOK - 1:
             self._state.wake.set()

@@ -40,7 +40,7 @@ from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.control.world.reports import Report
 from worker_orchestrator.control.world.templates import Templates
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Spec
+from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.store.store import Store
 
@@ -71,7 +71,7 @@ class Wiring:
         observer: Observer,
     ) -> None:
         self._limits = limits
-        fleet.hears = False  # until the engine's stream of events is open
+        fleet.hears_events = False  # until the engine's stream of events is open
         self.defect = Defect()
         self.background = Background(self.defect)
         self.sizes = PoolSizes(spec, store, clock.wall_ms)

@@ -23,7 +23,7 @@ from typing import Any, Final, Self
 import apsw
 from msgspec.structs import astuple
 
-from worker_orchestrator.core.machine import TOMBSTONES_KEPT, Cause, Change, Machine, State
+from worker_orchestrator.core.machine import TOMBSTONES_KEPT, Cause, Change, Holding, Machine, State
 from worker_orchestrator.errors import CommitFailed, StoreError
 from worker_orchestrator.store.database import (
     BUSY_TIMEOUT_MS,
@@ -44,7 +44,7 @@ TRACES_KEPT: Final = 10_000
 _PRUNE_EVERY: Final = 1_000
 DATABASE: Final = "orchestrator.db"
 
-# As the fields of a machine.
+# As the fields of a machine, whose holding is two of them.
 _COLUMNS: Final = "id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata"
 _WORDS: Final[Mapping[str, str]] = {word: word.value for word in (*Cause, *State)}  # an enum takes 1 µs to say its own
 _INSERT: Final = f"INSERT INTO machine ({_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
@@ -316,7 +316,7 @@ class Store:
         if after is None:
             self._do(begin + _DELETE, (change.machine.id,))
         elif before is None:
-            self._do(begin + _INSERT, (*astuple(after), at_ms))
+            self._do(begin + _INSERT, (*_row(after), at_ms))
             if change.cause is Cause.ADOPTED:
                 self._do("DELETE FROM tombstone WHERE id = ?", (after.id,))
         else:
@@ -328,8 +328,8 @@ class Store:
         """`carried`: number, cause and project of the event that the row carries from now on."""
         assert change.before is not None, "it was on record"
         assert change.after is not None, "it stays on record"
-        values = astuple(change.after)
-        changed = tuple(map(ne, values, astuple(change.before)))
+        values = _row(change.after)
+        changed = tuple(map(ne, values, _row(change.before)))
         statement = begin + _update(changed, carries=bool(carried))
         self._do(statement, (*compress(values, changed), at_ms, *carried, change.after.id))
         if self._db.changes() != 1:
@@ -379,6 +379,16 @@ def _event(number: int, change: Change, at_ms: int) -> tuple[object, ...]:
     return (number, at_ms, told.id, told.pool, told.project, told.generation, _WORDS[change.cause], state, reason)
 
 
+def _row(machine: Machine) -> tuple[object, ...]:
+    """Its values in the order of `_COLUMNS`."""
+    holding = machine.holding
+    if holding is None:
+        return (*astuple(machine), "")
+    machine_id, pool, template, state, port, _, generation, host, gone, reason, evidence = astuple(machine)
+    project, metadata = holding.project, holding.metadata
+    return (machine_id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata)
+
+
 def _machine(row: tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str]) -> Machine:
     machine_id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata = row
     return Machine(
@@ -387,11 +397,10 @@ def _machine(row: tuple[str, str, str, str, int | None, str | None, int, str, in
         template,
         State(state),
         port,
-        project,
+        None if project is None else Holding(project, metadata),
         generation,
         host,
         bool(gone),
         reason,
         evidence,
-        metadata,
     )

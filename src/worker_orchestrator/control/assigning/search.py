@@ -14,7 +14,7 @@ from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.telling.observer import AssignOutcome, Observer
 from worker_orchestrator.control.telling.traces import RESTARTED, Steps, Trace, Traces
 from worker_orchestrator.control.world.probers import Probers
-from worker_orchestrator.core import commands
+from worker_orchestrator.core import commands, waiting_line
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.outcomes import PROBE_S, patience_s
 from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
@@ -123,7 +123,7 @@ class Search:
             await self._journal.durable()
             return reserved
         if reserved is None and (not wait_s or self._comes_after(project, wait_s)):
-            commands.leave_line(self._fleet, project)
+            waiting_line.leave_line(self._fleet, project)
             self._decisions.commit_soon()  # a machine that was begun for it becomes idle
             raise self._decisions.obstacle(pool, project)
         self._seats.open(project, generation, self._search(wanted, reserved))
@@ -236,7 +236,7 @@ class Search:
         One that may only be slow is withdrawn as it is once another one is at hand; the last candidate has all its time.
         """
         fleet, state = self._fleet, self._state
-        if commands.is_verified(fleet, state.spec, machine, state.now()) and not fleet.is_doubted(machine):
+        if waiting_line.is_verified(fleet, state.spec, machine, state.now()) and not fleet.is_doubted(machine):
             return True
         begun_at = self._observer.now()
         longest_s = patience_s(fleet, state.spec, machine, state.now())
@@ -262,12 +262,12 @@ class Search:
         if self._contact.lost.is_set():
             return True
         is_unknown = self._fleet.watches[machine.id].verified_at is None
-        others = commands.next_idle(self._fleet, self._state.spec, machine.pool, self._state.now())
+        others = waiting_line.next_idle(self._fleet, self._state.spec, machine.pool, self._state.now())
         return is_unknown and not is_last and others is not None
 
     def _abandon(self, project: str, generation: int) -> None:
         """No client waits for this project any more: leave the line, and give back a machine that none was told of."""
-        commands.leave_line(self._fleet, project)
+        waiting_line.leave_line(self._fleet, project)
         self._untold.add(project, generation)
         self._decisions.commit_soon()
 

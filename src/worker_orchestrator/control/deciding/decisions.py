@@ -9,9 +9,9 @@ from worker_orchestrator.control.deciding.state import STORE_RETRY_S, ControlSta
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.contact import Contact
 from worker_orchestrator.control.world.templates import Templates
-from worker_orchestrator.core import commands
+from worker_orchestrator.core import refusals, waiting_line
 from worker_orchestrator.core.machine import State
-from worker_orchestrator.core.reconcile import resize
+from worker_orchestrator.core.sizing import resize
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 
 __all__ = ["Decisions"]
@@ -56,7 +56,7 @@ class Decisions:
 
     def turn_away(self) -> None:
         """Answer the requests for which no machine can come."""
-        for project, why_not in commands.turn_away(self.fleet, self.state.spec, self.state.now()).items():
+        for project, why_not in waiting_line.turn_away(self.fleet, self.state.spec, self.state.now()).items():
             self.seats.refuse(project, why_not)
 
     def turn_away_all_that_need_the_engine(self) -> None:
@@ -72,10 +72,10 @@ class Decisions:
             return self._engine_is_away()
         own = self.fleet.of_project(project)
         if own is not None and own.id in self.fleet.ailing:
-            return commands.ailing(self.fleet, own)
+            return refusals.machine_ailing(self.fleet, own)
         if own is not None and own.state is State.STARTING:
-            return commands.restarting(self.fleet, own, self.state.now())
-        return NoMachineAvailable(commands.obstacle(self.fleet, self.state.spec, pool) or self._templates.progress)
+            return refusals.machine_restarting(self.fleet, own, self.state.now())
+        return NoMachineAvailable(refusals.why_none_came(self.fleet, self.state.spec, pool) or self._templates.progress)
 
     def apply_and_commit_soon(self) -> None:
         """A report changed the fleet or its spec: size the pools, answer requests that wait in vain, and store it."""

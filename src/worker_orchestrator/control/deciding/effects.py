@@ -3,7 +3,7 @@
 After a commit, and after the replies that waited for it:
 
 1. observers, traces, the caches of what is shown, and the feed hear of it, and each change is a log line;
-2. each change that asks something of the engine starts that action (`outcomes.follow_up`);
+2. each change that asks something of the engine starts that action (`due_actions.follow_up`);
 3. requests that wait for a machine hear what became of it;
 4. the pools that are short of idle machines are noted.
 
@@ -25,7 +25,7 @@ from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.telling.traces import Traces
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.probers import Probers
-from worker_orchestrator.core import commands, outcomes
+from worker_orchestrator.core import due_actions, outcomes, refusals
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 
@@ -88,8 +88,8 @@ class Effects:
         self._feed.committed()
 
     def _start_action(self, change: Change) -> None:
-        action = outcomes.follow_up(self._fleet, change, self._state.now())
-        if action is not None and outcomes.still_wanted(self._fleet, action):
+        action = due_actions.follow_up(self._fleet, change, self._state.now())
+        if action is not None and due_actions.still_wanted(self._fleet, action):
             self._actions.start(action)
 
     def _probe(self, change: Change) -> None:
@@ -110,7 +110,7 @@ class Effects:
         if after.state is State.READY:
             self._seats.keep(after)
         elif after.state is State.FAILED:
-            self._seats.refuse(after.project, _vanished(after) if after.gone else commands.failed(after))
+            self._seats.refuse(after.project, _vanished(after) if after.gone else refusals.machine_failed(after))
 
 
 def _vanished(machine: Machine) -> NoMachineAvailable:

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from msgspec.structs import replace
 
-from worker_orchestrator.core.machine import PoolSpec, Spec
+from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.store.store import Store
 

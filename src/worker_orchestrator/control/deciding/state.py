@@ -7,7 +7,8 @@ from typing import Final
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Snapshot, Spec
+from worker_orchestrator.core.instance import Snapshot
+from worker_orchestrator.core.spec import Spec
 
 __all__ = ["STORE_RETRY_S", "ControlState"]
 

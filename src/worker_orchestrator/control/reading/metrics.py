@@ -24,7 +24,8 @@ from worker_orchestrator import __version__
 from worker_orchestrator.control.reading.gauges import WORDS, Gauges
 from worker_orchestrator.control.telling.observer import AssignOutcome, Call, Observer
 from worker_orchestrator.control.telling.traces import Trace
-from worker_orchestrator.core.machine import Cause, Change, Machine, Result, State
+from worker_orchestrator.core.action import Result
+from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.telemetry.counters import Durations, Histogram, Tallies
 
 __all__ = ["CONTENT_TYPE", "Metrics", "failure_reason"]

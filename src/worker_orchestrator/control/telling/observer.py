@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from worker_orchestrator.core.machine import Change, Result
+from worker_orchestrator.core.action import Result
+from worker_orchestrator.core.machine import Change
 from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, EngineUnavailable, PortTaken
 
 if TYPE_CHECKING:

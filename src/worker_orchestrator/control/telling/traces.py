@@ -14,8 +14,8 @@ from typing import Final, Literal
 import msgspec
 
 from worker_orchestrator.control.telling.observer import Observer
-from worker_orchestrator.core.fleet import Watch
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.watch import Watch
 from worker_orchestrator.store.store import Store
 
 __all__ = ["RESTARTED", "Steps", "Trace", "TraceKeeper", "Traces"]
