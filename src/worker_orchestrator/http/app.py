@@ -22,10 +22,10 @@ from worker_orchestrator.http.access.callers import Callers, Kind
 from worker_orchestrator.http.access.guard import Guard
 from worker_orchestrator.http.access.login import Login
 from worker_orchestrator.http.document import Document, Request
-from worker_orchestrator.http.operations import Operating
+from worker_orchestrator.http.monitoring import Operating
 from worker_orchestrator.http.pages import dashboard, docs, openapi
 from worker_orchestrator.http.reply import Header, Reply, failure, fields_of
-from worker_orchestrator.http.server.streams import LEASE
+from worker_orchestrator.http.server.streamed_response import LEASE
 from worker_orchestrator.telemetry.request_id import REQUEST_ID, fit, new_id
 
 __all__ = ["App"]

@@ -26,9 +26,9 @@ from worker_orchestrator.http.access.callers import Callers
 from worker_orchestrator.http.access.guard import Guard
 from worker_orchestrator.http.app import App
 from worker_orchestrator.http.document import Document
-from worker_orchestrator.http.operations import Operating
+from worker_orchestrator.http.monitoring import Operating
 from worker_orchestrator.http.server.listening import is_beyond_loopback, listen
-from worker_orchestrator.http.server.streams import Closing
+from worker_orchestrator.http.server.streamed_response import Closing
 from worker_orchestrator.http.server.uvicorn_server import Server
 from worker_orchestrator.http.v1 import v1
 from worker_orchestrator.http.v1.pools import Health

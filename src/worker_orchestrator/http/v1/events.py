@@ -19,9 +19,9 @@ from starlette.responses import Response
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.telling.feed import Feed, Told
 from worker_orchestrator.errors import InvalidInput
-from worker_orchestrator.http.server.streams import Closing, Streamed
+from worker_orchestrator.http.server.streamed_response import Closing, Streamed
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.shapes import event
+from worker_orchestrator.http.v1.responses import event
 
 __all__ = ["Events"]
 

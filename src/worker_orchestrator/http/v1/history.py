@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from worker_orchestrator.control.reading.history import LONGEST_S, History
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.shapes import replied, sample
+from worker_orchestrator.http.v1.responses import replied, sample
 from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Past"]

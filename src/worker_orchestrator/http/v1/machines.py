@@ -10,7 +10,7 @@ from starlette.responses import Response
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.shapes import STATES, Shapes, replied, state_of, tagged
+from worker_orchestrator.http.v1.responses import STATES, Shapes, replied, state_of, tagged
 from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Machines"]

@@ -16,7 +16,7 @@ from worker_orchestrator.control.reading.views import Status
 from worker_orchestrator.core.machine import PoolSpec, State
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.shapes import counted, replied
+from worker_orchestrator.http.v1.responses import counted, replied
 from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Health", "Pools"]

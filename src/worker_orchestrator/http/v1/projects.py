@@ -12,7 +12,7 @@ from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.shapes import Shapes, event, tagged, when
+from worker_orchestrator.http.v1.responses import Shapes, event, tagged, when
 from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Projects"]

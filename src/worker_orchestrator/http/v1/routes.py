@@ -15,16 +15,16 @@ from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.history import History
 from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.problems import code_of, of_error, problem
-from worker_orchestrator.http.server.streams import Closing
+from worker_orchestrator.http.server.streamed_response import Closing
 from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.events import Events
+from worker_orchestrator.http.v1.files import Inside
 from worker_orchestrator.http.v1.history import Past
 from worker_orchestrator.http.v1.machines import Machines
 from worker_orchestrator.http.v1.pools import Health, Pools
 from worker_orchestrator.http.v1.projects import Projects
-from worker_orchestrator.http.v1.shapes import Shapes
+from worker_orchestrator.http.v1.responses import Shapes
 from worker_orchestrator.http.v1.terminal import TERMINAL_QUERY, TerminalSockets
-from worker_orchestrator.http.v1.worker import Inside
 
 __all__ = ["v1"]
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from worker_orchestrator.engines.archive import Reader, content_of, first_entry
-from worker_orchestrator.http.server.streams import Held
+from worker_orchestrator.http.server.streamed_response import Held
 
 __all__ = ["of_file", "single"]
 

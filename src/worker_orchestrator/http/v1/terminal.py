@@ -19,9 +19,9 @@ from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.engines.base import Terminal, Terminals
 from worker_orchestrator.errors import EngineError, InvalidInput, OrchestratorError
 from worker_orchestrator.http import problems
-from worker_orchestrator.http.server.streams import Closing
+from worker_orchestrator.http.server.streamed_response import Closing
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.worker import cannot
+from worker_orchestrator.http.v1.files import cannot
 
 __all__ = ["TERMINAL_QUERY", "TerminalSockets"]
 

@@ -17,9 +17,9 @@ from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.engines.base import Environment, Exec, Files, Logs, Stats
 from worker_orchestrator.errors import InvalidInput, NotSupported
 from worker_orchestrator.http.problems import problem
-from worker_orchestrator.http.server.streams import Closing, Held, Streamed, first_of
+from worker_orchestrator.http.server.streamed_response import Closing, Held, Streamed, first_of
 from worker_orchestrator.http.v1 import parameters, single_file
-from worker_orchestrator.http.v1.shapes import replied
+from worker_orchestrator.http.v1.responses import replied
 from worker_orchestrator.settings.parsers import variable_name
 from worker_orchestrator.telemetry.redaction import without_secrets
 from worker_orchestrator.wire import v1 as wire

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from worker_orchestrator.http.server.streams import Closing, Streamed, first_of
+from worker_orchestrator.http.server.streamed_response import Closing, Streamed, first_of
+from worker_orchestrator.http.v1.files import _begun
 from worker_orchestrator.http.v1.single_file import of_file, single
-from worker_orchestrator.http.v1.worker import _begun
 
 Made = Callable[[AsyncGenerator[bytes, None]], Awaitable[Any]]
 
