@@ -25,7 +25,15 @@ from worker_orchestrator.errors import (
     MachineNotFound,
     NoMachineAvailable,
 )
-from worker_orchestrator.http.reply import Reply, encoded, failure, retry_after
+from worker_orchestrator.http.reply import (
+    RETRY_S,
+    Reply,
+    allowed_methods,
+    encoded,
+    failure,
+    method_not_allowed,
+    retry_after,
+)
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 from worker_orchestrator.wire.document import (
     Assigned,
@@ -41,7 +49,6 @@ from worker_orchestrator.wire.document import (
 __all__ = ["Document", "Request"]
 
 SHORT_ID: Final = 12
-_RETRY_S: Final = 3.0
 _NO_MACHINE: Final = "Failed to create worker or no machines available"
 _FAILED: Final = "The machine of this project failed"
 """Told apart from a full pool: to ask again is no use."""
@@ -86,7 +93,11 @@ class Document:
             return failure(400, "No generation here", _FENCED)
         match request.path.removesuffix("/").split("/"):
             case [""]:
-                return _only("GET", request, await _index()) if request.method != "OPTIONS" else _allow("GET, HEAD")
+                return (
+                    _only("GET", request, await _index())
+                    if request.method != "OPTIONS"
+                    else allowed_methods("GET, HEAD")
+                )
             case ["", "health"]:
                 return await self._read(request, self._health)
             case ["", "machines", "list"]:
@@ -182,7 +193,7 @@ class Document:
         except (MachineNotFound, EngineRejected) as error:
             return failure(500, _DESTROY_FAILED, error.message)
         except (EngineError, CommitFailed) as error:
-            return failure(500, _DESTROY_FAILED, error.message, retry_after(_RETRY_S))
+            return failure(500, _DESTROY_FAILED, error.message, retry_after(RETRY_S))
         return Reply(200, Message(f"Container {name} destroyed successfully"))
 
     async def _health(self) -> Reply:
@@ -226,7 +237,7 @@ def _url_start(host: str) -> str:
 def _not_stored(status: int, error: str, why: BaseException) -> Reply:
     """Where it is a defect instead, the process is about to stop."""
     if isinstance(why, CommitFailed):
-        return failure(status, error, why.message, retry_after(_RETRY_S))
+        return failure(status, error, why.message, retry_after(RETRY_S))
     return failure(500, _BROKEN, "The service stops, since what it stored may differ from what it knows.")
 
 
@@ -248,10 +259,4 @@ def _only(method: str, request: Request, reply: Reply) -> Reply:
 
 
 def _not_allowed(request: Request, allowed: str) -> Reply:
-    if request.method == "OPTIONS":
-        return _allow(allowed)
-    return failure(405, "Method not allowed", f"Allowed here: {allowed}.", [(b"allow", allowed.encode())])
-
-
-def _allow(allowed: str) -> Reply:
-    return Reply(204, None, [(b"allow", f"{allowed}, OPTIONS".encode())])
+    return allowed_methods(allowed) if request.method == "OPTIONS" else method_not_allowed(allowed)

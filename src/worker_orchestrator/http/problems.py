@@ -32,14 +32,13 @@ from worker_orchestrator.errors import (
     PathNotFound,
     PoolNotFound,
 )
-from worker_orchestrator.http.reply import Reply
+from worker_orchestrator.http.reply import RETRY_S, Reply
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
 from worker_orchestrator.wire.document import Failure
 from worker_orchestrator.wire.v1 import Problem
 
 __all__ = ["code_of", "of_error", "of_reply", "problem"]
 
-RETRY_S: Final = 3.0
 STATUSES: Final[Mapping[type[OrchestratorError], int]] = {
     InvalidInput: 400,
     MachineNotFound: 404,

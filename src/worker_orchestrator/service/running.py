@@ -26,7 +26,7 @@ from worker_orchestrator.http.access.callers import Callers
 from worker_orchestrator.http.access.guard import Guard
 from worker_orchestrator.http.app import App
 from worker_orchestrator.http.document import Document
-from worker_orchestrator.http.monitoring import Operating
+from worker_orchestrator.http.monitoring import Monitoring
 from worker_orchestrator.http.server.listening import is_beyond_loopback, listen
 from worker_orchestrator.http.server.streamed_response import Closing
 from worker_orchestrator.http.server.uvicorn_server import Server
@@ -84,7 +84,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 observer=Observers(metrics, history),
             )
             health = Health(orchestrator, settings.engine, command_line(settings, "recover"))
-            operating = Operating(health.obstacles, lambda: (metrics.exposition(orchestrator), CONTENT_TYPE))
+            monitoring = Monitoring(health.obstacles, lambda: (metrics.exposition(orchestrator), CONTENT_TYPE))
             image = "a demo in memory" if settings.engine == "memory" else settings.image
             routes = v1(
                 orchestrator,
@@ -103,7 +103,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 any_host=bool(token),
             )
             callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner)
-            app = App(document, routes, operating, guard, callers, orchestrator.defect.report)
+            app = App(document, routes, monitoring, guard, callers, orchestrator.defect.report)
             server = Server(app, settings.max_connections, lambda: announce(sockets))
 
             def begin(background: Background) -> None:
