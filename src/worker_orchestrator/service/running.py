@@ -28,7 +28,7 @@ from worker_orchestrator.http.app import App
 from worker_orchestrator.http.document import Document
 from worker_orchestrator.http.monitoring import Monitoring
 from worker_orchestrator.http.server.listening import is_beyond_loopback, listen
-from worker_orchestrator.http.server.streamed_response import Closing
+from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.server.uvicorn_server import Server
 from worker_orchestrator.http.v1 import v1
 from worker_orchestrator.http.v1.pools import Health
@@ -68,7 +68,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
             "here: give a token (--token-file FILE), or --insecure-no-auth, or stay on localhost."
         )
     sockets = listen(settings.host, settings.port)
-    metrics, closing = Metrics(), Closing()
+    metrics, service_end = Metrics(), ServiceEnd()
     try:
         async with open_fleet(settings) as opened:
             clock = Clock()
@@ -90,7 +90,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 orchestrator,
                 health,
                 history,
-                closing,
+                service_end,
                 advertise_host=settings.advertise_host,
                 image=image,
                 pool=DEFAULT_POOL,
@@ -110,7 +110,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 background.spawn(history.run(orchestrator.gauges), "history")
                 background.spawn(keep_checkpointed(opened.store), "checkpoints")
 
-            await _run(server, orchestrator, begin, closing, sockets)
+            await _run(server, orchestrator, begin, service_end, sockets)
             kept = {State.READY, State.STARTING, State.STOPPING}
             return [machine for machine in opened.fleet.machines.values() if machine.state in kept or machine.project]
     finally:
@@ -129,7 +129,7 @@ async def _run(
     server: Server,
     orchestrator: Orchestrator,
     begin: Callable[[Background], None],
-    closing: Closing,
+    service_end: ServiceEnd,
     sockets: list[socket.socket],
 ) -> None:
     """Both until a signal ends them, or a defect in one ends the other. `begin` starts what goes on beside them."""
@@ -137,7 +137,7 @@ async def _run(
 
     def stop() -> None:
         orchestrator.turn_all_away()
-        closing.close()
+        service_end.announce()
         server.force_exit = server.should_exit  # a second signal does not wait for open connections
         server.should_exit = True
 
