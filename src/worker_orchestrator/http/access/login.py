@@ -32,7 +32,7 @@ class _SignedIn(msgspec.Struct):
 
 
 class Login:
-    """Opens and ends the sessions of these callers."""
+    """Begins and ends the sessions of these callers."""
 
     PATHS: ClassVar[frozenset[str]] = frozenset({"/login", "/logout"})
 

@@ -87,17 +87,17 @@ def machine_counts(machines: Iterable[Machine]) -> wire.Counted:
     return wire.Counted(**Counter(map(state_of, machines)))
 
 
-def event(told: Told) -> wire.Event:
+def event(recorded: Told) -> wire.Event:
     return wire.Event(
-        id=told.id,
-        at=when(told.at_ms),
-        machine=told.machine,
-        pool=told.pool,
-        project=told.project,
-        generation=told.generation,
-        cause=told.cause,
-        state=told.state,
-        reason=told.reason,
+        id=recorded.id,
+        at=when(recorded.at_ms),
+        machine=recorded.machine,
+        pool=recorded.pool,
+        project=recorded.project,
+        generation=recorded.generation,
+        cause=recorded.cause,
+        state=recorded.state,
+        reason=recorded.reason,
     )
 
 
