@@ -88,9 +88,7 @@ class App:
             cors += [*self._guard.cors(headers), *([(b"vary", b"Accept")] if path == "/" else ())]
             asset = self._asset(scope["method"], path, headers)
             reply = self._early_reply(scope, headers, is_file=asset is not None)
-            if (
-                asset is not None and reply is None
-            ):  # it contains no secret, and a browser cannot send a token to see it
+            if asset is not None and reply is None:  # it holds no secret, and a browser cannot send a token to see it
                 await _send_asset(scope["method"], asset, cors, send)
                 return
         if is_v1:

@@ -26,6 +26,7 @@ from worker_orchestrator.errors import (
     MachineNotFound,
     NoMachineAvailable,
 )
+from worker_orchestrator.http.machine_url import SHORT_ID, url_start
 from worker_orchestrator.http.reply import (
     RETRY_S,
     Reply,
@@ -49,7 +50,6 @@ from worker_orchestrator.wire.document import (
 
 __all__ = ["Document", "Request"]
 
-SHORT_ID: Final = 12
 _NO_MACHINE: Final = "Failed to create worker or no machines available"
 _FAILED: Final = "The machine of this project failed"
 """Other words than those of a full pool, since asking again does not help."""
@@ -85,7 +85,7 @@ class Document:
         self._host = advertise_host
         self._listed_views: list[MachineView] | None = None
         self._listing = b""  # of these views, encoded: while nothing changes, the orchestrator returns the same list
-        self._url_start = _url_start(advertise_host)
+        self._url_start = url_start(advertise_host)
         self._elsewhere = orchestrator.elsewhere
 
     async def answer(self, request: Request) -> Reply:
@@ -208,11 +208,11 @@ class Document:
         return Reply(200, self._listing)
 
     def _assigned(self, machine: Machine) -> Reply:
-        host, url_start = self._host, self._url_start
+        host, start = self._host, self._url_start
         if machine.id in self._elsewhere:
             host = self._elsewhere[machine.id]
-            url_start = _url_start(host)
-        return Reply(200, encoded(Assigned(host, machine.port, f"{url_start}{machine.port}", machine.id)))
+            start = url_start(host)
+        return Reply(200, encoded(Assigned(host, machine.port, f"{start}{machine.port}", machine.id)))
 
     def _listed(self, view: MachineView) -> Listed:
         machine, instance = view.machine, view.instance
@@ -224,12 +224,8 @@ class Document:
             port=machine.port,
             isUsed=machine.project is not None,
             assignedProject=machine.project,
-            url=f"{_url_start(host)}{machine.port}",
+            url=f"{url_start(host)}{machine.port}",
         )
-
-
-def _url_start(host: str) -> str:
-    return f"http://[{host}]:" if ":" in host else f"http://{host}:"
 
 
 def _not_stored(status: int, error: str, cause: BaseException) -> Reply:

@@ -16,6 +16,7 @@ from worker_orchestrator.control.reading.history import Sample
 from worker_orchestrator.control.reading.views import MachineView
 from worker_orchestrator.control.telling.feed import Told
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.http.machine_url import SHORT_ID, url_start
 from worker_orchestrator.wire import v1 as wire
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
 ]
 
 STATES: Final = ("idle", "starting", "assigned", "restarting", "stopping", "failed")
-SHORT_ID: Final = 12
 _CREATED: Final = re.compile(r"worker-(\d{1,15})-")
 
 
@@ -61,7 +61,6 @@ class MachineShape:
         machine, instance = view.machine, view.instance
         created = _CREATED.match(machine.id)
         host = (instance.host if instance is not None else "") or self._host
-        url_host = f"[{host}]" if ":" in host else host
         changed_ms = view.changed_ms or (int(created[1]) if created else 0)
         return wire.Machine(
             id=machine.id,
@@ -69,7 +68,7 @@ class MachineShape:
             state=state_of(machine),
             project=machine.project,
             generation=machine.generation,
-            url=None if machine.port is None or machine.gone else f"http://{url_host}:{machine.port}",
+            url=None if machine.port is None or machine.gone else f"{url_start(host)}{machine.port}",
             host=host,
             port=machine.port,
             container_id=instance.native_id[:SHORT_ID] if instance is not None else None,
