@@ -341,7 +341,8 @@ def test_health_names_the_command_that_leads_to_this_services_strays(start: Star
         db.execute("DELETE FROM machine")
         db.commit()
     service.start()
-    found = f"1 container of ours is not on record: run `orchestrator recover --state-dir {service.state_dir}`."
+    recover = f"orchestrator recover --state-dir {service.state_dir}"
+    found = f"1 container of this service is not on record. Run `{recover}` to see what can be done."
     eventually(lambda: found in service.get("/v1/health").json["problems"], "it is told")
     assert idle in command(service, "recover").stdout.partition("Strays")[2]
 

@@ -14,7 +14,7 @@ from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
 from worker_orchestrator.http.v1.pools import Health
 
-PAUSED = "The pool default is paused, so no machine is started: run `orchestrator resume` when it may go on."
+PAUSED = "The pool default is paused, so no machine is started. Run `orchestrator resume` to go on."
 
 
 def health(small: Small) -> Health:
@@ -113,9 +113,9 @@ def test_projects_whose_machines_failed_for_good_are_named_while_they_are_few() 
         failed = [await assign_and_fail(small, project) for project in ("q", "p")]
         (problem,) = health(small).problems()
         assert problem == (
-            "A machine that failed is kept with its files for p, q, and no other is given: mend its files with "
+            "A machine that failed is kept with its files for p, q, which gets no other one. Repair its files with "
             "`orchestrator cp` and start it again with `orchestrator restart`, or release or destroy it. "
-            "`orchestrator list --state failed -o wide` shows why."
+            "Run `orchestrator list --state failed -o wide` to see why it failed."
         )
         assert (await status(small), health(small).obstacles()) == ("degraded", [])
         failed += [await assign_and_fail(small, project) for project in ("r", "s")]

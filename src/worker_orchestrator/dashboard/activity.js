@@ -4,8 +4,8 @@ import { ownerAfter } from "./fleet.js";
 import { exactly, time } from "./format.js";
 import { html } from "./html.js";
 import { useLive } from "./live.js";
-import { Mark, wordOf } from "./mark.js";
-import { still } from "./still.js";
+import { memo } from "./memo.js";
+import { Mark, wordOf } from "./statemark.js";
 
 const WORDS = {
   created: "is being started",
@@ -40,7 +40,7 @@ export function EventList({ events }) {
 }
 
 /** Drawn once, since an event never changes. */
-const EventItem = still(({ event }) => {
+const EventItem = memo(({ event }) => {
   const { at, machine, project, state, reason, cause } = event;
   return html`<li>
     <time datetime=${at} title=${exactly(at)}>${time(at)}</time>

@@ -3,7 +3,7 @@
 import { colour, useScheme } from "./colours.js";
 import { minute, number, time } from "./format.js";
 import { html, useEffect, useId, useMemo, useRef, useState } from "./html.js";
-import { load } from "./later.js";
+import { load } from "./lazy.js";
 
 let loading;
 const library = () => (loading ??= load("vendor/uplot.js").then((module) => module.default));

@@ -3,7 +3,7 @@
 import { age, time } from "./format.js";
 import { html } from "./html.js";
 import { useClock, useLive } from "./live.js";
-import { Mark } from "./mark.js";
+import { Mark } from "./statemark.js";
 
 /** Why nothing can be done just now, or nothing; for the title of a button. */
 export const obstacle = (live) => (live.isLive ? undefined : "Not while the orchestrator cannot be reached");

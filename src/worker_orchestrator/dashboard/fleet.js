@@ -3,7 +3,7 @@
 // A reply tells how things stood when it was asked for, and events may overtake it. So each machine remembers the last event
 // that it heard, and a reply that was asked for before that one brings only what events do not tell.
 
-import { wordOf } from "./mark.js";
+import { wordOf } from "./statemark.js";
 
 const REMEMBERED_GONE = 2000;
 const TELLS_ALL = new Set(["released", "withdrawn", "retired", "destroyed", "removed"]);

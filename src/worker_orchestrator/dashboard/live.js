@@ -5,11 +5,11 @@
 // its connection after a while, since a browser has six for one service.
 
 import { open } from "./api.js";
+import { readEvents } from "./eventstream.js";
 import { Fleet } from "./fleet.js";
-import { dated, readMachine, readMachines, readPast, readPools } from "./reading.js";
-import { readEvents } from "./stream.js";
+import { dated, readMachine, readMachines, readPastEvents, readPools } from "./queries.js";
 
-export { useClock, useLive } from "./watch.js";
+export { useClock, useLive } from "./redraw.js";
 
 const EVENTS_KEPT = 200;
 const NOTIFY_MS = 80;
@@ -179,7 +179,7 @@ export class Live {
   /** What happened before this page was opened, for a look back. */
   async #lookBack(signal) {
     if (this.events.length) return;
-    const past = await readPast(Math.max(0, this.#place - EVENTS_KEPT), signal);
+    const past = await readPastEvents(Math.max(0, this.#place - EVENTS_KEPT), signal);
     const known = new Set(this.events.map((one) => one.id));
     this.events = [...this.events, ...past.filter((one) => !known.has(one.id))].slice(0, EVENTS_KEPT);
   }

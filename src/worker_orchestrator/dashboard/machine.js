@@ -1,5 +1,6 @@
 // One machine: what it is, what can be done with it, how it came here, and what goes on inside.
 
+import { Why } from "./assignment.js";
 import { Environment } from "./environment.js";
 import { html, useEffect, useRef } from "./html.js";
 import { useLive } from "./live.js";
@@ -10,7 +11,6 @@ import { Tabs } from "./tabs.js";
 import { Terminal } from "./terminal.js";
 import { Timeline, useLife } from "./timeline.js";
 import { Usage } from "./usage.js";
-import { Why } from "./why.js";
 
 const TABS = [
   { name: "life", title: "Life" },

@@ -4,7 +4,7 @@ import { MachineActions } from "./actions.js";
 import { age, exactly } from "./format.js";
 import { html } from "./html.js";
 import { useClock } from "./live.js";
-import { Mark } from "./mark.js";
+import { Mark } from "./statemark.js";
 
 export function Head({ machine, live }) {
   const now = useClock(1000);

@@ -4,11 +4,11 @@ import { AssignButton } from "./actions.js";
 import { number } from "./format.js";
 import { html, useEffect, useMemo, useRef, useState } from "./html.js";
 import { useClock, useLive } from "./live.js";
-import { Mark, STATES } from "./mark.js";
-import { chosen, COLUMNS } from "./order.js";
+import { Row } from "./machinerow.js";
 import { setQuery, useRoute } from "./route.js";
-import { Row } from "./row.js";
-import { useNarrow, useWindow } from "./window.js";
+import { filteredAndSorted, COLUMNS } from "./sorting.js";
+import { Mark, STATES } from "./statemark.js";
+import { useNarrow, useVisibleRows } from "./visiblerows.js";
 
 const ROW_PX = 36;
 const CARD_PX = 116;
@@ -19,7 +19,7 @@ export function Machines({ live }) {
   useLive(live);
   const [asked, ask] = useAsked();
   const all = [...live.machines.values()];
-  const shown = chosen(all, asked);
+  const shown = filteredAndSorted(all, asked);
   const isLoading = !shown.length && !live.health;
   return html`<div class="page machines">
     <div class="title">
@@ -80,7 +80,7 @@ function Table({ live, machines, sort, onSort }) {
   const body = useRef(null);
   const isNarrow = useNarrow(NARROW_PX);
   const rowPx = isNarrow ? CARD_PX : ROW_PX;
-  const { from, to, first, last } = useWindow(body, machines.length, rowPx);
+  const { from, to, first, last } = useVisibleRows(body, machines.length, rowPx);
   const clock = useClock(1000);
   const { state, since } = live.connection;
   const now = state === "lost" ? since : clock; // what may be gone gets no older

@@ -1,20 +1,20 @@
 // Where the page begins: who is not signed in signs in; then the frame, the view that the address names, and what happens live.
 
-import { at, session, signOut, whenSignedOut } from "./api.js";
 import { Activity } from "./activity.js";
+import { at, session, signOut, whenSignedOut } from "./api.js";
 import { Brand } from "./brand.js";
 import { ConnectionBanner, ConnectionMark } from "./connection.js";
 import { Dialogs } from "./dialog.js";
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
-import { later } from "./later.js";
+import { lazy } from "./lazy.js";
 import { Live, useLive } from "./live.js";
 import { Login } from "./login.js";
 import { Notices } from "./notice.js";
 import { Overview } from "./overview.js";
 import { useRoute } from "./route.js";
 
-const Machines = later("machines", "Machines");
-const MachinePage = later("machine", "MachinePage"); // it comes with a terminal and more
+const Machines = lazy("machines", "Machines");
+const MachinePage = lazy("machine", "MachinePage"); // it comes with a terminal and more
 const SOON_MS = 1500;
 
 const VIEWS = [

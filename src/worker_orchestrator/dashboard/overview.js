@@ -6,8 +6,8 @@ import { age, count, exactly, time } from "./format.js";
 import { History } from "./history.js";
 import { html } from "./html.js";
 import { useLive } from "./live.js";
-import { Mark } from "./mark.js";
 import { Pools } from "./pools.js";
+import { Mark } from "./statemark.js";
 
 const RECENT = 8;
 const FAILURES = 5;

@@ -6,7 +6,7 @@ import { show } from "./dialog.js";
 import { age, count, number } from "./format.js";
 import { html, useId, useState } from "./html.js";
 import { useClock } from "./live.js";
-import { Mark } from "./mark.js";
+import { Mark } from "./statemark.js";
 
 const SHOWN = ["assigned", "idle", "starting", "restarting", "stopping", "failed"];
 const ALWAYS = new Set(["assigned", "idle", "starting", "failed"]);

@@ -1,11 +1,11 @@
-// Begins the page, and begins again where a part of it did not come: on a computer that starts containers a browser may drop all
-// that it is loading (ERR_NETWORK_CHANGED), and what is missing then would leave an empty page. So this is loaded alone, first.
+// Starts the page, and starts it again if a part of it did not come: on a computer that starts containers a browser may drop all
+// that it is loading (ERR_NETWORK_CHANGED), and the page would stay empty. So this file is loaded first, and alone.
 
 const TRIES = "orchestrator.tries";
 const MOST = 8;
 const AHEAD = [
-  "vendor/preact", "vendor/hooks", "vendor/htm", "html", "api", "live", "fleet", "stream", "reading", "watch", "still", "mark", "format", "route",
-  "overview", "pools", "actions", "dialog", "history", "chart", "colours", "activity", "connection", "later", "login", "notice", "brand",
+  "vendor/preact", "vendor/hooks", "vendor/htm", "html", "api", "live", "fleet", "eventstream", "queries", "redraw", "memo", "statemark", "format", "route",
+  "overview", "pools", "actions", "dialog", "history", "chart", "colours", "activity", "connection", "lazy", "login", "notice", "brand",
 ];
 
 // The browser need not read one module to learn of the next.

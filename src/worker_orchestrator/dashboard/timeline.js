@@ -1,11 +1,11 @@
 // The life of one machine, from its events: what is on record, and what happens meanwhile.
 
 import { open } from "./api.js";
+import { readEvents } from "./eventstream.js";
 import { ownerAfter } from "./fleet.js";
 import { age, exactly, ms, time } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
-import { Mark, wordOf } from "./mark.js";
-import { readEvents } from "./stream.js";
+import { Mark, wordOf } from "./statemark.js";
 
 const KEPT = 500;
 const TITLES = {

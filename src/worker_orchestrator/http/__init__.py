@@ -1,12 +1,13 @@
 """The HTTP edge. A request passes, in this order:
 
-`listening`    the addresses that it can come to
-`server`       uvicorn, and how many connections it may have (`connections`)
-`protocol`     how large and how slow a request may be
-`guard`        which sites and names it may come from
-`callers`      whether it has the token, and how often it may ask (`throttle`)
-`document`     the API document's routes
-`app`          puts these together: one ASGI application
+`server/`     the addresses, the connections, and how large and how slow a request may be
+`app`         one ASGI application, which joins all that follows
+`access/`     which sites and names may call, with which token or session, and how often
+`monitoring`  /livez, /readyz and /metrics
+`pages/`      the dashboard, the page of the API, and openapi.json
+`document`    the API document's routes
+`v1/`         the routes of /v1; `problems` are its errors
 
-Plain ASGI without a framework: five routes do not need a router, and an assign is on the way of every project that opens.
+A route returns a `reply`. The document's routes are plain ASGI without a framework: five routes need no router, and an
+assign is part of opening every project.
 """

@@ -1,7 +1,8 @@
 """The routes of the API document: exactly its paths, statuses and keys.
 
-A request is a method, a path and headers; a route returns a `Reply` and knows nothing of ASGI. What the core raises is
-turned into the document's statuses here, route by route, since the document answers the same error differently.
+A request is a method, a path and what `Request` says of its headers; a route returns a `Reply` and knows nothing of ASGI.
+Errors of the core become the document's statuses here, route by route, since the document gives the same error different
+statuses on different routes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,16 @@ from worker_orchestrator.errors import (
     MachineNotFound,
     NoMachineAvailable,
 )
-from worker_orchestrator.http.reply import Reply, encoded, failure, retry_after
+from worker_orchestrator.http.machine_url import SHORT_ID, url_start
+from worker_orchestrator.http.reply import (
+    RETRY_S,
+    Reply,
+    allowed_methods,
+    encoded,
+    failure,
+    method_not_allowed,
+    retry_after,
+)
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 from worker_orchestrator.wire.document import (
     Assigned,
@@ -40,15 +50,13 @@ from worker_orchestrator.wire.document import (
 
 __all__ = ["Document", "Request"]
 
-SHORT_ID: Final = 12
-_RETRY_S: Final = 3.0
 _NO_MACHINE: Final = "Failed to create worker or no machines available"
 _FAILED: Final = "The machine of this project failed"
-"""Told apart from a full pool: to ask again is no use."""
+"""Other words than those of a full pool, since asking again does not help."""
 _DESTROY_FAILED: Final = "Failed to destroy container"
 _BROKEN: Final = "Internal server error"
 _FENCED: Final = (
-    "If-Match and generation mean nothing on this route, so nothing was done. "
+    "This route supports neither If-Match nor generation, so nothing was done. "
     "Release with DELETE /v1/projects/{project}/machine, destroy with DELETE /v1/machines/{id}."
 )
 
@@ -57,8 +65,8 @@ _FENCED: Final = (
 class Request:
     """One request: `body` reads it whole, `hung_up` returns when the client has gone.
 
-    `assign_refusal` is the reply to it if it asks for a machine; None if it may have one. `is_fenced`: it insists on a
-    generation, as calls of /v1 can.
+    `assign_refusal` is the reply if this request asks for a machine and may not have one; else None. `is_fenced`: the
+    caller insists on a generation, which only /v1 supports.
     """
 
     method: str
@@ -70,23 +78,27 @@ class Request:
 
 
 class Document:
-    """The document's API over one orchestrator. `advertise_host` stands in the URLs."""
+    """The document's API over one orchestrator. `advertise_host` is the host in the URLs of machines."""
 
     def __init__(self, orchestrator: Orchestrator, advertise_host: str) -> None:
         self._orchestrator, self._short_way = orchestrator, orchestrator.short_way
         self._host = advertise_host
-        self._shown: list[MachineView] | None = None
-        self._listing = b""
-        self._url_start = _url_start(advertise_host)
+        self._listed_views: list[MachineView] | None = None
+        self._listing = b""  # of these views, encoded: while nothing changes, the orchestrator returns the same list
+        self._url_start = url_start(advertise_host)
         self._elsewhere = orchestrator.elsewhere
 
     async def answer(self, request: Request) -> Reply:
-        """The reply to a request that may be made. One trailing slash changes nothing."""
+        """The reply to a request whose caller may call. One trailing slash changes nothing."""
         if request.is_fenced and request.method in {"DELETE", "POST"}:
             return failure(400, "No generation here", _FENCED)
         match request.path.removesuffix("/").split("/"):
             case [""]:
-                return _only("GET", request, await _index()) if request.method != "OPTIONS" else _allow("GET, HEAD")
+                return (
+                    _only("GET", request, await _index())
+                    if request.method != "OPTIONS"
+                    else allowed_methods("GET, HEAD")
+                )
             case ["", "health"]:
                 return await self._read(request, self._health)
             case ["", "machines", "list"]:
@@ -94,27 +106,25 @@ class Document:
             case ["", "destroy"]:
                 return await self._destroy(request) if request.method == "POST" else _not_allowed(request, "POST")
             case ["", name] if is_reserved(name):
-                return failure(
-                    404, "Not found", f"{name!r} is a reserved name, not a project id, and nothing is there."
-                )
+                return failure(404, "Not found", f"{name!r} is a reserved name and cannot be a project id.")
             case ["", name] if name:
                 return await self._project(request, name)
             case _:
                 return failure(404, "Not found", f"There is nothing at {request.path[:200]}.")
 
     def at_once(self, method: str, name: str, answered: Callable[[Reply], None]) -> bool:
-        """Assign or release where that waits for nothing but the store: then `answered` gets the reply, perhaps at once.
+        """Assign or release if that waits for nothing but the store: then `answered` gets the reply, perhaps at once.
 
-        `name` is a project id. False, and nothing is changed, where it takes more than that, or is refused.
+        `name` is a project id. If it takes more than that, or is refused, this returns False and has changed nothing.
         """
         if method == "GET":
-            return self._short_way.assign(name, DEFAULT_POOL, lambda given: answered(self._given(given)))
-        return self._short_way.release(name, lambda failure: answered(self._taken(name, failure)))
+            return self._short_way.assign(name, DEFAULT_POOL, lambda outcome: answered(self._assign_reply(outcome)))
+        return self._short_way.release(name, lambda failure: answered(self._release_reply(name, failure)))
 
-    def _given(self, given: Machine | BaseException) -> Reply:
-        return self._assigned(given) if isinstance(given, Machine) else _not_stored(503, _NO_MACHINE, given)
+    def _assign_reply(self, outcome: Machine | BaseException) -> Reply:
+        return self._assigned(outcome) if isinstance(outcome, Machine) else _not_stored(503, _NO_MACHINE, outcome)
 
-    def _taken(self, name: str, failure: BaseException | None) -> Reply:
+    def _release_reply(self, name: str, failure: BaseException | None) -> Reply:
         if failure is None:
             return Reply(200, Message(f"Machine {name} released"))
         return _not_stored(500, _BROKEN, failure)
@@ -154,7 +164,7 @@ class Document:
         return self._assigned(machine)
 
     async def _peek(self, name: str) -> Reply:
-        """HEAD: what GET would say of a project that has its machine; it never takes one."""
+        """HEAD: the reply of GET to a project that has a machine. It never assigns one."""
         try:
             machine = await self._orchestrator.machine_of(name)
         except MachineNotFound:
@@ -169,8 +179,8 @@ class Document:
         except MachineNotFound:
             return failure(404, "Machine not found")
         except CommitFailed as error:
-            return self._taken(name, error)
-        return self._taken(name, None)
+            return self._release_reply(name, error)
+        return self._release_reply(name, None)
 
     async def _destroy(self, request: Request) -> Reply:
         body = decode_object(await request.body())
@@ -182,7 +192,7 @@ class Document:
         except (MachineNotFound, EngineRejected) as error:
             return failure(500, _DESTROY_FAILED, error.message)
         except (EngineError, CommitFailed) as error:
-            return failure(500, _DESTROY_FAILED, error.message, retry_after(_RETRY_S))
+            return failure(500, _DESTROY_FAILED, error.message, retry_after(RETRY_S))
         return Reply(200, Message(f"Container {name} destroyed successfully"))
 
     async def _health(self) -> Reply:
@@ -193,17 +203,16 @@ class Document:
 
     async def _list(self) -> Reply:
         views = await self._orchestrator.machines()
-        if views is not self._shown:
-            self._shown, self._listing = views, encoded(Listing([self._listed(view) for view in views]))
+        if views is not self._listed_views:
+            self._listed_views, self._listing = views, encoded(Listing([self._listed(view) for view in views]))
         return Reply(200, self._listing)
 
     def _assigned(self, machine: Machine) -> Reply:
-        host, url_start = self._host, self._url_start
+        host, start = self._host, self._url_start
         if machine.id in self._elsewhere:
             host = self._elsewhere[machine.id]
-            url_start = _url_start(host)
-        told = Assigned(host, machine.port, f"{url_start}{machine.port}", machine.id)
-        return Reply(200, encoded(told))
+            start = url_start(host)
+        return Reply(200, encoded(Assigned(host, machine.port, f"{start}{machine.port}", machine.id)))
 
     def _listed(self, view: MachineView) -> Listed:
         machine, instance = view.machine, view.instance
@@ -215,19 +224,15 @@ class Document:
             port=machine.port,
             isUsed=machine.project is not None,
             assignedProject=machine.project,
-            url=f"{_url_start(host)}{machine.port}",
+            url=f"{url_start(host)}{machine.port}",
         )
 
 
-def _url_start(host: str) -> str:
-    return f"http://[{host}]:" if ":" in host else f"http://{host}:"
-
-
-def _not_stored(status: int, error: str, why: BaseException) -> Reply:
-    """Where it is a defect instead, the process is about to stop."""
-    if isinstance(why, CommitFailed):
-        return failure(status, error, why.message, retry_after(_RETRY_S))
-    return failure(500, _BROKEN, "The service stops, since what it stored may differ from what it knows.")
+def _not_stored(status: int, error: str, cause: BaseException) -> Reply:
+    """The reply to a change that was not stored. If a defect is the cause, the process is about to stop."""
+    if isinstance(cause, CommitFailed):
+        return failure(status, error, cause.message, retry_after(RETRY_S))
+    return failure(500, _BROKEN, "The service is stopping, because its database may differ from its memory.")
 
 
 async def _index() -> Reply:
@@ -248,10 +253,4 @@ def _only(method: str, request: Request, reply: Reply) -> Reply:
 
 
 def _not_allowed(request: Request, allowed: str) -> Reply:
-    if request.method == "OPTIONS":
-        return _allow(allowed)
-    return failure(405, "Method not allowed", f"Allowed here: {allowed}.", [(b"allow", allowed.encode())])
-
-
-def _allow(allowed: str) -> Reply:
-    return Reply(204, None, [(b"allow", f"{allowed}, OPTIONS".encode())])
+    return allowed_methods(allowed) if request.method == "OPTIONS" else method_not_allowed(allowed)

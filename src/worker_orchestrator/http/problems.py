@@ -1,4 +1,6 @@
-"""What an error of the core is in HTTP: RFC 9457, with a `code` that never changes. One table, looked up along the MRO.
+"""Errors as /v1 sends them: problem details (RFC 9457), with a `code` that never changes.
+
+One table has the statuses of the core's errors; the class of an error, or the nearest base class of it, is looked up.
 
 https://www.rfc-editor.org/rfc/rfc9457
 """
@@ -32,14 +34,13 @@ from worker_orchestrator.errors import (
     PathNotFound,
     PoolNotFound,
 )
-from worker_orchestrator.http.reply import Reply
+from worker_orchestrator.http.reply import RETRY_S, Reply
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
 from worker_orchestrator.wire.document import Failure
 from worker_orchestrator.wire.v1 import Problem
 
 __all__ = ["code_of", "of_error", "of_reply", "problem"]
 
-RETRY_S: Final = 3.0
 STATUSES: Final[Mapping[type[OrchestratorError], int]] = {
     InvalidInput: 400,
     MachineNotFound: 404,
@@ -71,11 +72,11 @@ _EDGE: Final[Mapping[int, str]] = {
     429: "too_many_requests",
     500: "internal_error",
 }
-"""Codes of what the edge itself refuses."""
+"""The codes of what the HTTP edge itself refuses, by status."""
 
 
 def of_error(error: OrchestratorError) -> Response:
-    """The reply to whoever caused this."""
+    """The reply to the request that caused this error."""
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     title = (type(error).__doc__ or "").strip().splitlines()[0].rstrip(".")
     headers = {"etag": f'"{error.generation}"'} if isinstance(error, GenerationMismatch) else {}
@@ -88,9 +89,9 @@ def of_error(error: OrchestratorError) -> Response:
 
 
 def of_reply(reply: Reply) -> Response:
-    """A refusal of the edge, in the words of /v1."""
+    """A refusal of the HTTP edge, in the form of /v1."""
     failure = reply.body
-    assert isinstance(failure, Failure), f"{reply} is no refusal"
+    assert isinstance(failure, Failure), f"{reply} is not a refusal"
     headers = {name.decode(): value.decode("latin-1") for name, value in reply.headers}
     retry_after = headers.pop("retry-after", None)
     code = _EDGE.get(reply.status, "call_failed")
@@ -107,7 +108,7 @@ def problem(
     retry_after_s: int | None = None,
 ) -> Response:
     """A problem+json response."""
-    told = Problem(
+    details = Problem(
         type=f"urn:worker-orchestrator:{code}",
         title=title,
         status=status,
@@ -116,12 +117,12 @@ def problem(
         request_id=REQUEST_ID.get(),
         retry_after_seconds=retry_after_s,
     )
-    more = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
+    retry = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
     return Response(
-        msgspec.json.encode(told), status, {**(headers or {}), **more}, media_type="application/problem+json"
+        msgspec.json.encode(details), status, {**(headers or {}), **retry}, media_type="application/problem+json"
     )
 
 
 def code_of(status: int) -> str:
-    """The code of what the router itself refuses."""
+    """The code of what the router itself refuses with this status."""
     return _EDGE.get(status, "call_failed")

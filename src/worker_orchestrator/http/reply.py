@@ -11,7 +11,20 @@ import msgspec
 
 from worker_orchestrator.wire.document import Failure
 
-__all__ = ["EVERY", "JSON", "NO_CONTENT", "Header", "Reply", "encoded", "failure", "fields_of", "retry_after"]
+__all__ = [
+    "EVERY",
+    "JSON",
+    "NO_CONTENT",
+    "RETRY_S",
+    "Header",
+    "Reply",
+    "allowed_methods",
+    "encoded",
+    "failure",
+    "fields_of",
+    "method_not_allowed",
+    "retry_after",
+]
 
 encoded: Final = msgspec.json.Encoder().encode
 Header = tuple[bytes, bytes]
@@ -19,10 +32,12 @@ NO_CONTENT: Final = 204
 JSON: Final = b"application/json"
 EVERY: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 """The headers of every reply."""
+RETRY_S: Final = 3.0
+"""When to ask again if nothing better is known."""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """Status, body (None: empty; bytes: as they are; else JSON) and further headers."""
+    """Status, body (None: empty; bytes: sent as they are; anything else: sent as JSON) and further headers."""
 
     status: int
     body: Any = None
@@ -48,8 +63,18 @@ def fields_of(headers: Iterable[Header]) -> str:
 
 
 def failure(status: int, error: str, message: str = "", headers: list[Header] | None = None) -> Reply:
-    """An error in JSON: `{"error": …}`, with `message` where there is more to say."""
+    """An error in JSON: `{"error": …}`, with `message` if there is one."""
     return Reply(HTTPStatus(status), Failure(error, message), headers or [])
+
+
+def method_not_allowed(allowed: str) -> Reply:
+    """405. `allowed` are the methods of this path, separated by `, `."""
+    return failure(405, "Method not allowed", f"Allowed here: {allowed}.", [(b"allow", allowed.encode())])
+
+
+def allowed_methods(allowed: str) -> Reply:
+    """The reply to OPTIONS. `allowed` are the other methods of this path, separated by `, `."""
+    return Reply(NO_CONTENT, None, [(b"allow", f"{allowed}, OPTIONS".encode())])
 
 
 def retry_after(seconds: float) -> list[Header]:

@@ -26,9 +26,9 @@ from worker_orchestrator.http.access.callers import Callers
 from worker_orchestrator.http.access.guard import Guard
 from worker_orchestrator.http.app import App
 from worker_orchestrator.http.document import Document
-from worker_orchestrator.http.operations import Operating
+from worker_orchestrator.http.monitoring import Monitoring
 from worker_orchestrator.http.server.listening import is_beyond_loopback, listen
-from worker_orchestrator.http.server.streams import Closing
+from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.server.uvicorn_server import Server
 from worker_orchestrator.http.v1 import v1
 from worker_orchestrator.http.v1.pools import Health
@@ -68,7 +68,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
             "here: give a token (--token-file FILE), or --insecure-no-auth, or stay on localhost."
         )
     sockets = listen(settings.host, settings.port)
-    metrics, closing = Metrics(), Closing()
+    metrics, service_end = Metrics(), ServiceEnd()
     try:
         async with open_fleet(settings) as opened:
             clock = Clock()
@@ -84,13 +84,13 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 observer=Observers(metrics, history),
             )
             health = Health(orchestrator, settings.engine, command_line(settings, "recover"))
-            operating = Operating(health.obstacles, lambda: (metrics.exposition(orchestrator.gauges()), CONTENT_TYPE))
+            monitoring = Monitoring(health.obstacles, lambda: (metrics.exposition(orchestrator.gauges()), CONTENT_TYPE))
             image = "a demo in memory" if settings.engine == "memory" else settings.image
             routes = v1(
                 orchestrator,
                 health,
                 history,
-                closing,
+                service_end,
                 advertise_host=settings.advertise_host,
                 image=image,
                 pool=DEFAULT_POOL,
@@ -103,14 +103,14 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
                 any_host=bool(token),
             )
             callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner)
-            app = App(document, routes, operating, guard, callers, orchestrator.defect.report)
+            app = App(document, routes, monitoring, guard, callers, orchestrator.defect.report)
             server = Server(app, settings.max_connections, lambda: announce(sockets))
 
             def begin(background: Background) -> None:
                 background.spawn(history.run(orchestrator.gauges), "history")
                 background.spawn(keep_checkpointed(opened.store), "checkpoints")
 
-            await _run(server, orchestrator, begin, closing, sockets)
+            await _run(server, orchestrator, begin, service_end, sockets)
             kept = {State.READY, State.STARTING, State.STOPPING}
             return [machine for machine in opened.fleet.machines.values() if machine.state in kept or machine.project]
     finally:
@@ -129,7 +129,7 @@ async def _run(
     server: Server,
     orchestrator: Orchestrator,
     begin: Callable[[Background], None],
-    closing: Closing,
+    service_end: ServiceEnd,
     sockets: list[socket.socket],
 ) -> None:
     """Both until a signal ends them, or a defect in one ends the other. `begin` starts what goes on beside them."""
@@ -137,7 +137,7 @@ async def _run(
 
     def stop() -> None:
         orchestrator.turn_all_away()
-        closing.close()
+        service_end.announce()
         server.force_exit = server.should_exit  # a second signal does not wait for open connections
         server.should_exit = True
 

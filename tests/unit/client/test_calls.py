@@ -216,10 +216,10 @@ def test_another_program_at_that_port_is_told_from_the_service(connect: Connect,
 
 def test_what_the_service_refuses_before_it_looks_is_told_in_its_words(connect: Connect) -> None:
     """As a body that is too large."""
-    refused = answer(413, {"error": "Request body too large", "message": "At most 1048576 bytes are read."})
+    refused = answer(413, {"error": "Request body too large", "message": "The body may have at most 1048576 bytes."})
     with scripted(refused) as server, connect(server.url) as client, pytest.raises(CallFailed) as told:
         client.exec("m-1", ["cat"])
-    assert str(told.value) == "Request body too large. At most 1048576 bytes are read."
+    assert str(told.value) == "Request body too large. The body may have at most 1048576 bytes."
     assert told.value.status == 413
 
 

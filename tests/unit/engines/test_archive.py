@@ -14,7 +14,7 @@ import pytest
 
 from worker_orchestrator.engines.archive import Reader, first_entry, printable
 from worker_orchestrator.errors import EngineUnavailable
-from worker_orchestrator.http.v1.single_file import single
+from worker_orchestrator.http.v1.single_file import file_in_archive
 
 GIB: Final = 1024**3
 FORMATS: Final[dict[str, Literal[0, 1, 2]]] = {
@@ -32,7 +32,7 @@ async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
 
 def content(data: bytes, size: int = 1000) -> bytes | None:
     async def read() -> bytes | None:
-        found = await single(pieces(data, size))
+        found = await file_in_archive(pieces(data, size))
         return None if found is None else b"".join([part async for part in found])
 
     return asyncio.run(read())
@@ -154,7 +154,7 @@ def test_only_as_much_is_read_as_is_needed() -> None:
             yield b"0123456789" * 100
 
     async def take() -> bytes:
-        found = await single(endless())
+        found = await file_in_archive(endless())
         assert found is not None
         return b"".join([part async for part in found])
 

@@ -14,17 +14,18 @@ import pytest
 import yaml
 
 from worker_orchestrator import __version__, http
-from worker_orchestrator.http.pages.docs import Served, page
+from worker_orchestrator.http.pages.assets import AssetReply
+from worker_orchestrator.http.pages.docs import page
 from worker_orchestrator.http.pages.openapi import description
 
 HTTP: Final = Path(str(resources.files(http)))
 PATHS: Final = ("/docs", "/docs/page.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css")
 
 
-def get(path: str, **headers: str) -> Served:
+def get(path: str, **headers: str) -> AssetReply:
     asset = description() if path == "/openapi.json" else page(path)
     assert asset is not None
-    return asset.served({name.replace("_", "-").encode(): value.encode() for name, value in headers.items()})
+    return asset.reply({name.replace("_", "-").encode(): value.encode() for name, value in headers.items()})
 
 
 def test_openapi_json_is_what_openapi_yaml_says() -> None:

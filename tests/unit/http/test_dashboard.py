@@ -12,17 +12,18 @@ from urllib.parse import urljoin
 import pytest
 
 import worker_orchestrator
+from worker_orchestrator.http.pages.assets import AssetReply
 from worker_orchestrator.http.pages.dashboard import _TYPES, file, is_page
-from worker_orchestrator.http.pages.docs import Served, page
+from worker_orchestrator.http.pages.docs import page
 
 FOLDER: Final = Path(str(resources.files(worker_orchestrator))) / "dashboard"
 NAMES: Final = sorted(str(one.relative_to(FOLDER).as_posix()) for one in FOLDER.rglob("*") if one.is_file())
 BROWSER: Final = {b"accept": b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
-def get(path: str, headers: dict[bytes, bytes] | None = None) -> Served | None:
+def get(path: str, headers: dict[bytes, bytes] | None = None) -> AssetReply | None:
     found = file(path, headers or {})
-    return None if found is None else found.served(headers or {})
+    return None if found is None else found.reply(headers or {})
 
 
 @pytest.mark.parametrize("name", NAMES)

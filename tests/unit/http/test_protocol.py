@@ -16,7 +16,7 @@ import pytest
 
 from worker_orchestrator.http.app import App, Receive, Scope, Send
 from worker_orchestrator.http.reply import Reply
-from worker_orchestrator.http.server import protocol
+from worker_orchestrator.http.server import limits
 from worker_orchestrator.http.server.connections import Connections
 from worker_orchestrator.http.server.listening import listen
 from worker_orchestrator.http.server.uvicorn_server import Server
@@ -160,8 +160,8 @@ class Served:
         return sent
 
     @property
-    def open_ones(self) -> Connections:
-        return cast("Any", self.server.config.http).keywords["open_ones"]  # type: ignore[no-any-return]
+    def open_connections(self) -> Connections:
+        return cast("Any", self.server.config.http).keywords["open_connections"]  # type: ignore[no-any-return]
 
 
 @asynccontextmanager
@@ -208,14 +208,14 @@ def statuses(said: bytes) -> list[int]:
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HEAD_S", "BODY_S", "UNREAD_S"):
-        monkeypatch.setattr(protocol, name, LATE_S)
+        monkeypatch.setattr(limits, name, LATE_S)
 
 
 @pytest.fixture
 def long_limits(short_limits: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """For what comes in many parts and is no test of the limits: a busy computer takes its time in between."""
     for name in ("HEAD_S", "BODY_S", "UNREAD_S"):
-        monkeypatch.setattr(protocol, name, PATIENCE_S)
+        monkeypatch.setattr(limits, name, PATIENCE_S)
 
 
 # good requests, however they come
@@ -455,8 +455,8 @@ def test_a_reply_that_nobody_reads_is_given_up() -> None:
         for version in (b"1.1", b"1.0"):
             client = socket.create_connection(("127.0.0.1", service.port))
             client.sendall(b"GET /big HTTP/%s\r\n" % version + HEAD)
-            await until(lambda: len(service.open_ones))
-            await until(lambda: not len(service.open_ones))
+            await until(lambda: len(service.open_connections))
+            await until(lambda: not len(service.open_connections))
             client.close()
 
     run(test)
@@ -472,13 +472,13 @@ def test_a_connection_that_ends_with_a_reply_waits_for_no_request_behind_it() ->
         old = b"GET /big HTTP/1.0\r\nConnection: keep-alive\r\n" + HEAD
         client.sendall(old + b"GET /behind HTTP/1.1\r\n" + HEAD)
         await until(lambda: service.app.paths)
-        await until(lambda: not len(service.open_ones))
+        await until(lambda: not len(service.open_connections))
         assert service.app.paths == ["/big"]
         client.close()
         said = await service.ask(b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n" + HEAD + b"garbage\r\n\r\n")
         assert statuses(said) == [200]
         assert said.endswith(b"(closed)")
-        await until(lambda: not len(service.open_ones))
+        await until(lambda: not len(service.open_connections))
 
     run(test)
 
@@ -526,7 +526,7 @@ def test_no_time_limit_of_the_requests_before_it_ends_a_terminal() -> None:
             writer.write(b"\x82\x83\0\0\0\0abc")
             assert await reader.readexactly(5) == b"\x82\x03abc"
             writer.close()
-        await until(lambda: not len(service.open_ones))
+        await until(lambda: not len(service.open_connections))
 
     run(test)
 
@@ -600,7 +600,7 @@ def test_whoever_hangs_up_is_noticed_also_behind_a_line_of_requests() -> None:
                 await asyncio.sleep(0.05)
             writer.close()
             await until(lambda: service.app.hung_up)
-        assert not len(service.open_ones)
+        assert not len(service.open_connections)
 
     run(test)
 
@@ -621,7 +621,7 @@ def test_an_idle_connection_gives_way_and_a_busy_one_does_not() -> None:
         assert said.endswith(b"(closed)")
         service.app.go.set()
         assert [statuses(await asked) for asked in waiting] == [[200], [200]]
-        await until(lambda: not len(service.open_ones))
+        await until(lambda: not len(service.open_connections))
         assert statuses(await service.ask(b"GET /a HTTP/1.1\r\n" + HEAD)) == [200]
 
     run(test, per_client=2)

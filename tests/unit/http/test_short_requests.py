@@ -19,7 +19,8 @@ from worker_orchestrator.core.project import CHARACTERS, LONGEST, RESERVED_PROJE
 from worker_orchestrator.http.reply import Reply
 from worker_orchestrator.http.server.connections import Connections
 from worker_orchestrator.http.server.protocol import BoundedProtocol
-from worker_orchestrator.http.server.short_requests import LONGEST_BYTES, Writer, plain_request
+from worker_orchestrator.http.server.reply_writer import ReplyWriter
+from worker_orchestrator.http.server.short_requests import LONGEST_BYTES, read_short_request
 
 HOST = b"Host: localhost\r\n"
 
@@ -47,8 +48,8 @@ class Read:
 def test_a_plain_request_is_read() -> None:
     data = b"GET /my-project HTTP/1.1\r\n" + HOST + b"User-Agent: curl/7.88.1 \r\nAccept:\t*/*\r\nX: \r\n\r\n"
     headers = {b"host": b"localhost", b"user-agent": b"curl/7.88.1", b"accept": b"*/*", b"x": b""}
-    assert plain_request(data) == ("GET", "my-project", headers)
-    assert plain_request(b"DELETE /a~b:@+=,-_.1/ HTTP/1.1\r\nConnection: Keep-Alive\r\n" + HOST + b"\r\n") == (
+    assert read_short_request(data) == ("GET", "my-project", headers)
+    assert read_short_request(b"DELETE /a~b:@+=,-_.1/ HTTP/1.1\r\nConnection: Keep-Alive\r\n" + HOST + b"\r\n") == (
         "DELETE",
         "a~b:@+=,-_.1",
         {b"connection": b"Keep-Alive", b"host": b"localhost"},
@@ -62,8 +63,8 @@ def test_a_plain_request_is_read() -> None:
     b"GET //a HTTP/1.1", b"GET /.a HTTP/1.1", b"GET /health HTTP/1.1", b"GET /apple-touch-icon-120x120.png HTTP/1.1",
 ])  # fmt: skip
 def test_another_line_goes_the_long_way(line: bytes) -> None:
-    assert plain_request(line + b"\r\n" + HOST + b"\r\n") is None
-    assert plain_request(line + b"\n" + HOST + b"\r\n") is None
+    assert read_short_request(line + b"\r\n" + HOST + b"\r\n") is None
+    assert read_short_request(line + b"\n" + HOST + b"\r\n") is None
 
 
 @pytest.mark.parametrize("rest", [
@@ -76,13 +77,13 @@ def test_another_line_goes_the_long_way(line: bytes) -> None:
     HOST + b"\r\nGET /b HTTP/1.1\r\n" + HOST + b"\r\n", HOST + b"X: " + b"x" * LONGEST_BYTES + b"\r\n\r\n",
 ])  # fmt: skip
 def test_whatever_else_a_packet_holds_goes_the_long_way(rest: bytes) -> None:
-    assert plain_request(b"GET /a HTTP/1.1\r\n" + rest) is None
+    assert read_short_request(b"GET /a HTTP/1.1\r\n" + rest) is None
 
 
 def test_too_many_fields_are_left_to_who_counts_them() -> None:
     fields = b"".join(b"a%d:\r\n" % number for number in range(100))
-    assert plain_request(b"GET /a HTTP/1.1\r\n" + fields + b"\r\n") is not None
-    assert plain_request(b"GET /a HTTP/1.1\r\n" + fields + HOST + b"\r\n") is None
+    assert read_short_request(b"GET /a HTTP/1.1\r\n" + fields + b"\r\n") is not None
+    assert read_short_request(b"GET /a HTTP/1.1\r\n" + fields + HOST + b"\r\n") is None
 
 
 class Wire(asyncio.Transport):
@@ -151,7 +152,7 @@ class Reading:
             cast("Any", self._app), interface="asgi3", ws="none", lifespan="off", proxy_headers=False, access_log=False
         )
         config.load()
-        protocol = BoundedProtocol(config, ServerState(), {}, open_ones=Connections(1, 1), at_once=self._at_once)
+        protocol = BoundedProtocol(config, ServerState(), {}, open_connections=Connections(1, 1), at_once=self._at_once)
         wire = Wire()
         protocol.connection_made(wire)
         for packet in packets:
@@ -226,7 +227,7 @@ def test_what_goes_the_short_way_is_what_httptools_reads_as_well(
 ) -> None:
     """One whole message without a body, after which the connection goes on: the same method, path and headers."""
     data = b"%b /%b HTTP/1.1\r\n%b\r\n" % (method, path, b"".join(lines))
-    found = plain_request(data)
+    found = read_short_request(data)
     if found is None:
         return
     read = Read(data)
@@ -255,7 +256,7 @@ def test_the_application_is_asked_the_same_whichever_way_a_request_comes(
     )
 )
 def test_what_names_a_project_goes_the_short_way_and_nothing_else(text: str) -> None:
-    found = plain_request(b"GET /%b HTTP/1.1\r\n%b\r\n" % (text.encode("latin-1"), HOST))
+    found = read_short_request(b"GET /%b HTTP/1.1\r\n%b\r\n" % (text.encode("latin-1"), HOST))
     assert (found is not None) == (is_project_id(text) and not text.startswith("apple-touch-icon"))
     assert found is None or found[1] == text
 
@@ -287,7 +288,7 @@ def test_what_names_a_project_goes_the_short_way_and_nothing_else(text: str) -> 
     ],
 )
 def test_a_reply_is_written_whole(reply: Reply, own: list[bytes], body: bytes, *, keep_alive: bool) -> None:
-    said = Writer().written(reply, "vary: Origin\r\n", [(b"date", b"now")], keep_alive=keep_alive)
+    said = ReplyWriter().encode_reply(reply, "vary: Origin\r\n", [(b"date", b"now")], keep_alive=keep_alive)
     head, _, content = said.partition(b"\r\n\r\n")
     assert content == body
     line, *fields = head.split(b"\r\n")
@@ -297,9 +298,9 @@ def test_a_reply_is_written_whole(reply: Reply, own: list[bytes], body: bytes, *
 
 
 def test_a_reply_bears_the_headers_of_its_own_time() -> None:
-    writer, now, later = Writer(), [(b"date", b"now")], [(b"date", b"later")]
+    writer, now, later = ReplyWriter(), [(b"date", b"now")], [(b"date", b"later")]
     dates = [
-        writer.written(Reply(status), "", always, keep_alive=True).split(b"\r\n")[:2]
+        writer.encode_reply(Reply(status), "", always, keep_alive=True).split(b"\r\n")[:2]
         for always in (now, now, later, later, now)
         for status in (200, 503, 200)
     ]

@@ -1,10 +1,10 @@
-"""Which callers are let in: those with the token, or a session that began with it, as often as they may.
+"""Which callers are let in: those with the token, or with a session that began with it, as often as they may call.
 
-A token is compared in constant time, and stands in no reply, log line or repr. After ten different wrong ones within a
-minute no further token of that caller is looked at, right or wrong: else the answer would tell a guess from the right one at
-any rate. Who was right within the last hour is counted apart from the strangers of its address, so that these keep nobody
-out. Whoever sends none guesses nothing: that never counts, and always hears what to send. Cookie and key of a session are
-ours and too long to be guessed, so the right ones are always let in.
+A token is compared in constant time, and is part of no reply, log line or repr. After ten different wrong tokens within a
+minute no further token of that caller is checked, right or wrong: otherwise one could guess at any rate, and the answer
+would tell which guess is right. A caller that was right within the last hour is counted apart from the strangers of its
+address, so that they cannot keep it out. A caller that sends no token does not guess: that never counts, and it is always
+told what to send. Cookie and key of a session are random and too long to be guessed, so the right ones are always let in.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ DEFAULT_RATE: Final = 100.0
 """Requests a second for each client that is not on this machine."""
 _SCHEME: Final = b"bearer "
 _FILES_AT_ONCE: Final = 200
-"""A page is many small files, which a browser asks for all at once."""
+"""A page consists of many small files, and a browser asks for all of them at once."""
 
 
 class Kind(Enum):
-    """What is asked for. Each has a rate of its own: what a stranger may ask uses up nothing of those who may do more."""
+    """The kinds of requests. Each has a rate of its own, so that what strangers may ask for uses up nothing of the calls."""
 
     CALL = "call"
     PAGE = "page"
@@ -45,7 +45,7 @@ class Kind(Enum):
 
 
 class Callers:
-    """`token`: what they must know; empty: nothing. `rate`: requests a second; 0: any; None: DEFAULT_RATE beyond loopback.
+    """`token`: empty if none is required. `rate`: requests a second; 0: unlimited; None: DEFAULT_RATE beyond loopback.
 
     `clock` counts seconds and never goes back. `name` tells the sessions of this service from those of others on its host.
     """
@@ -63,13 +63,13 @@ class Callers:
         return self._digest is not None
 
     def refusal(self, address: str, headers: Mapping[bytes, bytes]) -> Reply | None:
-        """Why this caller (its IP address, its headers with names in lower case) is turned away; None if it may go on."""
-        return self._unknown(address, headers) or self.too_often(address, Kind.CALL)
+        """The reply to a caller (IP address, headers with names in lower case) that may not call; None if it may."""
+        return self._unknown_caller(address, headers) or self.too_often(address, Kind.CALL)
 
     def are_free(self, address: str, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether this caller may go on without being counted. Where it may not, asking costs it nothing."""
+        """Whether this caller may call without being counted. If not, nothing is counted by this question either."""
         if self._is_open and address.startswith("127."):
-            return True  # almost all: not even who they are needs to be known
+            return True  # almost all callers: their address need not even be parsed
         client = client_of(address)
         if self._counts(client):
             return False
@@ -80,31 +80,31 @@ class Callers:
 
     def are_known(self, address: str, headers: Mapping[bytes, bytes]) -> bool:
         """Whether these headers let a caller in: with the token, or the cookie and the key of a session."""
-        return self._unknown(address, headers) is None
+        return self._unknown_caller(address, headers) is None
 
     def token_refusal(self, address: str, headers: Mapping[bytes, bytes], token: bytes) -> Reply | None:
-        """Why this token opens nothing, which counts against its sender; None if it is the right one."""
+        """The reply to a wrong token, which counts against its sender; None if it is the right one."""
         client = client_of(address)
         verdict = self._is_right(client, headers, token)
         if verdict is True:
             return None
         if verdict is False:
             self._guesses.was_wrong(client, _way(headers), _digest(token), self._clock())
-            return self._wrong(client)
+            return self._wrong_credentials(client)
         return failure(
             429,
             "Too many wrong tokens",
-            f"Too many wrong tokens came from this address, so none is looked at, not even the right one, for "
-            f"{_seconds(verdict)}.",
+            f"Too many wrong tokens came from this address. No token from it is checked for {_seconds(verdict)}, not even "
+            "the right one.",
             retry_after(verdict),
         )
 
     def lease(self, headers: Mapping[bytes, bytes]) -> Lease | None:
-        """How long whoever was let in for its session may go on; None for one with the token, or where none is needed."""
+        """How long a caller with a session may go on; None for one with the token, or if none is required."""
         return None if self._digest is None else self.sessions.lease(headers)
 
     def too_often(self, address: str, kind: Kind) -> Reply | None:
-        """The reply to one request too many from this IP address; None if it may be made."""
+        """The reply to one request too many from this IP address; None if this request may be made."""
         client = client_of(address)
         if not self._counts(client):
             return None
@@ -114,7 +114,7 @@ class Callers:
         return failure(
             429,
             "Too many requests",
-            f"Too many requests came from this address, more than --rate-limit of the service allows: ask again in "
+            f"Too many requests came from this address, more than --rate-limit of the service allows. Try again in "
             f"{_seconds(wait_s)}.",
             retry_after(wait_s),
         )
@@ -122,50 +122,50 @@ class Callers:
     def _counts(self, client: str) -> bool:
         return bool(self._buckets) and (self._counts_loopback or not is_on_loopback(client))
 
-    def _unknown(self, address: str, headers: Mapping[bytes, bytes]) -> Reply | None:
+    def _unknown_caller(self, address: str, headers: Mapping[bytes, bytes]) -> Reply | None:
         if self._digest is None or self.sessions.holds(headers):
             return None
         token = _bearer(headers)
         if token:
             return self.token_refusal(address, headers, token)
-        return self._wrong(client_of(address)) if _are_a_try(headers) else _token_required()
+        return self._wrong_credentials(client_of(address)) if _have_credentials(headers) else _token_required()
 
     def _is_right(self, client: str, headers: Mapping[bytes, bytes], token: bytes) -> bool | float:
-        """Whether this is the token; the seconds until one is looked at, where too many were wrong."""
-        given, way, now = _digest(token), _way(headers), self._clock()
-        wait_s = self._guesses.wait_s(client, way, given, now)
+        """Whether this is the token; if too many were wrong, the seconds until one is checked again."""
+        digest, way, now = _digest(token), _way(headers), self._clock()
+        wait_s = self._guesses.wait_s(client, way, digest, now)
         if wait_s:
             return wait_s
-        if self._digest is None or not hmac.compare_digest(given, self._digest):
+        if self._digest is None or not hmac.compare_digest(digest, self._digest):
             return False
         self._guesses.was_right(client, way, now)
         return True
 
-    def _wrong(self, client: str) -> Reply:
+    def _wrong_credentials(self, client: str) -> Reply:
         """The reply to a token or a session that is wrong."""
         wait_s = self._strikes.add(client, self._clock())
         if wait_s:
             return failure(
                 429,
                 "Too many wrong tokens",
-                f"Send the right token; a wrong one is looked at again in {_seconds(wait_s)}.",
+                f"Send the right token. The next wrong one is checked in {_seconds(wait_s)}.",
                 retry_after(wait_s),
             )
         return _token_required()
 
 
 def _buckets(rate: float) -> dict[Kind, Buckets]:
-    """None where any rate will do."""
+    """By kind of request; empty if the rate is unlimited."""
     return {kind: Buckets(rate, at_once=_FILES_AT_ONCE if kind is Kind.PAGE else 1.0) for kind in Kind} if rate else {}
 
 
 def _digest(token: bytes) -> bytes:
-    """Of one length, whatever was sent."""
+    """A digest of fixed length, whatever was sent."""
     return hashlib.sha256(token).digest()
 
 
 def _bearer(headers: Mapping[bytes, bytes]) -> bytes:
-    """The token in these headers; empty where there is none."""
+    """The token in these headers; empty if there is none."""
     authorization = headers.get(b"authorization", b"")
     is_bearer = authorization[: len(_SCHEME)].lower() == _SCHEME
     return authorization[len(_SCHEME) :].strip() if is_bearer else b""
@@ -175,8 +175,8 @@ def _way(headers: Mapping[bytes, bytes]) -> bytes:
     return headers.get(b"x-forwarded-for", b"")
 
 
-def _are_a_try(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether these headers bring anything that could let a caller in. A cookie alone goes along with any page's request."""
+def _have_credentials(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether these headers have anything that could let a caller in. A cookie alone does not: browsers send it always."""
     return bool(headers.get(b"authorization", b"").strip() or session_key(headers))
 
 

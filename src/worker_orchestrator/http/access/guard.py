@@ -1,14 +1,15 @@
-"""Who may call. A GET creates containers here, so a page on the internet must not make a developer's browser send one.
+"""Which hosts and sites may call. A GET creates containers, so no page on the internet may make a browser send one.
 
 * The Host must be a name that only a caller on this machine uses, or an allowed one: else a foreign name that resolves
-  to 127.0.0.1 (DNS rebinding) would make the service same-origin with its page. Where a token is required any Host
-  will do: no browser attaches it by itself, so such a page gets nothing, and a caller elsewhere uses whatever name or
-  address this machine has for it.
-* An Origin must be ours, on loopback or allowed; without one, a request that the browser marks cross-site is refused. A
-  port of the workers is no such origin: the page of a worker is what some project wrote. Pages on one host are same-site
-  whatever their port, and an image or a link carries no Origin, so there the Referer must name who asks.
-* What a browser fetches on speculation takes no machine. Neither does what it fetches over plain HTTP from another name
-  than loopback without a token: there browsers do not say which site asks.
+  to 127.0.0.1 (DNS rebinding) would make the service same-origin with its page. If a token is required, any Host is allowed:
+  no browser sends the token by itself, so such a page gets nothing, and a caller on another machine uses whatever name or
+  address it knows for this one.
+* An Origin must be ours, on loopback or allowed. Without an Origin, a request that the browser marks as cross-site is
+  refused. An origin with a port of the workers is not taken for ours, since some project wrote the page of a worker. Pages
+  on one host are same-site whatever their port, and an image or a link sends no Origin, so there the Referer must name the
+  page.
+* A browser's prefetch is given no machine. Neither is its request over plain HTTP to another name than loopback, if no token
+  is required: there browsers do not say which site the request comes from.
 
 Sources: https://www.w3.org/TR/fetch-metadata/, https://fetch.spec.whatwg.org/#http-cors-protocol
 """
@@ -30,7 +31,7 @@ _BROWSER: Final = b"Mozilla/"
 _FROM_BROWSERS: Final = frozenset(
     {b"access-control-request-method", b"origin", b"purpose", b"referer", b"sec-fetch-site", b"sec-purpose", b"x-moz"}
 )
-"""What `refusal` and `assign_refusal` look at beside the host and the user agent."""
+"""The headers that `refusal` and `assign_refusal` read beside the host and the user agent."""
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _EXPOSED = b"ETag, Retry-After, X-Request-Id"
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]*:[0-9a-f:.]*)\]|([^\[\]:/?#@\s]+))(?::(\d{1,5})?)?")
@@ -42,7 +43,7 @@ _USUAL_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 class Guard:
     """Judges a request by its headers (names in lower case). `allow_hosts` are names, `allow_origins` whole origins.
 
-    `worker_ports`: those of the workers' pages. `any_host`: every Host is allowed, since a token is required.
+    `worker_ports`: the ports of workers' pages. `any_host`: every Host is allowed, since a token is required.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Guard:
         self._origins = frozenset(origin.lower().rstrip("/") for origin in allow_origins)
 
     def lets_pass(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether nothing speaks against this request, not even if it asks for a machine."""
+        """Whether this request may be made, also if it asks for a machine."""
         if self.is_no_browser(headers):
             return self._any_host or self._knows_host(headers.get(b"host", b"").decode("latin-1"))
         is_refused = self.refusal(headers) is not None or self.assign_refusal(headers) is not None
@@ -66,11 +67,11 @@ class Guard:
 
     @staticmethod
     def is_no_browser(headers: Mapping[bytes, bytes]) -> bool:
-        """Whether only its host may speak against this request, now and later: almost all are like this."""
+        """Whether this request, now and later, can be refused for its host alone. Almost all requests are like this."""
         return _FROM_BROWSERS.isdisjoint(headers) and not headers.get(b"user-agent", b"").startswith(_BROWSER)
 
     def refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
-        """Why this caller is turned away; None if it may call."""
+        """The reply to a caller that may not call; None if it may."""
         host = headers.get(b"host", b"").decode("latin-1")
         if not self._any_host and not self._knows_host(host):
             return failure(
@@ -85,14 +86,14 @@ class Guard:
         if site == b"cross-site":
             return _cross_site("another site")
         if site == b"same-site" and not self._knows_origin(referer := headers.get(b"referer", b""), host):
-            return _cross_site(referer.decode("latin-1") or "a page that does not say who it is")
+            return _cross_site(referer.decode("latin-1") or "a page that sends no Referer")
         return None
 
     def assign_refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
-        """Why this request takes no machine, though `refusal` has let it pass; None if it may."""
+        """The reply to a request that `refusal` lets pass, but that may not be given a machine; None if it may."""
         purpose = headers.get(b"sec-purpose", b"") + headers.get(b"purpose", b"") + headers.get(b"x-moz", b"")
         if b"prefetch" in purpose.lower() or b"prerender" in purpose.lower():
-            return failure(503, "Not fetched in advance", "A prefetch takes no machine.", retry_after(1))
+            return failure(503, "Not fetched in advance", "A prefetch is given no machine.", retry_after(1))
         if self._any_host or b"origin" in headers or b"sec-fetch-site" in headers:
             return None
         host = headers.get(b"host", b"").decode("latin-1")
@@ -100,13 +101,13 @@ class Guard:
             return failure(
                 403,
                 "Browser request refused",
-                f"Over plain HTTP a browser does not say which page asks for {host[:200]}. Call localhost, use HTTPS, or "
-                "start the service with a token.",
+                f"Over plain HTTP to {host[:200]} a browser does not say which page sends the request. Call localhost, use "
+                "HTTPS, or start the service with a token.",
             )
         return None
 
     def cors(self, headers: Mapping[bytes, bytes]) -> list[Header]:
-        """The headers that let this caller's page read the reply; `refusal` has let it pass."""
+        """The headers that let the page of this caller read the reply. Only for a caller that `refusal` lets pass."""
         origin = headers.get(b"origin")
         if origin is None:
             return [(b"vary", b"Origin")]
@@ -132,11 +133,11 @@ class Guard:
         return _hostname(host) in self._hosts or _is_loopback(host)
 
     def _knows_origin(self, origin: bytes, host: str) -> bool:
-        """Whether pages of this origin, or of this URL's, may call."""
-        found = _ORIGIN.fullmatch(origin.decode("latin-1").lower())
-        if found is None:
+        """Whether pages of this origin, or of the origin of this URL, may call."""
+        match = _ORIGIN.fullmatch(origin.decode("latin-1").lower())
+        if match is None:
             return False
-        scheme, authority = found.groups()
+        scheme, authority = match.groups()
         if f"{scheme}://{authority}" in self._origins or authority == host.lower():
             return True
         return _is_loopback(authority) and _port(authority, _USUAL_PORTS[scheme]) not in self._worker_ports
@@ -146,28 +147,28 @@ def _cross_site(origin: str) -> Reply:
     return failure(
         403,
         "Cross-site request refused",
-        f"Requests from {origin} are not allowed. If it is yours, start the service with --allow-origin {_shown(origin)}. "
-        "(Ports from --first-port to --last-port are those of workers.)",
+        f"Requests from {origin} are not allowed. If that page is yours, start the service with --allow-origin "
+        f"{_option_value(origin)}. (Ports from --first-port to --last-port belong to workers.)",
     )
 
 
-def _shown(origin: str) -> str:
-    found = _ORIGIN.fullmatch(origin)
-    return "ORIGIN" if found is None else f"{found[1]}://{found[2]}"
+def _option_value(origin: str) -> str:
+    match = _ORIGIN.fullmatch(origin)
+    return "ORIGIN" if match is None else f"{match[1]}://{match[2]}"
 
 
 @lru_cache(maxsize=256)
 def _hostname(authority: str) -> str | None:
-    """The name in `name:port`, in lower case, without brackets and final dot; None for what is none."""
-    found = _AUTHORITY.fullmatch(authority.lower())
-    if found is None or int(found[3] or 0) > LAST_PORT:
+    """The name in `name:port`, in lower case, without brackets and final dot; None if this is not of that form."""
+    match = _AUTHORITY.fullmatch(authority.lower())
+    if match is None or int(match[3] or 0) > LAST_PORT:
         return None
-    return (found[1] or found[2]).rstrip(".")
+    return (match[1] or match[2]).rstrip(".")
 
 
 def _port(authority: str, usual: int) -> int:
-    found = _AUTHORITY.fullmatch(authority)
-    return usual if found is None or not found[3] else int(found[3])
+    match = _AUTHORITY.fullmatch(authority)
+    return usual if match is None or not match[3] else int(match[3])
 
 
 @lru_cache(maxsize=256)

@@ -1,18 +1,17 @@
-"""/login and /logout: a browser shows the token once, and is known by a session from then on.
+"""/login and /logout: a browser sends the token once, and is known by a session from then on.
 
-No token is needed here, of course; who asks at all is judged as everywhere, and a wrong token counts as everywhere.
+These two paths need no token. Otherwise the rules of all paths hold: of host and origin, of rate, and of wrong tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
 from typing import ClassVar, Final
 
 import msgspec
 
 from worker_orchestrator.http.access.callers import Callers
-from worker_orchestrator.http.reply import Header, Reply, failure
+from worker_orchestrator.http.reply import Header, Reply, allowed_methods, failure, method_not_allowed
 
 __all__ = ["Login"]
 
@@ -33,10 +32,9 @@ class _SignedIn(msgspec.Struct):
 
 
 class Login:
-    """Opens and ends the sessions of these callers."""
+    """Begins and ends the sessions of these callers."""
 
     PATHS: ClassVar[frozenset[str]] = frozenset({"/login", "/logout"})
-    BODY_LIMIT_BYTES: ClassVar[int] = 4096
 
     def __init__(self, callers: Callers) -> None:
         self._callers, self._cookie = callers, callers.sessions.cookie
@@ -47,7 +45,8 @@ class Login:
         """The reply at one of `PATHS`. `body` reads it whole, `address` is the caller's."""
         match path.removesuffix("/"), method:
             case "/login", "GET" | "HEAD":
-                needed = self._callers.need_token  # of a token in the header nothing is said: it could be guessed here
+                # Whether a token in the header is right is not told: it could be guessed here.
+                needed = self._callers.need_token
                 return Reply(200, _State(needed, not needed or self._callers.sessions.holds(headers)))
             case "/login", "POST":
                 return self._log_in(address, headers, await body())
@@ -63,7 +62,7 @@ class Login:
     def _log_in(self, address: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         if not self._callers.need_token:
             return failure(
-                409, "No token is required", "This service was started without one: there is nothing to log in to."
+                409, "No token is required", "This service was started without a token. Use it without logging in."
             )
         try:
             token = msgspec.json.decode(body, type=_Token).token.encode()
@@ -73,15 +72,11 @@ class Login:
         if refusal is not None:
             return refusal
         value, key = self._callers.sessions.open(headers)
-        # For this session of the browser. Behind a TLS proxy it never goes out in the clear.
+        # The cookie lasts as long as the browser's session. Behind a TLS proxy it is never sent unencrypted.
         secure = "; Secure" if headers.get(b"origin", b"").startswith(b"https:") else ""
         cookie: Header = (b"set-cookie", f"{self._cookie}={value}; {_ATTRIBUTES}{secure}".encode())
         return Reply(200, _SignedIn(key), [cookie])
 
 
 def _not_allowed(allowed: str, method: str) -> Reply:
-    if method == "OPTIONS":
-        return Reply(204, None, [(b"allow", f"{allowed}, OPTIONS".encode())])
-    return failure(
-        HTTPStatus.METHOD_NOT_ALLOWED, "Method not allowed", f"Allowed here: {allowed}.", [(b"allow", allowed.encode())]
-    )
+    return allowed_methods(allowed) if method == "OPTIONS" else method_not_allowed(allowed)

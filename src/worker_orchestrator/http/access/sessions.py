@@ -1,10 +1,10 @@
-"""Who has signed in with a browser: a cookie and a key, which stand for the token only together.
+"""Sessions of browsers that have logged in: a cookie and a key, which stand for the token only together.
 
-A cookie ignores ports, so a browser hands it to every worker's page on localhost too, and sends it along with whatever a
-foreign page asks for. The key is in the reply to the login alone. The page keeps it in the storage of its own origin, port
-included, and sends it in a header: no other page knows it. Several tabs are one session with a key each.
+A cookie ignores ports, so a browser gives it to every worker's page on localhost too, and sends it with every request that a
+foreign page makes. The key is only in the reply to the login. The page keeps it in the storage of its own origin, which
+includes the port, and sends it in a header: no other page knows it. Several tabs are one session with a key each.
 
-Both are random and kept as digests, in memory: a restart asks for the token again.
+Both are random, and kept in memory as digests: after a restart the token is asked for again.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ _Keys = OrderedDict[bytes, _Key]  # by digest
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """How long what a session began may go on."""
+    """How long a request that a session began may go on."""
 
     _left_s: float
     _ended: asyncio.Event
 
     async def over(self) -> None:
-        """Return when the session has ended: with the logout, or its time."""
+        """Return when the session has ended: by the logout, or because its time is over."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), self._left_s)
 
 
 class Sessions:
-    """At most 1,000, with 50 keys each; those that began last are kept. `clock` counts seconds and never goes back.
+    """At most 1,000 sessions with 50 keys each; the latest are kept. `clock` counts seconds and never goes back.
 
-    `name` is this service's: a cookie ignores ports, so those of two services on one host must differ.
+    `name` tells this service from others: a cookie ignores ports, so the cookies of two services on one host must differ.
     """
 
     def __init__(self, clock: Callable[[], float], name: str = "") -> None:
@@ -66,11 +66,11 @@ class Sessions:
         self._sessions: OrderedDict[bytes, _Keys] = OrderedDict()  # by digest of the cookie
 
     def open(self, headers: Headers) -> tuple[str, str]:
-        """Sign in whoever sent these headers (names in lower case). Returns the cookie's value and the key."""
+        """Log in the caller with these headers (names in lower case). Returns the cookie's value and the key."""
         key = secrets.token_urlsafe(_BYTES)
         for cookie in self._cookies(headers):
             keys = self._sessions.get(_digest(cookie))
-            if keys is not None and self._drop_old(keys):  # else one that somebody made up
+            if keys is not None and self._drop_old(keys):  # else the cookie is made up
                 self._add(keys, key)
                 return cookie.decode("latin-1"), key
         made = secrets.token_urlsafe(_BYTES)
@@ -82,30 +82,34 @@ class Sessions:
 
     def holds(self, headers: Headers) -> bool:
         """Whether these headers have a cookie of ours, and a key that belongs to it."""
-        return self._found(headers) is not None
+        return self._find(headers) is not None
 
     def end(self, headers: Headers) -> None:
-        """End the session that these headers have cookie and key of, for all its tabs."""
-        found = self._found(headers)
-        if found is not None:
-            _end(self._sessions.pop(found[0]))
+        """End the session with this cookie and key, for all its tabs."""
+        match = self._find(headers)
+        if match is not None:
+            session, _ = match
+            _end(self._sessions.pop(session))
 
     def lease(self, headers: Headers) -> Lease | None:
-        """How long the session that these headers have cookie and key of may go on; None where there is none."""
-        found = self._found(headers)
-        return None if found is None else Lease(found[1].until - self._clock(), found[1].ended)
+        """How long the session with this cookie and key may go on; None if there is none."""
+        match = self._find(headers)
+        if match is None:
+            return None
+        _, key = match
+        return Lease(key.until - self._clock(), key.ended)
 
-    def _found(self, headers: Headers) -> tuple[bytes, _Key] | None:
-        """The session, by its digest, and its key."""
+    def _find(self, headers: Headers) -> tuple[bytes, _Key] | None:
+        """The digest of the session with this cookie and key, and the key; None if there is none."""
         key = session_key(headers)
         if not key:
             return None
-        given = _digest(key)
+        key_digest = _digest(key)
         for cookie in self._cookies(headers):
             session = _digest(cookie)
-            for digest, found in self._drop_old(self._sessions.get(session, _Keys())).items():
-                if hmac.compare_digest(given, digest):
-                    return session, found
+            for digest, known in self._drop_old(self._sessions.get(session, _Keys())).items():
+                if hmac.compare_digest(key_digest, digest):
+                    return session, known
         return None
 
     def _drop_old(self, keys: _Keys) -> _Keys:
@@ -120,7 +124,7 @@ class Sessions:
             keys.popitem(last=False)[1].ended.set()
 
     def _cookies(self, headers: Headers) -> list[bytes]:
-        """Those of our name. There may be several: the page of a worker can set some as well."""
+        """The values of our cookie. There may be several, since the page of a worker can set cookies as well."""
         pairs = (one.strip().partition(b"=") for one in headers.get(b"cookie", b"").split(b";"))
         return [value for name, _, value in pairs if name == self.cookie.encode() and value][:COOKIES]
 
@@ -131,12 +135,14 @@ def _end(keys: _Keys) -> None:
 
 
 def _digest(secret: bytes) -> bytes:
-    """Of one length, whatever was sent; and what it is found by says nothing of it."""
+    """A digest of fixed length: the time of looking it up tells nothing of the secret."""
     return hashlib.sha256(secret).digest()
 
 
 def session_key(headers: Headers) -> bytes:
-    """From the header, or for a WebSocket, which a page can give no headers, from the protocols that it names."""
-    given = headers.get(b"x-session-key", b"")
-    named = headers.get(b"sec-websocket-protocol", b"").split(b",") if not given else ()
-    return next((one.strip()[len(_KEY_IN_SOCKET) :] for one in named if one.strip().startswith(_KEY_IN_SOCKET)), given)
+    """The key, from the header; for a WebSocket, to which a page can give no headers, from the protocols that it offers."""
+    in_header = headers.get(b"x-session-key", b"")
+    if in_header:
+        return in_header
+    protocols = [one.strip() for one in headers.get(b"sec-websocket-protocol", b"").split(b",")]
+    return next((one[len(_KEY_IN_SOCKET) :] for one in protocols if one.startswith(_KEY_IN_SOCKET)), b"")

@@ -1,6 +1,6 @@
 """How much one client may ask: a token bucket for its requests, windows for its failed attempts. Time comes in as data.
 
-What is kept is bounded: of more than 10,000 clients those that were seen last, since whoever was forgotten starts anew.
+Memory is bounded: 10,000 clients are kept, those that called last. A client that was forgotten starts anew.
 Times are seconds of any clock that never goes back. https://en.wikipedia.org/wiki/Token_bucket
 """
 
@@ -18,8 +18,9 @@ CLIENTS: Final = 10_000
 STRIKES: Final = 10
 WINDOW_S: Final = 60.0
 KNOWN_S: Final = 3600.0
-"""So long after it was right is a caller not counted with the strangers of its address."""
+"""So long after it sent the right secret, a caller is not counted with the strangers of its address."""
 KNOWN_AGAIN_S: Final = 60.0
+"""So often at most is it noted that a caller was right."""
 LONGEST_WAY_BYTES: Final = 256
 
 _T = TypeVar("_T")
@@ -27,11 +28,11 @@ _T = TypeVar("_T")
 
 @lru_cache(maxsize=1024)
 def client_of(address: str) -> str:
-    """Who an address stands for: itself, and in IPv6 its /64, since one host may use all of that."""
+    """The client that an address stands for: the address itself, and in IPv6 its /64, since one host may use all of that."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return ""  # a local socket: all that come by it are one
+        return ""  # a local socket: all its callers are one client
     if isinstance(ip, ipaddress.IPv4Address) or ip.is_loopback:
         return str(ip)
     if ip.ipv4_mapped is not None:
@@ -67,7 +68,7 @@ class Buckets:
 
 
 class Strikes:
-    """Failed attempts: ten within a minute are one too few to be turned away."""
+    """Failed attempts: ten within a minute are allowed, and further ones are refused."""
 
     def __init__(self, clients: int = CLIENTS) -> None:
         self._times = _Recent[deque[float]](clients, lambda: deque(maxlen=STRIKES))
@@ -82,12 +83,13 @@ class Strikes:
 
 
 class Guesses:
-    """Of secrets that may be wrong, ten different ones within a minute are looked at for each caller, then none.
+    """Limits guesses of a secret: of each caller ten different wrong ones within a minute are checked, then none.
 
-    Not even the right one, or its answer would tell it from the others at any rate. But who guesses must not keep out who
-    knows: so a caller that was right is known for an hour, by its client and the way that its requests come (the field
-    X-Forwarded-For, to which a proxy adds whom it hears), and is counted apart. All others of a client are counted as one,
-    whatever way they claim. What was wrong a moment ago is no new guess: a program with an old secret keeps nobody out.
+    Then not even the right one is checked: otherwise one could guess at any rate, and the answer would tell which guess is
+    right. But a caller that guesses must not keep out one that knows the secret. So a caller that was right is known for an
+    hour, by its client and its way (the header X-Forwarded-For, to which each proxy adds the address that it hears from),
+    and is counted apart. All others of a client are counted as one, whatever way they claim. A secret that was wrong a
+    moment ago is not a new guess, so a program with an old secret keeps no other one out.
     """
 
     def __init__(self, clients: int = CLIENTS) -> None:
@@ -96,9 +98,9 @@ class Guesses:
         self._known: OrderedDict[tuple[str, bytes], float] = OrderedDict()  # since when
 
     def wait_s(self, client: str, way: bytes, guess: bytes, now: float) -> float:
-        """0.0 if this guess (a digest) may be looked at, else the seconds until one may."""
+        """0.0 if this guess (a digest) may be checked, else the seconds until one may."""
         if not len(self._wrong):
-            return 0.0  # almost always
+            return 0.0  # almost always the case
         guesses = self._wrong[self._counted_as(client, way, now)]
         if len(guesses) < STRIKES or now - guesses[0][0] >= WINDOW_S or self._is_known_wrong(guesses, guess, now):
             return 0.0
@@ -129,21 +131,21 @@ class Guesses:
 
 
 class _Recent(Generic[_T]):
-    """What is known of the clients that were seen last, at most so many."""
+    """What is known of the clients that called last, of at most `limit` clients."""
 
     def __init__(self, limit: int, new: Callable[[], _T]) -> None:
         self._limit, self._new = limit, new
         self._known: OrderedDict[str, _T] = OrderedDict()
 
     def __getitem__(self, client: str) -> _T:
-        found = self._known.get(client)
-        if found is None:
-            found = self._known[client] = self._new()
+        record = self._known.get(client)
+        if record is None:
+            record = self._known[client] = self._new()
             if len(self._known) > self._limit:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(client)
-        return found
+        return record
 
     def __len__(self) -> int:
         return len(self._known)

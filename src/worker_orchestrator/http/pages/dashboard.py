@@ -1,6 +1,6 @@
 """The dashboard's files: all of the package's folder `dashboard`, under /assets by their names, and its page at / too.
 
-They hold nothing secret, so whoever may call at all gets them without a token: the page is where it is asked for.
+They contain nothing secret, so everyone who may call gets them without a token: the page is where the token is typed in.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
 from typing import Final
 
-from worker_orchestrator.http.pages.docs import Asset
+from worker_orchestrator.http.pages.assets import Asset
 
 __all__ = ["file", "is_page"]
 
@@ -46,7 +46,7 @@ def is_page(path: str, headers: Mapping[bytes, bytes]) -> bool:
 
 
 def file(path: str, headers: Mapping[bytes, bytes]) -> Asset | None:
-    """What a GET of this path gets; None where it is not the dashboard's."""
+    """The file at this path; None if it is not the dashboard's."""
     if is_page(path, headers):
         return _read(_PAGE)
     name = path.removeprefix(_PREFIX)
@@ -57,7 +57,7 @@ def file(path: str, headers: Mapping[bytes, bytes]) -> Asset | None:
 
 @cache
 def _files() -> Mapping[str, Traversable]:
-    """By name. Nothing else of the disk has one, whatever is asked for. What is stored in gzip's format is named without."""
+    """All files by their names, so that no other file of the disk can be reached. A name does not end in `.gz`."""
     return dict(_walk(resources.files("worker_orchestrator").joinpath("dashboard"), ""))
 
 

@@ -1,4 +1,4 @@
-"""Who is connected. Idle connections never keep a real caller out: they make room, the longest idle one first.
+"""The open connections. Idle ones never keep a new caller out: they make room, the longest idle one first.
 
 A connection is idle while no request of it is being answered; half a head does not count. One client may have `per_client`
 connections, all together `total`. Every step is O(1).
@@ -14,13 +14,13 @@ __all__ = ["Connection", "Connections"]
 
 
 class Connection(Protocol):
-    """One connection, as far as the bounds are concerned."""
+    """One connection, as far as `Connections` needs it."""
 
     def give_way(self) -> None:
         """Close now; no request is being answered."""
 
 
-_Idle = OrderedDict[Connection, str]  # connection: its client; the longest idle one first
+_Idle = OrderedDict[Connection, str]  # from a connection to its client; the longest idle one first
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class _Client:
 
 
 class Connections:
-    """The open connections. A connection that gave way is out at once, whenever its socket is closed."""
+    """The open connections. One that gave way counts no more from then on, whenever its socket is closed."""
 
     def __init__(self, per_client: int, total: int) -> None:
         self._per_client, self._total = per_client, total
@@ -42,7 +42,7 @@ class Connections:
         return len(self._client_of)
 
     def admit(self, connection: Connection, client: str) -> bool:
-        """Take in a new connection, idle as yet; False where there is no room and none can be made."""
+        """Count a new connection, which is idle; False if there is no room and none can be made."""
         known = self._clients.get(client)
         if known is not None and known.count >= self._per_client and not self._make_room(known.idle):
             return False
@@ -61,7 +61,7 @@ class Connections:
             self._clients[client].idle.pop(connection, None)
 
     def rest(self, connection: Connection) -> None:
-        """All its requests have been answered: now, if it is told so again."""
+        """All its requests have been answered: it is idle from now on, even if it was idle before."""
         client = self._client_of.get(connection)
         if client is not None:
             idle = self._clients[client].idle
@@ -70,7 +70,7 @@ class Connections:
             idle.move_to_end(connection)
 
     def leave(self, connection: Connection) -> None:
-        """It is closed."""
+        """It is closed: count it no more."""
         self.begin(connection)
         client = self._client_of.pop(connection, None)
         if client is not None:

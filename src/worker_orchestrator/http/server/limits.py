@@ -1,21 +1,34 @@
-"""How much one request may be, and what is said to one that is more, or no HTTP at all."""
+"""All limits of one request and one connection, in bytes, fields and seconds, and the replies to what exceeds them.
+
+Two limits are elsewhere: how many connections there may be follows from the file descriptors (`uvicorn_server`), and how
+many requests a client may send in a second is a setting (`access/callers`).
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from worker_orchestrator.http.app import BODY_LIMIT_BYTES
 from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
 
 __all__ = [
     "BODY_FIELDS",
+    "BODY_LIMIT_BYTES",
+    "BODY_S",
     "FIELD_LIMIT",
     "FILE_LIMIT_BYTES",
+    "FRAME_LIMIT_BYTES",
     "HEAD_LIMIT_BYTES",
-    "NO_HTTP",
+    "HEAD_S",
+    "IDLE_S",
+    "LINGER_BYTES",
+    "LINGER_S",
+    "LOGIN_BODY_LIMIT_BYTES",
+    "NOT_HTTP",
     "NO_ROOM",
     "PIPELINE_LIMIT",
+    "STOP_S",
+    "UNREAD_S",
     "body_limit",
     "body_too_large",
     "head_refusal",
@@ -25,17 +38,40 @@ __all__ = [
 
 HEAD_LIMIT_BYTES: Final = 32 * 1024
 FIELD_LIMIT: Final = 100
-PIPELINE_LIMIT: Final = 100
+BODY_LIMIT_BYTES: Final = 1024 * 1024
+LOGIN_BODY_LIMIT_BYTES: Final = 4096
 FILE_LIMIT_BYTES: Final = 1024 * 1024 * 1024
+"""A file, or an archive of files, that is written into a worker."""
+FRAME_LIMIT_BYTES: Final = 1024 * 1024
+"""One frame of a WebSocket."""
+PIPELINE_LIMIT: Final = 100
+"""Requests of one connection that wait for the replies before theirs."""
+
+HEAD_S: Final = 10.0
+"""From the first byte of a head to its last."""
+BODY_S: Final = 30.0
+"""For a whole body; for a file, from one part of it to the next."""
+UNREAD_S: Final = 30.0
+"""So long a client may leave unread what was sent to it."""
+IDLE_S: Final = 5
+"""So long a connection is kept after a reply."""
+STOP_S: Final = 5
+"""So long requests that are being answered may go on when the service stops."""
+LINGER_S: Final = 2.0
+LINGER_BYTES: Final = 16 * 1024 * 1024
+"""So long, and up to so many bytes, a connection is still read after an error, and the bytes are dropped: a client that
+writes everything before it reads would lose the reply if the connection was closed at once."""
+
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
+"""The header fields that say how long a body is."""
 _FIELD_OVERHEAD_BYTES: Final = 4  # colon, space and line end
 _FILES: Final = re.compile(rb"/v1/machines/[^/?]+/files/?(?:\?|$)")
 
-NO_HTTP: Final = failure(400, "Bad request", "This is no HTTP/1.1 request.")
+NOT_HTTP: Final = failure(400, "Bad request", "This is not a valid HTTP/1.1 request.")
 NO_ROOM: Final = failure(
     503,
     "Too many connections",
-    "This service has as many connections as it takes, and all of them are in use.",
+    "This service has as many connections as it allows, and all of them are in use. Try again in a second.",
     retry_after(1),
 )
 
@@ -46,9 +82,9 @@ def body_limit(method: bytes, url: bytes) -> int:
 
 
 def head_refusal(url: bytes, headers: list[Header], body_bytes: int, blank_bytes: int) -> Reply | None:
-    """What is wrong with this head, to which a body of so many bytes may belong; None if nothing is.
+    """The reply to a head that breaks a limit; None if it breaks none. A body of at most `body_bytes` may follow it.
 
-    `blank_bytes` stood behind the values, and are no part of them.
+    `blank_bytes` were sent behind the values of the fields, and are not in `headers`.
     """
     head_bytes, hosts = len(url) + blank_bytes, 0
     for name, value in headers:
@@ -58,17 +94,18 @@ def head_refusal(url: bytes, headers: list[Header], body_bytes: int, blank_bytes
         hosts += name == b"host"
     if head_bytes > HEAD_LIMIT_BYTES or len(headers) > FIELD_LIMIT:
         return head_too_large()
-    return failure(400, "Bad request", "A request names one Host.") if hosts > 1 else None
+    return failure(400, "Bad request", "Send the header Host only once.") if hosts > 1 else None
 
 
 def head_too_large() -> Reply:
-    text = f"A request line with its header fields has at most {HEAD_LIMIT_BYTES} bytes and {FIELD_LIMIT} fields."
+    text = f"The request line and the header fields may have at most {HEAD_LIMIT_BYTES} bytes and {FIELD_LIMIT} fields."
     return failure(431, "Request head too large", text)
 
 
-def body_too_large(limit: int) -> Reply:
-    return failure(413, "Request body too large", f"At most {limit} bytes are read.")
+def body_too_large(limit_bytes: int) -> Reply:
+    return failure(413, "Request body too large", f"The body may have at most {limit_bytes} bytes.")
 
 
 def late(part: str, within_s: float) -> Reply:
+    """The reply to a request of which this part ("head" or "body") did not come in time."""
     return failure(408, "Request timeout", f"The {part} of a request must be sent within {within_s:g} s.")

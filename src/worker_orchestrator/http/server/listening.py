@@ -1,4 +1,4 @@
-"""Where the service listens. Beyond this machine only with a token, since whoever reaches it can create containers."""
+"""Where the service listens. Beyond this machine only with a token, since every caller can create containers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker_orchestrator.errors import InvalidSetting
 
 __all__ = ["has_ipv6_loopback", "is_beyond_loopback", "listen"]
 
-_Where = tuple[socket.AddressFamily, tuple[str, int]]
+_Endpoint = tuple[socket.AddressFamily, tuple[str, int]]
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
@@ -24,37 +24,37 @@ def has_ipv6_loopback() -> bool:
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Bound sockets: for localhost on 127.0.0.1 and, where there is one, ::1.
+    """Bound sockets; for localhost on 127.0.0.1 and, if this machine has it, ::1.
 
-    Raises InvalidSetting where the address cannot be had.
+    Raises InvalidSetting if the address cannot be bound.
     """
     sockets = []
     for address in _addresses(host):
         try:
-            family, where = _resolve(address, port)
+            family, endpoint = _resolve(address, port)
             listener = socket.socket(family, socket.SOCK_STREAM)
             sockets.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(where)
+            listener.bind(endpoint)
         except OSError as error:
             for opened in sockets:
                 opened.close()
             raise InvalidSetting(
-                f"--port {port} on {address} cannot be listened on: {error.strerror or error}. "
-                "Stop what uses it, or choose another with --port or --host.",
+                f"Cannot listen on --port {port} of {address}: {error.strerror or error}. "
+                "Stop the process that uses it, or choose another with --port or --host.",
             ) from None
     return sockets
 
 
 def is_beyond_loopback(host: str) -> bool:
-    """Whether others than this machine can reach what listens on this name or address (0.0.0.0 and :: are all of them)."""
+    """Whether other machines can reach what listens on this name or address (0.0.0.0 and :: are all addresses)."""
     try:
-        found = [_resolve(address, 0)[1][0] for address in _addresses(host)]
+        hosts = [_resolve(address, 0)[1][0] for address in _addresses(host)]
     except OSError:
-        return True  # `listen` says more
-    return not all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found)
+        return True  # `listen` raises the error
+    return not all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in hosts)
 
 
 def _addresses(host: str) -> tuple[str, ...]:
@@ -63,6 +63,6 @@ def _addresses(host: str) -> tuple[str, ...]:
     return _LOOPBACK if has_ipv6_loopback() else _LOOPBACK[:1]
 
 
-def _resolve(address: str, port: int) -> _Where:
-    family, *_, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    return family, where  # type: ignore[return-value] # of AF_INET and AF_INET6
+def _resolve(address: str, port: int) -> _Endpoint:
+    family, *_, endpoint = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return family, endpoint  # type: ignore[return-value] # of AF_INET and AF_INET6

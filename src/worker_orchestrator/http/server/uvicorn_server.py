@@ -1,4 +1,4 @@
-"""uvicorn as this service runs it: bounded connections, no signal handlers, no address believed that a header claims."""
+"""uvicorn as this service runs it: bounded connections, no signal handlers, no trust in addresses from headers."""
 
 from __future__ import annotations
 
@@ -6,55 +6,55 @@ import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from socket import socket
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
-from worker_orchestrator.http.app import App
+from worker_orchestrator.http.server import limits
 from worker_orchestrator.http.server.connections import Connections
-from worker_orchestrator.http.server.websocket import FRAME_BYTES, BoundedSocket
+from worker_orchestrator.http.server.websocket import BoundedSocket
+
+if TYPE_CHECKING:
+    from worker_orchestrator.http.app import App
 
 __all__ = ["Server"]
 
-STOP_TIMEOUT_S: Final = 5
-IDLE_S: Final = 5
-"""So long a connection is kept after a reply."""
 MOST_CONNECTIONS: Final = 65_536
 RESERVE: Final = 256
 """File descriptors for Docker, the database, probes and whatever a library opens."""
 BACKLOG: Final = 4096
-"""Connections that wait in the kernel, for each of at most two addresses, until asyncio takes all of them at once."""
+"""Connections that wait in the kernel, for each of at most two addresses. asyncio takes all of them at once."""
 
 
 class Server(uvicorn.Server):
     """`started` is called once the service answers. We end the orchestrator and the server together, so signals are ours."""
 
     def __init__(self, app: App, connections_per_client: int, started: Callable[[], None]) -> None:
-        total, backlog = _places()
+        total, backlog = _connection_limits()
         super().__init__(
             uvicorn.Config(
                 app,
                 http=_protocol(app, Connections(connections_per_client, total)),
-                h11_max_incomplete_event_size=32 * 1024,
+                h11_max_incomplete_event_size=limits.HEAD_LIMIT_BYTES,
                 lifespan="off",
                 ws=BoundedSocket,
-                ws_max_size=FRAME_BYTES,
+                ws_max_size=limits.FRAME_LIMIT_BYTES,
                 ws_per_message_deflate=False,
                 access_log=False,
                 log_config=None,
                 server_header=False,
-                # An address in X-Forwarded-For can be made up, to evade what is counted by address.
+                # A client can make up an address in X-Forwarded-For, to evade the limits per address.
                 proxy_headers=False,
                 backlog=backlog,
-                timeout_keep_alive=IDLE_S,
-                timeout_graceful_shutdown=STOP_TIMEOUT_S,
+                timeout_keep_alive=limits.IDLE_S,
+                timeout_graceful_shutdown=limits.STOP_S,
             ),
         )
-        self._tell_started = started
+        self._on_started = started
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
-        self._tell_started()
+        self._on_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -62,16 +62,16 @@ class Server(uvicorn.Server):
 
 
 def _protocol(app: App, connections: Connections) -> Any:
-    """Makes the protocol of a connection. Where there is no httptools, uvicorn's on h11 bounds the head, and no more."""
+    """What makes the protocol of a connection. Without httptools uvicorn uses h11, which bounds the head and no more."""
     try:
         from worker_orchestrator.http.server.protocol import BoundedProtocol  # noqa: PLC0415 # needs httptools
     except ImportError:
         return "h11"
-    return partial(BoundedProtocol, open_ones=connections, at_once=app.at_once)
+    return partial(BoundedProtocol, open_connections=connections, at_once=app.at_once)
 
 
-def _places() -> tuple[int, int]:
-    """How many connections there may be, and how many may wait to be taken, so that descriptors never run out."""
+def _connection_limits() -> tuple[int, int]:
+    """How many connections there may be, and how many may wait in the kernel, so that descriptors never run out."""
     descriptors = _raise_descriptor_limit()
     backlog = min(BACKLOG, descriptors // 8)
     return max(1, min(MOST_CONNECTIONS, descriptors - RESERVE - 2 * backlog)), backlog

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-__all__ = ["FRAME_BYTES", "BoundedSocket"]
-
-FRAME_BYTES: Final = 1024 * 1024
+__all__ = ["BoundedSocket", "bounded_socket"]
 
 
 class BoundedSocket(WebSocketsSansIOProtocol):
-    """`on_lost` is called when the connection has ended. `is_paused`: what went out on it before is not read yet."""
+    """`on_lost` is called when the connection has ended. `is_paused`: its client has not read yet what was sent before."""
 
     def __init__(
         self, *args: Any, on_lost: Callable[[], None] = lambda: None, is_paused: bool = False, **words: Any
@@ -26,8 +25,13 @@ class BoundedSocket(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
-            self.handshake_complete = True  # it was refused, which uvicorn takes for a mishap
+            self.handshake_complete = True  # it was refused, which uvicorn would report as an error
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost()
         super().connection_lost(exc)
+
+
+def bounded_socket(on_lost: Callable[[], None], *, is_paused: bool) -> Callable[..., BoundedSocket]:
+    """Makes the protocol of a WebSocket, as uvicorn calls it."""
+    return partial(BoundedSocket, on_lost=on_lost, is_paused=is_paused)

@@ -1,4 +1,4 @@
-"""Every transition of every machine, as server-sent events that can be taken up again at any place.
+"""Every transition of every machine, as server-sent events. A client can resume the stream after any event that it has.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -19,22 +19,22 @@ from starlette.responses import Response
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.telling.feed import Feed, Told
 from worker_orchestrator.errors import InvalidInput
-from worker_orchestrator.http.server.streams import Closing, Streamed
+from worker_orchestrator.http.server.streamed_response import ServiceEnd, StreamedResponse
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.shapes import event
+from worker_orchestrator.http.v1.responses import event
 
 __all__ = ["Events"]
 
 PING_S: Final = 15.0
 _ID: Final = re.compile(r"[0-9]{1,16}")
-_HERE: Final = "id: %d\n\n"
+_PLACE: Final = "id: %d\n\n"
 
 
 class Events:
     """What is under /v1/events."""
 
-    def __init__(self, orchestrator: Orchestrator, closing: Closing) -> None:
-        self._feed, self._closing = orchestrator.feed, closing
+    def __init__(self, orchestrator: Orchestrator, service_end: ServiceEnd) -> None:
+        self._feed, self._service_end = orchestrator.feed, service_end
 
     async def stream(self, request: Request) -> Response:
         query = request.query_params
@@ -47,15 +47,15 @@ class Events:
                 raise InvalidInput(f"Last-Event-ID is {last[:40]!r}, but must be the id of an event.")
             after = int(last)
 
-        def is_asked_for(told: Told) -> bool:
-            return (not project or told.project == project) and (not machine or told.machine == machine)
+        def matches(event: Told) -> bool:
+            return (not project or event.project == project) and (not machine or event.machine == machine)
 
-        source = _stream(self._feed, after, is_asked_for, follow=follow)
-        return Streamed(source, self._closing, "text/event-stream", goes_on=follow)
+        source = _stream(self._feed, after, matches, follow=follow)
+        return StreamedResponse(source, self._service_end, "text/event-stream", goes_on=follow)
 
 
 async def _stream(
-    feed: Feed, after: int | None, is_asked_for: Callable[[Told], bool], *, follow: bool
+    feed: Feed, after: int | None, matches: Callable[[Told], bool], *, follow: bool
 ) -> AsyncGenerator[bytes, None]:
     oldest, newest = feed.range()
     place = (newest if follow else oldest - 1) if after is None else after
@@ -64,22 +64,22 @@ async def _stream(
         if not is_whole:
             place, reset = _reset(feed, follow=follow)
             head += reset
-        yield (head + _HERE % place).encode()
+        yield (head + _PLACE % place).encode()
         head, is_whole = "", True
-        async with aclosing(_with_pauses(feed.follow(place) if follow else _kept(feed, place))) as pages:
+        async with aclosing(_with_pings(feed.follow(place) if follow else _kept(feed, place))) as pages:
             async for page in pages:
                 if not feed.are_next(page, place):
                     is_whole = False
                     break
-                told = [_encoded(one) for one in page if is_asked_for(one)]
+                frames = [_encode_event(one) for one in page if matches(one)]
                 place = page[-1].id if page else place
-                yield b"".join(told) if told else (f": ping\n{_HERE}" % place).encode()
+                yield b"".join(frames) if frames else (f": ping\n{_PLACE}" % place).encode()
         if is_whole:
             return
 
 
 def _reset(feed: Feed, *, follow: bool) -> tuple[int, str]:
-    """Where a stream goes on that lost some, and how that is told."""
+    """Where a stream goes on that has lost events, and the frame that tells the client so."""
     oldest, newest = feed.range()
     place = newest if follow else oldest - 1
     kept = msgspec.json.encode({"oldest": oldest, "newest": newest}).decode()
@@ -92,29 +92,29 @@ async def _kept(feed: Feed, after: int) -> AsyncGenerator[list[Told], None]:
         yield page
 
 
-async def _with_pauses(pages: AsyncIterator[list[Told]]) -> AsyncGenerator[list[Told], None]:
-    """The pages, and an empty one whenever nothing came for a while."""
-    coming = asyncio.ensure_future(anext(pages, None))
+async def _with_pings(pages: AsyncIterator[list[Told]]) -> AsyncGenerator[list[Told], None]:
+    """The pages, and an empty one whenever nothing came for `PING_S`."""
+    next_page = asyncio.ensure_future(anext(pages, None))
     try:
         while True:
-            done, _ = await asyncio.wait({coming}, timeout=PING_S)
+            done, _ = await asyncio.wait({next_page}, timeout=PING_S)
             if not done:
                 yield []
                 continue
-            page = coming.result()
+            page = next_page.result()
             if page is None:
                 return
-            coming = asyncio.ensure_future(anext(pages, None))
+            next_page = asyncio.ensure_future(anext(pages, None))
             yield page
     finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
+        next_page.cancel()
+        await asyncio.gather(next_page, return_exceptions=True)
         close = getattr(pages, "aclose", None)
         if close is not None:
             await close()
 
 
 @lru_cache(maxsize=4096)
-def _encoded(told: Told) -> bytes:
-    """Once for all who follow."""
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (told.id, told.cause.encode(), msgspec.json.encode(event(told)))
+def _encode_event(one: Told) -> bytes:
+    """The frame of an event. It is encoded once for all clients."""
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (one.id, one.cause.encode(), msgspec.json.encode(event(one)))

@@ -1,4 +1,4 @@
-"""Machines, whoever has them: list, show, restart, destroy."""
+"""Machines, with or without a project: list, show, restart, destroy."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from starlette.responses import Response
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.shapes import STATES, Shapes, replied, state_of, tagged
+from worker_orchestrator.http.v1.responses import STATES, MachineShape, json_response, state_of, tagged_response
 from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Machines"]
 
 
 class Machines:
-    """What is under /v1/machines, as far as the record tells it."""
+    """What is under /v1/machines and needs only the record of a machine, not the engine."""
 
-    def __init__(self, orchestrator: Orchestrator, shapes: Shapes) -> None:
-        self._orchestrator, self._shapes = orchestrator, shapes
+    def __init__(self, orchestrator: Orchestrator, shape: MachineShape) -> None:
+        self._orchestrator, self._shape = orchestrator, shape
 
     async def list(self, request: Request) -> Response:
         query = request.query_params
         limit = parameters.number(query, "limit", 1, 1000) or 100
         after = parameters.text(query, "after", 128)
-        is_asked_for = _filter(request)
-        views = [v for v in await self._orchestrator.records() if v.machine.id > after and is_asked_for(v.machine)]
-        page = [self._shapes.machine(view) for view in views[:limit]]
-        return replied(wire.Machines(machines=page, next=page[-1].id if len(views) > limit else None))
+        matches = _filter(request)
+        views = [v for v in await self._orchestrator.records() if v.machine.id > after and matches(v.machine)]
+        page = [self._shape.of(view) for view in views[:limit]]
+        return json_response(wire.Machines(machines=page, next=page[-1].id if len(views) > limit else None))
 
     async def show(self, request: Request) -> Response:
-        machine = await parameters.the_machine(request, self._orchestrator)
-        told = self._shapes.machine(await self._orchestrator.record(machine))
-        return tagged(told, told.generation)
+        machine = await parameters.path_machine(request, self._orchestrator)
+        shown = self._shape.of(await self._orchestrator.record(machine))
+        return tagged_response(shown, shown.generation)
 
     async def restart(self, request: Request) -> Response:
         machine = await self._orchestrator.restart(request.path_params["id"], *parameters.generations(request))
-        told = self._shapes.machine(await self._orchestrator.record(machine))
-        return tagged(told, told.generation, 202)
+        shown = self._shape.of(await self._orchestrator.record(machine))
+        return tagged_response(shown, shown.generation, 202)
 
     async def destroy(self, request: Request) -> Response:
         name = request.path_params["id"]
         at_once = parameters.flag(request.query_params, "now", default=False)
         machine = await self._orchestrator.destroy(name, *parameters.generations(request), at_once=at_once)
-        return replied(
+        return json_response(
             wire.Destroyed(
                 machine=name if machine is None else machine.id,
                 generation=None if machine is None else machine.generation,
@@ -55,12 +55,12 @@ class Machines:
 
 def _filter(request: Request) -> Callable[[Machine], bool]:
     query = request.query_params
-    states = parameters.words(query, "state", len(STATES))
-    parameters.one_of(states, "state", STATES)
+    states = parameters.repeated(query, "state", len(STATES))
+    parameters.check_choices(states, "state", STATES)
     project, pool = parameters.text(query, "project", 128), parameters.text(query, "pool", 128)
 
-    def is_asked_for(machine: Machine) -> bool:
+    def matches(machine: Machine) -> bool:
         in_state = not states or state_of(machine) in states
         return in_state and (not project or machine.project == project) and (not pool or machine.pool == pool)
 
-    return is_asked_for
+    return matches

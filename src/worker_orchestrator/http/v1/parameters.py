@@ -1,4 +1,7 @@
-"""What a request asks for, checked: where it cannot be, one sentence names the value and what is allowed."""
+"""The parameters of a request: of its path, query, headers and body. All are checked, and what is wrong is InvalidInput.
+
+A message names the parameter, its value and what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,20 @@ from worker_orchestrator.core.project import project_id
 from worker_orchestrator.errors import InvalidInput
 
 __all__ = [
+    "allow_only",
     "body",
+    "check_choices",
+    "check_range",
+    "check_text",
     "file_path",
-    "fit_text",
     "flag",
     "generations",
-    "hang_up",
     "number",
-    "one_of",
-    "only",
-    "project",
+    "path_machine",
+    "path_machine_if_match",
+    "path_project",
+    "repeated",
     "text",
-    "the_machine",
-    "the_machine_seen",
-    "within",
-    "words",
 ]
 
 LARGEST: Final = 2**53 - 1
@@ -43,49 +45,49 @@ _T = TypeVar("_T")
 _N = TypeVar("_N", int, float)
 
 
-def project(request: HTTPConnection) -> str:
+def path_project(request: HTTPConnection) -> str:
     """The project of the path. Raises InvalidProject."""
     return project_id(request.path_params["project"])
 
 
-async def the_machine(request: HTTPConnection, orchestrator: Orchestrator) -> Machine:
+async def path_machine(request: HTTPConnection, orchestrator: Orchestrator) -> Machine:
     """The machine of the path. Raises MachineNotFound."""
     return await orchestrator.machine_named(request.path_params["id"])
 
 
-async def the_machine_seen(request: HTTPConnection, orchestrator: Orchestrator) -> Machine:
-    """The machine of the path, as the caller saw it: what is done in it must not hit the next project.
+async def path_machine_if_match(request: HTTPConnection, orchestrator: Orchestrator) -> Machine:
+    """The machine of the path, if it has the generation that the caller names: a call must not hit the next project.
 
     Raises MachineNotFound, GenerationMismatch, InvalidInput.
     """
-    seen = generations(request)
-    machine = await the_machine(request, orchestrator)
-    for generation in seen:
+    expected = generations(request)
+    machine = await path_machine(request, orchestrator)
+    for generation in expected:
         commands.check_generation(machine, generation)
     return machine
 
 
-def only(query: QueryParams, names: Collection[str]) -> None:
-    """Raises InvalidInput where the query says anything else: a guard with a slip in its name would guard nothing."""
+def allow_only(query: QueryParams, names: Collection[str]) -> None:
+    """Raises InvalidInput if the query has any other parameter: a condition with a misspelt name would not hold."""
     for name in query:
         if name not in names:
-            there_is = f"there is {', '.join(names)}" if names else "this call takes none"
-            raise InvalidInput(f"{name[:40]!r} is no query parameter of this call: {there_is}.")
+            allowed = f"Allowed: {', '.join(names)}." if names else "This call takes none."
+            raise InvalidInput(f"Unknown query parameter {name[:40]!r}. {allowed}")
 
 
 def number(query: QueryParams, name: str, least: int, most: int) -> int | None:
-    """A whole number of the query; None where it is not there. Raises InvalidInput."""
-    value = _only(query, name)
+    """A whole number of the query; None if it is not there. Raises InvalidInput."""
+    value = _single(query, name)
     if value is None:
         return None
-    found = int(value) if _NUMBER.fullmatch(value) else -1
-    if not least <= found <= most:
+    parsed = int(value) if _NUMBER.fullmatch(value) else -1
+    if not least <= parsed <= most:
         raise InvalidInput(f"{name} is {value[:40]!r}, but must be a whole number from {least} to {most}.")
-    return found
+    return parsed
 
 
 def flag(query: QueryParams, name: str, *, default: bool) -> bool:
-    value = _only(query, name)
+    value = _single(query, name)
     if value is None:
         return default
     if value not in {"true", "false"}:
@@ -94,52 +96,55 @@ def flag(query: QueryParams, name: str, *, default: bool) -> bool:
 
 
 def text(query: QueryParams, name: str, most: int, *, default: str = "") -> str:
-    """A text of the query of at most so many characters, without NUL. Raises InvalidInput."""
-    value = _only(query, name)
-    return default if value is None else fit_text(value, name, most)
+    """A text of the query of at most `most` characters, without NUL. Raises InvalidInput."""
+    value = _single(query, name)
+    return default if value is None else check_text(value, name, most)
 
 
-def words(query: QueryParams, name: str, most: int) -> list[str]:
-    """All values of a name that may be repeated."""
+def repeated(query: QueryParams, name: str, most: int) -> list[str]:
+    """All values of a parameter that may be repeated up to `most` times. Raises InvalidInput."""
     values = query.getlist(name)
     if len(values) > most:
-        raise InvalidInput(f"{name} is given {len(values)} times, but may be {most} times at most.")
+        raise InvalidInput(f"{name} is given {len(values)} times, but may be given {most} times at most.")
     return values
 
 
-def fit_text(value: str, name: str, most: int) -> str:
+def check_text(value: str, name: str, most: int) -> str:
+    """This value. Raises InvalidInput if it is longer than `most` characters, or contains NUL."""
     if len(value) > most or "\0" in value:
-        raise InvalidInput(f"{name} is too long or has a NUL in it: use at most {most} characters.")
+        raise InvalidInput(f"{name} is too long or contains NUL. Use at most {most} characters, without NUL.")
     return value
 
 
 def file_path(request: Request) -> str:
-    """The path of the query, an absolute one; a byte of it that is no text is a lone surrogate. Raises InvalidInput."""
+    """The absolute path in the query; a byte of it that is not UTF-8 is a lone surrogate. Raises InvalidInput."""
     sent = request.scope["query_string"].decode("latin-1")
     query = QueryParams(parse_qsl(sent, keep_blank_values=True, errors="surrogateescape"))
     value = text(query, "path", 4096)
     if not value.startswith("/"):
-        raise InvalidInput(f"path is {value[:40]!r}, but must be an absolute path in the worker, as /tmp/notes.txt.")
+        raise InvalidInput(
+            f"path is {value[:40]!r}, but must be an absolute path in the worker, such as /tmp/notes.txt."
+        )
     return value
 
 
 def generations(request: HTTPConnection) -> list[int]:
-    """Which generations the caller insists on, by query and by header: all of them must hold. Raises InvalidInput."""
-    found = []
-    asked = number(request.query_params, "generation", 0, LARGEST)
-    if asked is not None:
-        found.append(asked)
+    """The generations that the caller insists on, by query and by header: all must match. Raises InvalidInput."""
+    expected = []
+    in_query = number(request.query_params, "generation", 0, LARGEST)
+    if in_query is not None:
+        expected.append(in_query)
     tag = request.headers.get("if-match", "*").strip()
     if tag != "*":
         match = _ETAG.fullmatch(tag)
         if match is None:
-            raise InvalidInput(f'If-Match is {tag[:40]!r}, but must be the ETag of a machine, as "42", or *.')
-        found.append(int(match[1]))
-    return found
+            raise InvalidInput(f'If-Match is {tag[:40]!r}, but must be the ETag of a machine, such as "42", or *.')
+        expected.append(int(match[1]))
+    return expected
 
 
 async def body(request: Request, kind: type[_T], *, optional: _T | None = None) -> _T:
-    """The JSON object of the body; `optional` stands for none. Raises InvalidInput."""
+    """The JSON object in the body; `optional` if the body is empty. Raises InvalidInput."""
     sent = await request.body()
     if not sent and optional is not None:
         return optional
@@ -147,30 +152,24 @@ async def body(request: Request, kind: type[_T], *, optional: _T | None = None) 
         return msgspec.json.decode(sent, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         why = str(error).removesuffix(".") or "it is nested too deeply"
-        raise InvalidInput(f"The body is not what this call takes: {why}. See /docs.") from None
+        raise InvalidInput(f"The body of this call is invalid: {why}. See /docs.") from None
 
 
-def within(value: _N, name: str, least: float, most: float) -> _N:
-    """Raises InvalidInput for a number outside of these."""
+def check_range(value: _N, name: str, least: float, most: float) -> _N:
+    """This value. Raises InvalidInput if it is not a finite number from `least` to `most`."""
     if not math.isfinite(value) or not least <= value <= most:
         raise InvalidInput(f"{name} is {value:g}, but must be from {least:g} to {most:g}.")
     return value
 
 
-async def hang_up(request: Request) -> None:
-    """Return when the client has gone. Its body must have been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def one_of(values: Sequence[str], name: str, allowed: Sequence[str]) -> None:
-    """Raises InvalidInput unless each of these is allowed."""
+def check_choices(values: Sequence[str], name: str, allowed: Sequence[str]) -> None:
+    """Raises InvalidInput if one of these values is not allowed."""
     for value in values:
         if value not in allowed:
             raise InvalidInput(f"{name} is {value[:40]!r}, but must be one of {', '.join(allowed)}.")
 
 
-def _only(query: QueryParams, name: str) -> str | None:
+def _single(query: QueryParams, name: str) -> str | None:
     values = query.getlist(name)
     if len(values) > 1:
         raise InvalidInput(f"{name} is given {len(values)} times, but may be given once.")

@@ -1,4 +1,4 @@
-"""Projects and their machines: assign, read, release, and how it came about."""
+"""Projects and their machines: assign, show, release, and how an assignment came about."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from starlette.responses import Response
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.http.server.request_body import until_hang_up
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.shapes import Shapes, event, tagged, when
+from worker_orchestrator.http.v1.responses import MachineShape, event, tagged_response, when
 from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Projects"]
@@ -26,62 +27,62 @@ METADATA_VALUE: Final = 1024
 class Projects:
     """What is under /v1/projects."""
 
-    def __init__(self, orchestrator: Orchestrator, shapes: Shapes, pool: str) -> None:
-        self._orchestrator, self._shapes, self._pool = orchestrator, shapes, pool
+    def __init__(self, orchestrator: Orchestrator, shape: MachineShape, pool: str) -> None:
+        self._orchestrator, self._shape, self._pool = orchestrator, shape, pool
 
     async def assign(self, request: Request) -> Response:
-        project = parameters.project(request)
+        project = parameters.path_project(request)
         body = await parameters.body(request, wire.AssignBody, optional=wire.AssignBody())
         wait_s = None if body.wait_seconds is None else _wait(body.wait_seconds)
         metadata = None if body.metadata is None else _metadata(body.metadata)
         assigned = await self._orchestrator.assign_machine(
-            project, self._pool, lambda: parameters.hang_up(request), wait_s=wait_s, metadata=metadata
+            project, self._pool, lambda: until_hang_up(request.receive), wait_s=wait_s, metadata=metadata
         )
-        told = self._shapes.machine(await self._orchestrator.record(assigned.machine))
-        return tagged(told, told.generation, 201 if assigned.is_new else 200)
+        shown = self._shape.of(await self._orchestrator.record(assigned.machine))
+        return tagged_response(shown, shown.generation, 201 if assigned.is_new else 200)
 
     async def show(self, request: Request) -> Response:
-        machine = await self._orchestrator.machine_of(parameters.project(request))
-        told = self._shapes.machine(await self._orchestrator.record(machine))
-        return tagged(told, told.generation)
+        machine = await self._orchestrator.machine_of(parameters.path_project(request))
+        shown = self._shape.of(await self._orchestrator.record(machine))
+        return tagged_response(shown, shown.generation)
 
     async def release(self, request: Request) -> Response:
-        project = parameters.project(request)
+        project = parameters.path_project(request)
         machine = await self._orchestrator.release_of(project, *parameters.generations(request))
-        return tagged(
+        return tagged_response(
             wire.Released(project=project, machine=machine.id, generation=machine.generation), machine.generation
         )
 
     async def why(self, request: Request) -> Response:
-        project = parameters.project(request)
+        project = parameters.path_project(request)
         machine = await self._orchestrator.machine_of(project)
         trace = self._orchestrator.trace(project)
-        life = [event(told) for told in self._orchestrator.feed.of_assignment(machine)]
-        given = [e.at for e in life if e.cause == "assigned"]
+        events = [event(one) for one in self._orchestrator.feed.of_assignment(machine)]
+        assigned_at = [one.at for one in events if one.cause == "assigned"]
         ailment = self._orchestrator.fleet.ailing.get(machine.id)
         trouble = "" if ailment is None else f" It cannot serve now: {ailment}."
-        told = wire.Why(
+        explanation = wire.Why(
             project=project,
             machine=machine.id,
             generation=machine.generation,
-            at=when(trace.at_ms) if trace is not None else given[-1] if given else None,
+            at=when(trace.at_ms) if trace is not None else assigned_at[-1] if assigned_at else None,
             how="unknown" if trace is None else trace.how,
-            why=f"{_sentence('no process that saw it has told' if trace is None else trace.why)}{trouble}",
+            why=f"{_sentence('how this assignment came about was not recorded' if trace is None else trace.why)}{trouble}",
             stages=None if trace is None else _stages(trace),
             failed_probes=[
                 wire.FailedProbe(machine=name, detail=detail) for name, detail in (trace.failed_probes if trace else ())
             ],
-            events=life,
+            events=events,
         )
-        return tagged(told, machine.generation)
+        return tagged_response(explanation, machine.generation)
 
 
 def _wait(seconds: float) -> float:
-    return parameters.within(seconds, "wait_seconds", 0, LONGEST_WAIT_S)
+    return parameters.check_range(seconds, "wait_seconds", 0, LONGEST_WAIT_S)
 
 
 def _metadata(entries: dict[str, str]) -> str:
-    """As JSON, of one form whatever the order. Raises InvalidInput."""
+    """The entries as JSON, sorted, so that the same entries are always the same text. Raises InvalidInput."""
     if len(entries) > METADATA_ENTRIES:
         raise InvalidInput(f"metadata has {len(entries)} entries, but may have {METADATA_ENTRIES} at most.")
     for key, value in entries.items():

@@ -1,4 +1,4 @@
-"""Which path leads where. Errors of the core become problems; what the router itself refuses becomes one as well."""
+"""Which path leads where. Errors of the core become problems (RFC 9457), and so do the errors of the router itself."""
 
 from __future__ import annotations
 
@@ -9,71 +9,99 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.history import History
 from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.problems import code_of, of_error, problem
-from worker_orchestrator.http.server.streams import Closing
+from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.v1 import parameters
+from worker_orchestrator.http.v1.engine_calls import EngineCalls
 from worker_orchestrator.http.v1.events import Events
-from worker_orchestrator.http.v1.history import Past
+from worker_orchestrator.http.v1.exec import WorkerExec
+from worker_orchestrator.http.v1.files import WorkerFiles
+from worker_orchestrator.http.v1.history import HistoryRoute
+from worker_orchestrator.http.v1.inspection import WorkerInspection
+from worker_orchestrator.http.v1.logs import WorkerLogs
 from worker_orchestrator.http.v1.machines import Machines
 from worker_orchestrator.http.v1.pools import Health, Pools
 from worker_orchestrator.http.v1.projects import Projects
-from worker_orchestrator.http.v1.shapes import Shapes
+from worker_orchestrator.http.v1.responses import MachineShape
 from worker_orchestrator.http.v1.terminal import TERMINAL_QUERY, TerminalSockets
-from worker_orchestrator.http.v1.worker import Inside
 
 __all__ = ["v1"]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Call = Endpoint | tuple[Endpoint, *tuple[str, ...]]
-"""What answers, with the names that its query may have."""
+"""The endpoint, with the names of the query parameters that it takes."""
 
 
 def v1(
     orchestrator: Orchestrator,
     health: Health,
     history: History,
-    closing: Closing,
+    service_end: ServiceEnd,
     *,
     advertise_host: str,
     image: str,
     pool: str,
 ) -> Starlette:
-    """The application behind /v1. `closing` ends its streams; `pool` gives the machines."""
-    shapes = Shapes(advertise_host)
-    projects, machines = Projects(orchestrator, shapes, pool), Machines(orchestrator, shapes)
-    inside, terminals = Inside(orchestrator, closing), TerminalSockets(orchestrator, closing)
-    pools, events, past = Pools(orchestrator, image), Events(orchestrator, closing), Past(history)
-    project, machine = "/v1/projects/{project}", "/v1/machines/{id}"
+    """The application behind /v1. `service_end` ends its streams; machines come from `pool`."""
+    shape = MachineShape(advertise_host)
     routes = [
-        _by_method(
-            f"{project}/machine", PUT=projects.assign, GET=projects.show, DELETE=(projects.release, "generation")
-        ),
-        _by_method(f"{project}/why", GET=projects.why),
-        _by_method("/v1/machines", GET=(machines.list, "state", "project", "pool", "limit", "after")),
-        _by_method(machine, GET=machines.show, DELETE=(machines.destroy, "generation", "now")),
-        _by_method(f"{machine}/restart", POST=(machines.restart, "generation")),
-        _by_method(f"{machine}/logs", GET=(inside.logs, "tail", "follow", "timestamps")),
-        _by_method(f"{machine}/stats", GET=inside.stats),
-        _by_method(f"{machine}/environment", GET=inside.environment),
-        _by_method(f"{machine}/exec", POST=(inside.exec, "generation")),
-        WebSocketRoute(f"{machine}/terminal", terminals.open),
-        _by_method(f"{machine}/terminal", GET=(terminals.no_socket, *TERMINAL_QUERY)),
-        _by_method(f"{machine}/files", GET=(inside.read_file, "path"), PUT=(inside.write_file, "path", "generation")),
-        _by_method("/v1/pools", GET=pools.list),
-        _by_method("/v1/pools/{name}", GET=pools.show, PATCH=pools.change),
-        _by_method("/v1/events", GET=(events.stream, "after", "follow", "project", "machine")),
-        _by_method("/v1/history", GET=(past.show, "seconds")),
-        _by_method("/v1/health", GET=health.show),
+        *_project_routes(Projects(orchestrator, shape, pool)),
+        *_machine_routes(Machines(orchestrator, shape)),
+        *_worker_routes(orchestrator, service_end),
+        *_pool_routes(Pools(orchestrator, image), Events(orchestrator, service_end), HistoryRoute(history), health),
     ]
     handlers = {OrchestratorError: _refused, HTTPException: _not_routed, ClientDisconnect: _gone}
     app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type] # each handles its own class
     app.router.redirect_slashes = False
     return app
+
+
+def _project_routes(projects: Projects) -> list[Route]:
+    path = "/v1/projects/{project}"
+    machine = _by_method(
+        f"{path}/machine", PUT=projects.assign, GET=projects.show, DELETE=(projects.release, "generation")
+    )
+    return [machine, _by_method(f"{path}/why", GET=projects.why)]
+
+
+def _machine_routes(machines: Machines) -> list[Route]:
+    path = "/v1/machines/{id}"
+    return [
+        _by_method("/v1/machines", GET=(machines.list, "state", "project", "pool", "limit", "after")),
+        _by_method(path, GET=machines.show, DELETE=(machines.destroy, "generation", "now")),
+        _by_method(f"{path}/restart", POST=(machines.restart, "generation")),
+    ]
+
+
+def _worker_routes(orchestrator: Orchestrator, service_end: ServiceEnd) -> list[BaseRoute]:
+    """What is in a worker."""
+    path, calls = "/v1/machines/{id}", EngineCalls(orchestrator)
+    logs, files = WorkerLogs(orchestrator, calls, service_end), WorkerFiles(orchestrator, calls, service_end)
+    inspection, terminals = WorkerInspection(orchestrator, calls), TerminalSockets(orchestrator, service_end)
+    return [
+        _by_method(f"{path}/logs", GET=(logs.read, "tail", "follow", "timestamps")),
+        _by_method(f"{path}/stats", GET=inspection.stats),
+        _by_method(f"{path}/environment", GET=inspection.environment),
+        _by_method(f"{path}/exec", POST=(WorkerExec(orchestrator, calls).run, "generation")),
+        WebSocketRoute(f"{path}/terminal", terminals.open),
+        _by_method(f"{path}/terminal", GET=(terminals.refuse_http, *TERMINAL_QUERY)),
+        _by_method(f"{path}/files", GET=(files.read, "path"), PUT=(files.write, "path", "generation")),
+    ]
+
+
+def _pool_routes(pools: Pools, events: Events, history: HistoryRoute, health: Health) -> list[Route]:
+    return [
+        _by_method("/v1/pools", GET=pools.list),
+        _by_method("/v1/pools/{name}", GET=pools.show, PATCH=pools.change),
+        _by_method("/v1/events", GET=(events.stream, "after", "follow", "project", "machine")),
+        _by_method("/v1/history", GET=(history.show, "seconds")),
+        _by_method("/v1/health", GET=health.show),
+    ]
 
 
 def _by_method(path: str, **calls: Call) -> Route:
@@ -82,7 +110,7 @@ def _by_method(path: str, **calls: Call) -> Route:
     async def endpoint(request: Request) -> Response:
         call = calls["GET" if request.method == "HEAD" else request.method]
         answer, *names = call if isinstance(call, tuple) else (call,)
-        parameters.only(request.query_params, names)
+        parameters.allow_only(request.query_params, names)
         return await answer(request)
 
     return Route(path, endpoint, methods=list(calls))
@@ -101,4 +129,4 @@ async def _not_routed(request: Request, error: HTTPException) -> Response:
 
 
 async def _gone(_request: Request, _error: ClientDisconnect) -> Response:
-    return Response(status_code=400)  # nobody reads it
+    return Response(status_code=400)  # the client has gone

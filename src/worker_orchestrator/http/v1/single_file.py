@@ -1,4 +1,4 @@
-"""One file out of, or into, a tar archive that flows by: engines speak tar, callers mostly want a file."""
+"""One file out of a tar archive, or into one, while it is streamed: engines speak tar, callers mostly want one file."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from worker_orchestrator.engines.archive import Reader, content_of, first_entry
-from worker_orchestrator.http.server.streams import Held
+from worker_orchestrator.http.server.streamed_response import ClosableStream
 
-__all__ = ["of_file", "single"]
+__all__ = ["archive_of_file", "file_in_archive"]
 
 _BLOCK: Final = tarfile.BLOCKSIZE
 
 
-async def single(source: AsyncIterator[bytes]) -> Held | None:
-    """The content of the first entry of an archive; None where that is no file.
+async def file_in_archive(source: AsyncIterator[bytes]) -> ClosableStream | None:
+    """The content of the first entry of an archive; None if that is not a file.
 
     Raises EngineUnavailable, and what the source raises.
     """
@@ -27,13 +27,13 @@ async def single(source: AsyncIterator[bytes]) -> Held | None:
         await reader.aclose()
         raise
     if entry.isreg():
-        return Held(content_of(reader, entry.size, parts), reader.aclose)
+        return ClosableStream(content_of(reader, entry.size, parts), reader.aclose)
     await reader.aclose()
     return None
 
 
-async def of_file(name: str, size: int, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """An archive of one file of this size, for anybody to read."""
+async def archive_of_file(name: str, size: int, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """An archive of one file of this size, which everyone in the worker may read."""
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode, entry.mtime = size, 0o644, int(time.time())
     yield entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""A terminal in a worker, over WebSocket: binary frames are its bytes, text frames say its size and how it ended.
+"""A terminal in a worker, over WebSocket: binary frames are its bytes, text frames its size and, at the end, the exit code.
 
 When either side goes away the other is closed, and whatever ran in the terminal is killed.
 """
@@ -19,9 +19,9 @@ from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.engines.base import Terminal, Terminals
 from worker_orchestrator.errors import EngineError, InvalidInput, OrchestratorError
 from worker_orchestrator.http import problems
-from worker_orchestrator.http.server.streams import Closing
+from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.worker import cannot
+from worker_orchestrator.http.v1.engine_calls import not_supported
 
 __all__ = ["TERMINAL_QUERY", "TerminalSockets"]
 
@@ -31,7 +31,7 @@ LARGEST_SIDE: Final = 1000
 GOING_AWAY: Final = 1001
 NOT_UNDERSTOOD: Final = 1007
 PROTOCOL: Final = "orchestrator"
-"""What a browser's page asks for, beside the protocol that is the key of its session: one of them must be chosen."""
+"""A page in a browser offers this protocol and another one, which is the key of its session: the server must choose one."""
 
 
 class _Size(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,17 +42,17 @@ class _Size(msgspec.Struct, forbid_unknown_fields=True):
 class TerminalSockets:
     """What is at /v1/machines/{id}/terminal."""
 
-    def __init__(self, orchestrator: Orchestrator, closing: Closing) -> None:
-        self._orchestrator, self._closing = orchestrator, closing
+    def __init__(self, orchestrator: Orchestrator, service_end: ServiceEnd) -> None:
+        self._orchestrator, self._service_end = orchestrator, service_end
 
-    async def no_socket(self, request: Request) -> Response:
-        await parameters.the_machine_seen(request, self._orchestrator)
+    async def refuse_http(self, request: Request) -> Response:
+        await parameters.path_machine_if_match(request, self._orchestrator)
         return problems.problem(
             426,
             "upgrade_required",
             "This is a WebSocket",
-            "Open it as a WebSocket, as `orchestrator exec -it` does. If that was done, a proxy in between does not pass on "
-            "the fields Upgrade and Connection.",
+            "Open it as a WebSocket, as `orchestrator exec -it` does. If you did, a proxy in between does not pass on the "
+            "headers Upgrade and Connection.",
             {"upgrade": "websocket"},
         )
 
@@ -72,27 +72,27 @@ class TerminalSockets:
 
     async def _terminal(self, socket: WebSocket) -> Terminal:
         query = socket.query_params
-        parameters.only(query, TERMINAL_QUERY)
-        command = parameters.words(query, "command", 100) or ["sh"]
+        parameters.allow_only(query, TERMINAL_QUERY)
+        command = parameters.repeated(query, "command", 100) or ["sh"]
         for word in command:
-            if not parameters.fit_text(word, "command", 4096):
-                raise InvalidInput("command has an empty word.")
+            if not parameters.check_text(word, "command", 4096):
+                raise InvalidInput("command must not contain an empty word.")
         columns = parameters.number(query, "columns", 1, LARGEST_SIDE) or 80
         rows = parameters.number(query, "rows", 1, LARGEST_SIDE) or 24
         user, workdir = parameters.text(query, "user", 256), parameters.text(query, "workdir", 4096)
-        machine = await parameters.the_machine_seen(socket, self._orchestrator)
+        machine = await parameters.path_machine_if_match(socket, self._orchestrator)
         engine = self._orchestrator.engine
         if not isinstance(engine, Terminals):
-            raise cannot("open a terminal in a worker")
+            raise not_supported("open a terminal in a worker")
         await self._orchestrator.contact.heard()
         return await engine.terminal(machine.id, command, columns=columns, rows=rows, user=user, workdir=workdir)
 
     async def _join(self, socket: WebSocket, terminal: Terminal) -> None:
-        """Both ways until one of them ends."""
+        """Pass bytes both ways until one side ends."""
         ends: list[asyncio.Future[Any]] = [
             asyncio.ensure_future(_out(socket, terminal)),
             asyncio.ensure_future(_in(socket, terminal)),
-            asyncio.ensure_future(self._closing.wait(socket.scope)),
+            asyncio.ensure_future(self._service_end.wait(socket.scope)),
         ]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -113,8 +113,8 @@ class TerminalSockets:
 
 
 async def _unless_gone(socket: WebSocket, opening: Coroutine[Any, Any, Terminal]) -> Terminal | None:
-    """The terminal; None, and it is closed, if the caller goes before it is there. Until then he has nothing to say."""
-    await socket.receive()  # that he would like one
+    """The terminal; None, and it is closed, if the client leaves before it is open. Until then the client sends nothing."""
+    await socket.receive()  # the request to connect
     opened, left = asyncio.ensure_future(opening), asyncio.ensure_future(socket.receive())
     ends: set[asyncio.Future[Any]] = {opened, left}
     try:
@@ -127,14 +127,14 @@ async def _unless_gone(socket: WebSocket, opening: Coroutine[Any, Any, Terminal]
 
 
 async def _out(socket: WebSocket, terminal: Terminal) -> bool:
-    """True when the program has ended."""
+    """From the terminal to the client. Returns True when the program has ended."""
     while data := await terminal.read():
         await socket.send_bytes(data)
     return True
 
 
 async def _in(socket: WebSocket, terminal: Terminal) -> str | None:
-    """Until the caller goes; what is wrong where it is not understood."""
+    """From the client to the terminal. Returns None when the client leaves, or what is wrong with a frame of it."""
     while True:
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":

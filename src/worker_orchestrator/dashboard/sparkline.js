@@ -1,4 +1,4 @@
-// A line as small as a word, beside the number that it led to.
+// A small chart without axes, beside the number that it led to.
 
 import { html } from "./html.js";
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from worker_orchestrator.http.server.streams import Closing, Streamed, first_of
-from worker_orchestrator.http.v1.single_file import of_file, single
-from worker_orchestrator.http.v1.worker import _begun
+from worker_orchestrator.http.server.streamed_response import ServiceEnd, StreamedResponse, with_first_item
+from worker_orchestrator.http.v1.logs import begin_following
+from worker_orchestrator.http.v1.single_file import archive_of_file, file_in_archive
 
 Made = Callable[[AsyncGenerator[bytes, None]], Awaitable[Any]]
 
@@ -20,11 +20,11 @@ async def _file() -> AsyncGenerator[bytes, None]:
     async def content() -> AsyncGenerator[bytes, None]:
         yield b"text"
 
-    async for piece in of_file("name", 4, content()):
+    async for piece in archive_of_file("name", 4, content()):
         yield piece
 
 
-@pytest.mark.parametrize("made", [first_of, _begun, single])
+@pytest.mark.parametrize("made", [with_first_item, begin_following, file_in_archive])
 def test_who_asks_for_the_headers_alone_leaves_nothing_open(made: Made) -> None:
     async def scenario() -> None:
         is_closed = asyncio.Event()
@@ -54,7 +54,7 @@ def test_who_asks_for_the_headers_of_a_log_in_which_nothing_happens_leaves_nothi
             finally:
                 is_closed.set()
 
-        await _ask_for_the_head(_begun, lines())
+        await _ask_for_the_head(begin_following, lines())
         assert is_closed.is_set()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -73,7 +73,7 @@ async def _ask_for_the_head(made: Made, lines: AsyncGenerator[bytes, None]) -> N
         await asyncio.Event().wait()
         return {}
 
-    await Streamed(source, Closing(), "text/plain")({"method": "HEAD"}, receive, send)
+    await StreamedResponse(source, ServiceEnd(), "text/plain")({"method": "HEAD"}, receive, send)
     assert [message.get("status") for message in sent] == [200, None]
 
 

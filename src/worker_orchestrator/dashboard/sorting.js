@@ -12,8 +12,8 @@ export const COLUMNS = {
   age: { label: "Age", key: (one) => -Date.parse(one.created_at) },
 };
 
-/** `search` is looked for in all that names a machine; `state` is one word or empty. `sort` is a column, `-` in front turns it. */
-export function chosen(machines, { search, state, sort }) {
+/** `search` is looked for in all names of a machine; `state` is one word or empty. `sort` is a column; `-` in front reverses it. */
+export function filteredAndSorted(machines, { search, state, sort }) {
   const wanted = search.toLowerCase();
   const found = [...machines].filter((one) => (!state || one.state === state) && (!wanted || names(one).includes(wanted)));
   const isTurned = sort.startsWith("-");
@@ -26,7 +26,7 @@ export function chosen(machines, { search, state, sort }) {
   return keyed.map(([, one]) => one);
 }
 
-/** What has no name stands last, in either direction. */
+/** Machines without a name come last, in either direction. */
 function compared(a, b, isTurned) {
   if (!a || !b) return a === b ? 0 : (a ? -1 : 1) * (isTurned ? -1 : 1);
   return BY_NAME.compare(a, b);

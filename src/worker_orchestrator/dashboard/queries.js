@@ -1,7 +1,7 @@
-// What the page reads of the service to know how things stand. What happens then, events tell.
+// Reads the present state from the service. What changes from then on comes as events.
 
 import { call, open } from "./api.js";
-import { readEvents } from "./stream.js";
+import { readEvents } from "./eventstream.js";
 
 const PAGE = 1000;
 
@@ -38,7 +38,7 @@ export function dated(pool) {
 }
 
 /** The events after this one that are kept, newest first. */
-export async function readPast(after, signal) {
+export async function readPastEvents(after, signal) {
   const response = await open(`/v1/events?follow=false&after=${after}`, { signal, headers: { Accept: "text/event-stream" } });
   const past = [];
   await readEvents(response, ({ event, data }) => data && event !== "reset" && past.unshift(JSON.parse(data)));

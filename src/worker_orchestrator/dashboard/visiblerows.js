@@ -1,11 +1,11 @@
-// Draws of a long list only what is on screen: a change costs the same whether there are twenty machines or ten thousand.
+// Draws only the rows of a long list that are on screen: a change costs the same whether there are twenty machines or ten thousand.
 
 import { useEffect, useLayoutEffect, useState } from "./html.js";
 
 const SPARE = 4; // rows beyond each edge, so that scrolling shows no hole
 
 /** `[first, last)` of the rows to draw, of `count` that are `rowPx` high each, in the element of `ref`, as the page is scrolled. */
-export function useWindow(ref, count, rowPx) {
+export function useVisibleRows(ref, count, rowPx) {
   const [shown, setShown] = useState({ from: 0, to: 0 });
   const measure = () => {
     if (!ref.current) return;

@@ -1,8 +1,8 @@
-// Loads what not everybody needs when somebody does: a view with its styles, a library.
+// Loads parts of the page when they are needed first: a view with its styles, a library.
 //
-// A browser that is told of a change of the network drops what it is loading, and may never ask for the same module again in this
-// page. So it is asked for under another name, and in the end the page begins anew. Not while the service is away: nothing of the
-// page would be left.
+// When the network changes, a browser drops what it is loading, and may never ask for the same module again in this page. So we
+// ask for it under another name, and in the end load the page anew. We wait until the service answers before we do: otherwise
+// nothing of the page would be left.
 
 import { at } from "./api.js";
 import { html, useEffect, useState } from "./html.js";
@@ -24,7 +24,7 @@ export async function load(path) {
   }
 }
 
-/** A moment, and until the service answers. */
+/** Return after a pause, and not before the service answers. */
 async function answering() {
   do await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   while (!(await fetch(at("/livez"), { cache: "no-store" }).then(() => true, () => false)));
@@ -54,19 +54,19 @@ function linked(path) {
 }
 
 /** A component that is loaded when it is first shown: `name` of the module `{file}.js`, which has its styles in `{file}.css`. */
-export function later(file, name) {
+export function lazy(file, name) {
   let Loaded = null;
   let loading;
   const begin = () =>
     (loading ??= Promise.all([load(`${file}.js`), style(`${file}.css`)]).then(([module]) => {
       Loaded = module[name];
     }));
-  const Later = (props) => {
+  const Lazy = (props) => {
     const [, again] = useState(0);
     useEffect(() => {
       if (!Loaded) begin().then(() => again(1));
     }, []);
     return Loaded ? html`<${Loaded} ...${props} />` : html`<div class="page muted" role="status">Loading…</div>`;
   };
-  return Object.assign(Later, { begin });
+  return Object.assign(Lazy, { begin });
 }

@@ -1,4 +1,4 @@
-"""How machines, pools and events are told. Pure: from what the core knows to what goes over the wire."""
+"""Responses of /v1: machines, events and samples in the shapes of `wire.v1`, and these as JSON. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,27 @@ from worker_orchestrator.control.reading.history import Sample
 from worker_orchestrator.control.reading.views import MachineView
 from worker_orchestrator.control.telling.feed import Told
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.http.machine_url import SHORT_ID, url_start
 from worker_orchestrator.wire import v1 as wire
 
-__all__ = ["STATES", "Shapes", "counted", "event", "replied", "sample", "state_of", "tagged", "when"]
+__all__ = [
+    "STATES",
+    "MachineShape",
+    "event",
+    "json_response",
+    "machine_counts",
+    "sample",
+    "state_of",
+    "tagged_response",
+    "when",
+]
 
 STATES: Final = ("idle", "starting", "assigned", "restarting", "stopping", "failed")
-SHORT_ID: Final = 12
-_BORN: Final = re.compile(r"worker-(\d{1,15})-")
+_CREATED: Final = re.compile(r"worker-(\d{1,15})-")
 
 
 def state_of(machine: Machine) -> str:
-    """Life and project in one word."""
+    """The state of a machine, with or without a project, in one word of `STATES`."""
     match machine.state:
         case State.READY:
             return "idle" if machine.project is None else "assigned"
@@ -41,25 +51,24 @@ def when(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
-class Shapes:
-    """Machines as /v1 tells of them; `advertise_host` stands in their URLs."""
+class MachineShape:
+    """Makes the JSON shape of machines; `advertise_host` is the host in their URLs if the engine names no other."""
 
     def __init__(self, advertise_host: str) -> None:
         self._host = advertise_host
 
-    def machine(self, view: MachineView) -> wire.Machine:
+    def of(self, view: MachineView) -> wire.Machine:
         machine, instance = view.machine, view.instance
-        born = _BORN.match(machine.id)
+        created = _CREATED.match(machine.id)
         host = (instance.host if instance is not None else "") or self._host
-        url_host = f"[{host}]" if ":" in host else host
-        changed_ms = view.changed_ms or (int(born[1]) if born else 0)
+        changed_ms = view.changed_ms or (int(created[1]) if created else 0)
         return wire.Machine(
             id=machine.id,
             pool=machine.pool,
             state=state_of(machine),
             project=machine.project,
             generation=machine.generation,
-            url=None if machine.port is None or machine.gone else f"http://{url_host}:{machine.port}",
+            url=None if machine.port is None or machine.gone else f"{url_start(host)}{machine.port}",
             host=host,
             port=machine.port,
             container_id=instance.native_id[:SHORT_ID] if instance is not None else None,
@@ -68,40 +77,40 @@ class Shapes:
             reason=view.reason,
             evidence=machine.evidence,
             metadata=json.loads(machine.metadata) if machine.metadata else {},
-            created_at=when(int(born[1]) if born else changed_ms),
+            created_at=when(int(created[1]) if created else changed_ms),
             changed_at=when(changed_ms),
         )
 
 
-def counted(machines: Iterable[Machine]) -> wire.Counted:
+def machine_counts(machines: Iterable[Machine]) -> wire.Counted:
     return wire.Counted(**Counter(map(state_of, machines)))
 
 
-def event(told: Told) -> wire.Event:
+def event(recorded: Told) -> wire.Event:
     return wire.Event(
-        id=told.id,
-        at=when(told.at_ms),
-        machine=told.machine,
-        pool=told.pool,
-        project=told.project,
-        generation=told.generation,
-        cause=told.cause,
-        state=told.state,
-        reason=told.reason,
+        id=recorded.id,
+        at=when(recorded.at_ms),
+        machine=recorded.machine,
+        pool=recorded.pool,
+        project=recorded.project,
+        generation=recorded.generation,
+        cause=recorded.cause,
+        state=recorded.state,
+        reason=recorded.reason,
     )
 
 
 def sample(taken: Sample) -> wire.Sample:
-    told = msgspec.structs.asdict(taken)
-    return wire.Sample(at=when(told.pop("at_ms")), refill_lag_seconds=told.pop("refill_lag_s"), **told)
+    fields = msgspec.structs.asdict(taken)
+    return wire.Sample(at=when(fields.pop("at_ms")), refill_lag_seconds=fields.pop("refill_lag_s"), **fields)
 
 
-def replied(body: Any, status: int = 200) -> Response:
+def json_response(body: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(body), status, media_type="application/json")
 
 
-def tagged(body: Any, generation: int, status: int = 200) -> Response:
+def tagged_response(body: Any, generation: int, status: int = 200) -> Response:
     """A reply about one machine, with its generation as the ETag."""
-    response = replied(body, status)
+    response = json_response(body, status)
     response.headers["etag"] = f'"{generation}"'
     return response

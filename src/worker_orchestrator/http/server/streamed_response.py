@@ -1,7 +1,7 @@
-"""A response that goes on: until there is nothing more, the client hangs up, its session ends, or the service stops.
+"""A response that goes on until its source ends, the client hangs up, the client's session ends, or the service stops.
 
-Whichever comes first, the source is closed at once, so that nothing is held open for somebody who has gone, or who asked
-for the headers alone.
+Whichever comes first, the source is closed at once, so that nothing is held open for a client that has gone, or that asked
+for the headers alone (HEAD).
 """
 
 from __future__ import annotations
@@ -16,31 +16,32 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from worker_orchestrator.errors import OrchestratorError
+from worker_orchestrator.http.server.request_body import until_hang_up
 
-__all__ = ["LEASE", "Closing", "Held", "Lease", "Source", "Streamed", "first_of"]
+__all__ = ["LEASE", "ByteSource", "ClosableStream", "Lease", "ServiceEnd", "StreamedResponse", "with_first_item"]
 
 LEASE: Final = "orchestrator.lease"
-"""The key of a scope under which its caller's `Lease` is, where it has one."""
+"""The key of an ASGI scope under which the `Lease` of its caller is, if there is one."""
 
 
 class Lease(Protocol):
     """How long a caller may go on."""
 
     async def over(self) -> None:
-        """Return when it may no longer."""
+        """Return when the caller may not go on any longer."""
 
 
-class Closing:
-    """Set when the service stops: whoever streams ends then."""
+class ServiceEnd:
+    """Announced when the service stops: every stream ends then."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
-    def close(self) -> None:
+    def announce(self) -> None:
         self._event.set()
 
     async def wait(self, scope: Scope) -> None:
-        """Until whoever asked in this scope must go: when the service stops, or who asks may no longer."""
+        """Return when the caller in this scope must go: the service stops, or the caller's `Lease` is over."""
         lease: Lease | None = scope.get(LEASE)
         ends = [asyncio.ensure_future(self._event.wait()), *([asyncio.ensure_future(lease.over())] if lease else [])]
         try:
@@ -55,22 +56,22 @@ _log = structlog.get_logger(__name__)
 _NOTHING: Final = object()
 
 
-class Source(Protocol):
-    """What comes piece by piece, and can be closed before its end, or before its beginning."""
+class ByteSource(Protocol):
+    """Bytes that come piece by piece. It can be closed before its end, and before its beginning."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def aclose(self) -> None: ...
 
 
-class Held:
-    """The items of a generator that holds something: `let_go` is called when it is closed, even where it never began.
+class ClosableStream:
+    """The items of a generator that holds something open: `release` is called when it is closed, even if it never began.
 
-    Of a generator that never began Python runs nothing, so its own `finally` would not do.
+    If a generator never began, Python does not run its own `finally`.
     """
 
-    def __init__(self, items: AsyncGenerator[bytes, None], let_go: Callable[[], Awaitable[None]]) -> None:
-        self._items, self._let_go = items, let_go
+    def __init__(self, items: AsyncGenerator[bytes, None], release: Callable[[], Awaitable[None]]) -> None:
+        self._items, self._release = items, release
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._items
@@ -79,38 +80,38 @@ class Held:
         try:
             await self._items.aclose()
         finally:
-            await self._let_go()
+            await self._release()
 
 
-async def first_of(source: AsyncIterator[bytes]) -> Held:
-    """The same items, after the first one was had: what goes wrong at once is raised here, while a status can be sent.
+async def with_first_item(source: AsyncIterator[bytes]) -> ClosableStream:
+    """The same items, of which the first has come: an error at the beginning is raised here, while a status can be sent.
 
     Raises what the source raises.
     """
     first: Any = await anext(source, _NOTHING)
 
-    async def all_of_them() -> AsyncGenerator[bytes, None]:
+    async def all_items() -> AsyncGenerator[bytes, None]:
         if first is not _NOTHING:
             yield first
             async for item in source:
                 yield item
 
-    async def let_go() -> None:
+    async def close_source() -> None:
         close = getattr(source, "aclose", None)
         if close is not None:
             await close()
 
-    return Held(all_of_them(), let_go)
+    return ClosableStream(all_items(), close_source)
 
 
-class Streamed(Response):
-    """Sends what `source` gives, and closes it. `goes_on`: it has no end of its own, so it is whole wherever it ends."""
+class StreamedResponse(Response):
+    """Sends what `source` gives, and closes it. `goes_on`: it has no end of its own, so it is complete wherever it ends."""
 
-    def __init__(self, source: Source, closing: Closing, media_type: str, *, goes_on: bool = False) -> None:
+    def __init__(self, source: ByteSource, service_end: ServiceEnd, media_type: str, *, goes_on: bool = False) -> None:
         super().__init__(media_type=media_type)
         del self.headers["content-length"]
-        self.headers["x-accel-buffering"] = "no"  # else nginx keeps what is small until there is more
-        self._source, self._closing, self._goes_on = source, closing, goes_on
+        self.headers["x-accel-buffering"] = "no"  # else nginx holds small pieces back until there is more
+        self._source, self._service_end, self._goes_on = source, service_end, goes_on
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
@@ -119,7 +120,11 @@ class Streamed(Response):
             await send({"type": "http.response.body", "body": b""})
             return
         flow = asyncio.ensure_future(self._send_all(send))
-        ends = [flow, asyncio.ensure_future(_hung_up(receive)), asyncio.ensure_future(self._closing.wait(scope))]
+        ends = [
+            flow,
+            asyncio.ensure_future(until_hang_up(receive)),
+            asyncio.ensure_future(self._service_end.wait(scope)),
+        ]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -131,7 +136,7 @@ class Streamed(Response):
             if not isinstance(error, OrchestratorError):
                 raise error
             _log.info("a stream was cut off", why=error.message)
-            return  # without an end, so that nobody takes it for the whole
+            return  # without the end of a response, so that the client does not take it for complete
         if flow.cancelled() and not self._goes_on:
             return  # as above
         if not ends[1].done() or ends[1].cancelled():
@@ -142,8 +147,3 @@ class Streamed(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async for part in self._source:
             await send({"type": "http.response.body", "body": part, "more_body": True})
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -3,10 +3,10 @@
 import { MachineActions } from "./actions.js";
 import { age, bytes, exactly, percent } from "./format.js";
 import { html } from "./html.js";
-import { Mark } from "./mark.js";
-import { Spark } from "./spark.js";
+import { memo } from "./memo.js";
+import { Spark } from "./sparkline.js";
+import { Mark } from "./statemark.js";
 import { useStats } from "./stats.js";
-import { still } from "./still.js";
 
 const RUNS = new Set(["idle", "assigned", "restarting"]);
 const UNMEASURED = "memory"; // the demo engine, whose machines are this service itself
@@ -26,9 +26,9 @@ export function Row({ live, machine, pool, now, top, index, isOnScreen }) {
   </div>`;
 }
 
-const Actions = still(MachineActions);
+const Actions = memo(MachineActions);
 
-const Facts = still(({ machine, image, template }) => {
+const Facts = memo(({ machine, image, template }) => {
   const { id, state, project, port, url, reason } = machine;
   const isOld = template && machine.template && template !== machine.template;
   return html`<span class="state" role="cell" title=${reason}><${Mark} state=${state} /></span>

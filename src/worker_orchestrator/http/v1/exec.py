@@ -1,0 +1,82 @@
+"""A command in a worker: it is run to its end, and its output is the reply. `terminal` has those with a dialogue."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.engines.base import Exec
+from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.http.v1 import parameters
+from worker_orchestrator.http.v1.engine_calls import EngineCalls, not_supported
+from worker_orchestrator.http.v1.responses import json_response
+from worker_orchestrator.settings.parsers import variable_name
+from worker_orchestrator.wire import v1 as wire
+
+__all__ = ["WorkerExec"]
+
+LONGEST_EXEC_S: Final = 3600
+MOST_WORDS: Final = 1000
+LONGEST_WORD: Final = 131_072
+LONGEST_PATH: Final = 4096
+_USER: Final = re.compile(r"[A-Za-z0-9_.:-]{0,256}")
+
+
+class WorkerExec:
+    """What is under /v1/machines/{id}/exec."""
+
+    def __init__(self, orchestrator: Orchestrator, calls: EngineCalls) -> None:
+        self._orchestrator, self._calls = orchestrator, calls
+
+    async def run(self, request: Request) -> Response:
+        body = await parameters.body(request, wire.ExecBody)
+        _check(body)
+        machine = await parameters.path_machine_if_match(request, self._orchestrator)
+        engine = self._calls.engine
+        if not isinstance(engine, Exec):
+            raise not_supported("run a command in a worker")
+        work = engine.exec(
+            machine.id,
+            body.command,
+            stdin=body.stdin.encode(),
+            env=body.env,
+            user=body.user,
+            workdir=body.workdir,
+            timeout_s=body.timeout_seconds,
+        )
+        result = await self._calls.unless_hung_up(request, self._calls.when_reachable(work, body.timeout_seconds))
+        return json_response(
+            wire.ExecResult(
+                exit_code=result.exit_code,
+                stdout=result.stdout.decode(errors="replace"),
+                stderr=result.stderr.decode(errors="replace"),
+                truncated=result.truncated,
+            )
+        )
+
+
+def _check(body: wire.ExecBody) -> None:
+    if not 1 <= len(body.command) <= MOST_WORDS:
+        raise InvalidInput(f"command has {len(body.command)} words, but must have 1 to {MOST_WORDS}.")
+    for word in body.command:
+        parameters.check_text(word, "command", LONGEST_WORD)
+    for name, value in body.env.items():
+        _check_variable(name)
+        parameters.check_text(value, f"env {name}", LONGEST_WORD)
+    if not _USER.fullmatch(body.user):
+        raise InvalidInput(f"user is {body.user[:40]!r}, but must be a name or a number, such as web or 1000:1000.")
+    if parameters.check_text(body.workdir, "workdir", LONGEST_PATH) and not body.workdir.startswith("/"):
+        raise InvalidInput(f"workdir is {body.workdir[:40]!r}, but must be an absolute path in the worker.")
+    parameters.check_range(body.timeout_seconds, "timeout_seconds", 0.001, LONGEST_EXEC_S)
+
+
+def _check_variable(name: str) -> None:
+    try:
+        variable_name(name)
+    except ValueError:
+        detail = f'env has the name {name[:40]!r}, but a name must not be empty, nor contain "=" or NUL.'
+        raise InvalidInput(detail) from None
