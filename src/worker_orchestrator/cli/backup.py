@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from worker_orchestrator.cli.database import database
+from worker_orchestrator.cli.existing_database import database
 from worker_orchestrator.errors import InvalidInput, StoreError
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.settings import Settings

@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from worker_orchestrator.cli.failed import Failed
-from worker_orchestrator.cli.output import whole_output
+from worker_orchestrator.cli.exit_codes import Failed
+from worker_orchestrator.cli.standard_output import whole_output
 from worker_orchestrator.errors import OrchestratorError
 
 __all__ = ["TABLE", "Commands", "Place", "main"]
@@ -34,27 +34,27 @@ class Entry(NamedTuple):
 
 _SERVICE, _PROJECTS, _MACHINES, _POOL = "The service", "Projects", "Machines", "The pool"
 TABLE: Final[dict[str, Entry]] = {
-    "serve": Entry("operating", _SERVICE, "Keep a warm pool and answer the API."),
-    "down": Entry("operating", _SERVICE, "Stop the service and remove its machines."),
-    "recover": Entry("operating", _SERVICE, "Adopt or purge what the database lacks."),
-    "backup": Entry("operating", _SERVICE, "Write a copy of the database."),
-    "doctor": Entry("operating", _SERVICE, "Say what is wrong here, and how to mend it."),
-    "config": Entry("operating", _SERVICE, "Show the settings and where each came from."),
-    "assign": Entry("projects", _PROJECTS, "Get a machine for a project; prints its URL."),
-    "release": Entry("projects", _PROJECTS, "Give the machine of a project back."),
-    "why": Entry("projects", _PROJECTS, "Tell how a project came to its machine."),
-    "list": Entry("listing", _MACHINES, "List machines."),
-    "show": Entry("looking", _MACHINES, "Show one machine."),
-    "logs": Entry("looking", _MACHINES, "Print what a worker wrote."),
-    "exec": Entry("inside", _MACHINES, "Run a command in a worker."),
-    "cp": Entry("copying", _MACHINES, "Copy files into a worker or out of it."),
-    "restart": Entry("projects", _MACHINES, "Start a project's machine again, with its files."),
-    "destroy": Entry("projects", _MACHINES, "Remove a machine with all its files."),
-    "scale": Entry("pool", _POOL, "Change how many machines the pool keeps."),
-    "pause": Entry("pool", _POOL, "Make no new machines for now."),
-    "resume": Entry("pool", _POOL, "Make new machines again."),
-    "events": Entry("looking", _POOL, "Tell what happened to machines."),
-    "health": Entry("looking", _POOL, "Say how the service is."),
+    "serve": Entry("service_commands", _SERVICE, "Keep a warm pool and answer the API."),
+    "down": Entry("service_commands", _SERVICE, "Stop the service and remove its machines."),
+    "recover": Entry("service_commands", _SERVICE, "Adopt or purge what the database lacks."),
+    "backup": Entry("service_commands", _SERVICE, "Write a copy of the database."),
+    "doctor": Entry("service_commands", _SERVICE, "Say what is wrong here, and how to mend it."),
+    "config": Entry("service_commands", _SERVICE, "Show the settings and where each came from."),
+    "assign": Entry("assign", _PROJECTS, "Get a machine for a project; prints its URL."),
+    "release": Entry("assign", _PROJECTS, "Give the machine of a project back."),
+    "why": Entry("assign", _PROJECTS, "Tell how a project came to its machine."),
+    "list": Entry("list", _MACHINES, "List machines."),
+    "show": Entry("show", _MACHINES, "Show one machine."),
+    "logs": Entry("show", _MACHINES, "Print what a worker wrote."),
+    "exec": Entry("exec", _MACHINES, "Run a command in a worker."),
+    "cp": Entry("cp", _MACHINES, "Copy files into a worker or out of it."),
+    "restart": Entry("assign", _MACHINES, "Start a project's machine again, with its files."),
+    "destroy": Entry("assign", _MACHINES, "Remove a machine with all its files."),
+    "scale": Entry("pool_commands", _POOL, "Change how many machines the pool keeps."),
+    "pause": Entry("pool_commands", _POOL, "Make no new machines for now."),
+    "resume": Entry("pool_commands", _POOL, "Make new machines again."),
+    "events": Entry("show", _POOL, "Tell what happened to machines."),
+    "health": Entry("show", _POOL, "Say how the service is."),
     "completion": Entry("completion", "This command", "Print a completion script for your shell."),
 }
 _ALIASES: Final = {"ls": "list", "ps": "list"}

@@ -9,9 +9,9 @@ from typing import Any, Final
 import click
 import msgspec
 
-from worker_orchestrator.cli.calling import connect, read_token
-from worker_orchestrator.cli.formats import as_json
-from worker_orchestrator.cli.pretty import show_table
+from worker_orchestrator.cli.service_connection import connect, read_token
+from worker_orchestrator.cli.terminal_display import show_table
+from worker_orchestrator.cli.text_formats import as_json
 from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.settings.settings import Setting, Settings, load, settings, sources
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import click
 
-from worker_orchestrator.cli.database import database
+from worker_orchestrator.cli.existing_database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core import commands

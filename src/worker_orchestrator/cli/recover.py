@@ -16,7 +16,7 @@ from typing import Final
 import click
 from msgspec.structs import replace
 
-from worker_orchestrator.cli.database import database
+from worker_orchestrator.cli.existing_database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet

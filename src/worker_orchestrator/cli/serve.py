@@ -16,8 +16,8 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 import structlog
 
-from worker_orchestrator.cli.calling import DEFAULT_URL
-from worker_orchestrator.cli.failed import FAILED, Failed
+from worker_orchestrator.cli.exit_codes import FAILED, Failed
+from worker_orchestrator.cli.service_connection import DEFAULT_URL
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.server.listening import is_beyond_loopback

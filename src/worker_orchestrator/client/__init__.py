@@ -4,7 +4,7 @@
 `worker_orchestrator.wire.v1`, the errors those of `worker_orchestrator.errors`. docs/client.md is the guide.
 """
 
-from worker_orchestrator.client.awaiting import AsyncClient
-from worker_orchestrator.client.blocking import Client
+from worker_orchestrator.client.async_client import AsyncClient
+from worker_orchestrator.client.blocking_client import Client
 
 __all__ = ["AsyncClient", "Client"]

@@ -7,11 +7,11 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from worker_orchestrator.client.asking import Asking, was_done
-from worker_orchestrator.client.binding import operation, stream
-from worker_orchestrator.client.exchange import exchange
-from worker_orchestrator.client.requests import JSON, deletion, meant_for, of_machine, query_of, upload
-from worker_orchestrator.client.steps import Flow, Request, Steps
+from worker_orchestrator.client.call_decorators import operation, stream
+from worker_orchestrator.client.call_steps import Flow, Request, Steps
+from worker_orchestrator.client.calls_base import Asking, was_done
+from worker_orchestrator.client.request_building import JSON, deletion, meant_for, of_machine, query_of, upload
+from worker_orchestrator.client.retries import exchange
 from worker_orchestrator.errors import (
     InvalidInput,
 )

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from worker_orchestrator.client.asking import Asking, was_done
-from worker_orchestrator.client.binding import operation, scope
-from worker_orchestrator.client.exchange import exchange
-from worker_orchestrator.client.requests import JSON, deletion, of_project
-from worker_orchestrator.client.steps import Request, Scope, Steps
+from worker_orchestrator.client.call_decorators import operation, scope
+from worker_orchestrator.client.call_steps import Request, Scope, Steps
+from worker_orchestrator.client.calls_base import Asking, was_done
+from worker_orchestrator.client.request_building import JSON, deletion, of_project
+from worker_orchestrator.client.retries import exchange
 from worker_orchestrator.errors import (
     GenerationMismatch,
     MachineNotFound,

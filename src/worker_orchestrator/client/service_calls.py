@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from worker_orchestrator.client.asking import Asking
-from worker_orchestrator.client.binding import operation, stream
-from worker_orchestrator.client.events import followed
-from worker_orchestrator.client.requests import JSON, of_pool, query_of
-from worker_orchestrator.client.steps import Flow, Request, Steps
+from worker_orchestrator.client.call_decorators import operation, stream
+from worker_orchestrator.client.call_steps import Flow, Request, Steps
+from worker_orchestrator.client.calls_base import Asking
+from worker_orchestrator.client.event_stream import followed
+from worker_orchestrator.client.request_building import JSON, of_pool, query_of
 from worker_orchestrator.wire.v1 import Event, History, Pool, PoolPatch, Pools, ServiceHealth
 
 __all__ = ["ServiceCalls"]
