@@ -69,7 +69,7 @@ def test_a_lost_connection_is_made_anew_behind_the_last_event(connect: Connect, 
 
 def test_a_hundred_cuts_anywhere_miss_and_repeat_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever in the bytes they fall."""
-    monkeypatch.setattr("worker_orchestrator.client.events.back_off_s", lambda failures: 0)
+    monkeypatch.setattr("worker_orchestrator.client.event_stream.back_off_s", lambda failures: 0)
     seed = random.randrange(2**32)
     chance = random.Random(seed)
 
@@ -134,7 +134,7 @@ def test_without_retries_a_lost_connection_is_an_error(connect: Connect) -> None
 
 def test_a_stream_that_never_says_anything_is_given_up(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that bring nothing count as failed tries."""
-    monkeypatch.setattr("worker_orchestrator.client.events.back_off_s", lambda failures: 0)
+    monkeypatch.setattr("worker_orchestrator.client.event_stream.back_off_s", lambda failures: 0)
     with (
         scripted(cut(b": ping\n\n")) as server,
         connect(server.url, retries=3) as client,
