@@ -103,11 +103,11 @@ def _terminal(client: Client, name: str, command: list[str], user: str, workdir:
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise Failed("-t needs a terminal, and this is none: leave it out where a pipe reads or writes.", FAILED)
     from worker_orchestrator.cli.worker_terminal import attach, url_of_terminal  # noqa: PLC0415 # only where there is one
-    from worker_orchestrator.client.request_building import meant_for  # noqa: PLC0415 # as above
+    from worker_orchestrator.client.request_building import generation_header  # noqa: PLC0415 # as above
 
     machine = find(client, name)
     url = url_of_terminal(client.url, machine.id, command, user=user, workdir=workdir)
-    return attach(url, {**headers(), **meant_for(machine.generation)})
+    return attach(url, {**headers(), **generation_header(machine.generation)})
 
 
 def _standard_input() -> str:

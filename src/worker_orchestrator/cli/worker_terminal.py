@@ -26,8 +26,8 @@ from websockets.sync.client import ClientConnection, connect
 from worker_orchestrator.cli.exit_codes import FAILED, Failed
 from worker_orchestrator.cli.signal_handling import deaf_threads, unwinding
 from worker_orchestrator.client.call_steps import Reply
-from worker_orchestrator.client.reply_decoding import error_in
-from worker_orchestrator.client.service_address import socket_options
+from worker_orchestrator.client.keepalive import socket_options
+from worker_orchestrator.client.reply_decoding import error_of
 from worker_orchestrator.errors import CallFailed, NotSupported, OrchestratorError, ServiceUnreachable
 
 __all__ = ["attach", "url_of_terminal"]
@@ -108,7 +108,7 @@ def _problem(error: InvalidStatus, url: str) -> OrchestratorError:
         )
     named = {name.lower(): value for name, value in response.headers.raw_items()}
     reply = Reply(status=response.status_code, headers=named, body=bytes(response.body or b""))
-    return error_in(reply, where, with_token=True) or ServiceUnreachable(str(error))
+    return error_of(reply, where, with_token=True) or ServiceUnreachable(str(error))
 
 
 def _receive(connection: ClientConnection) -> int | None:

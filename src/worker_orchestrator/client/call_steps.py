@@ -1,7 +1,7 @@
-"""What a call says to whatever moves its bytes: every operation is a generator of these steps and knows no socket.
+"""The steps that a call asks its transport to perform: every operation is a generator of them and knows no socket.
 
-So there is one definition of each operation for threads and for asyncio: a driver performs a step and sends back what
-came of it. https://sans-io.readthedocs.io
+So there is one definition of each operation for threads and for asyncio. The client performs a step, and sends what came of
+it back into the generator. https://sans-io.readthedocs.io
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 __all__ = [
     "Emit",
     "Flow",
-    "Lost",
+    "NoReply",
     "Outcome",
     "Pause",
     "Read",
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """A file to send from where it stood. `size` is None for one that cannot seek: that is sent once."""
+    """A file to send from the position `start`. `size` is None if it cannot seek: then it can be sent only once."""
 
     file: BinaryIO
     start: int
@@ -41,9 +41,9 @@ class Upload(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request to /v1.
 
-    `takes_s` is how long the service itself may take over it, `waits_s` until when a 503 is asked again at most, and
-    `body_in` the body of a later try, by the seconds that are left of them. What is not `repeatable` goes out once, unless
-    no connection was made.
+    `takes_s`: how long the service itself may take over it. `waits_s`: for how long a 503 is tried again at most.
+    `body_for`: makes the body of a later try from the seconds that are left of `waits_s`. A request that is not `repeatable`
+    is sent once, unless no connection was made.
     """
 
     method: str
@@ -54,13 +54,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     repeatable: bool = True
     takes_s: float = 0.0
     waits_s: float | None = None
-    body_in: Callable[[float], bytes] | None = None
+    body_for: Callable[[float], bytes] | None = None
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):
-    """Send it, and answer with a Reply or Lost. The body of a `streamed` reply below 300 is left for Read.
+    """Send the request. Gives a Reply or NoReply. The body of a `streamed` reply below 300 is left for Read.
 
-    `silence_s` is how long nothing may come, None for ever.
+    `silence_s` is how long no byte may arrive, None for any time.
     """
 
     request: Request
@@ -70,43 +70,50 @@ class Send(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pause(msgspec.Struct, frozen=True):
+    """Wait this long. Gives None."""
+
     seconds: float
 
 
 class Read(msgspec.Struct, frozen=True):
-    """The next bytes of the streamed reply, none at its end, or Lost."""
+    """Read on in the streamed reply. Gives its next bytes, no bytes at its end, or NoReply."""
 
 
 class Emit(msgspec.Struct, Generic[_T], frozen=True):
-    """A value for whoever iterates."""
+    """Hand this value to the caller, who iterates over the results."""
 
     value: _T
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """Names of headers are in lower case."""
+    """An HTTP response. Names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-class Lost(msgspec.Struct, frozen=True, kw_only=True):
-    """No reply came. `sent`: the service may have got the request all the same. `hopeless`: the next try ends alike."""
+class NoReply(msgspec.Struct, frozen=True, kw_only=True):
+    """No reply arrived, or not to its end.
 
-    why: str
+    `sent`: the service may have received the request all the same. `hopeless`: another try would fail in the same way.
+    """
+
+    reason: str
     sent: bool
     hopeless: bool = False
 
 
 Step: TypeAlias = Send | Pause | Read
-Outcome: TypeAlias = Reply | Lost | bytes | None
+Outcome: TypeAlias = Reply | NoReply | bytes | None
 Steps: TypeAlias = Generator[Step, Outcome, _T]
+"""A call with one result."""
 Flow: TypeAlias = Generator[Step | Emit[_T], Outcome, None]
+"""A call with many results."""
 
 
 class Scope(msgspec.Struct, Generic[_T], frozen=True):
-    """What happens at the two ends of a `with` block."""
+    """The calls at the beginning and at the end of a `with` block."""
 
     enter: Callable[[], Steps[_T]]
     leave: Callable[[_T], Steps[None]]

@@ -1,25 +1,25 @@
-"""What every operation is made of: ask, check, and read the reply as what it is."""
+"""The base of all operations: send a request, check the reply, and decode it into its shape."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-from worker_orchestrator.client.call_steps import Emit, Flow, Lost, Request, Steps
-from worker_orchestrator.client.reply_decoding import decoded, error_in, unreachable
-from worker_orchestrator.client.retries import Answer, Service, exchange, read
+from worker_orchestrator.client.call_steps import Emit, Flow, NoReply, Request, Steps
+from worker_orchestrator.client.reply_decoding import decode_reply, error_of, unreachable
+from worker_orchestrator.client.retries import FinalReply, Service, read_piece, send_with_retries
 from worker_orchestrator.client.service_address import find_token, find_url
 from worker_orchestrator.errors import GenerationMismatch, InvalidInput, MachineNotFound, OrchestratorError
 
-__all__ = ["Asking", "was_done"]
+__all__ = ["CallsBase", "was_done_before"]
 
 _T = TypeVar("_T")
 
 
-class Asking:
-    """A service, and how it is asked.
+class CallsBase:
+    """A service, and how to call it.
 
-    All operations raise the service's own errors (`worker_orchestrator.errors`) and, where the call itself fails,
-    CallFailed: ServiceUnreachable, Unauthorized, TooManyRequests and Forbidden are of that kind.
+    All operations raise the service's own errors (`worker_orchestrator.errors`) and, where the call itself fails, CallFailed
+    or one of its kinds: ServiceUnreachable, Unauthorized, TooManyRequests, Forbidden.
     """
 
     def __init__(
@@ -27,12 +27,12 @@ class Asking:
     ) -> None:
         """Connects to nothing yet.
 
-        `url`: else ORCHESTRATOR_URL, else http://localhost:9092. `token`: else ORCHESTRATOR_TOKEN, else what the file named
-        by ORCHESTRATOR_TOKEN_FILE holds. `timeout_s`: how long a call may take, with all its tries but without the time
-        that the service was asked to wait. `retries`: how many more times a call is tried, 0 for never; six of them bridge
-        a restart of the service, which takes it a few seconds on a busy computer.
+        `url`: else ORCHESTRATOR_URL, else http://localhost:9092. `token`: else ORCHESTRATOR_TOKEN, else the content of the
+        file that ORCHESTRATOR_TOKEN_FILE names. `timeout_s`: how long a call may take, with all its tries but without the
+        time that the service was asked to wait. `retries`: how many more times a call is tried, 0 for never; six of them
+        bridge a restart of the service, which takes it a few seconds on a busy computer.
 
-        Raises InvalidSetting.
+        Raises InvalidSetting, InvalidInput.
         """
         if timeout_s <= 0 or retries < 0:
             raise InvalidInput(f"timeout_s must be above 0 and retries at least 0, not {timeout_s!r} and {retries!r}.")
@@ -53,30 +53,30 @@ class Asking:
     # for the operations
 
     def _get(self, path: str, shape: type[_T], query: tuple[tuple[str, str], ...] = ()) -> Steps[_T]:
-        return (yield from self._ask(Request(method="GET", path=path, query=query), shape))
+        return (yield from self._send(Request(method="GET", path=path, query=query), shape))
 
     def _pieces(self, request: Request, silence_s: float | None) -> Flow[bytes]:
-        self._check((yield from exchange(request, self._service, streamed=True, silence_s=silence_s)))
-        while piece := (yield from read()):
-            if isinstance(piece, Lost):
+        self._check((yield from send_with_retries(request, self._service, streamed=True, silence_s=silence_s)))
+        while piece := (yield from read_piece()):
+            if isinstance(piece, NoReply):
                 raise unreachable(piece, self.url)
             yield Emit(piece)
 
-    def _ask(self, request: Request, shape: type[_T]) -> Steps[_T]:
-        return self._decoded((yield from exchange(request, self._service)), shape)
+    def _send(self, request: Request, shape: type[_T]) -> Steps[_T]:
+        return self._decode((yield from send_with_retries(request, self._service)), shape)
 
-    def _decoded(self, answer: Answer, shape: type[_T]) -> _T:
-        self._check(answer)
-        return decoded(answer.reply, shape, self.url)
+    def _decode(self, final: FinalReply, shape: type[_T]) -> _T:
+        self._check(final)
+        return decode_reply(final.reply, shape, self.url)
 
-    def _check(self, answer: Answer) -> None:
-        if error := self._error_in(answer):
+    def _check(self, final: FinalReply) -> None:
+        if error := self._error_of(final):
             raise error
 
-    def _error_in(self, answer: Answer) -> OrchestratorError | None:
-        return error_in(answer.reply, self.url, with_token="authorization" in self._headers)
+    def _error_of(self, final: FinalReply) -> OrchestratorError | None:
+        return error_of(final.reply, self.url, with_token="authorization" in self._headers)
 
 
-def was_done(answer: Answer, error: OrchestratorError | None) -> bool:
-    """Whether an earlier try did it, whose reply was lost: then there is nothing left to do now."""
-    return answer.lost_before and isinstance(error, (MachineNotFound, GenerationMismatch))
+def was_done_before(final: FinalReply, error: OrchestratorError | None) -> bool:
+    """Whether an earlier try was carried out and its reply lost, so that the last try found nothing left to do."""
+    return final.earlier_reply_lost and isinstance(error, (MachineNotFound, GenerationMismatch))

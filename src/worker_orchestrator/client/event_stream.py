@@ -1,4 +1,4 @@
-"""A stream of events that outlives its connections."""
+"""A stream of events that continues over lost connections."""
 
 from __future__ import annotations
 
@@ -8,96 +8,103 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from worker_orchestrator.client.call_steps import Emit, Flow, Lost, Pause, Request
+from worker_orchestrator.client.call_steps import Emit, Flow, NoReply, Pause, Request
 from worker_orchestrator.client.reply_decoding import unreachable
-from worker_orchestrator.client.retries import Answer, Service, back_off_s, exchange, read
-from worker_orchestrator.client.server_sent_events import Frame, Frames
+from worker_orchestrator.client.retries import FinalReply, Service, back_off_s, read_piece, send_with_retries
+from worker_orchestrator.client.server_sent_events import Frame, FrameReader
 from worker_orchestrator.errors import CallFailed, EventsLost
 from worker_orchestrator.wire.v1 import Event
 
-__all__ = ["followed"]
+__all__ = ["follow_events"]
 
 _SILENCE_S: Final = 45.0
-"""The service says something every 15 s: after three times that, nobody is there."""
-_PATIENT: Final = 1_000_000
+"""The service sends something every 15 s: after three times that, it is gone."""
+_RETRIES_WHILE_FOLLOWING: Final = 1_000_000
 
 
-class _Kept(msgspec.Struct):
-    """What a reset says of the events that are left."""
+class _Range(msgspec.Struct):
+    """The ids of the oldest and newest event that the service still keeps, as its `reset` tells them."""
 
     oldest: int | None = None
     newest: int | None = None
 
 
-def followed(
+def follow_events(
     query: tuple[tuple[str, str], ...],
     service: Service,
-    check: Callable[[Answer], None],
+    check: Callable[[FinalReply], None],
     *,
     after: int | None,
     follow: bool,
 ) -> Flow[Event]:
-    """Events behind `after`, each once and in order, over as many connections as it takes."""
-    place, fruitless, retries = after, 0, service.retries
+    """Events behind `after`, each once and in order, over as many connections as it takes.
+
+    Raises EventsLost, ServiceUnreachable, CallFailed.
+    """
+    last_id, fruitless, retries = after, 0, service.retries
     while True:
-        headers = {"accept": "text/event-stream"} | ({} if place is None else {"last-event-id": str(place)})
+        headers = {"accept": "text/event-stream"} | ({} if last_id is None else {"last-event-id": str(last_id)})
         request = Request(method="GET", path="/v1/events", query=query, headers=headers)
-        answer = yield from exchange(request, service, streamed=True, silence_s=_SILENCE_S)
-        check(answer)
-        _check_kind(answer, service)
-        frames, fruitful = Frames(), False
-        while piece := (yield from read()):
-            if isinstance(piece, Lost):
+        final = yield from send_with_retries(request, service, streamed=True, silence_s=_SILENCE_S)
+        check(final)
+        _check_media_type(final, service)
+        frames, is_fruitful = FrameReader(), False
+        while piece := (yield from read_piece()):
+            if isinstance(piece, NoReply):
                 break
             for frame in frames.feed(piece):
-                fruitful = True
+                is_fruitful = True
                 if frame.event == "reset":
-                    _raise_lost(place, frame)
-                number = _number(frame, service)
-                if frame.data and (place is None or number > place):
-                    yield Emit(_event(frame, service))
-                place = number if place is None else max(place, number)
+                    _raise_events_lost(last_id, frame)
+                event_id = _event_id(frame, service)
+                if frame.data and (last_id is None or event_id > last_id):
+                    yield Emit(_decode_event(frame, service))
+                last_id = event_id if last_id is None else max(last_id, event_id)
         if not follow and not piece:
             return
-        fruitless = 0 if fruitful else fruitless + 1
-        lost = piece if isinstance(piece, Lost) else Lost(why="it closed the stream of events", sent=True)
+        fruitless = 0 if is_fruitful else fruitless + 1
+        end = piece if isinstance(piece, NoReply) else NoReply(reason="it closed the stream of events", sent=True)
         if fruitless > retries or retries == 0:
-            raise unreachable(lost, service.url)
+            raise unreachable(end, service.url)
         service = _patient(service)
         yield Pause(back_off_s(fruitless))
 
 
 def _patient(service: Service) -> Service:
-    """Who followed already waits for a service that starts anew as long as a call may take."""
-    return Service(service.url, service.timeout_s, _PATIENT)
+    """The same service, with retries for as long as a call may take, since a stream that began outlives a restart."""
+    return Service(service.url, service.timeout_s, _RETRIES_WHILE_FOLLOWING)
 
 
-def _check_kind(answer: Answer, service: Service) -> None:
-    if not answer.reply.headers.get("content-type", "").startswith("text/event-stream"):
-        raise CallFailed(f"What answers at {service.url} is no worker orchestrator: it sends no stream of events.")
+def _check_media_type(final: FinalReply, service: Service) -> None:
+    if not final.reply.headers.get("content-type", "").startswith("text/event-stream"):
+        raise CallFailed(
+            f"The server at {service.url} sends no stream of events, so it is not a worker orchestrator. Check the address."
+        )
 
 
-def _number(frame: Frame, service: Service) -> int:
+def _event_id(frame: Frame, service: Service) -> int:
     if frame.id.isascii() and frame.id.isdigit():
         return int(frame.id)
-    raise CallFailed(f"The stream of events from {service.url} holds one without a number: {frame.id!r}.")
+    raise CallFailed(
+        f"The stream of events from {service.url} contains an event whose id is not a number: {frame.id!r}."
+    )
 
 
-def _event(frame: Frame, service: Service) -> Event:
+def _decode_event(frame: Frame, service: Service) -> Event:
     try:
         return msgspec.json.decode(frame.data, type=Event)
     except msgspec.MsgspecError as error:
-        raise CallFailed(f"The service at {service.url} is one of another version: {error}.") from None
+        raise CallFailed(f"The service at {service.url} has another version than this client: {error}.") from None
 
 
-def _raise_lost(place: int | None, frame: Frame) -> NoReturn:
-    kept = _Kept()
+def _raise_events_lost(last_id: int | None, reset: Frame) -> NoReturn:
+    kept = _Range()
     with contextlib.suppress(msgspec.MsgspecError):
-        kept = msgspec.json.decode(frame.data, type=_Kept)
-    why = (
-        f"Events behind {place} are lost: they are not kept any more, or the service goes on with an older copy of its "
-        f"database, which does not know them. List the machines anew and go on after {kept.newest}."
+        kept = msgspec.json.decode(reset.data, type=_Range)
+    message = (
+        f"Events after {last_id} are lost: either the service does not keep them any more, or it was started with an older "
+        f"copy of its database, which does not contain them. List the machines again and continue after event {kept.newest}."
     )
-    if place is not None and kept.newest is not None and place > kept.newest:
-        why = f"There is no event {place} so far: the newest one is {kept.newest}."
-    raise EventsLost(why, oldest=kept.oldest, newest=kept.newest)
+    if last_id is not None and kept.newest is not None and last_id > kept.newest:
+        message = f"Event {last_id} does not exist yet: the newest event is {kept.newest}."
+    raise EventsLost(message, oldest=kept.oldest, newest=kept.newest)

@@ -1,4 +1,4 @@
-"""From a reply to what it says: the value, or the error that the service raised, raised again here."""
+"""What a reply says: its value, or the error that the service raised, to be raised again here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from worker_orchestrator.client.call_steps import Lost, Reply
+from worker_orchestrator.client.call_steps import NoReply, Reply
 from worker_orchestrator.errors import (
     CallFailed,
     GenerationMismatch,
@@ -20,46 +20,46 @@ from worker_orchestrator.errors import (
 from worker_orchestrator.telemetry.foreign_text import plain
 from worker_orchestrator.wire.v1 import Problem
 
-__all__ = ["decoded", "error_in", "is_away", "retry_after_s", "unreachable"]
+__all__ = ["decode_reply", "error_of", "is_from_proxy", "retry_after_s", "unreachable"]
 
 _T = TypeVar("_T")
 _ETAG: Final = re.compile(r'"([0-9]{1,16})"')
-_AWAY: Final = frozenset({502, 503, 504})
-_BY_A_PROXY: Final[Mapping[int, str]] = {
+_GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
+_PROXY_REFUSALS: Final[Mapping[int, str]] = {
     401: "wants a login of its own",
     403: "does not let this call pass",
     405: "does not let this method pass",
     407: "wants a login of its own",
-    408: "did not get the request in time",
-    413: "takes no request so large: raise its limit (nginx: client_max_body_size)",
-    414: "takes no address so long: raise its limit (nginx: large_client_header_buffers)",
-    426: "does not pass on WebSockets: it must hand on the fields Upgrade and Connection",
-    429: "limits how often it is asked",
-    431: "takes no head so long: raise its limit (nginx: large_client_header_buffers)",
+    408: "did not receive the request in time",
+    413: "accepts no request as large as this one. Raise its limit (nginx: client_max_body_size)",
+    414: "accepts no address as long as this one. Raise its limit (nginx: large_client_header_buffers)",
+    426: "does not pass on WebSockets. Let it pass on the fields Upgrade and Connection",
+    429: "limits the number of requests",
+    431: "accepts no headers as large as these. Raise its limit (nginx: large_client_header_buffers)",
 }
-"""What a proxy in between means by a status that it answers in the service's place."""
-_HOW_TO_GIVE_A_TOKEN: Final = "give it as token=…, ORCHESTRATOR_TOKEN or ORCHESTRATOR_TOKEN_FILE"  # noqa: S105 # says how
+"""What a proxy between us and the service means by a status with which it answers itself."""
+_HOW_TO_PASS_A_TOKEN: Final = "pass it as token=…, ORCHESTRATOR_TOKEN or ORCHESTRATOR_TOKEN_FILE"  # noqa: S105 # says how
 
 
-def _tree(top: type[OrchestratorError]) -> Iterator[type[OrchestratorError]]:
+def _with_subclasses(top: type[OrchestratorError]) -> Iterator[type[OrchestratorError]]:
     yield top
     for cls in top.__subclasses__():
-        yield from _tree(cls)
+        yield from _with_subclasses(cls)
 
 
 def _class_of(code: str) -> type[OrchestratorError]:
-    """By walking the tree, so that a new class is known here from its first day."""
-    return next((cls for cls in _tree(OrchestratorError) if cls.code == code), CallFailed)
+    """The class with this code. It walks the tree of classes, so that a new class needs no entry here."""
+    return next((cls for cls in _with_subclasses(OrchestratorError) if cls.code == code), CallFailed)
 
 
 def retry_after_s(reply: Reply) -> float | None:
-    """What Retry-After says, where it says seconds."""
+    """The seconds of Retry-After; None if it is missing or a date."""
     value = reply.headers.get("retry-after", "")
     return float(value) if value.isascii() and value.isdigit() else None
 
 
 def _generation(reply: Reply) -> int:
-    """The one that holds, as the ETag names it; 0 where none does."""
+    """The current generation, which the ETag names; 0 if it names none."""
     match = _ETAG.fullmatch(reply.headers.get("etag", ""))
     return int(match[1]) if match else 0
 
@@ -77,23 +77,23 @@ def _problem(reply: Reply) -> Problem | None:
         return None
 
 
-def is_away(reply: Reply) -> bool:
-    """Whether a proxy answers in place of a service that does not."""
-    return reply.status in _AWAY and _problem(reply) is None
+def is_from_proxy(reply: Reply) -> bool:
+    """Whether a proxy replies that it does not reach the service."""
+    return reply.status in _GATEWAY_STATUSES and _problem(reply) is None
 
 
-def error_in(reply: Reply, url: str, *, with_token: bool) -> OrchestratorError | None:
-    """The error that this reply stands for, None for a success. `request_id` and `status` say which reply it was."""
+def error_of(reply: Reply, url: str, *, with_token: bool) -> OrchestratorError | None:
+    """The error that this reply stands for, None for a success. Its `request_id` and `status` are those of the reply."""
     if reply.status < 300:
         return None
     problem = _problem(reply)
-    error = _foreign(reply, url) if problem is None else _own(problem, reply, with_token=with_token)
+    error = _foreign_error(reply, url) if problem is None else _service_error(problem, reply, with_token=with_token)
     error.request_id = (problem.request_id if problem else "") or reply.headers.get("x-request-id", "")
     error.status = reply.status
     return error
 
 
-def _own(problem: Problem, reply: Reply, *, with_token: bool) -> OrchestratorError:
+def _service_error(problem: Problem, reply: Reply, *, with_token: bool) -> OrchestratorError:
     cls = _class_of(problem.code)
     if issubclass(cls, NoMachineAvailable):
         wait_s = retry_after_s(reply)
@@ -101,35 +101,35 @@ def _own(problem: Problem, reply: Reply, *, with_token: bool) -> OrchestratorErr
     if issubclass(cls, GenerationMismatch):
         return cls(problem.detail, generation=_generation(reply))
     if issubclass(cls, Unauthorized):
-        was = "refused this token" if with_token else "asks for a token"
-        return cls(f"The service {was}: {_HOW_TO_GIVE_A_TOKEN}.")
+        problem_text = "refused this token" if with_token else "requires a token"
+        return cls(f"The service {problem_text}: {_HOW_TO_PASS_A_TOKEN}.")
     return cls(problem.detail or problem.title)
 
 
-def _foreign(reply: Reply, url: str) -> OrchestratorError:
-    if is_away(reply):
+def _foreign_error(reply: Reply, url: str) -> OrchestratorError:
+    """The error for a reply that is no problem document of the service."""
+    if is_from_proxy(reply):
         return ServiceUnreachable(
-            f"What answers at {url} says {reply.status}: the proxy there does not reach the service. Does it run?"
+            f"The proxy at {url} replies {reply.status}: it does not reach the service. Check that the service runs."
         )
     if reply.status < 400:
-        elsewhere = plain(reply.headers.get("location", "another place"), 200)
+        target = plain(reply.headers.get("location", "another address"), 200)
         return CallFailed(
-            f"What answers at {url} sends us on to {elsewhere}, which is not followed: give the service's own address."
+            f"The server at {url} redirects to {target}, and redirects are not followed. Use the service's own address."
         )
-    if refused := _refusal(reply):
-        return CallFailed(f"{plain(refused.error)}. {plain(refused.message)}".rstrip())
-    if reply.status in _BY_A_PROXY:
+    if refusal := _refusal(reply):
+        return CallFailed(f"{plain(refusal.error)}. {plain(refusal.message)}".rstrip())
+    if reply.status in _PROXY_REFUSALS:
         return CallFailed(
-            f"What answers at {url} says {reply.status} and is not the service: a proxy in between "
-            f"{_BY_A_PROXY[reply.status]}."
+            f"A proxy at {url} replies {reply.status} in place of the service: it {_PROXY_REFUSALS[reply.status]}."
         )
     return CallFailed(
-        f"What answers at {url} says {reply.status} and is no worker orchestrator with /v1: check address and version."
+        f"The server at {url} replies {reply.status} and is not a worker orchestrator with /v1. Check address and version."
     )
 
 
 class _Refusal(msgspec.Struct):
-    """What the service says before it knows what is asked for: that a request is too large, or too slow."""
+    """What the service replies before it has read a whole request: that it is too large, or too slow."""
 
     error: str
     message: str = ""
@@ -144,21 +144,21 @@ def _refusal(reply: Reply) -> _Refusal | None:
         return None
 
 
-def decoded(reply: Reply, shape: type[_T], url: str) -> _T:
-    """The JSON of a success. Raises CallFailed where it is something else."""
+def decode_reply(reply: Reply, shape: type[_T], url: str) -> _T:
+    """The JSON of a success. Raises CallFailed if it has another shape."""
     try:
         return msgspec.json.decode(reply.body, type=shape)
     except msgspec.MsgspecError as error:
         raise CallFailed(
-            f"What answers at {url} is no worker orchestrator, or one of another version: {error}."
+            f"The server at {url} is not a worker orchestrator, or one of another version: {error}."
         ) from None
 
 
-def unreachable(lost: Lost, url: str) -> ServiceUnreachable:
-    """Nobody answered, or not to the end, or nobody who can be believed."""
-    if lost.hopeless:
+def unreachable(failure: NoReply, url: str) -> ServiceUnreachable:
+    """The error for a reply that did not arrive, not to its end, or not from a server that is trusted."""
+    if failure.hopeless:
         return ServiceUnreachable(
-            f"The service at {url} cannot be asked: {lost.why}. Is the address right (ORCHESTRATOR_URL)?"
+            f"The service at {url} cannot be called: {failure.reason}. Check the address (ORCHESTRATOR_URL)."
         )
-    advice = "" if lost.sent else " Is it running (`orchestrator serve`), and is the address right (ORCHESTRATOR_URL)?"
-    return ServiceUnreachable(f"The service at {url} does not answer: {lost.why}.{advice}")
+    advice = "" if failure.sent else " Check that it runs (`orchestrator serve`) and its address (ORCHESTRATOR_URL)."
+    return ServiceUnreachable(f"The service at {url} does not answer: {failure.reason}.{advice}")

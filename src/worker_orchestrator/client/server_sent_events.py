@@ -6,19 +6,23 @@ from collections.abc import Iterator
 
 import msgspec
 
-__all__ = ["Frame", "Frames"]
+__all__ = ["Frame", "FrameReader"]
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """What stands between two blank lines. An id without data is a frame too: it says where the stream stands."""
+    """The fields between two blank lines. An id without data is a frame too: it says how far the stream is."""
 
     id: str
     event: str
     data: str
 
 
-class Frames:
-    """Half a frame is kept for the next bytes, or lost with its connection: so its id never counts as seen."""
+class FrameReader:
+    """Splits a stream into frames.
+
+    An incomplete frame is kept until its other bytes come. If the connection ends first it is dropped, so that its id never
+    counts as received.
+    """
 
     def __init__(self) -> None:
         self._rest = b""
@@ -27,21 +31,21 @@ class Frames:
     def feed(self, more: bytes) -> Iterator[Frame]:
         """Every frame that is now complete."""
         lines = (self._rest + more).splitlines(keepends=True)
-        whole = bool(lines) and lines[-1].endswith((b"\n", b"\r")) and not self._may_go_on(lines[-1])
-        self._rest = b"" if whole or not lines else lines.pop()
+        is_whole = bool(lines) and lines[-1].endswith((b"\n", b"\r")) and not self._may_go_on(lines[-1])
+        self._rest = b"" if is_whole or not lines else lines.pop()
         for line in lines:
             text = line.rstrip(b"\r\n").decode("utf-8", "replace")
             if text:
-                self._take(text)
+                self._add_field(text)
             elif self._fields:
                 yield self._frame()
 
     @staticmethod
     def _may_go_on(line: bytes) -> bool:
-        """A line feed may still belong to this carriage return."""
+        """Whether the next byte may be a line feed that belongs to this carriage return."""
         return line.endswith(b"\r")
 
-    def _take(self, line: str) -> None:
+    def _add_field(self, line: str) -> None:
         name, _, value = line.partition(":")
         if name in {"id", "event", "data"}:
             self._fields.setdefault(name, []).append(value.removeprefix(" "))

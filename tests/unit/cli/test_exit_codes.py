@@ -65,7 +65,7 @@ def test_without_a_service_a_command_says_how_to_start_one(nobody: str, words: t
 def test_a_url_that_is_none_is_named() -> None:
     done = run("list", "--url", "localhost:9092")
     assert done.exit_code == 2
-    assert "'localhost:9092', which is no address: use http://HOST:PORT" in done.stderr
+    assert "'localhost:9092', which is not a valid address. Use http://HOST:PORT" in done.stderr
 
 
 def test_a_token_file_that_is_missing_is_named() -> None:

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from worker_orchestrator.client.call_steps import Lost, Pause, Reply, Request, Send, Step
-from worker_orchestrator.client.request_encoding import target
-from worker_orchestrator.client.retries import Answer, Service, exchange
+from worker_orchestrator.client.call_steps import NoReply, Pause, Reply, Request, Send, Step
+from worker_orchestrator.client.request_encoding import request_target
+from worker_orchestrator.client.retries import FinalReply, Service, send_with_retries
 from worker_orchestrator.errors import ServiceUnreachable
 
 URL = "http://there:9092"
@@ -16,15 +16,15 @@ GET = Request(method="GET", path="/v1/health")
 ONCE = Request(method="DELETE", path="/v1/machines/m", repeatable=False)
 EXEC = Request(method="POST", path="/v1/machines/m/exec", repeatable=False)
 OK = Reply(status=200, headers={}, body=b"{}")
-REFUSED = Lost(why="connection refused", sent=False)
-CUT = Lost(why="the connection was cut", sent=True)
-UNTRUSTED = Lost(why="certificate", sent=False, hopeless=True)
+REFUSED = NoReply(reason="connection refused", sent=False)
+CUT = NoReply(reason="the connection was cut", sent=True)
+UNTRUSTED = NoReply(reason="certificate", sent=False, hopeless=True)
 
 
 def test_a_byte_that_is_no_text_is_sent_as_it_is() -> None:
     """As paths of a worker have them, and `sys.argv`."""
     request = Request(method="GET", path="/v1/machines/m/files", query=(("path", "/ä \udcff"),))
-    assert target(URL, request) == "/v1/machines/m/files?path=%2F%C3%A4%20%FF"
+    assert request_target(URL, request) == "/v1/machines/m/files?path=%2F%C3%A4%20%FF"
 
 
 def busy(retry_after: str, status: int = 503) -> Reply:
@@ -33,10 +33,12 @@ def busy(retry_after: str, status: int = 503) -> Reply:
     return Reply(status=status, headers=headers, body=body)
 
 
-def play(request: Request, *came: Reply | Lost, retries: int = 5, timeout_s: float = 60) -> tuple[Answer, list[Step]]:
-    """What an exchange ends with when this comes of its tries, and the steps it took."""
+def play(
+    request: Request, *came: Reply | NoReply, retries: int = 5, timeout_s: float = 60
+) -> tuple[FinalReply, list[Step]]:
+    """What a request ends with when this comes of its tries, and the steps it took."""
     left, steps = list(came), list[Step]()
-    talk = exchange(request, Service(URL, timeout_s, retries))
+    talk = send_with_retries(request, Service(URL, timeout_s, retries))
     step = next(talk)
     while True:
         steps.append(step)
@@ -54,7 +56,7 @@ def pauses(steps: list[Step]) -> list[float]:
 def test_the_first_reply_is_the_answer() -> None:
     """One try, where that does."""
     answer, steps = play(GET, OK)
-    assert answer == Answer(OK, lost_before=False)
+    assert answer == FinalReply(OK, earlier_reply_lost=False)
     assert len(steps) == 1
 
 
@@ -95,7 +97,9 @@ def test_no_more_tries_than_allowed(retries: int) -> None:
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_nobody_there_after_all_tries(retries: int) -> None:
     """It says who does not answer, why, and what to do."""
-    with pytest.raises(ServiceUnreachable, match=rf"{URL} does not answer: connection refused\. Is it running") as told:
+    with pytest.raises(
+        ServiceUnreachable, match=rf"{URL} does not answer: connection refused\. Check that it runs"
+    ) as told:
         play(GET, *[REFUSED] * (retries + 1), retries=retries)
     assert "ORCHESTRATOR_URL" in told.value.message
 
@@ -110,9 +114,9 @@ def test_the_back_off_grows_and_is_bounded() -> None:
 
 def test_a_lost_reply_is_remembered() -> None:
     """Whoever releases must know that an earlier try may have done it."""
-    assert play(GET, CUT, OK)[0].lost_before
-    assert not play(GET, REFUSED, OK)[0].lost_before
-    assert not play(GET, busy("0"), OK)[0].lost_before
+    assert play(GET, CUT, OK)[0].earlier_reply_lost
+    assert not play(GET, REFUSED, OK)[0].earlier_reply_lost
+    assert not play(GET, busy("0"), OK)[0].earlier_reply_lost
 
 
 def test_what_must_not_happen_twice_is_not_sent_twice() -> None:
@@ -144,7 +148,7 @@ def test_a_proxy_without_its_service_is_a_lost_connection(status: int) -> None:
     """It may have passed the request on."""
     away = Reply(status=status, headers={"content-type": "text/html"}, body=b"<h1>Bad gateway</h1>")
     answer, steps = play(GET, away, OK)
-    assert answer == Answer(OK, lost_before=True)
+    assert answer == FinalReply(OK, earlier_reply_lost=True)
     assert len(pauses(steps)) == 1
     assert play(ONCE, away)[0].reply == away
 
@@ -167,7 +171,7 @@ def test_all_tries_together_wait_no_longer_than_the_first_one_was_asked_to() -> 
             body=b"first",
             waits_s=waits_s,
             takes_s=waits_s,
-            body_in=lambda left_s: b"%f" % left_s,
+            body_for=lambda left_s: b"%f" % left_s,
         )
         _, steps = play(request, CUT, CUT, OK)
         first, *later = (step.request.body for step in steps if isinstance(step, Send))
