@@ -1,4 +1,4 @@
-"""How a command ends that failed: one sentence on standard error, and an exit code that a script can tell apart."""
+"""How a command fails: with one sentence on standard error, and an exit code by which a script can tell the causes apart."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from worker_orchestrator.errors import (
     TooManyRequests,
 )
 
-__all__ = ["FAILED", "NOT_FOUND", "NOT_NOW", "USAGE", "Failed", "code_of_call"]
+__all__ = ["FAILED", "NOT_FOUND", "NOT_NOW", "USAGE", "CommandFailed", "exit_code_of"]
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -30,20 +30,20 @@ NOT_FOUND: Final = 3
 NOT_NOW: Final = 4
 
 
-class Failed(click.ClickException):
-    """An error of ours, in click's words."""
+class CommandFailed(click.ClickException):
+    """Ends the command with this message and exit code. `exit_code`: if None, 2 for a wrong setting or project, else 1."""
 
-    def __init__(self, error: OrchestratorError | str, code: int | None = None) -> None:
+    def __init__(self, error: OrchestratorError | str, exit_code: int | None = None) -> None:
         super().__init__(error if isinstance(error, str) else error.message)
-        usual = USAGE if isinstance(error, InvalidSetting | InvalidProject) else FAILED
-        self.exit_code = usual if code is None else code  # type: ignore[misc] # click reads it off the instance
+        default = USAGE if isinstance(error, InvalidSetting | InvalidProject) else FAILED
+        self.exit_code = default if exit_code is None else exit_code  # type: ignore[misc] # click reads it off the instance
 
     def show(self, file: Any = None) -> None:
         click.echo(f"orchestrator: {self.message}", file=file or sys.stderr)
 
 
-def code_of_call(error: OrchestratorError) -> int:
-    """The exit code for what a service answered, or for none that answers."""
+def exit_code_of(error: OrchestratorError) -> int:
+    """The exit code for an error that a service replied, or for a service that does not answer."""
     if isinstance(error, MachineNotFound | PoolNotFound | PathNotFound):
         return NOT_FOUND
     if isinstance(

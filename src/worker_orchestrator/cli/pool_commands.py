@@ -1,4 +1,4 @@
-"""`scale`, `pause` and `resume`: the pool of a running service, changed in a way that survives its restart."""
+"""`orchestrator scale`, `pause` and `resume`: change the pool of a running service, also for after its restart."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from worker_orchestrator.cli.service_connection import calls, output_option
-from worker_orchestrator.cli.text_formats import as_json, printable
+from worker_orchestrator.cli.output_option import output_option
+from worker_orchestrator.cli.service_connection import with_client
+from worker_orchestrator.cli.text_formats import json_document, printable
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
@@ -15,28 +16,28 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-BACK: Final = "default"
+CONFIGURED: Final = "default"
 
 
-def _size_given(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
-    """A number, or the word that takes a size back to what the service was started with."""
-    if value is None or value == BACK:
+def _parse_size(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
+    """A number, or the word by which a size goes back to what the service was started with."""
+    if value is None or value == CONFIGURED:
         return value
     if value.isdecimal() and len(value) <= 5:
         return int(value)
-    raise click.BadParameter(f"{value!r} is neither a whole number nor `{BACK}`.")
+    raise click.BadParameter(f"{value!r} is neither a whole number nor `{CONFIGURED}`.")
 
 
 _pool = click.option("--pool", "name", default="default", metavar="NAME", help="Which pool. [default]")
 
 
 @click.command(short_help="Change how many machines the pool keeps.")
-@click.option("--min-idle", callback=_size_given, metavar="N", help="Idle machines to keep ready.")
-@click.option("--max-idle", callback=_size_given, metavar="N", help="Idle machines above this are removed.")
-@click.option("--limit", callback=_size_given, metavar="N", help="Hard limit of machines.")
+@click.option("--min-idle", callback=_parse_size, metavar="N", help="Idle machines to keep ready.")
+@click.option("--max-idle", callback=_parse_size, metavar="N", help="Idle machines above this are removed.")
+@click.option("--limit", callback=_parse_size, metavar="N", help="Hard limit of machines.")
 @_pool
 @output_option("text", "json")
-@calls
+@with_client
 def scale(
     client: Client,
     *,
@@ -46,38 +47,38 @@ def scale(
     max_idle: int | str | None,
     limit: int | str | None,
 ) -> None:
-    """Change how many machines the pool keeps; without an option, show it.
+    """Change how many machines the pool keeps; without an option, show the pool.
 
     What is changed here survives a restart of the service. `default` instead of a number goes back to the setting.
     """
     given = {"min_idle": min_idle, "max_idle": max_idle, "limit": limit}
     wanted: dict[str, Any] = {
-        size: None if value == BACK else value for size, value in given.items() if value is not None
+        size: None if value == CONFIGURED else value for size, value in given.items() if value is not None
     }
-    _show(client.scale(name, **wanted) if wanted else client.pool(name), output)
+    _print(client.scale(name, **wanted) if wanted else client.pool(name), output)
 
 
-@click.command(short_help="Make no new machines for now.")
+@click.command(short_help="Stop making new machines for now.")
 @_pool
 @output_option("text", "json")
-@calls
+@with_client
 def pause(client: Client, *, name: str, output: str) -> None:
-    """Make no new machines until `resume`, also after a restart of the service. What runs goes on, and is handed out."""
-    _show(client.pause(name), output)
+    """Make no new machines until `resume`, also after a restart of the service. Existing machines are still handed out."""
+    _print(client.pause(name), output)
 
 
 @click.command(short_help="Make new machines again.")
 @_pool
 @output_option("text", "json")
-@calls
+@with_client
 def resume(client: Client, *, name: str, output: str) -> None:
     """Make new machines again, after `pause`."""
-    _show(client.resume(name), output)
+    _print(client.resume(name), output)
 
 
-def _show(pool: Pool, output: str) -> None:
+def _print(pool: Pool, output: str) -> None:
     if output == "json":
-        click.echo(as_json(pool))
+        click.echo(json_document(pool))
         return
     click.echo(f"pool {pool.name}{', paused' if pool.paused else ''}: image {pool.image}")
     for title, now, configured in (

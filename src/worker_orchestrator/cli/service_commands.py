@@ -1,4 +1,7 @@
-"""The commands of whoever runs the service: they work beside it, on its state directory and its engine."""
+"""Options and help of the commands that work where the service runs, on its state directory and its engine.
+
+What each of them does is in the module of its name, which is imported once its settings are known to be valid.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,23 @@ from typing import Any, Final
 
 import click
 
-from worker_orchestrator.cli.settings_flags import given, load_settings, with_settings
+from worker_orchestrator.cli.output_option import output_option
+from worker_orchestrator.cli.settings_flags import flag_values, load_settings, with_settings
 from worker_orchestrator.settings.command_line import PLACES
 from worker_orchestrator.settings.settings import file_with_token
 
 __all__ = ["COMMANDS"]
 
 
-def _at(command: Any) -> Any:
-    """Give a command --url, which may stand before the command's name as well."""
+def _url_option(command: Any) -> Any:
+    """Give a command --url, whose default is the --url before the command's name."""
     text = "The running service. Default: ORCHESTRATOR_URL, else localhost with --port."
-    return click.option("--url", metavar="URL", default=_said, help=text)(command)
+    return click.option("--url", metavar="URL", default=_general_url, help=text)(command)
 
 
-def _said() -> str | None:
-    place = click.get_current_context().obj
-    return None if place is None or place.url is None else str(place.url)
+def _general_url() -> str | None:
+    general = click.get_current_context().obj
+    return None if general is None or general.url is None else str(general.url)
 
 
 @click.command(short_help="Keep a warm pool and answer the API.")
@@ -34,7 +38,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     Every setting can be given as a flag, as ORCHESTRATOR_<NAME> in the environment, or in orchestrator.toml.
     """
     chosen = load_settings(config, flags)
-    from worker_orchestrator.cli.serve import run  # noqa: PLC0415 # --help must not wait for the server
+    from worker_orchestrator.cli.serve import run  # noqa: PLC0415 # --help must not load the server
 
     run(chosen, file_with_token(os.environ, config))
 
@@ -46,7 +50,7 @@ def serve(config: Path | None, **flags: Any) -> None:
 def down(config: Path | None, *, everything: bool, yes: bool, **flags: Any) -> None:
     """Stop the service and remove its idle machines (--all: the assigned ones too).
 
-    Settings that matter to `serve` only are taken as well.
+    Settings that only matter to `serve` are accepted and ignored.
     """
     chosen = load_settings(config, flags)
     from worker_orchestrator.cli.down import run  # noqa: PLC0415 # as above
@@ -54,17 +58,20 @@ def down(config: Path | None, *, everything: bool, yes: bool, **flags: Any) -> N
     run(chosen, everything=everything, yes=yes)
 
 
-@click.command(short_help="Adopt or purge what the database lacks.")
+@click.command(short_help="List, adopt or remove unknown containers.")
 @click.option(
-    "--adopt", multiple=True, metavar="ID[=PROJECT]", help="Take this machine on record, as assigned. May be repeated."
+    "--adopt",
+    multiple=True,
+    metavar="ID[=PROJECT]",
+    help="Record this machine as assigned to a project. May be repeated.",
 )
 @click.option(
     "--purge",
     multiple=True,
     metavar="ID",
-    help="Remove this container; asks first. `strays`: all of them. May be repeated.",
+    help="Remove this container; asks first. `strays`: all strays. May be repeated.",
 )
-@click.option("--accept", is_flag=True, help="Use this database with the engine and computer at hand from now on.")
+@click.option("--accept", is_flag=True, help="Use this database with this engine and computer from now on.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_settings(*PLACES, "stop_timeout", "log_format")
 def recover(
@@ -72,8 +79,8 @@ def recover(
 ) -> None:
     """List worker containers that this database does not know, and adopt or purge them.
 
-    Stop the service before --adopt, --purge and --accept; its workers keep running. The list is to be had beside it.
-    Settings that matter to `serve` only are taken as well.
+    Stop the service before --adopt, --purge and --accept; its workers keep running. To list them it need not be stopped.
+    Settings that only matter to `serve` are accepted and ignored.
     """
     chosen = load_settings(config, flags)
     from worker_orchestrator.cli.recover import run  # noqa: PLC0415 # as above
@@ -85,9 +92,9 @@ def recover(
 @click.argument("file", type=click.Path(path_type=Path))
 @with_settings("state_dir")
 def backup(file: Path, config: Path | None, **flags: Any) -> None:
-    """Write a copy of the database to FILE, also beside a running service.
+    """Write a copy of the database to FILE, also while the service runs.
 
-    Settings that matter to `serve` only are taken as well.
+    Settings that only matter to `serve` are accepted and ignored.
     """
     chosen = load_settings(config, flags)
     from worker_orchestrator.cli.backup import run  # noqa: PLC0415 # as above
@@ -95,8 +102,8 @@ def backup(file: Path, config: Path | None, **flags: Any) -> None:
     run(chosen, file)
 
 
-@click.command(short_help="Say what is wrong here, and how to mend it.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print it. [text]")
+@click.command(short_help="Check this computer, and say how to fix it.")
+@output_option("text", "json")
 @with_settings(
     *PLACES,
     "image",
@@ -109,30 +116,30 @@ def backup(file: Path, config: Path | None, **flags: Any) -> None:
     "max_machines",
     "token_file",
 )
-@_at
+@_url_option
 def doctor(config: Path | None, *, url: str | None, output: str, **flags: Any) -> None:
     """Check the engine, the image, ports, the state directory, the clock, limits and a running service.
 
-    It changes nothing. Give it the flags that `serve` is given. The exit code is 1 where something is wrong.
+    It changes nothing. Give it the same flags as `serve`. The exit code is 1 if something is wrong.
     """
     from worker_orchestrator.cli.doctor.report import run  # noqa: PLC0415 # as above
 
-    run(url, config, given(flags), output=output)
+    run(url, config, flag_values(flags), output=output)
 
 
 @click.command("config", short_help="Show the settings and where each came from.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How to print it. [table]")
+@output_option("table", "json")
 @click.option("--changed", is_flag=True, help="Only those that are not at their default.")
 @with_settings()
-@_at
+@_url_option
 def config_(config: Path | None, *, url: str | None, output: str, changed: bool, **flags: Any) -> None:
     """Show the settings that `serve` would use with these flags, and where each came from.
 
-    What was changed in a running service by `scale` or `pause` is shown as such. Secrets are never shown.
+    Sizes that `scale` changed in a running service are marked as such. Secrets are never shown.
     """
     from worker_orchestrator.cli.config import run  # noqa: PLC0415 # as above
 
-    run(url, config, given(flags), output=output, changed=changed)
+    run(url, config, flag_values(flags), output=output, changed=changed)
 
 
 COMMANDS: Final = (serve, down, recover, backup, doctor, config_)

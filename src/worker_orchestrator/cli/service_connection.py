@@ -1,4 +1,4 @@
-"""How a command reaches the service: where it is, with which token, and what is said when that fails."""
+"""How a command calls the service: its address, its token, and the message if that fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from worker_orchestrator.cli.exit_codes import NOT_FOUND, Failed, code_of_call
+from worker_orchestrator.cli.exit_codes import NOT_FOUND, CommandFailed, exit_code_of
 from worker_orchestrator.errors import (
     InvalidSetting,
     MachineNotFound,
@@ -25,16 +25,24 @@ if TYPE_CHECKING:
     from worker_orchestrator.client import Client
     from worker_orchestrator.wire.v1 import Machine
 
-__all__ = ["DEFAULT_URL", "calls", "connect", "find", "follower", "headers", "output_option", "read_token", "reported"]
+__all__ = [
+    "DEFAULT_URL",
+    "find_machine",
+    "open_client",
+    "open_patient_client",
+    "read_token",
+    "token_header",
+    "with_client",
+]
 
 DEFAULT_URL: Final = "http://localhost:9092"
-_REACH: Final = "worker_orchestrator.reach"
-_PATIENT: Final = 5
+_CONNECTION: Final = "worker_orchestrator.connection"
+_PATIENT_RETRIES: Final = 5
 _MACHINE_ID: Final = re.compile(r"worker-\d+-[0-9a-z]+|[0-9a-f]{12}|[0-9a-f]{64}")
-"""What looks like the id of a machine or of a container, and is one rather than a project."""
+"""A text like this is taken for the id of a machine or of a container first, and only then for a project."""
 
 
-def calls(function: Callable[..., None]) -> Callable[..., None]:
+def with_client(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command --url and --token-file, and as its first argument a client that is closed when it ends."""
 
     @click.option(
@@ -44,35 +52,35 @@ def calls(function: Callable[..., None]) -> Callable[..., None]:
     @click.pass_context
     @functools.wraps(function)
     def run(ctx: click.Context, /, *args: Any, url: str | None, token_file: Path | None, **options: Any) -> None:
-        said = ctx.obj
-        url, token_file = url or (said and said.url), token_file or (said and said.token_file)
-        with reported(url):
+        general = ctx.obj  # the same options before the command's name
+        url, token_file = url or (general and general.url), token_file or (general and general.token_file)
+        with _failures_explained(url):
             token = None if token_file is None else read_token(token_file)
-            ctx.meta[_REACH] = url, token
-            with connect(url, token) as client:
+            ctx.meta[_CONNECTION] = url, token
+            with open_client(url, token) as client:
                 function(client, *args, **options)
 
     return run
 
 
-def connect(url: str | None, token: str | None = None, *, timeout_s: float = 60.0, retries: int = 0) -> Client:
-    """A client of the service at this URL. It tries once: whoever typed a command can type it again."""
-    from worker_orchestrator.client import Client  # noqa: PLC0415 # nobody waits for it who does not call
+def open_client(url: str | None, token: str | None = None, *, timeout_s: float = 60.0, retries: int = 0) -> Client:
+    """A client of the service at this URL. It tries each call once: a person can repeat the command."""
+    from worker_orchestrator.client import Client  # noqa: PLC0415 # only a command that calls the service needs it
 
     return Client(url, token=token, timeout_s=timeout_s, retries=retries)
 
 
-def follower() -> Client:
-    """Another client of the service of this command, for what goes on and on: it comes back when the service does."""
-    url, token = click.get_current_context().meta[_REACH]
-    return connect(url, token, retries=_PATIENT)
+def open_patient_client() -> Client:
+    """A second client for a command that follows something: it continues after a restart of the service."""
+    url, token = click.get_current_context().meta[_CONNECTION]
+    return open_client(url, token, retries=_PATIENT_RETRIES)
 
 
-def headers() -> dict[str, str]:
-    """What a connection beside the client must send: the token, where there is one."""
+def token_header() -> dict[str, str]:
+    """The header for a connection that is not the client's; empty if there is no token."""
     from worker_orchestrator.client.service_address import find_token  # noqa: PLC0415 # as above
 
-    token = find_token(click.get_current_context().meta[_REACH][1])
+    token = find_token(click.get_current_context().meta[_CONNECTION][1])
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
@@ -85,44 +93,39 @@ def read_token(file: Path) -> str:
 
 
 @contextmanager
-def reported(url: str | None) -> Iterator[None]:
-    """Turn what goes wrong in a call into one sentence and an exit code."""
-    where = url or os.environ.get("ORCHESTRATOR_URL") or DEFAULT_URL
+def _failures_explained(url: str | None) -> Iterator[None]:
+    """Turn an error of a call into a sentence for this command line, and an exit code."""
+    address = url or os.environ.get("ORCHESTRATOR_URL") or DEFAULT_URL
     try:
         yield
     except ServiceUnreachable as error:
         message = (
-            f"Nothing answers at {where}: start it with `orchestrator serve --image IMAGE`, or name another with --url."
+            f"No service answers at {address}. Start one with `orchestrator serve --image IMAGE`, or name another one "
+            "with --url."
         )
         if "refused" not in error.message:
             message = error.message
-        raise Failed(message, code_of_call(error)) from None
+        raise CommandFailed(message, exit_code_of(error)) from None
     except Unauthorized:
         message = (
-            f"The service at {where} wants a token, and the right one: name its file with --token-file, or set "
+            f"The service at {address} requires a valid token. Name the file of the token with --token-file, or set "
             "ORCHESTRATOR_TOKEN."
         )
-        raise Failed(message) from None
+        raise CommandFailed(message) from None
     except OrchestratorError as error:
-        raise Failed(error, code_of_call(error)) from None
+        raise CommandFailed(error, exit_code_of(error)) from None
 
 
-def find(client: Client, name: str) -> Machine:
-    """The machine of this id, or of this project. Raises Failed where it is neither."""
-    ways = [client.get, client.machine_of]
-    for look in ways if _MACHINE_ID.fullmatch(name) else reversed(ways):
+def find_machine(client: Client, name: str) -> Machine:
+    """The machine with this id, or of this project. Raises CommandFailed if there is neither."""
+    lookups = [client.get, client.machine_of]
+    for look_up in lookups if _MACHINE_ID.fullmatch(name) else reversed(lookups):
         try:
-            return look(name)
+            return look_up(name)
         except MachineNotFound:
             continue
         except OrchestratorError as error:
             if error.code not in {"invalid_request", "invalid_project"}:
                 raise
-    message = f"{name} is neither a project that has a machine nor the id of one; `orchestrator list` shows them."
-    raise Failed(message, NOT_FOUND)
-
-
-def output_option(*formats: str) -> Callable[[Any], Any]:
-    """-o with these formats, the first of which is the default."""
-    text = f"How to print it. [{formats[0]}]"
-    return click.option("-o", "--output", type=click.Choice(formats), default=formats[0], help=text)
+    message = f"{name} is neither a project with a machine nor the id of a machine. `orchestrator list` shows them."
+    raise CommandFailed(message, NOT_FOUND)

@@ -1,4 +1,4 @@
-"""A terminal is left as it was found, also where a signal ends the command: its screen, its cursor, its keys."""
+"""How a signal ends a command that has changed the terminal: its screen, cursor and keys are restored first."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final, NoReturn
 
-__all__ = ["deaf_threads", "unwinding"]
+__all__ = ["exit_on_signals", "new_threads_without_signals"]
 
-_ENDED_BY: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""SIGINT is an exception of Python's own already."""
-_ENDING: Final = (*_ENDED_BY, signal.SIGINT)
+_EXIT_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Without SIGINT, which Python turns into an exception by itself."""
+_ENDING_SIGNALS: Final = (*_EXIT_SIGNALS, signal.SIGINT)
 
 
 @contextmanager
-def unwinding() -> Iterator[None]:
-    """While this lasts a signal ends the process by SystemExit (128 + its number), so that every `finally` is passed.
+def exit_on_signals() -> Iterator[None]:
+    """In this block a signal ends the process by SystemExit (128 + its number), so that every `finally` runs.
 
-    One that is ignored stays so, as SIGHUP under nohup. For the main thread.
+    A signal that is ignored stays so, as SIGHUP under nohup. For the main thread.
     """
-    before = {number: signal.getsignal(number) for number in _ENDED_BY}
-    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
-    for number in taken:
-        signal.signal(number, _end)
+    before = {number: signal.getsignal(number) for number in _EXIT_SIGNALS}
+    handled = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, _exit)
     try:
         yield
     finally:
-        for number in taken:
+        for number in handled:
             signal.signal(number, before[number])
 
 
 @contextmanager
-def deaf_threads() -> Iterator[None]:
-    """Threads that are started in this block get no signal that ends the process: the main thread does.
+def new_threads_without_signals() -> Iterator[None]:
+    """Threads that are started in this block get no signal that ends the process: the main thread gets it.
 
-    The kernel may give a signal to any thread. Only the main one obeys it, and one that waits in a system call of its own
-    would not hear of it until that returns.
+    The kernel may deliver a signal to any thread, but Python handles it in the main thread only. If that waits in a system
+    call and another thread got the signal, it would not be handled before the system call returns.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    for each in _ENDED_BY:  # a terminal that closes sends more than one, and the first is being obeyed
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    for each in _EXIT_SIGNALS:  # a terminal that closes sends more than one, and this one is already being handled
         signal.signal(each, signal.SIG_IGN)
     sys.exit(128 + number)

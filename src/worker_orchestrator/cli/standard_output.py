@@ -1,8 +1,8 @@
-"""What a command prints arrives whole, or the command says that it did not.
+"""Standard output that is either written completely, or makes the command say that it was not.
 
-The disk may be full, the reader gone, the file closed: Python itself would show a traceback, end with exit code 120, or lose
-the text without a word. And where a standard file is closed when a process begins, the next one that is opened takes its
-number, so that what is printed would end up in there.
+The disk may be full, the reader gone, the file closed: Python by itself would show a traceback, end with exit code 120, or
+lose the text silently. And if a standard file is closed when a process begins, the next file that is opened gets its number,
+so that the output would be written into that file.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from worker_orchestrator.cli.exit_codes import FAILED
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["OutputLostError", "whole_output"]
+__all__ = ["OutputLostError", "complete_output"]
 
 READER_GONE: Final = 128 + getattr(signal, "SIGPIPE", 13)
-"""As whatever else writes into a pipe ends; it says nothing, since whoever closed the pipe has read enough."""
+"""The exit code of other programs in this case. There is no message, since a reader that closed the pipe has read enough."""
 _IN, _OUT, _ERR = range(3)
 
 
 class OutputLostError(Exception):
-    """Standard output could not be written. No OSError, lest it be taken for one of a file or a connection."""
+    """Standard output could not be written. Not an OSError, so that it is not taken for one of a file or connection."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror)
@@ -53,7 +53,7 @@ class _Output(io.FileIO):
 
 
 class _Errors(io.FileIO):
-    """Standard error: where it cannot be written, there is no place left to say so, and the work goes on."""
+    """Standard error. If it cannot be written, there is no place left to say so, and the work continues."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
@@ -63,8 +63,8 @@ class _Errors(io.FileIO):
 
 
 @contextmanager
-def whole_output() -> Iterator[None]:
-    """Run a command in it. Ends the process with one line where standard output was lost."""
+def complete_output() -> Iterator[None]:
+    """Run a command in this block. If standard output was lost, it ends the process with one line about it."""
     output = _open_all()
     try:
         try:
@@ -78,7 +78,7 @@ def whole_output() -> Iterator[None]:
 
 
 def _code(lost: OutputLostError) -> int:
-    """The exit code: that of a command which failed anyway, else that of its lost output, which is said."""
+    """The exit code of a command that failed anyway, else that of its lost output. Prints the latter's message."""
     if lost.number == errno.EPIPE:
         return READER_GONE
     click.echo(f"orchestrator: Standard output cannot be written: {lost}.", err=True)
@@ -87,10 +87,10 @@ def _code(lost: OutputLostError) -> int:
 
 
 def _open_all() -> _Output:
-    """Put ours in the place of the standard files, those that are closed included."""
+    """Replace the standard files by ours, also those that are closed."""
     is_open = [_is_open(number) for number in (_IN, _OUT, _ERR)]
     if sys.stdin is None:
-        sys.stdin = open(_IN, closefd=False)  # noqa: SIM115 # a number, for as long as the process lives
+        sys.stdin = open(_IN, closefd=False)  # noqa: SIM115 # it stays open as long as the process lives
     output = _Output(_OUT, "wb", closefd=False)
     output.closed_before = not is_open[_OUT]
     sys.stdout = _text(output, sys.stdout)
@@ -99,20 +99,20 @@ def _open_all() -> _Output:
 
 
 def _is_open(number: int) -> bool:
-    """Whether this file is; if not, it leads nowhere from now on."""
+    """Whether this file is open. If not, it leads to the null device from now on."""
     try:
         os.fstat(number)
     except OSError:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        if nowhere != number:
-            os.dup2(nowhere, number)
-            os.close(nowhere)
+        null_device = os.open(os.devnull, os.O_RDWR)
+        if null_device != number:
+            os.dup2(null_device, number)
+            os.close(null_device)
         return False
     return True
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
-    """Text into this file, as Python would write it; what its encoding does not know is told by number, as on stderr."""
+    """Text into this file as Python writes it, but with escapes for characters that its encoding lacks, as on stderr."""
     encoding, errors = (before.encoding, before.errors) if before is not None else ("utf-8", "strict")
     errors = "backslashreplace" if errors == "strict" else errors
     is_error = raw.fileno() == _ERR

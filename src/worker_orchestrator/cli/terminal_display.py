@@ -1,6 +1,6 @@
-"""What a person sees on a terminal: colours, a spinner while something is waited for, a bar while something is copied.
+"""Output for a person at a terminal: coloured tables, a spinner while a command waits, a bar while it copies.
 
-Rich is imported when it is first used, and never where the output goes into a pipe.
+Rich is imported when it is first used, and never if the output goes into a pipe.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
-from worker_orchestrator.cli.signal_handling import deaf_threads, unwinding
+from worker_orchestrator.cli.signal_handling import exit_on_signals, new_threads_without_signals
 from worker_orchestrator.cli.text_formats import table
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["STYLES", "console", "is_person", "progress", "show_table", "styled_table", "waiting"]
+__all__ = ["STYLES", "console", "is_interactive", "print_table", "progress_bar", "spinner", "styled_table"]
 
 STYLES: Final = {
     "idle": "green",
@@ -32,13 +32,13 @@ STYLES: Final = {
     "stopping": "dim",
     "failed": "red",
 }
-_PATIENCE_S: Final = 0.4
-"""What takes less needs no spinner, and is not kept waiting for one."""
+_SPINNER_DELAY_S: Final = 0.4
+"""A shorter wait needs no spinner, and is not made longer by loading one."""
 _NO_LIMIT: Final = 10_000
 
 
-def is_person(stream: TextIO) -> bool:
-    """Whether somebody looks at it: a terminal that understands more than plain lines."""
+def is_interactive(stream: TextIO) -> bool:
+    """Whether it is a terminal for a person, and one that understands more than plain lines."""
     try:
         return stream.isatty() and os.environ.get("TERM") != "dumb"
     except ValueError:  # it is closed
@@ -46,37 +46,37 @@ def is_person(stream: TextIO) -> bool:
 
 
 def console(stream: TextIO | None = None, *, width: int | None = None) -> Console:
-    """Rich's way to this stream (standard output). It follows NO_COLOR by itself."""
+    """Rich's console for this stream (standard output if None). It follows NO_COLOR by itself."""
     from rich.console import Console  # noqa: PLC0415 # see above
 
     return Console(file=stream or sys.stdout, width=width, highlight=False, markup=False, emoji=False)
 
 
-def show_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: with colours for a person, else plain. No cell is ever cut: the terminal wraps what is too long."""
-    if not is_person(sys.stdout):
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: with colours on a terminal, else plain. No cell is cut: the terminal wraps long lines."""
+    if not is_interactive(sys.stdout):
         click.echo(table(headers, rows))
         return
     console(width=_NO_LIMIT).print(styled_table(headers, rows), no_wrap=True, crop=False, overflow="ignore")
 
 
 def styled_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Rich's table, where words such as `failed` have their colour."""
+    """Rich's table, in which words such as `failed` have their colour."""
     from rich.table import Table  # noqa: PLC0415 # see above
     from rich.text import Text  # noqa: PLC0415
 
-    found = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    styled = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for header in headers:
-        found.add_column(header, no_wrap=True)
+        styled.add_column(header, no_wrap=True)
     for row in rows:
-        found.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
-    return found
+        styled.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
+    return styled
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """A spinner on standard error, for a person, once it takes a while."""
-    if not is_person(sys.stderr):
+def spinner(what: str) -> Iterator[None]:
+    """A spinner on standard error of a terminal, if the block takes a while."""
+    if not is_interactive(sys.stderr):
         yield
         return
     lock, status, over = threading.Lock(), [], False
@@ -88,12 +88,12 @@ def waiting(what: str) -> Iterator[None]:
                 shown.start()
                 status.append(shown)
 
-    timer = threading.Timer(_PATIENCE_S, begin)
+    timer = threading.Timer(_SPINNER_DELAY_S, begin)
     timer.daemon = True
-    with deaf_threads():
+    with new_threads_without_signals():
         timer.start()
     try:
-        with unwinding():
+        with exit_on_signals():
             yield
     finally:
         timer.cancel()
@@ -104,9 +104,9 @@ def waiting(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress(what: str, total_bytes: int | None) -> Iterator[Callable[[int], Any]]:
-    """A bar on standard error, for a person: call what it yields with each number of bytes that was copied."""
-    if not is_person(sys.stderr):
+def progress_bar(what: str, total_bytes: int | None) -> Iterator[Callable[[int], Any]]:
+    """A bar on standard error of a terminal: call what it yields with the number of bytes after each piece."""
+    if not is_interactive(sys.stderr):
         yield lambda _: None
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: PLC0415 # see above
@@ -119,8 +119,8 @@ def progress(what: str, total_bytes: int | None) -> Iterator[Callable[[int], Any
         console=console(sys.stderr),
         transient=True,
     )
-    with unwinding(), ExitStack() as shown:
-        with deaf_threads():
+    with exit_on_signals(), ExitStack() as shown:
+        with new_threads_without_signals():
             shown.enter_context(bar)
         task = bar.add_task(what, total=total_bytes)
         yield lambda count: bar.advance(task, count)

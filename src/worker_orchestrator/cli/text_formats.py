@@ -1,4 +1,4 @@
-"""Answers as text: tables of plain columns, JSON that never changes its shape, and times and sizes as people say them."""
+"""Results as text: tables of plain columns, JSON that never changes its shape, and times and sizes for people."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import msgspec
 
 __all__ = [
     "age",
-    "as_json",
     "columns",
     "duration",
+    "json_document",
     "json_line",
     "milliseconds",
     "printable",
     "quantity",
     "table",
-    "when",
+    "utc_time",
 ]
 
 _GAP: Final = "  "
@@ -26,7 +26,7 @@ _SPANS: Final = ((86400, "d"), (3600, "h"), (60, "m"))
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def as_json(value: Any) -> str:
+def json_document(value: Any) -> str:
     """Readable JSON, with keys in the order of the API's documents."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
@@ -46,12 +46,12 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """In one line, without what would steer a terminal: some of it was written by a worker."""
+    """In one line, and without control characters, since workers wrote some of it and could steer the terminal by them."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def age(then: datetime, now: datetime | None = None) -> str:
-    """How long ago, in its largest unit or two: 12s, 5m, 3h, 2d."""
+    """How long ago, in the largest unit of which there are at least two: 12s, 5m, 3h, 2d."""
     return duration(((now or datetime.now(UTC)) - then).total_seconds())
 
 
@@ -63,7 +63,7 @@ def duration(seconds: float) -> str:
     return f"{whole}s"
 
 
-def when(moment: datetime) -> str:
+def utc_time(moment: datetime) -> str:
     """RFC 3339 in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -1,7 +1,7 @@
-"""A terminal in a worker, on the terminal at hand: every key goes there, every byte comes back, and the size follows.
+"""Connects the user's terminal with one in a worker: every key goes there, every byte comes back, and the size follows.
 
-The main thread writes what comes. A second one sends what is typed, and the size when it changed, of which a signal tells it
-through a pipe: a signal handler must not use the connection itself, since it may interrupt whoever is using it.
+The main thread writes the worker's output. A second thread sends what is typed, and the size when it changes. A signal tells
+it so through a pipe: a signal handler must not use the connection itself, since it may interrupt a thread that is using it.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from urllib.parse import urlencode, urlsplit
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.sync.client import ClientConnection, connect
 
-from worker_orchestrator.cli.exit_codes import FAILED, Failed
-from worker_orchestrator.cli.signal_handling import deaf_threads, unwinding
+from worker_orchestrator.cli.exit_codes import FAILED, CommandFailed
+from worker_orchestrator.cli.signal_handling import exit_on_signals, new_threads_without_signals
 from worker_orchestrator.client.call_steps import Reply
 from worker_orchestrator.client.keepalive import socket_options
 from worker_orchestrator.client.reply_decoding import error_of
 from worker_orchestrator.errors import CallFailed, NotSupported, OrchestratorError, ServiceUnreachable
 
-__all__ = ["attach", "url_of_terminal"]
+__all__ = ["attach", "terminal_url"]
 
 _OPEN_TIMEOUT_S: Final = 15.0
-_LOOKS_UP_S: Final = 0.5
-"""So often the main thread obeys a signal that the kernel gave to the thread of the connection."""
+_SIGNAL_CHECK_S: Final = 0.5
+"""After at most this time the main thread handles a signal that the kernel delivered to the connection's thread."""
 _CHUNK_BYTES: Final = 64 * 1024
 _NO_UPGRADE: Final = 426
 _RESET: Final = b"\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1006l\x1b[?2004l\x1b[?25h\x1b[0m"
-"""Leave what a full-screen program may have switched on: its screen, the mouse, pasting, no cursor, colours."""
+"""Switch off what a full-screen program may have switched on: its screen, the mouse, pasting, no cursor, colours."""
 
 
-def url_of_terminal(url: str, machine_id: str, command: Sequence[str], *, user: str = "", workdir: str = "") -> str:
-    """Where the terminal of this command is, at the size of the terminal at hand."""
+def terminal_url(url: str, machine_id: str, command: Sequence[str], *, user: str = "", workdir: str = "") -> str:
+    """The URL of the terminal in which this command runs, at the size of the user's terminal."""
     size = shutil.get_terminal_size()
     query = [("command", word) for word in command]
     query += [("columns", str(size.columns)), ("rows", str(size.lines))]
@@ -52,27 +52,27 @@ def url_of_terminal(url: str, machine_id: str, command: Sequence[str], *, user: 
 
 
 def attach(url: str, headers: Mapping[str, str]) -> int:
-    """Run it to its end, and return its exit code. The terminal is left as it was found, whatever happens.
+    """Run the command to its end, and return its exit code. The user's terminal is restored in every case.
 
-    Raises OrchestratorError, Failed.
+    Raises OrchestratorError, CommandFailed.
     """
     connection = _open(url, headers)
-    with connection, _raw(), _resizes() as resized:
-        sender = threading.Thread(target=_send, args=(connection, resized), name="keys", daemon=True)
-        with deaf_threads():
+    with connection, _raw(), _resizes() as resize_pipe:
+        sender = threading.Thread(target=_send, args=(connection, resize_pipe), name="keys", daemon=True)
+        with new_threads_without_signals():
             sender.start()
         code = _receive(connection)
     if code is None:
-        raise Failed("The connection to the service ended before the command did.", FAILED)
+        raise CommandFailed("The connection to the service ended before the command did.", FAILED)
     return code
 
 
 def _open(url: str, headers: Mapping[str, str]) -> ClientConnection:
-    """A connection to the service itself: the token goes to nobody else, whom the environment or a reply may name."""
+    """A connection to the service itself: the token goes neither to a proxy of the environment nor to another server."""
     try:
         return connect(
             url,
-            sock=_reach(url),  # with which websockets refuses to follow a redirect
+            sock=_tcp_connection(url),  # with which websockets refuses to follow a redirect
             proxy=None,
             additional_headers=headers,
             compression=None,
@@ -80,44 +80,44 @@ def _open(url: str, headers: Mapping[str, str]) -> ClientConnection:
             open_timeout=_OPEN_TIMEOUT_S,
         )
     except InvalidStatus as error:
-        raise _problem(error, url) from None
+        raise _refusal(error, url) from None
     except (InvalidHandshake, InvalidURI, TimeoutError, OSError, ValueError) as error:
         if isinstance(error.__context__, InvalidStatus):  # a redirect
-            raise _problem(error.__context__, url) from None
+            raise _refusal(error.__context__, url) from None
         raise ServiceUnreachable(str(error)) from error
 
 
-def _reach(url: str) -> socket.socket:
+def _tcp_connection(url: str) -> socket.socket:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "wss" else 80)
-    reached = socket.create_connection((parts.hostname or "", port), timeout=_OPEN_TIMEOUT_S)
+    connected = socket.create_connection((parts.hostname or "", port), timeout=_OPEN_TIMEOUT_S)
     for option in socket_options():
-        reached.setsockopt(*option)
-    reached.settimeout(None)
-    return reached
+        connected.setsockopt(*option)
+    connected.settimeout(None)
+    return connected
 
 
-def _problem(error: InvalidStatus, url: str) -> OrchestratorError:
-    """What the service said instead of opening the terminal."""
-    response, where = error.response, url.partition("/v1/")[0]
+def _refusal(error: InvalidStatus, url: str) -> OrchestratorError:
+    """The error with which the service refused to open the terminal."""
+    response, address = error.response, url.partition("/v1/")[0]
     if response.status_code == _NO_UPGRADE:
         return CallFailed(
-            f"The WebSocket that a terminal needs does not get through to the service: a proxy at {where} must pass on the "
+            f"A terminal needs a WebSocket, and a proxy at {address} does not pass it on to the service. Let it pass on the "
             "fields Upgrade and Connection (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
-            'proxy_set_header Connection "upgrade"). Without -t the command runs as it is.'
+            'proxy_set_header Connection "upgrade"). Without -t no WebSocket is needed.'
         )
-    named = {name.lower(): value for name, value in response.headers.raw_items()}
-    reply = Reply(status=response.status_code, headers=named, body=bytes(response.body or b""))
-    return error_of(reply, where, with_token=True) or ServiceUnreachable(str(error))
+    headers = {name.lower(): value for name, value in response.headers.raw_items()}
+    reply = Reply(status=response.status_code, headers=headers, body=bytes(response.body or b""))
+    return error_of(reply, address, with_token=True) or ServiceUnreachable(str(error))
 
 
 def _receive(connection: ClientConnection) -> int | None:
-    """Write what comes until it ends. The exit code, or None where the connection broke first."""
+    """Write the output until it ends. Returns the exit code, or None if the connection broke first."""
     code = None
     try:
         while True:
             try:
-                message = connection.recv(timeout=_LOOKS_UP_S)
+                message = connection.recv(timeout=_SIGNAL_CHECK_S)
             except TimeoutError:
                 continue
             if isinstance(message, bytes):
@@ -127,7 +127,7 @@ def _receive(connection: ClientConnection) -> int | None:
     except ConnectionClosed:
         pass
     except OSError as error:
-        raise Failed(f"The terminal at hand cannot be written any more: {error.strerror}.", FAILED) from None
+        raise CommandFailed(f"The terminal cannot be written any more: {error.strerror}.", FAILED) from None
     if code is None:
         with contextlib.suppress(OSError):
             _write(_RESET)
@@ -140,14 +140,14 @@ def _write(data: bytes) -> None:
         view = view[os.write(sys.stdout.fileno(), view) :]
 
 
-def _send(connection: ClientConnection, resized: int) -> None:
+def _send(connection: ClientConnection, resize_pipe: int) -> None:
     """Send what is typed until the connection or the terminal is gone."""
     keys = sys.stdin.fileno()
-    with contextlib.suppress(ConnectionClosed, OSError, ValueError):  # the other thread says what became of it
+    with contextlib.suppress(ConnectionClosed, OSError, ValueError):  # the main thread reports what happened to it
         while True:
-            ready, _, _ = select.select([keys, resized], [], [])
-            if resized in ready:
-                if not os.read(resized, _CHUNK_BYTES):
+            ready, _, _ = select.select([keys, resize_pipe], [], [])
+            if resize_pipe in ready:
+                if not os.read(resize_pipe, _CHUNK_BYTES):
                     return
                 size = os.get_terminal_size(keys)
                 connection.send(json.dumps({"columns": size.columns, "rows": size.lines}))
@@ -161,21 +161,21 @@ def _send(connection: ClientConnection, resized: int) -> None:
 
 @contextlib.contextmanager
 def _raw() -> Iterator[None]:
-    """The terminal hands on every key as it is, and is itself again afterwards; also where a signal ends this process."""
+    """In this block the terminal passes on every key unchanged. It is restored afterwards, also if a signal ends it."""
     try:
         import termios  # noqa: PLC0415 # not on Windows
         import tty  # noqa: PLC0415
     except ImportError:
-        raise NotSupported("Terminals need a Unix system on this side: leave -t out, or take WSL.") from None
+        raise NotSupported("Terminals need a Unix system on this side. Leave -t out, or use WSL.") from None
     keys = sys.stdin.fileno()
-    found = termios.tcgetattr(keys)
-    with unwinding():
+    before = termios.tcgetattr(keys)
+    with exit_on_signals():
         try:
-            tty.setraw(keys, termios.TCSADRAIN)  # what was typed ahead is for the worker as well
+            tty.setraw(keys, termios.TCSADRAIN)  # what was typed ahead goes to the worker too
             yield
         finally:
             with contextlib.suppress(termios.error):  # the terminal itself is gone
-                termios.tcsetattr(keys, termios.TCSADRAIN, found)
+                termios.tcsetattr(keys, termios.TCSADRAIN, before)
 
 
 @contextlib.contextmanager
@@ -184,13 +184,13 @@ def _resizes() -> Iterator[int]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
 
-    def tell(_number: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(BlockingIOError):  # enough was told already
+    def notify(_number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(BlockingIOError):  # a byte is waiting already
             os.write(writing, b"r")
 
-    before = signal.signal(signal.SIGWINCH, tell)
+    before = signal.signal(signal.SIGWINCH, notify)
     try:
         yield reading
     finally:
         signal.signal(signal.SIGWINCH, before)
-        os.close(writing)  # which ends the other thread; its end stays open for it to see
+        os.close(writing)  # which ends the other thread; it reads from the other end, which stays open

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from worker_orchestrator.cli import main
-from worker_orchestrator.cli.exit_codes import code_of_call
+from worker_orchestrator.cli.exit_codes import exit_code_of
 from worker_orchestrator.errors import (
     CommitFailed,
     EngineUnavailable,
@@ -51,8 +51,8 @@ ASKING = [
 def test_without_a_service_a_command_says_how_to_start_one(nobody: str, words: tuple[str, ...]) -> None:
     """Exit code 4, one line, whether the URL stands before the command, behind it or in the environment."""
     said = (
-        f"orchestrator: Nothing answers at {nobody}: start it with `orchestrator serve --image IMAGE`, or name another with "
-        "--url.\n"
+        f"orchestrator: No service answers at {nobody}. Start one with `orchestrator serve --image IMAGE`, or name another "
+        "one with --url.\n"
     )
     for done in (
         run("--url", nobody, *words),
@@ -81,17 +81,17 @@ def test_a_token_file_that_is_missing_is_named() -> None:
     [
         (("asign", "a"), "There is no command 'asign'. Did you mean assign?"),
         (("frobnicate",), "There is no command 'frobnicate'. `orchestrator --help` lists the commands."),
-        (("cp", "a", "b"), "Exactly one of the two must be in a worker: PROJECT_OR_ID:/path."),
-        (("cp", "a:/b", "c:/d"), "Exactly one of the two must be in a worker: PROJECT_OR_ID:/path."),
-        (("cp", "a:b", "d"), "a:b names no absolute path in a worker: PROJECT_OR_ID:/path."),
-        (("exec", "a"), "Which command? Name it after the machine, or take -it for a shell."),
+        (("cp", "a", "b"), "Exactly one of SOURCE and TARGET must be in a worker: PROJECT_OR_ID:/path."),
+        (("cp", "a:/b", "c:/d"), "Exactly one of SOURCE and TARGET must be in a worker: PROJECT_OR_ID:/path."),
+        (("cp", "a:b", "d"), "a:b has no absolute path in a worker. Write PROJECT_OR_ID:/path."),
+        (("exec", "a"), "There is no command to run. Add it after the machine, or use -it for a shell."),
         (
             ("exec", "-it", "-e", "A=b", "a"),
-            "--env does not go with -t: begin the command with `env NAME=value` instead.",
+            "--env cannot be used with -t. Begin the command with `env NAME=value` instead.",
         ),
         (
             ("exec", "-e", "secret", "a", "ls"),
-            '--env has an entry that is not allowed, but must be NAME=value: one has no "=", and is not shown, since it ',
+            'Each --env must be NAME=value: one has no "=", and is not shown, since it ',
         ),
         (("scale", "--limit", "many"), "'many' is neither a whole number nor `default`."),
         (("assign", "a", "--metadata", "b"), "each must be NAME=value."),
@@ -108,7 +108,7 @@ def test_wrong_usage_is_told_with_what_is_right(words: tuple[str, ...], said: st
 def test_a_terminal_that_is_none_is_refused() -> None:
     done = run("exec", "-it", "a")
     assert done.exit_code == 1
-    assert "-t needs a terminal, and this is none" in done.stderr
+    assert "-t needs a terminal for input and output" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_terminal_that_is_none_is_refused() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_the_exit_code_tells_what_kind_of_failure_it_was(error: OrchestratorError, code: int) -> None:
-    assert code_of_call(error) == code
+    assert exit_code_of(error) == code
 
 
 def test_without_a_command_it_says_what_there_is_and_where_to_begin() -> None:

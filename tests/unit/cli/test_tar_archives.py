@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from worker_orchestrator.cli.exit_codes import Failed
-from worker_orchestrator.cli.tar_archives import Counted, Stream, packed, unpack
+from worker_orchestrator.cli.exit_codes import CommandFailed
+from worker_orchestrator.cli.tar_archives import CountingFile, IterableFile, packed_archive, unpack_archive
 
 
 def archive(*entries: tuple[str, Any]) -> bytes:
@@ -40,7 +40,7 @@ def in_parts(data: bytes, size: int = 700) -> Iterator[bytes]:
 
 
 def taken_out(data: bytes, target: Path, *, only_content: bool = False, as_folder: bool = False) -> list[str]:
-    return unpack(Stream(in_parts(data)), target, only_content=only_content, as_folder=as_folder)
+    return unpack_archive(IterableFile(in_parts(data)), target, only_content=only_content, as_folder=as_folder)
 
 
 FOLDER = archive(("app", None), ("app/a.txt", b"a"), ("app/sub", None), ("app/sub/b.txt", b"b" * 5000))
@@ -88,7 +88,7 @@ def test_a_hard_link_leads_to_its_file_under_its_new_name(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        (("app/../../out", b"x"), "it would land outside of the target"),
+        (("app/../../out", b"x"), "it would be written outside of the target"),
         (("app/link", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}), "a link that leads out of what is copied"),
         (("app/link", {"type": tarfile.SYMTYPE, "linkname": "../../out"}), "a link that leads out of what is copied"),
         (
@@ -98,8 +98,8 @@ def test_a_hard_link_leads_to_its_file_under_its_new_name(tmp_path: Path) -> Non
         (("app/link", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}), "out"),
         (("app/link", {"type": tarfile.LNKTYPE, "linkname": "app/none"}), "it is a link to a file that was left out"),
         (("app/link", {"type": tarfile.SYMTYPE, "linkname": "a/" * 3000}), "it cannot have that name here ("),
-        (("app/fifo", {"type": tarfile.FIFOTYPE}), "it is no file, folder or link"),
-        (("app/disk", {"type": tarfile.BLKTYPE}), "it is no file, folder or link"),
+        (("app/fifo", {"type": tarfile.FIFOTYPE}), "it is not a file, folder or link"),
+        (("app/disk", {"type": tarfile.BLKTYPE}), "it is not a file, folder or link"),
     ],
 )
 @pytest.mark.parametrize("name", ["", "other"])
@@ -320,7 +320,7 @@ def test_a_long_way_and_a_chain_of_links_are_no_trouble(tmp_path: Path) -> None:
 
 def test_a_file_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
-    with pytest.raises(Failed, match="no whole tar archive"):
+    with pytest.raises(CommandFailed, match="complete tar archive"):
         taken_out(archive(("a", b"n" * 5000))[:3000], tmp_path)
     assert (tmp_path / "a").read_bytes() == b"old"
     assert names(tmp_path) == ["a"]
@@ -343,19 +343,19 @@ def test_no_file_gets_a_setuid_bit_or_another_owner(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("target", "as_folder"), [("none/a", False), ("none/", True)])
 def test_a_target_without_its_folder_is_refused(tmp_path: Path, target: str, *, as_folder: bool) -> None:
-    with pytest.raises(Failed, match=r"There is no folder .*none: make it first"):
+    with pytest.raises(CommandFailed, match=r"There is no folder .*none. Make it first"):
         taken_out(FOLDER, tmp_path / target, as_folder=as_folder)
 
 
 def test_an_archive_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match="no whole tar archive"):
+    with pytest.raises(CommandFailed, match="complete tar archive"):
         taken_out(FOLDER[:3000], tmp_path)
 
 
 def test_what_is_packed_begins_with_the_name_and_belongs_to_root(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.txt").write_text("a")
-    with packed(tmp_path / "sub", "app", keep_owner=False) as (file, size), tarfile.open(fileobj=file) as made:
+    with packed_archive(tmp_path / "sub", "app", keep_owner=False) as (file, size), tarfile.open(fileobj=file) as made:
         assert made.getnames() == ["app", "app/a.txt"]
         assert {(entry.uid, entry.gid, entry.uname) for entry in made} == {(0, 0, "")}
         assert size % tarfile.BLOCKSIZE == 0
@@ -363,6 +363,6 @@ def test_what_is_packed_begins_with_the_name_and_belongs_to_root(tmp_path: Path)
 
 def test_what_is_read_is_counted() -> None:
     seen: list[int] = []
-    counted = Counted(io.BytesIO(b"x" * 100_000), seen.append)
+    counted = CountingFile(io.BytesIO(b"x" * 100_000), seen.append)
     assert len(io.BufferedReader(counted).read()) == sum(seen) == 100_000
     assert counted.seek(0) == 0

@@ -6,7 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker_orchestrator.cli.text_formats import age, as_json, columns, milliseconds, printable, quantity, table, when
+from worker_orchestrator.cli.text_formats import (
+    age,
+    columns,
+    json_document,
+    milliseconds,
+    printable,
+    quantity,
+    table,
+    utc_time,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,7 +40,7 @@ def test_an_age_is_told_in_one_unit(seconds: float, said: str) -> None:
 
 
 def test_a_time_is_told_in_utc() -> None:
-    assert when(datetime.fromisoformat("2026-01-01T02:00:00.9+02:00")) == "2026-01-01T00:00:00Z"
+    assert utc_time(datetime.fromisoformat("2026-01-01T02:00:00.9+02:00")) == "2026-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -50,4 +59,4 @@ def test_bytes_are_told_in_the_unit_that_fits(count: int, said: str) -> None:
 
 
 def test_json_is_for_people_as_well() -> None:
-    assert as_json([{"at": NOW}]) == '[\n  {\n    "at": "2026-01-01T00:00:00Z"\n  }\n]'
+    assert json_document([{"at": NOW}]) == '[\n  {\n    "at": "2026-01-01T00:00:00Z"\n  }\n]'

@@ -1,4 +1,4 @@
-"""What `orchestrator doctor` says of one thing: whether it is right, what it is, and a command or a flag that mends it."""
+"""The result of one check of `orchestrator doctor`: a verdict, what was found, and the command or flag that fixes it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Finding", "bad", "good", "odd"]
+__all__ = ["Finding", "ok", "warning", "wrong"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """`verdict`: ok, warning (it works, and may not for long) or wrong. `fix` is empty where nothing need be done."""
+    """`verdict`: ok, warning (it works, but perhaps not for long) or wrong. `fix` is empty if there is nothing to do."""
 
     check: str
     verdict: Literal["ok", "warning", "wrong"]
@@ -18,13 +18,13 @@ class Finding(msgspec.Struct, frozen=True):
     fix: str = ""
 
 
-def good(check: str, says: str, hint: str = "") -> Finding:
+def ok(check: str, says: str, hint: str = "") -> Finding:
     return Finding(check, "ok", says, hint)
 
 
-def odd(check: str, says: str, fix: str) -> Finding:
+def warning(check: str, says: str, fix: str) -> Finding:
     return Finding(check, "warning", says, fix)
 
 
-def bad(check: str, says: str, fix: str) -> Finding:
+def wrong(check: str, says: str, fix: str) -> Finding:
     return Finding(check, "wrong", says, fix)

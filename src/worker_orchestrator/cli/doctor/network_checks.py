@@ -1,4 +1,4 @@
-"""Whether the workers' network can be made, and has an address for each of them. It reads, and nothing else."""
+"""Whether the workers' network can be created, and has an address for each of them. It only reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import aiodocker
 
-from worker_orchestrator.cli.doctor.finding import Finding, bad, good, odd
+from worker_orchestrator.cli.doctor.finding import Finding, ok, warning, wrong
 from worker_orchestrator.engines.docker.calls import is_missing, reading
 from worker_orchestrator.engines.docker.template import LABEL
 from worker_orchestrator.errors import EngineRejected
@@ -20,16 +20,16 @@ __all__ = ["address_ranges", "check_network", "check_publish_address", "room_in"
 
 _Network = ipaddress.IPv4Network
 _DEFAULT_POOLS: Final = (*((f"172.{number}.0.0/16", 16) for number in range(17, 32)), ("192.168.0.0/16", 20))
-"""Where Docker takes the subnets of networks from, unless its daemon.json says otherwise."""
+"""From these Docker takes the subnets of networks, unless its daemon.json says otherwise."""
 _CHECK: Final = "workers' network"
 _PRUNE: Final = (
-    "`docker network prune` removes those that nobody uses; or give Docker more (default-address-pools in its daemon.json), "
+    "`docker network prune` removes unused networks; or give Docker more (default-address-pools in its daemon.json), "
     "or name an existing network with --network"
 )
 
 
 async def check_network(client: aiodocker.Docker, settings: Settings, info: Mapping[str, Any]) -> list[Finding]:
-    """About the named network, else about those of services of ours, else about what Docker has left for one."""
+    """Findings about the named network, else about those of our services, else about what Docker has left for a new one."""
     if settings.network:
         try:
             with reading():
@@ -38,22 +38,22 @@ async def check_network(client: aiodocker.Docker, settings: Settings, info: Mapp
             if not is_missing(error):
                 raise
             fix = f"`docker network create {settings.network}`, or choose another with --network"
-            return [bad(_CHECK, f"There is no Docker network {settings.network}.", fix)]
+            return [wrong(_CHECK, f"There is no Docker network {settings.network}.", fix)]
     with reading():
         networks = await client.networks.list()
     ours = [network for network in networks if f"{LABEL}.owner" in (network.get("Labels") or {})]
     if ours:
-        found = [finding for network in ours for finding in await _room_of(client, network["Id"], settings)]
-        short = [finding for finding in found if finding.verdict != "ok"]
-        return short or [good(_CHECK, f"It has room for {settings.max_machines} machines.")]
+        findings = [finding for network in ours for finding in await _room_of(client, network["Id"], settings)]
+        short = [finding for finding in findings if finding.verdict != "ok"]
+        return short or [ok(_CHECK, f"It has room for {settings.max_machines} machines.")]
     left = address_ranges(networks, info)
     if left:
-        return [good(_CHECK, f"Docker has {left} address ranges left for networks; one is needed.")]
-    return [bad(_CHECK, "Docker has no address range left for the workers' network.", _PRUNE)]
+        return [ok(_CHECK, f"Docker has {left} address ranges left for networks; one is needed.")]
+    return [wrong(_CHECK, "Docker has no address range left for the workers' network.", _PRUNE)]
 
 
 async def _room_of(client: aiodocker.Docker, network: str, settings: Settings) -> list[Finding]:
-    """Nothing of one that was removed meanwhile."""
+    """Findings about this network; none if it was removed meanwhile."""
     try:
         with reading():
             return list(_room(await (await client.networks.get(network)).show(), settings))
@@ -66,24 +66,24 @@ async def _room_of(client: aiodocker.Docker, network: str, settings: Settings) -
 def address_ranges(networks: Iterable[Mapping[str, Any]], info: Mapping[str, Any]) -> int:
     """How many subnets Docker may still give to new networks."""
     pools = [(str(pool["Base"]), int(pool["Size"])) for pool in info.get("DefaultAddressPools") or ()]
-    taken = [subnet for network in networks for subnet in _subnets(network)]
+    used = [subnet for network in networks for subnet in _subnets(network)]
     left = 0
     for base, size in pools or _DEFAULT_POOLS:
         whole = ipaddress.ip_network(base, strict=False)
         if isinstance(whole, _Network) and size >= whole.prefixlen:
-            inside = [subnet for subnet in taken if subnet.overlaps(whole)]
+            inside = [subnet for subnet in used if subnet.overlaps(whole)]
             left += sum(not any(one.overlaps(subnet) for subnet in inside) for one in whole.subnets(new_prefix=size))
     return left
 
 
 def room_in(network: Mapping[str, Any]) -> int | None:
-    """How many more containers find an address in an inspected network; None where it does not say."""
+    """How many more containers can get an address in an inspected network; None if it does not say."""
     ranges = [config.get("IPRange") or config.get("Subnet") for config in _configs(network)]
     whole = [ipaddress.ip_network(each, strict=False) for each in ranges if each]
     sizes = [each.num_addresses for each in whole if isinstance(each, _Network)]
     if not sizes:
         return None
-    reserved = 3 * len(sizes)  # the network's own, its broadcast's and its gateway's
+    reserved = 3 * len(sizes)  # of the network itself, for broadcast, and of the gateway
     return max(0, sum(sizes) - reserved - len(network.get("Containers") or ()))
 
 
@@ -91,11 +91,11 @@ def _room(network: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
     name, room = str(network.get("Name")), room_in(network)
     attached = len(network.get("Containers") or ())
     if room is None or room + attached >= settings.max_machines:
-        yield good(_CHECK, f"{name} has room for {settings.max_machines} machines.")
+        yield ok(_CHECK, f"{name} has room for {settings.max_machines} machines.")
         return
     says = f"{name} has {room} addresses left, and {attached} containers, for at most {settings.max_machines} machines."
     fix = f"serve with --max-machines {max(1, room + attached)}, or name a larger network with --network"
-    yield (odd if room else bad)(_CHECK, says, fix)
+    yield (warning if room else wrong)(_CHECK, says, fix)
 
 
 def _configs(network: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -110,7 +110,7 @@ def _subnets(network: Mapping[str, Any]) -> Iterator[_Network]:
 
 
 def check_publish_address(address: str) -> Iterator[Finding]:
-    """Whether this computer, on which the engine runs, has the address that workers are to be published on."""
+    """Whether this computer, on which the engine runs, has the address on which workers are to be published."""
     if address == "localhost":
         return
     try:
@@ -119,5 +119,7 @@ def check_publish_address(address: str) -> Iterator[Finding]:
             probe.bind(where)
     except OSError as error:
         if isinstance(error, socket.gaierror) or error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
-            fix = "give it that address (`ip address` shows those it has), or choose another with --publish-address"
-            yield bad("publish address", f"This computer does not have the address {address}.", fix)
+            fix = (
+                "give it this address (`ip address` shows those that it has), or choose another with --publish-address"
+            )
+            yield wrong("publish address", f"This computer does not have the address {address}.", fix)

@@ -1,6 +1,6 @@
-"""`orchestrator doctor`: look at everything that the service needs, and say what is wrong and how to mend it.
+"""Runs all checks of `orchestrator doctor`, and prints what is wrong and how to fix it.
 
-It works where nothing else does, and changes nothing.
+It must work where nothing else does, and changes nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import click
 
-from worker_orchestrator.cli.doctor.engine_checks import Engine, check_engine
-from worker_orchestrator.cli.doctor.finding import Finding, bad
+from worker_orchestrator.cli.doctor.engine_checks import EngineFacts, check_engine
+from worker_orchestrator.cli.doctor.finding import Finding, wrong
 from worker_orchestrator.cli.doctor.host_checks import check_host, check_service, url_of
 from worker_orchestrator.cli.exit_codes import FAILED
-from worker_orchestrator.cli.terminal_display import console, is_person, waiting
-from worker_orchestrator.cli.text_formats import as_json
+from worker_orchestrator.cli.terminal_display import console, is_interactive, spinner
+from worker_orchestrator.cli.text_formats import json_document
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings.settings import Settings, load
 
@@ -32,49 +32,49 @@ _MARKS: Final = {
 
 
 def run(url: str | None, config: Path | None, flags: dict[str, Any], *, output: str) -> None:
-    """Exit with 1 where something is wrong."""
-    with waiting("Looking"):
-        found = list(_look(url, config, flags))
+    """Print the findings. Exits with 1 if something is wrong."""
+    with spinner("Checking"):
+        findings = _findings(url, config, flags)
     if output == "json":
-        click.echo(as_json(found))
+        click.echo(json_document(findings))
     else:
-        _print(found)
-    if any(finding.verdict == "wrong" for finding in found):
+        _print(findings)
+    if any(finding.verdict == "wrong" for finding in findings):
         sys.exit(FAILED)
 
 
-def _look(url: str | None, config: Path | None, flags: dict[str, Any]) -> list[Finding]:
-    found = []
+def _findings(url: str | None, config: Path | None, flags: dict[str, Any]) -> list[Finding]:
+    findings = []
     try:
         settings = load(flags, os.environ, config)
     except InvalidSetting as error:
-        found.append(bad("settings", error.message, "mend it; what follows is for the defaults"))
+        findings.append(wrong("settings", error.message, "correct it; the other checks are for the defaults"))
         settings = Settings()
-    service, runs = check_service(settings, url_of(settings, url))
-    engine = Engine()
+    service, is_running = check_service(settings, url_of(settings, url))
+    engine = EngineFacts()
     if settings.engine == "docker":
-        found += asyncio.run(check_engine(settings, engine))
-    found += check_host(settings, engine, running=runs)
-    return [*found, service]
+        findings += asyncio.run(check_engine(settings, engine))
+    findings += check_host(settings, engine, running=is_running)
+    return [*findings, service]
 
 
-def _print(found: list[Finding]) -> None:
-    """A line for each, and below it what mends it: in colours and signs where somebody looks, else in ASCII."""
-    person = is_person(sys.stdout) and (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    screen = console() if person else None
-    for finding in found:
+def _print(findings: list[Finding]) -> None:
+    """A line for each, and below it its fix: with colours and signs on a terminal, else in ASCII."""
+    pretty = is_interactive(sys.stdout) and (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    screen = console() if pretty else None
+    for finding in findings:
         sign, word, style = _MARKS[finding.verdict]
         says = finding.says.replace("\n", "\n      ")
-        lines = [(f"{sign if person else word} {finding.check}: {says}", style)]
+        lines = [(f"{sign if pretty else word} {finding.check}: {says}", style)]
         lines += [(f"      {'fix: ' if finding.verdict != 'ok' else ''}{finding.fix}", "")] if finding.fix else []
         for line, look in lines:
             if screen is None:
                 click.echo(line)
             else:
                 screen.print(line, style=look, soft_wrap=True)
-    wrong = sum(finding.verdict == "wrong" for finding in found)
-    odd = sum(finding.verdict == "warning" for finding in found)
-    if wrong or odd:
-        click.echo(f"\n{wrong} wrong, {odd} to look at.", err=True)
+    wrong_count = sum(finding.verdict == "wrong" for finding in findings)
+    warning_count = sum(finding.verdict == "warning" for finding in findings)
+    if wrong_count or warning_count:
+        click.echo(f"\n{wrong_count} wrong, {warning_count} to look at.", err=True)
     else:
         click.echo("\nAll is well.", err=True)
