@@ -66,7 +66,7 @@ async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
         to_remove = [machine for machine in machines if machine.project is None]
         if everything and assigned and (yes or _is_confirmed(assigned)):
             to_remove += assigned
-        kept = [machine for machine in assigned if machine not in to_remove]
+        left_assigned = [machine for machine in assigned if machine not in to_remove]
         _forget(opened, [machine for machine in machines if machine not in to_remove and machine not in assigned])
         slots = asyncio.Semaphore(PARALLEL)
         results = await asyncio.gather(
@@ -81,7 +81,7 @@ async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
         if not remaining and not _others(await opened.engine.list(), opened.fleet.owner):
             await _remove_network(opened)
     click.echo(f"Removed {len(removed)} container{'' if len(removed) == 1 else 's'}.")
-    for machine in kept:
+    for machine in left_assigned:
         click.echo(f"  {machine.id} keeps running for {machine.project} (--all removes it too)")
     if failed:
         raise EngineError("Some containers could not be removed. Run this command again.")

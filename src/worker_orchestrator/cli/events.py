@@ -42,24 +42,24 @@ def events(
     output: str,
 ) -> None:
     """Print what happened to machines: one line for each event, oldest first. With -o json, one JSON document a line."""
-    wanted = {"project": project, "machine": machine}
+    filters = {"project": project, "machine": machine}
     if follow:
-        kept, last = _past(client, after, **wanted)
+        events_so_far, last_id = _past(client, after, **filters)
     else:
-        kept, last = list(client.events(after=after, **wanted, follow=False)), 0
-    shown = tail if tail is not None else _EARLIER_EVENTS if follow and after is None else len(kept)
-    _print(kept[len(kept) - min(shown, len(kept)) :], output)
+        events_so_far, last_id = list(client.events(after=after, **filters, follow=False)), 0
+    shown = tail if tail is not None else _EARLIER_EVENTS if follow and after is None else len(events_so_far)
+    _print(events_so_far[len(events_so_far) - min(shown, len(events_so_far)) :], output)
     if follow:
         with open_patient_client() as patient:
-            for event in patient.events(after=last, **wanted, follow=True):
+            for event in patient.events(after=last_id, **filters, follow=True):
                 _print([event], output)
 
 
 def _past(client: Client, after: int | None, project: str | None, machine: str | None) -> tuple[list[Event], int]:
-    """The kept events that match, and the id to continue after: that of the last event of all, so that none is missed."""
+    """The events that match, and the id to continue after: that of the last event of all, so that none is missed."""
     past = list(client.events(after=after, follow=False))
-    kept = [one for one in past if project in {None, one.project} and machine in {None, one.machine}]
-    return kept, past[-1].id if past else after or 0
+    matches = [event for event in past if project in {None, event.project} and machine in {None, event.machine}]
+    return matches, past[-1].id if past else after or 0
 
 
 def _print(events: Iterable[Event], output: str) -> None:

@@ -51,9 +51,9 @@ def scale(
 
     What is changed here survives a restart of the service. `default` instead of a number goes back to the setting.
     """
-    given = {"min_idle": min_idle, "max_idle": max_idle, "limit": limit}
+    sizes = {"min_idle": min_idle, "max_idle": max_idle, "limit": limit}
     wanted: dict[str, Any] = {
-        size: None if value == CONFIGURED else value for size, value in given.items() if value is not None
+        size: None if value == CONFIGURED else value for size, value in sizes.items() if value is not None
     }
     _print(client.scale(name, **wanted) if wanted else client.pool(name), output)
 

@@ -41,16 +41,16 @@ def run(settings: Settings, file_with_token: Path | None = None) -> None:
     if settings.log_format == "json":
         _run_in_json(settings)
         return
-    kept = run_on_event_loop(running.serve(settings, lambda sockets: _announce(settings, sockets)))
-    click.echo(_farewell(settings, kept), err=True)
+    machines = run_on_event_loop(running.serve(settings, lambda sockets: _announce(settings, sockets)))
+    click.echo(_farewell(settings, machines), err=True)
 
 
 def _run_in_json(settings: Settings) -> None:
     try:
-        kept = run_on_event_loop(running.serve(settings, lambda sockets: _log_start(settings, sockets)))
+        machines = run_on_event_loop(running.serve(settings, lambda sockets: _log_start(settings, sockets)))
     except Exception as error:  # noqa: BLE001 # else Python would print a traceback, which is not JSON
         _log_failure(error)
-    _log_end(settings, kept)
+    _log_end(settings, machines)
 
 
 # the start
@@ -123,10 +123,10 @@ def _credentials(settings: Settings) -> str:
 # the end
 
 
-def _farewell(settings: Settings, kept: Sequence[Machine]) -> str:
+def _farewell(settings: Settings, machines: Sequence[Machine]) -> str:
     if settings.engine == "memory":
         return "Stopped. The demo's machines ended with it."
-    running = _running(kept)
+    running = _running(machines)
     if not running:
         return "Stopped. No container keeps running."
     lines = [f"Stopped. {len(running)} container{'s keep' if len(running) > 1 else ' keeps'} running:"]
@@ -135,11 +135,11 @@ def _farewell(settings: Settings, kept: Sequence[Machine]) -> str:
     return "\n".join([*lines, last])
 
 
-def _log_end(settings: Settings, kept: Sequence[Machine]) -> None:
+def _log_end(settings: Settings, machines: Sequence[Machine]) -> None:
     if settings.engine == "memory":
         _log.info("stopped", keep_running=[], why="the demo's machines ended with it")
         return
-    running = [{"machine": machine.id, "is": _holder(machine)} for machine in _running(kept)]
+    running = [{"machine": machine.id, "is": _holder(machine)} for machine in _running(machines)]
     _log.info("stopped", keep_running=running, remove_idle_with=command_line(settings, "down") if running else None)
 
 
@@ -151,9 +151,9 @@ def _log_failure(error: Exception) -> NoReturn:
     sys.exit(FAILED)
 
 
-def _running(kept: Sequence[Machine]) -> list[Machine]:
+def _running(machines: Sequence[Machine]) -> list[Machine]:
     """The machines that keep running. A failed machine that holds files is kept too, but does not run."""
-    running = [machine for machine in kept if machine.state is not State.FAILED and not machine.gone]
+    running = [machine for machine in machines if machine.state is not State.FAILED and not machine.gone]
     return sorted(running, key=lambda machine: machine.id)
 
 

@@ -98,13 +98,13 @@ def _decode_event(frame: Frame, service: Service) -> Event:
 
 
 def _raise_events_lost(last_id: int | None, reset: Frame) -> NoReturn:
-    kept = _Range()
+    ids = _Range()
     with contextlib.suppress(msgspec.MsgspecError):
-        kept = msgspec.json.decode(reset.data, type=_Range)
+        ids = msgspec.json.decode(reset.data, type=_Range)
     message = (
         f"Events after {last_id} are lost: either the service does not keep them any more, or it was started with an older "
-        f"copy of its database, which does not contain them. List the machines again and continue after event {kept.newest}."
+        f"copy of its database, which does not contain them. List the machines again and continue after event {ids.newest}."
     )
-    if last_id is not None and kept.newest is not None and last_id > kept.newest:
-        message = f"Event {last_id} does not exist yet: the newest event is {kept.newest}."
-    raise EventsLost(message, oldest=kept.oldest, newest=kept.newest)
+    if last_id is not None and ids.newest is not None and last_id > ids.newest:
+        message = f"Event {last_id} does not exist yet: the newest event is {ids.newest}."
+    raise EventsLost(message, oldest=ids.oldest, newest=ids.newest)

@@ -26,10 +26,10 @@ _T = TypeVar("_T")
 _ETAG: Final = re.compile(r'"([0-9]{1,16})"')
 _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
 _PROXY_REFUSALS: Final[Mapping[int, str]] = {
-    401: "wants a login of its own",
+    401: "requires a login of its own",
     403: "does not let this call pass",
     405: "does not let this method pass",
-    407: "wants a login of its own",
+    407: "requires a login of its own",
     408: "did not receive the request in time",
     413: "accepts no request as large as this one. Raise its limit (nginx: client_max_body_size)",
     414: "accepts no address as long as this one. Raise its limit (nginx: large_client_header_buffers)",

@@ -76,7 +76,7 @@ class Transport:
             self._response.close()
 
     def _send(self, send: Send) -> Reply | NoReply:
-        """Use a new connection for what must not be sent twice: if a kept one breaks, it may have arrived or not."""
+        """What must not be sent twice gets a new connection: when a kept one breaks, the request may have arrived."""
         if send.request.repeatable:
             return self._send_over(self._connections.kept_pool(), send)
         with closing(self._connections.new_pool()) as pool:

@@ -226,7 +226,7 @@ def test_what_the_service_refuses_before_it_looks_is_told_in_its_words(connect: 
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, "wants a login of its own"),
+        (401, "requires a login of its own"),
         (413, r"accepts no request as large as this one. Raise its limit \(nginx: client_max_body_size\)"),
         (426, "does not pass on WebSockets"),
         (429, "limits the number of requests"),
