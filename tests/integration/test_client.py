@@ -392,7 +392,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_nothing_is_done_without_the_token(connect: Connect, guarded: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    for token, said in (("wrong", "refused this token"), (None, "asks for a token")):
+    for token, said in (("wrong", "refused this token"), (None, "requires a token")):
         with connect(url_of(guarded), token=token) as client, pytest.raises(Unauthorized, match=said) as told:
             client.assign("p")
         assert told.value.status == 401
@@ -457,7 +457,7 @@ def test_an_assign_finds_its_service_that_is_not_there_yet(connect: Connect, res
 def test_a_service_that_does_not_come_back_is_told_as_such(connect: Connect, restarted: Running) -> None:
     """With what to do, and after all tries."""
     restarted.end(signal.SIGKILL)
-    says = rf"{url_of(restarted)} does not answer: connection refused\. Is it running"
+    says = rf"{url_of(restarted)} does not answer: connection refused\. Check that it runs"
     with connect(url_of(restarted), retries=1) as client, pytest.raises(ServiceUnreachable, match=says) as told:
         client.assign("nobody")
     assert told.value.status is None

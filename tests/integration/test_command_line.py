@@ -116,7 +116,7 @@ def test_release_takes_a_project_or_the_id_of_its_machine(shared: Running, proje
     assert said == f"{project} released {machine}\n"
     assert shared.machine_of(project) is None
     again = run(shared, "release", project, code=3)
-    assert b"is neither a project that has a machine nor the id of one" in again.stderr
+    assert b"is neither a project with a machine nor the id of a machine" in again.stderr
     shared.destroy(machine)
 
 
@@ -420,7 +420,7 @@ def test_a_file_goes_into_a_worker_and_comes_back_as_it_was(shared: Running, pro
     assert b"There is no /none" in run(shared, "cp", f"{project}:/none", str(tree), code=3).stderr
     run(shared, "cp", str(tree / "a.txt"), f"{project}:/none/a", code=3)
     said = run(shared, "cp", str(tree / "a.txt"), f"{project}:/none/", code=3).stderr
-    assert b"There is no folder /none/ in the worker: make it first" in said
+    assert b"There is no folder /none/ in the worker. Make it first" in said
 
 
 def test_what_cannot_be_copied_is_told_with_its_path(shared: Running, project: str, tree: Path) -> None:

@@ -195,13 +195,16 @@ def test_commands_without_a_database_make_none(tmp_path: Path) -> None:
     for words, said in (
         (
             ("down",),
-            f"There is no database in {tmp_path}/none, so nothing was removed; --state-dir says where to look.",
+            f"There is no database in {tmp_path}/none, so nothing was removed. Name the right folder with --state-dir.",
         ),
         (
             ("recover", "--accept"),
-            f"There is no database in {tmp_path}/none to accept; --state-dir says where to look.",
+            f"There is no database in {tmp_path}/none to accept. Name the right folder with --state-dir.",
         ),
-        (("backup", "copy"), f"There is no database in {tmp_path}/none to copy; --state-dir says where to look."),
+        (
+            ("backup", "copy"),
+            f"There is no database in {tmp_path}/none to copy. Name the right folder with --state-dir.",
+        ),
     ):
         done = orchestrator(*words, "--state-dir", str(tmp_path / "none"), cwd=tmp_path)
         assert (done.returncode, done.stderr) == (1, f"orchestrator: {said}\n")
@@ -320,8 +323,10 @@ def test_recover_changes_nothing_beside_a_running_service(start: Start, words: t
     service = start("--min-idle", "0")
     done = command(service, "recover", *words)
     assert done.returncode == 1
-    assert f"The service (pid {service.pid}) that uses the state directory {service.state_dir} runs" in done.stderr
-    assert "stop it first" in done.stderr
+    assert (
+        f"The service (pid {service.pid}) that uses the state directory {service.state_dir} is running" in done.stderr
+    )
+    assert "Stop the service first" in done.stderr
     assert "--state-dir" not in done.stderr
     assert command(service, "recover").returncode == 0
 

@@ -430,7 +430,10 @@ def own_address() -> str:
 
 def test_beyond_this_machine_it_warns_where_it_was_told_not_to_ask(tmp_path: Path) -> None:
     with a_service(tmp_path / "s", *MEMORY, "--host", "0.0.0.0", "--insecure-no-auth") as running:
-        assert f"Careful: whoever reaches 0.0.0.0:{running.ports.api} can create containers here." in running.log
+        assert (
+            f"Careful: every computer that reaches 0.0.0.0:{running.ports.api} can create containers here."
+            in running.log
+        )
         address = own_address()
         assert call(running.ports.api, "GET", "/", headers={"host": address}, host=address).status == 403
 

@@ -276,7 +276,7 @@ def test_a_restored_database_gives_nothing_away_that_may_be_taken(start: Start, 
     accepted = command(service, "recover", "--accept")
     assert accepted.returncode == 0, accepted.stderr
     assert f"{mine}  assigned to mine" in accepted.stdout
-    assert taken in accepted.stdout.partition("Of nobody")[2]
+    assert taken in accepted.stdout.partition("Without a project")[2]
     service.start()
     assert service.assign("mine")["containerId"] == mine
     stranger = service.assign("stranger")["containerId"]
@@ -364,7 +364,7 @@ def test_an_older_copy_that_is_put_back_is_refused(start: Start, tmp_path: Path)
     restore(service, tmp_path / "copy")
     assert_refused(serve(service), "an older copy", "recover --accept")
     accepted = command(service, "recover", "--accept")
-    assert idle in accepted.stdout.partition("Of nobody")[2], accepted.stderr
+    assert idle in accepted.stdout.partition("Without a project")[2], accepted.stderr
     service.start()
     assert service.assign("stranger")["containerId"] != idle
 
@@ -386,10 +386,13 @@ def test_a_lost_database_leaves_its_machines_alone(start: Start) -> None:
             assert docker_json("inspect", machine)["State"]["Running"]
         adopted = command(service, "recover", "--adopt", first, "--yes")
         assert f"adopted {first} for {first}" in adopted.stdout, adopted.stderr
-        assert first in command(service, "recover").stdout.partition("Of nobody")[2]
+        assert first in command(service, "recover").stdout.partition("Without a project")[2]
         again = command(service, "recover", "--adopt", first)
         assert again.returncode == 1
-        assert f"{first} is on record under its own name already: `--adopt {first}=PROJECT` gives it" in again.stderr
+        assert (
+            f"{first} is on record under its own name already. Give it to a project with `--adopt {first}=PROJECT`"
+            in again.stderr
+        )
         purged = command(service, "recover", "--purge", second, "--yes")
         assert f"removed {second}" in purged.stdout, purged.stderr
         assert docker("container", "inspect", second, check=False).failed

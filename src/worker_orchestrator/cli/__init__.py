@@ -1,6 +1,8 @@
-"""The command line. `main` is the console script `orchestrator`; `commands` lists the commands, and loads those that run.
+"""The command line. `main` is the console script `orchestrator`; `commands` has the table of all commands.
 
-Whatever a command needs is imported when that command runs: nobody who wants a machine waits for the web server's modules.
+A module with the name of a command is that command. The options of those that work where the service runs (`serve`, `down`,
+`recover`, `backup`, `doctor`, `config`) are in `service_commands`. A command imports what it needs when it runs, so that
+`orchestrator assign` does not wait until the modules of the server are loaded.
 """
 
 from worker_orchestrator.cli.commands import main

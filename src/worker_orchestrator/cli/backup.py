@@ -1,4 +1,4 @@
-"""`orchestrator backup FILE`: a sound copy of the database, beside a running service or without one."""
+"""`orchestrator backup FILE`: a consistent copy of the database, also while the service runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from worker_orchestrator.cli.database import database
+from worker_orchestrator.cli.existing_database import existing_database
 from worker_orchestrator.errors import InvalidInput, StoreError
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.settings import Settings
@@ -17,8 +17,8 @@ __all__ = ["run"]
 
 
 def run(settings: Settings, file: Path) -> None:
-    """Raises OrchestratorError."""
-    source = database(settings, " to copy")
+    """Write the copy, and say how to restore it. Raises OrchestratorError."""
+    source = existing_database(settings, " to copy")
     with Store(source, look_only=True) as store:
         _copy(store, file)
     with Store(file, look_only=True) as copy:
@@ -27,17 +27,17 @@ def run(settings: Settings, file: Path) -> None:
     click.echo(f"Wrote {file}: {len(machines)} machine{'' if len(machines) == 1 else 's'}, {assigned} assigned.")
     click.echo(
         f"To restore it: stop the service, remove {source.name}-wal and {source.name}-shm from {settings.state_dir}, copy "
-        f"the file to {source}, and run `{command_line(settings, 'recover --accept')}`, which says what it keeps and what "
-        "is missing.",
+        f"the file to {source}, and run `{command_line(settings, 'recover --accept')}`, which lists what it keeps and "
+        "what is missing.",
     )
 
 
 def _copy(store: Store, file: Path) -> None:
-    """Reserve the name, then write: a file that exists is never replaced."""
+    """Create the file first, then write: an existing file is never replaced."""
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
-        raise InvalidInput(f"{file} exists already, and is not overwritten: choose another name.") from None
+        raise InvalidInput(f"{file} exists already. Choose another name.") from None
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error.strerror}. Choose another place.") from None
     try:

@@ -1,4 +1,4 @@
-"""`orchestrator`: which commands there are, what they have in common, and how they fail.
+"""`orchestrator`: the table of its commands, their common options, and how they fail.
 
 An error is one sentence on standard error that says what to do. The table below holds what `--help` and completion show, so
 that neither loads the commands themselves.
@@ -15,17 +15,17 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from worker_orchestrator.cli.failed import Failed
-from worker_orchestrator.cli.output import whole_output
+from worker_orchestrator.cli.exit_codes import CommandFailed
+from worker_orchestrator.cli.standard_output import complete_output
 from worker_orchestrator.errors import OrchestratorError
 
-__all__ = ["TABLE", "Commands", "Place", "main"]
+__all__ = ["TABLE", "CommandGroup", "ServiceOptions", "main"]
 
 INTERRUPTED: Final = 130
 
 
 class Entry(NamedTuple):
-    """One command as the help lists it, and the module that has it among its COMMANDS."""
+    """One command as the help lists it, and the module of this package whose COMMANDS contain it."""
 
     module: str
     section: str
@@ -34,52 +34,52 @@ class Entry(NamedTuple):
 
 _SERVICE, _PROJECTS, _MACHINES, _POOL = "The service", "Projects", "Machines", "The pool"
 TABLE: Final[dict[str, Entry]] = {
-    "serve": Entry("operating", _SERVICE, "Keep a warm pool and answer the API."),
-    "down": Entry("operating", _SERVICE, "Stop the service and remove its machines."),
-    "recover": Entry("operating", _SERVICE, "Adopt or purge what the database lacks."),
-    "backup": Entry("operating", _SERVICE, "Write a copy of the database."),
-    "doctor": Entry("operating", _SERVICE, "Say what is wrong here, and how to mend it."),
-    "config": Entry("operating", _SERVICE, "Show the settings and where each came from."),
-    "assign": Entry("projects", _PROJECTS, "Get a machine for a project; prints its URL."),
-    "release": Entry("projects", _PROJECTS, "Give the machine of a project back."),
-    "why": Entry("projects", _PROJECTS, "Tell how a project came to its machine."),
-    "list": Entry("listing", _MACHINES, "List machines."),
-    "show": Entry("looking", _MACHINES, "Show one machine."),
-    "logs": Entry("looking", _MACHINES, "Print what a worker wrote."),
-    "exec": Entry("inside", _MACHINES, "Run a command in a worker."),
-    "cp": Entry("copying", _MACHINES, "Copy files into a worker or out of it."),
-    "restart": Entry("projects", _MACHINES, "Start a project's machine again, with its files."),
-    "destroy": Entry("projects", _MACHINES, "Remove a machine with all its files."),
-    "scale": Entry("pool", _POOL, "Change how many machines the pool keeps."),
-    "pause": Entry("pool", _POOL, "Make no new machines for now."),
-    "resume": Entry("pool", _POOL, "Make new machines again."),
-    "events": Entry("looking", _POOL, "Tell what happened to machines."),
-    "health": Entry("looking", _POOL, "Say how the service is."),
+    "serve": Entry("service_commands", _SERVICE, "Keep a warm pool and answer the API."),
+    "down": Entry("service_commands", _SERVICE, "Stop the service and remove its machines."),
+    "recover": Entry("service_commands", _SERVICE, "List, adopt or remove unknown containers."),
+    "backup": Entry("service_commands", _SERVICE, "Write a copy of the database."),
+    "doctor": Entry("service_commands", _SERVICE, "Check this computer, and say how to fix it."),
+    "config": Entry("service_commands", _SERVICE, "Show the settings and where each came from."),
+    "assign": Entry("assign", _PROJECTS, "Get a machine for a project; prints its URL."),
+    "release": Entry("release", _PROJECTS, "Give the machine of a project back."),
+    "why": Entry("why", _PROJECTS, "Explain how a project got its machine."),
+    "list": Entry("list", _MACHINES, "List machines."),
+    "show": Entry("show", _MACHINES, "Show one machine."),
+    "logs": Entry("logs", _MACHINES, "Print what a worker wrote."),
+    "exec": Entry("exec", _MACHINES, "Run a command in a worker."),
+    "cp": Entry("cp", _MACHINES, "Copy files into a worker or out of it."),
+    "restart": Entry("restart", _MACHINES, "Start a project's machine again, with its files."),
+    "destroy": Entry("destroy", _MACHINES, "Remove a machine with all its files."),
+    "scale": Entry("pool_commands", _POOL, "Change how many machines the pool keeps."),
+    "pause": Entry("pool_commands", _POOL, "Stop making new machines for now."),
+    "resume": Entry("pool_commands", _POOL, "Make new machines again."),
+    "events": Entry("events", _POOL, "Print what happened to machines."),
+    "health": Entry("health", _POOL, "Print the health of the service."),
     "completion": Entry("completion", "This command", "Print a completion script for your shell."),
 }
 _ALIASES: Final = {"ls": "list", "ps": "list"}
 _EPILOG: Final = """\
 \b
 First steps:
-  orchestrator doctor                          is everything there?
+  orchestrator doctor                          is everything in place?
   orchestrator serve --image my/worker:latest  keep a pool (leave it running)
   orchestrator assign my-project               in another terminal: get a worker
 
 \b
 Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 not found;
-4 not now: no machine, no engine or no service at hand; 130 interrupted.
+4 not now: no machine, engine or service is available; 130 interrupted.
 """
 
 
-class Place(NamedTuple):
-    """Which service a command is for, as said before the command's name. None: not said."""
+class ServiceOptions(NamedTuple):
+    """The options before the command's name that say which service is meant. None: not given."""
 
     url: str | None = None
     token_file: Path | None = None
 
 
-class Commands(click.Group):
-    """A group that knows its commands by name, and loads one when it is to run."""
+class CommandGroup(click.Group):
+    """A group that knows its commands by name, and imports one when it is to run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # click's signature
         return list(TABLE)
@@ -88,8 +88,8 @@ class Commands(click.Group):
         name = _ALIASES.get(cmd_name, cmd_name)
         if name not in TABLE:
             return None
-        found: Sequence[click.Command] = import_module(f"worker_orchestrator.cli.{TABLE[name].module}").COMMANDS
-        return next(command for command in found if command.name == name)
+        commands: Sequence[click.Command] = import_module(f"worker_orchestrator.cli.{TABLE[name].module}").COMMANDS
+        return next(command for command in commands if command.name == name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -104,16 +104,16 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **options: Any) -> Any:
-        if sys.stdout is not sys.__stdout__:  # whoever has put another one there sees to it himself
+        if sys.stdout is not sys.__stdout__:  # a test or an embedding program has put another one there
             return super().main(*args, **options)
-        with whole_output():
+        with complete_output():
             return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except OrchestratorError as error:
-            raise Failed(error) from None
+            raise CommandFailed(error) from None
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
 
@@ -132,7 +132,7 @@ class Commands(click.Group):
 
 
 @click.group(
-    cls=Commands,
+    cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     invoke_without_command=True,
     epilog=_EPILOG,
@@ -152,8 +152,8 @@ class Commands(click.Group):
 def main(ctx: click.Context, url: str | None, token_file: Path | None, *, no_color: bool) -> None:
     """A durable warm pool of worker containers on plain Docker."""
     if no_color:
-        os.environ["NO_COLOR"] = "1"  # what writes in colours looks there
-    ctx.obj = Place(url, token_file)
+        os.environ["NO_COLOR"] = "1"  # every library that writes colours reads it
+    ctx.obj = ServiceOptions(url, token_file)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
         sys.exit(0)

@@ -1,4 +1,4 @@
-"""`orchestrator completion`: the script that makes a shell complete commands, options, projects and machine ids."""
+"""`orchestrator completion`: the script by which a shell completes commands, options, projects and machine ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`orchestrator config`: what `serve` would do with these flags, this environment and this file, and why."""
+"""`orchestrator config`: the settings that `serve` would have with these flags, environment and file, and their sources."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Final
 import click
 import msgspec
 
-from worker_orchestrator.cli.calling import connect, read_token
-from worker_orchestrator.cli.formats import as_json
-from worker_orchestrator.cli.pretty import show_table
+from worker_orchestrator.cli.service_connection import open_client, read_token
+from worker_orchestrator.cli.terminal_display import print_table
+from worker_orchestrator.cli.text_formats import json_document
 from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.settings.settings import Setting, Settings, load, settings, sources
 
-__all__ = ["Shown", "run", "shown"]
+__all__ = ["SettingValue", "run", "setting_values"]
 
 _HIDDEN: Final = "(hidden)"
 _TIMEOUT_S: Final = 1.0
@@ -23,8 +23,8 @@ _OF_POOL: Final = {"min_idle": "min_idle", "max_idle": "max_idle", "max_machines
 """The settings that `scale` changes, and what the pool calls them."""
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """One setting as it is, never with a secret. `source`: default, changed at run time, or the name that gave it."""
+class SettingValue(msgspec.Struct, frozen=True):
+    """One setting, never with a secret. `source`: default, changed at run time, or the flag, variable or key it is from."""
 
     name: str
     value: Any
@@ -34,29 +34,29 @@ class Shown(msgspec.Struct, frozen=True):
 def run(url: str | None, config: Path | None, flags: dict[str, Any], *, output: str, changed: bool) -> None:
     """Raises InvalidSetting."""
     chosen = load(flags, os.environ, config)
-    found = shown(chosen, sources(flags, os.environ, config), _changed_since(url, chosen))
+    values = setting_values(chosen, sources(flags, os.environ, config), _changed_sizes(url, chosen))
     if changed:
-        found = [each for each in found if each.source != "default"]
+        values = [each for each in values if each.source != "default"]
     if output == "json":
-        click.echo(as_json(found))
-    elif found:
-        show_table(("SETTING", "VALUE", "FROM"), [(each.name, _text(each.value), each.source) for each in found])
+        click.echo(json_document(values))
+    elif values:
+        print_table(("SETTING", "VALUE", "FROM"), [(each.name, _text(each.value), each.source) for each in values])
 
 
-def shown(chosen: Settings, where: dict[str, str], changed: dict[str, Any]) -> list[Shown]:
-    """Every setting with its value and its source. `changed`: what a running service was given since it started."""
-    found = []
+def setting_values(chosen: Settings, origins: dict[str, str], changed: dict[str, Any]) -> list[SettingValue]:
+    """Every setting with its value and source. `changed`: the sizes that a running service got since it started."""
+    values = []
     for setting in settings():
         value = _without_secrets(setting, getattr(chosen, setting.name))
-        source = where.get(setting.name, "default")
+        source = origins.get(setting.name, "default")
         if setting.name in changed:
             value, source = changed[setting.name], "changed at run time"
-        found.append(Shown(setting.name, value, source))
-    return found
+        values.append(SettingValue(setting.name, value, source))
+    return values
 
 
 def _without_secrets(setting: Setting, value: Any) -> Any:
-    """What workers get in their environment may be secret as well: their names are not."""
+    """The environment of workers may contain secrets too: its values are hidden, its names are not."""
     if setting.secret:
         return _HIDDEN if value else ""
     if setting.name == "env":
@@ -64,12 +64,12 @@ def _without_secrets(setting: Setting, value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _changed_since(url: str | None, chosen: Settings) -> dict[str, Any]:
-    """By setting: the sizes that `scale` gave to a running service. None where none runs, or none that tells us."""
+def _changed_sizes(url: str | None, chosen: Settings) -> dict[str, Any]:
+    """By setting: the sizes that `scale` gave to a running service. Empty if none runs, or it does not let us ask."""
     try:
         token = chosen.token or (read_token(chosen.token_file) if chosen.token_file is not None else None)
-        where = url or os.environ.get("ORCHESTRATOR_URL") or f"http://localhost:{chosen.port}"
-        with connect(where, token or None, timeout_s=_TIMEOUT_S) as client:
+        address = url or os.environ.get("ORCHESTRATOR_URL") or f"http://localhost:{chosen.port}"
+        with open_client(address, token or None, timeout_s=_TIMEOUT_S) as client:
             pool = client.pool()
     except OrchestratorError:
         return {}

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import click
 
-from worker_orchestrator.cli.database import database
-from worker_orchestrator.cli.serve import run_loop
+from worker_orchestrator.cli.event_loop import run_on_event_loop
+from worker_orchestrator.cli.existing_database import existing_database
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.instance import Instance, Snapshot
@@ -27,20 +27,20 @@ from worker_orchestrator.telemetry import logs
 __all__ = ["run", "stop_service"]
 
 STOP_TIMEOUT_S = 15.0
-LATE_S = 5.0
-"""A create whose service was killed lands this late."""
+LATE_CREATE_S = 5.0
+"""A container may still appear this long after its service, which asked for it, was killed."""
 LATE_PAUSE_S = 0.1
 PARALLEL = 100
-"""So many workers end at once, each on a connection to the engine."""
+"""At most so many workers are stopped at the same time, each on a connection to the engine."""
 
 
 def run(settings: Settings, *, everything: bool, yes: bool) -> None:
-    """Raises OrchestratorError."""
+    """`everything`: assigned machines too. `yes`: without asking. Raises OrchestratorError."""
     logs.configure(settings.log_format)
     stop_service(settings)
     if settings.engine != "memory":
-        database(settings, ", so nothing was removed")
-    run_loop(_down(settings, everything=everything, yes=yes))
+        existing_database(settings, ", so nothing was removed")
+    run_on_event_loop(_down(settings, everything=everything, yes=yes))
 
 
 def stop_service(settings: Settings) -> None:
@@ -49,7 +49,7 @@ def stop_service(settings: Settings) -> None:
     if pid is None:
         return
     click.echo(f"Stopping the service (pid {pid}).", err=True)
-    with contextlib.suppress(ProcessLookupError):  # it just ended
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while Lock.holder(settings.state_dir) is not None:
@@ -62,34 +62,36 @@ async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
     async with opening.open_fleet(settings) as opened:
         machines = list(opened.fleet.machines.values())
         present = await opened.engine.list()
-        # What vanished while a project had it may have turned up again: then its files are there as before.
-        assigned = [one for one in machines if one.project is not None and (not one.gone or one.id in present)]
-        doomed = [machine for machine in machines if machine.project is None]
-        if everything and assigned and (yes or _agreed(assigned)):
-            doomed += assigned
-        kept = [machine for machine in assigned if machine not in doomed]
-        _forget(opened, [machine for machine in machines if machine not in doomed and machine not in assigned])
-        room = asyncio.Semaphore(PARALLEL)
-        results = await asyncio.gather(*(_remove(opened, machine, settings.stop_timeout, room) for machine in doomed))
-        removed = {machine.id for machine, done in zip(doomed, results, strict=True) if done}
-        failed = len([machine for machine in doomed if not machine.gone]) - len(removed)
+        # A machine that vanished while a project had it may be there again: then its files are there as before.
+        assigned = [m for m in machines if m.project is not None and (not m.gone or m.id in present)]
+        to_remove = [machine for machine in machines if machine.project is None]
+        if everything and assigned and (yes or _is_confirmed(assigned)):
+            to_remove += assigned
+        left_assigned = [machine for machine in assigned if machine not in to_remove]
+        _forget(opened, [machine for machine in machines if machine not in to_remove and machine not in assigned])
+        slots = asyncio.Semaphore(PARALLEL)
+        results = await asyncio.gather(
+            *(_remove(opened, machine, settings.stop_timeout, slots) for machine in to_remove)
+        )
+        removed = {machine.id for machine, done in zip(to_remove, results, strict=True) if done}
+        failed = len([machine for machine in to_remove if not machine.gone]) - len(removed)
         removed |= await _remove_late(
-            opened, {m.id for m in doomed if m.state is State.STARTING and m.id not in present}
+            opened, {m.id for m in to_remove if m.state is State.STARTING and m.id not in present}
         )
         remaining = [m for m in opened.fleet.machines.values() if not m.gone]
         if not remaining and not _others(await opened.engine.list(), opened.fleet.owner):
             await _remove_network(opened)
     click.echo(f"Removed {len(removed)} container{'' if len(removed) == 1 else 's'}.")
-    for machine in kept:
+    for machine in left_assigned:
         click.echo(f"  {machine.id} keeps running for {machine.project} (--all removes it too)")
     if failed:
-        raise EngineError("Some containers could not be removed; run it again.")
+        raise EngineError("Some containers could not be removed. Run this command again.")
 
 
 async def _remove_late(opened: opening.Opened, coming: set[str]) -> set[str]:
-    """Remove what runs under an id that we let go, and return those ids. Waits a while for those that may be `coming`."""
+    """Remove instances that the records do not have any more, and return their ids. Waits for those that may be `coming`."""
     fleet, removed = opened.fleet, set[str]()
-    deadline = time.monotonic() + LATE_S
+    deadline = time.monotonic() + LATE_CREATE_S
     while True:
         listed = await opened.engine.list()
         late = {orphan.id for orphan in orphans(fleet, Snapshot(0.0, listed))}
@@ -104,7 +106,7 @@ def _others(instances: Mapping[str, Instance], owner: str) -> list[str]:
     return [instance.id for instance in instances.values() if instance.owner == owner]
 
 
-def _agreed(assigned: list[Machine]) -> bool:
+def _is_confirmed(assigned: list[Machine]) -> bool:
     for machine in assigned:
         click.echo(f"  {machine.id}  assigned to {machine.project}", err=True)
     machines = "1 assigned machine" if len(assigned) == 1 else f"{len(assigned)} assigned machines"
@@ -112,16 +114,16 @@ def _agreed(assigned: list[Machine]) -> bool:
 
 
 def _forget(opened: opening.Opened, gone: list[Machine]) -> None:
-    """Give these up, and leave alone what turns up of them: somebody's files may be in it."""
+    """Remove these from the records. If their containers appear again they are left alone, since they may hold files."""
     for machine in gone:
         opened.fleet.apply(machine, None, Cause.FORGOTTEN, asyncio.get_running_loop().time())
     _store(opened)
 
 
-async def _remove(opened: opening.Opened, machine: Machine, stop_timeout_s: float, room: asyncio.Semaphore) -> bool:
-    """Record that it goes, remove it, forget it: what is cut off in between, the next start goes on with.
+async def _remove(opened: opening.Opened, machine: Machine, stop_timeout_s: float, slots: asyncio.Semaphore) -> bool:
+    """Record that it is stopping, remove it, and forget it. If this is interrupted, the next start of the service continues.
 
-    The worker of a project has time to end.
+    The worker of a project gets time to end. Returns whether it was removed.
     """
     fleet, now = opened.fleet, asyncio.get_running_loop().time()
     stopping = commands.destroy(fleet, machine, now)
@@ -129,9 +131,9 @@ async def _remove(opened: opening.Opened, machine: Machine, stop_timeout_s: floa
     if stopping is None:
         return False
     try:
-        async with room:
+        async with slots:
             if fleet.watches[machine.id].ends_gently and stop_timeout_s:
-                with contextlib.suppress(EngineRejected):  # then it is removed as it is
+                with contextlib.suppress(EngineRejected):  # then it is removed without having stopped
                     await opened.engine.stop(machine.id, stop_timeout_s)
             await opened.engine.destroy(machine.id)
     except EngineError as error:

@@ -11,19 +11,19 @@ import click
 
 from worker_orchestrator.settings.settings import Setting, Settings, load, settings
 
-__all__ = ["given", "load_settings", "with_settings"]
+__all__ = ["flag_values", "load_settings", "with_settings"]
 
 
 def with_settings(*shown: str) -> Callable[[Any], Any]:
-    """Give a command a flag for each setting, and --config. Its help shows these settings, without any of them all."""
+    """Give a command a flag for each setting, and --config. Its help shows the named settings, or all if none is named."""
 
-    def give(command: Any) -> Any:
+    def add_options(command: Any) -> Any:
         for setting in reversed([setting for setting in settings() if setting.flag]):
             command = _option(setting, hidden=bool(shown) and setting.name not in shown)(command)
-        where = "TOML file with settings. Default: orchestrator.toml, where there is one."
+        where = "TOML file with settings. Default: orchestrator.toml, if there is one."
         return click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=where)(command)
 
-    return give
+    return add_options
 
 
 def _option(setting: Setting, *, hidden: bool) -> Any:
@@ -42,11 +42,11 @@ def _option(setting: Setting, *, hidden: bool) -> Any:
     )
 
 
-def given(flags: dict[str, Any]) -> dict[str, Any]:
-    """Flags by setting name as `settings` takes them: a list where a flag may be repeated."""
+def flag_values(flags: dict[str, Any]) -> dict[str, Any]:
+    """Flags by setting name as `settings` takes them: a list for a flag that may be repeated."""
     return {name: list(value) if isinstance(value, tuple) and value else value for name, value in flags.items()}
 
 
 def load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
     """Raises InvalidSetting."""
-    return load(given(flags), os.environ, config)
+    return load(flag_values(flags), os.environ, config)

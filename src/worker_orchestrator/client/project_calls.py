@@ -1,4 +1,4 @@
-"""What is asked about projects."""
+"""The operations on projects: how a project gets its machine and gives it back."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from worker_orchestrator.client.asking import Asking, was_done
-from worker_orchestrator.client.binding import operation, scope
-from worker_orchestrator.client.exchange import exchange
-from worker_orchestrator.client.requests import JSON, deletion, of_project
-from worker_orchestrator.client.steps import Request, Scope, Steps
-from worker_orchestrator.errors import (
-    GenerationMismatch,
-    MachineNotFound,
-)
+from worker_orchestrator.client.call_decorators import operation, scope
+from worker_orchestrator.client.call_steps import Request, Scope, Steps
+from worker_orchestrator.client.calls_base import CallsBase, was_done_before
+from worker_orchestrator.client.request_building import JSON, deletion, project_path
+from worker_orchestrator.client.retries import send_with_retries
+from worker_orchestrator.errors import GenerationMismatch, MachineNotFound
 from worker_orchestrator.wire.v1 import AssignBody, Machine, Released, Why
 
 __all__ = ["ProjectCalls"]
 
 
-class ProjectCalls(Asking):
-    """What is asked about projects."""
-
-    # projects
+class ProjectCalls(CallsBase):
+    """Operations on projects."""
 
     @operation
     def assign(
@@ -31,8 +26,8 @@ class ProjectCalls(Asking):
     ) -> Steps[Machine]:
         """The machine of this project: the one it has, else one that is assigned now. Safe to call again.
 
-        `wait_seconds`: how long to wait for one in all, 0 for not at all, None for as long as the service thinks fit.
-        `metadata`: at most 32 short texts to keep with it, in place of those that were there.
+        `wait_seconds`: how long to wait for a machine in all, 0 for not at all, None for as long as the service is set to.
+        `metadata`: at most 32 short texts to keep with the machine; they replace those that it has.
 
         Raises NoMachineAvailable, MachineFailed, InvalidProject, InvalidInput.
         """
@@ -43,52 +38,53 @@ class ProjectCalls(Asking):
 
         request = Request(
             method="PUT",
-            path=of_project(project, "machine"),
+            path=project_path(project, "machine"),
             headers=JSON,
             body=body(wait_seconds),
             takes_s=wait_seconds or 0,
             waits_s=wait_seconds,
-            body_in=body,
+            body_for=body,
         )
-        return (yield from self._ask(request, Machine))
+        return (yield from self._send(request, Machine))
 
     @operation
     def machine_of(self, project: str) -> Steps[Machine]:
-        """The machine that this project has. Assigns none. Raises ProjectHasNoMachine."""
-        return (yield from self._get(of_project(project, "machine"), Machine))
+        """The machine that this project has. Never assigns one. Raises ProjectHasNoMachine."""
+        return (yield from self._get(project_path(project, "machine"), Machine))
 
     @operation
     def release(self, project: str, *, generation: int | None = None) -> Steps[Released]:
         """Give the machine of this project back.
 
-        With the `generation` of a Machine it never hits the machine of a later assignment, and is safe to try again: where
-        the first reply was lost and the machine is gone, that counts as done (and `machine` is empty in the result).
+        With the `generation` of a Machine it never releases the machine of a later assignment, and is safe to try again: if
+        the first reply was lost and the machine is gone by the next try, that counts as done, with an empty `machine` in the
+        result.
 
         Raises ProjectHasNoMachine, GenerationMismatch.
         """
-        request = deletion(of_project(project, "machine"), generation)
-        answer = yield from exchange(request, self._service)
-        error = self._error_in(answer)
-        if generation is not None and was_done(answer, error):
+        request = deletion(project_path(project, "machine"), generation)
+        final = yield from send_with_retries(request, self._service)
+        error = self._error_of(final)
+        if generation is not None and was_done_before(final, error):
             return Released(project=project, machine="", generation=generation)
-        return self._decoded(answer, Released)
+        return self._decode(final, Released)
 
     @operation
     def why(self, project: str) -> Steps[Why]:
-        """How this project came to its machine: warm or cold and why, how long each stage took.
+        """How this project got its machine: warm or cold and why, and how many milliseconds each stage took.
 
         Raises ProjectHasNoMachine.
         """
-        return (yield from self._get(of_project(project, "why"), Why))
+        return (yield from self._get(project_path(project, "why"), Why))
 
     @scope
     def machine(
         self, project: str, *, wait_seconds: float | None = None, metadata: Mapping[str, str] | None = None
     ) -> Scope[Machine]:
-        """A machine for the time of a `with` block: assigned before it, released behind it, whatever happens in between.
+        """A machine for the time of a `with` block: assigned before it, and released after it, also if the block fails.
 
-        Only this assignment is released: what was released, destroyed or taken by somebody else meanwhile is no error. An
-        error of the block is never hidden by a release that fails.
+        Only this assignment is released. It is no error if the machine was released, destroyed or assigned to another
+        project meanwhile. A release that fails never hides an error of the block.
 
         Raises what `assign` raises.
         """

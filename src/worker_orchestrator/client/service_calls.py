@@ -1,35 +1,35 @@
-"""What is asked about pools, events and the service itself."""
+"""The operations on pools and on the service itself: sizes, events, health and history."""
 
 from __future__ import annotations
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from worker_orchestrator.client.asking import Asking
-from worker_orchestrator.client.binding import operation, stream
-from worker_orchestrator.client.events import followed
-from worker_orchestrator.client.requests import JSON, of_pool, query_of
-from worker_orchestrator.client.steps import Flow, Request, Steps
+from worker_orchestrator.client.call_decorators import operation, stream
+from worker_orchestrator.client.call_steps import Flow, Request, Steps
+from worker_orchestrator.client.calls_base import CallsBase
+from worker_orchestrator.client.event_stream import follow_events
+from worker_orchestrator.client.request_building import JSON, pool_path, query_of
 from worker_orchestrator.wire.v1 import Event, History, Pool, PoolPatch, Pools, ServiceHealth
 
 __all__ = ["ServiceCalls"]
 
 
-class ServiceCalls(Asking):
-    """What is asked about pools, events and the service itself."""
+class ServiceCalls(CallsBase):
+    """Operations on pools and on the service itself."""
 
     # pools
 
     @operation
     def pools(self) -> Steps[list[Pool]]:
-        """All pools with their sizes and what is in them."""
-        found = yield from self._get("/v1/pools", Pools)
-        return found.pools
+        """All pools with their sizes and the number of their machines in each state."""
+        listing = yield from self._get("/v1/pools", Pools)
+        return listing.pools
 
     @operation
     def pool(self, name: str = "default") -> Steps[Pool]:
         """One pool. Raises PoolNotFound."""
-        return (yield from self._get(of_pool(name), Pool))
+        return (yield from self._get(pool_path(name), Pool))
 
     @operation
     def scale(
@@ -40,7 +40,9 @@ class ServiceCalls(Asking):
         max_idle: int | UnsetType | None = UNSET,
         limit: int | UnsetType | None = UNSET,
     ) -> Steps[Pool]:
-        """Change sizes of a pool, beyond a restart of the service. None goes back to the setting; what is left out stays.
+        """Change sizes of a pool. They stay after a restart of the service.
+
+        None goes back to the setting. A size that is left out stays as it is.
 
         Raises PoolNotFound, InvalidInput.
         """
@@ -67,28 +69,28 @@ class ServiceCalls(Asking):
         machine: str | None = None,
         follow: bool = True,
     ) -> Flow[Event]:
-        """Every transition of every machine, as it happens. Lost connections are made anew: nothing is missed or repeated.
+        """Every transition of every machine as it happens, without gaps or repetitions, also after a lost connection.
 
-        `after`: go on behind the event with this id; else from now on, or without `follow` with the oldest that is kept.
-        `project`, `machine`: only of this one. `follow=False`: end with the newest.
+        `after`: begin after the event with this id. Without it, begin with the next event, or with `follow=False` with the
+        oldest that is kept. `project`, `machine`: only events of this one. `follow=False`: end with the newest event.
 
-        Raises EventsLost where the place to go on from is not kept any more, or never was.
+        Raises EventsLost if the event to continue after is not kept any more, or never was.
         """
         query = query_of(project=project, machine=machine, follow=None if follow else False)
-        yield from followed(query, self._service, self._check, after=after, follow=follow)
+        yield from follow_events(query, self._service, self._check, after=after, follow=follow)
 
     @operation
     def health(self) -> Steps[ServiceHealth]:
-        """How the service is."""
+        """The health of the service, its engine and its machines."""
         return (yield from self._get("/v1/health", ServiceHealth))
 
     @operation
     def history(self, seconds: int = 3600) -> Steps[History]:
-        """How the pool fared: a sample for each 10 s of the last hour, or for each 120 s of a longer time, up to a day."""
+        """Samples of the pool: one for each 10 s of the last hour, or for each 120 s of a longer time, up to a day."""
         return (yield from self._get("/v1/history", History, query_of(seconds=seconds)))
 
-    # what they share
+    # shared by the operations above
 
     def _patch(self, name: str, patch: PoolPatch) -> Steps[Pool]:
-        request = Request(method="PATCH", path=of_pool(name), headers=JSON, body=msgspec.json.encode(patch))
-        return (yield from self._ask(request, Pool))
+        request = Request(method="PATCH", path=pool_path(name), headers=JSON, body=msgspec.json.encode(patch))
+        return (yield from self._send(request, Pool))

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from worker_orchestrator.cli import main
-from worker_orchestrator.cli.config import shown
+from worker_orchestrator.cli.config import setting_values
 from worker_orchestrator.settings.settings import Settings, settings
 
 SECRET = "a-secret-of-16-characters-or-more"
@@ -58,7 +58,7 @@ def test_secrets_are_never_shown(run: Any) -> None:
 
 
 def test_what_a_running_service_was_given_since_is_told_as_such() -> None:
-    found = {each.name: each for each in shown(Settings(), {"min_idle": "--min-idle"}, {"min_idle": 7})}
+    found = {each.name: each for each in setting_values(Settings(), {"min_idle": "--min-idle"}, {"min_idle": 7})}
     assert (found["min_idle"].value, found["min_idle"].source) == (7, "changed at run time")
     assert found["max_idle"].source == "default"
 

@@ -12,7 +12,7 @@ import pytest
 
 from worker_orchestrator.cli import main
 from worker_orchestrator.cli.commands import TABLE
-from worker_orchestrator.cli.failed import USAGE
+from worker_orchestrator.cli.exit_codes import USAGE
 from worker_orchestrator.settings.settings import settings
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text(encoding="utf-8")

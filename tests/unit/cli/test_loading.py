@@ -43,7 +43,7 @@ def test_help_loads_no_command() -> None:
         "worker_orchestrator",
         "worker_orchestrator.cli",
         "worker_orchestrator.cli.commands",
-        "worker_orchestrator.cli.failed",
-        "worker_orchestrator.cli.output",
+        "worker_orchestrator.cli.exit_codes",
+        "worker_orchestrator.cli.standard_output",
         "worker_orchestrator.errors",
     }

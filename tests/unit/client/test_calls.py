@@ -178,7 +178,7 @@ def test_a_code_of_a_later_version_is_a_failed_call(connect: Connect) -> None:
     assert type(told.value) is CallFailed
 
 
-@pytest.mark.parametrize(("token", "said"), [(None, "asks for a token"), (TOKEN, "refused this token")])
+@pytest.mark.parametrize(("token", "said"), [(None, "requires a token"), (TOKEN, "refused this token")])
 def test_without_the_right_token_one_is_told_how_to_give_it(connect: Connect, token: str | None, said: str) -> None:
     """And never what the wrong one was."""
     with scripted(problem(401, "unauthorized")) as server, connect(server.url, token=token) as client:
@@ -195,7 +195,7 @@ def test_a_redirect_is_not_followed(connect: Connect) -> None:
         with (
             scripted(script) as server,
             connect(server.url, token=TOKEN) as client,
-            pytest.raises(CallFailed, match=f"{server.url} sends us on to {other.url}/v1/health"),
+            pytest.raises(CallFailed, match=f"{server.url} redirects to {other.url}/v1/health"),
         ):
             client.health()
     assert other.heard == []
@@ -209,7 +209,7 @@ def test_another_program_at_that_port_is_told_from_the_service(connect: Connect,
     with (
         scripted(page) as server,
         connect(server.url, retries=0) as client,
-        pytest.raises(CallFailed, match=f"What answers at {server.url} .*is no worker orchestrator"),
+        pytest.raises(CallFailed, match=f"The server at {server.url} .*not a worker orchestrator"),
     ):
         list(getattr(client, call)())
 
@@ -226,17 +226,17 @@ def test_what_the_service_refuses_before_it_looks_is_told_in_its_words(connect: 
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, "wants a login of its own"),
-        (413, r"takes no request so large: raise its limit \(nginx: client_max_body_size\)"),
+        (401, "requires a login of its own"),
+        (413, r"accepts no request as large as this one. Raise its limit \(nginx: client_max_body_size\)"),
         (426, "does not pass on WebSockets"),
-        (429, "limits how often it is asked"),
+        (429, "limits the number of requests"),
     ],
 )
 def test_what_a_proxy_in_between_refuses_is_not_blamed_on_the_address(connect: Connect, status: int, said: str) -> None:
     page = answer(status, b"<h1>413 Request Entity Too Large</h1>", kind="text/html")
     with scripted(page) as server, connect(server.url, retries=0) as client:
         with pytest.raises(
-            CallFailed, match=f"^What answers at {server.url} says {status} .*a proxy in between {said}"
+            CallFailed, match=f"^A proxy at {server.url} replies {status} in place of the service: it {said}"
         ) as told:
             client.exec("m-1", ["cat"])
         assert told.value.status == status
@@ -247,7 +247,7 @@ def test_a_proxy_that_does_not_reach_the_service_says_so(connect: Connect) -> No
     with (
         scripted(answer(502, b"<h1>Bad gateway</h1>", kind="text/html")) as server,
         connect(server.url, retries=1) as client,
-        pytest.raises(ServiceUnreachable, match=f"{server.url} says 502"),
+        pytest.raises(ServiceUnreachable, match=f"{server.url} replies 502"),
     ):
         client.health()
     assert len(server.heard) == 2

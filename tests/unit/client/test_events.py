@@ -69,7 +69,7 @@ def test_a_lost_connection_is_made_anew_behind_the_last_event(connect: Connect, 
 
 def test_a_hundred_cuts_anywhere_miss_and_repeat_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever in the bytes they fall."""
-    monkeypatch.setattr("worker_orchestrator.client.events.back_off_s", lambda failures: 0)
+    monkeypatch.setattr("worker_orchestrator.client.event_stream.back_off_s", lambda failures: 0)
     seed = random.randrange(2**32)
     chance = random.Random(seed)
 
@@ -100,7 +100,9 @@ def test_events_that_are_not_kept_any_more_are_an_error(connect: Connect) -> Non
     with (
         scripted(reset) as server,
         connect(server.url) as client,
-        pytest.raises(EventsLost, match="Events behind 7 are lost: they are not kept any more") as told,
+        pytest.raises(
+            EventsLost, match="Events after 7 are lost: either the service does not keep them any more"
+        ) as told,
     ):
         next(client.events(after=7))
     assert (told.value.oldest, told.value.newest) == (90, 120)
@@ -111,7 +113,7 @@ def test_events_behind_one_that_never_was_are_an_error_that_names_the_newest(con
     with (
         scripted(reset) as server,
         connect(server.url) as client,
-        pytest.raises(EventsLost, match=r"^There is no event 121 so far: the newest one is 120\.$"),
+        pytest.raises(EventsLost, match=r"^Event 121 does not exist yet: the newest event is 120\.$"),
     ):
         next(client.events(after=121))
 
@@ -134,7 +136,7 @@ def test_without_retries_a_lost_connection_is_an_error(connect: Connect) -> None
 
 def test_a_stream_that_never_says_anything_is_given_up(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that bring nothing count as failed tries."""
-    monkeypatch.setattr("worker_orchestrator.client.events.back_off_s", lambda failures: 0)
+    monkeypatch.setattr("worker_orchestrator.client.event_stream.back_off_s", lambda failures: 0)
     with (
         scripted(cut(b": ping\n\n")) as server,
         connect(server.url, retries=3) as client,

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.client.conftest import Connect
 from tests.unit.client.scripted import ScriptedServer, answer, scripted
 
-from worker_orchestrator.cli.terminal import _open
+from worker_orchestrator.cli.worker_terminal import _open
 from worker_orchestrator.errors import CallFailed, OrchestratorError
 
 TOKEN = "secret-of-the-service"

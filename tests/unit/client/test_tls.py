@@ -78,7 +78,7 @@ def test_a_certificate_that_nobody_signed_is_called_so_with_what_to_do(connect: 
     assert "its certificate is not trusted (self" in said
     assert "SSL_CERT_FILE" in said
     assert "permitted" not in said
-    assert "Is it running" not in said
+    assert "Check that it runs" not in said
 
 
 def test_a_certificate_for_another_name_is_called_so(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_a_certificate_for_another_name_is_called_so(certificate: Path, monkeypa
         said = refusal(synchronous, f"https://localhost:{port}")
     assert "its certificate is not trusted" in said
     assert "localhost" in said.partition("(")[2]
-    assert "Is the address right" in said
+    assert "Check the address" in said
 
 
 def test_a_service_without_tls_is_told_from_one_that_is_away(connect: Connect) -> None:

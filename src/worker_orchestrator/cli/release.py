@@ -1,0 +1,39 @@
+"""`orchestrator release`: give the machines of projects back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from worker_orchestrator.cli.completion_candidates import complete_project_or_id
+from worker_orchestrator.cli.exit_codes import FAILED, CommandFailed
+from worker_orchestrator.cli.output_option import output_option
+from worker_orchestrator.cli.service_connection import find_machine, with_client
+
+if TYPE_CHECKING:
+    from worker_orchestrator.client import Client
+
+__all__ = ["COMMANDS"]
+
+
+@click.command(short_help="Give the machine of a project back.")
+@click.argument("name", nargs=-1, required=True, metavar="PROJECT_OR_ID...", shell_complete=complete_project_or_id)
+@output_option("text", "json", "name")
+@with_client
+def release(client: Client, name: tuple[str, ...], *, output: str) -> None:
+    """Give machines back, by their projects or by their ids. --on-release of `serve` decides what happens to them then."""
+    for each in name:
+        machine = find_machine(client, each)
+        if machine.project is None:
+            raise CommandFailed(f"{each} is not assigned to a project, so there is nothing to release.", FAILED)
+        released = client.release(machine.project, generation=machine.generation)
+        if output == "json":
+            from worker_orchestrator.cli.text_formats import json_line  # noqa: PLC0415 # only for this format
+
+            click.echo(json_line(released))
+        else:
+            click.echo(released.machine if output == "name" else f"{released.project} released {released.machine}")
+
+
+COMMANDS: Final = (release,)

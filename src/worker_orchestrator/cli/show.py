@@ -1,0 +1,76 @@
+"""`orchestrator show`: one machine, and what it uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from worker_orchestrator.cli.completion_candidates import complete_project_or_id
+from worker_orchestrator.cli.output_option import output_option
+from worker_orchestrator.cli.service_connection import find_machine, with_client
+from worker_orchestrator.cli.text_formats import age, json_document, printable, quantity, utc_time
+
+if TYPE_CHECKING:
+    from worker_orchestrator.client import Client
+    from worker_orchestrator.wire.v1 import Machine, Usage
+
+__all__ = ["COMMANDS"]
+
+
+@click.command(short_help="Show one machine.")
+@click.argument("name", metavar="PROJECT_OR_ID", shell_complete=complete_project_or_id)
+@click.option("--usage", is_flag=True, help="Also what it uses now: processors, memory, network.")
+@output_option("text", "json")
+@with_client
+def show(client: Client, name: str, *, usage: bool, output: str) -> None:
+    """Show one machine, by its project, its id or the id of its container."""
+    machine = find_machine(client, name)
+    usage_now = client.stats(machine.id) if usage else None
+    if output == "json":
+        click.echo(json_document(machine if usage_now is None else {"machine": machine, "usage": usage_now}))
+        return
+    facts = _machine_facts(machine) + ([] if usage_now is None else _usage_facts(usage_now))
+    width = max(len(fact) for fact, _ in facts) + 2
+    for fact, value in facts:
+        click.echo(f"{fact + ':':<{width}}{printable(value)}")
+    if machine.evidence:
+        click.echo("Last lines of its output:")
+        for line in machine.evidence.splitlines():
+            click.echo(f"  {printable(line)}")
+
+
+def _machine_facts(machine: Machine) -> list[tuple[str, str]]:
+    facts = {
+        "Machine": machine.id,
+        "State": machine.state,
+        "Project": machine.project,
+        "URL": machine.url,
+        "Generation": str(machine.generation),
+        "Container": machine.container_id,
+        "Address": machine.address,
+        "Pool": machine.pool,
+        "Template": machine.template,
+        "Created": f"{utc_time(machine.created_at)} ({age(machine.created_at)} ago)",
+        "Changed": f"{utc_time(machine.changed_at)} ({age(machine.changed_at)} ago)",
+        "Reason": machine.reason,
+        "Metadata": " ".join(f"{key}={value}" for key, value in machine.metadata.items()),
+    }
+    return [(fact, value) for fact, value in facts.items() if value]
+
+
+def _usage_facts(usage: Usage) -> list[tuple[str, str]]:
+    limit = "" if usage.memory_limit_bytes is None else f" of {quantity(usage.memory_limit_bytes)}"
+    facts = [
+        ("Processor", "-" if usage.cpu_percent is None else f"{usage.cpu_percent:.1f} %"),
+        ("Processor time", f"{usage.cpu_seconds:.1f} s"),
+        ("Memory", quantity(usage.memory_bytes) + limit),
+    ]
+    if usage.processes is not None:
+        facts.append(("Processes", str(usage.processes)))
+    if usage.received_bytes is not None and usage.sent_bytes is not None:
+        facts.append(("Network", f"{quantity(usage.received_bytes)} in, {quantity(usage.sent_bytes)} out"))
+    return facts
+
+
+COMMANDS: Final[tuple[Any, ...]] = (show,)

@@ -1,0 +1,83 @@
+"""`orchestrator why`: how a project got its machine, and how long each stage took."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from worker_orchestrator.cli.completion_candidates import complete_project_or_id
+from worker_orchestrator.cli.exit_codes import FAILED, CommandFailed
+from worker_orchestrator.cli.output_option import output_option
+from worker_orchestrator.cli.service_connection import find_machine, with_client
+from worker_orchestrator.cli.terminal_display import print_table
+from worker_orchestrator.cli.text_formats import json_document, milliseconds, printable, utc_time
+from worker_orchestrator.errors import InvalidInput, MachineNotFound, OrchestratorError
+
+if TYPE_CHECKING:
+    from worker_orchestrator.client import Client
+    from worker_orchestrator.wire.v1 import Stages, Why
+
+__all__ = ["COMMANDS"]
+
+
+@click.command(short_help="Explain how a project got its machine.")
+@click.argument("name", metavar="PROJECT_OR_ID", shell_complete=complete_project_or_id)
+@output_option("text", "json")
+@with_client
+def why(client: Client, name: str, *, output: str) -> None:
+    """Explain how a project got its machine: warm or cold and why, failed probes, and milliseconds for each stage."""
+    explanation = _explanation(client, name)
+    if output == "json":
+        click.echo(json_document(explanation))
+    else:
+        _print(explanation)
+
+
+def _explanation(client: Client, name: str) -> Why:
+    try:
+        return client.why(name)
+    except OrchestratorError as error:
+        if not isinstance(error, MachineNotFound | InvalidInput):
+            raise
+    machine = find_machine(client, name)
+    if machine.project is None:
+        raise CommandFailed(f"{name} is not assigned to a project: it is {machine.state}.", FAILED)
+    return client.why(machine.project)
+
+
+def _print(explanation: Why) -> None:
+    at = f" at {utc_time(explanation.at)}" if explanation.at else ""
+    click.echo(
+        f"{explanation.project} has {explanation.machine} (generation {explanation.generation}){at}: {explanation.how}."
+    )
+    click.echo(printable(explanation.why))
+    if explanation.stages is not None:
+        click.echo()
+        print_table(("STAGE", "TIME"), _stage_rows(explanation.stages))
+    if explanation.failed_probes:
+        click.echo()
+        rows = [(probe.machine, printable(probe.detail)) for probe in explanation.failed_probes]
+        print_table(("FAILED PROBE", "SAYS"), rows)
+    if explanation.events:
+        click.echo()
+        events = [
+            (utc_time(event.at), event.machine, event.cause, event.state or "-", printable(event.reason))
+            for event in explanation.events
+        ]
+        print_table(("TIME", "MACHINE", "EVENT", "STATE", "REASON"), events)
+
+
+def _stage_rows(stages: Stages) -> list[tuple[str, str]]:
+    durations_ms = (
+        ("in line", stages.line_ms),
+        ("create", stages.create_ms),
+        ("until ready", stages.ready_ms),
+        ("probe", stages.probe_ms),
+        ("commit", stages.commit_ms),
+        ("total", stages.total_ms),
+    )
+    return [(stage, milliseconds(ms)) for stage, ms in durations_ms if ms is not None]
+
+
+COMMANDS: Final = (why,)

@@ -1,0 +1,62 @@
+"""How answers look: columns that are never cut, times and sizes as people say them, nothing that steers a terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from worker_orchestrator.cli.text_formats import (
+    age,
+    columns,
+    json_document,
+    milliseconds,
+    printable,
+    quantity,
+    table,
+    utc_time,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_columns_are_as_wide_as_their_widest_cell_and_end_without_blanks() -> None:
+    assert columns([("A", "B"), ("long one", "x")]) == ["A         B", "long one  x"]
+    assert table(("ID", "STATE"), []) == "ID  STATE"
+
+
+def test_what_a_worker_wrote_steers_no_terminal() -> None:
+    said = printable("red\x1b[31m\r\nnext\tcell\x07\x9b2J")
+    assert said == "red\N{REPLACEMENT CHARACTER}[31m next cell\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}2J"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-5, "0s"), (0, "0s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (172_800, "2d"), (1e6, "11d")],
+)
+def test_an_age_is_told_in_one_unit(seconds: float, said: str) -> None:
+    """In the largest of which there are two; a clock that is ahead makes nothing younger than now."""
+    assert age(NOW - timedelta(seconds=seconds), NOW) == said
+
+
+def test_a_time_is_told_in_utc() -> None:
+    assert utc_time(datetime.fromisoformat("2026-01-01T02:00:00.9+02:00")) == "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.04, "0.0 ms"), (9.96, "10.0 ms"), (10, "10 ms"), (9999, "9999 ms"), (12_345, "12.3 s")]
+)
+def test_milliseconds_are_told_as_exactly_as_they_matter(value: float, said: str) -> None:
+    assert milliseconds(value) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 * 1024**3, "5.0 GiB"), (2**60, "1048576.0 TiB")],
+)
+def test_bytes_are_told_in_the_unit_that_fits(count: int, said: str) -> None:
+    assert quantity(count) == said
+
+
+def test_json_is_for_people_as_well() -> None:
+    assert json_document([{"at": NOW}]) == '[\n  {\n    "at": "2026-01-01T00:00:00Z"\n  }\n]'
