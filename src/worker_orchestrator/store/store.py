@@ -27,7 +27,6 @@ from worker_orchestrator.core.machine import TOMBSTONES_KEPT, Cause, Change, Mac
 from worker_orchestrator.errors import CommitFailed, StoreError
 from worker_orchestrator.store.database import (
     BUSY_TIMEOUT_MS,
-    CARRIED_COLUMNS,
     advice,
     connect,
     copy_database,
@@ -45,6 +44,7 @@ _PRUNE_EVERY: Final = 1_000
 DATABASE: Final = "orchestrator.db"
 
 # As the fields of a machine.
+CARRIED_COLUMNS: Final = ("event_seq", "event_cause", "event_project")
 _COLUMNS: Final = "id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata"
 _WORDS: Final[Mapping[str, str]] = {word: word.value for word in (*Cause, *State)}  # an enum takes 1 µs to say its own
 _INSERT: Final = f"INSERT INTO machine ({_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text

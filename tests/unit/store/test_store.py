@@ -20,17 +20,15 @@ from msgspec.structs import replace
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreRefused
 from worker_orchestrator.store.database import (
-    APPLICATION_ID,
     BUSY_TIMEOUT_MS,
     PAGE_BYTES,
-    SCHEMA_VERSION,
-    STEPS,
     WAL_LIMIT_BYTES,
     connect,
     look_at,
     open_database,
 )
 from worker_orchestrator.store.event_numbers import SKIPPED, count_to_skip
+from worker_orchestrator.store.migrations import APPLICATION_ID, SCHEMA_VERSION, STEPS
 from worker_orchestrator.store.store import _OF_ASSIGNMENT, LAST_OF_ASSIGNMENT, MOST_CARRIED, Store
 
 NEW = Machine("worker-1-aaaaaaaaa", "default", "t", State.STARTING, 9093, reason="new")
@@ -287,7 +285,7 @@ def test_what_failed_last_is_told_until_something_can_be_stored_again(store: Sto
         store.commit(changes, {"key": "value"}, 5)
     assert problem_of(store) == (
         "Nothing can be stored (attempt to write a readonly database), so no machine can be assigned or released. "
-        "See to it that the file and its folder can be written to."
+        "Make sure that the file and its folder are writable."
     )
     store.try_again()
     assert problem_of(store), "it is as it was"
@@ -312,7 +310,7 @@ def test_an_attempt_waits_for_no_other_program_and_a_commit_still_does(path: Pat
         begun_s = time.monotonic()
         with suppress(CommitFailed):
             store_it()
-        assert "Another program writes to it" in problem_of(store)
+        assert "Another program is writing to it" in problem_of(store)
         return time.monotonic() - begun_s
 
     def commit() -> None:
@@ -403,8 +401,11 @@ def flip(path: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "newer": (lambda path: set_version(path, SCHEMA_VERSION + 1), "upgrade worker-orchestrator"),
-    "garbage": (lambda path: path.write_bytes(b"no database at all" * 100), "is no database.*orchestrator recover"),
-    "short": (lambda path: path.write_bytes(path.read_bytes()[:50]), "is no database.*orchestrator recover"),
+    "garbage": (
+        lambda path: path.write_bytes(b"no database at all" * 100),
+        "is not an SQLite database.*orchestrator recover",
+    ),
+    "short": (lambda path: path.write_bytes(path.read_bytes()[:50]), "is not an SQLite database.*orchestrator recover"),
     "empty": (lambda path: path.write_bytes(b""), "is empty.*orchestrator recover"),
     "truncated": (
         lambda path: path.write_bytes(path.read_bytes()[: PAGE_BYTES * 4]),
@@ -501,7 +502,7 @@ def test_another_program_that_writes_is_named_and_does_not_stop_the_service_for_
     with closing(connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
         begun = time.monotonic()
-        with pytest.raises(CommitFailed, match="Another program writes to it"):
+        with pytest.raises(CommitFailed, match="Another program is writing to it"):
             store.commit(ASSIGNING, {}, 5)
         assert time.monotonic() - begun < 3
     store.commit(ASSIGNING, {}, 5)
@@ -776,7 +777,7 @@ def test_a_step_that_fails_leaves_the_old_version(path: Path) -> None:
     with Store(path) as store:
         store.commit(ASSIGNING, {}, 5)
     with pytest.raises(
-        StoreRefused, match=r"could not be brought from version \d to \d .*no such table.* Go back to the"
+        StoreRefused, match=r"could not be upgraded from version \d to \d .*no such table.* Go back to the"
     ):
         migrate(path, "DELETE FROM machine", "DELETE FROM nothing_of_that_name")
     with Store(path) as store:
@@ -807,7 +808,7 @@ def test_a_look_from_beside_migrates_nothing(path: Path, monkeypatch: pytest.Mon
     """An older service may be at work there."""
     Store(path).close()
     monkeypatch.setattr("worker_orchestrator.store.database.SCHEMA_VERSION", NEXT)
-    with pytest.raises(StoreRefused, match="start the service with this one first"):
+    with pytest.raises(StoreRefused, match="Start the service with this orchestrator once"):
         Store(path, look_only=True)
 
 
