@@ -17,11 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.control.telling.feed import Feed, Told
+from worker_orchestrator.control.telling.feed import Feed
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.server.streams import Closing, Streamed
 from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.shapes import event
+from worker_orchestrator.store.rows import StoredEvent
 
 __all__ = ["Events"]
 
@@ -47,15 +48,15 @@ class Events:
                 raise InvalidInput(f"Last-Event-ID is {last[:40]!r}, but must be the id of an event.")
             after = int(last)
 
-        def is_asked_for(told: Told) -> bool:
-            return (not project or told.project == project) and (not machine or told.machine == machine)
+        def is_asked_for(stored: StoredEvent) -> bool:
+            return (not project or stored.project == project) and (not machine or stored.machine == machine)
 
         source = _stream(self._feed, after, is_asked_for, follow=follow)
         return Streamed(source, self._closing, "text/event-stream", goes_on=follow)
 
 
 async def _stream(
-    feed: Feed, after: int | None, is_asked_for: Callable[[Told], bool], *, follow: bool
+    feed: Feed, after: int | None, is_asked_for: Callable[[StoredEvent], bool], *, follow: bool
 ) -> AsyncGenerator[bytes, None]:
     oldest, newest = feed.range()
     place = (newest if follow else oldest - 1) if after is None else after
@@ -86,13 +87,13 @@ def _reset(feed: Feed, *, follow: bool) -> tuple[int, str]:
     return place, f"id: {place}\nevent: reset\ndata: {kept}\n\n"
 
 
-async def _kept(feed: Feed, after: int) -> AsyncGenerator[list[Told], None]:
+async def _kept(feed: Feed, after: int) -> AsyncGenerator[list[StoredEvent], None]:
     while page := feed.kept(after):
         after = page[-1].id
         yield page
 
 
-async def _with_pauses(pages: AsyncIterator[list[Told]]) -> AsyncGenerator[list[Told], None]:
+async def _with_pauses(pages: AsyncIterator[list[StoredEvent]]) -> AsyncGenerator[list[StoredEvent], None]:
     """The pages, and an empty one whenever nothing came for a while."""
     coming = asyncio.ensure_future(anext(pages, None))
     try:
@@ -115,6 +116,6 @@ async def _with_pauses(pages: AsyncIterator[list[Told]]) -> AsyncGenerator[list[
 
 
 @lru_cache(maxsize=4096)
-def _encoded(told: Told) -> bytes:
+def _encoded(stored: StoredEvent) -> bytes:
     """Once for all who follow."""
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (told.id, told.cause.encode(), msgspec.json.encode(event(told)))
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (stored.id, stored.cause.encode(), msgspec.json.encode(event(stored)))

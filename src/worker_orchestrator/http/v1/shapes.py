@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from worker_orchestrator.control.reading.history import Sample
 from worker_orchestrator.control.reading.views import MachineView
-from worker_orchestrator.control.telling.feed import Told
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.store.rows import StoredEvent
 from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["STATES", "Shapes", "counted", "event", "replied", "sample", "state_of", "tagged", "when"]
@@ -77,17 +77,17 @@ def counted(machines: Iterable[Machine]) -> wire.Counted:
     return wire.Counted(**Counter(map(state_of, machines)))
 
 
-def event(told: Told) -> wire.Event:
+def event(stored: StoredEvent) -> wire.Event:
     return wire.Event(
-        id=told.id,
-        at=when(told.at_ms),
-        machine=told.machine,
-        pool=told.pool,
-        project=told.project,
-        generation=told.generation,
-        cause=told.cause,
-        state=told.state,
-        reason=told.reason,
+        id=stored.id,
+        at=when(stored.at_ms),
+        machine=stored.machine,
+        pool=stored.pool,
+        project=stored.project,
+        generation=stored.generation,
+        cause=stored.cause,
+        state=stored.state,
+        reason=stored.reason,
     )
 
 
