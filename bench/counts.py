@@ -37,7 +37,8 @@ from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.service import opening
 from worker_orchestrator.service.running import serve
-from worker_orchestrator.settings.settings import Settings, load
+from worker_orchestrator.settings.loading import load
+from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.database import connect
 from worker_orchestrator.store.lock import Lock
 from worker_orchestrator.store.store import DATABASE, Store

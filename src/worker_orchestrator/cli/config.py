@@ -13,7 +13,8 @@ from worker_orchestrator.cli.calling import connect, read_token
 from worker_orchestrator.cli.formats import as_json
 from worker_orchestrator.cli.pretty import show_table
 from worker_orchestrator.errors import OrchestratorError
-from worker_orchestrator.settings.settings import Setting, Settings, load, settings, sources
+from worker_orchestrator.settings.loading import load, sources
+from worker_orchestrator.settings.settings import Setting, Settings, settings
 
 __all__ = ["Shown", "run", "shown"]
 

@@ -20,7 +20,8 @@ from worker_orchestrator.cli.findings import Finding, bad
 from worker_orchestrator.cli.formats import as_json
 from worker_orchestrator.cli.pretty import console, is_person, waiting
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.settings.settings import Settings, load
+from worker_orchestrator.settings.loading import load
+from worker_orchestrator.settings.settings import Settings
 
 __all__ = ["run"]
 

@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.settings.settings import DEFAULT_ENV, Settings, load, settings
+from worker_orchestrator.settings.loading import load
+from worker_orchestrator.settings.settings import DEFAULT_ENV, Settings, settings
 
 SECRET = "hunter2\u00a7"
 NAMES = sorted(setting.name for setting in settings())

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from worker_orchestrator.errors import InvalidSetting
+from worker_orchestrator.settings.loading import load
 from worker_orchestrator.settings.parsers import as_bytes
-from worker_orchestrator.settings.settings import load
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.settings.settings import DEFAULT_ENV, Settings, load, settings
+from worker_orchestrator.settings.loading import load
+from worker_orchestrator.settings.settings import DEFAULT_ENV, Settings, settings
 
 ENTRY = "an entry that is not allowed, but must be NAME=value"
 ADDRESS = "localhost or an IP address of this computer, such as 127.0.0.1."

@@ -9,7 +9,7 @@ import pytest
 import structlog.testing
 
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.settings.settings import file_with_token, load
+from worker_orchestrator.settings.loading import file_with_token, load
 from worker_orchestrator.settings.token import read, tell_if_open
 
 TOKEN = "s3cret-s3cret-s3cret"
