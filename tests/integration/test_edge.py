@@ -417,8 +417,8 @@ def test_beyond_this_machine_it_does_not_start_without_a_token(tmp_path: Path, h
     ports.close()
     assert done.returncode == 2
     assert done.stderr == (
-        f"orchestrator: --host {host} can be reached from other computers, and whoever reaches it can create containers "
-        "here: give a token (--token-file FILE), or --insecure-no-auth, or stay on localhost.\n"
+        f"orchestrator: --host {host} can be reached from other computers, and anyone who reaches it can create containers "
+        "here. Set a token (--token-file FILE), allow calls without one (--insecure-no-auth), or listen on localhost.\n"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
@@ -22,6 +22,9 @@ from worker_orchestrator.settings.settings import DEFAULT_POOL, Settings
 from worker_orchestrator.store.event_numbers import count_to_skip
 from worker_orchestrator.store.lock import Lock
 from worker_orchestrator.store.store import DATABASE, Store
+
+if TYPE_CHECKING:
+    from worker_orchestrator.engines.docker.template import DockerOptions
 
 __all__ = ["ADOPTED_OWNERS", "Opened", "load_fleet", "open_engine", "open_fleet", "spec_of"]
 
@@ -127,9 +130,13 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         from worker_orchestrator.engines.memory.engine import MemoryEngine  # noqa: PLC0415 # only what is used is loaded
 
         return MemoryEngine(meta["owner"])
-    from worker_orchestrator.engines.docker.connect import connect  # noqa: PLC0415
+    return await _open_docker(settings, meta)
+
+
+async def _open_docker(settings: Settings, meta: Mapping[str, str]) -> Engine:
+    """Raises EngineUnavailable, InvalidSetting."""
+    from worker_orchestrator.engines.docker.connect import connect  # noqa: PLC0415 # only what is used is loaded
     from worker_orchestrator.engines.docker.engine import DockerEngine  # noqa: PLC0415 # as above
-    from worker_orchestrator.engines.docker.template import DockerOptions  # noqa: PLC0415
 
     endpoint, client = await connect(settings.docker_host or None)
     follows_host = settings.publish_address == "localhost"
@@ -137,11 +144,22 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
     def host_addresses() -> tuple[str, ...]:
         return ("127.0.0.1", "::1") if endpoint.is_local and has_ipv6_loopback() else ("127.0.0.1",)
 
-    options = DockerOptions(
+    options = _docker_options(settings, host_addresses() if follows_host else (settings.publish_address,))
+    engine = DockerEngine(endpoint, client, meta["owner"], options)
+    if follows_host:
+        engine.host_addresses = host_addresses
+    engine.owners.update(meta.get(ADOPTED_OWNERS, "").split())
+    return engine
+
+
+def _docker_options(settings: Settings, publish_addresses: tuple[str, ...]) -> DockerOptions:
+    from worker_orchestrator.engines.docker.template import DockerOptions  # noqa: PLC0415 # only what is used is loaded
+
+    return DockerOptions(
         image=settings.image,
         worker_port=settings.worker_port,
         env=settings.env,
-        publish_addresses=host_addresses() if follows_host else (settings.publish_address,),
+        publish_addresses=publish_addresses,
         advertise_host=settings.advertise_host,
         network=settings.network,
         outbound=settings.outbound,
@@ -157,11 +175,6 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         runtime=settings.runtime,
         log_limit=as_bytes(settings.log_limit),
     )
-    engine = DockerEngine(endpoint, client, meta["owner"], options)
-    if follows_host:
-        engine.host_addresses = host_addresses
-    engine.owners.update(meta.get(ADOPTED_OWNERS, "").split())
-    return engine
 
 
 def spec_of(settings: Settings, *, plans_ports: bool = True) -> Spec:

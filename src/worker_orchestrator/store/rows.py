@@ -8,6 +8,7 @@ from itertools import compress
 from typing import Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
 
@@ -19,6 +20,7 @@ __all__ = [
     "StoredEvent",
     "event_of",
     "machine_of",
+    "row_of",
     "update_machine",
 ]
 
@@ -29,6 +31,8 @@ MACHINE_COLUMNS: Final = "id, pool, template, state, port, project, generation, 
 INSERT_MACHINE: Final = (
     f"INSERT INTO machine ({MACHINE_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
 )
+row_of: Final = astuple
+"""The values of a machine in the order of `MACHINE_COLUMNS`."""
 DELETE_MACHINE: Final = "DELETE FROM machine WHERE id = ?"
 INSERT_EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 

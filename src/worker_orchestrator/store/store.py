@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Final, Self
 
 import apsw
-from msgspec.structs import astuple
 
 from worker_orchestrator.core.machine import Cause, Change, Machine
 from worker_orchestrator.errors import CommitFailed, StoreError
@@ -40,6 +39,7 @@ from worker_orchestrator.store.rows import (
     StoredEvent,
     event_of,
     machine_of,
+    row_of,
     update_machine,
 )
 
@@ -221,7 +221,7 @@ class Store:
         if after is None:
             self._execute(begin + DELETE_MACHINE, (change.machine.id,))
         elif before is None:
-            self._execute(begin + INSERT_MACHINE, (*astuple(after), at_ms))
+            self._execute(begin + INSERT_MACHINE, (*row_of(after), at_ms))
             if change.cause is Cause.ADOPTED:
                 self._execute("DELETE FROM tombstone WHERE id = ?", (after.id,))
         else:
@@ -233,8 +233,8 @@ class Store:
         """`event`: number, cause and project of the event that the row holds from now on."""
         assert change.before is not None, "it was on record"
         assert change.after is not None, "it stays on record"
-        values = astuple(change.after)
-        changed = tuple(map(ne, values, astuple(change.before)))
+        values = row_of(change.after)
+        changed = tuple(map(ne, values, row_of(change.before)))
         statement = begin + update_machine(changed, with_event=bool(event))
         self._execute(statement, (*compress(values, changed), at_ms, *event, change.after.id))
         if self._db.changes() != 1:
