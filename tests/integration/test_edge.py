@@ -374,7 +374,7 @@ def test_after_many_wrong_tokens_no_answer_tells_a_guess_from_the_right_one(tmp_
     """Neither on one connection nor at the other doors. Who was right before, by another way, goes on."""
     behind_a_proxy = {**with_token(), "x-forwarded-for": "192.0.2.7"}
     with guarded(tmp_path / "a", *MEMORY) as running:
-        assert "the configuration file holds the token and can be read by others" in running.log
+        assert "other users can read the configuration file, which holds the token" in running.log
         assert running.get("/health", behind_a_proxy).status == 200
         assert {running.get("/health").status for _ in range(12)} == {401}
         answers = [running.get("/health", with_token(f"wrong-{number}")) for number in range(12)]

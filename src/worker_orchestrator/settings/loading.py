@@ -24,51 +24,51 @@ _PASSWORD: Final = re.compile(r"//[^/@\s]+@")
 
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> Settings:
-    """Settings from what was given: `flags` by setting name (None: not given), the environment, a TOML file.
+    """Settings from flags (by setting name; None means that it was not given), the environment and a TOML file.
 
-    `config` must exist if it is named; else orchestrator.toml in the working directory is read where there is one.
+    `config` must exist if it is named; otherwise orchestrator.toml in the working directory is read if it exists.
     Raises InvalidSetting with one sentence that names the setting, its value and what is allowed.
     """
     known = {setting.name: setting for setting in settings()}
-    chosen: dict[str, Any] = {}
-    for name, (raw, source) in _given(known, flags, environ, config).items():
+    values: dict[str, Any] = {}
+    for name, (raw, source) in _raw_values(known, flags, environ, config).items():
         try:
             value = known[name].parse(raw)
         except ValueError as error:
             raise InvalidSetting(f"{source} {_wrong(known[name], raw)}, but must be {error}.") from None
-        chosen[name] = {**DEFAULT_ENV, **value} if name == "env" else value
-    return Settings(**chosen)
+        values[name] = {**DEFAULT_ENV, **value} if name == "env" else value
+    return Settings(**values)
 
 
 def sources(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> dict[str, str]:
     """Where each setting that was given came from: its flag, its variable, or its key and file. Raises InvalidSetting."""
     known = {setting.name: setting for setting in settings()}
-    return {name: source for name, (_, source) in _given(known, flags, environ, config).items()}
+    return {name: source for name, (_, source) in _raw_values(known, flags, environ, config).items()}
 
 
 def file_with_token(environ: Mapping[str, str], config: Path | None = None) -> Path | None:
-    """The TOML file that the token comes from; None where that is elsewhere, or there is none. Raises InvalidSetting."""
+    """The TOML file that the token comes from; None if it comes from elsewhere or there is none. Raises InvalidSetting."""
     path = config or _named_config(environ)
     known = {setting.name: setting for setting in settings()}
     is_there = "token" in _from_file(known, path) and ENV_PREFIX + "TOKEN" not in environ
     return path if is_there else None
 
 
-def _given(
+def _raw_values(
     known: Mapping[str, Setting], flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None
 ) -> dict[str, tuple[Any, str]]:
-    """By setting name: the raw value that counts, and where it came from."""
-    given = _from_file(known, config or _named_config(environ))
+    """By setting name: the raw value that wins, and where it came from."""
+    values = _from_file(known, config or _named_config(environ))
     for variable, text in environ.items():
         if variable.startswith(ENV_PREFIX) and variable not in _NOT_SETTINGS:
             name = variable.removeprefix(ENV_PREFIX).lower()
             if name not in known:
-                raise InvalidSetting(f"{_printable(variable)} is no setting. {_hint(name, known, ENV_PREFIX)}")
-            given[name] = (text, variable)
+                raise InvalidSetting(f"{_printable(variable)} is not a setting. {_hint(name, known, ENV_PREFIX)}")
+            values[name] = (text, variable)
     for name, raw in flags.items():
         if raw is not None and raw != ():
-            given[name] = (raw, known[name].flag)
-    return given
+            values[name] = (raw, known[name].flag)
+    return values
 
 
 def _named_config(environ: Mapping[str, str]) -> Path | None:
@@ -88,28 +88,28 @@ def _from_file(known: Mapping[str, Setting], path: Path | None) -> dict[str, tup
         raise InvalidSetting(f"The configuration file {path} cannot be read: {error.strerror}.") from None
     except RecursionError:
         raise InvalidSetting(f"The configuration file {path} is nested too deeply.") from None
-    except ValueError as error:  # of TOML, of UTF-8, or a number of more digits than Python reads
-        raise InvalidSetting(f"The configuration file {path} is no valid TOML: {_printable(str(error))}.") from None
-    found: dict[str, tuple[Any, str]] = {}
+    except ValueError as error:  # wrong TOML, wrong UTF-8, or a number with more digits than Python reads
+        raise InvalidSetting(f"The configuration file {path} is not valid TOML: {_printable(str(error))}.") from None
+    values: dict[str, tuple[Any, str]] = {}
     for key, raw in table.items():
         name = key.replace("-", "_")
         if name not in known:
-            raise InvalidSetting(f"{_printable(key)} in {path} is no setting. {_hint(name, known, '')}")
-        found[name] = (raw, f"{key} in {path}")
-    return found
+            raise InvalidSetting(f"{_printable(key)} in {path} is not a setting. {_hint(name, known, '')}")
+        values[name] = (raw, f"{key} in {path}")
+    return values
 
 
 def _hint(name: str, known: Mapping[str, Setting], prefix: str) -> str:
-    import difflib  # noqa: PLC0415 # only here, and not for free
+    import difflib  # noqa: PLC0415 # needed only here, and slow to import
 
     close = difflib.get_close_matches(name, known, n=1)
     names = close or sorted(known)
     shown = ", ".join(prefix + (n.upper() if prefix else n) for n in names)
-    return f"Did you mean {shown}?" if close else f"Settings are: {shown}."
+    return f"Did you mean {shown}?" if close else f"The settings are: {shown}."
 
 
 def _wrong(setting: Setting, raw: Any) -> str:
-    """What is wrong with a value; of a secret, and of what may be one, nothing is repeated."""
+    """What is wrong with a value. A secret, or what may be one, is not repeated."""
     if setting.secret:
         return "is not shown here"
     if setting.name == "env":
@@ -119,7 +119,7 @@ def _wrong(setting: Setting, raw: Any) -> str:
     try:
         return f"is {_PASSWORD.sub('//***@', repr(raw))}"
     except ValueError:
-        return "is a number of more digits than Python shows"
+        return "is a number with more digits than Python shows"
 
 
 def _is_right(setting: Setting, raw: Any) -> bool:
