@@ -83,7 +83,7 @@ def test_the_short_way_says_what_structlog_says(log_format: str, event: str, mor
     with contextlib.redirect_stderr(io.StringIO()) as stream:
         logs.configure(log_format)
         structlog.get_logger().info(event, **more)
-        structlog.configure(wrapper_class=logs._Usual)
+        structlog.configure(wrapper_class=logs._Filtering)
         structlog.get_logger().info(event, **more)
         structlog.reset_defaults()
     said = stream.getvalue()
