@@ -35,8 +35,8 @@ CREATE TABLE machine (
 CREATE UNIQUE INDEX machine_project ON machine (project) WHERE project IS NOT NULL;
 CREATE UNIQUE INDEX machine_address ON machine (host, port) WHERE port IS NOT NULL AND gone = 0;
 
--- Ids of machines that we removed: an instance that turns up under one of them is an orphan, not a stray. They are numbered in
--- the order in which they came, since the clock may be wrong.
+-- Ids of machines that we removed: an instance that turns up under one of them is an orphan, not a stray. They are numbered
+-- in the order in which they came, since the clock may be wrong.
 CREATE TABLE tombstone (
     number INTEGER PRIMARY KEY,
     id     TEXT NOT NULL UNIQUE

@@ -102,7 +102,7 @@ def test_what_is_said_together_is_written_together_in_its_order(monkeypatch: pyt
         log.info("first", machine="m", nothing=None)
         log.info("second", path=Path("/x"))
         assert stream.getvalue() == ""
-        await asyncio.sleep(2 * logs._GATHER_S)
+        await asyncio.sleep(2 * logs._COLLECT_S)
         lines = [json.loads(line) for line in stream.getvalue().splitlines()]
         assert [(line["event"], line.get("path")) for line in lines] == [("first", None), ("second", "PosixPath('/x')")]
         assert "nothing" not in lines[0]
