@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench import book, machine
+from bench import book, computer
 from bench.book import Book
 from bench.claims import CLAIMS, QUICK
 from bench.questions import beside, cold, counts, idle, life, limits, scale, warm
@@ -66,7 +66,7 @@ def main() -> int:
         return 2
     results = QUICK_RESULTS if wanted.quick else RESULTS
     books = book.read(results) if wanted.only and results.exists() else {}
-    about = {**machine.describe(), "begun": time.strftime("%Y-%m-%d %H:%M %Z"), "share": f"{wanted.share:g}"}
+    about = {**computer.describe(), "begun": time.strftime("%Y-%m-%d %H:%M %Z"), "share": f"{wanted.share:g}"}
     begun = time.monotonic()
 
     def ask(name: str) -> None:

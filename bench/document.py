@@ -13,7 +13,7 @@ from typing import Final
 from bench.book import Book, read
 from bench.charts import Bar, bars
 from bench.claims import CLAIMS
-from bench.peers.at_hand import PEERS
+from bench.peers.installed import PEERS
 from bench.subjects import BUILD, ROOT
 from bench.table import number, verdict
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import aiohttp
 
-from bench.peers.at_hand import PEERS, Peer, PeerStoppedError, a_peer
+from bench.peers.installed import PEERS, Peer, PeerStoppedError, a_peer
 from bench.raw_docker import RawDocker, raw_docker
 from bench.run import Run
 from bench.subjects import Subject, service

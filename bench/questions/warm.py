@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench import load
-from bench.peers.at_hand import PEERS, PeerStoppedError, a_peer
+from bench.peers.installed import PEERS, PeerStoppedError, a_peer
 from bench.questions.limits import cycle, pair
 from bench.run import Run
 from bench.subjects import Subject, express, service
