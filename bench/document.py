@@ -1,7 +1,7 @@
-"""docs/benchmarks.md and its charts, from what the last run wrote: python -m bench.document
+"""Makes docs/benchmarks.md and its charts from the results of the last run: python -m bench.document
 
-Words stand in `bench/words.md`, figures in build/bench/results.json; this puts the one into the other, so that no figure in
-the page was ever typed.
+The text is in `bench/words.md`, the figures are in build/bench/results.json. This puts the figures into the text, so that no
+figure on the page is typed by hand.
 """
 
 from __future__ import annotations
