@@ -20,19 +20,20 @@ run: .venv/.service example-worker  ## start the service with the example worker
 down: .venv/.service  ## remove all workers and what else the service left in Docker
 	@exec $(BIN)/orchestrator down $(ARGS)
 
-# Tests that measure time, or take all of the computer, have it to themselves: ALONE. They come last, so that pytest has the
-# last word. All others run in three parts, side by side, since most of them wait for Docker most of the time: what needs a
-# processor (style, the core's gate, which stands on its own tests) with the contract; BESIDE; and what is left.
+# Tests that measure time have the computer to themselves: ALONE. They come last, so that pytest has the last word. All others
+# run in three parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the
+# core's gate, which stands on its own tests) with the contract and what has a Docker of its own (OWN); BESIDE; and what is left.
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 CORES := tests/unit tests/simulation
 GATE := $(BIN)/coverage run --branch -m pytest $(CORES) && $(BIN)/coverage report --fail-under=100 --include="$(CORE)"
-ALONE := tests/bench tests/browser tests/chaos $(patsubst %,tests/integration/test_%.py,command_line_speed daemon)
-BESIDE := $(patsubst %,tests/integration/test_%.py,client command_line commands crashes recycle sign_in v1)
+ALONE := tests/bench tests/browser/test_dashboard_load.py tests/integration/test_command_line_speed.py
+OWN := tests/chaos tests/integration/test_daemon.py
+BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,client command_line commands crashes recycle sign_in v1)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
-	  '$(LINT) && $(GATE) && $(PYTEST) tests/contract' \
-	  '$(PYTEST) $(BESIDE)' \
-	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(ALONE) $(BESIDE))'
+	  '$(LINT) && $(GATE) && $(PYTEST) tests/contract $(OWN)' \
+	  '$(PYTEST) $(BESIDE) $(addprefix --ignore=,$(ALONE))' \
+	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(ALONE) $(OWN) $(BESIDE))'
 	$(DOCKER) $(PYTEST) $(ALONE)
 
 core: .venv/.tests  ## unit and simulation tests; the pure core must be covered to the last branch

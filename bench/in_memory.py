@@ -17,7 +17,8 @@ from pathlib import Path
 from worker_orchestrator import cli
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Cause, Instance, Machine, State, Status
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.service import opening

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# aiodocker: of an error reply it reads the content type to the letter, and takes for granted that JSON has a "message".
+# aiodocker compares the content type of an error reply literally, and assumes that a JSON body has a "message".
 #
-# Seen with: aiodocker 0.27.0, CPython 3.11. Whatever stands between a client and Docker (a proxy that guards its socket, a gateway) may
-# refuse in its own words and headers. GET /version answered with status 403 and
+# Seen with: aiodocker 0.27.0, CPython 3.11. A proxy or gateway between a client and Docker may refuse a call with its own text and
+# headers. If GET /version is answered with status 403, these replies raise:
 #   text/plain                        Forbidden                  DockerError 403 "Forbidden": right
 #   application/json                  {"message": "Forbidden"}    DockerError 403 "Forbidden": right
 #   application/json; charset=utf-8   {"message": "Forbidden"}    DockerError 403 whose message is the whole JSON text
 #   application/json                  {"error": "Forbidden"}      KeyError 'message': the status is lost
-# Expected: DockerError 403 each time; it is the exception for replies with an error status.
+# Expected: DockerError 403 each time, because that is the exception for replies with an error status.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

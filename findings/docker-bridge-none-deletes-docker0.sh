@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Docker Engine: `dockerd --bridge=none` deletes the network device docker0, whoever made it: another daemon's default bridge too.
+# Docker Engine: `dockerd --bridge=none` deletes the network device docker0, even if it is the default bridge of another daemon.
 #
-# Seen with: docker.io 20.10.24+dfsg1-1+deb12u1+b6 (Debian 12), in a network namespace of its own in which a bridge docker0 stands that this
-# daemon never made. After its start the bridge is gone. A second daemon that is to leave the network alone (bridge none, no
-# iptables, data and sockets of its own) so takes the default network from the first: its containers there lose their network, and no
-# new one on it starts until docker0 is made again by hand or that daemon is restarted.
-# Expected: with `none` ("disable container networking") a daemon leaves devices alone that are not its own.
+# Seen with: docker.io 20.10.24+dfsg1-1+deb12u1+b6 (Debian 12), in its own network namespace with a bridge docker0 that this daemon did
+# not make. After the daemon has started, the bridge is gone. So a second daemon that should leave the network alone (bridge none, no
+# iptables, its own data and sockets) removes the default network of the first daemon. The first daemon's containers on that network lose
+# their connection, and no new one starts on it until docker0 is made again by hand or the first daemon is restarted.
+# Expected: with `none` ("disable container networking") a daemon does not change devices that are not its own.
 set -euo pipefail
 version=20.10.24+dfsg1-1+deb12u1+b6
 folder=$(mktemp -d)

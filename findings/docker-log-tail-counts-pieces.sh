@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Docker Engine cuts a line of output into pieces of 16 KiB, stores each as an entry of its own, and `tail` counts entries.
+# Docker Engine cuts a line of output into pieces of 16 KiB and stores each piece as a separate entry; `tail` counts these entries.
 #
 # Seen with: docker.io 20.10.24+dfsg1-1+deb12u1+b6 (Debian 12), log drivers json-file and local, through the API.
 #   A container writes one line of 40,000 letters and the line "last". The API document says of `tail`: "Only return this number
 #   of log lines from the end of the logs". What is returned:
 #     tail=1  "last" alone: right
 #     tail=2  the last 7,232 letters of the long line, with no mark that 32,768 are missing, and "last"
-#     tail=4  both lines whole
-#   With timestamps=1 each piece gets a time stamp of its own, in the middle of the line.
-# Expected: tail=2 gives both lines whole.
+#     tail=4  both complete lines
+#   With timestamps=1 each piece gets its own time stamp, in the middle of the line.
+# Expected: tail=2 returns both complete lines.
 # The same by hand: Docker Engine 28.5.2+dfsg4 (Debian sid).
 set -euo pipefail
 version=20.10.24+dfsg1-1+deb12u1+b6

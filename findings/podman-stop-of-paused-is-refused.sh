@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Podman's Docker API: POST /containers/{id}/stop of a paused container is refused, where Docker Engine ends it.
+# Podman's Docker API refuses POST /containers/{id}/stop for a paused container; Docker Engine ends the container.
 #
 # Seen with: podman 4.3.1+ds1-8+deb12u1+b3 (Debian 12), through its Docker API v1.40. The reply is 500 with "… is running or paused,
-# refusing to clean up: container state improper", whatever `t` says, and the container stays paused. The same by hand with Podman 5.8.6 (Debian sid).
-# Docker Engine 20.10.24 and 28.5.2 answer 204: they send the signal, let the container go on, and it ends.
-# Whoever stops containers by the Docker API has to unpause them first.
+# refusing to clean up: container state improper", for any value of `t`, and the container stays paused. The same by hand with Podman 5.8.6
+# (Debian sid). Docker Engine 20.10.24 and 28.5.2 answer 204: they send the signal and unpause the container, and it ends.
+# If you stop containers through the Docker API, unpause them first.
 set -euo pipefail
 version=4.3.1+ds1-8+deb12u1+b3
 folder=$(mktemp -d)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# uvloop: `Process.communicate(input)` raises RuntimeError where asyncio's own loop returns, if the program has already ended.
+# uvloop: if the program has already ended, `Process.communicate(input)` raises RuntimeError; with asyncio's own loop it returns.
 #
-# Seen with: uvloop 0.23.0 and CPython 3.11. A program that reads no input and ends at once (`true`), asked a moment later with
-# communicate(b"hello"): 20 of 20 raise "RuntimeError: unable to perform operation on <WriteUnixTransport closed=True …>; the handler
-# is closed". With asyncio's loop 20 of 20 return (b"", None), as its documentation says: BrokenPipeError and ConnectionResetError that
-# come from a program which ended before all was written are ignored. Without the moment in between it is a race that uvloop loses now and then.
-# Whoever catches OSError only, as the documentation of asyncio leads to, does not catch it.
+# Seen with: uvloop 0.23.0 and CPython 3.11. The program reads no input and ends at once (`true`). A moment later we call
+# communicate(b"hello"): 20 of 20 calls raise "RuntimeError: unable to perform operation on <WriteUnixTransport closed=True …>; the
+# handler is closed". With asyncio's loop, 20 of 20 return (b"", None), as its documentation says: BrokenPipeError and
+# ConnectionResetError are ignored if the program ended before all input was written. Without the moment in between it is a race that
+# uvloop sometimes loses. Code that catches only OSError, as the documentation of asyncio suggests, does not catch this error.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,40 +1,40 @@
-"""Everything that can go wrong, as one tree, for the service and its Python client alike. It knows no HTTP.
+"""Everything that can go wrong, as one tree, for the service and its Python client. It knows no HTTP.
 
-`http.problems` maps classes to statuses. A class's docstring is its default message, and `code` its name on the wire, which
-never changes::
+`http.problems` maps the classes to statuses. The docstring of a class is its default message, and `code` is its name on the
+wire, which never changes::
 
     OrchestratorError
-    ├── InvalidInput           what was asked for cannot be, and asking again will not help
+    ├── InvalidInput           the request cannot be carried out, and repeating it will not help
     │   ├── InvalidProject
     │   ├── InvalidSetting
     │   ├── PathOutOfReach     the engine does not reach this part of a worker's file system
-    │   └── WorkerReadOnly     the worker's file system cannot be written
+    │   └── WorkerReadOnly     the worker's file system cannot be written to
     ├── MachineNotFound
     │   └── ProjectHasNoMachine
     ├── PoolNotFound
-    ├── PathNotFound           no such file in a worker
-    ├── NotRunning             what was asked for needs a worker that runs
-    ├── NotAssigned            what was asked for is only done for a project, and none has this machine
+    ├── PathNotFound           the worker has no such file or folder
+    ├── NotRunning             the request needs a worker that runs
+    ├── NotAssigned            the request needs a machine that a project has
     ├── NotSupported           this engine cannot do that
-    ├── GenerationMismatch     the machine changed hands since: it is somebody else's now
+    ├── GenerationMismatch     the machine has been assigned again since
     ├── MachineFailed          the project's machine failed for good: only a restart, a release or a destroy helps
-    ├── NoMachineAvailable     nothing could be assigned now; a later try may succeed
+    ├── NoMachineAvailable     no machine could be assigned now; a later try may succeed
     ├── EngineError
-    │   ├── EngineUnavailable  the engine did not answer: again later
-    │   ├── EngineRejected     the engine refused: again will not help
-    │   │   └── EngineObstructed  neither the worker nor its image is the cause: again when that is mended
-    │   ├── PortTaken          the host port belongs to somebody else: again with another one
-    │   └── OutcomeUnknown     the call may or may not have happened: look before doing anything
+    │   ├── EngineUnavailable  the engine did not answer; a later try may succeed
+    │   ├── EngineRejected     the engine refused; another try will not help
+    │   │   └── EngineObstructed  something on the engine's host prevents it, neither the worker nor its image
+    │   ├── PortTaken          another process has the host port; another port may be free
+    │   └── OutcomeUnknown     the call may or may not have been carried out: look before doing anything
     ├── StoreError
-    │   ├── CommitFailed       nothing of this batch was stored, and nothing of it is true
+    │   ├── CommitFailed       nothing of this batch was stored, and all of it was undone
     │   ├── StoreLocked        another process owns this state directory
-    │   └── StoreRefused       the state directory is not one that this service may use as it is
-    └── CallFailed             what a client meets beside the errors above
-        ├── EventsLost         the place to go on from is not kept any more, or never was
-        ├── ServiceUnreachable nobody answers at that address
+    │   └── StoreRefused       this service may not use the state directory as it is
+    └── CallFailed             what only a client meets
+        ├── EventsLost         the event to continue from is not kept any more, or never existed
+        ├── ServiceUnreachable there is no answer at that address
         ├── Unauthorized       the token is missing or wrong
-        ├── TooManyRequests    this address asks too often, or has sent too many wrong tokens: again later
-        └── Forbidden          this service does not talk to that Host, or to that page
+        ├── TooManyRequests    this address called too often, or sent too many wrong tokens; wait and try again
+        └── Forbidden          this service does not accept that Host, or pages of that origin
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class OrchestratorError(Exception):
 
     code: ClassVar[str] = "internal_error"
     request_id: str = ""
-    """Where a client raised it: what the service's log calls the request."""
+    """If a client raised it: the request's id in the service's log."""
     status: int | None = None
-    """Where a client raised it: the HTTP status of the reply."""
+    """If a client raised it: the HTTP status of the reply."""
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
@@ -210,7 +210,7 @@ class EngineRejected(EngineError):
 class EngineObstructed(EngineRejected):
     """Something on the engine's host stands in the way.
 
-    `kind` names it in a word, as disk or addresses; the message says what to do.
+    `kind` names it in one word, such as disk or addresses; the message says what to do.
     """
 
     code = "engine_obstructed"
@@ -263,7 +263,7 @@ class CallFailed(OrchestratorError):
 
 
 class EventsLost(CallFailed):
-    """The events to go on from are not kept any more: list the machines anew."""
+    """The events to continue from are not kept any more: list the machines again."""
 
     code = "events_lost"
 

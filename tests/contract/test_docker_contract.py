@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from tests.contract.proxy import Proxy
 from tests.contract.tcp_proxy import How, TcpProxy
 from tests.contract.test_engine_contract import CALLS, Call
-from tests.contract.worlds import ADDRESSES, DockerWorld, soon
+from tests.contract.worlds import ADDRESSES, DockerWorld, next_named, soon
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
 
-from worker_orchestrator.core.machine import Status
+from worker_orchestrator.core.instance import Status
 from worker_orchestrator.engines.base import Logs
 from worker_orchestrator.engines.docker.connect import Endpoint, connect, open_client
 from worker_orchestrator.engines.docker.engine import DockerEngine
@@ -486,7 +486,7 @@ async def test_a_watch_ends_when_its_connection_does(docker_world: DockerWorld) 
             await anext(watch)
             await proxy.close()
             with pytest.raises((StopAsyncIteration, EngineError)):
-                await anext(watch)
+                await next_named(watch)
 
 
 async def test_nobody_there_is_unavailable(docker_world: DockerWorld) -> None:

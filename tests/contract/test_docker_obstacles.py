@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tests.contract.worlds import DockerWorld
 from tests.integration.docker_command import a_name, docker, docker_json
 
-from worker_orchestrator.core.machine import Status
+from worker_orchestrator.core.instance import Status
 from worker_orchestrator.errors import EngineObstructed
 
 NOWHERE = "192.0.2.1"

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.contract.worlds import World, listening_on, soon
+from tests.contract.worlds import World, listening_on, next_named, soon
 
-from worker_orchestrator.core.machine import Machine, Status
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, PortTaken
 
@@ -219,7 +220,7 @@ async def test_the_end_of_an_instance_is_told_when_the_listing_shows_it(world: W
         await anext(watch)
         end = world.kill if how == "kill" else world.remove
         end(machine)
-        assert await anext(watch) == machine.id
+        assert await next_named(watch) == machine.id
         await world.engine.until_shown(machine.id)
     assert await world.status(machine) is (Status.EXITED if how == "kill" else None)
     assert isinstance(watch, AsyncGenerator)

@@ -16,7 +16,8 @@ from tests.contract.proxy import Proxy
 from tests.integration.docker_command import EXAMPLE, LABEL, a_name, clean_up, docker, docker_json, make_image
 from tests.integration.waiting import PortBlock
 
-from worker_orchestrator.core.machine import Instance, Machine, State, Status
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.docker.connect import connect
 from worker_orchestrator.engines.docker.engine import DockerEngine
@@ -24,13 +25,20 @@ from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
-__all__ = ["SAID", "DockerWorld", "MemoryWorld", "World", "listening_on", "soon"]
+__all__ = ["SAID", "DockerWorld", "MemoryWorld", "World", "listening_on", "next_named", "soon"]
 
 ADDRESSES: Final = ("127.0.0.1",)
 SAID: Final = "/something"
 _T = TypeVar("_T")
 _PAUSE_S: Final = 0.01
 _numbers = itertools.count(1)
+
+
+async def next_named(watch: AsyncIterator[str | None]) -> str:
+    """The next item that names an instance. Others may come before: somebody else tags or removes an image."""
+    while (named := await anext(watch)) is None:
+        pass
+    return named
 
 
 class World(ABC):

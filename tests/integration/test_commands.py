@@ -329,7 +329,7 @@ def test_recover_changes_nothing_beside_a_running_service(start: Start, words: t
 def test_recover_says_at_once_that_a_project_cannot_be(tmp_path: Path) -> None:
     done = orchestrator("recover", "--state-dir", str(tmp_path / "none"), "--adopt", "worker-1-a=bad id", cwd=tmp_path)
     assert done.returncode == 2
-    assert "'bad id' is no project id" in done.stderr
+    assert "'bad id' is not a project id" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

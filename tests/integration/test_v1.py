@@ -312,7 +312,7 @@ def test_a_request_is_found_again_by_its_id(memory: Running) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "says"),
     [
-        ("PUT", "/projects/.p/machine", None, "'.p' is no project id"),
+        ("PUT", "/projects/.p/machine", None, "'.p' is not a project id"),
         ("PUT", "/projects/p/machine", {"wait_seconds": -1}, "wait_seconds is -1, but must be from 0 to 3600."),
         ("PUT", "/projects/p/machine", {"wait": 1}, "Object contains unknown field `wait`"),
         ("PUT", "/projects/p/machine", b"{", "The body is not what this call takes"),

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 from tests.mutants.check import LIST, Judged, Mutant, changed_lines, complaints, listed, table
 
+import worker_orchestrator
+
+CORE = Path(worker_orchestrator.__file__).parent / "core"
 ONE = Mutant("fleet.py", "Fleet.apply", "a < b", "a <= b")
 OTHER = Mutant("ports.py", "next_port", "return port", "return None")
 
@@ -64,3 +70,16 @@ def test_the_list_has_no_mutant_twice_and_none_without_a_reason() -> None:
         listed(entry.format(""))
     with pytest.raises(AssertionError, match="listed twice: a f"):
         listed(entry.format("So.") * 2)
+
+
+@pytest.mark.parametrize("mutant", listed(LIST.read_text(encoding="utf-8")), ids=lambda mutant: mutant.function)
+def test_each_listed_mutant_changes_a_line_that_its_function_has(mutant: Mutant) -> None:
+    """So a moved or renamed function is noticed at once, and not only by the next long run."""
+    text = (CORE / mutant.file).read_text(encoding="utf-8")
+    owner, _, name = mutant.function.rpartition(".")
+    tree: ast.Module | ast.ClassDef = ast.parse(text)
+    if owner:
+        tree = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == owner)
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    lines = {line.strip() for line in text.splitlines()[function.lineno - 1 : function.end_lineno]}
+    assert set(mutant.before.splitlines()) <= lines

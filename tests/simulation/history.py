@@ -24,14 +24,9 @@ from tests.simulation.world import OWNER, Killed, Process, World, nobody
 
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import (
-    Instance,
-    Machine,
-    PoolSpec,
-    Spec,
-    State,
-    Status,
-)
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.errors import (
     CommitFailed,
     EngineError,
@@ -726,5 +721,5 @@ class _History:
 
         It is not destroyed for that. Its project's next request, or its release, ends it.
         """
-        is_full = fleet.held >= self.settings.spec.max_machines
+        is_full = fleet.slots_held >= self.settings.spec.max_machines
         return row.project is not None and (is_full or (row.host, row.port) in fleet.ports)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from worker_orchestrator.core.machine import Cause, Change, Instance, Machine, State, Status
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.machine import Cause, Change, Machine, State
 
 __all__ = ["Model", "Promise", "Request"]
 

@@ -16,7 +16,8 @@ from worker_orchestrator.control.reading.metrics import Metrics
 from worker_orchestrator.control.telling.observer import Observers
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Machine, PoolSpec, Spec
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.engines.memory.engine import Faults, MemoryEngine
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 from worker_orchestrator.store.store import Store
@@ -69,7 +70,7 @@ class Small:
 
     def shown(self) -> dict[str, float]:
         """Each sample of the metrics, by its name with labels."""
-        lines = self.metrics.exposition(self.orchestrator).decode().splitlines()
+        lines = self.metrics.exposition(self.orchestrator.gauges()).decode().splitlines()
         samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
 

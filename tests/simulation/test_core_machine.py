@@ -22,28 +22,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 from tests.unit.core.build import assert_indexes_hold
 
-from worker_orchestrator.core import commands, outcomes
+from worker_orchestrator.core import commands, due_actions, outcomes, waiting_line
+from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import (
-    GIVES_UP_PROJECT,
-    Action,
-    Cause,
-    Change,
-    Create,
-    Destroy,
-    Instance,
-    Machine,
-    Outcome,
-    PoolSpec,
-    Restart,
-    Result,
-    Snapshot,
-    Spec,
-    State,
-    Status,
-    Verdict,
-)
-from worker_orchestrator.core.reconcile import dying, foreign, reconcile, resize, strays
+from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
+from worker_orchestrator.core.machine import GIVES_UP_PROJECT, Cause, Change, Machine, State
+from worker_orchestrator.core.reconcile import about_to_fail, reconcile
+from worker_orchestrator.core.sizing import resize
+from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable, NotAssigned, NotRunning
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
@@ -298,7 +285,7 @@ class Core(RuleBasedStateMachine):
         resize(self.fleet, self.spec, self.now, self.new_id)
 
     def turn_away(self) -> None:
-        for project in commands.turn_away(self.fleet, self.spec, self.now):
+        for project in waiting_line.turn_away(self.fleet, self.spec, self.now):
             assert project not in self.fleet.pool(DEFAULT_POOL).line
 
     @contextmanager
@@ -346,7 +333,7 @@ class Core(RuleBasedStateMachine):
         self.in_use_until_stored = dict(self.in_use_until)
         self.given_up.clear()
         for change in changes:
-            action = outcomes.follow_up(self.fleet, change, self.now)
+            action = due_actions.follow_up(self.fleet, change, self.now)
             if action is not None:
                 self.start(action)
         return True
@@ -390,7 +377,7 @@ class Core(RuleBasedStateMachine):
     def start(self, action: Action) -> None:
         """Have this done, if it is still right and nothing is under way for its machine."""
         machine_id = action.machine_id
-        if machine_id in self.flights or not outcomes.still_wanted(self.fleet, action):
+        if machine_id in self.flights or not due_actions.still_wanted(self.fleet, action):
             return
         assert machine_id not in self.others, f"{action} is about a container that is none of ours"
         row = self.stored.machines.get(machine_id)
@@ -424,7 +411,7 @@ class Core(RuleBasedStateMachine):
         with self.decision(commit):
             outcome = Outcome(result, f"the engine says: {result}")
             failed = {machine.id for machine in self.machines(State.FAILED)}
-            outcomes.settle(self.fleet, self.spec, action, outcome, self.now)
+            outcomes.apply_outcome(self.fleet, self.spec, action, outcome, self.now)
             if result in {Result.OBSTRUCTED, Result.PORT_TAKEN}:
                 assert failed == {machine.id for machine in self.machines(State.FAILED)}, (
                     "nothing fails for good of that"
@@ -437,14 +424,14 @@ class Core(RuleBasedStateMachine):
             self.answered_at[verdict.machine_id] = max(earlier, verdict.begun_at)
         held = {machine.id for machine in self.machines(State.READY, State.STARTING) if machine.project is not None}
         with self.decision(commit):
-            outcomes.probed(self.fleet, self.spec, verdict, self.now)
+            outcomes.apply_verdict(self.fleet, self.spec, verdict, self.now)
             failed = {machine.id for machine in self.machines(State.FAILED)}
             assert not held & failed, "a probe never fails an assigned machine"
             self.resize()
             self.turn_away()
 
     def tick(self, snapshot: Snapshot, commit: str) -> None:
-        dead = dying(self.fleet, snapshot.instances, self.spec, snapshot.begun_at)
+        dead = about_to_fail(self.fleet, snapshot.instances, self.spec, snapshot.begun_at)
         snapshot = replace(snapshot, evidence=dict.fromkeys(dead, "the last line"))
         not_ours = {i.id for i in strays(self.fleet, snapshot)} | {i.id for i in foreign(self.fleet, snapshot)}
         assert not_ours - self.may_be_strays() == self.others & set(snapshot.instances)
@@ -453,7 +440,7 @@ class Core(RuleBasedStateMachine):
             self.turn_away()
         assert plan.wake_at is None or plan.wake_at > self.now
         assert not [action for action in plan.actions if action.machine_id in snapshot.busy]
-        assert all(outcomes.still_wanted(self.fleet, action) for action in plan.actions)
+        assert all(due_actions.still_wanted(self.fleet, action) for action in plan.actions)
         if self.store() if commit != "lost" else self.lose():
             for action in plan.actions:
                 self.start(action)
@@ -495,7 +482,7 @@ class Core(RuleBasedStateMachine):
         if self.pool.template is None:
             assert not self.pool.pending
             return
-        hold = self.fleet.hold(DEFAULT_POOL, self.pool.template)
+        hold = self.fleet.brake_in_force(DEFAULT_POOL, self.pool.template)
         assert hold is not None
         assert hold.template == self.pool.template
         assert hold.until > self.now
@@ -561,7 +548,7 @@ class Core(RuleBasedStateMachine):
     def is_told(self, *, pick: int, takes_it: bool, commit: str) -> None:
         """Before a client is told of its machine, the machine must answer; and the client may have gone by then."""
         if self.fleet.pending or not self.untold:
-            commands.leave_line(self.fleet, one_of(self.line, pick))
+            waiting_line.leave_line(self.fleet, one_of(self.line, pick))
             return
         machine = self.fleet.machines[one_of(sorted(self.untold), pick)]
         if takes_it and machine.state is not State.READY:
@@ -767,7 +754,7 @@ class Core(RuleBasedStateMachine):
         assert self.others <= set(self.place.containers), "what is none of ours is untouched"
         if hasattr(self, "spec"):
             holding = {m.id for m in machines if not m.gone}
-            assert self.fleet.held == len(holding)
+            assert self.fleet.slots_held == len(holding)
             assert len(holding - self.turned_up) <= self.spec.max_machines
             self.containers_are_ours_and_no_more_than_allowed()
 
@@ -824,7 +811,7 @@ class Core(RuleBasedStateMachine):
             yield "an idle machine of an older template"
         if [m for m in machines if m.is_coming or m.is_leaving]:
             yield "a machine on its way"
-        if any(self.fleet.watches[m.id].asked for m in machines):
+        if any(self.fleet.watches[m.id].restart_requests for m in machines):
             yield "a restart that was asked for and not carried out"
         needed = {m.id for m in machines if not m.gone or m.project is not None}
         for machine_id in set(self.ours()) - needed:

@@ -8,7 +8,8 @@ import math
 import pytest
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.core.machine import Change, Status
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Change
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 from worker_orchestrator.store.store import Store
 

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.core.machine import State, Status
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import NoMachineAvailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 

@@ -14,7 +14,7 @@ from worker_orchestrator.control.reading.gauges import WORDS, Gauges, PoolGauges
 from worker_orchestrator.control.reading.history import History, Sample
 from worker_orchestrator.control.telling.observer import AssignOutcome, Observer, Observers
 from worker_orchestrator.control.telling.traces import Trace
-from worker_orchestrator.core.machine import Result
+from worker_orchestrator.core.action import Result
 from worker_orchestrator.errors import NoMachineAvailable
 from worker_orchestrator.store.store import Store
 

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.simulation.small import Small, lived
 
-from worker_orchestrator.core.machine import State, Status
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import EngineUnavailable, NoMachineAvailable
 
 

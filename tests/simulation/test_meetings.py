@@ -9,7 +9,8 @@ import pytest
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import State, Status
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import EngineObstructed, EngineUnavailable, MachineNotFound, NoMachineAvailable
 from worker_orchestrator.http.document import Document, Request
 
@@ -99,7 +100,7 @@ def test_when_the_service_stops_whoever_asked_for_a_restart_hears_that_it_comes(
             await restarted
         fleet = Fleet("owner")
         fleet.load(small.store.machines(), (), 0.0)
-        assert fleet.watches[machine.id].asked
+        assert fleet.watches[machine.id].restart_requests
         small.engine.thaw()
 
     lived(story, min_idle=1)

@@ -75,7 +75,7 @@ def test_a_pool_that_is_full_is_no_problem() -> None:
         await small.await_idle(2)
         for project in ("p", "q"):
             await small.assign(project)
-        assert small.fleet.held == small.orchestrator.spec.max_machines
+        assert small.fleet.slots_held == small.orchestrator.spec.max_machines
         assert (health(small).problems(), health(small).obstacles()) == ([], [])
 
     lived(story, max_machines=2)

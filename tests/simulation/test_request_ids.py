@@ -10,7 +10,7 @@ import structlog
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.control.world.reports import Report
-from worker_orchestrator.core.machine import Status
+from worker_orchestrator.core.instance import Status
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
 
 

@@ -31,7 +31,7 @@ def test_a_service_that_just_started_does_not_know_yet_who_is_slow() -> None:
         await small.until(lambda: len(small.idle) == 2, within_s=SLOW_S + 1)
         born = {machine.id for machine in small.idle}
         for watch in small.fleet.watches.values():  # as after a restart
-            watch.verified_at, watch.slow_s, watch.took_s = None, 0.0, 0.0
+            watch.verified_at, watch.slowest_answer_s, watch.answer_s = None, 0.0, 0.0
         machine = await small.assign("p1")
         assert machine.id in born
         await asyncio.sleep(100)

@@ -10,8 +10,8 @@ import pytest
 from tests.simulation.small import Small, lived
 from tests.simulation.virtual import VirtualLoop, virtual_time
 
-from worker_orchestrator.control.deciding.seats import Found, Seats
-from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.control.deciding.seats import SearchResult, Seats
+from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 from worker_orchestrator.http.document import Document, Request
 from worker_orchestrator.settings.settings import DEFAULT_POOL
@@ -38,7 +38,7 @@ def test_whoever_waits_is_told_of_the_machine_or_the_search_is_given_up(found_s:
     async def story(loop: VirtualLoop) -> None:
         seats, given_up, found = Seats(), list[str](), asyncio.Event()
 
-        async def sit() -> Found:
+        async def sit() -> SearchResult:
             seat = seats.take("p")
             try:
                 return await seats.wait(seat, None, 0.5)
@@ -46,9 +46,9 @@ def test_whoever_waits_is_told_of_the_machine_or_the_search_is_given_up(found_s:
                 if seats.leave(seat):
                     given_up.append("p")
 
-        async def search() -> Found:
+        async def search() -> SearchResult:
             await found.wait()
-            return Found(Machine("w1", "default", "t", State.READY, 9093, "p", 1), None)
+            return SearchResult(Machine("w1", "default", "t", State.READY, 9093, Holding("p"), 1), None)
 
         seats.open("p", 0, search())
         if is_first:
@@ -131,7 +131,7 @@ def test_where_what_is_said_of_a_machine_cannot_be_kept_its_project_is_told_that
             await small.assign_machine("p", metadata="{}")
         own = small.fleet.of_project("p")
         assert own is not None
-        assert told.value.message.startswith(f"{own.id} belongs to p, but its metadata could not be kept: ask again.")
+        assert told.value.message.startswith(f"{own.id} belongs to p, but its metadata could not be stored: ask again.")
 
     lived(story, min_idle=1)
 

@@ -9,7 +9,8 @@ import pytest
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.control.telling.traces import KEPT, Trace
-from worker_orchestrator.core.machine import State, Status
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import NoMachineAvailable
 
 

@@ -25,7 +25,9 @@ from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.metrics import Metrics
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Change, Instance, Machine, Spec
+from worker_orchestrator.core.instance import Instance
+from worker_orchestrator.core.machine import Change, Machine
+from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.engines.base import Identity
 from worker_orchestrator.engines.memory.engine import Faults, MemoryEngine
 from worker_orchestrator.errors import CommitFailed, EngineError, EngineUnavailable

@@ -15,8 +15,9 @@ from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core import commands
-from worker_orchestrator.core.machine import Cause, Instance, Machine, Snapshot, State
-from worker_orchestrator.core.reconcile import orphans
+from worker_orchestrator.core.instance import Instance, Snapshot
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.unrecorded import orphans
 from worker_orchestrator.errors import EngineError, EngineRejected, StoreLocked
 from worker_orchestrator.service import opening
 from worker_orchestrator.settings.settings import Settings
@@ -129,7 +130,7 @@ async def _remove(opened: opening.Opened, machine: Machine, stop_timeout_s: floa
         return False
     try:
         async with room:
-            if fleet.watches[machine.id].held and stop_timeout_s:
+            if fleet.watches[machine.id].ends_gently and stop_timeout_s:
                 with contextlib.suppress(EngineRejected):  # then it is removed as it is
                     await opened.engine.stop(machine.id, stop_timeout_s)
             await opened.engine.destroy(machine.id)

@@ -15,7 +15,7 @@ from worker_orchestrator.cli.calling import calls, follower, output_option
 from worker_orchestrator.cli.completing import projects
 from worker_orchestrator.cli.formats import age, as_json, columns, json_line, printable
 from worker_orchestrator.cli.pretty import console, is_person, show_table, styled_table
-from worker_orchestrator.cli.unwinding import unwinding
+from worker_orchestrator.cli.unwinding import deaf_threads, unwinding
 from worker_orchestrator.errors import EventsLost, MachineNotFound, OrchestratorError
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ def _changes() -> Iterator[bool]:
             except OrchestratorError:
                 return  # the list goes on by the clock, and says itself what is wrong
 
-    threading.Thread(target=listen, name="events", daemon=True).start()
+    with deaf_threads():
+        threading.Thread(target=listen, name="events", daemon=True).start()
     yield True
     while True:
         happened.wait(LATEST_S)

@@ -9,13 +9,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
 from worker_orchestrator.cli.formats import table
-from worker_orchestrator.cli.unwinding import unwinding
+from worker_orchestrator.cli.unwinding import deaf_threads, unwinding
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,8 @@ def waiting(what: str) -> Iterator[None]:
 
     timer = threading.Timer(_PATIENCE_S, begin)
     timer.daemon = True
-    timer.start()
+    with deaf_threads():
+        timer.start()
     try:
         with unwinding():
             yield
@@ -118,6 +119,8 @@ def progress(what: str, total_bytes: int | None) -> Iterator[Callable[[int], Any
         console=console(sys.stderr),
         transient=True,
     )
-    with unwinding(), bar:
+    with unwinding(), ExitStack() as shown:
+        with deaf_threads():
+            shown.enter_context(bar)
         task = bar.add_task(what, total=total_bytes)
         yield lambda count: bar.advance(task, count)

@@ -20,9 +20,10 @@ from worker_orchestrator.cli.database import database
 from worker_orchestrator.cli.serve import run_loop
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Cause, Instance, Machine, Snapshot, State
+from worker_orchestrator.core.instance import Instance, Snapshot
+from worker_orchestrator.core.machine import Cause, Holding, Machine, State
 from worker_orchestrator.core.project import project_id
-from worker_orchestrator.core.reconcile import foreign, strays
+from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.errors import EngineRejected, InvalidInput, MachineNotFound, StoreLocked
 from worker_orchestrator.service import opening
 from worker_orchestrator.service.origin import keep_busy
@@ -204,10 +205,10 @@ def _refuse_a_second(fleet: Fleet, machine_id: str, project: str) -> None:
 
 def _give_its_name_up(fleet: Fleet, machine: Machine, project: str) -> None:
     now = asyncio.get_running_loop().time()
-    free = replace(machine, project=None, reason="adopted for another project", metadata="")
+    free = replace(machine, holding=None, reason="adopted for another project")
     fleet.generation += 1
     fleet.apply(machine, free, Cause.RELEASED, now)
-    adopted = replace(free, project=project, generation=fleet.generation, reason="adopted")
+    adopted = replace(free, holding=Holding(project), generation=fleet.generation, reason="adopted")
     fleet.apply(free, adopted, Cause.ADOPTED, now)
 
 
@@ -225,7 +226,7 @@ def _record(fleet: Fleet, found: Found, instance: Instance, project: str) -> Non
         instance.template,
         State.READY,
         instance.port,
-        project,
+        Holding(project),
         fleet.generation,
         reason="adopted",
     )

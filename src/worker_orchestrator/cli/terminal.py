@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import ClientConnection, connect
 
 from worker_orchestrator.cli.failed import FAILED, Failed
-from worker_orchestrator.cli.unwinding import unwinding
+from worker_orchestrator.cli.unwinding import deaf_threads, unwinding
 from worker_orchestrator.client.address import socket_options
 from worker_orchestrator.client.problems import error_in
 from worker_orchestrator.client.steps import Reply
@@ -33,6 +33,8 @@ from worker_orchestrator.errors import CallFailed, NotSupported, OrchestratorErr
 __all__ = ["attach", "url_of_terminal"]
 
 _OPEN_TIMEOUT_S: Final = 15.0
+_LOOKS_UP_S: Final = 0.5
+"""So often the main thread obeys a signal that the kernel gave to the thread of the connection."""
 _CHUNK_BYTES: Final = 64 * 1024
 _NO_UPGRADE: Final = 426
 _RESET: Final = b"\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1006l\x1b[?2004l\x1b[?25h\x1b[0m"
@@ -57,7 +59,8 @@ def attach(url: str, headers: Mapping[str, str]) -> int:
     connection = _open(url, headers)
     with connection, _raw(), _resizes() as resized:
         sender = threading.Thread(target=_send, args=(connection, resized), name="keys", daemon=True)
-        sender.start()
+        with deaf_threads():
+            sender.start()
         code = _receive(connection)
     if code is None:
         raise Failed("The connection to the service ended before the command did.", FAILED)
@@ -112,7 +115,11 @@ def _receive(connection: ClientConnection) -> int | None:
     """Write what comes until it ends. The exit code, or None where the connection broke first."""
     code = None
     try:
-        for message in connection:
+        while True:
+            try:
+                message = connection.recv(timeout=_LOOKS_UP_S)
+            except TimeoutError:
+                continue
             if isinstance(message, bytes):
                 _write(message)
             else:

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final, NoReturn
 
-__all__ = ["unwinding"]
+__all__ = ["deaf_threads", "unwinding"]
 
 _ENDED_BY: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """SIGINT is an exception of Python's own already."""
+_ENDING: Final = (*_ENDED_BY, signal.SIGINT)
 
 
 @contextmanager
@@ -30,6 +31,23 @@ def unwinding() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def deaf_threads() -> Iterator[None]:
+    """Threads that are started in this block get no signal that ends the process: the main thread does.
+
+    The kernel may give a signal to any thread. Only the main one obeys it, and one that waits in a system call of its own
+    would not hear of it until that returns.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

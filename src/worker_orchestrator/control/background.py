@@ -1,4 +1,4 @@
-"""Tasks that nobody awaits. A defect in one of them stops the process instead of going unnoticed."""
+"""Tasks in the background. A defect in one of them stops the process instead of going unnoticed."""
 
 from __future__ import annotations
 

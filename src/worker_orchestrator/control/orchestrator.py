@@ -18,9 +18,11 @@ from worker_orchestrator.control.reading.views import Health, MachineView, Statu
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.control.wiring import Limits, Wiring
-from worker_orchestrator.core import commands, outcomes
+from worker_orchestrator.core import commands, due_actions
+from worker_orchestrator.core.action import Destroy, Outcome, Restart, Result
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Destroy, Machine, Outcome, Restart, Result, Spec, State
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import (
     CommitFailed,
@@ -38,7 +40,7 @@ __all__ = ["Assignment", "Orchestrator"]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A project's machine. `is_new`: it was given to it just now."""
+    """A project's machine. `is_new`: it was assigned just now."""
 
     machine: Machine
     is_new: bool
@@ -106,8 +108,8 @@ class Orchestrator:
             try:
                 await self._journal.durable()
             except CommitFailed as error:
-                kept = f"{machine.id} belongs to {project}, but its metadata could not be kept: ask again."
-                raise CommitFailed(f"{kept} {error.message}") from error
+                assigned = f"{machine.id} belongs to {project}, but its metadata could not be stored: ask again."
+                raise CommitFailed(f"{assigned} {error.message}") from error
         return Assignment(machine, is_new=is_new)
 
     async def release_of(self, project: str, *generations: int) -> Machine:
@@ -117,7 +119,7 @@ class Orchestrator:
         """
         machine = await self.machine_of(project)
         for generation in generations:
-            commands.insist(machine, generation)
+            commands.check_generation(machine, generation)
         commands.release(self.fleet, self._state.spec, machine, self._state.now())
         await self._resized_and_stored()
         return machine
@@ -159,13 +161,13 @@ class Orchestrator:
                 return None
             raise MachineNotFound(f"No machine {name} is known here, so nothing was destroyed.")
         for generation in generations:
-            commands.insist(machine, generation)
+            commands.check_generation(machine, generation)
         doomed = commands.destroy(self.fleet, machine, self._state.now(), at_once=at_once)
         await self._resized_and_stored()
         if doomed is None:
             return machine
         watch = self.fleet.watches.get(machine.id)
-        gently = watch is not None and watch.held
+        gently = watch is not None and watch.ends_gently
         await self._done(Destroy(machine.id, gently=gently), f"{machine.id} goes")
         return machine
 
@@ -178,14 +180,14 @@ class Orchestrator:
         """
         machine = await self.machine_named(name)
         for generation in generations:
-            commands.insist(machine, generation)
+            commands.check_generation(machine, generation)
         if machine.state is State.STOPPING:
             raise MachineNotFound(f"{machine.id} is being removed.")
         commands.restart(self.fleet, machine, self._state.now())
         self._journal.attribute()
         await self._journal.durable()
         action = Restart(machine.id, stop_first=True)
-        if outcomes.still_wanted(self.fleet, action):
+        if due_actions.still_wanted(self.fleet, action):
             await self._done(action, f"{machine.id} is started again")
         now = self.fleet.machines.get(machine.id)
         if now is None or now.state is State.STOPPING:
@@ -194,7 +196,7 @@ class Orchestrator:
 
     async def _done(self, action: Destroy | Restart, what: str) -> None:
         """Return when the engine has done this. Raises EngineError, where `what` comes when the engine is back."""
-        is_wanted = partial(outcomes.still_wanted, self.fleet, action)
+        is_wanted = partial(due_actions.still_wanted, self.fleet, action)
         outcome = await self.contact.unless_lost(self._parts.actions.finish(action, is_wanted))
         if outcome is None:
             why = (self.contact.problem or "").rstrip(".")
@@ -235,7 +237,7 @@ class Orchestrator:
     # reading
 
     def now(self) -> float:
-        """The monotonic time that deadlines of the fleet are told in, in seconds."""
+        """The monotonic time of all deadlines of the fleet, in seconds."""
         return self._state.now()
 
     async def machine_of(self, project: str) -> Machine:
@@ -279,7 +281,7 @@ class Orchestrator:
         return self._parts.gauge.read()
 
     def trace(self, project: str) -> Trace | None:
-        """How this project came to the machine that it has; None where it has none, or nobody who saw it told."""
+        """How this project came to the machine that it has; None if it has none, or if this is not on record."""
         machine = self.fleet.of_project(project)
         return None if machine is None else self.traces.of(machine)
 
@@ -290,12 +292,12 @@ class Orchestrator:
         await self._parts.run()
 
     async def first_look(self) -> None:
-        """Wait for the first listing, 2 s at most: what ended while nobody looked must not be given to its project."""
+        """Wait for the first listing, 2 s at most: a worker may have ended while the service was down."""
         if self._state.snapshot.begun_at < 0:
             await self._state.next_listing()
 
     def turn_all_away(self) -> None:
-        """Answer everybody who waits: the service is stopping."""
+        """Answer all requests that wait: the service is stopping."""
         self._parts.search.turn_all_away()
         self._parts.actions.turn_all_away()
 

@@ -27,12 +27,13 @@ from worker_orchestrator.control.world.reports import (
 )
 from worker_orchestrator.control.world.templates import Templates
 from worker_orchestrator.core import outcomes
-from worker_orchestrator.core.machine import Create, Destroy, Outcome, Result, Verdict
+from worker_orchestrator.core.action import Create, Destroy, Outcome, Result
+from worker_orchestrator.core.instance import Verdict
 
 __all__ = ["Reactions"]
 
 MISSES_TO_LOOK: Final = 8
-"""A starting worker that does not answer for a quarter of a second is looked for in a listing: it may have exited."""
+"""After so many misses, about a quarter of a second, a listing is made: the starting worker may have exited."""
 UNAVAILABLE_RETRY_S: Final = 0.25
 
 _log = structlog.get_logger(__name__)
@@ -64,18 +65,18 @@ class Reactions:
             case TemplateFound():
                 self._template_found(report)
             case Ended(machine_id):
-                self._fleet.hears = True
+                self._fleet.hears_events = True
                 if self._fleet.doubt(machine_id, math.inf):
                     self._last_changes.doubted()
             case Shown(machine_id):
                 self._fleet.doubt(machine_id, self._state.now())
                 self._state.wake.set()
             case EngineChanged():
-                self._fleet.hears = True
+                self._fleet.hears_events = True
                 self._state.wake.set()
                 self._templates.look_again()
             case EventsStopped():
-                self._fleet.hears = False
+                self._fleet.hears_events = False
                 self._state.wake.set()
             case Silent():
                 self._state.wake.set()
@@ -87,16 +88,16 @@ class Reactions:
         if isinstance(action, Create) and outcome.result is Result.DONE:
             self._traces.created(machine_id, settled.took_s)
         if self._contact.lost.is_set() and outcome.result not in {Result.DONE, Result.UNKNOWN}:
-            outcome = Outcome(Result.UNAVAILABLE, outcome.message)  # it may be another engine that refused
-        outcomes.settle(self._fleet, self._state.spec, action, outcome, self._state.now())
+            outcome = Outcome(Result.UNAVAILABLE, outcome.message)  # the engine that refused may be another one
+        outcomes.apply_outcome(self._fleet, self._state.spec, action, outcome, self._state.now())
         self._decisions.turn_away()
         self._decisions.journal.flush()
         if outcome.result is Result.DONE and not isinstance(action, Destroy):
             self._ask_for_an_answer(machine_id)
             return
         if outcome.result is Result.OBSTRUCTED:
-            self._templates.look_again()  # the engine may find another way that is open
-        self._probers.stop(machine_id)  # what answers at its port may be somebody else, until a listing shows it
+            self._templates.look_again()  # the engine may know another way, such as IPv4 only
+        self._probers.stop(machine_id)  # another program may answer at its port, until a listing shows this one
         if outcome.result is Result.UNAVAILABLE:
             self._state.wake_later(UNAVAILABLE_RETRY_S)
         else:
@@ -108,23 +109,23 @@ class Reactions:
             self._probers.start(machine, outcomes.start_deadline(self._fleet, self._state.spec, machine))
 
     def _worker_probed(self, verdict: Verdict) -> None:
-        outcomes.probed(self._fleet, self._state.spec, verdict, self._state.now())
+        outcomes.apply_verdict(self._fleet, self._state.spec, verdict, self._state.now())
         watch = self._fleet.watches.get(verdict.machine_id)
         if watch is not None and watch.misses % MISSES_TO_LOOK == MISSES_TO_LOOK - 1:
             self._state.wake.set()
         if self._fleet.pending:
             self._decisions.apply_and_commit_soon()
 
-    def _template_found(self, found: TemplateFound) -> None:
-        """Every pool runs what the engine was asked for. Without an answer the last known template stays in force."""
+    def _template_found(self, report: TemplateFound) -> None:
+        """The template of every pool. If the engine could not say, the last known template stays in force."""
         pools = {
-            name: replace(pool, template=found.template or pool.template, problem=found.problem, pending=False)
+            name: replace(pool, template=report.template or pool.template, problem=report.problem, pending=False)
             for name, pool in self._state.spec.pools.items()
         }
         if pools == self._state.spec.pools:
             return
-        if found.template:
+        if report.template:
             before = next((pool.template for pool in self._state.spec.pools.values()), None)
-            _log.info("template", template=found.template, before=before)
+            _log.info("template", template=report.template, before=before)
         self._state.spec = replace(self._state.spec, pools=pools)
         self._decisions.apply_and_commit_soon()

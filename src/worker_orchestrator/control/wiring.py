@@ -40,7 +40,7 @@ from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.control.world.reports import Report
 from worker_orchestrator.control.world.templates import Templates
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Spec
+from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.store.store import Store
 
@@ -71,7 +71,7 @@ class Wiring:
         observer: Observer,
     ) -> None:
         self._limits = limits
-        fleet.hears = False  # until the engine's stream of events is open
+        fleet.hears_events = False  # until the engine's stream of events is open
         self.defect = Defect()
         self.background = Background(self.defect)
         self.sizes = PoolSizes(spec, store, clock.wall_ms)
@@ -106,8 +106,8 @@ class Wiring:
 
     def _make_deciding(self, store: Store, observer: Observer) -> None:
         state, self.seats, self.untold = self.state, Seats(), UntoldAssignments(self.state)
-        told = (self.traces, self.last_changes, self.feed, observer)
-        effects = Effects(state, self.seats, self.actions, self.probers, *told, self.defect)
+        telling = (self.traces, self.last_changes, self.feed, observer)
+        effects = Effects(state, self.seats, self.actions, self.probers, *telling, self.defect)
         self.journal = Journal(state.fleet, store, effects, self.defect, state.wall_ms, observer)
         self.decisions = Decisions(
             state, self.journal, self.seats, self.contact, self.actions, self.templates, self.background
@@ -118,7 +118,7 @@ class Wiring:
         )
 
     def _take(self, report: Report) -> None:
-        """What `world/` is given to report to: it is made before the part that reacts."""
+        """The function that `world/` reports to. `world/` is made before `Reactions`, hence this detour."""
         self._reactions.take(report)
 
     async def run(self) -> None:

@@ -1,8 +1,21 @@
-"""How machines fail, and the brake that keeps a broken image from becoming a storm.
+"""How machines fail, when a failed step is tried again, and the two brakes that keep failures from becoming a storm.
 
-Part of the pure core. The brake is per pool and template and counts attempts, not machines: 1 s doubling to 300 s, one
-attempt at a time until one comes up, forgotten after ten good minutes. What is no fault of an image (a full disk, no address
-left) has a brake of its own: 1 s doubling to a minute, gone as soon as one machine is made.
+A brake belongs to one template of one pool. It counts attempts and not machines: those that were begun before the last count
+belong to the attempt that it counted. While it is on, machines are created one at a time::
+
+    brake                    is raised by                   pause before the next      is let go
+    Pool.image_brake         a machine that fails before    1 s, doubling to 300 s     when one comes up; the level is
+                             it is READY, or within 10 s                               forgotten 10 minutes later
+    Pool.obstacle            a create that something        1 s, doubling to 60 s      when one create succeeds
+                             outside prevents (full disk,
+                             no address left)
+
+The first machine that comes up and dies within 10 s is noted and costs nothing yet. What belongs to a project never raises a
+brake, and has pauses of its own::
+
+    restart of a worker that died                    0, 10, 30, 60, 120, 240 s, then it has failed for good
+    restart that something outside prevents          1 s, doubling to 60 s, for as long as it lasts; not counted as a try
+    removal that the engine refuses                  1 s, doubling to 60 s
 """
 
 from __future__ import annotations
@@ -11,37 +24,43 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.fleet import Backoff, Fleet, Watch
-from worker_orchestrator.core.machine import Cause, Machine, Spec, State
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.pool import Brake
+from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.core.watch import Watch
 
 __all__ = [
     "RESTART_PAUSES_S",
     "Failure",
-    "fail",
-    "may_restart",
-    "obstruct",
-    "obstructed_restart",
-    "raise_backoff",
-    "restart_later",
-    "try_later",
+    "drop_obstructed",
+    "fail_machine",
+    "has_restarts_left",
+    "put_off_restart",
+    "raise_brake",
+    "schedule_restart",
+    "schedule_retry",
 ]
 
 
-BACKOFF_MAX_S = 300.0
-BACKOFF_FORGIVEN_AFTER_S = 600.0
+BRAKE_MAX_S = 300.0
+BRAKE_FORGIVEN_AFTER_S = 600.0
 QUICK_DEATH_S = 10.0
 RESTART_PAUSES_S = (0.0, 10.0, 30.0, 60.0, 120.0, 240.0)
-"""Before each restart of a project's machine: at once, since one death may be chance, then over minutes, in which somebody
-may mend what he broke. After the last it failed for good."""
+"""The pause before each restart of a project's machine.
+
+The first restart follows at once, because one death may be chance. The others are spread over minutes, in which a worker
+that somebody broke can be repaired. After the last one it has failed for good.
+"""
 RETRY_MAX_S = 60.0
 OBSTACLE_MAX_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong with a machine: in words, the last log lines, and what it means.
+    """What went wrong with a machine, in words, with its last log lines.
 
-    `gone`: its container is known not to exist. `harmless`: it says nothing of the image, so the brake stays off.
+    `gone`: its container is known not to exist. `harmless`: it says nothing about the image, so it raises no brake.
     """
 
     reason: str
@@ -50,75 +69,71 @@ class Failure:
     harmless: bool = False
 
 
-def fail(fleet: Fleet, spec: Spec, machine: Machine, now: float, failure: Failure) -> None:
-    """Move a machine to FAILED. It keeps its project, if it has one; else its pool's brake learns of it."""
+def fail_machine(fleet: Fleet, spec: Spec, machine: Machine, now: float, failure: Failure) -> None:
+    """Move a machine to FAILED. It stays with its project, if it has one; else the failure raises the image's brake."""
     after = replace(machine, state=State.FAILED, reason=failure.reason, evidence=failure.evidence, gone=failure.gone)
-    if machine.project is None and not failure.harmless:
-        raise_backoff(fleet, spec, after, now)
+    if machine.holding is None and not failure.harmless:
+        raise_brake(fleet, spec, after, now)
     fleet.apply(machine, after, Cause.FAILED, now)
 
 
-def try_later(watch: Watch, now: float) -> None:
-    """Count one more try, and put off the next one: 1 s, doubling."""
+def schedule_retry(watch: Watch, now: float) -> None:
+    """Count one more try of a removal, and say when the next one is due."""
     watch.tries += 1
     watch.not_before = now + _doubling(watch.tries, RETRY_MAX_S)
 
 
-def may_restart(watch: Watch) -> bool:
-    """Whether a project's machine has tries left."""
+def has_restarts_left(watch: Watch) -> bool:
+    """Whether a project's machine may be restarted once more before it has failed for good."""
     return watch.tries < len(RESTART_PAUSES_S)
 
 
-def restart_later(watch: Watch, now: float) -> None:
-    """Count one more restart of a project's machine, and say when it is due."""
+def schedule_restart(watch: Watch, now: float) -> None:
+    """Count one more restart of a project's machine, and say when that is due."""
     watch.not_before = now + RESTART_PAUSES_S[min(watch.tries, len(RESTART_PAUSES_S) - 1)]
     watch.tries += 1
 
 
-def obstructed_restart(fleet: Fleet, machine: Machine, now: float, message: str) -> None:
-    """Put off a restart that a cause outside stands in the way of: no try, and no end of tries, for as long as it lasts."""
+def put_off_restart(fleet: Fleet, machine: Machine, now: float, message: str) -> None:
+    """Put off a restart that something outside prevents. That is not counted as a try, however long it lasts."""
     watch = fleet.watches[machine.id]
-    watch.obstructed += 1
-    watch.not_before = now + _doubling(watch.obstructed, OBSTACLE_MAX_S)
+    watch.obstructed_restarts += 1
+    watch.not_before = now + _doubling(watch.obstructed_restarts, OBSTACLE_MAX_S)
     reason = f"waits to be started again: {message}"
     if machine.reason != reason:
         fleet.apply(machine, replace(machine, reason=reason), Cause.OBSTRUCTED, now)
 
 
-def obstruct(fleet: Fleet, machine: Machine, now: float, message: str) -> None:
-    """Let a new machine go that a cause outside stands in the way of, and count one attempt, as `raise_backoff` does."""
+def drop_obstructed(fleet: Fleet, machine: Machine, now: float, message: str) -> None:
+    """Stop a new machine whose create something outside prevents, and raise the obstacle's brake by one attempt."""
     last = fleet.obstacle(machine.pool, machine.template)
     if last is None or fleet.watches[machine.id].born >= last.raised_at:
         level = 1 if last is None else last.level + 1
         until = now + _doubling(level, OBSTACLE_MAX_S)
-        fleet.pool(machine.pool).obstacle = Backoff(machine.template, level, now, until, tripped=True, reason=message)
+        fleet.pool(machine.pool).obstacle = Brake(machine.template, level, now, until, is_on=True, reason=message)
     fleet.apply(machine, replace(machine, state=State.STOPPING, reason=message), Cause.OBSTRUCTED, now)
 
 
-def raise_backoff(fleet: Fleet, spec: Spec, failed: Machine, now: float) -> None:
-    """Count one failed attempt of a template to come up.
-
-    Machines that were begun before the last count belong to the attempt that it counted. The first machine that came up
-    and died soon costs nothing yet.
-    """
+def raise_brake(fleet: Fleet, spec: Spec, failed: Machine, now: float) -> None:
+    """Count one failed attempt of a template to come up, unless it was counted already or proves nothing."""
     watch, pool = fleet.watches[failed.id], fleet.pool(failed.pool)
     if failed.template != spec.pool(failed.pool).template:
         return
     if watch.ready_at is not None and now - watch.ready_at > QUICK_DEATH_S:
         return
-    last = fleet.brake(failed.pool, failed.template)
+    last = fleet.image_brake(failed.pool, failed.template)
     if last is not None and watch.born < last.raised_at:
         return
-    if last is not None and last.good_since is not None and now - last.good_since > BACKOFF_FORGIVEN_AFTER_S:
+    if last is not None and last.good_since is not None and now - last.good_since > BRAKE_FORGIVEN_AFTER_S:
         last = None
     came_up = watch.ready_at is not None
     level = last.level + 1 if last is not None else 0 if came_up else 1
-    pool.backoff = Backoff(
+    pool.image_brake = Brake(
         template=failed.template,
         level=level,
         raised_at=now,
-        until=now + (_doubling(level, BACKOFF_MAX_S) if level else 0.0),
-        tripped=level > 0,
+        until=now + (_doubling(level, BRAKE_MAX_S) if level else 0.0),
+        is_on=level > 0,
         reason=f"{failed.id}: {failed.reason}",
         evidence=failed.evidence,
         good_since=None if level else now,

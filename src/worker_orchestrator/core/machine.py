@@ -1,15 +1,27 @@
-"""The vocabulary: what a machine is, which moves it may make, and what an engine reports.
+"""What a machine is, and which changes it may go through.
 
-Two facts about a machine are kept apart on purpose. Its *state* says where its container is in life; its *project* says
-whose it is. A machine that is being restarted for its project is STARTING and assigned at once, and a dead one whose
-files are somebody's work is FAILED and assigned. `TRANSITIONS` and `GIVES_UP_PROJECT` are all the moves there are; `Change`
-asserts them, so an illegal move stops the process instead of reaching the store.
+Two facts about a machine are kept apart on purpose. Its *state* says where its container is in life; its *holding* says
+which project has it. A machine that is restarted for its project is STARTING and assigned at the same time, and one whose
+worker died is FAILED and still assigned, because its files are somebody's work.
 
-Times are seconds of a monotonic clock, handed in by the caller. Nothing here does I/O.
+Each row is a state, each column the state after a change, and each cell has the causes that usually lead there::
 
-The values are msgspec structs: copied with a change in a tenth of a dataclass's time (0.3 µs instead of 5), and each assign
-and each release makes two. Those that are many hold nothing but text and numbers, so the garbage collector need not look at
-them (`gc=False`).
+                 STARTING             READY                 STOPPING               FAILED             no record
+    no record    created              adopted
+    STARTING     moved, restarted,    answered              released, destroyed,   failed
+                 obstructed                                 withdrawn, obstructed
+    READY        released, restarted  assigned, released,   released, destroyed,   failed, withdrawn
+                                      withdrawn             retired
+    STOPPING                                                                                          forgotten
+    FAILED       restarted, revived                         released, destroyed,   removed, failed    forgotten, released,
+                                                            withdrawn                                 destroyed, withdrawn
+
+`TRANSITIONS` allows exactly the cells that are not empty, and `GIVES_UP_PROJECT` names the causes that may end an
+assignment. `Change` asserts both, so an illegal change stops the process before it reaches the store.
+
+The values are msgspec structs because each assign and each release makes two of them: a copy with a change takes 0.3 µs,
+against 5 µs for a dataclass. They hold only text, numbers and each other, so the garbage collector need not look at them
+(`gc=False`).
 """
 
 from __future__ import annotations
@@ -21,40 +33,19 @@ from typing import Final
 
 import msgspec
 
-__all__ = [
-    "GIVES_UP_PROJECT",
-    "TOMBSTONES_KEPT",
-    "TRANSITIONS",
-    "UNKNOWN_POOL",
-    "Action",
-    "Cause",
-    "Change",
-    "Create",
-    "Destroy",
-    "Instance",
-    "Machine",
-    "Outcome",
-    "PoolSpec",
-    "Restart",
-    "Result",
-    "Snapshot",
-    "Spec",
-    "State",
-    "Status",
-    "Verdict",
-]
+__all__ = ["GIVES_UP_PROJECT", "TOMBSTONES_KEPT", "TRANSITIONS", "Cause", "Change", "Holding", "Machine", "State"]
 
 TOMBSTONES_KEPT: Final = 50_000
-"""So many machines that were removed are remembered, since a create of theirs may still land."""
+"""How many removed machines are remembered, because a late create may still make a container for one of them."""
 
 
 class State(StrEnum):
     """Where a machine is in its life."""
 
-    STARTING = "starting"  # recorded; its container is being made, restarted or probed
+    STARTING = "starting"  # it is recorded, and its container is being created, restarted or probed
     READY = "ready"  # it answered a probe
     STOPPING = "stopping"  # its container is being destroyed
-    FAILED = "failed"  # it does not serve; kept as evidence, or because its files are a project's work
+    FAILED = "failed"  # it does not serve; it is kept as evidence, or because its files are a project's work
 
 
 class Cause(StrEnum):
@@ -66,16 +57,16 @@ class Cause(StrEnum):
     ANSWERED = "answered"
     ASSIGNED = "assigned"
     RELEASED = "released"
-    WITHDRAWN = "withdrawn"  # assigned, but never told to anybody
+    WITHDRAWN = "withdrawn"  # it was assigned, but no client has heard of it
     RESTARTED = "restarted"  # in place, for its project
-    REVIVED = "revived"  # by somebody else, after it had failed
+    REVIVED = "revived"  # somebody started its container after it had failed
     FAILED = "failed"
-    OBSTRUCTED = "obstructed"  # a cause that is neither its own nor its image's kept it from starting
+    OBSTRUCTED = "obstructed"  # something outside the worker and its image kept it from starting
     RETIRED = "retired"  # surplus, or of an older template
-    DESTROYED = "destroyed"  # somebody asked for it
+    DESTROYED = "destroyed"  # on request
     REMOVED = "removed"  # its container is known to be gone
     FORGOTTEN = "forgotten"
-    ANNOTATED = "annotated"  # its project says something else of it
+    ANNOTATED = "annotated"  # its project replaced the metadata
 
 
 _S = State
@@ -86,21 +77,35 @@ TRANSITIONS: Final[Mapping[State | None, AbstractSet[State | None]]] = {
     _S.STOPPING: {None},
     _S.FAILED: {_S.FAILED, _S.STARTING, _S.STOPPING, None},
 }
-"""From a state (None: no record) to the states that may follow it (None: forgotten, with a tombstone)."""
+"""The states that may follow each state. None stands for no record."""
 
 GIVES_UP_PROJECT: Final[AbstractSet[Cause]] = {Cause.RELEASED, Cause.DESTROYED, Cause.WITHDRAWN}
-"""The only causes that may take a machine from its project: neither age nor death is abandonment.
+"""The only causes that may take a machine from its project. A project does not give it up by being idle or by a crash.
 
-One more move ends an assignment: forgetting a machine whose container vanished, when its project asks for another.
+One more change ends an assignment: a machine whose container vanished is forgotten when its project asks for another.
 """
+
+
+class Holding(msgspec.Struct, frozen=True, gc=False):
+    """That a project has a machine. It begins with an assignment, and all of it ends with the release.
+
+    `metadata` is what the project said of the machine, as JSON; empty if it said nothing.
+    """
+
+    project: str
+    metadata: str = ""
 
 
 class Machine(msgspec.Struct, frozen=True, gc=False):
     """Our record of one worker: a row of the store.
 
-    `port` is a host port, or None where the engine plans addresses itself. `gone` means that its container is known not to
-    exist: such a record holds neither port nor slot. `reason` says in words why it is where it is, `evidence` holds the last
-    log lines of a failed one. `metadata` is what its project said of it, as JSON; it goes with the project.
+    `port` is a host port, or None where the engine plans addresses itself. `holding` is None while the machine is free.
+    `gone` means that its container is known not to exist: such a record holds neither port nor slot. `reason` says in words
+    why it is where it is, `evidence` holds the last log lines of a failed one.
+
+    `generation` is the number of its last assignment, 0 if there was none. It stays when the assignment ends, and is
+    therefore no part of `holding`: a late release or destroy that names an older generation must fail on a free machine as
+    well, and after a restart it shows that a machine that is being stopped belonged to a project (`Fleet.load`).
     """
 
     id: str
@@ -108,45 +113,54 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
     template: str
     state: State
     port: int | None
-    project: str | None = None
+    holding: Holding | None = None
     generation: int = 0
     host: str = ""
     gone: bool = False
     reason: str = ""
     evidence: str = ""
-    metadata: str = ""
 
     def __post_init__(self) -> None:
-        assert self.project is not None or not self.metadata, f"{self.id}: what a project said goes with it"
-        assert self.state is not State.STOPPING or self.project is None, f"{self.id}: a stopping machine has no project"
+        assert self.state is not State.STOPPING or self.holding is None, f"{self.id}: a stopping machine has no project"
         assert not self.gone or self.state is State.FAILED, f"{self.id}: only a failed machine may be gone"
 
     @property
+    def project(self) -> str | None:
+        """The project that has it; None while it is free."""
+        return None if self.holding is None else self.holding.project
+
+    @property
+    def metadata(self) -> str:
+        """What its project said of it, as JSON; empty if that is nothing, or if it is free."""
+        return "" if self.holding is None else self.holding.metadata
+
+    @property
     def is_idle(self) -> bool:
-        return self.state is State.READY and self.project is None
+        return self.state is State.READY and self.holding is None
 
     @property
     def is_coming(self) -> bool:
         """On its way to becoming idle."""
-        return self.state is State.STARTING and self.project is None
+        return self.state is State.STARTING and self.holding is None
 
     @property
     def is_leaving(self) -> bool:
         """Its container is being removed."""
-        failed = self.state is State.FAILED and self.project is None and not self.gone
+        failed = self.state is State.FAILED and self.holding is None and not self.gone
         return failed or self.state is State.STOPPING
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One move of one machine: at once the row, the undo, the event and the log line. None stands for no record.
+    """One change of one machine: the row, the undo, the event and the log line are made from it. None stands for no record.
 
-    What is merely forgotten is not buried: a container that vanished without our doing may come back with somebody's files.
+    `buries` means that its end was requested and has happened, so a container that appears under its id later is removed. A
+    machine that is only forgotten is not buried: its container vanished by itself, and may come back with somebody's files.
     """
 
     before: Machine | None
     after: Machine | None
     cause: Cause
-    buries: bool = False  # its end was asked for, and what it was is gone: what turns up under its id is to be removed
+    buries: bool = False
 
     def __post_init__(self) -> None:
         before, after = self.before, self.after
@@ -173,161 +187,4 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     @property
     def hands_over(self) -> bool:
         """Whether it gives a machine to a project."""
-        return self.after is not None and self.after.project is not None and self.cause is Cause.ASSIGNED
-
-
-class Status(StrEnum):
-    """What an engine says of an instance. UNKNOWN is not absent, and neither is it dead."""
-
-    CREATED = "created"
-    PENDING = "pending"
-    RUNNING = "running"
-    PAUSED = "paused"
-    EXITED = "exited"
-    TERMINATING = "terminating"
-    UNKNOWN = "unknown"
-
-
-class Instance(msgspec.Struct, frozen=True, gc=False):
-    """What the engine reports under a machine's id: a container, a pod.
-
-    `native_id` and `address` are the engine's own. `killed` means that somebody ended it from outside, which says nothing
-    of its image; `detail` says in words how it ended. `trouble` says why it can serve nobody although it has not ended
-    (somebody paused it, or took its network away), and what to do. `renamed` is the name that it bears now where that is not
-    its id: its label tells who it is, and its name nothing. `host` is the one for its URL where it is not the one of the
-    settings: it was made when they said something else.
-    """
-
-    id: str
-    owner: str
-    pool: str
-    template: str
-    status: Status
-    native_id: str = ""
-    address: str | None = None
-    port: int | None = None
-    killed: bool = False
-    detail: str = ""
-    host: str = ""
-    trouble: str = ""
-    renamed: str = ""
-
-    @property
-    def ailment(self) -> str:
-        """Why it can serve nobody now, in words; empty where nothing is known against it. Unknown is no ailment."""
-        runs = self.status in {Status.RUNNING, Status.UNKNOWN}
-        return self.trouble or ("" if runs else f"its container is {self.status}")
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """One full, successful listing, with what must be known to judge it.
-
-    `busy` holds the ids that had an action in flight at any time since `begun_at`: about those the listing proves nothing.
-    `evidence` holds the last log lines of instances that this listing shows dead. `after_outage`: it is the first one since
-    the engine was away, so what is dead in it died with the engine.
-    """
-
-    begun_at: float
-    instances: Mapping[str, Instance]
-    busy: AbstractSet[str] = frozenset()
-    evidence: Mapping[str, str] = msgspec.field(default_factory=dict)
-    after_outage: bool = False
-
-
-class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What one probe of one machine found: it answered, it did not, or nobody can tell (None), which counts for nothing.
-
-    `took_s` is after how many seconds it answered.
-    """
-
-    machine_id: str
-    begun_at: float
-    answered: bool | None
-    detail: str = ""
-    took_s: float = 0.0
-
-
-class Create(msgspec.Struct, frozen=True):
-    """Make this machine run, with exactly its template and port."""
-
-    machine: Machine
-
-    @property
-    def machine_id(self) -> str:
-        return self.machine.id
-
-
-class Restart(msgspec.Struct, frozen=True):
-    """Start the exited container of this machine again, in place. `stop_first`: end it where it runs."""
-
-    machine_id: str
-    stop_first: bool = False
-
-
-class Destroy(msgspec.Struct, frozen=True):
-    """Remove whatever runs under this id. Absent is success. `gently`: what runs is asked to end first, and has time to."""
-
-    machine_id: str
-    gently: bool = False
-
-
-Action = Create | Restart | Destroy
-
-
-class Result(StrEnum):
-    """How an action ended."""
-
-    DONE = "done"
-    UNAVAILABLE = "unavailable"  # it was not carried out; again later
-    REJECTED = "rejected"  # it was not carried out; again will not help
-    OBSTRUCTED = "obstructed"  # it was not carried out, for a cause outside: again when that is mended
-    PORT_TAKEN = "port taken"
-    UNKNOWN = "unknown"  # it may have been carried out, or may be yet
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    result: Result
-    message: str = ""
-    evidence: str = ""
-
-
-class PoolSpec(msgspec.Struct, frozen=True):
-    """What a pool should be.
-
-    `template` is None while the engine cannot say what to run: `pending` if it is still finding out (an image is being
-    pulled), and `problem` says in words what stands in the way. A `paused` one starts and replaces nothing.
-    """
-
-    template: str | None
-    min_idle: int = 2
-    max_idle: int | None = None
-    recycle: bool = False
-    paused: bool = False
-    problem: str = ""
-    pending: bool = False
-
-
-UNKNOWN_POOL: Final = PoolSpec(
-    None,
-    min_idle=0,
-    max_idle=0,
-    recycle=True,
-    problem="No pool of this name is in the settings, so it makes no machine.",
-)
-"""What a pool should be that is on record and not in the settings: nothing free is kept, and what is released goes."""
-
-
-class Spec(msgspec.Struct, frozen=True):
-    """What the whole fleet should be: sizes, host ports (None: the engine plans addresses) and time limits in seconds."""
-
-    pools: Mapping[str, PoolSpec]
-    max_machines: int = 100
-    first_port: int | None = 9093
-    last_port: int = 65535
-    start_timeout_s: float = 60.0
-    verify_after_s: float = 1.0
-    evidence_s: float = 600.0
-
-    def pool(self, name: str) -> PoolSpec:
-        """What this pool should be."""
-        return self.pools.get(name, UNKNOWN_POOL)
+        return self.after is not None and self.after.holding is not None and self.cause is Cause.ASSIGNED

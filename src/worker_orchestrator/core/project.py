@@ -1,4 +1,4 @@
-"""Which texts may name a project: an opaque id, with the names kept free that the service or a browser asks for itself."""
+"""Which texts may name a project: an opaque id, but no path that belongs to the service or that browsers request."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ RESERVED_PROJECTS: Final[AbstractSet[str]] = frozenset(
     }
 )
 CHARACTERS: Final = f"{string.ascii_letters}{string.digits}._~:@+=,-"
-"""What a project id may consist of."""
+"""The characters that a project id may consist of."""
 LONGEST: Final = 128
 _PROJECT: Final = re.compile(rf"(?!\.)[{re.escape(CHARACTERS)}]{{1,{LONGEST}}}")
 RESERVED_STARTS: Final = (".", "apple-touch-icon")
-"""What is no project id, or may be none."""
+"""How a path may begin that is no project id: `is_reserved` decides."""
 _TOUCH_ICON: Final = re.compile(r"apple-touch-icon.*\.png")
 
 
 def is_reserved(text: str) -> bool:
-    """Whether this first segment of a path is the service's own, or asked for by browsers by themselves."""
+    """Whether this first segment of a path belongs to the service, or is one that browsers request by themselves."""
     if text in RESERVED_PROJECTS:
         return True
     return text.startswith(RESERVED_STARTS) and (
@@ -71,5 +71,5 @@ def project_id(text: str) -> str:
         return text
     shown = text if len(text) <= 40 else f"{text[:40]}…"
     raise InvalidProject(
-        f"{shown!r} is no project id: use 1 to 128 letters, digits or . _ ~ : @ + = , - and do not start with a dot.",
+        f"{shown!r} is not a project id: use 1 to 128 letters, digits or . _ ~ : @ + = , - and do not start with a dot.",
     )

@@ -1,54 +1,68 @@
 """The tick: compare the fleet with one full listing of the engine, and say what is to be done.
 
-The other half of the pure core. It is level-triggered: it looks at what is, never at what happened, so a lost, repeated or
-reordered event costs latency and nothing else, and a plan is computed anew each time instead of being kept. Two rules
-carry its safety:
+It is level-triggered: it looks at the present state and never at events, so a lost, repeated or reordered event costs only
+time, and a plan is computed anew each time instead of being stored. Two rules make it safe:
 
-* About a machine that had an action in flight while the listing was made, the listing proves nothing (`snapshot.busy`).
-* Unknown is not absent: only a full listing shows that something is gone, and only its own removal, acknowledged before
-  that listing began, lets a machine be forgotten.
+* The listing proves nothing about a machine that had an action in flight while it was made (`snapshot.busy`), nor about one
+  that answered a probe since.
+* Unknown is not absent: only a full listing shows that a container is gone, and a machine that is being removed is forgotten
+  only if its removal was acknowledged before that listing began.
+
+What the listing shows of a machine, and what follows::
+
+    state, project       not listed           exited                  cannot serve (paused,   running
+                                                                      no network)
+    READY, free          FAILED, gone         FAILED                  FAILED after 5 s        -
+    READY, assigned      FAILED, gone         STARTING, restarted;    kept; its project       -
+                                              FAILED after the last   hears why
+    STARTING, free       FAILED at the        FAILED                  FAILED                  FAILED at the deadline,
+                         deadline                                                             if it does not answer
+    STARTING, assigned   FAILED, gone         as READY, once the      kept; its project       READY at the deadline,
+                                              restart has happened    hears why               answer or not
+    STOPPING             forgotten, after     -                       -                       -
+                         its removal
+    FAILED, free         gone, after its      -                       -                       -
+                         removal; forgotten
+                         `evidence_s` later
+    FAILED, assigned     gone                 -                       -                       STARTING, revived
+
+If a container turns up again for a machine that is FAILED, assigned and gone, the machine has it back as soon as its port
+and a slot are free.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.brake import Failure, fail, may_restart, restart_later
-from worker_orchestrator.core.commands import serve_line
-from worker_orchestrator.core.fleet import Fleet, Watch
-from worker_orchestrator.core.machine import (
-    Action,
-    Cause,
-    Create,
-    Destroy,
-    Instance,
-    Machine,
-    Restart,
-    Snapshot,
-    Spec,
-    State,
-    Status,
-)
-from worker_orchestrator.core.outcomes import new_machine
+from worker_orchestrator.core.action import Action, Destroy
+from worker_orchestrator.core.brake import Failure, fail_machine, has_restarts_left, schedule_restart
+from worker_orchestrator.core.due_actions import due_action
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.instance import Instance, Snapshot, Status
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.outcomes import start_deadline
+from worker_orchestrator.core.sizing import resize
+from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.core.unrecorded import orphans
+from worker_orchestrator.core.watch import Watch
 
-__all__ = ["Plan", "dying", "foreign", "orphans", "reconcile", "resize", "strays"]
+__all__ = ["Plan", "about_to_fail", "reconcile"]
 
 OVERDUE_S = 0.25
 RESTARTS_FORGIVEN_AFTER_S = 600.0
 AILING_S = 5.0
-"""So long an idle machine may be unable to serve before it is replaced: `docker commit` pauses what it copies."""
+"""How long an idle machine may be unable to serve before it is replaced. `docker commit` pauses what it copies."""
 
 _DEAD = frozenset({Status.EXITED, Status.CREATED, Status.TERMINATING})
-"""What is not serving, and for a free machine reason enough to replace it."""
+"""The statuses of a container that has ended or never ran. A READY machine that is free is replaced then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now, and when to look again at the latest (monotonic seconds; None: at the next refresh)."""
+    """What to do now, and when to look again at the latest, in monotonic seconds (None: at the next refresh)."""
 
     actions: list[Action]
     wake_at: float | None
@@ -59,7 +73,7 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
     actions: list[Action] = []
     if snapshot.after_outage:
         for watch in fleet.watches.values():
-            watch.tries, watch.obstructed, watch.not_before = 0, 0, 0.0
+            watch.tries, watch.obstructed_restarts, watch.not_before = 0, 0, 0.0
     ailing = {name: why for name, why in fleet.ailing.items() if name in snapshot.busy}
     for machine in list(fleet.machines.values()):
         if machine.id not in snapshot.busy:
@@ -68,74 +82,24 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
                 _Observation(fleet, spec, snapshot, machine, instance, now, ailing).judge()
     for machine in fleet.machines.values():
         if machine.state is not State.READY and machine.id not in snapshot.busy:
-            action = _unfinished(fleet, machine, snapshot.instances.get(machine.id), now)
+            action = due_action(fleet, machine, snapshot.instances.get(machine.id), now)
             if action is not None:
                 actions.append(action)
-    fleet.listed(snapshot.begun_at, ailing)
+    fleet.take_listing(snapshot.begun_at, ailing)
     actions += [Destroy(orphan.id) for orphan in orphans(fleet, snapshot) if orphan.id not in snapshot.busy]
     resize(fleet, spec, now, new_id)
     return Plan(actions, _next_deadline(fleet, spec, now))
 
 
-def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> None:
-    """Record the machines that are missing and let surplus go. Needs no listing, so a command may call it at once."""
-    for name in fleet.pools_with_idle() - spec.pools.keys():
-        for machine_id in list(fleet.stale(name, None)):
-            _let_go(fleet, machine_id, "of a pool that the settings do not name", now)
-    for name, wanted in spec.pools.items():
-        serve_line(fleet, spec, name, now)
-        if fleet.pool(name).line and fleet.leaving(name):
-            _make_room(fleet, spec, name)
-        if wanted.template is None or wanted.paused or _is_right(fleet, spec, name, wanted.template):
-            continue
-        _retire(fleet, spec, name, wanted.template, now)
-        for _ in range(_missing(fleet, spec, name, wanted.template, now)):
-            if new_machine(fleet, spec, name, wanted.template, new_id(), now) is None:
-                _make_room(fleet, spec, name)
-                break
-
-
-def _make_room(fleet: Fleet, spec: Spec, name: str) -> None:
-    """Nobody who waits for a slot or a port waits for a worker that takes its time to end."""
-    pool, leaving = fleet.pool(name), fleet.leaving(name)
-    if fleet.held < spec.max_machines and not pool.out_of_ports:
-        return
-    slow = [machine_id for machine_id in leaving if fleet.watches[machine_id].held]
-    coming = len(fleet.coming(name, spec.pool(name).template)) + len(leaving) - len(slow)
-    for machine_id in slow[: max(0, len(pool.line) - coming)]:
-        fleet.hurry(machine_id)
-
-
-def dying(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: float) -> Iterator[str]:
-    """Ids of free machines whose container still exists and that this listing is about to fail: their logs are evidence."""
+def about_to_fail(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: float) -> Iterator[str]:
+    """Ids of free machines that this listing will fail and whose container exists: their last log lines can be read."""
     for machine in fleet.machines.values():
         instance = instances.get(machine.id)
-        if instance is None or machine.project is not None or machine.state not in {State.STARTING, State.READY}:
+        if instance is None or machine.holding is not None or machine.state not in {State.STARTING, State.READY}:
             continue
         exited = instance.status is Status.EXITED
-        if exited or (machine.state is State.STARTING and now > fleet.watches[machine.id].since + spec.start_timeout_s):
+        if exited or (machine.state is State.STARTING and now > start_deadline(fleet, spec, machine)):
             yield machine.id
-
-
-def strays(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
-    """Instances of our owner that we have no memory of (a restored or lost store). They are shown, never destroyed."""
-    ours = (i for i in snapshot.instances.values() if i.owner == fleet.owner and i.id not in fleet.machines)
-    return [i for i in ours if not _is_orphan(fleet, i)]
-
-
-def foreign(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
-    """Instances of another owner. They are shown on request, never touched."""
-    return [i for i in snapshot.instances.values() if i.owner != fleet.owner and i.id not in fleet.machines]
-
-
-def orphans(fleet: Fleet, snapshot: Snapshot) -> list[Instance]:
-    """Instances that we once removed and that run all the same: a create that landed late."""
-    return [i for i in snapshot.instances.values() if i.id not in fleet.machines and _is_orphan(fleet, i)]
-
-
-def _is_orphan(fleet: Fleet, instance: Instance) -> bool:
-    """A create that lands late gives its own name: what bears another one was somebody's doing, and is not ours to judge."""
-    return instance.owner == fleet.owner and instance.id in fleet.tombstones and not instance.renamed
 
 
 _VANISHED = "vanished: its container was removed by somebody else, and its files with it"
@@ -143,7 +107,7 @@ _VANISHED = "vanished: its container was removed by somebody else, and its files
 
 @dataclass(frozen=True, slots=True)
 class _Observation:
-    """One machine beside what the listing shows of it (None: nothing), and the moves that this proves."""
+    """One machine and what the listing shows of it (None: nothing), and the changes that follow from that."""
 
     fleet: Fleet
     spec: Spec
@@ -151,39 +115,39 @@ class _Observation:
     machine: Machine
     instance: Instance | None
     now: float
-    ailing: dict[str, str]  # what cannot serve, and why: this listing's findings are added
+    ailing: dict[str, str]  # id -> why a machine cannot serve; what this listing shows is added
 
     def judge(self) -> None:
         if self._watch.verified_at is not None and self._watch.verified_at > self.snapshot.begun_at:
-            return  # it answered since: that is newer than anything that the listing shows
+            return  # it has answered since, which is newer than anything that the listing shows
         match self.machine.state, self.machine.project:
             case State.READY, None:
-                self._idle()
+                self._judge_idle()
             case State.READY, _:
-                self._assigned()
+                self._judge_assigned()
             case State.STARTING, None:
-                self._coming()
+                self._judge_coming()
             case State.STARTING, _:
-                self._restarting()
+                self._judge_restarting()
             case State.STOPPING, _:
                 if self._is_removed:
                     self._move(None, Cause.FORGOTTEN)
             case State.FAILED, None:
-                self._evidence()
+                self._judge_failed()
             case _:
                 assert self.machine.state is State.FAILED, f"{self.machine.id} is in no known state"
-                self._kept()
+                self._judge_kept()
 
-    def _idle(self) -> None:
+    def _judge_idle(self) -> None:
         if self.instance is None:
             self._fail("its container was removed by somebody else", gone=True, harmless=True)
         elif self.instance.status in _DEAD:
             self._fail(self._how_it_ended(self.instance), harmless=self.instance.killed)
         else:
-            self._wait_for(self.instance.ailment)
+            self._wait_out(self.instance.ailment)
 
-    def _wait_for(self, ailment: str) -> None:
-        """It is not handed out meanwhile. Nobody has files in it, so one that stays like that is replaced."""
+    def _wait_out(self, ailment: str) -> None:
+        """Do not hand it out meanwhile. If it stays like that it is replaced, since no project has files in it."""
         if self.machine.id not in self.fleet.ailing:
             self._watch.not_before = self.now + AILING_S
         if self.now >= self._watch.not_before:
@@ -191,56 +155,54 @@ class _Observation:
         else:
             self.ailing[self.machine.id] = ailment
 
-    def _assigned(self) -> None:
+    def _judge_assigned(self) -> None:
         if self.instance is None:
             self._fail(_VANISHED, gone=True)
         elif self.instance.status is Status.EXITED:
             if self.now - self._watch.since > RESTARTS_FORGIVEN_AFTER_S:
                 self._watch.tries = 0
-            if self._is_the_last(self.instance):
+            if self._is_last_death(self.instance):
                 self._give_up(self.instance)
                 return
-            self._try_again(self._how_it_ended(self.instance))
+            self._restart_later(self._how_it_ended(self.instance))
         else:
             self.ailing[self.machine.id] = self.instance.ailment
 
-    def _restarting(self) -> None:
+    def _judge_restarting(self) -> None:
         if self.instance is None:
             self._fail(_VANISHED, gone=True)
-        elif self._watch.asked:
-            return  # it is restarted, however it is
-        elif self.instance.status is Status.EXITED and self._watch.restarted:
-            self._watch.restarted = False
-            if self._is_the_last(self.instance):
+        elif self._watch.restart_requests:
+            return  # it will be restarted in any state
+        elif self.instance.status is Status.EXITED and self._watch.restart_acknowledged:
+            self._watch.restart_acknowledged = False
+            if self._is_last_death(self.instance):
                 self._give_up(self.instance)
             else:
-                self._try_again(self._how_it_ended(self.instance))
+                self._restart_later(self._how_it_ended(self.instance))
         elif self.instance.trouble:
             self.ailing[self.machine.id] = self.instance.trouble
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
             reason = f"restarted; it runs, but does not answer yet: {self._watch.missed_why}"
             self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
 
-    def _try_again(self, reason: str) -> None:
-        """Each time for its own reason: what ends a worker after a bad edit is not what ended it before."""
+    def _restart_later(self, reason: str) -> None:
+        """Restart it after a pause. The reason is this death's own: a worker may end for another reason after each edit."""
         self._move(replace(self.machine, state=State.STARTING, reason=reason), Cause.RESTARTED)
-        restart_later(self._watch, self.now)
+        schedule_restart(self._watch, self.now)
 
-    def _is_the_last(self, instance: Instance) -> bool:
-        """Whether this death ends it for good. One that somebody caused from outside never does."""
-        return not may_restart(self._watch) and not instance.killed
+    def _is_last_death(self, instance: Instance) -> bool:
+        """Whether it has failed for good with this death. A death that was caused from outside is never the last."""
+        return not has_restarts_left(self._watch) and not instance.killed
 
     def _give_up(self, instance: Instance) -> None:
         self._fail(f"{self._how_it_ended(instance)} again, after {self._watch.tries} restarts")
 
-    def _coming(self) -> None:
+    def _judge_coming(self) -> None:
         if self.instance is not None and self.instance.status in {Status.EXITED, Status.TERMINATING}:
             self._fail(self._how_it_ended(self.instance))
             return
         if self.instance is not None and self.instance.trouble:
-            self._fail(
-                f"cannot serve: {self.instance.trouble}", harmless=True
-            )  # from outside, and a new one is up soon
+            self._fail(f"cannot serve: {self.instance.trouble}", harmless=True)  # caused from outside
             return
         if self.snapshot.begun_at <= self._deadline:
             return
@@ -248,17 +210,17 @@ class _Observation:
             self._fail(f"did not start within {self.spec.start_timeout_s:g} s")
         elif self._watch.missed_at is not None and self._watch.missed_at > self._deadline:
             self._fail(f"did not answer within {self.spec.start_timeout_s:g} s: {self._watch.missed_why}")
-        # else no probe was begun after the deadline yet: it may be us who slept
+        # else no probe was begun after the deadline yet: this process may have slept until now
 
-    def _evidence(self) -> None:
+    def _judge_failed(self) -> None:
         if self.machine.gone:
             if self.now - self._watch.since > self.spec.evidence_s:
                 self._move(None, Cause.FORGOTTEN)
         elif self._is_removed:
             self._move(replace(self.machine, gone=True), Cause.REMOVED)
 
-    def _kept(self) -> None:
-        """A failed machine that a project holds: somebody may remove its container, or bring it back to life."""
+    def _judge_kept(self) -> None:
+        """A failed machine of a project: somebody may remove its container, or start it again."""
         if self.machine.gone:
             if self.instance is not None and self._fits:
                 self._move(replace(self.machine, gone=False, reason="turned up again"), Cause.FAILED)
@@ -269,9 +231,9 @@ class _Observation:
 
     @property
     def _fits(self) -> bool:
-        """Whether its port and a slot are still there for it: what was thought to be gone may have been replaced."""
-        is_ours = (self.machine.host, self.machine.port) not in self.fleet.ports
-        return is_ours and self.fleet.held < self.spec.max_machines
+        """Whether its port and a slot are free: while it was thought to be gone, another machine may have got them."""
+        is_free = (self.machine.host, self.machine.port) not in self.fleet.ports
+        return is_free and self.fleet.slots_held < self.spec.max_machines
 
     @property
     def _watch(self) -> Watch:
@@ -279,7 +241,7 @@ class _Observation:
 
     @property
     def _deadline(self) -> float:
-        return self._watch.since + self.spec.start_timeout_s
+        return start_deadline(self.fleet, self.spec, self.machine)
 
     @property
     def _is_removed(self) -> bool:
@@ -292,109 +254,20 @@ class _Observation:
     def _fail(self, reason: str, *, gone: bool = False, harmless: bool = False) -> None:
         harmless = harmless or self.snapshot.after_outage
         failure = Failure(reason, self.snapshot.evidence.get(self.machine.id, ""), gone=gone, harmless=harmless)
-        fail(self.fleet, self.spec, self.machine, self.now, failure)
+        fail_machine(self.fleet, self.spec, self.machine, self.now, failure)
 
     @staticmethod
     def _how_it_ended(instance: Instance) -> str:
         return f"its container is {instance.status}" + (f" ({instance.detail})" if instance.detail else "")
 
 
-# plan: what is left to do for one machine, whatever happened before
-
-
-def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: float) -> Action | None:
-    if fleet.watches[machine.id].not_before > now:
-        return None
-    match machine.state:
-        case State.STARTING if machine.project is None:
-            waits = instance is None or instance.status is Status.CREATED or instance.port not in {None, machine.port}
-            return Create(machine) if waits else None
-        case State.STARTING:
-            stands = instance is not None and instance.status in {Status.EXITED, Status.CREATED}
-            asked = fleet.watches[machine.id].asked > 0 and instance is not None
-            return Restart(machine.id, stop_first=asked) if stands or asked else None
-        case State.STOPPING:
-            return Destroy(machine.id, gently=fleet.watches[machine.id].held)
-        case State.FAILED if machine.project is None and not machine.gone:
-            return Destroy(machine.id)
-        case State.FAILED if machine.project is None and instance is not None and _is_orphan(fleet, instance):
-            return Destroy(machine.id)  # it was removed, and landed late; one that had vanished is left alone
-    return None
-
-
-# resize: how many machines a pool is short of, and which it has too many
-
-
-def _is_right(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
-    """Whether this pool has neither too many nor too few, which is seen at a glance after almost every assign or release."""
-    wanted, idle = spec.pool(name), len(fleet.idle(name, template))
-    if fleet.has_stale(name, template) or (wanted.max_idle is not None and idle > wanted.max_idle):
-        return False
-    if fleet.ailing:
-        idle -= _held_up(fleet, name, template)
-    enough = idle + len(fleet.coming(name, template)) >= wanted.min_idle + len(fleet.pool(name).line)
-    return enough or fleet.held >= spec.max_machines
-
-
-def _missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> int:
-    """How many machines to begin now. Those on their way count, and so do those who wait."""
-    room = spec.max_machines - fleet.held
-    if room <= 0:
-        return 0
-    pool, wanted = fleet.pool(name), spec.pool(name)
-    idle, coming = fleet.idle(name, template), fleet.coming(name, template)
-    missing = wanted.min_idle + len(pool.line) - len(idle) + _held_up(fleet, name, template) - len(coming)
-    if next(fleet.stale(name, template), None) is not None:
-        missing = max(len(pool.line), 1) - len(coming)  # one by one, unless people wait
-    hold = fleet.hold(name, template)
-    if hold is not None:
-        missing = min(missing, 1 - len(coming)) if hold.until <= now else 0
-    return max(0, min(missing, room))
-
-
-def _held_up(fleet: Fleet, name: str, template: str) -> int:
-    """Idle machines that can serve nobody now. As long as nobody waits, one that may be well in a moment is not replaced."""
-    return sum(one in fleet.idle(name, template) for one in fleet.ailing) if fleet.pool(name).line else 0
-
-
-def _retire(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> None:
-    """Let go what is more than `max_idle`, and old machines as far as new ones took their place."""
-    wanted, idle = spec.pool(name), fleet.idle(name, template)
-    surplus = 0 if wanted.max_idle is None else len(idle) - wanted.max_idle
-    for machine_id in list(islice(idle, max(0, surplus))):
-        _let_go(fleet, machine_id, "more idle machines than max_idle", now)
-    stale = list(fleet.stale(name, template))
-    if not stale:
-        return
-    keep = max(0, wanted.min_idle - len(idle)) if fleet.has_come_up(name, template) else len(stale)
-    if keep >= len(stale) and _must_break_first(fleet, spec, name, template):
-        keep = len(stale) - 1
-    for machine_id in stale[: max(0, len(stale) - keep)]:
-        _let_go(fleet, machine_id, _STALE, now)
-
-
-_STALE = "made of an older image or setting"
-
-
-def _must_break_first(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
-    """Whether `max_machines` leaves no room for a replacement that is due: then one old machine makes room."""
-    under_way = fleet.coming(name, template) or fleet.leaving(name)
-    is_held = fleet.hold(name, template) is not None
-    return fleet.held >= spec.max_machines and not under_way and not is_held
-
-
-def _let_go(fleet: Fleet, machine_id: str, reason: str, now: float) -> None:
-    machine = fleet.machines[machine_id]
-    fleet.apply(machine, replace(machine, state=State.STOPPING, reason=reason), Cause.RETIRED, now)
-
-
 def _next_deadline(fleet: Fleet, spec: Spec, now: float) -> float | None:
-    """When something is due that no event announces: a start time-out, a retry, the end of a back-off."""
+    """When something is due that no event announces: a start time-out, a retry, the end of a brake's pause."""
     times = [watch.not_before for watch in fleet.watches.values()]
-    times += [one.until for pool in fleet.pools.values() for one in (pool.backoff, pool.obstacle) if one]
+    times += [brake.until for pool in fleet.pools.values() for brake in (pool.image_brake, pool.obstacle) if brake]
     for machine in fleet.machines.values():
         if machine.state is State.STARTING:
-            deadline = fleet.watches[machine.id].since + spec.start_timeout_s
+            deadline = start_deadline(fleet, spec, machine)
             overdue = machine.is_coming and deadline <= now  # it fails as soon as a probe begun after it is in
             times.append(now + OVERDUE_S if overdue else deadline)
     return min((t for t in times if t > now), default=None)

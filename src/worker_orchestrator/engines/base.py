@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
-from worker_orchestrator.core.machine import Instance, Machine
+from worker_orchestrator.core.instance import Instance
+from worker_orchestrator.core.machine import Machine
 
 __all__ = [
     "OUTPUT_BYTES",

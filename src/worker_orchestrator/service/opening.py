@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import PoolSpec, Spec
+from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.engines.base import Engine, Identity
 from worker_orchestrator.errors import StoreRefused
 from worker_orchestrator.http.server.listening import has_ipv6_loopback

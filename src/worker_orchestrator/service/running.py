@@ -135,7 +135,7 @@ def _app(parts: _Parts, token: str) -> App:
     return App(
         Document(orchestrator, settings.advertise_host),
         routes,
-        Operating(health.obstacles, lambda: (parts.metrics.exposition(orchestrator), CONTENT_TYPE)),
+        Operating(health.obstacles, lambda: (parts.metrics.exposition(orchestrator.gauges()), CONTENT_TYPE)),
         guard,
         Callers(token, settings.rate_limit, time.monotonic, fleet.owner),
         orchestrator.defect.report,

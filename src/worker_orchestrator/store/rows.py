@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import astuple
 
-from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 
 __all__ = [
     "DELETE_MACHINE",
@@ -27,12 +27,10 @@ __all__ = [
 _EVENT_COLUMNS: Final = ("event_seq", "event_cause", "event_project")
 """Those of a machine's row that hold its last event until the event table has it. The rest of the event is the row's own."""
 MACHINE_COLUMNS: Final = "id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata"
-"""In the order of the fields of `Machine`."""
+"""In the order of the fields of `Machine`, whose `holding` is two of them: project and metadata."""
 INSERT_MACHINE: Final = (
     f"INSERT INTO machine ({MACHINE_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
 )
-row_of: Final = astuple
-"""The values of a machine in the order of `MACHINE_COLUMNS`."""
 DELETE_MACHINE: Final = "DELETE FROM machine WHERE id = ?"
 INSERT_EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -83,6 +81,16 @@ def event_of(number: int, change: Change, at_ms: int) -> StoredEvent:
     )
 
 
+def row_of(machine: Machine) -> tuple[object, ...]:
+    """The values of a machine in the order of `MACHINE_COLUMNS`."""
+    holding = machine.holding
+    if holding is None:
+        return (*astuple(machine), "")
+    machine_id, pool, template, state, port, _, generation, host, gone, reason, evidence = astuple(machine)
+    project, metadata = holding.project, holding.metadata
+    return (machine_id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata)
+
+
 def machine_of(row: tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str]) -> Machine:
     """The machine in a row of `MACHINE_COLUMNS`."""
     machine_id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata = row
@@ -92,11 +100,10 @@ def machine_of(row: tuple[str, str, str, str, int | None, str | None, int, str, 
         template,
         State(state),
         port,
-        project,
+        None if project is None else Holding(project, metadata),
         generation,
         host,
         bool(gone),
         reason,
         evidence,
-        metadata,
     )

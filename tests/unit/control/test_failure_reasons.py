@@ -11,10 +11,14 @@ from tests.unit.core.build import World, a_machine, with_one
 
 import worker_orchestrator
 from worker_orchestrator.control.reading.metrics import FAILURES, failure_reason
-from worker_orchestrator.core.machine import Machine, Result, State, Status
+from worker_orchestrator.core.action import Result
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Machine, State
 
 SOURCES = Path(worker_orchestrator.__file__).parent
-CORE = [f"core/{name}" for name in ("brake", "commands", "outcomes", "reconcile")]
+CORE = [
+    f"core/{name}" for name in ("brake", "commands", "due_actions", "outcomes", "reconcile", "sizing", "waiting_line")
+]
 MODULES = [*CORE, "control/assigning/search", "control/orchestrator"]
 HOW_IT_ENDED = "its container is exited (exit code 1)"
 COMING = a_machine(state=State.STARTING)

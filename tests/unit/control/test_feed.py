@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from worker_orchestrator.control.telling.feed import Feed
-from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.store.store import Store
 
 NEW = Machine("worker-1-aaaaaaaaa", "default", "t", State.STARTING, 9093, reason="new")
@@ -59,7 +59,7 @@ def test_a_follower_hears_later_what_cannot_be_put_into_the_table_now(
         pages = feed.follow(2)
         coming = asyncio.ensure_future(anext(pages))
         await asyncio.sleep(0)
-        happens(store, feed, Change(READY, replace(READY, project="p", generation=1), Cause.ASSIGNED))
+        happens(store, feed, Change(READY, replace(READY, holding=Holding("p"), generation=1), Cause.ASSIGNED))
         store._db.execute("PRAGMA query_only = 1")
         await asyncio.sleep(0.05)
         assert not coming.done()

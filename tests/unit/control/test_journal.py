@@ -14,7 +14,7 @@ from worker_orchestrator.control.deciding.effects import Effects
 from worker_orchestrator.control.deciding.journal import PERSIST_EVENTS_S, Journal
 from worker_orchestrator.control.defect import Defect
 from worker_orchestrator.control.telling.observer import Observer
-from worker_orchestrator.core.machine import Cause, Change, State
+from worker_orchestrator.core.machine import Cause, Change, Holding, State
 from worker_orchestrator.errors import CommitFailed
 from worker_orchestrator.store.store import Store
 
@@ -195,7 +195,7 @@ async def decide_alone(store: Store) -> tuple[Journal, list[str]]:
     fleet, ready = journal._fleet, replace(a_machine(), state=State.READY)
     fleet.apply(a_machine(), ready, Cause.ANSWERED, 0.0)
     await journal.durable()
-    fleet.apply(ready, replace(ready, project="p", generation=1), Cause.ASSIGNED, 0.0)
+    fleet.apply(ready, replace(ready, holding=Holding("p"), generation=1), Cause.ASSIGNED, 0.0)
     return journal, said
 
 
@@ -223,7 +223,7 @@ def test_what_cannot_be_put_in_order_is_tried_again_after_the_next_commit() -> N
         store._db.execute("PRAGMA query_only = 0")
         assert store.has_unpersisted_events
         machine = journal._fleet.machines[a_machine().id]
-        journal._fleet.apply(machine, replace(machine, project=None), Cause.RELEASED, 0.0)
+        journal._fleet.apply(machine, replace(machine, holding=None), Cause.RELEASED, 0.0)
         await journal.durable()
         assert [event.cause for event in store.events()][2:] == ["assigned", "released"]
         assert said == []

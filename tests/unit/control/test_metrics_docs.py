@@ -16,7 +16,7 @@ from tests.simulation.small import Small, lived
 from worker_orchestrator.control.reading.gauges import WORDS
 from worker_orchestrator.control.reading.metrics import FAILURES
 from worker_orchestrator.control.telling.observer import AssignOutcome, Call
-from worker_orchestrator.core.machine import Result
+from worker_orchestrator.core.action import Result
 
 PAGE = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
 ROWS = re.findall(r"^\| `(\w+)` \| (\w+)((?:, `\w+`)*) \|", PAGE, re.MULTILINE)
@@ -34,7 +34,7 @@ def exposition() -> str:
     async def story(small: Small) -> None:
         await small.await_idle(2)
         await small.assign("p")
-        shown.append(small.metrics.exposition(small.orchestrator))
+        shown.append(small.metrics.exposition(small.orchestrator.gauges()))
 
     lived(story)
     return shown[0].decode()

@@ -12,27 +12,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core import commands, outcomes
-from worker_orchestrator.core.fleet import Backoff, Fleet, Pool, Watch
-from worker_orchestrator.core.machine import (
-    Action,
-    Cause,
-    Change,
-    Create,
-    Destroy,
-    Instance,
-    Machine,
-    Outcome,
-    PoolSpec,
-    Restart,
-    Result,
-    Snapshot,
-    Spec,
-    State,
-    Status,
-    Verdict,
-)
-from worker_orchestrator.core.reconcile import Plan, reconcile, resize
+from worker_orchestrator.core import commands, outcomes, sizing
+from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
+from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
+from worker_orchestrator.core.pool import Brake, Pool
+from worker_orchestrator.core.reconcile import Plan, reconcile
+from worker_orchestrator.core.sizing import resize
+from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.core.watch import Watch
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 OWNER = "owner-1"
@@ -47,8 +36,13 @@ def a_spec(*, max_machines: int = 100, first_port: int | None = 9093, last_port:
     return Spec({DEFAULT_POOL: wanted}, max_machines=max_machines, first_port=first_port, last_port=last_port)
 
 
-def a_machine(machine_id: str = "w1", state: State = State.READY, **fields: Any) -> Machine:
-    return Machine(**{"id": machine_id, "pool": DEFAULT_POOL, "template": OLD, "state": state, "port": 9093, **fields})
+def a_machine(
+    machine_id: str = "w1", state: State = State.READY, *, project: str | None = None, metadata: str = "", **fields: Any
+) -> Machine:
+    """A machine of the template OLD; `project` and `metadata` make its holding."""
+    holding = None if project is None else Holding(project, metadata)
+    known = {"id": machine_id, "pool": DEFAULT_POOL, "template": OLD, "state": state, "port": 9093, "holding": holding}
+    return Machine(**{**known, **fields})
 
 
 def an_instance(machine_id: str = "w1", status: Status = Status.RUNNING, **fields: Any) -> Instance:
@@ -104,9 +98,9 @@ class World:
         return list(self.pool.line)
 
     @property
-    def backoff(self) -> Backoff:
-        assert self.pool.backoff is not None
-        return self.pool.backoff
+    def brake(self) -> Brake:
+        assert self.pool.image_brake is not None
+        return self.pool.image_brake
 
     @property
     def idle(self) -> list[str]:
@@ -137,7 +131,7 @@ class World:
         """A new machine, on record and nothing more."""
         wanted = template or self.spec.pools[DEFAULT_POOL].template
         assert wanted is not None
-        machine = outcomes.new_machine(self.fleet, self.spec, DEFAULT_POOL, wanted, self.new_id(), self.now)
+        machine = sizing.new_machine(self.fleet, self.spec, DEFAULT_POOL, wanted, self.new_id(), self.now)
         assert machine is not None
         return machine.id
 
@@ -165,7 +159,7 @@ class World:
 
     def _probed(self, machine_id: str, begun_at: float | None, *, answered: bool | None, detail: str = "") -> None:
         verdict = Verdict(machine_id, self.now if begun_at is None else begun_at, answered, detail)
-        outcomes.probed(self.fleet, self.spec, verdict, self.now)
+        outcomes.apply_verdict(self.fleet, self.spec, verdict, self.now)
 
     def assign(self, project: str) -> str | None:
         machine = commands.assign(self.fleet, self.spec, project, self.now, DEFAULT_POOL)
@@ -177,17 +171,17 @@ class World:
     def destroy(self, machine_id: str) -> Machine | None:
         return commands.destroy(self.fleet, self[machine_id], self.now)
 
-    def settle(self, action: Action, result: Result, message: str = "", evidence: str = "") -> None:
-        outcomes.settle(self.fleet, self.spec, action, Outcome(result, message, evidence), self.now)
+    def apply_outcome(self, action: Action, result: Result, message: str = "", evidence: str = "") -> None:
+        outcomes.apply_outcome(self.fleet, self.spec, action, Outcome(result, message, evidence), self.now)
 
     def created(self, machine_id: str, result: Result = Result.DONE, message: str = "", evidence: str = "") -> None:
-        self.settle(Create(self[machine_id]), result, message, evidence)
+        self.apply_outcome(Create(self[machine_id]), result, message, evidence)
 
     def restarted(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
-        self.settle(Restart(machine_id), result, message)
+        self.apply_outcome(Restart(machine_id), result, message)
 
     def destroyed(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
-        self.settle(Destroy(machine_id), result, message)
+        self.apply_outcome(Destroy(machine_id), result, message)
 
     def listing(
         self,
@@ -231,7 +225,7 @@ def indexes(fleet: Fleet) -> dict[str, object]:
     return {
         "projects": fleet.projects,
         "ports": fleet.ports,
-        "held": fleet.held,
+        "held": fleet.slots_held,
         "watched": set(fleet.watches),
         "idle": {key: set(ids) for key, ids in fleet._idle.items() if ids},
         "coming": {key: set(ids) for key, ids in fleet._coming.items() if ids},

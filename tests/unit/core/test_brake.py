@@ -9,20 +9,21 @@ from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine
 from worker_orchestrator.core.brake import (
     RESTART_PAUSES_S,
     Failure,
-    fail,
-    may_restart,
-    raise_backoff,
-    restart_later,
-    try_later,
+    fail_machine,
+    has_restarts_left,
+    raise_brake,
+    schedule_restart,
+    schedule_retry,
 )
-from worker_orchestrator.core.fleet import Backoff, Watch
 from worker_orchestrator.core.machine import Cause, State
+from worker_orchestrator.core.pool import Brake
+from worker_orchestrator.core.watch import Watch
 
 DOUBLING_S = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]
 
 
 def broken(world: World, machine_id: str, failure: Failure | None = None) -> None:
-    fail(world.fleet, world.spec, world[machine_id], world.now, failure or Failure("exited"))
+    fail_machine(world.fleet, world.spec, world[machine_id], world.now, failure or Failure("exited"))
 
 
 def fails_to_start(world: World) -> float:
@@ -30,7 +31,7 @@ def fails_to_start(world: World) -> float:
     machine_id = world.start()
     world.now += 0.5
     broken(world, machine_id)
-    return world.backoff.until - world.now
+    return world.brake.until - world.now
 
 
 def dies_soon(world: World, after_s: float = 1.0) -> float:
@@ -38,7 +39,7 @@ def dies_soon(world: World, after_s: float = 1.0) -> float:
     machine_id = world.up()
     world.now += after_s
     broken(world, machine_id)
-    return world.backoff.until - world.now
+    return world.brake.until - world.now
 
 
 # failing
@@ -61,7 +62,7 @@ def test_a_failed_machine_may_be_gone_at_once() -> None:
     machine_id = world.up()
     broken(world, machine_id, Failure("removed", gone=True))
     assert world[machine_id].gone
-    assert world.fleet.held == 0
+    assert world.fleet.slots_held == 0
 
 
 def test_a_failed_machine_keeps_its_project_and_spares_the_brake() -> None:
@@ -69,14 +70,14 @@ def test_a_failed_machine_keeps_its_project_and_spares_the_brake() -> None:
     world = World(fleet=a_fleet(a_machine(state=State.STARTING, project="p")))
     broken(world, "w1")
     assert world["w1"].project == "p"
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 def test_a_harmless_failure_spares_the_brake() -> None:
     """It says nothing of the image."""
     world = World()
     broken(world, world.start(), Failure("killed", harmless=True))
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 # the first failures
@@ -88,8 +89,8 @@ def test_a_machine_that_never_came_up_costs_one_second() -> None:
     machine_id = world.start()
     world.now += 5.0
     broken(world, machine_id, Failure("exited", "the last line"))
-    assert world.backoff == Backoff(
-        OLD, 1, world.now, world.now + 1.0, tripped=True, reason=f"{machine_id}: exited", evidence="the last line"
+    assert world.brake == Brake(
+        OLD, 1, world.now, world.now + 1.0, is_on=True, reason=f"{machine_id}: exited", evidence="the last line"
     )
 
 
@@ -97,9 +98,7 @@ def test_the_first_quick_death_is_free() -> None:
     """A machine that came up shows that the image can; it is noted and nothing more."""
     world = World()
     assert dies_soon(world) == 0.0
-    assert world.backoff == Backoff(
-        OLD, 0, world.now, world.now, tripped=False, reason="m1: exited", good_since=world.now
-    )
+    assert world.brake == Brake(OLD, 0, world.now, world.now, is_on=False, reason="m1: exited", good_since=world.now)
 
 
 def test_the_second_quick_death_costs_one_second_and_each_later_one_twice_as_much() -> None:
@@ -110,7 +109,7 @@ def test_the_second_quick_death_costs_one_second_and_each_later_one_twice_as_muc
     for _ in DOUBLING_S:
         world.now += 0.1
         pauses.append(dies_soon(world))
-        assert world.backoff.tripped
+        assert world.brake.is_on
     assert pauses == pytest.approx(DOUBLING_S)
 
 
@@ -130,7 +129,7 @@ def test_an_image_that_is_broken_for_weeks_costs_300_seconds_each_time() -> None
     for _ in range(1100):
         world.now += 300.0
         broken(world, world.start(), Failure("exited", gone=True))
-    assert world.backoff.until - world.now == 300.0
+    assert world.brake.until - world.now == 300.0
 
 
 def test_a_failed_start_after_a_free_death_costs_one_second() -> None:
@@ -148,12 +147,12 @@ def test_a_death_is_quick_within_ten_seconds() -> None:
     """Ten seconds are included; what lived longer worked."""
     world = World()
     dies_soon(world, after_s=10.0)
-    assert world.backoff.level == 0
+    assert world.brake.level == 0
     world = World()
     broken_later = world.up()
     world.now += 10.001
     broken(world, broken_later)
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 def test_only_the_first_coming_up_counts() -> None:
@@ -164,14 +163,14 @@ def test_only_the_first_coming_up_counts() -> None:
     world.now += 60.0
     world.release(machine_id)
     broken(world, machine_id)
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 def test_a_machine_that_was_up_before_the_service_restarted_spares_the_brake() -> None:
     """It worked for who knows how long."""
     world = World(fleet=a_fleet(a_machine()))
     broken(world, "w1")
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 def test_an_older_template_spares_the_brake_of_the_current_one() -> None:
@@ -180,7 +179,7 @@ def test_an_older_template_spares_the_brake_of_the_current_one() -> None:
     machine_id = world.start()
     world.wants(template=NEW)
     broken(world, machine_id)
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 def test_machines_begun_before_the_last_count_belong_to_its_attempt() -> None:
@@ -189,11 +188,11 @@ def test_machines_begun_before_the_last_count_belong_to_its_attempt() -> None:
     together = [world.start() for _ in range(3)]
     world.now += 1.0
     broken(world, together[0])
-    noted = world.backoff
+    noted = world.brake
     world.now += 5.0
     for machine_id in together[1:]:
         broken(world, machine_id)
-    assert world.backoff == noted
+    assert world.brake == noted
     assert noted.level == 1
 
 
@@ -204,8 +203,8 @@ def test_a_machine_begun_as_the_last_failure_was_counted_is_the_next_attempt() -
     replacement = world.up()
     world.now += 1.0
     broken(world, replacement)
-    assert world.backoff.level == 1
-    assert world.backoff.until == world.now + 1.0
+    assert world.brake.level == 1
+    assert world.brake.until == world.now + 1.0
 
 
 def test_another_template_begins_a_brake_of_its_own() -> None:
@@ -217,7 +216,7 @@ def test_another_template_begins_a_brake_of_its_own() -> None:
     world.wants(template=NEW)
     world.now += 1.0
     assert fails_to_start(world) == 1.0
-    assert (world.backoff.template, world.backoff.level) == (NEW, 1)
+    assert (world.brake.template, world.brake.level) == (NEW, 1)
 
 
 # forgiving
@@ -230,10 +229,10 @@ def test_coming_up_opens_the_brake_and_keeps_its_level() -> None:
     fails_to_start(world)
     world.now += 1.0
     machine_id = world.up()
-    assert (world.backoff.level, world.backoff.tripped, world.backoff.until) == (1, False, world.now)
+    assert (world.brake.level, world.brake.is_on, world.brake.until) == (1, False, world.now)
     world.now += 5.0
     broken(world, machine_id)
-    assert (world.backoff.level, world.backoff.until) == (2, world.now + 2.0)
+    assert (world.brake.level, world.brake.until) == (2, world.now + 2.0)
 
 
 @pytest.mark.parametrize(("good_s", "level"), [(600.0, 2), (600.5, 1)])
@@ -246,7 +245,7 @@ def test_a_failed_start_is_forgiven_after_ten_good_minutes(good_s: float, level:
     world.now += good_s
     machine_id = world.start()
     broken(world, machine_id)
-    assert world.backoff.level == level
+    assert world.brake.level == level
 
 
 def test_a_quick_death_is_forgiven_after_ten_good_minutes() -> None:
@@ -255,7 +254,7 @@ def test_a_quick_death_is_forgiven_after_ten_good_minutes() -> None:
     dies_soon(world)
     world.now += 3600.0
     assert dies_soon(world) == 0.0
-    assert (world.backoff.level, world.backoff.tripped) == (0, False)
+    assert (world.brake.level, world.brake.is_on) == (0, False)
 
 
 def test_machines_that_come_up_all_the_time_do_not_put_off_forgiveness() -> None:
@@ -286,7 +285,7 @@ def test_a_retry_waits_one_second_and_twice_as_long_each_time() -> None:
     watch = Watch(born=0.0, since=0.0)
     pauses = []
     for _ in range(8):
-        try_later(watch, 100.0)
+        schedule_retry(watch, 100.0)
         pauses.append(watch.not_before - 100.0)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     assert watch.tries == 8
@@ -296,7 +295,7 @@ def test_a_removal_that_is_refused_for_days_is_tried_every_minute() -> None:
     """And never an error of arithmetic."""
     watch = Watch(born=0.0, since=0.0)
     for _ in range(1100):
-        try_later(watch, 100.0)
+        schedule_retry(watch, 100.0)
     assert watch.not_before == 160.0
 
 
@@ -306,11 +305,11 @@ def test_restarts_of_a_projects_machine_grow_over_minutes() -> None:
     assert sum(RESTART_PAUSES_S) < 600.0
     watch = Watch(born=0.0, since=0.0)
     pauses = []
-    while may_restart(watch):
-        restart_later(watch, 100.0)
+    while has_restarts_left(watch):
+        schedule_restart(watch, 100.0)
         pauses.append(watch.not_before - 100.0)
     assert (tuple(pauses), watch.tries) == (RESTART_PAUSES_S, 6)
-    restart_later(watch, 100.0)
+    schedule_restart(watch, 100.0)
     assert (watch.not_before, watch.tries) == (340.0, 7)
 
 
@@ -324,6 +323,6 @@ def test_the_brake_may_be_told_of_a_machine_that_nobody_got() -> None:
     world = World()
     machine_id = world.up()
     world.now += 2.0
-    raise_backoff(world.fleet, world.spec, replace(world[machine_id], reason="mute"), world.now)
-    assert world.backoff.reason == f"{machine_id}: mute"
-    assert world.backoff.level == 0
+    raise_brake(world.fleet, world.spec, replace(world[machine_id], reason="mute"), world.now)
+    assert world.brake.reason == f"{machine_id}: mute"
+    assert world.brake.level == 0

@@ -8,22 +8,23 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, an_instance, assert_indexes_hold
 
-from worker_orchestrator.core import commands
-from worker_orchestrator.core.fleet import Backoff
-from worker_orchestrator.core.machine import Cause, Change, PoolSpec, State
-from worker_orchestrator.core.reconcile import strays
+from worker_orchestrator.core import commands, refusals, waiting_line
+from worker_orchestrator.core.machine import Cause, Change, State
+from worker_orchestrator.core.pool import Brake
+from worker_orchestrator.core.spec import PoolSpec
+from worker_orchestrator.core.unrecorded import strays
 from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 
 
-def braked(world: World, *, until: float, template: str = OLD, tripped: bool = True, evidence: str = "") -> None:
-    world.pool.backoff = Backoff(template, 1, world.now, until, tripped, "w0: its container is exited", evidence)
+def braked(world: World, *, until: float, template: str = OLD, is_on: bool = True, evidence: str = "") -> None:
+    world.pool.image_brake = Brake(template, 1, world.now, until, is_on, "w0: its container is exited", evidence)
 
 
 def obstacle(world: World) -> str:
-    return commands.obstacle(world.fleet, world.spec, DEFAULT_POOL)
+    return refusals.why_none_came(world.fleet, world.spec, DEFAULT_POOL)
 
 
 def withdraw(world: World, broken: str = "") -> None:
@@ -31,7 +32,7 @@ def withdraw(world: World, broken: str = "") -> None:
 
 
 def turn_away(world: World) -> dict[str, NoMachineAvailable]:
-    return commands.turn_away(world.fleet, world.spec, world.now)
+    return waiting_line.turn_away(world.fleet, world.spec, world.now)
 
 
 # assign
@@ -167,7 +168,7 @@ def test_a_listing_that_was_begun_later_tells_what_became_of_it() -> None:
     world.fleet.doubt(machine, world.now + 1)
     world.now += 0.5
     world.tick()
-    assert commands.next_idle(world.fleet, world.spec, DEFAULT_POOL, world.now) is None
+    assert waiting_line.next_idle(world.fleet, world.spec, DEFAULT_POOL, world.now) is None
     world.now += 0.5
     world.tick()
     assert world.assign("p") == machine
@@ -298,7 +299,7 @@ def test_an_older_template_does_not_serve_for_the_failures_of_another() -> None:
 def test_an_older_template_does_not_serve_once_the_current_one_came_up() -> None:
     """A brake that was let go holds nobody back."""
     world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=NEW))
-    braked(world, until=world.now, template=NEW, tripped=False)
+    braked(world, until=world.now, template=NEW, is_on=False)
     assert world.assign("p") is None
     assert world.idle == ["w1"]
 
@@ -433,8 +434,8 @@ def test_whoever_leaves_the_line_is_forgotten() -> None:
     world = World()
     world.assign("p")
     world.assign("q")
-    commands.leave_line(world.fleet, "p")
-    commands.leave_line(world.fleet, "r")
+    waiting_line.leave_line(world.fleet, "p")
+    waiting_line.leave_line(world.fleet, "r")
     assert world.line == ["q"]
     first, second = world.up(), world.up()
     assert (world[first].project, world[second].project) == ("q", None)
@@ -458,7 +459,7 @@ def test_the_brake_stands_in_the_way_until_something_came_up() -> None:
     world = World()
     braked(world, until=world.now - 1.0, evidence="no such file")
     assert obstacle(world) == "w0: its container is exited\nno such file"
-    braked(world, until=world.now, tripped=False)
+    braked(world, until=world.now, is_on=False)
     assert obstacle(world) == ""
 
 
@@ -548,7 +549,7 @@ def test_a_released_machine_of_an_older_template_is_destroyed_where_the_current_
     world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(template=NEW))
     if comes_up == "one is idle":
         world = World(fleet=a_fleet(a_machine("w2", template=NEW, port=9094), a_machine(project="p")), spec=world.spec)
-    world.pool.proven = NEW if comes_up != "one is idle" else None
+    world.pool.proven_template = NEW if comes_up != "one is idle" else None
     reason = "released, and made of an older image or setting"
     assert world.release("w1") == a_machine(state=STOPPING, reason=reason)
     assert world.last_change().cause is Cause.RELEASED
@@ -614,7 +615,7 @@ def test_a_destroyed_machine_stops_whatever_it_was(state: State, project: str | 
     assert world.destroy("w1") == a_machine(state=STOPPING, reason="destroyed on request")
     assert world.last_change().cause is Cause.DESTROYED
     assert world.fleet.of_project("p") is None
-    assert world.fleet.held == 1
+    assert world.fleet.slots_held == 1
 
 
 def test_a_stopping_machine_is_destroyed_already() -> None:
@@ -664,9 +665,9 @@ def test_a_machine_that_does_not_answer_when_it_is_handed_out_failed() -> None:
     before = world[machine_id]
     world.now += 3.0
     commands.withdraw(world.fleet, world.spec, before, world.now, broken="did not answer")
-    assert world[machine_id] == replace(before, state=FAILED, project=None, reason="did not answer")
+    assert world[machine_id] == replace(before, state=FAILED, holding=None, reason="did not answer")
     assert world.last_change().cause is Cause.WITHDRAWN
-    assert world.backoff.reason == f"{machine_id}: did not answer"
+    assert world.brake.reason == f"{machine_id}: did not answer"
     assert world.fleet.of_project("p") is None
 
 
@@ -715,7 +716,7 @@ def test_the_line_is_served_first_come_first() -> None:
         world.assign(project)
     for port in (1, 2):
         world.fleet.apply(None, a_machine(f"w{port}", port=port), Cause.ADOPTED, world.now)
-    commands.serve_line(world.fleet, world.spec, DEFAULT_POOL, world.now)
+    waiting_line.serve_line(world.fleet, world.spec, DEFAULT_POOL, world.now)
     assert (world["w1"].project, world["w2"].project) == ("p", "q")
     assert world.line == ["r"]
 
@@ -723,7 +724,7 @@ def test_the_line_is_served_first_come_first() -> None:
 def test_without_a_line_idle_machines_stay_idle() -> None:
     """Nobody asked for them."""
     world = World(fleet=a_fleet(a_machine()))
-    commands.serve_line(world.fleet, world.spec, DEFAULT_POOL, world.now)
+    waiting_line.serve_line(world.fleet, world.spec, DEFAULT_POOL, world.now)
     assert world.idle == ["w1"]
     assert world.fleet.pending == []
 

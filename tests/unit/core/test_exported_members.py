@@ -11,9 +11,9 @@ import pytest
 
 import worker_orchestrator
 
-MODULES = ("machine", "project", "host_ports", "fleet", "brake", "commands", "outcomes", "reconcile")
-CORE = ["errors", *(f"core.{name}" for name in MODULES)]
 SOURCE = Path(worker_orchestrator.__file__).parent
+MODULES = sorted(path.stem for path in (SOURCE / "core").glob("*.py") if path.stem != "__init__")
+CORE = ["errors", *(f"core.{name}" for name in MODULES)]
 
 each_module = pytest.mark.parametrize("module", CORE)
 

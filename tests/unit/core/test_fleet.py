@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold, indexes
 
-from worker_orchestrator.core.fleet import Backoff, Fleet, Watch
-from worker_orchestrator.core.machine import Cause, Change, State, Status
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Cause, Change, Holding, State
+from worker_orchestrator.core.pool import Brake
+from worker_orchestrator.core.watch import Watch
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
@@ -45,7 +48,7 @@ def test_what_is_gone_makes_room_no_more() -> None:
 def test_a_fleet_begins_empty() -> None:
     """Nothing is held, nobody waits, no port was given."""
     fleet = Fleet("owner-1")
-    assert (fleet.owner, fleet.generation, fleet.last_port, fleet.held) == ("owner-1", 0, None, 0)
+    assert (fleet.owner, fleet.generation, fleet.last_port, fleet.slots_held) == ("owner-1", 0, None, 0)
     assert (fleet.machines, fleet.tombstones, fleet.pending, fleet.refused_ports) == ({}, {}, [], {})
     assert Fleet("owner-1", generation=7, last_port=9099).generation == 7
     assert Fleet("owner-1", generation=7, last_port=9099).last_port == 9099
@@ -71,8 +74,8 @@ def test_deadlines_begin_anew_at_loading() -> None:
 
 def test_a_loaded_ready_machine_proves_its_template() -> None:
     """It came up once, before the service restarted. A machine that is still starting proves nothing."""
-    assert a_fleet(a_machine(template=NEW)).pool(DEFAULT_POOL).proven == NEW
-    assert a_fleet(a_machine(state=STARTING)).pool(DEFAULT_POOL).proven is None
+    assert a_fleet(a_machine(template=NEW)).pool(DEFAULT_POOL).proven_template == NEW
+    assert a_fleet(a_machine(state=STARTING)).pool(DEFAULT_POOL).proven_template is None
 
 
 def test_a_fleet_is_loaded_once() -> None:
@@ -141,14 +144,14 @@ def test_stopping_machines_are_counted_by_pool() -> None:
 def test_every_machine_holds_a_slot_and_a_port_until_it_is_known_to_be_gone(state: State) -> None:
     """Unknown is not absent."""
     fleet = a_fleet(a_machine(state=state))
-    assert fleet.held == 1
+    assert fleet.slots_held == 1
     assert fleet.is_port_taken(9093)
 
 
 def test_a_machine_that_is_gone_holds_neither_slot_nor_port() -> None:
     """Its record is evidence and nothing else."""
     fleet = a_fleet(a_machine(state=FAILED, gone=True), a_machine("w2"))
-    assert fleet.held == 1
+    assert fleet.slots_held == 1
     assert fleet.ports == {("", 9093): "w2"}
     assert not a_fleet(a_machine(state=FAILED, gone=True)).is_port_taken(9093)
 
@@ -202,7 +205,7 @@ def test_a_forgotten_machine_leaves_a_tombstone() -> None:
     fleet = a_fleet(a_machine(state=STOPPING))
     fleet.apply(a_machine(state=STOPPING), None, Cause.FORGOTTEN, 1.0)
     assert fleet.tombstones.keys() == {"w1"}
-    assert (fleet.machines, fleet.watches, fleet.ports, fleet.held) == ({}, {}, {}, 0)
+    assert (fleet.machines, fleet.watches, fleet.ports, fleet.slots_held) == ({}, {}, {}, 0)
 
 
 def test_a_decision_on_an_old_state_stops_the_process() -> None:
@@ -247,7 +250,7 @@ def test_since_is_when_the_state_or_the_project_changed() -> None:
     ready = replace(moved, state=READY)
     fleet.apply(moved, ready, Cause.ANSWERED, 3.0)
     assert watch.since == 3.0
-    held = replace(ready, project="p")
+    held = replace(ready, holding=Holding("p"))
     fleet.apply(ready, held, Cause.ASSIGNED, 4.0)
     assert watch.since == 4.0
     fleet.apply(held, ready, Cause.RELEASED, 5.0)
@@ -261,7 +264,7 @@ def test_a_new_state_forgets_missed_probes_and_the_next_try() -> None:
     fleet = a_fleet(a_machine(), now=1.0)
     watch = fleet.watches["w1"]
     watch.misses, watch.missed_at, watch.missed_why = 2, 1.5, "refused"
-    watch.not_before, watch.restarted = 9.0, True
+    watch.not_before, watch.restart_acknowledged = 9.0, True
     seen = dataclasses.replace(watch, since=2.0)
     fleet.apply(a_machine(), a_machine(project="p"), Cause.ASSIGNED, 2.0)
     assert watch == seen
@@ -283,12 +286,12 @@ def test_the_first_answer_is_when_a_machine_came_up() -> None:
     fleet = a_fleet(a_machine(state=STARTING), now=1.0)
     fleet.apply(a_machine(state=STARTING), a_machine(), Cause.ANSWERED, 2.0)
     assert fleet.watches["w1"].ready_at == 2.0
-    assert fleet.pool(DEFAULT_POOL).proven == OLD
-    fleet.pool(DEFAULT_POOL).proven = NEW
+    assert fleet.pool(DEFAULT_POOL).proven_template == OLD
+    fleet.pool(DEFAULT_POOL).proven_template = NEW
     fleet.apply(a_machine(), a_machine(state=STARTING), Cause.RELEASED, 3.0)
     fleet.apply(a_machine(state=STARTING), a_machine(), Cause.ANSWERED, 4.0)
     assert fleet.watches["w1"].ready_at == 2.0
-    assert fleet.pool(DEFAULT_POOL).proven == NEW
+    assert fleet.pool(DEFAULT_POOL).proven_template == NEW
 
 
 def test_an_adopted_ready_machine_came_up() -> None:
@@ -296,31 +299,31 @@ def test_an_adopted_ready_machine_came_up() -> None:
     fleet = a_fleet()
     fleet.apply(None, a_machine(), Cause.ADOPTED, 2.0)
     assert fleet.watches["w1"].ready_at == 2.0
-    assert fleet.pool(DEFAULT_POOL).proven == OLD
+    assert fleet.pool(DEFAULT_POOL).proven_template == OLD
 
 
 def test_a_machine_that_comes_up_lets_go_of_its_templates_brake() -> None:
     """The level stays: if it dies soon, the next pause is longer."""
     fleet = a_fleet(a_machine(state=STARTING))
-    fleet.pool(DEFAULT_POOL).backoff = Backoff(OLD, 3, 1.0, 5.0, tripped=True, reason="w0: exited", evidence="oops")
+    fleet.pool(DEFAULT_POOL).image_brake = Brake(OLD, 3, 1.0, 5.0, is_on=True, reason="w0: exited", evidence="oops")
     fleet.apply(a_machine(state=STARTING), a_machine(), Cause.ANSWERED, 2.0)
-    backoff = fleet.pool(DEFAULT_POOL).backoff
-    assert backoff == Backoff(OLD, 3, 1.0, 2.0, tripped=False, reason="w0: exited", evidence="oops", good_since=2.0)
+    brake = fleet.pool(DEFAULT_POOL).image_brake
+    assert brake == Brake(OLD, 3, 1.0, 2.0, is_on=False, reason="w0: exited", evidence="oops", good_since=2.0)
 
 
 def test_a_machine_of_another_template_does_not_let_go_of_the_brake() -> None:
     """That the old image works says nothing of the new one."""
     fleet = a_fleet(a_machine(state=STARTING))
-    braked = Backoff(NEW, 3, 1.0, 5.0, tripped=True, reason="w0: exited")
-    fleet.pool(DEFAULT_POOL).backoff = braked
+    braked = Brake(NEW, 3, 1.0, 5.0, is_on=True, reason="w0: exited")
+    fleet.pool(DEFAULT_POOL).image_brake = braked
     fleet.apply(a_machine(state=STARTING), a_machine(), Cause.ANSWERED, 2.0)
-    assert fleet.pool(DEFAULT_POOL).backoff == braked
+    assert fleet.pool(DEFAULT_POOL).image_brake == braked
 
 
 def test_a_brake_says_why_with_the_last_log_lines() -> None:
     """Where there are none, the reason stands alone."""
-    assert Backoff(OLD, 1, 0.0, 1.0, tripped=True, reason="w1: exited").says() == "w1: exited"
-    assert Backoff(OLD, 1, 0.0, 1.0, tripped=True, reason="w1: exited", evidence="oops").says() == "w1: exited\noops"
+    assert Brake(OLD, 1, 0.0, 1.0, is_on=True, reason="w1: exited").explanation() == "w1: exited"
+    assert Brake(OLD, 1, 0.0, 1.0, is_on=True, reason="w1: exited", evidence="oops").explanation() == "w1: exited\noops"
 
 
 # taking back
@@ -397,7 +400,7 @@ def test_undo_of_a_creation_leaves_no_trace() -> None:
     fleet = a_fleet(tombstones=["w0"])
     fleet.apply(None, a_machine(state=STARTING), Cause.CREATED, 1.0)
     fleet.undo(fleet.take_pending(), 2.0)
-    assert (fleet.machines, fleet.watches, fleet.ports, fleet.held) == ({}, {}, {}, 0)
+    assert (fleet.machines, fleet.watches, fleet.ports, fleet.slots_held) == ({}, {}, {}, 0)
     assert fleet.tombstones.keys() == {"w0"}
 
 
@@ -452,12 +455,12 @@ def one_step(world: World, choice: int) -> None:
     machines = sorted(world.fleet.machines.values(), key=lambda machine: machine.id)
     kind, machine = choice // 10, machines[choice % 10 % len(machines)] if machines else None
     if kind < 2 or machine is None:
-        world.begin() if world.fleet.held < 4 else None
+        world.begin() if world.fleet.slots_held < 4 else None
     elif machine.state is STARTING:
         world.answer(machine.id) if kind < 8 else world.destroy(machine.id)
     elif machine.state is READY and machine.project is None:
         project = f"project of {machine.id}"
-        world.fleet.apply(machine, replace(machine, project=project), Cause.ASSIGNED, world.now)
+        world.fleet.apply(machine, replace(machine, holding=Holding(project)), Cause.ASSIGNED, world.now)
     elif machine.state is READY:
         world.fleet.apply(machine, replace(machine, state=FAILED, gone=kind > 5), Cause.FAILED, world.now)
     elif machine.state is STOPPING:

@@ -8,25 +8,10 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import OWNER, a_machine, an_instance
 
-from worker_orchestrator.core.machine import (
-    GIVES_UP_PROJECT,
-    TRANSITIONS,
-    Cause,
-    Change,
-    Create,
-    Destroy,
-    Instance,
-    Machine,
-    Outcome,
-    PoolSpec,
-    Restart,
-    Result,
-    Snapshot,
-    Spec,
-    State,
-    Status,
-    Verdict,
-)
+from worker_orchestrator.core.action import Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
+from worker_orchestrator.core.machine import GIVES_UP_PROJECT, TRANSITIONS, Cause, Change, Holding, Machine, State
+from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
@@ -222,14 +207,24 @@ def test_a_machine_is_a_value() -> None:
     machine = a_machine()
     with pytest.raises(AttributeError):
         machine.project = "p"  # type: ignore[misc]  # that it is refused is the point
-    assert replace(machine, project="p") != machine == a_machine()
+    assert replace(machine, holding=Holding("p")) != machine == a_machine()
 
 
 def test_a_machine_begins_with_nothing() -> None:
     """No project, no generation, no host, no reason, no evidence."""
     assert Machine("w1", "pool", "t", STARTING, None) == Machine(
-        "w1", "pool", "t", STARTING, None, project=None, generation=0, host="", gone=False, reason="", evidence=""
+        "w1", "pool", "t", STARTING, None, holding=None, generation=0, host="", gone=False, reason="", evidence=""
     )
+    assert Holding("p") == Holding("p", metadata="")
+
+
+def test_a_machine_says_whose_it_is_and_what_they_said() -> None:
+    """Both come and go together."""
+    free, held = a_machine(), a_machine(project="p", metadata="{}")
+    assert (free.project, free.metadata) == (None, "")
+    assert (held.project, held.metadata) == ("p", "{}")
+    assert held == replace(free, holding=Holding("p", "{}"))
+    assert replace(held, holding=None) == free
 
 
 def test_each_action_names_its_machine() -> None:

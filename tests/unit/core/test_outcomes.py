@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec, assert_indexes_hold
+from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec, assert_indexes_hold, with_one
 
-from worker_orchestrator.core.brake import Failure, fail
-from worker_orchestrator.core.commands import destroy, is_verified
-from worker_orchestrator.core.machine import (
-    Action,
-    Cause,
-    Change,
-    Create,
-    Destroy,
-    Machine,
-    Restart,
-    Result,
-    State,
-    Verdict,
-)
-from worker_orchestrator.core.outcomes import follow_up, new_machine, patience_s, probed, still_wanted
+from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Result
+from worker_orchestrator.core.brake import Failure, fail_machine
+from worker_orchestrator.core.commands import destroy, restart
+from worker_orchestrator.core.due_actions import follow_up, still_wanted
+from worker_orchestrator.core.instance import Status, Verdict
+from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
+from worker_orchestrator.core.outcomes import apply_verdict, is_awaited, patience_s, start_deadline
+from worker_orchestrator.core.sizing import new_machine
+from worker_orchestrator.core.waiting_line import is_verified
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
@@ -75,7 +69,7 @@ def patience(world: World, machine_id: str) -> float:
 def answered(world: World, machine_id: str, took_s: float) -> None:
     world.now += took_s
     verdict = Verdict(machine_id, world.now - took_s, answered=True, took_s=took_s)
-    probed(world.fleet, world.spec, verdict, world.now)
+    apply_verdict(world.fleet, world.spec, verdict, world.now)
 
 
 def test_a_starting_worker_has_what_is_left_of_its_start_for_an_answer() -> None:
@@ -88,6 +82,51 @@ def test_a_starting_worker_has_what_is_left_of_its_start_for_an_answer() -> None
     assert patience(world, machine_id) == 1.0
     world.now += 500.0
     assert patience(world, machine_id) == 1.0
+
+
+def test_a_starting_worker_must_have_answered_a_start_time_out_after_it_last_changed() -> None:
+    """Counted from when it was recorded, released or restarted, not from now."""
+    world = World()
+    machine_id = world.begin()
+    begun_at = world.now
+    world.now += 50.0
+    assert start_deadline(world.fleet, world.spec, world[machine_id]) == begun_at + 60.0
+    assert start_deadline(world.fleet, replace(world.spec, start_timeout_s=5.0), world[machine_id]) == begun_at + 5.0
+    world.answer(machine_id)
+    world.assign("p")
+    world.now += 7.0
+    world.release(machine_id)
+    assert world[machine_id].state is STARTING
+    assert start_deadline(world.fleet, world.spec, world[machine_id]) == world.now + 60.0
+
+
+def test_an_acknowledged_restart_has_a_start_time_out_of_its_own() -> None:
+    """However long it waited for its turn."""
+    world = with_one(a_machine(state=STARTING, project="p"), Status.EXITED)
+    world.now += 500.0
+    world.restarted("w1")
+    assert start_deadline(world.fleet, world.spec, world["w1"]) == world.now + 60.0
+
+
+@pytest.mark.parametrize("project", [None, "p"])
+@pytest.mark.parametrize("state", [STARTING, READY, FAILED])
+def test_only_the_answer_of_a_starting_machine_is_awaited(state: State, project: str | None) -> None:
+    """Whether it starts for a project or for the pool. Nothing that is READY or FAILED becomes ready by an answer."""
+    world = World(fleet=a_fleet(a_machine(state=state, project=project)))
+    assert is_awaited(world.fleet, world["w1"]) is (state is STARTING)
+    assert not is_awaited(a_fleet(a_machine(state=STOPPING)), a_machine(state=STOPPING))
+
+
+def test_no_answer_is_awaited_until_a_requested_restart_has_happened() -> None:
+    """What answers before is about to be stopped."""
+    world = with_one(a_machine(project="p"))
+    restart(world.fleet, world["w1"], world.now)
+    assert world["w1"].state is STARTING
+    assert not is_awaited(world.fleet, world["w1"])
+    world.apply_outcome(Restart("w1", stop_first=True), Result.UNAVAILABLE)
+    assert not is_awaited(world.fleet, world["w1"])
+    world.apply_outcome(Restart("w1", stop_first=True), Result.DONE)
+    assert is_awaited(world.fleet, world["w1"])
 
 
 def test_a_worker_that_was_slow_once_is_asked_with_patience_until_it_is_quick_again() -> None:
@@ -201,12 +240,12 @@ def test_an_idle_machine_that_stops_answering_soon_raises_the_brake() -> None:
     early, late = world.up(), world.up()
     for _ in range(3):
         world.miss(early)
-    assert world.backoff.reason == f"{early}: stopped answering: nothing listens"
-    world.pool.backoff = None
+    assert world.brake.reason == f"{early}: stopped answering: nothing listens"
+    world.pool.image_brake = None
     world.now += 60.0
     for _ in range(3):
         world.miss(late)
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 @pytest.mark.parametrize("state", [READY, STARTING])
@@ -262,7 +301,7 @@ def test_a_rejected_create_fails_the_machine() -> None:
     before = world[machine_id]
     world.created(machine_id, Result.REJECTED, "no such command", "the last line")
     assert world[machine_id] == replace(before, state=FAILED, reason="no such command", evidence="the last line")
-    assert world.backoff.level == 1
+    assert world.brake.level == 1
 
 
 def test_a_create_whose_port_is_taken_is_tried_on_the_next_one() -> None:
@@ -276,7 +315,7 @@ def test_a_create_whose_port_is_taken_is_tried_on_the_next_one() -> None:
     assert world.last_change() == Change(before, world[machine_id], Cause.MOVED)
     assert world.fleet.refused_ports == {9093: world.now + 60.0}
     assert world.watch(machine_id).since == since
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
     assert_indexes_hold(world.fleet)
 
 
@@ -304,7 +343,7 @@ def test_the_outcome_of_a_create_that_was_planned_otherwise_is_ignored() -> None
     planned = Create(world[machine_id])
     world.created(machine_id, Result.PORT_TAKEN)
     moved = world[machine_id]
-    world.settle(planned, Result.REJECTED)
+    world.apply_outcome(planned, Result.REJECTED)
     assert world[machine_id] == moved
 
 
@@ -317,9 +356,9 @@ def test_the_outcome_of_a_create_whose_machine_moved_on_is_ignored(result: Resul
         planned = Create(world[machine_id])
         action(machine_id)
         moved_on = world[machine_id]
-        world.settle(planned, result)
+        world.apply_outcome(planned, result)
         assert world[machine_id] == moved_on
-        world.settle(Create(moved_on), result)
+        world.apply_outcome(Create(moved_on), result)
         assert world[machine_id] == moved_on
 
 
@@ -328,7 +367,7 @@ def test_the_outcome_of_a_create_whose_machine_moved_on_is_ignored(result: Resul
 def test_the_outcome_for_a_forgotten_machine_is_ignored(action: Action, result: Result) -> None:
     """An orphan's removal, for one."""
     world = World()
-    world.settle(action, result)
+    world.apply_outcome(action, result)
     assert world.fleet.pending == []
 
 
@@ -343,7 +382,7 @@ def test_an_acknowledged_restart_is_noted() -> None:
     """From then on, exited means that it exited again."""
     world = restarting()
     world.restarted("w1")
-    assert world.watch("w1").restarted
+    assert world.watch("w1").restart_acknowledged
     assert world["w1"].state is STARTING
 
 
@@ -353,7 +392,7 @@ def test_a_restart_that_may_have_worked_changes_nothing(result: Result) -> None:
     world = restarting()
     world.restarted("w1", result)
     watch = world.watch("w1")
-    assert (watch.restarted, watch.tries, watch.not_before) == (False, 0, world.now + 1.0)
+    assert (watch.restart_acknowledged, watch.tries, watch.not_before) == (False, 0, world.now + 1.0)
     assert world["w1"].state is STARTING
 
 
@@ -369,7 +408,7 @@ def test_a_refused_restart_is_put_off_and_given_up_in_the_end() -> None:
     world.restarted("w1", Result.REJECTED, "no such program")
     assert world["w1"] == a_machine(state=FAILED, project="p", reason="could not be restarted: no such program")
     assert world.watch("w1").since == world.now
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 @pytest.mark.parametrize(
@@ -387,7 +426,7 @@ def test_the_outcome_of_a_restart_whose_machine_moved_on_is_ignored(machine: Mac
     world = World(fleet=a_fleet(machine))
     world.restarted("w1", result)
     assert world["w1"] == machine
-    assert (world.watch("w1").restarted, world.watch("w1").tries) == (False, 0)
+    assert (world.watch("w1").restart_acknowledged, world.watch("w1").tries) == (False, 0)
 
 
 # a destroy
@@ -446,7 +485,7 @@ def test_ports_are_given_one_after_the_other_and_again_last() -> None:
     world = World(spec=a_spec(first_port=9093, last_port=9095))
     ids = [world.begin(), world.begin()]
     assert [world[machine_id].port for machine_id in ids] == [9093, 9094]
-    fail(world.fleet, world.spec, world[ids[0]], world.now, Failure("", gone=True))
+    fail_machine(world.fleet, world.spec, world[ids[0]], world.now, Failure("", gone=True))
     assert [world[world.begin()].port for _ in range(2)] == [9095, 9093]
     assert world.fleet.last_port == 9093
 
@@ -465,8 +504,8 @@ def test_without_a_free_port_there_is_no_new_machine() -> None:
     first = world.begin()
     assert new_machine(world.fleet, world.spec, DEFAULT_POOL, NEW, "w7", world.now) is None
     assert world.pool.out_of_ports
-    assert (world.fleet.held, len(world.fleet.pending), world.fleet.last_port) == (1, 1, 9093)
-    fail(world.fleet, world.spec, world[first], world.now, Failure("", gone=True))
+    assert (world.fleet.slots_held, len(world.fleet.pending), world.fleet.last_port) == (1, 1, 9093)
+    fail_machine(world.fleet, world.spec, world[first], world.now, Failure("", gone=True))
     assert new_machine(world.fleet, world.spec, DEFAULT_POOL, NEW, "w8", world.now) is not None
     assert not world.pool.out_of_ports
 
@@ -524,7 +563,7 @@ def test_a_machine_that_starts_anew_runs_already() -> None:
     """A released one and a revived one need nothing but a probe."""
     starting = a_machine(state=STARTING)
     assert asked(Change(a_machine(project="p"), starting, Cause.RELEASED)) is None
-    held = replace(starting, project="p")
+    held = replace(starting, holding=Holding("p"))
     assert asked(Change(a_machine(state=FAILED, project="p"), held, Cause.REVIVED)) is None
 
 
@@ -603,7 +642,7 @@ def test_what_a_project_had_is_asked_to_end_first_and_what_was_idle_is_not() -> 
     assert world.tick().actions == actions
     stopping = [a_machine("w1", state=STOPPING, generation=7), a_machine("w2", state=STOPPING, port=9094)]
     assert World(fleet=a_fleet(*stopping)).tick().actions == [Destroy("w1", gently=True), Destroy("w2")]
-    assert not a_fleet(a_machine(generation=7)).watches["w1"].held
+    assert not a_fleet(a_machine(generation=7)).watches["w1"].ends_gently
 
 
 def test_what_shall_go_at_once_is_not_asked() -> None:
@@ -620,4 +659,4 @@ def test_a_destroy_that_was_taken_back_leaves_no_hurry() -> None:
     world = World(fleet=a_fleet(a_machine("w1", project="p")))
     destroy(world.fleet, world["w1"], world.now)
     world.fleet.undo(world.fleet.take_pending(), world.now)
-    assert not world.watch("w1").held
+    assert not world.watch("w1").ends_gently

@@ -6,16 +6,11 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, with_one
 
-from worker_orchestrator.core import commands
-from worker_orchestrator.core.fleet import Backoff
-from worker_orchestrator.core.machine import (
-    Cause,
-    Destroy,
-    Restart,
-    Result,
-    State,
-    Status,
-)
+from worker_orchestrator.core import refusals, waiting_line
+from worker_orchestrator.core.action import Destroy, Restart, Result
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Cause, State
+from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.reconcile import reconcile
 from worker_orchestrator.errors import NoMachineAvailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
@@ -41,8 +36,8 @@ def test_a_create_that_a_cause_outside_stands_in_the_way_of_leaves_no_failed_mac
     world.created(machine_id, Result.OBSTRUCTED, FULL)
     assert world[machine_id] == replace(before, state=STOPPING, reason=FULL)
     assert world.last_change().cause is Cause.OBSTRUCTED
-    assert world.pool.backoff is None
-    assert world.pool.obstacle == Backoff(OLD, 1, world.now, world.now + 1.0, tripped=True, reason=FULL)
+    assert world.pool.image_brake is None
+    assert world.pool.obstacle == Brake(OLD, 1, world.now, world.now + 1.0, is_on=True, reason=FULL)
 
 
 def test_creates_are_tried_one_by_one_ever_more_rarely_up_to_a_minute() -> None:
@@ -95,7 +90,7 @@ def test_a_create_of_another_template_that_succeeds_says_nothing() -> None:
     """It may need less."""
     world = World()
     machine_id = world.begin(NEW)
-    world.pool.obstacle = Backoff(OLD, 1, world.now, world.now + 1.0, tripped=True, reason=FULL)
+    world.pool.obstacle = Brake(OLD, 1, world.now, world.now + 1.0, is_on=True, reason=FULL)
     world.created(machine_id)
     assert world.pool.obstacle is not None
 
@@ -115,23 +110,23 @@ def test_whoever_waits_hears_the_reason_at_once_with_the_time_of_the_next_try() 
     assert world.assign("p") is None
     world.resize()
     obstructed(world, "m1")
-    away = commands.turn_away(world.fleet, world.spec, world.now)
+    away = waiting_line.turn_away(world.fleet, world.spec, world.now)
     assert (away["p"].message, away["p"].retry_after_s) == (FULL, 1.0)
     with pytest.raises(NoMachineAvailable, match="disk is full"):
         world.assign("q")
-    assert commands.obstacle(world.fleet, world.spec, DEFAULT_POOL) == FULL
+    assert refusals.why_none_came(world.fleet, world.spec, DEFAULT_POOL) == FULL
 
 
 def test_the_longer_of_both_brakes_holds_and_says_why() -> None:
     world = World(spec=a_spec(min_idle=1))
-    world.pool.obstacle = Backoff(OLD, 1, world.now, world.now + 4.0, tripped=True, reason=FULL)
-    world.pool.backoff = Backoff(OLD, 3, world.now, world.now + 2.0, tripped=True, reason="it exits")
-    assert commands.obstacle(world.fleet, world.spec, DEFAULT_POOL) == FULL
+    world.pool.obstacle = Brake(OLD, 1, world.now, world.now + 4.0, is_on=True, reason=FULL)
+    world.pool.image_brake = Brake(OLD, 3, world.now, world.now + 2.0, is_on=True, reason="it exits")
+    assert refusals.why_none_came(world.fleet, world.spec, DEFAULT_POOL) == FULL
     world.now += 3.0
     world.resize()
     assert world.in_state(STARTING) == []
-    world.pool.backoff = replace(world.pool.backoff, until=world.now + 9.0)
-    assert commands.obstacle(world.fleet, world.spec, DEFAULT_POOL) == "it exits"
+    world.pool.image_brake = replace(world.pool.image_brake, until=world.now + 9.0)
+    assert refusals.why_none_came(world.fleet, world.spec, DEFAULT_POOL) == "it exits"
 
 
 def test_an_older_machine_serves_while_a_cause_outside_stands_in_the_way_of_new_ones() -> None:
@@ -145,7 +140,7 @@ def test_an_older_machine_serves_while_a_cause_outside_stands_in_the_way_of_new_
 
 def test_no_old_machine_is_given_up_for_a_new_one_that_cannot_be_made() -> None:
     world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=NEW, min_idle=1, max_machines=1))
-    world.pool.obstacle = Backoff(NEW, 1, world.now, world.now + 1.0, tripped=True, reason=FULL)
+    world.pool.obstacle = Brake(NEW, 1, world.now, world.now + 1.0, is_on=True, reason=FULL)
     world.resize()
     assert world["w1"].state is READY
 
@@ -160,7 +155,7 @@ def test_the_last_free_host_port_that_somebody_took_is_no_fault_of_the_image() -
         "No host port from 9093 to 9093 is free: free some, or serve with a wider range (--first-port, --last-port). "
         "port 9093 is in use"
     )
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
     assert world.pool.obstacle is not None
 
 
@@ -190,7 +185,7 @@ def test_a_restart_that_works_in_the_end_forgets_the_cause() -> None:
     for _ in range(3):
         world.restarted("w1", Result.OBSTRUCTED, FULL)
     world.restarted("w1")
-    assert world.watch("w1").obstructed == 0
+    assert world.watch("w1").obstructed_restarts == 0
     world.restarted("w1", Result.OBSTRUCTED, FULL)
     assert world.watch("w1").not_before == world.now + 1.0
 
@@ -214,7 +209,7 @@ def test_an_outage_of_the_engine_lets_it_be_tried_at_once() -> None:
         world.restarted("w1", Result.OBSTRUCTED, FULL)
     snapshot = replace(world.listing(), after_outage=True)
     plan = reconcile(world.fleet, snapshot, world.spec, world.now, world.new_id)
-    assert (plan.actions, world.watch("w1").obstructed) == ([Restart("w1")], 0)
+    assert (plan.actions, world.watch("w1").obstructed_restarts) == ([Restart("w1")], 0)
 
 
 def test_a_worker_that_somebody_kills_again_and_again_never_failed_for_good() -> None:

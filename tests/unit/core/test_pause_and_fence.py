@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec
 
-from worker_orchestrator.core import commands
-from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core import commands, refusals, waiting_line
+from worker_orchestrator.core.machine import Cause, Change, Holding, State
 from worker_orchestrator.errors import GenerationMismatch, NoMachineAvailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
@@ -48,7 +48,7 @@ def test_in_a_paused_pool_nobody_waits_for_what_will_not_come() -> None:
     world = World(spec=a_spec(paused=True))
     with pytest.raises(NoMachineAvailable) as refusal:
         world.assign("p")
-    assert refusal.value.message == PAUSED == commands.obstacle(world.fleet, world.spec, DEFAULT_POOL)
+    assert refusal.value.message == PAUSED == refusals.why_none_came(world.fleet, world.spec, DEFAULT_POOL)
     assert refusal.value.retry_after_s == 10.0
     assert world.line == []
 
@@ -68,7 +68,7 @@ def test_a_pause_turns_away_who_waits_in_vain() -> None:
     world = World()
     world.assign("p")
     world.wants(paused=True)
-    away = commands.turn_away(world.fleet, world.spec, world.now)
+    away = waiting_line.turn_away(world.fleet, world.spec, world.now)
     assert [(project, error.message) for project, error in away.items()] == [("p", PAUSED)]
 
 
@@ -87,7 +87,7 @@ def test_a_release_serves_who_waits_in_a_paused_pool() -> None:
 
 
 def test_a_generation_that_holds_lets_pass() -> None:
-    commands.insist(MINE, 7)
+    commands.check_generation(MINE, 7)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_generation_that_holds_lets_pass() -> None:
 def test_another_generation_is_refused_by_name(generation: int, why: str) -> None:
     """A release that comes late must not hit the next tenant."""
     with pytest.raises(GenerationMismatch) as refusal:
-        commands.insist(MINE, generation)
+        commands.check_generation(MINE, generation)
     assert refusal.value.message == f"w1{why} is of generation 7, not {generation}, so nothing was changed."
     assert refusal.value.generation == 7
 
@@ -139,5 +139,12 @@ def test_what_a_project_said_goes_with_it(end: Callable[[World], object], recycl
 
 
 def test_a_machine_of_nobody_has_nothing_said_of_it() -> None:
-    with pytest.raises(AssertionError, match="w1: what a project said goes with it"):
-        Machine("w1", DEFAULT_POOL, "t", State.READY, 9093, metadata="{}")
+    """There is no place for it but beside the project."""
+    with pytest.raises(TypeError, match="project"):
+        Holding(metadata="{}")  # type: ignore[call-arg] # that it is refused is the point
+    free = a_machine()
+    world = World(fleet=a_fleet(free))
+    for metadata in ("{}", ""):
+        with pytest.raises(AssertionError, match=r"^w1: no project has it, so none says anything of it$"):
+            commands.annotate(world.fleet, free, metadata, world.now)
+    assert world["w1"] == free

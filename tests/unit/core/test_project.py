@@ -40,7 +40,7 @@ def test_other_texts_are_refused_with_one_sentence(text: str) -> None:
     with pytest.raises(InvalidProject) as refused:
         project_id(text)
     assert refused.value.message == (
-        f"{text!r} is no project id: use 1 to 128 letters, digits or . _ ~ : @ + = , - and do not start with a dot."
+        f"{text!r} is not a project id: use 1 to 128 letters, digits or . _ ~ : @ + = , - and do not start with a dot."
     )
 
 
@@ -49,17 +49,17 @@ def test_a_long_text_is_shown_in_part(length: int, shown: str) -> None:
     """129 letters are too many, and 40 of them are enough to recognise it."""
     with pytest.raises(InvalidProject) as refused:
         project_id("x" * length)
-    assert refused.value.message.startswith(f"'{shown}' is no project id: ")
+    assert refused.value.message.startswith(f"'{shown}' is not a project id: ")
 
 
 def test_a_text_of_forty_letters_is_shown_in_full() -> None:
     """Only what is longer than 40 letters is cut."""
     with pytest.raises(InvalidProject) as refused:
         project_id("/" * 40)
-    assert refused.value.message.startswith(f"'{'/' * 40}' is no project id: ")
+    assert refused.value.message.startswith(f"'{'/' * 40}' is not a project id: ")
     with pytest.raises(InvalidProject) as refused:
         project_id("/" * 41)
-    assert refused.value.message.startswith(f"'{'/' * 40}…' is no project id: ")
+    assert refused.value.message.startswith(f"'{'/' * 40}…' is not a project id: ")
 
 
 def test_names_that_the_service_and_browsers_ask_for_are_reserved() -> None:

@@ -16,20 +16,13 @@ from tests.unit.core.build import (
     with_one,
 )
 
-from worker_orchestrator.core import commands
-from worker_orchestrator.core.machine import (
-    Action,
-    Cause,
-    Create,
-    Destroy,
-    Machine,
-    Restart,
-    Result,
-    State,
-    Status,
-)
-from worker_orchestrator.core.outcomes import still_wanted
-from worker_orchestrator.core.reconcile import AILING_S, dying, foreign, reconcile, strays
+from worker_orchestrator.core import commands, waiting_line
+from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Result
+from worker_orchestrator.core.due_actions import still_wanted
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.reconcile import AILING_S, about_to_fail, reconcile
+from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.errors import NoMachineAvailable
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
@@ -123,7 +116,7 @@ def test_an_idle_machine_that_cannot_serve_is_not_handed_out_and_replaced_if_tha
         assert Destroy("w1") in world.tick().actions
         ailment = an_instance(**sight).ailment
         assert world["w1"] == a_machine(state=FAILED, reason=f"cannot serve: {ailment}")
-        assert world.pool.backoff is None, "the image is not to blame"
+        assert world.pool.image_brake is None, "the image is not to blame"
     else:
         world.instance("w1")
         world.tick()
@@ -177,7 +170,7 @@ def test_a_starting_machine_that_cannot_serve_is_replaced_at_once() -> None:
     world = with_one(a_machine(state=STARTING), Status.PAUSED, trouble=PAUSED)
     assert world.tick().actions == [Destroy("w1")]
     assert world["w1"] == a_machine(state=FAILED, reason=f"cannot serve: {PAUSED}")
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 def test_what_a_busy_machine_ailed_of_it_ails_of_until_a_listing_proves_something() -> None:
@@ -199,9 +192,9 @@ def test_while_the_engine_tells_of_no_ends_an_answer_of_before_proves_nothing() 
     """It may have ended since, and nobody would have heard."""
     world = with_one(a_machine())
     world.answer("w1")
-    assert commands.is_verified(world.fleet, world.spec, world["w1"], world.now)
-    world.fleet.hears = False
-    assert not commands.is_verified(world.fleet, world.spec, world["w1"], world.now)
+    assert waiting_line.is_verified(world.fleet, world.spec, world["w1"], world.now)
+    world.fleet.hears_events = False
+    assert not waiting_line.is_verified(world.fleet, world.spec, world["w1"], world.now)
     assert commands.assign_verified(world.fleet, world.spec, "p", world.now, "default") is None
     assert world.assign("p") == "w1"
     released = world.release("w1")
@@ -242,7 +235,7 @@ def test_an_idle_machine_that_exits_soon_after_it_came_up_raises_the_brake() -> 
         world.now += 1.0
         world.instance(machine_id, Status.EXITED)
         world.tick()
-        assert (world.backoff.level, world.backoff.until) == (level, world.now + level)
+        assert (world.brake.level, world.brake.until) == (level, world.now + level)
     assert world.in_state(STARTING) == []
 
 
@@ -253,7 +246,7 @@ def test_an_idle_machine_that_somebody_killed_does_not_raise_the_brake() -> None
     world.tick()
     assert world["m1"].state is FAILED
     assert not world["m1"].gone
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 def test_an_idle_machine_that_somebody_removed_is_gone_and_does_not_raise_the_brake() -> None:
@@ -263,8 +256,8 @@ def test_an_idle_machine_that_somebody_removed_is_gone_and_does_not_raise_the_br
     plan = world.tick()
     assert world["m1"].state is FAILED
     assert (world["m1"].gone, world["m1"].reason) == (True, "its container was removed by somebody else")
-    assert (plan.actions, world.fleet.held, world.fleet.ports) == ([], 0, {})
-    assert world.pool.backoff is None
+    assert (plan.actions, world.fleet.slots_held, world.fleet.ports) == ([], 0, {})
+    assert world.pool.image_brake is None
 
 
 # assigned machines
@@ -304,7 +297,7 @@ def test_an_assigned_machine_is_restarted_over_minutes_and_then_it_failed() -> N
         world.now += 10_000.0
         assert world.tick().actions == []
     assert world["w1"].project == "p"
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 def test_each_restart_is_told_with_the_end_that_it_mends() -> None:
@@ -422,7 +415,7 @@ def test_an_assigned_machine_that_vanished_failed_and_its_files_are_gone(state: 
     world = with_one(a_machine(state=state, project="p"), None)
     plan = world.tick()
     assert world["w1"] == a_machine(state=FAILED, project="p", gone=True, reason=VANISHED)
-    assert (plan.actions, world.fleet.held, world.pool.backoff) == ([], 0, None)
+    assert (plan.actions, world.fleet.slots_held, world.pool.image_brake) == ([], 0, None)
 
 
 def test_a_project_whose_machine_vanished_gets_a_new_one_at_its_next_assign() -> None:
@@ -456,7 +449,7 @@ def test_a_failed_machine_keeps_its_project_and_its_files(status: Status) -> Non
         world.now += 100_000.0
         assert world.tick().actions == []
     assert world["w1"] == kept
-    assert world.fleet.held == 1
+    assert world.fleet.slots_held == 1
 
 
 def test_a_failed_machine_that_somebody_revived_starts_again() -> None:
@@ -516,7 +509,7 @@ def test_a_starting_machine_that_ended_failed_and_raises_the_brake(status: Statu
     reason = f"its container is {status} (exit code 127)"
     assert world["w1"] == a_machine(state=FAILED, reason=reason, evidence="no such file")
     assert plan.actions == [Destroy("w1")]
-    assert (world.backoff.level, world.backoff.says()) == (1, f"w1: {reason}\nno such file")
+    assert (world.brake.level, world.brake.explanation()) == (1, f"w1: {reason}\nno such file")
 
 
 @pytest.mark.parametrize("status", [None, Status.CREATED, Status.PAUSED, Status.UNKNOWN, Status.PENDING])
@@ -532,7 +525,7 @@ def test_a_machine_that_does_not_run_within_the_start_time_out_failed(
     if state is FAILED:
         assert world["w1"] == a_machine(state=FAILED, reason="did not start within 60 s", evidence="the last line")
         assert plan.actions == [Destroy("w1")]
-        assert (world.fleet.held, world.backoff.level) == (1, 1)
+        assert (world.fleet.slots_held, world.brake.level) == (1, 1)
 
 
 def test_only_a_listing_begun_after_the_start_time_out_fails_a_machine() -> None:
@@ -576,7 +569,7 @@ def test_a_released_machine_that_never_answers_again_fails_like_a_new_one() -> N
     world.miss("w1")
     world.tick()
     assert world["w1"].state is FAILED
-    assert world.pool.backoff is None
+    assert world.pool.image_brake is None
 
 
 # stopping and failed machines without a project
@@ -623,12 +616,12 @@ def test_a_failed_machine_holds_port_and_slot_until_it_is_known_to_be_gone() -> 
     world.destroyed("w1")
     world.remove("w1")
     assert world.tick().actions == [Destroy("w1")]
-    assert (world.fleet.held, world.fleet.is_port_taken(9093)) == (1, True)
+    assert (world.fleet.slots_held, world.fleet.is_port_taken(9093)) == (1, True)
     world.now += 0.001
     assert world.tick().actions == []
     assert world["w1"] == replace(failed, gone=True)
     assert world.last_change().cause is Cause.REMOVED
-    assert (world.fleet.held, world.fleet.is_port_taken(9093)) == (0, False)
+    assert (world.fleet.slots_held, world.fleet.is_port_taken(9093)) == (0, False)
     world.watch("w1").since = world.now
     world.now += 600.0
     world.tick()
@@ -714,7 +707,7 @@ def test_what_died_with_the_engine_costs_no_try_and_raises_no_brake() -> None:
     young.instance(machine_id, Status.EXITED)
     reconcile(young.fleet, replace(young.listing(), after_outage=True), young.spec, young.now, young.new_id)
     assert young[machine_id].state is FAILED
-    assert young.pool.backoff is None
+    assert young.pool.image_brake is None
 
 
 def test_what_the_engine_refused_before_an_outage_is_tried_again_at_once() -> None:
@@ -780,7 +773,7 @@ def test_a_foreign_instance_is_not_touched_even_under_an_id_of_ours() -> None:
 def test_a_free_machine_that_exited_is_dying(state: State) -> None:
     """Its last log lines are worth reading before it is removed."""
     world = with_one(a_machine(state=state), Status.EXITED)
-    assert list(dying(world.fleet, world.instances, world.spec, world.now)) == ["w1"]
+    assert list(about_to_fail(world.fleet, world.instances, world.spec, world.now)) == ["w1"]
 
 
 @pytest.mark.parametrize(
@@ -795,17 +788,17 @@ def test_a_free_machine_that_exited_is_dying(state: State) -> None:
 def test_a_machine_that_is_not_about_to_fail_is_not_dying(machine: Machine) -> None:
     """It has a project that keeps its files, or failed already, or was let go."""
     world = with_one(machine, Status.EXITED)
-    assert list(dying(world.fleet, world.instances, world.spec, world.now)) == []
+    assert list(about_to_fail(world.fleet, world.instances, world.spec, world.now)) == []
 
 
 def test_a_machine_that_runs_is_dying_only_past_its_start_time_out() -> None:
     """And one that serves is not, however old."""
     world = with_one(a_machine(state=STARTING))
-    assert list(dying(world.fleet, world.instances, world.spec, 1060.0)) == []
-    assert list(dying(world.fleet, world.instances, world.spec, 1060.001)) == ["w1"]
-    assert list(dying(world.fleet, {}, world.spec, 1060.001)) == []
+    assert list(about_to_fail(world.fleet, world.instances, world.spec, 1060.0)) == []
+    assert list(about_to_fail(world.fleet, world.instances, world.spec, 1060.001)) == ["w1"]
+    assert list(about_to_fail(world.fleet, {}, world.spec, 1060.001)) == []
     world.answer("w1")
-    assert list(dying(world.fleet, world.instances, world.spec, 9999.0)) == []
+    assert list(about_to_fail(world.fleet, world.instances, world.spec, 9999.0)) == []
 
 
 def test_every_dying_machine_is_told() -> None:
@@ -814,4 +807,4 @@ def test_every_dying_machine_is_told() -> None:
     world.instance("w2", Status.EXITED)
     world.remove("w3")
     world.instance("w4", Status.EXITED)
-    assert list(dying(world.fleet, world.instances, world.spec, world.now)) == ["w2", "w4"]
+    assert list(about_to_fail(world.fleet, world.instances, world.spec, world.now)) == ["w2", "w4"]

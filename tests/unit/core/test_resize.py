@@ -16,16 +16,18 @@ from tests.unit.core.build import (
 )
 
 from worker_orchestrator.core import commands
-from worker_orchestrator.core.brake import Failure, fail
-from worker_orchestrator.core.fleet import Backoff
-from worker_orchestrator.core.machine import Cause, Destroy, Result, State, Status
+from worker_orchestrator.core.action import Destroy, Result
+from worker_orchestrator.core.brake import Failure, fail_machine
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Cause, State
+from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 
 
-def braked(world: World, template: str, *, tripped: bool = True, level: int = 1) -> None:
-    world.pool.backoff = Backoff(template, level, world.now, world.now + 1.0, tripped, "w0: exited")
+def braked(world: World, template: str, *, is_on: bool = True, level: int = 1) -> None:
+    world.pool.image_brake = Brake(template, level, world.now, world.now + 1.0, is_on, "w0: exited")
 
 
 # the size of a pool
@@ -65,8 +67,8 @@ def test_that_a_pool_is_right_is_seen_at_a_glance(case: str, monkeypatch: pytest
     """It is after almost every assign, so nothing else is looked at then."""
     world = a_right_world(case)
     world.fleet.take_pending()
-    monkeypatch.delattr("worker_orchestrator.core.reconcile._retire")
-    monkeypatch.delattr("worker_orchestrator.core.reconcile._missing")
+    monkeypatch.delattr("worker_orchestrator.core.sizing._retire_surplus")
+    monkeypatch.delattr("worker_orchestrator.core.sizing._count_missing")
     world.resize()
     assert world.fleet.pending == []
 
@@ -130,9 +132,9 @@ def test_max_machines_is_never_exceeded() -> None:
     world.assign("r")
     world.resize()
     assert len(world.in_state(STARTING)) == 1
-    assert world.fleet.held == 5
+    assert world.fleet.slots_held == 5
     world.resize()
-    assert world.fleet.held == 5
+    assert world.fleet.slots_held == 5
 
 
 def test_a_pool_larger_than_max_machines_is_left_alone() -> None:
@@ -236,7 +238,7 @@ def test_while_the_brake_holds_nothing_is_begun_and_then_one_at_a_time() -> None
         world.instance(machine_id, Status.EXITED)
     world.now += 1.0
     world.tick()
-    assert (world.backoff.level, world.backoff.until) == (1, world.now + 1.0)
+    assert (world.brake.level, world.brake.until) == (1, world.now + 1.0)
     assert world.in_state(STARTING) == []
     world.now += 0.999
     world.tick()
@@ -249,7 +251,7 @@ def test_while_the_brake_holds_nothing_is_begun_and_then_one_at_a_time() -> None
     assert world.in_state(STARTING) == [attempt]
     world.instance(attempt, Status.EXITED)
     world.tick()
-    assert (world.backoff.level, world.backoff.until, world.in_state(STARTING)) == (2, world.now + 2.0, [])
+    assert (world.brake.level, world.brake.until, world.in_state(STARTING)) == (2, world.now + 2.0, [])
     world.now += 2.0
     world.tick()
     (attempt,) = world.in_state(STARTING)
@@ -274,7 +276,7 @@ def test_a_free_first_death_holds_nothing_back() -> None:
     machine_id = world.up()
     world.instance(machine_id, Status.EXITED)
     world.tick()
-    assert world.backoff.level == 0
+    assert world.brake.level == 0
     assert len(world.in_state(STARTING)) == 1
 
 
@@ -328,7 +330,7 @@ def test_old_machines_stay_if_the_new_one_fails() -> None:
     world.instance(attempt, Status.EXITED)
     world.tick()
     assert world.idle == ["w1", "w2"]
-    assert world.backoff.tripped
+    assert world.brake.is_on
     assert world.assign("p") == "w1"
 
 
@@ -373,7 +375,7 @@ def test_an_idle_machine_of_the_current_template_proves_it_whichever_came_up_las
         fleet=a_fleet(a_machine("w1", port=1, template=NEW), a_machine("w2", port=2)),
         spec=a_spec(template=NEW, min_idle=1),
     )
-    assert world.pool.proven == OLD
+    assert world.pool.proven_template == OLD
     world.resize()
     assert world.idle == ["w1"]
 
@@ -425,7 +427,7 @@ def test_where_there_is_room_nothing_is_broken_first() -> None:
 def test_all_old_machines_go_when_they_only_fill_what_a_proven_template_needs() -> None:
     """The new template works, none of its machines is idle, and somebody waits: no old one is kept in reserve."""
     world = rollout(idle=2, max_machines=2, min_idle=0)
-    world.pool.proven = NEW
+    world.pool.proven_template = NEW
     world.assign("p")
     world.tick()
     assert world.in_state(STOPPING) == ["w1", "w2"]
@@ -434,7 +436,7 @@ def test_all_old_machines_go_when_they_only_fill_what_a_proven_template_needs() 
 def test_an_old_machine_makes_room_again_once_the_brake_is_let_go() -> None:
     """What it was for is forgotten later; it holds nothing back any more."""
     world = rollout(idle=2, max_machines=2)
-    braked(world, NEW, tripped=False)
+    braked(world, NEW, is_on=False)
     world.tick()
     assert world.in_state(STOPPING) == ["w1"]
 
@@ -463,7 +465,7 @@ def test_nothing_is_broken_while_a_failed_machine_is_about_to_make_room() -> Non
     world.instance(newcomer, Status.EXITED)
     world.tick()
     assert world[newcomer].state is FAILED
-    assert not world.backoff.tripped
+    assert not world.brake.is_on
     assert world.idle == ["w1"]
     is_removed(world, newcomer)
     assert (world.idle, len(world.in_state(STARTING))) == (["w1"], 1)
@@ -589,7 +591,7 @@ def test_a_failure_counts_as_room_only_once_it_is_gone() -> None:
     world = World(spec=a_spec(min_idle=1, max_machines=1))
     machine_id = world.up()
     world.now += 60.0
-    fail(world.fleet, world.spec, world[machine_id], world.now, Failure("exited"))
+    fail_machine(world.fleet, world.spec, world[machine_id], world.now, Failure("exited"))
     world.tick()
     assert world.in_state(STARTING) == []
     is_removed(world, machine_id)
@@ -599,7 +601,7 @@ def test_a_failure_counts_as_room_only_once_it_is_gone() -> None:
 
 def ending(world: World) -> list[str]:
     """Machines whose workers still have time to end."""
-    return [machine_id for machine_id, watch in world.fleet.watches.items() if watch.held]
+    return [machine_id for machine_id, watch in world.fleet.watches.items() if watch.ends_gently]
 
 
 def test_one_worker_less_has_time_to_end_for_each_project_that_waits_for_a_place() -> None:

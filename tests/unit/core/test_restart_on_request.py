@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.unit.core.build import World, a_fleet, a_machine, with_one
 
-from worker_orchestrator.core import commands, outcomes
-from worker_orchestrator.core.machine import Cause, Machine, Restart, Result, State, Status
+from worker_orchestrator.core import commands, due_actions, refusals
+from worker_orchestrator.core.action import Restart, Result
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.errors import NotAssigned, NotRunning
 
 STARTING, READY, FAILED = State.STARTING, State.READY, State.FAILED
@@ -27,17 +29,22 @@ def test_it_keeps_project_generation_and_port(state: State) -> None:
     assert after == world["w1"]
     change = world.last_change()
     assert change.cause is Cause.RESTARTED
-    assert outcomes.follow_up(world.fleet, change, world.now) == ASKED
+    assert due_actions.follow_up(world.fleet, change, world.now) == ASKED
 
 
 def test_it_resets_the_count() -> None:
     """What failed for good has all its tries again."""
     world = with_one(a_machine(state=FAILED, project="p"), Status.EXITED)
     watch = world.watch("w1")
-    watch.tries, watch.obstructed, watch.restarted = 6, 9, True
+    watch.tries, watch.obstructed_restarts, watch.restart_acknowledged = 6, 9, True
     restart(world)
-    assert (watch.tries, watch.obstructed, watch.restarted, watch.not_before) == (1, 0, False, world.now)
-    world.settle(ASKED, Result.DONE)
+    assert (watch.tries, watch.obstructed_restarts, watch.restart_acknowledged, watch.not_before) == (
+        1,
+        0,
+        False,
+        world.now,
+    )
+    world.apply_outcome(ASKED, Result.DONE)
     world.tick()
     assert (world["w1"].state, watch.tries, watch.not_before) == (STARTING, 2, world.now + 10.0)
 
@@ -62,7 +69,7 @@ def test_what_answers_until_then_is_about_to_be_stopped() -> None:
     world.now += 1000.0
     assert world.tick().actions == [ASKED]
     assert world["w1"].state is STARTING
-    world.settle(ASKED, Result.DONE)
+    world.apply_outcome(ASKED, Result.DONE)
     world.answer("w1")
     assert world["w1"].state is READY
 
@@ -81,15 +88,15 @@ def test_only_what_was_certainly_not_carried_out_is_asked_for_again(result: Resu
     """Of whatever else the listing shows what became."""
     world = with_one(a_machine(project="p"))
     restart(world)
-    world.settle(ASKED, result)
-    assert (world.watch("w1").asked > 0) is asked_again
+    world.apply_outcome(ASKED, result)
+    assert (world.watch("w1").restart_requests > 0) is asked_again
 
 
 def test_another_restart_that_was_under_way_does_not_count_as_this_one() -> None:
     world = with_one(a_machine(state=STARTING, project="p"), Status.EXITED)
     restart(world)
     world.restarted("w1")
-    assert world.watch("w1").asked
+    assert world.watch("w1").restart_requests
 
 
 def test_without_a_container_there_is_nothing_to_restart() -> None:
@@ -106,14 +113,14 @@ def test_a_release_meanwhile_ends_it() -> None:
     world.answer("w1")
     restart(world)
     world.release("w1")
-    assert not world.watch("w1").asked
+    assert not world.watch("w1").restart_requests
 
 
 def test_an_undone_restart_was_none() -> None:
     world = with_one(a_machine(state=FAILED, project="p"), Status.EXITED)
     restart(world)
     world.fleet.undo(world.fleet.take_pending(), world.now)
-    assert (world["w1"].state, world.watch("w1").asked, world.watch("w1").tries) == (FAILED, False, 0)
+    assert (world["w1"].state, world.watch("w1").restart_requests, world.watch("w1").tries) == (FAILED, False, 0)
 
 
 @pytest.mark.parametrize(("stored", "actions"), [(0, []), (1, [ASKED])])
@@ -134,10 +141,10 @@ def test_one_that_was_not_carried_out_is_when_the_service_runs_again(status: Sta
     """So it was told."""
     world = with_one(a_machine(project="p"), status)
     restart(world)
-    world.settle(ASKED, Result.UNAVAILABLE)
+    world.apply_outcome(ASKED, Result.UNAVAILABLE)
     world.crash()
     assert world.tick().actions == [ASKED]
-    world.settle(ASKED, Result.DONE)
+    world.apply_outcome(ASKED, Result.DONE)
     world.instance("w1")
     world.answer("w1")
     world.crash()
@@ -149,7 +156,7 @@ def test_one_that_was_not_carried_out_is_after_an_undone_release(how: str) -> No
     world = with_one(a_machine(project="p"))
     restart(world)
     world.fleet.take_pending()
-    world.settle(ASKED, Result.UNAVAILABLE)
+    world.apply_outcome(ASKED, Result.UNAVAILABLE)
     (world.release if how == "release" else world.destroy)("w1")
     world.fleet.undo(world.fleet.take_pending(), world.now)
     world.answer("w1")
@@ -159,10 +166,10 @@ def test_one_that_was_not_carried_out_is_after_an_undone_release(how: str) -> No
 def test_its_project_hears_how_it_ended_since() -> None:
     world = with_one(a_machine(project="p"))
     restart(world)
-    world.settle(ASKED, Result.DONE)
+    world.apply_outcome(ASKED, Result.DONE)
     world.instance("w1", Status.EXITED, detail="exit code 3")
     world.tick()
-    told = commands.restarting(world.fleet, world["w1"], world.now)
+    told = refusals.machine_restarting(world.fleet, world["w1"], world.now)
     assert told.message.startswith(
         "The machine w1 of this project is started again in 10 s: its container is exited (exit"
     )
@@ -212,7 +219,7 @@ def test_a_project_hears_when_its_machine_is_started_again_and_what_to_do() -> N
         fleet=a_fleet(a_machine(state=STARTING, project="p", reason="its container is exited (exit code 1)."))
     )
     world.watch("w1").not_before = world.now + 29.5
-    told = commands.restarting(world.fleet, world["w1"], world.now)
+    told = refusals.machine_restarting(world.fleet, world["w1"], world.now)
     assert told.message == (
         "The machine w1 of this project is started again in 30 s: its container is exited (exit code 1). Its files are "
         "kept: mend them with `orchestrator cp`, and `orchestrator restart p` starts it at once."
@@ -224,7 +231,7 @@ def test_a_project_hears_when_its_machine_is_started_again_and_what_to_do() -> N
 def test_a_project_hears_that_its_machine_is_being_started_again(ago_s: float) -> None:
     world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", reason="restarted on request")))
     world.watch("w1").not_before = world.now - ago_s
-    told = commands.restarting(world.fleet, world["w1"], world.now)
+    told = refusals.machine_restarting(world.fleet, world["w1"], world.now)
     assert told.message == "The machine w1 of this project is being started again: restarted on request."
     assert told.retry_after_s == 3.0
 
@@ -236,5 +243,5 @@ def test_a_project_hears_that_its_machine_was_started_again_and_of_no_older_caus
     world.restarted("w1")
     if missed:
         world.miss("w1", detail=missed)
-    told = commands.restarting(world.fleet, world["w1"], world.now)
+    told = refusals.machine_restarting(world.fleet, world["w1"], world.now)
     assert told.message == f"The machine w1 of this project was started again, and does not answer yet{so_far}."

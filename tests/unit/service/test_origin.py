@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Instance, Machine, State, Status
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.machine import Holding, Machine, State
 from worker_orchestrator.engines.base import Identity
 from worker_orchestrator.service.origin import home_of, keep_busy, reason_for_doubt
 
@@ -49,7 +50,7 @@ def test_what_is_free_and_runs_is_kept_busy_under_its_own_name() -> None:
         Machine("idle", "default", "t", State.READY, 1),
         Machine("starting", "default", "t", State.STARTING, 2),
         Machine("missing", "default", "t", State.READY, 3),
-        Machine("assigned", "default", "t", State.READY, 4, "p", 5),
+        Machine("assigned", "default", "t", State.READY, 4, Holding("p"), 5),
         Machine("stopping", "default", "t", State.STOPPING, 6),
         Machine("failed", "default", "t", State.FAILED, 7),
     ]

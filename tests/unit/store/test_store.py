@@ -17,7 +17,7 @@ import apsw
 import pytest
 from msgspec.structs import replace
 
-from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreRefused
 from worker_orchestrator.store.database import (
     BUSY_TIMEOUT_MS,
@@ -34,7 +34,7 @@ from worker_orchestrator.store.store import Store
 
 NEW = Machine("worker-1-aaaaaaaaa", "default", "t", State.STARTING, 9093, reason="new")
 READY = replace(NEW, state=State.READY)
-TAKEN = replace(READY, project="p", generation=1)
+TAKEN = replace(READY, holding=Holding("p"), generation=1)
 ASSIGNING = [
     Change(None, NEW, Cause.CREATED),
     Change(NEW, READY, Cause.ANSWERED),
@@ -67,7 +67,19 @@ def test_two_stores_have_two_owners(tmp_path: Path) -> None:
 
 
 def test_every_field_of_a_machine_survives(store: Store) -> None:
-    dead = Machine("w", "pool", "t", State.FAILED, None, "p", 7, "10.0.0.1", gone=True, reason="why", evidence="a\nb")
+    dead = Machine(
+        "w",
+        "pool",
+        "t",
+        State.FAILED,
+        None,
+        Holding("p", "{}"),
+        7,
+        "10.0.0.1",
+        gone=True,
+        reason="why",
+        evidence="a\nb",
+    )
     ready = replace(dead, state=State.READY, gone=False)
     store.commit([Change(None, ready, Cause.ADOPTED), Change(ready, dead, Cause.FAILED)], {}, 5)
     assert store.machines() == [dead]
@@ -76,7 +88,7 @@ def test_every_field_of_a_machine_survives(store: Store) -> None:
 def test_a_batch_is_stored_whole_or_not_at_all(store: Store) -> None:
     store.commit(ASSIGNING, {}, 5)
     other = replace(NEW, id="worker-2-bbbbbbbbb", port=9094)
-    thief = replace(other, state=State.READY, project="p", generation=2)
+    thief = replace(other, state=State.READY, holding=Holding("p"), generation=2)
     with pytest.raises(CommitFailed, match="UNIQUE constraint failed"):
         store.commit([Change(None, other, Cause.CREATED), Change(None, thief, Cause.ADOPTED)], {"generation": 2}, 6)
     assert store.machines() == [TAKEN]
@@ -100,7 +112,7 @@ def test_a_gone_machine_leaves_its_port_to_others(store: Store) -> None:
 
 def test_one_batch_may_hand_a_project_from_one_machine_to_the_next(store: Store) -> None:
     store.commit(ASSIGNING, {}, 5)
-    stopping = replace(TAKEN, project=None, state=State.STOPPING)
+    stopping = replace(TAKEN, holding=None, state=State.STOPPING)
     adopted = replace(TAKEN, id="w2", port=9094, generation=2)
     store.commit([Change(TAKEN, stopping, Cause.RELEASED), Change(None, adopted, Cause.ADOPTED)], {}, 6)
     assert {machine.id: machine.project for machine in store.machines()} == {"w2": "p", TAKEN.id: None}
@@ -166,7 +178,7 @@ def test_what_is_adopted_has_no_tombstone_any_more(store: Store) -> None:
 
 
 def test_each_change_is_told_once_with_the_project_that_it_concerned(store: Store) -> None:
-    released = replace(TAKEN, project=None, state=State.STARTING, reason="released")
+    released = replace(TAKEN, holding=None, state=State.STARTING, reason="released")
     store.commit([*ASSIGNING, Change(TAKEN, released, Cause.RELEASED)], {}, 5)
     told = [(event.project, event.cause, event.state) for event in store.events()]
     assert told == [
@@ -181,12 +193,12 @@ def test_each_change_is_told_once_with_the_project_that_it_concerned(store: Stor
 # events that rows carry
 
 
-AGAIN = replace(TAKEN, project="q", generation=2)
-FREE = replace(TAKEN, project=None, reason="released", metadata="")
+AGAIN = replace(TAKEN, holding=Holding("q"), generation=2)
+FREE = replace(TAKEN, holding=None, reason="released")
 ALONE = [
     Change(TAKEN, FREE, Cause.RELEASED),
     Change(FREE, AGAIN, Cause.ASSIGNED),
-    Change(AGAIN, replace(AGAIN, project=None, state=State.STARTING, reason="released"), Cause.RELEASED),
+    Change(AGAIN, replace(AGAIN, holding=None, state=State.STARTING, reason="released"), Cause.RELEASED),
 ]
 
 
@@ -333,7 +345,7 @@ def test_no_more_events_are_carried_than_a_moment_brings(path: Path, store: Stor
     ready = [replace(READY, id=f"w{number}", port=9100 + number) for number in range(count)]
     store.commit([Change(None, machine, Cause.ADOPTED) for machine in ready], {}, 5)
     for number, machine in enumerate(ready):
-        taken = replace(machine, project=f"p{number}", generation=number + 1)
+        taken = replace(machine, holding=Holding(f"p{number}"), generation=number + 1)
         store.commit([Change(machine, taken, Cause.ASSIGNED)], {}, 6)
         assert store.has_unpersisted_events == (number < MOST_IN_ROWS)
 
@@ -623,7 +635,9 @@ def test_old_tombstones_keep_their_order_but_for_what_had_vanished(path: Path) -
 def test_an_old_database_becomes_one_of_today_with_all_it_held(path: Path, version: int) -> None:
     make_old(path, version)
     with Store(path) as store:
-        assert store.machines() == [Machine(NEW.id, "default", "old", State.READY, 9093, "ada", 7, reason="assigned")]
+        assert store.machines() == [
+            Machine(NEW.id, "default", "old", State.READY, 9093, Holding("ada"), 7, reason="assigned")
+        ]
         assert store.changed_ms() == {NEW.id: 0}
     assert look_at(path) == SCHEMA_VERSION
     fresh = path.with_name("fresh.db")
@@ -678,7 +692,7 @@ def test_what_the_events_of_long_ago_told_outlives_them(path: Path, monkeypatch:
 
 def test_of_an_assignment_with_many_events_its_beginning_and_the_last_ones_are_read_by_an_index(store: Store) -> None:
     store.commit(ASSIGNING, {}, 5)
-    notes = [replace(TAKEN, metadata=str(number)) for number in range(LAST_OF_ASSIGNMENT + 5)]
+    notes = [replace(TAKEN, holding=Holding("p", str(number))) for number in range(LAST_OF_ASSIGNMENT + 5)]
     store.commit([Change(TAKEN, note, Cause.ANNOTATED) for note in notes], {}, 6)
     newest = store.event_range()[1]
     found = [event.id for event in store.events_of(NEW.id, 1)]

@@ -27,8 +27,8 @@ class Certainty:
     async def await_listing(self, project: str, hung_up: HangUp | None) -> float:
         """Return how many seconds that took: none where the machine of this project is not doubted, 1.5 at most.
 
-        Raises NoMachineAvailable when all are turned away, and CancelledError when `hung_up` returned first: else a machine
-        may be taken for nobody.
+        Raises NoMachineAvailable when the service stops, and CancelledError when `hung_up` returned first: else a machine
+        might be reserved for a client that has gone.
         """
         if not self._is_doubted(project):
             return 0.0
@@ -48,10 +48,12 @@ class Certainty:
             known.cancel()
             if leaving is not None:
                 leaving.cancel()
-        return self._state.now() - asked_at  # if nothing was listed in time, nobody knows better than we do
+        return (
+            self._state.now() - asked_at
+        )  # without a listing in time, the fleet on record is the best knowledge there is
 
     def turn_all_away(self) -> None:
-        """Answer everybody who waits here: the service is stopping."""
+        """Answer every request that waits here: the service is stopping."""
         self._is_stopping = True
         for known in self._waiting:
             known.cancel()

@@ -9,12 +9,12 @@ from typing import Final
 from worker_orchestrator.control.assigning.certainty import LEAST_S, STOPPING, Certainty
 from worker_orchestrator.control.assigning.short_way import ShortWay
 from worker_orchestrator.control.deciding.decisions import Decisions
-from worker_orchestrator.control.deciding.seats import Found, HangUp
+from worker_orchestrator.control.deciding.seats import HangUp, SearchResult
 from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.telling.observer import AssignOutcome, Observer
 from worker_orchestrator.control.telling.traces import RESTARTED, Steps, Trace, Traces
 from worker_orchestrator.control.world.probers import Probers
-from worker_orchestrator.core import commands
+from worker_orchestrator.core import commands, waiting_line
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.outcomes import PROBE_S, patience_s
 from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
@@ -62,7 +62,7 @@ class Search:
     ) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
 
-        In line it waits for `wait_s` (None: the usual time; 0: not at all), whoever else waits for the same project.
+        In line it waits for `wait_s` (None: the usual time; 0: not at all), even if other clients wait longer.
         Raises NoMachineAvailable, MachineFailed, CommitFailed; CancelledError when `hung_up` returned first.
         """
         wait_s = self._assign_timeout_s if wait_s is None else wait_s
@@ -84,7 +84,7 @@ class Search:
     async def _machine_of(
         self, project: str, pool: str, hung_up: HangUp | None, begun_at: float, wait_s: float
     ) -> tuple[Machine, Trace | None]:
-        """The machine, and how the project came to it, if nobody was told of this assignment before."""
+        """The machine, and how the project came to it if this is the first reply that tells of this assignment."""
         waited_s = await self._certainty.await_listing(project, hung_up)
         taken = self._short_way.take(project, pool)
         if taken is not None:
@@ -94,9 +94,9 @@ class Search:
             known = await self._reserve(project, pool, begun_at, wait_s)
             if known is not None:
                 return known, None
-        found = await self._wait_with_others(project, pool, hung_up, wait_s, waited_s)
-        trace, found.untold = found.untold, None
-        return found.machine, trace
+        result = await self._wait_with_others(project, pool, hung_up, wait_s, waited_s)
+        trace, result.trace = result.trace, None
+        return result.machine, trace
 
     async def _stored(self, machine: Machine, begun_at: float, *, is_new: bool) -> tuple[Machine, Trace | None]:
         """This machine, once the assignment is stored."""
@@ -114,7 +114,7 @@ class Search:
         Returns the machine, and opens no seat, where the project had it before. Raises NoMachineAvailable where nothing can
         come within `wait_s`.
         """
-        untold = self._untold.generation_of(project)  # what was handed over since then is new to it
+        untold = self._untold.generation_of(project)  # a machine with a later generation is new to the project
         generation = self._fleet.generation if untold is None else untold
         wanted = _Wanted(project, pool, generation, Steps(begun_at, self._state.now()))
         reserved = self._take(wanted)
@@ -123,8 +123,8 @@ class Search:
             await self._journal.durable()
             return reserved
         if reserved is None and (not wait_s or self._comes_after(project, wait_s)):
-            commands.leave_line(self._fleet, project)
-            self._decisions.commit_soon()  # what was begun for it will be idle
+            waiting_line.leave_line(self._fleet, project)
+            self._decisions.commit_soon()  # a machine that was begun for it becomes idle
             raise self._decisions.obstacle(pool, project)
         self._seats.open(project, generation, self._search(wanted, reserved))
         return None
@@ -138,8 +138,8 @@ class Search:
 
     async def _wait_with_others(
         self, project: str, pool: str, hung_up: HangUp | None, wait_s: float, waited_s: float
-    ) -> Found:
-        """Wait with all who ask for this project, each as long as it is willing to, of which so much is over."""
+    ) -> SearchResult:
+        """Wait on the seat of this project, for as long as this client is willing to; `waited_s` of that is over."""
         is_reserved = self._fleet.of_project(project) is not None
         left_s = (max(wait_s, LEAST_S) if is_reserved else wait_s) - waited_s
         seat = self._seats.take(project)
@@ -162,27 +162,27 @@ class Search:
 
     # the search, in a task of its own
 
-    async def _search(self, wanted: _Wanted, machine: Machine | None) -> Found:
+    async def _search(self, wanted: _Wanted, machine: Machine | None) -> SearchResult:
         """From reserved or in line to stored and verified; at most three machines that turn out not to answer.
 
-        It goes on until it ends or nobody waits for it any more.
+        It is cancelled when no client waits for it any more.
         """
         try:
-            found = await self._first_that_answers(wanted, machine)
+            result = await self._first_that_answers(wanted, machine)
         except TimeoutError:  # the engine is lost
             self._abandon(wanted.project, wanted.generation)
             raise self._decisions.obstacle(wanted.pool, wanted.project) from None
         except (NoMachineAvailable, MachineFailed, CommitFailed):
             self._abandon(wanted.project, wanted.generation)
             raise
-        if found is not None:
-            return found
+        if result is not None:
+            return result
         self._abandon(wanted.project, wanted.generation)
         if not self._contact.answers:
             raise self._decisions.obstacle(wanted.pool)
         raise NoMachineAvailable(f"{CANDIDATES} machines in a row did not answer, or were taken away.")
 
-    async def _first_that_answers(self, wanted: _Wanted, machine: Machine | None) -> Found | None:
+    async def _first_that_answers(self, wanted: _Wanted, machine: Machine | None) -> SearchResult | None:
         """The first machine of at most three that serves; None where none of them does."""
         for number in range(CANDIDATES):
             if machine is None:
@@ -196,24 +196,24 @@ class Search:
             is_known = machine.generation <= wanted.generation
             is_last = number == CANDIDATES - 1
             if is_ours and (is_known or await self._answers(machine, wanted.steps, is_last=is_last)):
-                return self._found(machine, wanted.steps, is_known=is_known)
+                return self._result(machine, wanted.steps, is_known=is_known)
             machine = self._take(wanted)
         return None
 
-    def _found(self, machine: Machine, steps: Steps, *, is_known: bool) -> Found:
+    def _result(self, machine: Machine, steps: Steps, *, is_known: bool) -> SearchResult:
         if not is_known:
             why = steps.why(self._fleet.watches[machine.id])
-            return Found(machine, self._traces.add_searched(machine, steps, why))
+            return SearchResult(machine, self._traces.add_searched(machine, steps, why))
         if steps.line_s is not None:
             self._traces.add_searched(machine, steps, RESTARTED)
-        return Found(machine, None)
+        return SearchResult(machine, None)
 
     async def _from_line(self, wanted: _Wanted) -> Machine | None:
         line, steps = self._fleet.pool(wanted.pool).line, wanted.steps
         steps.ahead = len(line) - 1 if wanted.project in line else 0  # it came last
         steps.wanted = self._state.spec.pool(wanted.pool).min_idle
         began_at = self._observer.now()
-        await self._journal.durable()  # what is begun for it starts when it is stored
+        await self._journal.durable()  # a machine that is begun for it starts once it is stored
         machine = await self._promised(wanted) or self._take(wanted)
         steps.line_s = (steps.line_s or 0.0) + self._observer.now() - began_at
         return machine
@@ -236,23 +236,21 @@ class Search:
         One that may only be slow is withdrawn as it is once another one is at hand; the last candidate has all its time.
         """
         fleet, state = self._fleet, self._state
-        if commands.is_verified(fleet, state.spec, machine, state.now()) and not fleet.is_doubted(machine):
+        if waiting_line.is_verified(fleet, state.spec, machine, state.now()) and not fleet.is_doubted(machine):
             return True
-        asked_at = self._observer.now()
+        begun_at = self._observer.now()
         longest_s = patience_s(fleet, state.spec, machine, state.now())
         limit_s = PROBE_S if self._may_give_up(machine, is_last=is_last) else longest_s
         verdict = await self._probers.probe(machine, limit_s)
-        steps.probe_s = (steps.probe_s or 0.0) + self._observer.now() - asked_at
+        steps.probe_s = (steps.probe_s or 0.0) + self._observer.now() - begun_at
         if fleet.machines.get(machine.id) != machine:
-            return False  # released or destroyed by somebody else meanwhile
+            return False  # it was released or destroyed meanwhile
         if verdict.answered:
             self._probers.report(verdict)
             return True
         steps.failed_probes.append((machine.id, verdict.detail))
-        is_slow = limit_s < longest_s and verdict.took_s > limit_s * 0.9  # it was given up, not refused
-        may_serve = (
-            is_slow or verdict.answered is None
-        )  # another one may be known to serve; this one is as good as before
+        is_slow = limit_s < longest_s and verdict.took_s > limit_s * 0.9  # the time was up, it did not refuse
+        may_serve = is_slow or verdict.answered is None  # it goes back to idle, and the next candidate is tried
         broken = "" if may_serve else f"did not answer when it was to be handed out: {verdict.detail}"
         commands.withdraw(fleet, state.spec, machine, state.now(), broken=broken)
         self._journal.attribute()
@@ -264,12 +262,12 @@ class Search:
         if self._contact.lost.is_set():
             return True
         is_unknown = self._fleet.watches[machine.id].verified_at is None
-        others = commands.next_idle(self._fleet, self._state.spec, machine.pool, self._state.now())
+        others = waiting_line.next_idle(self._fleet, self._state.spec, machine.pool, self._state.now())
         return is_unknown and not is_last and others is not None
 
     def _abandon(self, project: str, generation: int) -> None:
-        """Nobody waits for this project any more: leave the line, and give back what nobody was told of."""
-        commands.leave_line(self._fleet, project)
+        """No client waits for this project any more: leave the line, and give back a machine that none was told of."""
+        waiting_line.leave_line(self._fleet, project)
         self._untold.add(project, generation)
         self._decisions.commit_soon()
 

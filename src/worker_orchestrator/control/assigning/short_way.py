@@ -109,10 +109,10 @@ class ShortWay:
         return True
 
     def is_pending(self, machine: Machine) -> bool:
-        """Whether something about it is decided and not stored. What becomes of others keeps nobody from what he has."""
+        """Whether a change of this machine is not stored yet. Changes of other machines do not delay a reply about it."""
         return any(change.machine.id == machine.id for change in self._fleet.pending)
 
     def note_assigned(self, begun_at: float, trace: Trace | None) -> None:
-        """A request for a machine was answered. `trace` is None where somebody was told of this assignment before."""
+        """A request for a machine was answered. `trace` is None if an earlier reply told of this assignment."""
         outcome = AssignOutcome.REPEAT if trace is None else _OUTCOMES[trace.how]
         self._observer.assign_ended(outcome, self._observer.now() - begun_at, trace)

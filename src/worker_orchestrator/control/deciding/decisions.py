@@ -9,9 +9,9 @@ from worker_orchestrator.control.deciding.state import STORE_RETRY_S, ControlSta
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.contact import Contact
 from worker_orchestrator.control.world.templates import Templates
-from worker_orchestrator.core import commands
+from worker_orchestrator.core import refusals, waiting_line
 from worker_orchestrator.core.machine import State
-from worker_orchestrator.core.reconcile import resize
+from worker_orchestrator.core.sizing import resize
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 
 __all__ = ["Decisions"]
@@ -42,7 +42,7 @@ class Decisions:
             self.hurry_workers()
 
     def hurry_workers(self) -> None:
-        """Have those workers end now whose places somebody waits for, or that an operator wants gone."""
+        """End the workers at once whose slots are waited for, or that an operator wants removed now."""
         hurried, self.fleet.hurried = self.fleet.hurried, []
         for machine_id in hurried:
             self._actions.hurry(machine_id)
@@ -55,37 +55,37 @@ class Decisions:
             self.commit_soon()
 
     def turn_away(self) -> None:
-        """Answer those for whom nothing can come."""
-        for project, why_not in commands.turn_away(self.fleet, self.state.spec, self.state.now()).items():
+        """Answer the requests for which no machine can come."""
+        for project, why_not in waiting_line.turn_away(self.fleet, self.state.spec, self.state.now()).items():
             self.seats.refuse(project, why_not)
 
     def turn_away_all_that_need_the_engine(self) -> None:
-        """The engine is lost: answer everybody whose machine it would have to make or to start."""
+        """The engine is lost: answer all requests that wait for a machine."""
         self.seats.refuse_all(self._engine_is_away())
 
     def _engine_is_away(self) -> NoMachineAvailable:
         return NoMachineAvailable(f"The engine does not answer: {self.contact.problem}")
 
     def obstacle(self, pool: str, project: str = "") -> NoMachineAvailable:
-        """The error for somebody who waited in vain, for this project's machine where it has one: what stood in the way."""
+        """The error for a request that waited in vain: what stood in the way of a new machine, or of this project's own."""
         if self.contact.problem is not None:
             return self._engine_is_away()
         own = self.fleet.of_project(project)
         if own is not None and own.id in self.fleet.ailing:
-            return commands.ailing(self.fleet, own)
+            return refusals.machine_ailing(self.fleet, own)
         if own is not None and own.state is State.STARTING:
-            return commands.restarting(self.fleet, own, self.state.now())
-        return NoMachineAvailable(commands.obstacle(self.fleet, self.state.spec, pool) or self._templates.progress)
+            return refusals.machine_restarting(self.fleet, own, self.state.now())
+        return NoMachineAvailable(refusals.why_none_came(self.fleet, self.state.spec, pool) or self._templates.progress)
 
     def apply_and_commit_soon(self) -> None:
-        """What the world reported changed the fleet or its spec: size the pools, answer who waits in vain, and store it."""
+        """A report changed the fleet or its spec: size the pools, answer requests that wait in vain, and store it."""
         self.resize()
         self.turn_away()
         self.commit_soon()
 
     def commit_soon(self) -> None:
-        """Store what is decided at the end of this turn, though nobody waits for it."""
-        self.journal.attribute("")  # nobody waits for it, so nobody asked for it
+        """Store what is decided at the end of this turn, though no request waits for it."""
+        self.journal.attribute("")  # no request waits for it, so none caused it
         if self.fleet.pending:
             self._background.spawn(self._commit(), "commit")
 

@@ -3,12 +3,12 @@
 After a commit, and after the replies that waited for it:
 
 1. observers, traces, the caches of what is shown, and the feed hear of it, and each change is a log line;
-2. each change that asks something of the engine starts that action (`outcomes.follow_up`);
-3. whoever waits for a machine hears what became of it;
+2. each change that asks something of the engine starts that action (`due_actions.follow_up`);
+3. requests that wait for a machine hear what became of it;
 4. the pools that are short of idle machines are noted.
 
-After a failed commit the changes are undone already: whoever waited for one of them hears why. Where memory and disk differ,
-the service stops.
+After a failed commit the changes are undone already: requests that waited for one of them hear why. If memory and disk
+differ, the service stops.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.telling.traces import Traces
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.probers import Probers
-from worker_orchestrator.core import commands, outcomes
+from worker_orchestrator.core import due_actions, outcomes, refusals
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 
@@ -53,7 +53,7 @@ class Effects:
         self._observer, self._defect = observer, defect
 
     def committed(self, changes: Sequence[Change], requests: Sequence[str], took_s: float) -> None:
-        """These changes were stored in `took_s` seconds. `requests` has the id of what caused each; empty: nobody did."""
+        """These changes were stored in `took_s` seconds. `requests` has the id of the request behind each, or ""."""
         self._tell(changes, requests, took_s)
         for change in changes:
             self._start_action(change)
@@ -68,9 +68,9 @@ class Effects:
             if change.hands_over and after is not None and after.project is not None:
                 self._seats.refuse(after.project, failure)
             if before is not None and before.project is not None and before.state is State.READY:
-                self._seats.keep(before)  # its project has it back
+                self._seats.keep(before)  # the project has it again
             if change.cause is Cause.ANSWERED:
-                self._state.wake_later(STORE_RETRY_S)  # it is asked again
+                self._state.wake_later(STORE_RETRY_S)  # so that it is probed again
 
     def diverged(self, why: str) -> None:
         """Memory and disk may differ, or an invariant does not hold: the service stops."""
@@ -88,8 +88,8 @@ class Effects:
         self._feed.committed()
 
     def _start_action(self, change: Change) -> None:
-        action = outcomes.follow_up(self._fleet, change, self._state.now())
-        if action is not None and outcomes.still_wanted(self._fleet, action):
+        action = due_actions.follow_up(self._fleet, change, self._state.now())
+        if action is not None and due_actions.still_wanted(self._fleet, action):
             self._actions.start(action)
 
     def _probe(self, change: Change) -> None:
@@ -110,8 +110,8 @@ class Effects:
         if after.state is State.READY:
             self._seats.keep(after)
         elif after.state is State.FAILED:
-            self._seats.refuse(after.project, _vanished(after) if after.gone else commands.failed(after))
+            self._seats.refuse(after.project, _vanished(after) if after.gone else refusals.machine_failed(after))
 
 
 def _vanished(machine: Machine) -> NoMachineAvailable:
-    return NoMachineAvailable(f"The machine {machine.id} failed: {machine.reason}")  # the next try gets another one
+    return NoMachineAvailable(f"The machine {machine.id} failed: {machine.reason}")  # a retry gets another machine

@@ -57,7 +57,7 @@ class Journal:
         self._fleet, self._store, self._effects, self._defect = fleet, store, effects, defect
         self._wall_ms, self._observer = wall_ms, observer
         self._now = asyncio.get_running_loop().time
-        self._requests: list[str] = []  # who caused the first of what is pending
+        self._requests: list[str] = []  # the request behind each of the first pending changes
         self.is_due = False  # what is pending will be stored in this turn, or one soon
         self._flushed_at = -math.inf
         self._persists_events = False  # a timer is set
@@ -73,17 +73,17 @@ class Journal:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nobody else decided anything within the last moment: then nobody comes to share a commit with."""
+        """Whether nothing else was decided within the last millisecond: then there is nobody to share a commit with."""
         return not self.is_due and self._now() - self._flushed_at >= QUIET_S
 
     def attribute(self, request: str | None = None) -> None:
-        """What was decided since the last call, this request caused; None: the one that is under way here, "": nobody."""
+        """This request caused what was decided since the last call. None: the current request; empty: no request."""
         more = len(self._fleet.pending) - len(self._requests)
         if more > 0:
             self._requests += [REQUEST_ID.get() if request is None else request] * more
 
     def insist_on_going_on(self) -> None:
-        """Raises CommitFailed after a defect: from then on nothing is stored, and nobody is told that anything is."""
+        """Raises CommitFailed after a defect: from then on nothing is stored, and no reply may claim that."""
         if self._defect.is_found:
             raise _halted()
 
@@ -115,7 +115,7 @@ class Journal:
     def store_now(self, reply: Reply) -> None:
         """Store what is pending before this returns, and call `reply` first of all.
 
-        For whoever comes alone: another turn of the event loop is a tenth of what such an assign takes.
+        For a request that comes alone: another turn of the event loop is a tenth of what such an assign takes.
         """
         self._replies.append(reply)
         self._flush_or_stop()
@@ -139,18 +139,18 @@ class Journal:
             loop = asyncio.get_running_loop()
             loop.call_soon(self._gather, loop, len(self._fleet.pending), MOST_TURNS)
 
-    def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, turns: int) -> None:
+    def _gather(self, loop: asyncio.AbstractEventLoop, before: int, turns: int) -> None:
         """Wait another turn as long as each brings more: a commit costs the same for one decision and for twenty."""
         if not self.is_due:
-            return  # somebody could not wait
+            return  # it was stored meanwhile
         now = len(self._fleet.pending)
-        if turns and now > seen:
+        if turns and now > before:
             loop.call_soon(self._gather, loop, now, turns - 1)
         else:
             self._flush_or_stop()
 
     def _flush_or_stop(self) -> None:
-        """As `flush`, for the loop to call: nobody would hear of a defect there."""
+        """As `flush`, for the event loop to call: an exception would be lost there."""
         try:
             self.flush()
         except Exception as defect:  # noqa: BLE001 # whatever it is, memory and disk may differ
@@ -247,7 +247,7 @@ class Journal:
     # the store's own work
 
     async def try_again_for_ever(self, every_s: float) -> None:
-        """Ask a store that failed whether it works again: nobody may be asking for anything else, since health says 503."""
+        """Try a store that failed again. There may be no other request that tries it, since the health check says 503."""
         while True:
             await asyncio.sleep(every_s)
             if self._store.problem:
@@ -268,6 +268,6 @@ def _resolve(batch: asyncio.Future[None] | None, failure: Exception | None) -> N
 
 
 def _retrieve(batch: asyncio.Future[None]) -> None:
-    """Mark the outcome as seen: a tick stores without anybody waiting."""
+    """Mark the outcome as retrieved: a tick stores without a waiting request."""
     if not batch.cancelled():
         batch.exception()

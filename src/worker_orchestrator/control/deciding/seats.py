@@ -1,7 +1,7 @@
-"""Requests that wait for a machine. One seat per project, shared by all its clients: whoever comes last is not last in line.
+"""Requests that wait for a machine. All clients of one project share one seat, so a late client does not wait longer.
 
-A seat is given up when its last client hangs up. What was being made for it becomes idle, and a machine that was reserved
-for it but never told of goes back.
+A seat is given up when its last client hangs up. A machine that was being made for it becomes idle, and a machine that was
+reserved for it, but not reported to any client, becomes idle again.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
 
-__all__ = ["Found", "HangUp", "Seat", "Seats"]
+__all__ = ["HangUp", "SearchResult", "Seat", "Seats"]
 
 HangUp = Callable[[], Awaitable[None]]
 """Returns when the client has gone."""
 
 
 @dataclass(slots=True, eq=False)
-class Found:
-    """What a search found. `untold`: how the project came to it, until the first of those who wait is told."""
+class SearchResult:
+    """The machine of a project. `trace` is how the project came to it, until the first waiting client takes it."""
 
     machine: Machine
-    untold: Trace | None
+    trace: Trace | None
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +34,7 @@ class Seat:
     """The place of one project in the line. `generation` is the fleet's when the seat was opened."""
 
     project: str
-    search: asyncio.Task[Found]
+    search: asyncio.Task[SearchResult]
     generation: int
     request: str
     clients: int = 0
@@ -45,22 +45,22 @@ class Seats:
 
     def __init__(self) -> None:
         self._seats: dict[str, Seat] = {}
-        self.projects: Collection[str] = self._seats.keys()  # who sits here, and whose search has just ended
+        self.projects: Collection[str] = self._seats.keys()  # includes those whose search has just ended
         self._promises: dict[str, asyncio.Future[Machine | None]] = {}
 
     def __contains__(self, project: str) -> bool:
         seat = self._seats.get(project)
-        return seat is not None and not seat.search.done()  # what a search found may not hold for who comes after it
+        return seat is not None and not seat.search.done()  # the result of a search may not hold for later requests
 
     def __len__(self) -> int:
         return len(self._seats)
 
     def request(self, project: str) -> str:
-        """The id of the request that opened this project's seat; empty where nobody sits."""
+        """The id of the request that opened this project's seat; empty if the project has no seat."""
         seat = self._seats.get(project)
         return "" if seat is None else seat.request
 
-    def open(self, project: str, generation: int, search: Coroutine[Any, Any, Found]) -> None:
+    def open(self, project: str, generation: int, search: Coroutine[Any, Any, SearchResult]) -> None:
         """Begin the search for this project's machine. It ends by itself, or when its last client hangs up."""
         assert project not in self, f"{project} has a seat"
         task = asyncio.create_task(search, name=f"seat of {project}")
@@ -68,20 +68,20 @@ class Seats:
         self._seats[project] = seat
         seat.search.add_done_callback(lambda task: self._close(project, seat, task))
 
-    def _close(self, project: str, seat: Seat, task: asyncio.Task[Found]) -> None:
+    def _close(self, project: str, seat: Seat, task: asyncio.Task[SearchResult]) -> None:
         if self._seats.get(project) is seat:
             del self._seats[project]
         if not task.cancelled():
-            task.exception()  # whoever sits here hears of it; if nobody does, nobody asked
+            task.exception()  # mark it as retrieved: the waiting clients get it, if there are any
 
     def take(self, project: str) -> Seat:
-        """Sit down on the seat of this project, with all others who ask for it. Whoever sat down calls `leave`."""
+        """Join the seat of this project. Each client that joined must call `leave`."""
         seat = self._seats[project]
         seat.clients += 1
         return seat
 
     def leave(self, seat: Seat) -> bool:
-        """Get up. True if nobody is left and the search goes on: the seat is given up, and the caller cancels the search."""
+        """Leave a seat. True if no client is left and the search still runs: then the caller must cancel the search."""
         seat.clients -= 1
         if seat.clients or seat.search.done():
             return False
@@ -89,8 +89,8 @@ class Seats:
         return True
 
     @staticmethod
-    async def wait(seat: Seat, hung_up: HangUp | None, wait_s: float) -> Found:
-        """What the search of this seat finds: whatever it has found by then this client hears, however late it is.
+    async def wait(seat: Seat, hung_up: HangUp | None, wait_s: float) -> SearchResult:
+        """The result of the search of this seat, even if the time is up in the same turn in which the search ends.
 
         Raises what the search raises, TimeoutError after `wait_s`, and CancelledError when this client hung up.
         """
@@ -120,7 +120,7 @@ class Seats:
                 del self._promises[project]
 
     def keep(self, machine: Machine) -> None:
-        assert machine.project is not None, f"{machine.id} belongs to nobody"
+        assert machine.project is not None, f"{machine.id} has no project"
         self._resolve(machine.project, machine)
 
     def look_again(self, project: str) -> None:

@@ -1,7 +1,6 @@
-"""The sizes of the pools: what the settings say, and what somebody changed since, which is kept in the store and wins.
+"""The sizes of the pools: what the settings say, and what was changed at run time, which is stored and wins.
 
-A restart must not undo what an operator did at three in the morning; a size that is given back (None) follows its setting
-again.
+A restart must not undo what an operator changed in an emergency. A size that is reset (None) follows its setting again.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 import structlog
 from msgspec.structs import replace
 
-from worker_orchestrator.core.machine import PoolSpec, Spec
+from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.store.store import Store
 

@@ -7,12 +7,13 @@ from typing import Final
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Snapshot, Spec
+from worker_orchestrator.core.instance import Snapshot
+from worker_orchestrator.core.spec import Spec
 
 __all__ = ["STORE_RETRY_S", "ControlState"]
 
 STORE_RETRY_S: Final = 1.0
-"""A disk that is full now may have room in a second; asked at every turn, it would fill the log too."""
+"""How long to wait after a failed commit: a full disk may have room again, and each failure is a log line."""
 NEXT_LISTING_TIMEOUT_S: Final = 2.0
 
 

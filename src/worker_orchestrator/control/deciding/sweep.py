@@ -1,4 +1,4 @@
-"""Probes all idle machines in turn, each once per refresh, so that few have to be asked when they are handed out."""
+"""Probes all idle machines in turn, each once per refresh, so that few must be probed when they are handed out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Sweep:
     def __init__(self, state: ControlState, probers: Probers, background: Background) -> None:
         self._state, self._probers, self._background = state, probers, background
         self._room = asyncio.Semaphore(PARALLEL)
-        self._slow: set[str] = set()  # machines that were asked with patience, and that have not answered yet
+        self._slow: set[str] = set()  # machines that may take long to answer, and that have not yet
         self._round: set[asyncio.Task[None]] = set()  # the probes for which this round waits
 
     async def run(self, interval_s: float) -> None:
@@ -35,7 +35,7 @@ class Sweep:
             await self._go_round(ids, interval_s)
 
     async def _go_round(self, ids: Sequence[str], within_s: float) -> None:
-        """One probe of each of these, spread over so many seconds: all at once, they would keep whoever asks waiting.
+        """One probe of each of these, spread over so many seconds: all at once would delay requests.
 
         Returns when the time is over, or the last one has answered. A slow one is left out until it has answered.
         """
@@ -60,13 +60,13 @@ class Sweep:
                 await self._probers.ask(machine, limit_s)
                 return
         self._slow.add(machine_id)
-        self._round.discard(cast("asyncio.Task[None]", asyncio.current_task()))  # nobody waits for this one
+        self._round.discard(cast("asyncio.Task[None]", asyncio.current_task()))  # the round does not wait for this one
         try:
             await self._probers.ask(machine, limit_s)
         finally:
             self._slow.discard(machine_id)
 
     def _still_idle(self, machine_id: str) -> Machine | None:
-        """The machine, if it is still idle when its turn comes: a project's worker is its own business."""
+        """The machine, if it is still idle when its turn comes. The machine of a project is not probed here."""
         machine = self._state.fleet.machines.get(machine_id)
         return machine if machine is not None and machine.is_idle else None

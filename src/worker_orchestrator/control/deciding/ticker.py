@@ -15,9 +15,10 @@ from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.contact import Contact
 from worker_orchestrator.control.world.listings import Listings
 from worker_orchestrator.control.world.probers import Probers
-from worker_orchestrator.core.machine import Instance, Snapshot, Status
-from worker_orchestrator.core.outcomes import is_awaited, start_deadline, still_wanted
-from worker_orchestrator.core.reconcile import Plan, dying, reconcile
+from worker_orchestrator.core.due_actions import still_wanted
+from worker_orchestrator.core.instance import Instance, Snapshot, Status
+from worker_orchestrator.core.outcomes import is_awaited, start_deadline
+from worker_orchestrator.core.reconcile import Plan, about_to_fail, reconcile
 from worker_orchestrator.errors import EngineError
 
 __all__ = ["Ticker"]
@@ -104,7 +105,9 @@ class Ticker:
             except EngineError as error:
                 self._note_failure(error.message, asked_at)
                 return None
-            evidence = await self._listings.last_lines(list(dying(fleet, instances, self._state.spec, begun_at)))
+            evidence = await self._listings.last_lines(
+                list(about_to_fail(fleet, instances, self._state.spec, begun_at))
+            )
             after_outage = not self._contact.answers
             snapshot = Snapshot(begun_at, instances, frozenset(busy), evidence, after_outage)
         if after_outage:
@@ -126,7 +129,7 @@ class Ticker:
                 self._actions.start(action)
 
     def _probe_starting(self, instances: Mapping[str, Instance]) -> None:
-        """See to it that every worker that runs and has not answered yet is asked."""
+        """Probe every worker that runs and has not answered yet."""
         for machine in list(self._fleet.machines.values()):
             instance = instances.get(machine.id)
             runs = instance is not None and instance.status is Status.RUNNING

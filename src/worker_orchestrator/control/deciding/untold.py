@@ -1,4 +1,4 @@
-"""Assignments that nobody was told of, since the last client hung up before the reply. They are withdrawn."""
+"""Assignments that no client was told of, because the last one hung up before the reply. They are withdrawn."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["UntoldAssignments"]
 class UntoldAssignments:
     """The projects whose requests were abandoned, each with the generation that the fleet had before its request.
 
-    What a project was given after that generation nobody knows of, so it is given back. That is tried again at every tick:
-    a store that fails undoes it.
+    No client knows of a machine that the project got after that generation, so the machine becomes idle again. This is
+    repeated at every tick, since a failing store undoes it.
     """
 
     def __init__(self, state: ControlState) -> None:
@@ -23,20 +23,20 @@ class UntoldAssignments:
         return project in self._generations
 
     def add(self, project: str, generation: int) -> None:
-        """Nobody was told of what this project was given after this generation."""
+        """No client was told of a machine that this project got after this generation."""
         self._generations[project] = generation
         self.give_back()
 
     def generation_of(self, project: str) -> int | None:
-        """The generation after which nothing was told to this project; None where everything was."""
+        """The generation after which this project was told nothing; None if it was told everything."""
         return self._generations.get(project)
 
     def discard(self, project: str) -> None:
-        """From now on somebody is told what this project has."""
+        """From now on a client is told which machine this project has."""
         self._generations.pop(project, None)
 
     def give_back(self) -> None:
-        """Withdraw every machine that was handed over and never told of, again and again until that is stored."""
+        """Withdraw every machine that no client was told of, again and again until that is stored."""
         state = self._state
         for project, generation in list(self._generations.items()):
             machine = state.fleet.of_project(project)

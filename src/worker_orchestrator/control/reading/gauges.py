@@ -10,7 +10,8 @@ from typing import Final, Literal
 from worker_orchestrator.control.deciding.seats import Seats
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.world.contact import Contact
-from worker_orchestrator.core.machine import Machine, PoolSpec, State
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.spec import PoolSpec
 
 __all__ = ["WORDS", "Gauge", "Gauges", "PoolGauges", "Word", "word"]
 
@@ -74,18 +75,18 @@ class Gauge:
         return Gauges(
             pools={name: self._pool(name, wanted, counts) for name, wanted in state.spec.pools.items()},
             max_machines=state.spec.max_machines,
-            slots_held=state.fleet.held,
+            slots_held=state.fleet.slots_held,
             waiting=len(self._seats),
             engine_answers=self._contact.answers,
             listing_age_s=None if listed_at < 0 else state.now() - listed_at,
         )
 
     def _pool(self, name: str, wanted: PoolSpec, counts: Mapping[tuple[str, Word], int]) -> PoolGauges:
-        now, brake = self._state.now(), self._state.fleet.brake(name, wanted.template)
+        now, brake = self._state.now(), self._state.fleet.image_brake(name, wanted.template)
         return PoolGauges(
             machines={state: counts[name, state] for state in WORDS},
             min_idle=wanted.min_idle,
             refill_lag_s=now - self._state.short_since.get(name, now),
-            image_fails=brake is not None and brake.tripped,
+            image_fails=brake is not None and brake.is_on,
             paused=wanted.paused,
         )

@@ -21,11 +21,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from worker_orchestrator import __version__
-from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.gauges import WORDS, Gauges
 from worker_orchestrator.control.telling.observer import AssignOutcome, Call, Observer
 from worker_orchestrator.control.telling.traces import Trace
-from worker_orchestrator.core.machine import Cause, Change, Machine, Result, State
+from worker_orchestrator.core.action import Result
+from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.telemetry.counters import Durations, Histogram, Tallies
 
 __all__ = ["CONTENT_TYPE", "Metrics", "failure_reason"]
@@ -83,9 +83,9 @@ class Metrics(Observer):
         self._count_machines()
         self._count_calls()
 
-    def exposition(self, orchestrator: Orchestrator) -> bytes:
+    def exposition(self, gauges: Gauges) -> bytes:
         """Everything, in the text format (`CONTENT_TYPE`)."""
-        self._fleet.gauges = orchestrator.gauges()
+        self._fleet.gauges = gauges
         return generate_latest(self._registry)
 
     # what there is

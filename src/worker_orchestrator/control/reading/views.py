@@ -12,9 +12,10 @@ from worker_orchestrator.control.deciding.journal import Journal
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.telling.last_changes import LastChanges
 from worker_orchestrator.control.world.contact import Contact
-from worker_orchestrator.core.machine import Instance, Machine, Snapshot, State
-from worker_orchestrator.core.machine import Status as InstanceStatus
-from worker_orchestrator.core.reconcile import foreign, strays
+from worker_orchestrator.core.instance import Instance, Snapshot
+from worker_orchestrator.core.instance import Status as InstanceStatus
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineError
 
@@ -90,7 +91,7 @@ class Views:
     async def machines(self) -> list[MachineView]:
         """The machines that can serve, oldest first; the same list as before where nothing has changed since."""
         is_old = self._state.now() - self._state.snapshot.begun_at > UNHEARD_S
-        if is_old and not self._fleet.hears and not self._contact.lost.is_set():
+        if is_old and not self._fleet.hears_events and not self._contact.lost.is_set():
             await self._state.next_listing()  # nobody would have told us of one that ended
         shown = self._shown
         is_same = shown.snapshot is self._state.snapshot and shown.version == self._last_changes.version

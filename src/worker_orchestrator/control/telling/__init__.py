@@ -1,1 +1,1 @@
-"""What is told of the fleet: to callers, to followers of events, and to a monitoring system."""
+"""What is told of the fleet as it happens: to observers, to followers of events, and in log lines."""

@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 
 def log_change(change: Change, request: str, *, names_pool: bool) -> None:
-    """Log this change, with the id of the request that caused it (empty: nobody asked for it).
+    """Log this change, with the id of the request that caused it (empty if there was none).
 
     `names_pool`: the line says in which pool it happened.
     """

@@ -1,4 +1,4 @@
-"""What happens in the shell, told as it happens to whoever counts it. Nothing that is decided depends on it."""
+"""Events of the shell for metrics and samples. No decision depends on an observer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from worker_orchestrator.core.machine import Change, Result
+from worker_orchestrator.core.action import Result
+from worker_orchestrator.core.machine import Change
 from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, EngineUnavailable, PortTaken
 
 if TYPE_CHECKING:
@@ -18,18 +19,18 @@ __all__ = ["AssignOutcome", "Call", "Observer", "Observers", "result_of"]
 _T = TypeVar("_T")
 
 Call = Literal["create", "restart", "destroy", "list", "ping", "identity", "template"]
-"""What the engine is asked for: the names of its methods."""
+"""Calls of the engine: the names of its methods."""
 
 
 class AssignOutcome(StrEnum):
     """How one request for a machine ended."""
 
-    WARM = "warm"  # it was given a machine that stood ready
-    COLD = "cold"  # it was given a machine that it had to wait for
+    WARM = "warm"  # it got a machine that was idle
+    COLD = "cold"  # it had to wait for its machine
     REPEAT = "repeat"  # its project had the machine already, or shares it with a request that was answered first
-    UNAVAILABLE = "unavailable"  # nothing could be given
+    UNAVAILABLE = "unavailable"  # there was no machine for it
     ABANDONED = "abandoned"  # the client hung up
-    STORE_FAILED = "store_failed"  # it could not be recorded, so it was not given
+    STORE_FAILED = "store_failed"  # the assignment could not be stored
 
 
 class Observer:
@@ -42,16 +43,16 @@ class Observer:
         """A request for a machine was answered. `trace` comes with the first reply that tells of an assignment."""
 
     def call_ended(self, call: Call, result: Result, took_s: float) -> None:
-        """The engine was asked for something, and that ended."""
+        """A call of the engine ended."""
 
     def probe_ended(self, *, answered: bool) -> None:
-        """A worker was asked whether it serves."""
+        """A worker was probed."""
 
     def came_up(self, ready_s: float) -> None:
         """A new machine answered for the first time, so long after the engine had acknowledged its creation."""
 
     def events_ended(self) -> None:
-        """The engine's stream of events ended, or could not be opened. It is asked for again."""
+        """The engine's stream of events ended, or could not be opened. It is opened again."""
 
     def committed(self, changes: Sequence[Change], took_s: float) -> None:
         """These changes were stored, in one transaction."""

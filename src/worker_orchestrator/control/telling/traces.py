@@ -14,8 +14,8 @@ from typing import Final, Literal
 import msgspec
 
 from worker_orchestrator.control.telling.observer import Observer
-from worker_orchestrator.core.fleet import Watch
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.watch import Watch
 from worker_orchestrator.store.store import Store
 
 __all__ = ["RESTARTED", "Steps", "Trace", "TraceKeeper", "Traces"]
@@ -25,10 +25,10 @@ SAVE_EVERY_S: Final = 1.0
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """How a project came to its machine. Durations are in milliseconds; None where there was no such stage or nobody saw it.
+    """How a project came to its machine. Durations are in milliseconds; None if there was no such stage, or if unknown.
 
     `line_ms`: it waited for a machine. `commit_ms`: from the decision until it was stored. `probe_ms`: asking the machine
-    once more, and those of `failed_probes` (machine id, what was found) before it. `create_ms`, `ready_ms`: what the
+    once more, and those of `failed_probes` (machine id, reason) before it. `create_ms`, `ready_ms`: what the
     machine itself once took, until the engine had it and until it answered. `ahead`: projects that waited before this one.
     """
 
@@ -213,7 +213,7 @@ class TraceKeeper:
 
 
 def _project(machine: Machine) -> str:
-    assert machine.project is not None, f"{machine.id} belongs to nobody"
+    assert machine.project is not None, f"{machine.id} has no project"
     return machine.project
 
 

@@ -21,7 +21,7 @@ from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Call, Observer, result_of
 from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.control.world.reports import Settled, Tell
-from worker_orchestrator.core.machine import Action, Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineError
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from worker_orchestrator.control.telling.observer import Observer
-from worker_orchestrator.core.machine import Instance
+from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.engines.base import Engine, Logs
 from worker_orchestrator.errors import EngineError, EngineUnavailable
 from worker_orchestrator.telemetry.foreign_text import plain_lines

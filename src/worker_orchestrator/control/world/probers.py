@@ -13,7 +13,8 @@ from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.world.contact import Contact
 from worker_orchestrator.control.world.reports import Probed, Tell
-from worker_orchestrator.core.machine import Machine, Verdict
+from worker_orchestrator.core.instance import Verdict
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.outcomes import PROBE_S
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineError

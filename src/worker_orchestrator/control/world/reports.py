@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker_orchestrator.core.machine import Action, Outcome, Verdict
+from worker_orchestrator.core.action import Action, Outcome
+from worker_orchestrator.core.instance import Verdict
 
 __all__ = [
     "Ended",

@@ -20,7 +20,8 @@ from aiodocker.containers import DockerContainer
 from aiodocker.utils import clean_filters
 from msgspec.structs import replace
 
-from worker_orchestrator.core.machine import Instance, Machine, Status
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.base import Identity
 from worker_orchestrator.engines.docker.calls import CONFLICT, NOT_FOUND, is_missing, reading, writing
 from worker_orchestrator.engines.docker.connect import Endpoint

@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiodocker.containers import DockerContainer
 from msgspec.structs import replace
 
-from worker_orchestrator.core.machine import Instance, Status
+from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.engines.docker.template import LABEL
 
 __all__ = ["concerns_us", "doubted", "instance_of", "judged"]

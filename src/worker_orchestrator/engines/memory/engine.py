@@ -17,7 +17,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.machine import Instance, Machine, Status
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.base import Identity
 from worker_orchestrator.engines.memory.page import Output, Page
 from worker_orchestrator.engines.probe import PROBE_TIMEOUT_S, http_probe

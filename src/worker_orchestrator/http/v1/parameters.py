@@ -61,7 +61,7 @@ async def the_machine_seen(request: HTTPConnection, orchestrator: Orchestrator) 
     seen = generations(request)
     machine = await the_machine(request, orchestrator)
     for generation in seen:
-        commands.insist(machine, generation)
+        commands.check_generation(machine, generation)
     return machine
 
 

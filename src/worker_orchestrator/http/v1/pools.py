@@ -13,7 +13,8 @@ from starlette.responses import Response
 from worker_orchestrator import __version__
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.views import Status
-from worker_orchestrator.core.machine import PoolSpec, State
+from worker_orchestrator.core.machine import State
+from worker_orchestrator.core.spec import PoolSpec
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.shapes import counted, replied
@@ -68,7 +69,7 @@ class Pools:
         )
 
     def _back_off(self, name: str, wanted: PoolSpec) -> wire.BackOff | None:
-        brake = self._orchestrator.fleet.hold(name, wanted.template)
+        brake = self._orchestrator.fleet.brake_in_force(name, wanted.template)
         if brake is None:
             return None
         return wire.BackOff(
@@ -137,10 +138,10 @@ class Health:
 
     def _problems_of_pool(self, name: str, pool: PoolSpec) -> list[str]:
         fleet, found = self._orchestrator.fleet, [pool.problem] if pool.problem else []
-        obstacle, brake = fleet.obstacle(name, pool.template), fleet.brake(name, pool.template)
+        obstacle, brake = fleet.obstacle(name, pool.template), fleet.image_brake(name, pool.template)
         if obstacle is not None:
             found.append(f"No machine can be made: {obstacle.reason}")
-        if brake is not None and brake.tripped:
+        if brake is not None and brake.is_on:
             found.append(f"The image does not come up: {brake.reason}")
         if pool.paused:
             found.append(

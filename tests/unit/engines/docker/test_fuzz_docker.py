@@ -16,7 +16,7 @@ from aiodocker.containers import DockerContainer
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from worker_orchestrator.core.machine import Instance, Status
+from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.engines.docker.calls import reading, writing
 from worker_orchestrator.engines.docker.connect import Endpoint, candidates
 from worker_orchestrator.engines.docker.credentials import (

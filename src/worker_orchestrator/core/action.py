@@ -1,0 +1,60 @@
+"""What the engine is asked to do for one machine, and how that may end.
+
+An action is idempotent: it may be started again after any result, and the next tick does so if it is still due.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from worker_orchestrator.core.machine import Machine
+
+__all__ = ["Action", "Create", "Destroy", "Outcome", "Restart", "Result"]
+
+
+class Create(msgspec.Struct, frozen=True):
+    """Make this machine run, with exactly its template and port."""
+
+    machine: Machine
+
+    @property
+    def machine_id(self) -> str:
+        return self.machine.id
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """Start the exited container of this machine again, in place. `stop_first`: if it runs, stop it before that."""
+
+    machine_id: str
+    stop_first: bool = False
+
+
+class Destroy(msgspec.Struct, frozen=True):
+    """Remove whatever runs under this id; if nothing does, that is success. `gently`: give the worker time to end first."""
+
+    machine_id: str
+    gently: bool = False
+
+
+Action = Create | Restart | Destroy
+
+
+class Result(StrEnum):
+    """How an action ended."""
+
+    DONE = "done"
+    UNAVAILABLE = "unavailable"  # not carried out; a later try may succeed
+    REJECTED = "rejected"  # not carried out; another try will not help
+    OBSTRUCTED = "obstructed"  # not carried out, because of something outside the worker and its image
+    PORT_TAKEN = "port taken"  # not carried out; another host port may do
+    UNKNOWN = "unknown"  # it may have been carried out, or may still be
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How one action ended: in one word, in a sentence for people, and with the last log lines if there are any."""
+
+    result: Result
+    message: str = ""
+    evidence: str = ""

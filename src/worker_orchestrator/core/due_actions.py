@@ -1,0 +1,75 @@
+"""Which action of the engine is due for a machine.
+
+It is derived from a change the moment that is stored (`follow_up`), and again from the fleet at every tick (`due_action`).
+So there is no queue of work, and an action that gets lost costs one tick::
+
+    state, project        due                  unless
+    STARTING, free        create               its container exists, at the right port, and has been started
+    STARTING, assigned    restart              its container runs, and nobody requested a restart
+    STOPPING              destroy, gently if   -
+                          it had a project
+    FAILED, free          destroy              the container is gone; then only if it lands late
+    any other             -
+"""
+
+from __future__ import annotations
+
+from worker_orchestrator.core.action import Action, Create, Destroy, Restart
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.unrecorded import is_orphan
+
+__all__ = ["due_action", "follow_up", "still_wanted"]
+
+
+def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
+    """The action that a change makes due at once. The tick finds every action that is put off or got lost."""
+    before, after = change.before, change.after
+    if after is None:
+        return None
+    if after.state is State.STOPPING or (after.state is State.FAILED and after.holding is None and not after.gone):
+        return Destroy(after.id, gently=fleet.watches[after.id].ends_gently)
+    if after.state is State.STARTING:
+        if before is None or change.cause is Cause.MOVED:
+            return Create(after)
+        if change.cause is Cause.RESTARTED and fleet.watches[after.id].not_before <= now:
+            return Restart(after.id, stop_first=fleet.watches[after.id].restart_requests > 0)
+    return None
+
+
+def due_action(fleet: Fleet, machine: Machine, instance: Instance | None, now: float) -> Action | None:
+    """The action that is due for a machine now, whatever happened before. `instance` is what the listing shows of it."""
+    if fleet.watches[machine.id].not_before > now:
+        return None
+    match machine.state:
+        case State.STARTING if machine.holding is None:
+            waits = instance is None or instance.status is Status.CREATED or instance.port not in {None, machine.port}
+            return Create(machine) if waits else None
+        case State.STARTING:
+            is_stopped = instance is not None and instance.status in {Status.EXITED, Status.CREATED}
+            is_requested = fleet.watches[machine.id].restart_requests > 0 and instance is not None
+            return Restart(machine.id, stop_first=is_requested) if is_stopped or is_requested else None
+        case State.STOPPING:
+            return Destroy(machine.id, gently=fleet.watches[machine.id].ends_gently)
+        case State.FAILED if machine.holding is None and not machine.gone:
+            return Destroy(machine.id)
+        case State.FAILED if machine.holding is None and instance is not None and is_orphan(fleet, instance):
+            return Destroy(
+                machine.id
+            )  # it was removed, and its create landed late; one that had vanished is left alone
+    return None
+
+
+def still_wanted(fleet: Fleet, action: Action) -> bool:
+    """Whether an action that was planned a moment ago is still right. A machine of a project is never destroyed."""
+    machine = fleet.machines.get(action.machine_id)
+    if isinstance(action, Create):
+        return machine == action.machine and action.machine.is_coming
+    if isinstance(action, Restart):
+        return machine is not None and machine.state is State.STARTING and machine.holding is not None
+    if machine is None:
+        return action.machine_id in fleet.tombstones
+    if machine.gone and action.machine_id not in fleet.tombstones:
+        return False  # it vanished by itself: if a container turns up under its id, somebody may have files in it
+    return machine.state is State.STOPPING or (machine.state is State.FAILED and machine.holding is None)

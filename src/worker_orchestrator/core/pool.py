@@ -1,0 +1,40 @@
+"""What the process knows about one pool besides its machines: which projects wait, and which brakes are on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+__all__ = ["Brake", "Pool"]
+
+
+class Brake(msgspec.Struct, frozen=True):
+    """It slows down the creation of machines of one template. `core/brake.py` says when it is raised and let go.
+
+    `level` is the number of failed attempts, which doubles the pause until the next one. Times are monotonic seconds.
+    """
+
+    template: str
+    level: int
+    raised_at: float
+    until: float
+    is_on: bool  # until one machine comes up, machines are created one at a time
+    reason: str
+    evidence: str = ""
+    good_since: float | None = None  # since when the image comes up again
+
+    def explanation(self) -> str:
+        """The reason for people, with the last log lines if there are any."""
+        return f"{self.reason}\n{self.evidence}" if self.evidence else self.reason
+
+
+@dataclass(slots=True)
+class Pool:
+    """The projects that wait, and what is known about creating machines. All of it is lost at a restart."""
+
+    line: dict[str, None] = field(default_factory=dict)  # projects that wait, the first to be served first
+    image_brake: Brake | None = None  # because the image does not come up
+    obstacle: Brake | None = None  # because something outside prevents creates
+    proven_template: str | None = None  # the template of the machine that last came up
+    out_of_ports: bool = False  # the last create found no free host port

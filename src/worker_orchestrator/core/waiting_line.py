@@ -1,0 +1,96 @@
+"""The line in which projects wait when no machine is idle, and which idle machine is handed out next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import Cause, Holding, Machine
+from worker_orchestrator.core.refusals import pool_refusal
+from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.errors import NoMachineAvailable
+
+__all__ = ["hand_over", "is_verified", "leave_line", "next_idle", "serve_line", "turn_away"]
+
+
+def leave_line(fleet: Fleet, project: str) -> None:
+    """Forget that this project waits. A machine that is being made for it becomes idle."""
+    for pool in fleet.pools.values():
+        pool.line.pop(project, None)
+
+
+def serve_line(fleet: Fleet, spec: Spec, pool: str, now: float) -> None:
+    """Hand idle machines to the projects that wait, the first in line first."""
+    line = fleet.pool(pool).line
+    while line and (idle := next_idle(fleet, spec, pool, now)) is not None:
+        project = next(iter(line))
+        del line[project]
+        hand_over(fleet, idle, project, now)
+
+
+def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvailable]:
+    """Empty the lines of pools in which no machine can come. Returns the reason for each project that waited there.
+
+    Each line is served first, because a brake that has just been raised lets machines of an older template serve.
+    """
+    away: dict[str, NoMachineAvailable] = {}
+    for name, pool in fleet.pools.items():
+        serve_line(fleet, spec, name, now)
+        why_not = pool_refusal(fleet, spec, name, now) if pool.line else None
+        if why_not is not None:
+            away.update(dict.fromkeys(pool.line, why_not))
+            pool.line.clear()
+    return away
+
+
+def next_idle(fleet: Fleet, spec: Spec, pool: str, now: float) -> Machine | None:
+    """The idle machine to hand out next; None if there is none.
+
+    It is the one that waited longest, unless that one would have to be probed first and another one has just answered. So an
+    assign with ten thousand idle machines is as fast as with ten. A machine of an older template serves only while the
+    current template does not come up.
+    """
+    wanted = spec.pool(pool)
+    idle = fleet.idle(pool, wanted.template)
+    first = _first_undoubted(fleet, idle)
+    if first is not None and not is_verified(fleet, spec, first, now):
+        last = fleet.machines[next(reversed(idle))]
+        if is_verified(fleet, spec, last, now) and not fleet.is_doubted(last):
+            return last
+    if first is None and _does_not_come_up(fleet, wanted, pool):
+        return _first_undoubted(fleet, fleet.stale(pool, wanted.template))
+    return first
+
+
+def _first_undoubted(fleet: Fleet, ids: Iterable[str]) -> Machine | None:
+    for machine_id in ids:
+        if machine_id not in fleet.doubted:
+            return fleet.machines[machine_id]
+    return None
+
+
+def is_verified(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
+    """Whether it answered a probe so recently that it need not be probed again.
+
+    A recent answer is enough only if the engine would have reported the machine's end since.
+    """
+    watch = fleet.watches[machine.id]
+    is_recent = watch.verified_at is not None and now - watch.verified_at - watch.answer_s <= spec.verify_after_s
+    return fleet.hears_events and is_recent
+
+
+def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
+    """Whether no machine of the current template is to be expected soon."""
+    if wanted.template is None:
+        return bool(wanted.problem)
+    return wanted.paused or fleet.brake_in_force(pool, wanted.template) is not None
+
+
+def hand_over(fleet: Fleet, machine: Machine, project: str, now: float) -> Machine:
+    """Assign an idle machine to a project. Returns it as it is then, with a generation of its own."""
+    fleet.generation += 1
+    after = replace(machine, holding=Holding(project), generation=fleet.generation, reason="assigned")
+    fleet.apply(machine, after, Cause.ASSIGNED, now)
+    return after

@@ -1,0 +1,33 @@
+"""What this process saw of each machine.
+
+It is never stored: after a restart it is rebuilt from nothing, which only costs a probe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Watch"]
+
+
+@dataclass(slots=True)
+class Watch:
+    """What this process saw of one machine. All times are monotonic seconds, all durations seconds."""
+
+    born: float  # when this process first knew of the machine
+    since: float  # when its state or project last changed
+    ready_at: float | None = None  # when it first became READY
+    verified_at: float | None = None  # when the last probe that it answered began
+    answer_s: float = 0.0  # how long the last answer took
+    slowest_answer_s: float = 0.0  # of late: it is halved by each quicker one
+    missed_at: float | None = None  # when the last probe that it did not answer began
+    missed_why: str = ""
+    misses: int = 0  # probes in a row that it did not answer
+    tries: int = 0  # restarts or removals that did not help
+    obstructed_restarts: int = 0  # restarts in a row that something outside prevented: they are no tries
+    restart_requests: int = 0  # restarts on request that the engine has not answered for yet
+    restart_acknowledged: bool = False  # the engine acknowledged the last restart
+    not_before: float = 0.0  # when the next try is due
+    destroyed_at: float | None = None  # when the engine acknowledged its removal
+    ends_gently: bool = False  # it belonged to a project until it began to stop, so its worker gets time to end
+    doubted_until: float = 0.0  # its container is said to have ended; a listing begun before this cannot deny it
