@@ -1,8 +1,8 @@
 """Measure: python -m bench [--quick] [--only QUESTION …] [--share 0.2]
 
-Writes build/bench/results.json and prints a table; with --only it replaces there what these questions found before.
-`python -m bench.document` makes docs/benchmarks.md of it. With --quick only what CI insists on, in less than three minutes,
-and exit code 1 where it fails.
+Writes build/bench/results.json and prints a table; with --only it replaces the earlier results of these questions.
+`python -m bench.document` makes docs/benchmarks.md from them. --quick measures only what CI checks, in less than three
+minutes, and ends with exit code 1 if a limit is missed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench import book, machine
+from bench import book, computer
 from bench.book import Book
 from bench.claims import CLAIMS, QUICK
 from bench.questions import beside, cold, counts, idle, life, limits, scale, warm
@@ -53,7 +53,7 @@ RESULTS: Final = BUILD / "results.json"
 QUICK_RESULTS: Final = BUILD / "quick.json"
 QUICK_SHARE: Final = 0.35
 MORE: Final = 2
-"""How often a question is asked again whose figures miss a limit."""
+"""How often a question is measured again if its figures miss a limit."""
 
 
 def main() -> int:
@@ -62,15 +62,15 @@ def main() -> int:
     questions = IN_QUICK if wanted.quick else QUESTIONS
     unknown = set(wanted.only) - set(questions)
     if unknown:
-        print(f"no such question: {', '.join(sorted(unknown))}; there is {', '.join(questions)}", file=sys.stderr)
+        print(f"Unknown question: {', '.join(sorted(unknown))}. Questions: {', '.join(questions)}.", file=sys.stderr)
         return 2
     results = QUICK_RESULTS if wanted.quick else RESULTS
     books = book.read(results) if wanted.only and results.exists() else {}
-    about = {**machine.describe(), "begun": time.strftime("%Y-%m-%d %H:%M %Z"), "share": f"{wanted.share:g}"}
+    about = {**computer.describe(), "begun": time.strftime("%Y-%m-%d %H:%M %Z"), "share": f"{wanted.share:g}"}
     begun = time.monotonic()
 
     def ask(name: str) -> None:
-        """Once more, its figures join those of before."""
+        """Measure it once more; its figures are added to the earlier ones."""
         run = Run(books[name], wanted.share, begun)
         run.say(name)
         questions[name](run)
@@ -88,9 +88,9 @@ def main() -> int:
 
 
 def _ask_more(books: Mapping[str, Book], ask: Callable[[str], None]) -> None:
-    """Where a limit is missed, the figures may be few for a computer this busy: of more rounds the quickest tell more.
+    """Measure again what misses a limit: on a busy computer the quickest of few rounds may still be slow.
 
-    What is too slow stays so: all rounds of both sides count.
+    This hides nothing that is really too slow, since all rounds of both sides count.
     """
     for _ in range(MORE):
         found = Book.merged(books)
@@ -101,9 +101,9 @@ def _ask_more(books: Mapping[str, Book], ask: Callable[[str], None]) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="what CI insists on, in less than three minutes")
+    parser.add_argument("--quick", action="store_true", help="what CI checks, in less than three minutes")
     parser.add_argument("--only", nargs="+", default=[], metavar="QUESTION", help=", ".join(QUESTIONS))
-    parser.add_argument("--share", type=float, default=1.0, help="part of the usual rounds and seconds")
+    parser.add_argument("--share", type=float, default=1.0, help="fraction of the usual rounds and seconds")
     wanted = parser.parse_args()
     if wanted.quick:
         wanted.share = QUICK_SHARE

@@ -1,4 +1,4 @@
-"""The least that an assign can store in SQLite: in one transaction, a row that is changed and an event that is added."""
+"""The least that an assign can store in SQLite: one transaction that changes a row and adds an event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured: values by name, one per round, so that medians and ratios within a run can be told later."""
+"""The record of what was measured: values by name, one per round. Medians and ratios within a run are computed from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Book", "quantile", "read", "write"]
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value that this share of all do not exceed. No interpolation: it was really measured."""
+    """The value that this share of all values does not exceed. It is one of the values, without interpolation."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
@@ -33,7 +33,7 @@ class Book:
         self.values.setdefault(name, []).append(value)
 
     def add_times(self, name: str, times_ms: Sequence[float]) -> None:
-        """The quantiles of one round."""
+        """Add the quantiles of one round."""
         for label, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999)):
             self.add(f"{name}.{label}", quantile(times_ms, share))
         self.add(f"{name}.longest", max(times_ms))
@@ -49,12 +49,12 @@ class Book:
         return statistics.median(a / b for a, b in zip(self.values[name], self.values[to], strict=False))
 
     def best(self, name: str) -> float:
-        """The smallest: what is larger was kept waiting by other processes."""
+        """The smallest value: in the other rounds more time went to other processes."""
         return min(self.values[name])
 
     @classmethod
     def merged(cls, books: Mapping[str, Self]) -> Self:
-        """All questions in one. Where they were asked of several commits or at several times, `about` says which when."""
+        """All questions in one book. If they were measured at several commits or times, `about` says which question when."""
         whole = cls()
         about: dict[str, dict[str, list[str]]] = {}
         for question, book in books.items():
@@ -62,13 +62,13 @@ class Book:
             whole.notes |= book.notes
             for what, text in book.about.items():
                 about.setdefault(what, {}).setdefault(text, []).append(question)
-        for what, asked in about.items():
-            several = (f"{text} ({', '.join(questions)})" for text, questions in asked.items())
-            whole.about[what] = next(iter(asked)) if len(asked) == 1 else "; ".join(several)
+        for what, questions_by_text in about.items():
+            several = (f"{text} ({', '.join(questions)})" for text, questions in questions_by_text.items())
+            whole.about[what] = next(iter(questions_by_text)) if len(questions_by_text) == 1 else "; ".join(several)
         return whole
 
 
-# on disk: a book for each question, so that one asked again leaves nothing of what was measured before
+# on disk: a book for each question, so that a question that is measured again replaces all of its earlier values
 
 
 def write(path: Path, books: Mapping[str, Book]) -> None:

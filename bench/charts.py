@@ -1,4 +1,4 @@
-"""Bars as SVG, drawn by hand: they need no library, look right on light and dark pages, and can be read out."""
+"""Bar charts as SVG, made without a library: they suit light and dark pages, and screen readers can read them."""
 
 from __future__ import annotations
 

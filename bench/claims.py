@@ -1,4 +1,4 @@
-"""What must hold, and what was measured of it. One line per limit; a figure that misses it is told as such."""
+"""The limits that must hold, one line for each, and how each is computed from what was measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CLAIMS", "QUICK", "Claim"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`measured` is compared to `limit`: at most, or with `at_least`. Without the names in `needs` nothing is known."""
+    """`measured` must be at most `limit`; with `at_least` at least. It is unknown if a name in `needs` was not measured."""
 
     what: str
     limit: float
@@ -22,13 +22,13 @@ class Claim:
     measured: Callable[[Book], float]
     at_least: bool = False
     only_if: Callable[[Book], bool] = lambda _: True
-    """Where this does not hold, the limit is not meant."""
+    """If this does not hold, the limit does not apply."""
 
     def value(self, book: Book) -> float | None:
         return self.measured(book) if all(name in book for name in self.needs) else None
 
     def holds(self, book: Book) -> bool | None:
-        """None where it was not measured, or is not meant here."""
+        """None if it was not measured or does not apply."""
         value = self.value(book)
         if value is None or not self.only_if(book):
             return None
@@ -102,7 +102,7 @@ CLAIMS: Final = (
 
 
 def _best(what: str, limit: float, name: str, to: str) -> Claim:
-    """Of the quickest rounds, since CI may share its computer."""
+    """Compares the quickest rounds, since CI may share its computer."""
     return Claim(what, limit, "×", (name, to), lambda book: book.best(name) / book.best(to))
 
 
@@ -115,5 +115,5 @@ QUICK: Final = (
     _best("tick with 10,000 machines against 1,000", 18.0, "tick.10000.cpu_ms", "tick.1000.cpu_ms"),
     _best("processor time of a list of 1,000, against Express", 0.4, "list.service.cpu_us", "list.express.cpu_us"),
 )
-"""What CI insists on: far enough from what is measured never to fail by chance, near enough to notice what doubles. Where
-it can be, processor time is compared, which a busy computer hardly changes."""
+"""What CI checks: far enough from the measured figures not to fail by chance, near enough to notice what doubles. If
+possible, processor time is compared, which a busy computer hardly changes."""

@@ -1,9 +1,9 @@
-"""What a warm assign costs in things that can be counted, so that no noise and no computer has a say in it.
+"""What a warm assign costs in things that can be counted, so that the result does not depend on the computer or its load.
 
 usage: python -m bench.counts      prints them as JSON, by what was done
 
-The real service, joined as it is in production and asked over a real socket, in this process: so its database, its engine
-and its calls can be watched. Only the engine is the one in memory, which Docker's answers cannot make slower or faster.
+The real service, assembled as in production and called over a real socket, runs in this process, so that its database, its
+engine and its calls can be observed. Its engine is the one in memory, so that Docker's timing does not matter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -37,7 +37,8 @@ from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.service import opening
 from worker_orchestrator.service.running import serve
-from worker_orchestrator.settings.settings import Settings, load
+from worker_orchestrator.settings.loading import load
+from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.database import connect
 from worker_orchestrator.store.lock import Lock
 from worker_orchestrator.store.store import DATABASE, Store
@@ -47,8 +48,8 @@ __all__ = ["Counted", "counted"]
 
 MACHINES: Final = 4
 WARM_UP: Final = 20
-SETTLED_S: Final = 10 * PERSIST_EVENTS_S
-"""After so long the store has put in order what it left for later."""
+EVENTS_PERSISTED_S: Final = 10 * PERSIST_EVENTS_S
+"""After so long the store has persisted the events that it left for later."""
 WORK_ROUNDS: Final = 5
 PAIRS: Final = 200
 _ENGINE_METHODS: Final = ("ping", "identity", "template", "list", "create", "restart", "stop", "destroy", "probe")
@@ -61,12 +62,12 @@ class Counted:
     statements: list[str] = field(default_factory=list)
     engine: Counter[str] = field(default_factory=Counter)
     calls: int = 0
-    """Calls of Python functions: the work that was done, whatever computer did it."""
+    """Calls of Python functions: the work that was done, on any computer."""
     peak_bytes: int = 0
     blocks: int = 0
     """Blocks of memory that are left over."""
     reply_bytes: int = 0
-    """Of the last reply, head and body, but for the request's id, which grows with their number."""
+    """Of the last reply, head and body, without the request's id, which gets longer with the number of requests."""
 
     @property
     def verbs(self) -> list[str]:
@@ -79,24 +80,24 @@ class Counted:
 
 
 class _CountingEngine(MemoryEngine):
-    """Counts all that is asked of it, probes too."""
+    """Counts all calls, including probes."""
 
-    def __init__(self, owner: str, told: Callable[[str], None]) -> None:
+    def __init__(self, owner: str, note: Callable[[str], None]) -> None:
         super().__init__(owner, serve_http=False)
         for name in _ENGINE_METHODS:
-            setattr(self, name, self._counted(getattr(self, name), name, told))
+            setattr(self, name, self._counted(getattr(self, name), name, note))
 
     @staticmethod
-    def _counted(method: Callable[..., Any], name: str, told: Callable[[str], None]) -> Callable[..., Any]:
+    def _counted(method: Callable[..., Any], name: str, note: Callable[[str], None]) -> Callable[..., Any]:
         def call(*words: Any, **named: Any) -> Any:
-            told(name)
+            note(name)
             return method(*words, **named)
 
         return call
 
 
 class Watched:
-    """A service that runs in this process, a connection to it, and what it does while it is asked."""
+    """A service that runs in this process, a connection to it, and what it does during a request."""
 
     def __init__(self) -> None:
         self.counted = Counted()
@@ -105,7 +106,7 @@ class Watched:
         self.writer: asyncio.StreamWriter
 
     def note(self, _cursor: object, statement: str, _bindings: object) -> bool:
-        """The database is asked this; it may be."""
+        """Record a statement, and let the database execute it."""
         self.counted.statements.append(statement)
         return True
 
@@ -125,22 +126,22 @@ class Watched:
         return await self.ask("DELETE", f"/{project}")
 
     async def verify(self) -> None:
-        """Let all idle machines have answered just now, so that nothing that is due by time falls into a count."""
+        """Let all idle machines answer now, so that nothing that is due by time falls into a count."""
         for _ in range(WARM_UP):
             await self.assign()
             await self.release()
-        await asyncio.sleep(SETTLED_S)
+        await asyncio.sleep(EVENTS_PERSISTED_S)
 
     @contextmanager
     def counting(self) -> Iterator[Counted]:
-        """What is done while the block runs."""
+        """Count what is done while the block runs."""
         self.counted = counted = Counted()
         yield counted
         self.counted = Counted()
 
     @contextmanager
     def counting_calls(self) -> Iterator[Counted]:
-        """Calls of Python functions while the block runs, those of the client in this process included."""
+        """Count calls of Python functions while the block runs, including those of the client in this process."""
         with self.counting() as counted:
 
             def see(_frame: Any, event: str, _argument: Any) -> None:
@@ -158,7 +159,7 @@ class Watched:
 
     @contextmanager
     def counting_memory(self) -> Iterator[Counted]:
-        """The most memory that is needed beyond what is held before, and the blocks that are left without a collection."""
+        """Measure the peak of additional memory, and the blocks that are left without a garbage collection."""
         with self.counting() as counted:
             gc.collect()
             gc.disable()
@@ -201,24 +202,27 @@ async def watched(folder: Path, machines: int = MACHINES) -> AsyncIterator[Watch
                 await seen.writer.wait_closed()
         finally:
             if not running.done():
-                os.kill(os.getpid(), signal.SIGTERM)  # as it is stopped in daily life: the loop hands it to the service
+                os.kill(
+                    os.getpid(), signal.SIGTERM
+                )  # as it is stopped in production: the loop passes the signal to the service
             await asyncio.wait_for(running, 20)
 
 
 @contextmanager
 def _watching(seen: Watched) -> Iterator[None]:
-    """Let the service open a store and an engine that tell what is asked of them."""
+    """Let the service open a store and an engine that record what is asked of them."""
 
     class WatchedStore(Store):
         def __init__(self, path: Path | None, **words: Any) -> None:
             super().__init__(path, **words)
             self._db.exec_trace = seen.note
 
-    def told(name: str) -> None:
+    def note(name: str) -> None:
         seen.counted.engine[name] += 1
 
-    async def open_engine(settings: Settings, owner: str) -> Engine:
-        engine = _CountingEngine(owner, told)
+    async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
+        owner = meta["owner"]
+        engine = _CountingEngine(owner, note)
         with closing(connect(settings.state_dir / DATABASE)) as db:
             for machine_id, port in db.execute("SELECT id, port FROM machine"):
                 engine.put(instance(owner, machine_id, port))
@@ -252,7 +256,7 @@ async def _story(service_: Watched) -> dict[str, Counted]:
     with service_.counting() as found["assign"]:
         await service_.assign()
     with service_.counting() as found["a moment later"]:
-        await asyncio.sleep(SETTLED_S)
+        await asyncio.sleep(EVENTS_PERSISTED_S)
     with service_.counting() as found["assign again"]:
         await service_.assign()
     with service_.counting() as found["release"]:

@@ -1,7 +1,7 @@
-"""docs/benchmarks.md and its charts, from what the last run wrote: python -m bench.document
+"""Makes docs/benchmarks.md and its charts from the results of the last run: python -m bench.document
 
-Words stand in `bench/words.md`, figures in build/bench/results.json; this puts the one into the other, so that no figure in
-the page was ever typed.
+The text is in `bench/words.md`, the figures are in build/bench/results.json. This puts the figures into the text, so that no
+figure on the page is typed by hand.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from bench.book import Book, read
 from bench.charts import Bar, bars
 from bench.claims import CLAIMS
-from bench.peers.at_hand import PEERS
+from bench.peers.installed import PEERS
 from bench.subjects import BUILD, ROOT
 from bench.table import number, verdict
 

@@ -1,8 +1,8 @@
-"""The least that can answer HTTP here: one event loop, one fixed reply, nothing parsed.
+"""The least that can answer HTTP: one event loop, one fixed reply, no parsing.
 
 usage: python -m bench.empty_server PORT [DATABASE]      with a database, one commit for each request
 
-What the load client reaches against it is the client's ceiling, and the limit of any server of one process in Python.
+What the load client reaches against it is the ceiling of the client, and of any server in one Python process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The service over machines that exist in its memory alone, for numbers of them that no single Docker engine holds.
+"""The service with machines that exist only in memory, for numbers of machines that no single Docker engine can run.
 
 usage: in_memory.py MACHINES STATE_DIR PORT [FLAG…]
 
-Everything but the engine is real: HTTP, the core, a database on disk. The machines are on record before the start, idle, so
+Everything but the engine is real: HTTP, the core, a database on disk. The machines are recorded as idle before the start, so
 filling the pool takes no time.
 """
 
@@ -33,7 +33,7 @@ FIRST_PORT = 10_000
 
 
 def fill(store: Store, count: int) -> None:
-    """Put so many idle machines on record."""
+    """Record so many idle machines."""
     fleet, clock = Fleet(store.meta()["owner"]), Clock()
     for number in range(count):
         machine = Machine(clock.machine_id(), DEFAULT_POOL, "memory", State.READY, FIRST_PORT + number)
@@ -55,7 +55,9 @@ def instance(owner: str, machine_id: str, port: int) -> Instance:
 
 
 def _serve_over(state_dir: Path) -> None:
-    """Let the service open an engine in which everything on record runs. Its settings say "docker", so the file counts."""
+    """Let the service open an engine in which every recorded machine runs. The settings say "docker", so that
+    the service uses the database file.
+    """
 
     async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         assert settings.state_dir == state_dir

@@ -1,11 +1,12 @@
-"""A load client that costs next to nothing: raw sockets, prepared requests, no event loop of a library.
+"""A load client that costs little itself: raw sockets, prepared requests, no library's event loop.
 
-Two kinds of load. *Closed*: each connection asks as soon as it is answered, which shows how much a server can do. *Open*:
-requests begin at fixed times whether or not earlier ones are answered, and a reply's time counts from the planned moment, so
-that a stall of the server is seen by all whom it keeps waiting (https://www.scylladb.com/2021/04/22/on-coordinated-omission/).
+Two kinds of load. *Closed*: each connection sends its next request as soon as it has its reply, which shows how much a
+server can do. *Open*: requests begin at fixed times whether or not earlier ones are answered, and a reply's time counts from
+the planned moment, so that a stall of the server lengthens the time of every request that it delays
+(https://www.scylladb.com/2021/04/22/on-coordinated-omission/).
 
-Its own limits are measured against an empty server in each run (`limits.client`), so that a reader can tell that the client
-is not what is measured.
+Each run measures the client's own limits against an empty server (`limits.client`), so that a reader can see that the
+figures are not the client's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Final, NoReturn
 __all__ = ["Load", "closed", "opened", "request"]
 
 _SPIN_S: Final = 0.0001
-"""So long before a planned moment the client stays awake: a timer of the kernel comes up to this late."""
+"""The client stays awake for this time before a planned moment, since a kernel timer can be late by as much."""
 _STUCK_S: Final = 10.0
 _GOOD: Final = frozenset({b"200", b"201"})
 _READ_BYTES: Final = 1 << 18
@@ -31,7 +32,7 @@ _READ_BYTES: Final = 1 << 18
 
 @dataclass(slots=True)
 class Load:
-    """What one load measured: milliseconds of each kind of request, and how late the client itself was."""
+    """The result of one load: milliseconds by kind of request, and how late the client itself was."""
 
     seconds: float = 0.0
     took_ms: dict[str, list[float]] = field(default_factory=dict)
@@ -47,8 +48,8 @@ def request(method: str, path: str) -> bytes:
     return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
-class _Line:
-    """One kept connection. `more` takes what has arrived and returns True once a reply is whole."""
+class _KeptAlive:
+    """One kept-alive connection. `more` reads what has arrived and returns True once a reply is complete."""
 
     __slots__ = ("_parts", "kind", "pair", "since", "socket", "status")
 
@@ -83,7 +84,7 @@ def _length(head: bytes) -> int:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Without the pauses of this process's own garbage collector."""
+    """Keep this process's garbage collector from pausing it."""
     gc.collect()
     gc.disable()
     try:
@@ -93,12 +94,12 @@ def _undisturbed() -> Iterator[None]:
 
 
 def closed(port: int, connections: int, seconds: float, cycle: Callable[[int], list[tuple[str, bytes]]]) -> Load:
-    """Each connection asks what `cycle(its number)` lists, in turns, for so long. All of it is recorded.
+    """Each connection sends the requests of `cycle(its number)` in turn, for so many seconds. All replies are recorded.
 
-    A cycle that was begun is ended, so that nothing stays assigned.
+    A cycle that was begun is completed, so that nothing stays assigned.
     """
     load = Load()
-    lines = {(line := _Line(port)).socket.fileno(): (line, cycle(number)) for number in range(connections)}
+    lines = {(line := _KeptAlive(port)).socket.fileno(): (line, cycle(number)) for number in range(connections)}
     for _, wanted in lines.values():
         for kind, _request in wanted:
             load.took_ms.setdefault(kind, [])
@@ -111,7 +112,7 @@ def closed(port: int, connections: int, seconds: float, cycle: Callable[[int], l
     return load
 
 
-def _keep_asking(load: Load, lines: dict[int, tuple[_Line, list[tuple[str, bytes]]]], end: float) -> None:
+def _keep_asking(load: Load, lines: dict[int, tuple[_KeptAlive, list[tuple[str, bytes]]]], end: float) -> None:
     now, poll = time.perf_counter, select.epoll()
     for number, (line, wanted) in lines.items():
         poll.register(number, select.EPOLLIN)
@@ -143,7 +144,7 @@ def _stuck() -> NoReturn:
 
 @dataclass(slots=True)
 class _Open:
-    """The state of an open load: its kept connections, and the releases that wait for their assign."""
+    """The state of an open load: its connections, and the releases that wait for the reply to their assign."""
 
     port: int
     load: Load
@@ -151,8 +152,8 @@ class _Open:
     step_s: float
     counts_from: int
     requests: list[bytes]
-    lines: dict[int, _Line] = field(default_factory=dict)
-    free: list[_Line] = field(default_factory=list)
+    lines: dict[int, _KeptAlive] = field(default_factory=dict)
+    free: list[_KeptAlive] = field(default_factory=list)
     answered: set[int] = field(default_factory=set)
     late: set[int] = field(default_factory=set)
     """Pairs whose release is due and whose assign is not answered yet."""
@@ -163,7 +164,7 @@ class _Open:
         return self.begun + number * self.step_s
 
     def due(self, number: int) -> None:
-        """Its moment has come: even numbers assign, odd ones release."""
+        """The planned moment of this request is here: even numbers assign, odd ones release."""
         if number % 2 and number // 2 not in self.answered:
             self.late.add(number // 2)
             return
@@ -177,8 +178,8 @@ class _Open:
         if number >= self.counts_from and number // 2 not in self.late:
             self.load.late_ms.append((time.perf_counter() - self.planned(number)) * 1000)
 
-    def _connect(self) -> _Line:
-        line = _Line(self.port)
+    def _connect(self) -> _KeptAlive:
+        line = _KeptAlive(self.port)
         self.lines[line.socket.fileno()] = line
         return line
 
@@ -190,7 +191,7 @@ class _Open:
         except ConnectionError:
             if line not in self.free:
                 raise
-            self.free.remove(line)  # it was idle for longer than the server keeps one
+            self.free.remove(line)  # the server closed it, since it was idle for too long
             del self.lines[descriptor]
             line.socket.close()
             return
@@ -213,7 +214,7 @@ def opened(
 ) -> Load:
     """`rate` assigns a second on a clock, and as many releases halfway between them; `pair(n)` gives both requests.
 
-    A release whose assign is not answered in time follows that answer, and is not counted: its planned moment says nothing.
+    A release whose assign is not answered in time is sent after that reply, and is not counted: it missed its moment.
     """
     pairs = int((seconds + warm_up_s) * rate)
     load = Load(seconds, {"assign": [], "release": []})

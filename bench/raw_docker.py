@@ -1,6 +1,6 @@
-"""Docker over its socket with nothing in between: the least that anybody can do to have a container that answers.
+"""Docker over its socket with nothing in between: the least that a program has to do for a container that answers.
 
-The options are those of the service's own workers, so that both ask the engine for the same.
+The options are those of the service's own workers, so that both ask the same of the engine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RawDocker:
         self._ports = itertools.cycle(range(FIRST_PORT, FIRST_PORT + 900))
 
     async def one(self) -> str:
-        """Create, start, ready. Returns Docker's id."""
+        """Create a container, start it and wait until it is ready. Returns Docker's id."""
         port = next(self._ports)
         machine = Machine(f"raw-{port}-{time.time_ns()}", "default", "t", State.STARTING, port)
         body = self._template.create_body("bench", machine)
@@ -63,7 +63,7 @@ class RawDocker:
 
 @asynccontextmanager
 async def raw_docker() -> AsyncIterator[RawDocker]:
-    """A client, and a network like the workers' own, which goes with it."""
+    """A client, and a network like that of the workers, which is removed at the end."""
     connector = aiohttp.UnixConnector(SOCKET, limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120)) as session:
         image = await _json(session, f"{DOCKER}/images/{IMAGE}/json")

@@ -1,4 +1,4 @@
-"""What a question is given: the book, and how thorough to be."""
+"""What each question gets: the book to write into, and how many rounds and seconds to take."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class Run:
-    """`share` is the part of the usual rounds and seconds that this run takes."""
+    """`share` is the fraction of the usual rounds and seconds that this run takes."""
 
     book: Book
     share: float = 1.0
@@ -30,7 +30,7 @@ class Run:
         return max(least, usual * self.share)
 
     def interleaved(self, usual_rounds: int, sides: Sequence[_T], least: int = 3) -> Iterator[_T]:
-        """Each side in each round; the order turns around every round, so that nobody is always first."""
+        """Each side in each round. The order is reversed every round, so that no side is always first."""
         for number in range(self.rounds(usual_rounds, least)):
             yield from sides if number % 2 else reversed(sides)
 

@@ -1,4 +1,4 @@
-"""The processes that are measured: the service, the Express service, an empty server. Each ends with its block."""
+"""The processes that are measured: the service, the Express service, an empty server. Each ends with its `with` block."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ _STOP_S: Final = 30.0
 _MIB: Final = 2**20
 
 
-def until(look: Callable[[], bool], what: str, within_s: float, pause_s: float = 0.002) -> None:
+def until(holds: Callable[[], bool], what: str, within_s: float, pause_s: float = 0.002) -> None:
     deadline = time.monotonic() + within_s
-    while not look():
+    while not holds():
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within_s:g} s: {what}")
         time.sleep(pause_s)
@@ -148,7 +148,7 @@ class Subject:
 
 @contextmanager
 def _folder(name: str) -> Iterator[Path]:
-    """A folder on the disk of the build, since a temporary one may be in memory, where a commit costs nothing."""
+    """A folder on the disk of the build: a temporary folder may be in memory, where a commit costs nothing."""
     BUILD.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=BUILD))
     try:
@@ -159,7 +159,7 @@ def _folder(name: str) -> Iterator[Path]:
 
 @contextmanager
 def empty(*, stores: bool = False) -> Iterator[Subject]:
-    """The empty server; `stores`: it commits once for each request."""
+    """The empty server. With `stores` it makes one commit for each request."""
     with _folder("empty") as folder:
         port = free_port()
         command = [sys.executable, "-m", "bench.empty_server", str(port)]
@@ -187,7 +187,7 @@ def _is_current(home: Path) -> bool:
 
 @contextmanager
 def service(*flags: str, machines: int = 0, start: bool = True) -> Iterator[Subject]:
-    """The service on real Docker, with this many idle machines and no more; 0: as the flags say. Containers end with it."""
+    """The service on real Docker, with exactly this many idle machines, or as the flags say if 0. Containers end with it."""
     sizes = ("--min-idle", str(machines), "--max-machines", str(machines)) if machines else ()
     with _folder("service") as folder:
         port = free_port()
@@ -204,7 +204,7 @@ def service(*flags: str, machines: int = 0, start: bool = True) -> Iterator[Subj
 
 @contextmanager
 def in_memory(machines: int, *flags: str, start: bool = True) -> Iterator[Subject]:
-    """The service with a database on disk, over machines that exist in its memory alone (`bench/in_memory.py`)."""
+    """The service with a database on disk and machines that exist only in memory (`bench/in_memory.py`)."""
     with _folder("in-memory") as folder:
         port = free_port()
         command = [
@@ -233,5 +233,5 @@ _blocks: Final = iter(range(11_000, 19_000, 500))
 
 
 def _next_block() -> int:
-    """Host ports that no other subject of this run publishes workers on."""
+    """Host ports that no other subject of this run uses for workers."""
     return next(_blocks)

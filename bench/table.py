@@ -1,4 +1,4 @@
-"""The result on the screen: each limit beside what was measured, then every figure's median."""
+"""The results as text for a terminal: each limit with its figure, then the median of every figure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["number", "table", "verdict"]
 
 
 def number(value: float) -> str:
-    """With three figures that count."""
+    """With three significant digits."""
     if value == 0:
         return "0"
     if abs(value) >= 100:

@@ -27,14 +27,15 @@ from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.machine import State
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.service.opening import load_fleet, open_fleet, spec_of
-from worker_orchestrator.settings.settings import Settings, load
+from worker_orchestrator.settings.loading import load
+from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.lock import Lock
 from worker_orchestrator.store.store import DATABASE, Store
 from worker_orchestrator.telemetry import logs
 
 TICKS: Final = 15
 SELDOM_S: Final = 3000.0
-"""No tick but ours."""
+"""The service makes no tick of its own."""
 
 
 @asynccontextmanager
@@ -108,7 +109,7 @@ async def _tick(orchestrator: Orchestrator) -> None:
 
 
 async def _longest_gap(orchestrator: Orchestrator) -> float:
-    """While a tick runs, something asks for every turn of the loop, and notes the longest that it did not get one."""
+    """While a tick runs, measure the longest time in which a task that wants every turn of the loop does not get one."""
     ticking = asyncio.create_task(_tick(orchestrator))
     longest, last = 0.0, time.perf_counter()
     while not ticking.done():

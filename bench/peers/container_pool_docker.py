@@ -16,7 +16,7 @@ from driver import IMAGE, drive
 
 
 class Backend(BaseContainerBackend):
-    """As little of Docker as it asks for."""
+    """The least of Docker that its interface asks for."""
 
     def __init__(self, client: aiodocker.Docker) -> None:
         self._client = client
@@ -114,7 +114,7 @@ class Peer:
         return {"pairs": len(took_ms), "seconds": took_s, "took_ms": took_ms}
 
     def close(self) -> None:
-        """Nothing is left: each measure removes what it made."""
+        """Nothing to do: each measurement removes what it made."""
 
 
 if __name__ == "__main__":

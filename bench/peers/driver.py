@@ -1,4 +1,4 @@
-"""What every peer's driver shares. It runs in the peer's own environment, so it needs nothing but Python.
+"""What the drivers of all peers share. It runs in the peer's own environment, so it needs only Python.
 
 The harness writes one request a line, as JSON, and reads one reply a line: `{"do": "cold", "parallel": 4}` answers
 `{"seconds": 0.9}`, `{"do": "warm", "clients": 16, "seconds": 3}` answers `{"pairs": 900, "took_ms": [...]}`. What goes
@@ -24,7 +24,7 @@ _PAUSE_S: Final = 0.005
 
 
 def call(port: int, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-    """One request to a server of this computer: status, and the JSON that it answered."""
+    """One request to a server on this computer: the status and the JSON of its reply."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         content = None if body is None else json.dumps(body)
@@ -37,7 +37,7 @@ def call(port: int, method: str, path: str, body: Any = None, headers: dict[str,
 
 
 def await_http(host: str, port: int, within_s: float = 60.0) -> None:
-    """Until something answers HTTP there, whatever its status."""
+    """Wait until something answers HTTP there, with any status."""
     deadline = time.monotonic() + within_s
     while True:
         connection = http.client.HTTPConnection(host, port, timeout=2)
@@ -55,7 +55,7 @@ def await_http(host: str, port: int, within_s: float = 60.0) -> None:
 
 
 def at_once(count: int, one: Callable[[int], Any]) -> tuple[float, list[Any]]:
-    """Seconds that so many of these took side by side, and what they returned."""
+    """The seconds that so many of these took at once, and what they returned."""
     with ThreadPoolExecutor(count) as threads:
         begun = time.perf_counter()
         made = list(threads.map(one, range(count)))
@@ -63,7 +63,7 @@ def at_once(count: int, one: Callable[[int], Any]) -> tuple[float, list[Any]]:
 
 
 def pairs(clients: int, seconds: float, acquire: Callable[[], Any], release: Callable[[Any], None]) -> dict[str, Any]:
-    """Threads that take and give back for so long."""
+    """Let threads take and give back containers for so many seconds."""
     took_ms: list[float] = []
     lock = threading.Lock()
     end = time.perf_counter() + seconds
@@ -82,7 +82,7 @@ def pairs(clients: int, seconds: float, acquire: Callable[[], Any], release: Cal
 
 
 def drive(peer: Any) -> None:
-    """Answer requests until the harness closes our input."""
+    """Answer requests until the harness closes the input."""
     print(json.dumps({"ready": True}), flush=True)
     try:
         for line in sys.stdin:

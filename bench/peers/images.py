@@ -1,4 +1,4 @@
-"""Images for peers, made of the example worker's by `docker commit`: neither a registry nor a builder is needed."""
+"""Images for peers, made from the example worker's image with `docker commit`, without a registry or a builder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bench.subjects import IMAGE
 __all__ = ["EXECD", "SCRIPTS", "make_images"]
 
 SCRIPTS: Final = "worker-orchestrator-bench:latest"
-"""The example worker with a root user by name, which llm-sandbox asks for."""
+"""The example worker with a user named root, which llm-sandbox needs."""
 EXECD: Final = "worker-orchestrator-bench-execd:latest"
-"""A stand-in for opensandbox/execd, whose registry may be out of reach: it begins the entry point and does nothing else, so
-it costs OpenSandbox less than its own."""
+"""A stand-in for opensandbox/execd, whose registry may be unreachable. It only starts the entry point, so it costs
+OpenSandbox less than its own image."""
 
 _PASSWD: Final = b"root:x:0:0:root:/tmp:/bin/sh\n"
 _BOOTSTRAP: Final = b'#!/bin/sh\nexec "$@"\n'
@@ -29,7 +29,7 @@ _FILES: Final[Mapping[str, Mapping[str, bytes]]] = {
 
 @functools.cache
 def make_images() -> None:
-    """As far as they are not there, or are of an older worker."""
+    """Make those that are missing, or that were made from an older worker."""
     worker = _docker("image", "inspect", "--format", "{{.Id}}", IMAGE)
     for tag, files in _FILES.items():
         made = subprocess.run(

@@ -52,7 +52,7 @@ class Peer:
         environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
         self._hub = subprocess.Popen(
             [program, "-f", str(config)],
-            stdin=subprocess.DEVNULL,  # else its proxy makes ours one that does not wait
+            stdin=subprocess.DEVNULL,  # otherwise its proxy would make our input non-blocking
             stdout=sys.stderr,
             cwd=folder,
             env=environment,
@@ -81,7 +81,7 @@ class Peer:
     def cold(self, parallel: int) -> dict[str, Any]:
         users = [f"u{self._count + number}" for number in range(parallel)]
         self._count += parallel
-        for user in users:  # they exist beforehand, as on a hub that people use
+        for user in users:  # users exist beforehand, as on a hub in use
             self._api("POST", f"/users/{user}")
         seconds, _ = at_once(parallel, lambda number: self._start(users[number]))
         at_once(parallel, lambda number: self._stop(users[number]))

@@ -54,7 +54,7 @@ class Peer:
         return result
 
     def close(self) -> None:
-        """Nothing is left: each measure removes what it made."""
+        """Nothing to do: each measurement removes what it made."""
 
 
 def _remove(pool: Any, made: list[Any]) -> None:

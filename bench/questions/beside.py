@@ -1,4 +1,4 @@
-"""What a log follower, ten event streams and a stuck command cost an assign: quiet and busy in turns, on one service.
+"""What a log follower, ten event streams and a stuck command cost an assign: with and without them in turn, on one service.
 
 The followers read in a process of their own.
 """

@@ -1,4 +1,4 @@
-"""Cold assigns: from the question to a container that answers HTTP, 1, 4, 10 and 20 at once, with nothing idle.
+"""Cold assigns: from the request to a container that answers HTTP, 1, 4, 10 and 20 at once, with no idle machine.
 
 Beside them, in turns, the same by the raw Docker API with the same options, and by peers. Removing is not timed.
 """
@@ -13,7 +13,7 @@ from typing import Final
 
 import aiohttp
 
-from bench.peers.at_hand import PEERS, Peer, PeerStoppedError, a_peer
+from bench.peers.installed import PEERS, Peer, PeerStoppedError, a_peer
 from bench.raw_docker import RawDocker, raw_docker
 from bench.run import Run
 from bench.subjects import Subject, service
@@ -21,15 +21,15 @@ from bench.subjects import Subject, service
 __all__ = ["cold", "cold_beside_peers"]
 
 ROUNDS: Final = {1: 15, 4: 7, 10: 5, 20: 5}
-"""By how many at once."""
+"""By the number of assigns at once."""
 QUICK: Final = (1, 20)
 
 Side = tuple[str, Callable[[int], Awaitable[float]]]
-"""A name, and what measures so many at once, in milliseconds."""
+"""A name, and a function that measures so many at once, in milliseconds."""
 
 
 class _Service:
-    """The service, asked over HTTP."""
+    """The service, over HTTP."""
 
     def __init__(self, session: aiohttp.ClientSession, subject: Subject) -> None:
         self._session, self._url, self._count = session, f"http://127.0.0.1:{subject.port}", 0
@@ -74,7 +74,7 @@ async def _compare(run: Run, subject: Subject, peers: Sequence[Side]) -> None:
 
 
 async def _noted(run: Run, name: str, timed: Callable[[int], Awaitable[float]], parallel: int) -> float | None:
-    """None where a peer cannot do this; what stopped it is noted, once."""
+    """None if a peer cannot do this; the book then notes the reason, once."""
     if f"cold.{name}" in run.book.notes:
         return None
     try:
@@ -86,7 +86,7 @@ async def _noted(run: Run, name: str, timed: Callable[[int], Awaitable[float]], 
 
 
 def cold(run: Run) -> None:
-    """The service beside the raw API."""
+    """The service compared with the raw API."""
     with service("--min-idle", "0") as subject:
         asyncio.run(_compare(run, subject, ()))
 

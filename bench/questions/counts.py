@@ -1,4 +1,4 @@
-"""The counts of `bench.counts`, as figures beside the others. tests/bench asserts them."""
+"""Adds the counts of `bench.counts` to the figures. tests/bench asserts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assigns beside 10,000 idle connections: how long they take, and how large the service grows.
+"""Assigns while 10,000 idle connections are open: how long they take, and how much memory the service uses.
 
 Connections come from 127.0.0.2 and on, 500 each, and say nothing; the service closes each after 10 s, and 1,200 a second are
 opened again. Needs 11,000 file descriptors.
@@ -56,7 +56,7 @@ def _crowd(port: int) -> Iterator[Synchronized[int]]:
 
 
 def _keep_open(port: int, is_open: Synchronized[int]) -> None:
-    """Keep 10,000 connections open, in a process of its own, until it is ended."""
+    """Keep 10,000 connections open, in a process of its own, until that is ended."""
     poll, lines = select.epoll(), dict[int, tuple[socket.socket, int]]()
     free = deque(range(IDLE))
     begun, tried = time.monotonic(), 0
@@ -84,7 +84,7 @@ def _keep_open(port: int, is_open: Synchronized[int]) -> None:
 
 @contextmanager
 def _peak(subject: Subject) -> Iterator[list[float]]:
-    """What the service's memory was, ten times a second."""
+    """Record the service's memory ten times a second."""
     seen, over = [subject.memory_mib()], threading.Event()
 
     def look() -> None:

@@ -1,4 +1,4 @@
-"""The life of a pool on real Docker: refill after a burst, death and replacement, the start beside containers that run."""
+"""The life of a pool on real Docker: refill after a burst, death and replacement, and a start with running containers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REST_S: Final = 20.0
 
 
 def refill(run: Run) -> None:
-    """All ten idle machines are taken at once; then: an eleventh project on the drained pool, and ten idle again."""
+    """Take all ten idle machines at once; time an eleventh project on the drained pool, and the refill to ten idle ones."""
     with service("--min-idle", str(BURST), "--max-machines", "40") as subject:
         for number in range(run.rounds(5)):
             subject.await_idle(BURST)
@@ -54,7 +54,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 @contextmanager
 def _deaths() -> Iterator[dict[str, float]]:
-    """When Docker told of each container's death, by name, on this process's clock."""
+    """When Docker reported the death of each container, by name, on this process's clock."""
     told: dict[str, float] = {}
     connection = _UnixConnection("docker")
     connection.request("GET", "/v1.41/events?filters=" + '{"event":["die"]}'.replace('"', "%22"))
@@ -73,7 +73,7 @@ def _deaths() -> Iterator[dict[str, float]]:
 
 
 def death(run: Run) -> None:
-    """`docker kill` of an idle machine: when it is listed no longer, and when another one stands in for it."""
+    """`docker kill` of an idle machine: when it is no longer listed, and when another one replaces it."""
     with service("--min-idle", "3", "--max-machines", "10") as subject, _deaths() as told:
         subject.await_idle(3)
         for _ in range(run.rounds(10)):
@@ -123,7 +123,7 @@ def _until_served(subject: Subject, expected: int) -> tuple[float, float]:
 
 
 def start_in_memory(run: Run) -> None:
-    """The start beside 0, 1,000 and 10,000 machines on record, without Docker: the share that is ours."""
+    """The start with 0, 1,000 and 10,000 recorded machines and without Docker: the service's own share."""
     for count in (0, 1000, 10_000):
         with in_memory(count, start=False) as subject:
             subject.start()
@@ -137,7 +137,7 @@ def start_in_memory(run: Run) -> None:
 
 
 def start_up(run: Run) -> None:
-    """Real containers, 0, 100 and 300: what is used while nothing happens, what a tick costs, and the start beside them."""
+    """With 0, 10, 100 and 300 real containers: use of memory and processor at rest, cost of a tick, duration of a start."""
     with service("--min-idle", "0", start=False) as subject:
         _starts(run, subject, 0)
     with service("--max-machines", "300", start=False) as subject:
@@ -161,8 +161,8 @@ def _starts(run: Run, subject: Subject, count: int) -> None:
 
 
 def at_rest(run: Run, subject: Subject, count: int) -> None:
-    """Memory and processor while nobody asks, and what an open load costs beside so many machines."""
-    time.sleep(5)  # the last machines are probed, the last events told
+    """Memory and processor without requests, and what an open load costs with so many machines."""
+    time.sleep(5)  # the last machines are probed, and the last events sent
     for _ in range(run.rounds(3, least=1)):
         before_s = subject.cpu_s()
         time.sleep(REST_S)

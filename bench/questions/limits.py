@@ -1,4 +1,4 @@
-"""What the computer itself can do: the client against an empty server, and a bare commit of SQLite's."""
+"""What the computer itself can do: the client against an empty server, and a bare SQLite commit."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FSYNCS = 500
 
 
 def cycle(number: int) -> list[tuple[str, bytes]]:
-    """A connection that takes a machine for a project of its own and gives it back."""
+    """The requests of one connection, which assigns and releases a machine for a project of its own."""
     return [("assign", load.request("GET", f"/p{number}")), ("release", load.request("DELETE", f"/p{number}"))]
 
 
 def pair(number: int) -> tuple[bytes, bytes]:
-    """Of an open load: each assign is that of another project."""
+    """The requests of an open load: each assign is for another project."""
     return load.request("GET", f"/q{number}"), load.request("DELETE", f"/q{number}")
 
 
@@ -43,7 +43,7 @@ def client(run: Run) -> None:
 
 
 def floor(run: Run) -> None:
-    """What is left of a warm assign if nothing is decided, checked, logged or counted: one commit and one reply."""
+    """What a warm assign costs if nothing is decided, checked, logged or counted: one commit and one reply."""
     with empty(stores=True) as bare, express(MACHINES) as theirs:
         sides = [("bare", bare), ("bare-express", theirs)]
         for _, subject in sides:
@@ -75,7 +75,7 @@ def _commits(path: Path, mode: str) -> list[float]:
 
 
 def _syncs(path: Path) -> list[float]:
-    """What the disk takes to say that a page is safe."""
+    """How long the disk takes to confirm that a page is safe."""
     took_ms = []
     with path.open("wb") as file:
         for _ in range(FSYNCS):

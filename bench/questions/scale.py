@@ -1,4 +1,4 @@
-"""How the cost grows with the number of machines: assigns, listings, ticks. Most of it without Docker, which has its own."""
+"""How the cost of assigns, listings and ticks grows with the number of machines, without the growing cost of Docker."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bench.subjects import ROOT, express, in_memory
 __all__ = ["assigns", "listings", "tick", "ticks"]
 
 SIZES: Final = (10, 10_000, 100, 1000)
-"""The two that are compared next to each other: a shared computer changes within seconds."""
+"""The two sizes that are compared are next to each other, since the load of a shared computer changes within seconds."""
 LISTED: Final = 1000
 
 
 def assigns(run: Run) -> None:
-    """One connection, and 250/s, beside 10 to 10,000 machines."""
+    """One connection, and 250/s, with 10 to 10,000 machines."""
     sizes = (10, 10_000) if run.share < 0.5 else SIZES
     with ExitStack() as open_ones:
         sides = [(size, open_ones.enter_context(in_memory(size))) for size in sizes]
@@ -62,7 +62,7 @@ def listings(run: Run) -> None:
 
 
 def ticks(run: Run) -> None:
-    """In a process of its own each, since a tick also costs what its heap costs the garbage collector."""
+    """Each in a process of its own, since the heap of a process adds to a tick what the garbage collector takes."""
     sizes = (1000, 10_000) if run.share < 0.5 else SIZES
     for size in run.interleaved(5, sizes):
         tick(run, f"tick.{size}", "memory", str(size))

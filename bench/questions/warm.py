@@ -1,7 +1,7 @@
-"""Warm machines: how many pairs of assign and release a second, and how long an assign takes. Beside Express, and peers.
+"""Warm machines: pairs of assign and release per second, and the time of an assign, compared with Express and peers.
 
-The pools are full and no larger, so nothing is created meanwhile. Everything that a service does in its daily life goes on:
-listings, probes, the log.
+The pools are full and cannot grow, so nothing is created meanwhile. Everything else goes on as in production: listings,
+probes, the log.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench import load
-from bench.peers.at_hand import PEERS, PeerStoppedError, a_peer
+from bench.peers.installed import PEERS, PeerStoppedError, a_peer
 from bench.questions.limits import cycle, pair
 from bench.run import Run
 from bench.subjects import Subject, express, service
@@ -36,9 +36,7 @@ def _opened(run: Run, name: str, subject: Subject, seconds: float) -> None:
     before_s = subject.cpu_s()
     found = load.opened(subject.port, RATE, seconds, pair)
     run.book.add_times(name, found.took_ms["assign"])
-    if found.took_ms[
-        "release"
-    ]:  # none where the computer is so busy that no assign was answered before its release was due
+    if found.took_ms["release"]:  # empty on a computer so busy that each assign was answered after its release was due
         run.book.add_times(f"{name}.release", found.took_ms["release"])
     run.book.add(f"{name}.cpu_percent", (subject.cpu_s() - before_s) / found.seconds * 100)
     run.book.add(f"{name}.memory_mib", subject.memory_mib())
@@ -46,7 +44,7 @@ def _opened(run: Run, name: str, subject: Subject, seconds: float) -> None:
 
 
 def warm(run: Run) -> None:
-    """1, 10 and 16 connections that never pause, and 250 assigns a second on a clock."""
+    """1, 10 and 16 connections that do not pause, and 250 assigns a second on a clock."""
     with ExitStack() as open_ones:
         sides = [
             ("service", open_ones.enter_context(service(machines=MACHINES))),
@@ -92,7 +90,7 @@ def _warm_up(sides: Sequence[tuple[str, Subject]]) -> None:
 
 
 def peers(run: Run) -> None:
-    """Peers that keep containers warm. They are libraries: called in their own process without HTTP, their best case."""
+    """Peers that keep containers warm. They are libraries, called in their own process without HTTP: their best case."""
     for name, package in PEERS.items():
         if not package.has_pool:
             continue

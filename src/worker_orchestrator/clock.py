@@ -1,4 +1,4 @@
-"""The two things that decisions never ask the world for themselves: the time of day, and chance."""
+"""The time of day and random ids. Decisions get both as data, and tests replace them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ALPHABET: Final = string.ascii_lowercase + string.digits
 
 
 class Clock:
-    """Wall time for display, and new machine ids. Tests replace it."""
+    """Wall time for display, and new machine ids."""
 
     def wall_ms(self) -> int:
         """Milliseconds since 1970."""

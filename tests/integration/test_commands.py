@@ -404,7 +404,7 @@ BAD = [
     (("--min-idle", "two"), "--min-idle is 'two', but must be a whole number from 0 to 10000"),
     (("--port", "70000"), "--port is '70000', but must be a whole number from 1 to 65535"),
     (("--engine", "podman"), "--engine is 'podman', but must be one of docker, memory"),
-    (("--assign-timeout", "soon"), "--assign-timeout is 'soon', but must be seconds from 0.1 to 3600"),
+    (("--assign-timeout", "soon"), "--assign-timeout is 'soon', but must be a number of seconds from 0.1 to 3600"),
     (("--on-release", "burn"), "--on-release is 'burn', but must be one of reuse, recycle"),
     (("--env", "=b"), "--env has an entry that is not allowed, but must be NAME=value"),
     (("--min-idle", "9", "--max-machines", "8"), "min_idle is 9, but must be at most max_machines, which is 8"),
@@ -434,7 +434,7 @@ def test_a_bad_variable_and_a_bad_file_are_named(tmp_path: Path) -> None:
     state = ("--state-dir", str(tmp_path / "state"))
     variable = orchestrator("serve", *state, cwd=tmp_path, env={"ORCHESTRATOR_MIN_IDEL": "3"})
     assert variable.returncode == 2
-    assert "ORCHESTRATOR_MIN_IDEL is no setting. Did you mean ORCHESTRATOR_MIN_IDLE?" in variable.stderr
+    assert "ORCHESTRATOR_MIN_IDEL is not a setting. Did you mean ORCHESTRATOR_MIN_IDLE?" in variable.stderr
     (tmp_path / "orchestrator.toml").write_text('min-idle = "many"\n')
     file = orchestrator("serve", *state, cwd=tmp_path)
     assert file.returncode == 2

@@ -374,7 +374,7 @@ def test_after_many_wrong_tokens_no_answer_tells_a_guess_from_the_right_one(tmp_
     """Neither on one connection nor at the other doors. Who was right before, by another way, goes on."""
     behind_a_proxy = {**with_token(), "x-forwarded-for": "192.0.2.7"}
     with guarded(tmp_path / "a", *MEMORY) as running:
-        assert "the configuration file holds the token and can be read by others" in running.log
+        assert "other users can read the configuration file, which holds the token" in running.log
         assert running.get("/health", behind_a_proxy).status == 200
         assert {running.get("/health").status for _ in range(12)} == {401}
         answers = [running.get("/health", with_token(f"wrong-{number}")) for number in range(12)]
@@ -417,8 +417,8 @@ def test_beyond_this_machine_it_does_not_start_without_a_token(tmp_path: Path, h
     ports.close()
     assert done.returncode == 2
     assert done.stderr == (
-        f"orchestrator: --host {host} can be reached from other computers, and whoever reaches it can create containers "
-        "here: give a token (--token-file FILE), or --insecure-no-auth, or stay on localhost.\n"
+        f"orchestrator: --host {host} can be reached from other computers, and anyone who reaches it can create containers "
+        "here. Set a token (--token-file FILE), allow calls without one (--insecure-no-auth), or listen on localhost.\n"
     )
 
 

@@ -97,8 +97,8 @@ def assert_not_stored(answer: Answer, status: int, *said: str) -> None:
 @pytest.mark.parametrize(
     ("break_", "said"),
     [
-        (break_by_filling, ("database or disk is full", "Make room on its disk.")),
-        (break_by_limiting, ("disk I/O error", "See to it that its disk works and has room.")),
+        (break_by_filling, ("database or disk is full", "Make sure that its disk has free space.")),
+        (break_by_limiting, ("disk I/O error", "Make sure that its disk works and has free space.")),
     ],
     ids=["full", "wal"],
 )
@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_is_told_until_it_has_room_though_nobody_asks_for_a_
     assert service.get("/other").status == 503
     ready = call(service.ports.api, "GET", "/readyz")
     said = "Nothing can be stored (database or disk is full), so no machine can be assigned or released. "
-    assert (ready.status, ready.json["problems"]) == (503, [f"{said}Make room on its disk."])
+    assert (ready.status, ready.json["problems"]) == (503, [f"{said}Make sure that its disk has free space."])
     health = call(service.ports.api, "GET", "/v1/health").json
     assert (health["status"], health["problems"]) == ("down", ready.json["problems"])
     holds_for(lambda: call(service.ports.api, "GET", "/readyz").status == 503, "it is full still", for_s=2.5)
@@ -180,7 +180,7 @@ def test_a_service_lives_through_files_that_turn_read_only(start: Start) -> None
     mine = service.assign("mine")
     with immutable(service.state_dir / "orchestrator.db", service.state_dir / "orchestrator.db-wal"):
         answer = service.get("/other")
-        assert_not_stored(answer, 503, "See to it that")
+        assert_not_stored(answer, 503, "Make sure that")
         assert service.assign("mine") == mine
     eventually(lambda: service.get("/other").status == 200, "it goes on", within_s=10)
 
@@ -195,7 +195,7 @@ def test_a_start_on_a_full_disk_is_refused_in_one_sentence(disk: SmallDisk, star
     assert_refused(serve(service), "No space left on device", "--state-dir")
     disk.room()
     (disk.path / "filler").write_bytes(bytes(4096 * 126))
-    assert_refused(serve(service), "orchestrator.db", "room")
+    assert_refused(serve(service), "orchestrator.db", "free space")
     assert {file.name for file in disk.path.iterdir()} <= {"filler", "orchestrator.lock"}
     disk.room()
     service.start()

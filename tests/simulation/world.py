@@ -75,12 +75,12 @@ class Disk(Store):
         self._process.reach("write")
         super()._store_alone(change, at_ms)
 
-    def settle(self) -> bool:
+    def persist_events(self) -> bool:
         if not self._process.is_alive:
             return False  # whoever buries it
-        if not self.is_settled:
-            self._process.reach("settle")
-        return super().settle()
+        if self.has_unpersisted_events:
+            self._process.reach("persist events")
+        return super().persist_events()
 
     def _write(self, change: Change, at_ms: int, begin: str) -> None:
         if self._fails_at is not None:

@@ -13,7 +13,8 @@ from worker_orchestrator.cli.service_connection import open_client, read_token
 from worker_orchestrator.cli.terminal_display import print_table
 from worker_orchestrator.cli.text_formats import json_document
 from worker_orchestrator.errors import OrchestratorError
-from worker_orchestrator.settings.settings import Setting, Settings, load, settings, sources
+from worker_orchestrator.settings.loading import load, sources
+from worker_orchestrator.settings.settings import Setting, Settings, settings
 
 __all__ = ["SettingValue", "run", "setting_values"]
 

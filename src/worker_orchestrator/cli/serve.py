@@ -37,7 +37,7 @@ def run(settings: Settings, file_with_token: Path | None = None) -> None:
     """Serve until a signal. Raises OrchestratorError, or SystemExit with --log-format json."""
     logs.configure(settings.log_format)
     if file_with_token is not None:
-        token.tell_if_open(file_with_token)
+        token.warn_if_readable(file_with_token)
     if settings.log_format == "json":
         _run_in_json(settings)
         return

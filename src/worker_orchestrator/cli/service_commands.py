@@ -14,7 +14,7 @@ import click
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.settings_flags import flag_values, load_settings, with_settings
 from worker_orchestrator.settings.command_line import PLACES
-from worker_orchestrator.settings.settings import file_with_token
+from worker_orchestrator.settings.loading import file_with_token
 
 __all__ = ["COMMANDS"]
 

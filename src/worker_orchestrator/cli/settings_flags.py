@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from worker_orchestrator.settings.settings import Setting, Settings, load, settings
+from worker_orchestrator.settings.loading import load
+from worker_orchestrator.settings.settings import Setting, Settings, settings
 
 __all__ = ["flag_values", "load_settings", "with_settings"]
 

@@ -1,1 +1,1 @@
-"""The service as a whole: opened in order, run, closed in reverse."""
+"""The service as a whole: opened in order, run, and closed in reverse order."""

@@ -1,4 +1,4 @@
-"""From settings to a fleet that is ours: lock, store, engine, in this order and back again."""
+"""Opens what the settings name: the lock, then the store, then the engine. They are closed in reverse order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
@@ -15,7 +15,7 @@ from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.engines.base import Engine, Identity
 from worker_orchestrator.errors import StoreRefused
 from worker_orchestrator.http.server.listening import has_ipv6_loopback
-from worker_orchestrator.service.origin import doubt, home, is_latest, next_session, tell_sessions
+from worker_orchestrator.service.origin import home_of, is_latest, next_session, reason_for_doubt, record_sessions
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.parsers import as_bytes
 from worker_orchestrator.settings.settings import DEFAULT_POOL, Settings
@@ -23,18 +23,22 @@ from worker_orchestrator.store.event_numbers import count_to_skip
 from worker_orchestrator.store.lock import Lock
 from worker_orchestrator.store.store import DATABASE, Store
 
+if TYPE_CHECKING:
+    from worker_orchestrator.engines.docker.template import DockerOptions
+
 __all__ = ["ADOPTED_OWNERS", "Opened", "load_fleet", "open_engine", "open_fleet", "spec_of"]
 
 ADOPTED_OWNERS: Final = "adopted_owners"
-"""The fact about the store that tells whose machines it took over, as their containers go on saying."""
+"""The fact in the store that names the owners whose machines it took over. Their containers keep the old owner's label."""
 
 
 @dataclass(slots=True)
 class Opened:
-    """A state directory that is ours, the fleet that it holds, and the engine that it belongs to.
+    """A state directory that this process may use, the fleet in it, and the engine that the fleet runs on.
 
-    `home` is where the store is used now, `doubt` why it may not tell what runs there; empty where it does, and where it
-    has no machines. `is_older`: numbers that it would give next may have been given already, by a newer copy of it.
+    `home` says where the store is used now. `doubt` says why the store may not know what runs there; it is empty if nothing
+    suggests that, or if the store has no machines. `is_older`: a newer copy of the database may have used the numbers of
+    events and generations that this one would use next.
     """
 
     store: Store
@@ -47,30 +51,31 @@ class Opened:
     file: Path | None
 
     def skip_numbers(self) -> dict[str, object]:
-        """Go on with numbers of generations and events that were never used. The facts to commit with it."""
+        """Skip numbers of generations and events that a newer copy may have used. Returns the facts to commit with it."""
         count = count_to_skip(Clock().wall_ms())
         self.fleet.generation += count
         return {"generation": self.fleet.generation, **self.store.skip_event_numbers(count)}
 
     def move_in(self, more: Mapping[str, object] | None = None) -> None:
-        """Store that it belongs here from now on, with what is pending. Raises StoreRefused, CommitFailed."""
+        """Commit that the store belongs here from now on, with all pending changes. Raises StoreRefused, CommitFailed."""
         session = "" if self.file is None else next_session(self.file, self.store.meta().get("session", ""))
         facts = {**self.home, "session": session, **(more or {})}
         self.store.commit(self.fleet.take_pending(), facts, Clock().wall_ms())
         if self.file is not None:
-            tell_sessions(self.file, session)
+            record_sessions(self.file, session)
 
 
 @asynccontextmanager
 async def open_fleet(settings: Settings, *, accept: bool = False, look_only: bool = False) -> AsyncIterator[Opened]:
-    """Lock the state directory, load the fleet and reach its engine. `look_only`: beside a running service, to read.
+    """Lock the state directory, load the fleet and connect to its engine.
 
-    With `accept` or `look_only` a store that is in doubt is opened as well, and its home is left as it was.
+    `look_only`: read it without the lock, since a service may be running. With `accept` or `look_only` a store that is in
+    doubt is opened as well, and its recorded home is not changed.
     Raises StoreLocked, StoreRefused, CommitFailed, EngineUnavailable, InvalidSetting.
     """
     file = settings.state_dir / DATABASE
     path = None if settings.engine == "memory" or (look_only and not file.exists()) else file
-    # What the memory engine runs ends with the process, and so does the record of it.
+    # The machines of the memory engine end with the process, so their record does as well.
     lock = Lock(settings.state_dir) if path is not None and not look_only else None
     try:
         with Store(path, durability=settings.durability, look_only=look_only) as store:
@@ -79,7 +84,7 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
                 identity = await engine.identity()
                 opened = _opened(store, path, engine, identity)
                 if not accept and not look_only:
-                    _insist_on_home(opened, settings)
+                    _refuse_if_in_doubt(opened, settings)
                     opened.move_in(opened.skip_numbers() if opened.is_older else {})
                 yield opened
             finally:
@@ -90,27 +95,27 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
 
 
 def _opened(store: Store, path: Path | None, engine: Engine, identity: Identity) -> Opened:
-    fleet, here = load_fleet(store), home(path, identity)
+    fleet, here = load_fleet(store), home_of(path, identity)
     is_empty = all(machine.gone for machine in fleet.machines.values())
-    told = {**here, "engine": ""} if is_empty else here  # without machines any engine will do
-    why = doubt(store.meta(), told, marked=identity.marked)
+    matters = {**here, "engine": ""} if is_empty else here  # a store without machines may be used with any engine
+    why = reason_for_doubt(store.meta(), matters, marked=identity.marked)
     if not why and path is not None and not is_latest(path, store.meta().get("session", "")):
-        why = "it is an older copy than the one that was last in use, and does not know what happened since"
+        why = "it is an older copy than the one that was used last, and does not know what happened since"
     return Opened(store, fleet, engine, identity, here, "" if is_empty else why, bool(why), path)
 
 
-def _insist_on_home(opened: Opened, settings: Settings) -> None:
+def _refuse_if_in_doubt(opened: Opened, settings: Settings) -> None:
     if opened.doubt:
-        held = sum(not machine.gone for machine in opened.fleet.machines.values())
+        count = sum(not machine.gone for machine in opened.fleet.machines.values())
         raise StoreRefused(
-            f"The database {opened.store.name} records {held} machine{'' if held == 1 else 's'}, but {opened.doubt}. "
-            f"Nothing was changed: switch back to where it belongs, or run `{command_line(settings, 'recover')}` to see "
-            f"what runs here and `{command_line(settings, 'recover --accept')}` to go on with this database.",
+            f"The database {opened.store.name} records {count} machine{'' if count == 1 else 's'}, but {opened.doubt}. "
+            f"Nothing was changed. Use it where it belongs; or run `{command_line(settings, 'recover')}` to see what runs "
+            f"here, and `{command_line(settings, 'recover --accept')}` to go on with this database.",
         )
 
 
 def load_fleet(store: Store) -> Fleet:
-    """The fleet as it is on disk now."""
+    """The fleet as it is stored now."""
     meta = store.meta()
     last_port = int(meta["last_port"]) if meta.get("last_port", "None") != "None" else None
     fleet = Fleet(meta["owner"], generation=int(meta.get("generation", 0)), last_port=last_port)
@@ -127,9 +132,13 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         from worker_orchestrator.engines.memory.engine import MemoryEngine  # noqa: PLC0415 # only what is used is loaded
 
         return MemoryEngine(meta["owner"])
-    from worker_orchestrator.engines.docker.connect import connect  # noqa: PLC0415
+    return await _open_docker(settings, meta)
+
+
+async def _open_docker(settings: Settings, meta: Mapping[str, str]) -> Engine:
+    """Raises EngineUnavailable, InvalidSetting."""
+    from worker_orchestrator.engines.docker.connect import connect  # noqa: PLC0415 # only what is used is loaded
     from worker_orchestrator.engines.docker.engine import DockerEngine  # noqa: PLC0415 # as above
-    from worker_orchestrator.engines.docker.template import DockerOptions  # noqa: PLC0415
 
     endpoint, client = await connect(settings.docker_host or None)
     follows_host = settings.publish_address == "localhost"
@@ -137,11 +146,22 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
     def host_addresses() -> tuple[str, ...]:
         return ("127.0.0.1", "::1") if endpoint.is_local and has_ipv6_loopback() else ("127.0.0.1",)
 
-    options = DockerOptions(
+    options = _docker_options(settings, host_addresses() if follows_host else (settings.publish_address,))
+    engine = DockerEngine(endpoint, client, meta["owner"], options)
+    if follows_host:
+        engine.host_addresses = host_addresses
+    engine.owners.update(meta.get(ADOPTED_OWNERS, "").split())
+    return engine
+
+
+def _docker_options(settings: Settings, publish_addresses: tuple[str, ...]) -> DockerOptions:
+    from worker_orchestrator.engines.docker.template import DockerOptions  # noqa: PLC0415 # only what is used is loaded
+
+    return DockerOptions(
         image=settings.image,
         worker_port=settings.worker_port,
         env=settings.env,
-        publish_addresses=host_addresses() if follows_host else (settings.publish_address,),
+        publish_addresses=publish_addresses,
         advertise_host=settings.advertise_host,
         network=settings.network,
         outbound=settings.outbound,
@@ -157,15 +177,10 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         runtime=settings.runtime,
         log_limit=as_bytes(settings.log_limit),
     )
-    engine = DockerEngine(endpoint, client, meta["owner"], options)
-    if follows_host:
-        engine.host_addresses = host_addresses
-    engine.owners.update(meta.get(ADOPTED_OWNERS, "").split())
-    return engine
 
 
 def spec_of(settings: Settings, *, plans_ports: bool = True) -> Spec:
-    """What the settings want of the fleet; the template is found out later."""
+    """What the settings want of the fleet. The template is not known yet."""
     pool = PoolSpec(
         None,
         min_idle=settings.min_idle,

@@ -1,8 +1,9 @@
-"""Whether a database belongs here: to this engine, to this computer, and to the very file that was last in use.
+"""Whether a database belongs here: to this engine, to this computer, and whether it is the file that was used last.
 
-A database that was restored or copied does not know what happened since: a machine that it takes for idle may hold files of
-somebody by now, and one that it lacks may serve a project. So it is refused until the operator says that it is to be used
-(`orchestrator recover --accept`), and then whatever it takes for free stays busy until the operator says otherwise.
+A database that was restored or copied does not know what happened since. A machine that it records as idle may hold the
+files of a project by now, and one that it does not record may serve a project. So the service refuses it until the operator
+accepts it (`orchestrator recover --accept`). Then every machine that it records as free stays busy until the operator
+releases it.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from worker_orchestrator.core.machine import Cause, Holding, Machine, State
 from worker_orchestrator.engines.base import Identity
 from worker_orchestrator.errors import StoreRefused
 
-__all__ = ["doubt", "home", "is_latest", "keep_busy", "next_session", "tell_sessions"]
+__all__ = ["home_of", "is_latest", "keep_busy", "next_session", "reason_for_doubt", "record_sessions"]
 
 _MACHINE_ID_FILES: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
-def home(file: Path | None, identity: Identity) -> dict[str, str]:
-    """What the store keeps of where it is used: the engine, the computer, the number of the file. Empty: nobody can tell."""
+def home_of(file: Path | None, identity: Identity) -> dict[str, str]:
+    """The facts that the store keeps about where it is used: engine, computer, inode of the file. Empty means unknown."""
     number = "" if file is None else str(file.stat().st_ino)
     return {"engine": identity.id, "home": _computer(), "file": number, "backup": ""}
 
 
-def doubt(meta: Mapping[str, str], here: Mapping[str, str], *, marked: bool) -> str:
-    """Why a database with these facts may not tell what runs here; empty where nothing speaks against it.
+def reason_for_doubt(meta: Mapping[str, str], here: Mapping[str, str], *, marked: bool) -> str:
+    """Why a database with these facts may not know what runs here; empty if nothing suggests that.
 
-    `here` is what `home` says now; `marked`: the engine carries its owner's mark.
+    `here` is what `home_of` says now; `marked`: the engine carries the mark of the database's owner.
     """
 
     def differs(fact: str) -> bool:
@@ -56,41 +57,41 @@ def doubt(meta: Mapping[str, str], here: Mapping[str, str], *, marked: bool) -> 
 
 
 def is_latest(file: Path, session: str) -> bool:
-    """Whether no other copy of this database was in use after this one, as far as the folder tells.
+    """Whether no other copy of this database was used after this one, as far as the folder shows.
 
-    Each run of the service begins a session, which stands in the database and beside it. A copy made within the last one
-    looks the same.
+    Each run of the service begins a session, which is recorded in the database and in a file beside it. A copy that was made
+    during the last session cannot be told from the original.
     """
     try:
         known = _sessions(file).read_text(encoding="ascii").split()
     except (OSError, UnicodeDecodeError):
-        return True  # nothing speaks against it
+        return True  # nothing suggests another copy
     return not session or session in known
 
 
 def next_session(file: Path, session: str) -> str:
-    """Begin a session after this one, and tell the folder of both: the new one may never be committed.
+    """Begin a session after this one, and record both beside the database: the new one may never be committed.
 
     Raises StoreRefused.
     """
     begun = secrets.token_hex(8)
-    tell_sessions(file, session, begun)
+    record_sessions(file, session, begun)
     return begun
 
 
-def tell_sessions(file: Path, *sessions: str) -> None:
-    """Tell the folder which sessions the database may be of. Raises StoreRefused."""
+def record_sessions(file: Path, *sessions: str) -> None:
+    """Write beside the database which sessions it may belong to. Raises StoreRefused."""
     part = _sessions(file).with_suffix(".part")
     try:
-        with part.open("w", encoding="ascii") as told:
-            told.write(" ".join(sessions) + "\n")
-            told.flush()
-            os.fsync(told.fileno())
+        with part.open("w", encoding="ascii") as lines:
+            lines.write(" ".join(sessions) + "\n")
+            lines.flush()
+            os.fsync(lines.fileno())
         part.replace(_sessions(file))
     except OSError as error:
         raise StoreRefused(
-            f"{part} cannot be written: {error.strerror}. See to it that its folder can be written to and has room, or "
-            "choose another with --state-dir.",
+            f"{part} cannot be written: {error.strerror}. Make sure that its folder is writable and has free space, or "
+            "choose another folder with --state-dir.",
         ) from error
 
 
@@ -107,7 +108,7 @@ def _computer() -> str:
 
 
 def keep_busy(fleet: Fleet, instances: Mapping[str, Instance], now: float) -> list[Machine]:
-    """Assign every machine that runs and that nobody holds, as far as this fleet knows, to a project of its own name."""
+    """Assign every machine that runs and is free, as far as this fleet knows, to a project with the machine's name."""
     kept = []
     for machine in list(fleet.machines.values()):
         may_be_taken = machine.project is None and machine.state in {State.READY, State.STARTING}

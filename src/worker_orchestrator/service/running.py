@@ -1,4 +1,4 @@
-"""The running service: the fleet, the orchestrator over it, HTTP before it; until a signal or a defect ends all of them."""
+"""The running service: the fleet, the orchestrator over it and HTTP in front of it, until a signal or a defect ends them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.server.uvicorn_server import Server
 from worker_orchestrator.http.v1 import v1
 from worker_orchestrator.http.v1.pools import Health
-from worker_orchestrator.service.opening import open_fleet, spec_of
+from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
 from worker_orchestrator.settings import token as token_file
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.settings import DEFAULT_POOL, Settings
@@ -41,12 +41,13 @@ from worker_orchestrator.store.checkpoints import keep_checkpointed
 __all__ = ["serve"]
 
 YOUNG_OBJECTS: Final = 1_000
-"""So many more than were freed, and the collector looks at them: a tenth of a millisecond. An assign leaves next to none."""
+"""After so many more allocations than deallocations the garbage collector looks at the new objects, which takes a tenth of a
+millisecond. An assign leaves next to none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _WorkerPorts:
-    """Host ports that are a worker's, or may be one's: those of the range, and those given out under another one."""
+    """Host ports that belong or may belong to a worker: those of the range, and those assigned under an earlier range."""
 
     first: int
     last: int
@@ -56,103 +57,115 @@ class _WorkerPorts:
         return isinstance(port, int) and (self.first <= port <= self.last or ("", port) in self.fleet.ports)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the service consists of once its fleet is open. `service_end` ends the streams."""
+
+    settings: Settings
+    opened: Opened
+    orchestrator: Orchestrator
+    metrics: Metrics
+    history: History
+    service_end: ServiceEnd
+
+
 async def serve(settings: Settings, announce: Callable[[list[socket.socket]], None]) -> list[Machine]:
     """Run until SIGINT or SIGTERM. Returns the machines that keep running.
 
-    `announce` is called once the service answers. Raises what `open_fleet` raises, and what a defect raised.
+    `announce` is called once the service answers. Raises what `open_fleet` raises, and the error of a defect.
     """
-    token = settings.token or (token_file.read(settings.token_file) if settings.token_file is not None else "")
-    if not token and not settings.insecure_no_auth and is_beyond_loopback(settings.host):
-        raise InvalidSetting(
-            f"--host {settings.host} can be reached from other computers, and whoever reaches it can create containers "
-            "here: give a token (--token-file FILE), or --insecure-no-auth, or stay on localhost."
-        )
+    token = _read_token(settings)
     sockets = listen(settings.host, settings.port)
-    metrics, service_end = Metrics(), ServiceEnd()
     try:
         async with open_fleet(settings) as opened:
-            clock = Clock()
-            history = History(opened.store, clock.wall_ms)
-            orchestrator = Orchestrator(
-                opened.fleet,
-                spec_of(settings, plans_ports=opened.engine.plans_ports),
-                opened.engine,
-                opened.store,
-                clock,
-                Limits(settings.assign_timeout, settings.refresh_interval, settings.stop_timeout),
-                opened.identity.id,
-                observer=Observers(metrics, history),
-            )
-            health = Health(orchestrator, settings.engine, command_line(settings, "recover"))
-            monitoring = Monitoring(health.obstacles, lambda: (metrics.exposition(orchestrator.gauges()), CONTENT_TYPE))
-            image = "a demo in memory" if settings.engine == "memory" else settings.image
-            routes = v1(
-                orchestrator,
-                health,
-                history,
-                service_end,
-                advertise_host=settings.advertise_host,
-                image=image,
-                pool=DEFAULT_POOL,
-            )
-            document = Document(orchestrator, settings.advertise_host)
-            guard = Guard(
-                settings.allow_host,
-                settings.allow_origin,
-                worker_ports=_WorkerPorts(settings.first_port, settings.last_port, opened.fleet),
-                any_host=bool(token),
-            )
-            callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner)
-            app = App(document, routes, monitoring, guard, callers, orchestrator.defect.report)
-            server = Server(app, settings.max_connections, lambda: announce(sockets))
-
-            def begin(background: Background) -> None:
-                background.spawn(history.run(orchestrator.gauges), "history")
-                background.spawn(keep_checkpointed(opened.store), "checkpoints")
-
-            await _run(server, orchestrator, begin, service_end, sockets)
-            kept = {State.READY, State.STARTING, State.STOPPING}
-            return [machine for machine in opened.fleet.machines.values() if machine.state in kept or machine.project]
+            parts = _assemble(settings, opened)
+            server = Server(_app(parts, token), settings.max_connections, lambda: announce(sockets))
+            await _run(server, parts, sockets)
+            return _left_running(opened.fleet)
     finally:
         for listener in sockets:
             listener.close()
 
 
-def _spare_the_collector() -> None:
-    """What is there now stays: a collection that looked at all of it kept everybody waiting for 10 ms."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 20, 50)
+def _read_token(settings: Settings) -> str:
+    """The token that callers must send; empty if none is needed. Raises InvalidSetting if one is needed and missing."""
+    token = settings.token or (token_file.read(settings.token_file) if settings.token_file is not None else "")
+    if not token and not settings.insecure_no_auth and is_beyond_loopback(settings.host):
+        raise InvalidSetting(
+            f"--host {settings.host} can be reached from other computers, and anyone who reaches it can create containers "
+            "here. Set a token (--token-file FILE), allow calls without one (--insecure-no-auth), or listen on localhost."
+        )
+    return token
 
 
-async def _run(
-    server: Server,
-    orchestrator: Orchestrator,
-    begin: Callable[[Background], None],
-    service_end: ServiceEnd,
-    sockets: list[socket.socket],
-) -> None:
-    """Both until a signal ends them, or a defect in one ends the other. `begin` starts what goes on beside them."""
-    loop = asyncio.get_running_loop()
+def _assemble(settings: Settings, opened: Opened) -> _Parts:
+    clock, metrics = Clock(), Metrics()
+    history = History(opened.store, clock.wall_ms)
+    orchestrator = Orchestrator(
+        opened.fleet,
+        spec_of(settings, plans_ports=opened.engine.plans_ports),
+        opened.engine,
+        opened.store,
+        clock,
+        Limits(settings.assign_timeout, settings.refresh_interval, settings.stop_timeout),
+        opened.identity.id,
+        observer=Observers(metrics, history),
+    )
+    return _Parts(settings, opened, orchestrator, metrics, history, ServiceEnd())
+
+
+def _app(parts: _Parts, token: str) -> App:
+    settings, fleet, orchestrator = parts.settings, parts.opened.fleet, parts.orchestrator
+    health = Health(orchestrator, settings.engine, command_line(settings, "recover"))
+    routes = v1(
+        orchestrator,
+        health,
+        parts.history,
+        parts.service_end,
+        advertise_host=settings.advertise_host,
+        image="a demo in memory" if settings.engine == "memory" else settings.image,
+        pool=DEFAULT_POOL,
+    )
+    guard = Guard(
+        settings.allow_host,
+        settings.allow_origin,
+        worker_ports=_WorkerPorts(settings.first_port, settings.last_port, fleet),
+        any_host=bool(token),
+    )
+    return App(
+        Document(orchestrator, settings.advertise_host),
+        routes,
+        Monitoring(health.obstacles, lambda: (parts.metrics.exposition(orchestrator.gauges()), CONTENT_TYPE)),
+        guard,
+        Callers(token, settings.rate_limit, time.monotonic, fleet.owner),
+        orchestrator.defect.report,
+    )
+
+
+def _left_running(fleet: Fleet) -> list[Machine]:
+    runs = {State.READY, State.STARTING, State.STOPPING}
+    return [machine for machine in fleet.machines.values() if machine.state in runs or machine.project]
+
+
+async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> None:
+    """Run the orchestrator and the server until a signal ends both, or a defect in one ends the other."""
+    orchestrator = parts.orchestrator
 
     def stop() -> None:
         orchestrator.turn_all_away()
-        service_end.announce()
+        parts.service_end.announce()
         server.force_exit = server.should_exit  # a second signal does not wait for open connections
         server.should_exit = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if os.name == "nt":
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
-        else:
-            loop.add_signal_handler(number, stop)
+    _call_on_signal(stop)
     pool = asyncio.create_task(orchestrator.run(), name="orchestrator")
     pool.add_done_callback(lambda _: stop())
     background = Background(orchestrator.defect)
     try:
         await orchestrator.first_look()
-        begin(background)
-        _spare_the_collector()
+        background.spawn(parts.history.run(orchestrator.gauges), "history")
+        background.spawn(keep_checkpointed(parts.opened.store), "checkpoints")
+        _freeze_garbage_collector()
         await server.serve(sockets)
     finally:
         await background.aclose()
@@ -160,3 +173,19 @@ async def _run(
         await asyncio.wait({pool})
         if not pool.cancelled() and (defect := pool.exception()) is not None:
             raise defect
+
+
+def _call_on_signal(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if os.name == "nt":
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+        else:
+            loop.add_signal_handler(number, stop)
+
+
+def _freeze_garbage_collector() -> None:
+    """Exclude what exists now from later collections: one that looked at all of it kept every request waiting for 10 ms."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 50)

@@ -1,4 +1,4 @@
-"""A command to print for the operator, to be pasted as it is: it leads to the same database and the same engine."""
+"""Commands that are printed for the operator to paste into a shell: they use the same database and the same engine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PLACES: Final = ("state_dir", "engine", "docker_host")
 
 
 def program() -> str:
-    """What runs this program again from any folder: its name, or its path where a shell does not find it by that."""
+    """How a shell starts this program from any folder: by its name, or by its path if the name leads elsewhere."""
     this = Path(sys.argv[0])
     if this.name != _NAME or not this.is_file():
         return _NAME
-    found = shutil.which(_NAME)
-    return _NAME if found is not None and this.samefile(found) else shlex.quote(str(this.absolute()))
+    path = shutil.which(_NAME)
+    return _NAME if path is not None and this.samefile(path) else shlex.quote(str(this.absolute()))
 
 
 def command_line(chosen: Settings, words: str) -> str:
-    """`orchestrator WORDS`, and a flag for each place that is not the default one, wherever it was chosen."""
+    """`orchestrator WORDS` with a flag for each of `PLACES` that is not at its default, however it was set."""
     flags = []
     for setting in settings():
         value = getattr(chosen, setting.name)

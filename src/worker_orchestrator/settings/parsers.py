@@ -1,5 +1,6 @@
-"""How a setting is read, from a flag, a variable or a TOML value. Each returns the value, or raises ValueError with what is
-allowed.
+"""Parsers of settings, for what a flag, a variable or a TOML value holds.
+
+Each returns the value, or raises ValueError with what is allowed.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ __all__ = [
 ]  # fmt: skip
 
 _UNFIT: Final = re.compile(r"[\0\ud800-\udfff]")
-"""NUL, and what bytes become that are no UTF-8: Docker would pass on something else."""
+"""NUL, and what bytes that are not UTF-8 are decoded to: Docker would pass on something else."""
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _NAME_IN_URLS: Final = re.compile(r"(?:[\w-]+\.)*(?!\d+\.?$)[\w-]+\.?", re.ASCII)
-"""Browsers and others take what ends in a number for an IPv4 address."""
+"""Browsers and other programs take a name that ends in a number for an IPv4 address."""
 _ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?/?", re.ASCII)
 _UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
 _SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ?(?:([kmgtp])(?:i?b)?|b)?", re.ASCII)
-"""As the docker command reads it: 512m, 1.5g and 2 GiB."""
+"""As the docker command reads sizes: 512m, 1.5g and 2 GiB."""
 _SHOWN: Final = 64
 _YES: Final = frozenset({"true", "yes", "on", "1"})
 _NO: Final = frozenset({"false", "no", "off", "0"})
@@ -39,11 +40,11 @@ _NEVER_GRANTED: Final = frozenset({
     "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE", "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE",
     "SYS_TIME", "SYS_TTY_CONFIG", "WAKE_ALARM",
 })  # fmt: skip
-"""What a container lacks anyway: such a name is right, as in lists for every container, and changes nothing."""
+"""What a container lacks anyway. Such a name is accepted and has no effect: lists made for all containers contain some."""
 
 
-def _written(value: Any) -> str:
-    """A text or a number as it would be written; empty for anything else, and for a number far too long to be allowed."""
+def _as_text(value: Any) -> str:
+    """A text or a number as it would be written; empty for anything else, and for a number that is far too long."""
     if isinstance(value, bool) or (isinstance(value, int) and value.bit_length() > 64):
         return ""
     return str(value).strip() if isinstance(value, str | int | float) else ""
@@ -51,14 +52,14 @@ def _written(value: Any) -> str:
 
 def text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError("a text that is not empty")
+        raise ValueError("text that is not empty")
     if not value.strip().isprintable():
-        raise ValueError("a text of printable characters")
+        raise ValueError("text of printable characters")
     return value.strip()
 
 
 def image(value: Any) -> str:
-    """What no engine takes for an image's name, whatever else is there. The rest is for the engine to judge."""
+    """Refuses only what no engine accepts as an image's name. The engine judges the rest."""
     said = text(value)
     name = re.split("[:@]", said.rpartition("/")[2])[0]
     if re.search(r"\s|://", said) or name != name.lower():
@@ -79,7 +80,7 @@ def number(low: int, high: int | None) -> Callable[[Any], int]:
     said = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
 
     def parse(value: Any) -> int:
-        text = _written(value)
+        text = _as_text(value)
         if re.fullmatch(r"\d{1,9}", text, re.ASCII) and low <= int(text) and (high is None or int(text) <= high):
             return int(text)
         raise ValueError(said)
@@ -89,10 +90,10 @@ def number(low: int, high: int | None) -> Callable[[Any], int]:
 
 def seconds(low: float, high: float) -> Callable[[Any], float]:
     def parse(value: Any) -> float:
-        text = _written(value)
+        text = _as_text(value)
         if re.fullmatch(r"\d{1,9}(\.\d+)?", text, re.ASCII) and low <= float(text) <= high:
             return float(text)
-        raise ValueError(f"seconds from {low:g} to {high:g}")
+        raise ValueError(f"a number of seconds from {low:g} to {high:g}")
 
     return parse
 
@@ -103,7 +104,7 @@ def path(value: Any) -> Path:
     try:
         return Path(value).expanduser()
     except RuntimeError:
-        raise ValueError("a path; there is no such home folder") from None
+        raise ValueError("a path whose home folder exists") from None
 
 
 def url_path(value: Any) -> str:
@@ -113,7 +114,7 @@ def url_path(value: Any) -> str:
 
 
 def local_address(value: Any) -> str:
-    """localhost, or an IP address without a zone: Docker takes any other text for all addresses that there are."""
+    """localhost, or an IP address without a zone: Docker takes any other text to mean all addresses."""
     said = value.strip().lower() if isinstance(value, str) else ""
     if said == "localhost":
         return said
@@ -124,7 +125,7 @@ def local_address(value: Any) -> str:
 
 
 def host_name(value: Any) -> str:
-    """A name, or an IP address without a zone and, as URLs need them later, without brackets."""
+    """A name, or an IP address without a zone. Brackets are removed, since URLs add them later."""
     said = value.strip() if isinstance(value, str) else ""
     if _NAME_IN_URLS.fullmatch(said):
         return said
@@ -144,7 +145,7 @@ def origins(value: Any) -> tuple[str, ...]:
 
 
 def _each(value: Any, is_right: Callable[[str], object], allowed: str) -> tuple[str, ...]:
-    """From a list, or (in a variable) a text with commas."""
+    """From a list or, in a variable, a text with commas."""
     items = value.split(",") if isinstance(value, str) else value
     if isinstance(items, list | tuple) and all(isinstance(item, str) and is_right(item.strip()) for item in items):
         return tuple(item.strip() for item in items)
@@ -159,10 +160,10 @@ def _is_host_name(text: str) -> bool:
 
 
 def environment(value: Any) -> Mapping[str, str]:
-    """From a TOML table, a list of K=V, or (in a variable) lines of K=V: a value may contain commas.
+    """From a TOML table, a list of K=V or, in a variable, lines of K=V: a value may contain commas.
 
-    A name may be whatever Docker takes for one, such as discovery.type. What is wrong is told by the name of its entry,
-    never with its value, which may be a secret; of an entry without "=" nobody can tell which of the two it is.
+    A name may be anything that Docker accepts, such as discovery.type. A message names the entry that is wrong, never its
+    value, which may be a secret. An entry without "=" is not shown at all, since it may be a name or a value.
     """
     if isinstance(value, str):
         value = [line for line in value.splitlines() if line.strip()]
@@ -171,18 +172,18 @@ def environment(value: Any) -> Mapping[str, str]:
     pairs: dict[str, str] = {}
     for item in value if isinstance(value, list | tuple) else (None,):
         if not isinstance(item, str):
-            raise ValueError("NAME=value, a text")  # noqa: TRY004 # as every parser
+            raise ValueError("NAME=value")  # noqa: TRY004 # as every parser
         name, equals, text = item.partition("=")
         if not equals:
-            raise ValueError('NAME=value: one has no "=", and is not shown, since it may be a secret')
+            raise ValueError('NAME=value: one entry has no "=". It is not shown, since it may be a secret')
         pairs[variable_name(name)] = _fit(name, text)
     return pairs
 
 
 def variable_name(name: str) -> str:
-    """The name of a variable, as Docker takes it: anything but "=" and NUL. Raises ValueError, which shows the name."""
+    """The name of a variable, as Docker accepts it: UTF-8 without "=" and NUL. Raises ValueError, which shows the name."""
     if not name:
-        raise ValueError('NAME=value: one has no name before its "="')
+        raise ValueError('NAME=value: one entry has no name before its "="')
     if "=" in name or _UNFIT.search(name):
         raise ValueError(f'NAME=value: a name is UTF-8 without "=" and NUL, but one is {name[:_SHOWN]!r}')
     return name
@@ -196,14 +197,14 @@ def _fit(name: str, text: str) -> str:
 
 def _pair(name: str, value: Any) -> str:
     """NAME=value from an entry of a TOML table."""
-    text = value if isinstance(value, str) else _written(value)
+    text = value if isinstance(value, str) else _as_text(value)
     if not text and value != "":
         raise ValueError(f"NAME=value: a value is a text or a number, but that of {name[:_SHOWN]!r} is neither")
     return f"{variable_name(name)}={text}"
 
 
 def yes_no(value: Any) -> bool:
-    """A flag is true where it is given; a file says true or false, a variable has words for it."""
+    """A flag that is given is true; a file says true or false, a variable has words for it."""
     if isinstance(value, bool):
         return value
     word = value.strip().lower() if isinstance(value, str) else ""
@@ -216,7 +217,7 @@ def size(least: str, *, zero: bool = False) -> Callable[[Any], str]:
     """A number of bytes with a unit, kept as it was written; `zero`: 0 is allowed as well."""
 
     def parse(value: Any) -> str:
-        text = _written(value).lower()
+        text = _as_text(value).lower()
         if _SIZE.fullmatch(text) and (as_bytes(text) >= as_bytes(least) or (zero and as_bytes(text) == 0)):
             return text
         raise ValueError(f"a size such as 512m or 2g, of at least {least}" + (", or 0" if zero else ""))
@@ -225,39 +226,39 @@ def size(least: str, *, zero: bool = False) -> Callable[[Any], str]:
 
 
 def as_bytes(text: str) -> int:
-    """The bytes that a size says; 0 for none. 1k is 1024."""
-    found = _SIZE.fullmatch(text)
-    return int(Decimal(found[1]) * _UNITS[found[2] or ""]) if found else 0
+    """The number of bytes in a size; 0 for an empty text. 1k is 1024."""
+    match = _SIZE.fullmatch(text)
+    return int(Decimal(match[1]) * _UNITS[match[2] or ""]) if match else 0
 
 
 def processors(value: Any) -> float:
-    text = _written(value)
+    text = _as_text(value)
     if re.fullmatch(r"(?=\.?\d)\d{0,4}(\.\d{0,9})?", text, re.ASCII) and float(text) >= 0.01:
         return float(text)
-    raise ValueError("a number of processors from 0.01, such as 1.5")
+    raise ValueError("a number of processors of at least 0.01, such as 1.5")
 
 
 def capabilities(value: Any) -> tuple[str, ...]:
-    """In a fixed order, without the prefix CAP_ and what workers lack anyway: the same choice makes the same workers."""
+    """In a fixed order, without the prefix CAP_ and what workers lack anyway, so that equal choices give equal templates."""
     items = value.split(",") if isinstance(value, str) else value
     names: set[str] = set()
     for item in items if isinstance(items, list | tuple) else (None,):
         name = item.strip().upper().removeprefix("CAP_") if isinstance(item, str) else ""
         if name not in {"ALL", *_GRANTED, *_NEVER_GRANTED}:
-            raise ValueError("ALL or of what Docker grants: " + ", ".join(_GRANTED))
+            raise ValueError("ALL, or one of those that Docker grants: " + ", ".join(_GRANTED))
         names.add(name)
     return ("ALL",) if "ALL" in names else tuple(sorted(names - _NEVER_GRANTED))
 
 
 def user(value: Any) -> str:
-    text = _written(value)
+    text = _as_text(value)
     if text.isprintable() and re.fullmatch(r"[^\s:]{1,256}(:[^\s:]{1,256})?", text):
         return text
-    raise ValueError("a name or a number of the image's users, with :group after it if you like")
+    raise ValueError("a user's name or number, optionally followed by :group")
 
 
 def network_name(value: Any) -> str:
-    """Docker takes any text for a network's name; a colon makes it something else, as container:ID, and a path no name."""
+    """Docker accepts any text as a network's name, but container:ID means something else, and a path is not a name."""
     said = value.strip() if isinstance(value, str) else ""
     if said.isprintable() and re.fullmatch(r"[^-./:?#%\\][^/:?#%\\]{0,127}", said):
         return said

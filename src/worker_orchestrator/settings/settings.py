@@ -1,15 +1,11 @@
-"""What the operator chooses: flags over ORCHESTRATOR_* environment over orchestrator.toml over defaults.
+"""What the operator can choose. Each setting is one field of `Settings`, with its flag, variable, TOML key, help and checks.
 
-Each setting is one field of `Settings`; its flag, its variable, its TOML key, its help and its checks all come from there.
-Durations are seconds. Whatever is unknown or not allowed is refused at the start, by name, with the value and what is
-allowed.
+Durations are seconds. `loading.py` reads the values.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +17,11 @@ from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings import parsers
 from worker_orchestrator.settings.token import token as parse_token
 
-__all__ = ["DEFAULT_ENV", "DEFAULT_POOL", "Setting", "Settings", "file_with_token", "load", "settings", "sources"]
+__all__ = ["DEFAULT_ENV", "DEFAULT_POOL", "ENV_PREFIX", "Setting", "Settings", "settings"]
 
 ENV_PREFIX: Final = "ORCHESTRATOR_"
-CONFIG_FILE: Final = "orchestrator.toml"
 DEFAULT_POOL: Final = "default"
-"""The pool of whoever names none."""
+"""The pool that is used where none is named."""
 DEFAULT_ENV: Final[Mapping[str, str]] = {
     "DATABASE_URL": "postgresql://postgres:postgres@host.docker.internal:5432/postgres",
 }
@@ -41,13 +36,13 @@ class Setting:
     parse: Callable[[Any], Any]
     default: Any
     values: str = ""
-    """What may be given, in a word such as N or a|b; empty for a switch."""
+    """What stands for a value in the help, such as N or a|b; empty for a switch."""
     repeatable: bool = False
     secret: bool = False
 
     @property
     def flag(self) -> str:
-        """Empty for a secret: every user of a computer can read its command lines."""
+        """Empty for a secret, since every user of a computer can read the command lines of its processes."""
         return "" if self.secret else "--" + self.name.replace("_", "-")
 
     @property
@@ -60,19 +55,19 @@ def _setting(default: Any, parse: Callable[[Any], Any], values: str, help_text: 
 
 
 def _repeatable(default: Any, parse: Callable[[Any], Any], values: str, help_text: str) -> Any:
-    """A setting whose flag may be given several times."""
+    """A setting whose flag may be repeated."""
     text = help_text + " May be repeated."
     metadata = {"parse": parse, "help": text, "values": values, "repeatable": True}
     return field(default_factory=lambda: default, metadata=metadata)
 
 
 def _choice(allowed: tuple[str, ...], help_text: str) -> Any:
-    """One of some words; the first is the default."""
+    """One of these words; the first is the default."""
     return _setting(allowed[0], parsers.one_of(*allowed), "|".join(allowed), help_text)
 
 
 def _secret(parse: Callable[[Any], Any], help_text: str) -> Any:
-    """A text that has no flag, and that nothing ever shows; empty if it is not given."""
+    """A text that has no flag and is never shown; empty by default."""
     return field(default="", repr=False, metadata={"parse": parse, "help": help_text, "secret": True})
 
 
@@ -89,115 +84,128 @@ def _default_state_dir() -> Path:
 class Settings:
     """All settings, checked. Field order is the order of the help."""
 
-    host: str = _setting("localhost", parsers.text, "ADDRESS", "Address to listen on; localhost is 127.0.0.1 and ::1.")
+    host: str = _setting(
+        "localhost", parsers.text, "ADDRESS", "Address to listen on; localhost means 127.0.0.1 and ::1."
+    )
     port: int = _setting(9092, parsers.number(1, 65535), "N", "Port to listen on.")
-    engine: str = _choice(("docker", "memory"), "Where workers run; memory is a demo.")
+    engine: str = _choice(("docker", "memory"), "Where workers run; memory is a demo without containers.")
     image: str = _setting("yashtech00/worker:v1", parsers.image, "IMAGE", "The worker image.")
     worker_port: int | None = _setting(
         None,
         parsers.number(1, 65535),
         "N",
-        "The worker's port in the container. Default: the one that the image exposes, else 9092.",
+        "Port of the worker in its container. Default: the port that the image exposes, otherwise 9092.",
     )
-    min_idle: int = _setting(2, parsers.number(0, 10_000), "N", "Idle machines to keep ready.")
+    min_idle: int = _setting(2, parsers.number(0, 10_000), "N", "Number of idle machines to keep ready.")
     max_idle: int | None = _setting(
-        None, parsers.number(0, 10_000), "N", "Idle machines above this are removed. Default: none are."
+        None, parsers.number(0, 10_000), "N", "Idle machines above this number are removed. Default: no limit."
     )
-    max_machines: int = _setting(100, parsers.number(1, 10_000), "N", "Hard limit of machines.")
-    first_port: int = _setting(9093, parsers.number(1, 65535), "N", "First host port of workers.")
-    last_port: int = _setting(65535, parsers.number(1, 65535), "N", "Last host port of workers.")
+    max_machines: int = _setting(
+        100, parsers.number(1, 10_000), "N", "Limit on the number of machines, idle and assigned."
+    )
+    first_port: int = _setting(9093, parsers.number(1, 65535), "N", "First host port that workers may get.")
+    last_port: int = _setting(65535, parsers.number(1, 65535), "N", "Last host port that workers may get.")
     publish_address: str = _setting(
         "localhost",
         parsers.local_address,
         "ADDRESS",
-        "IP address of the host that workers are published on; localhost is 127.0.0.1 and ::1.",
+        "IP address of the host on which ports of workers are published; localhost means 127.0.0.1 and ::1.",
     )
-    advertise_host: str = _setting("localhost", parsers.host_name, "NAME", "Host name in the URLs given to callers.")
+    advertise_host: str = _setting("localhost", parsers.host_name, "NAME", "Host name in the URLs that callers get.")
     network: str = _setting(
-        "", parsers.network_name, "NAME", "Docker network of the workers. Default: one of their own."
+        "", parsers.network_name, "NAME", "Docker network of the workers. Default: a network of their own."
     )
     outbound: str = _choice(
-        ("any", "host"), "What workers can talk to: any address, or host, the computer of the engine only."
+        ("any", "host"), "What workers can connect to: any address, or only the host that the engine runs on."
     )
     env: Mapping[str, str] = _repeatable(
-        DEFAULT_ENV, parsers.environment, "K=V", "Environment variable of the workers."
+        DEFAULT_ENV, parsers.environment, "K=V", "Environment variable for the workers."
     )
     memory: str = _setting(
-        "", parsers.size("6m"), "SIZE", "Memory of each worker, swap included, as 512m or 2g. Default: no limit."
+        "",
+        parsers.size("6m"),
+        "SIZE",
+        "Memory limit of each worker, swap included, such as 512m or 2g. Default: no limit.",
     )
     cpus: float | None = _setting(
-        None, parsers.processors, "N", "Processors that each worker may keep busy, as 1.5. Default: no limit."
+        None, parsers.processors, "N", "Number of processors that each worker may use, such as 1.5. Default: no limit."
     )
     pids_limit: int = _setting(
-        2048, parsers.number(0, 4_194_304), "N", "Processes and threads of each worker; 0: no limit."
+        2048, parsers.number(0, 4_194_304), "N", "Limit on the processes and threads of each worker; 0 means no limit."
     )
     log_limit: str = _setting(
         "30m",
         parsers.size("64k", zero=True),
         "SIZE",
-        "Size of the output that Docker keeps of each worker; 0: as the engine is set up.",
+        "How much output of each worker Docker keeps; 0 means as much as the engine is configured to keep.",
     )
     cap_drop: tuple[str, ...] = _repeatable(
-        (), parsers.capabilities, "CAPABILITY", "Linux capability that workers lack, as NET_RAW, or ALL."
+        (), parsers.capabilities, "CAPABILITY", "Linux capability to take from workers, such as NET_RAW, or ALL."
     )
     allow_sudo: bool = _switch("Let sudo and other setuid programs gain privileges in workers.")
-    read_only: bool = _switch("Workers can write to /tmp (in memory) and volumes only.")
+    read_only: bool = _switch("Let workers write only to /tmp (in memory) and to volumes.")
     user: str = _setting(
-        "", parsers.user, "USER", "User that workers run as, as 1000 or web:web. Default: the image's."
+        "", parsers.user, "USER", "User that workers run as, such as 1000 or web:web. Default: the image's user."
     )
-    runtime: str = _setting("", parsers.text, "NAME", "Container runtime, as runsc. Default: the engine's own.")
-    ready: str = _choice(("http", "tcp", "healthcheck"), "How a worker shows that it serves.")
+    runtime: str = _setting(
+        "", parsers.text, "NAME", "Container runtime, such as runsc. Default: the engine's default runtime."
+    )
+    ready: str = _choice(("http", "tcp", "healthcheck"), "How a worker shows that it is ready.")
     ready_path: str = _setting(
-        "/", parsers.url_path, "PATH", "Path that is asked with --ready http; any status will do."
+        "/", parsers.url_path, "PATH", "Path to request with --ready http; a reply with any status means ready."
     )
     refresh_interval: float = _setting(
-        10.0, parsers.seconds(0.5, 3600), "SECONDS", "Time between full listings of the engine."
+        10.0, parsers.seconds(0.5, 3600), "SECONDS", "Time between full listings of the engine's containers."
     )
     assign_timeout: float = _setting(
-        30.0, parsers.seconds(0.1, 3600), "SECONDS", "Time that a request waits for a machine."
+        30.0, parsers.seconds(0.1, 3600), "SECONDS", "How long a request waits for a machine."
     )
     start_timeout: float = _setting(
-        60.0, parsers.seconds(1, 3600), "SECONDS", "Time that a new worker has for its first answer."
+        60.0, parsers.seconds(1, 3600), "SECONDS", "How long a new worker may take until it is ready."
     )
     stop_timeout: float = _setting(
         10.0,
         parsers.seconds(0, 3600),
         "SECONDS",
-        "Time that a worker has to end once its project is done with it; an idle one ends at once.",
+        "How long a worker may take to stop after its project was done with it; an idle one is killed at once.",
     )
     on_release: str = _choice(
-        ("reuse", "recycle"), "A released machine is used again as it is, or replaced by a new one."
+        ("reuse", "recycle"), "Whether a released machine is used again as it is, or replaced by a new one."
     )
     state_dir: Path = field(
         default_factory=_default_state_dir,
-        metadata={"parse": parsers.path, "help": "Folder of the database.", "values": "FOLDER"},
+        metadata={"parse": parsers.path, "help": "Folder for the database.", "values": "FOLDER"},
     )
     docker_host: str = _setting(
-        "", parsers.text, "ADDRESS", "The Docker engine. Default: as the docker command finds it."
+        "", parsers.text, "ADDRESS", "Address of the Docker engine. Default: the engine that the docker command uses."
     )
     allow_host: tuple[str, ...] = _repeatable(
-        (), parsers.host_names, "NAME", "Further name that callers may use for this service."
+        (), parsers.host_names, "NAME", "Additional host name under which callers may reach this service."
     )
     allow_origin: tuple[str, ...] = _repeatable(
-        (), parsers.origins, "ORIGIN", "Web origin (https://app.example.com) that may call."
+        (), parsers.origins, "ORIGIN", "Web origin, such as https://app.example.com, whose pages may call this service."
     )
-    token: str = _secret(parse_token, "Token that callers must send, or `token` in orchestrator.toml.")
+    token: str = _secret(
+        parse_token, "Token that callers must send. It may also stand in orchestrator.toml, as `token`."
+    )
     token_file: Path | None = field(
         default=None,
         metadata={"parse": parsers.path, "help": "File with the token that callers must send.", "values": "FILE"},
     )
-    insecure_no_auth: bool = _switch("Listen beyond this machine without a token: whoever gets there may call.")
+    insecure_no_auth: bool = _switch("Let other computers call this service without a token.")
     rate_limit: int | None = _setting(
         None,
         parsers.number(0, 1_000_000),
         "N",
-        "Requests a second for each client address; 0: any number. Default: 100, and any number on loopback.",
+        "Requests per second for each client address; 0 means no limit. Default: 100, and no limit on loopback.",
     )
-    max_connections: int = _setting(1000, parsers.number(1, 65_536), "N", "Open connections for each client address.")
+    max_connections: int = _setting(
+        1000, parsers.number(1, 65_536), "N", "Limit on open connections for each client address."
+    )
     durability: str = _choice(
-        ("process", "power"), "What an answer survives: the death of the process, or a power cut (fsync)."
+        ("process", "power"), "What an answered change survives: the end of the process, or also a power cut (fsync)."
     )
-    log_format: str = _choice(("console", "json"), "How log lines look.")
+    log_format: str = _choice(("console", "json"), "Format of log lines.")
 
     def __post_init__(self) -> None:
         if self.max_idle is not None and self.max_idle < self.min_idle:
@@ -213,10 +221,11 @@ class Settings:
                 f"last_port is {self.last_port}, but must be at least first_port, which is {self.first_port}."
             )
         if self.token and self.token_file is not None:
-            raise InvalidSetting(f"token and token_file ({self.token_file}) are both given, but only one may be.")
+            raise InvalidSetting(f"token and token_file ({self.token_file}) are both set. Set only one of them.")
         if self.network and self.outbound != "any":
             raise InvalidSetting(
-                f"outbound is {self.outbound}, which needs a network of our own: leave network ({self.network}) out."
+                f"outbound is {self.outbound}, which needs the network that the service makes: do not set network "
+                f"({self.network})."
             )
 
 
@@ -235,121 +244,3 @@ def settings() -> list[Setting]:
         )
         for f in dataclasses.fields(Settings)
     ]
-
-
-def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> Settings:
-    """Settings from what was given: `flags` by setting name (None: not given), the environment, a TOML file.
-
-    `config` must exist if it is named; else orchestrator.toml in the working directory is read where there is one.
-    Raises InvalidSetting with one sentence that names the setting, its value and what is allowed.
-    """
-    known = {setting.name: setting for setting in settings()}
-    chosen: dict[str, Any] = {}
-    for name, (raw, source) in _given(known, flags, environ, config).items():
-        try:
-            value = known[name].parse(raw)
-        except ValueError as error:
-            raise InvalidSetting(f"{source} {_wrong(known[name], raw)}, but must be {error}.") from None
-        chosen[name] = {**DEFAULT_ENV, **value} if name == "env" else value
-    return Settings(**chosen)
-
-
-def sources(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> dict[str, str]:
-    """Where each setting that was given came from: its flag, its variable, or its key and file. Raises InvalidSetting."""
-    known = {setting.name: setting for setting in settings()}
-    return {name: source for name, (_, source) in _given(known, flags, environ, config).items()}
-
-
-def file_with_token(environ: Mapping[str, str], config: Path | None = None) -> Path | None:
-    """The TOML file that the token comes from; None where that is elsewhere, or there is none. Raises InvalidSetting."""
-    path = config or _named_config(environ)
-    known = {setting.name: setting for setting in settings()}
-    is_there = "token" in _from_file(known, path) and ENV_PREFIX + "TOKEN" not in environ
-    return path if is_there else None
-
-
-def _given(
-    known: Mapping[str, Setting], flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None
-) -> dict[str, tuple[Any, str]]:
-    """By setting name: the raw value that counts, and where it came from."""
-    given = _from_file(known, config or _named_config(environ))
-    for variable, text in environ.items():
-        if variable.startswith(ENV_PREFIX) and variable not in _NOT_SETTINGS:
-            name = variable.removeprefix(ENV_PREFIX).lower()
-            if name not in known:
-                raise InvalidSetting(f"{_printable(variable)} is no setting. {_hint(name, known, ENV_PREFIX)}")
-            given[name] = (text, variable)
-    for name, raw in flags.items():
-        if raw is not None and raw != ():
-            given[name] = (raw, known[name].flag)
-    return given
-
-
-_NOT_SETTINGS: Final = frozenset({ENV_PREFIX + "CONFIG", ENV_PREFIX + "URL"})
-
-
-def _named_config(environ: Mapping[str, str]) -> Path | None:
-    named = environ.get(ENV_PREFIX + "CONFIG")
-    if named:
-        return Path(named)
-    here = Path(CONFIG_FILE)
-    return here if here.is_file() else None
-
-
-def _from_file(known: Mapping[str, Setting], path: Path | None) -> dict[str, tuple[Any, str]]:
-    if path is None:
-        return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidSetting(f"The configuration file {path} cannot be read: {error.strerror}.") from None
-    except RecursionError:
-        raise InvalidSetting(f"The configuration file {path} is nested too deeply.") from None
-    except ValueError as error:  # of TOML, of UTF-8, or a number of more digits than Python reads
-        raise InvalidSetting(f"The configuration file {path} is no valid TOML: {_printable(str(error))}.") from None
-    found: dict[str, tuple[Any, str]] = {}
-    for key, raw in table.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise InvalidSetting(f"{_printable(key)} in {path} is no setting. {_hint(name, known, '')}")
-        found[name] = (raw, f"{key} in {path}")
-    return found
-
-
-def _hint(name: str, known: Mapping[str, Setting], prefix: str) -> str:
-    import difflib  # noqa: PLC0415 # only here, and not for free
-
-    close = difflib.get_close_matches(name, known, n=1)
-    names = close or sorted(known)
-    shown = ", ".join(prefix + (n.upper() if prefix else n) for n in names)
-    return f"Did you mean {shown}?" if close else f"Settings are: {shown}."
-
-
-def _wrong(setting: Setting, raw: Any) -> str:
-    """What is wrong with a value; of a secret, and of what may be one, nothing is repeated."""
-    if setting.secret:
-        return "is not shown here"
-    if setting.name == "env":
-        return "has an entry that is not allowed"
-    if setting.repeatable and isinstance(raw, list):
-        raw = next((item for item in raw if not _is_right(setting, [item])), raw)
-    try:
-        return f"is {_PASSWORD.sub('//***@', repr(raw))}"
-    except ValueError:
-        return "is a number of more digits than Python shows"
-
-
-_PASSWORD: Final = re.compile(r"//[^/@\s]+@")
-"""What a URL says of its user, which may be a password."""
-
-
-def _is_right(setting: Setting, raw: Any) -> bool:
-    try:
-        setting.parse(raw)
-    except ValueError:
-        return False
-    return True
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else repr(text)

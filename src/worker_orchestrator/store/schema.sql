@@ -1,11 +1,11 @@
--- The invariants of the design, as constraints: what the core asserts, the database refuses as well.
+-- The invariants of the design, as constraints: the database refuses as well what the core asserts to be impossible.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Whose containers these are: the label on each of them.
+-- The owner of the containers, which is a label on each of them.
 INSERT INTO meta VALUES ('owner', lower(hex(randomblob(8))));
 
 CREATE TABLE machine (
@@ -22,7 +22,8 @@ CREATE TABLE machine (
     evidence   TEXT NOT NULL,
     metadata   TEXT NOT NULL DEFAULT '',
     changed_ms INTEGER NOT NULL DEFAULT 0,
-    -- The last event of a machine whose change came alone. One above all numbers in the event table is not there yet.
+    -- The last event of a machine that was committed alone. If its number is above all numbers in the event table, it is not
+    -- in there yet.
     event_seq     INTEGER NOT NULL DEFAULT 0,
     event_cause   TEXT NOT NULL DEFAULT '',
     event_project TEXT,
@@ -34,14 +35,14 @@ CREATE TABLE machine (
 CREATE UNIQUE INDEX machine_project ON machine (project) WHERE project IS NOT NULL;
 CREATE UNIQUE INDEX machine_address ON machine (host, port) WHERE port IS NOT NULL AND gone = 0;
 
--- Ids that we once had and removed: an instance that turns up under one of them is an orphan, not a stray. By number, since the
--- clock may be wrong: the highest ones are the last.
+-- Ids of machines that we removed: an instance that turns up under one of them is an orphan, not a stray. They are numbered
+-- in the order in which they came, since the clock may be wrong.
 CREATE TABLE tombstone (
     number INTEGER PRIMARY KEY,
     id     TEXT NOT NULL UNIQUE
 ) STRICT;
 
--- The newest rows are kept, so that numbers are never used twice. The highest generation in it, or in meta, is the last one.
+-- The newest rows are kept, so that no number is used twice. The last generation is the highest one here or in meta.
 CREATE TABLE event (
     seq        INTEGER PRIMARY KEY,
     at_ms      INTEGER NOT NULL,
@@ -57,13 +58,14 @@ CREATE TABLE event (
 -- The events of one assignment. A new one has the highest generation, so its entry goes where the last one went.
 CREATE INDEX event_assignment ON event (generation) WHERE project IS NOT NULL;
 
--- How each assignment came about. Written a moment after it, so the last ones may be missing after a crash.
+-- How each assignment came about. Written a moment after the assignment, so the last ones may be missing after a crash.
 CREATE TABLE trace (
     generation INTEGER PRIMARY KEY,
     trace      TEXT NOT NULL
 ) STRICT;
 
--- How the pool fared, for pictures of the last hours: samples by the length of their step. Written about once a minute.
+-- The state of the pool over time, for charts of the last hours: samples by the length of their step, written about once a
+-- minute.
 CREATE TABLE history (
     step_s INTEGER NOT NULL,
     at_ms  INTEGER NOT NULL,

@@ -1,1 +1,1 @@
-"""What is written about the service while it runs: log lines and counters, without secrets."""
+"""What the service reports about itself while it runs: log lines and counters, without secrets."""

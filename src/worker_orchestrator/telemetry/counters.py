@@ -1,8 +1,8 @@
-"""Counters and histograms that cost little to raise.
+"""Counters and histograms that are cheap to update.
 
-Those of prometheus_client take a lock and search their buckets one by one, 1 to 2 µs each time, and an assign raises six.
-Here everything happens on one thread, so a tally is a number in a dictionary (0.1 µs), an observation a bisection (0.3 µs).
-What is shown is made by prometheus_client all the same, out of its metric families.
+Those of prometheus_client take a lock and search their buckets one by one, which takes 1 to 2 µs, and an assign updates six.
+Here everything happens on one thread, so counting adds to a number in a dictionary (0.1 µs), and observing is a bisection
+(0.3 µs). prometheus_client still makes the exposition, from its own metric families.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 class Tallies(Collector, Generic[_Key]):
-    """A counter for each key, all there from the beginning: `tallies.of[key] += 1`. `labels` has the key's label values."""
+    """A counter for each key, shown from the beginning: `tallies.of[key] += 1`. `labels` has each key's label values."""
 
     def __init__(self, name: str, text: str, names: Sequence[str], labels: Mapping[_Key, Sequence[str]]) -> None:
         self._name, self._text, self._names, self._labels = name, text, names, labels
@@ -50,7 +50,7 @@ class Histogram:
 
 
 class Durations(Collector, Generic[_Key]):
-    """A histogram for each key, all there from the beginning: `durations.of[key].observe(took_s)`."""
+    """A histogram for each key, shown from the beginning: `durations.of[key].observe(took_s)`."""
 
     def __init__(
         self,

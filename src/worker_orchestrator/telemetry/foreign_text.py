@@ -1,4 +1,4 @@
-"""Words of others (Docker, proxies, images, registries, helpers), made fit to be repeated in a message or a log line."""
+"""Text of other programs (Docker, proxies, images, registries, helpers), made safe for messages and log lines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _BLANK: Final = re.compile(r"\s+")
 
 
 def plain(words: object, most: int = MOST) -> str:
-    """`words` as one line of at most `most` characters, without control characters and what terminals take for commands.
+    """`words` as one line of at most `most` characters, without control characters and terminal escape sequences.
 
-    Of longer ones the beginning and the end are kept: many a message tells its cause last.
+    A longer text keeps its beginning and its end, since many messages state their cause last.
     """
     text = str(words)
-    if len(text) > 16 * most:  # what is cut away anyway need not be looked at: it may be megabytes
+    if len(text) > 16 * most:  # it may be megabytes: do not search what is cut away anyway
         text = text[: 8 * most] + text[-8 * most :]
     text = _printable(_BLANK.sub(" ", _ESCAPE.sub("", text))).strip()
     if len(text) <= most:
@@ -28,11 +28,15 @@ def plain(words: object, most: int = MOST) -> str:
 
 
 def plain_lines(text: str) -> str:
-    """`text` with its lines, but without other control characters and what terminals take for commands."""
+    """`text` with its lines, but without other control characters and terminal escape sequences."""
     lines = _ESCAPE.sub("", text).replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ").split("\n")
     return "\n".join(map(_printable, lines))
 
 
 def _printable(text: str) -> str:
-    """Each character that cannot be printed becomes the sign for what is not known."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in text)
+    """Replaces each character that cannot be printed by U+FFFD."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(character if character.isprintable() else "\ufffd" for character in text)
+    )

@@ -1,7 +1,7 @@
-"""Log lines: for people on a terminal, or one JSON object a line.
+"""Log lines: text for people, or one JSON object per line.
 
-An assign and a release are a line each, so a line must cost little: what is said within 10 ms is written in one go, JSON is
-made by msgspec, and `info` takes a short way to the same words. 12 µs (JSON) and 30 µs (for people) became 3 and 5.
+Each assign and each release writes a line, so a line must be cheap: lines within 10 ms are written together, msgspec makes
+the JSON, and `info` skips structlog's chain of processors. This took 12 µs (JSON) and 30 µs (text) down to 3 and 5.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["configure"]
 
 _EVENT_WIDTH: Final = 12
 _LEVEL_WIDTH: Final = 9
-_GATHER_S: Final = 0.01
+_COLLECT_S: Final = 0.01
 _QUOTED: Final = re.compile(r"[ \t=\r\n\"']")
 
 
@@ -50,7 +50,7 @@ def configure(log_format: str) -> None:
     spool = _Spool(sys.stderr)
     structlog.configure(
         processors=shared,
-        wrapper_class=_Json if is_json else _Usual if sys.stderr.isatty() else _Plain,
+        wrapper_class=_Json if is_json else _Filtering if sys.stderr.isatty() else _Plain,
         logger_factory=lambda *_: spool,
         cache_logger_on_first_use=True,
     )
@@ -59,62 +59,62 @@ def configure(log_format: str) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[others])
 
 
-_Usual: Any = structlog.make_filtering_bound_logger(logging.INFO)
+_Filtering: Any = structlog.make_filtering_bound_logger(logging.INFO)
 
 
-class _Json(_Usual):  # type: ignore[misc] # made at run time
-    """Says `info` without the chain of processors, in the same words: that is how every transition is told."""
-
-    def info(self, event: str, **values: Any) -> None:
-        told = {key: value for key, value in values.items() if value is not None}
-        told["event"], told["level"] = event, "info"
-        told["timestamp"] = _now()
-        self._logger.info(_json(told))
-
-
-class _Plain(_Usual):  # type: ignore[misc] # as above
-    """As `_Json`, for people who read a file: without colours, which a terminal gets."""
+class _Json(_Filtering):  # type: ignore[misc] # a class that is made at run time
+    """Writes `info` without the chain of processors, with the same result: every transition is logged with `info`."""
 
     def info(self, event: str, **values: Any) -> None:
-        told = [f"{key}={_shown(values[key])}" for key in sorted(values) if values[key] is not None]
-        head = f"{datetime.now().isoformat()} [{'info':{_LEVEL_WIDTH}}] {event:{_EVENT_WIDTH}}"  # noqa: DTZ005 # the reader's
-        self._logger.info(" ".join([head, *told]).rstrip(" "))
+        line = {key: value for key, value in values.items() if value is not None}
+        line["event"], line["level"] = event, "info"
+        line["timestamp"] = _now()
+        self._logger.info(_json(line))
+
+
+class _Plain(_Filtering):  # type: ignore[misc] # as above
+    """As `_Json`, but text without colours, for people who read a file. A terminal gets colours."""
+
+    def info(self, event: str, **values: Any) -> None:
+        pairs = [f"{key}={_shown(values[key])}" for key in sorted(values) if values[key] is not None]
+        head = f"{datetime.now().isoformat()} [{'info':{_LEVEL_WIDTH}}] {event:{_EVENT_WIDTH}}"  # noqa: DTZ005 # local time is the reader's
+        self._logger.info(" ".join([head, *pairs]).rstrip(" "))
 
 
 class _JsonFormatter(logging.Formatter):
-    """What libraries say, in the same shape as our own lines."""
+    """Log lines of libraries, in the same shape as our own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {"event": record.getMessage(), "logger": record.name, "level": record.levelname.lower()}
+        line = {"event": record.getMessage(), "logger": record.name, "level": record.levelname.lower()}
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return _json({**told, "timestamp": _now()})
+            line["exception"] = self.formatException(record.exc_info)
+        return _json({**line, "timestamp": _now()})
 
 
 class _Spool:
-    """Writes what is said within 10 ms in one go; outside of the event loop at once.
+    """Writes the lines of 10 ms together; outside of the event loop it writes each one at once.
 
-    The stream's reader may go away, or its disk may be full: what cannot be told must not stop what is done.
+    The reader of the stream may go away, or its disk may be full. Such lines are lost, and the work goes on.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._waiting: list[str] = []
+        self._lines: list[str] = []
         atexit.register(self._write_out)
 
     def info(self, line: str) -> None:
-        """Every level, since structlog has chosen what is said: a method of its own spares a lock and two calls."""
-        self._waiting.append(line)
-        if len(self._waiting) == 1:
+        """Any level, since structlog has filtered by then. A logger of structlog would take a lock and two more calls."""
+        self._lines.append(line)
+        if len(self._lines) == 1:
             try:
-                asyncio.get_running_loop().call_later(_GATHER_S, self._write_out)
+                asyncio.get_running_loop().call_later(_COLLECT_S, self._write_out)
             except RuntimeError:
                 self._write_out()
 
     msg = debug = warning = warn = error = exception = critical = fatal = info
 
     def _write_out(self) -> None:
-        lines, self._waiting = self._waiting, []
+        lines, self._lines = self._lines, []
         if lines:
             with contextlib.suppress(OSError, ValueError):
                 self._stream.write("\n".join([*lines, ""]))

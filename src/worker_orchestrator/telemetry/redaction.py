@@ -1,7 +1,7 @@
-"""Environment variables as they may be shown: without what looks like a secret, by its name or by its look.
+"""Environment variables as they may be shown: without values that are secret by their name or by their look.
 
-Better a harmless value too many left out than one secret shown. This keeps a secret off a screen that somebody may look at;
-it is no boundary: whoever may ask here may also run `env` in the worker.
+It rather leaves out a harmless value than shows a secret. This keeps secrets off a screen that somebody else may see. It is
+not a security boundary, since a caller who can ask for the variables can also run `env` in the worker.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["LEFT_OUT", "without_secrets"]
 
 LEFT_OUT: Final = "…"
 LONGEST: Final = 4096
-"""Characters that are looked through. What is longer is left out: nobody reads it, and looking would take its time."""
+"""Longest value, in characters, that is searched for secrets. A longer one is left out: the search would take long."""
 _WORDS: Final = (
     r"pass(?:word|wd|phrase|code)?|pwd|secret|token|bearer|api_?key|access_?key|key|keys|credentials?|auth|private|"
     r"salt|cookie|session|signature|sig|jwt|pat|pin"
@@ -35,7 +35,7 @@ _RUN: Final = re.compile(r"[A-Za-z0-9+=]{16,}")
 
 
 def without_secrets(name: str, value: str) -> str:
-    """The value of this variable with `LEFT_OUT` for each secret in it; for all of it where the name says that it is one."""
+    """The value with `LEFT_OUT` for each secret in it, or for all of it if the name says that it is a secret."""
     if not value or name in _HARMLESS:
         return value
     if _NAMES_A_FILE.fullmatch(name) and _ABSOLUTE_PATH.fullmatch(value):
@@ -48,7 +48,7 @@ def without_secrets(name: str, value: str) -> str:
 
 
 def _looks_random(text: str) -> bool:
-    """A key in PEM, a UUID, or letters and digits in a mixture that is no word."""
+    """Whether it has a PEM key, a UUID, or a long run that mixes letters and digits."""
     runs = _RUN.findall(text)
     return bool(_KEY_OR_UUID.search(text)) or any(
         re.search("[0-9]", run) and re.search("[A-Za-z]", run) for run in runs

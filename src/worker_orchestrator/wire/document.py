@@ -23,7 +23,7 @@ class Message(msgspec.Struct):
 
 
 class Failure(msgspec.Struct, omit_defaults=True):
-    """Every error: what failed, and where it helps, why and what to do."""
+    """Every error: what failed and, if that helps, why and what to do."""
 
     error: str
     message: str = ""
@@ -64,9 +64,9 @@ class Listing(msgspec.Struct):
 
 
 def decode_object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object in a request body; None where it holds anything else."""
+    """The JSON object in a request body; None if it holds anything else."""
     try:
-        found = msgspec.json.decode(body)
+        value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None

@@ -40,7 +40,7 @@ __all__ = [
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """One machine. `generation` grows with every assignment: it is what a late release or destroy is told by."""
+    """One machine. `generation` grows with every assignment, so that a late release or destroy is recognised."""
 
     id: str
     pool: str
@@ -77,7 +77,7 @@ class Released(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Destroyed(msgspec.Struct, frozen=True, kw_only=True):
-    """`generation` is None for a machine that was gone before."""
+    """`generation` is None if the machine was already gone."""
 
     machine: str
     generation: int | None
@@ -103,7 +103,7 @@ class ExecBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`exit_code` is None where the command was killed at its time-out."""
+    """`exit_code` is None if the command was killed after its time limit."""
 
     exit_code: int | None
     stdout: str
@@ -112,7 +112,7 @@ class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolSizes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the settings say; the pool may have been given other sizes since."""
+    """The sizes in the settings. The pool may have been given others since."""
 
     min_idle: int
     max_idle: int | None
@@ -129,7 +129,7 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackOff(msgspec.Struct, frozen=True, kw_only=True):
-    """The brake on an image that does not come up: the next attempt, and what the last one said."""
+    """The brake on an image that does not come up: when the next attempt is, and why the last one failed."""
 
     retry_in_seconds: float
     reason: str
@@ -156,7 +156,7 @@ class Pools(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What to change. A size that is null goes back to the setting; what is left out stays as it is."""
+    """What to change. A size that is null goes back to the setting; a key that is left out changes nothing."""
 
     min_idle: int | msgspec.UnsetType | None = msgspec.UNSET
     max_idle: int | msgspec.UnsetType | None = msgspec.UNSET
@@ -165,7 +165,7 @@ class PoolPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One transition of one machine. `id` grows; it is the id of the server-sent event as well."""
+    """One transition of one machine. `id` grows, and is also the id of the server-sent event."""
 
     id: int
     at: datetime
@@ -184,7 +184,7 @@ class FailedProbe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stages(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds; None where this stage was not needed or nobody saw it."""
+    """Milliseconds; None if this stage was not needed or not observed."""
 
     line_ms: float | None
     create_ms: float | None
@@ -195,7 +195,7 @@ class Stages(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
-    """How a project came to its machine. `how` is warm or cold; unknown where no process that saw it told."""
+    """How a project got its machine. `how` is warm or cold, or unknown if the process that saw it did not record it."""
 
     project: str
     machine: str
@@ -216,7 +216,7 @@ class EngineHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """`status` is ok, degraded (a project can be given a machine all the same) or down (none can, as /readyz says)."""
+    """`status` is ok, degraded (projects still get machines) or down (no project gets one, as /readyz says)."""
 
     status: str
     version: str
@@ -230,7 +230,7 @@ class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """How the fleet stood at a time, and what was counted in the step that ended then."""
+    """The state of the fleet at a time, and what was counted in the step that ended then."""
 
     at: datetime
     idle: int
@@ -255,7 +255,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Variable(msgspec.Struct, frozen=True, kw_only=True):
-    """One environment variable. `hidden`: what looks like a secret in its value was left out."""
+    """One environment variable. `hidden`: something in its value looked like a secret and was left out."""
 
     name: str
     value: str

@@ -204,10 +204,10 @@ def test_what_a_commit_left_for_later_is_put_in_order_a_moment_after_it() -> Non
         store = Store(None)
         journal, said = await decide_alone(store)
         await journal.durable()
-        assert not store.is_settled
+        assert store.has_unpersisted_events
         await asyncio.sleep(20 * PERSIST_EVENTS_S)
-        assert store.is_settled
-        assert [row[6] for row in store.events()] == ["created", "answered", "assigned"]
+        assert not store.has_unpersisted_events
+        assert [event.cause for event in store.events()] == ["created", "answered", "assigned"]
         assert said == []
 
     asyncio.run(story())
@@ -221,23 +221,23 @@ def test_what_cannot_be_put_in_order_is_tried_again_after_the_next_commit() -> N
         store._db.execute("PRAGMA query_only = 1")
         await asyncio.sleep(20 * PERSIST_EVENTS_S)
         store._db.execute("PRAGMA query_only = 0")
-        assert not store.is_settled
+        assert store.has_unpersisted_events
         machine = journal._fleet.machines[a_machine().id]
         journal._fleet.apply(machine, replace(machine, holding=None), Cause.RELEASED, 0.0)
         await journal.durable()
-        assert [row[6] for row in store.events()][2:] == ["assigned", "released"]
+        assert [event.cause for event in store.events()][2:] == ["assigned", "released"]
         assert said == []
 
     asyncio.run(story())
 
 
 def test_a_defect_while_events_are_put_in_order_stops_the_process() -> None:
-    class Unsettled(Store):
-        def settle(self) -> bool:
+    class Broken(Store):
+        def persist_events(self) -> bool:
             raise MemoryError
 
     async def story() -> None:
-        journal, said = await decide_alone(Unsettled(None))
+        journal, said = await decide_alone(Broken(None))
         await journal.durable()
         await asyncio.sleep(20 * PERSIST_EVENTS_S)
         assert said == ["events could not be put in order: MemoryError()"]

@@ -26,8 +26,8 @@ PAGE = 4
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """One that keeps few events, prunes at each commit, and is read in small pages."""
-    monkeypatch.setattr("worker_orchestrator.store.store.EVENTS_KEPT", KEPT)
-    monkeypatch.setattr("worker_orchestrator.store.store._PRUNE_EVERY", 1)
+    monkeypatch.setattr("worker_orchestrator.store.event_log.EVENTS_KEPT", KEPT)
+    monkeypatch.setattr("worker_orchestrator.store.event_log.PRUNE_EVERY", 1)
     monkeypatch.setattr(feeds, "PAGE", PAGE)
     with Store(tmp_path / "orchestrator.db") as opened:
         opened.commit([Change(None, MACHINE, Cause.CREATED)], {}, 5)

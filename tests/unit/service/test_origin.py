@@ -11,7 +11,7 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Holding, Machine, State
 from worker_orchestrator.engines.base import Identity
-from worker_orchestrator.service.origin import doubt, home, keep_busy
+from worker_orchestrator.service.origin import home_of, keep_busy, reason_for_doubt
 
 HERE = {"engine": "e1", "home": "computer", "file": "7", "backup": ""}
 DOUBTS = [
@@ -28,7 +28,7 @@ DOUBTS = [
 
 @pytest.mark.parametrize(("meta", "marked", "said"), DOUBTS)
 def test_a_doubt_is_named(meta: dict[str, str], *, marked: bool, said: str) -> None:
-    found = doubt(meta, HERE, marked=marked)
+    found = reason_for_doubt(meta, HERE, marked=marked)
     assert re.search(said, found)
     assert bool(said) == bool(found)
 
@@ -37,11 +37,11 @@ def test_a_copy_of_a_file_is_another_file(tmp_path: Path) -> None:
     """Also under the same name, and a move is none."""
     identity, file, copy = Identity("e1", marked=False), tmp_path / "a.db", tmp_path / "b.db"
     file.write_bytes(b"content")
-    before = home(file, identity)
+    before = home_of(file, identity)
     copy.write_bytes(file.read_bytes())
-    assert home(copy, identity)["file"] != before["file"]
-    assert home(file.rename(tmp_path / "c.db"), identity) == before
-    assert home(None, identity)["file"] == ""
+    assert home_of(copy, identity)["file"] != before["file"]
+    assert home_of(file.rename(tmp_path / "c.db"), identity) == before
+    assert home_of(None, identity)["file"] == ""
 
 
 def test_what_is_free_and_runs_is_kept_busy_under_its_own_name() -> None:

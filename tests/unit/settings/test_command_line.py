@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker_orchestrator.settings.command_line import command_line, program
-from worker_orchestrator.settings.settings import load
+from worker_orchestrator.settings.loading import load
 
 
 def test_what_is_at_its_default_is_left_out() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from worker_orchestrator.errors import InvalidSetting
+from worker_orchestrator.settings.loading import load
 from worker_orchestrator.settings.parsers import as_bytes
-from worker_orchestrator.settings.settings import load
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_what_is_allowed_is_read(name: str, value: Any, read: Any) -> None:
         ("memory", "1.5.5g", "--memory is '1.5.5g', but must be a size such as 512m or 2g, of at least 6m."),
         ("memory", True, "--memory is True, but must be a size such as 512m or 2g, of at least 6m."),
         ("log_limit", "1k", "--log-limit is '1k', but must be a size such as 512m or 2g, of at least 64k, or 0."),
-        ("cpus", "0", "--cpus is '0', but must be a number of processors from 0.01, such as 1.5."),
-        ("cpus", "nan", "--cpus is 'nan', but must be a number of processors from 0.01, such as 1.5."),
+        ("cpus", "0", "--cpus is '0', but must be a number of processors of at least 0.01, such as 1.5."),
+        ("cpus", "nan", "--cpus is 'nan', but must be a number of processors of at least 0.01, such as 1.5."),
         *(
             ("image", wrong, f"--image is '{wrong}', but must be an image's name, such as my/worker:latest, in ")
             for wrong in ("my worker", "MyWorker", "registry.example/team/Worker:v1", "https://registry.example/worker")
         ),
-        ("user", "me and you", "--user is 'me and you', but must be a name or a number of the image's users, with "),
+        ("user", "me and you", "--user is 'me and you', but must be a user's name or number, optionally "),
         ("read_only", "perhaps", "--read-only is 'perhaps', but must be yes or no."),
         ("read_only", 1, "--read-only is 1, but must be yes or no."),
         (
@@ -97,9 +97,13 @@ def test_what_is_allowed_is_read(name: str, value: Any, read: Any) -> None:
         (
             "cap_drop",
             ["KILL", "SYS_ADMINS"],
-            "--cap-drop is 'SYS_ADMINS', but must be ALL or of what Docker grants: AUDIT_WRITE, ",
+            "--cap-drop is 'SYS_ADMINS', but must be ALL, or one of those that Docker grants: AUDIT_WRITE, ",
         ),
-        ("cap_drop", {"a": 1}, "--cap-drop is {'a': 1}, but must be ALL or of what Docker grants: AUDIT_WRITE, "),
+        (
+            "cap_drop",
+            {"a": 1},
+            "--cap-drop is {'a': 1}, but must be ALL, or one of those that Docker grants: AUDIT_WRITE, ",
+        ),
     ],
 )
 def test_what_is_not_allowed_is_refused(name: str, value: Any, said: str) -> None:
@@ -117,7 +121,10 @@ def test_a_number_of_thousands_of_digits_is_refused_like_any_other() -> None:
 def test_a_named_network_cannot_be_closed_by_us() -> None:
     with pytest.raises(InvalidSetting) as refused:
         load({"network": "mine", "outbound": "host"}, {})
-    assert refused.value.message == "outbound is host, which needs a network of our own: leave network (mine) out."
+    assert (
+        refused.value.message
+        == "outbound is host, which needs the network that the service makes: do not set network (mine)."
+    )
 
 
 def test_a_file_may_say_true(tmp_path: Path) -> None:

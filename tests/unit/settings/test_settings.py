@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.settings.settings import DEFAULT_ENV, Settings, load, settings
+from worker_orchestrator.settings.loading import load
+from worker_orchestrator.settings.settings import DEFAULT_ENV, Settings, settings
 
 ENTRY = "an entry that is not allowed, but must be NAME=value"
 ADDRESS = "localhost or an IP address of this computer, such as 127.0.0.1."
@@ -86,17 +87,21 @@ def test_environment_of_workers_is_added_to_the_default_and_may_replace_it(tmp_p
         ("min_idle", "-1", "--min-idle is '-1', but must be a whole number from 0 to 10000."),
         ("engine", "podman", "--engine is 'podman', but must be one of docker, memory."),
         ("ready_path", "health", "--ready-path is 'health', but must be a path that begins with / and has no spaces."),
-        ("assign_timeout", "soon", "--assign-timeout is 'soon', but must be seconds from 0.1 to 3600."),
-        ("image", " ", "--image is ' ', but must be a text that is not empty."),
+        ("assign_timeout", "soon", "--assign-timeout is 'soon', but must be a number of seconds from 0.1 to 3600."),
+        ("image", " ", "--image is ' ', but must be text that is not empty."),
         ("durability", "disk", "--durability is 'disk', but must be one of process, power."),
-        ("env", ["A=1", "secret"], f'--env has {ENTRY}: one has no "=", and is not shown, since it may be a secret.'),
-        ("env", ["=secret"], f'--env has {ENTRY}: one has no name before its "=".'),
+        (
+            "env",
+            ["A=1", "secret"],
+            f'--env has {ENTRY}: one entry has no "=". It is not shown, since it may be a secret.',
+        ),
+        ("env", ["=secret"], f'--env has {ENTRY}: one entry has no name before its "=".'),
         ("env", ["a\0b=secret"], f"""--env has {ENTRY}: a name is UTF-8 without "=" and NUL, but one is 'a\\x00b'."""),
         ("env", ["my.key=a\0b"], f"--env has {ENTRY}: a value is UTF-8 without NUL, but that of 'my.key' is not."),
         (
             "docker_host",
             "tcp://me:secret@\0:1",
-            "--docker-host is 'tcp://***@\\x00:1', but must be a text of printable characters.",
+            "--docker-host is 'tcp://***@\\x00:1', but must be text of printable characters.",
         ),
         ("publish_address", "nowhere", f"--publish-address is 'nowhere', but must be {ADDRESS}"),
         ("publish_address", "fe80::1%eth0", f"--publish-address is 'fe80::1%eth0', but must be {ADDRESS}"),
@@ -151,7 +156,7 @@ def test_addresses_names_and_origins_are_read(name: str, value: Any, read: Any) 
 
 def test_an_unknown_variable_is_refused_with_the_one_that_was_meant() -> None:
     with pytest.raises(
-        InvalidSetting, match=r"ORCHESTRATOR_MIN_IDEL is no setting\. Did you mean ORCHESTRATOR_MIN_IDLE?"
+        InvalidSetting, match=r"ORCHESTRATOR_MIN_IDEL is not a setting\. Did you mean ORCHESTRATOR_MIN_IDLE?"
     ):
         load({}, {"ORCHESTRATOR_MIN_IDEL": "1"})
 
@@ -159,11 +164,11 @@ def test_an_unknown_variable_is_refused_with_the_one_that_was_meant() -> None:
 def test_an_unknown_key_of_the_file_is_refused_with_its_file(tmp_path: Path) -> None:
     config = tmp_path / "o.toml"
     config.write_text("zzz = 1\n")
-    with pytest.raises(InvalidSetting, match=r"zzz in .*o.toml is no setting. Settings are: .*min_idle"):
+    with pytest.raises(InvalidSetting, match=r"zzz in .*o.toml is not a setting. The settings are: .*min_idle"):
         load({}, {}, config)
 
 
-@pytest.mark.parametrize(("text", "said"), [("a = ", "no valid TOML"), (None, "cannot be read: No such file")])
+@pytest.mark.parametrize(("text", "said"), [("a = ", "not valid TOML"), (None, "cannot be read: No such file")])
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
     config = tmp_path / "o.toml"
     if text is not None:
@@ -205,7 +210,7 @@ def test_names_of_variables_are_those_that_docker_takes(tmp_path: Path) -> None:
     ("table", "said"),
     [
         ('"a=b" = "secret"', """a name is UTF-8 without "=" and NUL, but one is 'a=b'."""),
-        ('"" = "secret"', 'one has no name before its "=".'),
+        ('"" = "secret"', 'one entry has no name before its "=".'),
         ("A = true", "a value is a text or a number, but that of 'A' is neither."),
         ('A = ["secret"]', "a value is a text or a number, but that of 'A' is neither."),
     ],

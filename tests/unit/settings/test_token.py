@@ -9,8 +9,8 @@ import pytest
 import structlog.testing
 
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.settings.settings import file_with_token, load
-from worker_orchestrator.settings.token import read, tell_if_open
+from worker_orchestrator.settings.loading import file_with_token, load
+from worker_orchestrator.settings.token import read, warn_if_readable
 
 TOKEN = "s3cret-s3cret-s3cret"
 UNFIT = ["", "too-short", "s3cret s3cret s3cret", "s3cret-s3cret-s3cr\xe9t", "s" * 5000, "s3cret-s3cret\n-s3cret"]
@@ -42,7 +42,7 @@ def test_it_stands_in_no_repr() -> None:
 
 
 def test_two_of_them_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSetting, match=r"^token and token_file \(.*\) are both given") as refused:
+    with pytest.raises(InvalidSetting, match=r"^token and token_file \(.*\) are both set") as refused:
         load({"token_file": str(tmp_path / "token")}, {"ORCHESTRATOR_TOKEN": TOKEN})
     assert TOKEN not in refused.value.message
 
@@ -82,7 +82,7 @@ def test_a_file_of_settings_that_holds_it_is_warned_of_as_well(tmp_path: Path, m
     assert file_with_token({}, config) == config
     assert file_with_token({"ORCHESTRATOR_CONFIG": str(config)}) == config
     with structlog.testing.capture_logs() as lines:
-        tell_if_open(config)
+        warn_if_readable(config)
     warned = [(line["log_level"], line["file"], line["remedy"]) for line in lines]
     assert warned == ([("warning", str(config), f"chmod 600 {config}")] if is_open else [])
     assert TOKEN not in str(lines)

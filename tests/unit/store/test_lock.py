@@ -45,7 +45,7 @@ def test_a_lock_that_the_file_system_does_not_know_is_refused_in_one_sentence(
             attempt(tmp_path)
 
 
-def test_a_card_that_cannot_be_written_gives_the_lock_back(tmp_path: Path) -> None:
+def test_a_pid_file_that_cannot_be_written_gives_the_lock_back(tmp_path: Path) -> None:
     (tmp_path / "orchestrator.pid").mkdir()
     with pytest.raises(StoreRefused, match="Is a directory"):
         Lock(tmp_path)
@@ -53,7 +53,7 @@ def test_a_card_that_cannot_be_written_gives_the_lock_back(tmp_path: Path) -> No
     Lock(tmp_path).release()
 
 
-def test_what_is_stored_is_nobody_elses_business_in_whatever_folder(tmp_path: Path) -> None:
+def test_what_is_stored_is_private_in_any_folder(tmp_path: Path) -> None:
     state_dir = tmp_path / "open to all"
     state_dir.mkdir()
     state_dir.chmod(0o755)

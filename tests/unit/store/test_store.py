@@ -20,18 +20,17 @@ from msgspec.structs import replace
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreRefused
 from worker_orchestrator.store.database import (
-    APPLICATION_ID,
     BUSY_TIMEOUT_MS,
     PAGE_BYTES,
-    SCHEMA_VERSION,
-    STEPS,
     WAL_LIMIT_BYTES,
     connect,
     look_at,
     open_database,
 )
+from worker_orchestrator.store.event_log import LAST_OF_ASSIGNMENT, MOST_IN_ROWS, OF_ASSIGNMENT
 from worker_orchestrator.store.event_numbers import SKIPPED, count_to_skip
-from worker_orchestrator.store.store import _OF_ASSIGNMENT, LAST_OF_ASSIGNMENT, MOST_CARRIED, Store
+from worker_orchestrator.store.migrations import APPLICATION_ID, SCHEMA_VERSION, STEPS
+from worker_orchestrator.store.store import Store
 
 NEW = Machine("worker-1-aaaaaaaaa", "default", "t", State.STARTING, 9093, reason="new")
 READY = replace(NEW, state=State.READY)
@@ -160,8 +159,8 @@ def test_tombstones_are_kept_in_the_order_in_which_they_came_whatever_the_clock_
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a clock that was years ahead, those that come later would be pruned first, and their orphans become strays."""
-    monkeypatch.setattr("worker_orchestrator.store.store.TOMBSTONES_KEPT", 3)
-    monkeypatch.setattr("worker_orchestrator.store.store._PRUNE_EVERY", 1)
+    monkeypatch.setattr("worker_orchestrator.store.event_log.TOMBSTONES_KEPT", 3)
+    monkeypatch.setattr("worker_orchestrator.store.event_log.PRUNE_EVERY", 1)
     with Store(path) as store:
         for number, at_ms in enumerate([9_000, 9_001, 5, 4, 3], start=1):
             bury(store, f"w{number}", at_ms)
@@ -181,14 +180,14 @@ def test_what_is_adopted_has_no_tombstone_any_more(store: Store) -> None:
 def test_each_change_is_told_once_with_the_project_that_it_concerned(store: Store) -> None:
     released = replace(TAKEN, holding=None, state=State.STARTING, reason="released")
     store.commit([*ASSIGNING, Change(TAKEN, released, Cause.RELEASED)], {}, 5)
-    told = [(row[4], row[6], row[7]) for row in store.events()]
+    told = [(event.project, event.cause, event.state) for event in store.events()]
     assert told == [
         (None, "created", "starting"),
         (None, "answered", "ready"),
         ("p", "assigned", "ready"),
         ("p", "released", "starting"),
     ]
-    assert [row[0] for row in store.events(after=2)] == [3, 4]
+    assert [event.id for event in store.events(after=2)] == [3, 4]
 
 
 # events that rows carry
@@ -213,10 +212,10 @@ def test_a_change_that_comes_alone_waits_in_its_row_for_its_place_in_the_event_t
     store.commit(ASSIGNING, {}, 5)
     store.commit(ALONE[:1], {}, 6)
     assert store.machines() == [FREE]
-    assert (len(in_table(path)), store.is_settled) == (3, False)
-    assert store.settle()
-    assert (len(in_table(path)), store.is_settled) == (4, True)
-    assert store.settle()
+    assert (len(in_table(path)), store.has_unpersisted_events) == (3, True)
+    assert store.persist_events()
+    assert (len(in_table(path)), store.has_unpersisted_events) == (4, False)
+    assert store.persist_events()
     assert in_table(path)[3:] == [(4, 6, NEW.id, "default", "p", 1, "released", "ready", "released")]
 
 
@@ -226,9 +225,9 @@ def test_whoever_reads_finds_every_event_in_the_table(path: Path, read: str) -> 
         store.commit(ASSIGNING, {}, 5)
         store.commit(ALONE[:1], {}, 6)
         if read == "events":
-            assert [row[0] for row in store.events()] == [1, 2, 3, 4]
+            assert [event.id for event in store.events()] == [1, 2, 3, 4]
         elif read == "of":
-            assert [row[6] for row in store.events_of(NEW.id, 1)] == ["assigned", "released"]
+            assert [event.cause for event in store.events_of(NEW.id, 1)] == ["assigned", "released"]
         elif read == "range":
             assert store.event_range() == (1, 4)
         elif read == "copy":
@@ -247,7 +246,7 @@ def test_alone_or_together_changes_are_told_alike(tmp_path: Path) -> None:
                 store.commit(ALONE[first : first + step], {}, 6)
             told.append((store.machines(), store.events(), store.meta()["generation"]))
     assert told[0] == told[1]
-    assert [row[0] for row in told[0][1]] == [1, 2, 3, 4, 5, 6]
+    assert [event.id for event in told[0][1]] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("count", range(1, len(ALONE) + 1))
@@ -264,9 +263,9 @@ def test_what_rows_carry_when_the_process_is_killed_is_in_the_table_after_the_ne
     assert len(in_table(path)) == 3 + count - count % 2  # every other change finds its machine's row taken
     for _ in range(2):  # a second start moves nothing twice
         with Store(path) as store:
-            assert [row[0] for row in store.events()] == list(range(1, 4 + count))
+            assert [event.id for event in store.events()] == list(range(1, 4 + count))
             last = store.events()[-1]
-            assert (last[4], last[6]) == [("p", "released"), ("q", "assigned"), ("q", "released")][count - 1]
+            assert (last.project, last.cause) == [("p", "released"), ("q", "assigned"), ("q", "released")][count - 1]
             assert store.meta()["generation"] == ("1" if count == 1 else "2")
     with Store(path) as store:
         machine = store.machines()[0]
@@ -278,13 +277,13 @@ def test_where_events_cannot_be_put_into_their_table_the_rows_go_on_carrying_the
     store.commit(ASSIGNING, {}, 5)
     store.commit(ALONE[:1], {}, 6)
     store._db.execute("PRAGMA query_only = 1")
-    assert not store.settle()
+    assert not store.persist_events()
     with pytest.raises(CommitFailed):
         store.commit(ALONE[1:2], {}, 7)
     store._db.execute("PRAGMA query_only = 0")
-    assert not store.is_settled
+    assert store.has_unpersisted_events
     store.commit(ALONE[1:2], {}, 8)
-    assert [row[6] for row in store.events(after=3)] == ["released", "assigned"]
+    assert [event.cause for event in store.events(after=3)] == ["released", "assigned"]
 
 
 def problem_of(store: Store) -> str:
@@ -299,9 +298,9 @@ def test_what_failed_last_is_told_until_something_can_be_stored_again(store: Sto
         store.commit(changes, {"key": "value"}, 5)
     assert problem_of(store) == (
         "Nothing can be stored (attempt to write a readonly database), so no machine can be assigned or released. "
-        "See to it that the file and its folder can be written to."
+        "Make sure that the file and its folder are writable."
     )
-    store.try_again()
+    store.retry_writing()
     assert problem_of(store), "it is as it was"
     store._db.execute("PRAGMA query_only = 0")
     assert problem_of(store), "to ask changes nothing"
@@ -315,7 +314,7 @@ def test_an_attempt_that_succeeds_leaves_nothing_behind(store: Store) -> None:
         store.commit(ASSIGNING, {}, 5)
     store._db.execute("PRAGMA query_only = 0")
     before = store.meta()
-    store.try_again()
+    store.retry_writing()
     assert (store.problem, store.meta()) == ("", before)
 
 
@@ -324,7 +323,7 @@ def test_an_attempt_waits_for_no_other_program_and_a_commit_still_does(path: Pat
         begun_s = time.monotonic()
         with suppress(CommitFailed):
             store_it()
-        assert "Another program writes to it" in problem_of(store)
+        assert "Another program is writing to it" in problem_of(store)
         return time.monotonic() - begun_s
 
     def commit() -> None:
@@ -334,41 +333,41 @@ def test_an_attempt_waits_for_no_other_program_and_a_commit_still_does(path: Pat
     with closing(connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert seconds_of(commit) >= waits_s
-        assert seconds_of(store.try_again) < waits_s
+        assert seconds_of(store.retry_writing) < waits_s
         assert seconds_of(commit) >= waits_s
-    store.try_again()
+    store.retry_writing()
     assert problem_of(store) == ""
 
 
 def test_no_more_events_are_carried_than_a_moment_brings(path: Path, store: Store) -> None:
     """If they cannot be put into their table, somebody hears of it."""
-    count = MOST_CARRIED + 1
+    count = MOST_IN_ROWS + 1
     ready = [replace(READY, id=f"w{number}", port=9100 + number) for number in range(count)]
     store.commit([Change(None, machine, Cause.ADOPTED) for machine in ready], {}, 5)
     for number, machine in enumerate(ready):
         taken = replace(machine, holding=Holding(f"p{number}"), generation=number + 1)
         store.commit([Change(machine, taken, Cause.ASSIGNED)], {}, 6)
-        assert store.is_settled == (number == MOST_CARRIED)
+        assert store.has_unpersisted_events == (number < MOST_IN_ROWS)
 
 
 def test_where_each_commit_is_an_fsync_no_event_is_carried(path: Path) -> None:
     with Store(path, durability="power") as store:
         store.commit(ASSIGNING, {}, 5)
         store.commit(ALONE[:1], {}, 6)
-        assert store.is_settled
+        assert not store.has_unpersisted_events
         assert len(in_table(path)) == 4
 
 
 def test_a_change_that_comes_alone_to_a_machine_not_on_record_is_refused(store: Store) -> None:
     with pytest.raises(CommitFailed, match="is not on record"):
         store.commit(ALONE[:1], {}, 6)
-    assert store.is_settled
+    assert not store.has_unpersisted_events
     assert store.event_range() == (1, 0)
 
 
 def test_the_event_table_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker_orchestrator.store.store.EVENTS_KEPT", 10)
-    monkeypatch.setattr("worker_orchestrator.store.store._PRUNE_EVERY", 5)
+    monkeypatch.setattr("worker_orchestrator.store.event_log.EVENTS_KEPT", 10)
+    monkeypatch.setattr("worker_orchestrator.store.event_log.PRUNE_EVERY", 5)
     for number in range(20):
         store.commit([Change(None, replace(NEW, id=f"w{number}", port=9100 + number), Cause.CREATED)], {}, number)
     assert len(store.events()) == 10
@@ -415,8 +414,11 @@ def flip(path: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "newer": (lambda path: set_version(path, SCHEMA_VERSION + 1), "upgrade worker-orchestrator"),
-    "garbage": (lambda path: path.write_bytes(b"no database at all" * 100), "is no database.*orchestrator recover"),
-    "short": (lambda path: path.write_bytes(path.read_bytes()[:50]), "is no database.*orchestrator recover"),
+    "garbage": (
+        lambda path: path.write_bytes(b"no database at all" * 100),
+        "is not an SQLite database.*orchestrator recover",
+    ),
+    "short": (lambda path: path.write_bytes(path.read_bytes()[:50]), "is not an SQLite database.*orchestrator recover"),
     "empty": (lambda path: path.write_bytes(b""), "is empty.*orchestrator recover"),
     "truncated": (
         lambda path: path.write_bytes(path.read_bytes()[: PAGE_BYTES * 4]),
@@ -513,7 +515,7 @@ def test_another_program_that_writes_is_named_and_does_not_stop_the_service_for_
     with closing(connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
         begun = time.monotonic()
-        with pytest.raises(CommitFailed, match="Another program writes to it"):
+        with pytest.raises(CommitFailed, match="Another program is writing to it"):
             store.commit(ASSIGNING, {}, 5)
         assert time.monotonic() - begun < 3
     store.commit(ASSIGNING, {}, 5)
@@ -669,14 +671,14 @@ def test_samples_are_kept_by_their_step_within_the_span_that_is_asked_for(path: 
 
 def test_what_the_events_of_long_ago_told_outlives_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers of events are never used twice, nor are generations, though only an event tells of each."""
-    monkeypatch.setattr("worker_orchestrator.store.store._PRUNE_EVERY", 2)
-    monkeypatch.setattr("worker_orchestrator.store.store.EVENTS_KEPT", 1)
+    monkeypatch.setattr("worker_orchestrator.store.event_log.PRUNE_EVERY", 2)
+    monkeypatch.setattr("worker_orchestrator.store.event_log.EVENTS_KEPT", 1)
     with Store(path) as store:
         assert store.event_range() == (1, 0)
         store.commit(ASSIGNING, {}, 5)
         last = len(ASSIGNING)
         assert store.event_range() == (1, last)
-        assert [row[0] for row in store.events_of(NEW.id, 1)] == [last]
+        assert [event.id for event in store.events_of(NEW.id, 1)] == [last]
         assert store.events_of("worker-1-nobody", 1) == []
         assert store.changed_ms() == {NEW.id: 5}
         assert store.meta()["generation"] == "1"
@@ -693,10 +695,10 @@ def test_of_an_assignment_with_many_events_its_beginning_and_the_last_ones_are_r
     notes = [replace(TAKEN, holding=Holding("p", str(number))) for number in range(LAST_OF_ASSIGNMENT + 5)]
     store.commit([Change(TAKEN, note, Cause.ANNOTATED) for note in notes], {}, 6)
     newest = store.event_range()[1]
-    found = [row[0] for row in store.events_of(NEW.id, 1)]
+    found = [event.id for event in store.events_of(NEW.id, 1)]
     assert found == [3, *range(newest - LAST_OF_ASSIGNMENT + 1, newest + 1)]
     for order in ("ASC", "DESC"):
-        plan = store._db.execute(f"EXPLAIN QUERY PLAN {_OF_ASSIGNMENT.format(order)}", (1, NEW.id, 1)).fetchall()
+        plan = store._db.execute(f"EXPLAIN QUERY PLAN {OF_ASSIGNMENT.format(order)}", (1, NEW.id, 1)).fetchall()
         assert [row[3] for row in plan] == ["SEARCH event USING INDEX event_assignment (generation=?)"]
 
 
@@ -712,7 +714,7 @@ def test_numbers_that_a_newer_copy_may_have_used_are_skipped_also_after_the_next
     with Store(path) as store:
         assert store.event_range() == (1, 3 + SKIPPED)
         store.commit(ALONE[:1], {}, 7)
-        assert [row[0] for row in store.events()] == [1, 2, 3, SKIPPED + 4]
+        assert [event.id for event in store.events()] == [1, 2, 3, SKIPPED + 4]
 
 
 def test_a_copy_that_is_put_in_place_twice_gives_no_number_twice(path: Path) -> None:
@@ -726,7 +728,7 @@ def test_a_copy_that_is_put_in_place_twice_gives_no_number_twice(path: Path) -> 
         shutil.copy(path.with_name("copy.db"), again)
         with Store(again) as store:
             store.commit(ALONE[:1], store.skip_event_numbers(count_to_skip(at_ms)), 6)
-            used.append(store.events()[-1][0])
+            used.append(store.events()[-1].id)
     assert used[0] == 3 + SKIPPED + 1
     assert used[2] - used[1] == 600_000
     assert used == sorted(used)
@@ -737,18 +739,18 @@ def test_events_of_before_a_copy_was_made_are_kept_as_long_as_others(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Numbers that were skipped do not count among the events that are kept."""
-    monkeypatch.setattr("worker_orchestrator.store.store._PRUNE_EVERY", 1)
-    monkeypatch.setattr("worker_orchestrator.store.store.EVENTS_KEPT", 4)
+    monkeypatch.setattr("worker_orchestrator.store.event_log.PRUNE_EVERY", 1)
+    monkeypatch.setattr("worker_orchestrator.store.event_log.EVENTS_KEPT", 4)
     with Store(path) as store:
         store.commit(ASSIGNING, store.skip_event_numbers(), 5)
         first = SKIPPED + 1
-        assert [row[0] for row in store.events()] == [first, first + 1, first + 2]
+        assert [event.id for event in store.events()] == [first, first + 1, first + 2]
         store.commit([], store.skip_event_numbers(), 6)
         second = 2 * SKIPPED + 4
         store.commit(ALONE[:2], {}, 7)
-        assert [row[0] for row in store.events()] == [first + 1, first + 2, second, second + 1]
+        assert [event.id for event in store.events()] == [first + 1, first + 2, second, second + 1]
         store.commit(ALONE[2:], {}, 7)
-        assert [row[0] for row in store.events()] == [first + 2, second, second + 1, second + 2]
+        assert [event.id for event in store.events()] == [first + 2, second, second + 1, second + 2]
 
 
 def test_steps_lead_to_the_newest_version_and_leave_a_copy_of_the_old_one(path: Path) -> None:
@@ -790,7 +792,7 @@ def test_a_step_that_fails_leaves_the_old_version(path: Path) -> None:
     with Store(path) as store:
         store.commit(ASSIGNING, {}, 5)
     with pytest.raises(
-        StoreRefused, match=r"could not be brought from version \d to \d .*no such table.* Go back to the"
+        StoreRefused, match=r"could not be upgraded from version \d to \d .*no such table.* Go back to the"
     ):
         migrate(path, "DELETE FROM machine", "DELETE FROM nothing_of_that_name")
     with Store(path) as store:
@@ -821,7 +823,7 @@ def test_a_look_from_beside_migrates_nothing(path: Path, monkeypatch: pytest.Mon
     """An older service may be at work there."""
     Store(path).close()
     monkeypatch.setattr("worker_orchestrator.store.database.SCHEMA_VERSION", NEXT)
-    with pytest.raises(StoreRefused, match="start the service with this one first"):
+    with pytest.raises(StoreRefused, match="Start the service with this orchestrator once"):
         Store(path, look_only=True)
 
 

@@ -83,7 +83,7 @@ def test_the_short_way_says_what_structlog_says(log_format: str, event: str, mor
     with contextlib.redirect_stderr(io.StringIO()) as stream:
         logs.configure(log_format)
         structlog.get_logger().info(event, **more)
-        structlog.configure(wrapper_class=logs._Usual)
+        structlog.configure(wrapper_class=logs._Filtering)
         structlog.get_logger().info(event, **more)
         structlog.reset_defaults()
     said = stream.getvalue()
@@ -102,7 +102,7 @@ def test_what_is_said_together_is_written_together_in_its_order(monkeypatch: pyt
         log.info("first", machine="m", nothing=None)
         log.info("second", path=Path("/x"))
         assert stream.getvalue() == ""
-        await asyncio.sleep(2 * logs._GATHER_S)
+        await asyncio.sleep(2 * logs._COLLECT_S)
         lines = [json.loads(line) for line in stream.getvalue().splitlines()]
         assert [(line["event"], line.get("path")) for line in lines] == [("first", None), ("second", "PosixPath('/x')")]
         assert "nothing" not in lines[0]

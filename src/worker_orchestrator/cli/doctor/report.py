@@ -20,7 +20,8 @@ from worker_orchestrator.cli.exit_codes import FAILED
 from worker_orchestrator.cli.terminal_display import console, is_interactive, spinner
 from worker_orchestrator.cli.text_formats import json_document
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.settings.settings import Settings, load
+from worker_orchestrator.settings.loading import load
+from worker_orchestrator.settings.settings import Settings
 
 __all__ = ["run"]
 

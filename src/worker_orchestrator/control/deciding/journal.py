@@ -168,7 +168,7 @@ class Journal:
             raise
         _resolve(batch, failure)
         self._flushed_at = self._now()
-        if not (self._store.is_settled or self._persists_events):
+        if not self._persists_events and self._store.has_unpersisted_events:
             self._persists_events = True
             asyncio.get_running_loop().call_later(PERSIST_EVENTS_S, self._persist_events)
         return failure is None
@@ -204,7 +204,7 @@ class Journal:
         """What cannot be stored now is tried again after the next commit."""
         self._persists_events = False
         try:
-            self._store.settle()
+            self._store.persist_events()
         except Exception as defect:  # noqa: BLE001 # as in `_flush_or_stop`
             self._effects.diverged(f"events could not be put in order: {defect!r}")
 
@@ -251,7 +251,7 @@ class Journal:
         while True:
             await asyncio.sleep(every_s)
             if self._store.problem:
-                self._store.try_again()
+                self._store.retry_writing()
 
 
 def _halted() -> CommitFailed:

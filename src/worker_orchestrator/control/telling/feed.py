@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.store.rows import StoredEvent
 from worker_orchestrator.store.store import Store
 
-__all__ = ["Feed", "Told"]
+__all__ = ["Feed"]
 
 GAP_S: Final = 0.01
 """A burst of changes is one reading."""
@@ -27,28 +27,13 @@ RECENT: Final = 2_000
 PAGE: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One row of the event table: one transition of one machine. `at_ms` is wall time."""
-
-    id: int
-    at_ms: int
-    machine: str
-    pool: str
-    project: str | None
-    generation: int
-    cause: str
-    state: str | None
-    reason: str
-
-
 class Feed:
     """The events of one store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._newest = store.event_range()[1]
-        self._recent: deque[Told] = deque(maxlen=RECENT)
+        self._recent: deque[StoredEvent] = deque(maxlen=RECENT)
         self._news = asyncio.Event()
         self._followers = 0
         self._is_due = False
@@ -69,26 +54,26 @@ class Feed:
         skips = self._store.skips
         return oldest - 1 <= skips.up_to(after) <= newest and not skips.hide(after)
 
-    def are_next(self, told: list[Told], after: int) -> bool:
+    def are_next(self, told: list[StoredEvent], after: int) -> bool:
         """Whether nothing is missing between this id and these events."""
         return not told or self._store.skips.are_next(told[0].id, after)
 
-    def of_assignment(self, machine: Machine) -> list[Told]:
+    def of_assignment(self, machine: Machine) -> list[StoredEvent]:
         """What happened to a machine since its project has it, oldest first: how it began, and the last 200."""
-        return [Told(*row) for row in self._store.events_of(machine.id, machine.generation)]
+        return self._store.events_of(machine.id, machine.generation)
 
-    def kept(self, after: int) -> list[Told]:
+    def kept(self, after: int) -> list[StoredEvent]:
         """Those that follow this id, at most `PAGE`, from the table: whoever does not follow is up to date all the same."""
-        return [Told(*row) for row in self._store.events(after, PAGE)]
+        return self._store.events(after, PAGE)
 
-    def _page(self, after: int) -> list[Told]:
+    def _page(self, after: int) -> list[StoredEvent]:
         """As `kept`; followers share what was read. Up to date only while somebody follows."""
         if self._recent and after >= self._recent[0].id - 1:
             seen = after - self._recent[0].id + 1
             return list(islice(self._recent, seen, seen + PAGE))
         return self.kept(after)
 
-    async def follow(self, after: int) -> AsyncGenerator[list[Told], None]:
+    async def follow(self, after: int) -> AsyncGenerator[list[StoredEvent], None]:
         """What follows this id, page by page, for ever.
 
         Where events were pruned before they could be told, the next page is not `are_next`.
@@ -112,13 +97,13 @@ class Feed:
     def _publish(self) -> None:
         """Read what is new, once for all."""
         self._is_due = False
-        while rows := self._store.events(self._newest, PAGE):
-            if rows[0][0] != self._newest + 1:  # one commit brought more events than are kept
+        while events := self._store.events(self._newest, PAGE):
+            if events[0].id != self._newest + 1:  # one commit brought more events than are kept
                 self._recent.clear()
-            self._recent.extend(Told(*row) for row in rows)
-            self._newest = rows[-1][0]
+            self._recent.extend(events)
+            self._newest = events[-1].id
             self._news.set()
             self._news = asyncio.Event()
-        if self._followers and not self._store.is_settled:
+        if self._followers and self._store.has_unpersisted_events:
             self._is_due = True
             asyncio.get_running_loop().call_later(AGAIN_S, self._publish)

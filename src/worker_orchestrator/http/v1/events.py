@@ -17,11 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.control.telling.feed import Feed, Told
+from worker_orchestrator.control.telling.feed import Feed
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.server.streamed_response import ServiceEnd, StreamedResponse
 from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.responses import event
+from worker_orchestrator.store.rows import StoredEvent
 
 __all__ = ["Events"]
 
@@ -47,7 +48,7 @@ class Events:
                 raise InvalidInput(f"Last-Event-ID is {last[:40]!r}, but must be the id of an event.")
             after = int(last)
 
-        def matches(event: Told) -> bool:
+        def matches(event: StoredEvent) -> bool:
             return (not project or event.project == project) and (not machine or event.machine == machine)
 
         source = _stream(self._feed, after, matches, follow=follow)
@@ -55,7 +56,7 @@ class Events:
 
 
 async def _stream(
-    feed: Feed, after: int | None, matches: Callable[[Told], bool], *, follow: bool
+    feed: Feed, after: int | None, matches: Callable[[StoredEvent], bool], *, follow: bool
 ) -> AsyncGenerator[bytes, None]:
     oldest, newest = feed.range()
     place = (newest if follow else oldest - 1) if after is None else after
@@ -86,13 +87,13 @@ def _reset(feed: Feed, *, follow: bool) -> tuple[int, str]:
     return place, f"id: {place}\nevent: reset\ndata: {kept}\n\n"
 
 
-async def _kept(feed: Feed, after: int) -> AsyncGenerator[list[Told], None]:
+async def _kept(feed: Feed, after: int) -> AsyncGenerator[list[StoredEvent], None]:
     while page := feed.kept(after):
         after = page[-1].id
         yield page
 
 
-async def _with_pings(pages: AsyncIterator[list[Told]]) -> AsyncGenerator[list[Told], None]:
+async def _with_pings(pages: AsyncIterator[list[StoredEvent]]) -> AsyncGenerator[list[StoredEvent], None]:
     """The pages, and an empty one whenever nothing came for `PING_S`."""
     next_page = asyncio.ensure_future(anext(pages, None))
     try:
@@ -115,6 +116,6 @@ async def _with_pings(pages: AsyncIterator[list[Told]]) -> AsyncGenerator[list[T
 
 
 @lru_cache(maxsize=4096)
-def _encode_event(one: Told) -> bytes:
+def _encode_event(one: StoredEvent) -> bytes:
     """The frame of an event. It is encoded once for all clients."""
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (one.id, one.cause.encode(), msgspec.json.encode(event(one)))

@@ -14,9 +14,9 @@ from starlette.responses import Response
 
 from worker_orchestrator.control.reading.history import Sample
 from worker_orchestrator.control.reading.views import MachineView
-from worker_orchestrator.control.telling.feed import Told
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.http.machine_url import SHORT_ID, url_start
+from worker_orchestrator.store.rows import StoredEvent
 from worker_orchestrator.wire import v1 as wire
 
 __all__ = [
@@ -86,7 +86,7 @@ def machine_counts(machines: Iterable[Machine]) -> wire.Counted:
     return wire.Counted(**Counter(map(state_of, machines)))
 
 
-def event(recorded: Told) -> wire.Event:
+def event(recorded: StoredEvent) -> wire.Event:
     return wire.Event(
         id=recorded.id,
         at=when(recorded.at_ms),

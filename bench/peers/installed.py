@@ -1,4 +1,4 @@
-"""The peers as the harness sees them: installed from their registries under build/bench/peers, driven through pipes."""
+"""The peers: installed from their registries under build/bench/peers, and driven through pipes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _DRIVERS: Final = ROOT / "bench" / "peers"
 
 
 class PeerStoppedError(Exception):
-    """A peer cannot be measured here; the text says where it stopped."""
+    """A peer cannot be measured here; the text says what stopped it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Package:
-    """What is installed, and what runs. `has_pool`: it keeps containers warm."""
+    """What to install and what to run. `has_pool`: it keeps containers warm."""
 
     requirements: Sequence[str]
     driver: str
@@ -51,14 +51,14 @@ PEERS: Final = {
 
 @dataclass(slots=True)
 class Peer:
-    """A driver that runs."""
+    """A running driver."""
 
     name: str
     process: subprocess.Popen[str]
     log: Path
 
     def do(self, deed: str, **wanted: Any) -> Any:
-        """Have it measure this. Raises PeerStoppedError."""
+        """Let it measure this. Raises PeerStoppedError."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps({"do": deed, **wanted}) + "\n")
@@ -84,7 +84,7 @@ class Peer:
 
 @contextmanager
 def a_peer(name: str) -> Iterator[Peer]:
-    """This peer, installed and running. Raises PeerStoppedError where it cannot be."""
+    """This peer, installed and running. Raises PeerStoppedError if that is not possible."""
     package = PEERS[name]
     make_images()
     python = _installed(name, package)

@@ -1,4 +1,4 @@
-"""On what it was measured."""
+"""Describes the computer that a run was made on."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["describe"]
 
 
 def describe() -> dict[str, str]:
-    """In words, by what they are about."""
+    """Its properties as texts, by name."""
     cores = psutil.cpu_count(logical=True)
     return {
-        "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "commit": _output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "processor": f"{cores} × {_processor()}",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {sys.version.split()[0]}, uvloop {version('uvloop')}",
         "sqlite": apsw.sqlite_lib_version(),
-        "docker": _said("docker", "version", "--format", "{{.Server.Version}} (API {{.Server.APIVersion}})"),
-        "storage": _said("docker", "info", "--format", "{{.Driver}}"),
-        "node": _said("node", "--version"),
+        "docker": _output("docker", "version", "--format", "{{.Server.Version}} (API {{.Server.APIVersion}})"),
+        "storage": _output("docker", "info", "--format", "{{.Driver}}"),
+        "node": _output("node", "--version"),
         "load before": " ".join(f"{value:.2f}" for value in os.getloadavg()),
     }
 
@@ -43,7 +43,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _said(*command: str) -> str:
+def _output(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:

@@ -1,0 +1,83 @@
+"""The schema of the database and its versions: `schema.sql` makes a fresh database, the missing steps upgrade an older one.
+
+Each function gets an open connection and writes in one transaction. `database.py` decides when, and makes the copies.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Final
+
+import apsw
+
+__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "STEPS", "create_schema", "migrate", "persist_events_of_rows"]
+
+STEPS: Final[tuple[str, ...]] = (
+    """
+    ALTER TABLE machine ADD COLUMN metadata TEXT NOT NULL DEFAULT '';
+    ALTER TABLE machine ADD COLUMN changed_ms INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE trace (generation INTEGER PRIMARY KEY, trace TEXT NOT NULL) STRICT
+    """,
+    """
+    CREATE TABLE history (
+        step_s INTEGER NOT NULL, at_ms INTEGER NOT NULL, sample TEXT NOT NULL, PRIMARY KEY (step_s, at_ms)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    ALTER TABLE event RENAME TO old_event;
+    CREATE TABLE event (
+        seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, machine TEXT NOT NULL, pool TEXT NOT NULL, project TEXT,
+        generation INTEGER NOT NULL, cause TEXT NOT NULL, state TEXT, reason TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO event SELECT * FROM old_event;
+    DROP TABLE old_event
+    """,
+    """
+    ALTER TABLE machine ADD COLUMN event_seq INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE machine ADD COLUMN event_cause TEXT NOT NULL DEFAULT '';
+    ALTER TABLE machine ADD COLUMN event_project TEXT
+    """,
+    # Events of an assignment are found by an index. Tombstones are in the order of their numbers. A machine that vanished by
+    # itself while a project had it, and was forgotten, leaves none any more.
+    """
+    CREATE INDEX event_assignment ON event (generation) WHERE project IS NOT NULL;
+    DROP INDEX tombstone_at;
+    ALTER TABLE tombstone RENAME TO old_tombstone;
+    CREATE TABLE tombstone (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
+    INSERT INTO tombstone (id) SELECT id FROM old_tombstone
+        WHERE id NOT IN (SELECT machine FROM event WHERE cause = 'forgotten' AND project IS NOT NULL) ORDER BY at_ms, id;
+    DROP TABLE old_tombstone
+    """,
+)
+"""The migrations, as SQL: the first brings version 1 to version 2, and so on. `schema.sql` is always the newest version."""
+SCHEMA_VERSION: Final = 1 + len(STEPS)
+APPLICATION_ID: Final = 0x776F726B  # "work", in the header of each of our databases
+
+_PERSIST_EVENTS_OF_ROWS: Final = """
+INSERT INTO event
+    SELECT event_seq, changed_ms, id, pool, event_project, generation, event_cause, state, reason FROM machine
+    WHERE event_seq > ifnull((SELECT max(seq) FROM event), 0)
+"""
+
+
+def create_schema(db: apsw.Connection, version: int = SCHEMA_VERSION) -> None:
+    """Fill an empty database with the newest schema, under this version."""
+    schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};"
+    _run(db, f"BEGIN; {schema}; {header} COMMIT;")
+
+
+def migrate(db: apsw.Connection, version: int, steps: tuple[str, ...]) -> None:
+    """Bring a database of this version to the newest one, `1 + len(steps)`. Raises apsw.Error, with nothing changed."""
+    script = "".join(f"{step};\n" for step in steps[version - 1 :])
+    _run(db, f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {1 + len(steps)}; COMMIT;")
+
+
+def persist_events_of_rows(db: apsw.Connection) -> None:
+    """Write the events that rows of machines still hold into the event table: the last process ended before it did."""
+    _run(db, _PERSIST_EVENTS_OF_ROWS)
+
+
+def _run(db: apsw.Connection, script: str) -> None:
+    """Run the whole script: SQLite goes on after a statement that returns rows only once they are read."""
+    db.execute(script).fetchall()
