@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from tests.contract.worlds import DockerWorld
 from tests.integration.docker_command import a_name, docker, make_image
 
-from worker_orchestrator.engines.base import Files
+from worker_orchestrator.engines.extras import Files
 from worker_orchestrator.errors import (
     EngineUnavailable,
     InvalidInput,

@@ -30,8 +30,8 @@ __all__ = ["DEFAULT_URL", "calls", "connect", "find", "follower", "headers", "ou
 DEFAULT_URL: Final = "http://localhost:9092"
 _REACH: Final = "worker_orchestrator.reach"
 _PATIENT: Final = 5
-_MACHINE_ID: Final = re.compile(r"worker-\d+-[0-9a-z]+|[0-9a-f]{12}|[0-9a-f]{64}")
-"""What looks like the id of a machine or of a container, and is one rather than a project."""
+_MACHINE_ID: Final = re.compile(r"worker-\d+-[0-9a-z]+")
+"""What looks like the id of a machine, and is one rather than a project. The service knows the ids of containers."""
 
 
 def calls(function: Callable[..., None]) -> Callable[..., None]:

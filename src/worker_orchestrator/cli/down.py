@@ -17,6 +17,7 @@ from worker_orchestrator.clock import Clock
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.machine import Cause, Instance, Machine, Snapshot, State
 from worker_orchestrator.core.reconcile import orphans
+from worker_orchestrator.engines.removal import remove
 from worker_orchestrator.errors import EngineError, EngineRejected, StoreLocked
 from worker_orchestrator.service import opening
 from worker_orchestrator.settings.settings import Settings
@@ -60,7 +61,7 @@ def stop_service(settings: Settings) -> None:
 async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
     async with opening.open_fleet(settings) as opened:
         machines = list(opened.fleet.machines.values())
-        present = await opened.engine.list()
+        present = (await opened.engine.list()).instances
         # What vanished while a project had it may have turned up again: then its files are there as before.
         assigned = [one for one in machines if one.project is not None and (not one.gone or one.id in present)]
         doomed = [machine for machine in machines if machine.project is None]
@@ -76,7 +77,7 @@ async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
             opened, {m.id for m in doomed if m.state is State.STARTING and m.id not in present}
         )
         remaining = [m for m in opened.fleet.machines.values() if not m.gone]
-        if not remaining and not _others(await opened.engine.list(), opened.fleet.owner):
+        if not remaining and not _others((await opened.engine.list()).instances, opened.fleet.owner):
             await _remove_network(opened)
     click.echo(f"Removed {len(removed)} container{'' if len(removed) == 1 else 's'}.")
     for machine in kept:
@@ -90,9 +91,9 @@ async def _remove_late(opened: opening.Opened, coming: set[str]) -> set[str]:
     fleet, removed = opened.fleet, set[str]()
     deadline = time.monotonic() + LATE_S
     while True:
-        listed = await opened.engine.list()
+        listed = (await opened.engine.list()).instances
         late = {orphan.id for orphan in orphans(fleet, Snapshot(0.0, listed))}
-        await asyncio.gather(*map(opened.engine.destroy, late))
+        await asyncio.gather(*(remove(opened.engine, machine_id) for machine_id in late))
         removed |= late
         if not late and (coming <= removed or time.monotonic() > deadline):
             return removed
@@ -132,7 +133,7 @@ async def _remove(opened: opening.Opened, machine: Machine, stop_timeout_s: floa
             if fleet.watches[machine.id].held and stop_timeout_s:
                 with contextlib.suppress(EngineRejected):  # then it is removed as it is
                     await opened.engine.stop(machine.id, stop_timeout_s)
-            await opened.engine.destroy(machine.id)
+            await remove(opened.engine, machine.id)
     except EngineError as error:
         click.echo(f"orchestrator: {machine.id}: {error.message}", err=True)
         return False

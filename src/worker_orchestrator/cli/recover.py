@@ -23,6 +23,7 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Cause, Instance, Machine, Snapshot, State
 from worker_orchestrator.core.project import project_id
 from worker_orchestrator.core.reconcile import foreign, strays
+from worker_orchestrator.engines.removal import remove
 from worker_orchestrator.errors import EngineRejected, InvalidInput, MachineNotFound, StoreLocked
 from worker_orchestrator.service import opening
 from worker_orchestrator.service.origin import keep_busy
@@ -90,7 +91,8 @@ async def _recover(
     if accept:
         database(settings, " to accept")
     async with opening.open_fleet(settings, accept=accept, look_only=look_only) as opened:
-        snapshot = Snapshot(asyncio.get_running_loop().time(), await opened.engine.list())
+        listing = await opened.engine.list()
+        snapshot = Snapshot(listing.as_of, listing.instances)
         if accept:
             _accept(opened, snapshot.instances)
         known = opening.load_fleet(opened.store)  # read after the listing: what was listed was recorded before
@@ -119,7 +121,7 @@ async def _purge(opened: opening.Opened, instance: Instance, stop_timeout_s: flo
     if stop_timeout_s:  # nobody knows whether a project has it
         with contextlib.suppress(EngineRejected):
             await opened.engine.stop(instance.id, stop_timeout_s)
-    await opened.engine.destroy(instance.id)
+    await remove(opened.engine, instance.id)
 
 
 def _ask_about(foreign: Iterable[Instance], ids: Collection[str], risk: str) -> None:

@@ -34,6 +34,8 @@ __all__ = ["Reactions"]
 MISSES_TO_LOOK: Final = 8
 """A starting worker that does not answer for a quarter of a second is looked for in a listing: it may have exited."""
 UNAVAILABLE_RETRY_S: Final = 0.25
+UNDER_WAY_LOOK_S: Final = 1.0
+"""What an engine has accepted takes it a while, and its events tell of the end."""
 
 _log = structlog.get_logger(__name__)
 
@@ -97,7 +99,9 @@ class Reactions:
         if outcome.result is Result.OBSTRUCTED:
             self._templates.look_again()  # the engine may find another way that is open
         self._probers.stop(machine_id)  # what answers at its port may be somebody else, until a listing shows it
-        if outcome.result is Result.UNAVAILABLE:
+        if outcome.under_way:
+            self._state.wake_later(UNDER_WAY_LOOK_S)
+        elif outcome.result is Result.UNAVAILABLE:
             self._state.wake_later(UNAVAILABLE_RETRY_S)
         else:
             self._state.wake.set()

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from worker_orchestrator.core.fleet import Backoff, Fleet, Watch
-from worker_orchestrator.core.machine import Cause, Machine, Spec, State
+from worker_orchestrator.core.machine import Cause, FailureKind, Machine, Spec, State
 
 __all__ = [
     "RESTART_PAUSES_S",
     "Failure",
+    "clear_obstacle",
     "fail",
     "may_restart",
     "obstruct",
@@ -39,11 +40,12 @@ OBSTACLE_MAX_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong with a machine: in words, the last log lines, and what it means.
+    """What went wrong with a machine: its kind, in words, the last log lines, and what it means.
 
     `gone`: its container is known not to exist. `harmless`: it says nothing of the image, so the brake stays off.
     """
 
+    kind: FailureKind
     reason: str
     evidence: str = ""
     gone: bool = False
@@ -51,11 +53,16 @@ class Failure:
 
 
 def fail(fleet: Fleet, spec: Spec, machine: Machine, now: float, failure: Failure) -> None:
-    """Move a machine to FAILED. It keeps its project, if it has one; else its pool's brake learns of it."""
+    """Move a machine to FAILED. It keeps its project, if it has one; else its pool's brake learns of it.
+
+    An address that the engine gave goes to others soon, so a failed machine has none.
+    """
     after = replace(machine, state=State.FAILED, reason=failure.reason, evidence=failure.evidence, gone=failure.gone)
+    if spec.first_port is None:
+        after = replace(after, host="", port=None)
     if machine.project is None and not failure.harmless:
         raise_backoff(fleet, spec, after, now)
-    fleet.apply(machine, after, Cause.FAILED, now)
+    fleet.apply(machine, after, Cause.FAILED, now, failure.kind)
 
 
 def try_later(watch: Watch, now: float) -> None:
@@ -93,6 +100,12 @@ def obstruct(fleet: Fleet, machine: Machine, now: float, message: str) -> None:
         until = now + _doubling(level, OBSTACLE_MAX_S)
         fleet.pool(machine.pool).obstacle = Backoff(machine.template, level, now, until, tripped=True, reason=message)
     fleet.apply(machine, replace(machine, state=State.STOPPING, reason=message), Cause.OBSTRUCTED, now)
+
+
+def clear_obstacle(fleet: Fleet, machine: Machine) -> None:
+    """A machine of this template was made: no cause outside stands in the way any more."""
+    if fleet.obstacle(machine.pool, machine.template) is not None:
+        fleet.pool(machine.pool).obstacle = None
 
 
 def raise_backoff(fleet: Fleet, spec: Spec, failed: Machine, now: float) -> None:

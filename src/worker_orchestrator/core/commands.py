@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core.brake import raise_backoff, restart_later
 from worker_orchestrator.core.fleet import RESTART_ASKED, Fleet
-from worker_orchestrator.core.machine import Cause, Machine, PoolSpec, Spec, State
+from worker_orchestrator.core.machine import Cause, FailureKind, Machine, PoolSpec, Spec, State
 from worker_orchestrator.errors import (
     GenerationMismatch,
     MachineFailed,
@@ -60,7 +60,7 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Mac
         machine = None
     if machine is not None:
         if machine.state is State.FAILED:
-            raise failed(machine)
+            raise failed(spec, machine)
         if machine.id in fleet.ailing:
             raise ailing(fleet, machine)
         return machine if machine.state is State.READY else None
@@ -75,8 +75,12 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Mac
     return None
 
 
-def failed(machine: Machine) -> MachineFailed:
+def failed(spec: Spec, machine: Machine) -> MachineFailed:
     """For the project of a machine that failed for good: to wait is no use."""
+    if not spec.restarts_in_place:
+        return MachineFailed(
+            f"The machine {machine.id} of this project failed: {machine.reason}. Release or destroy it to get a new one."
+        )
     return MachineFailed(
         f"The machine {machine.id} of this project failed: {machine.reason}. "
         f"Its files are kept: mend them with `orchestrator cp`, then `orchestrator restart {machine.project}`; "
@@ -196,7 +200,7 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
     if broken:
         free = replace(machine, project=None, state=State.FAILED, reason=broken, metadata="")
         raise_backoff(fleet, spec, free, now)
-        fleet.apply(machine, free, Cause.WITHDRAWN, now)
+        fleet.apply(machine, free, Cause.WITHDRAWN, now, FailureKind.STOPPED_ANSWERING)
     elif machine.state is State.READY:
         free = replace(machine, project=None, reason="not taken", metadata="")
         fleet.apply(machine, free, Cause.WITHDRAWN, now)

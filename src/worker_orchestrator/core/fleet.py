@@ -22,6 +22,7 @@ from worker_orchestrator.core.machine import (
     TOMBSTONES_KEPT,
     Cause,
     Change,
+    FailureKind,
     Machine,
     State,
 )
@@ -204,10 +205,17 @@ class Fleet:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
                 self.pool(machine.pool).proven = machine.template
 
-    def apply(self, before: Machine | None, after: Machine | None, cause: Cause, now: float) -> Change:
-        """Make one move, and keep it in `pending` until the shell stored it."""
+    def apply(
+        self,
+        before: Machine | None,
+        after: Machine | None,
+        cause: Cause,
+        now: float,
+        failure: FailureKind | None = None,
+    ) -> Change:
+        """Make one move, and keep it in `pending` until the shell stored it. `failure`: which kind a move to FAILED is."""
         buries = (after is None or cause is Cause.REMOVED) and self._buries(before, after, cause)
-        change = Change(before, after, cause, buries)
+        change = Change(before, after, cause, buries, failure)
         machine_id = change.machine.id
         assert before is None or self.machines.get(machine_id) == before, f"{machine_id}: decided on an old state"
         assert before is not None or machine_id not in self.machines, f"{machine_id}: exists already"

@@ -31,6 +31,7 @@ __all__ = [
     "Change",
     "Create",
     "Destroy",
+    "FailureKind",
     "Instance",
     "Machine",
     "Outcome",
@@ -78,6 +79,22 @@ class Cause(StrEnum):
     ANNOTATED = "annotated"  # its project says something else of it
 
 
+class FailureKind(StrEnum):
+    """Why a machine failed, for those who count failures: the machine's `reason` says it in words, for people."""
+
+    STOPPED_ANSWERING = "stopped_answering"  # it served, and answers no probe any more
+    HELD_UP = "held_up"  # it runs, and somebody keeps it from serving
+    START_TIMEOUT = "start_timeout"  # its container did not come to run in time
+    ANSWER_TIMEOUT = "answer_timeout"  # its container runs, and did not answer in time
+    NOT_RESTARTED = "not_restarted"  # no restart brought it back
+    VANISHED = "vanished"  # somebody else removed its container
+    OUT_OF_MEMORY = "out_of_memory"  # the kernel ended it
+    KILLED = "killed"  # somebody ended it from outside
+    EXITED = "exited"  # it ended by itself
+    REJECTED = "rejected"  # the engine refused to create it
+    OTHER = "other"
+
+
 _S = State
 TRANSITIONS: Final[Mapping[State | None, AbstractSet[State | None]]] = {
     None: {_S.STARTING, _S.READY},
@@ -98,9 +115,10 @@ One more move ends an assignment: forgetting a machine whose container vanished,
 class Machine(msgspec.Struct, frozen=True, gc=False):
     """Our record of one worker: a row of the store.
 
-    `port` is a host port, or None where the engine plans addresses itself. `gone` means that its container is known not to
-    exist: such a record holds neither port nor slot. `reason` says in words why it is where it is, `evidence` holds the last
-    log lines of a failed one. `metadata` is what its project said of it, as JSON; it goes with the project.
+    `port` is a host port; where the engine gives the addresses, `host` and `port` are what it gave, from the first answer
+    on. `gone` means that its container is known not to exist: such a record holds neither port nor slot. `reason` says in
+    words why it is where it is, `evidence` holds the last log lines of a failed one. `metadata` is what its project said of
+    it, as JSON; it goes with the project.
     """
 
     id: str
@@ -141,12 +159,14 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """One move of one machine: at once the row, the undo, the event and the log line. None stands for no record.
 
     What is merely forgotten is not buried: a container that vanished without our doing may come back with somebody's files.
+    `failure` says which kind of failure a move to FAILED is. It goes to those who count, and is not stored.
     """
 
     before: Machine | None
     after: Machine | None
     cause: Cause
     buries: bool = False  # its end was asked for, and what it was is gone: what turns up under its id is to be removed
+    failure: FailureKind | None = None
 
     def __post_init__(self) -> None:
         before, after = self.before, self.after
@@ -192,10 +212,14 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     """What the engine reports under a machine's id: a container, a pod.
 
     `native_id` and `address` are the engine's own. `killed` means that somebody ended it from outside, which says nothing
-    of its image; `detail` says in words how it ended. `trouble` says why it can serve nobody although it has not ended
-    (somebody paused it, or took its network away), and what to do. `renamed` is the name that it bears now where that is not
-    its id: its label tells who it is, and its name nothing. `host` is the one for its URL where it is not the one of the
-    settings: it was made when they said something else.
+    of its image, `out_of_memory` that the kernel ended it; `detail` says in words how it ended. `trouble` says why it can
+    serve nobody although it has not ended (somebody paused it, or took its network away), and what to do. `renamed` is the
+    name that it bears now where that is not its id: its label tells who it is, and its name nothing. `host` is the one for
+    its URL where it is not the one of the settings: it was made when they said something else, or the engine gave it.
+
+    `unreachable_since` (loop time) comes with UNKNOWN: since then the engine cannot say what became of it, as when its node
+    does not report. `unplaced` says in words that the engine has nowhere to run it (no room, a quota), which is no fault of
+    its image; an engine that expects room soon leaves it empty, and the instance is PENDING.
     """
 
     id: str
@@ -211,12 +235,24 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     host: str = ""
     trouble: str = ""
     renamed: str = ""
+    out_of_memory: bool = False
+    unreachable_since: float | None = None
+    unplaced: str = ""
 
     @property
     def ailment(self) -> str:
         """Why it can serve nobody now, in words; empty where nothing is known against it. Unknown is no ailment."""
         runs = self.status in {Status.RUNNING, Status.UNKNOWN}
-        return self.trouble or ("" if runs else f"its container is {self.status}")
+        return self.trouble or self.unplaced or ("" if runs else f"its container is {self.status}")
+
+    @property
+    def end(self) -> FailureKind:
+        """Which kind of failure it is that it does not run any more."""
+        if self.status is Status.TERMINATING:
+            return FailureKind.VANISHED
+        if self.out_of_memory:
+            return FailureKind.OUT_OF_MEMORY
+        return FailureKind.KILLED if self.killed else FailureKind.EXITED
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -237,7 +273,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What one probe of one machine found: it answered, it did not, or nobody can tell (None), which counts for nothing.
 
-    `took_s` is after how many seconds it answered.
+    `took_s` is after how many seconds it answered, `host` and `port` where it did if the engine gives the addresses.
     """
 
     machine_id: str
@@ -245,6 +281,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     answered: bool | None
     detail: str = ""
     took_s: float = 0.0
+    host: str = ""
+    port: int | None = None
 
 
 class Create(msgspec.Struct, frozen=True):
@@ -286,9 +324,12 @@ class Result(StrEnum):
 
 
 class Outcome(msgspec.Struct, frozen=True):
+    """How an action ended. `under_way`: the engine only accepted it, and a listing will show what came of it."""
+
     result: Result
     message: str = ""
     evidence: str = ""
+    under_way: bool = False
 
 
 class PoolSpec(msgspec.Struct, frozen=True):
@@ -318,7 +359,11 @@ UNKNOWN_POOL: Final = PoolSpec(
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """What the whole fleet should be: sizes, host ports (None: the engine plans addresses) and time limits in seconds."""
+    """What the whole fleet should be: sizes, host ports (None: the engine plans addresses) and time limits in seconds.
+
+    `restarts_in_place`: the engine can start an exited instance again with its files. If it cannot, an exited machine of a
+    project fails.
+    """
 
     pools: Mapping[str, PoolSpec]
     max_machines: int = 100
@@ -327,6 +372,7 @@ class Spec(msgspec.Struct, frozen=True):
     start_timeout_s: float = 60.0
     verify_after_s: float = 1.0
     evidence_s: float = 600.0
+    restarts_in_place: bool = True
 
     def pool(self, name: str) -> PoolSpec:
         """What this pool should be."""

@@ -17,7 +17,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.brake import Failure, fail, may_restart, restart_later
+from worker_orchestrator.core.brake import Failure, clear_obstacle, fail, may_restart, obstruct, restart_later
 from worker_orchestrator.core.commands import serve_line
 from worker_orchestrator.core.fleet import Fleet, Watch
 from worker_orchestrator.core.machine import (
@@ -25,6 +25,7 @@ from worker_orchestrator.core.machine import (
     Cause,
     Create,
     Destroy,
+    FailureKind,
     Instance,
     Machine,
     Restart,
@@ -68,7 +69,7 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
                 _Observation(fleet, spec, snapshot, machine, instance, now, ailing).judge()
     for machine in fleet.machines.values():
         if machine.state is not State.READY and machine.id not in snapshot.busy:
-            action = _unfinished(fleet, machine, snapshot.instances.get(machine.id), now)
+            action = _unfinished(fleet, spec, machine, snapshot.instances.get(machine.id), now)
             if action is not None:
                 actions.append(action)
     fleet.listed(snapshot.begun_at, ailing)
@@ -176,9 +177,9 @@ class _Observation:
 
     def _idle(self) -> None:
         if self.instance is None:
-            self._fail("its container was removed by somebody else", gone=True, harmless=True)
+            self._fail(FailureKind.VANISHED, "its container was removed by somebody else", gone=True, harmless=True)
         elif self.instance.status in _DEAD:
-            self._fail(self._how_it_ended(self.instance), harmless=self.instance.killed)
+            self._fail(self.instance.end, self._how_it_ended(self.instance), harmless=self.instance.killed)
         else:
             self._wait_for(self.instance.ailment)
 
@@ -187,67 +188,76 @@ class _Observation:
         if self.machine.id not in self.fleet.ailing:
             self._watch.not_before = self.now + AILING_S
         if self.now >= self._watch.not_before:
-            self._fail(f"cannot serve: {ailment}", harmless=True)
+            self._fail(FailureKind.HELD_UP, f"cannot serve: {ailment}", harmless=True)
         else:
             self.ailing[self.machine.id] = ailment
 
     def _assigned(self) -> None:
         if self.instance is None:
-            self._fail(_VANISHED, gone=True)
+            self._fail(FailureKind.VANISHED, _VANISHED, gone=True)
         elif self.instance.status is Status.EXITED:
             if self.now - self._watch.since > RESTARTS_FORGIVEN_AFTER_S:
                 self._watch.tries = 0
-            if self._is_the_last(self.instance):
-                self._give_up(self.instance)
-                return
-            self._try_again(self._how_it_ended(self.instance))
+            self._try_again(self.instance)
         else:
             self.ailing[self.machine.id] = self.instance.ailment
 
     def _restarting(self) -> None:
         if self.instance is None:
-            self._fail(_VANISHED, gone=True)
-        elif self._watch.asked:
+            self._fail(FailureKind.VANISHED, _VANISHED, gone=True)
+        elif self._watch.asked and self.spec.restarts_in_place:
             return  # it is restarted, however it is
-        elif self.instance.status is Status.EXITED and self._watch.restarted:
+        elif self.instance.status is Status.EXITED and (self._watch.restarted or not self.spec.restarts_in_place):
             self._watch.restarted = False
-            if self._is_the_last(self.instance):
-                self._give_up(self.instance)
-            else:
-                self._try_again(self._how_it_ended(self.instance))
+            self._try_again(self.instance)
         elif self.instance.trouble:
             self.ailing[self.machine.id] = self.instance.trouble
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
             reason = f"restarted; it runs, but does not answer yet: {self._watch.missed_why}"
             self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
 
-    def _try_again(self, reason: str) -> None:
-        """Each time for its own reason: what ends a worker after a bad edit is not what ended it before."""
-        self._move(replace(self.machine, state=State.STARTING, reason=reason), Cause.RESTARTED)
-        restart_later(self._watch, self.now)
+    def _try_again(self, instance: Instance) -> None:
+        """Restart it, if the engine can and it has tries left. A death that was caused from outside never ends it for good.
 
-    def _is_the_last(self, instance: Instance) -> bool:
-        """Whether this death ends it for good. One that somebody caused from outside never does."""
-        return not may_restart(self._watch) and not instance.killed
-
-    def _give_up(self, instance: Instance) -> None:
-        self._fail(f"{self._how_it_ended(instance)} again, after {self._watch.tries} restarts")
+        Each time for its own reason: what ends a worker after a bad edit is not what ended it before.
+        """
+        reason = self._how_it_ended(instance)
+        if not self.spec.restarts_in_place:
+            self._fail(instance.end, reason)
+        elif not may_restart(self._watch) and not instance.killed:
+            self._fail(FailureKind.NOT_RESTARTED, f"{reason} again, after {self._watch.tries} restarts")
+        else:
+            self._move(replace(self.machine, state=State.STARTING, reason=reason), Cause.RESTARTED)
+            restart_later(self._watch, self.now)
 
     def _coming(self) -> None:
-        if self.instance is not None and self.instance.status in {Status.EXITED, Status.TERMINATING}:
-            self._fail(self._how_it_ended(self.instance))
-            return
-        if self.instance is not None and self.instance.trouble:
-            self._fail(
-                f"cannot serve: {self.instance.trouble}", harmless=True
-            )  # from outside, and a new one is up soon
-            return
-        if self.snapshot.begun_at <= self._deadline:
-            return
-        if self.instance is None or self.instance.status is not Status.RUNNING:
-            self._fail(f"did not start within {self.spec.start_timeout_s:g} s")
+        instance = self.instance
+        if instance is not None and instance.status in {Status.EXITED, Status.TERMINATING}:
+            self._fail(instance.end, self._how_it_ended(instance))
+        elif instance is not None and instance.trouble:  # from outside, and a new one is up soon
+            self._fail(FailureKind.HELD_UP, f"cannot serve: {instance.trouble}", harmless=True)
+        elif instance is not None and instance.unplaced:
+            obstruct(self.fleet, self.machine, self.now, instance.unplaced)
+        else:
+            if instance is not None and instance.status is Status.RUNNING:
+                self._note_room()
+            if self.snapshot.begun_at > self._deadline:
+                self._overdue(instance)
+
+    def _note_room(self) -> None:
+        """An engine that only accepts creates found room for this one: nothing stands in the way of others any more."""
+        obstacle = self.fleet.obstacle(self.machine.pool, self.machine.template)
+        if obstacle is not None and self._watch.born >= obstacle.raised_at:
+            clear_obstacle(self.fleet, self.machine)
+
+    def _overdue(self, instance: Instance | None) -> None:
+        if instance is None or instance.status is not Status.RUNNING:
+            is_unreachable = instance is not None and instance.unreachable_since is not None
+            reason = f"did not start within {self.spec.start_timeout_s:g} s"
+            self._fail(FailureKind.START_TIMEOUT, reason, harmless=is_unreachable)
         elif self._watch.missed_at is not None and self._watch.missed_at > self._deadline:
-            self._fail(f"did not answer within {self.spec.start_timeout_s:g} s: {self._watch.missed_why}")
+            reason = f"did not answer within {self.spec.start_timeout_s:g} s: {self._watch.missed_why}"
+            self._fail(FailureKind.ANSWER_TIMEOUT, reason)
         # else no probe was begun after the deadline yet: it may be us who slept
 
     def _evidence(self) -> None:
@@ -289,9 +299,10 @@ class _Observation:
     def _move(self, after: Machine | None, cause: Cause) -> None:
         self.fleet.apply(self.machine, after, cause, self.now)
 
-    def _fail(self, reason: str, *, gone: bool = False, harmless: bool = False) -> None:
+    def _fail(self, kind: FailureKind, reason: str, *, gone: bool = False, harmless: bool = False) -> None:
         harmless = harmless or self.snapshot.after_outage
-        failure = Failure(reason, self.snapshot.evidence.get(self.machine.id, ""), gone=gone, harmless=harmless)
+        evidence = self.snapshot.evidence.get(self.machine.id, "")
+        failure = Failure(kind, reason, evidence, gone=gone, harmless=harmless)
         fail(self.fleet, self.spec, self.machine, self.now, failure)
 
     @staticmethod
@@ -302,14 +313,17 @@ class _Observation:
 # plan: what is left to do for one machine, whatever happened before
 
 
-def _unfinished(fleet: Fleet, machine: Machine, instance: Instance | None, now: float) -> Action | None:
+def _unfinished(fleet: Fleet, spec: Spec, machine: Machine, instance: Instance | None, now: float) -> Action | None:
     if fleet.watches[machine.id].not_before > now:
         return None
     match machine.state:
         case State.STARTING if machine.project is None:
-            waits = instance is None or instance.status is Status.CREATED or instance.port not in {None, machine.port}
-            return Create(machine) if waits else None
-        case State.STARTING:
+            waits = instance is None or instance.status is Status.CREATED
+            is_moved = (
+                instance is not None and spec.first_port is not None and instance.port not in {None, machine.port}
+            )
+            return Create(machine) if waits or is_moved else None
+        case State.STARTING if spec.restarts_in_place:
             stands = instance is not None and instance.status in {Status.EXITED, Status.CREATED}
             asked = fleet.watches[machine.id].asked > 0 and instance is not None
             return Restart(machine.id, stop_first=asked) if stands or asked else None

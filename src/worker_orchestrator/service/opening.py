@@ -12,7 +12,9 @@ from typing import Final
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import PoolSpec, Spec
+from worker_orchestrator.engines import open as engines
 from worker_orchestrator.engines.base import Engine, Identity
+from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.errors import StoreRefused
 from worker_orchestrator.http.server.listening import has_ipv6_loopback
 from worker_orchestrator.service.origin import doubt, home, is_latest, next_session, tell_sessions
@@ -123,25 +125,23 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
 
     Raises EngineUnavailable, InvalidSetting.
     """
-    if settings.engine == "memory":
-        from worker_orchestrator.engines.memory.engine import MemoryEngine  # noqa: PLC0415 # only what is used is loaded
+    return await engines.open_engine(
+        settings.engine,
+        meta["owner"],
+        docker_options(settings),
+        docker_host=settings.docker_host or None,
+        adopted_owners=meta.get(ADOPTED_OWNERS, "").split(),
+        has_ipv6=has_ipv6_loopback,
+    )
 
-        return MemoryEngine(meta["owner"])
-    from worker_orchestrator.engines.docker.connect import connect  # noqa: PLC0415
-    from worker_orchestrator.engines.docker.engine import DockerEngine  # noqa: PLC0415 # as above
-    from worker_orchestrator.engines.docker.template import DockerOptions  # noqa: PLC0415
 
-    endpoint, client = await connect(settings.docker_host or None)
-    follows_host = settings.publish_address == "localhost"
-
-    def host_addresses() -> tuple[str, ...]:
-        return ("127.0.0.1", "::1") if endpoint.is_local and has_ipv6_loopback() else ("127.0.0.1",)
-
-    options = DockerOptions(
+def docker_options(settings: Settings) -> DockerOptions:
+    """What the settings say of Docker containers."""
+    return DockerOptions(
         image=settings.image,
         worker_port=settings.worker_port,
         env=settings.env,
-        publish_addresses=host_addresses() if follows_host else (settings.publish_address,),
+        publish_addresses=(settings.publish_address,),
         advertise_host=settings.advertise_host,
         network=settings.network,
         outbound=settings.outbound,
@@ -157,15 +157,10 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         runtime=settings.runtime,
         log_limit=as_bytes(settings.log_limit),
     )
-    engine = DockerEngine(endpoint, client, meta["owner"], options)
-    if follows_host:
-        engine.host_addresses = host_addresses
-    engine.owners.update(meta.get(ADOPTED_OWNERS, "").split())
-    return engine
 
 
-def spec_of(settings: Settings, *, plans_ports: bool = True) -> Spec:
-    """What the settings want of the fleet; the template is found out later."""
+def spec_of(settings: Settings, *, plans_ports: bool = True, restarts_in_place: bool = True) -> Spec:
+    """What the settings want of the fleet, on an engine that can do this; the template is found out later."""
     pool = PoolSpec(
         None,
         min_idle=settings.min_idle,
@@ -179,4 +174,5 @@ def spec_of(settings: Settings, *, plans_ports: bool = True) -> Spec:
         first_port=settings.first_port if plans_ports else None,
         last_port=settings.last_port,
         start_timeout_s=settings.start_timeout,
+        restarts_in_place=restarts_in_place,
     )

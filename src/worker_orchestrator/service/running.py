@@ -73,10 +73,11 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
         async with open_fleet(settings) as opened:
             clock = Clock()
             history = History(opened.store, clock.wall_ms)
+            engine = opened.engine
             orchestrator = Orchestrator(
                 opened.fleet,
-                spec_of(settings, plans_ports=opened.engine.plans_ports),
-                opened.engine,
+                spec_of(settings, plans_ports=engine.plans_ports, restarts_in_place=engine.restarts_in_place),
+                engine,
                 opened.store,
                 clock,
                 Limits(settings.assign_timeout, settings.refresh_interval, settings.stop_timeout),

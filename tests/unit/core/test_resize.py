@@ -18,7 +18,7 @@ from tests.unit.core.build import (
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.brake import Failure, fail
 from worker_orchestrator.core.fleet import Backoff
-from worker_orchestrator.core.machine import Cause, Destroy, Result, State, Status
+from worker_orchestrator.core.machine import Cause, Destroy, FailureKind, Result, State, Status
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
@@ -589,7 +589,7 @@ def test_a_failure_counts_as_room_only_once_it_is_gone() -> None:
     world = World(spec=a_spec(min_idle=1, max_machines=1))
     machine_id = world.up()
     world.now += 60.0
-    fail(world.fleet, world.spec, world[machine_id], world.now, Failure("exited"))
+    fail(world.fleet, world.spec, world[machine_id], world.now, Failure(FailureKind.EXITED, "exited"))
     world.tick()
     assert world.in_state(STARTING) == []
     is_removed(world, machine_id)

@@ -18,7 +18,7 @@ import aiohttp.http
 import msgspec
 from aiodocker import DockerError
 
-from worker_orchestrator.engines.docker.obstacles import obstacle
+from worker_orchestrator.engines.docker.obstacles import is_port_taken, obstacle
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.telemetry.foreign_text import plain
 
@@ -49,9 +49,6 @@ UNREADABLE: Final = (
 )
 """An answer that is cut off or mangled, or of another shape than Docker's: a proxy may say anything."""
 _NOTE: Final = "in answer to "
-_PORT_TAKEN: Final = re.compile(
-    r"port is already allocated|address already in use|failed to bind host port|ports are not available", re.IGNORECASE
-)
 _GOING_AWAY: Final = re.compile(
     r"transport is closing|shutting down|client connection is closing|context canceled|error reading from server|"
     r"update store for object type",
@@ -132,7 +129,7 @@ def _meaning(error: DockerError) -> EngineError:
     obstructed = obstacle(whole, asked)
     if obstructed is not None:
         return obstructed
-    return (PortTaken if _PORT_TAKEN.search(whole) else EngineRejected)(told)
+    return (PortTaken if is_port_taken(whole) else EngineRejected)(told)
 
 
 def _asked(error: BaseException) -> str:

@@ -114,4 +114,9 @@ def _trouble(status: Status, name: str, container: DockerContainer, *, is_cut_of
 def judged(instance: Instance, *, from_outside: bool) -> Instance:
     """An instance that SIGKILL ended, with who sent it: somebody outside, or the kernel because memory ran out."""
     detail = "killed from outside" if from_outside else "out of memory"
-    return replace(instance, killed=from_outside, detail=f"{instance.detail}, {detail}")
+    return replace(
+        instance,
+        killed=from_outside,
+        out_of_memory=not from_outside,
+        detail=f"{instance.detail}, {detail}",
+    )

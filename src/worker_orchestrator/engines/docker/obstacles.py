@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from worker_orchestrator.errors import EngineObstructed
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["ADDRESS", "KINDS", "obstacle"]
+__all__ = ["ADDRESS", "KINDS", "is_port_taken", "obstacle"]
 
 ADDRESS: Final = "address"
 """The kind of an address of the host on which ports were to be published, and that it does not have."""
@@ -101,7 +101,15 @@ KINDS: Final = (
         "(`sudo systemctl restart containerd docker`)",
     ),
 )
+_PORT_TAKEN: Final = re.compile(
+    r"port is already allocated|address already in use|failed to bind host port|ports are not available", re.IGNORECASE
+)
 _KINDS: Final = [(kind, re.compile(kind.words, re.IGNORECASE)) for kind in KINDS]
+
+
+def is_port_taken(message: str) -> bool:
+    """Whether Docker speaks of a host port that somebody else has."""
+    return _PORT_TAKEN.search(message) is not None
 
 
 def obstacle(message: str, asked: str = "") -> EngineObstructed | None:

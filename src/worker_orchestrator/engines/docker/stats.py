@@ -17,11 +17,11 @@ from typing import Any, Final
 import aiodocker
 import msgspec
 
-from worker_orchestrator.engines.base import Usage
 from worker_orchestrator.engines.docker.calls import reading
 from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.reach import DockerReach, asked, while_it_runs
 from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.extras import Usage
 from worker_orchestrator.errors import NotRunning
 
 __all__ = ["DockerStats"]

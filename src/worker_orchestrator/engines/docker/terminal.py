@@ -15,9 +15,9 @@ from typing import Final
 
 import structlog
 
-from worker_orchestrator.engines.base import Terminal
 from worker_orchestrator.engines.docker.attach import Attached, Command
 from worker_orchestrator.engines.docker.reach import DockerReach
+from worker_orchestrator.engines.extras import Terminal
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, NotRunning
 
 __all__ = ["DockerTerminals"]

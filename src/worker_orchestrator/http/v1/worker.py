@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.engines.archive import printable
-from worker_orchestrator.engines.base import Environment, Exec, Files, Logs, Stats
+from worker_orchestrator.engines.extras import Environment, Exec, Files, Logs, Stats
 from worker_orchestrator.errors import InvalidInput, NotSupported
 from worker_orchestrator.http.problems import problem
 from worker_orchestrator.http.server.streams import Closing, Held, Streamed, first_of
