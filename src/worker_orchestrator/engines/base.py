@@ -135,15 +135,15 @@ class Engine(Protocol):
     async def probe(
         self, machine: Machine, instance: Instance | None = None, limit_s: float = 1.0, *, closely: bool = False
     ) -> str | None:
-        """Ask the worker whether it serves: None if it does, else what was found instead, in words.
+        """Ask the worker whether it serves: None if it does, else what happened instead, in words.
 
         `instance` is what the last listing showed of it (None: nothing yet). An engine that gives the addresses asks at the
         one in there, and says what is missing if there is none.
 
         Takes `limit_s` seconds at most. If the worker has not answered by then, and `closely` is given, one second more is
         taken to find out what is there instead.
-        Raises EngineError if nobody can tell, as when only the engine would know and it does not answer: that is no verdict
-        on the worker.
+        Raises EngineError if that cannot be known, as when only the engine would know and it does not answer. That is no
+        verdict on the worker.
         """
         ...
 

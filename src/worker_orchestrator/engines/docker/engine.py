@@ -26,10 +26,10 @@ from worker_orchestrator.engines.docker.exec import DockerExec
 from worker_orchestrator.engines.docker.files import DockerFiles
 from worker_orchestrator.engines.docker.images import Images
 from worker_orchestrator.engines.docker.lifecycle import LATE_CREATE_S, DockerLifecycle
-from worker_orchestrator.engines.docker.listing import concerns_us, doubted, instance_of, judged
+from worker_orchestrator.engines.docker.listing import concerns_us, doubtful_machine, instance_of, with_killer
 from worker_orchestrator.engines.docker.logs import DockerLogs
 from worker_orchestrator.engines.docker.publishing import Place, place_of
-from worker_orchestrator.engines.docker.reach import asked
+from worker_orchestrator.engines.docker.reach import send_request
 from worker_orchestrator.engines.docker.stats import DockerStats
 from worker_orchestrator.engines.docker.template import DockerOptions, make_template
 from worker_orchestrator.engines.docker.terminal import DockerTerminals
@@ -99,7 +99,9 @@ class DockerEngine(
                 if instance.killed:
                     await self._look_closer(instance)
         self._killed = {i.native_id: self._killed[i.native_id] for i in instances if i.native_id in self._killed}
-        instances = [judged(i, from_outside=self._killed.get(i.native_id, True)) if i.killed else i for i in instances]
+        instances = [
+            with_killer(i, from_outside=self._killed.get(i.native_id, True)) if i.killed else i for i in instances
+        ]
         self._listed = {i.native_id: i.id for i in instances if i.owner in self.owners}
         return Listing(as_of, {i.id: i for i in sorted(instances, key=self._says_most)})
 
@@ -110,8 +112,8 @@ class DockerEngine(
     def _placed(self, instances: Sequence[Instance], containers: Sequence[DockerContainer]) -> Sequence[Instance]:
         """The instances with the host of each that is published elsewhere than the settings say now."""
         pairs = zip(instances, containers, strict=True)
-        found = {instance.id: place_of(container, self._options) for instance, container in pairs}
-        self._places = {machine_id: place for machine_id, place in found.items() if place is not None}
+        places = {instance.id: place_of(container, self._options) for instance, container in pairs}
+        self._places = {machine_id: place for machine_id, place in places.items() if place is not None}
         return [replace(i, host=self._places[i.id].host) if i.id in self._places else i for i in instances]
 
     async def _look_closer(self, instance: Instance) -> None:
@@ -154,8 +156,8 @@ class DockerEngine(
         try:
             with reading():
                 async with asyncio.timeout(HEALTH_LIMIT_S):
-                    found = await self._client.containers.get(self._container_of(machine.id))
-                health = found["State"].get("Health")
+                    container = await self._client.containers.get(self._container_of(machine.id))
+                health = container["State"].get("Health")
                 status = None if health is None else str(health["Status"])
         except EngineRejected as error:
             if is_missing(error):
@@ -176,15 +178,15 @@ class DockerEngine(
         filters = {"filters": clean_filters({"type": ["container", "image", "network"]})}
         async with self._aside() as client:
             with reading():
-                async with asked(client, "GET", "/events", params=filters) as response:
+                async with send_request(client, "GET", "/events", params=filters) as response:
                     yield None
                     async for line in response.content:
                         event = msgspec.json.decode(line)
                         if concerns_us(event, self._listed):
-                            yield doubted(event, self._listed)
+                            yield doubtful_machine(event, self._listed)
 
     async def until_shown(self, machine_id: str) -> None:
-        """Docker tells of a death before a listing shows it, and an inspection waits until it does."""
+        """Docker reports an end before a listing shows it, and an inspection waits until it does."""
         with contextlib.suppress(EngineError, TimeoutError):
             async with asyncio.timeout(LATE_CREATE_S):
                 with reading():

@@ -44,7 +44,7 @@ class DockerExec(DockerReach):
         timeout_s: float = 60.0,
     ) -> Completed:
         ends_at = asyncio.get_running_loop().time() + timeout_s
-        native_id = await self._found_until(ends_at, machine_id, timeout_s)
+        native_id = await self._running_container(ends_at, machine_id, timeout_s)
         if native_id is None:
             return Completed(None, b"", b"")
         if stdin and not self._can_end_input:
@@ -67,7 +67,7 @@ class DockerExec(DockerReach):
         await (self._end(attached, timeout_s, output.keep) if limit.expired() else attached.aclose(output.keep))
         return output.completed(code)
 
-    async def _found_until(self, ends_at: float, machine_id: str, timeout_s: float) -> str | None:
+    async def _running_container(self, ends_at: float, machine_id: str, timeout_s: float) -> str | None:
         """The id of the running container; None if Docker answers, and the command had too little time to be started.
 
         Raises EngineUnavailable if Docker does not answer.
@@ -85,7 +85,7 @@ class DockerExec(DockerReach):
     async def _end(self, attached: Attached, timeout_s: float, keep: Callable[[Message], None]) -> None:
         """End a command whose time is up, and `keep` what it writes until then.
 
-        Raises EngineError where that cannot be done now: where Docker is silent it goes on, since a start may yet land.
+        Raises EngineError if that cannot be done now. If Docker does not answer, it goes on, since a start may still land.
         """
         ending, answers = asyncio.ensure_future(attached.aclose(keep)), asyncio.ensure_future(self._answers())
         self._ending.add(ending)

@@ -40,7 +40,7 @@ class Container:
         return not self.mute and instance.status is Status.RUNNING and not instance.trouble and instance.port == port
 
     def close(self) -> None:
-        """Let nobody reach it any more."""
+        """Let it be reached no more."""
         if self.server is not None:
             self.server.close()
             self.server = None
