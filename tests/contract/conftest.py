@@ -35,13 +35,23 @@ def docker_world(runner: asyncio.Runner, ports: PortBlock, example_image: str) -
         runner.run(world.close())
 
 
-@pytest.fixture(params=["memory", "docker"])
+@pytest.fixture(params=["memory", "memory-that-gives-addresses", "docker"])
 def world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortBlock) -> Iterator[World]:
     """Every engine in turn."""
+    yield from a_world(request, runner, ports)
+
+
+@pytest.fixture(params=["memory", "docker"])
+def planned_world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortBlock) -> Iterator[World]:
+    """Every engine on which we plan the host ports."""
+    yield from a_world(request, runner, ports)
+
+
+def a_world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortBlock) -> Iterator[World]:
     if request.param == "docker":
         yield request.getfixturevalue("docker_world")
         return
-    memory = MemoryWorld(ports)
+    memory = MemoryWorld(ports, plans_ports=request.param == "memory")
     runner.run(memory.open())
     yield memory
     runner.run(memory.close())

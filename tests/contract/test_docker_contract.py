@@ -18,10 +18,10 @@ from tests.contract.worlds import ADDRESSES, DockerWorld, next_named, soon
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
 
 from worker_orchestrator.core.instance import Status
-from worker_orchestrator.engines.base import Logs
 from worker_orchestrator.engines.docker.connect import Endpoint, connect, open_client
 from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.extras import Logs
 from worker_orchestrator.errors import (
     EngineError,
     EngineRejected,
@@ -311,7 +311,7 @@ async def test_statuses_are_told_as_they_are(docker_world: DockerWorld) -> None:
     docker("pause", paused.id)
     docker("kill", killed.id)
     docker("stop", "-t", "5", stopped.id)
-    listed = await docker_world.engine.list()
+    listed = (await docker_world.engine.list()).instances
     assert listed[paused.id].status is Status.PAUSED
     assert (listed[killed.id].status, listed[killed.id].killed) == (Status.EXITED, True)
     assert "137" in listed[killed.id].detail
@@ -385,15 +385,15 @@ async def test_a_worker_that_takes_its_time_serves_if_it_is_given_that(docker_wo
     machine = replace(await docker_world.machine(), template=await engine.template())
     await engine.create(machine)
     async with asyncio.timeout(20):
-        while not str(missing := await engine.probe(machine, 0.5)).startswith("no answer on port"):
+        while not str(missing := await engine.probe(machine, limit_s=0.5)).startswith("no answer on port"):
             assert missing is not None
-    assert await engine.probe(machine, 10.0) is None
+    assert await engine.probe(machine, limit_s=10.0) is None
     await engine.destroy(machine.id)
     other = await docker_world.open_engine(tagged('ENTRYPOINT ["nc", "-ll", "-p", "9092", "-e", "echo", "220 mail"]'))
     machine = replace(await docker_world.machine(), template=await other.template())
     await other.create(machine)
     async with asyncio.timeout(20):
-        while "speaks SMTP or FTP" not in (missing := str(await other.probe(machine, 2.0))):
+        while "speaks SMTP or FTP" not in (missing := str(await other.probe(machine, limit_s=2.0))):
             assert missing != "None"
 
 
@@ -522,7 +522,7 @@ async def test_lost_calls_over_the_proxy_are_the_exception(docker_world: DockerW
         engine = await docker_world.open_engine(docker_host=proxy.url)
         machine = replace(await docker_world.machine(), template=await engine.template())
         await engine.create(machine)
-        assert machine.id in await engine.list()
+        assert machine.id in (await engine.list()).instances
         assert proxy.lost == 0
 
 

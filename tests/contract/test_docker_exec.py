@@ -18,7 +18,7 @@ from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import a_name, docker
 
 from worker_orchestrator.core.machine import Machine
-from worker_orchestrator.engines.base import OUTPUT_BYTES, Completed, Exec
+from worker_orchestrator.engines.extras import OUTPUT_BYTES, Completed, Exec
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning
 
 NEVER_WAS = "worker-1700000000000-neverwas1"

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from tests.contract.worlds import DockerWorld
 from tests.integration.docker_command import a_name, docker, make_image
 
-from worker_orchestrator.engines.base import Files
+from worker_orchestrator.engines.extras import Files
 from worker_orchestrator.errors import (
     EngineUnavailable,
     InvalidInput,
@@ -125,7 +125,7 @@ async def test_files_are_written_into_folders_only(docker_world: DockerWorld) ->
     """However much is sent."""
     machine = await docker_world.running()
     for archive in (archive_of(note=b"s"), archive_of(note=os.urandom(3_000_000))):
-        with pytest.raises(InvalidInput, match=r"^/srv/index\.html is no folder .*: name a folder\.$"):
+        with pytest.raises(InvalidInput, match=r"^/srv/index\.html is not a folder .*: name a folder\.$"):
             await docker_world.engine.write_files(machine.id, "/srv/index.html", pieces(archive))
 
 
@@ -144,7 +144,7 @@ async def test_files_are_written_into_folders_only(docker_world: DockerWorld) ->
 async def test_what_is_no_whole_archive_is_told_so(docker_world: DockerWorld, sent: bytes) -> None:
     """With the folder that it was for."""
     machine = await docker_world.running()
-    with pytest.raises(InvalidInput, match=r"^What came for /srv/files is no whole tar archive \([^()]+\): "):
+    with pytest.raises(InvalidInput, match=r"^What was sent for /srv/files is not a whole tar archive \([^()]+\): "):
         await docker_world.engine.write_files(machine.id, "/srv/files", pieces(sent))
 
 
@@ -162,7 +162,7 @@ async def test_a_folder_is_never_replaced_by_a_file_nor_a_file_by_a_folder(docke
         await docker_world.engine.write_files(machine.id, "/", pieces(archive_of(tmp=b"s")))
     with pytest.raises(InvalidInput, match=r"^/srv/files/link/taken is a folder in the container of "):
         await docker_world.engine.write_files(machine.id, "/srv/files/link", pieces(archive_of(taken=b"s")))
-    with pytest.raises(InvalidInput, match=r"^/srv/files/real/f is no folder in the container of .*: remove it"):
+    with pytest.raises(InvalidInput, match=r"^/srv/files/real/f is not a folder in the container of .*: remove it"):
         await docker_world.engine.write_files(
             machine.id, "/srv/files/real", pieces(archive_with(name="f", kind=tarfile.DIRTYPE))
         )
@@ -326,7 +326,7 @@ async def test_entries_are_named_after_the_path_that_was_asked_for(docker_world:
     assert await read(engine, machine.id, "/srv/files/link/") == {"link": None, "link/f": b"s\n"}
     assert await read(engine, machine.id, "/srv/files/link/.") == {".": None, "./f": b"s\n"}
     assert await read(engine, machine.id, "/srv/files/real/../link/f") == {"f": b"s\n"}
-    with pytest.raises(PathNotFound, match=r"^There is no /srv/files/real/f/ .*a part of it is no folder"):
+    with pytest.raises(PathNotFound, match=r"^There is no /srv/files/real/f/ .*a part of it is not a folder"):
         await read(engine, machine.id, "/srv/files/real/f/")
 
 

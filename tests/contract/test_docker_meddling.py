@@ -35,7 +35,7 @@ async def test_a_renamed_container_is_the_machine_that_it_was(docker_world: Dock
     instance = await docker_world.instance(machine)
     assert instance is not None
     assert (instance.status, instance.renamed, instance.port) == (Status.RUNNING, name, machine.port)
-    assert set(await engine.list()) & {machine.id, name} == {machine.id}
+    assert set((await engine.list()).instances) & {machine.id, name} == {machine.id}
     docker("kill", name)
     await engine.restart(machine.id)
     await docker_world.serves(machine)
@@ -77,7 +77,7 @@ async def test_a_container_made_of_a_copy_is_no_machine(
         docker("rename", machine.id, a_name("renamed"))
     native = docker("run", "-d", "--network", "none", "--name", name, image).out
     assert docker_json("inspect", native)["Config"]["Labels"][f"{LABEL}.machine"] == machine.id
-    listed = await engine.list()
+    listed = (await engine.list()).instances
     assert listed[machine.id].native_id != native
     assert native not in {instance.native_id for instance in listed.values()}
     await engine.destroy(machine.id)
@@ -97,7 +97,7 @@ async def test_a_copy_whose_image_was_removed_is_no_machine_either(docker_world:
     try:
         docker("rmi", "-f", image)
         fresh = await docker_world.open_engine()
-        listed = await fresh.list()
+        listed = (await fresh.list()).instances
         assert listed[machine.id].native_id != native
         await fresh.destroy(machine.id)
         assert not docker("container", "inspect", native, check=False).failed
@@ -111,9 +111,9 @@ async def test_workers_can_be_made_of_a_copy(docker_world: DockerWorld, image: s
     engine = await docker_world.open_engine(image)
     machine = replace(await docker_world.machine(), template=await engine.template())
     await engine.create(machine)
-    assert (await engine.list())[machine.id].status is Status.RUNNING
+    assert (await engine.list()).instances[machine.id].status is Status.RUNNING
     await engine.destroy(machine.id)
-    assert machine.id not in await engine.list()
+    assert machine.id not in (await engine.list()).instances
 
 
 @pytest.mark.parametrize("renamed", [False, True])

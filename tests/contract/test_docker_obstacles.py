@@ -36,15 +36,16 @@ async def test_a_network_without_an_address_is_no_fault_of_the_image(
         with pytest.raises(EngineObstructed, match=r"network has no address left: .* --network") as refused:
             await engine.create(second)
         assert refused.value.kind == "addresses"
-        assert second.id not in await engine.list(), "nothing is left behind"
+        assert second.id not in (await engine.list()).instances, "nothing is left behind"
     finally:
         await engine.destroy(first.id)
 
 
 async def test_an_address_that_the_host_lost_is_left_out_of_the_next_template(docker_world: DockerWorld) -> None:
     """As after IPv6 was switched off: the create says why, and the next ones do without."""
-    engine = await docker_world.open_engine(publish_addresses=("127.0.0.1", NOWHERE))
-    engine.host_addresses = lambda: ("127.0.0.1",)
+    engine = await docker_world.open_engine(
+        publish_addresses=("127.0.0.1", NOWHERE), host_addresses=lambda: ("127.0.0.1",)
+    )
     machine = replace(await docker_world.machine(), template=await engine.template())
     with pytest.raises(EngineObstructed, match="does not have the address on which") as refused:
         await engine.create(machine)

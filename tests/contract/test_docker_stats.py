@@ -6,8 +6,8 @@ import pytest
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import docker
 
-from worker_orchestrator.engines.base import Stats, Usage
 from worker_orchestrator.engines.docker.stats import _fits, _Sample
+from worker_orchestrator.engines.extras import Stats, Usage
 from worker_orchestrator.errors import EngineUnavailable, NotRunning
 
 NEVER_WAS = "worker-1700000000000-neverwas1"

@@ -14,8 +14,8 @@ from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import docker
 
 from worker_orchestrator.core.machine import Machine
-from worker_orchestrator.engines.base import Terminal, Terminals
 from worker_orchestrator.engines.docker.terminal import DockerTerminals
+from worker_orchestrator.engines.extras import Terminal, Terminals
 from worker_orchestrator.errors import EngineRejected, NotRunning
 
 NEVER_WAS = "worker-1700000000000-neverwas1"

@@ -19,15 +19,27 @@ from worker_orchestrator.errors import EngineRejected, EngineUnavailable, PortTa
 
 
 async def test_what_was_created_is_listed_as_running(world: World) -> None:
-    """With its owner, pool, template and port, and an id of the engine's own."""
+    """With its owner, pool, template and port, be it ours or the engine's, and an id of the engine's own."""
     machine = await world.running()
     instance = await world.instance(machine)
     assert instance is not None
     assert (instance.id, instance.owner, instance.pool) == (machine.id, world.owner, machine.pool)
-    assert (instance.template, instance.port) == (machine.template, machine.port)
+    assert instance.template == machine.template
+    assert instance.port == (machine.port if world.engine.plans_ports else instance.port)
+    assert instance.port
     assert instance.status is Status.RUNNING
     assert instance.native_id
     assert instance.address
+    assert world.engine.is_native_id(instance.native_id)
+
+
+async def test_an_engine_that_gives_addresses_gives_each_instance_its_own(world: World) -> None:
+    """With the host for URLs; where we plan the ports, that is the one of the settings."""
+    first, second = await world.instance(await world.running()), await world.instance(await world.running())
+    assert first is not None
+    assert second is not None
+    assert (first.address, first.port) != (second.address, second.port)
+    assert bool(first.host) is not world.engine.plans_ports
 
 
 async def test_a_create_can_be_repeated(world: World) -> None:
@@ -56,14 +68,14 @@ async def test_a_create_that_was_cut_off_before_the_start_is_finished(world: Wor
     await world.serves(machine)
 
 
-async def test_a_create_with_another_port_replaces_what_stands_there(world: World) -> None:
+async def test_a_create_with_another_port_replaces_what_stands_there(planned_world: World) -> None:
     """After a refused port the container keeps the old one: it is removed and made again."""
-    machine = await world.machine()
-    world.put_created(machine)
-    moved = replace(machine, port=world.port())
-    await world.engine.create(moved)
-    await world.serves(moved)
-    instance = await world.instance(machine)
+    machine = await planned_world.machine()
+    planned_world.put_created(machine)
+    moved = replace(machine, port=planned_world.port())
+    await planned_world.engine.create(moved)
+    await planned_world.serves(moved)
+    instance = await planned_world.instance(machine)
     assert instance is not None
     assert (instance.status, instance.port) == (Status.RUNNING, moved.port)
 
@@ -73,41 +85,42 @@ async def test_a_container_of_another_owner_under_the_same_name_stays(world: Wor
     machine = await world.machine()
     world.put(machine, world.somebody_else)
     before = await world.instance(machine)
-    for wanted in (machine, replace(machine, port=world.port())):
+    moved = replace(machine, port=world.port()) if world.engine.plans_ports else machine
+    for wanted in (machine, moved):
         with pytest.raises(EngineRejected):
             await world.engine.create(wanted)
         assert await world.instance(machine) == before
 
 
-async def test_a_port_of_another_process_is_taken_and_leaves_nothing_behind(world: World) -> None:
+async def test_a_port_of_another_process_is_taken_and_leaves_nothing_behind(planned_world: World) -> None:
     """The caller chooses another port; there is no half-made container that holds the name."""
-    machine = await world.machine()
+    machine = await planned_world.machine()
     assert machine.port is not None
     with listening_on(machine.port):
         with pytest.raises(PortTaken):
-            await world.engine.create(machine)
-        assert await world.instance(machine) is None
-    await world.engine.create(machine)
-    await world.serves(machine)
+            await planned_world.engine.create(machine)
+        assert await planned_world.instance(machine) is None
+    await planned_world.engine.create(machine)
+    await planned_world.serves(machine)
 
 
-async def test_a_port_of_another_instance_is_taken_and_leaves_nothing_behind(world: World) -> None:
+async def test_a_port_of_another_instance_is_taken_and_leaves_nothing_behind(planned_world: World) -> None:
     """And the one that has it goes on serving."""
-    first = await world.running()
-    second = await world.machine(first.port)
+    first = await planned_world.running()
+    second = await planned_world.machine(first.port)
     with pytest.raises(PortTaken):
-        await world.engine.create(second)
-    assert await world.instance(second) is None
-    await world.serves(first)
+        await planned_world.engine.create(second)
+    assert await planned_world.instance(second) is None
+    await planned_world.serves(first)
 
 
 # destroy
 
 
 async def test_what_was_destroyed_is_gone(world: World) -> None:
-    """When destroy returns, it is not listed any more, in any status, and its port is free."""
+    """If destroy says so when it returns, it is not listed any more, in any status, and its port is free."""
     machine = await world.running()
-    await world.engine.destroy(machine.id)
+    assert await world.engine.destroy(machine.id)
     assert await world.instance(machine) is None
     again = await world.machine(machine.port)
     await world.engine.create(again)
@@ -156,17 +169,17 @@ async def test_a_restart_can_be_repeated(world: World) -> None:
     assert await world.instance(machine) == before
 
 
-async def test_a_restart_whose_port_was_taken_says_so(world: World) -> None:
+async def test_a_restart_whose_port_was_taken_says_so(planned_world: World) -> None:
     """What it holds stays where it is, for the next try."""
-    machine = await world.running()
+    machine = await planned_world.running()
     assert machine.port is not None
-    world.kill(machine)
+    planned_world.kill(machine)
     with listening_on(machine.port):
         with pytest.raises(PortTaken):
-            await world.engine.restart(machine.id)
-        assert await world.status(machine) is Status.EXITED
-    await world.engine.restart(machine.id)
-    await world.serves(machine)
+            await planned_world.engine.restart(machine.id)
+        assert await planned_world.status(machine) is Status.EXITED
+    await planned_world.engine.restart(machine.id)
+    await planned_world.serves(machine)
 
 
 async def test_what_does_not_exist_cannot_be_restarted(world: World) -> None:
@@ -183,12 +196,29 @@ async def test_a_listing_holds_instances_of_every_owner_in_any_status(world: Wor
     mine, dead, theirs = await world.running(), await world.running(), await world.machine()
     world.kill(dead)
     world.put(theirs, world.somebody_else)
-    listed = await world.engine.list()
+    listed = (await world.engine.list()).instances
     assert {mine.id, dead.id, theirs.id} <= set(listed)
     assert listed[mine.id].status is Status.RUNNING
     assert listed[dead.id].status is Status.EXITED
     assert listed[dead.id].detail
     assert (listed[theirs.id].owner, listed[mine.id].owner) == (world.somebody_else, world.owner)
+
+
+async def test_a_listing_is_never_older_than_its_call(world: World) -> None:
+    """What was acknowledged before the call, it shows."""
+    machine = await world.running()
+    await world.engine.destroy(machine.id)
+    now = asyncio.get_running_loop().time
+    begun_at = now()
+    listing = await world.engine.list()
+    assert begun_at <= listing.as_of <= now()
+    assert machine.id not in listing.instances
+
+
+async def test_a_machine_id_is_no_id_of_the_engine(world: World) -> None:
+    """Whoever names a machine means one of the two."""
+    assert not world.engine.is_native_id((await world.machine()).id)
+    assert not world.engine.is_native_id("")
 
 
 # probe
@@ -197,13 +227,13 @@ async def test_a_listing_holds_instances_of_every_owner_in_any_status(world: Wor
 async def test_a_probe_tells_who_serves(world: World) -> None:
     """Before the create and after the end it says in words what is missing."""
     machine = await world.machine()
-    assert await world.engine.probe(machine)
+    assert await world.probe(machine)
     await world.engine.create(machine)
     await world.serves(machine)
     world.kill(machine)
 
     async def is_missing() -> str | None:
-        return await world.engine.probe(machine)
+        return await world.probe(machine)
 
     assert "answer" in (await soon(is_missing, "the probe misses it") or "")
 

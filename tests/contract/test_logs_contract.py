@@ -13,7 +13,7 @@ import pytest
 from tests.contract.worlds import SAID, World
 
 from worker_orchestrator.core.machine import Machine
-from worker_orchestrator.engines.base import Logs
+from worker_orchestrator.engines.extras import Logs
 from worker_orchestrator.errors import EngineUnavailable, NotRunning
 
 NEVER_WAS = "worker-1700000000000-neverwas1"
@@ -110,7 +110,7 @@ async def test_followers_do_not_hold_other_calls(world: World) -> None:
             await until(SAID, stream)
         async with asyncio.timeout(5):
             await world.engine.ping()
-            assert machine.id in await world.engine.list()
+            assert machine.id in (await world.engine.list()).instances
 
 
 async def test_a_follower_can_be_cancelled(world: World) -> None:

@@ -65,7 +65,8 @@ class World(ABC):
     async def machine(self, port: int | None = None) -> Machine:
         """A machine of the engine's current template, only on record."""
         template = await self.engine.template()
-        return Machine(a_machine_id(), DEFAULT_POOL, template, State.STARTING, port or self.port())
+        planned = (port or self.port()) if self.engine.plans_ports else None
+        return Machine(a_machine_id(), DEFAULT_POOL, template, State.STARTING, planned)
 
     async def running(self) -> Machine:
         """A machine that was created and serves."""
@@ -76,12 +77,16 @@ class World(ABC):
 
     async def serves(self, machine: Machine) -> None:
         async def look() -> bool:
-            return await self.engine.probe(machine) is None
+            return await self.probe(machine) is None
 
         await soon(look, f"{machine.id} serves")
 
+    async def probe(self, machine: Machine) -> str | None:
+        """As the orchestrator does it: with what the last listing showed."""
+        return await self.engine.probe(machine, await self.instance(machine))
+
     async def instance(self, machine: Machine) -> Instance | None:
-        return (await self.engine.list()).get(machine.id)
+        return (await self.engine.list()).instances.get(machine.id)
 
     async def status(self, machine: Machine) -> Status | None:
         instance = await self.instance(machine)
@@ -123,11 +128,17 @@ class World(ABC):
 
 
 class MemoryWorld(World):
+    """The memory engine. Without `plans_ports` it gives the addresses."""
+
     engine: MemoryEngine
+
+    def __init__(self, ports: PortBlock, *, plans_ports: bool = True) -> None:
+        super().__init__(ports)
+        self._plans_ports = plans_ports
 
     async def open(self) -> None:
         self.owner = "owner-1"
-        self.engine = MemoryEngine(self.owner)
+        self.engine = MemoryEngine(self.owner, plans_ports=self._plans_ports)
 
     async def close(self) -> None:
         await self.engine.aclose()
@@ -140,7 +151,9 @@ class MemoryWorld(World):
         self.engine.remove(machine.id)
 
     async def say(self, machine: Machine) -> None:
-        reader, writer = await asyncio.open_connection(ADDRESSES[0], machine.port)
+        instance = await self.instance(machine)
+        assert instance is not None
+        reader, writer = await asyncio.open_connection(instance.address, instance.port)
         writer.write(f"GET {SAID} HTTP/1.1\r\n\r\n".encode())
         await reader.read()
         writer.close()
@@ -178,11 +191,18 @@ class DockerWorld(World):
         self._more: list[DockerEngine] = []
         self.engine = await self.open_engine()
 
-    async def open_engine(self, image: str = "", *, docker_host: str | None = None, **options: Any) -> DockerEngine:
+    async def open_engine(
+        self,
+        image: str = "",
+        *,
+        docker_host: str | None = None,
+        host_addresses: Callable[[], tuple[str, ...]] | None = None,
+        **options: Any,
+    ) -> DockerEngine:
         """One more engine of the same owner, closed with this world."""
         endpoint, client = await connect(docker_host)
         chosen = {"image": image or self.image, "env": {"A": "b"}, "publish_addresses": ADDRESSES, **options}
-        engine = DockerEngine(endpoint, client, self.owner, DockerOptions(**chosen))
+        engine = DockerEngine(endpoint, client, self.owner, DockerOptions(**chosen), host_addresses)
         self._more.append(engine)
         return engine
 

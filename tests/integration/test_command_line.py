@@ -428,8 +428,8 @@ def test_what_cannot_be_copied_is_told_with_its_path(shared: Running, project: s
     shared.assign(project)
     note = str(tree / "a.txt")
     for source, target, said, given in (
-        (note, "/srv/index.html/x", b"/srv/index.html is no folder in the container", b""),
-        ("-", "/srv/files", b"What came for /srv/files is no whole tar archive", b"x" * 1000),
+        (note, "/srv/index.html/x", b"/srv/index.html is not a folder in the container", b""),
+        ("-", "/srv/files", b"What was sent for /srv/files is not a whole tar archive", b"x" * 1000),
         (note, "/dev/shm/x", b"/dev/shm/x of worker-", b""),
     ):
         done = run(shared, "cp", source, f"{project}:{target}", given=given, code=2)

@@ -413,7 +413,7 @@ BAD = [
     (("--publish-address", "nowhere"), "--publish-address is 'nowhere', but must be localhost or an IP address"),
     (("--advertise-host", "http://my-host"), "--advertise-host is 'http://my-host', but must be a host name or an IP"),
     (("--allow-origin", "app.example.com"), "--allow-origin is 'app.example.com', but must be a web origin"),
-    (("--docker-host", "nonsense"), "'nonsense', which is no address of a Docker engine"),
+    (("--docker-host", "nonsense"), "'nonsense', which is not an address of a Docker engine"),
 ]
 
 

@@ -382,10 +382,15 @@ def test_a_file_that_cannot_be_written_is_told_to_its_sender_with_its_path(share
     for path, body, media, said in (
         ("/tmp", b"x", "text/plain", "/tmp is a folder in the container"),
         ("/srv/files", b"x", "text/plain", "/srv/files is a folder in the container"),
-        ("/srv/index.html/x", b"x", "text/plain", "/srv/index.html is no folder in the container"),
-        ("/srv/index.html", b"x" * 1024, "application/x-tar", "/srv/index.html is no folder in the container"),
-        ("/srv/files", b"x" * 1000, "application/x-tar", "What came for /srv/files is no whole tar archive"),
-        ("/srv/files", b"x" * 3_000_000, "application/x-tar", "What came for /srv/files is no whole tar archive"),
+        ("/srv/index.html/x", b"x", "text/plain", "/srv/index.html is not a folder in the container"),
+        ("/srv/index.html", b"x" * 1024, "application/x-tar", "/srv/index.html is not a folder in the container"),
+        ("/srv/files", b"x" * 1000, "application/x-tar", "What was sent for /srv/files is not a whole tar archive"),
+        (
+            "/srv/files",
+            b"x" * 3_000_000,
+            "application/x-tar",
+            "What was sent for /srv/files is not a whole tar archive",
+        ),
     ):
         problem = told(v1(shared, "PUT", f"{files}{path}", body, content_type=media), 400)
         assert problem["code"] == "invalid_request"

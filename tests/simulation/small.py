@@ -28,15 +28,31 @@ __all__ = ["Small", "lived"]
 class Small:
     """A pool of two idle machines, five at most. Every call of the engine takes up to `slow_s`."""
 
-    def __init__(
-        self, loop: VirtualLoop, *, slow_s: float = 0.0, max_machines: int = 5, last_port: int = 65535, **pool: Any
+    def __init__(  # what varies from story to story
+        self,
+        loop: VirtualLoop,
+        *,
+        slow_s: float = 0.0,
+        max_machines: int = 5,
+        last_port: int = 65535,
+        plans_ports: bool = True,
+        restarts_in_place: bool = True,
+        host: str = "127.0.0.1",
+        **pool: Any,
     ) -> None:
-        self.engine = MemoryEngine("owner", faults=Faults(random.Random(1), slow_s=slow_s), serve_http=False)
+        faults = Faults(random.Random(1), slow_s=slow_s)
+        self.engine = MemoryEngine("owner", faults=faults, serve_http=False, plans_ports=plans_ports, host=host)
         self.store = Store(None)
         self.metrics = Metrics(loop.time)
         self.fleet = Fleet("owner")
         wanted = PoolSpec(None, pending=True, **pool)
-        spec = Spec({DEFAULT_POOL: wanted}, max_machines=max_machines, last_port=last_port)
+        spec = Spec(
+            {DEFAULT_POOL: wanted},
+            max_machines=max_machines,
+            first_port=9093 if plans_ports else None,
+            last_port=last_port,
+            restarts_in_place=restarts_in_place,
+        )
         self.clock = VirtualClock(loop, random.Random(1))
         self.history = History(self.store, self.clock.wall_ms)
         observers = Observers(self.metrics, self.history)
@@ -67,6 +83,11 @@ class Small:
 
     async def await_idle(self, count: int) -> None:
         await self.until(lambda: len(self.idle) == count)
+
+    def calls(self, name: str) -> int:
+        """How often the engine was asked for this."""
+        samples = self.shown().items()
+        return int(sum(count for key, count in samples if f'engine_calls_total{{call="{name}"' in key))
 
     def shown(self) -> dict[str, float]:
         """Each sample of the metrics, by its name with labels."""

@@ -92,7 +92,7 @@ def test_a_project_whose_machine_is_said_to_have_ended_hears_of_it_when_it_serve
         told = await asked
         assert told == small.fleet.of_project("p")
         assert told.id == own.id
-        assert (await small.engine.list())[own.id].status is Status.RUNNING
+        assert (await small.engine.list()).instances[own.id].status is Status.RUNNING
 
     lived(story, min_idle=1)
 

@@ -8,6 +8,7 @@ import math
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NoMachineAvailable, NotRunning, PortTaken
 
@@ -47,7 +48,9 @@ def test_workers_of_which_nobody_can_tell_stay_idle_and_are_given_when_that_is_o
         before = {machine.id for machine in small.idle}
         probe = small.engine.probe
 
-        async def silence(_machine: Machine, _limit_s: float, *, closely: bool = False) -> str | None:
+        async def silence(
+            _machine: Machine, _instance: Instance | None, _limit_s: float, *, closely: bool = False
+        ) -> str | None:
             if how == "unheard":
                 raise EngineUnavailable("Docker does not answer")
             return "nothing answers on port 1 (Connection refused)"

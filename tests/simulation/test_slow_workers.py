@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Machine
 
 SLOW_S = 7.0
@@ -61,12 +62,14 @@ def test_a_question_that_got_lost_keeps_nobody_from_becoming_ready(monkeypatch: 
     async def story(small: Small) -> None:
         probe, asked = small.engine.probe, []
 
-        async def first_is_lost(machine: Machine, limit_s: float, *, closely: bool = False) -> str | None:
+        async def first_is_lost(
+            machine: Machine, instance: Instance | None, limit_s: float, *, closely: bool = False
+        ) -> str | None:
             asked.append(machine.id)
             if asked.count(machine.id) == 1:
                 await asyncio.sleep(limit_s)
                 return "lost"
-            return await probe(machine, limit_s, closely=closely)
+            return await probe(machine, instance, limit_s, closely=closely)
 
         monkeypatch.setattr(small.engine, "probe", first_is_lost)
         await small.until(lambda: len(small.idle) == 2, within_s=1.5)

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Machine
 
 
@@ -15,9 +16,11 @@ def counted(small: Small, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each machine is probed from now on."""
     probes, probe = Counter[str](), small.engine.probe
 
-    async def count(machine: Machine, limit_s: float, *, closely: bool = False) -> str | None:
+    async def count(
+        machine: Machine, instance: Instance | None, limit_s: float, *, closely: bool = False
+    ) -> str | None:
         probes[machine.id] += 1
-        return await probe(machine, limit_s, closely=closely)
+        return await probe(machine, instance, limit_s, closely=closely)
 
     monkeypatch.setattr(small.engine, "probe", count)
     return probes

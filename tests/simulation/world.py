@@ -28,7 +28,7 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Change, Machine
 from worker_orchestrator.core.spec import Spec
-from worker_orchestrator.engines.base import Identity
+from worker_orchestrator.engines.base import Identity, Listing
 from worker_orchestrator.engines.memory.engine import Faults, MemoryEngine
 from worker_orchestrator.errors import CommitFailed, EngineError, EngineUnavailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
@@ -95,6 +95,7 @@ class Wire:
     """The engine, as one process reaches it."""
 
     plans_ports = True
+    restarts_in_place = True
 
     def __init__(self, process: Process) -> None:
         self._process, self._world, self._engine = process, process.world, process.world.engine
@@ -102,6 +103,9 @@ class Wire:
     @property
     def progress(self) -> str:
         return self._engine.progress
+
+    def is_native_id(self, text: str) -> bool:
+        return self._engine.is_native_id(text)
 
     async def ping(self) -> None:
         await self._call("ping", self._engine.ping)
@@ -112,12 +116,13 @@ class Wire:
     async def template(self, *, fetch: bool = True) -> str:
         return await self._call("template", lambda: self._engine.template(fetch=fetch))
 
-    async def list(self) -> Mapping[str, Instance]:
+    async def list(self) -> Listing:
         return await self._call("list", self._engine.list)
 
-    async def create(self, machine: Machine) -> None:
+    async def create(self, machine: Machine) -> bool:
         self._world.model.check_touch("create", machine.id)
-        await self._call(f"create {machine.id} on {machine.port}", lambda: self._engine.create(machine), told=True)
+        what = f"create {machine.id} on {machine.port}"
+        return await self._call(what, lambda: self._engine.create(machine), told=True)
 
     async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:
         self._world.model.check_touch("restart", machine_id)
@@ -142,13 +147,15 @@ class Wire:
             self._world.model.check_destroy(machine_id)
         await self._call(f"stop {machine_id}", lambda: self._engine.stop(machine_id, grace_s), told=True)
 
-    async def destroy(self, machine_id: str) -> None:
+    async def destroy(self, machine_id: str) -> bool:
         if self._process.is_alive:
             self._world.model.check_destroy(machine_id)
-        await self._call(f"destroy {machine_id}", lambda: self._engine.destroy(machine_id), told=True)
+        return await self._call(f"destroy {machine_id}", lambda: self._engine.destroy(machine_id), told=True)
 
-    async def probe(self, machine: Machine, limit_s: float = 1.0, *, closely: bool = False) -> str | None:
-        probe = partial(self._engine.probe, machine, limit_s, closely=closely)
+    async def probe(
+        self, machine: Machine, instance: Instance | None = None, limit_s: float = 1.0, *, closely: bool = False
+    ) -> str | None:
+        probe = partial(self._engine.probe, machine, instance, limit_s, closely=closely)
         missing = await self._call(f"probe {machine.id}", probe)
         if missing is None:
             self._world.model.answered_at[machine.id] = self._world.loop.time()

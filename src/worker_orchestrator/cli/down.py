@@ -18,6 +18,7 @@ from worker_orchestrator.core import commands
 from worker_orchestrator.core.instance import Instance, Snapshot
 from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.unrecorded import orphans
+from worker_orchestrator.engines.removal import remove
 from worker_orchestrator.errors import EngineError, EngineRejected, StoreLocked
 from worker_orchestrator.service import opening
 from worker_orchestrator.settings.settings import Settings
@@ -61,7 +62,7 @@ def stop_service(settings: Settings) -> None:
 async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
     async with opening.open_fleet(settings) as opened:
         machines = list(opened.fleet.machines.values())
-        present = await opened.engine.list()
+        present = (await opened.engine.list()).instances
         # A machine that vanished while a project had it may be there again: then its files are there as before.
         assigned = [m for m in machines if m.project is not None and (not m.gone or m.id in present)]
         to_remove = [machine for machine in machines if machine.project is None]
@@ -79,7 +80,7 @@ async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
             opened, {m.id for m in to_remove if m.state is State.STARTING and m.id not in present}
         )
         remaining = [m for m in opened.fleet.machines.values() if not m.gone]
-        if not remaining and not _others(await opened.engine.list(), opened.fleet.owner):
+        if not remaining and not _others((await opened.engine.list()).instances, opened.fleet.owner):
             await _remove_network(opened)
     click.echo(f"Removed {len(removed)} container{'' if len(removed) == 1 else 's'}.")
     for machine in left_assigned:
@@ -93,9 +94,9 @@ async def _remove_late(opened: opening.Opened, coming: set[str]) -> set[str]:
     fleet, removed = opened.fleet, set[str]()
     deadline = time.monotonic() + LATE_CREATE_S
     while True:
-        listed = await opened.engine.list()
+        listed = (await opened.engine.list()).instances
         late = {orphan.id for orphan in orphans(fleet, Snapshot(0.0, listed))}
-        await asyncio.gather(*map(opened.engine.destroy, late))
+        await asyncio.gather(*(remove(opened.engine, machine_id) for machine_id in late))
         removed |= late
         if not late and (coming <= removed or time.monotonic() > deadline):
             return removed
@@ -135,7 +136,7 @@ async def _remove(opened: opening.Opened, machine: Machine, stop_timeout_s: floa
             if fleet.watches[machine.id].ends_gently and stop_timeout_s:
                 with contextlib.suppress(EngineRejected):  # then it is removed without having stopped
                     await opened.engine.stop(machine.id, stop_timeout_s)
-            await opened.engine.destroy(machine.id)
+            await remove(opened.engine, machine.id)
     except EngineError as error:
         click.echo(f"orchestrator: {machine.id}: {error.message}", err=True)
         return False

@@ -19,6 +19,7 @@ from worker_orchestrator.core.instance import Instance, Snapshot
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.project import project_id
 from worker_orchestrator.core.unrecorded import foreign, strays
+from worker_orchestrator.engines.removal import remove
 from worker_orchestrator.errors import EngineRejected, InvalidInput, StoreLocked
 from worker_orchestrator.service import opening
 from worker_orchestrator.service.origin import keep_busy
@@ -66,7 +67,8 @@ async def _recover(
     if accept:
         existing_database(settings, " to accept")
     async with opening.open_fleet(settings, accept=accept, look_only=look_only) as opened:
-        snapshot = Snapshot(asyncio.get_running_loop().time(), await opened.engine.list())
+        listing = await opened.engine.list()
+        snapshot = Snapshot(listing.as_of, listing.instances)
         if accept:
             _accept(opened, snapshot.instances)
         known = opening.load_fleet(opened.store)  # read after the listing: all that it contains was recorded before
@@ -162,4 +164,4 @@ async def _purge(opened: opening.Opened, instance: Instance, stop_timeout_s: flo
     if stop_timeout_s:  # it may belong to a project, so it is stopped first
         with contextlib.suppress(EngineRejected):
             await opened.engine.stop(instance.id, stop_timeout_s)
-    await opened.engine.destroy(instance.id)
+    await remove(opened.engine, instance.id)

@@ -30,6 +30,7 @@ from worker_orchestrator.errors import (
     EngineRejected,
     EngineUnavailable,
     MachineNotFound,
+    NotSupported,
     PoolNotFound,
     ProjectHasNoMachine,
 )
@@ -176,13 +177,15 @@ class Orchestrator:
 
         `name` is its id or its container's. Its container was started again when this returns; it is READY as soon as it
         answers. Returns it as it is then. It must be of these generations.
-        Raises MachineNotFound, NotAssigned, NotRunning, GenerationMismatch, EngineError, CommitFailed.
+        Raises MachineNotFound, NotAssigned, NotRunning, NotSupported, GenerationMismatch, EngineError, CommitFailed.
         """
         machine = await self.machine_named(name)
         for generation in generations:
             commands.check_generation(machine, generation)
         if machine.state is State.STOPPING:
             raise MachineNotFound(f"{machine.id} is being removed.")
+        if not self.spec.restarts_in_place:
+            raise NotSupported("This engine cannot restart a machine in place: release or destroy it to get a new one.")
         commands.restart(self.fleet, machine, self._state.now())
         self._journal.attribute()
         await self._journal.durable()
@@ -197,7 +200,8 @@ class Orchestrator:
     async def _done(self, action: Destroy | Restart, what: str) -> None:
         """Return when the engine has done this. Raises EngineError, where `what` comes when the engine is back."""
         is_wanted = partial(due_actions.still_wanted, self.fleet, action)
-        outcome = await self.contact.unless_lost(self._parts.actions.finish(action, is_wanted))
+        until_gone = partial(self._state.until_forgotten, action.machine_id)
+        outcome = await self.contact.unless_lost(self._parts.actions.finish(action, is_wanted, until_gone))
         if outcome is None:
             why = (self.contact.problem or "").rstrip(".")
             raise EngineUnavailable(f"{what} when the engine is back: {why}.")

@@ -35,6 +35,8 @@ __all__ = ["Reactions"]
 MISSES_TO_LOOK: Final = 8
 """After so many misses, about a quarter of a second, a listing is made: the starting worker may have exited."""
 UNAVAILABLE_RETRY_S: Final = 0.25
+UNDER_WAY_LOOK_S: Final = 1.0
+"""What an engine has accepted takes it a while, and its events tell of the end."""
 
 _log = structlog.get_logger(__name__)
 
@@ -98,7 +100,9 @@ class Reactions:
         if outcome.result is Result.OBSTRUCTED:
             self._templates.look_again()  # the engine may know another way, such as IPv4 only
         self._probers.stop(machine_id)  # another program may answer at its port, until a listing shows this one
-        if outcome.result is Result.UNAVAILABLE:
+        if outcome.under_way:
+            self._state.wake_later(UNDER_WAY_LOOK_S)
+        elif outcome.result is Result.UNAVAILABLE:
             self._state.wake_later(UNAVAILABLE_RETRY_S)
         else:
             self._state.wake.set()

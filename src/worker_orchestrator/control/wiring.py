@@ -98,9 +98,9 @@ class Wiring:
     def _make_world(self, engine: Engine, engine_id: str, observer: Observer) -> None:
         background, limits, tell = self.background, self._limits, self._take
         self.contact = Contact(engine, background, tell, observer)
-        self.probers = Probers(engine, background, self.contact, tell, observer)
-        self.actions = Actions(engine, background, self.probers, tell, observer, limits.stop_timeout_s)
         self.listings = Listings(engine, engine_id, observer)
+        self.probers = Probers(engine, self.listings, background, self.contact, tell, observer)
+        self.actions = Actions(engine, background, self.probers, tell, observer, limits.stop_timeout_s)
         self.templates = Templates(engine, limits.refresh_interval_s, tell, observer)
         self.engine_events = EngineEvents(engine, background, tell, observer)
 

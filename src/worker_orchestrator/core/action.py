@@ -53,8 +53,12 @@ class Result(StrEnum):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How one action ended: in one word, in a sentence for people, and with the last log lines if there are any."""
+    """How one action ended: in one word, in a sentence for people, and with the last log lines if there are any.
+
+    `under_way`: the engine only accepted it, and a listing will show what came of it.
+    """
 
     result: Result
     message: str = ""
     evidence: str = ""
+    under_way: bool = False

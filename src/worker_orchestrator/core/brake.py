@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.watch import Watch
@@ -33,6 +33,7 @@ from worker_orchestrator.core.watch import Watch
 __all__ = [
     "RESTART_PAUSES_S",
     "Failure",
+    "clear_obstacle",
     "drop_obstructed",
     "fail_machine",
     "has_restarts_left",
@@ -58,11 +59,12 @@ OBSTACLE_MAX_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong with a machine, in words, with its last log lines.
+    """What went wrong with a machine: its kind, in words, with its last log lines.
 
     `gone`: its container is known not to exist. `harmless`: it says nothing about the image, so it raises no brake.
     """
 
+    kind: FailureKind
     reason: str
     evidence: str = ""
     gone: bool = False
@@ -70,11 +72,16 @@ class Failure:
 
 
 def fail_machine(fleet: Fleet, spec: Spec, machine: Machine, now: float, failure: Failure) -> None:
-    """Move a machine to FAILED. It stays with its project, if it has one; else the failure raises the image's brake."""
+    """Move a machine to FAILED. It stays with its project, if it has one; else the failure raises the image's brake.
+
+    An address that the engine gave goes to others soon, so a failed machine has none.
+    """
     after = replace(machine, state=State.FAILED, reason=failure.reason, evidence=failure.evidence, gone=failure.gone)
+    if spec.first_port is None:
+        after = replace(after, host="", port=None)
     if machine.holding is None and not failure.harmless:
         raise_brake(fleet, spec, after, now)
-    fleet.apply(machine, after, Cause.FAILED, now)
+    fleet.apply(machine, after, Cause.FAILED, now, failure.kind)
 
 
 def schedule_retry(watch: Watch, now: float) -> None:
@@ -112,6 +119,12 @@ def drop_obstructed(fleet: Fleet, machine: Machine, now: float, message: str) ->
         until = now + _doubling(level, OBSTACLE_MAX_S)
         fleet.pool(machine.pool).obstacle = Brake(machine.template, level, now, until, is_on=True, reason=message)
     fleet.apply(machine, replace(machine, state=State.STOPPING, reason=message), Cause.OBSTRUCTED, now)
+
+
+def clear_obstacle(fleet: Fleet, machine: Machine) -> None:
+    """A machine of this template was made: no cause outside stands in the way any more."""
+    if fleet.obstacle(machine.pool, machine.template) is not None:
+        fleet.pool(machine.pool).obstacle = None
 
 
 def raise_brake(fleet: Fleet, spec: Spec, failed: Machine, now: float) -> None:

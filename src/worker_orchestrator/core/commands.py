@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core.brake import raise_brake, schedule_restart
 from worker_orchestrator.core.fleet import RESTART_REQUESTED, Fleet
-from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.refusals import machine_ailing, machine_failed, pool_refusal
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.waiting_line import hand_over, is_verified, next_idle, serve_line
@@ -48,7 +48,7 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Mac
         machine = None
     if machine is not None:
         if machine.state is State.FAILED:
-            raise machine_failed(machine)
+            raise machine_failed(spec, machine)
         if machine.id in fleet.ailing:
             raise machine_ailing(fleet, machine)
         return machine if machine.state is State.READY else None
@@ -148,7 +148,7 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
     if broken:
         free = replace(machine, holding=None, state=State.FAILED, reason=broken)
         raise_brake(fleet, spec, free, now)
-        fleet.apply(machine, free, Cause.WITHDRAWN, now)
+        fleet.apply(machine, free, Cause.WITHDRAWN, now, FailureKind.STOPPED_ANSWERING)
     elif machine.state is State.READY:
         free = replace(machine, holding=None, reason="not taken")
         fleet.apply(machine, free, Cause.WITHDRAWN, now)

@@ -5,7 +5,7 @@ So there is no queue of work, and an action that gets lost costs one tick::
 
     state, project        due                  unless
     STARTING, free        create               its container exists, at the right port, and has been started
-    STARTING, assigned    restart              its container runs, and nobody requested a restart
+    STARTING, assigned    restart              its container runs, and nobody requested a restart; or the engine cannot
     STOPPING              destroy, gently if   -
                           it had a project
     FAILED, free          destroy              the container is gone; then only if it lands late
@@ -18,6 +18,7 @@ from worker_orchestrator.core.action import Action, Create, Destroy, Restart
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.unrecorded import is_orphan
 
 __all__ = ["due_action", "follow_up", "still_wanted"]
@@ -38,15 +39,18 @@ def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
     return None
 
 
-def due_action(fleet: Fleet, machine: Machine, instance: Instance | None, now: float) -> Action | None:
+def due_action(fleet: Fleet, spec: Spec, machine: Machine, instance: Instance | None, now: float) -> Action | None:
     """The action that is due for a machine now, whatever happened before. `instance` is what the listing shows of it."""
     if fleet.watches[machine.id].not_before > now:
         return None
     match machine.state:
         case State.STARTING if machine.holding is None:
-            waits = instance is None or instance.status is Status.CREATED or instance.port not in {None, machine.port}
-            return Create(machine) if waits else None
-        case State.STARTING:
+            waits = instance is None or instance.status is Status.CREATED
+            is_moved = (
+                spec.first_port is not None and instance is not None and instance.port not in {None, machine.port}
+            )
+            return Create(machine) if waits or is_moved else None
+        case State.STARTING if spec.restarts_in_place:
             is_stopped = instance is not None and instance.status in {Status.EXITED, Status.CREATED}
             is_requested = fleet.watches[machine.id].restart_requests > 0 and instance is not None
             return Restart(machine.id, stop_first=is_requested) if is_stopped or is_requested else None

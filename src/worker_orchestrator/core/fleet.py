@@ -19,7 +19,15 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.machine import GIVES_UP_PROJECT, TOMBSTONES_KEPT, Cause, Change, Machine, State
+from worker_orchestrator.core.machine import (
+    GIVES_UP_PROJECT,
+    TOMBSTONES_KEPT,
+    Cause,
+    Change,
+    FailureKind,
+    Machine,
+    State,
+)
 from worker_orchestrator.core.pool import Brake, Pool
 from worker_orchestrator.core.watch import Watch
 
@@ -144,10 +152,17 @@ class Fleet:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
                 self.pool(machine.pool).proven_template = machine.template
 
-    def apply(self, before: Machine | None, after: Machine | None, cause: Cause, now: float) -> Change:
-        """Make one change, and keep it in `pending` until the shell takes it to store it."""
+    def apply(
+        self,
+        before: Machine | None,
+        after: Machine | None,
+        cause: Cause,
+        now: float,
+        failure: FailureKind | None = None,
+    ) -> Change:
+        """Make one change, and keep it in `pending` until the shell takes it to store it. `failure` is the kind of one."""
         buries = (after is None or cause is Cause.REMOVED) and self._buries(before, after, cause)
-        change = Change(before, after, cause, buries)
+        change = Change(before, after, cause, buries, failure)
         machine_id = change.machine.id
         assert before is None or self.machines.get(machine_id) == before, f"{machine_id}: decided on an old state"
         assert before is not None or machine_id not in self.machines, f"{machine_id}: exists already"

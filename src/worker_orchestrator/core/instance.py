@@ -12,6 +12,8 @@ from enum import StrEnum
 
 import msgspec
 
+from worker_orchestrator.core.machine import FailureKind
+
 __all__ = ["Instance", "Snapshot", "Status", "Verdict"]
 
 
@@ -34,7 +36,11 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     about its image; `detail` says in words how it ended. `trouble` says why it cannot serve although it has not ended
     (somebody paused it, or took its network away), and what to do. `renamed` is its present name if that is not its id: an
     instance is known by its label, because people rename containers. `host` is the host for its URL if it was created under
-    other settings than the present ones.
+    other settings than the present ones, or if the engine gave it. `out_of_memory`: the kernel ended it.
+
+    `unreachable_since` (loop time) comes with UNKNOWN: since then the engine cannot say what became of it, as when its node
+    does not report. `unplaced` says in words that the engine has nowhere to run it (no room, a quota), which is no fault of
+    its image. An engine that expects room soon leaves it empty, and the instance is PENDING.
     """
 
     id: str
@@ -50,12 +56,24 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     host: str = ""
     trouble: str = ""
     renamed: str = ""
+    out_of_memory: bool = False
+    unreachable_since: float | None = None
+    unplaced: str = ""
 
     @property
     def ailment(self) -> str:
         """Why it cannot serve now, in words; empty if nothing is known against it. UNKNOWN is no ailment."""
         runs = self.status in {Status.RUNNING, Status.UNKNOWN}
-        return self.trouble or ("" if runs else f"its container is {self.status}")
+        return self.trouble or self.unplaced or ("" if runs else f"its container is {self.status}")
+
+    @property
+    def end(self) -> FailureKind:
+        """Which kind of failure it is that it does not run any more."""
+        if self.status is Status.TERMINATING:
+            return FailureKind.VANISHED
+        if self.out_of_memory:
+            return FailureKind.OUT_OF_MEMORY
+        return FailureKind.KILLED if self.killed else FailureKind.EXITED
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -76,7 +94,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What one probe of one machine found: it answered, it did not, or nothing was learned (None).
 
-    `took_s` is the number of seconds until the answer.
+    `took_s` is the number of seconds until the answer; `host` and `port` are where it answered, if the engine gives the
+    addresses.
     """
 
     machine_id: str
@@ -84,3 +103,5 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     answered: bool | None
     detail: str = ""
     took_s: float = 0.0
+    host: str = ""
+    port: int | None = None

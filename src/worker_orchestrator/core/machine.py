@@ -33,7 +33,17 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["GIVES_UP_PROJECT", "TOMBSTONES_KEPT", "TRANSITIONS", "Cause", "Change", "Holding", "Machine", "State"]
+__all__ = [
+    "GIVES_UP_PROJECT",
+    "TOMBSTONES_KEPT",
+    "TRANSITIONS",
+    "Cause",
+    "Change",
+    "FailureKind",
+    "Holding",
+    "Machine",
+    "State",
+]
 
 TOMBSTONES_KEPT: Final = 50_000
 """How many removed machines are remembered, because a late create may still make a container for one of them."""
@@ -69,6 +79,22 @@ class Cause(StrEnum):
     ANNOTATED = "annotated"  # its project replaced the metadata
 
 
+class FailureKind(StrEnum):
+    """Why a machine failed, for those who count failures: the machine's `reason` says it in words, for people."""
+
+    STOPPED_ANSWERING = "stopped_answering"  # it served, and answers no probe any more
+    HELD_UP = "held_up"  # it runs, and somebody keeps it from serving
+    START_TIMEOUT = "start_timeout"  # its container did not come to run in time
+    ANSWER_TIMEOUT = "answer_timeout"  # its container runs, and did not answer in time
+    NOT_RESTARTED = "not_restarted"  # no restart brought it back
+    VANISHED = "vanished"  # somebody else removed its container
+    OUT_OF_MEMORY = "out_of_memory"  # the kernel ended it
+    KILLED = "killed"  # somebody ended it from outside
+    EXITED = "exited"  # it ended by itself
+    REJECTED = "rejected"  # the engine refused to create it
+    OTHER = "other"
+
+
 _S = State
 TRANSITIONS: Final[Mapping[State | None, AbstractSet[State | None]]] = {
     None: {_S.STARTING, _S.READY},
@@ -99,9 +125,9 @@ class Holding(msgspec.Struct, frozen=True, gc=False):
 class Machine(msgspec.Struct, frozen=True, gc=False):
     """Our record of one worker: a row of the store.
 
-    `port` is a host port, or None where the engine plans addresses itself. `holding` is None while the machine is free.
-    `gone` means that its container is known not to exist: such a record holds neither port nor slot. `reason` says in words
-    why it is where it is, `evidence` holds the last log lines of a failed one.
+    `port` is a host port; if the engine gives the addresses, `host` and `port` are what it gave, from the first answer on.
+    `holding` is None while the machine is free. `gone` means that its container is known not to exist: such a record holds
+    neither port nor slot. `reason` says in words why it is where it is, `evidence` holds the last log lines of a failed one.
 
     `generation` is the number of its last assignment, 0 if there was none. It stays when the assignment ends, and is
     therefore no part of `holding`: a late release or destroy that names an older generation must fail on a free machine as
@@ -155,12 +181,14 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     `buries` means that its end was requested and has happened, so a container that appears under its id later is removed. A
     machine that is only forgotten is not buried: its container vanished by itself, and may come back with somebody's files.
+    `failure` is the kind of a failure, for metrics; it is not stored.
     """
 
     before: Machine | None
     after: Machine | None
     cause: Cause
     buries: bool = False
+    failure: FailureKind | None = None
 
     def __post_init__(self) -> None:
         before, after = self.before, self.after

@@ -31,6 +31,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
 from worker_orchestrator.core.brake import (
     Failure,
+    clear_obstacle,
     drop_obstructed,
     fail_machine,
     has_restarts_left,
@@ -41,7 +42,7 @@ from worker_orchestrator.core.brake import (
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import no_port_left, take_port
 from worker_orchestrator.core.instance import Verdict
-from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.waiting_line import serve_line
 
@@ -95,19 +96,34 @@ def apply_verdict(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> Non
     if verdict.answered is None:
         watch.misses = 0
         return
+    other = _holder_of_address(fleet, verdict)
+    if verdict.answered and other not in {None, machine.id}:
+        verdict = replace(verdict, answered=False, detail=f"what answers at its address may be {other}")
     if verdict.answered:
         watch.verified_at, watch.misses = verdict.begun_at, 0
         watch.answer_s, watch.slowest_answer_s = verdict.took_s, max(verdict.took_s, watch.slowest_answer_s / 2)
         if machine.is_idle:
             fleet.move_to_end(machine)
         if machine.state is State.STARTING:
-            fleet.apply(machine, replace(machine, state=State.READY, reason="answered"), Cause.ANSWERED, now)
+            ready = replace(machine, state=State.READY, reason="answered")
+            if verdict.port is not None:
+                ready = replace(ready, host=verdict.host, port=verdict.port)
+            fleet.apply(machine, ready, Cause.ANSWERED, now)
             serve_line(fleet, spec, machine.pool, now)
         return
     watch.missed_at, watch.missed_why = verdict.begun_at, verdict.detail
     watch.misses += 1
     if machine.is_idle and watch.misses >= MISSES_TO_FAIL:
-        fail_machine(fleet, spec, machine, now, Failure(f"stopped answering: {verdict.detail}"))
+        failure = Failure(FailureKind.STOPPED_ANSWERING, f"stopped answering: {verdict.detail}")
+        fail_machine(fleet, spec, machine, now, failure)
+
+
+def _holder_of_address(fleet: Fleet, verdict: Verdict) -> str | None:
+    """The id of the machine that has on record the address, given by the engine, at which this probe was answered.
+
+    Engines give addresses again. Which of two machines answered is clear once a listing shows what became of the other.
+    """
+    return None if verdict.port is None else fleet.ports.get((verdict.host, verdict.port))
 
 
 def apply_outcome(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, now: float) -> None:
@@ -131,15 +147,15 @@ def apply_outcome(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, no
             watch = fleet.watches[machine.id]
             if outcome.result is Result.DONE:
                 watch.destroyed_at = now
-            elif outcome.result not in {Result.UNKNOWN, Result.UNAVAILABLE}:
+            if outcome.under_way or outcome.result not in {Result.DONE, Result.UNKNOWN, Result.UNAVAILABLE}:
                 schedule_retry(watch, now)
 
 
 def _apply_create(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
-    if outcome.result is Result.DONE and fleet.obstacle(machine.pool, machine.template) is not None:
-        fleet.pool(machine.pool).obstacle = None
+    if outcome.result is Result.DONE and not outcome.under_way:
+        clear_obstacle(fleet, machine)
     if outcome.result is Result.REJECTED:
-        fail_machine(fleet, spec, machine, now, Failure(outcome.message, outcome.evidence))
+        fail_machine(fleet, spec, machine, now, Failure(FailureKind.REJECTED, outcome.message, outcome.evidence))
     elif outcome.result is Result.OBSTRUCTED:
         drop_obstructed(fleet, machine, now, outcome.message)
     elif outcome.result is Result.PORT_TAKEN and machine.port is not None:
@@ -164,4 +180,4 @@ def _apply_restart(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome,
             fleet.apply(machine, replace(machine, reason=reason), Cause.RESTARTED, now)
             schedule_restart(watch, now)
         else:
-            fail_machine(fleet, spec, machine, now, Failure(reason))
+            fail_machine(fleet, spec, machine, now, Failure(FailureKind.NOT_RESTARTED, reason))

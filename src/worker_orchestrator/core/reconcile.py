@@ -38,11 +38,18 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from worker_orchestrator.core.action import Action, Destroy
-from worker_orchestrator.core.brake import Failure, fail_machine, has_restarts_left, schedule_restart
+from worker_orchestrator.core.brake import (
+    Failure,
+    clear_obstacle,
+    drop_obstructed,
+    fail_machine,
+    has_restarts_left,
+    schedule_restart,
+)
 from worker_orchestrator.core.due_actions import due_action
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status
-from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.outcomes import start_deadline
 from worker_orchestrator.core.sizing import resize
 from worker_orchestrator.core.spec import Spec
@@ -82,7 +89,7 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
                 _Observation(fleet, spec, snapshot, machine, instance, now, ailing).judge()
     for machine in fleet.machines.values():
         if machine.state is not State.READY and machine.id not in snapshot.busy:
-            action = due_action(fleet, machine, snapshot.instances.get(machine.id), now)
+            action = due_action(fleet, spec, machine, snapshot.instances.get(machine.id), now)
             if action is not None:
                 actions.append(action)
     fleet.take_listing(snapshot.begun_at, ailing)
@@ -140,9 +147,9 @@ class _Observation:
 
     def _judge_idle(self) -> None:
         if self.instance is None:
-            self._fail("its container was removed by somebody else", gone=True, harmless=True)
+            self._fail(FailureKind.VANISHED, "its container was removed by somebody else", gone=True, harmless=True)
         elif self.instance.status in _DEAD:
-            self._fail(self._how_it_ended(self.instance), harmless=self.instance.killed)
+            self._fail(self.instance.end, self._how_it_ended(self.instance), harmless=self.instance.killed)
         else:
             self._wait_out(self.instance.ailment)
 
@@ -151,65 +158,78 @@ class _Observation:
         if self.machine.id not in self.fleet.ailing:
             self._watch.not_before = self.now + AILING_S
         if self.now >= self._watch.not_before:
-            self._fail(f"cannot serve: {ailment}", harmless=True)
+            self._fail(FailureKind.HELD_UP, f"cannot serve: {ailment}", harmless=True)
         else:
             self.ailing[self.machine.id] = ailment
 
     def _judge_assigned(self) -> None:
         if self.instance is None:
-            self._fail(_VANISHED, gone=True)
+            self._fail(FailureKind.VANISHED, _VANISHED, gone=True)
         elif self.instance.status is Status.EXITED:
             if self.now - self._watch.since > RESTARTS_FORGIVEN_AFTER_S:
                 self._watch.tries = 0
-            if self._is_last_death(self.instance):
-                self._give_up(self.instance)
-                return
-            self._restart_later(self._how_it_ended(self.instance))
+            self._restart_or_fail(self.instance)
         else:
             self.ailing[self.machine.id] = self.instance.ailment
 
     def _judge_restarting(self) -> None:
         if self.instance is None:
-            self._fail(_VANISHED, gone=True)
-        elif self._watch.restart_requests:
+            self._fail(FailureKind.VANISHED, _VANISHED, gone=True)
+        elif self._watch.restart_requests and self.spec.restarts_in_place:
             return  # it will be restarted in any state
-        elif self.instance.status is Status.EXITED and self._watch.restart_acknowledged:
+        elif self.instance.status is Status.EXITED and (
+            self._watch.restart_acknowledged or not self.spec.restarts_in_place
+        ):
             self._watch.restart_acknowledged = False
-            if self._is_last_death(self.instance):
-                self._give_up(self.instance)
-            else:
-                self._restart_later(self._how_it_ended(self.instance))
+            self._restart_or_fail(self.instance)
         elif self.instance.trouble:
             self.ailing[self.machine.id] = self.instance.trouble
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
             reason = f"restarted; it runs, but does not answer yet: {self._watch.missed_why}"
             self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
 
-    def _restart_later(self, reason: str) -> None:
-        """Restart it after a pause. The reason is this death's own: a worker may end for another reason after each edit."""
-        self._move(replace(self.machine, state=State.STARTING, reason=reason), Cause.RESTARTED)
-        schedule_restart(self._watch, self.now)
+    def _restart_or_fail(self, instance: Instance) -> None:
+        """Restart it, if the engine can and it has tries left. A death that was caused from outside never ends it for good.
 
-    def _is_last_death(self, instance: Instance) -> bool:
-        """Whether it has failed for good with this death. A death that was caused from outside is never the last."""
-        return not has_restarts_left(self._watch) and not instance.killed
-
-    def _give_up(self, instance: Instance) -> None:
-        self._fail(f"{self._how_it_ended(instance)} again, after {self._watch.tries} restarts")
+        The reason is this death's own: a worker may end for another reason after each edit.
+        """
+        reason = self._how_it_ended(instance)
+        if not self.spec.restarts_in_place:
+            self._fail(instance.end, reason)
+        elif not has_restarts_left(self._watch) and not instance.killed:
+            self._fail(FailureKind.NOT_RESTARTED, f"{reason} again, after {self._watch.tries} restarts")
+        else:
+            self._move(replace(self.machine, state=State.STARTING, reason=reason), Cause.RESTARTED)
+            schedule_restart(self._watch, self.now)
 
     def _judge_coming(self) -> None:
-        if self.instance is not None and self.instance.status in {Status.EXITED, Status.TERMINATING}:
-            self._fail(self._how_it_ended(self.instance))
-            return
-        if self.instance is not None and self.instance.trouble:
-            self._fail(f"cannot serve: {self.instance.trouble}", harmless=True)  # caused from outside
-            return
-        if self.snapshot.begun_at <= self._deadline:
-            return
-        if self.instance is None or self.instance.status is not Status.RUNNING:
-            self._fail(f"did not start within {self.spec.start_timeout_s:g} s")
+        instance = self.instance
+        if instance is not None and instance.status in {Status.EXITED, Status.TERMINATING}:
+            self._fail(instance.end, self._how_it_ended(instance))
+        elif instance is not None and instance.trouble:  # caused from outside
+            self._fail(FailureKind.HELD_UP, f"cannot serve: {instance.trouble}", harmless=True)
+        elif instance is not None and instance.unplaced:
+            drop_obstructed(self.fleet, self.machine, self.now, instance.unplaced)
+        else:
+            if instance is not None and instance.status is Status.RUNNING:
+                self._note_room()
+            if self.snapshot.begun_at > self._deadline:
+                self._judge_overdue(instance)
+
+    def _note_room(self) -> None:
+        """An engine that only accepts creates found room for this one: nothing stands in the way of others any more."""
+        obstacle = self.fleet.obstacle(self.machine.pool, self.machine.template)
+        if obstacle is not None and self._watch.born >= obstacle.raised_at:
+            clear_obstacle(self.fleet, self.machine)
+
+    def _judge_overdue(self, instance: Instance | None) -> None:
+        if instance is None or instance.status is not Status.RUNNING:
+            is_unreachable = instance is not None and instance.unreachable_since is not None
+            reason = f"did not start within {self.spec.start_timeout_s:g} s"
+            self._fail(FailureKind.START_TIMEOUT, reason, harmless=is_unreachable)
         elif self._watch.missed_at is not None and self._watch.missed_at > self._deadline:
-            self._fail(f"did not answer within {self.spec.start_timeout_s:g} s: {self._watch.missed_why}")
+            reason = f"did not answer within {self.spec.start_timeout_s:g} s: {self._watch.missed_why}"
+            self._fail(FailureKind.ANSWER_TIMEOUT, reason)
         # else no probe was begun after the deadline yet: this process may have slept until now
 
     def _judge_failed(self) -> None:
@@ -251,9 +271,10 @@ class _Observation:
     def _move(self, after: Machine | None, cause: Cause) -> None:
         self.fleet.apply(self.machine, after, cause, self.now)
 
-    def _fail(self, reason: str, *, gone: bool = False, harmless: bool = False) -> None:
+    def _fail(self, kind: FailureKind, reason: str, *, gone: bool = False, harmless: bool = False) -> None:
         harmless = harmless or self.snapshot.after_outage
-        failure = Failure(reason, self.snapshot.evidence.get(self.machine.id, ""), gone=gone, harmless=harmless)
+        evidence = self.snapshot.evidence.get(self.machine.id, "")
+        failure = Failure(kind, reason, evidence, gone=gone, harmless=harmless)
         fail_machine(self.fleet, self.spec, self.machine, self.now, failure)
 
     @staticmethod

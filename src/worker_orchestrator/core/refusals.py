@@ -16,8 +16,12 @@ __all__ = ["machine_ailing", "machine_failed", "machine_restarting", "pool_refus
 AILING_RETRY_S = 10.0
 
 
-def machine_failed(machine: Machine) -> MachineFailed:
+def machine_failed(spec: Spec, machine: Machine) -> MachineFailed:
     """For the project of a machine that failed for good: waiting does not help."""
+    if not spec.restarts_in_place:
+        return MachineFailed(
+            f"The machine {machine.id} of this project failed: {machine.reason}. Release or destroy it to get a new one."
+        )
     return MachineFailed(
         f"The machine {machine.id} of this project failed: {machine.reason}. "
         f"Its files are kept: mend them with `orchestrator cp`, then `orchestrator restart {machine.project}`; "

@@ -40,7 +40,11 @@ Its free machines are retired, and a machine that is released is removed.
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """What the whole fleet should be: sizes, host ports (None: the engine plans addresses) and time limits in seconds."""
+    """What the whole fleet should be: sizes, host ports (None: the engine plans addresses) and time limits in seconds.
+
+    `restarts_in_place`: the engine can start an exited instance again with its files. If it cannot, an exited machine of a
+    project fails.
+    """
 
     pools: Mapping[str, PoolSpec]
     max_machines: int = 100
@@ -49,6 +53,7 @@ class Spec(msgspec.Struct, frozen=True):
     start_timeout_s: float = 60.0
     verify_after_s: float = 1.0
     evidence_s: float = 600.0
+    restarts_in_place: bool = True
 
     def pool(self, name: str) -> PoolSpec:
         """What this pool should be; `UNKNOWN_POOL` if the settings do not name it."""

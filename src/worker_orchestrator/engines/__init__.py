@@ -1,1 +1,1 @@
-"""The places where machines run: what is asked of one (`base`), which one a setting names, and each of them."""
+"""The engines, where machines run: the protocol (`base`, `extras`), which one a setting names (`open`), and each engine."""

@@ -1,4 +1,4 @@
-"""The first entry of a tar archive that flows by, as Python's own `tarfile` reads it: with its extended headers and all.
+"""Reads the first entry of a tar archive from a stream, as Python's `tarfile` does, with its extended headers.
 
 https://www.gnu.org/software/tar/manual/html_node/Standard.html
 """
@@ -26,37 +26,37 @@ class _More(Exception):
         self.needed = needed
 
 
-class _Held(io.BytesIO):
-    """The beginning of an archive, which never seems to end in the middle."""
+class _Beginning(io.BytesIO):
+    """The beginning of an archive. Reading beyond it raises _More, so that it never looks like a truncated archive."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         assert size is not None, "an archive is read in blocks"
         needed = self.tell() + size
-        taken = super().read(size)
-        if len(taken) < size:
+        data = super().read(size)
+        if len(data) < size:
             raise _More(needed)
-        return taken
+        return data
 
 
 class Reader:
-    """Takes whole pieces from a stream that comes in pieces of any size."""
+    """Reads a stream that comes in pieces of any size, and takes bytes back."""
 
     def __init__(self, source: AsyncIterator[bytes]) -> None:
-        self._source, self._kept = source, b""
+        self._source, self._buffer = source, b""
 
     async def some(self, most: int) -> bytes:
-        """What comes next, at least one byte and at most so many. Raises EngineUnavailable at the end."""
-        while not self._kept:
+        """The next bytes, at least one and at most `most`. Raises EngineUnavailable at the end of the stream."""
+        while not self._buffer:
             part = await anext(self._source, None)
             if part is None:
                 raise _broken("it ends too early")
-            self._kept = part
-        taken, self._kept = self._kept[:most], self._kept[most:]
-        return taken
+            self._buffer = part
+        data, self._buffer = self._buffer[:most], self._buffer[most:]
+        return data
 
     def put_back(self, data: bytes) -> None:
         """Let this come next."""
-        self._kept = data + self._kept
+        self._buffer = data + self._buffer
 
     async def aclose(self) -> None:
         close = getattr(self._source, "aclose", None)
@@ -65,29 +65,31 @@ class Reader:
 
 
 async def first_entry(reader: Reader) -> tuple[tarfile.TarInfo, list[tuple[int, int]]]:
-    """The first entry, and the parts of its content that come next (offset and count); the rest of it are zeros.
+    """The first entry, and the parts of its content that the stream brings next (offset and count); all else is zeros.
 
-    What it is: `entry.isreg()`, `entry.size` in bytes; `entry.linkname` of a link may have bytes that are no text, as lone
-    surrogates. Raises EngineUnavailable where it is no whole archive, or has none.
+    `entry.isreg()` says what it is, `entry.size` is in bytes, and bytes of `entry.linkname` that are not text are lone
+    surrogates. Raises EngineUnavailable if the archive is not whole, or has no entry.
     """
-    held = bytearray()
+    beginning = bytearray()
     while True:
         try:
-            entry = _first_of(bytes(held))
+            entry = _first_of(bytes(beginning))
         except _More as more:
             if more.needed > _MOST_HEADERS_BYTES:
                 raise _broken("its headers are too long") from None
-            while len(held) < more.needed:
-                held += await reader.some(more.needed - len(held))
+            while len(beginning) < more.needed:
+                beginning += await reader.some(more.needed - len(beginning))
             continue
-        reader.put_back(bytes(held[entry.offset_data :]))
+        reader.put_back(bytes(beginning[entry.offset_data :]))
         return entry, _parts(entry)
 
 
-def _first_of(held: bytes) -> tarfile.TarInfo:
+def _first_of(beginning: bytes) -> tarfile.TarInfo:
     """Raises _More, EngineUnavailable. From the beginning each time: there are only a few blocks before the content."""
     try:
-        with tarfile.open(fileobj=_Held(held), mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
+        with tarfile.open(
+            fileobj=_Beginning(beginning), mode="r:", encoding="utf-8", errors="surrogateescape"
+        ) as archive:
             entry = archive.next()
     except (tarfile.TarError, ValueError, OverflowError) as error:
         raise _broken(str(error)) from error
@@ -97,7 +99,7 @@ def _first_of(held: bytes) -> tarfile.TarInfo:
 
 
 async def content_of(reader: Reader, size: int, parts: list[tuple[int, int]]) -> AsyncGenerator[bytes, None]:
-    """So many bytes: these parts of them from the reader, which is closed in the end, and zeros between."""
+    """`size` bytes: these parts of them from the reader, which is closed in the end, and zeros between."""
     written = 0
     try:
         for offset, count in [*parts, (size, 0)]:
@@ -127,7 +129,7 @@ def _parts(entry: tarfile.TarInfo) -> list[tuple[int, int]]:
 
 
 def printable(path: str) -> str:
-    """A path as it can stand in a message, its lone surrogates (bytes that are no text) as backslash, x and two digits."""
+    """A path for a message: its lone surrogates (bytes that are not text) are written as backslash, x and two digits."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

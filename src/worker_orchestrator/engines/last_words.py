@@ -1,4 +1,4 @@
-"""A worker's last words, as they may stand in a log and in a reply: without the values of the environment it was given."""
+"""Removes the values of a worker's environment from its last lines, before they go into a log or a reply."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["without_values"]
 
 _SHORTEST: Final = 6
-"""Characters of a value that may be a secret; shorter ones are words and numbers, and blotting them out hides the cause."""
+"""Characters of a value that may be a secret. Shorter ones are words and numbers: replacing them would hide the cause."""
 
 
 def without_values(text: str, env: Mapping[str, str]) -> str:

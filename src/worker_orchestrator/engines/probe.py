@@ -1,12 +1,12 @@
-"""Whether a worker serves: one question over the network, and words for what answers instead.
+"""Asks over the network whether a worker serves, and says in words what answers instead.
 
 A published Docker port accepts connections before the worker listens and after it died, because a proxy holds it. So a TCP
 connect alone proves nothing: `http` asks for a response (any status will do), and `tcp` waits a moment for the proxy to
 hang up.
 
-What is there and speaks something else never becomes ready by waiting, so it is told by name where its first bytes give it
-away. A server that only hangs up at an HTTP request is told from a proxy with nothing behind it by a second connection on
-which nothing is asked, and from one of TLS by a greeting: that costs connections, so it is done when somebody looks closely.
+A server that speaks something else never becomes ready by waiting, so it is named if its first bytes show what it is. A
+server that only hangs up at an HTTP request is told from a proxy with nothing behind it by a second connection on which
+nothing is asked, and from one of TLS by a greeting. That costs connections, so it is only done with `closely`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ __all__ = ["NOTHING", "PROBE_TIMEOUT_S", "http_probe", "tcp_probe"]
 
 PROBE_TIMEOUT_S: Final = 1.0
 NOTHING: Final = "nothing answers"
-"""So each finding begins that leaves open whether anything is there."""
+"""Each result that leaves open whether anything is there begins with this."""
 _PROXY_HANGS_UP_S: Final = 0.05
 _OUR_OWN: Final = frozenset({
     errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENETUNREACH,
 })  # fmt: skip
-"""What this process or this computer lacks, or its own network: the worker was not even asked."""
+"""What this process, this computer or its network lacks: the worker was not even asked."""
 _HTTP: Final = b"HTTP/"
 _SHOWN_BYTES: Final = 40
-_SAYS: Final = (
-    (re.compile(rb"[\x15\x16]\x03"), "TLS only, and not HTTP without it"),
+_TLS: Final = re.compile(rb"[\x15\x16]\x03")
+_PROTOCOLS: Final = (
+    (_TLS, "TLS only, and not HTTP without it"),
     (re.compile(rb"\0..[\x04\x07]", re.DOTALL), "HTTP/2 only, and not HTTP/1.1"),
     (re.compile(rb"SSH-"), "SSH"),
     (re.compile(rb"220[ -]"), "SMTP or FTP"),
@@ -49,7 +50,7 @@ async def http_probe(
 ) -> str | None:
     """None if anything that speaks HTTP answers a GET there within `limit_s`, else what happened, in words.
 
-    `closely`: what hangs up without a word is looked at on connections of its own, for a second at most.
+    `closely`: a server that hangs up without a word is examined on further connections, for a second at most.
     """
     request = (
         f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: worker-orchestrator\r\nConnection: close\r\n\r\n"
@@ -57,15 +58,15 @@ async def http_probe(
     try:
         async with asyncio.timeout(limit_s), _connection(host, port) as (reader, writer):
             writer.write(request.encode("ascii"))
-            spoken = await _first_words(reader)
+            first_bytes = await _first_bytes(reader)
     except TimeoutError:
         return f"no answer on port {port} within {limit_s:g} s"
     except OSError as error:
         return _refused(port, error)
-    if spoken.startswith(_HTTP):
+    if first_bytes.startswith(_HTTP):
         return None
-    if spoken and not _HTTP.startswith(spoken):
-        return _other_protocol(port, spoken)
+    if first_bytes and not _HTTP.startswith(first_bytes):
+        return _other_protocol(port, first_bytes)
     return (await _hung_up(host, port) if closely else "") or f"{NOTHING} behind port {port}"
 
 
@@ -75,38 +76,38 @@ async def tcp_probe(host: str, port: int, limit_s: float = PROBE_TIMEOUT_S) -> s
         async with asyncio.timeout(limit_s), _connection(host, port) as (reader, _):
             try:
                 async with asyncio.timeout(_PROXY_HANGS_UP_S):
-                    spoken = await reader.read(1)
+                    first_byte = await reader.read(1)
             except TimeoutError:
                 return None  # it is still there, and waits for us to speak first
     except TimeoutError:
         return f"no connection to port {port} within {limit_s:g} s"
     except OSError as error:
         return _refused(port, error)
-    return None if spoken else f"{NOTHING} behind port {port}"
+    return None if first_byte else f"{NOTHING} behind port {port}"
 
 
-async def _first_words(reader: asyncio.StreamReader) -> bytes:
-    """What is said, up to where it is clear whether it is HTTP; as it is if the other side ends before."""
-    spoken = b""
-    while len(spoken) < len(_HTTP) and _HTTP.startswith(spoken):
+async def _first_bytes(reader: asyncio.StreamReader) -> bytes:
+    """The beginning of the answer, long enough to show whether it is HTTP; shorter if the other side ends before."""
+    first_bytes = b""
+    while len(first_bytes) < len(_HTTP) and _HTTP.startswith(first_bytes):
         more = await reader.read(_SHOWN_BYTES)
         if not more:
             break
-        spoken += more
-    return spoken
+        first_bytes += more
+    return first_bytes
 
 
-def _other_protocol(port: int, spoken: bytes) -> str:
-    name = next((name for looks, name in _SAYS if looks.match(spoken)), "")
+def _other_protocol(port: int, first_bytes: bytes) -> str:
+    name = next((name for pattern, name in _PROTOCOLS if pattern.match(first_bytes)), "")
     if name:
         return f"what answers on port {port} speaks {name}: {_ADVICE}"
-    line = spoken[:_SHOWN_BYTES].splitlines()[0] if spoken.splitlines() else b""
-    said = ascii(line.decode("latin-1"))
-    return f"what answers on port {port} does not speak HTTP (it begins with {said}): {_ADVICE}"
+    line = first_bytes[:_SHOWN_BYTES].splitlines()[0] if first_bytes.splitlines() else b""
+    shown = ascii(line.decode("latin-1"))
+    return f"what answers on port {port} does not speak HTTP (it begins with {shown}): {_ADVICE}"
 
 
 async def _hung_up(host: str, port: int) -> str:
-    """What is there that hangs up at an HTTP request without a word; empty where nothing is."""
+    """What it is that hangs up at an HTTP request without a word; empty if nothing is there."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             if await tcp_probe(host, port) is not None:
@@ -114,9 +115,9 @@ async def _hung_up(host: str, port: int) -> str:
             async with _connection(host, port) as (reader, writer):
                 writer.write(_greeting())
                 with contextlib.suppress(TimeoutError, OSError):
-                    spoken = await reader.read(_SHOWN_BYTES)
-                    if _SAYS[0][0].match(spoken):
-                        return _other_protocol(port, spoken)
+                    first_bytes = await reader.read(_SHOWN_BYTES)
+                    if _TLS.match(first_bytes):
+                        return _other_protocol(port, first_bytes)
     except (TimeoutError, OSError):
         return ""
     return f"what answers on port {port} hangs up when it is asked in HTTP: {_ADVICE}"
@@ -133,7 +134,7 @@ def _greeting() -> bytes:
 
 
 def _refused(port: int, error: OSError) -> str:
-    """What a connection that could not be made says of the worker. Raises EngineUnavailable where it says nothing of it."""
+    """What it says of the worker that no connection could be made. Raises EngineUnavailable if it says nothing of it."""
     why = error.strerror or str(error)
     if isinstance(error, socket.gaierror) or error.errno in _OUR_OWN:
         raise EngineUnavailable(f"port {port} cannot be asked from here ({why})") from error

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.engines import open as engines
 from worker_orchestrator.engines.base import Engine, Identity
+from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.errors import StoreRefused
 from worker_orchestrator.http.server.listening import has_ipv6_loopback
 from worker_orchestrator.service.origin import home_of, is_latest, next_session, reason_for_doubt, record_sessions
@@ -128,40 +130,23 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
 
     Raises EngineUnavailable, InvalidSetting.
     """
-    if settings.engine == "memory":
-        from worker_orchestrator.engines.memory.engine import MemoryEngine  # noqa: PLC0415 # only what is used is loaded
-
-        return MemoryEngine(meta["owner"])
-    return await _open_docker(settings, meta)
-
-
-async def _open_docker(settings: Settings, meta: Mapping[str, str]) -> Engine:
-    """Raises EngineUnavailable, InvalidSetting."""
-    from worker_orchestrator.engines.docker.connect import connect  # noqa: PLC0415 # only what is used is loaded
-    from worker_orchestrator.engines.docker.engine import DockerEngine  # noqa: PLC0415 # as above
-
-    endpoint, client = await connect(settings.docker_host or None)
-    follows_host = settings.publish_address == "localhost"
-
-    def host_addresses() -> tuple[str, ...]:
-        return ("127.0.0.1", "::1") if endpoint.is_local and has_ipv6_loopback() else ("127.0.0.1",)
-
-    options = _docker_options(settings, host_addresses() if follows_host else (settings.publish_address,))
-    engine = DockerEngine(endpoint, client, meta["owner"], options)
-    if follows_host:
-        engine.host_addresses = host_addresses
-    engine.owners.update(meta.get(ADOPTED_OWNERS, "").split())
-    return engine
+    return await engines.open_engine(
+        settings.engine,
+        meta["owner"],
+        docker_options(settings),
+        docker_host=settings.docker_host or None,
+        adopted_owners=meta.get(ADOPTED_OWNERS, "").split(),
+        has_ipv6=has_ipv6_loopback,
+    )
 
 
-def _docker_options(settings: Settings, publish_addresses: tuple[str, ...]) -> DockerOptions:
-    from worker_orchestrator.engines.docker.template import DockerOptions  # noqa: PLC0415 # only what is used is loaded
-
+def docker_options(settings: Settings) -> DockerOptions:
+    """What the settings say of Docker containers."""
     return DockerOptions(
         image=settings.image,
         worker_port=settings.worker_port,
         env=settings.env,
-        publish_addresses=publish_addresses,
+        publish_addresses=(settings.publish_address,),
         advertise_host=settings.advertise_host,
         network=settings.network,
         outbound=settings.outbound,
@@ -179,8 +164,8 @@ def _docker_options(settings: Settings, publish_addresses: tuple[str, ...]) -> D
     )
 
 
-def spec_of(settings: Settings, *, plans_ports: bool = True) -> Spec:
-    """What the settings want of the fleet. The template is not known yet."""
+def spec_of(settings: Settings, *, plans_ports: bool = True, restarts_in_place: bool = True) -> Spec:
+    """What the settings want of the fleet, on an engine that can do this; the template is found out later."""
     pool = PoolSpec(
         None,
         min_idle=settings.min_idle,
@@ -194,4 +179,5 @@ def spec_of(settings: Settings, *, plans_ports: bool = True) -> Spec:
         first_port=settings.first_port if plans_ports else None,
         last_port=settings.last_port,
         start_timeout_s=settings.start_timeout,
+        restarts_in_place=restarts_in_place,
     )

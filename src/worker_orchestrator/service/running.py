@@ -103,7 +103,7 @@ def _assemble(settings: Settings, opened: Opened) -> _Parts:
     history = History(opened.store, clock.wall_ms)
     orchestrator = Orchestrator(
         opened.fleet,
-        spec_of(settings, plans_ports=opened.engine.plans_ports),
+        spec_of(settings, plans_ports=opened.engine.plans_ports, restarts_in_place=opened.engine.restarts_in_place),
         opened.engine,
         opened.store,
         clock,

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.control.reading.gauges import WORDS
-from worker_orchestrator.control.reading.metrics import FAILURES
 from worker_orchestrator.control.telling.observer import AssignOutcome, Call
 from worker_orchestrator.core.action import Result
+from worker_orchestrator.core.machine import FailureKind
 
 PAGE = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
 ROWS = re.findall(r"^\| `(\w+)` \| (\w+)((?:, `\w+`)*) \|", PAGE, re.MULTILINE)
@@ -50,7 +50,7 @@ def test_each_metric_has_a_row_with_its_type_and_its_labels(exposition: str) -> 
 
 
 @pytest.mark.parametrize(
-    "word", [*AssignOutcome, *WORDS, *FAILURES, *get_args(Call), *(result.replace(" ", "_") for result in Result)]
+    "word", [*AssignOutcome, *WORDS, *FailureKind, *get_args(Call), *(result.replace(" ", "_") for result in Result)]
 )
 def test_each_value_of_a_label_is_explained(word: str) -> None:
     assert f"`{word}`" in PAGE

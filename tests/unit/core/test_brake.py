@@ -15,7 +15,7 @@ from worker_orchestrator.core.brake import (
     schedule_restart,
     schedule_retry,
 )
-from worker_orchestrator.core.machine import Cause, State
+from worker_orchestrator.core.machine import Cause, FailureKind, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.watch import Watch
 
@@ -23,7 +23,9 @@ DOUBLING_S = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]
 
 
 def broken(world: World, machine_id: str, failure: Failure | None = None) -> None:
-    fail_machine(world.fleet, world.spec, world[machine_id], world.now, failure or Failure("exited"))
+    fail_machine(
+        world.fleet, world.spec, world[machine_id], world.now, failure or Failure(FailureKind.EXITED, "exited")
+    )
 
 
 def fails_to_start(world: World) -> float:
@@ -50,7 +52,7 @@ def test_a_failed_machine_says_why() -> None:
     world = World()
     machine_id = world.start()
     before = world[machine_id]
-    broken(world, machine_id, Failure("exited", "the last line"))
+    broken(world, machine_id, Failure(FailureKind.EXITED, "exited", "the last line"))
     assert world[machine_id] == replace(before, state=State.FAILED, reason="exited", evidence="the last line")
     assert world.last_change().cause is Cause.FAILED
     assert world.watch(machine_id).since == world.now
@@ -60,7 +62,7 @@ def test_a_failed_machine_may_be_gone_at_once() -> None:
     """Where its container is known not to exist."""
     world = World()
     machine_id = world.up()
-    broken(world, machine_id, Failure("removed", gone=True))
+    broken(world, machine_id, Failure(FailureKind.VANISHED, "removed", gone=True))
     assert world[machine_id].gone
     assert world.fleet.slots_held == 0
 
@@ -76,7 +78,7 @@ def test_a_failed_machine_keeps_its_project_and_spares_the_brake() -> None:
 def test_a_harmless_failure_spares_the_brake() -> None:
     """It says nothing of the image."""
     world = World()
-    broken(world, world.start(), Failure("killed", harmless=True))
+    broken(world, world.start(), Failure(FailureKind.KILLED, "killed", harmless=True))
     assert world.pool.image_brake is None
 
 
@@ -88,7 +90,7 @@ def test_a_machine_that_never_came_up_costs_one_second() -> None:
     world = World()
     machine_id = world.start()
     world.now += 5.0
-    broken(world, machine_id, Failure("exited", "the last line"))
+    broken(world, machine_id, Failure(FailureKind.EXITED, "exited", "the last line"))
     assert world.brake == Brake(
         OLD, 1, world.now, world.now + 1.0, is_on=True, reason=f"{machine_id}: exited", evidence="the last line"
     )
@@ -128,7 +130,7 @@ def test_an_image_that_is_broken_for_weeks_costs_300_seconds_each_time() -> None
     world = World()
     for _ in range(1100):
         world.now += 300.0
-        broken(world, world.start(), Failure("exited", gone=True))
+        broken(world, world.start(), Failure(FailureKind.EXITED, "exited", gone=True))
     assert world.brake.until - world.now == 300.0
 
 
@@ -315,7 +317,9 @@ def test_restarts_of_a_projects_machine_grow_over_minutes() -> None:
 
 def test_a_failure_is_serious_unless_said_otherwise() -> None:
     """Nothing is harmless or gone by default."""
-    assert Failure("exited") == Failure("exited", evidence="", gone=False, harmless=False)
+    assert Failure(FailureKind.EXITED, "exited") == Failure(
+        FailureKind.EXITED, "exited", evidence="", gone=False, harmless=False
+    )
 
 
 def test_the_brake_may_be_told_of_a_machine_that_nobody_got() -> None:

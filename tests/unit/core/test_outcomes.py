@@ -11,7 +11,7 @@ from worker_orchestrator.core.brake import Failure, fail_machine
 from worker_orchestrator.core.commands import destroy, restart
 from worker_orchestrator.core.due_actions import follow_up, still_wanted
 from worker_orchestrator.core.instance import Status, Verdict
-from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
+from worker_orchestrator.core.machine import Cause, Change, FailureKind, Holding, Machine, State
 from worker_orchestrator.core.outcomes import apply_verdict, is_awaited, patience_s, start_deadline
 from worker_orchestrator.core.sizing import new_machine
 from worker_orchestrator.core.waiting_line import is_verified
@@ -485,7 +485,7 @@ def test_ports_are_given_one_after_the_other_and_again_last() -> None:
     world = World(spec=a_spec(first_port=9093, last_port=9095))
     ids = [world.begin(), world.begin()]
     assert [world[machine_id].port for machine_id in ids] == [9093, 9094]
-    fail_machine(world.fleet, world.spec, world[ids[0]], world.now, Failure("", gone=True))
+    fail_machine(world.fleet, world.spec, world[ids[0]], world.now, Failure(FailureKind.VANISHED, "", gone=True))
     assert [world[world.begin()].port for _ in range(2)] == [9095, 9093]
     assert world.fleet.last_port == 9093
 
@@ -505,7 +505,7 @@ def test_without_a_free_port_there_is_no_new_machine() -> None:
     assert new_machine(world.fleet, world.spec, DEFAULT_POOL, NEW, "w7", world.now) is None
     assert world.pool.out_of_ports
     assert (world.fleet.slots_held, len(world.fleet.pending), world.fleet.last_port) == (1, 1, 9093)
-    fail_machine(world.fleet, world.spec, world[first], world.now, Failure("", gone=True))
+    fail_machine(world.fleet, world.spec, world[first], world.now, Failure(FailureKind.VANISHED, "", gone=True))
     assert new_machine(world.fleet, world.spec, DEFAULT_POOL, NEW, "w8", world.now) is not None
     assert not world.pool.out_of_ports
 

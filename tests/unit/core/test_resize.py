@@ -19,7 +19,7 @@ from worker_orchestrator.core import commands
 from worker_orchestrator.core.action import Destroy, Result
 from worker_orchestrator.core.brake import Failure, fail_machine
 from worker_orchestrator.core.instance import Status
-from worker_orchestrator.core.machine import Cause, State
+from worker_orchestrator.core.machine import Cause, FailureKind, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
@@ -591,7 +591,7 @@ def test_a_failure_counts_as_room_only_once_it_is_gone() -> None:
     world = World(spec=a_spec(min_idle=1, max_machines=1))
     machine_id = world.up()
     world.now += 60.0
-    fail_machine(world.fleet, world.spec, world[machine_id], world.now, Failure("exited"))
+    fail_machine(world.fleet, world.spec, world[machine_id], world.now, Failure(FailureKind.EXITED, "exited"))
     world.tick()
     assert world.in_state(STARTING) == []
     is_removed(world, machine_id)

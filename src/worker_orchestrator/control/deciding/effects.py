@@ -110,7 +110,8 @@ class Effects:
         if after.state is State.READY:
             self._seats.keep(after)
         elif after.state is State.FAILED:
-            self._seats.refuse(after.project, _vanished(after) if after.gone else refusals.machine_failed(after))
+            why = _vanished(after) if after.gone else refusals.machine_failed(self._state.spec, after)
+            self._seats.refuse(after.project, why)
 
 
 def _vanished(machine: Machine) -> NoMachineAvailable:

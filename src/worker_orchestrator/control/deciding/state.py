@@ -33,10 +33,17 @@ class ControlState:
         self.wall_ms, self.new_id = clock.wall_ms, clock.machine_id
         self.snapshot = Snapshot(-1.0, {})
         self.elsewhere: dict[str, str] = {}
+        self.note_hosts()
         self.wake = asyncio.Event()
         self.short_since: dict[str, float] = {}
         self._listed = asyncio.Event()
         self._news = asyncio.Event()
+
+    def note_hosts(self) -> None:
+        """Note the machines that have a host of their own: on record, as the engine gave it, or in the last listing."""
+        self.elsewhere.clear()
+        self.elsewhere.update((one.id, one.host) for one in self.fleet.machines.values() if one.host)
+        self.elsewhere.update((one.id, one.host) for one in self.snapshot.instances.values() if one.host)
 
     def note_short_pools(self) -> None:
         """Note since when a pool has fewer idle machines than it wants. Cheap: once per commit."""
@@ -64,6 +71,11 @@ class ControlState:
     def note_listing(self) -> None:
         """A listing was judged, or failed."""
         self._listed.set()
+
+    async def until_forgotten(self, machine_id: str) -> None:
+        """Wait until a listing has shown that a machine which is being removed is gone."""
+        while machine_id in self.fleet.machines:
+            await self.next_news()
 
     async def next_news(self) -> None:
         """Wait until a listing was judged, or a project has lost its machine."""

@@ -82,8 +82,7 @@ class Ticker:
         if snapshot is None:
             return None
         state.snapshot = snapshot
-        state.elsewhere.clear()
-        state.elsewhere.update((one.id, one.host) for one in snapshot.instances.values() if one.host)
+        state.note_hosts()
         self._untold.give_back()
         plan = reconcile(self._fleet, snapshot, state.spec, state.now(), state.new_id)
         decisions.hurry_workers()
@@ -101,15 +100,14 @@ class Ticker:
             asked_at = self._state.now()
             expected = [machine.id for machine in fleet.machines.values() if not machine.gone]
             try:
-                begun_at, instances = await self._listings.take(expected, busy)
+                listing = await self._listings.take(expected, busy)
             except EngineError as error:
                 self._note_failure(error.message, asked_at)
                 return None
-            evidence = await self._listings.last_lines(
-                list(about_to_fail(fleet, instances, self._state.spec, begun_at))
-            )
+            doomed = list(about_to_fail(fleet, listing.instances, self._state.spec, listing.as_of))
+            evidence = await self._listings.last_lines(doomed)
             after_outage = not self._contact.answers
-            snapshot = Snapshot(begun_at, instances, frozenset(busy), evidence, after_outage)
+            snapshot = Snapshot(listing.as_of, listing.instances, frozenset(busy), evidence, after_outage)
         if after_outage:
             _log.info("the engine answers")
         self._contact.restored()

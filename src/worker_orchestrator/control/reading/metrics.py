@@ -9,7 +9,6 @@ Sources: https://prometheus.io/docs/practices/naming/, https://prometheus.io/doc
 from __future__ import annotations
 
 import platform
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -25,10 +24,10 @@ from worker_orchestrator.control.reading.gauges import WORDS, Gauges
 from worker_orchestrator.control.telling.observer import AssignOutcome, Call, Observer
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.action import Result
-from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.machine import Cause, Change, FailureKind, State
 from worker_orchestrator.telemetry.counters import Durations, Histogram, Tallies
 
-__all__ = ["CONTENT_TYPE", "Metrics", "failure_reason"]
+__all__ = ["CONTENT_TYPE", "Metrics"]
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -41,31 +40,7 @@ BUCKETS_S: Final = (
 """From a warm assign (a third of a millisecond) over a cold one (a third of a second) to every time limit there is."""
 COMMIT_BUCKETS_S: Final = (0.00005, 0.0001, *BUCKETS_S[:14], 5.0)
 
-_FAILURES: Final[tuple[tuple[str, str], ...]] = (
-    (r"stopped answering|did not answer when it was to be handed out", "stopped_answering"),
-    (r"cannot serve: ", "held_up"),
-    (r"did not start within", "start_timeout"),
-    (r"did not answer within", "answer_timeout"),
-    (r"could not be restarted", "not_restarted"),
-    (r"its container is .* again, after \d+ restarts", "not_restarted"),
-    (r"vanished|its container was removed by somebody else|its container is terminating", "vanished"),
-    (r"its container is .*out of memory", "out_of_memory"),
-    (r"its container is .*killed from outside", "killed"),
-    (r"its container is ", "exited"),
-)
 _FAILED: Final = State.FAILED
-FAILURES: Final = (*dict.fromkeys(kind for _, kind in _FAILURES), "rejected", "other")
-_KINDS: Final = [(re.compile(pattern, re.DOTALL), kind) for pattern, kind in _FAILURES]
-
-
-def failure_reason(before: Machine | None, reason: str) -> str:
-    """One of `FAILURES` for the words in which the core says why a machine failed, and what it was before."""
-    for pattern, kind in _KINDS:
-        if pattern.match(reason):
-            return kind
-    if before is None or before.state is not State.STARTING or before.project is not None:
-        return "other"
-    return "rejected"  # the engine's own words about a creation
 
 
 class Metrics(Observer):
@@ -113,7 +88,10 @@ class Metrics(Observer):
             "transitions", "Stored changes of machines, by what happened.", ["cause"], {c: [c.value] for c in Cause}
         )
         self._failures = self._counters(
-            "machine_failures", "Machines that failed, by why.", ["reason"], {reason: [reason] for reason in FAILURES}
+            "machine_failures",
+            "Machines that failed, by why.",
+            ["reason"],
+            {kind: [kind.value] for kind in FailureKind},
         )
         self._probes = self._counters(
             "probes",
@@ -201,7 +179,7 @@ class Metrics(Observer):
             self._transitions.of[change.cause] += 1
             before, after = change.before, change.after
             if after is not None and after.state is _FAILED and (before is None or before.state is not _FAILED):
-                self._failures.of[failure_reason(before, after.reason)] += 1
+                self._failures.of[change.failure or FailureKind.OTHER] += 1
 
     def commit_failed(self, took_s: float) -> None:
         self._commit_s.observe(took_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +23,6 @@ __all__ = ["Health", "MachineView", "Status", "Views"]
 PING_TIMEOUT_S: Final = 2.0
 UNHEARD_S: Final = 1.0
 """While the engine tells of no ends, what a listing showed is believed for so long."""
-_NATIVE_ID: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +147,8 @@ class Views:
         return Health(connected=True, idle=idle, used=len(ready) - idle)
 
     async def by_native_id(self, name: str) -> Machine | None:
-        """The machine in this container (12 or 64 hex digits)."""
-        if not _NATIVE_ID.fullmatch(name):
+        """The machine in this container, which has an id of the engine's, or the short form of one."""
+        if not self._engine.is_native_id(name):
             return None
         await self._list_all_ready()
         for instance in self._state.snapshot.instances.values():

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -28,6 +28,8 @@ from worker_orchestrator.errors import EngineError
 __all__ = ["Actions"]
 
 ACTION_TIMEOUT_S: Final = 30.0
+REMOVED_WITHIN_S: Final = 30.0
+"""For a listing to show that a removal which the engine has accepted is done."""
 PARALLEL: Final = 32
 """Creates in parallel pay, up to a point: more only make each other slower, and time out."""
 
@@ -91,10 +93,17 @@ class Actions:
         """Answer everybody who waits for a machine to be removed: the service is stopping, and goes on with it later."""
         self._turned_away.set()
 
-    async def finish(self, action: Destroy | Restart, is_wanted: Callable[[], bool]) -> Outcome:
-        """Have this done and return how that ended: join it where it is under way, wait for another call.
+    async def finish(
+        self,
+        action: Destroy | Restart,
+        is_wanted: Callable[[], bool],
+        until_gone: Callable[[], Awaitable[None]],
+    ) -> Outcome:
+        """Have this done and return how that ended: join it if it is under way, wait for another call.
 
         A removal is a removal, however gently it was begun. What is not wanted any more after such a wait counts as done.
+        If the engine has only accepted a removal, `until_gone` is awaited too: it returns when a listing has shown that
+        it is done.
         """
         while True:
             running = self._running.get(action.machine_id)
@@ -107,9 +116,27 @@ class Actions:
             if not await self._is_over(task):
                 return Outcome(Result.UNAVAILABLE, f"The service is stopping; {_left_undone(action)}.")
             if other == action or (isinstance(other, Destroy) and isinstance(action, Destroy)):
-                return task.result()
+                outcome = task.result()
+                return await self._await_removal(action, outcome, until_gone) if outcome.under_way else outcome
 
-    async def _is_over(self, task: asyncio.Task[Outcome]) -> bool:
+    async def _await_removal(
+        self, action: Destroy | Restart, accepted: Outcome, until_gone: Callable[[], Awaitable[None]]
+    ) -> Outcome:
+        """How a removal ended that the engine accepted."""
+        machine_id = action.machine_id
+        removal = self._background.spawn(_within(until_gone, REMOVED_WITHIN_S), f"removal of {machine_id}")
+        try:
+            if not await self._is_over(removal):
+                return Outcome(Result.UNAVAILABLE, f"The service is stopping; {_left_undone(action)}.")
+            if removal.result():
+                return accepted
+            return Outcome(
+                Result.UNKNOWN, f"{machine_id} is being removed, and is not gone after {REMOVED_WITHIN_S:g} s."
+            )
+        finally:
+            removal.cancel()
+
+    async def _is_over(self, task: asyncio.Task[Any]) -> bool:
         """Wait for this; False if everybody is turned away before."""
         leaving = asyncio.ensure_future(self._turned_away.wait())
         try:
@@ -159,24 +186,36 @@ class Actions:
             stopping.cancel()
             cut_short.cancel()
 
-    async def _outcome(self, call: Awaitable[None], limit_s: float) -> Outcome:
+    async def _outcome(self, call: Awaitable[bool | None], limit_s: float) -> Outcome:
+        """How this call ended. One that returns False was only accepted."""
         try:
             async with asyncio.timeout(limit_s):
-                await call
+                is_done = await call
         except TimeoutError:
             return Outcome(Result.UNKNOWN, f"the engine did not answer within {limit_s:g} s")
         except EngineError as error:
             return Outcome(result_of(error), error.message)
-        return Outcome(Result.DONE)
+        return Outcome(Result.DONE, under_way=is_done is False)
 
-    async def _call(self, action: Action) -> None:
+    async def _call(self, action: Action) -> bool | None:
         match action:
             case Create(machine):
-                await self._engine.create(machine)
+                return await self._engine.create(machine)
             case Restart(machine_id, stop_first):
                 await self._engine.restart(machine_id, stop_first=stop_first)
+                return None
             case Destroy(machine_id):
-                await self._engine.destroy(machine_id)
+                return await self._engine.destroy(machine_id)
+
+
+async def _within(wait: Callable[[], Awaitable[None]], limit_s: float) -> bool:
+    """Whether this wait ends within so many seconds."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _left_undone(action: Destroy | Restart) -> str:

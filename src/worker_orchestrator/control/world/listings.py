@@ -8,7 +8,8 @@ from typing import Final
 
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.core.instance import Instance
-from worker_orchestrator.engines.base import Engine, Logs
+from worker_orchestrator.engines.base import Engine, Listing
+from worker_orchestrator.engines.extras import Logs
 from worker_orchestrator.errors import EngineError, EngineUnavailable
 from worker_orchestrator.telemetry.foreign_text import plain_lines
 
@@ -20,32 +21,36 @@ LAST_LINES_TIMEOUT_S: Final = 1.0
 
 
 class Listings:
-    """Lists one engine, known by `engine_id`."""
+    """Lists one engine, known by `engine_id`, and keeps what the last listing that can be believed showed."""
 
     def __init__(self, engine: Engine, engine_id: str, observer: Observer) -> None:
         self._engine, self._engine_id, self._observer = engine, engine_id, observer
-        self._now = asyncio.get_running_loop().time
+        self._instances: Mapping[str, Instance] = {}
 
-    async def take(self, expected: Iterable[str], busy: Collection[str]) -> tuple[float, Mapping[str, Instance]]:
-        """When a listing of the right engine was begun (loop time), and the instances that it shows, by machine id.
+    def instance(self, machine_id: str) -> Instance | None:
+        """What the last listing showed of this machine; None if it did not show it."""
+        return self._instances.get(machine_id)
+
+    async def take(self, expected: Iterable[str], busy: Collection[str]) -> Listing:
+        """A listing of the right engine.
 
         Another engine lacks all our machines. So a listing that lacks one of `expected` which is not `busy` is believed only
         if the right engine answered both before and after it. Raises EngineError; EngineUnavailable after 10 s.
         """
         try:
             async with asyncio.timeout(LIST_TIMEOUT_S):
-                begun_at, instances = await self._list()
-                if all(machine_id in instances or machine_id in busy for machine_id in expected):
-                    return begun_at, instances
-                await self._insist_on_the_right_engine()
-                begun_at, instances = await self._list()
-                await self._insist_on_the_right_engine()
-                return begun_at, instances
+                listing = await self._list()
+                if not all(machine_id in listing.instances or machine_id in busy for machine_id in expected):
+                    await self._insist_on_the_right_engine()
+                    listing = await self._list()
+                    await self._insist_on_the_right_engine()
         except TimeoutError:
             raise EngineUnavailable(f"no listing within {LIST_TIMEOUT_S:g} s") from None
+        self._instances = listing.instances
+        return listing
 
-    async def _list(self) -> tuple[float, Mapping[str, Instance]]:
-        return self._now(), await self._observer.measure("list", self._engine.list())
+    async def _list(self) -> Listing:
+        return await self._observer.measure("list", self._engine.list())
 
     async def _insist_on_the_right_engine(self) -> None:
         identity = await self._observer.measure("identity", self._engine.identity())

@@ -12,8 +12,9 @@ import structlog
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.world.contact import Contact
+from worker_orchestrator.control.world.listings import Listings
 from worker_orchestrator.control.world.reports import Probed, Tell
-from worker_orchestrator.core.instance import Verdict
+from worker_orchestrator.core.instance import Instance, Verdict
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.outcomes import PROBE_S
 from worker_orchestrator.engines.base import Engine
@@ -46,9 +47,15 @@ class Probers:
     """One task per starting machine. Each verdict is reported as `Probed`."""
 
     def __init__(
-        self, engine: Engine, background: Background, contact: Contact, tell: Tell, observer: Observer
+        self,
+        engine: Engine,
+        listings: Listings,
+        background: Background,
+        contact: Contact,
+        tell: Tell,
+        observer: Observer,
     ) -> None:
-        self._engine, self._background, self._contact = engine, background, contact
+        self._engine, self._listings, self._background, self._contact = engine, listings, background, contact
         self._tell, self._observer = tell, observer
         self._now = asyncio.get_running_loop().time
         self._starting: dict[str, _Start] = {}
@@ -60,15 +67,16 @@ class Probers:
         While the engine does not answer, a worker that does not answer either may serve all the same: the way to it is the
         engine's, be it a proxy that holds its port or the network of another computer.
         """
-        begun_at = self._now()
+        begun_at, instance = self._now(), self._listings.instance(machine.id)
         try:
-            missing = await self._engine.probe(machine, limit_s, closely=closely)
+            missing = await self._engine.probe(machine, instance, limit_s, closely=closely)
         except EngineError as error:
             return self._unknown(machine, begun_at, error.message)
         if missing is not None and not self._contact.answers:
             return self._unknown(machine, begun_at, missing)
         self._observer.probe_ended(answered=missing is None)
-        return Verdict(machine.id, begun_at, missing is None, missing or "", self._now() - begun_at)
+        host, port = ("", None) if self._engine.plans_ports else _address(instance)
+        return Verdict(machine.id, begun_at, missing is None, missing or "", self._now() - begun_at, host, port)
 
     def _unknown(self, machine: Machine, begun_at: float, why: str) -> Verdict:
         if begun_at - self._complained_at >= TOLD_EVERY_S:
@@ -127,3 +135,8 @@ class Probers:
         finally:
             for question in questions:
                 question.cancel()
+
+
+def _address(instance: Instance | None) -> tuple[str, int | None]:
+    """The host and the port that the engine gave to this instance."""
+    return ("", None) if instance is None else (instance.host or instance.address or "", instance.port)

@@ -1,4 +1,4 @@
-"""A command under way in a container, on a client of its own, from its start until none of its processes is left."""
+"""A command that runs in a container, on a client of its own, from its start until none of its processes is left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiodocker.execs import Exec
 from aiodocker.stream import Message
 
 from worker_orchestrator.engines.docker.calls import reading
-from worker_orchestrator.engines.docker.kill import MARK, a_mark, kill_inside, kill_on_this_computer
+from worker_orchestrator.engines.docker.kill import MARK, kill_inside, kill_on_this_computer, new_mark
 from worker_orchestrator.engines.docker.reach import while_it_runs
 from worker_orchestrator.engines.docker.wire import Wire
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, NotRunning
@@ -24,7 +24,7 @@ _START_LIMIT_S: Final = 10.0
 _KILL_LIMIT_S: Final = 5.0
 _BEGIN_LIMIT_S: Final = 2.0
 _CLOSE_LIMIT_S: Final = _START_LIMIT_S + _BEGIN_LIMIT_S + _KILL_LIMIT_S + 1
-_TOLD_WITHIN_S: Final = 5.0
+_REPLY_LIMIT_S: Final = 5.0
 _REST_LIMIT_S: Final = 0.5
 _PAUSE_S: Final = 0.02
 _HANG_UP: Final = b"\x03\x04"  # ^C ^D
@@ -32,7 +32,7 @@ _HANG_UP: Final = b"\x03\x04"  # ^C ^D
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is to be run, and how. What is empty is as the container has it."""
+    """What is to be run, and how. The container's own values are used for what is empty."""
 
     words: Sequence[str]
     env: Mapping[str, str] | None = None
@@ -46,7 +46,7 @@ class Attached:
     def __init__(self, client: aiodocker.Docker, machine_id: str, native_id: str, *, is_local: bool) -> None:
         self._client, self._machine_id, self._native_id = client, machine_id, native_id
         self._is_local = is_local
-        self._mark = a_mark()
+        self._mark = new_mark()
         self._user = ""
         self._tty = False
         self._exec: Exec | None = None
@@ -66,10 +66,10 @@ class Attached:
             "environment": [*others, self._mark],
             "user": command.user,
             "workdir": command.workdir or None,
-            # What Docker takes for "hang up" must never be typed: a key that few have, then a long sequence nobody knows.
+            # The keys that Docker takes for "hang up" must never be typed: a key that few have, then a long secret sequence.
             "detach_keys": ",".join(["ctrl-@", *self._mark[-16:]]),
         }
-        # A start may land although its caller has gone: so it goes on, and `aclose` waits for it.
+        # A start may land although its caller has gone, so it goes on, and `aclose` waits for it.
         self._starting = asyncio.create_task(self._start(made, tty or {}))
         await asyncio.shield(self._starting)
 
@@ -89,9 +89,9 @@ class Attached:
         return message
 
     async def _until_ended(self) -> None:
-        """Docker tells how it ended a moment after the output did."""
+        """Docker says how a command ended a moment after its output has ended."""
         try:
-            async with asyncio.timeout(_TOLD_WITHIN_S):
+            async with asyncio.timeout(_REPLY_LIMIT_S):
                 while True:
                     if self._closing is not None or await self.exit_code() is not None:
                         return
@@ -113,7 +113,7 @@ class Attached:
     async def resize(self, columns: int, rows: int) -> None:
         assert self._exec is not None, "it was started"
         with while_it_runs(self._machine_id):
-            async with asyncio.timeout(_TOLD_WITHIN_S):
+            async with asyncio.timeout(_REPLY_LIMIT_S):
                 await self._exec.resize(h=rows, w=columns)
 
     async def exit_code(self) -> int | None:
@@ -125,10 +125,10 @@ class Attached:
     async def _ask(self) -> None:
         assert self._exec is not None, "it was started"
         with while_it_runs(self._machine_id):
-            async with asyncio.timeout(_TOLD_WITHIN_S):
-                found = await self._exec.inspect()
-            if not found["Running"]:
-                self._code = found["ExitCode"]
+            async with asyncio.timeout(_REPLY_LIMIT_S):
+                state = await self._exec.inspect()
+            if not state["Running"]:
+                self._code = state["ExitCode"]
 
     async def aclose(self, take: Callable[[Message], None] | None = None) -> None:
         """End it, also if cancelled meanwhile. Can be repeated. Raises EngineError if a process of it may be left.
@@ -160,9 +160,9 @@ class Attached:
 
     @contextlib.asynccontextmanager
     async def _read_on(self, take: Callable[[Message], None] | None) -> AsyncIterator[None]:
-        """Read its output beside what ends it: Docker tells of no end while it has output left that nobody reads.
+        """Read its output while it is being ended: Docker reports no end as long as it has output that nobody reads.
 
-        Where somebody takes that output, its rest is waited for as well.
+        If somebody takes that output, its rest is waited for as well.
         """
         rest = asyncio.create_task(self._rest(take or (lambda _: None)))
         try:
@@ -182,13 +182,13 @@ class Attached:
                 take(message)
 
     async def _until_begun(self) -> None:
-        """Docker answers a start before the process is there: who looks for it then finds none, and yet it comes."""
+        """Wait until the process is there. Docker answers a start before it is, and a search for it would find nothing."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_BEGIN_LIMIT_S):
                 while self._exec is not None and self._code is None:
                     with while_it_runs(self._machine_id):
-                        found = await self._exec.inspect()
-                    if found["ExitCode"] is not None or (found["Running"] and found.get("Pid", 1)):
+                        state = await self._exec.inspect()
+                    if state["ExitCode"] is not None or (state["Running"] and state.get("Pid", 1)):
                         return
                     await asyncio.sleep(_PAUSE_S)
 
@@ -229,5 +229,5 @@ def _was_refused(starting: asyncio.Task[None]) -> bool:
 
 
 def _look_at(task: asyncio.Task[None]) -> BaseException | None:
-    """How it failed. An error that nobody looked at would be reported as a defect."""
+    """How it failed. asyncio would report an error that nobody looked at as a defect."""
     return task.exception() if task.done() and not task.cancelled() else None

@@ -1,8 +1,8 @@
-"""What Docker's answers mean, in the words of `errors`.
+"""Translates Docker's errors into ours.
 
-A call that never reached the engine is unavailable. One that was cut off after it left has an unknown outcome if it
-writes, and is unavailable if it reads. An answer that refuses is rejected, unless it speaks of a cause outside
-(`obstacles`) or of a port that somebody holds.
+A call that never reached the engine raises EngineUnavailable. One that was cut off after it was sent raises OutcomeUnknown
+if it writes, and EngineUnavailable if it reads. A refusal raises EngineRejected, unless `obstacles` knows it as a cause
+outside or as a port that is taken.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import aiohttp.http
 import msgspec
 from aiodocker import DockerError
 
-from worker_orchestrator.engines.docker.obstacles import obstacle
+from worker_orchestrator.engines.docker.obstacles import is_port_taken, obstacle
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.telemetry.foreign_text import plain
 
@@ -26,11 +26,11 @@ __all__ = [
     "CONFLICT",
     "NOT_FOUND",
     "UNREADABLE",
+    "docker_message",
     "is_missing",
     "is_unanswered",
     "note_call",
     "reading",
-    "said_by",
     "writing",
 ]
 
@@ -49,20 +49,17 @@ UNREADABLE: Final = (
 )
 """An answer that is cut off or mangled, or of another shape than Docker's: a proxy may say anything."""
 _NOTE: Final = "in answer to "
-_PORT_TAKEN: Final = re.compile(
-    r"port is already allocated|address already in use|failed to bind host port|ports are not available", re.IGNORECASE
-)
 _GOING_AWAY: Final = re.compile(
     r"transport is closing|shutting down|client connection is closing|context canceled|error reading from server|"
     r"update store for object type",
     re.IGNORECASE,
 )
-"""What Docker says with status 500 while it stops: no fault of the request."""
+"""What Docker says with status 500 while it stops. It is not a fault of the request."""
 
 
 def note_call(error: BaseException, method: str, path: object) -> None:
-    """Let this error tell what Docker was asked for when it came."""
-    if _asked(error):
+    """Note on this error which call Docker was asked for."""
+    if _call_of(error):
         return
     short = _FULL_ID.sub(r"\1", str(path)).lstrip("/")
     error.add_note(f"{_NOTE}{method} {plain(short, 80)}")
@@ -70,39 +67,41 @@ def note_call(error: BaseException, method: str, path: object) -> None:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Around calls that change nothing, and around what is made of their answers: what was cut off is simply unavailable."""
+    """Wraps calls that change nothing, and the reading of their answers: what was cut off is unavailable."""
     try:
         yield
     except DockerError as error:
         meaning = _meaning(error)
         if isinstance(meaning, OutcomeUnknown):
             raise EngineUnavailable(meaning.message) from error
-        if isinstance(meaning, PortTaken):  # whoever reads asks for no port
+        if isinstance(meaning, PortTaken):  # a call that reads asks for no port
             raise EngineRejected(meaning.message) from error
         raise meaning from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         why = plain(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
-        raise EngineUnavailable(f"Docker does not answer ({why}{_asked(error)}).") from error
+        raise EngineUnavailable(f"Docker does not answer ({why}{_call_of(error)}).") from error
     except UNREADABLE as error:
-        raise EngineUnavailable(f"What Docker says cannot be read ({type(error).__name__}{_asked(error)}).") from error
+        raise EngineUnavailable(
+            f"What Docker says cannot be read ({type(error).__name__}{_call_of(error)})."
+        ) from error
 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Around calls that change something: what was cut off may have happened."""
+    """Wraps calls that change something: what was cut off may have happened."""
     try:
         yield
     except DockerError as error:
         raise _meaning(error) from error
     except aiohttp.ConnectionTimeoutError as error:
-        raise EngineUnavailable(f"Docker does not answer ({plain(error)}{_asked(error)}).") from error
+        raise EngineUnavailable(f"Docker does not answer ({plain(error)}{_call_of(error)}).") from error
     except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
         why = plain(error) or type(error).__name__
-        raise OutcomeUnknown(f"The connection to Docker broke ({why}{_asked(error)}).") from error
+        raise OutcomeUnknown(f"The connection to Docker broke ({why}{_call_of(error)}).") from error
 
 
-def said_by(error: EngineRejected) -> str:
-    """Docker's own words for a refusal, as they came: to be understood, not to be repeated."""
+def docker_message(error: EngineRejected) -> str:
+    """Docker's message of a refusal, as it came. It is to be understood, and not to be shown."""
     cause = error.__cause__
     return str(cause.message) if isinstance(cause, DockerError) else error.message
 
@@ -113,29 +112,29 @@ def is_missing(error: EngineRejected) -> bool:
 
 
 def is_unanswered(error: DockerError) -> bool:
-    """Whether this is aiodocker's own word for a connection that could not be made or broke: Docker said nothing."""
+    """Whether this is aiodocker's error for a connection that could not be made or broke: Docker said nothing."""
     return int(error.status) == _CONNECTION_FAILED
 
 
 def _meaning(error: DockerError) -> EngineError:
-    said, asked = plain(error.message), _asked(error)
+    said, call = plain(error.message), _call_of(error)
     if is_unanswered(error):
         if isinstance(error.__context__, aiohttp.ClientConnectorError):
-            return EngineUnavailable(f"Docker does not answer ({said}{asked}).")
-        return OutcomeUnknown(f"The connection to Docker broke ({said}{asked}).")
-    told = f"Docker says: {said or error.status}{asked}"
+            return EngineUnavailable(f"Docker does not answer ({said}{call}).")
+        return OutcomeUnknown(f"The connection to Docker broke ({said}{call}).")
+    message = f"Docker says: {said or error.status}{call}"
     if error.status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}:
-        return OutcomeUnknown(told)
+        return OutcomeUnknown(message)
     whole = str(error.message)  # what is shown of it is shorter
     if _GOING_AWAY.search(whole):
-        return OutcomeUnknown(f"Docker is stopping ({said}{asked}).")
-    obstructed = obstacle(whole, asked)
+        return OutcomeUnknown(f"Docker is stopping ({said}{call}).")
+    obstructed = obstacle(whole, call)
     if obstructed is not None:
         return obstructed
-    return (PortTaken if _PORT_TAKEN.search(whole) else EngineRejected)(told)
+    return (PortTaken if is_port_taken(whole) else EngineRejected)(message)
 
 
-def _asked(error: BaseException) -> str:
-    """Which call this came in answer to, as far as that is known."""
+def _call_of(error: BaseException) -> str:
+    """Which call this error answers, as far as that is known."""
     noted = [note for note in getattr(error, "__notes__", ()) if note.startswith(_NOTE)]
     return f", {noted[0]}" if noted else ""

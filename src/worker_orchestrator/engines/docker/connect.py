@@ -1,8 +1,8 @@
 """Finds the Docker engine the way Docker's own tools find it, and opens clients there.
 
-Who named an engine gets that engine or a reason, never another one; only when nothing was named are the usual places
-tried. aiodocker's own search is not used: it knows neither DOCKER_CONFIG nor rootless, Colima or Podman sockets, takes
-only "1" for DOCKER_TLS_VERIFY, and keeps at most 100 connections open, which streams use up.
+If an engine was named, that engine is used or the reason is given, never another one; the usual places are tried only if
+none was named. aiodocker's own search is not used: it knows neither DOCKER_CONFIG nor rootless, Colima or Podman sockets,
+takes only "1" for DOCKER_TLS_VERIFY, and keeps at most 100 connections open, which streams use up.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "Tls", "candidates", "connect", "open_client"]
 
 CONNECT_LIMIT_S = PING_LIMIT_S = 2.0
-SSH_PING_LIMIT_S = 10.0  # several round trips and a process on the other side; whoever named an ssh host will wait
+SSH_PING_LIMIT_S = 10.0  # several round trips and a process on the other side
 
 CALL_LIMIT_S = 30.0
-"""For one call, whatever it is: an engine that is frozen, or a proxy that says nothing, takes connections and keeps them."""
+"""For one call of any kind: a frozen engine, or a proxy that says nothing, accepts connections and keeps them open."""
 
 USUAL_SOCKETS = (
     ("/var/run/docker.sock", "the standard socket"),
@@ -80,7 +80,7 @@ _CAUSES: tuple[tuple[type[Exception], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM files for a TLS connection. No `ca`: the system's authorities decide; no `verify`: anybody is believed."""
+    """PEM files for a TLS connection. Without `ca` the system's authorities decide, without `verify` nothing is checked."""
 
     ca: Path | None
     cert: Path | None
@@ -90,7 +90,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A place where an engine may listen: its url (never with a password), who named it, and its TLS files, if any."""
+    """A place where an engine may listen: its url (never with a password), what named it, and its TLS files, if any."""
 
     url: str
     source: str
@@ -146,7 +146,7 @@ def _endpoint(url: str, source: str, tls: Tls | None, platform: str) -> Endpoint
     is_good = form and scheme != elsewhere and 0 < int(parts.get("port") or 80) < 65536
     if not form or not is_good or not _is_host(parts.get("host") or ""):
         raise InvalidSetting(
-            f"{source} is {_PASSWORD.sub('***@', url)!r}, which is no address of a Docker engine: allowed are "
+            f"{source} is {_PASSWORD.sub('***@', url)!r}, which is not an address of a Docker engine. Allowed: "
             f"{local}, tcp://host:2375, http://host:port, https://host:2376 and ssh://user@host, without a password.",
         )
     if scheme in ("unix", "npipe", "ssh"):
@@ -157,7 +157,7 @@ def _endpoint(url: str, source: str, tls: Tls | None, platform: str) -> Endpoint
 
 
 def _is_host(host: str) -> bool:
-    """Whether what stands in brackets is an IPv6 address; other names are for the resolver to know."""
+    """Whether what stands in brackets is an IPv6 address. Other names are left to the resolver."""
     try:
         return not host.startswith("[") or bool(ipaddress.IPv6Address(host[1:-1]))
     except ValueError:
@@ -190,7 +190,7 @@ def _tls_of_environment(environ: Mapping[str, str], directory: Path) -> Tls | No
 
 
 def _tls_files(directory: Path) -> tuple[Path | None, Path | None, Path | None]:
-    """The CA, and certificate and key together: where one of them is missing, that is for the loading to say."""
+    """The CA, and certificate and key together: if one of the two is missing, loading them reports it."""
     ca, cert, key = (directory / name for name in ("ca.pem", "cert.pem", "key.pem"))
     pair = (cert, key) if os.path.lexists(cert) or os.path.lexists(key) else (None, None)
     return (ca if os.path.lexists(ca) else None, *pair)
@@ -252,7 +252,7 @@ async def _ping(client: aiodocker.Docker) -> None:
             return
     if "HTTPS server" in start:
         raise EngineUnavailable("it wants TLS; set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH")
-    raise EngineUnavailable(f"what answers there is no Docker engine (HTTP {response.status})")
+    raise EngineUnavailable(f"what answers there is not a Docker engine (HTTP {response.status})")
 
 
 def _cause(error: Exception) -> str:
@@ -273,7 +273,7 @@ def open_client(endpoint: Endpoint, limit_s: float | None = CALL_LIMIT_S) -> aio
     EngineUnavailable for a bad TLS file or when SSH cannot be set up.
     """
     rest = endpoint.url.partition("://")[2]
-    url = "http://localhost"  # stands in where the connector knows the way by itself
+    url = "http://localhost"  # a placeholder for connectors that know the way by themselves
     connector: aiohttp.BaseConnector
     if endpoint.scheme == "unix":
         connector = HangingUpUnix(rest, limit=0, force_close=True)

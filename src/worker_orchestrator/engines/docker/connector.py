@@ -1,4 +1,4 @@
-"""A client and connectors that hang up: closing one must not leave a socket open for as long as the engine likes."""
+"""A client and connectors that hang up: closing one must not leave a socket open until the engine closes it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["Client", "HangingUp", "HangingUpTCP", "HangingUpUnix"]
 
 
 class HangingUp(aiohttp.BaseConnector):
-    """Its connections can be broken off.
+    """A connector whose connections can be broken off.
 
-    aiohttp keeps one until the engine has taken all that was written, which one that refused it may never do.
+    aiohttp keeps a connection open until the engine has read all that was written, which it may never do after a refusal.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -43,7 +43,7 @@ class HangingUp(aiohttp.BaseConnector):
         return protocol
 
     def hang_up(self) -> None:
-        """Break off every connection, also one that closes already."""
+        """Break off every connection, also one that is closing already."""
         for transport, protocol in list(self._opened.items()):
             if protocol.closed is not None and not protocol.closed.done():  # what is closed cannot be aborted
                 # Before 3.11.4 one over TLS that was closed twice has lost what it would abort.
@@ -58,7 +58,7 @@ class HangingUpTCP(HangingUp, aiohttp.TCPConnector): ...
 
 
 class Client(aiodocker.Docker):
-    """aiodocker leaves open a connector that it was given; this one closes it with itself. Its errors name the call."""
+    """Closes its connector with itself, which aiodocker leaves open. Its errors name the call."""
 
     @contextlib.asynccontextmanager
     async def _query(

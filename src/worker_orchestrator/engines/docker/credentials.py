@@ -98,9 +98,9 @@ async def credentials_for(image: str, environ: Mapping[str, str], home: Path) ->
         return Credentials(None, error.message)
     if not helper:
         return stored
-    helped = await _from_helper(helper, registry, environ)
+    answer = await _ask_helper(helper, registry, environ)
     # The CLI, too, falls back to what the file holds when the helper does not work.
-    return helped if helped.auth or not stored.auth else stored
+    return answer if answer.auth or not stored.auth else stored
 
 
 def registry_of(image: str) -> str:
@@ -132,7 +132,7 @@ def config_dir(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def home_folder() -> Path:
-    """The user's home; the root where nobody knows one, as for a number without an entry among the users."""
+    """The user's home; the root if there is none, as for a user id without an entry among the users."""
     try:
         return Path.home()
     except RuntimeError:
@@ -167,11 +167,11 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def _content(path: Path) -> bytes:
-    """What is in a file, which is somebody else's: neither a pipe that nobody writes to nor without an end."""
-    found = path.stat()
-    if stat.S_ISDIR(found.st_mode):
+    """What is in a file that others wrote. Refuses a pipe, which may have no writer, and a file that is too large."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError("no regular file")
     with path.open("rb") as file:
         content = file.read(CONFIG_LIMIT_BYTES + 1)
@@ -221,8 +221,8 @@ def _hostname(address: str) -> str:
     return "docker.io" if host in _HUB_HOSTS else host
 
 
-async def _from_helper(helper: str, registry: str, environ: Mapping[str, str]) -> Credentials:
-    """What a program says that is not ours, and may do anything: whatever that is, it is told in a note."""
+async def _ask_helper(helper: str, registry: str, environ: Mapping[str, str]) -> Credentials:
+    """What a credential helper says. It is a foreign program that may do anything, so each failure becomes a note."""
     name = f"docker-credential-{plain(helper, 60)}"
     try:
         program = shutil.which(f"docker-credential-{helper}", path=environ.get("PATH", os.defpath))
@@ -262,8 +262,8 @@ def _from_answer(name: str, registry: str, output: bytes) -> Credentials:
 async def _ask(program: str, registry: str, environ: Mapping[str, str]) -> tuple[int, bytes]:
     """Its exit code and the beginning of what it wrote. Raises TimeoutError, OSError, RuntimeError, ValueError.
 
-    The question is in its input before it is begun: one that ends without reading it would else break our end of the pipe,
-    which uvloop tells in ways of its own.
+    The question is written to its input before it is started. Otherwise a helper that ends without reading would break our
+    end of the pipe, which uvloop reports in ways of its own.
     """
     question, ours = os.pipe()
     try:
@@ -298,7 +298,7 @@ async def _ask(program: str, registry: str, environ: Mapping[str, str]) -> tuple
 
 
 async def _beginning(process: asyncio.subprocess.Process) -> bytes:
-    """What it writes, until there is no more or it is more than any answer."""
+    """What it writes, until there is no more or it is longer than any answer."""
     assert process.stdout is not None, "it writes to a pipe"
     output = b""
     while len(output) <= ANSWER_LIMIT_BYTES and (more := await process.stdout.read(ANSWER_LIMIT_BYTES + 1)):
@@ -307,7 +307,7 @@ async def _beginning(process: asyncio.subprocess.Process) -> bytes:
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Ends the helper and whatever it started, which may hold the pipe open after the helper itself is gone."""
+    """Ends the helper and all that it started, which may hold the pipe open after the helper itself is gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             process.kill()

@@ -18,8 +18,8 @@ class DockerEnvironment(DockerReach):
         native_id = await self._own(machine_id, running=False)
         try:
             with reading():
-                found = await self._client.containers.get(native_id)
-                pairs = [str(variable).partition("=") for variable in found["Config"].get("Env") or ()]
+                container = await self._client.containers.get(native_id)
+                pairs = [str(variable).partition("=") for variable in container["Config"].get("Env") or ()]
         except EngineRejected as error:
             if is_missing(error):
                 raise NotRunning(f"There is no container of {machine_id}.") from error

@@ -10,12 +10,12 @@ from typing import Final
 import aiodocker
 from aiodocker.stream import Message
 
-from worker_orchestrator.engines.base import OUTPUT_BYTES, Completed
 from worker_orchestrator.engines.docker.attach import Attached, Command
 from worker_orchestrator.engines.docker.calls import reading
 from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.reach import DockerReach
 from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.extras import OUTPUT_BYTES, Completed
 from worker_orchestrator.errors import EngineError, EngineUnavailable
 
 __all__ = ["DockerExec"]
@@ -44,30 +44,19 @@ class DockerExec(DockerReach):
         timeout_s: float = 60.0,
     ) -> Completed:
         ends_at = asyncio.get_running_loop().time() + timeout_s
-        try:
-            async with asyncio.timeout_at(ends_at):
-                native_id = await self._own(machine_id, running=True)
-        except TimeoutError:
-            if timeout_s < _ANSWERS_WITHIN_S and await self._answers():  # so little time was given
-                return Completed(None, b"", b"")
-            raise EngineUnavailable(
-                f"Docker does not answer, and within {timeout_s:g} s nothing was started."
-            ) from None
+        native_id = await self._running_container(ends_at, machine_id, timeout_s)
+        if native_id is None:
+            return Completed(None, b"", b"")
         if stdin and not self._can_end_input:
             command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]
         attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
-        stdout, stderr = _Kept(), _Kept()
-
-        def keep(message: Message) -> None:
-            (stderr if message.stream == _STDERR else stdout).add(message.data)
-
-        code: int | None = None
+        output, code = _Output(), None
         limit = asyncio.timeout_at(ends_at)
         try:
             try:
                 async with limit:
                     await attached.start(Command(command, env, user, workdir), stdin=bool(stdin))
-                    code = await _run(attached, stdin, keep)
+                    code = await _run(attached, stdin, output.keep)
             except TimeoutError:
                 if not limit.expired():
                     raise
@@ -75,13 +64,28 @@ class DockerExec(DockerReach):
             with contextlib.suppress(EngineError):
                 await attached.aclose()
             raise
-        await (self._end(attached, timeout_s, keep) if limit.expired() else attached.aclose(keep))
-        return Completed(code, bytes(stdout.data), bytes(stderr.data), stdout.truncated or stderr.truncated)
+        await (self._end(attached, timeout_s, output.keep) if limit.expired() else attached.aclose(output.keep))
+        return output.completed(code)
+
+    async def _running_container(self, ends_at: float, machine_id: str, timeout_s: float) -> str | None:
+        """The id of the running container; None if Docker answers, and the command had too little time to be started.
+
+        Raises EngineUnavailable if Docker does not answer.
+        """
+        try:
+            async with asyncio.timeout_at(ends_at):
+                return await self._own(machine_id, running=True)
+        except TimeoutError:
+            if timeout_s < _ANSWERS_WITHIN_S and await self._answers():
+                return None
+            raise EngineUnavailable(
+                f"Docker does not answer, and within {timeout_s:g} s nothing was started."
+            ) from None
 
     async def _end(self, attached: Attached, timeout_s: float, keep: Callable[[Message], None]) -> None:
         """End a command whose time is up, and `keep` what it writes until then.
 
-        Raises EngineError where that cannot be done now: where Docker is silent it goes on, since a start may yet land.
+        Raises EngineError if that cannot be done now. If Docker does not answer, it goes on, since a start may still land.
         """
         ending, answers = asyncio.ensure_future(attached.aclose(keep)), asyncio.ensure_future(self._answers())
         self._ending.add(ending)
@@ -141,7 +145,7 @@ async def _feed(attached: Attached, stdin: bytes) -> None:
         attached.end_input()
 
 
-class _Kept:
+class _Beginning:
     """The beginning of an output. The rest is read too, so that its writer never waits."""
 
     def __init__(self) -> None:
@@ -152,3 +156,17 @@ class _Kept:
         room = OUTPUT_BYTES - len(self.data)
         self.data += more[:room]
         self.truncated = self.truncated or len(more) > room
+
+
+class _Output:
+    """What a command writes on both streams."""
+
+    def __init__(self) -> None:
+        self._stdout, self._stderr = _Beginning(), _Beginning()
+
+    def keep(self, message: Message) -> None:
+        (self._stderr if message.stream == _STDERR else self._stdout).add(message.data)
+
+    def completed(self, exit_code: int | None) -> Completed:
+        stdout, stderr = self._stdout, self._stderr
+        return Completed(exit_code, bytes(stdout.data), bytes(stderr.data), stdout.truncated or stderr.truncated)

@@ -1,7 +1,7 @@
-"""Files out of and into a container, through Docker's archives: of one that has ended, too.
+"""Copies files out of and into a container, also one that has ended, through Docker's archives.
 
-What they do not reach (`paths`) is refused: Docker itself would say that nothing is there, or write it to nowhere.
-Where a path leads is found out here (`walk`), so that Docker gets one without links on the way.
+A path that they do not reach (`paths`) is refused: Docker itself would say that nothing is there, or lose what is written.
+Where a path leads is found out here (`walk`), so that Docker gets a path without links on the way.
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerArchive
 """
 
@@ -21,9 +21,9 @@ import msgspec
 from aiodocker.containers import DockerContainer
 
 from worker_orchestrator.engines.archive import Reader, first_entry, printable
-from worker_orchestrator.engines.docker.calls import NOT_FOUND, is_missing, reading, said_by
+from worker_orchestrator.engines.docker.calls import NOT_FOUND, docker_message, is_missing, reading
 from worker_orchestrator.engines.docker.paths import Mounts, is_read_only, lost_link, refusal
-from worker_orchestrator.engines.docker.reach import STALL_LIMIT_S, DockerReach, asked, flowing
+from worker_orchestrator.engines.docker.reach import STALL_LIMIT_S, DockerReach, pieces_of, send_request
 from worker_orchestrator.engines.docker.walk import Kind, Walk
 from worker_orchestrator.errors import (
     EngineRejected,
@@ -42,7 +42,7 @@ _ROOT_READ_ONLY: Final = "container rootfs is marked read-only"
 
 
 class _Stat(msgspec.Struct):
-    """What Docker tells of a path."""
+    """What Docker says of a path."""
 
     mode: int
 
@@ -72,15 +72,17 @@ class DockerFiles(DockerReach):
         sent = _Sent(archive)
         try:
             async with self._aside() as client, self._at_path(machine_id, path):
-                # Asked first, for Docker would hang up on whoever still sends when it refuses.
+                # This is done first, since Docker hangs up when it refuses while the archive is still being sent.
                 place = await self._place(client, native_id, machine_id, path)
                 params = {"noOverwriteDirNonDir": "true"}
-                put = asked(client, "PUT", _archive(native_id, place), params=params, data=sent.pieces(), limit_s=None)
+                put = send_request(
+                    client, "PUT", _archive(native_id, place), params=params, data=sent.pieces(), limit_s=None
+                )
                 try:
                     async with sent.limit, put:
                         pass
                 except aiodocker.DockerError as error:
-                    # Newer engines say so of the place, whatever it is in the archive that names what is not there.
+                    # Newer engines say that the place is missing if anything in the archive names what is not there.
                     if error.status == NOT_FOUND and await _is_there(client, native_id, place):
                         raise lost_link(machine_id, path) from error
                     raise
@@ -92,7 +94,7 @@ class DockerFiles(DockerReach):
     async def _place(
         self, client: aiodocker.Docker, native_id: str, machine_id: str, path: str, *, may_be_new: bool = False
     ) -> str:
-        """Where this path leads. Raises WorkerReadOnly or PathOutOfReach where Docker could write nothing there."""
+        """Where this path leads. Raises WorkerReadOnly or PathOutOfReach if Docker could write nothing there."""
         container = await self._client.containers.get(native_id)
         way = await (await _walk(client, container, machine_id)).to(path, follow=True, may_be_new=may_be_new)
         if not way.hidden_by:
@@ -103,9 +105,9 @@ class DockerFiles(DockerReach):
 
     @asynccontextmanager
     async def _at_path(self, machine_id: str, path: str) -> AsyncIterator[None]:
-        """Around calls that name a path. Raises what `refusal` and `_read_only` make of what Docker says.
+        """Wraps calls that name a path. Raises what `refusal` and `_read_only` make of Docker's message.
 
-        What is missing may also be the container, which was there a moment ago.
+        If Docker says that something is missing, it may also be the container, which was there a moment ago.
         """
         try:
             with reading():
@@ -117,16 +119,16 @@ class DockerFiles(DockerReach):
             if is_missing(error):
                 await self._own(machine_id, running=False)
                 raise PathNotFound(f"There is no {printable(path)} in the container of {machine_id}.") from error
-            if _ROOT_READ_ONLY in said_by(error):
+            if _ROOT_READ_ONLY in docker_message(error):
                 raise _read_only(machine_id, path) from error
-            raise refusal(machine_id, path, f"Docker says: {said_by(error)}") from error
+            raise refusal(machine_id, path, f"Docker says: {docker_message(error)}") from error
 
 
 class _Sent:
-    """An archive under way, which remembers what its source raised: that is no fault of Docker's.
+    """An archive that is being sent. It remembers what its source raised, since that is not Docker's error.
 
-    `limit` ends the block in which it is sent when Docker neither takes the next piece nor answers for so long. Its source
-    has all the time that it wants.
+    `limit` ends the block in which it is sent if Docker neither takes the next piece nor answers in time. The source may
+    take as long as it likes.
     """
 
     def __init__(self, archive: AsyncIterator[bytes]) -> None:
@@ -164,7 +166,7 @@ async def _walk(client: aiodocker.Docker, container: DockerContainer, machine_id
         return Kind.LINK if mode & _LINK else Kind.FOLDER if mode & _FOLDER else Kind.OTHER
 
     async def target_of(path: str) -> str:
-        # What Docker tells of a link beside its archive is not where it leads, but what Docker makes of that.
+        # Beside an archive Docker does not say where a link leads, but what Docker itself resolves it to.
         async with aclosing(_packed(client, container.id, machine_id, path)) as archive:
             entry, _ = await first_entry(Reader(archive))
             return entry.linkname
@@ -175,15 +177,15 @@ async def _walk(client: aiodocker.Docker, container: DockerContainer, machine_id
 
 
 async def _packed(client: aiodocker.Docker, native_id: str, machine_id: str, path: str) -> AsyncGenerator[bytes, None]:
-    """The archive of a path. Raises PathOutOfReach where Docker packs nothing: some engines lose a name that is no UTF-8."""
+    """The archive of a path. Raises PathOutOfReach if Docker packs nothing: some engines lose a name that is not UTF-8."""
     begun = False
-    async with asked(client, "GET", _archive(native_id, path), params={}) as response:
-        async for piece in flowing(response.content):
+    async with send_request(client, "GET", _archive(native_id, path), params={}) as response:
+        async for piece in pieces_of(response.content):
             if not begun and piece.startswith(b"\0"):
                 if printable(path) == path:
                     raise PathNotFound(f"There is no {path} in the container of {machine_id} any more.")
                 raise PathOutOfReach(
-                    f"{printable(path)} of {machine_id} cannot be copied by itself: its name is no UTF-8, and Docker loses "
+                    f"{printable(path)} of {machine_id} cannot be copied by itself: its name is not UTF-8, and Docker loses "
                     "it. Copy the folder that it is in."
                 )
             begun = True
@@ -191,26 +193,26 @@ async def _packed(client: aiodocker.Docker, native_id: str, machine_id: str, pat
 
 
 async def _mode(client: aiodocker.Docker, native_id: str, path: str) -> int:
-    """What is at a path, links not followed, in the bits of Go. Raises DockerError where it cannot be.
+    """The mode of what is at a path, in the bits of Go; links are not followed. Raises DockerError if nothing can be there.
 
     Source: https://pkg.go.dev/io/fs#FileMode
     """
     try:
-        async with asked(client, "HEAD", _archive(native_id, path), params={}) as response:
-            said = response.headers.get("X-Docker-Container-Path-Stat", "")
-            return msgspec.json.decode(base64.b64decode(said), type=_Stat).mode
+        async with send_request(client, "HEAD", _archive(native_id, path), params={}) as response:
+            header = response.headers.get("X-Docker-Container-Path-Stat", "")
+            return msgspec.json.decode(base64.b64decode(header), type=_Stat).mode
     except aiodocker.DockerError as error:
         if error.status == NOT_FOUND:
             raise
     except (ValueError, msgspec.DecodeError) as error:
         raise EngineUnavailable("What Docker says of a path cannot be read.") from error
     # Only a GET says why, but it would read a whole folder.
-    async with asked(client, "GET", _archive(native_id, path), params={}):
+    async with send_request(client, "GET", _archive(native_id, path), params={}):
         raise EngineUnavailable("What Docker says of a path changes.")
 
 
 async def _is_there(client: aiodocker.Docker, native_id: str, path: str) -> bool:
-    """Raises DockerError where nobody can tell."""
+    """Whether something is at this path. Raises DockerError if Docker cannot tell."""
     try:
         await _mode(client, native_id, path)
     except aiodocker.DockerError as error:
@@ -220,12 +222,12 @@ async def _is_there(client: aiodocker.Docker, native_id: str, path: str) -> bool
     return True
 
 
-async def _as_named(walk: Walk, path: str, found: str) -> str:
-    """The place that was found for a path, in words whose end lets Docker name what it packs as it would for the path."""
+async def _as_named(walk: Walk, path: str, place: str) -> str:
+    """The resolved place of a path, ending so that Docker names what it packs as it would for the path itself."""
     if path.endswith("/."):
-        return f"{found}/."
+        return f"{place}/."
     bare = path.rstrip("/")
-    return path if not bare else found if bare == path else f"{(await walk.to(bare, follow=False)).path}/"
+    return path if not bare else place if bare == path else f"{(await walk.to(bare, follow=False)).path}/"
 
 
 def _hidden(machine_id: str, path: str, mount: str, instead: str) -> OrchestratorError:
@@ -244,5 +246,5 @@ def _read_only(machine_id: str, path: str) -> OrchestratorError:
 
 
 def _archive(native_id: str, path: str) -> str:
-    """The call for this path, of whose bytes some may be no text."""
+    """The call for this path, which may contain bytes that are not text."""
     return f"/containers/{native_id}/archive?path={quote(path, safe='', errors='surrogateescape')}"

@@ -28,16 +28,16 @@ _log = structlog.get_logger(__name__)
 
 
 class Images:
-    """One image by its reference. `progress` says what a pull is doing; empty where none is under way."""
+    """One image by its reference. `progress` says what a pull is doing; empty if none is under way."""
 
     def __init__(self, client: aiodocker.Docker, reference: str) -> None:
         self._client, self._reference = client, reference
         self.progress = ""
 
     async def current(self, *, fetch: bool = True) -> dict[str, Any] | None:
-        """What `docker image inspect` says of it now; pulled first if it is missing. Without `fetch` None stands for that.
+        """What `docker image inspect` says of it now. A missing one is pulled first; without `fetch` it is None.
 
-        Raises EngineRejected where it cannot be pulled, EngineObstructed where its pull broke off, EngineUnavailable.
+        Raises EngineRejected if it cannot be pulled, EngineObstructed if its pull broke off, EngineUnavailable.
         """
         try:
             with reading():
@@ -61,9 +61,9 @@ class Images:
 
     async def _pull(self) -> None:
         _log.info("pulling", image=self._reference)
-        found = await credentials_for(self._reference, os.environ, home_folder())
+        credentials = await credentials_for(self._reference, os.environ, home_folder())
         try:
-            pull = self._client.images.pull(full_reference(self._reference), auth=found.auth, stream=True)
+            pull = self._client.images.pull(full_reference(self._reference), auth=credentials.auth, stream=True)
             async with asyncio.timeout(PULL_STALLS_S) as limit:
                 async for step in pull:
                     self._note(step)
@@ -73,7 +73,7 @@ class Images:
         except aiodocker.DockerError as error:
             if is_unanswered(error):
                 raise self._broke_off(f"broke off ({plain(error.message)})") from error
-            note = f" {found.note}" if found.note else ""
+            note = f" {credentials.note}" if credentials.note else ""
             raise EngineRejected(
                 f"The image {self._reference} is not here and cannot be pulled: {_sentence(error.message)}{note} "
                 "Build or pull it yourself, or choose another with --image.",
@@ -83,7 +83,7 @@ class Images:
         _log.info("pulled", image=self._reference)
 
     def _broke_off(self, how: str) -> EngineObstructed:
-        """No verdict on the image. But whoever waits for it must be told, also where the engine answers all else."""
+        """A pull that broke off is no verdict on the image, but those who wait for a machine must hear of it."""
         return EngineObstructed(
             f"The image {self._reference} is not here, and its pull {how}. It is tried again within a minute.",
             kind="pull",
@@ -97,6 +97,6 @@ class Images:
         _log.info("pulling", image=self._reference, step=what)
 
 
-def _sentence(said: str) -> str:
-    """What a registry says, with one full stop."""
-    return f"{plain(said).rstrip('.')}."
+def _sentence(message: str) -> str:
+    """The message of a registry, with one full stop."""
+    return f"{plain(message).rstrip('.')}."

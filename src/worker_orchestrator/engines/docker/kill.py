@@ -1,13 +1,13 @@
 """Ends a command that was started in a container, with all that it started. Docker has no call for that.
 
 Each command carries a mark in its environment, which its children inherit. A second command, as the same user, looks for
-the mark, for children of who bears it and for members of their sessions, and kills them until none is left: so it also
-finds what went into the background. It is a shell script of builtins alone, and gets the mark as an argument, so that it
-never finds itself.
+processes with the mark, for their children and for members of their sessions, and kills them until none is left: so it also
+finds what went into the background. It is a shell script that uses only builtins, and gets the mark as an argument, so that
+it never finds itself.
 
-Limits: what wiped its environment *and* left its session *and* outlived whom it descends from is not found, nor can a
-process be killed that became another user's; and a container's own shell is believed. In a container without a shell the
-same is done from outside, where that container's processes are this computer's and we may; there only the mark counts.
+Limits: a process that wiped its environment *and* left its session *and* outlived its ancestors is not found. A process that
+became another user's cannot be killed. The container's own shell is trusted. In a container without a shell the same is done
+from outside, if that container's processes run on this computer and we have the right to; there only the mark counts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import aiodocker
 
 from worker_orchestrator.engines.docker.wire import Wire
 
-__all__ = ["MARK", "a_mark", "kill_inside", "kill_on_this_computer"]
+__all__ = ["MARK", "kill_inside", "kill_on_this_computer", "new_mark"]
 
 MARK: Final = "ORCHESTRATOR_EXEC"
 _PASSES: Final = 100
@@ -62,27 +62,27 @@ printf some
 """
 
 
-def a_mark() -> str:
+def new_mark() -> str:
     """A new mark, as an element of Docker's `Env`."""
     return f"{MARK}={secrets.token_hex(16)}"
 
 
 async def kill_inside(client: aiodocker.Docker, native_id: str, mark: str, user: str) -> bool | None:
-    """Kill whatever bears this mark in this container: whether none is left; None without a shell. Raises DockerError."""
+    """Kill all that bears this mark in this container: whether none is left; None without a shell. Raises DockerError."""
     script = await client.containers.container(native_id).exec(["sh", "-c", _SCRIPT, "sh", mark], user=user)
     wire = Wire(client, script.id, tty=False, options={})
-    said = bytearray()
+    output = bytearray()
     try:
         await wire.open()
         while (message := await wire.read()) is not None:
-            said += message.data[: 4 - len(said)]
+            output += message.data[: 4 - len(output)]
     finally:
         await wire.close()
-    return _ANSWERS.get(bytes(said))
+    return _ANSWERS.get(bytes(output))
 
 
 def kill_on_this_computer(mark: str) -> None:
-    """Kill whatever bears this mark here, where the containers of a local engine run; of others nothing does."""
+    """Kill all that bears this mark on this computer, as the containers of a local engine do."""
     if sys.platform != "linux":
         return
     for _ in range(_PASSES):
@@ -93,11 +93,11 @@ def kill_on_this_computer(mark: str) -> None:
 
 def _kill_if_marked(pid: int, mark: str) -> bool:
     with contextlib.suppress(OSError):
-        held = os.pidfd_open(pid)  # so that the process which is looked at is the one that is killed
+        handle = os.pidfd_open(pid)  # so that the process which is looked at is the one that is killed
         try:
             if mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                signal.pidfd_send_signal(held, signal.SIGKILL)
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
                 return True
         finally:
-            os.close(held)
+            os.close(handle)
     return False

@@ -1,7 +1,8 @@
-"""Whole lines out of the pieces in which Docker keeps them. No I/O.
+"""Puts whole lines together from the pieces in which Docker keeps them. No I/O.
 
-Docker keeps a line of more than 16 KiB in pieces, counts pieces where it is asked for lines, and begins each with a time.
-Which pieces make a line shows in what came before on the same stream: a piece without a line feed at its end goes on.
+Docker keeps a line of more than 16 KiB in pieces, counts pieces when it is asked for lines, and begins each with a time.
+Which pieces make a line is known from the piece before on the same stream: if that has no line feed at its end, the line
+goes on.
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach (stream format)
 """
 
@@ -16,11 +17,11 @@ __all__ = ["Begin", "Lines", "Piece", "Seen"]
 
 _TIME: Final = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d)")
 _FAR: Final = 1024
-"""Pieces before those that were asked for, among which a stream's previous one is looked for."""
+"""So many pieces before those that were asked for are searched for the previous piece of a stream."""
 
 
 class Piece(NamedTuple):
-    """What Docker keeps as one: `stream` is 1 or 2, `time` is empty where none was asked for."""
+    """One piece of output: `stream` is 1 or 2, `time` is empty if no times were asked for."""
 
     stream: int
     time: bytes
@@ -47,7 +48,7 @@ class Begin(NamedTuple):
 
 
 class Seen:
-    """The last pieces, of which only is kept what tells where lines begin."""
+    """The last pieces: only what shows where lines begin is kept of each."""
 
     def __init__(self) -> None:
         self._streams, self._ends, self._marks = array("b"), array("b"), array("q")
@@ -74,7 +75,7 @@ class Seen:
         return Begin(self._streams[first], self._marks[first], before, len(self) - first)
 
     def _starts(self, *, all_of_them: bool) -> tuple[list[int], set[int]]:
-        """The pieces with which lines begin, and those of them of which nobody knows."""
+        """The pieces with which lines begin, and those of them for which that is not certain."""
         starts, unsure = [], set()
         ended: dict[int, bool] = {}
         for number, (stream, ends) in enumerate(zip(self._streams, self._ends, strict=True)):
@@ -106,7 +107,7 @@ class Lines:
         self.is_over = False
 
     def texts(self, piece: Piece) -> Iterator[bytes]:
-        """What is to be told of this piece, the next one."""
+        """What is to be shown of the next piece."""
         if not self.has_begun:
             assert self._begin is not None, "it would have begun"
             if (piece.stream, hash(piece.time)) != (self._begin.stream, self._begin.mark):

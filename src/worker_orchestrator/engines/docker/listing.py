@@ -1,4 +1,4 @@
-"""How Docker's own words for containers and events read in ours. No I/O.
+"""Translates Docker's containers and events into instances and machine ids. No I/O.
 
 Sources: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerList,
 https://docs.docker.com/reference/api/engine/version/v1.41/#tag/System/operation/SystemEvents
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.engines.docker.template import LABEL
 
-__all__ = ["concerns_us", "doubted", "instance_of", "judged"]
+__all__ = ["concerns_us", "doubtful_machine", "instance_of", "with_killer"]
 
 _EXIT_CODE: Final = re.compile(r"\((\d+)\)")
 _SIGKILL: Final = 137
@@ -31,10 +31,10 @@ _STATUS: Final[Mapping[str, Status]] = {
     "removing": Status.TERMINATING,
     "stopping": Status.TERMINATING,
 }
-_TELLING: Final = frozenset({"die", "destroy", "pause", "unpause", "oom", "health_status: unhealthy"})
-_IMAGE_TELLING: Final = frozenset({"tag", "untag", "delete", "load", "import", "pull"})
-_NETWORK_TELLING: Final = frozenset({"connect", "disconnect"})
-_DOUBTFUL: Final = frozenset({"die", "pause", "unpause"})
+_CONTAINER_ACTIONS: Final = frozenset({"die", "destroy", "pause", "unpause", "oom", "health_status: unhealthy"})
+_IMAGE_ACTIONS: Final = frozenset({"tag", "untag", "delete", "load", "import", "pull"})
+_NETWORK_ACTIONS: Final = frozenset({"connect", "disconnect"})
+_DOUBTFUL_ACTIONS: Final = frozenset({"die", "pause", "unpause"})
 
 
 def concerns_us(event: Mapping[str, Any], machines: Mapping[str, str]) -> bool:
@@ -43,33 +43,33 @@ def concerns_us(event: Mapping[str, Any], machines: Mapping[str, str]) -> bool:
     `machines`: machine ids by container id, as the last listing showed them; events of networks name nothing else.
     """
     if event.get("Type") == "image":
-        return event.get("Action") in _IMAGE_TELLING
+        return event.get("Action") in _IMAGE_ACTIONS
     attributes = (event.get("Actor") or {}).get("Attributes") or {}
     if event.get("Type") == "network":
-        return event.get("Action") in _NETWORK_TELLING and attributes.get("container") in machines
-    return event.get("Action") in _TELLING and f"{LABEL}.machine" in attributes
+        return event.get("Action") in _NETWORK_ACTIONS and attributes.get("container") in machines
+    return event.get("Action") in _CONTAINER_ACTIONS and f"{LABEL}.machine" in attributes
 
 
-def doubted(event: Mapping[str, Any], machines: Mapping[str, str]) -> str | None:
+def doubtful_machine(event: Mapping[str, Any], machines: Mapping[str, str]) -> str | None:
     """The id of the machine that can serve no longer, or again, if an event that concerns us says so. `machines` as above.
 
-    Docker tells of both before a listing shows them, so whoever hears it has to wait until one does. One that no listing has
-    shown yet bears its own name; whatever else has its labels may be a copy.
+    Docker reports both before a listing shows them, so the caller has to wait until one does. A machine that no listing has
+    shown yet has its own name; another container with its labels may be a copy.
     """
     actor = event["Actor"]
     attributes = actor.get("Attributes") or {}
     if event.get("Type") == "network":
         return machines.get(attributes["container"])
-    if event.get("Action") not in _DOUBTFUL:
+    if event.get("Action") not in _DOUBTFUL_ACTIONS:
         return None
     machine_id: str | None = attributes.get(f"{LABEL}.machine")
     return machines.get(actor.get("ID", "")) or (machine_id if machine_id == attributes.get("name") else None)
 
 
 def instance_of(container: DockerContainer) -> Instance:
-    """An instance from one element of Docker's list of containers, which is no copy.
+    """The instance of one element of Docker's list of containers that is no copy.
 
-    It is the machine that its label says, under whatever name: people rename containers.
+    Its label says which machine it is, and not its name: people rename containers.
     """
     labels: Mapping[str, str] = container["Labels"]
     machine_id = labels[f"{LABEL}.machine"]
@@ -111,7 +111,12 @@ def _trouble(status: Status, name: str, container: DockerContainer, *, is_cut_of
     return ""
 
 
-def judged(instance: Instance, *, from_outside: bool) -> Instance:
-    """An instance that SIGKILL ended, with who sent it: somebody outside, or the kernel because memory ran out."""
+def with_killer(instance: Instance, *, from_outside: bool) -> Instance:
+    """An instance that was ended by SIGKILL, with who sent that: somebody outside, or the kernel because memory ran out."""
     detail = "killed from outside" if from_outside else "out of memory"
-    return replace(instance, killed=from_outside, detail=f"{instance.detail}, {detail}")
+    return replace(
+        instance,
+        killed=from_outside,
+        out_of_memory=not from_outside,
+        detail=f"{instance.detail}, {detail}",
+    )

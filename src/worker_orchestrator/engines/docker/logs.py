@@ -1,4 +1,4 @@
-"""What a container wrote, as Docker kept it, in whole lines (`lines`). A terminal's output is as the engine gives it.
+"""Reads what a container wrote, in whole lines (`lines`). The output of a terminal is passed on as Docker gives it.
 
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach (stream format)
 """
@@ -17,8 +17,8 @@ from worker_orchestrator.engines.docker.lines import Begin, Lines, Piece, Seen
 from worker_orchestrator.engines.docker.reach import (
     STALL_LIMIT_S,
     DockerReach,
-    asked,
-    flowing,
+    pieces_of,
+    send_request,
     while_it_runs,
 )
 from worker_orchestrator.engines.last_words import without_values
@@ -30,7 +30,7 @@ EVIDENCE_BYTES: Final = 4096
 _HEADER_BYTES: Final = 8
 _LOOKED_THROUGH_BYTES: Final = 256 * 1024
 _MEANWHILE: Final = (1000, 100_000)
-"""Pieces that may be written between two looks."""
+"""So many pieces may be written between the search for the beginning and the reading: few at first, then many."""
 
 
 class DockerLogs(DockerReach):
@@ -45,9 +45,9 @@ class DockerLogs(DockerReach):
         async for part in self.logs(machine_id, tail=count):
             text += part
             del text[:-_LOOKED_THROUGH_BYTES]
-        # The values of variables first, of which a cut might leave a half.
-        told = without_values(text.decode(errors="replace"), self._options.env or {}).strip()
-        return told if len(told) <= EVIDENCE_BYTES else f"…{told[1 - EVIDENCE_BYTES :]}"
+        # Values of variables are removed before the text is cut, since the cut might leave half of one.
+        lines = without_values(text.decode(errors="replace"), self._options.env or {}).strip()
+        return lines if len(lines) <= EVIDENCE_BYTES else f"…{lines[1 - EVIDENCE_BYTES :]}"
 
     async def logs(
         self, machine_id: str, *, tail: int | None = None, follow: bool = False, timestamps: bool = False
@@ -62,14 +62,14 @@ class DockerLogs(DockerReach):
                 if has_terminal:
                     asked_for = {**params, "follow": str(int(follow)), "timestamps": str(int(timestamps))}
                     asked_for |= {} if tail is None else {"tail": str(tail)}
-                    async with asked(client, "GET", path, params=asked_for) as response:
-                        async for part in flowing(response.content, stall_s):
+                    async with send_request(client, "GET", path, params=asked_for) as response:
+                        async for part in pieces_of(response.content, stall_s):
                             yield part
                     return
                 begin = await _begin(client, path, params, tail) if tail else None
                 for lines, count in _tries(begin, tail, follow=follow, timestamps=timestamps):
                     asked_for = {**params, "follow": str(int(follow))} | ({} if count is None else {"tail": str(count)})
-                    async with asked(client, "GET", path, params=asked_for) as response:
+                    async with send_request(client, "GET", path, params=asked_for) as response:
                         async for piece in _pieces(response.content, stall_s):
                             for text in lines.texts(piece):
                                 yield text
@@ -82,9 +82,9 @@ class DockerLogs(DockerReach):
 def _tries(
     begin: Begin | None, tail: int | None, *, follow: bool, timestamps: bool
 ) -> Iterator[tuple[Lines, int | None]]:
-    """How to read from there on, and how many pieces to ask for: more, where many were written since it was found.
+    """How to read from `begin` on, and how many pieces to ask for: more in the second try, if many were written meanwhile.
 
-    At last as Docker counts: what began there is not kept any more, or drowned.
+    The last try takes Docker's own count: the beginning is not kept any more, or too much came after it.
     """
     most = None if follow else tail
     if begin is not None:
@@ -95,11 +95,11 @@ def _tries(
 
 
 async def _begin(client: aiodocker.Docker, path: str, params: Mapping[str, str], lines: int) -> Begin | None:
-    """Where the last lines begin; None if nothing came before them."""
+    """Where the last lines begin; None if they are all that there is."""
     count = lines + 1
     while True:
         seen = Seen()
-        async with asked(client, "GET", path, params={**params, "tail": str(count)}) as response:
+        async with send_request(client, "GET", path, params={**params, "tail": str(count)}) as response:
             async for piece in _pieces(response.content, STALL_LIMIT_S):
                 seen.add(piece)
         if len(seen) < count:
@@ -115,7 +115,7 @@ async def _pieces(stream: aiohttp.StreamReader, stall_s: float | None) -> AsyncI
 
 
 async def _frames(stream: aiohttp.StreamReader, stall_s: float | None) -> AsyncIterator[tuple[int, bytes]]:
-    """What is written without a terminal comes in frames, each of one stream: a header with its length, and its bytes."""
+    """The stream and the bytes of each frame: a header with the length, then the bytes. Terminals have no frames."""
     while True:
         try:
             async with asyncio.timeout(stall_s):

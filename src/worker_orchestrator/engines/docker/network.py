@@ -3,8 +3,9 @@
 Ours is a bridge on which containers cannot reach each other, and carries the owner's label: it is also the engine's mark.
 There is one per kind of `outbound`, since Docker cannot change a network that exists.
 
-`host` leaves out the address translation: what a worker sends beyond this computer bears an address to which nobody can
-answer. Docker's own "internal" networks would not even send it, but publish no ports, and a worker nobody reaches is none.
+`host` leaves out the address translation: what a worker sends beyond this computer has a sender's address to which no
+answer can be routed. Docker's own "internal" networks would not even send it, but they publish no ports, and a worker that
+cannot be reached is useless.
 Sources: https://docs.docker.com/engine/network/drivers/bridge/, https://github.com/moby/moby/issues/36174
 """
 
@@ -53,11 +54,11 @@ class WorkerNetwork:
     async def ours(self) -> Sequence[str]:
         """The names of our networks that are there. Raises EngineUnavailable, EngineRejected."""
         with reading():
-            found = await self._client.networks.list(filters={"label": [f"{self._label}={self._owner}"]})
-            return [str(network["Name"]) for network in found]
+            networks = await self._client.networks.list(filters={"label": [f"{self._label}={self._owner}"]})
+            return [str(network["Name"]) for network in networks]
 
     async def ensure(self) -> None:
-        """Make it where it is ours and missing. Raises EngineError; EngineRejected for a named one that will not do."""
+        """Make it if it is ours and missing. Raises EngineError; EngineRejected for a named one that cannot be used."""
         if self._named:
             await self._check_named()
         else:
@@ -83,15 +84,15 @@ class WorkerNetwork:
             try:
                 with writing():
                     await self._client.networks.create({**made, **self._own[name]})
-            except PortTaken as error:  # an address, as Docker's words for its gateway have it: no port of a machine's
+            except PortTaken as error:  # Docker says the same of its gateway's address: it is not a machine's port
                 raise EngineRejected(f"The network {name} of the workers cannot be made. {error.message}") from error
             _log.info("network made", network=name)
 
     async def _check_named(self) -> None:
         try:
             with reading():
-                found = await (await self._client.networks.get(self._named)).show()
-                publishes_nothing = found.get("Internal") or found.get("Driver") in _PUBLISHES_NOTHING
+                network = await (await self._client.networks.get(self._named)).show()
+                publishes_nothing = network.get("Internal") or network.get("Driver") in _PUBLISHES_NOTHING
         except EngineRejected as error:
             if not is_missing(error):
                 raise

@@ -1,7 +1,7 @@
 """Which refusals of Docker are neither the worker's fault nor its image's, and what to do about each.
 
-The one place where they are told apart, by the words in which Docker, containerd, runc and the kernel refuse; each kind has
-its own sentence. What matches nothing here is the worker's or its image's own.
+This is the one place where they are distinguished, by the texts of Docker, containerd, runc and the kernel. Each kind has
+its own sentence. A refusal that matches nothing here is the worker's or its image's own fault.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Final, NamedTuple
 from worker_orchestrator.errors import EngineObstructed
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["ADDRESS", "KINDS", "obstacle"]
+__all__ = ["ADDRESS", "KINDS", "is_port_taken", "obstacle"]
 
 ADDRESS: Final = "address"
 """The kind of an address of the host on which ports were to be published, and that it does not have."""
-LONGEST_SAYING: Final = 300
+LONGEST_QUOTE: Final = 300
 _IDS: Final = re.compile(r"\b[0-9a-f]{12,64}\b")
 """Ids of containers, networks and layers, which differ at every try."""
 
 
 class Kind(NamedTuple):
-    """One cause outside: a word for it, the words of the engine, and a sentence that says what to do."""
+    """One cause outside: a word for it, the texts by which it is recognized, and a sentence that says what to do."""
 
     name: str
     words: str
@@ -101,19 +101,25 @@ KINDS: Final = (
         "(`sudo systemctl restart containerd docker`)",
     ),
 )
+_PORT_TAKEN: Final = re.compile(
+    r"port is already allocated|address already in use|failed to bind host port|ports are not available", re.IGNORECASE
+)
 _KINDS: Final = [(kind, re.compile(kind.words, re.IGNORECASE)) for kind in KINDS]
 
 
-def obstacle(message: str, asked: str = "") -> EngineObstructed | None:
-    """The cause outside that Docker speaks of; None where it speaks of none. `asked` says which call it answers."""
+def is_port_taken(message: str) -> bool:
+    """Whether this message of Docker says that another process has the host port."""
+    return _PORT_TAKEN.search(message) is not None
+
+
+def obstacle(message: str, call: str = "") -> EngineObstructed | None:
+    """The cause outside that this message of Docker names; None if it names none. `call` says which call it answers."""
     for kind, words in _KINDS:
         if words.search(message):
-            return EngineObstructed(
-                f"{kind.says}. Docker says: {_short(message)}{_IDS.sub('…', asked)}", kind=kind.name
-            )
+            return EngineObstructed(f"{kind.says}. Docker says: {_short(message)}{_IDS.sub('…', call)}", kind=kind.name)
     return None
 
 
 def _short(message: str) -> str:
-    """On one line, without ids: the same cause is said in the same words each time."""
-    return plain(_IDS.sub("…", message), LONGEST_SAYING)
+    """On one line, without ids, so that the same cause is told in the same words each time."""
+    return plain(_IDS.sub("…", message), LONGEST_QUOTE)

@@ -1,7 +1,7 @@
 """Which paths of a container Docker's archives do not reach, and what it means when they refuse one. No I/O.
 
-They reach the container's own file system and its volumes, and in the place of what is mounted in memory (a tmpfs) or by the
-kernel they see an empty folder. What they write into it is nowhere.
+They reach the container's own file system and its volumes. In the place of what is mounted in memory (a tmpfs) or by the
+kernel they see an empty folder, and what they write into it is lost.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from worker_orchestrator.telemetry.foreign_text import plain
 __all__ = ["Mounts", "is_read_only", "lost_link", "no_folder", "no_place", "refusal", "too_many_links"]
 
 _OF_THE_KERNEL: Final = frozenset({"/dev", "/proc", "/sys"})
-_NO_PLACE: Final = "{path} is no folder {inside}, so nothing can be put into it: name a folder."
-_NO_FOLDER: Final = "There is no {path} {inside}: a part of it is no folder."
+_NO_PLACE: Final = "{path} is not a folder {inside}, so nothing can be put into it: name a folder."
+_NO_FOLDER: Final = "There is no {path} {inside}: a part of it is not a folder."
 _TOO_MANY_LINKS: Final = "{path} leads from link to link {inside}: name what it should lead to."
 _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...]] = (
     (
@@ -53,12 +53,12 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
     (
         re.compile(r'cannot overwrite non-directory "(?P<entry>.*)" with directory "(?P<base>.*)"'),
         InvalidInput,
-        "{entry} is no folder {inside}, and no folder takes its place: remove it, or choose another name.",
+        "{entry} is not a folder {inside}, and no folder takes its place: remove it, or choose another name.",
     ),
     (
         re.compile(r"unexpected EOF|(?:archive/tar|gzip|flate|unpigz|xz: \(stdin\)|bzip2 data invalid): [^)\n]*"),
         InvalidInput,
-        "What came for {path} is no whole tar archive ({said}): send all that `tar c` makes.",
+        "What was sent for {path} is not a whole tar archive ({said}): send all that `tar c` makes.",
     ),
     (
         re.compile(
@@ -66,10 +66,10 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
             r": not a directory|: no such file"
         ),
         InvalidInput,
-        "The archive cannot be unpacked into {path} {inside}. {told}",
+        "The archive cannot be unpacked into {path} {inside}. {message}",
     ),
 )
-"""What Docker's words mean, the first that fits. All is the caller's doing."""
+"""What the texts of Docker mean; the first that matches counts. All of these are mistakes of the caller."""
 _SEEN_FROM_INSIDE: Final = "Error processing tar file"
 """Docker unpacks from within the container: the paths that it names there are not its host's."""
 _ABSOLUTE: Final = re.compile(r'(?<![\w.-])/[^\s:"]+')
@@ -77,7 +77,7 @@ _ABSOLUTE: Final = re.compile(r'(?<![\w.-])/[^\s:"]+')
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
-    """Absolute paths at which something is mounted: what Docker's archives do not reach, and what they do within it."""
+    """Absolute paths at which something is mounted: `hidden` from Docker's archives, or `reached` by them."""
 
     hidden: frozenset[str]
     reached: frozenset[str]
@@ -97,13 +97,12 @@ class Mounts:
 
     @property
     def is_usual(self) -> bool:
-        """Whether nothing is hidden but what is in every container, and always at its own name."""
+        """Whether only those mounts are hidden that are in every container, and always have their own name."""
         return self.hidden == _OF_THE_KERNEL
 
     def over(self, path: str) -> str:
         """The mount that hides this plain path; empty where it is within reach."""
-        asked = PurePosixPath(path)
-        around = {path, *map(str, asked.parents)}
+        around = {path, *map(str, PurePosixPath(path).parents)}
         innermost = max((place for place in self.hidden | self.reached if place in around), key=len, default="")
         return innermost if innermost in self.hidden else ""
 
@@ -118,37 +117,38 @@ def is_read_only(container: DockerContainer) -> bool:
 
 
 def refusal(machine_id: str, path: str, said: str) -> OrchestratorError:
-    """What is wrong with this path of a machine, or with the archive for it. `said`: Docker's words.
+    """What is wrong with this path of a machine, or with the archive for it. `said`: Docker's message.
 
-    EngineRejected where it is no caller's doing. No path of Docker's host is in it.
+    It is EngineRejected if it is not a mistake of the caller. No path of Docker's host is in it.
     """
     path = printable(path)
-    told = said if _SEEN_FROM_INSIDE in said else _ABSOLUTE.sub(lambda it: path if it[0].endswith(path) else "…", said)
-    told = plain(told)
+    is_inside = _SEEN_FROM_INSIDE in said
+    message = said if is_inside else _ABSOLUTE.sub(lambda it: path if it[0].endswith(path) else "…", said)
+    message = plain(message)
     for pattern, kind, words in _MEANINGS:
-        if found := pattern.search(said):
-            inside, entry = _inside(machine_id), _entry(path, found)
-            return kind(words.format(path=path, inside=inside, entry=entry, said=plain(found[0], 100), told=told))
-    return EngineRejected(told)
+        if match := pattern.search(said):
+            inside, entry, quote = _inside(machine_id), _entry(path, match), plain(match[0], 100)
+            return kind(words.format(path=path, inside=inside, entry=entry, said=quote, message=message))
+    return EngineRejected(message)
 
 
 def no_place(machine_id: str, path: str) -> InvalidInput:
-    """For a path under something that is no folder, to which something is to be written."""
+    """For a path under something that is not a folder, to which something is to be written."""
     return InvalidInput(_NO_PLACE.format(path=printable(path), inside=_inside(machine_id)))
 
 
 def no_folder(machine_id: str, path: str) -> PathNotFound:
-    """A name that is not the last of this path stands for a file."""
+    """For a path in which a name that is not the last one stands for a file."""
     return PathNotFound(_NO_FOLDER.format(path=printable(path), inside=_inside(machine_id)))
 
 
 def too_many_links(machine_id: str, path: str) -> InvalidInput:
-    """This path leads in a circle, or so it seems."""
+    """For a path that leads through so many links that it is taken for a circle."""
     return InvalidInput(_TOO_MANY_LINKS.format(path=printable(path), inside=_inside(machine_id)))
 
 
 def lost_link(machine_id: str, path: str) -> InvalidInput:
-    """A hard link in an archive for this path names what is not there."""
+    """For an archive with a hard link to a file that is not there."""
     return InvalidInput(
         f"The archive cannot be unpacked into {printable(path)} {_inside(machine_id)}: there is no such file as a hard link "
         "in it names."
@@ -159,12 +159,12 @@ def _inside(machine_id: str) -> str:
     return f"in the container of {machine_id}"
 
 
-def _entry(path: str, found: re.Match[str]) -> str:
-    """The path of what was to be unpacked at `path`, where Docker names one.
+def _entry(path: str, match: re.Match[str]) -> str:
+    """The path of what was to be unpacked at `path`, if Docker names it.
 
-    To older engines both may lie elsewhere; newer ones name it as the archive does.
+    Older engines may name both by other paths; newer ones name it as the archive does.
     """
-    named = found.groupdict()
+    named = match.groupdict()
     if not named:
         return ""
     entry = named["entry"]

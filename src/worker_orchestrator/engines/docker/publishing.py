@@ -1,7 +1,7 @@
 """Where a container was published, which stays as it is when the settings change. No I/O.
 
-Docker's list tells it of a container that runs; a label, written when it was made, also of one that does not, and the host
-name that its URL was given with. Containers of versions before that label are known once they run.
+Docker's list shows it for a container that runs. A label, written when the container was made, also shows it for one that
+does not, with the host name of its URL. Containers of versions before that label are known once they run.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class _Listed(Protocol):
 
 
 def place_of(container: _Listed, options: DockerOptions) -> Place | None:
-    """From one element of Docker's list. None where it is published as the settings say, or nobody knows."""
+    """From one element of Docker's list. None if it is published as the settings say, or if that is not known."""
     labels = container["Labels"] or {}
-    told = {port["IP"] for port in container["Ports"] or () if port.get("PublicPort") and port.get("IP")}
-    published = told or set(labels.get(PUBLISHED, "").split())
+    listed = {port["IP"] for port in container["Ports"] or () if port.get("PublicPort") and port.get("IP")}
+    published = listed or set(labels.get(PUBLISHED, "").split())
     if not published or published & {*_ALL, *options.publish_addresses}:
         return None
     address = _first(published)

@@ -1,8 +1,8 @@
 """How a Docker engine is reached for one owner, and which of its containers a machine is: what all its parts share.
 
-A machine is what carries its id as our label *and* our owner, or one from whom machines were adopted, under whatever
-name: people rename containers. A container that was started from a copy (`docker commit` copies labels) is its starter's,
-and so is whatever else stands under a machine's name: it is neither read nor entered.
+A machine is the container whose labels say its id *and* our owner, or an owner from whom machines were adopted. Its name
+does not count: people rename containers. A container that was started from a copy (`docker commit` copies labels) belongs to
+those who started it, and so does any other container that has a machine's name: it is neither read nor entered.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from worker_orchestrator.engines.docker.template import LABEL, DockerOptions
 from worker_orchestrator.errors import EngineRejected, NotRunning
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["STALL_LIMIT_S", "DockerReach", "asked", "flowing", "while_it_runs"]
+__all__ = ["STALL_LIMIT_S", "DockerReach", "pieces_of", "send_request", "while_it_runs"]
 
 HEAD_LIMIT_S: Final = 10.0
 """For the beginning of an answer that may go on for ever."""
@@ -40,7 +40,7 @@ _REFUSAL_BYTES: Final = 65536
 
 
 class DockerReach:
-    """One Docker engine and one owner there; `owners` are all whose machines are his: he may have adopted some."""
+    """One Docker engine and one owner there. `owners` has that owner, and those from whom machines were adopted."""
 
     def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
         self._endpoint, self._client, self._owner, self._options = endpoint, client, owner, options
@@ -51,16 +51,16 @@ class DockerReach:
         ] = {}  # by image id: the machine that it was copied from; empty for one that is no copy
 
     async def _of_machine(self, machine_id: str) -> Sequence[DockerContainer]:
-        """What is this machine, under whatever name: one that bears its id comes first."""
-        found = await self._containers(f"{LABEL}.machine={machine_id}")
-        own = [container for container in found if self._is_own(container, machine_id)]
+        """The containers that are this machine, under any name; one whose name is its id comes first."""
+        containers = await self._containers(f"{LABEL}.machine={machine_id}")
+        own = [container for container in containers if self._is_own(container, machine_id)]
         return sorted(own, key=lambda container: f"/{machine_id}" not in (container["Names"] or ()))
 
     async def _containers(self, label: str = f"{LABEL}.machine") -> Sequence[DockerContainer]:
         """Those that carry this label, of any owner, but for copies."""
-        found = await self._client.containers.list(all=True, filters=clean_filters({"label": [label]}))
-        copies = [await self._is_copy(container) for container in found]
-        return [container for container, is_copy in zip(found, copies, strict=True) if not is_copy]
+        containers = await self._client.containers.list(all=True, filters=clean_filters({"label": [label]}))
+        copies = [await self._is_copy(container) for container in containers]
+        return [container for container, is_copy in zip(containers, copies, strict=True) if not is_copy]
 
     async def _is_copy(self, container: DockerContainer) -> bool:
         """Whether somebody started it from what `docker commit` made of a worker.
@@ -79,12 +79,12 @@ class DockerReach:
         if image not in self._copied:
             try:
                 with reading():
-                    found = await self._client.images.inspect(image)
+                    details = await self._client.images.inspect(image)
             except EngineRejected as error:
                 if not is_missing(error):
                     raise
                 return None
-            labels = (found.get("Config") or {}).get("Labels") or {}
+            labels = (details.get("Config") or {}).get("Labels") or {}
             self._copied[image] = labels.get(f"{LABEL}.machine", "")
         return self._copied[image]
 
@@ -93,17 +93,15 @@ class DockerReach:
         return next((native_id for native_id, known in self._listed.items() if known == machine_id), machine_id)
 
     async def _own(self, machine_id: str, *, running: bool) -> str:
-        """The id of this machine's container. Raises NotRunning where there is none; with `running`, if it does not run."""
+        """The id of this machine's container. Raises NotRunning if there is none or, with `running`, if it does not run."""
         with reading():
-            found = [c for c in await self._of_machine(machine_id) if self._is_own(c, machine_id)]
-            state = plain(found[0]["State"], 40) if found else ""
-        if not found:
+            own = [c for c in await self._of_machine(machine_id) if self._is_own(c, machine_id)]
+            state = plain(own[0]["State"], 40) if own else ""
+        if not own:
             raise NotRunning(f"There is no container of {machine_id}.")
         if running and state != "running":
-            raise NotRunning(
-                f"The container of {machine_id} does not run: it is {state}.{_way_out(state, found[0].id)}"
-            )
-        return found[0].id
+            raise NotRunning(f"The container of {machine_id} does not run: it is {state}.{_way_out(state, own[0].id)}")
+        return own[0].id
 
     def _is_own(self, container: DockerContainer, machine_id: str) -> bool:
         labels = container["Labels"]
@@ -111,7 +109,7 @@ class DockerReach:
 
     @asynccontextmanager
     async def _aside(self) -> AsyncIterator[aiodocker.Docker]:
-        """A client of its own for what lasts longer than one reply: it must never starve the other calls."""
+        """A client of its own for what lasts longer than one reply, so that it never keeps the other calls waiting."""
         client = self._open_aside()
         try:
             yield client
@@ -125,7 +123,7 @@ class DockerReach:
 
 
 @asynccontextmanager
-async def asked(  # as aiohttp's own
+async def send_request(  # as aiohttp's own
     client: aiodocker.Docker,
     method: str,
     path: str,
@@ -136,7 +134,7 @@ async def asked(  # as aiohttp's own
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """Docker's reply, which begins within `limit_s`, and whose body is still to be read.
 
-    Raises DockerError where it refuses, which `reading` translates, and TimeoutError.
+    Raises DockerError if Docker refuses, which `reading` translates, and TimeoutError.
     """
     try:
         async with asyncio.timeout(limit_s):
@@ -151,8 +149,8 @@ async def asked(  # as aiohttp's own
         raise
 
 
-async def flowing(body: aiohttp.StreamReader, limit_s: float | None = STALL_LIMIT_S) -> AsyncIterator[bytes]:
-    """What comes of a body, piece by piece. Raises TimeoutError where nothing more comes for `limit_s`."""
+async def pieces_of(body: aiohttp.StreamReader, limit_s: float | None = STALL_LIMIT_S) -> AsyncIterator[bytes]:
+    """The pieces of a body, as they come. Raises TimeoutError if nothing more comes for `limit_s`."""
     while True:
         async with asyncio.timeout(limit_s):
             piece = await body.readany()
@@ -162,10 +160,10 @@ async def flowing(body: aiohttp.StreamReader, limit_s: float | None = STALL_LIMI
 
 
 async def _raise_refusal(response: aiohttp.ClientResponse) -> NoReturn:
-    said = b""
-    while len(said) < _REFUSAL_BYTES and (more := await response.content.read(_REFUSAL_BYTES)):
-        said += more
-    raise aiodocker.DockerError(response.status, _message(said) or str(response.reason))
+    body = b""
+    while len(body) < _REFUSAL_BYTES and (more := await response.content.read(_REFUSAL_BYTES)):
+        body += more
+    raise aiodocker.DockerError(response.status, _message(body) or str(response.reason))
 
 
 def _message(body: bytes) -> str:
@@ -185,7 +183,7 @@ def _way_out(state: str, container: str) -> str:
 
 @contextmanager
 def while_it_runs(machine_id: str) -> Iterator[None]:
-    """Around calls that need a running container: it may have ended since it was found."""
+    """Wraps calls that need a running container: it may have ended since it was looked up."""
     try:
         with reading():
             yield

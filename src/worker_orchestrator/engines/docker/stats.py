@@ -1,7 +1,7 @@
 """What a container uses, by Docker's own measurements.
 
-The processor's share needs two samples. The one before of the same container will do if it is recent, so whoever asks
-every few seconds costs Docker one sample each. Memory is told without the file cache, as Docker's own tools tell it.
+The processor's share needs two samples. A recent one of the same container serves as the first, so a caller who asks every
+few seconds costs Docker one sample each time. Memory is counted without the file cache, as Docker's own tools do.
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerStats
 """
 
@@ -17,17 +17,17 @@ from typing import Any, Final
 import aiodocker
 import msgspec
 
-from worker_orchestrator.engines.base import Usage
 from worker_orchestrator.engines.docker.calls import reading
 from worker_orchestrator.engines.docker.connect import Endpoint
-from worker_orchestrator.engines.docker.reach import DockerReach, asked, while_it_runs
+from worker_orchestrator.engines.docker.reach import DockerReach, send_request, while_it_runs
 from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.extras import Usage
 from worker_orchestrator.errors import NotRunning
 
 __all__ = ["DockerStats"]
 
 _OLDEST_S: Final = 60.0
-_CLOSEST_S: Final = 0.1  # two samples that are closer say more of the clock than of the container
+_CLOSEST_S: Final = 0.1  # the difference of closer samples depends more on the clock than on the container
 _PAUSE_S: Final = 0.2
 _REMEMBERED: Final = 1024
 _NANO: Final = 1_000_000_000
@@ -49,27 +49,27 @@ class DockerStats(DockerReach):
 
     async def stats(self, machine_id: str) -> Usage:
         native_id = await self._own(machine_id, running=True)
-        found = await self._measure(machine_id, native_id)
-        now = _sample(found, "cpu_stats", "read")
-        before = self._samples.get(native_id) or _sample(found, "precpu_stats", "preread")
+        stats = await self._measure(machine_id, native_id)
+        now = _sample(stats, "cpu_stats", "read")
+        before = self._samples.get(native_id) or _sample(stats, "precpu_stats", "preread")
         if now is not None and not _fits(before, now):
             before = now
             await asyncio.sleep(_PAUSE_S)
-            found = await self._measure(machine_id, native_id)
-            now = _sample(found, "cpu_stats", "read")
+            stats = await self._measure(machine_id, native_id)
+            now = _sample(stats, "cpu_stats", "read")
         if now is None:
             raise NotRunning(f"The container of {machine_id} does not run.")
         self._remember(native_id, now)
         with reading():
-            return _usage(found, now, before if _fits(before, now) else None)
+            return _usage(stats, now, before if _fits(before, now) else None)
 
     async def _measure(self, machine_id: str, native_id: str) -> Mapping[str, Any]:
-        # An engine that does not know of `one-shot` takes two samples itself, and brings both.
+        # An engine that does not know `one-shot` takes two samples itself, and returns both.
         params = {"stream": "false", "one-shot": "true"}
         with while_it_runs(machine_id):
-            async with asked(self._client, "GET", f"/containers/{native_id}/stats", params=params) as response:
-                found: Mapping[str, Any] = msgspec.json.decode(await response.read())
-        return found
+            async with send_request(self._client, "GET", f"/containers/{native_id}/stats", params=params) as response:
+                stats: Mapping[str, Any] = msgspec.json.decode(await response.read())
+        return stats
 
     def _remember(self, native_id: str, sample: _Sample) -> None:
         self._samples[native_id] = sample
@@ -78,30 +78,30 @@ class DockerStats(DockerReach):
             self._samples.popitem(last=False)
 
 
-def _sample(found: Mapping[str, Any], measured: str, time: str) -> _Sample | None:
-    """None where nothing was measured: Docker then tells of the year 1, and of a container that ended it tells nothing."""
+def _sample(stats: Mapping[str, Any], measured: str, time: str) -> _Sample | None:
+    """None if nothing was measured: Docker then gives a time in the year 1, and nothing for a container that ended."""
     try:
-        taken = datetime.fromisoformat(found[time])
-        cpu_s = found[measured]["cpu_usage"]["total_usage"] / _NANO
+        taken = datetime.fromisoformat(stats[time])
+        cpu_s = stats[measured]["cpu_usage"]["total_usage"] / _NANO
     except (LookupError, TypeError, ValueError):
         return None
     return _Sample(taken.timestamp(), cpu_s) if taken.year > 1 else None
 
 
 def _fits(before: _Sample | None, now: _Sample) -> bool:
-    """Whether the two say how busy the processor was. A container that was started again counts from 0."""
+    """Whether the two samples show how busy the processor was. A container that was started again counts from 0."""
     return before is not None and _CLOSEST_S <= now.taken_s - before.taken_s <= _OLDEST_S and before.cpu_s <= now.cpu_s
 
 
-def _usage(found: Mapping[str, Any], now: _Sample, before: _Sample | None) -> Usage:
-    memory = found.get("memory_stats") or {}
-    networks = found.get("networks")
+def _usage(stats: Mapping[str, Any], now: _Sample, before: _Sample | None) -> Usage:
+    memory = stats.get("memory_stats") or {}
+    networks = stats.get("networks")
     return Usage(
         cpu_percent=None if before is None else 100 * (now.cpu_s - before.cpu_s) / (now.taken_s - before.taken_s),
         cpu_seconds=now.cpu_s,
         memory_bytes=_without_file_cache(memory),
         memory_limit_bytes=memory.get("limit"),
-        processes=(found.get("pids_stats") or {}).get("current"),
+        processes=(stats.get("pids_stats") or {}).get("current"),
         received_bytes=None if networks is None else sum(network["rx_bytes"] for network in networks.values()),
         sent_bytes=None if networks is None else sum(network["tx_bytes"] for network in networks.values()),
     )

@@ -1,7 +1,7 @@
 """What a worker container is made of and what it may do: the body of Docker's create call. No I/O.
 
 Nothing here mounts a folder of the host, adds a capability or makes a worker privileged, and no setting can: a worker never
-sees Docker's socket. Whatever is in the body, all but a machine's own name and port, is in the fingerprint.
+sees Docker's socket. The fingerprint covers all of the body but a machine's own name and port.
 Labels carry only what never changes (owner, machine, pool, template, where it is published): Docker keeps them as they are.
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerCreate
 """
@@ -43,9 +43,11 @@ _LOGS_IN_FILES: Final = frozenset({"json-file", "local"})
 class DockerOptions:
     """What the operator chose. Sizes are bytes; what is empty or 0 is left as the image or the engine has it.
 
-    `worker_port` None: the image says; `publish_addresses`: host addresses of each port; `outbound`: any, or host, where a
-    worker gets no answer from beyond this computer; `log_limit`: of all log files of one worker. `advertise_host` stands in
-    URLs: a container only remembers it.
+    * `worker_port`        None: the image says which
+    * `publish_addresses`  host addresses on which each port is published
+    * `advertise_host`     the host in URLs: a container only remembers it
+    * `outbound`           "any", or "host": then a worker gets no answer from beyond this computer
+    * `log_limit`          of all log files of one worker together
     """
 
     image: str
@@ -101,7 +103,7 @@ def make_template(
 ) -> Template:
     """The template for an inspected image. `engine`: what Docker says of itself (GET /info).
 
-    Raises EngineRejected where the image does not say which of its ports is the worker's, or the engine cannot do what was
+    Raises EngineRejected if the image does not say which of its ports is the worker's, or the engine cannot do what was
     chosen.
     """
     _check(options, engine)
@@ -123,8 +125,8 @@ def make_template(
         body["User"] = options.user
     inherited = (image.get("Config") or {}).get("Labels") or {}
     if foreign := {label: "" for label in inherited if label.startswith(_LABELS_OF_OTHERS)}:
-        # The tool that these are for would take our workers for its own containers, and remove them. A container cannot be
-        # without a label of its image, so it is empty.
+        # The tools that these labels belong to would take our workers for their own containers, and remove them. A container
+        # cannot drop a label of its image, so the label is made empty.
         body["Labels"] = foreign
     made_of = json.dumps([body, options.publish_addresses], sort_keys=True)
     fingerprint = hashlib.sha256(made_of.encode()).hexdigest()[:_FINGERPRINT_CHARS]
@@ -160,14 +162,14 @@ def _rights(options: DockerOptions) -> dict[str, Any]:
     if options.runtime:
         rights["Runtime"] = options.runtime
     if options.outbound == "host":
-        # The network stops answers (`network`). Docker asks for names from outside of it, so that a worker could tell
-        # anybody anything in a question: it is given a resolver that is not there, and hears so after a second.
+        # The network stops answers (`network`). But Docker resolves names from outside of it, so a worker could send data
+        # out in such a question. So it is given a resolver that does not exist, and gets an error after a second.
         rights |= {"Dns": ["127.0.0.1"], "DnsOptions": ["timeout:1", "attempts:1"]}
     return rights
 
 
 def _log(options: DockerOptions, engine: Mapping[str, Any]) -> dict[str, Any]:
-    """Docker keeps what a worker prints, by default for ever. An engine that sends it elsewhere is left as it is."""
+    """A limit for what a worker prints, which Docker keeps for ever by default. An engine that sends it away gets none."""
     driver = engine.get("LoggingDriver")
     if not options.log_limit or driver not in _LOGS_IN_FILES:
         return {}
@@ -176,7 +178,7 @@ def _log(options: DockerOptions, engine: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(options: DockerOptions, engine: Mapping[str, Any]) -> None:
-    """Refuse what this engine would refuse at every create, or would leave out without a word."""
+    """Refuse what this engine would refuse at every create, or would ignore silently."""
     if (kind := engine.get("OSType") or "linux") != "linux":
         raise EngineRejected(f"The engine runs {plain(kind, 40)} containers: switch it to Linux containers.")
     runtimes = sorted(engine.get("Runtimes") or ())
@@ -199,7 +201,7 @@ def _check(options: DockerOptions, engine: Mapping[str, Any]) -> None:
 
 
 def _check_image(options: DockerOptions, config: Mapping[str, Any]) -> None:
-    """Refuse an image of which no worker could ever come up."""
+    """Refuse an image whose workers could never come up."""
     said = [config[key] for key in ("Entrypoint", "Cmd") if key in config]  # some engines leave out what is empty
     if said and not any(said):
         raise EngineRejected(
@@ -215,7 +217,7 @@ def _check_image(options: DockerOptions, config: Mapping[str, Any]) -> None:
 
 
 def worker_port(name: str, image: Mapping[str, Any]) -> int:
-    """The single TCP port that the image exposes; 9092 where it exposes none."""
+    """The single TCP port that the image exposes; 9092 if it exposes none."""
     exposed = (image.get("Config") or {}).get("ExposedPorts") or {}
     ports = sorted(
         (key.partition("/")[0] for key in exposed if key.endswith("/tcp") or "/" not in key), key=_numerically
@@ -225,8 +227,8 @@ def worker_port(name: str, image: Mapping[str, Any]) -> int:
             f"The image {name} exposes several ports ({plain(', '.join(ports), 100)}): say which with --worker-port."
         )
     if ports and not _PORT.fullmatch(ports[0]):
-        told = plain(ports[0], 40)
-        raise EngineRejected(f"The image {name} exposes {told!r}, which is no port: name one with --worker-port.")
+        shown = plain(ports[0], 40)
+        raise EngineRejected(f"The image {name} exposes {shown!r}, which is not a port: name one with --worker-port.")
     return int(ports[0]) if ports else DEFAULT_WORKER_PORT
 
 

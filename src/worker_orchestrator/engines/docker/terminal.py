@@ -1,7 +1,8 @@
-"""Commands with a terminal in a container, which have the right size from their first look at it on.
+"""Commands with a terminal in a container, which find the right size when they first look at it.
 
-Engines since API 1.42 make the terminal in a given size. Older ones make it in none: there a shell waits for Enter in it,
-which we send once it has its size, and then becomes the command. Where there is no shell, the size comes a moment late.
+Engines since API 1.42 make the terminal in a given size. Older ones make it without a size: there a shell waits for Enter in
+it, which we send once the size is set, and then becomes the command. Without a shell in the container, the size is set a
+moment late.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Final
 
 import structlog
 
-from worker_orchestrator.engines.base import Terminal
 from worker_orchestrator.engines.docker.attach import Attached, Command
 from worker_orchestrator.engines.docker.reach import DockerReach
+from worker_orchestrator.engines.extras import Terminal
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, NotRunning
 
 __all__ = ["DockerTerminals"]
@@ -72,7 +73,7 @@ class DockerTerminals(DockerReach):
 
     @asynccontextmanager
     async def _opening(self, machine_id: str, native_id: str) -> AsyncIterator[_Terminal]:
-        """One that is closed where its opening fails or takes too long."""
+        """A terminal that is closed if its opening fails or takes too long."""
         attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
         terminal = _Terminal(attached, machine_id)
         try:
@@ -92,7 +93,7 @@ class _Terminal:
         self._unread = b""
 
     async def take_size(self, columns: int, rows: int) -> None:
-        """Its first size. It may not be there yet, or have ended already: of one that never began Docker is long silent."""
+        """Set its first size. It may not be there yet, or have ended: if it never began, Docker answers very late."""
         while await self.attached.exit_code() is None:
             resizing = asyncio.ensure_future(self.attached.resize(columns, rows))
             try:
@@ -110,7 +111,7 @@ class _Terminal:
                 await asyncio.gather(resizing, return_exceptions=True)
 
     async def enter(self) -> bool:
-        """Press Enter where a shell waits for it; False if there is none. Nobody sees its echo."""
+        """Press Enter for the shell that waits for it, and remove its echo; False if there is no shell."""
         await self.write(_ENTER)
         while len(self._unread) < len(_ECHO) and (more := await self.attached.read()):
             self._unread += more.data

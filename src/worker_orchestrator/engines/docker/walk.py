@@ -1,7 +1,7 @@
-"""Where a path of a container leads, as the kernel of its worker would go: name by name.
+"""Resolves a path of a container name by name, as the kernel does for its worker.
 
-Docker does not: it folds `..` as text before it looks for links, and sees an empty folder in the place of what is mounted in
-memory or by the kernel, so that it would read, or write, another file than the one that the worker has there.
+Docker does not do so: it removes `..` from the text of a path before it looks for links, and sees an empty folder in the
+place of what is mounted in memory or by the kernel. So it would read, or write, another file than the worker has there.
 Source: https://man7.org/linux/man-pages/man7/path_resolution.7.html
 """
 
@@ -32,9 +32,9 @@ class Kind(Enum):
 
 
 class Way(NamedTuple):
-    """Where it ends. `path` is absolute, without `.` and `..`, and no name before its last is a link.
+    """Where a path leads. `path` is absolute, without `.` and `..`, and no name before its last is a link.
 
-    `hidden_by` is the mount that Docker does not see, where it leads into one; `path` then ends where it was entered.
+    `hidden_by` is the mount that Docker does not see, if the path leads into one; `path` then ends where that is entered.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Way(NamedTuple):
 
 
 class Walk:
-    """Ways in one container.
+    """Resolves paths in one container.
 
     `kind_of` and `target_of` ask Docker about a plain path without links before its last name.
     """
@@ -59,11 +59,11 @@ class Walk:
         self._known: dict[str, Kind] = {}
 
     async def to(self, path: str, *, follow: bool, may_be_new: bool = False) -> Way:
-        """The way of this absolute path; `follow`: what a link at its end leads to, else the link itself.
+        """Where this absolute path leads; `follow`: what a link at its end leads to, else the link itself.
 
-        `may_be_new`: something is to be put there, and the last name need not be there.
+        `may_be_new`: something is to be put there, so the last name need not exist.
 
-        Raises PathNotFound, InvalidInput, and what asking raises.
+        Raises PathNotFound, InvalidInput, and what `kind_of` and `target_of` raise.
         """
         here, links = "/", 0
         ahead = path.split("/")[::-1]
@@ -97,7 +97,7 @@ class Walk:
         return Way(here, self._mounts.over(here))
 
     async def place_mounts(self) -> None:
-        """Find the mounts where they really are: the name that one was given may lead through links."""
+        """Resolve the places of the mounts: the path that one was given may lead through links."""
         if not self._mounts.is_usual:
             given, self._mounts = self._mounts, Mounts.of_the_kernel()
             hidden = frozenset([await self._place(mount) for mount in given.hidden])

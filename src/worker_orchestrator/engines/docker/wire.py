@@ -42,12 +42,12 @@ class Wire(Stream):
             raise
 
     async def read(self) -> Message | None:
-        """What comes next, on stream 1 or 2; None at the end. Whoever is cancelled while he waits has taken nothing.
+        """The next message, on stream 1 or 2; None at the end. A caller that is cancelled while it waits has taken nothing.
 
-        Two who wait at the same time get the same.
+        Two callers that wait at the same time get the same message.
 
-        Docker ends the output of a program that ended, but takes no more of its input; a connection does not close before
-        its input is taken: so it is broken off then.
+        Docker ends the output of a program that ended, but reads no more of its input, and a connection does not close
+        before its input is read. So the connection is broken off then.
         """
         if self._reading is None:
             self._reading = asyncio.create_task(self.read_out())
@@ -62,7 +62,7 @@ class Wire(Stream):
         return reading.result()
 
     async def write(self, data: bytes) -> None:
-        """Return when there is room for more. What ended takes nothing, which is no error."""
+        """Return when there is room for more. A program that has ended takes nothing, which is not an error."""
         transport = self._transport()
         if transport is not None and not transport.is_closing():
             with contextlib.suppress(OSError, aiohttp.ClientError):
@@ -79,7 +79,7 @@ class Wire(Stream):
         return connection.transport if connection is not None else None
 
     async def close(self) -> None:
-        """Hang up; what came until now can still be read. What nobody takes any more is dropped, else it would stay open."""
+        """Hang up. What came until now can still be read; input that was not taken is dropped, else it would stay open."""
         transport = self._transport()
         self._closed = True
         if transport is not None:

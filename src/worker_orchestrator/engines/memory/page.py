@@ -1,4 +1,4 @@
-"""What an instance of the memory engine does: it answers every request with one page, and writes a line of each."""
+"""What an instance of the memory engine does: it answers every request with one page, and logs a line for each."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Page:
             request = await reader.readuntil(b"\r\n\r\n")
             writer.write(self._response)
             await writer.drain()
-            asked = request.partition(b"\r\n")[0].decode("latin-1")
-            self._output.write(f"{asked.rpartition(' ')[0] or asked}: 200")
+            line = request.partition(b"\r\n")[0].decode("latin-1")
+            self._output.write(f"{line.rpartition(' ')[0] or line}: 200")
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:

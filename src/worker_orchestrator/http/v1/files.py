@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.engines.archive import printable
-from worker_orchestrator.engines.base import Files
+from worker_orchestrator.engines.extras import Files
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.problems import problem
 from worker_orchestrator.http.server.streamed_response import ServiceEnd, StreamedResponse, with_first_item

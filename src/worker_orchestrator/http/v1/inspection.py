@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.engines.base import Environment, Stats
+from worker_orchestrator.engines.extras import Environment, Stats
 from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.engine_calls import EngineCalls, not_supported
 from worker_orchestrator.http.v1.responses import json_response

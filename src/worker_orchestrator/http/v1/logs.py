@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.engines.base import Logs
+from worker_orchestrator.engines.extras import Logs
 from worker_orchestrator.http.server.streamed_response import (
     ClosableStream,
     ServiceEnd,

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.engines.base import Terminal, Terminals
+from worker_orchestrator.engines.extras import Terminal, Terminals
 from worker_orchestrator.errors import EngineError, InvalidInput, OrchestratorError
 from worker_orchestrator.http import problems
 from worker_orchestrator.http.server.streamed_response import ServiceEnd

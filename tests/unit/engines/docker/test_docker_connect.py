@@ -273,7 +273,7 @@ def test_an_unusable_address_is_refused_with_its_value_and_what_is_allowed(home:
     with pytest.raises(InvalidSetting) as caught:
         candidates(None, {"DOCKER_HOST": url}, home, "linux")
     assert f"DOCKER_HOST is {url!r}" in caught.value.message
-    assert "allowed are unix:///path/to/docker.sock, tcp://host:2375" in caught.value.message
+    assert "Allowed: unix:///path/to/docker.sock, tcp://host:2375" in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_on_windows_the_usual_places_are_pipes_and_unix_sockets_are_refused(home
         "tcp://localhost:2375",
     ]
     assert candidates("npipe:////./pipe/mine", {}, home, "win32")[0].url == "npipe:////./pipe/mine"
-    with pytest.raises(InvalidSetting, match=r"allowed are npipe:////\./pipe/docker_engine, tcp"):
+    with pytest.raises(InvalidSetting, match=r"Allowed: npipe:////\./pipe/docker_engine, tcp"):
         candidates("unix:///a.sock", {}, home, "win32")
 
 
@@ -396,7 +396,7 @@ def test_the_message_lists_every_place_with_its_cause_and_what_to_do_next(
         "No Docker engine answers. Tried:",
         f"  - unix://{home}/.docker/run/docker.sock (Docker Desktop): connection refused, nothing listens there",
         f"  - unix://{home}/.rd/docker.sock (Rancher Desktop): timed out",
-        f"  - unix://{home}/.orbstack/run/docker.sock (OrbStack): what answers there is no Docker engine (HTTP 404)",
+        f"  - unix://{home}/.orbstack/run/docker.sock (OrbStack): what answers there is not a Docker engine (HTTP 404)",
         "  - tcp://127.0.0.1:1 (the standard port): connection refused, nothing listens there",
         "Start Docker, or name another engine with --docker-host, DOCKER_HOST or `docker context use`.",
     ]

@@ -8,7 +8,7 @@ import pytest
 from aiodocker import DockerError
 
 from worker_orchestrator.engines.docker.calls import writing
-from worker_orchestrator.engines.docker.obstacles import KINDS, LONGEST_SAYING, obstacle
+from worker_orchestrator.engines.docker.obstacles import KINDS, LONGEST_QUOTE, obstacle
 from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, PortTaken
 
 ENDPOINT: Final = "driver failed programming external connectivity on endpoint worker-1-abc (0123456789abcdef)"
@@ -85,5 +85,5 @@ def test_the_same_cause_is_said_in_the_same_words_each_time() -> None:
     assert said[1] is not None
     assert said[0].message == said[1].message
     told = said[0].message.partition("Docker says: ")[2]
-    assert LONGEST_SAYING - 5 < len(told) <= LONGEST_SAYING
+    assert LONGEST_QUOTE - 5 < len(told) <= LONGEST_QUOTE
     assert "\n" not in told

@@ -51,7 +51,7 @@ def test_a_full_disk_is_no_fault_of_the_sender() -> None:
             'cannot overwrite directory "/srv/real/taken" with non-directory "/srv/real"',
             "/srv/link/taken is a folder in ",
         ),
-        ('cannot overwrite non-directory "f" with directory "/srv/real"', "/srv/link/f is no folder in "),
+        ('cannot overwrite non-directory "f" with directory "/srv/real"', "/srv/link/f is not a folder in "),
     ],
 )
 def test_an_entry_is_told_by_its_name_in_the_container_however_the_engine_names_it(words: str, told: str) -> None:

@@ -25,7 +25,7 @@ from worker_orchestrator.engines.docker.credentials import (
     full_reference,
     read_config,
 )
-from worker_orchestrator.engines.docker.listing import concerns_us, doubted, instance_of
+from worker_orchestrator.engines.docker.listing import concerns_us, doubtful_machine, instance_of
 from worker_orchestrator.engines.docker.template import (
     LABEL,
     DockerOptions,
@@ -144,7 +144,7 @@ def test_any_element_of_a_listing_is_an_instance(element: dict[str, Any]) -> Non
 def test_any_event_concerns_us_or_not(event: Mapping[str, Any], machines: Mapping[str, str]) -> None:
     assert concerns_us(event, machines) in {True, False}
     if concerns_us(event, machines) and event.get("Type") != "image":
-        assert isinstance(doubted(event, machines), str | None)
+        assert isinstance(doubtful_machine(event, machines), str | None)
 
 
 @pytest.mark.parametrize("action", ["die", "pause"])
@@ -155,7 +155,7 @@ def test_doubt_is_cast_on_the_machine_whose_container_it_is(action: str) -> None
         attributes = {"name": name, f"{LABEL}.machine": machine_id}
         event = {"Type": "container", "Action": action, "Actor": {"ID": container_id, "Attributes": attributes}}
         assert concerns_us(event, {"c1": "w1"}) == (action != "start")
-        return doubted(event, {"c1": "w1"})
+        return doubtful_machine(event, {"c1": "w1"})
 
     assert told("c1", "w1") == told("c1", "renamed") == "w1"
     assert told("c2", "w2", machine_id="w2") == "w2", "no listing has shown it yet"
@@ -170,9 +170,9 @@ def test_doubt_is_cast_on_a_machine_that_was_taken_off_its_network() -> None:
         return {"Type": "network", "Action": action, "Actor": {"ID": "n", "Attributes": {"container": container_id}}}
 
     assert concerns_us(event("disconnect", "c1"), {"c1": "w1"})
-    assert doubted(event("disconnect", "c1"), {"c1": "w1"}) == "w1"
+    assert doubtful_machine(event("disconnect", "c1"), {"c1": "w1"}) == "w1"
     assert concerns_us(event("connect", "c1"), {"c1": "w1"}), "it may serve again"
-    assert doubted(event("connect", "c1"), {"c1": "w1"}) == "w1"
+    assert doubtful_machine(event("connect", "c1"), {"c1": "w1"}) == "w1"
     assert not concerns_us(event("disconnect", "c2"), {"c1": "w1"})
     assert not concerns_us(event("create", "c1"), {"c1": "w1"})
 

@@ -1,0 +1,177 @@
+"""What an engine may offer beside the protocol: logs, measurements, commands, terminals, files.
+
+The API answers 501 where the engine does not offer one.
+
+Each raises NotRunning where the instance does not run (logs: where there is none at all), EngineUnavailable, and
+EngineRejected with the engine's own words. Whatever lasts longer than one reply has a connection of its own, so that no
+follower, terminal or stuck program ever keeps the engine's other calls waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, runtime_checkable
+
+__all__ = [
+    "OUTPUT_BYTES",
+    "Completed",
+    "Environment",
+    "Exec",
+    "Files",
+    "Logs",
+    "Stats",
+    "Terminal",
+    "Terminals",
+    "Usage",
+]
+
+OUTPUT_BYTES: Final = 1024 * 1024
+"""So many bytes are kept of each output of a command."""
+
+
+@runtime_checkable
+class Logs(Protocol):
+    """An engine that can read what an instance wrote."""
+
+    async def last_lines(self, machine_id: str, count: int) -> str:
+        """The last lines of its output, at most 4 KiB; empty if there are none, or if the engine cannot tell."""
+        ...
+
+    def logs(
+        self, machine_id: str, *, tail: int | None = None, follow: bool = False, timestamps: bool = False
+    ) -> AsyncIterator[bytes]:
+        """Its output, standard output and error as they were written: all of it or the last `tail` lines.
+
+        With `follow` it goes on until the instance ends or the iterator is closed. With `timestamps` each line begins with
+        the time (RFC 3339, UTC) and a blank.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an instance uses now. Counters run since its start; None where the engine cannot tell."""
+
+    cpu_percent: float | None  # of one processor, so 200 means two
+    cpu_seconds: float  # since its start
+    memory_bytes: int  # without the file cache
+    memory_limit_bytes: int | None
+    processes: int | None
+    received_bytes: int | None
+    sent_bytes: int | None
+
+
+@runtime_checkable
+class Stats(Protocol):
+    """An engine that can measure an instance."""
+
+    async def stats(self, machine_id: str) -> Usage: ...
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """An engine that can tell the environment that an instance was created with."""
+
+    async def environment(self, machine_id: str) -> Mapping[str, str]:
+        """Its variables by name, secrets included: the caller leaves those out before anybody sees the reply."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a command ended. Of each output at most `OUTPUT_BYTES` are kept: `truncated` says that there was more.
+
+    `exit_code` is None if it had not ended by its time-out, and was killed.
+    """
+
+    exit_code: int | None
+    stdout: bytes
+    stderr: bytes
+    truncated: bool = False
+
+
+@runtime_checkable
+class Exec(Protocol):
+    """An engine that can run a command in an instance."""
+
+    async def exec(
+        self,
+        machine_id: str,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        timeout_s: float = 60.0,
+    ) -> Completed:
+        """Run this to its end. When it returns, raises or is cancelled, no process of it is left in the instance."""
+        ...
+
+
+class Terminal(Protocol):
+    """A command with a terminal in an instance. The caller that opened it closes it."""
+
+    async def read(self) -> bytes:
+        """What it writes next; empty when it has ended."""
+        ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def resize(self, columns: int, rows: int) -> None: ...
+
+    async def exit_code(self) -> int | None:
+        """None while it runs, or if the engine cannot tell."""
+        ...
+
+    async def aclose(self) -> None:
+        """End it: no process of it is left in the instance."""
+        ...
+
+
+@runtime_checkable
+class Terminals(Protocol):
+    """An engine that can open a terminal in an instance."""
+
+    async def terminal(
+        self,
+        machine_id: str,
+        command: Sequence[str],
+        *,
+        columns: int = 80,
+        rows: int = 24,
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+    ) -> Terminal: ...
+
+
+@runtime_checkable
+class Files(Protocol):
+    """An engine that can copy files out of and into an instance, as tar archives as Docker makes them."""
+
+    def read_files(self, machine_id: str, path: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        """A tar archive of the file or folder at this absolute path; its entries begin with the last name of the path.
+
+        The path is resolved as the worker itself would resolve it. With `follow` a link at its end is followed, else the
+        link itself is read. A byte of a path that is no text is a lone surrogate, as in `os.fsdecode`.
+
+        Raises PathNotFound, PathOutOfReach or InvalidInput at the first item.
+        """
+        ...
+
+    async def place_of(self, machine_id: str, path: str) -> str:
+        """Where the worker would write a file of this absolute path: what links at its end lead to, be it there or not.
+
+        Raises PathNotFound if there is no folder for it, PathOutOfReach, WorkerReadOnly, InvalidInput.
+        """
+        ...
+
+    async def write_files(self, machine_id: str, path: str, archive: AsyncIterator[bytes]) -> None:
+        """Unpack a tar archive into the folder at this absolute path.
+
+        Raises PathNotFound where there is no such folder, PathOutOfReach, WorkerReadOnly, InvalidInput for what cannot be
+        unpacked there.
+        """
+        ...

@@ -1,0 +1,82 @@
+"""What others may do to the instances of the memory engine, and to the engine, behind our back. For tests."""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec.structs import replace
+
+from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.engines.memory.containers import HOME, Container, Containers
+from worker_orchestrator.engines.memory.faults import Faults
+
+__all__ = ["Meddling"]
+
+
+class Meddling(Containers):
+    """Each method changes the world at once, as if somebody else had done it. `up`: whether the engine answers."""
+
+    def __init__(self, owner: str, faults: Faults, host: str, *, serve_http: bool, plans_ports: bool) -> None:
+        super().__init__(owner, faults, host, serve_http=serve_http, plans_ports=plans_ports)
+        self.up = True
+        self._thawed = asyncio.Event()
+        self._thawed.set()
+
+    def instances(self) -> dict[str, Instance]:
+        """What there is, hidden or not."""
+        return {machine_id: container.instance for machine_id, container in self._containers.items()}
+
+    def freeze(self) -> None:
+        """No call returns from now on, until `thaw`: then all of them are carried out, also those given up meanwhile."""
+        self._thawed.clear()
+
+    def thaw(self) -> None:
+        """Let calls return again."""
+        self._thawed.set()
+
+    def switch(self, engine_id: str = HOME) -> None:
+        """From now on the engine of this name answers at our address, with instances of its own."""
+        self.engine_id = engine_id
+        self._places.setdefault(engine_id, {})
+        self._tell()
+
+    def put(self, instance: Instance) -> None:
+        """Let an instance be there that was not created through us: a stray, a foreign one."""
+        self._containers[instance.id] = Container(instance)
+        self._tell()
+
+    def kill(self, machine_id: str, status: Status = Status.EXITED) -> None:
+        """The instance stops serving, as after `docker kill` (or `docker pause`, with that status)."""
+        container = self._containers[machine_id]
+        if status is Status.EXITED:
+            container.end()
+        else:
+            container.close()
+        trouble = "it is paused" if status is Status.PAUSED else ""
+        container.instance = replace(container.instance, status=status, detail="killed", trouble=trouble)
+        self._tell(machine_id if status in {Status.EXITED, Status.PAUSED} else None)
+
+    def disconnect(self, machine_id: str) -> None:
+        """Nobody reaches the instance any more, as after `docker network disconnect -f`."""
+        container = self._containers[machine_id]
+        container.close()
+        container.instance = replace(container.instance, port=None, address=None, trouble="it is on no network")
+        self._tell(machine_id)
+
+    async def restore(self, machine_id: str, port: int | None) -> None:
+        """What was paused or disconnected serves again, on this port."""
+        container = self._containers[machine_id]
+        container.instance = replace(container.instance, status=Status.RUNNING, port=port, trouble="", detail="")
+        await self._open(container)
+        self._tell()
+
+    def rename(self, machine_id: str, name: str) -> None:
+        """The instance bears another name, as after `docker rename`. It is the same machine."""
+        container = self._containers[machine_id]
+        container.instance = replace(container.instance, renamed="" if name == machine_id else name)
+        self._tell()
+
+    def remove(self, machine_id: str) -> None:
+        """The instance is gone, as after `docker rm -f`."""
+        self._containers.pop(machine_id).end()
+        self._tell(machine_id)

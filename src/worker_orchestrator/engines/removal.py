@@ -1,0 +1,28 @@
+"""Removing one instance to the end, for commands that run without the service: nobody else makes listings then."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.errors import EngineUnavailable
+
+__all__ = ["remove"]
+
+REMOVED_WITHIN_S: Final = 30.0
+_PAUSE_S: Final = 0.2
+
+
+async def remove(engine: Engine, machine_id: str) -> None:
+    """Destroy what runs under this id, and return when it is gone. Raises what `destroy` raises."""
+    if await engine.destroy(machine_id):
+        return
+    try:
+        async with asyncio.timeout(REMOVED_WITHIN_S):
+            while machine_id in (await engine.list()).instances:  # noqa: ASYNC110 # events may be missed
+                await asyncio.sleep(_PAUSE_S)
+    except TimeoutError:
+        raise EngineUnavailable(
+            f"{machine_id} is being removed, and is not gone after {REMOVED_WITHIN_S:g} s."
+        ) from None
