@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -525,9 +526,20 @@ def test_who_asks_too_often_hears_why_and_that_a_later_try_may_succeed(start: St
     service = start("--engine", "memory", "--min-idle", "1", "--rate-limit", "1", start=False)
     service.start(await_answer=False)
     eventually(lambda: "The pool is at" in service.log, "it serves", within_s=30)
-    while service.get("/v1/machines").status != 429:
-        pass
-    done = run(service, "list", code=4)
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            service.get("/v1/machines")
+
+    crowd = threading.Thread(target=ask)
+    crowd.start()
+    try:
+        eventually(lambda: service.get("/v1/machines").status == 429, "too many ask")
+        done = run(service, "list", code=4)
+    finally:
+        over.set()
+        crowd.join()
     assert done.stderr.startswith(b"orchestrator: Too many requests came from this address, more than --rate-limit")
 
 

@@ -49,7 +49,7 @@ def test_the_farewell_leaves_out_what_is_gone(start: Start) -> None:
     service = start("--min-idle", "0")
     mine = service.assign("my-project")["containerId"]
     docker("rm", "--force", mine)
-    eventually(lambda: service.machine_of("my-project") is None, "it is gone")
+    eventually(lambda: service.rows("SELECT gone FROM machine") == [(1,)], "it is known to be gone")
     service.end()
     assert "Stopped. No container keeps running." in service.log
 
