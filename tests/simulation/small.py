@@ -12,7 +12,7 @@ from tests.simulation.virtual import VirtualClock, VirtualLoop, virtual_time
 from worker_orchestrator.control.deciding.seats import HangUp
 from worker_orchestrator.control.orchestrator import Assignment, Orchestrator
 from worker_orchestrator.control.reading.history import History
-from worker_orchestrator.control.reading.metrics import Metrics
+from worker_orchestrator.control.reading.prometheus import Metrics
 from worker_orchestrator.control.telling.observer import Observers
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet

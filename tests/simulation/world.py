@@ -22,7 +22,7 @@ from tests.simulation.model import Model
 from tests.simulation.virtual import VirtualClock, VirtualLoop, exception_in
 
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.control.reading.metrics import Metrics
+from worker_orchestrator.control.reading.prometheus import Metrics
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance

@@ -17,11 +17,11 @@ from worker_orchestrator.control.assigning.short_way import ShortWay
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.deciding.decisions import Decisions
 from worker_orchestrator.control.deciding.effects import Effects
+from worker_orchestrator.control.deciding.idle_probes import IdleProbes
 from worker_orchestrator.control.deciding.journal import Journal
 from worker_orchestrator.control.deciding.seats import Seats
 from worker_orchestrator.control.deciding.sizes import PoolSizes
 from worker_orchestrator.control.deciding.state import STORE_RETRY_S, ControlState
-from worker_orchestrator.control.deciding.sweep import Sweep
 from worker_orchestrator.control.deciding.ticker import Ticker
 from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.defect import Defect
@@ -112,7 +112,7 @@ class Wiring:
         self.decisions = Decisions(
             state, self.journal, self.seats, self.contact, self.actions, self.templates, self.background
         )
-        self.sweep = Sweep(state, self.probers, self.background)
+        self.idle_probes = IdleProbes(state, self.probers, self.background)
         self.ticker = Ticker(
             state, self.decisions, self.untold, self.listings, self.contact, self.actions, self.probers
         )
@@ -127,7 +127,7 @@ class Wiring:
         loops = {
             "tick": self.ticker.run(interval_s),
             "engine events": self.engine_events.run(),
-            "sweep": self.sweep.run(interval_s),
+            "idle probes": self.idle_probes.run(interval_s),
             "templates": self.templates.run(),
             "traces": self.trace_keeper.run(),
             "store": self.journal.try_again_for_ever(STORE_RETRY_S),

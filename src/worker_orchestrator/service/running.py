@@ -16,7 +16,7 @@ from worker_orchestrator.clock import Clock
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.history import History
-from worker_orchestrator.control.reading.metrics import CONTENT_TYPE, Metrics
+from worker_orchestrator.control.reading.prometheus import CONTENT_TYPE, Metrics
 from worker_orchestrator.control.telling.observer import Observers
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet

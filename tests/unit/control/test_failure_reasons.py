@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.unit.core.build import World, a_machine, with_one
 
 import worker_orchestrator
-from worker_orchestrator.control.reading.metrics import Metrics
+from worker_orchestrator.control.reading.prometheus import Metrics
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.action import Result
 from worker_orchestrator.core.instance import Status

@@ -17,7 +17,6 @@ __all__ = [
     "BODY_S",
     "FIELD_LIMIT",
     "FILE_LIMIT_BYTES",
-    "FRAME_LIMIT_BYTES",
     "HEAD_LIMIT_BYTES",
     "HEAD_S",
     "IDLE_S",
@@ -42,8 +41,6 @@ BODY_LIMIT_BYTES: Final = 1024 * 1024
 LOGIN_BODY_LIMIT_BYTES: Final = 4096
 FILE_LIMIT_BYTES: Final = 1024 * 1024 * 1024
 """A file, or an archive of files, that is written into a worker."""
-FRAME_LIMIT_BYTES: Final = 1024 * 1024
-"""One frame of a WebSocket."""
 PIPELINE_LIMIT: Final = 100
 """Requests of one connection that wait for the replies before theirs."""
 

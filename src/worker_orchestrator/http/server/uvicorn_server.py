@@ -12,7 +12,7 @@ import uvicorn
 
 from worker_orchestrator.http.server import limits
 from worker_orchestrator.http.server.connections import Connections
-from worker_orchestrator.http.server.websocket import BoundedSocket
+from worker_orchestrator.http.server.websocket import FRAME_LIMIT_BYTES, BoundedSocket
 
 if TYPE_CHECKING:
     from worker_orchestrator.http.app import App
@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
                 h11_max_incomplete_event_size=limits.HEAD_LIMIT_BYTES,
                 lifespan="off",
                 ws=BoundedSocket,
-                ws_max_size=limits.FRAME_LIMIT_BYTES,
+                ws_max_size=FRAME_LIMIT_BYTES,
                 ws_per_message_deflate=False,
                 access_log=False,
                 log_config=None,

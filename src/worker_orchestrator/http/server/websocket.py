@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-__all__ = ["BoundedSocket", "bounded_socket"]
+__all__ = ["FRAME_LIMIT_BYTES", "BoundedSocket", "bounded_socket"]
+
+FRAME_LIMIT_BYTES: Final = 1024 * 1024
 
 
 class BoundedSocket(WebSocketsSansIOProtocol):

@@ -13,14 +13,14 @@ from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.outcomes import PROBE_S, patience_s
 
-__all__ = ["Sweep"]
+__all__ = ["IdleProbes"]
 
 PARALLEL: Final = 50
 STEP_S: Final = 0.25
 """Three hundred machines are probed eight at a time. One by one, with cold caches, they took twice the time."""
 
 
-class Sweep:
+class IdleProbes:
     """Goes round the idle machines for as long as `run` runs."""
 
     def __init__(self, state: ControlState, probers: Probers, background: Background) -> None:
