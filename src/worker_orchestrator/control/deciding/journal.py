@@ -5,8 +5,9 @@ The decisions of one turn of the event loop share one commit. Whoever replies to
 reverse order, and all who wait for it hear of it; if the rows on disk differ from memory after that, nothing can be trusted
 any more and the process stops.
 
-A batch goes through these steps: take what is pending, store it in one transaction, reply, and only then the effects
-(`Effects.committed`). If it cannot be stored: undo it, `Effects.undone`, compare memory with the disk, reply.
+A batch goes through these steps: take what is pending, store it in one transaction, call the replies of `store_now` and
+`store_later`, then the effects (`Effects.committed`); tasks that await `durable` go on in the next turn. If it cannot be
+stored: undo it, `Effects.undone`, compare memory with the disk, call the replies.
 """
 
 from __future__ import annotations
