@@ -84,7 +84,7 @@ class Decisions:
         self.commit_soon()
 
     def commit_soon(self) -> None:
-        """Store what is decided at the end of this turn, though no request waits for it."""
+        """Store what is decided within the next turns, though no request waits for it."""
         self.journal.attribute("")  # no request waits for it, so none caused it
         if self.fleet.pending:
             self._background.spawn(self._commit(), "commit")

@@ -2,7 +2,7 @@
 
 `uvicorn_server`     uvicorn with our settings; `listening` binds the addresses
 `connections`        how many connections there may be, and which one makes room
-`protocol`           one connection: joins the six below
+`protocol`           one connection: joins the parts below
 `limits`             the numbers, in bytes, fields and seconds, and the replies to what exceeds them
 `incoming_message`   how far the request that is coming in has come, and which limit it breaks
 `short_requests`     requests that come in one packet and are answered without a task
