@@ -3,8 +3,8 @@
 After a commit, and after the replies that need no task:
 
 1. observers, traces, the caches of what is shown, and the feed hear of it, and each change is a log line;
-2. for each change in turn: the action of the engine that it makes due is started (`due_actions.follow_up`), probes begin or end,
-   and the request that waits for this machine hears what became of it;
+2. for each change in turn: the action of the engine that it makes due is started (`due_actions.follow_up`), probes begin or
+   end, and the request that waits for this machine hears what became of it;
 3. the pools that are short of idle machines are noted.
 
 After a failed commit the changes are undone already: requests that waited for one of them hear why. If memory and disk

@@ -8,7 +8,7 @@
 * Of the requests that are sent ahead of their replies, a hundred wait in line. What comes after them is not read, and the
   connection ends with the last reply, as HTTP allows.
 
-A good request costs a few comparisons; a timer is only set while something is missing. The docstring of this package lists the parts.
+A good request costs a few comparisons; a timer is only set while something is missing. The package lists the parts.
 https://www.rfc-editor.org/rfc/rfc9112, https://github.com/MagicStack/httptools
 """
 
