@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from worker_orchestrator.cli import main
-from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.control.assigning.short_way import ShortWay
 from worker_orchestrator.core.machine import Cause
 from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.http.document import Document
@@ -31,9 +31,9 @@ CALLS: Final[dict[str, tuple[type, str]]] = {
     "start": (DockerEngine, "_start"),
     "restart": (DockerEngine, "restart"),
     "destroy": (DockerEngine, "destroy"),
-    "release": (Orchestrator, "_released"),
-    "assigning": (Document, "_given"),
-    "releasing": (Document, "_taken"),
+    "release": (ShortWay, "take_back"),
+    "assigning": (Document, "_assign_reply"),
+    "releasing": (Document, "_release_reply"),
     "destroying": (Document, "_destroy"),
 }
 SENT_S: Final = 0.02

@@ -394,7 +394,7 @@ def test_a_port_in_use_is_named(start: Start, tmp_path: Path) -> None:
         done = orchestrator("serve", "--port", str(block.api), "--state-dir", str(tmp_path / "state"), cwd=tmp_path)
     block.close()
     assert done.returncode == 2
-    assert f"--port {block.api} on 127.0.0.1" in done.stderr
+    assert f"--port {block.api} of 127.0.0.1" in done.stderr
     assert "--port or --host" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -472,7 +472,7 @@ def test_a_database_that_cannot_be_used_is_left_as_it_is(start: Start, damage: s
         done = command(service, "serve", "--port", str(service.ports.api))
         assert done.returncode == 1
         assert str(file) in done.stderr
-        assert {"garbage": "move it away", "newer": "version 99"}[damage] in done.stderr
+        assert {"garbage": "move this file away", "newer": "version 99"}[damage] in done.stderr
         assert file.read_bytes() == before
     finally:
         clean_up(owner)
