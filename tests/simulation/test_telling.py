@@ -39,7 +39,7 @@ def test_whoever_waits_is_told_of_the_machine_or_the_search_is_given_up(found_s:
         seats, given_up, found = Seats(), list[str](), asyncio.Event()
 
         async def sit() -> SearchResult:
-            seat = seats.take("p")
+            seat = seats.join("p")
             try:
                 return await seats.wait(seat, None, 0.5)
             finally:

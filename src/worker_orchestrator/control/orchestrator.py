@@ -131,7 +131,7 @@ class Orchestrator:
         Raises MachineNotFound, CommitFailed.
         """
         if not self.short_way.take_back(name):
-            await self._journal.settled()  # what is decided and not yet stored may be taken back
+            await self._journal.drain()  # what is decided and not yet stored may be taken back
             if not self.short_way.take_back(name):
                 machine = await self._views.by_native_id(name)
                 if machine is None:
@@ -246,7 +246,7 @@ class Orchestrator:
 
     async def machine_of(self, project: str) -> Machine:
         """The machine of this project. Raises ProjectHasNoMachine."""
-        await self._journal.settled()
+        await self._journal.drain()
         machine = self.fleet.of_project(project)
         if machine is None:
             raise ProjectHasNoMachine(f"The project {project} has no machine.")
@@ -254,7 +254,7 @@ class Orchestrator:
 
     async def machine_named(self, name: str) -> Machine:
         """The machine with this id, or in this container. Raises MachineNotFound."""
-        await self._journal.settled()
+        await self._journal.drain()
         machine = self.fleet.machines.get(name) or await self._views.by_native_id(name)
         if machine is None:
             raise MachineNotFound(f"No machine {name} is known here.")

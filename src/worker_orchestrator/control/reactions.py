@@ -1,4 +1,4 @@
-"""What each report of the world means for the fleet. `Reactions.take` is the only way in."""
+"""What each report of the world means for the fleet. `Reactions.react` is the only way in."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Reactions:
         self._contact, self._probers, self._templates = contact, probers, templates
         self._traces, self._last_changes = traces, last_changes
 
-    def take(self, report: Report) -> None:  # noqa: C901 # one case per report
-        """React to one report."""
+    def react(self, report: Report) -> None:  # noqa: C901 # one case per report
+        """Take in one report: let the core decide what it means, and have that stored."""
         match report:
             case Settled():
                 self._action_settled(report)

@@ -1,7 +1,7 @@
 """How the parts of the shell are joined, and the loops that keep the pool.
 
 Everything here runs on one event loop; between two awaits nothing else happens. Parts are made from the ground up, and each
-gets what it uses when it is made. Only two ways lead back up: what `world/` reports goes through `Wiring._take`, and what
+gets what it uses when it is made. Only two ways lead back up: what `world/` reports goes through `Wiring._react`, and what
 follows a commit is the `Effects` of the journal.
 """
 
@@ -96,7 +96,7 @@ class Wiring:
         self.trace_keeper = TraceKeeper(self.traces, store)
 
     def _make_world(self, engine: Engine, engine_id: str, observer: Observer) -> None:
-        background, limits, tell = self.background, self._limits, self._take
+        background, limits, tell = self.background, self._limits, self._react
         self.contact = Contact(engine, background, tell, observer)
         self.listings = Listings(engine, engine_id, observer)
         self.probers = Probers(engine, self.listings, background, self.contact, tell, observer)
@@ -117,9 +117,9 @@ class Wiring:
             state, self.decisions, self.untold, self.listings, self.contact, self.actions, self.probers
         )
 
-    def _take(self, report: Report) -> None:
+    def _react(self, report: Report) -> None:
         """The function that `world/` reports to. `world/` is made before `Reactions`, hence this detour."""
-        self._reactions.take(report)
+        self._reactions.react(report)
 
     async def run(self) -> None:
         """Keep the pool until cancelled. Raises what a defect raised."""

@@ -86,7 +86,7 @@ class Search:
     ) -> tuple[Machine, Trace | None]:
         """The machine, and how the project came to it if this is the first reply that tells of this assignment."""
         waited_s = await self._certainty.await_listing(project, hung_up)
-        taken = self._short_way.take(project, pool)
+        taken = self._short_way.take_ready(project, pool)
         if taken is not None:
             machine, is_new = taken
             return await self._stored(machine, begun_at, is_new=is_new)
@@ -142,7 +142,7 @@ class Search:
         """Wait on the seat of this project, for as long as this client is willing to; `waited_s` of that is over."""
         is_reserved = self._fleet.of_project(project) is not None
         left_s = (max(wait_s, LEAST_S) if is_reserved else wait_s) - waited_s
-        seat = self._seats.take(project)
+        seat = self._seats.join(project)
         try:
             return await self._seats.wait(seat, hung_up, left_s)
         except TimeoutError:

@@ -38,7 +38,7 @@ class ShortWay:
         False, and nothing is changed, where it takes more than that.
         """
         begun_at = self._observer.now()
-        taken = self.take(project, pool)
+        taken = self.take_ready(project, pool)
         if taken is None:
             return False
         machine, is_new = taken
@@ -80,7 +80,7 @@ class ShortWay:
 
     # the steps, which the long way takes as well
 
-    def take(self, project: str, pool: str) -> tuple[Machine, bool] | None:
+    def take_ready(self, project: str, pool: str) -> tuple[Machine, bool] | None:
         """The machine that this project has, or an idle one that answered just now; and whether it is new to it.
 
         None, and nothing is changed, where neither can be had at once.

@@ -68,7 +68,7 @@ class Effects:
             if change.hands_over and after is not None and after.project is not None:
                 self._seats.refuse(after.project, failure)
             if before is not None and before.project is not None and before.state is State.READY:
-                self._seats.keep(before)  # the project has it again
+                self._seats.keep_promise(before)  # the project has it again
             if change.cause is Cause.ANSWERED:
                 self._state.wake_later(STORE_RETRY_S)  # so that it is probed again
 
@@ -108,7 +108,7 @@ class Effects:
         if after is None or after.project is None:
             return
         if after.state is State.READY:
-            self._seats.keep(after)
+            self._seats.keep_promise(after)
         elif after.state is State.FAILED:
             why = _vanished(after) if after.gone else refusals.machine_failed(self._state.spec, after)
             self._seats.refuse(after.project, why)

@@ -104,7 +104,7 @@ class Journal:
             self._batch.add_done_callback(_retrieve)
         await asyncio.shield(self._batch)
 
-    async def settled(self) -> None:
+    async def drain(self) -> None:
         """Return once everything decided so far is stored or undone. Raises CommitFailed where neither may be true."""
         self.insist_on_going_on()
         while self._fleet.pending:  # while one batch is stored, the next is decided

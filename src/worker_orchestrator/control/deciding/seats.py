@@ -74,7 +74,7 @@ class Seats:
         if not task.cancelled():
             task.exception()  # mark it as retrieved: the waiting clients get it, if there are any
 
-    def take(self, project: str) -> Seat:
+    def join(self, project: str) -> Seat:
         """Join the seat of this project. Each client that joined must call `leave`."""
         seat = self._seats[project]
         seat.clients += 1
@@ -110,7 +110,7 @@ class Seats:
     # promises: how the tick and the probers reach a search
 
     async def promised(self, project: str) -> Machine | None:
-        """Wait until `keep`, `look_again` (None) or `refuse` is called for this project."""
+        """Wait until `keep_promise`, `look_again` (None) or `refuse` is called for this project."""
         promise: asyncio.Future[Machine | None] = asyncio.get_running_loop().create_future()
         self._promises[project] = promise
         try:
@@ -119,7 +119,7 @@ class Seats:
             if self._promises.get(project) is promise:
                 del self._promises[project]
 
-    def keep(self, machine: Machine) -> None:
+    def keep_promise(self, machine: Machine) -> None:
         assert machine.project is not None, f"{machine.id} has no project"
         self._resolve(machine.project, machine)
 

@@ -95,7 +95,7 @@ class Views:
         is_same = shown.snapshot is self._state.snapshot and shown.version == self._last_changes.version
         if not is_same or self._fleet.pending:
             await self._list_all_ready()
-            await self._journal.settled()
+            await self._journal.drain()
             snapshot = self._state.snapshot
             ready = sorted(self._ready(), key=lambda machine: machine.id)
             views = [MachineView(one, snapshot.instances.get(one.id)) for one in ready]
@@ -105,7 +105,7 @@ class Views:
     async def records(self) -> list[MachineView]:
         """All machines on record, oldest first."""
         await self._list_all_ready()
-        await self._journal.settled()
+        await self._journal.drain()
         return [
             self._view(machine) for machine in sorted(self._fleet.machines.values(), key=lambda machine: machine.id)
         ]
@@ -141,7 +141,7 @@ class Views:
                 await self._engine.ping()
         except (TimeoutError, EngineError):
             return Health(connected=False, idle=0, used=0)
-        await self._journal.settled()
+        await self._journal.drain()
         ready = self._ready()
         idle = sum(machine.project is None for machine in ready)
         return Health(connected=True, idle=idle, used=len(ready) - idle)

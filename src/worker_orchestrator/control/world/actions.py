@@ -80,7 +80,7 @@ class Actions:
         self._probers.stop(machine_id)
         for busy in self._listings:
             busy.add(machine_id)
-        task = self._background.spawn(self._perform(action), f"{_call(action)} {machine_id}")
+        task = self._background.spawn(self._perform(action), f"{_name_of(action)} {machine_id}")
         self._running[machine_id] = (action, task)
         return task
 
@@ -146,12 +146,12 @@ class Actions:
         return task.done()
 
     async def _perform(self, action: Action) -> Outcome:
-        call = _call(action)
+        call = _name_of(action)
         try:
             ended = await self._let_end(action)
             async with self._room_to_restart if isinstance(action, Restart) else self._room:
                 begun_at = self._observer.now()
-                outcome = ended or await self._outcome(self._call(action), ACTION_TIMEOUT_S)
+                outcome = ended or await self._outcome(self._call_engine(action), ACTION_TIMEOUT_S)
                 took_s = self._observer.now() - begun_at
         finally:
             del self._running[action.machine_id]
@@ -197,7 +197,7 @@ class Actions:
             return Outcome(result_of(error), error.message)
         return Outcome(Result.DONE, under_way=is_done is False)
 
-    async def _call(self, action: Action) -> bool | None:
+    async def _call_engine(self, action: Action) -> bool | None:
         match action:
             case Create(machine):
                 return await self._engine.create(machine)
@@ -224,7 +224,7 @@ def _left_undone(action: Destroy | Restart) -> str:
     return f"{action.machine_id} is started again when it runs again"
 
 
-def _call(action: Action) -> Call:
+def _name_of(action: Action) -> Call:
     match action:
         case Create():
             return "create"
