@@ -28,7 +28,7 @@ def test_a_projects_machine_keeps_its_url_and_idle_ones_are_made_anew(start: Sta
     assert (told["url"], told["host"]) == (before["url"], "localhost")
     health = service.get("/v1/health").json
     assert health["status"] == "degraded"
-    assert any("machine of p1 was made: its URL is on localhost as before" in said for said in health["problems"])
+    assert any("machine of p1 was made, so its URL is still on localhost" in said for said in health["problems"])
 
     eventually(lambda: idle not in service.containers(), "the idle one is replaced")
     after = service.assign("p2")

@@ -91,7 +91,7 @@ def test_a_machine_that_failed_for_good_is_told_in_words_that_nobody_takes_for_a
     health = call(hasty.ports.api, "GET", "/v1/health").json
     told = [problem for problem in health["problems"] if project in problem]
     assert "orchestrator restart" in told[0]
-    advised = told[0].rpartition("`orchestrator ")[2].partition("` shows why")[0]
+    advised = told[0].rpartition("`orchestrator ")[2].partition("` to see why")[0]
     assert "its container is exited" in command(hasty, *advised.split())[1]
     assert call(hasty.ports.api, "GET", "/readyz").status == 200
     hasty.destroy(machine)

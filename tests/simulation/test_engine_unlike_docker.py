@@ -58,7 +58,7 @@ def test_a_machine_that_is_restarted_in_place_has_its_address_again() -> None:
         await small.await_idle(1)
         machine = await small.assign("p1")
         small.engine.kill(machine.id)
-        await small.until(lambda: small.fleet.machines[machine.id].state is State.STARTING)
+        await small.until(lambda: "restarted" in [event.cause for event in small.store.events()])
         again = await small.assign("p1")
         assert (again.id, again.host, again.port) == (machine.id, machine.host, machine.port)
 

@@ -38,8 +38,8 @@ __all__ = [
 DEFAULT_URL: Final = "http://localhost:9092"
 _CONNECTION: Final = "worker_orchestrator.connection"
 _PATIENT_RETRIES: Final = 5
-_MACHINE_ID: Final = re.compile(r"worker-\d+-[0-9a-z]+")
-"""A text like this is taken for the id of a machine first, and only then for a project. The service knows container ids."""
+_MACHINE_ID: Final = re.compile(r"worker-\d+-[0-9a-z]+|[0-9a-f]{12}|[0-9a-f]{64}")
+"""Such a text is taken for the id of a machine, or of its container before it is taken for a project."""
 
 
 def with_client(function: Callable[..., None]) -> Callable[..., None]:

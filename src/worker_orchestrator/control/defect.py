@@ -12,6 +12,7 @@ class Defect:
 
     def __init__(self) -> None:
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._first.add_done_callback(_mark_as_retrieved)  # it may come when nobody waits any more
 
     @property
     def is_found(self) -> bool:
@@ -25,3 +26,8 @@ class Defect:
     async def wait(self) -> None:
         """Raise the first defect as soon as there is one."""
         await asyncio.shield(self._first)
+
+
+def _mark_as_retrieved(first: asyncio.Future[None]) -> None:
+    if not first.cancelled():
+        first.exception()

@@ -147,6 +147,8 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
     """
     if broken:
         free = replace(machine, holding=None, state=State.FAILED, reason=broken)
+        if spec.first_port is None:
+            free = replace(free, host="", port=None)  # the engine soon gives this address to another machine
         raise_brake(fleet, spec, free, now)
         fleet.apply(machine, free, Cause.WITHDRAWN, now, FailureKind.STOPPED_ANSWERING)
     elif machine.state is State.READY:

@@ -21,7 +21,7 @@ __all__ = ["MOST_IN_ROWS", "EventLog"]
 EVENTS_KEPT: Final = 10_000
 LAST_OF_ASSIGNMENT: Final = 200
 PRUNE_EVERY: Final = 1_000
-"""In transactions that write into the event table."""
+"""In commits, whether or not they write into the event table."""
 MOST_IN_ROWS: Final = 64
 """More events than this wait in rows only if they cannot be persisted. The next commit then persists them, or fails."""
 
@@ -47,7 +47,7 @@ class EventLog:
         self.newest = max(connection.value("SELECT max(seq) FROM event") or 0, self.skips.newest)  # number
         self._may_use_rows = may_use_rows
         self._in_rows: dict[str, StoredEvent] = {}  # by machine, oldest first: those that are not in the table yet
-        self._transactions = 0  # since the table was pruned
+        self._commits = 0  # since the table was pruned
 
     # numbers
 
@@ -70,6 +70,7 @@ class EventLog:
         """This event was committed in its machine's row."""
         self.newest = event.id
         self._in_rows[event.machine] = event
+        self._commits += 1
 
     def append_and_commit(self, events: Sequence[StoredEvent], begin: str) -> None:
         """Write the events that wait in rows and then these into the table, and end the transaction.
@@ -77,8 +78,8 @@ class EventLog:
         `begin` is empty if the transaction is open already. Raises apsw.Error.
         """
         rows = list(map(astuple, (*self._in_rows.values(), *events)))
-        self._transactions += 1
-        is_due = self._transactions >= PRUNE_EVERY
+        self._commits += bool(events)
+        is_due = self._commits >= PRUNE_EVERY
         execute = self._connection.execute
         if len(rows) == 1 and not is_due:
             execute(f"{begin}{INSERT_EVENT}; COMMIT", rows[0])
@@ -91,7 +92,7 @@ class EventLog:
             execute("COMMIT")
         self._in_rows.clear()
         if is_due:
-            self._transactions = 0
+            self._commits = 0
         if events:
             self.newest = events[-1].id
 

@@ -110,6 +110,13 @@ def test_a_failed_machine_has_no_address_of_the_engine_any_more(project: dict[st
     assert world["w2"].state is READY
 
 
+def test_a_machine_that_did_not_answer_when_it_was_to_be_handed_out_has_no_address_either() -> None:
+    world = giving(a_machine(host="10.0.0.7", port=9092, project="p", generation=1))
+    commands.withdraw(world.fleet, world.spec, world["w1"], world.now, broken="did not answer")
+    assert (world["w1"].state, world["w1"].host, world["w1"].port) == (FAILED, "", None)
+    assert_indexes_hold(world.fleet)
+
+
 def test_a_failed_machine_keeps_the_port_that_we_planned() -> None:
     """Nobody else gets it, and the machine may be brought back to life on it."""
     world = with_one(a_machine(**OURS), Status.EXITED)

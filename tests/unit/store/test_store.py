@@ -373,6 +373,28 @@ def test_the_event_table_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatc
     assert len(store.events()) == 10
 
 
+def test_the_event_table_is_bounded_where_most_events_wait_in_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits count, however few transactions write into the table."""
+    monkeypatch.setattr("worker_orchestrator.store.event_log.EVENTS_KEPT", 10)
+    monkeypatch.setattr("worker_orchestrator.store.event_log.PRUNE_EVERY", 60)
+    free = [replace(NEW, id=f"w{number}", port=9100 + number, state=State.READY) for number in range(30)]
+    with Store(path) as store:
+        store.commit([Change(None, machine, Cause.ADOPTED) for machine in free], {}, 1)
+        generation = 0
+        for _ in range(6):
+            held = []
+            for machine in free:
+                generation += 1
+                held.append(replace(machine, holding=Holding(f"p-{machine.id}"), generation=generation))
+                store.commit([Change(machine, held[-1], Cause.ASSIGNED)], {}, 2)
+            assert store.persist_events()
+            free = [replace(machine, holding=None) for machine in held]
+            for before, after in zip(held, free, strict=True):
+                store.commit([Change(before, after, Cause.RELEASED)], {}, 3)
+            assert store.persist_events()
+        assert len(store.events()) <= 10 + 60
+
+
 # files that are refused
 
 

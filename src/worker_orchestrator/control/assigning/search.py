@@ -144,13 +144,14 @@ class Search:
         left_s = (max(wait_s, LEAST_S) if is_reserved else wait_s) - waited_s
         seat = self._seats.join(project)
         try:
-            return await self._seats.wait(seat, hung_up, left_s)
-        except TimeoutError:
+            try:
+                return await self._seats.wait(seat, hung_up, left_s)
+            finally:
+                if self._seats.leave(seat):
+                    self._abandon(project, seat.generation)
+                    seat.search.cancel()
+        except TimeoutError:  # the reason comes last: what was reserved is given back by now
             raise self._decisions.obstacle(pool, project) from None
-        finally:
-            if self._seats.leave(seat):
-                self._abandon(project, seat.generation)
-                seat.search.cancel()
 
     def _take(self, wanted: _Wanted) -> Machine | None:
         try:

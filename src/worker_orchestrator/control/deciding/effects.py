@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from worker_orchestrator.control.deciding.seats import Seats
-from worker_orchestrator.control.deciding.state import STORE_RETRY_S, ControlState
+from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.defect import Defect
 from worker_orchestrator.control.telling.change_log import log_change
 from worker_orchestrator.control.telling.feed import Feed
@@ -69,8 +69,6 @@ class Effects:
                 self._seats.refuse(after.project, failure)
             if before is not None and before.project is not None and before.state is State.READY:
                 self._seats.keep_promise(before)  # the project has it again
-            if change.cause is Cause.ANSWERED:
-                self._state.wake_later(STORE_RETRY_S)  # so that it is probed again
 
     def diverged(self, why: str) -> None:
         """Memory and disk may differ, or an invariant does not hold: the service stops."""

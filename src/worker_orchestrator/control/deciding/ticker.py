@@ -98,9 +98,10 @@ class Ticker:
         fleet = self._fleet
         with self._actions.listing() as busy:
             asked_at = self._state.now()
-            expected = [machine.id for machine in fleet.machines.values() if not machine.gone]
             try:
-                listing = await self._listings.take(expected, busy)
+                listing = await self._listings.take(surely=False)
+                if self._lacks_a_machine(listing.instances):
+                    listing = await self._listings.take(surely=True)
             except EngineError as error:
                 self._note_failure(error.message, asked_at)
                 return None
@@ -112,6 +113,11 @@ class Ticker:
             _log.info("the engine answers")
         self._contact.restored()
         return snapshot
+
+    def _lacks_a_machine(self, instances: Mapping[str, Instance]) -> bool:
+        """Whether a machine that should be there is not: then it may be another engine that answered."""
+        expected = (machine.id for machine in self._fleet.machines.values() if not machine.gone)
+        return not all(one in instances or self._actions.is_busy(one) for one in expected)
 
     def _note_failure(self, why: str, asked_at: float) -> None:
         if self._contact.problem != why:

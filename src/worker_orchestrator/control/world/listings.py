@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from worker_orchestrator.control.telling.observer import Observer
@@ -31,26 +31,23 @@ class Listings:
         """What the last listing showed of this machine; None if it did not show it."""
         return self._instances.get(machine_id)
 
-    async def take(self, expected: Iterable[str], busy: Collection[str]) -> Listing:
-        """A listing of the right engine.
+    async def take(self, *, surely: bool) -> Listing:
+        """What the engine lists. `surely`: the right engine answered both before and after it.
 
-        Another engine lacks all our machines. So a listing that lacks one of `expected` which is not `busy` is believed only
-        if the right engine answered both before and after it. Raises EngineError; EngineUnavailable after 10 s.
+        Another engine lacks all our machines, so a listing that lacks one must be taken again for sure. Raises EngineError;
+        EngineUnavailable after 10 s.
         """
         try:
             async with asyncio.timeout(LIST_TIMEOUT_S):
-                listing = await self._list()
-                if not all(machine_id in listing.instances or machine_id in busy for machine_id in expected):
+                if surely:
                     await self._insist_on_the_right_engine()
-                    listing = await self._list()
+                listing = await self._observer.measure("list", self._engine.list())
+                if surely:
                     await self._insist_on_the_right_engine()
         except TimeoutError:
             raise EngineUnavailable(f"no listing within {LIST_TIMEOUT_S:g} s") from None
         self._instances = listing.instances
         return listing
-
-    async def _list(self) -> Listing:
-        return await self._observer.measure("list", self._engine.list())
 
     async def _insist_on_the_right_engine(self) -> None:
         identity = await self._observer.measure("identity", self._engine.identity())

@@ -95,7 +95,8 @@ class Probers:
     def start(self, machine: Machine, deadline: float) -> None:
         """Ask this machine until it answers or `stop` is called. What is being asked already goes on."""
         running = self._starting.get(machine.id)
-        if running is not None and (running.machine.port, running.deadline) == (machine.port, deadline):
+        is_same = running is not None and (running.machine.port, running.deadline) == (machine.port, deadline)
+        if is_same and running is not None and not running.task.done():
             return
         self.stop(machine.id)
         task = self._background.spawn(self._until_it_answers(machine, deadline), f"probe {machine.id}")
@@ -128,9 +129,7 @@ class Probers:
                 verdicts = [question.result() for question in ended]
                 answer = next((verdict for verdict in verdicts if verdict.answered), None)
                 self.report(answer or verdicts[0])
-                if answer is not None:
-                    return
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(pause_s if answer is None else LONGEST_PAUSE_S)  # an answer that counts ends this
                 pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
         finally:
             for question in questions:

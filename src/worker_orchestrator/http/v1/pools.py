@@ -156,6 +156,8 @@ class Health:
         problems = [_failed_machines(failed)] if failed else []
         elsewhere = self._orchestrator.elsewhere
         hosts = {one.project: elsewhere[one.id] for one in machines if one.project and one.id in elsewhere}
+        if self._orchestrator.spec.first_port is None:
+            hosts = {}  # every host is the engine's choice, whatever the settings say
         problems += [_published_elsewhere(hosts)] if hosts else []
         ailing = sorted(one.project for one in machines if one.project and one.id in self._orchestrator.fleet.ailing)
         problems += [_ailing_machines(ailing)] if ailing else []
