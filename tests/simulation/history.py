@@ -309,7 +309,7 @@ class _History:
                 where = str(self.world.path)  # another one in every run
                 self.world.note(f"{request}: {type(error).__name__} {str(error).replace(where, 'the store')[:100]}")
                 if request.kind == "restart" and " is started again when " in str(error):
-                    self._is_promised(process, str(error).partition(" ")[0])
+                    self._is_promised(process, request, str(error).partition(" ")[0])
                 self._check_age(request)
             return
         except BaseException as error:  # noqa: BLE001 # a defect of the service is a finding
@@ -321,10 +321,11 @@ class _History:
             self._check_age(request)
             self.world.check()
 
-    def _is_promised(self, process: Process, machine_id: str) -> None:
-        """Somebody was told that this machine is started again later."""
+    def _is_promised(self, process: Process, request: Request, machine_id: str) -> None:
+        """Somebody was told that this machine is started again later; if it was meanwhile, nothing is owed."""
         row = process.fleet.machines.get(machine_id)
-        if row is not None and row.project is not None:
+        is_done = self.model.restart_reached_in.get(machine_id, -1) >= request.began
+        if row is not None and row.project is not None and not is_done:
             self.model.owed[machine_id, row.generation] = self.loop.time()
 
     def _check_age(self, request: Request) -> None:

@@ -78,6 +78,7 @@ class Model:
         self._waiting: dict[str, Request] = {}  # the oldest assign of each project
         self._restarts: dict[int, str] = {}  # whose restart was asked for, and may have been decided, by request
         self.owed: dict[tuple[str, int], float] = {}  # restarts that were promised for later, and when
+        self.restart_reached_in: dict[str, int] = {}  # by machine, in the order of all beginnings and ends
         self._touched: dict[str, deque[float]] = {}  # when the engine was last asked to do something about a machine
         self._again: set[str] = set()  # projects that lost their place, because what they were to get was no good
 
@@ -284,6 +285,7 @@ class Model:
     def restart_reached(self, machine_id: str) -> None:
         """Whatever came of that."""
         self.owed = {key: at for key, at in self.owed.items() if key[0] != machine_id}
+        self.restart_reached_in[machine_id] = self.order
 
     def overdue(self, rows: Iterable[Machine]) -> list[Machine]:
         """Machines that serve a project which was promised a restart of it, and got none."""

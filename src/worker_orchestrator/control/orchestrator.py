@@ -192,6 +192,7 @@ class Orchestrator:
         action = Restart(machine.id, stop_first=True)
         if due_actions.still_wanted(self.fleet, action):
             await self._done(action, f"{machine.id} is started again")
+        await self._journal.drain()  # a removal that is not stored yet may be undone
         now = self.fleet.machines.get(machine.id)
         if now is None or now.state is State.STOPPING:
             raise MachineNotFound(f"{machine.id} was removed meanwhile.")

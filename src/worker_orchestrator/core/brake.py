@@ -37,6 +37,7 @@ __all__ = [
     "drop_obstructed",
     "fail_machine",
     "has_restarts_left",
+    "put_off_orphan",
     "put_off_restart",
     "raise_brake",
     "schedule_restart",
@@ -88,6 +89,12 @@ def schedule_retry(watch: Watch, now: float) -> None:
     """Count one more try of a removal, and say when the next one is due."""
     watch.tries += 1
     watch.not_before = now + _doubling(watch.tries, RETRY_MAX_S)
+
+
+def put_off_orphan(fleet: Fleet, machine_id: str, now: float) -> None:
+    """Count one more removal of an orphan that did not succeed, and say when the next one is due. It has no watch."""
+    tries = fleet.orphan_retries.get(machine_id, (0, 0.0))[0] + 1
+    fleet.orphan_retries[machine_id] = (tries, now + _doubling(tries, RETRY_MAX_S))
 
 
 def has_restarts_left(watch: Watch) -> bool:

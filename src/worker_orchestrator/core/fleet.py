@@ -55,6 +55,7 @@ class Fleet:
         self.projects: dict[str, str] = {}  # project -> id of the one machine that it has
         self.ports: dict[tuple[str, int], str] = {}  # (host, port) -> id of the one machine there that is not gone
         self.refused_ports: dict[int, float] = {}  # port -> until when it is left alone, as another process has it
+        self.orphan_retries: dict[str, tuple[int, float]] = {}  # refused removals of orphans: tries, and the next one
         self.tombstones: dict[str, None] = {}  # ids of buried machines (see `Change`), the oldest first
         self.pools: dict[str, Pool] = {}  # by name, whether or not the settings name them
         self.pending: list[Change] = []  # made and not stored yet, the oldest first

@@ -35,6 +35,7 @@ from worker_orchestrator.core.brake import (
     drop_obstructed,
     fail_machine,
     has_restarts_left,
+    put_off_orphan,
     put_off_restart,
     schedule_restart,
     schedule_retry,
@@ -133,6 +134,8 @@ def apply_outcome(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, no
     """
     machine = fleet.machines.get(action.machine_id)
     if machine is None:
+        if isinstance(action, Destroy) and (outcome.result is not Result.DONE or outcome.under_way):
+            put_off_orphan(fleet, action.machine_id, now)
         return
     if isinstance(action, Restart) and action.stop_first and outcome.result is not Result.UNAVAILABLE:
         fleet.watches[machine.id].restart_requests = 0

@@ -93,9 +93,17 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
             if action is not None:
                 actions.append(action)
     fleet.take_listing(snapshot.begun_at, ailing)
-    actions += [Destroy(orphan.id) for orphan in orphans(fleet, snapshot) if orphan.id not in snapshot.busy]
+    actions += _removals_of_orphans(fleet, snapshot, now)
     resize(fleet, spec, now, new_id)
     return Plan(actions, _next_deadline(fleet, spec, now))
+
+
+def _removals_of_orphans(fleet: Fleet, snapshot: Snapshot, now: float) -> list[Action]:
+    """A removal of each orphan, unless the last one failed a moment ago."""
+    there = {orphan.id for orphan in orphans(fleet, snapshot)}
+    fleet.orphan_retries = {name: retry for name, retry in fleet.orphan_retries.items() if name in there}
+    put_off = {name for name, (_, not_before) in fleet.orphan_retries.items() if not_before > now}
+    return [Destroy(name) for name in sorted(there - put_off - snapshot.busy)]
 
 
 def about_to_fail(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: float) -> Iterator[str]:
@@ -285,6 +293,7 @@ class _Observation:
 def _next_deadline(fleet: Fleet, spec: Spec, now: float) -> float | None:
     """When something is due that no event announces: a start time-out, a retry, the end of a brake's pause."""
     times = [watch.not_before for watch in fleet.watches.values()]
+    times += [not_before for _, not_before in fleet.orphan_retries.values()]
     times += [brake.until for pool in fleet.pools.values() for brake in (pool.image_brake, pool.obstacle) if brake]
     for machine in fleet.machines.values():
         if machine.state is State.STARTING:

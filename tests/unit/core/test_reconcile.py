@@ -16,8 +16,8 @@ from tests.unit.core.build import (
     with_one,
 )
 
-from worker_orchestrator.core import commands, waiting_line
-from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Result
+from worker_orchestrator.core import commands, outcomes, waiting_line
+from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
 from worker_orchestrator.core.due_actions import still_wanted
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Machine, State
@@ -730,6 +730,39 @@ def test_an_orphan_is_destroyed() -> None:
     assert world.tick().actions == [Destroy("w1")]
     assert world.tick(busy={"w1"}).actions == []
     assert strays(world.fleet, world.listing()) == foreign(world.fleet, world.listing()) == []
+
+
+@pytest.mark.parametrize("result", [Result.OBSTRUCTED, Result.REJECTED, Result.UNAVAILABLE, Result.UNKNOWN])
+def test_an_orphan_that_cannot_be_removed_is_tried_ever_more_rarely(result: Result) -> None:
+    """After 1 s, doubling to 60 s, though it has no record that says so."""
+    world = World(fleet=a_fleet(tombstones=["w1", "w2"]))
+    world.instance("w1")
+    pauses = []
+    for _ in range(8):
+        assert world.tick().actions == [Destroy("w1")]
+        world.destroyed("w1", result)
+        plan = world.tick()
+        assert plan.actions == []
+        assert plan.wake_at is not None
+        pauses.append(plan.wake_at - world.now)
+        world.now = plan.wake_at
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    world.instances.clear()
+    world.tick()
+    world.instance("w1")
+    assert world.tick().actions == [Destroy("w1")], "what was gone in between starts anew"
+
+
+def test_a_removal_of_an_orphan_that_was_accepted_is_given_time() -> None:
+    world = World(fleet=a_fleet(tombstones=["w1"]))
+    world.instance("w1")
+    done = Outcome(Result.DONE, under_way=True)
+    outcomes.apply_outcome(world.fleet, world.spec, Destroy("w1"), done, world.now)
+    assert world.tick().actions == []
+    world.now += 1.0
+    assert world.tick().actions == [Destroy("w1")]
+    outcomes.apply_outcome(world.fleet, world.spec, Destroy("w1"), Outcome(Result.DONE), world.now)
+    assert world.fleet.orphan_retries["w1"][0] == 1, "a removal that is done is no failed try"
 
 
 def test_what_bears_another_name_is_no_orphan() -> None:
