@@ -21,7 +21,7 @@ from worker_orchestrator.control.deciding.idle_probes import IdleProbes
 from worker_orchestrator.control.deciding.journal import Journal
 from worker_orchestrator.control.deciding.seats import Seats
 from worker_orchestrator.control.deciding.sizes import PoolSizes
-from worker_orchestrator.control.deciding.state import STORE_RETRY_S, ControlState
+from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.deciding.ticker import Ticker
 from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.defect import Defect
@@ -130,7 +130,7 @@ class Wiring:
             "idle probes": self.idle_probes.run(interval_s),
             "templates": self.templates.run(),
             "traces": self.trace_keeper.run(),
-            "store": self.journal.try_again_for_ever(STORE_RETRY_S),
+            "store": self.journal.try_again_for_ever(),
         }
         for name, loop in loops.items():
             self.background.spawn(loop, name)

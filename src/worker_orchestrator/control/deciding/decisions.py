@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from worker_orchestrator.control.background import Background
-from worker_orchestrator.control.deciding.journal import Journal
+from worker_orchestrator.control.deciding.journal import STORE_RETRY_S, Journal
 from worker_orchestrator.control.deciding.seats import Seats
-from worker_orchestrator.control.deciding.state import STORE_RETRY_S, ControlState
+from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.contact import Contact
 from worker_orchestrator.control.world.templates import Templates

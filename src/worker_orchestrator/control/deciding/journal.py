@@ -28,8 +28,10 @@ from worker_orchestrator.errors import CommitFailed, StoreError
 from worker_orchestrator.store.store import Store
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
 
-__all__ = ["PERSIST_EVENTS_S", "Journal", "Reply"]
+__all__ = ["PERSIST_EVENTS_S", "STORE_RETRY_S", "Journal", "Reply"]
 
+STORE_RETRY_S: Final = 1.0
+"""How long to wait after a failed commit: a full disk may have room again, and each failure is a log line."""
 COMPLAINS_EVERY_S: Final = 60.0
 """The log may be on the disk that is full."""
 MOST_TURNS: Final = 4
@@ -247,10 +249,10 @@ class Journal:
 
     # the store's own work
 
-    async def try_again_for_ever(self, every_s: float) -> None:
+    async def try_again_for_ever(self) -> None:
         """Try a store that failed again. There may be no other request that tries it, since the health check says 503."""
         while True:
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(STORE_RETRY_S)
             if self._store.problem:
                 self._store.retry_writing()
 

@@ -10,10 +10,8 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Snapshot
 from worker_orchestrator.core.spec import Spec
 
-__all__ = ["STORE_RETRY_S", "ControlState"]
+__all__ = ["ControlState"]
 
-STORE_RETRY_S: Final = 1.0
-"""How long to wait after a failed commit: a full disk may have room again, and each failure is a log line."""
 NEXT_LISTING_TIMEOUT_S: Final = 2.0
 
 

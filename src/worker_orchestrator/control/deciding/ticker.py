@@ -9,7 +9,8 @@ from typing import Final
 import structlog
 
 from worker_orchestrator.control.deciding.decisions import Decisions
-from worker_orchestrator.control.deciding.state import STORE_RETRY_S, ControlState
+from worker_orchestrator.control.deciding.journal import STORE_RETRY_S
+from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.contact import Contact
