@@ -17,7 +17,7 @@ help:  ## list these targets
 run: .venv/.service example-worker  ## start the service with the example worker; ARGS="--port 9192" passes options on
 	@exec $(DOCKER) $(BIN)/orchestrator serve --image $(IMAGE) $(ARGS)
 
-down: .venv/.service  ## remove all workers and what else the service left in Docker
+down: .venv/.service  ## remove idle workers and what else the service left in Docker; ARGS=--all removes all workers
 	@exec $(BIN)/orchestrator down $(ARGS)
 
 # Tests that measure time have the computer to themselves: ALONE. They come last, so that pytest has the last word. All others
