@@ -81,7 +81,10 @@ def why_none_came(fleet: Fleet, spec: Spec, pool: str) -> str:
     if wanted.paused:
         return _paused(pool)
     if fleet.slots_held >= spec.max_machines:
-        return f"All {spec.max_machines} machines (max_machines) are in use."
+        return (
+            f"All {spec.max_machines} machines (max_machines) are in use. Release one, or allow more with "
+            "`orchestrator scale --limit N`."
+        )
     if fleet.pool(pool).out_of_ports:
         return no_port_left(spec)
     return ""

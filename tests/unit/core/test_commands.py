@@ -475,7 +475,9 @@ def test_the_limit_stands_in_the_way() -> None:
     world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(max_machines=2))
     assert obstacle(world) == ""
     world.begin()
-    assert obstacle(world) == "All 2 machines (max_machines) are in use."
+    assert obstacle(world) == (
+        "All 2 machines (max_machines) are in use. Release one, or allow more with `orchestrator scale --limit N`."
+    )
 
 
 def test_used_up_ports_stand_in_the_way() -> None:
