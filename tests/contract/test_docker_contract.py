@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.contract.proxy import Proxy
 from tests.contract.tcp_proxy import How, TcpProxy
 from tests.contract.test_engine_contract import CALLS, Call
-from tests.contract.worlds import ADDRESSES, DockerWorld, next_named, soon
+from tests.contract.worlds import ADDRESSES, DockerWorld, soon, until_named
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
 
 from worker_orchestrator.core.instance import Status
@@ -486,7 +486,7 @@ async def test_a_watch_ends_when_its_connection_does(docker_world: DockerWorld) 
             await anext(watch)
             await proxy.close()
             with pytest.raises((StopAsyncIteration, EngineError)):
-                await next_named(watch)
+                await until_named(watch, "nobody")
 
 
 async def test_nobody_there_is_unavailable(docker_world: DockerWorld) -> None:

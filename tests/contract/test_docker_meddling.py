@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 from msgspec.structs import replace
-from tests.contract.worlds import DockerWorld, next_named
+from tests.contract.worlds import DockerWorld, until_named
 from tests.integration.docker_command import LABEL, a_name, docker, docker_json, make_image
 
 from worker_orchestrator.core.instance import Status
@@ -59,7 +59,7 @@ async def test_the_end_of_a_renamed_container_is_told(docker_world: DockerWorld)
     async with asyncio.timeout(10):
         await anext(watch)
         docker("kill", name)
-        assert await next_named(watch) == machine.id
+        await until_named(watch, machine.id)
         await docker_world.engine.until_shown(machine.id)
     assert await docker_world.status(machine) is Status.EXITED
     await watch.aclose()
@@ -157,7 +157,7 @@ async def test_what_keeps_a_worker_from_serving_is_told_when_it_happens(docker_w
             docker("pause", machine.id)
         else:
             docker("network", "disconnect", "-f", f"{LABEL}-{docker_world.owner}", machine.id)
-        assert await next_named(watch) == machine.id
+        await until_named(watch, machine.id)
         await docker_world.engine.until_shown(machine.id)
     instance = await docker_world.instance(machine)
     assert instance is not None
@@ -183,7 +183,7 @@ async def test_that_a_worker_was_put_right_is_told_when_it_happens(docker_world:
             docker("unpause", machine.id)
         else:
             docker("network", "connect", network, machine.id)
-        assert await next_named(watch) == machine.id
+        await until_named(watch, machine.id)
         await docker_world.engine.until_shown(machine.id)
     instance = await docker_world.instance(machine)
     assert instance is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.contract.worlds import World, listening_on, next_named, soon
+from tests.contract.worlds import World, listening_on, soon, until_named
 
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Machine
@@ -250,7 +250,7 @@ async def test_the_end_of_an_instance_is_told_when_the_listing_shows_it(world: W
         await anext(watch)
         end = world.kill if how == "kill" else world.remove
         end(machine)
-        assert await next_named(watch) == machine.id
+        await until_named(watch, machine.id)
         await world.engine.until_shown(machine.id)
     assert await world.status(machine) is (Status.EXITED if how == "kill" else None)
     assert isinstance(watch, AsyncGenerator)

@@ -25,7 +25,7 @@ from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
-__all__ = ["SAID", "DockerWorld", "MemoryWorld", "World", "listening_on", "next_named", "soon"]
+__all__ = ["SAID", "DockerWorld", "MemoryWorld", "World", "listening_on", "soon", "until_named"]
 
 ADDRESSES: Final = ("127.0.0.1",)
 SAID: Final = "/something"
@@ -34,11 +34,10 @@ _PAUSE_S: Final = 0.01
 _numbers = itertools.count(1)
 
 
-async def next_named(watch: AsyncIterator[str | None]) -> str:
-    """The next item that names an instance. Others may come before: somebody else tags or removes an image."""
-    while (named := await anext(watch)) is None:
+async def until_named(watch: AsyncIterator[str | None], machine_id: str) -> None:
+    """Read on until this instance is named. Events of others' images and workers may come before."""
+    while await anext(watch) != machine_id:
         pass
-    return named
 
 
 class World(ABC):
