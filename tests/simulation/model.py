@@ -187,6 +187,8 @@ class Model:
             if after is not None and after.state is State.FAILED and change.cause is Cause.FAILED:
                 outside = any(words in after.reason for words in _OUTSIDE)
                 self._check(not outside, f"{after.id} failed for a cause outside: {after.reason}")
+                if after.gone:  # its project is told so: what was promised of its container is void
+                    self.owed.pop((after.id, after.generation), None)
             if after is not None and change.hands_over:
                 higher = after.generation > self._generation
                 self._check(higher, f"{after.id}: generation {after.generation} follows {self._generation}")
