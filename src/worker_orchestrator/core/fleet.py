@@ -8,7 +8,7 @@ applies its changes at once and leaves them in `Fleet.pending`. The shell stores
                                                           │ failed
                                                           └─────► undo
 
-A `Watch` beside each machine has what this process saw of it. It is never stored.
+A `Watch` beside each machine, never stored, has what this process saw of it.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Fleet:
         self._coming: _Group = {}
         self._leaving: dict[str, dict[str, None]] = {}  # pool -> machine ids
         self._slots_held = 0
+        self.pool_names: set[str] = set()  # of all machines that this process ever had on record
         self.doubted: set[str] = set()  # ids of READY machines that may have ended; they are not handed out
         self.ailing: dict[str, str] = {}  # id -> why it cannot serve, by the last listing; all of them are doubted
         self.hears_events = True  # the engine reports each end at once; without that, an earlier answer proves nothing
@@ -100,10 +101,6 @@ class Fleet:
     def of_project(self, project: str) -> Machine | None:
         machine_id = self.projects.get(project)
         return None if machine_id is None else self.machines[machine_id]
-
-    def pools_with_idle(self) -> set[str]:
-        """Names of the pools that have idle machines, whether or not the settings name them."""
-        return {pool for (pool, _), ids in self._idle.items() if ids}
 
     def idle(self, pool: str, template: str | None) -> dict[str, None]:
         """Ids of the pool's idle machines of this template. The first is the one that came in or answered longest ago."""
@@ -147,6 +144,7 @@ class Fleet:
         for machine in machines:
             self.watches[machine.id] = Watch(born=now, since=now)
             self._add_to_indexes(machine)
+            self.pool_names.add(machine.pool)
             self.watches[machine.id].ends_gently = machine.state is State.STOPPING and machine.generation > 0
             self.watches[machine.id].restart_requests = _restart_requests(machine)
             if machine.state is State.READY:
@@ -219,8 +217,7 @@ class Fleet:
     def move_to_end(self, machine: Machine) -> None:
         """Make this idle machine the one that answered last."""
         group = self.idle(machine.pool, machine.template)
-        del group[machine.id]
-        group[machine.id] = None
+        group[machine.id] = group.pop(machine.id)
 
     def take_pending(self) -> list[Change]:
         changes, self.pending = self.pending, []
@@ -256,7 +253,8 @@ class Fleet:
         self._add_to_indexes(machine)
         if old is None:
             self.watches[machine_id] = Watch(born=now, since=now)
-        elif old.state is not machine.state or old.project != machine.project:
+            self.pool_names.add(machine.pool)
+        elif old.state is not machine.state or _has_changed_hands(old, machine):
             watch = self.watches[machine_id]
             watch.since, watch.restart_requests = now, 0
             if old.state is not machine.state:
@@ -315,3 +313,8 @@ class Fleet:
 def _restart_requests(machine: Machine) -> int:
     """1 if its row says that it must be restarted, else 0. The engine may have done so: twice is better than not at all."""
     return int(machine.state is State.STARTING and machine.reason == RESTART_REQUESTED)
+
+
+def _has_changed_hands(old: Machine, new: Machine) -> bool:
+    one, other = old.holding, new.holding
+    return one is not other and (one is None or other is None or one.project != other.project)

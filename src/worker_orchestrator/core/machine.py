@@ -195,8 +195,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         old = None if before is None else before.state
         new = None if after is None else after.state
         assert new in TRANSITIONS[old], f"{self.machine.id}: {old} may not become {new} ({self.cause})"
-        had = None if before is None else before.project
-        has = None if after is None else after.project
+        had = None if before is None or before.holding is None else before.holding.project
+        has = None if after is None or after.holding is None else after.holding.project
         lost = before is not None and before.gone and self.cause is Cause.FORGOTTEN
         assert had == has or had is None or (has is None and (lost or self.cause in GIVES_UP_PROJECT)), (
             f"{self.machine.id}: {self.cause} may not take it from project {had}"

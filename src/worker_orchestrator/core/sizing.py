@@ -21,9 +21,8 @@ _STALE = "made of an older image or setting"
 
 def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> None:
     """Record the machines that are missing and retire the surplus. It needs no listing, so a command may call it at once."""
-    for name in fleet.pools_with_idle() - spec.pools.keys():
-        for machine_id in list(fleet.stale(name, None)):
-            _retire_machine(fleet, machine_id, "of a pool that the settings do not name", now)
+    if not fleet.pool_names <= spec.pools.keys():
+        _retire_unknown(fleet, spec, now)
     for name, wanted in spec.pools.items():
         serve_line(fleet, spec, name, now)
         if fleet.pool(name).line and fleet.leaving(name):
@@ -53,7 +52,7 @@ def new_machine(fleet: Fleet, spec: Spec, pool: str, template: str, machine_id: 
 
 def _has_right_size(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
     """Whether no machine is missing or surplus: a quick check, since that is so after almost every assign or release."""
-    wanted, idle = spec.pool(name), len(fleet.idle(name, template))
+    wanted, idle = spec.pools[name], len(fleet.idle(name, template))
     if fleet.has_stale(name, template) or (wanted.max_idle is not None and idle > wanted.max_idle):
         return False
     if fleet.ailing:
@@ -93,10 +92,17 @@ def _retire_surplus(fleet: Fleet, spec: Spec, name: str, template: str, now: flo
     if not stale:
         return
     keep = max(0, wanted.min_idle - len(idle)) if fleet.has_come_up(name, template) else len(stale)
-    if keep >= len(stale) and _must_break_first(fleet, spec, name, template):
+    if keep >= len(stale) and _must_break_first(fleet, spec, name, template, now):
         keep = len(stale) - 1
     for machine_id in stale[: max(0, len(stale) - keep)]:
         _retire_machine(fleet, machine_id, _STALE, now)
+
+
+def _retire_unknown(fleet: Fleet, spec: Spec, now: float) -> None:
+    """Let the idle machines go whose pools the settings do not name."""
+    for name in sorted(fleet.pool_names - spec.pools.keys()):
+        for machine_id in list(fleet.stale(name, None)):
+            _retire_machine(fleet, machine_id, "of a pool that the settings do not name", now)
 
 
 def _retire_machine(fleet: Fleet, machine_id: str, reason: str, now: float) -> None:
@@ -104,10 +110,14 @@ def _retire_machine(fleet: Fleet, machine_id: str, reason: str, now: float) -> N
     fleet.apply(machine, replace(machine, state=State.STOPPING, reason=reason), Cause.RETIRED, now)
 
 
-def _must_break_first(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
-    """Whether `max_machines` leaves no room for a replacement that is due, so that an old machine must go first."""
+def _must_break_first(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> bool:
+    """Whether `max_machines` leaves no room for a replacement that is due, so that an old machine must go first.
+
+    Not for an image that does not come up: that would cost what works. A cause outside is found to be mended by a try alone.
+    """
     under_way = fleet.coming(name, template) or fleet.leaving(name)
-    is_braked = fleet.brake_in_force(name, template) is not None
+    brake, obstacle = fleet.image_brake(name, template), fleet.obstacle(name, template)
+    is_braked = (brake is not None and brake.is_on) or (obstacle is not None and obstacle.until > now)
     return fleet.slots_held >= spec.max_machines and not under_way and not is_braked
 
 

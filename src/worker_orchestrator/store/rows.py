@@ -8,7 +8,6 @@ from itertools import compress
 from typing import Final
 
 import msgspec
-from msgspec.structs import astuple
 
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 
@@ -67,13 +66,13 @@ def update_machine(changed: tuple[bool, ...], *, with_event: bool) -> str:
 def event_of(number: int, change: Change, at_ms: int) -> StoredEvent:
     """The event that tells of a change. It names the project that the change concerned: after a release, the last one."""
     before, after = change.before, change.after
-    subject = after if after is not None and after.project is not None else (before or change.machine)
+    subject = after if after is not None and after.holding is not None else (before or change.machine)
     return StoredEvent(
         number,
         at_ms,
         subject.id,
         subject.pool,
-        subject.project,
+        None if subject.holding is None else subject.holding.project,
         subject.generation,
         _VALUES[change.cause],
         None if after is None else _VALUES[after.state],
@@ -84,11 +83,20 @@ def event_of(number: int, change: Change, at_ms: int) -> StoredEvent:
 def row_of(machine: Machine) -> tuple[object, ...]:
     """The values of a machine in the order of `MACHINE_COLUMNS`."""
     holding = machine.holding
-    if holding is None:
-        return (*astuple(machine), "")
-    machine_id, pool, template, state, port, _, generation, host, gone, reason, evidence = astuple(machine)
-    project, metadata = holding.project, holding.metadata
-    return (machine_id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata)
+    return (
+        machine.id,
+        machine.pool,
+        machine.template,
+        machine.state,
+        machine.port,
+        None if holding is None else holding.project,
+        machine.generation,
+        machine.host,
+        machine.gone,
+        machine.reason,
+        machine.evidence,
+        "" if holding is None else holding.metadata,
+    )
 
 
 def machine_of(row: tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str]) -> Machine:

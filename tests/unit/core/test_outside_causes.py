@@ -129,6 +129,25 @@ def test_the_longer_of_both_brakes_holds_and_says_why() -> None:
     assert refusals.why_none_came(world.fleet, world.spec, DEFAULT_POOL) == "it exits"
 
 
+def test_an_older_machine_makes_room_for_the_try_that_shows_whether_the_cause_is_mended() -> None:
+    """Else a full pool would keep the old one, and never find out."""
+    world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=NEW, min_idle=1, max_machines=1))
+    world.pool.obstacle = Brake(NEW, 1, world.now, world.now + 1.0, is_on=True, reason=FULL)
+    world.resize()
+    assert world["w1"].state is READY
+    world.now += 1.0
+    world.resize()
+    assert world["w1"].state is STOPPING
+
+
+def test_no_older_machine_makes_room_for_an_image_that_does_not_come_up() -> None:
+    world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=NEW, min_idle=1, max_machines=1))
+    world.pool.image_brake = Brake(NEW, 1, world.now, world.now + 1.0, is_on=True, reason="it exits")
+    world.now += 1.0
+    world.resize()
+    assert world["w1"].state is READY
+
+
 def test_an_older_machine_serves_while_a_cause_outside_stands_in_the_way_of_new_ones() -> None:
     world = World(fleet=a_fleet(a_machine()), spec=a_spec(template=NEW, min_idle=1, max_idle=1))
     world.resize()

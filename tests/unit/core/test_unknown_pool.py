@@ -42,11 +42,11 @@ def test_a_pool_that_the_settings_do_not_name_wants_nothing_and_says_why() -> No
     )
 
 
-# which pools have idle machines
+# which pools there are
 
 
-def test_the_pools_with_idle_machines_are_those_of_the_fleet_not_of_the_settings() -> None:
-    """Only free machines that are READY count."""
+def test_the_pools_of_a_fleet_are_those_of_all_machines_that_were_ever_on_record() -> None:
+    """Whatever their states and whatever the settings say."""
     fleet = a_fleet(
         a_machine("w1"),
         of_other_pool("w2", port=9094),
@@ -55,15 +55,14 @@ def test_the_pools_with_idle_machines_are_those_of_the_fleet_not_of_the_settings
         a_machine("w5", FAILED, pool="failed", port=9097),
         a_machine("w6", STOPPING, pool="stopping", port=9098),
     )
-    assert fleet.pools_with_idle() == {DEFAULT_POOL, "other"}
+    assert fleet.pool_names == {DEFAULT_POOL, "other", "starting", "assigned", "failed", "stopping"}
+    assert a_fleet().pool_names == set()
 
 
-def test_a_pool_whose_last_idle_machine_was_given_away_has_none() -> None:
-    world = a_world(a_machine("w1"))
-    assert world.fleet.pools_with_idle() == {DEFAULT_POOL}
-    world.assign("p")
-    assert world.fleet.pools_with_idle() == set()
-    assert a_fleet().pools_with_idle() == set()
+def test_a_new_machine_makes_its_pool_known() -> None:
+    world = a_world()
+    world.start()
+    assert world.fleet.pool_names == {DEFAULT_POOL}
 
 
 # retirement

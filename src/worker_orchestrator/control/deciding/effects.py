@@ -56,8 +56,12 @@ class Effects:
         """These changes were stored in `took_s` seconds. `requests` has the id of the request behind each, or ""."""
         self._tell(changes, requests, took_s)
         for change in changes:
-            self._start_action(change)
-            self._probe(change)
+            before, after = change.before, change.after
+            if before is None or after is None or before.state is not State.READY or after.state is not State.READY:
+                self._start_action(
+                    change
+                )  # not on the way of a warm assign or release, which ask nothing of the engine
+                self._probe(change)
             self._answer_waiters(change)
         self._state.note_short_pools()
 
@@ -77,13 +81,19 @@ class Effects:
     def _tell(self, changes: Sequence[Change], requests: Sequence[str], took_s: float) -> None:
         self._observer.committed(changes, took_s)
         pools = self._state.spec.pools
+        the_pool = next(iter(pools)) if len(pools) == 1 else ""
         for change, request in zip(changes, requests, strict=True):
-            served = change.machine.project if change.hands_over and not request else None  # from the line
-            by = request if served is None else self._seats.request(served)
-            log_change(change, by, names_pool=len(pools) > 1 or change.machine.pool not in pools)
+            by = request or self._request_in_line(change)
+            log_change(change, by, the_pool)
         self._traces.committed(changes)
         self._last_changes.committed(changes, self._state.wall_ms())
         self._feed.committed()
+
+    def _request_in_line(self, change: Change) -> str:
+        """The id of the request that waited in line for the machine that this change hands over; empty if there is none."""
+        if not change.hands_over or change.machine.project is None:
+            return ""
+        return self._seats.request(change.machine.project)
 
     def _start_action(self, change: Change) -> None:
         action = due_actions.follow_up(self._fleet, change, self._state.now())
@@ -100,16 +110,16 @@ class Effects:
 
     def _answer_waiters(self, change: Change) -> None:
         before, after = change.before, change.after
-        if before is not None and before.project is not None and (after is None or after.project is None):
-            self._seats.look_again(before.project)
+        if before is not None and before.holding is not None and (after is None or after.holding is None):
+            self._seats.look_again(before.holding.project)
             self._state.note_news()
-        if after is None or after.project is None:
+        if after is None or after.holding is None:
             return
         if after.state is State.READY:
             self._seats.keep_promise(after)
         elif after.state is State.FAILED:
             why = _vanished(after) if after.gone else refusals.machine_failed(self._state.spec, after)
-            self._seats.refuse(after.project, why)
+            self._seats.refuse(after.holding.project, why)
 
 
 def _vanished(machine: Machine) -> NoMachineAvailable:

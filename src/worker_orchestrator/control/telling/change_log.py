@@ -15,18 +15,19 @@ _EVENTS: Final = {cause: cause.value for cause in Cause}  # an enum takes 1 µs 
 _log = structlog.get_logger(__name__)
 
 
-def log_change(change: Change, request: str, *, names_pool: bool) -> None:
+def log_change(change: Change, request: str, the_pool: str) -> None:
     """Log this change, with the id of the request that caused it (empty if there was none).
 
-    `names_pool`: the line says in which pool it happened.
+    The line says in which pool it happened, unless there is only `the_pool`.
     """
-    machine = change.after if change.after is not None and change.after.project else change.before or change.machine
+    after = change.after
+    machine = after if after is not None and after.holding is not None else change.before or change.machine
     _log.info(
         _EVENTS[change.cause],
         machine=machine.id,
-        project=machine.project,
+        project=None if machine.holding is None else machine.holding.project,
         generation=machine.generation or None,
-        pool=machine.pool if names_pool else None,
+        pool=None if machine.pool == the_pool else machine.pool,
         why=change.machine.reason,
         request=request or None,
     )

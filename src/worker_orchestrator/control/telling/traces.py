@@ -168,7 +168,7 @@ class Traces:
             before, after = change.before, change.after
             if change.cause is Cause.ANSWERED:
                 self._answered(change)
-            if before is not None and before.project is not None and (after is None or after.project is None):
+            if before is not None and before.holding is not None and (after is None or after.holding is None):
                 self._traces.pop(before.generation, None)
                 self._unsaved.pop(before.generation, None)
             if after is None or after.state is State.STOPPING:
