@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import compress, count, repeat
-from operator import ne
+from itertools import count, repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -37,6 +36,7 @@ from worker_orchestrator.store.rows import (
     INSERT_MACHINE,
     MACHINE_COLUMNS,
     StoredEvent,
+    changed_columns,
     event_of,
     machine_of,
     row_of,
@@ -233,10 +233,9 @@ class Store:
         """`event`: number, cause and project of the event that the row holds from now on."""
         assert change.before is not None, "it was on record"
         assert change.after is not None, "it stays on record"
-        values = row_of(change.after)
-        changed = tuple(map(ne, values, row_of(change.before)))
+        changed, values = changed_columns(change.before, change.after)
         statement = begin + update_machine(changed, with_event=bool(event))
-        self._execute(statement, (*compress(values, changed), at_ms, *event, change.after.id))
+        self._execute(statement, (*values, at_ms, *event, change.after.id))
         if self._db.changes() != 1:
             raise apsw.ConstraintError(f"{change.after.id} is not on record")
 
