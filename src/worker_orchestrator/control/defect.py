@@ -12,15 +12,13 @@ class Defect:
 
     def __init__(self) -> None:
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_found = False
         self._first.add_done_callback(_mark_as_retrieved)  # it may come when nobody waits any more
-
-    @property
-    def is_found(self) -> bool:
-        return self._first.done()
 
     def report(self, error: BaseException) -> None:
         """Stop the service because of this error. Only the first one counts."""
-        if not self._first.done():
+        if not self.is_found:
+            self.is_found = True
             self._first.set_exception(error)
 
     async def wait(self) -> None:

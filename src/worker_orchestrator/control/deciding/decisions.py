@@ -36,7 +36,7 @@ class Decisions:
 
     def resize(self) -> None:
         """Begin what is missing in this very turn. While the engine is away, the tick that finds it does so instead."""
-        if self.contact.answers:
+        if self.contact.problem is None:
             resize(self.fleet, self.state.spec, self.state.now(), self.state.new_id)
         if self.fleet.hurried:
             self.hurry_workers()
