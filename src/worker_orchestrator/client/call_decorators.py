@@ -6,6 +6,7 @@ https://docs.python.org/3/howto/descriptor.html
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import wraps
@@ -20,30 +21,30 @@ _T = TypeVar("_T")
 _Any = Callable[..., Any]
 
 
-class BlockingDriver:
+class BlockingDriver(ABC):
     """Performs the steps of calls on the caller's own thread."""
 
-    def _run(self, steps: Steps[_T]) -> _T:
-        raise NotImplementedError
+    @abstractmethod
+    def _run(self, steps: Steps[_T]) -> _T: ...
 
-    def _iterate(self, flow: Flow[_T]) -> Generator[_T, None, None]:
-        raise NotImplementedError
+    @abstractmethod
+    def _iterate(self, flow: Flow[_T]) -> Generator[_T, None, None]: ...
 
-    def _within(self, scope: Scope[_T]) -> AbstractContextManager[_T]:
-        raise NotImplementedError
+    @abstractmethod
+    def _within(self, scope: Scope[_T]) -> AbstractContextManager[_T]: ...
 
 
-class AsyncDriver:
+class AsyncDriver(ABC):
     """Performs the steps of calls on an event loop."""
 
-    async def _run(self, steps: Steps[_T]) -> _T:
-        raise NotImplementedError
+    @abstractmethod
+    async def _run(self, steps: Steps[_T]) -> _T: ...
 
-    def _iterate(self, flow: Flow[_T]) -> AsyncGenerator[_T, None]:
-        raise NotImplementedError
+    @abstractmethod
+    def _iterate(self, flow: Flow[_T]) -> AsyncGenerator[_T, None]: ...
 
-    def _within(self, scope: Scope[_T]) -> AbstractAsyncContextManager[_T]:
-        raise NotImplementedError
+    @abstractmethod
+    def _within(self, scope: Scope[_T]) -> AbstractAsyncContextManager[_T]: ...
 
 
 def _bound(define: _Any, client: object, perform: _Any) -> _Any:

@@ -59,9 +59,8 @@ def due_action(fleet: Fleet, spec: Spec, machine: Machine, instance: Instance | 
         case State.FAILED if machine.holding is None and not machine.gone:
             return Destroy(machine.id)
         case State.FAILED if machine.holding is None and instance is not None and is_orphan(fleet, instance):
-            return Destroy(
-                machine.id
-            )  # it was removed, and its create landed late; one that had vanished is left alone
+            # It was removed, and its create landed late. A container that had vanished by itself is left alone.
+            return Destroy(machine.id)
     return None
 
 

@@ -48,9 +48,8 @@ class Certainty:
             known.cancel()
             if leaving is not None:
                 leaving.cancel()
-        return (
-            self._state.now() - asked_at
-        )  # without a listing in time, the fleet on record is the best knowledge there is
+        # Without a listing in time, the fleet on record is the best knowledge there is.
+        return self._state.now() - asked_at
 
     def turn_all_away(self) -> None:
         """Answer every request that waits here: the service is stopping."""

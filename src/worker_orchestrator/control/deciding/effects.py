@@ -57,10 +57,9 @@ class Effects:
         self._tell(changes, requests, took_s)
         for change in changes:
             before, after = change.before, change.after
+            # A warm assign or release leaves a machine READY, and asks nothing of the engine.
             if before is None or after is None or before.state is not State.READY or after.state is not State.READY:
-                self._start_action(
-                    change
-                )  # not on the way of a warm assign or release, which ask nothing of the engine
+                self._start_action(change)
                 self._probe(change)
             self._answer_waiters(change)
         self._state.note_short_pools()
