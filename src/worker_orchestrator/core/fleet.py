@@ -7,8 +7,6 @@ applies its changes at once and leaves them in `Fleet.pending`. The shell stores
     decision ─────────► Fleet.pending ─────────────────► shell ─────────► replies, and actions of the engine
                                                           │ failed
                                                           └─────► undo
-
-A `Watch` beside each machine, never stored, has what this process saw of it.
 """
 
 from __future__ import annotations
@@ -39,7 +37,6 @@ RESTART_REQUESTED: Final = "restarted on request"
 It is stored, so that the next run of the service restarts the machine if this one did not get to it.
 """
 
-
 _Group = dict[tuple[str, str | None], dict[str, None]]  # (pool, template) -> machine ids, oldest first
 
 
@@ -51,7 +48,7 @@ class Fleet:
         self.generation = generation  # the last one that was given; never given again, even if its change is undone
         self.last_port = last_port  # the last host port that was given
         self.machines: dict[str, Machine] = {}  # by id
-        self.watches: dict[str, Watch] = {}  # by id: exactly those of `machines`
+        self.watches: dict[str, Watch] = {}  # by id: exactly those of `machines`; never stored
         self.projects: dict[str, str] = {}  # project -> id of the one machine that it has
         self.ports: dict[tuple[str, int], str] = {}  # (host, port) -> id of the one machine there that is not gone
         self.refused_ports: dict[int, float] = {}  # port -> until when it is left alone, as another process has it
@@ -116,7 +113,8 @@ class Fleet:
 
     def has_stale(self, pool: str, template: str | None) -> bool:
         """Whether `stale` yields anything."""
-        return any(ids and name == pool and made_of != template for (name, made_of), ids in self._idle.items())
+        is_alone = len(self._idle) == 1 and (pool, template) in self._idle  # nearly always, and each assign asks
+        return not is_alone and next(self.stale(pool, template), None) is not None
 
     def has_come_up(self, pool: str, template: str) -> bool:
         """Whether machines of this template serve, or the last one to come up was of it."""

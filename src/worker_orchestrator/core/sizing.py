@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import take_port
 from worker_orchestrator.core.machine import Cause, Machine, State
-from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.waiting_line import serve_line
 
 __all__ = ["new_machine", "resize"]
@@ -24,10 +24,14 @@ def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> N
     if not fleet.pool_names <= spec.pools.keys():
         _retire_unknown(fleet, spec, now)
     for name, wanted in spec.pools.items():
-        serve_line(fleet, spec, name, now)
-        if fleet.pool(name).line and fleet.leaving(name):
+        line = fleet.pool(name).line
+        if line:
+            serve_line(fleet, spec, name, now)
+        if line and fleet.leaving(name):
             _make_room(fleet, spec, name)
-        if wanted.template is None or wanted.paused or _has_right_size(fleet, spec, name, wanted.template):
+        if wanted.template is None or wanted.paused:
+            continue
+        if _has_right_size(fleet, wanted, name, wanted.template, len(line), spec.max_machines):
             continue
         _retire_surplus(fleet, spec, name, wanted.template, now)
         for _ in range(_count_missing(fleet, spec, name, wanted.template, now)):
@@ -50,15 +54,20 @@ def new_machine(fleet: Fleet, spec: Spec, pool: str, template: str, machine_id: 
     return machine
 
 
-def _has_right_size(fleet: Fleet, spec: Spec, name: str, template: str) -> bool:
-    """Whether no machine is missing or surplus: a quick check, since that is so after almost every assign or release."""
-    wanted, idle = spec.pools[name], len(fleet.idle(name, template))
+def _has_right_size(  # all of it is at hand where this is called, after every assign and release
+    fleet: Fleet, wanted: PoolSpec, name: str, template: str, waiting: int, max_machines: int
+) -> bool:
+    """Whether no machine is missing or surplus: a quick check, since that is so after almost every assign or release.
+
+    `waiting`: how many projects wait for a machine.
+    """
+    idle = len(fleet.idle(name, template))
     if fleet.has_stale(name, template) or (wanted.max_idle is not None and idle > wanted.max_idle):
         return False
     if fleet.ailing:
         idle -= _count_ailing(fleet, name, template)
-    enough = idle + len(fleet.coming(name, template)) >= wanted.min_idle + len(fleet.pool(name).line)
-    return enough or fleet.slots_held >= spec.max_machines
+    enough = idle + len(fleet.coming(name, template)) >= wanted.min_idle + waiting
+    return enough or fleet.slots_held >= max_machines
 
 
 def _count_missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> int:

@@ -40,7 +40,7 @@ _HOLDING: Final = Machine.__struct_fields__.index("holding")
 _VALUES: Final[Mapping[str, str]] = {word: word.value for word in (*Cause, *State)}  # `.value` of an enum takes 1 µs
 
 
-class StoredEvent(msgspec.Struct, frozen=True):
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """One row of the event table: one transition of one machine. The fields are in the order of the columns.
 
     `id` is its number, `at_ms` wall time. `state` is None for a machine that is not on record any more.
@@ -110,11 +110,13 @@ def changed_columns(before: Machine, after: Machine) -> tuple[tuple[bool, ...], 
     values = list(compress(fields, changed))
     if not changed[_HOLDING]:
         return (*changed, False), values
-    values[sum(changed[:_HOLDING])] = after.project
-    has_new_metadata = after.metadata != before.metadata
-    if has_new_metadata:
-        values.append(after.metadata)
-    return (*changed, has_new_metadata), values
+    old, new = before.holding, after.holding
+    values[sum(changed[:_HOLDING])] = None if new is None else new.project
+    metadata = "" if new is None else new.metadata
+    if metadata == ("" if old is None else old.metadata):
+        return (*changed, False), values
+    values.append(metadata)
+    return (*changed, True), values
 
 
 def machine_of(row: tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str]) -> Machine:

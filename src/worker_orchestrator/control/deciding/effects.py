@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from worker_orchestrator.control.deciding.seats import Seats
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.defect import Defect
-from worker_orchestrator.control.telling.change_log import log_change
+from worker_orchestrator.control.telling.change_log import ChangeLog
 from worker_orchestrator.control.telling.feed import Feed
 from worker_orchestrator.control.telling.last_changes import LastChanges
 from worker_orchestrator.control.telling.observer import Observer
@@ -50,7 +50,7 @@ class Effects:
         self._state, self._fleet, self._seats = state, state.fleet, seats
         self._actions, self._probers = actions, probers
         self._traces, self._last_changes, self._feed = traces, last_changes, feed
-        self._observer, self._defect = observer, defect
+        self._observer, self._defect, self._log = observer, defect, ChangeLog()
 
     def committed(self, changes: Sequence[Change], requests: Sequence[str], took_s: float) -> None:
         """These changes were stored in `took_s` seconds. `requests` has the id of the request behind each, or ""."""
@@ -83,7 +83,7 @@ class Effects:
         the_pool = next(iter(pools)) if len(pools) == 1 else ""
         for change, request in zip(changes, requests, strict=True):
             by = request or self._request_in_line(change)
-            log_change(change, by, the_pool)
+            self._log.write(change, by, the_pool)
         self._traces.committed(changes)
         self._last_changes.committed(changes, self._state.wall_ms())
         self._feed.committed()

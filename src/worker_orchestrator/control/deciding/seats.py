@@ -120,8 +120,8 @@ class Seats:
                 del self._promises[project]
 
     def keep_promise(self, machine: Machine) -> None:
-        assert machine.project is not None, f"{machine.id} has no project"
-        self._resolve(machine.project, machine)
+        assert machine.holding is not None, f"{machine.id} has no project"
+        self._resolve(machine.holding.project, machine)
 
     def look_again(self, project: str) -> None:
         """The machine that this project waited for is its own no longer."""

@@ -8,26 +8,30 @@ import structlog
 
 from worker_orchestrator.core.machine import Cause, Change
 
-__all__ = ["log_change"]
+__all__ = ["ChangeLog"]
 
 _EVENTS: Final = {cause: cause.value for cause in Cause}  # an enum takes 1 µs to tell its own value
 
-_log = structlog.get_logger(__name__)
 
+class ChangeLog:
+    """Logs every change. It is made once the log is configured: structlog looks for the logger at each call otherwise."""
 
-def log_change(change: Change, request: str, the_pool: str) -> None:
-    """Log this change, with the id of the request that caused it (empty if there was none).
+    def __init__(self) -> None:
+        self._info = structlog.get_logger(__name__).bind().info
 
-    The line says in which pool it happened, unless there is only `the_pool`.
-    """
-    after = change.after
-    machine = after if after is not None and after.holding is not None else change.before or change.machine
-    _log.info(
-        _EVENTS[change.cause],
-        machine=machine.id,
-        project=None if machine.holding is None else machine.holding.project,
-        generation=machine.generation or None,
-        pool=None if machine.pool == the_pool else machine.pool,
-        why=change.machine.reason,
-        request=request or None,
-    )
+    def write(self, change: Change, request: str, the_pool: str) -> None:
+        """Log this change, with the id of the request that caused it (empty if there was none).
+
+        The line says in which pool it happened, unless there is only `the_pool`.
+        """
+        after = change.after
+        machine = after if after is not None and after.holding is not None else change.before or change.machine
+        self._info(
+            _EVENTS[change.cause],
+            machine=machine.id,
+            project=None if machine.holding is None else machine.holding.project,
+            generation=machine.generation or None,
+            pool=None if machine.pool == the_pool else machine.pool,
+            why=change.machine.reason,
+            request=request or None,
+        )
