@@ -185,7 +185,7 @@ class Fleet:
             return False
         if after is None:
             return before.state is State.STOPPING or cause in GIVES_UP_PROJECT
-        return cause is Cause.REMOVED and after.holding is None
+        return after.holding is None  # its container was removed
 
     def doubt(self, machine_id: str, until: float) -> bool:
         """Do not hand this machine out until a listing that was begun after `until` shows whether its container has ended.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold, indexes
 
-from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.fleet import RESTART_REQUESTED, Fleet
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Change, Holding, State
 from worker_orchestrator.core.pool import Brake
@@ -486,3 +486,25 @@ def test_undo_keeps_the_tombstone_of_what_was_removed_before() -> None:
     fleet.undo(fleet.take_pending(), 3.0)
     assert fleet.machines == {"w1": gone}
     assert fleet.tombstones.keys() == {"w1"}
+
+
+def test_a_worker_that_belonged_to_a_project_still_ends_gently_after_a_restart_of_the_service() -> None:
+    stopping = [a_machine("w1", STOPPING, generation=1), a_machine("w2", STOPPING, port=9094)]
+    fleet = a_fleet(*stopping)
+    assert [fleet.watches[machine.id].ends_gently for machine in stopping] == [True, False]
+
+
+def test_an_idle_machine_that_answered_comes_last() -> None:
+    world = World()
+    first, second = world.up(), world.up()
+    world.answer(first)
+    assert list(world.fleet.idle(DEFAULT_POOL, OLD)) == [second, first]
+
+
+def test_an_undone_answer_is_no_new_request_to_restart() -> None:
+    """The row says that a restart was requested, until something newer is stored; the engine has done it."""
+    world = World(fleet=a_fleet(a_machine("w1", STARTING, project="p", reason=RESTART_REQUESTED)))
+    world.watch("w1").restart_requests = 0
+    world.answer("w1")
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert (world["w1"].state, world.watch("w1").restart_requests) == (STARTING, 0)

@@ -270,3 +270,20 @@ def test_what_is_let_go_is_destroyed_as_anything_else() -> None:
     machine_id = world.begin()
     world.created(machine_id, Result.OBSTRUCTED, FULL)
     assert world.tick().actions == [Destroy(machine_id)]
+
+
+def test_a_create_begun_in_the_moment_in_which_the_brake_was_raised_is_another_attempt() -> None:
+    world = World()
+    obstructed(world, world.begin())
+    obstructed(world, second := world.begin())
+    assert world.pool.obstacle is not None
+    assert world.pool.obstacle.level == 2
+    assert world.watch(second).since == world.now
+
+
+def test_an_obstructed_machine_is_stopping_from_then_on() -> None:
+    world = World()
+    machine_id = world.begin()
+    world.now += 3
+    world.created(machine_id, Result.OBSTRUCTED, FULL)
+    assert world.watch(machine_id).since == world.now

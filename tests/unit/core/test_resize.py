@@ -632,3 +632,24 @@ def test_beside_a_free_place_workers_have_their_time_unless_no_port_is_free() ->
     world.assign("p")
     world.resize()
     assert ending(world) == []
+
+
+def test_a_pool_that_is_right_does_not_stop_the_others() -> None:
+    world = World(spec=a_spec(min_idle=0))
+    other = replace(world.spec.pools[DEFAULT_POOL], min_idle=1)
+    world.spec = replace(world.spec, pools={**world.spec.pools, "other": other})
+    world.resize()
+    assert [machine.pool for machine in world.fleet.machines.values()] == ["other"]
+
+
+def test_an_idle_machine_that_cannot_serve_is_not_replaced_while_nobody_waits() -> None:
+    """It may soon recover."""
+    world = World(spec=a_spec(min_idle=1))
+    machine_id = world.up()
+    world.instance(machine_id, trouble="it is paused")
+    world.tick()
+    world.resize()
+    assert world.in_state(STARTING) == []
+    world.assign("p")
+    world.resize()
+    assert len(world.in_state(STARTING)) == 2

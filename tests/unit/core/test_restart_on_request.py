@@ -227,6 +227,12 @@ def test_a_project_hears_when_its_machine_is_started_again_and_what_to_do() -> N
     assert told.retry_after_s == 30
 
 
+def test_a_reason_loses_its_full_stop_and_nothing_more() -> None:
+    world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", reason="it says MAX.")))
+    told = refusals.machine_restarting(world.fleet, world["w1"], world.now)
+    assert told.message == "The machine w1 of this project is being started again: it says MAX."
+
+
 @pytest.mark.parametrize("ago_s", [0.0, 5.0])
 def test_a_project_hears_that_its_machine_is_being_started_again(ago_s: float) -> None:
     world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", reason="restarted on request")))
@@ -236,7 +242,9 @@ def test_a_project_hears_that_its_machine_is_being_started_again(ago_s: float) -
     assert told.retry_after_s == 3.0
 
 
-@pytest.mark.parametrize(("missed", "so_far"), [("", ""), ("nothing listens.", ": nothing listens")])
+@pytest.mark.parametrize(
+    ("missed", "so_far"), [("", ""), ("nothing listens.", ": nothing listens"), ("it says MAX.", ": it says MAX")]
+)
 def test_a_project_hears_that_its_machine_was_started_again_and_of_no_older_cause(missed: str, so_far: str) -> None:
     world = with_one(a_machine(state=STARTING, project="p"), Status.EXITED)
     world.restarted("w1", Result.OBSTRUCTED, "the disk is full")
