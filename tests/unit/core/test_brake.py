@@ -53,7 +53,7 @@ def test_a_failed_machine_says_why() -> None:
     machine_id = world.start()
     before = world[machine_id]
     broken(world, machine_id, Failure(FailureKind.EXITED, "It exited.", "the last line"))
-    assert world[machine_id] == replace(before, state=State.FAILED, reason="exited", evidence="the last line")
+    assert world[machine_id] == replace(before, state=State.FAILED, reason="It exited.", evidence="the last line")
     assert world.last_change().cause is Cause.FAILED
     assert world.watch(machine_id).since == world.now
 
@@ -138,7 +138,7 @@ def test_an_image_that_is_broken_for_weeks_costs_300_seconds_each_time() -> None
     world = World()
     for _ in range(1100):
         world.now += 300.0
-        broken(world, world.start(), Failure(FailureKind.EXITED, "exited", gone=True))
+        broken(world, world.start(), Failure(FailureKind.EXITED, "It exited.", gone=True))
     assert world.brake.until - world.now == 300.0
 
 
@@ -326,7 +326,7 @@ def test_restarts_of_a_projects_machine_grow_over_minutes() -> None:
 def test_a_failure_is_serious_unless_said_otherwise() -> None:
     """Nothing is harmless or gone by default."""
     assert Failure(FailureKind.EXITED, "It exited.") == Failure(
-        FailureKind.EXITED, "exited", evidence="", gone=False, harmless=False
+        FailureKind.EXITED, "It exited.", evidence="", gone=False, harmless=False
     )
 
 
