@@ -133,7 +133,8 @@ def test_a_network_without_addresses_blames_nobody_and_is_told_once(start: Start
         assert "network has no address left" in pool["reason"]
         problems = call(service.ports.api, "GET", "/v1/health").json["problems"]
         assert any(
-            problem.startswith("No machine can be created now. The workers' network has no address") for problem in problems
+            problem.startswith("No machine can be created now. The workers' network has no address")
+            for problem in problems
         )
         assert not any("image does not come up" in problem for problem in problems)
         assert service.get(f"/{a_name('served')}").status == 200
