@@ -404,30 +404,29 @@ def test_a_port_in_use_is_named(start: Start, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("has_token", [False, True])
-@pytest.mark.parametrize("format_", ["console", "json"])
+@pytest.mark.parametrize(("has_token", "log_format"), [(False, "console"), (True, "json")])
 def test_an_orchestrator_that_has_the_port_already_is_named(
-    start: Start, tmp_path: Path, *, has_token: bool, format_: str
+    start: Start, tmp_path: Path, *, has_token: bool, log_format: str
 ) -> None:
-    """With its address, and its state directory where that can be known."""
+    """With its address, and with its state directory where that can be known; also if it requires a token."""
     file = tmp_path / "token"
     file.write_text("a-secret-of-at-least-16-characters")
-    service = start("--engine", "memory", *(["--token-file", str(file)] if has_token else []), start=False)
+    service = start("--min-idle", "0", *(["--token-file", str(file)] if has_token else []), start=False)
     service.start(await_answer=False)
     url = f"http://localhost:{service.ports.api}"
-    eventually(lambda: "The pool is at" in service.log, "the service answers")
-    again = ("serve", "--engine", "memory", "--port", str(service.ports.api), "--log-format", format_)
+    eventually(lambda: f"The pool is at {url}" in service.log, "the service answers")
+    again = ("serve", "--port", str(service.ports.api), "--log-format", log_format)
     same = orchestrator(*again, "--state-dir", str(service.state_dir), cwd=tmp_path)
-    assert same.returncode == 4
     assert (
         f"Another orchestrator already runs at {url}, and the state directory {service.state_dir} is in" in same.stderr
     )
     assert f"pid {service.pid}" in same.stderr
     other = orchestrator(*again, "--state-dir", str(tmp_path / "other"), cwd=tmp_path)
-    assert other.returncode == 4
-    assert (
-        f"Another orchestrator already runs at {url}. It uses another state directory than {tmp_path}" in other.stderr
-    )
+    assert f"runs at {url}. It does not use the state directory {tmp_path / 'other'}." in other.stderr
+    demo = orchestrator(*again, "--engine", "memory", cwd=tmp_path)
+    assert f"Another orchestrator already runs at {url}. Use it, stop it, or" in demo.stderr
+    assert [done.returncode for done in (same, other, demo)] == [4, 4, 4]
+    assert not (tmp_path / "other").exists(), "nothing was made for a service that did not start"
 
 
 BAD = [

@@ -20,12 +20,15 @@ def who_listens(settings: Settings, error: PortInUse) -> PortInUse:
     url = own_url(settings.host, settings.port)
     if not _is_orchestrator(url, settings.token):
         return error
-    found, pid = f"Another orchestrator already runs at {url}", _holder(settings)
+    found, otherwise = (
+        f"Another orchestrator already runs at {url}",
+        "Use it, stop it, or choose another port with --port.",
+    )
+    if settings.engine == "memory":
+        return PortInUse(f"{found}. {otherwise}")
+    pid = _holder(settings)
     if pid is None:
-        return PortInUse(
-            f"{found}. It uses another state directory than {settings.state_dir}. Use it, stop it, or choose another port "
-            "with --port."
-        )
+        return PortInUse(f"{found}. It does not use the state directory {settings.state_dir}. {otherwise}")
     return PortInUse(
         f"{found}, and the state directory {settings.state_dir} is in use by the orchestrator with pid {pid}. Use it, stop "
         "it, or choose both another port and another folder with --port and --state-dir."

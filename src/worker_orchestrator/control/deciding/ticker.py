@@ -131,7 +131,7 @@ class Ticker:
         for action in plan.actions:
             if still_wanted(self._fleet, action):
                 if action.machine_id not in self._fleet.machines:
-                    _log.warning("what was removed turned up again, and is removed", machine=action.machine_id)
+                    _log.warning("a removed container exists again, and is removed", machine=action.machine_id)
                 self._actions.start(action)
 
     def _probe_starting(self, instances: Mapping[str, Instance]) -> None:
