@@ -29,6 +29,7 @@ wire, which never changes::
     │   ├── CommitFailed       nothing of this batch was stored, and all of it was undone
     │   ├── StoreLocked        another process owns this state directory
     │   └── StoreRefused       this service may not use the state directory as it is
+    ├── PortInUse              another process listens where the service was to listen; a later try may succeed
     └── CallFailed             what only a client meets
         ├── EventsLost         the event to continue from is not kept any more, or never existed
         ├── ServiceUnreachable there is no answer at that address
@@ -65,6 +66,7 @@ __all__ = [
     "PathNotFound",
     "PathOutOfReach",
     "PoolNotFound",
+    "PortInUse",
     "PortTaken",
     "ProjectHasNoMachine",
     "ServiceUnreachable",
@@ -254,6 +256,12 @@ class StoreRefused(StoreError):
     """This state directory belongs to another engine, another machine or another version."""
 
     code = "store_refused"
+
+
+class PortInUse(OrchestratorError):
+    """Another process listens on this address."""
+
+    code = "port_in_use"
 
 
 class CallFailed(OrchestratorError):

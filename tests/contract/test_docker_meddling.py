@@ -85,7 +85,7 @@ async def test_a_container_made_of_a_copy_is_no_machine(
     await engine.destroy(machine.id)
     assert docker_json("inspect", native)["State"]["Running"]
     if takes_its_name:
-        with pytest.raises(EngineRejected, match="not ours is in the way"):
+        with pytest.raises(EngineRejected, match="this service did not make it"):
             await engine.create(machine)
 
 

@@ -33,7 +33,7 @@ async def test_a_network_without_an_address_is_no_fault_of_the_image(
     first, second = [replace(await docker_world.machine(), template=template) for _ in range(2)]
     try:
         await engine.create(first)
-        with pytest.raises(EngineObstructed, match=r"network has no address left: .* --network") as refused:
+        with pytest.raises(EngineObstructed, match=r"network has no address left\. .* --network") as refused:
             await engine.create(second)
         assert refused.value.kind == "addresses"
         assert second.id not in (await engine.list()).instances, "nothing is left behind"

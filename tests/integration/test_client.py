@@ -152,7 +152,7 @@ def test_the_guide_names_every_operation() -> None:
 def test_the_guide_names_every_error_that_a_client_meets_with_its_code() -> None:
     """But for those of the state directory, which only the service sees, and of host ports, which it deals with."""
     told = dict(re.findall(r"^\| (?:⤷ )?`(\w+)` \| `(\w+)` \|", TEXT, re.MULTILINE))
-    unmet = {"StoreError", "StoreLocked", "StoreRefused", "PortTaken"}
+    unmet = {"StoreError", "StoreLocked", "StoreRefused", "PortTaken", "PortInUse"}
     assert told == {cls.__name__: cls.code for cls in all_errors(OrchestratorError) if cls.__name__ not in unmet}
 
 
@@ -354,7 +354,7 @@ def test_who_comes_too_late_is_refused_and_told_which_generation_holds(
     client: Either, machine: Machine, call: str
 ) -> None:
     of = "inside" if call == "release" else machine.id
-    with pytest.raises(GenerationMismatch, match=f"is of generation {machine.generation}") as told:
+    with pytest.raises(GenerationMismatch, match=f"has generation {machine.generation}") as told:
         getattr(client, call)(of, generation=machine.generation - 1)
     assert (told.value.status, told.value.generation) == (412, machine.generation)
     assert client.machine_of("inside") == machine

@@ -570,3 +570,49 @@ def test_a_shell_completes_projects_and_machines(shared: Running, project: str) 
             [sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60, check=False
         )
         assert f"plain,{wanted}" in done.stdout.splitlines(), done.stderr
+
+
+# several machines, and nobody to ask
+
+
+def test_what_fails_for_one_machine_does_not_keep_the_others_from_being_done(start: Start) -> None:
+    """The exit code is that of the first failure, and each failure is told."""
+    service = start("--engine", "memory", "--min-idle", "1", "--on-release", "recycle")
+    for command in ("restart", "release", "destroy"):
+        projects = [f"{command}-a", f"{command}-b"]
+        machines = [service.assign(project)["containerId"] for project in projects]
+        flags = ["--yes"] if command == "destroy" else []
+        done = run(service, command, *flags, projects[0], "nobody", projects[1], "-o", "name", code=3)
+        assert done.stdout.decode().split() == machines
+        assert done.stderr.startswith(
+            b"orchestrator: nobody is neither a project with a machine nor the id of a machine."
+        )
+
+
+def test_a_refusal_does_not_keep_the_others_from_being_released(start: Start) -> None:
+    service = start("--engine", "memory", "--min-idle", "1", "--max-machines", "2")
+    service.assign("mine")
+    service.await_idle(1)
+    free = next(machine["id"] for machine in document(service, "list", "--state", "idle"))
+    done = run(service, "release", free, "mine", code=1)
+    assert b"mine released worker-" in done.stdout
+    assert f"{free} is not assigned to a project".encode() in done.stderr
+
+
+def test_events_and_why_say_the_states_of_list(start: Start) -> None:
+    """Of a machine that is ready: idle or assigned."""
+    service = start("--engine", "memory", "--min-idle", "1")
+    service.await_idle(1)
+    machine = service.assign("mine")["containerId"]
+    told = out(service, "events", "--machine", machine)
+    for cause, project, state in (
+        ("created", "-", "starting"),
+        ("answered", "-", "idle"),
+        ("assigned", "mine", "assigned"),
+    ):
+        assert re.search(rf"{cause} +{machine}  {project}  {state}  ", told), told
+    assert re.search(rf"{machine} +assigned +assigned ", out(service, "why", "mine"))
+    run(service, "restart", "mine")
+    assert f"  {machine}  mine  restarting  A restart was requested." in out(service, "events", "--project", "mine")
+    run(service, "release", "mine")
+    assert re.search("released   .* mine  (idle|starting)  The project released it.", out(service, "events"))

@@ -174,6 +174,11 @@ def test_down_removes_idle_machines_and_keeps_assigned_ones(start: Start) -> Non
     unasked = command(service, "down", "--all")
     assert service.containers() == [mine], "without an answer nothing assigned is removed"
     assert mine in unasked.stdout + unasked.stderr
+    assert "Aborted" not in unasked.stderr
+    assert unasked.stderr.splitlines()[-1] == (
+        "orchestrator: No machine was removed. Standard input is not a terminal, so nobody can be asked. Add --yes to go on "
+        "without asking."
+    )
     everything = command(service, "down", "--all", "--yes")
     assert everything.returncode == 0, everything.stderr
     assert service.containers() == []
@@ -393,10 +398,35 @@ def test_a_port_in_use_is_named(start: Start, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", block.api)):
         done = orchestrator("serve", "--port", str(block.api), "--state-dir", str(tmp_path / "state"), cwd=tmp_path)
     block.close()
-    assert done.returncode == 2
+    assert done.returncode == 4, "not 2, which keeps systemd from trying again"
     assert f"--port {block.api} of 127.0.0.1" in done.stderr
     assert "--port or --host" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("has_token", "log_format"), [(False, "console"), (True, "json")])
+def test_an_orchestrator_that_has_the_port_already_is_named(
+    start: Start, tmp_path: Path, *, has_token: bool, log_format: str
+) -> None:
+    """With its address, and with its state directory where that can be known; also if it requires a token."""
+    file = tmp_path / "token"
+    file.write_text("a-secret-of-at-least-16-characters")
+    service = start("--min-idle", "0", *(["--token-file", str(file)] if has_token else []), start=False)
+    service.start(await_answer=False)
+    url = f"http://localhost:{service.ports.api}"
+    eventually(lambda: f"The pool is at {url}" in service.log, "the service answers")
+    again = ("serve", "--port", str(service.ports.api), "--log-format", log_format)
+    same = orchestrator(*again, "--state-dir", str(service.state_dir), cwd=tmp_path)
+    assert (
+        f"Another orchestrator already runs at {url}, and the state directory {service.state_dir} is in" in same.stderr
+    )
+    assert f"pid {service.pid}" in same.stderr
+    other = orchestrator(*again, "--state-dir", str(tmp_path / "other"), cwd=tmp_path)
+    assert f"runs at {url}. It does not use the state directory {tmp_path / 'other'}." in other.stderr
+    demo = orchestrator(*again, "--engine", "memory", cwd=tmp_path)
+    assert f"Another orchestrator already runs at {url}. Use it, stop it, or" in demo.stderr
+    assert [done.returncode for done in (same, other, demo)] == [4, 4, 4]
+    assert not (tmp_path / "other").exists(), "nothing was made for a service that did not start"
 
 
 BAD = [

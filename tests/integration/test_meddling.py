@@ -65,7 +65,7 @@ def test_a_project_is_told_everywhere_what_is_wrong_with_its_worker_and_what_to_
     else:
         docker("network", "disconnect", "-f", f"{LABEL}-{service.owner}", mine)
     said = eventually(lambda: refused(service.get("/p")), "the project is refused", within_s=10)
-    assert "cannot serve now: its container" in said
+    assert "cannot serve now. The container" in said
     url = ("--url", f"http://127.0.0.1:{service.ports.api}")
     help_found = re.search(r"`docker ([^`]+)`", said)
     assert help_found is not None

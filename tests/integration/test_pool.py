@@ -334,7 +334,7 @@ def test_an_image_that_exits_is_tried_with_growing_pauses(start: Start, image: s
         answer = service.get("/impatient")
         assert answer.took_s < 1
         assert "cannot reach the database" in refused(answer)
-        assert "exit code 3" in message
+        assert "The container exited with code 3." in message
         already = len(creates.seen)
         eventually(lambda: len(creates.seen) >= max(already, 3) + 2, "two more attempts", within_s=40)
         gaps = [later - earlier for earlier, later in zip(creates.times_s, creates.times_s[1:], strict=False)]
@@ -363,7 +363,7 @@ def test_an_image_that_never_listens_is_told_so(start: Start, image: str) -> Non
     first = service.get("/somebody")
     message = refused(first)
     assert first.took_s < 5, "not at the next refresh, but as soon as it is certain"
-    assert "did not answer within 1.5 s" in message
+    assert "The worker did not answer within 1.5 s of its start" in message
     assert "0.0.0.0:9092" in message
     assert "warming up" in message
     answer = service.get("/somebody-else")

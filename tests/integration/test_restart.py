@@ -75,7 +75,7 @@ def test_a_machine_that_failed_for_good_is_told_in_words_that_nobody_takes_for_a
     project = a_name("unlucky")
     machine = hasty.assign(project)["containerId"]
     break_it(hasty, machine)
-    kept = "or release or destroy it to get a new one."
+    kept = "or release or destroy the machine to get a new one."
     refused = hasty.get(f"/{project}")
     assert (refused.status, refused.json["error"]) == (503, "The machine of this project failed")
     assert refused.json["message"].endswith(kept)
@@ -92,7 +92,7 @@ def test_a_machine_that_failed_for_good_is_told_in_words_that_nobody_takes_for_a
     told = [problem for problem in health["problems"] if project in problem]
     assert "orchestrator restart" in told[0]
     advised = told[0].rpartition("`orchestrator ")[2].partition("` to see why")[0]
-    assert "its container is exited" in command(hasty, *advised.split())[1]
+    assert "The container exited with code" in command(hasty, *advised.split())[1]
     assert call(hasty.ports.api, "GET", "/readyz").status == 200
     hasty.destroy(machine)
     fresh = hasty.assign(project)["containerId"]
@@ -133,7 +133,8 @@ def test_a_network_without_addresses_blames_nobody_and_is_told_once(start: Start
         assert "network has no address left" in pool["reason"]
         problems = call(service.ports.api, "GET", "/v1/health").json["problems"]
         assert any(
-            problem.startswith("No machine can be created: The workers' network has no address") for problem in problems
+            problem.startswith("No machine can be created now. The workers' network has no address")
+            for problem in problems
         )
         assert not any("image does not come up" in problem for problem in problems)
         assert service.get(f"/{a_name('served')}").status == 200

@@ -120,7 +120,7 @@ def test_an_engine_that_cannot_be_heard_costs_no_machine_no_socket_and_nobodys_t
     eventually(lambda: service.get("/v1/machines/none/stats").status == 404, "it serves on")
     again = call(service.ports.api, "GET", f"/v1/machines/{mine}/stats")
     assert (again.status, again.took_s < 1.0) == (503, True), "once that is known nobody waits"
-    eventually(lambda: "nobody can tell whether a worker serves" in service.log, "workers are asked for")
+    eventually(lambda: "it is not known whether a worker serves" in service.log, "workers are asked for")
     eventually(lambda: time.monotonic() > away_until, "the time of ten sweeps is over")
     assert service.get("/another").status == 503
     proxy.behave(How.WELL)

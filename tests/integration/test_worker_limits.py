@@ -193,7 +193,7 @@ def test_a_worker_whose_main_process_eats_memory_comes_back_and_the_log_says_why
         eventually(again, "it was started again", within_s=60)
         assert service.assign("greedy") == worker
         assert inside(worker, "cat /srv/note").out == "kept"
-        assert "out of memory" in service.log
+        assert "ran out of memory and was killed" in service.log
 
 
 def test_a_fork_bomb_ends_at_the_workers_limit(held: Running) -> None:

@@ -72,7 +72,7 @@ def test_a_machine_whose_port_somebody_took_waits_for_it_and_comes_back() -> Non
         small.engine.kill(machine.id)
         await asyncio.sleep(3600.0)
         assert machines(small) == {"idle": 2, "restarting": 1}
-        with pytest.raises(NoMachineAvailable, match=r"is started again in .* in use"):
+        with pytest.raises(NoMachineAvailable, match=r"will be restarted in .* in use"):
             await small.assign_machine("p", wait_s=0.0)
         small.engine.taken_ports.clear()
         await asyncio.sleep(61.0)

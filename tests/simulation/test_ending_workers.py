@@ -141,7 +141,7 @@ def test_when_the_service_stops_nobody_waits_for_a_worker() -> None:
         slow = asyncio.create_task(small.orchestrator.destroy(machine.id))
         await asyncio.sleep(1)
         small.orchestrator.turn_all_away()
-        with pytest.raises(EngineUnavailable, match=f"{machine.id} goes when it runs again"):
+        with pytest.raises(EngineUnavailable, match=f"{machine.id} will be removed when the service runs again"):
             await asyncio.wait_for(slow, 0.1)
         assert small.store.machines()[0].state is State.STOPPING
 

@@ -32,7 +32,10 @@ def test_a_destroy_tells_when_the_machine_goes_and_what_is_the_matter(
             monkeypatch.setattr(small.engine, call, answer)
         with pytest.raises(EngineUnavailable) as told:
             await small.orchestrator.destroy(doomed.id)
-        assert told.value.message == f"{doomed.id} goes when the engine is back: {why.removesuffix('.')}."
+        assert (
+            told.value.message
+            == f"{doomed.id} will be removed when the container engine is available again. {why.removesuffix('.')}."
+        )
 
     lived(story, min_idle=1)
 
@@ -80,7 +83,7 @@ def test_a_question_to_a_frozen_engine_is_answered_when_patience_ends_and_at_onc
         now = asyncio.get_running_loop().time
         for limit_s in (4.0, 0.0):
             begun_at = now()
-            with pytest.raises(EngineUnavailable, match="does not answer"):
+            with pytest.raises(EngineUnavailable, match="did not answer"):
                 await small.orchestrator.contact.answer_of(small.engine.last_lines(machine.id, 1))
             assert now() - begun_at <= limit_s
         small.engine.thaw()
@@ -102,7 +105,7 @@ def test_what_may_take_long_is_not_begun_with_a_frozen_engine() -> None:
         now = asyncio.get_running_loop().time
         for within_s, limit_s in ((1.0, 1.0), (600.0, 4.0), (600.0, 0.0), (math.inf, 0.0)):
             begun_at = now()
-            with pytest.raises(EngineUnavailable, match="does not answer"):
+            with pytest.raises(EngineUnavailable, match="did not answer"):
                 await small.orchestrator.contact.heard(within_s)
             assert now() - begun_at <= limit_s
         small.engine.thaw()

@@ -91,7 +91,7 @@ def test_a_project_is_told_why_its_worker_cannot_serve_and_keeps_it(how: str) ->
         else:
             small.engine.disconnect(mine.id)
         await small.until(lambda: small.fleet.ailing)
-        with pytest.raises(NoMachineAvailable, match=f"{mine.id} of this project cannot serve now: it is .*files"):
+        with pytest.raises(NoMachineAvailable, match=rf"{mine.id} of this project cannot serve now\. The .*files"):
             await small.assign("p")
         (shown,) = [view for view in await small.orchestrator.records() if view.machine.id == mine.id]
         assert shown.reason == shown.trouble == small.fleet.ailing[mine.id]
@@ -101,7 +101,7 @@ def test_a_project_is_told_why_its_worker_cannot_serve_and_keeps_it(how: str) ->
         await small.until(lambda: not small.fleet.ailing)
         assert await small.assign("p") == mine
         (shown,) = [view for view in await small.orchestrator.records() if view.machine.id == mine.id]
-        assert shown.reason == "assigned"
+        assert shown.reason == "It was assigned to the project."
 
     lived(story)
 

@@ -80,7 +80,7 @@ def test_what_is_destroyed_meanwhile_is_not_started_again(monkeypatch: pytest.Mo
         destroyed = asyncio.create_task(small.orchestrator.destroy(machine.id))
         await asyncio.sleep(0.1)
         goes_on.set()
-        with pytest.raises(MachineNotFound, match=f"{machine.id} was removed meanwhile"):
+        with pytest.raises(MachineNotFound, match=f"{machine.id} was removed in the meantime"):
             await restarted
         await destroyed
         assert [name for _, name, _ in calls] == ["destroy"]
@@ -96,7 +96,7 @@ def test_when_the_service_stops_whoever_asked_for_a_restart_hears_that_it_comes(
         restarted = asyncio.create_task(small.orchestrator.restart(machine.id))
         await asyncio.sleep(1)
         small.orchestrator.turn_all_away()
-        with pytest.raises(EngineUnavailable, match=f"{machine.id} is started again when it runs again"):
+        with pytest.raises(EngineUnavailable, match=f"{machine.id} will be restarted when the service runs again"):
             await restarted
         fleet = Fleet("owner")
         fleet.load(small.store.machines(), (), 0.0)
@@ -112,7 +112,7 @@ def test_what_another_engine_refuses_is_asked_of_the_right_one_when_it_is_back(m
         machine = await small.assign("p1")
         small.engine.switch("another")
         await small.until(lambda: small.orchestrator.status().is_lost)
-        with pytest.raises(EngineUnavailable, match=f"{machine.id} is started again when the engine is back"):
+        with pytest.raises(EngineUnavailable, match=f"{machine.id} will be restarted when the container"):
             await small.orchestrator.restart(machine.id)
         await asyncio.sleep(1)
         calls = noted(small, monkeypatch, "restart")
@@ -177,7 +177,7 @@ def test_whoever_waits_for_a_paused_machine_that_is_started_again_hears_that_it_
         await small.until(lambda: small.engine.instances()[machine.id].status is Status.RUNNING)
         await asyncio.sleep(1)
         small.engine.kill(machine.id, Status.PAUSED)
-        with pytest.raises(NoMachineAvailable, match="cannot serve now: it is paused"):
+        with pytest.raises(NoMachineAvailable, match=r"cannot serve now\. The container is paused"):
             await waiting
 
     lived(story, min_idle=1)

@@ -92,7 +92,7 @@ def test_an_image_that_does_not_come_up_is_an_obstacle_once_nothing_is_idle() ->
         assert (await status(small), health(small).obstacles()) == ("degraded", [])
         await small.assign("q")
         (obstacle,) = health(small).obstacles()
-        assert obstacle.startswith("The image does not come up: ")
+        assert obstacle.startswith("The image does not come up. ")
         assert await status(small) == "down"
 
     lived(story)
@@ -113,8 +113,8 @@ def test_projects_whose_machines_failed_for_good_are_named_while_they_are_few() 
         failed = [await assign_and_fail(small, project) for project in ("q", "p")]
         (problem,) = health(small).problems()
         assert problem == (
-            "A machine that failed is kept with its files for p, q, which gets no other one. Repair its files with "
-            "`orchestrator cp` and start it again with `orchestrator restart`, or release or destroy it. "
+            "A machine that failed is kept with its files for p, q, which gets no other machine. Repair its files with "
+            "`orchestrator cp` and restart it with `orchestrator restart`, or release or destroy it. "
             "Run `orchestrator list --state failed -o wide` to see why it failed."
         )
         assert (await status(small), health(small).obstacles()) == ("degraded", [])
@@ -150,10 +150,10 @@ def test_whoever_waits_while_his_machine_fails_for_good_hears_that_waiting_is_no
         small.engine.kill(name)
         await small.until(lambda: small.fleet.watches[name].tries == 2)
         small.fleet.watches[name].tries = len(RESTART_PAUSES_S)  # the next one is the last
-        with pytest.raises(MachineFailed, match="release or destroy it"):
+        with pytest.raises(MachineFailed, match="release or destroy the machine"):
             await small.assign("p")
         assert small.fleet.machines[name].state is State.FAILED
-        with pytest.raises(MachineFailed, match="release or destroy it"):
+        with pytest.raises(MachineFailed, match="release or destroy the machine"):
             await small.assign("p")
         assert small.shown()['orchestrator_assigns_total{outcome="unavailable"}'] == 2
 

@@ -85,6 +85,6 @@ def test_a_worker_that_says_nothing_is_asked_again_ever_more_seldom_and_fails_wi
             lambda: any(machine.state == "failed" for machine in small.fleet.machines.values()), within_s=70
         )
         reason = next(machine.reason for machine in small.fleet.machines.values() if machine.state == "failed")
-        assert reason.startswith("did not answer within 60 s: no answer within ")
+        assert reason.startswith("The worker did not answer within 60 s of its start: no answer within ")
 
     lived(story, min_idle=1)

@@ -131,7 +131,7 @@ def test_where_what_is_said_of_a_machine_cannot_be_kept_its_project_is_told_that
             await small.assign_machine("p", metadata="{}")
         own = small.fleet.of_project("p")
         assert own is not None
-        assert told.value.message.startswith(f"{own.id} belongs to p, but its metadata could not be stored: ask again.")
+        assert told.value.message.startswith(f"{own.id} belongs to p, but its metadata could not be stored. Try again.")
 
     lived(story, min_idle=1)
 

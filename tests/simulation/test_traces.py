@@ -26,7 +26,7 @@ def test_an_idle_machine_is_a_warm_assign() -> None:
         machine = await small.assign("p")
         trace = trace_of(small, "p")
         assert (trace.project, trace.machine_id, trace.generation) == ("p", machine.id, machine.generation)
-        assert (trace.how, trace.why) == ("warm", "an idle machine stood ready")
+        assert (trace.how, trace.why) == ("warm", "An idle machine was ready.")
         assert trace.line_ms is None
         assert trace.create_ms is not None
         assert 0 < trace.create_ms <= 100
@@ -42,7 +42,8 @@ def test_a_machine_started_for_a_project_is_a_cold_assign() -> None:
         trace = trace_of(small, "p2")
         assert trace.how == "cold"
         assert (
-            trace.why == "no machine was idle (min_idle is 0, 2 waited before this project), so one was started for it"
+            trace.why
+            == "No machine was idle (min_idle is 0, 2 other projects were waiting), so one was started for it."
         )
         assert trace.line_ms is not None
         assert trace.create_ms is not None
@@ -56,14 +57,14 @@ def test_a_project_may_get_what_was_on_its_way_or_became_free() -> None:
     async def story(small: Small) -> None:
         await small.until(lambda: small.fleet.machines)
         await small.assign("first")
-        assert trace_of(small, "first").why.endswith("but one was on its way")
+        assert trace_of(small, "first").why.endswith("but one was on its way.")
         second = asyncio.create_task(small.assign("second"))
         await asyncio.sleep(5)
         await small.orchestrator.release("first")
         await second
         trace = trace_of(small, "second")
         assert trace.how == "cold"
-        assert trace.why.endswith(", until one became free")
+        assert trace.why.endswith(", until one became free.")
         assert trace.line_ms is not None
         assert trace.line_ms >= 5000
 
@@ -80,7 +81,7 @@ def test_a_machine_that_did_not_answer_is_named() -> None:
         trace = trace_of(small, "p")
         assert trace.machine_id == machine.id != silent
         assert trace.failed_probes == ((silent, "nothing answers"),)
-        assert (trace.how, trace.why) == ("warm", "an idle machine stood ready, after 1 that did not answer")
+        assert (trace.how, trace.why) == ("warm", "An idle machine was ready, after 1 that did not answer.")
         assert trace.probe_ms is not None
 
     lived(story)
@@ -107,7 +108,7 @@ def test_a_machine_that_had_to_be_restarted_is_told_of() -> None:
         await small.assign("p")
         trace = trace_of(small, "p")
         assert (trace.generation, trace.how) == (machine.generation, "cold")
-        assert trace.why == "its own machine had ended, and was started again in place with its files"
+        assert trace.why == "Its machine had exited, and was restarted in place with its files."
 
     lived(story, slow_s=0.1)
 

@@ -355,7 +355,7 @@ class World:
             state = "forgotten" if change.after is None else machine.state.value
             whose = f" of {machine.project}@{machine.generation}" if machine.project else ""
             self.note(f"  {change.cause.value}: {machine.id} {state}{whose} on {machine.port}; {machine.reason[:60]}")
-            if change.machine.reason.startswith(("stopped answering", "did not answer when")):
+            if change.machine.reason.startswith(("The worker stopped answering", "The worker did not answer when")):
                 self._insist_on_silence(change.machine)
         self.model.stored(changes, process.fleet.pool(DEFAULT_POOL).line)
         self.check()

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.cli.unknown_instances import UnknownInstances
 from worker_orchestrator.clock import Clock
+from worker_orchestrator.core import reasons
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Cause, Holding, Machine, State
@@ -64,10 +65,10 @@ def _refuse_second_machine(fleet: Fleet, machine_id: str, project: str) -> None:
 
 def _change_project(fleet: Fleet, machine: Machine, project: str) -> None:
     now = asyncio.get_running_loop().time()
-    free = replace(machine, holding=None, reason="adopted for another project")
+    free = replace(machine, holding=None, reason=reasons.MOVED_TO_OTHER_PROJECT)
     fleet.generation += 1
     fleet.apply(machine, free, Cause.RELEASED, now)
-    adopted = replace(free, holding=Holding(project), generation=fleet.generation, reason="adopted")
+    adopted = replace(free, holding=Holding(project), generation=fleet.generation, reason=reasons.ADOPTED)
     fleet.apply(free, adopted, Cause.ADOPTED, now)
 
 
@@ -75,7 +76,7 @@ def _record(fleet: Fleet, unknown: UnknownInstances, instance: Instance, project
     if instance.port is None:
         name = instance.renamed or instance.id
         raise InvalidInput(
-            f"{instance.id} publishes no port: {instance.trouble or f'start its container first (`docker start {name}`)'}."
+            f"{instance.id} publishes no port. {instance.trouble or f'Start its container first: `docker start {name}`.'}"
         )
     _clear_port(fleet, unknown, instance, instance.port)
     fleet.generation += 1
@@ -87,7 +88,7 @@ def _record(fleet: Fleet, unknown: UnknownInstances, instance: Instance, project
         instance.port,
         Holding(project),
         fleet.generation,
-        reason="adopted",
+        reason=reasons.ADOPTED,
     )
     fleet.apply(None, machine, Cause.ADOPTED, asyncio.get_running_loop().time())
 
@@ -103,5 +104,5 @@ def _clear_port(fleet: Fleet, unknown: UnknownInstances, instance: Instance, por
     if holder.state is State.STOPPING:
         fleet.apply(holder, None, Cause.FORGOTTEN, now)
     else:
-        gone = replace(holder, state=State.FAILED, gone=True, reason="its container vanished")
+        gone = replace(holder, state=State.FAILED, gone=True, reason=reasons.GONE)
         fleet.apply(holder, gone, Cause.FAILED, now)

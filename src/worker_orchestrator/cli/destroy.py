@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from worker_orchestrator.cli.asking import NOBODY_TO_ASK
 from worker_orchestrator.cli.completion_candidates import complete_project_or_id
 from worker_orchestrator.cli.exit_codes import FAILED, CommandFailed
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import find_machine, with_client
+from worker_orchestrator.cli.several import Failures
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
@@ -29,22 +31,28 @@ def destroy(client: Client, name: tuple[str, ...], *, yes: bool, now: bool, outp
     """Remove machines with all their files; when it returns, their containers are gone.
 
     Asks first if a project has the machine. A machine that was assigned to another project meanwhile is not removed.
-    Its worker gets --stop-timeout of `serve` to end.
+    Its worker gets --stop-timeout of `serve` to end. If one cannot be removed, the others are removed all the same.
     """
-    machines = [find_machine(client, each) for each in name]
+    failures = Failures()
+    machines: list[Machine] = []
+    for each in name:
+        with failures.noted():
+            machines.append(find_machine(client, each))
     if not yes:
         _confirm([machine for machine in machines if machine.project is not None])
     from worker_orchestrator.cli.terminal_display import spinner  # noqa: PLC0415 # it does not load Rich yet
 
     for machine in machines:
-        with spinner(f"Removing {machine.id}"):
-            destroyed = client.destroy(machine.id, generation=machine.generation, now=now)
-        if output == "json":
-            from worker_orchestrator.cli.text_formats import json_line  # noqa: PLC0415 # only for this format
+        with failures.noted():
+            with spinner(f"Removing {machine.id}"):
+                destroyed = client.destroy(machine.id, generation=machine.generation, now=now)
+            if output == "json":
+                from worker_orchestrator.cli.text_formats import json_line  # noqa: PLC0415 # only for this format
 
-            click.echo(json_line(destroyed))
-        else:
-            click.echo(destroyed.machine if output == "name" else f"destroyed {destroyed.machine}")
+                click.echo(json_line(destroyed))
+            else:
+                click.echo(destroyed.machine if output == "name" else f"destroyed {destroyed.machine}")
+    failures.end()
 
 
 def _confirm(assigned: list[Machine]) -> None:
@@ -55,7 +63,7 @@ def _confirm(assigned: list[Machine]) -> None:
         click.echo(f"  {machine.id}  assigned to {machine.project}: the project loses its files", err=True)
     if not sys.stdin.isatty():
         raise CommandFailed(
-            "Nothing was removed, since standard input is not a terminal on which to ask. Add --yes to remove them.",
+            f"Nothing was removed. {NOBODY_TO_ASK}",
             FAILED,
         )
     question = "Remove 1 assigned machine" if len(assigned) == 1 else f"Remove {len(assigned)} assigned machines"

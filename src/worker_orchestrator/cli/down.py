@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import click
 
+from worker_orchestrator.cli.asking import ask
 from worker_orchestrator.cli.event_loop import run_on_event_loop
 from worker_orchestrator.cli.existing_database import existing_database
 from worker_orchestrator.clock import Clock
@@ -55,7 +56,9 @@ def stop_service(settings: Settings) -> None:
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while Lock.holder(settings.state_dir) is not None:
         if time.monotonic() > deadline:
-            raise StoreLocked(f"The service (pid {pid}) did not stop within {STOP_TIMEOUT_S:g} s.")
+            raise StoreLocked(
+                f"The service (pid {pid}) did not stop within {STOP_TIMEOUT_S:g} s. Run this command again."
+            )
         time.sleep(0.05)
 
 
@@ -111,7 +114,7 @@ def _is_confirmed(assigned: list[Machine]) -> bool:
     for machine in assigned:
         click.echo(f"  {machine.id}  assigned to {machine.project}", err=True)
     machines = "1 assigned machine" if len(assigned) == 1 else f"{len(assigned)} assigned machines"
-    return click.confirm(f"Remove {machines} with all files?", default=False, err=True)
+    return ask(f"Remove {machines} with all files?", "No machine was removed.")
 
 
 def _forget(opened: opening.Opened, gone: list[Machine]) -> None:

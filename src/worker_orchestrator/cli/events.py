@@ -9,7 +9,7 @@ import click
 from worker_orchestrator.cli.completion_candidates import complete_project
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import open_patient_client, with_client
-from worker_orchestrator.cli.text_formats import json_line, printable, utc_time
+from worker_orchestrator.cli.text_formats import json_line, printable, state_word, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,7 +74,7 @@ def _line(event: Event) -> str:
         f"{event.cause:<9}",
         event.machine,
         event.project or "-",
-        event.state or "gone",
+        state_word(event),
     ]
     return "  ".join([*words, printable(event.reason)]).rstrip()
 

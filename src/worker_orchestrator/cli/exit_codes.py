@@ -18,6 +18,7 @@ from worker_orchestrator.errors import (
     OrchestratorError,
     PathNotFound,
     PoolNotFound,
+    PortInUse,
     ServiceUnreachable,
     TooManyRequests,
 )
@@ -31,11 +32,16 @@ NOT_NOW: Final = 4
 
 
 class CommandFailed(click.ClickException):
-    """Ends the command with this message and exit code. `exit_code`: if None, 2 for a wrong setting or project, else 1."""
+    """Ends the command with this message and exit code.
+
+    `exit_code`: if None, 2 for a wrong setting or project, 4 for a port that is in use, else 1.
+    """
 
     def __init__(self, error: OrchestratorError | str, exit_code: int | None = None) -> None:
         super().__init__(error if isinstance(error, str) else error.message)
         default = USAGE if isinstance(error, InvalidSetting | InvalidProject) else FAILED
+        if isinstance(error, PortInUse):
+            default = NOT_NOW  # not 2, which keeps systemd from trying again
         self.exit_code = default if exit_code is None else exit_code  # type: ignore[misc] # click reads it off the instance
 
     def show(self, file: Any = None) -> None:

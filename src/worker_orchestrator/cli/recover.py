@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 import click
 
 from worker_orchestrator.cli.adoption import adopt_machine
+from worker_orchestrator.cli.asking import ask
 from worker_orchestrator.cli.event_loop import run_on_event_loop
 from worker_orchestrator.cli.existing_database import existing_database
 from worker_orchestrator.cli.unknown_instances import UnknownInstances, print_section, print_unknown
@@ -93,12 +94,12 @@ def _confirm_foreign(foreign: Iterable[Instance], ids: Collection[str], risk: st
     """Ask about each foreign one, since its orchestrator may still run. Raises Abort unless the operator says it is gone."""
     for instance in foreign:
         if instance.id in ids:
-            click.confirm(
+            question = (
                 f"{instance.id} belongs to another orchestrator (owner {instance.owner[:8]}…). If that one still runs, "
-                f"{risk}. Is it gone for good?",
-                abort=True,
-                err=True,
+                f"{risk}. Is it gone for good?"
             )
+            if not ask(question, "Nothing was changed."):
+                raise click.Abort
 
 
 # --accept
@@ -153,7 +154,7 @@ def _is_confirmed(purged: Collection[Instance]) -> bool:
     for instance in purged:
         click.echo(f"  {instance.id}  {instance.status}  owner {instance.owner}", err=True)
     containers = "1 container" if len(purged) == 1 else f"{len(purged)} containers"
-    return click.confirm(f"Remove {containers} with all files?", default=False, err=True)
+    return ask(f"Remove {containers} with all files?", "No container was removed.")
 
 
 async def _purge(opened: opening.Opened, instance: Instance, stop_timeout_s: float) -> None:

@@ -10,6 +10,7 @@ from worker_orchestrator.cli.completion_candidates import complete_project_or_id
 from worker_orchestrator.cli.exit_codes import FAILED, CommandFailed
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import find_machine, with_client
+from worker_orchestrator.cli.several import Failures
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
@@ -23,17 +24,24 @@ __all__ = ["COMMANDS"]
 @with_client
 def release(client: Client, name: tuple[str, ...], *, output: str) -> None:
     """Give machines back, by their projects or by their ids. --on-release of `serve` decides what happens to them then."""
+    failures = Failures()
     for each in name:
-        machine = find_machine(client, each)
-        if machine.project is None:
-            raise CommandFailed(f"{each} is not assigned to a project, so there is nothing to release.", FAILED)
-        released = client.release(machine.project, generation=machine.generation)
-        if output == "json":
-            from worker_orchestrator.cli.text_formats import json_line  # noqa: PLC0415 # only for this format
+        with failures.noted():
+            _release(client, each, output)
+    failures.end()
 
-            click.echo(json_line(released))
-        else:
-            click.echo(released.machine if output == "name" else f"{released.project} released {released.machine}")
+
+def _release(client: Client, name: str, output: str) -> None:
+    machine = find_machine(client, name)
+    if machine.project is None:
+        raise CommandFailed(f"{name} is not assigned to a project, so there is nothing to release.", FAILED)
+    released = client.release(machine.project, generation=machine.generation)
+    if output == "json":
+        from worker_orchestrator.cli.text_formats import json_line  # noqa: PLC0415 # only for this format
+
+        click.echo(json_line(released))
+    else:
+        click.echo(released.machine if output == "name" else f"{released.project} released {released.machine}")
 
 
 COMMANDS: Final = (release,)

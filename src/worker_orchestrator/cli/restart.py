@@ -9,6 +9,7 @@ import click
 from worker_orchestrator.cli.completion_candidates import complete_project_or_id
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import find_machine, with_client
+from worker_orchestrator.cli.several import Failures
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
@@ -28,18 +29,25 @@ def restart(client: Client, name: tuple[str, ...], *, output: str) -> None:
     orchestrator cp ./app.conf my-project:/etc/app.conf
     orchestrator restart my-project
     """  # noqa: D301 # click reads the backspace
+    failures = Failures()
+    for each in name:
+        with failures.noted():
+            _restart(client, each, output)
+    failures.end()
+
+
+def _restart(client: Client, name: str, output: str) -> None:
     from worker_orchestrator.cli.terminal_display import spinner  # noqa: PLC0415 # it does not load Rich yet
 
-    for each in name:
-        machine = find_machine(client, each)
-        with spinner(f"Starting {machine.id} again"):
-            restarted = client.restart(machine.id, generation=machine.generation)
-        if output == "json":
-            from worker_orchestrator.cli.text_formats import json_line  # noqa: PLC0415 # only for this format
+    machine = find_machine(client, name)
+    with spinner(f"Restarting {machine.id}"):
+        restarted = client.restart(machine.id, generation=machine.generation)
+    if output == "json":
+        from worker_orchestrator.cli.text_formats import json_line  # noqa: PLC0415 # only for this format
 
-            click.echo(json_line(restarted))
-        else:
-            click.echo(restarted.id if output == "name" else f"restarted {restarted.id} of {restarted.project}")
+        click.echo(json_line(restarted))
+    else:
+        click.echo(restarted.id if output == "name" else f"restarted {restarted.id} of {restarted.project}")
 
 
 COMMANDS: Final = (restart,)

@@ -20,7 +20,7 @@ from worker_orchestrator.cli.exit_codes import FAILED, CommandFailed
 from worker_orchestrator.cli.service_connection import DEFAULT_URL
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.errors import OrchestratorError
-from worker_orchestrator.http.server.listening import is_beyond_loopback
+from worker_orchestrator.http.server.listening import is_beyond_loopback, own_url
 from worker_orchestrator.service import running
 from worker_orchestrator.settings import token
 from worker_orchestrator.settings.command_line import command_line, program
@@ -75,8 +75,7 @@ def _log_start(settings: Settings, sockets: Sequence[socket.socket]) -> None:
 
 
 def _url(settings: Settings, sockets: Sequence[socket.socket]) -> str:
-    host = "localhost" if settings.host in {*_LOCAL, "0.0.0.0", "::"} else settings.host  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
+    return own_url(settings.host, sockets[0].getsockname()[1])
 
 
 def _assign_commands(settings: Settings, url: str) -> list[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from worker_orchestrator.wire.v1 import Event
 
 __all__ = [
     "age",
@@ -17,6 +20,7 @@ __all__ = [
     "milliseconds",
     "printable",
     "quantity",
+    "state_word",
     "table",
     "utc_time",
 ]
@@ -80,3 +84,19 @@ def quantity(count: int) -> str:
             break
         size /= 1024
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+_GIVES_UP_PROJECT: Final = frozenset({"released", "withdrawn", "destroyed"})
+_WORDS: Final = {"ready": ("idle", "assigned"), "starting": ("starting", "restarting")}
+
+
+def state_word(event: Event) -> str:
+    """The state of the machine after this event, in the words of `list`.
+
+    An event names its state as it is recorded, whoever has the machine; one that ends an assignment names whose it was.
+    """
+    if event.state is None:
+        return "gone"
+    has_project = event.project is not None and event.cause not in _GIVES_UP_PROJECT
+    free, assigned = _WORDS.get(event.state, (event.state, event.state))
+    return assigned if has_project else free

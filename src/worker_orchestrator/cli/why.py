@@ -11,7 +11,7 @@ from worker_orchestrator.cli.exit_codes import FAILED, CommandFailed
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import find_machine, with_client
 from worker_orchestrator.cli.terminal_display import print_table
-from worker_orchestrator.cli.text_formats import json_document, milliseconds, printable, utc_time
+from worker_orchestrator.cli.text_formats import json_document, milliseconds, printable, state_word, utc_time
 from worker_orchestrator.errors import InvalidInput, MachineNotFound, OrchestratorError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _print(explanation: Why) -> None:
     if explanation.events:
         click.echo()
         events = [
-            (utc_time(event.at), event.machine, event.cause, event.state or "-", printable(event.reason))
+            (utc_time(event.at), event.machine, event.cause, state_word(event), printable(event.reason))
             for event in explanation.events
         ]
         print_table(("TIME", "MACHINE", "EVENT", "STATE", "REASON"), events)

@@ -109,7 +109,7 @@ class Orchestrator:
             try:
                 await self._journal.durable()
             except CommitFailed as error:
-                assigned = f"{machine.id} belongs to {project}, but its metadata could not be stored: ask again."
+                assigned = f"{machine.id} belongs to {project}, but its metadata could not be stored. Try again."
                 raise CommitFailed(f"{assigned} {error.message}") from error
         return Assignment(machine, is_new=is_new)
 
@@ -160,7 +160,7 @@ class Orchestrator:
         if machine is None:
             if name in self.fleet.tombstones:
                 return None
-            raise MachineNotFound(f"No machine {name} is known here, so nothing was destroyed.")
+            raise MachineNotFound(f"There is no machine {name}, so nothing was removed.")
         for generation in generations:
             commands.check_generation(machine, generation)
         doomed = commands.destroy(self.fleet, machine, self._state.now(), at_once=at_once)
@@ -169,7 +169,7 @@ class Orchestrator:
             return machine
         watch = self.fleet.watches.get(machine.id)
         gently = watch is not None and watch.ends_gently
-        await self._done(Destroy(machine.id, gently=gently), f"{machine.id} goes")
+        await self._done(Destroy(machine.id, gently=gently), f"{machine.id} will be removed")
         return machine
 
     async def restart(self, name: str, *generations: int) -> Machine:
@@ -185,17 +185,17 @@ class Orchestrator:
         if machine.state is State.STOPPING:
             raise MachineNotFound(f"{machine.id} is being removed.")
         if not self.spec.restarts_in_place:
-            raise NotSupported("This engine cannot restart a machine in place: release or destroy it to get a new one.")
+            raise NotSupported("This engine cannot restart a machine in place. Release or destroy it to get a new one.")
         commands.restart(self.fleet, machine, self._state.now())
         self._journal.attribute()
         await self._journal.durable()
         action = Restart(machine.id, stop_first=True)
         if due_actions.still_wanted(self.fleet, action):
-            await self._done(action, f"{machine.id} is started again")
+            await self._done(action, f"{machine.id} will be restarted")
         await self._journal.drain()  # a removal that is not stored yet may be undone
         now = self.fleet.machines.get(machine.id)
         if now is None or now.state is State.STOPPING:
-            raise MachineNotFound(f"{machine.id} was removed meanwhile.")
+            raise MachineNotFound(f"{machine.id} was removed in the meantime.")
         return now
 
     async def _done(self, action: Destroy | Restart, what: str) -> None:
@@ -204,8 +204,8 @@ class Orchestrator:
         until_gone = partial(self._state.until_forgotten, action.machine_id)
         outcome = await self.contact.unless_lost(self._parts.actions.finish(action, is_wanted, until_gone))
         if outcome is None:
-            why = (self.contact.problem or "").rstrip(".")
-            raise EngineUnavailable(f"{what} when the engine is back: {why}.")
+            why = f" {self.contact.problem}" if self.contact.problem else ""
+            raise EngineUnavailable(f"{what} when the container engine is available again.{why}")
         if outcome.result is not Result.DONE:
             raise _refused(outcome)
 
@@ -228,7 +228,7 @@ class Orchestrator:
     def insist_on_pool(self, name: str) -> None:
         """Raises PoolNotFound."""
         if name not in self._state.spec.pools:
-            raise PoolNotFound(f"There is no pool {name}; there is {', '.join(self._state.spec.pools)}.")
+            raise PoolNotFound(f"There is no pool {name}. The pools are: {', '.join(self._state.spec.pools)}.")
 
     @property
     def spec(self) -> Spec:
@@ -258,7 +258,7 @@ class Orchestrator:
         await self._journal.drain()
         machine = self.fleet.machines.get(name) or await self._views.by_native_id(name)
         if machine is None:
-            raise MachineNotFound(f"No machine {name} is known here.")
+            raise MachineNotFound(f"There is no machine {name}.")
         return machine
 
     async def records(self) -> list[MachineView]:

@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.pool import Brake
+from worker_orchestrator.core.reasons import failed_machine, restart_put_off
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.watch import Watch
 
@@ -113,7 +114,7 @@ def put_off_restart(fleet: Fleet, machine: Machine, now: float, message: str) ->
     watch = fleet.watches[machine.id]
     watch.obstructed_restarts += 1
     watch.not_before = now + _doubling(watch.obstructed_restarts, OBSTACLE_MAX_S)
-    reason = f"waits to be started again: {message}"
+    reason = restart_put_off(message)
     if machine.reason != reason:
         fleet.apply(machine, replace(machine, reason=reason), Cause.OBSTRUCTED, now)
 
@@ -154,7 +155,7 @@ def raise_brake(fleet: Fleet, spec: Spec, failed: Machine, now: float) -> None:
         raised_at=now,
         until=now + (_doubling(level, BRAKE_MAX_S) if level else 0.0),
         is_on=level > 0,
-        reason=f"{failed.id}: {failed.reason}",
+        reason=failed_machine(failed.id, failed.reason),
         evidence=failed.evidence,
         good_since=None if level else now,
     )

@@ -21,8 +21,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from worker_orchestrator.core.brake import raise_brake, schedule_restart
-from worker_orchestrator.core.fleet import RESTART_REQUESTED, Fleet
+from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
+from worker_orchestrator.core.reasons import DESTROYED, NOT_RECEIVED, RELEASED, RELEASED_OUTDATED, RESTART_REQUESTED
 from worker_orchestrator.core.refusals import machine_ailing, machine_failed, pool_refusal
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.waiting_line import hand_over, is_verified, next_idle, serve_line
@@ -88,13 +89,13 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
         return None
     pool = spec.pool(machine.pool)
     if machine.state is not State.READY or pool.recycle:
-        return _stop(fleet, machine, Cause.RELEASED, now, "released")
+        return _stop(fleet, machine, Cause.RELEASED, now, RELEASED)
     if pool.template not in {machine.template, None} and fleet.has_come_up(machine.pool, pool.template):
-        return _stop(fleet, machine, Cause.RELEASED, now, "released, and made of an older image or setting")
+        return _stop(fleet, machine, Cause.RELEASED, now, RELEASED_OUTDATED)
     answers = is_verified(fleet, spec, machine, now) and not fleet.watches[machine.id].misses
     fresh = answers and not fleet.is_doubted(machine)
     state = State.READY if fresh else State.STARTING
-    after = replace(machine, state=state, holding=None, reason="released")
+    after = replace(machine, state=state, holding=None, reason=RELEASED)
     fleet.apply(machine, after, Cause.RELEASED, now)
     serve_line(fleet, spec, machine.pool, now)
     return fleet.machines[machine.id]
@@ -109,7 +110,7 @@ def destroy(fleet: Fleet, machine: Machine, now: float, *, at_once: bool = False
         fleet.apply(machine, None, Cause.DESTROYED, now)
         return None
     if machine.state is not State.STOPPING:
-        machine = _stop(fleet, machine, Cause.DESTROYED, now, "destroyed on request")
+        machine = _stop(fleet, machine, Cause.DESTROYED, now, DESTROYED)
     if at_once:
         fleet.hurry(machine.id)
     return machine
@@ -123,12 +124,13 @@ def restart(fleet: Fleet, machine: Machine, now: float) -> Machine:
     """
     if machine.holding is None:
         raise NotAssigned(
-            f"No project has {machine.id}, and only a project's machine is restarted: destroy it, and the pool makes "
-            "another."
+            f"{machine.id} has no project, and only the machine of a project can be restarted. Destroy it, and the pool "
+            "makes another one."
         )
     if machine.gone:
         raise NotRunning(
-            f"{machine.id} has no container any more, and its files are gone: release {machine.project} to get a new one."
+            f"The container of {machine.id} no longer exists, and neither do its files. Release {machine.project} to get a "
+            "new machine."
         )
     after = replace(machine, state=State.STARTING, reason=RESTART_REQUESTED, evidence="")
     fleet.apply(machine, after, Cause.RESTARTED, now)
@@ -152,13 +154,13 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
         raise_brake(fleet, spec, free, now)
         fleet.apply(machine, free, Cause.WITHDRAWN, now, FailureKind.STOPPED_ANSWERING)
     elif machine.state is State.READY:
-        free = replace(machine, holding=None, reason="not taken")
+        free = replace(machine, holding=None, reason=NOT_RECEIVED)
         fleet.apply(machine, free, Cause.WITHDRAWN, now)
         serve_line(fleet, spec, machine.pool, now)
     elif machine.gone:
         fleet.apply(machine, None, Cause.WITHDRAWN, now)
     else:
-        _stop(fleet, machine, Cause.WITHDRAWN, now, "not taken")
+        _stop(fleet, machine, Cause.WITHDRAWN, now, NOT_RECEIVED)
 
 
 def annotate(fleet: Fleet, machine: Machine, metadata: str, now: float) -> Machine:
@@ -177,9 +179,9 @@ def check_generation(machine: Machine, generation: int) -> None:
     Raises GenerationMismatch if the machine has been assigned again since this generation.
     """
     if machine.generation != generation:
-        why = " was assigned anew since then: it" if machine.generation > generation else ""
+        why = ", because it was assigned again since then" if machine.generation > generation else ""
         raise GenerationMismatch(
-            f"{machine.id}{why} is of generation {machine.generation}, not {generation}, so nothing was changed.",
+            f"{machine.id} has generation {machine.generation}, not {generation}{why}. Nothing was changed.",
             generation=machine.generation,
         )
 

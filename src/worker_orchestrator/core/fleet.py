@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
 
 from msgspec.structs import replace
 
@@ -27,16 +26,12 @@ from worker_orchestrator.core.machine import (
     State,
 )
 from worker_orchestrator.core.pool import Brake, Pool
+from worker_orchestrator.core.reasons import RESTART_REQUESTED, RESTART_REQUESTED_BEFORE
 from worker_orchestrator.core.watch import Watch
 
-__all__ = ["RESTART_REQUESTED", "Fleet"]
+__all__ = ["Fleet"]
 
-RESTART_REQUESTED: Final = "restarted on request"
-"""The reason of a machine that somebody asked to restart, until the engine reports something newer.
-
-It is stored, so that the next run of the service restarts the machine if this one did not get to it.
-"""
-
+_RESTART_REQUESTED = frozenset({RESTART_REQUESTED, RESTART_REQUESTED_BEFORE})
 _Group = dict[tuple[str, str | None], dict[str, None]]  # (pool, template) -> machine ids, oldest first
 
 
@@ -310,7 +305,7 @@ class Fleet:
 
 def _restart_requests(machine: Machine) -> int:
     """1 if its row says that it must be restarted, else 0. The engine may have done so: twice is better than not at all."""
-    return int(machine.state is State.STARTING and machine.reason == RESTART_REQUESTED)
+    return int(machine.state is State.STARTING and machine.reason in _RESTART_REQUESTED)
 
 
 def _has_changed_hands(old: Machine, new: Machine) -> bool:

@@ -39,6 +39,6 @@ def take_port(fleet: Fleet, spec: Spec, now: float) -> int | None:
 def no_port_left(spec: Spec) -> str:
     """The sentence for people that the range of host ports is used up."""
     return (
-        f"No host port from {spec.first_port} to {spec.last_port} is free: free some, or serve with a wider range "
+        f"No host port from {spec.first_port} to {spec.last_port} is free. Free some, or serve with a wider range "
         "(--first-port, --last-port)."
     )

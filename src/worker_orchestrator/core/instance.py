@@ -13,6 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from worker_orchestrator.core.machine import FailureKind
+from worker_orchestrator.core.reasons import not_running
 
 __all__ = ["Instance", "Snapshot", "Status", "Verdict"]
 
@@ -33,14 +34,15 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     """What the engine reports under a machine's id: a container, a pod.
 
     `native_id` and `address` are the engine's own. `killed` means that somebody ended it from outside, which says nothing
-    about its image; `detail` says in words how it ended. `trouble` says why it cannot serve although it has not ended
-    (somebody paused it, or took its network away), and what to do. `renamed` is its present name if that is not its id: an
-    instance is known by its label, because people rename containers. `host` is the host for its URL if it was created under
-    other settings than the present ones, or if the engine gave it. `out_of_memory`: the kernel ended it.
+    about its image; `detail` says how it ended. `trouble` says why it cannot serve although it has not ended (somebody
+    paused it, or took its network away), and what to do. `renamed` is its present name if that is not its id: an instance is
+    known by its label, because people rename containers. `host` is the host for its URL if it was created under other
+    settings than the present ones, or if the engine gave it. `out_of_memory`: the kernel ended it.
 
     `unreachable_since` (loop time) comes with UNKNOWN: since then the engine cannot say what became of it, as when its node
-    does not report. `unplaced` says in words that the engine has nowhere to run it (no room, a quota), which is no fault of
-    its image. An engine that expects room soon leaves it empty, and the instance is PENDING.
+    does not report. `unplaced` says that the engine has nowhere to run it (no room, a quota), which is no fault of its
+    image. An engine that expects room soon leaves it empty, and the instance is PENDING. `detail`, `trouble` and `unplaced`
+    become reasons, so they are full sentences (`core/reasons`).
     """
 
     id: str
@@ -62,9 +64,9 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def ailment(self) -> str:
-        """Why it cannot serve now, in words; empty if nothing is known against it. UNKNOWN is no ailment."""
+        """Why it cannot serve now, in sentences; empty if nothing is known against it. UNKNOWN is no ailment."""
         runs = self.status in {Status.RUNNING, Status.UNKNOWN}
-        return self.trouble or self.unplaced or ("" if runs else f"its container is {self.status}")
+        return self.trouble or self.unplaced or ("" if runs else not_running(self.status))
 
     @property
     def end(self) -> FailureKind:

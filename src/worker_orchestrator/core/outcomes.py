@@ -44,6 +44,7 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import no_port_left, take_port
 from worker_orchestrator.core.instance import Verdict
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
+from worker_orchestrator.core.reasons import ANSWERED, answers_elsewhere, restart_failed, sentence, stopped_answering
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.waiting_line import serve_line
 
@@ -99,14 +100,14 @@ def apply_verdict(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> Non
         return
     other = _holder_of_address(fleet, verdict)
     if verdict.answered and other not in {None, machine.id}:
-        verdict = replace(verdict, answered=False, detail=f"what answers at its address may be {other}")
+        verdict = replace(verdict, answered=False, detail=answers_elsewhere(other))
     if verdict.answered:
         watch.verified_at, watch.misses = verdict.begun_at, 0
         watch.answer_s, watch.slowest_answer_s = verdict.took_s, max(verdict.took_s, watch.slowest_answer_s / 2)
         if machine.is_idle:
             fleet.move_to_end(machine)
         if machine.state is State.STARTING:
-            ready = replace(machine, state=State.READY, reason="answered")
+            ready = replace(machine, state=State.READY, reason=ANSWERED)
             if verdict.port is not None:
                 ready = replace(ready, host=verdict.host, port=verdict.port)
             fleet.apply(machine, ready, Cause.ANSWERED, now)
@@ -115,7 +116,7 @@ def apply_verdict(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> Non
     watch.missed_at, watch.missed_why = verdict.begun_at, verdict.detail
     watch.misses += 1
     if machine.is_idle and watch.misses >= MISSES_TO_FAIL:
-        failure = Failure(FailureKind.STOPPED_ANSWERING, f"stopped answering: {verdict.detail}")
+        failure = Failure(FailureKind.STOPPED_ANSWERING, stopped_answering(verdict.detail))
         fail_machine(fleet, spec, machine, now, failure)
 
 
@@ -158,16 +159,22 @@ def _apply_create(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, 
     if outcome.result is Result.DONE and not outcome.under_way:
         clear_obstacle(fleet, machine)
     if outcome.result is Result.REJECTED:
-        fail_machine(fleet, spec, machine, now, Failure(FailureKind.REJECTED, outcome.message, outcome.evidence))
+        fail_machine(
+            fleet,
+            spec,
+            machine,
+            now,
+            Failure(FailureKind.REJECTED, sentence(outcome.message), outcome.evidence),
+        )
     elif outcome.result is Result.OBSTRUCTED:
-        drop_obstructed(fleet, machine, now, outcome.message)
+        drop_obstructed(fleet, machine, now, sentence(outcome.message))
     elif outcome.result is Result.PORT_TAKEN and machine.port is not None:
         fleet.refused_ports[machine.port] = now + PORT_REFUSED_S
         port = take_port(fleet, spec, now)
         if port is None:
-            drop_obstructed(fleet, machine, now, f"{no_port_left(spec)} {outcome.message}")
+            drop_obstructed(fleet, machine, now, f"{no_port_left(spec)} {sentence(outcome.message)}")
             return
-        fleet.apply(machine, replace(machine, port=port, reason=outcome.message), Cause.MOVED, now)
+        fleet.apply(machine, replace(machine, port=port, reason=sentence(outcome.message)), Cause.MOVED, now)
 
 
 def _apply_restart(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
@@ -178,7 +185,7 @@ def _apply_restart(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome,
     elif outcome.result in {Result.OBSTRUCTED, Result.PORT_TAKEN}:
         put_off_restart(fleet, machine, now, outcome.message)
     elif outcome.result is Result.REJECTED:
-        reason = f"could not be restarted: {outcome.message}"
+        reason = restart_failed(outcome.message)
         if has_restarts_left(watch):
             fleet.apply(machine, replace(machine, reason=reason), Cause.RESTARTED, now)
             schedule_restart(watch, now)

@@ -51,6 +51,19 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.outcomes import start_deadline
+from worker_orchestrator.core.reasons import (
+    EXISTS_AGAIN,
+    GONE,
+    GONE_WITH_FILES,
+    RUNS_AGAIN,
+    cannot_serve,
+    failed_again,
+    not_running,
+    runs_silently,
+    sentence,
+    silent_after_start,
+    started_too_slowly,
+)
 from worker_orchestrator.core.sizing import resize
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.unrecorded import orphans
@@ -117,9 +130,6 @@ def about_to_fail(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, n
             yield machine.id
 
 
-_VANISHED = "vanished: its container was removed by somebody else, and its files with it"
-
-
 @dataclass(frozen=True, slots=True)
 class _Observation:
     """One machine and what the listing shows of it (None: nothing), and the changes that follow from that."""
@@ -155,7 +165,7 @@ class _Observation:
 
     def _judge_idle(self) -> None:
         if self.instance is None:
-            self._fail(FailureKind.VANISHED, "its container was removed by somebody else", gone=True, harmless=True)
+            self._fail(FailureKind.VANISHED, GONE, gone=True, harmless=True)
         elif self.instance.status in _DEAD:
             self._fail(self.instance.end, self._how_it_ended(self.instance), harmless=self.instance.killed)
         else:
@@ -166,13 +176,13 @@ class _Observation:
         if self.machine.id not in self.fleet.ailing:
             self._watch.not_before = self.now + AILING_S
         if self.now >= self._watch.not_before:
-            self._fail(FailureKind.HELD_UP, f"cannot serve: {ailment}", harmless=True)
+            self._fail(FailureKind.HELD_UP, cannot_serve(ailment), harmless=True)
         else:
             self.ailing[self.machine.id] = ailment
 
     def _judge_assigned(self) -> None:
         if self.instance is None:
-            self._fail(FailureKind.VANISHED, _VANISHED, gone=True)
+            self._fail(FailureKind.VANISHED, GONE_WITH_FILES, gone=True)
         elif self.instance.status is Status.EXITED:
             if self.now - self._watch.since > RESTARTS_FORGIVEN_AFTER_S:
                 self._watch.tries = 0
@@ -182,7 +192,7 @@ class _Observation:
 
     def _judge_restarting(self) -> None:
         if self.instance is None:
-            self._fail(FailureKind.VANISHED, _VANISHED, gone=True)
+            self._fail(FailureKind.VANISHED, GONE_WITH_FILES, gone=True)
         elif self._watch.restart_requests and self.spec.restarts_in_place:
             return  # it will be restarted in any state
         elif self.instance.status is Status.EXITED and (
@@ -193,7 +203,7 @@ class _Observation:
         elif self.instance.trouble:
             self.ailing[self.machine.id] = self.instance.trouble
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
-            reason = f"restarted; it runs, but does not answer yet: {self._watch.missed_why}"
+            reason = runs_silently(self._watch.missed_why)
             self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
 
     def _restart_or_fail(self, instance: Instance) -> None:
@@ -205,7 +215,7 @@ class _Observation:
         if not self.spec.restarts_in_place:
             self._fail(instance.end, reason)
         elif not has_restarts_left(self._watch) and not instance.killed:
-            self._fail(FailureKind.NOT_RESTARTED, f"{reason} again, after {self._watch.tries} restarts")
+            self._fail(FailureKind.NOT_RESTARTED, failed_again(reason, self._watch.tries))
         else:
             self._move(replace(self.machine, state=State.STARTING, reason=reason), Cause.RESTARTED)
             schedule_restart(self._watch, self.now)
@@ -215,9 +225,9 @@ class _Observation:
         if instance is not None and instance.status in {Status.EXITED, Status.TERMINATING}:
             self._fail(instance.end, self._how_it_ended(instance))
         elif instance is not None and instance.trouble:  # caused from outside
-            self._fail(FailureKind.HELD_UP, f"cannot serve: {instance.trouble}", harmless=True)
+            self._fail(FailureKind.HELD_UP, cannot_serve(instance.trouble), harmless=True)
         elif instance is not None and instance.unplaced:
-            drop_obstructed(self.fleet, self.machine, self.now, instance.unplaced)
+            drop_obstructed(self.fleet, self.machine, self.now, sentence(instance.unplaced))
         else:
             if instance is not None and instance.status is Status.RUNNING:
                 self._note_room()
@@ -233,10 +243,10 @@ class _Observation:
     def _judge_overdue(self, instance: Instance | None) -> None:
         if instance is None or instance.status is not Status.RUNNING:
             is_unreachable = instance is not None and instance.unreachable_since is not None
-            reason = f"did not start within {self.spec.start_timeout_s:g} s"
+            reason = started_too_slowly(self.spec.start_timeout_s)
             self._fail(FailureKind.START_TIMEOUT, reason, harmless=is_unreachable)
         elif self._watch.missed_at is not None and self._watch.missed_at > self._deadline:
-            reason = f"did not answer within {self.spec.start_timeout_s:g} s: {self._watch.missed_why}"
+            reason = silent_after_start(self.spec.start_timeout_s, self._watch.missed_why)
             self._fail(FailureKind.ANSWER_TIMEOUT, reason)
         # else no probe was begun after the deadline yet: this process may have slept until now
 
@@ -251,11 +261,11 @@ class _Observation:
         """A failed machine of a project: somebody may remove its container, or start it again."""
         if self.machine.gone:
             if self.instance is not None and self._fits:
-                self._move(replace(self.machine, gone=False, reason="turned up again"), Cause.FAILED)
+                self._move(replace(self.machine, gone=False, reason=EXISTS_AGAIN), Cause.FAILED)
         elif self.instance is None:
-            self._move(replace(self.machine, gone=True, reason=_VANISHED), Cause.REMOVED)
+            self._move(replace(self.machine, gone=True, reason=GONE_WITH_FILES), Cause.REMOVED)
         elif self.instance.status is Status.RUNNING:
-            self._move(replace(self.machine, state=State.STARTING, reason="runs again", evidence=""), Cause.REVIVED)
+            self._move(replace(self.machine, state=State.STARTING, reason=RUNS_AGAIN, evidence=""), Cause.REVIVED)
 
     @property
     def _fits(self) -> bool:
@@ -287,7 +297,7 @@ class _Observation:
 
     @staticmethod
     def _how_it_ended(instance: Instance) -> str:
-        return f"its container is {instance.status}" + (f" ({instance.detail})" if instance.detail else "")
+        return instance.detail or not_running(instance.status)
 
 
 def _next_deadline(fleet: Fleet, spec: Spec, now: float) -> float | None:

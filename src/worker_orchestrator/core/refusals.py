@@ -7,6 +7,7 @@ import math
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import no_port_left
 from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.core.reasons import sentence
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.errors import MachineFailed, NoMachineAvailable
 
@@ -18,14 +19,12 @@ AILING_RETRY_S = 10.0
 
 def machine_failed(spec: Spec, machine: Machine) -> MachineFailed:
     """For the project of a machine that failed for good: waiting does not help."""
+    failed = f"The machine {machine.id} of this project failed. {sentence(machine.reason)}"
     if not spec.restarts_in_place:
-        return MachineFailed(
-            f"The machine {machine.id} of this project failed: {machine.reason}. Release or destroy it to get a new one."
-        )
+        return MachineFailed(f"{failed} Release or destroy it to get a new one.")
     return MachineFailed(
-        f"The machine {machine.id} of this project failed: {machine.reason}. "
-        f"Its files are kept: mend them with `orchestrator cp`, then `orchestrator restart {machine.project}`; "
-        "or release or destroy it to get a new one."
+        f"{failed} Its files are kept: repair them with `orchestrator cp` and run `orchestrator restart {machine.project}`, "
+        "or release or destroy the machine to get a new one."
     )
 
 
@@ -33,17 +32,17 @@ def machine_restarting(fleet: Fleet, machine: Machine, now: float) -> NoMachineA
     """For the project of a machine that is being restarted and does not serve yet: how far it is, and what to do."""
     watch = fleet.watches[machine.id]
     if watch.restart_acknowledged:
-        so_far = f": {watch.missed_why.rstrip('.')}" if watch.missed_why else ""
+        so_far = f": {watch.missed_why}" if watch.missed_why else ""
         return NoMachineAvailable(
-            f"The machine {machine.id} of this project was started again, and does not answer yet{so_far}."
+            sentence(f"The machine {machine.id} of this project was restarted and does not answer yet{so_far}")
         )
     left_s = max(0, math.ceil(watch.not_before - now))
-    why = machine.reason.rstrip(".")
+    why = sentence(machine.reason)
     if not left_s:
-        return NoMachineAvailable(f"The machine {machine.id} of this project is being started again: {why}.")
+        return NoMachineAvailable(f"The machine {machine.id} of this project is being restarted. {why}")
     return NoMachineAvailable(
-        f"The machine {machine.id} of this project is started again in {left_s} s: {why}. Its files are kept: mend them "
-        f"with `orchestrator cp`, and `orchestrator restart {machine.project}` starts it at once.",
+        f"The machine {machine.id} of this project will be restarted in {left_s} s. {why} Its files are kept: repair them "
+        f"with `orchestrator cp`, and run `orchestrator restart {machine.project}` to restart it at once.",
         retry_after_s=left_s,
     )
 
@@ -51,8 +50,8 @@ def machine_restarting(fleet: Fleet, machine: Machine, now: float) -> NoMachineA
 def machine_ailing(fleet: Fleet, machine: Machine) -> NoMachineAvailable:
     """For the project of a machine that has not ended but cannot serve: its address would lead nowhere."""
     return NoMachineAvailable(
-        f"The machine {machine.id} of this project cannot serve now: {fleet.ailing[machine.id]}. The project keeps it with "
-        "its files.",
+        f"The machine {machine.id} of this project cannot serve now. {sentence(fleet.ailing[machine.id])} The project keeps "
+        "it with its files.",
         retry_after_s=AILING_RETRY_S,
     )
 
@@ -91,4 +90,4 @@ def why_none_came(fleet: Fleet, spec: Spec, pool: str) -> str:
 
 
 def _paused(pool: str) -> str:
-    return f"No machine is idle, and the pool {pool} is paused: resume it to have one started."
+    return f"No machine is idle, and the pool {pool} is paused. Run `orchestrator resume` to start machines again."

@@ -10,13 +10,11 @@ from msgspec.structs import replace
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import take_port
 from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.reasons import NEW, OUTDATED, SURPLUS, UNKNOWN_POOL
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.waiting_line import serve_line
 
 __all__ = ["new_machine", "resize"]
-
-
-_STALE = "made of an older image or setting"
 
 
 def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> None:
@@ -49,7 +47,7 @@ def new_machine(fleet: Fleet, spec: Spec, pool: str, template: str, machine_id: 
         if port is None:
             return None
     assert fleet.slots_held < spec.max_machines, f"{fleet.slots_held} machines of {spec.max_machines}"
-    machine = Machine(machine_id, pool, template, State.STARTING, port, reason="new")
+    machine = Machine(machine_id, pool, template, State.STARTING, port, reason=NEW)
     fleet.apply(None, machine, Cause.CREATED, now)
     return machine
 
@@ -96,7 +94,7 @@ def _retire_surplus(fleet: Fleet, spec: Spec, name: str, template: str, now: flo
     wanted, idle = spec.pool(name), fleet.idle(name, template)
     surplus = 0 if wanted.max_idle is None else len(idle) - wanted.max_idle
     for machine_id in list(islice(idle, max(0, surplus))):
-        _retire_machine(fleet, machine_id, "more idle machines than max_idle", now)
+        _retire_machine(fleet, machine_id, SURPLUS, now)
     stale = list(fleet.stale(name, template))
     if not stale:
         return
@@ -104,14 +102,14 @@ def _retire_surplus(fleet: Fleet, spec: Spec, name: str, template: str, now: flo
     if keep >= len(stale) and _must_break_first(fleet, spec, name, template, now):
         keep = len(stale) - 1
     for machine_id in stale[: max(0, len(stale) - keep)]:
-        _retire_machine(fleet, machine_id, _STALE, now)
+        _retire_machine(fleet, machine_id, OUTDATED, now)
 
 
 def _retire_unknown(fleet: Fleet, spec: Spec, now: float) -> None:
     """Let the idle machines go whose pools the settings do not name."""
     for name in sorted(fleet.pool_names - spec.pools.keys()):
         for machine_id in list(fleet.stale(name, None)):
-            _retire_machine(fleet, machine_id, "of a pool that the settings do not name", now)
+            _retire_machine(fleet, machine_id, UNKNOWN_POOL, now)
 
 
 def _retire_machine(fleet: Fleet, machine_id: str, reason: str, now: float) -> None:

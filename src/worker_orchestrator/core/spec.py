@@ -31,7 +31,7 @@ UNKNOWN_POOL: Final = PoolSpec(
     min_idle=0,
     max_idle=0,
     recycle=True,
-    problem="No pool of this name is in the settings, so it makes no machine.",
+    problem="The settings have no pool of this name, so it makes no machines.",
 )
 """What a pool should be that machines on record belong to, but that the settings do not name.
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Cause, Holding, Machine
+from worker_orchestrator.core.reasons import ASSIGNED
 from worker_orchestrator.core.refusals import pool_refusal
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.errors import NoMachineAvailable
@@ -91,6 +92,6 @@ def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
 def hand_over(fleet: Fleet, machine: Machine, project: str, now: float) -> Machine:
     """Assign an idle machine to a project. Returns it as it is then, with a generation of its own."""
     fleet.generation += 1
-    after = replace(machine, holding=Holding(project), generation=fleet.generation, reason="assigned")
+    after = replace(machine, holding=Holding(project), generation=fleet.generation, reason=ASSIGNED)
     fleet.apply(machine, after, Cause.ASSIGNED, now)
     return after

@@ -5,6 +5,7 @@ import { exactly, time } from "./format.js";
 import { html } from "./html.js";
 import { useLive } from "./live.js";
 import { memo } from "./memo.js";
+import { saysMore } from "./reasons.js";
 import { Mark, wordOf } from "./statemark.js";
 
 const WORDS = {
@@ -26,9 +27,7 @@ const WORDS = {
   annotated: "has new metadata",
 };
 
-const SAYS_NOTHING_NEW = new Set(["", "new", "answered", "assigned", "released"]);
 const NAMES_PROJECT = new Set(["assigned", "released", "withdrawn", "restarted"]);
-const says = ({ reason }) => !SAYS_NOTHING_NEW.has(reason);
 
 /** What an event says, in words that follow the machine's name. */
 const inWords = ({ cause }) => WORDS[cause] ?? cause;
@@ -49,7 +48,7 @@ const EventItem = memo(({ event }) => {
       ${state === null ? html`<code>${machine}</code>` : html`<a href="#/machines/${machine}"><code>${machine}</code></a>`}
       ${" "}${inWords(event)}${" "}
       ${project && NAMES_PROJECT.has(cause) && html`<strong>${project}</strong>`}${" "}
-      ${says(event) && html`<span class="muted reason">${reason}</span>`}
+      ${saysMore(event) && html`<span class="muted reason">${reason}</span>`}
     </span>
   </li>`;
 });

@@ -88,7 +88,7 @@ const Failure = ({ reason, evidence, project, url }) => html`<section class="pan
   ${evidence && html`<h3>Its last lines</h3><pre tabindex="0" aria-label="Its last lines">${evidence}</pre>`}
 </section>`;
 
-const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+const sentence = (text) => (/[.?!…]$/.test(text) ? text : `${text.charAt(0).toUpperCase()}${text.slice(1)}.`);
 
 /** What is left of a machine that is no more, or not read yet. */
 function Absent({ id, life, isUnknown }) {

@@ -5,6 +5,7 @@ import { readEvents } from "./eventstream.js";
 import { ownerAfter } from "./fleet.js";
 import { age, exactly, ms, time } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
+import { saysMore } from "./reasons.js";
 import { Mark, wordOf } from "./statemark.js";
 
 const KEPT = 500;
@@ -62,7 +63,7 @@ export function Timeline({ life }) {
 function Moment({ event, before }) {
   const state = event.cause === "removed" ? "gone" : wordOf(event.state, ownerAfter(event));
   const title = TITLES[event.cause] ?? event.cause;
-  const isSaid = event.reason && event.reason !== event.cause && event.reason !== before?.reason;
+  const isSaid = saysMore(event) && event.reason !== event.cause && event.reason !== before?.reason;
   const whose = PREPOSITIONS[event.cause] && event.project;
   return html`<li>
     <${Mark} state=${state}>${title}<//>

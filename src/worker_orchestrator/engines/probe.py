@@ -35,14 +35,14 @@ _HTTP: Final = b"HTTP/"
 _SHOWN_BYTES: Final = 40
 _TLS: Final = re.compile(rb"[\x15\x16]\x03")
 _PROTOCOLS: Final = (
-    (_TLS, "TLS only, and not HTTP without it"),
-    (re.compile(rb"\0..[\x04\x07]", re.DOTALL), "HTTP/2 only, and not HTTP/1.1"),
+    (_TLS, "only TLS, not plain HTTP"),
+    (re.compile(rb"\0..[\x04\x07]", re.DOTALL), "only HTTP/2, not HTTP/1.1"),
     (re.compile(rb"SSH-"), "SSH"),
     (re.compile(rb"220[ -]"), "SMTP or FTP"),
     (re.compile(rb"-(?:ERR|DENIED|NOAUTH)|\+OK|\* OK"), "a protocol like that of Redis, POP3 or IMAP"),
     (re.compile(rb"...\0\x0a", re.DOTALL), "MySQL"),
 )
-_ADVICE: Final = "if that is right, choose --ready tcp"
+_ADVICE: Final = "if that is intended, serve with --ready tcp"
 
 
 async def http_probe(
@@ -100,10 +100,10 @@ async def _first_bytes(reader: asyncio.StreamReader) -> bytes:
 def _other_protocol(port: int, first_bytes: bytes) -> str:
     name = next((name for pattern, name in _PROTOCOLS if pattern.match(first_bytes)), "")
     if name:
-        return f"what answers on port {port} speaks {name}: {_ADVICE}"
+        return f"the server on port {port} speaks {name}: {_ADVICE}"
     line = first_bytes[:_SHOWN_BYTES].splitlines()[0] if first_bytes.splitlines() else b""
     shown = ascii(line.decode("latin-1"))
-    return f"what answers on port {port} does not speak HTTP (it begins with {shown}): {_ADVICE}"
+    return f"the server on port {port} does not speak HTTP (its reply begins with {shown}): {_ADVICE}"
 
 
 async def _hung_up(host: str, port: int) -> str:
@@ -120,7 +120,7 @@ async def _hung_up(host: str, port: int) -> str:
                         return _other_protocol(port, first_bytes)
     except (TimeoutError, OSError):
         return ""
-    return f"what answers on port {port} hangs up when it is asked in HTTP: {_ADVICE}"
+    return f"the server on port {port} closes the connection at an HTTP request: {_ADVICE}"
 
 
 def _greeting() -> bytes:
@@ -137,7 +137,7 @@ def _refused(port: int, error: OSError) -> str:
     """What it says of the worker that no connection could be made. Raises EngineUnavailable if it says nothing of it."""
     why = error.strerror or str(error)
     if isinstance(error, socket.gaierror) or error.errno in _OUR_OWN:
-        raise EngineUnavailable(f"port {port} cannot be asked from here ({why})") from error
+        raise EngineUnavailable(f"Port {port} cannot be reached from here ({why}).") from error
     return f"{NOTHING} on port {port} ({why})"
 
 

@@ -24,5 +24,5 @@ async def remove(engine: Engine, machine_id: str) -> None:
                 await asyncio.sleep(_PAUSE_S)
     except TimeoutError:
         raise EngineUnavailable(
-            f"{machine_id} is being removed, and is not gone after {REMOVED_WITHIN_S:g} s."
+            f"{machine_id} is being removed, but still exists after {REMOVED_WITHIN_S:g} s."
         ) from None

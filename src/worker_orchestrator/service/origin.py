@@ -18,6 +18,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core import reasons
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Cause, Holding, Machine, State
@@ -114,7 +115,7 @@ def keep_busy(fleet: Fleet, instances: Mapping[str, Instance], now: float) -> li
         may_be_taken = machine.project is None and machine.state in {State.READY, State.STARTING}
         if may_be_taken and machine.id in instances and fleet.of_project(machine.id) is None:
             fleet.generation += 1
-            holding, reason = Holding(machine.id), "kept: the database is a copy"
+            holding, reason = Holding(machine.id), reasons.KEPT_BUSY
             after = replace(machine, holding=holding, generation=fleet.generation, reason=reason)
             kept.append(fleet.apply(machine, after, Cause.ADOPTED, now).machine)
     return kept

@@ -21,7 +21,7 @@ from worker_orchestrator.control.telling.observer import Observers
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.errors import InvalidSetting
+from worker_orchestrator.errors import InvalidSetting, PortInUse
 from worker_orchestrator.http.access.callers import Callers
 from worker_orchestrator.http.access.guard import Guard
 from worker_orchestrator.http.app import App
@@ -32,6 +32,7 @@ from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.server.uvicorn_server import Server
 from worker_orchestrator.http.v1 import v1
 from worker_orchestrator.http.v1.pools import Health
+from worker_orchestrator.service.already_running import who_listens
 from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
 from worker_orchestrator.settings import token as token_file
 from worker_orchestrator.settings.command_line import command_line
@@ -75,7 +76,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
     `announce` is called once the service answers. Raises what `open_fleet` raises, and the error of a defect.
     """
     token = _read_token(settings)
-    sockets = listen(settings.host, settings.port)
+    sockets = await _listen(settings)
     try:
         async with open_fleet(settings) as opened:
             parts = _assemble(settings, opened)
@@ -85,6 +86,13 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
     finally:
         for listener in sockets:
             listener.close()
+
+
+async def _listen(settings: Settings) -> list[socket.socket]:
+    try:
+        return listen(settings.host, settings.port)
+    except PortInUse as error:
+        raise await asyncio.to_thread(who_listens, settings, error) from None
 
 
 def _read_token(settings: Settings) -> str:

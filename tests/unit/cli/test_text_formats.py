@@ -13,9 +13,11 @@ from worker_orchestrator.cli.text_formats import (
     milliseconds,
     printable,
     quantity,
+    state_word,
     table,
     utc_time,
 )
+from worker_orchestrator.wire.v1 import Event
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -60,3 +62,29 @@ def test_bytes_are_told_in_the_unit_that_fits(count: int, said: str) -> None:
 
 def test_json_is_for_people_as_well() -> None:
     assert json_document([{"at": NOW}]) == '[\n  {\n    "at": "2026-01-01T00:00:00Z"\n  }\n]'
+
+
+@pytest.mark.parametrize(
+    ("cause", "project", "state", "word"),
+    [
+        ("answered", None, "ready", "idle"),
+        ("answered", "p", "ready", "assigned"),
+        ("assigned", "p", "ready", "assigned"),
+        ("released", "p", "ready", "idle"),
+        ("withdrawn", "p", "ready", "idle"),
+        ("released", "p", "starting", "starting"),
+        ("created", None, "starting", "starting"),
+        ("restarted", "p", "starting", "restarting"),
+        ("destroyed", "p", "stopping", "stopping"),
+        ("failed", "p", "failed", "failed"),
+        ("forgotten", None, None, "gone"),
+    ],
+)
+def test_the_state_after_an_event_has_the_word_of_the_list(
+    cause: str, project: str | None, state: str | None, word: str
+) -> None:
+    """An event that ends an assignment names the project that had the machine."""
+    event = Event(
+        id=1, at=NOW, machine="w1", pool="default", project=project, generation=1, cause=cause, state=state, reason=""
+    )
+    assert state_word(event) == word

@@ -24,7 +24,7 @@ DOUBLING_S = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]
 
 def broken(world: World, machine_id: str, failure: Failure | None = None) -> None:
     fail_machine(
-        world.fleet, world.spec, world[machine_id], world.now, failure or Failure(FailureKind.EXITED, "exited")
+        world.fleet, world.spec, world[machine_id], world.now, failure or Failure(FailureKind.EXITED, "It exited.")
     )
 
 
@@ -52,8 +52,8 @@ def test_a_failed_machine_says_why() -> None:
     world = World()
     machine_id = world.start()
     before = world[machine_id]
-    broken(world, machine_id, Failure(FailureKind.EXITED, "exited", "the last line"))
-    assert world[machine_id] == replace(before, state=State.FAILED, reason="exited", evidence="the last line")
+    broken(world, machine_id, Failure(FailureKind.EXITED, "It exited.", "the last line"))
+    assert world[machine_id] == replace(before, state=State.FAILED, reason="It exited.", evidence="the last line")
     assert world.last_change().cause is Cause.FAILED
     assert world.watch(machine_id).since == world.now
 
@@ -90,9 +90,15 @@ def test_a_machine_that_never_came_up_costs_one_second() -> None:
     world = World()
     machine_id = world.start()
     world.now += 5.0
-    broken(world, machine_id, Failure(FailureKind.EXITED, "exited", "the last line"))
+    broken(world, machine_id, Failure(FailureKind.EXITED, "It exited.", "the last line"))
     assert world.brake == Brake(
-        OLD, 1, world.now, world.now + 1.0, is_on=True, reason=f"{machine_id}: exited", evidence="the last line"
+        OLD,
+        1,
+        world.now,
+        world.now + 1.0,
+        is_on=True,
+        reason=f"Machine {machine_id} failed. It exited.",
+        evidence="the last line",
     )
 
 
@@ -100,7 +106,9 @@ def test_the_first_quick_death_is_free() -> None:
     """A machine that came up shows that the image can; it is noted and nothing more."""
     world = World()
     assert dies_soon(world) == 0.0
-    assert world.brake == Brake(OLD, 0, world.now, world.now, is_on=False, reason="m1: exited", good_since=world.now)
+    assert world.brake == Brake(
+        OLD, 0, world.now, world.now, is_on=False, reason="Machine m1 failed. It exited.", good_since=world.now
+    )
 
 
 def test_the_second_quick_death_costs_one_second_and_each_later_one_twice_as_much() -> None:
@@ -130,7 +138,7 @@ def test_an_image_that_is_broken_for_weeks_costs_300_seconds_each_time() -> None
     world = World()
     for _ in range(1100):
         world.now += 300.0
-        broken(world, world.start(), Failure(FailureKind.EXITED, "exited", gone=True))
+        broken(world, world.start(), Failure(FailureKind.EXITED, "It exited.", gone=True))
     assert world.brake.until - world.now == 300.0
 
 
@@ -317,8 +325,8 @@ def test_restarts_of_a_projects_machine_grow_over_minutes() -> None:
 
 def test_a_failure_is_serious_unless_said_otherwise() -> None:
     """Nothing is harmless or gone by default."""
-    assert Failure(FailureKind.EXITED, "exited") == Failure(
-        FailureKind.EXITED, "exited", evidence="", gone=False, harmless=False
+    assert Failure(FailureKind.EXITED, "It exited.") == Failure(
+        FailureKind.EXITED, "It exited.", evidence="", gone=False, harmless=False
     )
 
 
@@ -328,5 +336,5 @@ def test_the_brake_may_be_told_of_a_machine_that_nobody_got() -> None:
     machine_id = world.up()
     world.now += 2.0
     raise_brake(world.fleet, world.spec, replace(world[machine_id], reason="mute"), world.now)
-    assert world.brake.reason == f"{machine_id}: mute"
+    assert world.brake.reason == f"Machine {machine_id} failed. mute."
     assert world.brake.level == 0

@@ -20,7 +20,7 @@ STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING,
 
 
 def braked(world: World, *, until: float, template: str = OLD, is_on: bool = True, evidence: str = "") -> None:
-    world.pool.image_brake = Brake(template, 1, world.now, until, is_on, "w0: its container is exited", evidence)
+    world.pool.image_brake = Brake(template, 1, world.now, until, is_on, "w0: the container exited.", evidence)
 
 
 def obstacle(world: World) -> str:
@@ -42,7 +42,7 @@ def test_a_project_gets_an_idle_machine() -> None:
     """One that knows its project, and says why it changed."""
     world = World(fleet=a_fleet(a_machine()))
     machine = commands.assign(world.fleet, world.spec, "p", world.now, DEFAULT_POOL)
-    assert machine == a_machine(project="p", generation=1, reason="assigned") == world["w1"]
+    assert machine == a_machine(project="p", generation=1, reason="It was assigned to the project.") == world["w1"]
     assert world.last_change() == Change(a_machine(), machine, Cause.ASSIGNED)
 
 
@@ -227,14 +227,14 @@ def test_a_project_whose_machine_is_restarted_waits_for_it() -> None:
 
 def test_a_project_whose_machine_failed_is_told_so() -> None:
     """Its files are somebody's work: only release or destroy gives them up, and a restart may bring it back."""
-    failed = a_machine(state=FAILED, project="p", reason="exited again, after 3 restarts")
+    failed = a_machine(state=FAILED, project="p", reason="It exited again.")
     world = World(fleet=a_fleet(failed, a_machine("w2", port=9094)))
     with pytest.raises(MachineFailed) as refused:
         world.assign("p")
     assert refused.value.message == (
-        "The machine w1 of this project failed: exited again, after 3 restarts. "
-        "Its files are kept: mend them with `orchestrator cp`, then `orchestrator restart p`; or release or destroy it to "
-        "get a new one."
+        "The machine w1 of this project failed. It exited again. "
+        "Its files are kept: repair them with `orchestrator cp` and run `orchestrator restart p`, or release or "
+        "destroy the machine to get a new one."
     )
     assert world.fleet.pending == []
     assert world.line == []
@@ -326,7 +326,7 @@ def test_a_project_is_refused_while_the_brake_holds_and_nothing_is_coming() -> N
     braked(world, until=world.now + 7.5, evidence="no such file")
     with pytest.raises(NoMachineAvailable) as refused:
         world.assign("p")
-    assert refused.value.message == "w0: its container is exited\nno such file"
+    assert refused.value.message == "w0: the container exited.\nno such file"
     assert refused.value.retry_after_s == 7.5
     assert world.line == []
 
@@ -396,7 +396,7 @@ def test_the_line_is_emptied_when_nothing_can_come() -> None:
     braked(world, until=world.now + 4.0)
     away = turn_away(world)
     assert list(away) == ["p", "q"]
-    assert {(error.message, error.retry_after_s) for error in away.values()} == {("w0: its container is exited", 4.0)}
+    assert {(error.message, error.retry_after_s) for error in away.values()} == {("w0: the container exited.", 4.0)}
     assert world.line == []
     assert turn_away(world) == {}
 
@@ -458,7 +458,7 @@ def test_the_brake_stands_in_the_way_until_something_came_up() -> None:
     """Even between two attempts."""
     world = World()
     braked(world, until=world.now - 1.0, evidence="no such file")
-    assert obstacle(world) == "w0: its container is exited\nno such file"
+    assert obstacle(world) == "w0: the container exited.\nno such file"
     braked(world, until=world.now, is_on=False)
     assert obstacle(world) == ""
 
@@ -487,7 +487,7 @@ def test_used_up_ports_stand_in_the_way() -> None:
     world.wants(min_idle=2)
     world.resize()
     assert obstacle(world) == (
-        "No host port from 9093 to 9093 is free: free some, or serve with a wider range (--first-port, --last-port)."
+        "No host port from 9093 to 9093 is free. Free some, or serve with a wider range (--first-port, --last-port)."
     )
 
 
@@ -498,7 +498,7 @@ def test_a_released_machine_passes_through_starting() -> None:
     """It is idle only once it answered again."""
     world = World(fleet=a_fleet(a_machine(project="p", generation=3)))
     released = world.release("w1")
-    assert released == a_machine(state=STARTING, generation=3, reason="released") == world["w1"]
+    assert released == a_machine(state=STARTING, generation=3, reason="The project released it.") == world["w1"]
     assert world.last_change().cause is Cause.RELEASED
     assert world.idle == []
 
@@ -510,7 +510,7 @@ def test_a_machine_that_answered_within_a_second_is_idle_at_once(age_s: float, s
     world.answer("w1")
     world.now += age_s
     released = world.release("w1")
-    assert released == a_machine(state=state, reason="released")
+    assert released == a_machine(state=state, reason="The project released it.")
 
 
 def test_a_machine_that_missed_a_probe_since_is_not_idle_at_once() -> None:
@@ -541,7 +541,7 @@ def test_a_recycled_machine_is_destroyed() -> None:
     """Nothing of one project reaches the next."""
     world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(recycle=True))
     world.answer("w1")
-    assert world.release("w1") == a_machine(state=STOPPING, reason="released")
+    assert world.release("w1") == a_machine(state=STOPPING, reason="The project released it.")
     assert world.last_change().cause is Cause.RELEASED
 
 
@@ -552,7 +552,7 @@ def test_a_released_machine_of_an_older_template_is_destroyed_where_the_current_
     if comes_up == "one is idle":
         world = World(fleet=a_fleet(a_machine("w2", template=NEW, port=9094), a_machine(project="p")), spec=world.spec)
     world.pool.proven_template = NEW if comes_up != "one is idle" else None
-    reason = "released, and made of an older image or setting"
+    reason = "The project released it. It was made from an older image or older settings."
     assert world.release("w1") == a_machine(state=STOPPING, reason=reason)
     assert world.last_change().cause is Cause.RELEASED
     assert world.watch("w1").since == world.now
@@ -562,7 +562,7 @@ def test_a_released_machine_of_an_older_template_is_used_again_while_the_current
     """It may be the best there is: whoever builds a broken image must not lose what works, one release after another."""
     world = World(fleet=a_fleet(a_machine(project="p")), spec=a_spec(template=NEW))
     world.answer("w1")
-    assert world.release("w1") == a_machine(reason="released")
+    assert world.release("w1") == a_machine(reason="The project released it.")
     assert list(world.fleet.stale(DEFAULT_POOL, NEW)) == ["w1"]
 
 
@@ -578,7 +578,7 @@ def test_a_released_machine_stays_while_nobody_knows_what_to_run() -> None:
 def test_a_released_machine_that_does_not_serve_is_destroyed(state: State) -> None:
     """Its project gives up its files."""
     world = World(fleet=a_fleet(a_machine(state=state, project="p", reason="exited")))
-    assert world.release("w1") == a_machine(state=STOPPING, reason="released")
+    assert world.release("w1") == a_machine(state=STOPPING, reason="The project released it.")
     assert world.fleet.of_project("p") is None
 
 
@@ -614,7 +614,7 @@ def test_a_free_machine_on_its_way_out_is_not_found(state: State) -> None:
 def test_a_destroyed_machine_stops_whatever_it_was(state: State, project: str | None) -> None:
     """It holds its port and its slot until its container is known to be gone."""
     world = World(fleet=a_fleet(a_machine(state=state, project=project)))
-    assert world.destroy("w1") == a_machine(state=STOPPING, reason="destroyed on request")
+    assert world.destroy("w1") == a_machine(state=STOPPING, reason="Its removal was requested.")
     assert world.last_change().cause is Cause.DESTROYED
     assert world.fleet.of_project("p") is None
     assert world.fleet.slots_held == 1
@@ -644,7 +644,7 @@ def test_an_assignment_that_nobody_was_told_of_is_taken_back() -> None:
     world = World(fleet=a_fleet(a_machine()))
     world.assign("p")
     commands.withdraw(world.fleet, world.spec, world["w1"], world.now)
-    assert world["w1"] == a_machine(generation=1, reason="not taken")
+    assert world["w1"] == a_machine(generation=1, reason="It was assigned, but no client received it.")
     assert world.last_change().cause is Cause.WITHDRAWN
     assert world.idle == ["w1"]
 
@@ -669,7 +669,7 @@ def test_a_machine_that_does_not_answer_when_it_is_handed_out_failed() -> None:
     commands.withdraw(world.fleet, world.spec, before, world.now, broken="did not answer")
     assert world[machine_id] == replace(before, state=FAILED, holding=None, reason="did not answer")
     assert world.last_change().cause is Cause.WITHDRAWN
-    assert world.brake.reason == f"{machine_id}: did not answer"
+    assert world.brake.reason == f"Machine {machine_id} failed. did not answer."
     assert world.fleet.of_project("p") is None
 
 
@@ -746,7 +746,9 @@ def test_a_machine_that_exited_before_anybody_was_told_is_let_go() -> None:
     """Nobody knows of it, so nobody's work is in it."""
     world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", generation=1)))
     commands.withdraw(world.fleet, world.spec, world["w1"], world.now)
-    assert world["w1"] == a_machine(state=State.STOPPING, generation=1, reason="not taken")
+    assert world["w1"] == a_machine(
+        state=State.STOPPING, generation=1, reason="It was assigned, but no client received it."
+    )
 
 
 def test_a_machine_that_vanished_before_anybody_was_told_is_forgotten() -> None:

@@ -210,7 +210,7 @@ def test_a_forgotten_machine_leaves_a_tombstone() -> None:
 
 def test_a_decision_on_an_old_state_stops_the_process() -> None:
     """Whoever decides must have looked at the machine as it is."""
-    fleet = a_fleet(a_machine(reason="new"))
+    fleet = a_fleet(a_machine(reason="Its container is being created."))
     with pytest.raises(AssertionError, match=r"^w1: decided on an old state$"):
         fleet.apply(a_machine(), a_machine(state=STOPPING), Cause.DESTROYED, 1.0)
     with pytest.raises(AssertionError, match=r"^w2: decided on an old state$"):

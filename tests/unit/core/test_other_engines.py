@@ -8,16 +8,15 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold, with_one
 
-from worker_orchestrator.core import commands, outcomes
+from worker_orchestrator.core import commands, outcomes, reasons
 from worker_orchestrator.core.action import Create, Destroy, Outcome, Restart, Result
-from worker_orchestrator.core.fleet import RESTART_REQUESTED
 from worker_orchestrator.core.instance import Instance, Status, Verdict
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.errors import MachineFailed
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
-NO_ROOM = "no node has 2 GiB of memory left"
+NO_ROOM = "No node has 2 GiB of memory left."
 OURS: dict[str, Any] = {"project": "p", "generation": 1}
 
 
@@ -316,11 +315,11 @@ def test_a_new_machine_that_the_engine_lost_sight_of_says_nothing_of_its_image(
 
 
 def test_an_exited_machine_of_a_project_fails_with_its_reason_where_it_cannot_be_restarted() -> None:
-    world = stuck(a_machine(**OURS), status=Status.EXITED, detail="exit code 3")
+    world = stuck(a_machine(**OURS), status=Status.EXITED, detail="The container exited with code 3.")
     assert world.tick().actions == []
     assert world["w1"].state is FAILED
     assert world["w1"].project == "p"
-    assert world["w1"].reason == "its container is exited (exit code 3)"
+    assert world["w1"].reason == "The container exited with code 3."
     assert world.last_change().failure is FailureKind.EXITED
 
 
@@ -336,7 +335,7 @@ def test_it_fails_with_the_kind_of_its_end_even_if_that_was_caused_from_outside(
     assert (world["w1"].state, world.last_change().failure) == (FAILED, kind)
 
 
-@pytest.mark.parametrize("reason", ["runs again", RESTART_REQUESTED])
+@pytest.mark.parametrize("reason", [reasons.RUNS_AGAIN, reasons.RESTART_REQUESTED])
 def test_a_machine_that_exits_before_it_answered_fails_as_well(reason: str) -> None:
     """Even if its record of another engine says that it is to be restarted."""
     world = stuck(a_machine(state=STARTING, reason=reason, **OURS), status=Status.EXITED)
@@ -358,7 +357,7 @@ def test_its_project_hears_what_helps() -> None:
     with pytest.raises(MachineFailed) as refused:
         commands.assign(world.fleet, world.spec, "p", world.now, "default")
     assert str(refused.value) == (
-        "The machine w1 of this project failed: its container is exited. Release or destroy it to get a new one."
+        "The machine w1 of this project failed. The container exited. Release or destroy it to get a new one."
     )
 
 

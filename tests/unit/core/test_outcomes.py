@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, World, a_fleet, a_machine, a_spec, assert_indexes_hold, with_one
 
+from worker_orchestrator.core import reasons
 from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Result
 from worker_orchestrator.core.brake import Failure, fail_machine
 from worker_orchestrator.core.commands import destroy, restart
@@ -29,7 +30,7 @@ def test_a_starting_machine_that_answers_is_ready() -> None:
     machine_id = world.start()
     before = world[machine_id]
     world.answer(machine_id)
-    assert world[machine_id] == replace(before, state=READY, reason="answered")
+    assert world[machine_id] == replace(before, state=READY, reason="The worker answered.")
     assert world.last_change().cause is Cause.ANSWERED
     assert world.idle == [machine_id]
 
@@ -49,7 +50,7 @@ def test_a_restarted_machine_that_answers_is_ready_for_its_project() -> None:
     world = World(fleet=a_fleet(a_machine(state=STARTING, project="p")))
     world.assign("q")
     world.answer("w1")
-    assert world["w1"] == a_machine(project="p", reason="answered")
+    assert world["w1"] == a_machine(project="p", reason="The worker answered.")
     assert world.line == ["q"]
 
 
@@ -188,7 +189,7 @@ def test_an_idle_machine_that_misses_three_probes_in_a_row_failed() -> None:
     world.miss("w1")
     assert world.idle == ["w1"]
     world.miss("w1", detail="connection refused")
-    assert world["w1"] == a_machine(state=FAILED, reason="stopped answering: connection refused")
+    assert world["w1"] == a_machine(state=FAILED, reason="The worker stopped answering: connection refused.")
 
 
 def test_an_answer_in_between_begins_the_count_anew() -> None:
@@ -231,7 +232,7 @@ def test_a_starting_machine_of_which_nobody_can_tell_goes_on_starting() -> None:
     assert world[machine_id].state is STARTING
     world.miss(machine_id, detail="connection refused")
     world.tick()
-    assert world[machine_id].reason == "did not answer within 60 s: connection refused"
+    assert world[machine_id].reason == "The worker did not answer within 60 s of its start: connection refused."
 
 
 def test_an_idle_machine_that_stops_answering_soon_raises_the_brake() -> None:
@@ -240,7 +241,7 @@ def test_an_idle_machine_that_stops_answering_soon_raises_the_brake() -> None:
     early, late = world.up(), world.up()
     for _ in range(3):
         world.miss(early)
-    assert world.brake.reason == f"{early}: stopped answering: nothing listens"
+    assert world.brake.reason == f"Machine {early} failed. The worker stopped answering: nothing listens."
     world.pool.image_brake = None
     world.now += 60.0
     for _ in range(3):
@@ -300,7 +301,7 @@ def test_a_rejected_create_fails_the_machine() -> None:
     machine_id = world.begin()
     before = world[machine_id]
     world.created(machine_id, Result.REJECTED, "no such command", "the last line")
-    assert world[machine_id] == replace(before, state=FAILED, reason="no such command", evidence="the last line")
+    assert world[machine_id] == replace(before, state=FAILED, reason="no such command.", evidence="the last line")
     assert world.brake.level == 1
 
 
@@ -311,7 +312,7 @@ def test_a_create_whose_port_is_taken_is_tried_on_the_next_one() -> None:
     before, since = world[machine_id], world.watch(machine_id).since
     world.now += 5.0
     world.created(machine_id, Result.PORT_TAKEN, "port 9093 is in use")
-    assert world[machine_id] == replace(before, port=9094, reason="port 9093 is in use")
+    assert world[machine_id] == replace(before, port=9094, reason="port 9093 is in use.")
     assert world.last_change() == Change(before, world[machine_id], Cause.MOVED)
     assert world.fleet.refused_ports == {9093: world.now + 60.0}
     assert world.watch(machine_id).since == since
@@ -406,7 +407,7 @@ def test_a_refused_restart_is_put_off_and_given_up_in_the_end() -> None:
     assert pauses == [0.0, 10.0, 30.0, 60.0, 120.0, 240.0]
     assert world["w1"].state is STARTING
     world.restarted("w1", Result.REJECTED, "no such program")
-    assert world["w1"] == a_machine(state=FAILED, project="p", reason="could not be restarted: no such program")
+    assert world["w1"] == a_machine(state=FAILED, project="p", reason=reasons.restart_failed("no such program"))
     assert world.watch("w1").since == world.now
     assert world.pool.image_brake is None
 
@@ -476,7 +477,7 @@ def test_a_new_machine_is_on_record_before_anything_is_done() -> None:
     """With its pool, template and port."""
     world = World()
     machine = new_machine(world.fleet, world.spec, DEFAULT_POOL, NEW, "w7", world.now)
-    assert machine == Machine("w7", DEFAULT_POOL, NEW, STARTING, 9093, reason="new") == world["w7"]
+    assert machine == Machine("w7", DEFAULT_POOL, NEW, STARTING, 9093, reason=reasons.NEW) == world["w7"]
     assert world.last_change() == Change(None, machine, Cause.CREATED)
 
 

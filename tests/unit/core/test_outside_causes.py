@@ -16,7 +16,7 @@ from worker_orchestrator.errors import NoMachineAvailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
-FULL = "Docker's disk is full: make room there"
+FULL = "Docker's disk is full: make room there."
 
 
 def obstructed(world: World, machine_id: str) -> None:
@@ -171,8 +171,8 @@ def test_the_last_free_host_port_that_somebody_took_is_no_fault_of_the_image() -
     world.created(machine_id, Result.PORT_TAKEN, "port 9093 is in use")
     assert world[machine_id].state is STOPPING
     assert world[machine_id].reason == (
-        "No host port from 9093 to 9093 is free: free some, or serve with a wider range (--first-port, --last-port). "
-        "port 9093 is in use"
+        "No host port from 9093 to 9093 is free. Free some, or serve with a wider range (--first-port, --last-port). "
+        "port 9093 is in use."
     )
     assert world.pool.image_brake is None
     assert world.pool.obstacle is not None
@@ -184,7 +184,7 @@ def test_the_last_free_host_port_that_somebody_took_is_no_fault_of_the_image() -
 @pytest.mark.parametrize("result", [Result.OBSTRUCTED, Result.PORT_TAKEN])
 def test_a_restart_that_a_cause_outside_stands_in_the_way_of_is_tried_for_ever(result: Result) -> None:
     """Ever more rarely, up to a minute; it costs no try, and it is told once."""
-    world = with_one(a_machine(project="p"), Status.EXITED, detail="exit code 1")
+    world = with_one(a_machine(project="p"), Status.EXITED, detail="The container exited with code 1.")
     world.tick()
     pauses = []
     for _ in range(40):
@@ -194,7 +194,7 @@ def test_a_restart_that_a_cause_outside_stands_in_the_way_of_is_tried_for_ever(r
         pauses.append(world.watch("w1").not_before - world.now)
         world.now = world.watch("w1").not_before
     assert pauses[:8] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
-    assert world["w1"] == a_machine(state=STARTING, project="p", reason=f"waits to be started again: {FULL}")
+    assert world["w1"] == a_machine(state=STARTING, project="p", reason=f"The restart is put off. {FULL}")
     assert world.watch("w1").tries == 1
     assert world.causes("w1") == [Cause.RESTARTED, Cause.OBSTRUCTED]
 

@@ -12,7 +12,7 @@ from worker_orchestrator.core.machine import Cause, Change, Holding, State
 from worker_orchestrator.errors import GenerationMismatch, NoMachineAvailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
-PAUSED = "No machine is idle, and the pool default is paused: resume it to have one started."
+PAUSED = "No machine is idle, and the pool default is paused. Run `orchestrator resume` to start machines again."
 MINE = a_machine(project="p", generation=7, metadata='{"owner":"ada"}')
 
 
@@ -91,13 +91,14 @@ def test_a_generation_that_holds_lets_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("generation", "why"), [(0, " was assigned anew since then: it"), (6, " was assigned anew since then: it"), (8, "")]
+    ("generation", "why"),
+    [(0, ", because it was assigned again since then"), (6, ", because it was assigned again since then"), (8, "")],
 )
 def test_another_generation_is_refused_by_name(generation: int, why: str) -> None:
     """A release that comes late must not hit the next tenant."""
     with pytest.raises(GenerationMismatch) as refusal:
         commands.check_generation(MINE, generation)
-    assert refusal.value.message == f"w1{why} is of generation 7, not {generation}, so nothing was changed."
+    assert refusal.value.message == f"w1 has generation 7, not {generation}{why}. Nothing was changed."
     assert refusal.value.generation == 7
 
 

@@ -16,7 +16,7 @@ from tests.unit.core.build import (
     with_one,
 )
 
-from worker_orchestrator.core import commands, outcomes, waiting_line
+from worker_orchestrator.core import commands, outcomes, reasons, waiting_line
 from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
 from worker_orchestrator.core.due_actions import still_wanted
 from worker_orchestrator.core.instance import Status
@@ -26,10 +26,10 @@ from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.errors import NoMachineAvailable
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
-VANISHED = "vanished: its container was removed by somebody else, and its files with it"
+VANISHED = reasons.GONE_WITH_FILES
 QUIET = [Status.RUNNING, Status.UNKNOWN]
 """What no machine that serves is failed for."""
-PAUSED = "it is paused; unpause it"
+PAUSED = "It is paused. Unpause it."
 
 
 # what is well
@@ -115,7 +115,7 @@ def test_an_idle_machine_that_cannot_serve_is_not_handed_out_and_replaced_if_tha
         world.now += 0.1
         assert Destroy("w1") in world.tick().actions
         ailment = an_instance(**sight).ailment
-        assert world["w1"] == a_machine(state=FAILED, reason=f"cannot serve: {ailment}")
+        assert world["w1"] == a_machine(state=FAILED, reason=f"The worker could not serve. {ailment}")
         assert world.pool.image_brake is None, "the image is not to blame"
     else:
         world.instance("w1")
@@ -135,7 +135,9 @@ def test_each_time_that_an_idle_machine_is_paused_it_is_waited_for() -> None:
     assert world["w1"].state is READY
 
 
-@pytest.mark.parametrize(("sight", "said"), [({"trouble": PAUSED}, PAUSED), ({"status": Status.CREATED}, "is created")])
+@pytest.mark.parametrize(
+    ("sight", "said"), [({"trouble": PAUSED}, PAUSED), ({"status": Status.CREATED}, "does not run")]
+)
 def test_an_assigned_machine_that_cannot_serve_stays_its_projects_which_is_told_why(
     sight: dict[str, Any], said: str
 ) -> None:
@@ -145,7 +147,7 @@ def test_an_assigned_machine_that_cannot_serve_stays_its_projects_which_is_told_
     for _ in range(3):
         assert world.tick().actions == []
         assert world["w1"] == held
-        with pytest.raises(NoMachineAvailable, match=f"cannot serve now: .*{said}.*keeps it with its files") as refused:
+        with pytest.raises(NoMachineAvailable, match=f"cannot serve now. .*{said}.*keeps it with its files") as refused:
             world.assign("p")
         assert refused.value.retry_after_s == 10.0
         world.now += 1000.0
@@ -169,7 +171,7 @@ def test_a_starting_machine_that_cannot_serve_is_replaced_at_once() -> None:
     """Nobody waits for this one more than for another, and the image is not to blame."""
     world = with_one(a_machine(state=STARTING), Status.PAUSED, trouble=PAUSED)
     assert world.tick().actions == [Destroy("w1")]
-    assert world["w1"] == a_machine(state=FAILED, reason=f"cannot serve: {PAUSED}")
+    assert world["w1"] == a_machine(state=FAILED, reason=f"The worker could not serve. {PAUSED}")
     assert world.pool.image_brake is None
 
 
@@ -178,7 +180,7 @@ def test_what_a_busy_machine_ailed_of_it_ails_of_until_a_listing_proves_somethin
     world.tick()
     world.instance("w1")
     world.tick(busy={"w1"})
-    assert world.fleet.ailing == {"w1": "its container is paused"}
+    assert world.fleet.ailing == {"w1": "The container is paused."}
 
 
 def test_an_idle_machine_that_answered_since_is_not_doubted_for_an_older_listing() -> None:
@@ -208,11 +210,9 @@ def test_while_the_engine_tells_of_no_ends_an_answer_of_before_proves_nothing() 
 @pytest.mark.parametrize("status", [Status.EXITED, Status.CREATED, Status.TERMINATING])
 def test_an_idle_machine_that_does_not_run_any_more_failed(status: Status) -> None:
     """Its container is removed at once, and how it ended is told."""
-    world = with_one(a_machine(), status, detail="exit code 1")
+    world = with_one(a_machine(), status, detail="The container exited with code 1.")
     plan = world.tick(evidence={"w1": "the last line", "w2": "no"})
-    assert world["w1"] == a_machine(
-        state=FAILED, reason=f"its container is {status} (exit code 1)", evidence="the last line"
-    )
+    assert world["w1"] == a_machine(state=FAILED, reason="The container exited with code 1.", evidence="the last line")
     assert plan.actions == [Destroy("w1")]
 
 
@@ -220,7 +220,7 @@ def test_how_a_container_ended_may_need_no_detail() -> None:
     """Where the engine says no more, its status must do."""
     world = with_one(a_machine(), Status.EXITED)
     world.tick()
-    assert (world["w1"].reason, world["w1"].evidence) == ("its container is exited", "")
+    assert (world["w1"].reason, world["w1"].evidence) == ("The container exited.", "")
 
 
 def test_an_idle_machine_that_exits_soon_after_it_came_up_raises_the_brake() -> None:
@@ -255,7 +255,10 @@ def test_an_idle_machine_that_somebody_removed_is_gone_and_does_not_raise_the_br
     world.remove(world.up())
     plan = world.tick()
     assert world["m1"].state is FAILED
-    assert (world["m1"].gone, world["m1"].reason) == (True, "its container was removed by somebody else")
+    assert (world["m1"].gone, world["m1"].reason) == (
+        True,
+        "The container no longer exists, and this service has no record of removing it.",
+    )
     assert (plan.actions, world.fleet.slots_held, world.fleet.ports) == ([], 0, {})
     assert world.pool.image_brake is None
 
@@ -265,9 +268,9 @@ def test_an_idle_machine_that_somebody_removed_is_gone_and_does_not_raise_the_br
 
 def test_an_assigned_machine_that_exited_is_restarted_in_place() -> None:
     """With its files, its port and its project; the first time at once."""
-    world = with_one(a_machine(project="p"), Status.EXITED, detail="exit code 1")
+    world = with_one(a_machine(project="p"), Status.EXITED, detail="The container exited with code 1.")
     plan = world.tick()
-    assert world["w1"] == a_machine(state=STARTING, project="p", reason="its container is exited (exit code 1)")
+    assert world["w1"] == a_machine(state=STARTING, project="p", reason="The container exited with code 1.")
     assert world.last_change().cause is Cause.RESTARTED
     assert plan.actions == [Restart("w1")]
     assert (world.watch("w1").tries, world.watch("w1").not_before) == (1, world.now)
@@ -292,7 +295,11 @@ def test_an_assigned_machine_is_restarted_over_minutes_and_then_it_failed() -> N
         world.now += 0.001
         assert world.tick().actions == [Restart("w1")]
     assert exits_again(world) == []
-    assert world["w1"] == a_machine(state=FAILED, project="p", reason="its container is exited again, after 6 restarts")
+    assert world["w1"] == a_machine(
+        state=FAILED,
+        project="p",
+        reason=reasons.failed_again("The container exited.", 6),
+    )
     for _ in range(3):
         world.now += 10_000.0
         assert world.tick().actions == []
@@ -302,12 +309,12 @@ def test_an_assigned_machine_is_restarted_over_minutes_and_then_it_failed() -> N
 
 def test_each_restart_is_told_with_the_end_that_it_mends() -> None:
     """A bad edit and a kill of the server: the exit code of the kill says nothing of the bad edit."""
-    world = with_one(a_machine(project="p"), Status.EXITED, detail="exit code 143")
+    world = with_one(a_machine(project="p"), Status.EXITED, detail="The container exited with code 143.")
     world.tick()
-    world.instance("w1", Status.EXITED, detail="exit code 3")
-    assert world["w1"].reason == "its container is exited (exit code 143)"
+    world.instance("w1", Status.EXITED, detail="The container exited with code 3.")
+    assert world["w1"].reason == "The container exited with code 143."
     assert exits_again(world) == []
-    assert world["w1"].reason == "its container is exited (exit code 3)"
+    assert world["w1"].reason == "The container exited with code 3."
     assert (world.last_change().cause, world.watch("w1").tries) == (Cause.RESTARTED, 2)
 
 
@@ -331,7 +338,7 @@ def test_a_machine_that_answers_between_its_deaths_has_no_more_tries() -> None:
         world.now += 1.0
         world.instance("w1", Status.EXITED)
     world.tick()
-    assert world["w1"].reason == "its container is exited again, after 6 restarts"
+    assert world["w1"].reason == reasons.failed_again("The container exited.", 6)
     assert (world["w1"].state, restarts) == (FAILED, 6)
 
 
@@ -377,13 +384,13 @@ def test_a_restart_that_is_refused_is_tried_over_minutes() -> None:
     pauses = []
     for _ in range(5):
         world.restarted("w1", Result.REJECTED, "no such program")
-        assert world["w1"].reason == "could not be restarted: no such program"
+        assert world["w1"].reason == "The container could not be restarted. no such program."
         pauses.append(world.watch("w1").not_before - world.now)
         world.now = world.watch("w1").not_before
         assert world.tick().actions == [Restart("w1")]
     world.restarted("w1", Result.REJECTED, "no such program")
     assert pauses == [10.0, 30.0, 60.0, 120.0, 240.0]
-    assert world["w1"] == a_machine(state=FAILED, project="p", reason="could not be restarted: no such program")
+    assert world["w1"] == a_machine(state=FAILED, project="p", reason=reasons.restart_failed("no such program"))
 
 
 @pytest.mark.parametrize(("waited_s", "state"), [(60.0, STARTING), (60.001, READY)])
@@ -397,7 +404,7 @@ def test_a_restarted_machine_that_runs_goes_back_to_its_project_even_if_it_is_mu
     world.tick()
     assert world["w1"].state is state
     if state is READY:
-        assert world["w1"].reason == "restarted; it runs, but does not answer yet: connection refused"
+        assert world["w1"].reason == reasons.runs_silently("connection refused")
         assert world.last_change().cause is Cause.ANSWERED
 
 
@@ -456,7 +463,7 @@ def test_a_failed_machine_that_somebody_revived_starts_again() -> None:
     """It serves its project again as soon as it answers."""
     world = with_one(a_machine(state=FAILED, project="p", reason="exited", evidence="the last line"))
     plan = world.tick()
-    assert world["w1"] == a_machine(state=STARTING, project="p", reason="runs again")
+    assert world["w1"] == a_machine(state=STARTING, project="p", reason=reasons.RUNS_AGAIN)
     assert world.last_change().cause is Cause.REVIVED
     assert plan.actions == []
     world.answer("w1")
@@ -504,12 +511,12 @@ def test_a_starting_machine_that_is_under_way_is_left_alone(status: Status) -> N
 @pytest.mark.parametrize("status", [Status.EXITED, Status.TERMINATING])
 def test_a_starting_machine_that_ended_failed_and_raises_the_brake(status: Status) -> None:
     """With how it ended and its last log lines."""
-    world = with_one(a_machine(state=STARTING), status, detail="exit code 127")
+    world = with_one(a_machine(state=STARTING), status, detail="The container exited with code 127.")
     plan = world.tick(evidence={"w1": "no such file"})
-    reason = f"its container is {status} (exit code 127)"
+    reason = "The container exited with code 127."
     assert world["w1"] == a_machine(state=FAILED, reason=reason, evidence="no such file")
     assert plan.actions == [Destroy("w1")]
-    assert (world.brake.level, world.brake.explanation()) == (1, f"w1: {reason}\nno such file")
+    assert (world.brake.level, world.brake.explanation()) == (1, f"Machine w1 failed. {reason}\nno such file")
 
 
 @pytest.mark.parametrize("status", [None, Status.CREATED, Status.PAUSED, Status.UNKNOWN, Status.PENDING])
@@ -523,7 +530,7 @@ def test_a_machine_that_does_not_run_within_the_start_time_out_failed(
     plan = world.tick(evidence={"w1": "the last line"})
     assert world["w1"].state is state
     if state is FAILED:
-        assert world["w1"] == a_machine(state=FAILED, reason="did not start within 60 s", evidence="the last line")
+        assert world["w1"] == a_machine(state=FAILED, reason=reasons.started_too_slowly(60), evidence="the last line")
         assert plan.actions == [Destroy("w1")]
         assert (world.fleet.slots_held, world.brake.level) == (1, 1)
 
@@ -557,7 +564,7 @@ def test_only_a_probe_begun_after_the_start_time_out_fails_a_running_machine(
     world.tick()
     assert world["w1"].state is state
     if state is FAILED:
-        assert world["w1"].reason == "did not answer within 60 s: connection refused"
+        assert world["w1"].reason == "The worker did not answer within 60 s of its start: connection refused."
 
 
 def test_a_released_machine_that_never_answers_again_fails_like_a_new_one() -> None:
@@ -675,7 +682,7 @@ def test_a_vanished_machine_that_turns_up_again_is_its_projects_again() -> None:
     vanished = a_machine(state=FAILED, project="p", gone=True)
     world = with_one(vanished)
     world.tick()
-    assert world["w1"] == replace(vanished, gone=False, reason="turned up again")
+    assert world["w1"] == replace(vanished, gone=False, reason="The container exists again.")
     assert world.last_change().cause is Cause.FAILED
     world.tick()
     assert (world["w1"].state, world["w1"].project) == (STARTING, "p")

@@ -163,7 +163,7 @@ def test_surplus_is_let_go_where_max_idle_is_set(max_idle: int, stopping: list[s
     world.tick()
     assert world.in_state(STOPPING) == stopping
     for machine_id in stopping:
-        assert world[machine_id].reason == "more idle machines than max_idle"
+        assert world[machine_id].reason == "There were more idle machines than max_idle allows."
         assert world.causes(machine_id) == [Cause.RETIRED]
         assert world.watch(machine_id).since == world.now
 
@@ -316,7 +316,7 @@ def test_old_machines_are_replaced_one_by_one() -> None:
         comes_up(world)
         assert [machine_id for machine_id in world.idle if world[machine_id].template == OLD] == left
     assert world.in_state(STOPPING) == ["w1", "w2", "w3"]
-    assert world["w1"].reason == "made of an older image or setting"
+    assert world["w1"].reason == "It was made from an older image or older settings."
     assert world.causes("w1") == [Cause.RETIRED]
     assert world.watch("w3").since == world.now
     assert (len(world.idle), world.in_state(STARTING)) == (3, [])

@@ -24,7 +24,7 @@ def test_it_keeps_project_generation_and_port(state: State) -> None:
     world = World(fleet=a_fleet(a_machine(state=state, project="p", generation=7, metadata="{}", evidence="panic")))
     after = restart(world)
     assert after == a_machine(
-        state=STARTING, project="p", generation=7, metadata="{}", reason="restarted on request", evidence=""
+        state=STARTING, project="p", generation=7, metadata="{}", reason="A restart was requested.", evidence=""
     )
     assert after == world["w1"]
     change = world.last_change()
@@ -167,11 +167,11 @@ def test_its_project_hears_how_it_ended_since() -> None:
     world = with_one(a_machine(project="p"))
     restart(world)
     world.apply_outcome(ASKED, Result.DONE)
-    world.instance("w1", Status.EXITED, detail="exit code 3")
+    world.instance("w1", Status.EXITED, detail="The container exited with code 3.")
     world.tick()
     told = refusals.machine_restarting(world.fleet, world["w1"], world.now)
     assert told.message.startswith(
-        "The machine w1 of this project is started again in 10 s: its container is exited (exit"
+        "The machine w1 of this project will be restarted in 10 s. The container exited with code 3. "
     )
     changes = len(world.fleet.pending)
     world.now += 10.0
@@ -186,7 +186,7 @@ def test_an_end_that_comes_before_it_does_not_count() -> None:
     restart(world)
     world.restarted("w1")
     assert world.tick().actions == [ASKED]
-    assert (world["w1"].reason, world.watch("w1").tries) == ("restarted on request", 1)
+    assert (world["w1"].reason, world.watch("w1").tries) == ("A restart was requested.", 1)
 
 
 @pytest.mark.parametrize("state", [STARTING, READY, FAILED])
@@ -196,7 +196,7 @@ def test_a_machine_of_nobody_is_not_restarted(state: State) -> None:
     with pytest.raises(NotAssigned) as refused:
         restart(world)
     assert refused.value.message == (
-        "No project has w1, and only a project's machine is restarted: destroy it, and the pool makes another."
+        "w1 has no project, and only the machine of a project can be restarted. Destroy it, and the pool makes another one."
     )
     assert world.fleet.pending == []
 
@@ -206,7 +206,7 @@ def test_a_machine_without_a_container_is_not_restarted() -> None:
     with pytest.raises(NotRunning) as refused:
         restart(world)
     assert refused.value.message == (
-        "w1 has no container any more, and its files are gone: release p to get a new one."
+        "The container of w1 no longer exists, and neither do its files. Release p to get a new machine."
     )
     assert world.fleet.pending == []
 
@@ -215,14 +215,12 @@ def test_a_machine_without_a_container_is_not_restarted() -> None:
 
 
 def test_a_project_hears_when_its_machine_is_started_again_and_what_to_do() -> None:
-    world = World(
-        fleet=a_fleet(a_machine(state=STARTING, project="p", reason="its container is exited (exit code 1)."))
-    )
+    world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", reason="The container exited with code 1.")))
     world.watch("w1").not_before = world.now + 29.5
     told = refusals.machine_restarting(world.fleet, world["w1"], world.now)
     assert told.message == (
-        "The machine w1 of this project is started again in 30 s: its container is exited (exit code 1). Its files are "
-        "kept: mend them with `orchestrator cp`, and `orchestrator restart p` starts it at once."
+        "The machine w1 of this project will be restarted in 30 s. The container exited with code 1. Its files are kept: "
+        "repair them with `orchestrator cp`, and run `orchestrator restart p` to restart it at once."
     )
     assert told.retry_after_s == 30
 
@@ -235,10 +233,10 @@ def test_a_reason_loses_its_full_stop_and_nothing_more() -> None:
 
 @pytest.mark.parametrize("ago_s", [0.0, 5.0])
 def test_a_project_hears_that_its_machine_is_being_started_again(ago_s: float) -> None:
-    world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", reason="restarted on request")))
+    world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", reason="A restart was requested.")))
     world.watch("w1").not_before = world.now - ago_s
     told = refusals.machine_restarting(world.fleet, world["w1"], world.now)
-    assert told.message == "The machine w1 of this project is being started again: restarted on request."
+    assert told.message == "The machine w1 of this project is being restarted. A restart was requested."
     assert told.retry_after_s == 3.0
 
 
@@ -252,4 +250,4 @@ def test_a_project_hears_that_its_machine_was_started_again_and_of_no_older_caus
     if missed:
         world.miss("w1", detail=missed)
     told = refusals.machine_restarting(world.fleet, world["w1"], world.now)
-    assert told.message == f"The machine w1 of this project was started again, and does not answer yet{so_far}."
+    assert told.message == f"The machine w1 of this project was restarted and does not answer yet{so_far}."

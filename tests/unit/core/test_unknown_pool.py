@@ -16,7 +16,7 @@ from worker_orchestrator.errors import MachineNotFound, NoMachineAvailable
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
-PROBLEM = "No pool of this name is in the settings, so it makes no machine."
+PROBLEM = "The settings have no pool of this name, so it makes no machines."
 
 
 def a_world(*machines: Machine) -> World:
@@ -74,7 +74,7 @@ def test_its_idle_machines_are_retired_whatever_their_template() -> None:
     world.resize()
     for machine_id in ("w1", "w2"):
         assert world[machine_id].state is STOPPING
-        assert world[machine_id].reason == "of a pool that the settings do not name"
+        assert world[machine_id].reason == "Its pool is not in the settings."
         assert world.causes(machine_id) == [Cause.RETIRED]
         assert world.watch(machine_id).since == world.now
     assert world["w3"] == a_machine("w3", port=9095)
@@ -125,7 +125,7 @@ def test_a_machine_that_is_released_is_removed(state: State) -> None:
     world = a_world(of_other_pool(state=state, project="p", metadata="{}", generation=7))
     world.answer("w1")
     released = world.release("w1")
-    assert released == world["w1"] == of_other_pool(state=STOPPING, generation=7, reason="released")
+    assert released == world["w1"] == of_other_pool(state=STOPPING, generation=7, reason="The project released it.")
     assert world.causes("w1")[-1] is Cause.RELEASED
     assert world.fleet.of_project("p") is None
 
@@ -172,7 +172,7 @@ def test_a_machine_that_is_left_of_it_serves_until_it_is_retired() -> None:
     """As where the engine cannot say what to run: better an old machine than none."""
     world = a_world(of_other_pool())
     machine = commands.assign(world.fleet, world.spec, "p", world.now, "other")
-    assert machine == world["w1"] == of_other_pool(project="p", generation=1, reason="assigned")
+    assert machine == world["w1"] == of_other_pool(project="p", generation=1, reason="It was assigned to the project.")
 
 
 def test_who_waited_when_the_pool_was_taken_out_of_the_settings_is_turned_away() -> None:
@@ -189,10 +189,10 @@ def test_who_waited_when_the_pool_was_taken_out_of_the_settings_is_turned_away()
 def test_a_machine_that_fails_raises_no_brake() -> None:
     """There is no image that could be to blame. It is removed, and kept as evidence, like any other."""
     world = a_world(of_other_pool(state=STARTING))
-    world.instance("w1", Status.EXITED, pool="other", detail="exit code 1")
+    world.instance("w1", Status.EXITED, pool="other", detail="The container exited with code 1.")
     world.tick(evidence={"w1": "the last line"})
     assert world["w1"] == of_other_pool(
-        state=FAILED, reason="its container is exited (exit code 1)", evidence="the last line"
+        state=FAILED, reason="The container exited with code 1.", evidence="the last line"
     )
     assert world.fleet.pool("other").image_brake is None
     assert world.tick().actions == [Destroy("w1")]

@@ -94,21 +94,26 @@ SETTINGS_OF_HTTP_2 = b"\0\0\x12\x04\0\0\0\0\0" + b"\0\x03\0\0\0\x64" * 3
         (b"+OK POP3 ready\r\n", "speaks a protocol like that of Redis, POP3 or IMAP"),
         (b"-ERR unknown command 'GET'\r\n", "speaks a protocol like that of Redis, POP3 or IMAP"),
         (b"\x4a\0\0\0\x0a8.0.36\0", "speaks MySQL"),
-        (SETTINGS_OF_HTTP_2, "speaks HTTP/2 only, and not HTTP/1.1"),
-        (b"\x15\x03\x03\0\x02\x02\x0a", "speaks TLS only, and not HTTP without it"),
-        (b"hello\x1b[31m\nsecond line", "does not speak HTTP (it begins with 'hello\\x1b[31m')"),
-        (b"\n", "does not speak HTTP (it begins with '')"),
+        (SETTINGS_OF_HTTP_2, "speaks only HTTP/2, not HTTP/1.1"),
+        (b"\x15\x03\x03\0\x02\x02\x0a", "speaks only TLS, not plain HTTP"),
+        (b"hello\x1b[31m\nsecond line", "does not speak HTTP (its reply begins with 'hello\\x1b[31m')"),
+        (b"\n", "does not speak HTTP (its reply begins with '')"),
     ],
 )
 async def test_what_speaks_something_else_is_named_with_what_to_do(words: bytes, said: str) -> None:
-    assert await found(greets_with(words)) == f"what answers on port PORT {said}: if that is right, choose --ready tcp"
+    assert (
+        await found(greets_with(words))
+        == f"the server on port PORT {said}: if that is intended, serve with --ready tcp"
+    )
 
 
 async def test_a_server_that_hangs_up_at_http_is_told_from_nothing() -> None:
     async def hangs_up(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
 
-    said = "what answers on port PORT hangs up when it is asked in HTTP: if that is right, choose --ready tcp"
+    said = (
+        "the server on port PORT closes the connection at an HTTP request: if that is intended, serve with --ready tcp"
+    )
     assert await found(hangs_up) == said
 
 
@@ -118,7 +123,7 @@ async def test_a_server_of_tls_that_hangs_up_without_a_word_is_greeted() -> None
             writer.write(b"\x15\x03\x03\0\x02\x02\x28")
             await reader.read()
 
-    said = "what answers on port PORT speaks TLS only, and not HTTP without it: if that is right, choose --ready tcp"
+    said = "the server on port PORT speaks only TLS, not plain HTTP: if that is intended, serve with --ready tcp"
     assert await found(only_tls) == said
 
 

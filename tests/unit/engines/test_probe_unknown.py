@@ -46,7 +46,7 @@ def test_a_process_that_has_no_socket_left_cannot_tell(probe: Probe, port: int) 
         try:
             with contextlib.suppress(OSError):
                 held += iter(socket.socket, None)
-            with pytest.raises(EngineUnavailable, match=r"cannot be asked from here \(Too many open files\)"):
+            with pytest.raises(EngineUnavailable, match=r"cannot be reached from here \(Too many open files\)"):
                 await probe("127.0.0.1", port)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -59,5 +59,5 @@ def test_a_process_that_has_no_socket_left_cannot_tell(probe: Probe, port: int) 
 @pytest.mark.parametrize("probe", [http_probe, tcp_probe])
 def test_a_name_that_nobody_knows_says_nothing_of_a_worker(probe: Probe, port: int) -> None:
     """The engine's, on another computer."""
-    with pytest.raises(EngineUnavailable, match="cannot be asked from here"):
+    with pytest.raises(EngineUnavailable, match="cannot be reached from here"):
         asyncio.run(probe("no-such-host.invalid", port))

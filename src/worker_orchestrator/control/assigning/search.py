@@ -14,7 +14,7 @@ from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.telling.observer import AssignOutcome, Observer
 from worker_orchestrator.control.telling.traces import RESTARTED, Steps, Trace, Traces
 from worker_orchestrator.control.world.probers import Probers
-from worker_orchestrator.core import commands, waiting_line
+from worker_orchestrator.core import commands, reasons, waiting_line
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.outcomes import PROBE_S, patience_s
 from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
@@ -181,7 +181,7 @@ class Search:
         self._abandon(wanted.project, wanted.generation)
         if not self._contact.answers:
             raise self._decisions.obstacle(wanted.pool)
-        raise NoMachineAvailable(f"{CANDIDATES} machines in a row did not answer, or were taken away.")
+        raise NoMachineAvailable(f"{CANDIDATES} machines in a row did not answer or were removed. Try again.")
 
     async def _first_that_answers(self, wanted: _Wanted, machine: Machine | None) -> SearchResult | None:
         """The first machine of at most three that serves; None where none of them does."""
@@ -252,7 +252,7 @@ class Search:
         steps.failed_probes.append((machine.id, verdict.detail))
         is_slow = limit_s < longest_s and verdict.took_s > limit_s * 0.9  # the time was up, it did not refuse
         may_serve = is_slow or verdict.answered is None  # it goes back to idle, and the next candidate is tried
-        broken = "" if may_serve else f"did not answer when it was to be handed out: {verdict.detail}"
+        broken = "" if may_serve else reasons.silent_at_assignment(verdict.detail)
         commands.withdraw(fleet, state.spec, machine, state.now(), broken=broken)
         self._journal.attribute()
         await self._journal.durable()

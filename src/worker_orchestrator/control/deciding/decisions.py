@@ -64,7 +64,7 @@ class Decisions:
         self.seats.refuse_all(self._engine_is_away())
 
     def _engine_is_away(self) -> NoMachineAvailable:
-        return NoMachineAvailable(f"The engine does not answer: {self.contact.problem}")
+        return NoMachineAvailable(f"The container engine is unavailable. {self.contact.problem}")
 
     def obstacle(self, pool: str, project: str = "") -> NoMachineAvailable:
         """The error for a request that waited in vain: what stood in the way of a new machine, or of this project's own."""

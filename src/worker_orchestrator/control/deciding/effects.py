@@ -25,7 +25,7 @@ from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.telling.traces import Traces
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.probers import Probers
-from worker_orchestrator.core import due_actions, outcomes, refusals
+from worker_orchestrator.core import due_actions, outcomes, reasons, refusals
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 
@@ -122,4 +122,4 @@ class Effects:
 
 
 def _vanished(machine: Machine) -> NoMachineAvailable:
-    return NoMachineAvailable(f"The machine {machine.id} failed: {machine.reason}")  # a retry gets another machine
+    return NoMachineAvailable(reasons.failed_machine(machine.id, machine.reason))  # a retry gets another machine

@@ -19,6 +19,7 @@ from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.core.due_actions import still_wanted
 from worker_orchestrator.core.instance import Instance, Snapshot, Status
 from worker_orchestrator.core.outcomes import is_awaited, start_deadline
+from worker_orchestrator.core.reasons import sentence
 from worker_orchestrator.core.reconcile import Plan, about_to_fail, reconcile
 from worker_orchestrator.errors import EngineError
 
@@ -121,7 +122,7 @@ class Ticker:
         return not all(one in instances or self._actions.is_busy(one) for one in expected)
 
     def _note_failure(self, why: str, asked_at: float) -> None:
-        if self._contact.problem != why:
+        if self._contact.problem != sentence(why):
             _log.warning("the engine cannot be listed", why=why)
         self._contact.failed(why, asked_at)
 
@@ -130,7 +131,7 @@ class Ticker:
         for action in plan.actions:
             if still_wanted(self._fleet, action):
                 if action.machine_id not in self._fleet.machines:
-                    _log.warning("what was removed turned up again, and is removed", machine=action.machine_id)
+                    _log.warning("a removed container exists again, and is removed", machine=action.machine_id)
                 self._actions.start(action)
 
     def _probe_starting(self, instances: Mapping[str, Instance]) -> None:

@@ -66,16 +66,19 @@ class Steps:
         if self.line_s is None:
             silent = len(self.failed_probes)
             after = f", after {silent} that did not answer" if silent else ""
-            return f"an idle machine stood ready{after}"
-        idle = f"no machine was idle (min_idle is {self.wanted}, {self.ahead} waited before this project)"
+            return f"An idle machine was ready{after}."
+        others = {0: "no other project was", 1: "1 other project was"}.get(
+            self.ahead, f"{self.ahead} other projects were"
+        )
+        idle = f"No machine was idle (min_idle is {self.wanted}, {others} waiting)"
         if watch.born >= self.asked_at:
-            return f"{idle}, so one was started for it"
+            return f"{idle}, so one was started for it."
         if watch.ready_at is not None and watch.ready_at > self.asked_at:
-            return f"{idle}, but one was on its way"
-        return f"{idle}, until one became free"
+            return f"{idle}, but one was on its way."
+        return f"{idle}, until one became free."
 
 
-RESTARTED: Final = "its own machine had ended, and was started again in place with its files"
+RESTARTED: Final = "Its machine had exited, and was restarted in place with its files."
 
 
 @dataclass(slots=True, eq=False)
@@ -128,7 +131,7 @@ class Traces:
                 generation=machine.generation,
                 at_ms=self._wall_ms(),
                 how="warm",
-                why="an idle machine stood ready",
+                why="An idle machine was ready.",
                 total_ms=took_ms,
                 commit_ms=took_ms,
                 create_ms=birth.create_ms,

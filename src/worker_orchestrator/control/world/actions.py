@@ -114,7 +114,7 @@ class Actions:
                 running = self._running[action.machine_id]
             other, task = running
             if not await self._is_over(task):
-                return Outcome(Result.UNAVAILABLE, f"The service is stopping; {_left_undone(action)}.")
+                return Outcome(Result.UNAVAILABLE, f"The service is stopping. {_left_undone(action)}")
             if other == action or (isinstance(other, Destroy) and isinstance(action, Destroy)):
                 outcome = task.result()
                 return await self._await_removal(action, outcome, until_gone) if outcome.under_way else outcome
@@ -127,11 +127,11 @@ class Actions:
         removal = self._background.spawn(_within(until_gone, REMOVED_WITHIN_S), f"removal of {machine_id}")
         try:
             if not await self._is_over(removal):
-                return Outcome(Result.UNAVAILABLE, f"The service is stopping; {_left_undone(action)}.")
+                return Outcome(Result.UNAVAILABLE, f"The service is stopping. {_left_undone(action)}")
             if removal.result():
                 return accepted
             return Outcome(
-                Result.UNKNOWN, f"{machine_id} is being removed, and is not gone after {REMOVED_WITHIN_S:g} s."
+                Result.UNKNOWN, f"{machine_id} is being removed, but still exists after {REMOVED_WITHIN_S:g} s."
             )
         finally:
             removal.cancel()
@@ -192,7 +192,7 @@ class Actions:
             async with asyncio.timeout(limit_s):
                 is_done = await call
         except TimeoutError:
-            return Outcome(Result.UNKNOWN, f"the engine did not answer within {limit_s:g} s")
+            return Outcome(Result.UNKNOWN, f"The container engine did not answer within {limit_s:g} s.")
         except EngineError as error:
             return Outcome(result_of(error), error.message)
         return Outcome(Result.DONE, under_way=is_done is False)
@@ -220,8 +220,8 @@ async def _within(wait: Callable[[], Awaitable[None]], limit_s: float) -> bool:
 
 def _left_undone(action: Destroy | Restart) -> str:
     if isinstance(action, Destroy):
-        return f"{action.machine_id} goes when it runs again"
-    return f"{action.machine_id} is started again when it runs again"
+        return f"{action.machine_id} will be removed when the service runs again."
+    return f"{action.machine_id} will be restarted when the service runs again."
 
 
 def _name_of(action: Action) -> Call:

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.world.reports import Lost, Silent, Tell
+from worker_orchestrator.core.reasons import sentence
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineError, EngineUnavailable
 
@@ -36,7 +37,7 @@ class Contact:
     """
 
     def __init__(self, engine: Engine, background: Background, tell: Tell, observer: Observer) -> None:
-        self.problem: str | None = "no listing was made yet"
+        self.problem: str | None = "Its containers were not listed yet."
         self.lost = asyncio.Event()
         self._engine, self._background, self._tell, self._observer = engine, background, tell, observer
         self._now = asyncio.get_running_loop().time
@@ -54,7 +55,7 @@ class Contact:
         """It did not answer what it was asked at `since`, in loop time."""
         if since < self._answered_at:
             return  # it answered something else meanwhile
-        self.problem = why
+        self.problem = sentence(why)
         self._since = since if self._since is None else self._since
         if not self.lost.is_set() and self._now() - self._since >= PATIENCE_S:
             self.lost.set()
@@ -124,10 +125,10 @@ class Contact:
             async with asyncio.timeout(None if within_s == math.inf else within_s):
                 await self.answer_of(self._engine.ping())
         except TimeoutError:
-            raise EngineUnavailable(f"The engine does not answer: no answer within {within_s:g} s") from None
+            raise EngineUnavailable(f"The container engine did not answer within {within_s:g} s.") from None
 
     def _is_away(self) -> EngineUnavailable:
-        return EngineUnavailable(f"The engine does not answer: {self.problem}")
+        return EngineUnavailable(f"The container engine is unavailable. {self.problem}")
 
     async def _ping_while_waited_for(self) -> None:
         try:
@@ -143,7 +144,7 @@ class Contact:
             async with asyncio.timeout(PATIENCE_S):
                 await self._observer.measure("ping", self._engine.ping())
         except TimeoutError:
-            self._silent(f"no answer within {PATIENCE_S:g} s", begun_at)
+            self._silent(f"It did not answer within {PATIENCE_S:g} s.", begun_at)
         except EngineError as error:
             self._silent(error.message, begun_at)
 

@@ -45,14 +45,14 @@ class Listings:
                 if surely:
                     await self._insist_on_the_right_engine()
         except TimeoutError:
-            raise EngineUnavailable(f"no listing within {LIST_TIMEOUT_S:g} s") from None
+            raise EngineUnavailable(f"It did not list its containers within {LIST_TIMEOUT_S:g} s.") from None
         self._instances = listing.instances
         return listing
 
     async def _insist_on_the_right_engine(self) -> None:
         identity = await self._observer.measure("identity", self._engine.identity())
         if not identity.marked and identity.id != self._engine_id:
-            raise EngineUnavailable(f"another engine answers at this address ({identity.id}, not {self._engine_id})")
+            raise EngineUnavailable(f"Another engine answers at this address ({identity.id}, not {self._engine_id}).")
 
     async def last_lines(self, machine_ids: Collection[str]) -> dict[str, str]:
         """What each of these machines wrote last; empty where the engine cannot tell within a second."""

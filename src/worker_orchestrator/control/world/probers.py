@@ -80,7 +80,7 @@ class Probers:
 
     def _unknown(self, machine: Machine, begun_at: float, why: str) -> Verdict:
         if begun_at - self._complained_at >= TOLD_EVERY_S:
-            _log.warning("nobody can tell whether a worker serves", machine=machine.id, why=why)
+            _log.warning("it is not known whether a worker serves", machine=machine.id, why=why)
             self._complained_at = begun_at
         return Verdict(machine.id, begun_at, None, why)
 

@@ -18,6 +18,7 @@ import aiohttp.http
 import msgspec
 from aiodocker import DockerError
 
+from worker_orchestrator.core.reasons import sentence
 from worker_orchestrator.engines.docker.obstacles import is_port_taken, obstacle
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.telemetry.foreign_text import plain
@@ -49,6 +50,14 @@ UNREADABLE: Final = (
 )
 """An answer that is cut off or mangled, or of another shape than Docker's: a proxy may say anything."""
 _NOTE: Final = "in answer to "
+_DEEDS: Final = (
+    (re.compile(r"POST containers/create\b"), "create the container"),
+    (re.compile(r"POST containers/[^/]+/start\b"), "start the container"),
+    (re.compile(r"POST containers/[^/]+/stop\b"), "stop the container"),
+    (re.compile(r"DELETE containers/[^/]+$"), "remove the container"),
+    (re.compile(r"POST networks/create\b"), "create the network"),
+)
+"""What was to be done, by the call that was refused."""
 _GOING_AWAY: Final = re.compile(
     r"transport is closing|shutting down|client connection is closing|context canceled|error reading from server|"
     r"update store for object type",
@@ -122,7 +131,7 @@ def _meaning(error: DockerError) -> EngineError:
         if isinstance(error.__context__, aiohttp.ClientConnectorError):
             return EngineUnavailable(f"Docker does not answer ({said}{call}).")
         return OutcomeUnknown(f"The connection to Docker broke ({said}{call}).")
-    message = f"Docker says: {said or error.status}{call}"
+    message = _refusal(said or str(error.status), call)
     if error.status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}:
         return OutcomeUnknown(message)
     whole = str(error.message)  # what is shown of it is shorter
@@ -132,6 +141,15 @@ def _meaning(error: DockerError) -> EngineError:
     if obstructed is not None:
         return obstructed
     return (PortTaken if is_port_taken(whole) else EngineRejected)(message)
+
+
+def _refusal(said: str, call: str) -> str:
+    """What Docker refused, as far as that can be told from the call, and in what words."""
+    asked = call.partition(_NOTE)[2]
+    for pattern, deed in _DEEDS:
+        if pattern.match(asked):
+            return sentence(f"Docker refused to {deed}: {said}")
+    return sentence(f"Docker says: {said}{call}")
 
 
 def _call_of(error: BaseException) -> str:

@@ -210,7 +210,7 @@ def _from_auths(registry: str, config: dict[str, Any], directory: Path) -> Crede
 def _filed_under(registry: str, entries: Any, directory: Path) -> Any:
     """The entry for exactly this registry or, failing that, for a url of the same host; None if there is neither."""
     if not isinstance(entries, dict):
-        raise InvalidSetting(f"credHelpers and auths in {directory / 'config.json'} must be JSON objects.")
+        raise InvalidSetting(f"In {directory / 'config.json'} credHelpers and auths must be JSON objects.")
     if registry in entries:
         return entries[registry]
     return next((entry for key, entry in entries.items() if _hostname(key) == _hostname(registry)), None)

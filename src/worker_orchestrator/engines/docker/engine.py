@@ -165,8 +165,8 @@ class DockerEngine(
                 return error.message
             raise
         if status is None:
-            return f"the image {self._options.image} has no HEALTHCHECK; choose --ready http or tcp"
-        return None if status == "healthy" else f"its health check says {plain(status, 40)}"
+            return f"the image {self._options.image} has no HEALTHCHECK; choose --ready http or --ready tcp"
+        return None if status == "healthy" else f"the health check of the container reports {plain(status, 40)}"
 
     def _worker_port(self, machine: Machine) -> int | str:
         template = self._templates.get(machine.template)

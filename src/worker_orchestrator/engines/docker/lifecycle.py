@@ -94,11 +94,11 @@ class DockerLifecycle(DockerReach):
                 status, image = known["State"]["Status"], str(known["Image"])
                 is_ours = owned_as == (machine.id, self._owner) and await self._copied_from(image) != machine.id
             if not is_ours:
-                raise EngineRejected(f"A container named {machine.id} that is not ours is in the way.")
+                raise EngineRejected(f"Another container has the name {machine.id}, and this service did not make it.")
             if is_as_wanted:
                 return known if status == "created" else None
             await self._remove(known)
-        raise EngineRejected(f"The name {machine.id} is taken, and by no container that can be found.")
+        raise EngineRejected(f"Docker says that the name {machine.id} is taken, but shows no container of that name.")
 
     async def _by_name(self, name: str) -> DockerContainer | None:
         async def find() -> DockerContainer:
@@ -141,14 +141,14 @@ class DockerLifecycle(DockerReach):
             try:
                 await self.ping()
             except EngineUnavailable:
-                raise EngineUnavailable(f"Docker is shutting down ({error.message})") from error
+                raise EngineUnavailable(f"Docker is shutting down. {error.message}") from error
             raise
 
     async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:
         with reading():
             containers = await self._of_machine(machine_id)
         if not containers:
-            raise EngineRejected(f"There is no container of {machine_id} to start again.")
+            raise EngineRejected(f"{machine_id} has no container that could be restarted.")
         if stop_first:
             with writing():
                 await containers[0].stop()

@@ -13,6 +13,7 @@ from typing import Any, Final
 from aiodocker.containers import DockerContainer
 from msgspec.structs import replace
 
+from worker_orchestrator.core import reasons
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.engines.docker.template import LABEL
 
@@ -88,7 +89,7 @@ def instance_of(container: DockerContainer) -> Instance:
         address=next((net["IPAddress"] for net in (networks or {}).values() if _has_address(net)), None),
         port=ports[0] if ports else None,
         killed=code is not None and int(code.group(1)) == _SIGKILL,
-        detail=f"exit code {code.group(1)}" if code is not None else "",
+        detail=reasons.exited(int(code.group(1))) if code is not None else "",
         trouble=_trouble(status, name, container, is_cut_off=not ports and networks == {}),
         renamed="" if name == machine_id else name,
     )
@@ -101,22 +102,22 @@ def _has_address(network: Mapping[str, Any] | None) -> bool:
 def _trouble(status: Status, name: str, container: DockerContainer, *, is_cut_off: bool) -> str:
     """What somebody did to a container that has not ended, and how to put it right."""
     if status is Status.PAUSED:
-        return f"its container is paused, so nothing in it answers; `docker unpause {name}` lets it go on"
+        return f"The container is paused, so nothing in it answers. Run `docker unpause {name}` to continue it."
     if status is Status.RUNNING and is_cut_off:
         network = container["HostConfig"]["NetworkMode"]
         return (
-            f"its container was taken off its network, so nobody reaches it; `docker network connect {network} {name}` puts "
-            "it back"
+            f"The container was disconnected from its network, so it cannot be reached. Run `docker network connect "
+            f"{network} {name}` to reconnect it."
         )
     return ""
 
 
 def with_killer(instance: Instance, *, from_outside: bool) -> Instance:
     """An instance that was ended by SIGKILL, with who sent that: somebody outside, or the kernel because memory ran out."""
-    detail = "killed from outside" if from_outside else "out of memory"
+    how = reasons.killed if from_outside else reasons.out_of_memory
     return replace(
         instance,
         killed=from_outside,
         out_of_memory=not from_outside,
-        detail=f"{instance.detail}, {detail}",
+        detail=how(_SIGKILL),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from worker_orchestrator.core.reasons import sentence
 from worker_orchestrator.errors import EngineObstructed
 from worker_orchestrator.telemetry.foreign_text import plain
 
@@ -33,71 +34,72 @@ KINDS: Final = (
     Kind(
         "addresses",
         r"no available IPv[46] addresses on (?:this|the) network",
-        "The workers' network has no address left: release machines, serve with a smaller --max-machines, or name a larger "
+        "The workers' network has no address left. Release machines, serve with a smaller --max-machines, or name a larger "
         "network with --network",
     ),
     Kind(
         "networks",
         r"could not find an available, non-overlapping IPv[46] address pool|all predefined address pools have been fully|"
         r"pool overlaps with other one on this address space|failed to allocate gateway",
-        "Docker has no address range left for the workers' network: remove networks that nobody uses "
+        "Docker has no address range left for the workers' network. Remove networks that nobody uses "
         "(`docker network prune`), give Docker more of them (default-address-pools in its daemon.json), "
         "or name an existing network with --network",
     ),
     Kind(
         "bridge",
         r"to bridge \S+ failed: exchange full",
-        "The workers' network is full, since a bridge takes 1,023 containers: serve with a smaller --max-machines, or "
+        "The workers' network is full, since a bridge takes 1,023 containers. Serve with a smaller --max-machines, or "
         "release machines",
     ),
     Kind(
         "disk",
         r"no space left on device|disk quota exceeded",
-        "Docker's disk is full: make room there (`docker system prune` removes what is unused)",
+        "Docker's disk is full. Free some space there (`docker system prune` removes what is unused)",
     ),
     Kind(
         "memory",
         r"cannot allocate memory|not enough memory",
-        "Docker's host has no memory left: end something there, or serve with less (--min-idle, --max-machines, --memory)",
+        "Docker's host has no memory left. End something there, or serve with less (--min-idle, --max-machines, --memory)",
     ),
     Kind(
         "processes",
         r"resource temporarily unavailable|failed to create new OS thread|pthread_create failed",
-        "Docker's host starts no more processes: end some there, raise its limits (TasksMax of docker.service, "
+        "Docker's host cannot start more processes. End some there, raise its limits (TasksMax of docker.service, "
         "kernel.pid_max), or allow a worker more with --pids-limit",
     ),
     Kind(
         "files",
         r"too many open files",
-        "Docker's host opens no more files: raise its limits (LimitNOFILE of docker.service, fs.inotify.max_user_instances)",
+        "Docker's host cannot open more files. Raise its limits (LimitNOFILE of docker.service, "
+        "fs.inotify.max_user_instances)",
     ),
     Kind(
         ADDRESS,
         r"cannot assign requested address|address family not supported by protocol",
-        "Docker's host does not have the address on which this worker's port is published (is IPv6 switched off there?): "
-        "give it that address again, or for new workers choose another with --publish-address",
+        "Docker's host does not have the address on which this worker's port is published (is IPv6 switched off there?). "
+        "Give it that address again, or for new workers choose another with --publish-address",
     ),
     Kind(
         "firewall",
         r"could not find bridge|ip6?tables failed|No chain/target/match by that name|"
         r"unable to enable (?:DNAT|SNAT|ACCEPT|SKIP DNAT) rule",
-        "Docker's rules in the host's firewall, or its bridge, are gone, as after a restart of firewalld: restart Docker "
+        "Docker's rules in the host's firewall, or its bridge, are gone, as after a restart of firewalld. Restart Docker "
         "(`sudo systemctl restart docker`)",
     ),
     Kind(
         "kernel",
         r"pair interfaces: operation not supported|failed to create the host .* pair",
-        "The host's kernel lacks what Docker needs for networks, as after an update of it: restart the host",
+        "The host's kernel lacks what Docker needs for networks, as after an update of it. Restart the host",
     ),
     Kind(
         "denied",
         r"authorization denied by plugin",
-        "A plug-in of Docker's forbids it: allow it there, or choose other settings",
+        "A plug-in of Docker forbids it. Allow it there, or choose other settings",
     ),
     Kind(
         "containerd",
         r"containerd\.sock|containerd is not running|task \S+: already exists",
-        "Docker and its containerd do not agree, as after one of them was killed: restart both "
+        "Docker and its containerd do not agree, as after one of them was killed. Restart both "
         "(`sudo systemctl restart containerd docker`)",
     ),
 )
@@ -116,7 +118,9 @@ def obstacle(message: str, call: str = "") -> EngineObstructed | None:
     """The cause outside that this message of Docker names; None if it names none. `call` says which call it answers."""
     for kind, words in _KINDS:
         if words.search(message):
-            return EngineObstructed(f"{kind.says}. Docker says: {_short(message)}{_IDS.sub('…', call)}", kind=kind.name)
+            return EngineObstructed(
+                sentence(f"{kind.says}. Docker says: {_short(message)}{_IDS.sub('…', call)}"), kind=kind.name
+            )
     return None
 
 

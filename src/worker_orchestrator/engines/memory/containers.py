@@ -96,7 +96,7 @@ class Containers:
         """Carry out a create: whether it runs; else it was only accepted, since there is no room."""
         known = place.get(machine.id)
         if known is not None and known.instance.owner != self.owner:
-            raise EngineRejected(f"An instance named {machine.id} that is not ours is in the way.")
+            raise EngineRejected(f"Another instance has the name {machine.id}, and this service did not make it.")
         if known is not None and not self._is_to_be_replaced(known, machine):
             if known.instance.status is Status.CREATED:
                 await self._start_again(place, machine.id)
@@ -104,7 +104,7 @@ class Containers:
         if known is not None:
             place.pop(machine.id).end()
         if self.plans_ports and machine.port in self.taken_ports | {c.instance.port for c in place.values()}:
-            raise PortTaken(f"host port {machine.port} is in use")
+            raise PortTaken(f"Host port {machine.port} is in use.")
         container = place[machine.id] = self._made(machine)
         if container.instance.status is Status.RUNNING:
             try:
@@ -129,7 +129,7 @@ class Containers:
             machine.template,
             Status.PENDING if self.no_room else Status.EXITED if stillborn else Status.RUNNING,
             native_id=machine.id.encode().hex()[-12:],
-            detail="stillborn" if stillborn else "",
+            detail="The container exited at once." if stillborn else "",
             unplaced=self.no_room,
         )
         if self.plans_ports:
@@ -144,13 +144,13 @@ class Containers:
     async def _start_again(self, place: Place, machine_id: str, *, stop_first: bool = False) -> bool:
         container = place.get(machine_id)
         if container is None:
-            raise EngineRejected(f"no instance {machine_id}")
+            raise EngineRejected(f"There is no instance {machine_id}.")
         if stop_first and container.instance.status in {Status.RUNNING, Status.PAUSED}:
             container.close()
-            container.instance = replace(container.instance, status=Status.EXITED, detail="stopped")
+            container.instance = replace(container.instance, status=Status.EXITED, detail="The container was stopped.")
         if container.instance.status is not Status.RUNNING:
             if container.instance.port in self.taken_ports:
-                raise PortTaken(f"host port {container.instance.port} is in use")
+                raise PortTaken(f"Host port {container.instance.port} is in use.")
             await self._open(container)
             container.instance = replace(container.instance, status=Status.RUNNING, detail="", trouble="")
         return True
@@ -183,7 +183,7 @@ class Containers:
             await asyncio.sleep(min(container.end_s, grace_s))
         if container.instance.status is Status.RUNNING:
             container.end()
-            container.instance = replace(container.instance, status=Status.EXITED, detail="stopped")
+            container.instance = replace(container.instance, status=Status.EXITED, detail="The container was stopped.")
         return True
 
     async def _open(self, container: Container) -> None:
@@ -194,7 +194,7 @@ class Containers:
             try:
                 container.server = await asyncio.start_server(page.answer, self._host, port or 0)
             except OSError as error:
-                raise PortTaken(f"host port {port} is in use") from error
+                raise PortTaken(f"Host port {port} is in use.") from error
             port = container.server.sockets[0].getsockname()[1]
         if not self.plans_ports:
             port = port or next(self._given_ports)

@@ -102,7 +102,7 @@ class MemoryEngine(Meddling):
         closely: bool = False,
     ) -> str | None:
         if self.faults.strikes(self.faults.unheard):
-            raise EngineUnavailable("nobody can tell whether it serves")
+            raise EngineUnavailable("It is not known whether the worker serves.")
         if not self.plans_ports:
             if instance is None or instance.port is None:
                 return "nothing answers, since it has no address yet"
@@ -171,7 +171,7 @@ class MemoryEngine(Meddling):
             await asyncio.sleep(self.faults.chance.uniform(0, self.faults.slow_s))
         await self._thawed.wait()
         if not self.up or self.faults.strikes(self.faults.refused):
-            raise EngineUnavailable("the memory engine is down")
+            raise EngineUnavailable("The memory engine is down.")
 
     async def _write(self, deed: _Deed, *, may_reject: bool) -> bool:
         """Have it carried out; as in every engine, a call goes on if its caller gives up."""
@@ -191,9 +191,9 @@ class MemoryEngine(Meddling):
     async def _carry_out(self, deed: _Deed, place: Place, *, may_reject: bool) -> bool:
         await self._reach()
         if may_reject and self.faults.strikes(self.faults.rejected):
-            raise EngineRejected("the memory engine says no")
+            raise EngineRejected("The memory engine refused.")
         if self.faults.strikes(self.faults.obstructed):
-            raise EngineObstructed("the memory engine has no room", kind="memory")
+            raise EngineObstructed("The memory engine has no room.", kind="memory")
         if self.faults.strikes(self.faults.late):
             self._begin(self._carry_out_late(deed, place))
             raise OutcomeUnknown

@@ -52,15 +52,19 @@ class Meddling(Containers):
             container.end()
         else:
             container.close()
-        trouble = "it is paused" if status is Status.PAUSED else ""
-        container.instance = replace(container.instance, status=status, detail="killed", trouble=trouble)
+        trouble = "The container is paused." if status is Status.PAUSED else ""
+        container.instance = replace(
+            container.instance, status=status, detail="The container was killed.", trouble=trouble
+        )
         self._tell(machine_id if status in {Status.EXITED, Status.PAUSED} else None)
 
     def disconnect(self, machine_id: str) -> None:
         """Nobody reaches the instance any more, as after `docker network disconnect -f`."""
         container = self._containers[machine_id]
         container.close()
-        container.instance = replace(container.instance, port=None, address=None, trouble="it is on no network")
+        container.instance = replace(
+            container.instance, port=None, address=None, trouble="The container is on no network."
+        )
         self._tell(machine_id)
 
     async def restore(self, machine_id: str, port: int | None) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from typing import Final
 
-from worker_orchestrator.errors import InvalidSetting
+from worker_orchestrator.errors import InvalidSetting, PortInUse
 
-__all__ = ["has_ipv6_loopback", "is_beyond_loopback", "listen"]
+__all__ = ["has_ipv6_loopback", "is_beyond_loopback", "listen", "own_url"]
 
 _Endpoint = tuple[socket.AddressFamily, tuple[str, int]]
 _LOOPBACK: Final = ("127.0.0.1", "::1")
+_LOCAL: Final = frozenset({"localhost", "0.0.0.0", "::", *_LOOPBACK})  # noqa: S104 # all addresses
 
 
 def has_ipv6_loopback() -> bool:
@@ -26,7 +28,7 @@ def has_ipv6_loopback() -> bool:
 def listen(host: str, port: int) -> list[socket.socket]:
     """Bound sockets; for localhost on 127.0.0.1 and, if this machine has it, ::1.
 
-    Raises InvalidSetting if the address cannot be bound.
+    Raises PortInUse if another process listens there, InvalidSetting if the address cannot be bound for another reason.
     """
     sockets = []
     for address in _addresses(host):
@@ -41,11 +43,18 @@ def listen(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             for opened in sockets:
                 opened.close()
-            raise InvalidSetting(
+            failure = PortInUse if error.errno == errno.EADDRINUSE else InvalidSetting
+            raise failure(
                 f"Cannot listen on --port {port} of {address}: {error.strerror or error}. "
                 "Stop the process that uses it, or choose another with --port or --host.",
             ) from None
     return sockets
+
+
+def own_url(host: str, port: int) -> str:
+    """The URL by which this computer reaches what listens on this host and port."""
+    host = "localhost" if host in _LOCAL else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def is_beyond_loopback(host: str) -> bool:

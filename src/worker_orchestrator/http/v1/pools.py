@@ -14,6 +14,7 @@ from worker_orchestrator import __version__
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.views import Status
 from worker_orchestrator.core.machine import State
+from worker_orchestrator.core.reasons import sentence
 from worker_orchestrator.core.spec import PoolSpec
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.v1 import parameters
@@ -133,7 +134,9 @@ class Health:
 
     def _supply_problems(self, status: Status) -> list[str]:
         """Why no new machine comes up."""
-        problems = [] if status.problem is None else [f"The engine does not answer: {status.problem}"]
+        problems = (
+            [] if status.problem is None else [f"The container engine is unavailable. {sentence(status.problem)}"]
+        )
         for name, pool in self._orchestrator.spec.pools.items():
             problems += self._problems_of_pool(name, pool)
         return list(dict.fromkeys(problems))
@@ -142,9 +145,9 @@ class Health:
         fleet, problems = self._orchestrator.fleet, [pool.problem] if pool.problem else []
         obstacle, brake = fleet.obstacle(name, pool.template), fleet.image_brake(name, pool.template)
         if obstacle is not None:
-            problems.append(f"No machine can be created: {obstacle.reason}")
+            problems.append(f"No machine can be created now. {sentence(obstacle.reason)}")
         if brake is not None and brake.is_on:
-            problems.append(f"The image does not come up: {brake.reason}")
+            problems.append(f"The image does not come up. {sentence(brake.reason)}")
         if pool.paused:
             problems.append(f"The pool {name} is paused, so no machine is started. Run `orchestrator resume` to go on.")
         return problems
@@ -193,7 +196,7 @@ def _ailing_machines(projects: list[str]) -> str:
 def _failed_machines(projects: list[str]) -> str:
     whom = ", ".join(projects) if len(projects) <= MOST_NAMED else f"each of {len(projects)} projects"
     return (
-        f"A machine that failed is kept with its files for {whom}, which gets no other one. Repair its files with "
-        "`orchestrator cp` and start it again with `orchestrator restart`, or release or destroy it. "
+        f"A machine that failed is kept with its files for {whom}, which gets no other machine. Repair its files with "
+        "`orchestrator cp` and restart it with `orchestrator restart`, or release or destroy it. "
         "Run `orchestrator list --state failed -o wide` to see why it failed."
     )

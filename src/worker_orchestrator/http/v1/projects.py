@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.telling.traces import Trace
+from worker_orchestrator.core.reasons import sentence
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.server.request_body import until_hang_up
 from worker_orchestrator.http.v1 import parameters
@@ -22,6 +23,8 @@ LONGEST_WAIT_S: Final = 3600
 METADATA_ENTRIES: Final = 32
 METADATA_KEY: Final = 64
 METADATA_VALUE: Final = 1024
+
+_NOT_RECORDED: Final = "How the project got this machine was not recorded."
 
 
 class Projects:
@@ -60,14 +63,14 @@ class Projects:
         events = [event(one) for one in self._orchestrator.feed.of_assignment(machine)]
         assigned_at = [one.at for one in events if one.cause == "assigned"]
         ailment = self._orchestrator.fleet.ailing.get(machine.id)
-        trouble = "" if ailment is None else f" It cannot serve now: {ailment}."
+        trouble = "" if ailment is None else f" It cannot serve now. {ailment}"
         explanation = wire.Why(
             project=project,
             machine=machine.id,
             generation=machine.generation,
             at=when(trace.at_ms) if trace is not None else assigned_at[-1] if assigned_at else None,
             how="unknown" if trace is None else trace.how,
-            why=f"{_sentence('how this assignment came about was not recorded' if trace is None else trace.why)}{trouble}",
+            why=f"{_NOT_RECORDED if trace is None else _sentence(trace.why)}{trouble}",
             stages=None if trace is None else _stages(trace),
             failed_probes=[
                 wire.FailedProbe(machine=name, detail=detail) for name, detail in (trace.failed_probes if trace else ())
@@ -94,7 +97,8 @@ def _metadata(entries: dict[str, str]) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+    """Traces of earlier versions are stored without a capital letter and a full stop."""
+    return f"{text[:1].upper()}{sentence(text[1:])}"
 
 
 def _stages(trace: Trace) -> wire.Stages:

@@ -140,7 +140,7 @@ def test_a_network_whose_address_is_taken_is_no_port_of_a_machine() -> None:
 
     async def refused(engine: DockerEngine) -> None:
         with pytest.raises(
-            EngineRejected, match=r"Docker has no address range left for the workers' network: .*Address already in use"
+            EngineRejected, match=r"Docker has no address range left for the workers' network. .*Address already in use"
         ):
             await engine.template()
 
@@ -173,7 +173,7 @@ def test_what_docker_says_is_one_plain_line_that_names_the_call() -> None:
             await engine.identity()
         message = caught.value.message
         assert message.startswith("Docker says: no space")
-        assert message.endswith("because, in answer to GET info")
+        assert message.endswith("because, in answer to GET info.")
         assert message.isprintable()
         assert len(message) < 500
 

@@ -56,7 +56,7 @@ def test_each_cause_has_its_kind_and_its_sentence(kind: str, words: str) -> None
     assert error.kind == kind
     says = next(known.says for known in KINDS if known.name == kind)
     assert error.message.startswith(f"{says}. Docker says: ")
-    assert ":" in says, "it says what to do"
+    assert ". " in says, "it says what to do"
 
 
 def test_every_kind_is_met() -> None:

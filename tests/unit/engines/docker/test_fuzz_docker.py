@@ -192,13 +192,14 @@ def test_what_was_done_to_a_container_is_told_with_what_to_do() -> None:
     assert instance_of(an_element()).ailment == ""
     paused = instance_of(an_element(State="paused", Names=["/renamed"]))
     assert paused.ailment == (
-        "its container is paused, so nothing in it answers; `docker unpause renamed` lets it go on"
+        "The container is paused, so nothing in it answers. Run `docker unpause renamed` to continue it."
     )
     cut_off = instance_of(an_element(NetworkSettings={"Networks": {}}, Ports=[]))
     assert cut_off.ailment == (
-        "its container was taken off its network, so nobody reaches it; `docker network connect our-network w1` puts it back"
+        "The container was disconnected from its network, so it cannot be reached. "
+        "Run `docker network connect our-network w1` to reconnect it."
     )
-    assert instance_of(an_element(State="restarting")).ailment == "its container is pending"
+    assert instance_of(an_element(State="restarting")).ailment == "The container is not running yet."
 
 
 @pytest.mark.parametrize("unknown", [{"NetworkSettings": None, "Ports": []}, {"NetworkSettings": {}, "Ports": None}])

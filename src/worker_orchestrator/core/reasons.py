@@ -1,0 +1,174 @@
+"""The words of a machine's `reason`: why it is where it is, as lists, events, log lines and replies show it.
+
+One convention for all of them: a reason is one or more full sentences, each with a capital letter and a full stop. So it
+stands alone in a list, and behind another sentence in a reply. It does not name the machine, because the list, the event
+or the sentence before it does. A `detail` is what a probe found: a lower-case fragment without a full stop, because it
+follows a colon here and stands in a table of its own. No engine is named here: what an engine says comes in as `message`
+or `detail`, and messages are sentences already.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "ADOPTED",
+    "ANSWERED",
+    "ASSIGNED",
+    "DESTROYED",
+    "EXISTS_AGAIN",
+    "GONE",
+    "GONE_WITH_FILES",
+    "KEPT_BUSY",
+    "MOVED_TO_OTHER_PROJECT",
+    "NEW",
+    "NOT_RECEIVED",
+    "OUTDATED",
+    "RELEASED",
+    "RELEASED_OUTDATED",
+    "RESTART_REQUESTED",
+    "RESTART_REQUESTED_BEFORE",
+    "RUNS_AGAIN",
+    "SURPLUS",
+    "UNKNOWN_POOL",
+    "answers_elsewhere",
+    "cannot_serve",
+    "exited",
+    "failed_again",
+    "failed_machine",
+    "killed",
+    "not_running",
+    "out_of_memory",
+    "restart_failed",
+    "restart_put_off",
+    "runs_silently",
+    "sentence",
+    "silent_after_start",
+    "silent_at_assignment",
+    "started_too_slowly",
+    "stopped_answering",
+]
+
+NEW: Final = "Its container is being created."
+ANSWERED: Final = "The worker answered."
+ASSIGNED: Final = "It was assigned to the project."
+NOT_RECEIVED: Final = "It was assigned, but no client received it."
+RELEASED: Final = "The project released it."
+OUTDATED: Final = "It was made from an older image or older settings."
+RELEASED_OUTDATED: Final = f"{RELEASED} {OUTDATED}"
+SURPLUS: Final = "There were more idle machines than max_idle allows."
+UNKNOWN_POOL: Final = "Its pool is not in the settings."
+DESTROYED: Final = "Its removal was requested."
+
+RESTART_REQUESTED: Final = "A restart was requested."
+"""The reason of a machine that somebody asked to restart, until the engine reports something newer.
+
+It is stored, so that the next run of the service restarts the machine if this one did not get to it.
+"""
+RESTART_REQUESTED_BEFORE: Final = "restarted on request"
+"""The same in databases of earlier versions."""
+RUNS_AGAIN: Final = "The container was started again, but not by this service."
+EXISTS_AGAIN: Final = "The container exists again."
+GONE: Final = "The container no longer exists, and this service has no record of removing it."
+GONE_WITH_FILES: Final = f"{GONE} Its files are gone too."
+
+ADOPTED: Final = "It was adopted with `orchestrator recover`."
+MOVED_TO_OTHER_PROJECT: Final = "It was adopted for another project with `orchestrator recover`."
+KEPT_BUSY: Final = "The database is a copy, so the machine may be in use: it is kept under its own name."
+
+_NOT_RUNNING: Final = {
+    "created": "The container was created, but does not run.",
+    "pending": "The container is not running yet.",
+    "paused": "The container is paused.",
+    "exited": "The container exited.",
+    "terminating": "The container is being removed.",
+}
+
+
+def sentence(text: str) -> str:
+    """The text with a full stop at its end, unless it ends as a sentence does or is empty."""
+    return f"{text}." if text and not text.endswith((".", "?", "!", "…")) else text
+
+
+# how a container ended
+
+
+def not_running(status: str) -> str:
+    """What it means that a container is in this status, which is not running or unknown."""
+    return _NOT_RUNNING.get(status, f"The container is {status}.")
+
+
+def exited(code: int) -> str:
+    """It ended by itself, or by a signal that is not SIGKILL."""
+    return f"The container exited with code {code}."
+
+
+def killed(code: int) -> str:
+    """SIGKILL ended it, and somebody outside sent that."""
+    return f"The container was killed from outside (exit code {code})."
+
+
+def out_of_memory(code: int) -> str:
+    """SIGKILL ended it, and the kernel sent that."""
+    return f"The container ran out of memory and was killed (exit code {code})."
+
+
+def failed_again(ended: str, restarts: int) -> str:
+    """It ended in this way, and so many restarts did not help. `ended` is a sentence of this file."""
+    return f"{ended} It had been restarted {restarts} times, so it is not restarted again."
+
+
+# restarts
+
+
+def restart_failed(message: str) -> str:
+    """The engine refused the restart."""
+    return f"The container could not be restarted. {sentence(message)}"
+
+
+def restart_put_off(message: str) -> str:
+    """Something outside prevents the restart for now."""
+    return f"The restart is put off. {sentence(message)}"
+
+
+def runs_silently(detail: str) -> str:
+    """After a restart its start time-out is up, and it runs. `detail` may be empty."""
+    return _because("The container was restarted and runs, but the worker does not answer yet", detail)
+
+
+# workers that do not serve
+
+
+def started_too_slowly(limit_s: float) -> str:
+    return f"The container did not start within {limit_s:g} s."
+
+
+def silent_after_start(limit_s: float, detail: str) -> str:
+    return _because(f"The worker did not answer within {limit_s:g} s of its start", detail)
+
+
+def stopped_answering(detail: str) -> str:
+    return _because("The worker stopped answering", detail)
+
+
+def silent_at_assignment(detail: str) -> str:
+    return _because("The worker did not answer when it was about to be assigned", detail)
+
+
+def cannot_serve(ailment: str) -> str:
+    """It has not ended, but an ailment, which is a sentence, lasted too long."""
+    return f"The worker could not serve. {sentence(ailment)}"
+
+
+def answers_elsewhere(other: str) -> str:
+    """The detail of a probe: the machine `other` has the address that answered on record."""
+    return f"what answers at its address may be {other}"
+
+
+def failed_machine(machine_id: str, reason: str) -> str:
+    """For those who are told of a machine that is not their own."""
+    return f"Machine {machine_id} failed. {sentence(reason)}"
+
+
+def _because(what: str, detail: str) -> str:
+    return sentence(f"{what}: {detail}" if detail else what)
