@@ -107,14 +107,24 @@ def _removals_of_orphans(fleet: Fleet, snapshot: Snapshot, now: float) -> list[A
 
 
 def about_to_fail(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: float) -> Iterator[str]:
-    """Ids of free machines that this listing will fail and whose container exists: their last log lines can be read."""
+    """Ids of machines that this listing will fail or restart and whose container exists: their last lines can be read."""
     for machine in fleet.machines.values():
         instance = instances.get(machine.id)
-        if instance is None or machine.holding is not None or machine.state not in {State.STARTING, State.READY}:
+        if instance is None or machine.state not in {State.STARTING, State.READY}:
             continue
         exited = instance.status is Status.EXITED
-        if exited or (machine.state is State.STARTING and now > start_deadline(fleet, spec, machine)):
+        if machine.holding is not None:
+            if exited and (machine.state is State.READY or _ended_again(fleet.watches[machine.id], spec)):
+                yield machine.id
+        elif exited or (machine.state is State.STARTING and now > start_deadline(fleet, spec, machine)):
             yield machine.id
+
+
+def _ended_again(watch: Watch, spec: Spec) -> bool:
+    """Whether a project's starting machine that is dead was started, and is not merely waiting for that."""
+    if not spec.restarts_in_place:
+        return True
+    return watch.restart_acknowledged and not watch.restart_requests
 
 
 _VANISHED = "vanished: its container was removed by somebody else, and its files with it"
@@ -185,16 +195,14 @@ class _Observation:
             self._fail(FailureKind.VANISHED, _VANISHED, gone=True)
         elif self._watch.restart_requests and self.spec.restarts_in_place:
             return  # it will be restarted in any state
-        elif self.instance.status is Status.EXITED and (
-            self._watch.restart_acknowledged or not self.spec.restarts_in_place
-        ):
+        elif self.instance.status is Status.EXITED and _ended_again(self._watch, self.spec):
             self._watch.restart_acknowledged = False
             self._restart_or_fail(self.instance)
         elif self.instance.trouble:
             self.ailing[self.machine.id] = self.instance.trouble
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
             reason = f"restarted; it runs, but does not answer yet: {self._watch.missed_why}"
-            self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
+            self._move(replace(self.machine, state=State.READY, reason=reason, evidence=""), Cause.ANSWERED)
 
     def _restart_or_fail(self, instance: Instance) -> None:
         """Restart it, if the engine can and it has tries left. A death that was caused from outside never ends it for good.
@@ -207,7 +215,9 @@ class _Observation:
         elif not has_restarts_left(self._watch) and not instance.killed:
             self._fail(FailureKind.NOT_RESTARTED, f"{reason} again, after {self._watch.tries} restarts")
         else:
-            self._move(replace(self.machine, state=State.STARTING, reason=reason), Cause.RESTARTED)
+            evidence = self.snapshot.evidence.get(self.machine.id, "")
+            after = replace(self.machine, state=State.STARTING, reason=reason, evidence=evidence)
+            self._move(after, Cause.RESTARTED)
             schedule_restart(self._watch, self.now)
 
     def _judge_coming(self) -> None:
@@ -281,7 +291,7 @@ class _Observation:
 
     def _fail(self, kind: FailureKind, reason: str, *, gone: bool = False, harmless: bool = False) -> None:
         harmless = harmless or self.snapshot.after_outage
-        evidence = self.snapshot.evidence.get(self.machine.id, "")
+        evidence = self.snapshot.evidence.get(self.machine.id, self.machine.evidence)
         failure = Failure(kind, reason, evidence, gone=gone, harmless=harmless)
         fail_machine(self.fleet, self.spec, self.machine, self.now, failure)
 

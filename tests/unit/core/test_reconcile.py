@@ -812,16 +812,83 @@ def test_a_free_machine_that_exited_is_dying(state: State) -> None:
 @pytest.mark.parametrize(
     "machine",
     [
-        a_machine(project="p"),
         a_machine(state=STARTING, project="p"),
+        a_machine(state=FAILED, project="p"),
         a_machine(state=FAILED),
         a_machine(state=STOPPING),
     ],
 )
 def test_a_machine_that_is_not_about_to_fail_is_not_dying(machine: Machine) -> None:
-    """It has a project that keeps its files, or failed already, or was let go."""
+    """It waits for its next restart, or failed already, or was let go."""
     world = with_one(machine, Status.EXITED)
     assert list(about_to_fail(world.fleet, world.instances, world.spec, world.now)) == []
+
+
+def dying(world: World) -> list[str]:
+    return list(about_to_fail(world.fleet, world.instances, world.spec, world.now))
+
+
+def test_the_last_lines_of_a_projects_machine_are_read_at_each_of_its_deaths_and_only_then() -> None:
+    """While it waits for the next restart, every listing shows the same death."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    assert dying(world) == ["w1"]
+    world.tick(evidence={"w1": "first cause"})
+    assert (world["w1"].state, world["w1"].evidence) == (STARTING, "first cause")
+    assert dying(world) == []
+    world.restarted("w1")
+    assert dying(world) == ["w1"]
+    world.tick(evidence={"w1": "second cause"})
+    assert world["w1"].evidence == "second cause"
+    world.restarted("w1")
+    commands.restart(world.fleet, world["w1"], world.now)
+    assert dying(world) == [], "it is stopped on request"
+    world.instance("w1")
+    world.restarted("w1")
+    assert dying(world) == []
+
+
+def test_a_projects_machine_that_failed_shows_its_last_lines() -> None:
+    """Until it answers again, however it came to serve."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.watch("w1").tries = 6
+    world.tick(evidence={"w1": "the cause"})
+    assert (world["w1"].state, world["w1"].evidence) == (FAILED, "the cause")
+    commands.restart(world.fleet, world["w1"], world.now)
+    assert world["w1"].evidence == ""
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_machine_that_serves_again_has_no_last_lines(*, answers: bool) -> None:
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.tick(evidence={"w1": "the cause"})
+    world.restarted("w1")
+    world.instance("w1")
+    if answers:
+        world.answer("w1")
+    else:
+        world.now += 61.0
+        world.tick()
+    assert (world["w1"].state, world["w1"].evidence) == (READY, "")
+
+
+def test_a_machine_that_cannot_be_restarted_any_more_or_vanishes_keeps_its_last_lines() -> None:
+    """They say why it ended, which is more than that its container is gone."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.tick(evidence={"w1": "the cause"})
+    world.watch("w1").tries = 6
+    world.restarted("w1", Result.REJECTED, "no such device")
+    assert (world["w1"].state, world["w1"].evidence) == (FAILED, "the cause")
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.tick(evidence={"w1": "the cause"})
+    world.remove("w1")
+    world.tick()
+    assert (world["w1"].gone, world["w1"].evidence) == (True, "the cause")
+
+
+def test_where_the_engine_cannot_restart_each_death_is_a_failure_with_its_last_lines() -> None:
+    world = with_one(a_machine(state=STARTING, project="p"), Status.EXITED)
+    world.spec = replace(world.spec, restarts_in_place=False)
+    assert dying(world) == ["w1"]
 
 
 def test_a_machine_that_runs_is_dying_only_past_its_start_time_out() -> None:
