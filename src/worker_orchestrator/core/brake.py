@@ -37,6 +37,7 @@ __all__ = [
     "drop_obstructed",
     "fail_machine",
     "has_restarts_left",
+    "next_restart_at",
     "put_off_orphan",
     "put_off_restart",
     "raise_brake",
@@ -100,6 +101,13 @@ def put_off_orphan(fleet: Fleet, machine_id: str, now: float) -> None:
 def has_restarts_left(watch: Watch) -> bool:
     """Whether a project's machine may be restarted once more before it has failed for good."""
     return watch.tries < len(RESTART_PAUSES_S)
+
+
+def next_restart_at(fleet: Fleet, machine: Machine) -> float | None:
+    """When the next restart of a project's machine is due, in monotonic seconds; None if none is."""
+    watch = fleet.watches.get(machine.id)
+    waits = machine.state is State.STARTING and machine.holding is not None
+    return watch.not_before if waits and watch is not None and not watch.restart_acknowledged else None
 
 
 def schedule_restart(watch: Watch, now: float) -> None:

@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.telling.traces import Trace
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.refusals import machine_failed, machine_restarting
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.server.request_body import until_hang_up
 from worker_orchestrator.http.v1 import parameters
@@ -22,6 +24,7 @@ LONGEST_WAIT_S: Final = 3600
 METADATA_ENTRIES: Final = 32
 METADATA_KEY: Final = 64
 METADATA_VALUE: Final = 1024
+_UNRECORDED: Final = "how this assignment came about was not recorded"
 
 
 class Projects:
@@ -59,15 +62,13 @@ class Projects:
         trace = self._orchestrator.trace(project)
         events = [event(one) for one in self._orchestrator.feed.of_assignment(machine)]
         assigned_at = [one.at for one in events if one.cause == "assigned"]
-        ailment = self._orchestrator.fleet.ailing.get(machine.id)
-        trouble = "" if ailment is None else f" It cannot serve now: {ailment}."
         explanation = wire.Why(
             project=project,
             machine=machine.id,
             generation=machine.generation,
             at=when(trace.at_ms) if trace is not None else assigned_at[-1] if assigned_at else None,
             how="unknown" if trace is None else trace.how,
-            why=f"{_sentence('how this assignment came about was not recorded' if trace is None else trace.why)}{trouble}",
+            why=_sentence(_UNRECORDED if trace is None else trace.why) + self._what_now(machine),
             stages=None if trace is None else _stages(trace),
             failed_probes=[
                 wire.FailedProbe(machine=name, detail=detail) for name, detail in (trace.failed_probes if trace else ())
@@ -75,6 +76,16 @@ class Projects:
             events=events,
         )
         return tagged_response(explanation, machine.generation)
+
+    def _what_now(self, machine: Machine) -> str:
+        """What keeps it from serving, and what comes next, after a blank; empty if nothing does."""
+        fleet = self._orchestrator.fleet
+        if machine.state is State.FAILED:
+            return f" {machine_failed(self._orchestrator.spec, machine).message}"
+        if machine.state is State.STARTING:
+            return f" {machine_restarting(fleet, machine, self._orchestrator.now()).message}"
+        ailment = fleet.ailing.get(machine.id)
+        return "" if ailment is None else f" It cannot serve now: {ailment}."
 
 
 def _wait(seconds: float) -> float:
