@@ -90,7 +90,9 @@ async def test_last_words_are_cut_at_their_beginning_and_say_so(docker_world: Do
     assert await engine.last_lines(machine.id, 1) == "short"
 
 
-async def test_last_lines_of_both_outputs_are_in_the_order_in_which_they_were_written(docker_world: DockerWorld) -> None:
+async def test_last_lines_of_both_outputs_are_in_the_order_in_which_they_were_written(
+    docker_world: DockerWorld,
+) -> None:
     machine = await docker_world.running()
     for number in range(4):
         await write(docker_world, machine, f"line {number}", stream=(OUT, ERR)[number % 2])
