@@ -43,6 +43,7 @@ __all__ = [
     "raise_brake",
     "schedule_restart",
     "schedule_retry",
+    "why_gone",
 ]
 
 
@@ -84,6 +85,16 @@ def fail_machine(fleet: Fleet, spec: Spec, machine: Machine, now: float, failure
     if machine.holding is None and not failure.harmless:
         raise_brake(fleet, spec, after, now)
     fleet.apply(machine, after, Cause.FAILED, now, failure.kind)
+
+
+def why_gone(fleet: Fleet, machine: Machine) -> str:
+    """Why this machine has no container, in words.
+
+    What is gone already when the service starts may have been removed by the service: a restored database does not know.
+    """
+    if machine.id in fleet.unlisted:
+        return "its container was gone when the service started"
+    return "its container was removed by somebody else"
 
 
 def schedule_retry(watch: Watch, now: float) -> None:

@@ -45,6 +45,7 @@ from worker_orchestrator.core.brake import (
     fail_machine,
     has_restarts_left,
     schedule_restart,
+    why_gone,
 )
 from worker_orchestrator.core.due_actions import due_action
 from worker_orchestrator.core.fleet import Fleet
@@ -93,6 +94,7 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
             if action is not None:
                 actions.append(action)
     fleet.take_listing(snapshot.begun_at, ailing)
+    fleet.unlisted.clear()
     actions += _removals_of_orphans(fleet, snapshot, now)
     resize(fleet, spec, now, new_id)
     return Plan(actions, _next_deadline(fleet, spec, now))
@@ -125,9 +127,6 @@ def _ended_again(watch: Watch, spec: Spec) -> bool:
     if not spec.restarts_in_place:
         return True
     return watch.restart_acknowledged and not watch.restart_requests
-
-
-_VANISHED = "vanished: its container was removed by somebody else, and its files with it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ class _Observation:
 
     def _judge_idle(self) -> None:
         if self.instance is None:
-            self._fail(FailureKind.VANISHED, "its container was removed by somebody else", gone=True, harmless=True)
+            self._fail(FailureKind.VANISHED, why_gone(self.fleet, self.machine), gone=True, harmless=True)
         elif self.instance.status in _DEAD:
             self._fail(self.instance.end, self._how_it_ended(self.instance), harmless=self.instance.killed)
         else:
@@ -182,7 +181,7 @@ class _Observation:
 
     def _judge_assigned(self) -> None:
         if self.instance is None:
-            self._fail(FailureKind.VANISHED, _VANISHED, gone=True)
+            self._fail(FailureKind.VANISHED, self._vanished, gone=True)
         elif self.instance.status is Status.EXITED:
             if self.now - self._watch.since > RESTARTS_FORGIVEN_AFTER_S:
                 self._watch.tries = 0
@@ -192,7 +191,7 @@ class _Observation:
 
     def _judge_restarting(self) -> None:
         if self.instance is None:
-            self._fail(FailureKind.VANISHED, _VANISHED, gone=True)
+            self._fail(FailureKind.VANISHED, self._vanished, gone=True)
         elif self._watch.restart_requests and self.spec.restarts_in_place:
             return  # it will be restarted in any state
         elif self.instance.status is Status.EXITED and _ended_again(self._watch, self.spec):
@@ -263,7 +262,7 @@ class _Observation:
             if self.instance is not None and self._fits:
                 self._move(replace(self.machine, gone=False, reason="turned up again"), Cause.FAILED)
         elif self.instance is None:
-            self._move(replace(self.machine, gone=True, reason=_VANISHED), Cause.REMOVED)
+            self._move(replace(self.machine, gone=True, reason=self._vanished), Cause.REMOVED)
         elif self.instance.status is Status.RUNNING:
             self._move(replace(self.machine, state=State.STARTING, reason="runs again", evidence=""), Cause.REVIVED)
 
@@ -272,6 +271,10 @@ class _Observation:
         """Whether its port and a slot are free: while it was thought to be gone, another machine may have got them."""
         is_free = (self.machine.host, self.machine.port) not in self.fleet.ports
         return is_free and self.fleet.slots_held < self.spec.max_machines
+
+    @property
+    def _vanished(self) -> str:
+        return f"vanished: {why_gone(self.fleet, self.machine)}, and its files with it"
 
     @property
     def _watch(self) -> Watch:

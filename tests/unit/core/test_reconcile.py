@@ -409,10 +409,46 @@ def test_only_a_listing_begun_after_the_start_time_out_gives_back_a_mute_machine
     assert world["w1"].state is STARTING
 
 
+def seen(world: World) -> World:
+    """A listing has shown its machine, whose container is gone since then."""
+    world.tick()
+    world.fleet.take_pending()
+    world.remove("w1")
+    return world
+
+
+@pytest.mark.parametrize(
+    ("machine", "reason"),
+    [
+        (a_machine(), "its container was gone when the service started"),
+        *(
+            (
+                a_machine(state=state, project="p"),
+                "vanished: its container was gone when the service started, and its files with it",
+            )
+            for state in (STARTING, READY, FAILED)
+        ),
+    ],
+)
+def test_of_what_is_gone_when_the_service_starts_nobody_else_is_accused(machine: Machine, reason: str) -> None:
+    """The service may have removed it itself, and then been given an older copy of its database."""
+    world = with_one(machine, None)
+    world.tick()
+    assert (world["w1"].gone, world["w1"].reason) == (True, reason)
+
+
+def test_a_machine_that_this_run_made_was_removed_by_somebody_else() -> None:
+    """Even before the first listing."""
+    world = World(fleet=a_fleet(a_machine("w2", port=9999)))
+    world.remove(world.up())
+    world.tick()
+    assert world["m1"].reason == "its container was removed by somebody else"
+
+
 @pytest.mark.parametrize("state", [STARTING, READY])
 def test_an_assigned_machine_that_vanished_failed_and_its_files_are_gone(state: State) -> None:
     """It keeps its project, and holds neither port nor slot; the brake does not care."""
-    world = with_one(a_machine(state=state, project="p"), None)
+    world = seen(with_one(a_machine(state=state, project="p")))
     plan = world.tick()
     assert world["w1"] == a_machine(state=FAILED, project="p", gone=True, reason=VANISHED)
     assert (plan.actions, world.fleet.slots_held, world.pool.image_brake) == ([], 0, None)
@@ -465,7 +501,7 @@ def test_a_failed_machine_that_somebody_revived_starts_again() -> None:
 
 def test_a_failed_machine_that_somebody_removed_is_gone() -> None:
     """Its project learns of it, and gets a new one when it asks."""
-    world = with_one(a_machine(state=FAILED, project="p", reason="exited"), None)
+    world = seen(with_one(a_machine(state=FAILED, project="p", reason="exited"), Status.EXITED))
     world.tick()
     assert world["w1"] == a_machine(state=FAILED, project="p", gone=True, reason=VANISHED)
     assert world.last_change().cause is Cause.REMOVED
