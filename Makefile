@@ -8,13 +8,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help run down test lint core mutants unit simulation contract integration chaos browser screenshots newman bench bench-quick openapi example-worker wheel clean
 .NOTPARALLEL:
+# A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
+run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
 	@echo 'make TARGET, one of:'; awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { printf "  %-20s %s\n", $$1, $$2 }' Makefile
 
 # exec: Ctrl-C and kill reach the service itself, and make ends as it ends.
-run: .venv/.service example-worker  ## start the service with the example worker; ARGS="--port 9192" passes options on
+run: .venv/.service example-worker  ## start the service with the example worker, its records in .state; ARGS="--port 9192" passes options on
 	@exec $(DOCKER) $(BIN)/orchestrator serve --image $(IMAGE) $(ARGS)
 
 down: .venv/.service  ## remove idle workers and what else the service left in Docker; ARGS=--all removes all workers

@@ -88,3 +88,12 @@ async def test_last_words_are_cut_at_their_beginning_and_say_so(docker_world: Do
     assert told == f"…{border.replace(SECRET, '$KEY')[1 - EVIDENCE_BYTES :]}"
     await write(docker_world, machine, "short")
     assert await engine.last_lines(machine.id, 1) == "short"
+
+
+async def test_last_lines_of_both_outputs_are_in_the_order_in_which_they_were_written(
+    docker_world: DockerWorld,
+) -> None:
+    machine = await docker_world.running()
+    for number in range(4):
+        await write(docker_world, machine, f"line {number}", stream=(OUT, ERR)[number % 2])
+    assert (await has_logs(docker_world).last_lines(machine.id, 3)).splitlines() == ["line 1", "line 2", "line 3"]

@@ -150,10 +150,10 @@ def test_list_shows_what_there_is_in_every_format(shared: Running, project: str)
     machine = shared.assign(project)["containerId"]
     shared.await_idle(2)
     header, *rows = out(shared, "list").splitlines()
-    assert header.split() == ["MACHINE", "PROJECT", "STATE", "URL", "AGE"]
+    assert header.split() == ["MACHINE", "PROJECT", "STATE", "URL", "MADE", "CHANGED"]
     (mine,) = [row for row in rows if project in row.split()]
     assert mine.split()[:3] == [machine, project, "assigned"]
-    assert out(shared, "ls", "-o", "wide").splitlines()[0].split()[-2:] == ["CHANGED", "REASON"]
+    assert out(shared, "ls", "-o", "wide").splitlines()[0].split()[-2:] == ["TEMPLATE", "REASON"]
     assert {found["id"] for found in document(shared, "list")} == set(out(shared, "ps", "-o", "name").split())
     assert out(shared, "list", "--project", project, "-o", "name").split() == [machine]
     assert sorted(out(shared, "list", "--state", "idle", "-o", "name").split()) == sorted(shared.idle())

@@ -322,7 +322,9 @@ def test_recover_refuses_what_it_does_not_find(start: Start, words: tuple[str, .
     assert said in done.stderr
 
 
-@pytest.mark.parametrize("words", [("--adopt", "worker-1-a=b"), ("--purge", "strays"), ("--accept",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("--adopt", "worker-1-a=b"), ("--accept", "--purge", "strays"), ("--accept",)], ids=" ".join
+)
 def test_recover_changes_nothing_beside_a_running_service(start: Start, words: tuple[str, ...]) -> None:
     """It says that the service must be stopped, not that another state directory would do."""
     service = start("--min-idle", "0")
@@ -334,6 +336,45 @@ def test_recover_changes_nothing_beside_a_running_service(start: Start, words: t
     assert "Stop the service first" in done.stderr
     assert "--state-dir" not in done.stderr
     assert command(service, "recover").returncode == 0
+
+
+def test_a_start_with_the_records_of_an_earlier_run_says_so(start: Start) -> None:
+    """Its ports go on from there, so that no documented port number is right any more."""
+    service = start("--min-idle", "0")
+    told = f"This goes on with the records of an earlier run in {service.state_dir}. Ports go on as well"
+    first = service.assign("p1")
+    service.destroy(first["containerId"])
+    assert told not in service.log
+    service.end()
+    service.start()
+    eventually(lambda: told in service.log, "it says so")
+    assert service.assign("p1")["port"] != first["port"]
+
+
+def test_strays_are_purged_beside_a_running_service(start: Start) -> None:
+    """Those alone: what is on record is refused, and the service goes on as if nothing had been."""
+    service = start("--min-idle", "2", "--refresh-interval", "1")
+    stray, other = service.await_idle(2)
+    service.end()
+    with closing(sqlite3.connect(service.state_dir / "orchestrator.db")) as db:
+        db.execute("DELETE FROM machine")
+        db.commit()
+    service.start()
+    idle = service.await_idle(2)
+    mine = service.assign("my-project")
+    refused = command(service, "recover", "--purge", mine["containerId"], "--yes")
+    assert (refused.returncode, "is neither a stray nor a foreign machine" in refused.stderr) == (1, True)
+    asked = command(service, "recover", "--purge", stray)
+    assert (asked.returncode, "Remove 1 container with all files?" in asked.stderr) == (1, True)
+    assert stray in service.containers()
+    done = command(service, "recover", "--purge", "strays", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == sorted([f"removed {stray}", f"removed {other}"])
+    assert not {stray, other} & set(service.containers())
+    assert set(idle) <= set(service.containers())
+    assert service.assign("my-project") == mine
+    eventually(lambda: service.get("/v1/health").json["strays"] == 0, "the service sees none any more")
+    assert command(service, "recover", "--purge", "strays").stdout == "There are no strays.\n"
 
 
 def test_recover_says_at_once_that_a_project_cannot_be(tmp_path: Path) -> None:

@@ -100,6 +100,27 @@ def test_a_machine_that_failed_for_good_is_told_in_words_that_nobody_takes_for_a
     hasty.destroy(fresh)
 
 
+def test_what_failed_for_good_shows_its_last_lines_and_each_of_its_restarts(hasty: Running) -> None:
+    """In the API, by `show` and by `why`, which also says what helps."""
+    project = a_name("shown")
+    machine = hasty.assign(project)["containerId"]
+    break_it(hasty, machine)
+    told = hasty.get(f"/v1/machines/{machine}").json
+    assert told["evidence"].splitlines()[-1] == "bad config"
+    assert told["next_try_at"] is None
+    _, shown, _ = command(hasty, "show", project)
+    assert "Last lines of its output:" in shown
+    assert "  bad config" in shown.splitlines()
+    _, why, _ = command(hasty, "why", project)
+    assert f"`orchestrator restart {project}`" in why
+    row = f"SELECT count(*) FROM event WHERE cause = 'restarted' AND machine = '{machine}'"
+    count = hasty.rows(row)[0][0]
+    assert count == 3
+    for said in (shown, why):
+        assert sum(" restarted " in line and "exit" in line for line in said.splitlines()) == count
+    hasty.destroy(machine)
+
+
 def test_a_restart_insists_on_what_was_seen(hasty: Running) -> None:
     """It hits no later tenant, and no machine of nobody."""
     idle = hasty.await_idle(1)[0]

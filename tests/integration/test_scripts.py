@@ -98,3 +98,29 @@ def test_commands_side_by_side_run_at_once_and_each_is_shown_whole(tmp_path: Pat
 def test_commands_side_by_side_fail_where_one_of_them_does(tmp_path: Path, broken: int) -> None:
     commands = [f"echo {number}; exit {3 * (number == broken)}" for number in range(3)]
     assert side_by_side(tmp_path, *commands) == (1, ["2", "0", "1"])
+
+
+@pytest.mark.parametrize("chosen", ["", "/tmp/of-mine"])
+def test_make_runs_a_pool_of_the_clones_own_and_takes_the_same_one_down(tmp_path: Path, chosen: str) -> None:
+    """Whoever names a folder in the environment gets that one."""
+    program = tmp_path / "orchestrator"
+    program.write_text('#!/bin/sh\necho "$1 in $ORCHESTRATOR_STATE_DIR"\n')
+    program.chmod(0o755)
+    clone = SCRIPTS.parent
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATOR_", "MAKE"))}
+    environment |= {"ORCHESTRATOR_STATE_DIR": chosen} if chosen else {}
+    words = [
+        "make",
+        "-s",
+        "-C",
+        str(clone),
+        "-o",
+        ".venv/.service",
+        "-o",
+        "example-worker",
+        f"BIN={tmp_path}",
+        "DOCKER=env",
+    ]
+    for target, command in (("run", "serve"), ("down", "down")):
+        done = subprocess.run([*words, target], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{command} in {chosen or clone / '.state'}\n"

@@ -30,8 +30,8 @@ OLDEST_LIST_S: Final = 5.0
 """A watched list is never older, even if the stream of events missed something."""
 _PAUSE_S: Final = 0.2
 """Between two lists, however many events come."""
-_HEADERS: Final = ("MACHINE", "PROJECT", "STATE", "URL", "AGE")
-_WIDE_HEADERS: Final = ("POOL", "GENERATION", "CONTAINER", "TEMPLATE", "CHANGED", "REASON")
+_HEADERS: Final = ("MACHINE", "PROJECT", "STATE", "URL", "MADE", "CHANGED")
+_WIDE_HEADERS: Final = ("POOL", "GENERATION", "CONTAINER", "TEMPLATE", "REASON")
 
 
 @click.command("list", short_help="List machines.")
@@ -77,11 +77,12 @@ def _headers(*, wide: bool) -> tuple[str, ...]:
 
 
 def _row(machine: Machine, *, wide: bool) -> tuple[str, ...]:
-    row = (machine.id, machine.project or "-", machine.state, machine.url or "-", age(machine.created_at))
+    times = (f"{age(machine.created_at)} ago", f"{age(machine.changed_at)} ago")
+    row = (machine.id, machine.project or "-", machine.state, machine.url or "-", *times)
     if not wide:
         return row
     container = (machine.container_id or "-")[:12]
-    more = (machine.pool, str(machine.generation), container, machine.template, age(machine.changed_at))
+    more = (machine.pool, str(machine.generation), container, machine.template)
     return (*row, *more, printable(machine.reason) or "-")
 
 

@@ -16,10 +16,12 @@ from worker_orchestrator.cli.asking import ask
 from worker_orchestrator.cli.event_loop import run_on_event_loop
 from worker_orchestrator.cli.existing_database import existing_database
 from worker_orchestrator.cli.unknown_instances import UnknownInstances, print_section, print_unknown
+from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.project import project_id
 from worker_orchestrator.core.unrecorded import foreign, strays
+from worker_orchestrator.engines.base import Listing
 from worker_orchestrator.engines.removal import remove
 from worker_orchestrator.errors import EngineRejected, InvalidInput, StoreLocked
 from worker_orchestrator.service import opening
@@ -42,7 +44,9 @@ def run(settings: Settings, *, adopt: tuple[str, ...], purge: tuple[str, ...], a
     try:
         run_on_event_loop(_recover(settings, adopt=adopt, purge=purge, accept=accept, yes=yes))
     except StoreLocked:
-        raise _service_runs(settings) from None
+        if adopt or accept:
+            raise _service_runs(settings) from None
+        run_on_event_loop(_purge_beside(settings, purge, yes=yes))
 
 
 def _check_project(id_and_project: str) -> None:
@@ -56,8 +60,8 @@ def _service_runs(settings: Settings) -> StoreLocked:
     pid = Lock.holder(settings.state_dir)
     return StoreLocked(
         f"The service{f' (pid {pid})' if pid else ''} that uses the state directory {settings.state_dir} is running, so the "
-        "database cannot be changed. Stop the service first; its workers keep running. Without --adopt, --purge and "
-        "--accept `recover` only lists them, which works while the service runs too."
+        "database cannot be changed. Stop the service first; its workers keep running. Without --adopt and --accept "
+        "`recover` changes no database, and works while the service runs too."
     )
 
 
@@ -69,11 +73,9 @@ async def _recover(
         existing_database(settings, " to accept")
     async with opening.open_fleet(settings, accept=accept, look_only=look_only) as opened:
         listing = await opened.engine.list()
-        snapshot = Snapshot(listing.as_of, listing.instances)
         if accept:
-            _accept(opened, snapshot.instances)
-        known = opening.load_fleet(opened.store)  # read after the listing: all that it contains was recorded before
-        unknown = UnknownInstances(snapshot.instances, strays(known, snapshot), foreign(known, snapshot))
+            _accept(opened, listing.instances)
+        known, unknown = _compare(opened, listing)
         if not adopt and not purge:
             print_unknown(settings, unknown, known, "" if accept else opened.doubt)
             return
@@ -85,9 +87,26 @@ async def _recover(
         for name, project in adopted.items():
             adopt_machine(opened, unknown, name, project)
         if purged and (yes or _is_confirmed(purged)):
-            for instance in purged:
-                await _purge(opened, instance, settings.stop_timeout)
-                click.echo(f"removed {instance.id}")
+            await _purge_all(opened, purged, settings.stop_timeout)
+
+
+async def _purge_beside(settings: Settings, purge: tuple[str, ...], *, yes: bool) -> None:
+    """Remove containers beside the running service, which touches none that it has no record of. No record changes."""
+    async with opening.open_fleet(settings, look_only=True) as opened:
+        if opened.doubt:  # it is another database than the running service has open
+            raise _service_runs(settings)
+        _, unknown = _compare(opened, await opened.engine.list())
+        purged = _to_purge(unknown, purge, ())
+        if not yes:
+            _confirm_foreign(unknown.foreign, {instance.id for instance in purged}, "a project may lose its files")
+        if purged and (yes or _is_confirmed(purged)):
+            await _purge_all(opened, purged, settings.stop_timeout)
+
+
+def _compare(opened: opening.Opened, listing: Listing) -> tuple[Fleet, UnknownInstances]:
+    """What is on record, read after the listing, since all that it contains was recorded before; and what is not."""
+    snapshot, known = Snapshot(listing.as_of, listing.instances), opening.load_fleet(opened.store)
+    return known, UnknownInstances(snapshot.instances, strays(known, snapshot), foreign(known, snapshot))
 
 
 def _confirm_foreign(foreign: Iterable[Instance], ids: Collection[str], risk: str) -> None:
@@ -155,6 +174,12 @@ def _is_confirmed(purged: Collection[Instance]) -> bool:
         click.echo(f"  {instance.id}  {instance.status}  owner {instance.owner}", err=True)
     containers = "1 container" if len(purged) == 1 else f"{len(purged)} containers"
     return ask(f"Remove {containers} with all files?", "No container was removed.")
+
+
+async def _purge_all(opened: opening.Opened, purged: Iterable[Instance], stop_timeout_s: float) -> None:
+    for instance in purged:
+        await _purge(opened, instance, stop_timeout_s)
+        click.echo(f"removed {instance.id}")
 
 
 async def _purge(opened: opening.Opened, instance: Instance, stop_timeout_s: float) -> None:

@@ -25,6 +25,7 @@ from worker_orchestrator.service import running
 from worker_orchestrator.settings import token
 from worker_orchestrator.settings.command_line import command_line, program
 from worker_orchestrator.settings.settings import Settings
+from worker_orchestrator.store.store import DATABASE
 from worker_orchestrator.telemetry import logs
 
 __all__ = ["run"]
@@ -41,7 +42,8 @@ def run(settings: Settings, file_with_token: Path | None = None) -> None:
     if settings.log_format == "json":
         _run_in_json(settings)
         return
-    machines = run_on_event_loop(running.serve(settings, lambda sockets: _announce(settings, sockets)))
+    goes_on = settings.engine != "memory" and (settings.state_dir / DATABASE).exists()
+    machines = run_on_event_loop(running.serve(settings, lambda sockets: _announce(settings, sockets, goes_on=goes_on)))
     click.echo(_farewell(settings, machines), err=True)
 
 
@@ -56,12 +58,19 @@ def _run_in_json(settings: Settings) -> None:
 # the start
 
 
-def _announce(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+def _announce(settings: Settings, sockets: Sequence[socket.socket], *, goes_on: bool) -> None:
+    """`goes_on`: with the records of an earlier run."""
     url = _url(settings, sockets)
     click.echo(f"\n  The pool is at {url}. Get a worker for a project, in another terminal:\n", err=True)
     for command in _assign_commands(settings, url):
         click.echo(f"      {command}", err=True)
     click.echo(err=True)
+    if goes_on:
+        click.echo(
+            f"  This goes on with the records of an earlier run in {settings.state_dir.absolute()}. Ports go on as well: "
+            "the worker is at the URL in the reply.\n",
+            err=True,
+        )
     for warning in _warnings(settings):
         click.echo(f"  {warning}\n", err=True)
     sys.stderr.flush()

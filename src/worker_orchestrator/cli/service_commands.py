@@ -79,7 +79,7 @@ def recover(
 ) -> None:
     """List worker containers that this database does not know, and adopt or purge them.
 
-    Stop the service before --adopt, --purge and --accept; its workers keep running. To list them it need not be stopped.
+    Stop the service before --adopt and --accept; its workers keep running. To list and to purge it need not be stopped.
     Settings that only matter to `serve` are accepted and ignored.
     """
     chosen = load_settings(config, flags)

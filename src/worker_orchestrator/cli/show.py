@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -9,13 +11,15 @@ import click
 from worker_orchestrator.cli.completion_candidates import complete_project_or_id
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import find_machine, with_client
-from worker_orchestrator.cli.text_formats import age, json_document, printable, quantity, utc_time
+from worker_orchestrator.cli.text_formats import age, columns, duration, json_document, printable, quantity, utc_time
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
     from worker_orchestrator.wire.v1 import Machine, Usage
 
 __all__ = ["COMMANDS"]
+
+EVENTS_SHOWN: Final = 20
 
 
 @click.command(short_help="Show one machine.")
@@ -24,7 +28,10 @@ __all__ = ["COMMANDS"]
 @output_option("text", "json")
 @with_client
 def show(client: Client, name: str, *, usage: bool, output: str) -> None:
-    """Show one machine, by its project, its id or the id of its container."""
+    """Show one machine, by its project, its id or the id of its container.
+
+    Below the facts are the last 20 events of its life, and the last lines of its output if it failed or is restarting.
+    """
     machine = find_machine(client, name)
     usage_now = client.stats(machine.id) if usage else None
     if output == "json":
@@ -34,6 +41,11 @@ def show(client: Client, name: str, *, usage: bool, output: str) -> None:
     width = max(len(fact) for fact, _ in facts) + 2
     for fact, value in facts:
         click.echo(f"{fact + ':':<{width}}{printable(value)}")
+    life = deque(client.events(machine=machine.id, follow=False), maxlen=EVENTS_SHOWN)
+    if life:
+        click.echo("Its life:")
+        rows = [(utc_time(event.at), event.cause, event.state or "-", printable(event.reason)) for event in life]
+        click.echo("\n".join(f"  {line}" for line in columns(rows)))
     if machine.evidence:
         click.echo("Last lines of its output:")
         for line in machine.evidence.splitlines():
@@ -54,9 +66,16 @@ def _machine_facts(machine: Machine) -> list[tuple[str, str]]:
         "Created": f"{utc_time(machine.created_at)} ({age(machine.created_at)} ago)",
         "Changed": f"{utc_time(machine.changed_at)} ({age(machine.changed_at)} ago)",
         "Reason": machine.reason,
+        "Next try": _next_try(machine.next_try_at),
         "Metadata": " ".join(f"{key}={value}" for key, value in machine.metadata.items()),
     }
     return [(fact, value) for fact, value in facts.items() if value]
+
+
+def _next_try(at: datetime | None) -> str:
+    if at is None:
+        return ""
+    return f"{utc_time(at)} (in {duration((at - datetime.now(UTC)).total_seconds())}; `restart` tries at once)"
 
 
 def _usage_facts(usage: Usage) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.pool import Brake
-from worker_orchestrator.core.reasons import failed_machine, restart_put_off
+from worker_orchestrator.core.reasons import GONE, GONE_AT_START, failed_machine, restart_put_off
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.watch import Watch
 
@@ -38,11 +38,13 @@ __all__ = [
     "drop_obstructed",
     "fail_machine",
     "has_restarts_left",
+    "next_restart_at",
     "put_off_orphan",
     "put_off_restart",
     "raise_brake",
     "schedule_restart",
     "schedule_retry",
+    "why_gone",
 ]
 
 
@@ -86,6 +88,14 @@ def fail_machine(fleet: Fleet, spec: Spec, machine: Machine, now: float, failure
     fleet.apply(machine, after, Cause.FAILED, now, failure.kind)
 
 
+def why_gone(fleet: Fleet, machine: Machine) -> str:
+    """The reason of this machine, whose container does not exist any more.
+
+    What is gone already when the service starts may have been removed by the service: a restored database does not know.
+    """
+    return GONE_AT_START if machine.id in fleet.unlisted else GONE
+
+
 def schedule_retry(watch: Watch, now: float) -> None:
     """Count one more try of a removal, and say when the next one is due."""
     watch.tries += 1
@@ -101,6 +111,13 @@ def put_off_orphan(fleet: Fleet, machine_id: str, now: float) -> None:
 def has_restarts_left(watch: Watch) -> bool:
     """Whether a project's machine may be restarted once more before it has failed for good."""
     return watch.tries < len(RESTART_PAUSES_S)
+
+
+def next_restart_at(fleet: Fleet, machine: Machine) -> float | None:
+    """When the next restart of a project's machine is due, in monotonic seconds; None if none is."""
+    watch = fleet.watches.get(machine.id)
+    waits = machine.state is State.STARTING and machine.holding is not None
+    return watch.not_before if waits and watch is not None and not watch.restart_acknowledged else None
 
 
 def schedule_restart(watch: Watch, now: float) -> None:

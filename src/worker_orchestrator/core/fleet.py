@@ -59,6 +59,7 @@ class Fleet:
         self.pool_names: set[str] = set()  # of all machines that this process ever had on record
         self.doubted: set[str] = set()  # ids of READY machines that may have ended; they are not handed out
         self.ailing: dict[str, str] = {}  # id -> why it cannot serve, by the last listing; all of them are doubted
+        self.unlisted: set[str] = set()  # ids of machines that it was loaded with, until the first listing
         self.hears_events = True  # the engine reports each end at once; without that, an earlier answer proves nothing
 
     # reading
@@ -138,6 +139,7 @@ class Fleet:
             self.watches[machine.id] = Watch(born=now, since=now)
             self._add_to_indexes(machine)
             self.pool_names.add(machine.pool)
+            self.unlisted.add(machine.id)
             self.watches[machine.id].ends_gently = machine.state is State.STOPPING and machine.generation > 0
             self.watches[machine.id].restart_requests = _restart_requests(machine)
             if machine.state is State.READY:

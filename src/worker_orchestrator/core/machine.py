@@ -127,7 +127,8 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
 
     `port` is a host port; if the engine gives the addresses, `host` and `port` are what it gave, from the first answer on.
     `holding` is None while the machine is free. `gone` means that its container is known not to exist: such a record holds
-    neither port nor slot. `reason` says in words why it is where it is, `evidence` holds the last log lines of a failed one.
+    neither port nor slot. `reason` says in words why it is where it is, `evidence` holds the last log lines of one that
+    failed, or that ended and is being restarted.
 
     `generation` is the number of its last assignment, 0 if there was none. It stays when the assignment ends, and is
     therefore no part of `holding`: a late release or destroy that names an older generation must fail on a free machine as

@@ -107,7 +107,7 @@ def apply_verdict(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> Non
         if machine.is_idle:
             fleet.move_to_end(machine)
         if machine.state is State.STARTING:
-            ready = replace(machine, state=State.READY, reason=ANSWERED)
+            ready = replace(machine, state=State.READY, reason=ANSWERED, evidence="")
             if verdict.port is not None:
                 ready = replace(ready, host=verdict.host, port=verdict.port)
             fleet.apply(machine, ready, Cause.ANSWERED, now)
@@ -190,4 +190,4 @@ def _apply_restart(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome,
             fleet.apply(machine, replace(machine, reason=reason), Cause.RESTARTED, now)
             schedule_restart(watch, now)
         else:
-            fail_machine(fleet, spec, machine, now, Failure(FailureKind.NOT_RESTARTED, reason))
+            fail_machine(fleet, spec, machine, now, Failure(FailureKind.NOT_RESTARTED, reason, machine.evidence))

@@ -17,8 +17,9 @@ __all__ = [
     "ASSIGNED",
     "DESTROYED",
     "EXISTS_AGAIN",
+    "FILES_GONE",
     "GONE",
-    "GONE_WITH_FILES",
+    "GONE_AT_START",
     "KEPT_BUSY",
     "MOVED_TO_OTHER_PROJECT",
     "NEW",
@@ -70,7 +71,8 @@ RESTART_REQUESTED_BEFORE: Final = "restarted on request"
 RUNS_AGAIN: Final = "The container was started again, but not by this service."
 EXISTS_AGAIN: Final = "The container exists again."
 GONE: Final = "The container no longer exists, and this service has no record of removing it."
-GONE_WITH_FILES: Final = f"{GONE} Its files are gone too."
+GONE_AT_START: Final = "The container no longer existed when the service started."
+FILES_GONE: Final = "Its files are gone too."
 
 ADOPTED: Final = "It was adopted with `orchestrator recover`."
 MOVED_TO_OTHER_PROJECT: Final = "It was adopted for another project with `orchestrator recover`."

@@ -37,6 +37,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core import reasons
 from worker_orchestrator.core.action import Action, Destroy
 from worker_orchestrator.core.brake import (
     Failure,
@@ -45,25 +46,13 @@ from worker_orchestrator.core.brake import (
     fail_machine,
     has_restarts_left,
     schedule_restart,
+    why_gone,
 )
 from worker_orchestrator.core.due_actions import due_action
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.outcomes import start_deadline
-from worker_orchestrator.core.reasons import (
-    EXISTS_AGAIN,
-    GONE,
-    GONE_WITH_FILES,
-    RUNS_AGAIN,
-    cannot_serve,
-    failed_again,
-    not_running,
-    runs_silently,
-    sentence,
-    silent_after_start,
-    started_too_slowly,
-)
 from worker_orchestrator.core.sizing import resize
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.unrecorded import orphans
@@ -106,6 +95,7 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
             if action is not None:
                 actions.append(action)
     fleet.take_listing(snapshot.begun_at, ailing)
+    fleet.unlisted.clear()
     actions += _removals_of_orphans(fleet, snapshot, now)
     resize(fleet, spec, now, new_id)
     return Plan(actions, _next_deadline(fleet, spec, now))
@@ -120,14 +110,24 @@ def _removals_of_orphans(fleet: Fleet, snapshot: Snapshot, now: float) -> list[A
 
 
 def about_to_fail(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: float) -> Iterator[str]:
-    """Ids of free machines that this listing will fail and whose container exists: their last log lines can be read."""
+    """Ids of machines that this listing will fail or restart and whose container exists: their last lines can be read."""
     for machine in fleet.machines.values():
         instance = instances.get(machine.id)
-        if instance is None or machine.holding is not None or machine.state not in {State.STARTING, State.READY}:
+        if instance is None or machine.state not in {State.STARTING, State.READY}:
             continue
         exited = instance.status is Status.EXITED
-        if exited or (machine.state is State.STARTING and now > start_deadline(fleet, spec, machine)):
+        if machine.holding is not None:
+            if exited and (machine.state is State.READY or _ended_again(fleet.watches[machine.id], spec)):
+                yield machine.id
+        elif exited or (machine.state is State.STARTING and now > start_deadline(fleet, spec, machine)):
             yield machine.id
+
+
+def _ended_again(watch: Watch, spec: Spec) -> bool:
+    """Whether a project's starting machine that is dead was started, and is not merely waiting for that."""
+    if not spec.restarts_in_place:
+        return True
+    return watch.restart_acknowledged and not watch.restart_requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class _Observation:
 
     def _judge_idle(self) -> None:
         if self.instance is None:
-            self._fail(FailureKind.VANISHED, GONE, gone=True, harmless=True)
+            self._fail(FailureKind.VANISHED, why_gone(self.fleet, self.machine), gone=True, harmless=True)
         elif self.instance.status in _DEAD:
             self._fail(self.instance.end, self._how_it_ended(self.instance), harmless=self.instance.killed)
         else:
@@ -176,13 +176,13 @@ class _Observation:
         if self.machine.id not in self.fleet.ailing:
             self._watch.not_before = self.now + AILING_S
         if self.now >= self._watch.not_before:
-            self._fail(FailureKind.HELD_UP, cannot_serve(ailment), harmless=True)
+            self._fail(FailureKind.HELD_UP, reasons.cannot_serve(ailment), harmless=True)
         else:
             self.ailing[self.machine.id] = ailment
 
     def _judge_assigned(self) -> None:
         if self.instance is None:
-            self._fail(FailureKind.VANISHED, GONE_WITH_FILES, gone=True)
+            self._fail(FailureKind.VANISHED, self._vanished, gone=True)
         elif self.instance.status is Status.EXITED:
             if self.now - self._watch.since > RESTARTS_FORGIVEN_AFTER_S:
                 self._watch.tries = 0
@@ -192,19 +192,17 @@ class _Observation:
 
     def _judge_restarting(self) -> None:
         if self.instance is None:
-            self._fail(FailureKind.VANISHED, GONE_WITH_FILES, gone=True)
+            self._fail(FailureKind.VANISHED, self._vanished, gone=True)
         elif self._watch.restart_requests and self.spec.restarts_in_place:
             return  # it will be restarted in any state
-        elif self.instance.status is Status.EXITED and (
-            self._watch.restart_acknowledged or not self.spec.restarts_in_place
-        ):
+        elif self.instance.status is Status.EXITED and _ended_again(self._watch, self.spec):
             self._watch.restart_acknowledged = False
             self._restart_or_fail(self.instance)
         elif self.instance.trouble:
             self.ailing[self.machine.id] = self.instance.trouble
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
-            reason = runs_silently(self._watch.missed_why)
-            self._move(replace(self.machine, state=State.READY, reason=reason), Cause.ANSWERED)
+            reason = reasons.runs_silently(self._watch.missed_why)
+            self._move(replace(self.machine, state=State.READY, reason=reason, evidence=""), Cause.ANSWERED)
 
     def _restart_or_fail(self, instance: Instance) -> None:
         """Restart it, if the engine can and it has tries left. A death that was caused from outside never ends it for good.
@@ -215,9 +213,11 @@ class _Observation:
         if not self.spec.restarts_in_place:
             self._fail(instance.end, reason)
         elif not has_restarts_left(self._watch) and not instance.killed:
-            self._fail(FailureKind.NOT_RESTARTED, failed_again(reason, self._watch.tries))
+            self._fail(FailureKind.NOT_RESTARTED, reasons.failed_again(reason, self._watch.tries))
         else:
-            self._move(replace(self.machine, state=State.STARTING, reason=reason), Cause.RESTARTED)
+            evidence = self.snapshot.evidence.get(self.machine.id, "")
+            after = replace(self.machine, state=State.STARTING, reason=reason, evidence=evidence)
+            self._move(after, Cause.RESTARTED)
             schedule_restart(self._watch, self.now)
 
     def _judge_coming(self) -> None:
@@ -225,9 +225,9 @@ class _Observation:
         if instance is not None and instance.status in {Status.EXITED, Status.TERMINATING}:
             self._fail(instance.end, self._how_it_ended(instance))
         elif instance is not None and instance.trouble:  # caused from outside
-            self._fail(FailureKind.HELD_UP, cannot_serve(instance.trouble), harmless=True)
+            self._fail(FailureKind.HELD_UP, reasons.cannot_serve(instance.trouble), harmless=True)
         elif instance is not None and instance.unplaced:
-            drop_obstructed(self.fleet, self.machine, self.now, sentence(instance.unplaced))
+            drop_obstructed(self.fleet, self.machine, self.now, reasons.sentence(instance.unplaced))
         else:
             if instance is not None and instance.status is Status.RUNNING:
                 self._note_room()
@@ -243,10 +243,10 @@ class _Observation:
     def _judge_overdue(self, instance: Instance | None) -> None:
         if instance is None or instance.status is not Status.RUNNING:
             is_unreachable = instance is not None and instance.unreachable_since is not None
-            reason = started_too_slowly(self.spec.start_timeout_s)
+            reason = reasons.started_too_slowly(self.spec.start_timeout_s)
             self._fail(FailureKind.START_TIMEOUT, reason, harmless=is_unreachable)
         elif self._watch.missed_at is not None and self._watch.missed_at > self._deadline:
-            reason = silent_after_start(self.spec.start_timeout_s, self._watch.missed_why)
+            reason = reasons.silent_after_start(self.spec.start_timeout_s, self._watch.missed_why)
             self._fail(FailureKind.ANSWER_TIMEOUT, reason)
         # else no probe was begun after the deadline yet: this process may have slept until now
 
@@ -261,17 +261,23 @@ class _Observation:
         """A failed machine of a project: somebody may remove its container, or start it again."""
         if self.machine.gone:
             if self.instance is not None and self._fits:
-                self._move(replace(self.machine, gone=False, reason=EXISTS_AGAIN), Cause.FAILED)
+                self._move(replace(self.machine, gone=False, reason=reasons.EXISTS_AGAIN), Cause.FAILED)
         elif self.instance is None:
-            self._move(replace(self.machine, gone=True, reason=GONE_WITH_FILES), Cause.REMOVED)
+            self._move(replace(self.machine, gone=True, reason=self._vanished), Cause.REMOVED)
         elif self.instance.status is Status.RUNNING:
-            self._move(replace(self.machine, state=State.STARTING, reason=RUNS_AGAIN, evidence=""), Cause.REVIVED)
+            self._move(
+                replace(self.machine, state=State.STARTING, reason=reasons.RUNS_AGAIN, evidence=""), Cause.REVIVED
+            )
 
     @property
     def _fits(self) -> bool:
         """Whether its port and a slot are free: while it was thought to be gone, another machine may have got them."""
         is_free = (self.machine.host, self.machine.port) not in self.fleet.ports
         return is_free and self.fleet.slots_held < self.spec.max_machines
+
+    @property
+    def _vanished(self) -> str:
+        return f"{why_gone(self.fleet, self.machine)} {reasons.FILES_GONE}"
 
     @property
     def _watch(self) -> Watch:
@@ -291,13 +297,13 @@ class _Observation:
 
     def _fail(self, kind: FailureKind, reason: str, *, gone: bool = False, harmless: bool = False) -> None:
         harmless = harmless or self.snapshot.after_outage
-        evidence = self.snapshot.evidence.get(self.machine.id, "")
+        evidence = self.snapshot.evidence.get(self.machine.id, self.machine.evidence)
         failure = Failure(kind, reason, evidence, gone=gone, harmless=harmless)
         fail_machine(self.fleet, self.spec, self.machine, self.now, failure)
 
     @staticmethod
     def _how_it_ended(instance: Instance) -> str:
-        return instance.detail or not_running(instance.status)
+        return instance.detail or reasons.not_running(instance.status)
 
 
 def _next_deadline(fleet: Fleet, spec: Spec, now: float) -> float | None:

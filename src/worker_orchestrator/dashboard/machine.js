@@ -2,8 +2,9 @@
 
 import { Why } from "./assignment.js";
 import { Environment } from "./environment.js";
+import { exactly } from "./format.js";
 import { html, useEffect, useRef } from "./html.js";
-import { useLive } from "./live.js";
+import { useClock, useLive } from "./live.js";
 import { Logs } from "./logs.js";
 import { Head } from "./machinehead.js";
 import { useRoute } from "./route.js";
@@ -71,6 +72,7 @@ function Story({ machine, life }) {
   return html`<div class="story">
     <div class="aside">
       ${machine.state === "failed" && html`<${Failure} ...${machine} />`}
+      ${machine.state === "restarting" && html`<${Restarting} ...${machine} />`}
       ${machine.project && html`<${Why} project=${machine.project} generation=${machine.generation} />`}
       ${!machine.project && machine.state !== "failed" && html`<section class="panel"><h2>Why this machine</h2>
         <p class="muted">It belongs to no project. Once it is assigned, this says how that came about.</p></section>`}
@@ -85,8 +87,25 @@ const Failure = ({ reason, evidence, project, url }) => html`<section class="pan
   ${project && url && html`<p class="muted">
     Its files are kept. Mend them with <code>orchestrator cp FILE ${project}:PATH</code>, then restart it.
   </p>`}
-  ${evidence && html`<h3>Its last lines</h3><pre tabindex="0" aria-label="Its last lines">${evidence}</pre>`}
+  <${LastLines} evidence=${evidence} />
 </section>`;
+
+/** Of one that ended and is started again: why it ended, and when the next try is. */
+function Restarting({ reason, evidence, next_try_at: nextTryAt }) {
+  const now = useClock(1000);
+  const left = nextTryAt ? Math.ceil((Date.parse(nextTryAt) - now) / 1000) : 0;
+  return html`<section class="panel failure" aria-labelledby="restarting-title">
+    <h2 id="restarting-title">Why it is restarting</h2>
+    <p>${sentence(reason)}</p>
+    <p class="muted" role="timer">${left > 0
+      ? html`It is started again in <time datetime=${nextTryAt} title=${exactly(nextTryAt)}>${left} s</time>. Restart tries at once.`
+      : "It is being started again."}</p>
+    <${LastLines} evidence=${evidence} />
+  </section>`;
+}
+
+const LastLines = ({ evidence }) =>
+  evidence && html`<h3>Its last lines</h3><pre tabindex="0" aria-label="Its last lines">${evidence}</pre>`;
 
 const sentence = (text) => (/[.?!…]$/.test(text) ? text : `${text.charAt(0).toUpperCase()}${text.slice(1)}.`);
 

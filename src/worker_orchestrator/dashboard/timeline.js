@@ -15,6 +15,8 @@ const TITLES = {
   obstructed: "Held up", destroyed: "Destroyed", removed: "Container removed", forgotten: "Forgotten", annotated: "Metadata set",
 };
 
+const SAY_AGAIN = new Set(["restarted", "failed"]); // each of them is a death of its own, also for the same reason
+
 const PREPOSITIONS = { assigned: "to", released: "by", restarted: "for", withdrawn: "from", destroyed: "of" };
 
 /** `{events, isRead, problem}`: those of the machine that are kept, oldest first. The page's own events go on where these end;
@@ -63,7 +65,8 @@ export function Timeline({ life }) {
 function Moment({ event, before }) {
   const state = event.cause === "removed" ? "gone" : wordOf(event.state, ownerAfter(event));
   const title = TITLES[event.cause] ?? event.cause;
-  const isSaid = saysMore(event) && event.reason !== event.cause && event.reason !== before?.reason;
+  const isNews = event.reason !== before?.reason || SAY_AGAIN.has(event.cause);
+  const isSaid = saysMore(event) && event.reason !== event.cause && isNews;
   const whose = PREPOSITIONS[event.cause] && event.project;
   return html`<li>
     <${Mark} state=${state}>${title}<//>

@@ -1,4 +1,4 @@
-"""What an engine may offer beside the protocol: logs, measurements, commands, terminals, files.
+"""What an engine may offer beside the protocol: logs, measurements, commands, terminals, files, where it is.
 
 The API answers 501 where the engine does not offer one.
 
@@ -15,6 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 
 __all__ = [
     "OUTPUT_BYTES",
+    "Bearings",
     "Completed",
     "Environment",
     "Exec",
@@ -31,11 +32,20 @@ OUTPUT_BYTES: Final = 1024 * 1024
 
 
 @runtime_checkable
+class Bearings(Protocol):
+    """An engine that can tell whether its workers can be reached from where this process runs."""
+
+    async def misplacement(self) -> str:
+        """Why no worker can be reached from here, and what to do; empty if nothing says so. Raises EngineError."""
+        ...
+
+
+@runtime_checkable
 class Logs(Protocol):
     """An engine that can read what an instance wrote."""
 
     async def last_lines(self, machine_id: str, count: int) -> str:
-        """The last lines of its output, at most 4 KiB; empty if there are none, or if the engine cannot tell."""
+        """The last lines of its output, at most 8 KiB; empty if there are none, or if the engine cannot tell."""
         ...
 
     def logs(

@@ -21,11 +21,13 @@ from typing import Final
 
 from worker_orchestrator.errors import EngineUnavailable
 
-__all__ = ["NOTHING", "PROBE_TIMEOUT_S", "http_probe", "tcp_probe"]
+__all__ = ["NOTHING", "PROBE_TIMEOUT_S", "REFUSED", "http_probe", "tcp_probe"]
 
 PROBE_TIMEOUT_S: Final = 1.0
 NOTHING: Final = "nothing answers"
 """Each result that leaves open whether anything is there begins with this."""
+REFUSED: Final = f"{NOTHING} on port"
+"""Those of them where not even a proxy took the connection."""
 _PROXY_HANGS_UP_S: Final = 0.05
 _OUR_OWN: Final = frozenset({
     errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENETUNREACH,
@@ -138,7 +140,7 @@ def _refused(port: int, error: OSError) -> str:
     why = error.strerror or str(error)
     if isinstance(error, socket.gaierror) or error.errno in _OUR_OWN:
         raise EngineUnavailable(f"Port {port} cannot be reached from here ({why}).") from error
-    return f"{NOTHING} on port {port} ({why})"
+    return f"{REFUSED} {port} ({why})"
 
 
 class _connection:  # noqa: N801 # reads as a verb

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+import structlog
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.control.background import Background
@@ -21,7 +24,9 @@ from worker_orchestrator.control.telling.observer import Observers
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.errors import InvalidSetting, PortInUse
+from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.extras import Bearings
+from worker_orchestrator.errors import EngineError, InvalidSetting, PortInUse
 from worker_orchestrator.http.access.callers import Callers
 from worker_orchestrator.http.access.guard import Guard
 from worker_orchestrator.http.app import App
@@ -40,6 +45,8 @@ from worker_orchestrator.settings.settings import DEFAULT_POOL, Settings
 from worker_orchestrator.store.checkpoints import keep_checkpointed
 
 __all__ = ["serve"]
+
+_log = structlog.get_logger(__name__)
 
 YOUNG_OBJECTS: Final = 1_000
 """After so many more allocations than deallocations the garbage collector looks at the new objects, which takes a tenth of a
@@ -80,6 +87,7 @@ async def serve(settings: Settings, announce: Callable[[list[socket.socket]], No
     try:
         async with open_fleet(settings) as opened:
             parts = _assemble(settings, opened)
+            await _look_around(opened.engine)
             server = Server(_app(parts, token), settings.max_connections, lambda: announce(sockets))
             await _run(server, parts, sockets)
             return _left_running(opened.fleet)
@@ -93,6 +101,15 @@ async def _listen(settings: Settings) -> list[socket.socket]:
         return listen(settings.host, settings.port)
     except PortInUse as error:
         raise await asyncio.to_thread(who_listens, settings, error) from None
+
+
+async def _look_around(engine: Engine) -> None:
+    """Say beforehand that no worker will be reached from here, as far as that is known."""
+    if not isinstance(engine, Bearings):
+        return
+    with contextlib.suppress(EngineError):
+        if why := await engine.misplacement():
+            _log.error("no worker can be reached from here", why=f"workers are published on Docker's host, and {why}")
 
 
 def _read_token(settings: Settings) -> str:

@@ -40,7 +40,10 @@ __all__ = [
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """One machine. `generation` grows with every assignment, so that a late release or destroy is recognised."""
+    """One machine. `generation` grows with every assignment, so that a late release or destroy is recognised.
+
+    `next_try_at` is when it is started again; None unless it waits for its next restart.
+    """
 
     id: str
     pool: str
@@ -58,6 +61,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str]
     created_at: datetime
     changed_at: datetime
+    next_try_at: datetime | None = None
 
 
 class Machines(msgspec.Struct, frozen=True, kw_only=True):

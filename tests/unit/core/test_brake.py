@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine
+from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, with_one
 
 from worker_orchestrator.core.brake import (
     RESTART_PAUSES_S,
     Failure,
     fail_machine,
     has_restarts_left,
+    next_restart_at,
     raise_brake,
     schedule_restart,
     schedule_retry,
 )
+from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, FailureKind, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.watch import Watch
@@ -338,3 +340,22 @@ def test_the_brake_may_be_told_of_a_machine_that_nobody_got() -> None:
     raise_brake(world.fleet, world.spec, replace(world[machine_id], reason="mute"), world.now)
     assert world.brake.reason == f"Machine {machine_id} failed. mute."
     assert world.brake.level == 0
+
+
+def test_the_next_restart_is_known_while_a_projects_machine_waits_for_it() -> None:
+    """Not of one that was started again, that serves, that nobody has, or that is not on record any more."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    assert next_restart_at(world.fleet, world["w1"]) is None
+    world.watch("w1").tries = 2
+    world.tick()
+    assert next_restart_at(world.fleet, world["w1"]) == world.now + RESTART_PAUSES_S[2]
+    waiting = world["w1"]
+    world.restarted("w1")
+    assert next_restart_at(world.fleet, world["w1"]) is None
+    world.destroy("w1")
+    world.remove("w1")
+    world.destroyed("w1")
+    world.now += 1.0
+    world.tick()
+    assert next_restart_at(world.fleet, waiting) is None
+    assert next_restart_at(a_fleet(a_machine(state=State.STARTING)), a_machine(state=State.STARTING)) is None

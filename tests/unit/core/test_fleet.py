@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, assert_indexes_hold, indexes
 
-from worker_orchestrator.core.fleet import RESTART_REQUESTED, Fleet
+from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Change, Holding, State
 from worker_orchestrator.core.pool import Brake
+from worker_orchestrator.core.reasons import RESTART_REQUESTED
 from worker_orchestrator.core.watch import Watch
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 

@@ -26,7 +26,7 @@ from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.errors import NoMachineAvailable
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
-VANISHED = reasons.GONE_WITH_FILES
+VANISHED = f"{reasons.GONE} {reasons.FILES_GONE}"
 QUIET = [Status.RUNNING, Status.UNKNOWN]
 """What no machine that serves is failed for."""
 PAUSED = "It is paused. Unpause it."
@@ -416,10 +416,46 @@ def test_only_a_listing_begun_after_the_start_time_out_gives_back_a_mute_machine
     assert world["w1"].state is STARTING
 
 
+def seen(world: World) -> World:
+    """A listing has shown its machine, whose container is gone since then."""
+    world.tick()
+    world.fleet.take_pending()
+    world.remove("w1")
+    return world
+
+
+@pytest.mark.parametrize(
+    ("machine", "reason"),
+    [
+        (a_machine(), reasons.GONE_AT_START),
+        *(
+            (
+                a_machine(state=state, project="p"),
+                f"{reasons.GONE_AT_START} {reasons.FILES_GONE}",
+            )
+            for state in (STARTING, READY, FAILED)
+        ),
+    ],
+)
+def test_of_what_is_gone_when_the_service_starts_nobody_else_is_accused(machine: Machine, reason: str) -> None:
+    """The service may have removed it itself, and then been given an older copy of its database."""
+    world = with_one(machine, None)
+    world.tick()
+    assert (world["w1"].gone, world["w1"].reason) == (True, reason)
+
+
+def test_a_machine_that_this_run_made_was_removed_by_somebody_else() -> None:
+    """Even before the first listing."""
+    world = World(fleet=a_fleet(a_machine("w2", port=9999)))
+    world.remove(world.up())
+    world.tick()
+    assert world["m1"].reason == reasons.GONE
+
+
 @pytest.mark.parametrize("state", [STARTING, READY])
 def test_an_assigned_machine_that_vanished_failed_and_its_files_are_gone(state: State) -> None:
     """It keeps its project, and holds neither port nor slot; the brake does not care."""
-    world = with_one(a_machine(state=state, project="p"), None)
+    world = seen(with_one(a_machine(state=state, project="p")))
     plan = world.tick()
     assert world["w1"] == a_machine(state=FAILED, project="p", gone=True, reason=VANISHED)
     assert (plan.actions, world.fleet.slots_held, world.pool.image_brake) == ([], 0, None)
@@ -472,7 +508,7 @@ def test_a_failed_machine_that_somebody_revived_starts_again() -> None:
 
 def test_a_failed_machine_that_somebody_removed_is_gone() -> None:
     """Its project learns of it, and gets a new one when it asks."""
-    world = with_one(a_machine(state=FAILED, project="p", reason="exited"), None)
+    world = seen(with_one(a_machine(state=FAILED, project="p", reason="exited"), Status.EXITED))
     world.tick()
     assert world["w1"] == a_machine(state=FAILED, project="p", gone=True, reason=VANISHED)
     assert world.last_change().cause is Cause.REMOVED
@@ -819,16 +855,83 @@ def test_a_free_machine_that_exited_is_dying(state: State) -> None:
 @pytest.mark.parametrize(
     "machine",
     [
-        a_machine(project="p"),
         a_machine(state=STARTING, project="p"),
+        a_machine(state=FAILED, project="p"),
         a_machine(state=FAILED),
         a_machine(state=STOPPING),
     ],
 )
 def test_a_machine_that_is_not_about_to_fail_is_not_dying(machine: Machine) -> None:
-    """It has a project that keeps its files, or failed already, or was let go."""
+    """It waits for its next restart, or failed already, or was let go."""
     world = with_one(machine, Status.EXITED)
     assert list(about_to_fail(world.fleet, world.instances, world.spec, world.now)) == []
+
+
+def dying(world: World) -> list[str]:
+    return list(about_to_fail(world.fleet, world.instances, world.spec, world.now))
+
+
+def test_the_last_lines_of_a_projects_machine_are_read_at_each_of_its_deaths_and_only_then() -> None:
+    """While it waits for the next restart, every listing shows the same death."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    assert dying(world) == ["w1"]
+    world.tick(evidence={"w1": "first cause"})
+    assert (world["w1"].state, world["w1"].evidence) == (STARTING, "first cause")
+    assert dying(world) == []
+    world.restarted("w1")
+    assert dying(world) == ["w1"]
+    world.tick(evidence={"w1": "second cause"})
+    assert world["w1"].evidence == "second cause"
+    world.restarted("w1")
+    commands.restart(world.fleet, world["w1"], world.now)
+    assert dying(world) == [], "it is stopped on request"
+    world.instance("w1")
+    world.restarted("w1")
+    assert dying(world) == []
+
+
+def test_a_projects_machine_that_failed_shows_its_last_lines() -> None:
+    """Until it answers again, however it came to serve."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.watch("w1").tries = 6
+    world.tick(evidence={"w1": "the cause"})
+    assert (world["w1"].state, world["w1"].evidence) == (FAILED, "the cause")
+    commands.restart(world.fleet, world["w1"], world.now)
+    assert world["w1"].evidence == ""
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_machine_that_serves_again_has_no_last_lines(*, answers: bool) -> None:
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.tick(evidence={"w1": "the cause"})
+    world.restarted("w1")
+    world.instance("w1")
+    if answers:
+        world.answer("w1")
+    else:
+        world.now += 61.0
+        world.tick()
+    assert (world["w1"].state, world["w1"].evidence) == (READY, "")
+
+
+def test_a_machine_that_cannot_be_restarted_any_more_or_vanishes_keeps_its_last_lines() -> None:
+    """They say why it ended, which is more than that its container is gone."""
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.tick(evidence={"w1": "the cause"})
+    world.watch("w1").tries = 6
+    world.restarted("w1", Result.REJECTED, "no such device")
+    assert (world["w1"].state, world["w1"].evidence) == (FAILED, "the cause")
+    world = with_one(a_machine(project="p"), Status.EXITED)
+    world.tick(evidence={"w1": "the cause"})
+    world.remove("w1")
+    world.tick()
+    assert (world["w1"].gone, world["w1"].evidence) == (True, "the cause")
+
+
+def test_where_the_engine_cannot_restart_each_death_is_a_failure_with_its_last_lines() -> None:
+    world = with_one(a_machine(state=STARTING, project="p"), Status.EXITED)
+    world.spec = replace(world.spec, restarts_in_place=False)
+    assert dying(world) == ["w1"]
 
 
 def test_a_machine_that_runs_is_dying_only_past_its_start_time_out() -> None:

@@ -226,9 +226,9 @@ def test_a_project_hears_when_its_machine_is_started_again_and_what_to_do() -> N
 
 
 def test_a_reason_loses_its_full_stop_and_nothing_more() -> None:
-    world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", reason="it says MAX.")))
+    world = World(fleet=a_fleet(a_machine(state=STARTING, project="p", reason="It says MAX.")))
     told = refusals.machine_restarting(world.fleet, world["w1"], world.now)
-    assert told.message == "The machine w1 of this project is being started again: it says MAX."
+    assert told.message == "The machine w1 of this project is being restarted. It says MAX."
 
 
 @pytest.mark.parametrize("ago_s", [0.0, 5.0])

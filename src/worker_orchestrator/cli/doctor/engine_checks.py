@@ -26,6 +26,7 @@ from worker_orchestrator.engines.docker.credentials import (
     home_folder,
 )
 from worker_orchestrator.engines.docker.template import LABEL, DockerOptions, make_template
+from worker_orchestrator.engines.docker.whereabouts import is_on_loopback, misplacement
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, InvalidSetting
 from worker_orchestrator.settings.parsers import as_bytes
 from worker_orchestrator.settings.settings import Settings
@@ -67,6 +68,7 @@ async def check_engine(settings: Settings, facts: EngineFacts) -> list[Finding]:
             await _note_facts(client, endpoint, info, facts)
         findings = [*_engine(endpoint, info, version), *_host_gateway(version), _clock(info), *_limits(settings, info)]
         findings += await check_network(client, settings, info)
+        findings += await _reach(client, endpoint, settings)
         return findings + await _image(client, settings, info)
     except EngineError as error:
         return [wrong("engine", error.message, "read the engine's own log: `journalctl -u docker`")]
@@ -98,6 +100,14 @@ def _engine(endpoint: Endpoint, info: Mapping[str, Any], version: Mapping[str, A
     yield ok("engine", f"Docker {version.get('Version', '?')} answers at {endpoint.url} ({endpoint.source}).")
     if info.get("OSType", "linux") != "linux":
         yield wrong("engine", f"It runs {info['OSType']} containers.", "switch it to Linux containers")
+
+
+async def _reach(client: aiodocker.Docker, endpoint: Endpoint, settings: Settings) -> list[Finding]:
+    """Whether workers are published where this process can reach them."""
+    if not is_on_loopback(settings.publish_address) or not (why := await misplacement(client, endpoint)):
+        return []
+    says, _, fix = why.partition(". ")
+    return [wrong("reach", f"Workers will be published on Docker's host and not be reached: {says}.", fix)]
 
 
 def _host_gateway(version: Mapping[str, Any]) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -30,6 +31,8 @@ TICK_GAP_S: Final = 0.05
 FIRST_RETRY_S: Final = 0.25
 LONGEST_RETRY_S: Final = 1.0
 """Once the engine is back, the pool is right soon: asking one that is away costs next to nothing."""
+MOST_DOOMED: Final = 50
+"""Where more workers end at once, their image is not why: the last lines of so many are read, each on a connection."""
 
 _log = structlog.get_logger(__name__)
 
@@ -107,7 +110,7 @@ class Ticker:
             except EngineError as error:
                 self._note_failure(error.message, asked_at)
                 return None
-            doomed = list(about_to_fail(fleet, listing.instances, self._state.spec, listing.as_of))
+            doomed = list(islice(about_to_fail(fleet, listing.instances, self._state.spec, listing.as_of), MOST_DOOMED))
             evidence = await self._listings.last_lines(doomed)
             after_outage = not self._contact.answers
             snapshot = Snapshot(listing.as_of, listing.instances, frozenset(busy), evidence, after_outage)

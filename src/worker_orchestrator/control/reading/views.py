@@ -11,6 +11,7 @@ from worker_orchestrator.control.deciding.journal import Journal
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.telling.last_changes import LastChanges
 from worker_orchestrator.control.world.contact import Contact
+from worker_orchestrator.core.brake import next_restart_at
 from worker_orchestrator.core.instance import Instance, Snapshot
 from worker_orchestrator.core.instance import Status as InstanceStatus
 from worker_orchestrator.core.machine import Machine, State
@@ -23,19 +24,23 @@ __all__ = ["Health", "MachineView", "Status", "Views"]
 PING_TIMEOUT_S: Final = 2.0
 UNHEARD_S: Final = 1.0
 """While the engine tells of no ends, what a listing showed is believed for so long."""
+CLOCK_MOVED_MS: Final = 500
+"""The two clocks drift: a time that lies ahead is told the same way until they have drifted this far."""
 
 
 @dataclass(frozen=True, slots=True)
 class MachineView:
     """A machine, with what the engine knows of it, and when it changed last (wall time; 0: nobody knows).
 
-    `trouble` says why it can serve nobody although it has not ended, and what to do.
+    `trouble` says why it can serve nobody although it has not ended, and what to do. `next_try_ms` is the wall time of its
+    next restart, if it waits for that.
     """
 
     machine: Machine
     instance: Instance | None
     changed_ms: int = 0
     trouble: str = ""
+    next_try_ms: int | None = None
 
     @property
     def reason(self) -> str:
@@ -85,6 +90,7 @@ class Views:
         self._engine, self._state, self._fleet = engine, state, state.fleet
         self._journal, self._contact, self._last_changes = journal, contact, last_changes
         self._shown = _Shown(Snapshot(-math.inf, {}), -1, [])
+        self._clocks_apart_ms = 0  # wall time less loop time
 
     async def machines(self) -> list[MachineView]:
         """The machines that can serve, oldest first; the same list as before where nothing has changed since."""
@@ -118,9 +124,18 @@ class Views:
 
     def _view(self, machine: Machine) -> MachineView:
         instance = self._state.snapshot.instances.get(machine.id)
-        return MachineView(
-            machine, instance, self._last_changes.at_ms.get(machine.id, 0), self._fleet.ailing.get(machine.id, "")
-        )
+        changed_ms, trouble = self._last_changes.at_ms.get(machine.id, 0), self._fleet.ailing.get(machine.id, "")
+        return MachineView(machine, instance, changed_ms, trouble, self._next_try_ms(machine))
+
+    def _next_try_ms(self, machine: Machine) -> int | None:
+        """The wall time of the next restart of a project's machine; None if it waits for none."""
+        at = next_restart_at(self._fleet, machine)
+        if at is None or at <= (now := self._state.now()):
+            return None
+        apart_ms = self._state.wall_ms() - round(now * 1000)
+        if abs(apart_ms - self._clocks_apart_ms) > CLOCK_MOVED_MS:
+            self._clocks_apart_ms = apart_ms
+        return round(at * 1000) + self._clocks_apart_ms
 
     def status(self) -> Status:
         contact, listing, fleet = self._contact, self._state.snapshot, self._fleet

@@ -16,7 +16,7 @@ from worker_orchestrator.telemetry.foreign_text import plain_lines
 __all__ = ["Listings"]
 
 LIST_TIMEOUT_S: Final = 10.0
-LAST_LINES: Final = 10
+LAST_LINES: Final = 30
 LAST_LINES_TIMEOUT_S: Final = 1.0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
@@ -34,7 +35,8 @@ from worker_orchestrator.engines.docker.reach import send_request
 from worker_orchestrator.engines.docker.stats import DockerStats
 from worker_orchestrator.engines.docker.template import DockerOptions, make_template
 from worker_orchestrator.engines.docker.terminal import DockerTerminals
-from worker_orchestrator.engines.probe import NOTHING, PROBE_TIMEOUT_S, http_probe, tcp_probe
+from worker_orchestrator.engines.docker.whereabouts import is_on_loopback, misplacement
+from worker_orchestrator.engines.probe import NOTHING, PROBE_TIMEOUT_S, REFUSED, http_probe, tcp_probe
 from worker_orchestrator.errors import EngineError, EngineRejected
 from worker_orchestrator.telemetry.foreign_text import plain
 
@@ -42,6 +44,8 @@ __all__ = ["DockerEngine"]
 
 HEALTH_LIMIT_S: Final = 1.0
 """For Docker to say what its health check of one worker says."""
+BEARINGS_S: Final = 10.0
+"""How long an answer to the question of where this process is holds: bridges come and go."""
 _NATIVE_ID: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 
 
@@ -65,6 +69,7 @@ class DockerEngine(
         self._images = Images(client, options.image)
         self._killed: dict[str, bool] = {}  # by container id: whether SIGKILL came from outside
         self._places: dict[str, Place] = {}  # of the last listing, by machine id
+        self._bearings = (-math.inf, "")  # when `misplacement` was asked last (loop time), and its answer
 
     def is_native_id(self, text: str) -> bool:
         return _NATIVE_ID.fullmatch(text) is not None
@@ -151,7 +156,24 @@ class DockerEngine(
             missing = await http_probe(address, machine.port, path, limit_s=limit_s, closely=closely)
         if missing is None or not missing.startswith(NOTHING):
             return missing
+        if closely and missing.startswith(REFUSED) and (why := await self._misplaced_for(address)):
+            return f"{missing}, where Docker publishes it on its host: {why}"
         return f"{missing}; does the worker listen on 0.0.0.0:{self._worker_port(machine)}?"
+
+    async def misplacement(self) -> str:
+        if self._options.ready == "healthcheck" or not all(map(is_on_loopback, self._options.publish_addresses)):
+            return ""
+        return await misplacement(self._client, self._endpoint)
+
+    async def _misplaced_for(self, address: str) -> str:
+        """Why what is published on this address cannot be reached from here; empty if nothing says so."""
+        now = asyncio.get_running_loop().time()
+        if not is_on_loopback(address):
+            return ""
+        if now - self._bearings[0] >= BEARINGS_S:
+            with contextlib.suppress(EngineError):
+                self._bearings = (now, await misplacement(self._client, self._endpoint))
+        return self._bearings[1]
 
     async def _healthcheck(self, machine: Machine) -> str | None:
         try:

@@ -11,11 +11,14 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-__all__ = ["Begin", "Lines", "Piece", "Seen"]
+__all__ = ["Begin", "LastLines", "Lines", "Piece", "Seen"]
 
-_TIME: Final = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d)")
+_TIME: Final = re.compile(rb"(\d{4}-\d\d-\d\dT[0-9:]+)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
+_Moment = tuple[datetime, str]
+_EARLIEST: Final[_Moment] = (datetime.min.replace(tzinfo=UTC), "")
 _FAR: Final = 1024
 """So many pieces before those that were asked for are searched for the previous piece of a stream."""
 
@@ -108,6 +111,11 @@ class Lines:
 
     def texts(self, piece: Piece) -> Iterator[bytes]:
         """What is to be shown of the next piece."""
+        for part, begins in self.parts(piece):
+            yield part.time + b" " + part.text if begins and self._timestamps and part.time else part.text
+
+    def parts(self, piece: Piece) -> Iterator[tuple[Piece, bool]]:
+        """The next piece, and whether a line begins with it; nothing if it is not to be shown."""
         if not self.has_begun:
             assert self._begin is not None, "it would have begun"
             if (piece.stream, hash(piece.time)) != (self._begin.stream, self._begin.mark):
@@ -120,11 +128,50 @@ class Lines:
                 self._left_out -= {piece.stream}
             return
         if self._goes_on.get(piece.stream):
-            yield piece.text
+            yield piece, False
         elif self._most == 0:
             self.is_over = True
             return
         else:
             self._most = None if self._most is None else self._most - 1
-            yield piece.time + b" " + piece.text if self._timestamps and piece.time else piece.text
+            yield piece, True
         self._goes_on[piece.stream] = not piece.ends_line
+
+
+class LastLines:
+    """Lines of both streams, to be read by their times. Of each line the last `most_bytes` are kept.
+
+    Docker reads the two streams side by side, so that what it keeps is not always in the order in which it came.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._lines: list[tuple[_Moment, bytearray]] = []
+        self._open: dict[int, bytearray] = {}  # by stream
+
+    def add(self, piece: Piece, *, begins: bool) -> None:
+        """`begins`: a line begins with it."""
+        if begins:
+            self._open[piece.stream] = bytearray()
+            before = self._lines[-1][0] if self._lines else _EARLIEST
+            self._lines.append((_moment(piece.time) or before, self._open[piece.stream]))
+        line = self._open[piece.stream]
+        line += piece.text
+        del line[: -self._most_bytes]
+
+    def text(self, count: int) -> bytes:
+        """The last `count` of them."""
+        ordered = sorted(self._lines, key=lambda line: line[0])[-count:]
+        return b"".join(bytes(text) if text.endswith(b"\n") else bytes(text) + b"\n" for _, text in ordered)
+
+
+def _moment(time: bytes) -> _Moment | None:
+    """To the nanosecond, and whatever the number of its digits; None where there is none."""
+    parts = _TIME.fullmatch(time)
+    if parts is None:
+        return None
+    whole, fraction, zone = (part.decode() for part in parts.groups(b""))
+    try:
+        return datetime.fromisoformat(whole + zone), fraction.ljust(9, "0")
+    except ValueError:
+        return None

@@ -6,14 +6,15 @@ Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Containe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing
 from typing import Final
 
 import aiodocker
 import aiohttp
 
 from worker_orchestrator.engines.docker.calls import reading
-from worker_orchestrator.engines.docker.lines import Begin, Lines, Piece, Seen
+from worker_orchestrator.engines.docker.lines import Begin, LastLines, Lines, Piece, Seen
 from worker_orchestrator.engines.docker.reach import (
     STALL_LIMIT_S,
     DockerReach,
@@ -26,9 +27,10 @@ from worker_orchestrator.errors import EngineUnavailable
 
 __all__ = ["DockerLogs"]
 
-EVIDENCE_BYTES: Final = 4096
+EVIDENCE_BYTES: Final = 8192
 _HEADER_BYTES: Final = 8
-_LOOKED_THROUGH_BYTES: Final = 256 * 1024
+_LOOKED_THROUGH_BYTES: Final = 64 * 1024
+_PARAMS: Final = {"stdout": "1", "stderr": "1", "timestamps": "1"}
 _MEANWHILE: Final = (1000, 100_000)
 """So many pieces may be written between the search for the beginning and the reading: few at first, then many."""
 
@@ -41,10 +43,7 @@ class DockerLogs(DockerReach):
             own = [it for it in await self._of_machine(machine_id) if self._is_own(it, machine_id)]
         if not own:
             return ""
-        text = bytearray()
-        async for part in self.logs(machine_id, tail=count):
-            text += part
-            del text[:-_LOOKED_THROUGH_BYTES]
+        text = await self._last_by_time(machine_id, count)
         # Values of variables are removed before the text is cut, since the cut might leave half of one.
         lines = without_values(text.decode(errors="replace"), self._options.env or {}).strip()
         return lines if len(lines) <= EVIDENCE_BYTES else f"…{lines[1 - EVIDENCE_BYTES :]}"
@@ -53,30 +52,58 @@ class DockerLogs(DockerReach):
         self, machine_id: str, *, tail: int | None = None, follow: bool = False, timestamps: bool = False
     ) -> AsyncIterator[bytes]:
         native_id = await self._own(machine_id, running=False)
-        params = {"stdout": "1", "stderr": "1", "timestamps": "1"}
+        path = f"/containers/{native_id}/logs"
         async with self._aside() as client:
             with while_it_runs(machine_id):
-                has_terminal = (await self._client.containers.get(native_id))["Config"]["Tty"]
-                path = f"/containers/{native_id}/logs"
-                stall_s = None if follow else STALL_LIMIT_S
-                if has_terminal:
-                    asked_for = {**params, "follow": str(int(follow)), "timestamps": str(int(timestamps))}
+                if await self._has_terminal(native_id):
+                    asked_for = {**_PARAMS, "follow": str(int(follow)), "timestamps": str(int(timestamps))}
                     asked_for |= {} if tail is None else {"tail": str(tail)}
                     async with send_request(client, "GET", path, params=asked_for) as response:
-                        async for part in pieces_of(response.content, stall_s):
-                            yield part
+                        async for text in pieces_of(response.content, None if follow else STALL_LIMIT_S):
+                            yield text
                     return
-                begin = await _begin(client, path, params, tail) if tail else None
-                for lines, count in _tries(begin, tail, follow=follow, timestamps=timestamps):
-                    asked_for = {**params, "follow": str(int(follow))} | ({} if count is None else {"tail": str(count)})
-                    async with send_request(client, "GET", path, params=asked_for) as response:
-                        async for piece in _pieces(response.content, stall_s):
-                            for text in lines.texts(piece):
-                                yield text
-                            if lines.is_over:
-                                break
-                    if lines.has_begun:
-                        return
+                async with aclosing(_told(client, path, tail, follow=follow, timestamps=timestamps)) as told:
+                    async for lines, piece in told:
+                        for text in lines.texts(piece):
+                            yield text
+
+    async def _has_terminal(self, native_id: str) -> bool:
+        return bool((await self._client.containers.get(native_id))["Config"]["Tty"])
+
+    async def _last_by_time(self, machine_id: str, count: int) -> bytes:
+        """The last lines; a terminal has one stream, and its output is in order as it is."""
+        native_id = await self._own(machine_id, running=False)
+        with while_it_runs(machine_id):
+            if await self._has_terminal(native_id):
+                written = bytearray()
+                async for text in self.logs(machine_id, tail=count):
+                    written += text
+                    del written[:-_LOOKED_THROUGH_BYTES]
+                return bytes(written)
+            last = LastLines(_LOOKED_THROUGH_BYTES)
+            async with self._aside() as client:
+                path = f"/containers/{native_id}/logs"
+                async with aclosing(_told(client, path, 2 * count, follow=False, timestamps=True)) as told:
+                    async for lines, piece in told:
+                        for part, begins in lines.parts(piece):
+                            last.add(part, begins=begins)
+        return last.text(count)
+
+
+async def _told(
+    client: aiodocker.Docker, path: str, tail: int | None, *, follow: bool, timestamps: bool
+) -> AsyncGenerator[tuple[Lines, Piece], None]:
+    """Each piece with what puts it in its line. Another one comes only after those of a try that found no beginning."""
+    begin = await _begin(client, path, _PARAMS, tail) if tail else None
+    for lines, count in _tries(begin, tail, follow=follow, timestamps=timestamps):
+        asked_for = {**_PARAMS, "follow": str(int(follow))} | ({} if count is None else {"tail": str(count)})
+        async with send_request(client, "GET", path, params=asked_for) as response:
+            async for piece in _pieces(response.content, None if follow else STALL_LIMIT_S):
+                yield lines, piece
+                if lines.is_over:
+                    break
+        if lines.has_begun:
+            return
 
 
 def _tries(

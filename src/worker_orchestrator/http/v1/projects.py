@@ -10,7 +10,9 @@ from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.telling.traces import Trace
+from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.reasons import sentence
+from worker_orchestrator.core.refusals import machine_failed, machine_restarting
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.server.request_body import until_hang_up
 from worker_orchestrator.http.v1 import parameters
@@ -23,7 +25,6 @@ LONGEST_WAIT_S: Final = 3600
 METADATA_ENTRIES: Final = 32
 METADATA_KEY: Final = 64
 METADATA_VALUE: Final = 1024
-
 _NOT_RECORDED: Final = "How the project got this machine was not recorded."
 
 
@@ -62,15 +63,14 @@ class Projects:
         trace = self._orchestrator.trace(project)
         events = [event(one) for one in self._orchestrator.feed.of_assignment(machine)]
         assigned_at = [one.at for one in events if one.cause == "assigned"]
-        ailment = self._orchestrator.fleet.ailing.get(machine.id)
-        trouble = "" if ailment is None else f" It cannot serve now. {ailment}"
+
         explanation = wire.Why(
             project=project,
             machine=machine.id,
             generation=machine.generation,
             at=when(trace.at_ms) if trace is not None else assigned_at[-1] if assigned_at else None,
             how="unknown" if trace is None else trace.how,
-            why=f"{_NOT_RECORDED if trace is None else _sentence(trace.why)}{trouble}",
+            why=(_NOT_RECORDED if trace is None else _sentence(trace.why)) + self._what_now(machine),
             stages=None if trace is None else _stages(trace),
             failed_probes=[
                 wire.FailedProbe(machine=name, detail=detail) for name, detail in (trace.failed_probes if trace else ())
@@ -78,6 +78,16 @@ class Projects:
             events=events,
         )
         return tagged_response(explanation, machine.generation)
+
+    def _what_now(self, machine: Machine) -> str:
+        """What keeps it from serving, and what comes next, after a blank; empty if nothing does."""
+        fleet = self._orchestrator.fleet
+        if machine.state is State.FAILED:
+            return f" {machine_failed(self._orchestrator.spec, machine).message}"
+        if machine.state is State.STARTING:
+            return f" {machine_restarting(fleet, machine, self._orchestrator.now()).message}"
+        ailment = fleet.ailing.get(machine.id)
+        return "" if ailment is None else f" It cannot serve now. {ailment}"
 
 
 def _wait(seconds: float) -> float:

@@ -79,6 +79,7 @@ class MachineShape:
             metadata=json.loads(machine.metadata) if machine.metadata else {},
             created_at=when(int(created[1]) if created else changed_ms),
             changed_at=when(changed_ms),
+            next_try_at=None if view.next_try_ms is None else when(view.next_try_ms),
         )
 
 

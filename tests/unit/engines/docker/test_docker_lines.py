@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_orchestrator.engines.docker.lines import Begin, Lines, Piece, Seen
+from worker_orchestrator.engines.docker.lines import Begin, LastLines, Lines, Piece, Seen
 
 written = st.lists(st.tuples(st.sampled_from([1, 2]), st.booleans()), min_size=1, max_size=30)
 
@@ -94,3 +94,47 @@ def test_a_time_stands_before_each_line_once() -> None:
     ]
     said = b"".join(text for piece in pieces for text in lines.texts(piece))
     assert said == b"2026-01-01T00:00:00Z ab\nno time\n"
+
+
+def by_time(*pieces: Piece, count: int = 9, most_bytes: int = 100) -> bytes:
+    lines, last = Lines(timestamps=True), LastLines(most_bytes)
+    for piece in pieces:
+        for part, begins in lines.parts(piece):
+            last.add(part, begins=begins)
+    return last.text(count)
+
+
+def test_last_lines_of_two_streams_stand_in_the_order_of_their_times() -> None:
+    """To the nanosecond, however many digits and whichever zone they are written with."""
+    told = by_time(
+        Piece.of(1, b"2026-01-01T00:00:00.5Z out 2\n"),
+        Piece.of(1, b"2026-01-01T00:00:02.000000002Z out 4\n"),
+        Piece.of(2, b"2026-01-01T01:00:00.400000000+01:00 err 1\n"),
+        Piece.of(2, b"2026-01-01T00:00:02.000000001Z err 3\n"),
+    )
+    assert told == b"err 1\nout 2\nerr 3\nout 4\n"
+
+
+def test_lines_of_one_time_stay_in_the_order_in_which_they_were_kept() -> None:
+    """And so does one without a time that can be read, behind the one before it."""
+    told = by_time(
+        Piece.of(2, b"2026-01-01T00:00:00Z b\n"),
+        Piece.of(1, b"2026-01-01T00:00:00Z a\n"),
+        Piece.of(1, b"no time\n"),
+        Piece.of(1, b"2026-19-01T00:00:00Z no month\n"),
+    )
+    assert told == b"b\na\nno time\nno month\n"
+    assert by_time(Piece.of(1, b"no time\n")) == b"no time\n"
+
+
+def test_last_lines_are_whole_though_pieces_of_the_other_stream_came_between() -> None:
+    """The last ones; of each line no more than the end; and one that nobody ended is a line."""
+    told = by_time(
+        Piece.of(1, b"2026-01-01T00:00:00Z gone\n"),
+        Piece.of(1, b"2026-01-01T00:00:01Z a long "),
+        Piece.of(2, b"2026-01-01T00:00:02Z err"),
+        Piece.of(1, b"2026-01-01T00:00:03Z line\n"),
+        count=2,
+        most_bytes=8,
+    )
+    assert told == b"ng line\nerr\n"

@@ -1,0 +1,104 @@
+"""Whether this process shares the network of Docker's host: on its loopback addresses workers are published as a rule.
+
+A service that runs in a container with a network of its own, or in another network namespace, finds nothing there, however
+well the workers serve. Docker's bridges have an address on its host each: where none of them is an address of ours, this
+is not that network. Engines whose host is a virtual machine or a user's namespace (Docker Desktop, rootless ones) bring
+the ports to us in ways of their own, so nothing is concluded there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import aiodocker
+
+from worker_orchestrator.engines.docker.calls import reading
+from worker_orchestrator.engines.docker.connect import Endpoint
+
+__all__ = ["is_on_loopback", "misplacement"]
+
+_PODMAN: Final = Path("/run/.containerenv")
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+_OF_CONTAINER: Final = re.compile(r"/containers/[0-9a-f]{64}/")
+"""From there Docker mounts the host name and the resolver's file of a container."""
+_ALL: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 # nothing is bound here
+_IN_CONTAINER: Final = (
+    "this process runs in a container that has a network of its own. Run that container with `docker run --network host`, "
+    "or run the service on the host itself"
+)
+_IN_NAMESPACE: Final = (
+    "this process runs in another network namespace than Docker. Run it in that of Docker's host "
+    "(`sudo nsenter --net --target 1 COMMAND`)"
+)
+
+
+def is_on_loopback(address: str) -> bool:
+    """Whether what is published on this address is asked for at a loopback address of the engine's host."""
+    if address in _ALL or address == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(address).is_loopback
+    return False
+
+
+async def misplacement(client: aiodocker.Docker, endpoint: Endpoint) -> str:
+    """Why nothing that Docker publishes on loopback can be reached from here, and what to do; empty if nothing says so.
+
+    Without a full stop. Raises EngineUnavailable, EngineRejected.
+    """
+    if not endpoint.is_local or sys.platform != "linux":
+        return ""
+    with reading():
+        info, networks = await client.system.info(), await client.networks.list()
+        gateways = list(_gateways(networks))
+        is_elsewhere = _shares_kernel(info) and bool(gateways) and not any(map(_is_ours, gateways))
+    if not is_elsewhere:
+        return ""
+    return _IN_CONTAINER if _is_in_container() else _IN_NAMESPACE
+
+
+def _is_in_container() -> bool:
+    with contextlib.suppress(OSError):
+        if _OF_CONTAINER.search(_MOUNTS.read_text(errors="replace")):
+            return True
+    return _PODMAN.exists()
+
+
+def _shares_kernel(info: Mapping[str, Any]) -> bool:
+    """Whether the engine runs on this kernel, and with the network of its host."""
+    is_rootless = any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
+    is_desktop = "Docker Desktop" in str(info.get("OperatingSystem", ""))
+    return not is_rootless and not is_desktop and info.get("KernelVersion") == os.uname().release
+
+
+def _gateways(networks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The address that each bridge has on the engine's host. Docker takes the first of a subnet if it was told none."""
+    for network in networks:
+        if network.get("Driver") != "bridge":
+            continue
+        for config in (network.get("IPAM") or {}).get("Config") or ():
+            if config.get("Gateway"):
+                yield str(ipaddress.ip_interface(config["Gateway"]).ip)
+            elif config.get("Subnet"):
+                subnet = ipaddress.ip_network(config["Subnet"], strict=False)
+                yield str(subnet.network_address + 1)
+
+
+def _is_ours(address: str) -> bool:
+    """Whether this is an address of ours, as far as anybody can tell: only a clear no is one."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        return error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+    return True
