@@ -63,7 +63,8 @@ class OutputPipe:
     async def news(self, within_s: float) -> bool:
         """Return when there may be something to read; False if there was nothing for so long."""
         try:
-            await asyncio.wait_for(self._news.wait(), within_s)
+            async with asyncio.timeout(within_s):  # not wait_for, which in Python 3.11 may swallow a cancellation
+                await self._news.wait()
         except TimeoutError:
             return False
         return True
