@@ -18,7 +18,7 @@ from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import a_name, docker
 
 from worker_orchestrator.core.machine import Machine
-from worker_orchestrator.engines.extras import OUTPUT_BYTES, Completed, Exec
+from worker_orchestrator.engines.extras import OUTPUT_BYTES, Exec
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning
 
 NEVER_WAS = "worker-1700000000000-neverwas1"
@@ -99,20 +99,106 @@ async def test_more_output_than_is_kept_is_read_and_dropped(docker_world: Docker
 
 
 @pytest.mark.parametrize(
-    ("words", "options", "named"),
-    [(["no-such"], {}, "no-such"), (["ls"], {"workdir": "/nope"}, "/nope"), (["ls"], {"user": "nobodyx"}, "nobodyx")],
+    ("words", "options", "code", "said"),
+    [
+        (["no-such"], {}, 127, 'no program "no-such" in its PATH'),
+        (["/nope"], {}, 127, 'no file "/nope"'),
+        (["/tmp"], {}, 126, '"/tmp" is not executable'),
+        (["/srv/bad"], {}, 126, '"/srv/bad" is no program'),
+        (["/srv/lost"], {}, 127, '"/srv/lost" cannot be run'),
+        (["ls"], {"workdir": "/nope"}, 126, 'no folder "/nope"'),
+        (["ls"], {"user": "nobodyx"}, 126, 'no user "nobodyx"'),
+    ],
 )
-async def test_what_docker_cannot_run_is_told_in_its_words(
-    docker_world: DockerWorld, words: list[str], options: dict[str, str], named: str
+async def test_what_cannot_be_started_is_told_as_a_shell_would(
+    docker_world: DockerWorld, words: list[str], options: dict[str, str], code: int, said: str
 ) -> None:
-    """Newer engines refuse it; older ones answer as if it had run, with a code of their own."""
+    """On the error output, with the code by which a shell tells what is missing from what cannot be run."""
     machine = await docker_world.running()
-    try:
-        done = await docker_world.engine.exec(machine.id, words, **options)  # type: ignore[arg-type]
-    except EngineRejected as error:
-        done = Completed(126, error.message.encode(), b"")
-    assert done.exit_code in {126, 127}
-    assert named in done.stdout.decode()
+    script = "printf '#!/nope\\n' >/srv/lost; printf '\\1\\2' >/srv/bad; chmod +x /srv/lost /srv/bad"
+    assert (await docker_world.engine.exec(machine.id, ["sh", "-c", script])).exit_code == 0
+    done = await docker_world.engine.exec(machine.id, words, **options)  # type: ignore[arg-type]
+    assert (done.exit_code, done.stdout) == (code, b""), done
+    assert said in done.stderr.decode()
+    assert len(done.stderr.splitlines()) == 1
+
+
+async def test_a_command_that_says_what_docker_would_say_is_believed(docker_world: DockerWorld) -> None:
+    """Its first words come late, but they come: with what follows, at the end, or when its time is over."""
+    machine = await docker_world.running()
+    words = "OCI runtime exec failed: so it says"
+    for script, code in ((f"echo '{words}\r'; exit 5", 5), (f"echo '{words}\r'; sleep 4321", None)):
+        done = await docker_world.engine.exec(machine.id, ["sh", "-c", script], timeout_s=1)
+        assert (done.exit_code, done.stdout.decode().strip()) == (code, words)
+
+
+# while it runs
+
+
+class Slow:
+    """A reader of output, which takes the next piece when it is told to."""
+
+    def __init__(self) -> None:
+        self.has_started = False
+        self.pieces: list[tuple[str, bytes]] = []
+        self.kept = 0
+        self.may_go_on = asyncio.Event()
+
+    def started(self) -> None:
+        self.has_started = True
+
+    async def take(self, stream: str, data: bytes) -> None:
+        self.pieces.append((stream, data))
+        await self.may_go_on.wait()
+
+    def keep(self, stream: str, data: bytes) -> None:
+        self.kept += len(data)
+
+
+async def test_output_comes_before_the_command_ends(docker_world: DockerWorld) -> None:
+    machine = await docker_world.running()
+    reader = Slow()
+    reader.may_go_on.set()
+    running = asyncio.create_task(
+        docker_world.engine.exec_into(machine.id, ["sh", "-c", "echo out; echo err >&2; read _; exit 4"], reader)
+    )
+    sleeping = asyncio.create_task(
+        docker_world.engine.exec_into(machine.id, ["sh", "-c", "echo begun; sleep 4321"], slept := Slow())
+    )
+
+    async def is_there() -> bool:
+        return slept.pieces == [("stdout", b"begun\n")] and not sleeping.done()
+
+    await soon(is_there, "its output comes while it runs")
+    assert slept.has_started
+    sleeping.cancel()
+    await asyncio.wait({sleeping})
+    assert await running == 4
+    assert sorted(reader.pieces) == [("stderr", b"err\n"), ("stdout", b"out\n")]
+    assert left(docker_world, machine) == []
+
+
+async def test_a_reader_that_takes_nothing_stops_the_command_and_not_its_time_limit(docker_world: DockerWorld) -> None:
+    """What it has written until then lies in pipes and sockets, and is no more than these hold."""
+    machine = await docker_world.running()
+    script = "i=0; while :; do head -c 65536 /dev/zero; i=$((i + 1)); echo $i >/srv/count; done"
+    reader = Slow()
+    begun = time.monotonic()
+    running = asyncio.create_task(docker_world.engine.exec_into(machine.id, ["sh", "-c", script], reader, timeout_s=4))
+    counts = [""]
+
+    async def stands_still() -> bool:
+        await asyncio.sleep(0.5)
+        counts.append(docker("exec", machine.id, "cat", "/srv/count", check=False).out)
+        return counts[-1] == counts[-2] != ""
+
+    await soon(stands_still, "it writes no more")
+    assert time.monotonic() - begun < 4
+    assert int(counts[-1]) < 64, "of 64 KiB each"
+    assert await running is None
+    assert time.monotonic() - begun < 4 + PROMPT_S
+    assert len(reader.pieces) == 1
+    assert left(docker_world, machine) == []
 
 
 # how it ends

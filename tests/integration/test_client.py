@@ -186,6 +186,7 @@ CALLS: Final[dict[str, Callable[[Either, Machine], Any]]] = {
     "stats": lambda c, m: c.stats(m.id).memory_limit_bytes,
     "environment": lambda c, m: c.environment(m.id),
     "exec": lambda c, m: c.exec(m.id, ["sh", "-c", "cat; pwd; echo $A >&2; exit 3"], stdin="é", env={"A": "b"}, workdir="/"),
+    "exec_stream": lambda c, m: gathered(c.exec_stream(m.id, ["sh", "-c", "cat; pwd >&2; exit 3"], stdin="é", workdir="/")),
     "write_file": lambda c, m: [c.write_file(m.id, "/tmp/same", b"same"), c.read_file(m.id, "/tmp/same")],
     "read_file": lambda c, m: c.read_file(m.id, "/srv/index.html"),
     "write_tar": lambda c, m: [c.write_tar(m.id, "/tmp", packed("packed", b"x" * 999)), c.read_file(m.id, "/tmp/packed")],
@@ -202,6 +203,12 @@ CALLS: Final[dict[str, Callable[[Either, Machine], Any]]] = {
     "machine": lambda c, m: within(c),
 }  # fmt: skip
 """One call of each operation, whose result is the same each time."""
+
+
+def gathered(parts: Any) -> list[Any]:
+    """All of each stream, and the end: into which pieces it falls is up to chance."""
+    *pieces, end = parts
+    return [*("".join(one.text for one in pieces if one.stream == name) for name in ("stdout", "stderr")), end]
 
 
 def within(client: Either) -> list[str | None]:

@@ -288,15 +288,15 @@ def test_exec_ends_as_the_command_ended(shared: Running, project: str) -> None:
     assert b"orchestrator cp" in binary.stderr
 
 
-def test_exec_of_endless_output_ends_in_time_with_the_beginning_of_it(shared: Running, project: str) -> None:
+def test_exec_of_endless_output_ends_in_time_with_what_came_until_then(shared: Running, project: str) -> None:
     """Whichever of both it goes to."""
     shared.assign(project)
-    for script, kept in (("yes", b"y\n" * 2**19), ("yes & yes >&2", b"y\n" * 2**19)):
+    for script in ("yes", "yes & yes >&2"):
         begun = time.monotonic()
         late = run(shared, "exec", "--timeout", "1", project, "--", "sh", "-c", script, code=124)
         assert time.monotonic() - begun < 6, "a second, what it takes to end it, and what a command takes to begin"
-        assert late.stdout == kept
-        assert b"more output than is kept" in late.stderr
+        assert len(late.stdout) > 2**20, "more than a whole reply keeps"
+        assert late.stdout.strip(b"y\n") == b""
         assert b"did not end within 1 s and was killed" in late.stderr
 
 

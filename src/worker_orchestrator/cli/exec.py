@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,7 +16,7 @@ from worker_orchestrator.errors import CallFailed
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
-    from worker_orchestrator.wire.v1 import ExecResult
+    from worker_orchestrator.wire.v1 import ExecEnd, ExecOutput
 
 __all__ = ["COMMANDS"]
 
@@ -72,18 +72,18 @@ def exec_(  # noqa: PLR0913 # one for each option
     variables = dict(_name_and_value(each) for each in env)
     stdin = _standard_input() if interactive else ""
     machine = find_machine(client, name)
-    with _too_large_explained():
-        result = client.exec(
-            machine.id,
-            words,
-            stdin=stdin,
-            env=variables or None,
-            user=user,
-            workdir=workdir,
-            timeout_seconds=timeout,
-            generation=machine.generation,
-        )
-    sys.exit(_print(result, timeout))
+    output = client.exec_stream(
+        machine.id,
+        words,
+        stdin=stdin,
+        env=variables or None,
+        user=user,
+        workdir=workdir,
+        timeout_seconds=timeout,
+        generation=machine.generation,
+    )
+    with _too_large_explained(), closing(output):
+        sys.exit(_print(output, timeout))
 
 
 def _check_usage(words: list[str], env: tuple[str, ...], *, tty: bool) -> None:
@@ -93,18 +93,26 @@ def _check_usage(words: list[str], env: tuple[str, ...], *, tty: bool) -> None:
         raise CommandFailed("There is no command to run. Add it after the machine, or use -it for a shell.", USAGE)
 
 
-def _print(result: ExecResult, timeout_s: float) -> int:
-    """Print what the command wrote, and return the exit code."""
-    sys.stdout.write(result.stdout)
-    sys.stdout.flush()
-    sys.stderr.write(result.stderr)
-    if result.truncated:
-        click.echo(
-            "orchestrator: the command wrote more output than is kept. Let it write into a file, and copy that.",
-            err=True,
-        )
-    if result.exit_code is not None:
-        return result.exit_code
+def _print(output: Iterable[ExecOutput | ExecEnd], timeout_s: float) -> int:
+    """Print what the command writes while it runs, each stream to its own, and return the exit code."""
+    from worker_orchestrator.wire.v1 import ExecOutput  # noqa: PLC0415 # the shapes load msgspec, which no help text needs
+
+    exit_code: int | None = None
+    for part in output:
+        if isinstance(part, ExecOutput):
+            file = sys.stderr if part.stream == "stderr" else sys.stdout
+            file.write(part.text)
+            file.flush()
+            continue
+        exit_code = part.exit_code
+        if part.truncated:
+            click.echo(
+                "orchestrator: some of the output is missing: the command wrote more than is kept. Let it write into a "
+                "file, and copy that.",
+                err=True,
+            )
+    if exit_code is not None:
+        return exit_code
     click.echo(
         f"orchestrator: the command did not end within {timeout_s:g} s and was killed. --timeout gives it more time.",
         err=True,

@@ -71,6 +71,7 @@ class Transport:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._response: ClientResponse | None = None
+        self._own_session: ClientSession | None = None
 
     async def perform(self, step: Step) -> Outcome:
         match step:
@@ -81,20 +82,22 @@ class Transport:
                 return await self._send(step)
         return await self._read()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """A reply that was read to its end gave its connection back before; any other connection cannot be used again."""
         if self._response is not None:
             self._response.close()
+        if self._own_session is not None:
+            await self._own_session.close()
 
     async def _send(self, send: Send) -> Reply | NoReply:
         """What must not be sent twice gets a new connection: when a kept one breaks, the request may have arrived."""
+        await self.close()
         if send.request.repeatable:
             return await self._send_over(self._connections.kept_session(), send)
-        async with self._connections.new_session() as session:
-            return await self._send_over(session, send)
+        self._own_session = self._connections.new_session()
+        return await self._send_over(self._own_session, send)
 
     async def _send_over(self, session: ClientSession, send: Send) -> Reply | NoReply:
-        self.close()
         url = URL(self._connections.url)
         try:
             response = self._response = await session.request(

@@ -56,7 +56,7 @@ class AsyncClient(ProjectCalls, MachineCalls, ServiceCalls, AsyncDriver):
                     return cast("_T", end.value)
                 outcome = await transport.perform(step)
         finally:
-            transport.close()
+            await transport.close()
 
     async def _iterate(self, flow: Flow[_T]) -> AsyncGenerator[_T, None]:
         transport = self._connections.transport()
@@ -73,7 +73,7 @@ class AsyncClient(ProjectCalls, MachineCalls, ServiceCalls, AsyncDriver):
                 else:
                     outcome = await transport.perform(step)
         finally:
-            transport.close()
+            await transport.close()
 
     @asynccontextmanager
     async def _within(self, scope: Scope[_T]) -> AsyncIterator[_T]:

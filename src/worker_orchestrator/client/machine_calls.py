@@ -10,6 +10,7 @@ import msgspec
 from worker_orchestrator.client.call_decorators import operation, stream
 from worker_orchestrator.client.call_steps import Flow, Request, Steps
 from worker_orchestrator.client.calls_base import CallsBase, was_done_before
+from worker_orchestrator.client.exec_output import JSON_LINES, streamed_output
 from worker_orchestrator.client.request_building import (
     JSON,
     deletion,
@@ -24,6 +25,8 @@ from worker_orchestrator.wire.v1 import (
     Destroyed,
     Environment,
     ExecBody,
+    ExecEnd,
+    ExecOutput,
     ExecResult,
     Machine,
     Machines,
@@ -149,25 +152,34 @@ class MachineCalls(CallsBase):
 
         Raises MachineNotFound, NotRunning, InvalidInput, NotSupported, GenerationMismatch.
         """
-        if isinstance(command, str):
-            raise InvalidInput(f"command must be a list of words such as ['sh', '-c', {command!r}], not one string.")
-        body = ExecBody(
-            command=list(command),
-            stdin=stdin,
-            env=dict(env or {}),
-            user=user,
-            workdir=workdir,
-            timeout_seconds=timeout_seconds,
-        )
-        request = Request(
-            method="POST",
-            path=machine_path(machine_id, "exec"),
-            headers=JSON | generation_header(generation),
-            body=msgspec.json.encode(body),
-            repeatable=False,
-            takes_s=timeout_seconds,
-        )
-        return (yield from self._send(request, ExecResult))
+        body = _exec_body(command, stdin, env, user, workdir, timeout_seconds)
+        return (yield from self._send(_exec_request(machine_id, body, generation), ExecResult))
+
+    @stream
+    def exec_stream(  # noqa: PLR0913 # one for each property of a command
+        self,
+        machine_id: str,
+        command: Sequence[str],
+        *,
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        timeout_seconds: float = 60.0,
+        generation: int | None = None,
+    ) -> Flow[ExecOutput | ExecEnd]:
+        """As `exec`, but gives the output while the command runs: an ExecOutput for each piece, and one ExecEnd as the last.
+
+        All output comes, however much it is. A command whose output is not read has to wait, and after 30 s the service ends
+        it. It also ends the command if you close the iterator. A service of an older version gives all output at the end.
+
+        Raises what `exec` raises, also after some output, and ServiceUnreachable if the connection breaks off.
+        """
+        body = _exec_body(command, stdin, env, user, workdir, timeout_seconds)
+        request = _exec_request(machine_id, body, generation, {"accept": JSON_LINES})
+        final = yield from send_with_retries(request, self._service, streamed=True)
+        self._check(final)
+        yield from streamed_output(final, self.url, self._error_of)
 
     # files
 
@@ -230,3 +242,31 @@ class MachineCalls(CallsBase):
             repeatable=isinstance(body, bytes) or body.size is not None,
         )
         self._check((yield from send_with_retries(request, self._service)))
+
+
+def _exec_body(
+    command: Sequence[str], stdin: str, env: Mapping[str, str] | None, user: str, workdir: str, timeout_seconds: float
+) -> ExecBody:
+    if isinstance(command, str):
+        raise InvalidInput(f"command must be a list of words such as ['sh', '-c', {command!r}], not one string.")
+    return ExecBody(
+        command=list(command),
+        stdin=stdin,
+        env=dict(env or {}),
+        user=user,
+        workdir=workdir,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def _exec_request(
+    machine_id: str, body: ExecBody, generation: int | None, headers: Mapping[str, str] | None = None
+) -> Request:
+    return Request(
+        method="POST",
+        path=machine_path(machine_id, "exec"),
+        headers={**JSON, **generation_header(generation), **(headers or {})},
+        body=msgspec.json.encode(body),
+        repeatable=False,
+        takes_s=body.timeout_seconds,
+    )

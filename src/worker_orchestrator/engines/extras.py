@@ -19,6 +19,7 @@ __all__ = [
     "Completed",
     "Environment",
     "Exec",
+    "ExecOutput",
     "Files",
     "Logs",
     "Stats",
@@ -101,6 +102,22 @@ class Completed:
     truncated: bool = False
 
 
+class ExecOutput(Protocol):
+    """Where the output of a command goes while it runs. `stream` is stdout or stderr."""
+
+    def started(self) -> None:
+        """The engine has started the command: what goes wrong from now on may come after output."""
+        ...
+
+    async def take(self, stream: str, data: bytes) -> None:
+        """Take these bytes, and return when there is room for more. If it is cancelled while it waits, they were taken."""
+        ...
+
+    def keep(self, stream: str, data: bytes) -> None:
+        """Take what there is room for, and drop the rest: the command is being ended, and nothing waits any more."""
+        ...
+
+
 @runtime_checkable
 class Exec(Protocol):
     """An engine that can run a command in an instance."""
@@ -116,7 +133,28 @@ class Exec(Protocol):
         workdir: str = "",
         timeout_s: float = 60.0,
     ) -> Completed:
-        """Run this to its end. When it returns, raises or is cancelled, no process of it is left in the instance."""
+        """Run this to its end. When it returns, raises or is cancelled, no process of it is left in the instance.
+
+        A command that cannot be started ends with 127 if it is not there, else with 126, and one sentence on `stderr`.
+        """
+        ...
+
+    async def exec_into(  # noqa: PLR0913 # one for each property of a command
+        self,
+        machine_id: str,
+        command: Sequence[str],
+        output: ExecOutput,
+        *,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        timeout_s: float = 60.0,
+    ) -> int | None:
+        """The same, with all output handed to `output` as it comes. A command whose output is not taken has to wait.
+
+        Returns the exit code, None if the command had not ended by its time-out, and was killed.
+        """
         ...
 
 

@@ -39,7 +39,7 @@ from worker_orchestrator.telemetry.request_id import REQUEST_ID
 from worker_orchestrator.wire.document import Failure
 from worker_orchestrator.wire.v1 import Problem
 
-__all__ = ["code_of", "of_error", "of_reply", "problem"]
+__all__ = ["code_of", "details_of", "of_error", "of_reply", "problem"]
 
 STATUSES: Final[Mapping[type[OrchestratorError], int]] = {
     InvalidInput: 400,
@@ -77,15 +77,20 @@ _EDGE: Final[Mapping[int, str]] = {
 
 def of_error(error: OrchestratorError) -> Response:
     """The reply to the request that caused this error."""
+    headers = {"etag": f'"{error.generation}"'} if isinstance(error, GenerationMismatch) else {}
+    return _response(details_of(error), headers)
+
+
+def details_of(error: OrchestratorError) -> Problem:
+    """This error in the shape of /v1, also where no status can be sent any more."""
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     title = (type(error).__doc__ or "").strip().splitlines()[0].rstrip(".")
-    headers = {"etag": f'"{error.generation}"'} if isinstance(error, GenerationMismatch) else {}
     retry_s = None
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         retry_s = max(1, math.ceil(error.retry_after_s if isinstance(error, NoMachineAvailable) else RETRY_S))
     if isinstance(error, NoMachineAvailable):
         title = "No machine is available"
-    return problem(status, error.code, title, error.message, headers, retry_s)
+    return _details(status, error.code, title, error.message, retry_s)
 
 
 def of_reply(reply: Reply) -> Response:
@@ -108,7 +113,11 @@ def problem(
     retry_after_s: int | None = None,
 ) -> Response:
     """A problem+json response."""
-    details = Problem(
+    return _response(_details(status, code, title, detail, retry_after_s), headers or {})
+
+
+def _details(status: int, code: str, title: str, detail: str, retry_after_s: int | None) -> Problem:
+    return Problem(
         type=f"urn:worker-orchestrator:{code}",
         title=title,
         status=status,
@@ -117,9 +126,13 @@ def problem(
         request_id=REQUEST_ID.get(),
         retry_after_seconds=retry_after_s,
     )
-    retry = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
+
+
+def _response(details: Problem, headers: Mapping[str, str]) -> Response:
+    retry_s = details.retry_after_seconds
+    retry = {} if retry_s is None else {"retry-after": str(retry_s)}
     return Response(
-        msgspec.json.encode(details), status, {**(headers or {}), **retry}, media_type="application/problem+json"
+        msgspec.json.encode(details), details.status, {**headers, **retry}, media_type="application/problem+json"
     )
 
 

@@ -19,6 +19,9 @@ __all__ = [
     "Environment",
     "Event",
     "ExecBody",
+    "ExecEnd",
+    "ExecError",
+    "ExecOutput",
     "ExecResult",
     "FailedProbe",
     "History",
@@ -113,6 +116,29 @@ class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
     stdout: str
     stderr: str
     truncated: bool
+
+
+class ExecOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of what a command writes, while it runs. `stream` is stdout or stderr; a text may end within a line."""
+
+    stream: str
+    text: str
+
+
+class ExecEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How a command ended whose output came in pieces. `exit_code` is None if it was killed after its time limit.
+
+    `truncated`: some of its output is missing.
+    """
+
+    exit_code: int | None
+    truncated: bool
+
+
+class ExecError(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes in place of an `ExecEnd` if nobody knows how the command ended."""
+
+    error: Problem
 
 
 class PoolSizes(msgspec.Struct, frozen=True, kw_only=True):

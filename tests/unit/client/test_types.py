@@ -13,6 +13,8 @@ from worker_orchestrator.client import AsyncClient, Client
 from worker_orchestrator.wire.v1 import (
     Destroyed,
     Event,
+    ExecEnd,
+    ExecOutput,
     ExecResult,
     Machine,
     Pool,
@@ -38,6 +40,7 @@ def checked_plain(client: Client) -> None:
     assert_type(client.logs("m", tail=1, follow=True), Generator[bytes, None, None])
     assert_type(client.stats("m"), Usage)
     assert_type(client.exec("m", ["date"]), ExecResult)
+    assert_type(client.exec_stream("m", ["date"]), Generator[ExecOutput | ExecEnd, None, None])
     assert_type(client.read_file("m", "/f"), bytes)
     assert_type(client.read_tar("m", "/f"), Generator[bytes, None, None])
     assert_type(client.pools(), list[Pool])
@@ -63,6 +66,7 @@ async def checked_awaitable(client: AsyncClient) -> None:
     assert_type(await client.why("p"), Why)
     assert_type(await client.machines(), list[Machine])
     assert_type(await client.exec("m", ["date"]), ExecResult)
+    assert_type(client.exec_stream("m", ["date"]), AsyncGenerator[ExecOutput | ExecEnd, None])
     assert_type(await client.read_file("m", "/f"), bytes)
     assert_type(client.logs("m"), AsyncGenerator[bytes, None])
     assert_type(client.events(), AsyncGenerator[Event, None])
@@ -78,7 +82,7 @@ async def checked_awaitable(client: AsyncClient) -> None:
 def test_the_clients_differ_in_how_they_are_closed_and_in_nothing_else() -> None:
     """One definition serves both."""
     assert PUBLIC == ["aclose", "close"]
-    assert len(OPERATIONS) == 25
+    assert len(OPERATIONS) == 26
     assert all(getattr(Client, name) is getattr(AsyncClient, name) for name in OPERATIONS)
 
 

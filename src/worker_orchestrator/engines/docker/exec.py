@@ -11,12 +11,13 @@ import aiodocker
 from aiodocker.stream import Message
 
 from worker_orchestrator.engines.docker.attach import Attached, Command
-from worker_orchestrator.engines.docker.calls import reading
+from worker_orchestrator.engines.docker.calls import docker_message, reading
 from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.reach import DockerReach
 from worker_orchestrator.engines.docker.template import DockerOptions
-from worker_orchestrator.engines.extras import OUTPUT_BYTES, Completed
-from worker_orchestrator.errors import EngineError, EngineUnavailable
+from worker_orchestrator.engines.docker.unstarted import Unstarted, may_be_refusal, unstarted
+from worker_orchestrator.engines.extras import OUTPUT_BYTES, Completed, ExecOutput
+from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable
 
 __all__ = ["DockerExec"]
 
@@ -43,29 +44,51 @@ class DockerExec(DockerReach):
         workdir: str = "",
         timeout_s: float = 60.0,
     ) -> Completed:
+        kept = _Kept()
+        code = await self.exec_into(
+            machine_id, command, kept, stdin=stdin, env=env, user=user, workdir=workdir, timeout_s=timeout_s
+        )
+        return kept.completed(code)
+
+    async def exec_into(  # noqa: PLR0913 # one for each property of a command
+        self,
+        machine_id: str,
+        command: Sequence[str],
+        output: ExecOutput,
+        *,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        timeout_s: float = 60.0,
+    ) -> int | None:
         ends_at = asyncio.get_running_loop().time() + timeout_s
         native_id = await self._running_container(ends_at, machine_id, timeout_s)
         if native_id is None:
-            return Completed(None, b"", b"")
+            return None
         if stdin and not self._can_end_input:
             command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]
         attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
-        output, code = _Output(), None
-        limit = asyncio.timeout_at(ends_at)
+        screened = _Screened(output, command)
+        what = Command(command, env, user, workdir)
+        code, limit = None, asyncio.timeout_at(ends_at)
         try:
             try:
                 async with limit:
-                    await attached.start(Command(command, env, user, workdir), stdin=bool(stdin))
-                    code = await _run(attached, stdin, output.keep)
+                    await attached.start(what, stdin=bool(stdin))
+                    output.started()
+                    code = await _run(attached, stdin, screened)
             except TimeoutError:
                 if not limit.expired():
                     raise
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(EngineError):
                 await attached.aclose()
+            if isinstance(error, EngineRejected) and (code := screened.refused(error)) is not None:
+                return code
             raise
-        await (self._end(attached, timeout_s, output.keep) if limit.expired() else attached.aclose(output.keep))
-        return output.completed(code)
+        await (self._end(attached, timeout_s, screened.keep) if limit.expired() else attached.aclose(screened.keep))
+        return screened.ended(code)
 
     async def _running_container(self, ends_at: float, machine_id: str, timeout_s: float) -> str | None:
         """The id of the running container; None if Docker answers, and the command had too little time to be started.
@@ -128,11 +151,11 @@ class DockerExec(DockerReach):
         return self._endpoint.scheme == "unix" or (self._endpoint.scheme in {"tcp", "http"} and not self._endpoint.tls)
 
 
-async def _run(attached: Attached, stdin: bytes, keep: Callable[[Message], None]) -> int | None:
+async def _run(attached: Attached, stdin: bytes, screened: _Screened) -> int | None:
     feeding = asyncio.create_task(_feed(attached, stdin))  # beside the reading: it may write before it has read all
     try:
         while (message := await attached.read()) is not None:
-            keep(message)
+            await screened.take(message)
     finally:
         feeding.cancel()
         await asyncio.wait({feeding})
@@ -158,15 +181,70 @@ class _Beginning:
         self.truncated = self.truncated or len(more) > room
 
 
-class _Output:
-    """What a command writes on both streams."""
+class _Kept:
+    """The beginning of what a command writes, of each stream."""
 
     def __init__(self) -> None:
         self._stdout, self._stderr = _Beginning(), _Beginning()
 
-    def keep(self, message: Message) -> None:
-        (self._stderr if message.stream == _STDERR else self._stdout).add(message.data)
+    def started(self) -> None:
+        pass
+
+    async def take(self, stream: str, data: bytes) -> None:
+        self.keep(stream, data)
+
+    def keep(self, stream: str, data: bytes) -> None:
+        (self._stderr if stream == "stderr" else self._stdout).add(data)
 
     def completed(self, exit_code: int | None) -> Completed:
         stdout, stderr = self._stdout, self._stderr
         return Completed(exit_code, bytes(stdout.data), bytes(stderr.data), stdout.truncated or stderr.truncated)
+
+
+class _Screened:
+    """Passes output on, but for a first message that Docker may have written in place of the command."""
+
+    def __init__(self, output: ExecOutput, command: Sequence[str]) -> None:
+        self._output, self._command = output, command
+        self._is_first = True
+        self._held: Message | None = None
+
+    async def take(self, message: Message) -> None:
+        for each in self._due(message):
+            await self._output.take(_name(each), each.data)
+
+    def keep(self, message: Message) -> None:
+        for each in self._due(message):
+            self._output.keep(_name(each), each.data)
+
+    def ended(self, exit_code: int | None) -> int | None:
+        """The exit code. What was held back is passed on, or replaced by a sentence that says what it means."""
+        if self._held is None:
+            return exit_code
+        said = self._held.data.decode(errors="replace")
+        meaning = None if exit_code is None else unstarted(said, exit_code, self._command)
+        if meaning is None:
+            self._output.keep(_name(self._held), self._held.data)
+            return exit_code
+        return self._told(meaning)
+
+    def refused(self, error: EngineRejected) -> int | None:
+        """The exit code, if Docker refused the start for a cause that lies in the command."""
+        meaning = unstarted(docker_message(error), None, self._command)
+        return None if meaning is None else self._told(meaning)
+
+    def _told(self, meaning: Unstarted) -> int:
+        self._output.keep("stderr", meaning.sentence.encode())
+        return meaning.exit_code
+
+    def _due(self, message: Message) -> list[Message]:
+        """What is to be passed on now, in order."""
+        if self._is_first and may_be_refusal(message.data, is_error=message.stream == _STDERR):
+            self._is_first, self._held = False, message
+            return []
+        held, self._held, self._is_first = self._held, None, False
+        return [message] if held is None else [held, message]
+
+
+def _name(message: Message) -> str:
+    return "stderr" if message.stream == _STDERR else "stdout"

@@ -1,9 +1,12 @@
-"""A command in a worker: it is run to its end, and its output is the reply. `terminal` has those with a dialogue."""
+"""A command in a worker: its output is the reply, at its end or as it comes (`exec_stream`).
+
+`terminal` has commands with a dialogue.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypedDict
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,8 +14,10 @@ from starlette.responses import Response
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.engines.extras import Exec
 from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.http.server.streamed_response import ServiceEnd, StreamedResponse
 from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.engine_calls import EngineCalls, not_supported
+from worker_orchestrator.http.v1.exec_stream import JSONL, OutputPipe, RunningCommand
 from worker_orchestrator.http.v1.responses import json_response
 from worker_orchestrator.settings.parsers import variable_name
 from worker_orchestrator.wire import v1 as wire
@@ -29,8 +34,8 @@ _USER: Final = re.compile(r"[A-Za-z0-9_.:-]{0,256}")
 class WorkerExec:
     """What is under /v1/machines/{id}/exec."""
 
-    def __init__(self, orchestrator: Orchestrator, calls: EngineCalls) -> None:
-        self._orchestrator, self._calls = orchestrator, calls
+    def __init__(self, orchestrator: Orchestrator, calls: EngineCalls, service_end: ServiceEnd) -> None:
+        self._orchestrator, self._calls, self._service_end = orchestrator, calls, service_end
 
     async def run(self, request: Request) -> Response:
         body = await parameters.body(request, wire.ExecBody)
@@ -39,15 +44,9 @@ class WorkerExec:
         engine = self._calls.engine
         if not isinstance(engine, Exec):
             raise not_supported("run a command in a worker")
-        work = engine.exec(
-            machine.id,
-            body.command,
-            stdin=body.stdin.encode(),
-            env=body.env,
-            user=body.user,
-            workdir=body.workdir,
-            timeout_s=body.timeout_seconds,
-        )
+        if JSONL in request.headers.get("accept", ""):
+            return await self._run_streamed(request, engine, machine.id, body)
+        work = engine.exec(machine.id, body.command, **_options(body))
         result = await self._calls.unless_hung_up(request, self._calls.when_reachable(work, body.timeout_seconds))
         return json_response(
             wire.ExecResult(
@@ -57,6 +56,36 @@ class WorkerExec:
                 truncated=result.truncated,
             )
         )
+
+    async def _run_streamed(self, request: Request, engine: Exec, machine_id: str, body: wire.ExecBody) -> Response:
+        """The reply begins when the command has begun, so that what prevents that still becomes a status."""
+        pipe = OutputPipe()
+        work = engine.exec_into(machine_id, body.command, pipe, **_options(body))
+        command = RunningCommand(pipe, self._calls.when_reachable(work, body.timeout_seconds))
+        try:
+            await self._calls.unless_hung_up(request, command.begin())
+        except BaseException:
+            await command.aclose()
+            raise
+        return StreamedResponse(command.lines(), self._service_end, JSONL)
+
+
+class _Options(TypedDict):
+    stdin: bytes
+    env: dict[str, str]
+    user: str
+    workdir: str
+    timeout_s: float
+
+
+def _options(body: wire.ExecBody) -> _Options:
+    return _Options(
+        stdin=body.stdin.encode(),
+        env=body.env,
+        user=body.user,
+        workdir=body.workdir,
+        timeout_s=body.timeout_seconds,
+    )
 
 
 def _check(body: wire.ExecBody) -> None:

@@ -87,7 +87,7 @@ def _worker_routes(orchestrator: Orchestrator, service_end: ServiceEnd) -> list[
         _by_method(f"{path}/logs", GET=(logs.read, "tail", "follow", "timestamps")),
         _by_method(f"{path}/stats", GET=inspection.stats),
         _by_method(f"{path}/environment", GET=inspection.environment),
-        _by_method(f"{path}/exec", POST=(WorkerExec(orchestrator, calls).run, "generation")),
+        _by_method(f"{path}/exec", POST=(WorkerExec(orchestrator, calls, service_end).run, "generation")),
         WebSocketRoute(f"{path}/terminal", terminals.open),
         _by_method(f"{path}/terminal", GET=(terminals.refuse_http, *TERMINAL_QUERY)),
         _by_method(f"{path}/files", GET=(files.read, "path"), PUT=(files.write, "path", "generation")),

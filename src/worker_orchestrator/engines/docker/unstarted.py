@@ -1,0 +1,94 @@
+"""Recognises what Docker says in place of a command that it could not start, and says it as a shell would.
+
+Docker may answer as if the command ran: then its own words are on standard output, and the exit code is 126, whatever the
+cause. Or it refuses the start with the same words. What the kernel refuses to run, runc says on standard error, with code 1
+or 255.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from worker_orchestrator.telemetry.foreign_text import plain
+
+__all__ = ["NOT_EXECUTABLE", "NOT_FOUND", "Unstarted", "may_be_refusal", "unstarted"]
+
+NOT_EXECUTABLE: Final = 126
+NOT_FOUND: Final = 127
+"""The exit codes by which a shell tells the two apart."""
+_LONGEST_BYTES: Final = 64 * 1024
+_DOCKER: Final = re.compile(
+    r"(?:OCI runtime exec failed|rpc error: .*oci runtime error|unable to find (?:user|group)) ?"
+)
+_RUNC: Final = re.compile(
+    r"exec [^\n]*: (?:no such file or directory|permission denied|exec format error|argument list too long)\n"
+)
+_NOBODY: Final = re.compile(r"unable to find (user|group) (.*?): no matching entries")
+_FOLDER: Final = re.compile(r'chdir to cwd \(\\?"(.*?)\\?"\).*?failed: ([a-z ]+)')
+_CODES_OF_DOCKER: Final = (NOT_EXECUTABLE, NOT_FOUND)
+_CODES_OF_RUNC: Final = (1, 255)
+_SHOWN: Final = 200
+
+
+class Unstarted(NamedTuple):
+    """A command that was not started: the exit code of a shell, and a sentence that ends its line."""
+
+    exit_code: int
+    sentence: str
+
+
+def may_be_refusal(data: bytes, *, is_error: bool) -> bool:
+    """Whether the first bytes that came on one stream may be no output of the command, but be said in its place."""
+    if len(data) > _LONGEST_BYTES:
+        return False
+    text = data.decode(errors="replace")
+    return _RUNC.fullmatch(text) is not None if is_error else _DOCKER.match(text) is not None and text.endswith("\r\n")
+
+
+def unstarted(said: str, exit_code: int | None, command: Sequence[str]) -> Unstarted | None:
+    """What this means, if it is all that was said; None if the command itself said it. `exit_code`: None for a refusal."""
+    if exit_code is None or (exit_code in _CODES_OF_DOCKER and _DOCKER.match(said)):
+        return _of_docker(said, command) if _DOCKER.match(said) else None
+    if exit_code in _CODES_OF_RUNC and said.startswith(f"exec {command[0]}: "):
+        return _of_program(said.removeprefix(f"exec {command[0]}: "), command[0], is_found=True)
+    return None
+
+
+def _of_docker(said: str, command: Sequence[str]) -> Unstarted:
+    if nobody := _NOBODY.search(said):
+        return _line(NOT_EXECUTABLE, f"The worker has no {nobody[1]} {_quoted(nobody[2])}.")
+    if folder := _FOLDER.search(said):
+        if "no such file" in folder[2]:
+            return _line(NOT_EXECUTABLE, f"The worker has no folder {_quoted(folder[1])} to run the command in.")
+        return _line(
+            NOT_EXECUTABLE, f"The command cannot run in the folder {_quoted(folder[1])} of the worker: {folder[2]}."
+        )
+    return _of_program(said, command[0], is_found=False)
+
+
+def _of_program(why: str, program: str, *, is_found: bool) -> Unstarted:
+    """`is_found`: the file is there, so that what is missing is what it needs."""
+    name = _quoted(program)
+    if "executable file not found in $PATH" in why:
+        return _line(NOT_FOUND, f"The worker has no program {name} in its PATH.")
+    if "no such file or directory" in why or "not a directory" in why:
+        missing = f"The worker has no file {name}."
+        needs = f"{name} cannot be run: the worker lacks the interpreter or the loader that it names."
+        return _line(NOT_FOUND, needs if is_found else missing)
+    if "permission denied" in why:
+        return _line(NOT_EXECUTABLE, f"{name} is not executable in the worker, or not for this user.")
+    if "exec format error" in why:
+        return _line(NOT_EXECUTABLE, f"{name} is no program that the worker can run. A script begins with #!/bin/sh.")
+    if "argument list too long" in why:
+        return _line(NOT_EXECUTABLE, "The command and its variables are too long for the worker. Copy a file instead.")
+    return _line(NOT_EXECUTABLE, f"{name} could not be started. Docker says: {plain(why, _SHOWN)}")
+
+
+def _quoted(word: str) -> str:
+    return f'"{plain(word, _SHOWN)}"'
+
+
+def _line(exit_code: int, sentence: str) -> Unstarted:
+    return Unstarted(exit_code, f"orchestrator: {sentence}\n")
