@@ -42,7 +42,7 @@ def test_the_help_of_all_commands_says_what_each_one_says(name: str) -> None:
 
 @each_command
 def test_every_option_is_documented_with_its_command(name: str) -> None:
-    """But for the settings of `serve`, which the README lists."""
+    """But for the settings of `serve`, which docs/settings.md lists."""
     text = section(name)
     options = [option for option in loaded(name).params if isinstance(option, click.Option)]
     words = {word for option in options for word in option.opts if word not in SETTINGS or word == "--token-file"}

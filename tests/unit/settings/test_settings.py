@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused, and that the README tells the same."""
+"""Settings: where they come from, what is refused, and that docs/settings.md tells the same."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ADDRESS = "localhost or an IP address of this computer, such as 127.0.0.1."
 ORIGIN = "a web origin with its scheme, such as https://app.example.com."
 HOST = "a host name or an IP address, without http:// and a port, such as my-host."
 NAME = "a name or an IP address without a port, such as my-host."
-README = Path(__file__).parents[3] / "README.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "settings.md"
 
 
 def table() -> str:
-    """The README's table of settings."""
+    """The document's table of settings."""
     rows = []
     for setting in settings():
         default: Any = setting.default
@@ -44,8 +44,8 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def test_the_readme_lists_every_setting_as_it_is() -> None:
-    found = re.search(r"\| flag .*?\n\|---\|---\|---\|\n(.*?)<!-- end of settings -->", README.read_text(), re.DOTALL)
+def test_the_document_lists_every_setting_as_it_is() -> None:
+    found = re.search(r"\| flag .*?\n\|---\|---\|---\|\n(.*?)<!-- end of settings -->", DOCUMENT.read_text(), re.DOTALL)
     assert found is not None
     assert found.group(1).strip() == table()
 

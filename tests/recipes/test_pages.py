@@ -1,0 +1,172 @@
+"""README, docs/getting-started.md and the recipes, as their readers follow them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import aiohttp.abc
+import pytest
+from tests.integration.docker_command import EXAMPLE, a_name, docker, docker_json, make_image
+from tests.recipes.page import ROOT, Reader, a_reader
+
+RECIPES: Final = ROOT / "docs" / "recipes"
+
+
+@pytest.fixture
+def reader(tmp_path: Path, example_image: str) -> Iterator[Reader]:
+    with a_reader(tmp_path) as reader:
+        yield reader
+
+
+@pytest.fixture
+def other_image(example_image: str) -> Iterator[str]:
+    tag = f"{a_name('other')}:latest"
+    make_image(tag, "LABEL other=yes")
+    yield tag
+    docker("rmi", "-f", tag)
+
+
+@pytest.mark.parametrize("page", ["env", "files"])
+def test_a_recipe_does_what_it_says(reader: Reader, page: str) -> None:
+    reader.follow(RECIPES / f"{page}.md")
+
+
+def test_two_images_side_by_side(reader: Reader, other_image: str) -> None:
+    """Each service gives machines of its own image."""
+    middle, last = reader.ports.first + 20, reader.ports.last
+    reader.replacing = {
+        "my/web:latest": EXAMPLE,
+        "my/python:latest": other_image,
+        "9491": str(middle - 1),
+        "9492": str(middle),
+        "9493": str(middle + 1),
+        "9891": str(last),
+    }
+    reader.follow(RECIPES / "two-images.md")
+    for api, image in ((reader.ports.api, EXAMPLE), (middle, other_image)):
+        machine = reader.run(f"orchestrator --url http://localhost:{api} assign my-project -o name")
+        assert docker_json("inspect", machine)["Image"] == docker_json("image", "inspect", image)["Id"]
+
+
+def test_express_in_front(reader: Reader) -> None:
+    reader.replacing = {"3000": a_port()}
+    reader.follow(RECIPES / "express.md")
+
+
+def test_nginx_with_tls_in_front(reader: Reader) -> None:
+    """Terminals, which are WebSockets, go through it too, and no port but those of workers is shown."""
+    needs("nginx", "nginx-light")
+    first, last, tls = reader.ports.first, reader.ports.last, a_port()
+    reader.replacing = {
+        "8443": tls,
+        "9199": str(last),
+        r"909[3-9]|91\d\d": "|".join(map(str, range(first, last + 1))),
+    }
+    reader.follow(RECIPES / "nginx.md")
+    assert "forty-two" in reader.run('script -qec "orchestrator exec -t my-project -- echo forty-two" /dev/null')
+    reader.run("head -c 3000000 /dev/urandom >large && orchestrator cp large my-project:/tmp/large")
+    reader.run("orchestrator cp my-project:/tmp/large back && cmp large back")
+    other = f"curl --silent --cacert cert.pem https://{reader.ports.api}.workers.localhost:{tls}/livez"
+    assert "404" in reader.run(other)
+
+
+def a_port() -> str:
+    """One that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return str(found.getsockname()[1])
+
+
+def needs(program: str, package: str) -> None:
+    if shutil.which(program) is None:
+        pytest.fail(f"{program} is missing: install Debian's package {package}.", pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def node_image() -> Iterator[str]:
+    """An image of this computer's Node and its libraries, since no image can be pulled everywhere."""
+    needs("node", "nodejs")
+    node = os.path.realpath(shutil.which("node") or "")
+    libraries = re.findall(r"(/\S+) \(0x", subprocess.check_output(["ldd", node], text=True))
+    libraries += [str(Path(found).with_name("librt.so.1")) for found in libraries if found.endswith("/libc.so.6")]
+    tag = f"{a_name('node')}:latest"
+    with tempfile.TemporaryFile() as archive:
+        with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:
+            tar.add(node, "usr/local/bin/node")
+            for library in libraries:
+                tar.add(library, library)
+        archive.seek(0)
+        environ = "ENV PATH=/usr/local/bin"
+        subprocess.run(
+            ["docker", "import", "--change", environ, "-", tag], stdin=archive, check=True, capture_output=True
+        )
+    yield tag
+    docker("rmi", "-f", tag)
+
+
+def test_vite_behind_another_host_name(reader: Reader, node_image: str) -> None:
+    """An edit arrives by hot reload, through nginx as well as through the Express service of the other page."""
+    needs("nginx", "nginx-light")
+    tls, built = a_port(), f"{a_name('vite')}:latest"
+    first, last = reader.ports.first, reader.ports.last
+    reader.replacing = {
+        "8443": tls,
+        "9199": str(last),
+        r"909[3-9]|91\d\d": "|".join(map(str, range(first, last + 1))),
+        "node:22-slim": node_image,
+        "my/vite:latest": built,
+    }
+    try:
+        reader.follow(RECIPES / "vite.md")
+        reader.replacing = {"3000": (express := a_port())}
+        reader.write_files_of(RECIPES / "express.md")
+        reader.run("npm install --silent express@5")
+        reader.run("node server.mjs")
+        page = f"https://{reader.run('echo $worker')}.workers.localhost:{tls}"
+        asyncio.run(edit_arrives(reader, page, f"http://localhost:{express}/p/my-project"))
+    finally:
+        reader.close()
+        docker("rmi", "-f", built, check=False)
+
+
+async def edit_arrives(reader: Reader, page: str, express: str) -> None:
+    """What Vite tells two open pages when a file in the worker changes."""
+    trusted = ssl.create_default_context(cafile=str(reader.folder / "cert.pem"))
+    login = {"Authorization": aiohttp.encode_basic_auth("my-project", "a-password")}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted, resolver=Loopback())) as session:
+        async with session.get(f"{page}/@vite/client") as reply:
+            found = re.search(r'wsToken = "([^"]+)"', await reply.text())
+        assert found is not None
+        asked = [(page, {}), (express, login)]
+        opened = [
+            await session.ws_connect(f"{url}/?token={found[1]}", protocols=["vite-hmr"], headers=headers)
+            for url, headers in asked
+        ]
+        for each in opened:
+            assert (await each.receive_json(timeout=10))["type"] == "connected"
+        async with session.get(f"{page}/main.js") as reply:
+            assert "edited" in await reply.text()
+        reader.run("echo 'edited twice' >app/main.js; orchestrator cp app/main.js my-project:/app/main.js")
+        for each in opened:
+            assert (await each.receive_json(timeout=10))["type"] == "full-reload"
+            await each.close()
+
+
+class Loopback(aiohttp.abc.AbstractResolver):
+    """As browsers do, it finds on this computer whatever ends in .localhost."""
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[aiohttp.abc.ResolveResult]:
+        return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}]
+
+    async def close(self) -> None: ...
