@@ -204,7 +204,7 @@ def _end(group: int, how: signal.Signals) -> None:
 
 
 @contextmanager
-def a_reader(folder: Path, **more: str) -> Iterator[Reader]:
+def a_reader(folder: Path, *, shell: tuple[str, ...] = ("bash", "--norc"), **more: str) -> Iterator[Reader]:
     """A reader in this folder, whose shell has `more` variables. At its end nothing is left of what it started."""
     ports = PortBlock.claim()
     given = {
@@ -220,15 +220,15 @@ def a_reader(folder: Path, **more: str) -> Iterator[Reader]:
         "NO_COLOR": "1",
         **more,
     }
-    shell = subprocess.Popen(
-        ["bash", "--norc"],
+    process = subprocess.Popen(
+        shell,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=folder,
         env=environment(given),
         start_new_session=True,
     )
-    reader = Reader(folder, ports, shell)
+    reader = Reader(folder, ports, process)
     try:
         yield reader
     finally:

@@ -9,9 +9,13 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
+import sysconfig
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +26,7 @@ from tests.integration.docker_command import EXAMPLE, a_name, docker, docker_jso
 from tests.recipes.page import ROOT, Reader, a_reader
 
 RECIPES: Final = ROOT / "docs" / "recipes"
+PACKAGES: Final = sysconfig.get_path("purelib")
 
 
 @pytest.fixture
@@ -80,6 +85,71 @@ def test_nginx_with_tls_in_front(reader: Reader) -> None:
     reader.run("orchestrator cp my-project:/tmp/large back && cmp large back")
     other = f"curl --silent --cacert cert.pem https://{reader.ports.api}.workers.localhost:{tls}/livez"
     assert "404" in reader.run(other)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This version as `make wheel` makes it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    words = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run([sys.executable, "-m", "pip", *words], check=True, timeout=120)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def newer(wheel: Path, folder: Path) -> None:
+    """The same wheel with a higher version."""
+    old, new = wheel.name.split("-")[1], "99.0"
+    folder.mkdir()
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(folder / wheel.name.replace(old, new), "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith((".dist-info/METADATA", ".dist-info/RECORD")):
+                content = content.replace(f"Version: {old}".encode(), f"Version: {new}".encode())
+                content = content.replace(f"-{old}.dist-info".encode(), f"-{new}.dist-info".encode())
+                content = re.sub(rb"(METADATA,)sha256=[^,]*,\d*", rb"\1,", content)
+            target.writestr(name.replace(f"-{old}.dist-info", f"-{new}.dist-info"), content)
+
+
+def test_an_upgrade_keeps_workers_and_their_files(tmp_path: Path, example_image: str, wheel: Path) -> None:
+    """What the program needs comes from the environment of the tests, so that nothing is fetched again."""
+    newer(wheel, tmp_path / "new")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "venv"], cwd=tmp_path, check=True)
+    with a_reader(tmp_path, PYTHONPATH=PACKAGES) as reader:
+        reader.run(f"venv/bin/python -m pip install --quiet {wheel}")
+        old = reader.run("venv/bin/orchestrator --version")
+        reader.follow(RECIPES / "upgrade.md")
+        assert version("worker-orchestrator") in old
+        assert "99.0" in reader.run("orchestrator --version")
+
+
+def test_a_systemd_service_with_its_own_user(tmp_path: Path, example_image: str, wheel: Path) -> None:
+    """In namespaces of its own: this computer gets no user, no unit and no program."""
+    needs("systemd-analyze", "systemd")
+    shutil.copy(wheel, tmp_path)
+    bin_, state, layers = tmp_path / "bin", tmp_path / "state", tmp_path / "layers"
+    for folder in (bin_, state, layers):
+        folder.mkdir()
+    shutil.copy(Path(__file__).with_name("systemctl"), bin_)
+    script = f"""
+        set -e
+        mount -t tmpfs tmpfs {layers}
+        for place in etc opt var/lib; do
+          mkdir -p {layers}/$place/upper {layers}/$place/work
+          mount -t overlay -o lowerdir=/$place,upperdir={layers}/$place/upper,workdir={layers}/$place/work overlay /$place
+        done
+        mkdir /opt/packages /var/lib/worker-orchestrator
+        mount --bind {PACKAGES} /opt/packages
+        mount --bind {state} /var/lib/worker-orchestrator
+        exec bash --norc"""
+    alone = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", script)
+    path = f"{bin_}{os.pathsep}{os.defpath}:/usr/sbin:/sbin"
+    with a_reader(tmp_path, shell=alone, PYTHONPATH="/opt/packages", PATH=path) as reader:
+        start = "ExecStart=/opt/worker-orchestrator/bin/orchestrator serve"
+        ports = f"--port {reader.ports.api} --first-port {reader.ports.first} --last-port {reader.ports.last}"
+        reader.replacing = {start: f"{start} {ports} --min-idle 1"}
+        reader.follow(RECIPES / "systemd.md")
+        assert reader.run("stat -c '%U %a' /var/lib/worker-orchestrator/orchestrator.db") == "orchestrator 600"
 
 
 def a_port() -> str:

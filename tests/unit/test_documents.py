@@ -10,7 +10,9 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
-DOCUMENTS: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "worker" / "README.md"])
+DOCUMENTS: Final = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "worker" / "README.md"]
+)
 
 
 def prose(document: Path) -> str:

@@ -15,7 +15,8 @@ from worker_orchestrator.cli.commands import TABLE
 from worker_orchestrator.cli.exit_codes import USAGE
 from worker_orchestrator.settings.settings import settings
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[3] / "docs"
+DOCUMENT = (DOCS / "command-line.md").read_text(encoding="utf-8")
 SETTINGS = {setting.flag for setting in settings()}
 
 each_command = pytest.mark.parametrize("name", TABLE)
@@ -70,7 +71,8 @@ def test_the_systemd_unit_starts_the_service_with_flags_that_there_are() -> None
     """And it tries again when Docker does not answer, but not with settings that are wrong."""
     unit = ConfigParser()
     unit.optionxform = str  # type: ignore[assignment,method-assign] # keys as they are written
-    unit.read_string(DOCUMENT.partition("```ini\n")[2].partition("```")[0])
+    recipe = (DOCS / "recipes" / "systemd.md").read_text(encoding="utf-8")
+    unit.read_string(recipe.partition("```ini\n")[2].partition("```")[0])
     service = unit["Service"]
     program, command, *flags = shlex.split(service["ExecStart"])
     assert (Path(program).name, command) == ("orchestrator", "serve")

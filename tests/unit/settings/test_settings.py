@@ -65,6 +65,19 @@ def test_flags_win_over_the_environment_over_the_file_over_defaults(tmp_path: Pa
     assert (found.port, found.min_idle, found.image, found.max_machines) == (6000, 4, "a", 100)
 
 
+def test_a_folder_that_may_not_be_searched_has_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when root runs a command as another user from a folder of its own."""
+
+    def refused(path: Path, *, follow_symlinks: bool = True) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "orchestrator.toml").write_text("min_idle = 3\n")
+    assert load({}, {}).min_idle == 3
+    monkeypatch.setattr(Path, "stat", refused)
+    assert load({}, {}).min_idle == 2
+
+
 def test_a_file_may_spell_names_with_dashes(tmp_path: Path) -> None:
     config = tmp_path / "o.toml"
     config.write_text("min-idle = 3\n")
