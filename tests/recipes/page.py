@@ -207,6 +207,7 @@ def _end(group: int, how: signal.Signals) -> None:
 def a_reader(folder: Path, *, shell: tuple[str, ...] = ("bash", "--norc"), **more: str) -> Iterator[Reader]:
     """A reader in this folder, whose shell has `more` variables. At its end nothing is left of what it started."""
     ports = PortBlock.claim()
+    (folder / ".curlrc").write_text("no-progress-meter\n")  # as on a terminal
     given = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
@@ -218,6 +219,7 @@ def a_reader(folder: Path, *, shell: tuple[str, ...] = ("bash", "--norc"), **mor
         "npm_config_cache": str(ROOT / "build" / "recipes" / "npm"),
         "npm_config_prefer_offline": "true",
         "NO_COLOR": "1",
+        "CURL_HOME": str(folder),
         **more,
     }
     process = subprocess.Popen(

@@ -26,6 +26,8 @@ from tests.integration.docker_command import EXAMPLE, a_name, docker, docker_jso
 from tests.recipes.page import ROOT, Reader, a_reader
 
 RECIPES: Final = ROOT / "docs" / "recipes"
+PLAIN: Final = ("env", "files")
+"""Recipes that need nothing but the service."""
 PACKAGES: Final = sysconfig.get_path("purelib")
 
 
@@ -43,7 +45,28 @@ def other_image(example_image: str) -> Iterator[str]:
     docker("rmi", "-f", tag)
 
 
-@pytest.mark.parametrize("page", ["env", "files"])
+def test_the_readme_does_what_it_says(reader: Reader) -> None:
+    """Its last command is the line for code of strangers: workers do come up under it."""
+    reader.run(f"cd {ROOT}")
+    reader.follow(ROOT / "README.md")
+    reader.run('curl --fail "$(orchestrator assign strangers)"')
+    reader.run('make down ARGS="--all --yes"')
+
+
+def test_getting_started_does_what_it_says(tmp_path: Path, example_image: str) -> None:
+    with a_reader(tmp_path, PYTHONPATH=PACKAGES) as reader:
+        reader.replacing = {"-m venv venv && . venv": f"-m venv {tmp_path}/venv && . {tmp_path}/venv"}
+        reader.run(f"cd {ROOT}")
+        reader.follow(ROOT / "docs" / "getting-started.md")
+
+
+def test_every_recipe_is_followed_by_a_test_here() -> None:
+    told = Path(__file__).read_text(encoding="utf-8")
+    followed = {*re.findall(r'follow\(RECIPES / "([\w-]+)\.md"\)', told), *PLAIN}
+    assert {page.stem for page in RECIPES.glob("*.md")} == followed
+
+
+@pytest.mark.parametrize("page", PLAIN)
 def test_a_recipe_does_what_it_says(reader: Reader, page: str) -> None:
     reader.follow(RECIPES / f"{page}.md")
 
