@@ -218,6 +218,7 @@ def a_reader(folder: Path, *, shell: tuple[str, ...] = ("bash", "--norc"), **mor
         "ORCHESTRATOR_MIN_IDLE": "1",
         "npm_config_cache": str(ROOT / "build" / "recipes" / "npm"),
         "npm_config_prefer_offline": "true",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "NO_COLOR": "1",
         "CURL_HOME": str(folder),
         **more,

@@ -53,8 +53,8 @@ def test_the_readme_does_what_it_says(reader: Reader) -> None:
     reader.run('make down ARGS="--all --yes"')
 
 
-def test_getting_started_does_what_it_says(tmp_path: Path, example_image: str) -> None:
-    with a_reader(tmp_path, PYTHONPATH=PACKAGES) as reader:
+def test_getting_started_does_what_it_says(tmp_path: Path, example_image: str, packages: str) -> None:
+    with a_reader(tmp_path, PYTHONPATH=packages) as reader:
         reader.replacing = {"-m venv venv && . venv": f"-m venv {tmp_path}/venv && . {tmp_path}/venv"}
         reader.run(f"cd {ROOT}")
         reader.follow(ROOT / "docs" / "getting-started.md")
@@ -120,6 +120,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """For PYTHONPATH: what the program needs is here already, so pip fetches none of it; the program itself is not."""
+    folder = tmp_path_factory.mktemp("packages")
+    for found in Path(PACKAGES).iterdir():
+        if not found.name.startswith("worker_orchestrator"):
+            (folder / found.name).symlink_to(found)
+    return str(folder)
+
+
 def newer(wheel: Path, folder: Path) -> None:
     """The same wheel with a higher version."""
     old, new = wheel.name.split("-")[1], "99.0"
@@ -134,11 +144,13 @@ def newer(wheel: Path, folder: Path) -> None:
             target.writestr(name.replace(f"-{old}.dist-info", f"-{new}.dist-info"), content)
 
 
-def test_an_upgrade_keeps_workers_and_their_files(tmp_path: Path, example_image: str, wheel: Path) -> None:
-    """What the program needs comes from the environment of the tests, so that nothing is fetched again."""
+def test_an_upgrade_keeps_workers_and_their_files(
+    tmp_path: Path, example_image: str, wheel: Path, packages: str
+) -> None:
+    """From the wheel of this version to one that calls itself newer."""
     newer(wheel, tmp_path / "new")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "venv"], cwd=tmp_path, check=True)
-    with a_reader(tmp_path, PYTHONPATH=PACKAGES) as reader:
+    with a_reader(tmp_path, PYTHONPATH=packages) as reader:
         reader.run(f"venv/bin/python -m pip install --quiet {wheel}")
         old = reader.run("venv/bin/orchestrator --version")
         reader.follow(RECIPES / "upgrade.md")
