@@ -6,7 +6,7 @@ DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run down test lint core mutants unit simulation contract integration chaos browser screenshots newman bench bench-quick openapi example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos browser screenshots newman bench bench-quick openapi example-worker wheel clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -53,7 +53,7 @@ lint: .venv/.tests  ## style, types and import contracts
 unit simulation: .venv/.tests  ## tests that need nothing but Python
 	$(PYTEST) tests/$@
 
-contract integration: .venv/.tests example-worker  ## tests against real Docker
+contract integration recipes: .venv/.tests example-worker  ## tests against real Docker; recipes: README and docs as they stand
 	$(DOCKER) $(PYTEST) tests/$@
 
 # In namespaces of its own, as root. What a run leaves, its logs and its database, is kept in build/chaos.

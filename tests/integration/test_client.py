@@ -52,8 +52,10 @@ PATIENT: Final = 60
 GUIDE: Final = Path(__file__).parents[2] / "docs" / "client.md"
 TEXT: Final = GUIDE.read_text(encoding="utf-8")
 BLOCKS: Final = [
-    (TEXT.count("\n", 0, found.start()) + 1, found[1])
-    for found in re.finditer(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    (f"{page.name}:{text.count(chr(10), 0, found.start()) + 1}", found[1])
+    for page in (GUIDE, GUIDE.with_name("api.md"))
+    for text in [page.read_text(encoding="utf-8")]
+    for found in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 ]
 OPERATIONS: Final = sorted(name for name in dir(Client) if not name.startswith("_") and name not in {"close", "url"})
 TOKEN: Final = "a-token-of-more-than-16-characters"
@@ -128,8 +130,8 @@ def on_a_thread(work: Callable[[], _T]) -> Future[_T]:
 # the guide
 
 
-@pytest.mark.parametrize(("line", "block"), BLOCKS, ids=[f"line-{line}" for line, _ in BLOCKS])
-def test_each_block_of_the_guide_runs_as_it_stands(shared: Running, tmp_path: Path, line: int, block: str) -> None:
+@pytest.mark.parametrize(("place", "block"), BLOCKS, ids=[place for place, _ in BLOCKS])
+def test_each_block_of_the_guide_runs_as_it_stands(shared: Running, tmp_path: Path, place: str, block: str) -> None:
     """Without a warning, and without keeping a machine."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", block],
@@ -140,7 +142,7 @@ def test_each_block_of_the_guide_runs_as_it_stands(shared: Running, tmp_path: Pa
         timeout=30,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, ""), f"{GUIDE}:{line}\n{done.stderr}"
+    assert (done.returncode, done.stderr) == (0, ""), f"{place}\n{done.stderr}"
     assert [found["assignedProject"] for found in shared.machines() if found["isUsed"]] == []
 
 

@@ -82,6 +82,27 @@ def test_with_json_the_start_and_the_end_are_log_lines_too(start: Start) -> None
     assert said["stopped"]["remove_idle_with"] == f"orchestrator down --state-dir {service.state_dir}"
 
 
+@pytest.mark.parametrize(
+    ("flags", "means"),
+    [
+        ((), "--on-release reuse: The next project gets a released machine as it is, with its files (.env too)"),
+        (("--on-release", "recycle"), "--on-release recycle: A released machine is removed with its files"),
+    ],
+)
+def test_the_start_says_in_one_line_what_becomes_of_a_released_machine(
+    start: Start, flags: tuple[str, ...], means: str
+) -> None:
+    """In a JSON log too, where the line is two fields."""
+    told = start("--engine", "memory", "--min-idle", "0", *flags)
+    in_json = start("--engine", "memory", "--min-idle", "0", "--log-format", "json", *flags)
+    for service in (told, in_json):
+        service.end()
+    (line,) = [line.strip() for line in told.log.splitlines() if "--on-release" in line]
+    assert line.startswith(means)
+    said = next(each for each in lines(in_json) if each["event"] == "serving")
+    assert line == f"--on-release {said['on_release']}: {said['on_release_means']}"
+
+
 def test_with_json_the_demo_ends_with_a_log_line_too(start: Start) -> None:
     service = start("--engine", "memory", "--min-idle", "1", "--log-format", "json")
     service.end()

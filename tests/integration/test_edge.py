@@ -28,7 +28,8 @@ SECRET: Final = "pa55-9d1c4e77b0"
 QUICK_S: Final = 3.0
 """Generous, since the computer may be busy; a caller that is kept out waits much longer."""
 LINE: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT[\d:.]+ \[\w+ +\] .+|  The pool is at .+|      (orchestrator|curl) .+|  Careful: .+|"
+    r"\d{4}-\d\d-\d\dT[\d:.]+ \[\w+ +\] .+|  The pool is at .+|      (orchestrator|curl) .+|  --on-release .+|"
+    r"  Careful: .+|"
 )
 
 

@@ -32,6 +32,14 @@ __all__ = ["run"]
 
 _log = structlog.get_logger(__name__)
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_ON_RELEASE: Final = {
+    "reuse": (
+        "The next project gets a released machine as it is, with its files (.env too) and its running processes. "
+        "If projects must not see each other's data, use --on-release recycle."
+    ),
+    "recycle": "A released machine is removed with its files, and the next project gets a new one.",
+}
+"""What happens to a released machine. `reuse` is the default, and nobody should find out by accident what it hands on."""
 
 
 def run(settings: Settings, file_with_token: Path | None = None) -> None:
@@ -64,7 +72,7 @@ def _announce(settings: Settings, sockets: Sequence[socket.socket], *, goes_on: 
     click.echo(f"\n  The pool is at {url}. Get a worker for a project, in another terminal:\n", err=True)
     for command in _assign_commands(settings, url):
         click.echo(f"      {command}", err=True)
-    click.echo(err=True)
+    click.echo(f"\n  --on-release {settings.on_release}: {_ON_RELEASE[settings.on_release]}\n", err=True)
     if goes_on:
         click.echo(
             f"  This goes on with the records of an earlier run in {settings.state_dir.absolute()}. Ports go on as well: "
@@ -78,7 +86,13 @@ def _announce(settings: Settings, sockets: Sequence[socket.socket], *, goes_on: 
 
 def _log_start(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     url = _url(settings, sockets)
-    _log.info("serving", url=url, assign_with=_assign_commands(settings, url))
+    _log.info(
+        "serving",
+        url=url,
+        assign_with=_assign_commands(settings, url),
+        on_release=settings.on_release,
+        on_release_means=_ON_RELEASE[settings.on_release],
+    )
     for warning in _warnings(settings):
         _log.warning("open to others", why=warning)
 

@@ -76,7 +76,10 @@ def _named_config(environ: Mapping[str, str]) -> Path | None:
     if named:
         return Path(named)
     here = Path(CONFIG_FILE)
-    return here if here.is_file() else None
+    try:
+        return here if here.is_file() else None
+    except PermissionError:  # `runuser -u orchestrator` in a folder of root: what is there is not for this user
+        return None
 
 
 def _from_file(known: Mapping[str, Setting], path: Path | None) -> dict[str, tuple[Any, str]]:

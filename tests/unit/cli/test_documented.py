@@ -15,7 +15,8 @@ from worker_orchestrator.cli.commands import TABLE
 from worker_orchestrator.cli.exit_codes import USAGE
 from worker_orchestrator.settings.settings import settings
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[3] / "docs"
+DOCUMENT = (DOCS / "command-line.md").read_text(encoding="utf-8")
 SETTINGS = {setting.flag for setting in settings()}
 
 each_command = pytest.mark.parametrize("name", TABLE)
@@ -42,7 +43,7 @@ def test_the_help_of_all_commands_says_what_each_one_says(name: str) -> None:
 
 @each_command
 def test_every_option_is_documented_with_its_command(name: str) -> None:
-    """But for the settings of `serve`, which the README lists."""
+    """But for the settings of `serve`, which docs/settings.md lists."""
     text = section(name)
     options = [option for option in loaded(name).params if isinstance(option, click.Option)]
     words = {word for option in options for word in option.opts if word not in SETTINGS or word == "--token-file"}
@@ -70,7 +71,8 @@ def test_the_systemd_unit_starts_the_service_with_flags_that_there_are() -> None
     """And it tries again when Docker does not answer, but not with settings that are wrong."""
     unit = ConfigParser()
     unit.optionxform = str  # type: ignore[assignment,method-assign] # keys as they are written
-    unit.read_string(DOCUMENT.partition("```ini\n")[2].partition("```")[0])
+    recipe = (DOCS / "recipes" / "systemd.md").read_text(encoding="utf-8")
+    unit.read_string(recipe.partition("```ini\n")[2].partition("```")[0])
     service = unit["Service"]
     program, command, *flags = shlex.split(service["ExecStart"])
     assert (Path(program).name, command) == ("orchestrator", "serve")

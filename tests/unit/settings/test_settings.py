@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused, and that the README tells the same."""
+"""Settings: where they come from, what is refused, and that docs/settings.md tells the same."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ADDRESS = "localhost or an IP address of this computer, such as 127.0.0.1."
 ORIGIN = "a web origin with its scheme, such as https://app.example.com."
 HOST = "a host name or an IP address, without http:// and a port, such as my-host."
 NAME = "a name or an IP address without a port, such as my-host."
-README = Path(__file__).parents[3] / "README.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "settings.md"
 
 
 def table() -> str:
-    """The README's table of settings."""
+    """The document's table of settings."""
     rows = []
     for setting in settings():
         default: Any = setting.default
@@ -44,8 +44,8 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def test_the_readme_lists_every_setting_as_it_is() -> None:
-    found = re.search(r"\| flag .*?\n\|---\|---\|---\|\n(.*?)<!-- end of settings -->", README.read_text(), re.DOTALL)
+def test_the_document_lists_every_setting_as_it_is() -> None:
+    found = re.search(r"\| flag .*?\n\|---\|---\|---\|\n(.*?)<!-- end of settings -->", DOCUMENT.read_text(), re.DOTALL)
     assert found is not None
     assert found.group(1).strip() == table()
 
@@ -63,6 +63,19 @@ def test_flags_win_over_the_environment_over_the_file_over_defaults(tmp_path: Pa
     config.write_text('min_idle = 3\nport = 4000\nimage = "a"\n')
     found = load({"port": "6000"}, {"ORCHESTRATOR_PORT": "5000", "ORCHESTRATOR_MIN_IDLE": "4"}, config)
     assert (found.port, found.min_idle, found.image, found.max_machines) == (6000, 4, "a", 100)
+
+
+def test_a_folder_that_may_not_be_searched_has_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when root runs a command as another user from a folder of its own."""
+
+    def refused(path: Path, *, follow_symlinks: bool = True) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "orchestrator.toml").write_text("min_idle = 3\n")
+    assert load({}, {}).min_idle == 3
+    monkeypatch.setattr(Path, "stat", refused)
+    assert load({}, {}).min_idle == 2
 
 
 def test_a_file_may_spell_names_with_dashes(tmp_path: Path) -> None:

@@ -1,0 +1,277 @@
+"""README, docs/getting-started.md and the recipes, as their readers follow them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import aiohttp.abc
+import pytest
+from tests.integration.docker_command import EXAMPLE, a_name, docker, docker_json, make_image
+from tests.recipes.page import ROOT, Reader, a_reader
+
+RECIPES: Final = ROOT / "docs" / "recipes"
+PLAIN: Final = ("env", "files")
+"""Recipes that need nothing but the service."""
+PACKAGES: Final = sysconfig.get_path("purelib")
+
+
+@pytest.fixture
+def reader(tmp_path: Path, example_image: str) -> Iterator[Reader]:
+    with a_reader(tmp_path) as reader:
+        yield reader
+
+
+@pytest.fixture
+def other_image(example_image: str) -> Iterator[str]:
+    tag = f"{a_name('other')}:latest"
+    make_image(tag, "LABEL other=yes")
+    yield tag
+    docker("rmi", "-f", tag)
+
+
+def test_the_readme_does_what_it_says(reader: Reader) -> None:
+    """Its last command is the line for code of strangers: workers do come up under it."""
+    reader.run(f"cd {ROOT}")
+    reader.follow(ROOT / "README.md")
+    reader.run('curl --fail "$(orchestrator assign strangers)"')
+    reader.run('make down ARGS="--all --yes"')
+
+
+def test_getting_started_does_what_it_says(tmp_path: Path, example_image: str, packages: str) -> None:
+    with a_reader(tmp_path, PYTHONPATH=packages) as reader:
+        reader.replacing = {"-m venv venv && . venv": f"-m venv {tmp_path}/venv && . {tmp_path}/venv"}
+        reader.run(f"cd {ROOT}")
+        reader.follow(ROOT / "docs" / "getting-started.md")
+
+
+def test_every_recipe_is_followed_by_a_test_here() -> None:
+    told = Path(__file__).read_text(encoding="utf-8")
+    followed = {*re.findall(r'follow\(RECIPES / "([\w-]+)\.md"\)', told), *PLAIN}
+    assert {page.stem for page in RECIPES.glob("*.md")} == followed
+
+
+@pytest.mark.parametrize("page", PLAIN)
+def test_a_recipe_does_what_it_says(reader: Reader, page: str) -> None:
+    reader.follow(RECIPES / f"{page}.md")
+
+
+def test_two_images_side_by_side(reader: Reader, other_image: str) -> None:
+    """Each service gives machines of its own image."""
+    middle, last = reader.ports.first + 20, reader.ports.last
+    reader.replacing = {
+        "my/web:latest": EXAMPLE,
+        "my/python:latest": other_image,
+        "9491": str(middle - 1),
+        "9492": str(middle),
+        "9493": str(middle + 1),
+        "9891": str(last),
+    }
+    reader.follow(RECIPES / "two-images.md")
+    for api, image in ((reader.ports.api, EXAMPLE), (middle, other_image)):
+        machine = reader.run(f"orchestrator --url http://localhost:{api} assign my-project -o name")
+        assert docker_json("inspect", machine)["Image"] == docker_json("image", "inspect", image)["Id"]
+
+
+def test_express_in_front(reader: Reader) -> None:
+    reader.replacing = {"3000": a_port()}
+    reader.follow(RECIPES / "express.md")
+
+
+def test_nginx_with_tls_in_front(reader: Reader) -> None:
+    """Terminals, which are WebSockets, go through it too, and no port but those of workers is shown."""
+    needs("nginx", "nginx-light")
+    first, last, tls = reader.ports.first, reader.ports.last, a_port()
+    reader.replacing = {
+        "8443": tls,
+        "9199": str(last),
+        r"909[3-9]|91\d\d": "|".join(map(str, range(first, last + 1))),
+    }
+    reader.follow(RECIPES / "nginx.md")
+    assert "forty-two" in reader.run('script -qec "orchestrator exec -t my-project -- echo forty-two" /dev/null')
+    reader.run("head -c 3000000 /dev/urandom >large && orchestrator cp large my-project:/tmp/large")
+    reader.run("orchestrator cp my-project:/tmp/large back && cmp large back")
+    other = f"curl --silent --cacert cert.pem https://{reader.ports.api}.workers.localhost:{tls}/livez"
+    assert "404" in reader.run(other)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This version as `make wheel` makes it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    words = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run([sys.executable, "-m", "pip", *words], check=True, timeout=120)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """For PYTHONPATH: what the program needs is here already, so pip fetches none of it; the program itself is not."""
+    folder = tmp_path_factory.mktemp("packages")
+    for found in Path(PACKAGES).iterdir():
+        if not found.name.startswith("worker_orchestrator"):
+            (folder / found.name).symlink_to(found)
+    return str(folder)
+
+
+def newer(wheel: Path, folder: Path) -> None:
+    """The same wheel with a higher version."""
+    old, new = wheel.name.split("-")[1], "99.0"
+    folder.mkdir()
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(folder / wheel.name.replace(old, new), "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith((".dist-info/METADATA", ".dist-info/RECORD")):
+                content = content.replace(f"Version: {old}".encode(), f"Version: {new}".encode())
+                content = content.replace(f"-{old}.dist-info".encode(), f"-{new}.dist-info".encode())
+                content = re.sub(rb"(METADATA,)sha256=[^,]*,\d*", rb"\1,", content)
+            target.writestr(name.replace(f"-{old}.dist-info", f"-{new}.dist-info"), content)
+
+
+def test_an_upgrade_keeps_workers_and_their_files(
+    tmp_path: Path, example_image: str, wheel: Path, packages: str
+) -> None:
+    """From the wheel of this version to one that calls itself newer."""
+    newer(wheel, tmp_path / "new")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "venv"], cwd=tmp_path, check=True)
+    with a_reader(tmp_path, PYTHONPATH=packages) as reader:
+        reader.run(f"venv/bin/python -m pip install --quiet {wheel}")
+        old = reader.run("venv/bin/orchestrator --version")
+        reader.follow(RECIPES / "upgrade.md")
+        assert version("worker-orchestrator") in old
+        assert "99.0" in reader.run("orchestrator --version")
+
+
+def test_a_systemd_service_with_its_own_user(tmp_path: Path, example_image: str, wheel: Path) -> None:
+    """In namespaces of its own: this computer gets no user, no unit and no program."""
+    needs("systemd-analyze", "systemd")
+    shutil.copy(wheel, tmp_path)
+    bin_, state, layers = tmp_path / "bin", tmp_path / "state", tmp_path / "layers"
+    for folder in (bin_, state, layers):
+        folder.mkdir()
+    shutil.copy(Path(__file__).with_name("systemctl"), bin_)
+    script = f"""
+        set -e
+        mount -t tmpfs tmpfs {layers}
+        for place in etc opt var/lib; do
+          mkdir -p {layers}/$place/upper {layers}/$place/work
+          mount -t overlay -o lowerdir=/$place,upperdir={layers}/$place/upper,workdir={layers}/$place/work overlay /$place
+        done
+        mkdir /opt/packages /var/lib/worker-orchestrator
+        mount --bind {PACKAGES} /opt/packages
+        mount --bind {state} /var/lib/worker-orchestrator
+        exec bash --norc"""
+    alone = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", script)
+    path = f"{bin_}{os.pathsep}{os.defpath}:/usr/sbin:/sbin"
+    with a_reader(tmp_path, shell=alone, PYTHONPATH="/opt/packages", PATH=path) as reader:
+        start = "ExecStart=/opt/worker-orchestrator/bin/orchestrator serve"
+        ports = f"--port {reader.ports.api} --first-port {reader.ports.first} --last-port {reader.ports.last}"
+        reader.replacing = {start: f"{start} {ports} --min-idle 1"}
+        reader.follow(RECIPES / "systemd.md")
+        assert reader.run("stat -c '%U %a' /var/lib/worker-orchestrator/orchestrator.db") == "orchestrator 600"
+
+
+def a_port() -> str:
+    """One that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return str(found.getsockname()[1])
+
+
+def needs(program: str, package: str) -> None:
+    if shutil.which(program) is None:
+        pytest.fail(f"{program} is missing: install Debian's package {package}.", pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def node_image() -> Iterator[str]:
+    """An image of this computer's Node and its libraries, since no image can be pulled everywhere."""
+    needs("node", "nodejs")
+    node = os.path.realpath(shutil.which("node") or "")
+    libraries = re.findall(r"(/\S+) \(0x", subprocess.check_output(["ldd", node], text=True))
+    libraries += [str(Path(found).with_name("librt.so.1")) for found in libraries if found.endswith("/libc.so.6")]
+    tag = f"{a_name('node')}:latest"
+    with tempfile.TemporaryFile() as archive:
+        with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:
+            tar.add(node, "usr/local/bin/node")
+            for library in libraries:
+                tar.add(library, library)
+        archive.seek(0)
+        environ = "ENV PATH=/usr/local/bin"
+        subprocess.run(
+            ["docker", "import", "--change", environ, "-", tag], stdin=archive, check=True, capture_output=True
+        )
+    yield tag
+    docker("rmi", "-f", tag)
+
+
+def test_vite_behind_another_host_name(reader: Reader, node_image: str) -> None:
+    """An edit arrives by hot reload, through nginx as well as through the Express service of the other page."""
+    needs("nginx", "nginx-light")
+    tls, built = a_port(), f"{a_name('vite')}:latest"
+    first, last = reader.ports.first, reader.ports.last
+    reader.replacing = {
+        "8443": tls,
+        "9199": str(last),
+        r"909[3-9]|91\d\d": "|".join(map(str, range(first, last + 1))),
+        "node:22-slim": node_image,
+        "my/vite:latest": built,
+    }
+    try:
+        reader.follow(RECIPES / "vite.md")
+        reader.replacing = {"3000": (express := a_port())}
+        reader.write_files_of(RECIPES / "express.md")
+        reader.run("npm install --silent express@5")
+        reader.run("node server.mjs")
+        page = f"https://{reader.run('echo $worker')}.workers.localhost:{tls}"
+        asyncio.run(edit_arrives(reader, page, f"http://localhost:{express}/p/my-project"))
+    finally:
+        reader.close()
+        docker("rmi", "-f", built, check=False)
+
+
+async def edit_arrives(reader: Reader, page: str, express: str) -> None:
+    """What Vite tells two open pages when a file in the worker changes."""
+    trusted = ssl.create_default_context(cafile=str(reader.folder / "cert.pem"))
+    login = {"Authorization": aiohttp.encode_basic_auth("my-project", "a-password")}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted, resolver=Loopback())) as session:
+        async with session.get(f"{page}/@vite/client") as reply:
+            found = re.search(r'wsToken = "([^"]+)"', await reply.text())
+        assert found is not None
+        asked = [(page, {}), (express, login)]
+        opened = [
+            await session.ws_connect(f"{url}/?token={found[1]}", protocols=["vite-hmr"], headers=headers)
+            for url, headers in asked
+        ]
+        for each in opened:
+            assert (await each.receive_json(timeout=10))["type"] == "connected"
+        async with session.get(f"{page}/main.js") as reply:
+            assert "edited" in await reply.text()
+        reader.run("echo 'edited twice' >app/main.js; orchestrator cp app/main.js my-project:/app/main.js")
+        for each in opened:
+            assert (await each.receive_json(timeout=10))["type"] == "full-reload"
+            await each.close()
+
+
+class Loopback(aiohttp.abc.AbstractResolver):
+    """As browsers do, it finds on this computer whatever ends in .localhost."""
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[aiohttp.abc.ResolveResult]:
+        return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}]
+
+    async def close(self) -> None: ...
