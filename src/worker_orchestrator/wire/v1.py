@@ -34,6 +34,7 @@ __all__ = [
     "ServiceHealth",
     "Stages",
     "Usage",
+    "UsageReading",
     "Variable",
     "Why",
 ]
@@ -83,7 +84,17 @@ class Destroyed(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | None
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class UsageReading(msgspec.Struct, frozen=True, kw_only=True):
+    at: datetime
+    cpu_percent: float | None
+    memory_bytes: int
+    received_bytes: int | None
+    sent_bytes: int | None
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`past` holds what was read of it before, oldest first, if that was asked for and somebody looked then."""
+
     cpu_percent: float | None
     cpu_seconds: float
     memory_bytes: int
@@ -91,6 +102,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     processes: int | None
     received_bytes: int | None
     sent_bytes: int | None
+    past: list[UsageReading] = []
 
 
 class ExecBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,6 +149,8 @@ class BackOff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """`on_release` is reuse or recycle: whether a released machine is given on as it is, or removed."""
+
     name: str
     image: str
     template: str | None
@@ -144,6 +158,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     max_idle: int | None
     limit: int
     paused: bool
+    on_release: str
     configured: PoolSizes
     machines: Counted
     waiting: int
