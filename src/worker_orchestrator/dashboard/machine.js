@@ -9,6 +9,7 @@ import { Head } from "./machinehead.js";
 import { useRoute } from "./route.js";
 import { Tabs } from "./tabs.js";
 import { Terminal } from "./terminal.js";
+import { coded } from "./told.js";
 import { Timeline, useLife } from "./timeline.js";
 import { Usage } from "./usage.js";
 
@@ -71,6 +72,7 @@ function Story({ machine, life }) {
   return html`<div class="story">
     <div class="aside">
       ${machine.state === "failed" && html`<${Failure} ...${machine} />`}
+      ${machine.state === "restarting" && machine.evidence && html`<${Ended} ...${machine} />`}
       ${machine.project && html`<${Why} project=${machine.project} generation=${machine.generation} />`}
       ${!machine.project && machine.state !== "failed" && html`<section class="panel"><h2>Why this machine</h2>
         <p class="muted">It belongs to no project. Once it is assigned, this says how that came about.</p></section>`}
@@ -81,14 +83,24 @@ function Story({ machine, life }) {
 
 const Failure = ({ reason, evidence, project, url }) => html`<section class="panel failure" aria-labelledby="failure-title">
   <h2 id="failure-title">Why it failed</h2>
-  <p>${sentence(reason)}</p>
+  <p>${coded(sentence(reason))}</p>
   ${project && url && html`<p class="muted">
     Its files are kept. Mend them with <code>orchestrator cp FILE ${project}:PATH</code>, then restart it.
   </p>`}
-  ${evidence && html`<h3>Its last lines</h3><pre tabindex="0" aria-label="Its last lines">${evidence}</pre>`}
+  <${LastLines} evidence=${evidence} />
 </section>`;
 
-const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+/** It is started again, and this is how it ended. */
+const Ended = ({ reason, evidence }) => html`<section class="panel failure" aria-labelledby="ended-title">
+  <h2 id="ended-title">How it ended</h2>
+  ${reason && html`<p>${coded(sentence(reason))}</p>`}
+  <${LastLines} evidence=${evidence} />
+</section>`;
+
+const LastLines = ({ evidence }) =>
+  evidence && html`<h3>Its last lines</h3><pre tabindex="0" role="region" aria-label="Its last lines">${evidence}</pre>`;
+
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
 /** What is left of a machine that is no more, or not read yet. */
 function Absent({ id, life, isUnknown }) {
