@@ -45,7 +45,9 @@ def is_away(page: Page) -> None:
 def test_a_killed_container_shows_within_a_second(state: str, tabs: Tabs, pool: Running) -> None:
     pool.await_idle(2)
     machine = pool.idle()[0] if state == "idle" else pool.assign("shop")["containerId"]
-    page = tabs.open(pool, "machines", expects=r"status of (409|503) .*/stats(\?past_seconds=900)?$")  # it may be measured just then
+    page = tabs.open(
+        pool, "machines", expects=r"status of (409|503) .*/stats(\?past_seconds=900)?$"
+    )  # it may be measured just then
     expect(row(page, machine)).to_contain_text(state)
     page.evaluate(WATCH, [machine, state])
     docker("kill", machine)

@@ -6,8 +6,8 @@ import { call } from "./api.js";
 import { obstacle } from "./connection.js";
 import { ActDialog, show } from "./dialog.js";
 import { html, useId, useState } from "./html.js";
+import { isOlder } from "./image.js";
 import { say } from "./notice.js";
-import { isOlder } from "./outdated.js";
 
 const PROJECT = "[A-Za-z0-9_~:@+=,\\-][A-Za-z0-9._~:@+=,\\-]{0,127}";
 

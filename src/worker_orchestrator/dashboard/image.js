@@ -1,4 +1,4 @@
-// The name of an image where room is scarce: its tag is what tells two of them apart, so what stands before it is cut.
+// Of which image a machine is made. Where room is scarce, the tag is what tells two of them apart: what stands before it is cut.
 
 import { html } from "./html.js";
 
@@ -17,3 +17,9 @@ export function ImageName({ image }) {
   const [folders, name, tag] = partsOf(image);
   return html`<code class="image-name" title=${image}><span class="stem">${folders && "…/"}${name}</span><span class="tag-part">${tag}</span></code>`;
 }
+
+export const OLDER = "older image or settings";
+export const OLDER_LONG = "Made of an older image, or with other settings, than new machines. It is replaced once it is free.";
+
+/** `template` is that of the pool; null while it is not known. */
+export const isOlder = (machine, template) => Boolean(template && machine.template && machine.template !== template);

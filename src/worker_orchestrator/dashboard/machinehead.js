@@ -3,8 +3,8 @@
 import { MachineActions } from "./actions.js";
 import { age, exactly } from "./format.js";
 import { html } from "./html.js";
+import { isOlder, OLDER, OLDER_LONG } from "./image.js";
 import { useClock } from "./live.js";
-import { isOlder, OLDER, OLDER_LONG } from "./outdated.js";
 import { Mark } from "./statemark.js";
 import { useNarrow } from "./visiblerows.js";
 

@@ -3,9 +3,8 @@
 import { MachineActions } from "./actions.js";
 import { age, bytes, exactly, percent } from "./format.js";
 import { html } from "./html.js";
-import { ImageName } from "./image.js";
+import { ImageName, isOlder, OLDER, OLDER_LONG } from "./image.js";
 import { memo } from "./memo.js";
-import { isOlder, OLDER, OLDER_LONG } from "./outdated.js";
 import { POINTS, Spark } from "./sparkline.js";
 import { Mark } from "./statemark.js";
 import { useStats } from "./stats.js";

@@ -2,7 +2,6 @@
 
 import { MachineActions } from "./actions.js";
 import { EventList } from "./activity.js";
-import { Advice, isOfPausedPool } from "./advice.js";
 import { Attempts, isPast } from "./attempts.js";
 import { age, count, exactly, time } from "./format.js";
 import { History } from "./history.js";
@@ -10,7 +9,7 @@ import { html } from "./html.js";
 import { useLive } from "./live.js";
 import { Pools } from "./pools.js";
 import { Mark } from "./statemark.js";
-import { coded } from "./told.js";
+import { Advice, coded, isOfPausedPool } from "./told.js";
 
 const RECENT = 8;
 const FAILURES = 5;

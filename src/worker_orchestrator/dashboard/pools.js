@@ -1,7 +1,6 @@
 // Each pool in one look: how many machines it has of what kind against its limits, and why it has not more.
 
 import { AssignButton, setPaused, SizesDialog } from "./actions.js";
-import { Advice } from "./advice.js";
 import { isPast, unsettled } from "./attempts.js";
 import { obstacle } from "./connection.js";
 import { show } from "./dialog.js";
@@ -9,7 +8,7 @@ import { age, count, number } from "./format.js";
 import { html, useId, useState } from "./html.js";
 import { useClock } from "./live.js";
 import { Mark } from "./statemark.js";
-import { coded } from "./told.js";
+import { Advice, coded } from "./told.js";
 
 const SHOWN = ["assigned", "idle", "starting", "restarting", "stopping", "failed"];
 const ALWAYS = new Set(["assigned", "idle", "starting", "failed"]);
