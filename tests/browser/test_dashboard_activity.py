@@ -26,7 +26,6 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         service.assign("shop")
         service.assign("blog")
         service.release("blog")
-        service.await_idle(1)
         yield service
 
 

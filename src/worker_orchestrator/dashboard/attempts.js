@@ -13,11 +13,13 @@ export const isPast = ({ state, project, url }) => state === "failed" && !projec
 
 /** The failures since which no machine of their pool has come up, newest first. Pure. */
 export function unsettled(machines) {
+  const past = machines.filter(isPast);
+  if (!past.length) return past;
   const upAt = new Map(); // pool → when the newest machine of it that came up was made
   for (const { pool, state, created_at: at } of machines) {
     if (state === "idle" || state === "assigned") upAt.set(pool, Math.max(upAt.get(pool) ?? 0, Date.parse(at)));
   }
-  const found = machines.filter((one) => isPast(one) && !(upAt.get(one.pool) > Date.parse(one.created_at)));
+  const found = past.filter((one) => !(upAt.get(one.pool) > Date.parse(one.created_at)));
   return found.sort((a, b) => Date.parse(b.changed_at) - Date.parse(a.changed_at));
 }
 
