@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from tests.browser.tabs import REFUSED, Tabs, row
+from tests.browser.tabs import AWAY, REFUSED, Tabs, row
 from tests.integration.calling import call
 from tests.integration.docker_command import docker
 from tests.integration.running import Running, a_service
@@ -93,6 +93,8 @@ def test_a_release_says_what_is_lost_and_hands_the_machine_back(tabs: Tabs, pool
     asked = dialog(page, "Release shop?")
     expect(asked).to_contain_text("What the project wrote is lost to it")
     expect(asked).to_contain_text(machine)
+    expect(asked).to_contain_text("This machine stays as it is (reuse)")
+    expect(asked).to_contain_text("finds all files of shop in it, and its processes still run")
     assert pool.machine_of("shop") is not None, "it only asked"
     press(asked, "Release")
     expect(asked).to_be_hidden()
@@ -101,6 +103,21 @@ def test_a_release_says_what_is_lost_and_hands_the_machine_back(tabs: Tabs, pool
     assert pool.machine_of("shop") is None
     assert stored(pool, machine) == [("ready", None)]
     assert runs(machine)
+
+
+def test_a_release_of_a_service_that_recycles_says_that_the_machine_is_removed(
+    tabs: Tabs, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    flags = ("--engine", "memory", "--on-release", "recycle")
+    with a_service(tmp_path_factory.mktemp("recycles"), *flags) as service:
+        machine = service.assign("shop")["containerId"]
+        page = tabs.open(service, f"machines/{machine}", expects=rf"{AWAY}|status of (501|404) .*/machines/")
+        press(page, "Release shop")
+        asked = dialog(page, "Release shop?")
+        expect(asked).to_contain_text("This machine is removed with all its files and processes")
+        expect(asked).to_contain_text("The pool starts a new one in its place if it needs one")
+        press(asked, "Release")
+        expect(page.get_by_text("This machine is gone")).to_be_visible()
 
 
 def test_a_destroy_asks_first_and_a_cancel_leaves_everything(tabs: Tabs, pool: Running) -> None:

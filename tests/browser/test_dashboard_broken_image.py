@@ -1,32 +1,63 @@
-"""An image that does not come up: the dashboard shows why, and when it is tried again."""
+"""An image that does not come up any more: why, when it is tried again, and who is served all the same."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import pytest
-from playwright.sync_api import expect
-from tests.browser.tabs import Tabs
+from playwright.sync_api import Page, expect
+from tests.browser.axe import cut_off, violations
+from tests.browser.tabs import PHONE, Tabs, row
 from tests.integration.docker_command import a_name, docker, make_image
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
 
 HOSTILE: Final = "<b>Error</b>: Cannot find module ./dist/index.js"
+BREAKS: Final = f"""ENTRYPOINT ["sh", "-c", "echo listening; echo '{HOSTILE}' >&2; exit 1"]"""
+WORKS: Final = 'ENTRYPOINT ["/bin/worker"]'
+TICK: Final = """timer => new Promise(done => { let first = null
+    const look = () => {
+        const now = timer.textContent
+        if (first !== null && now !== first) done([first, now])
+        else if (/in \\d+ s$/.test(now)) first = now
+    }
+    new MutationObserver(look).observe(timer, {subtree: true, childList: true, characterData: true})
+}) """
+"""A text that counts down, and what it says next."""
+SERVED: Final = ("shop-1", "shop-2", "shop-3")
 
 
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Iterator[Running]:
-    tag = f"{a_name('broken')}:latest"
-    words = f"echo listening; echo '{HOSTILE}' >&2; exit 1"
-    make_image(tag, f'ENTRYPOINT ["sh", "-c", "{words}"]')
+def tag() -> Iterator[str]:
+    """As long as names of images are where there is a registry."""
+    tag = f"registry.example.com/a-team/{a_name('broken')}:release-12"
+    make_image(tag, WORKS)
     try:
-        with a_service(tmp_path_factory.mktemp("broken"), "--image", tag) as service:
-            eventually(lambda: "Cannot find module" in service.get("/v1/pools").text, "it failed", within_s=30)
-            yield service
+        yield tag
     finally:
         docker("rmi", "-f", tag)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory, example_image: str, tag: str) -> Iterator[Running]:
+    """Three projects work. Since then the image is broken, and no idle machine is left."""
+    flags = ("--image", tag, "--min-idle", "1", "--max-machines", "10")
+    with a_service(tmp_path_factory.mktemp("broken"), *flags) as service:
+        for project in SERVED:
+            service.await_idle(1)
+            service.assign(project)
+        service.await_idle(1)
+        make_image(tag, BREAKS)
+        eventually(lambda: "Cannot find module" in service.get("/v1/pools").text, "it failed", within_s=30)
+        service.assign("shop-4")
+        eventually(lambda: len(gone(service)) >= 2, "two attempts failed", within_s=30)
+        yield service
+
+
+def gone(service: Running) -> list[Any]:
+    return [one for one in service.get("/v1/machines?state=failed").json["machines"] if one["url"] is None]
 
 
 def test_its_last_lines_stand_on_the_overview_and_the_back_off_counts_down(tabs: Tabs, broken: Running) -> None:
@@ -38,10 +69,8 @@ def test_its_last_lines_stand_on_the_overview_and_the_back_off_counts_down(tabs:
     assert lines.locator("b").count() == 0
     expect(page.get_by_role("region", name="Health")).to_contain_text("does not come up")
     timer = page.get_by_role("timer")
-    expect(timer).to_have_text(re.compile(r"Next attempt in \d+ s"), timeout=20_000)
-    first = timer.inner_text()
-    expect(timer).not_to_have_text(first)
-    later = timer.inner_text()
+    expect(timer).to_be_visible()
+    first, later = timer.evaluate(TICK)
     assert seconds(later) < seconds(first) or later == "Trying now…", f"{first}, then {later}"
 
 
@@ -52,6 +81,104 @@ def test_it_is_tried_again_and_then_waited_for_longer(tabs: Tabs, broken: Runnin
     expect(timer).to_have_text("Trying now…", timeout=30_000)
     eventually(lambda: len(failures(broken)) > attempts, "one attempt more", within_s=20)
     expect(timer).to_have_text(re.compile(r"Next attempt in"), timeout=20_000)
+
+
+def test_a_service_that_serves_projects_is_not_called_down(tabs: Tabs, broken: Running) -> None:
+    """Although no project more gets a machine, for which the API's word is down."""
+    assert broken.get("/v1/health").json["status"] == "down"
+    health = tabs.open(broken).get_by_role("region", name="Health")
+    expect(health).to_contain_text("Degraded")
+    expect(health).to_contain_text("no machine for a new project")
+    expect(health).to_contain_text("4 projects served")
+    expect(health).not_to_contain_text("Down")
+
+
+def test_the_numbers_of_a_pool_add_up_to_its_bar(tabs: Tabs, broken: Running) -> None:
+    """What is left of failed attempts takes no room, so it stands beside them."""
+    page = tabs.open(broken)
+    pool = page.get_by_role("region", name="Pool default")
+    expect(pool.get_by_role("link", name=re.compile(r"^\+ \d+ past failures$"))).to_be_visible()
+    # All of it at one time: an attempt may begin or end at any moment.
+    tiles, text = page.evaluate("""() => [[...document.querySelectorAll('.counts dd > a')].map(one => one.textContent),
+        document.querySelector('.against > span').textContent]""")
+    said = re.fullmatch(r"(?:(.*) = )?(\d+) of 10 machines", text)
+    assert said is not None, text
+    assert sum(map(int, tiles)) == int(said[2])
+    if said[1]:
+        assert sum(int(part.split()[0]) for part in said[1].split(" + ")) == int(said[2])
+    pool.get_by_role("link", name=re.compile("past failures")).click()
+    expect(page.get_by_role("button", name=re.compile(r"^past failures \d+$"))).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    expect(row(page, gone(broken)[0]["id"])).to_contain_text("failed")
+
+
+def test_failed_attempts_are_one_line_above_the_machines(tabs: Tabs, broken: Running) -> None:
+    page = tabs.open(broken, "machines")
+    line = page.locator("summary")
+    expect(line).to_have_text(re.compile(r"^\d+ attempts of this image failed, the last (\d+ min ?)?(\d+ s)? ago: .+"))
+    for project in (*SERVED, "shop-4"):
+        expect(row(page, project)).to_contain_text("assigned")
+    ids = [one["id"] for one in gone(broken)]
+    for machine in ids:
+        expect(row(page, machine)).to_have_count(0)
+    expect(page.get_by_role("link", name=ids[0])).to_be_hidden()
+    line.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name=ids[0])).to_be_visible()
+    expect(page.get_by_role("region", name="Last log lines of the last attempt")).to_contain_text(HOSTILE)
+    assert violations(page) + cut_off(page) == []
+    page.set_viewport_size(PHONE["viewport"])
+    assert violations(page) + cut_off(page) == []
+    page.get_by_label("Search machines").fill(ids[0])
+    expect(row(page, ids[0])).to_contain_text("failed")
+
+
+def test_an_older_machine_says_than_what_and_an_image_keeps_its_tag(tabs: Tabs, broken: Running, tag: str) -> None:
+    page = tabs.open(broken, "machines")
+    old = row(page, "shop-1").get_by_text("older image or settings")
+    expect(old).to_be_visible()
+    expect(old).to_have_attribute("title", re.compile("than new machines"))
+    assert not is_cut(page, "shop-1", ".old")
+    row(page, "shop-1").get_by_role("button", name="Release shop-1").click()
+    expect(page.get_by_role("dialog")).to_contain_text("This machine stays as it is")  # for there is no newer one
+    page.keyboard.press("Escape")
+    page.goto(f"{page.url}?state=past")
+    machine = gone(broken)[0]["id"]
+    image = row(page, machine).locator(".image-name")
+    expect(image).to_have_attribute("title", tag)
+    expect(image).to_contain_text(":release-12")
+    assert not is_cut(page, machine, ".tag-part")
+    parts = "names => import('/assets/image.js').then(image => names.map(image.partsOf))"
+    digest = "0123456789abcdef" * 4
+    names = ["worker", "a/b/worker:1", "host:5000/worker", f"host:5000/w:1@sha256:{digest}"]
+    assert page.evaluate(parts, names) == [
+        ["", "worker", ""],
+        ["a/b/", "worker", ":1"],
+        ["host:5000/", "worker", ""],
+        ["host:5000/", "w", ":1@sha256:0123456789ab…"],
+    ]
+
+
+def is_cut(page: Page, text: str, part: str) -> bool:
+    found = row(page, text).locator(part)
+    return bool(found.evaluate("one => one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight + 1"))
+
+
+def test_the_attempts_are_cleared_when_the_image_comes_up(tabs: Tabs, broken: Running, tag: str) -> None:
+    page = tabs.open(broken, "machines")
+    expect(page.get_by_text("attempts of this image failed")).to_be_visible()
+    make_image(tag, WORKS)
+    broken.await_idle(1)
+    expect(page.get_by_text("attempts of this image failed")).to_have_count(0)
+    expect(page.get_by_role("button", name=re.compile(r"^past failures \d+$"))).to_be_visible()
+    page.get_by_role("button", name="Release shop-1").click()
+    expect(page.get_by_role("dialog")).to_contain_text("This machine is removed")
+    expect(page.get_by_role("dialog")).to_contain_text("made of an older image or with other settings")
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Overview").click()
+    health = page.get_by_role("region", name="Health")
+    expect(health).to_contain_text("Healthy")
 
 
 def seconds(text: str) -> int:

@@ -45,7 +45,9 @@ def is_away(page: Page) -> None:
 def test_a_killed_container_shows_within_a_second(state: str, tabs: Tabs, pool: Running) -> None:
     pool.await_idle(2)
     machine = pool.idle()[0] if state == "idle" else pool.assign("shop")["containerId"]
-    page = tabs.open(pool, "machines", expects=r"status of (409|503) .*/stats$")  # it may be measured just then
+    page = tabs.open(
+        pool, "machines", expects=r"status of (409|503) .*/stats(\?past_seconds=900)?$"
+    )  # it may be measured just then
     expect(row(page, machine)).to_contain_text(state)
     page.evaluate(WATCH, [machine, state])
     docker("kill", machine)
@@ -87,7 +89,9 @@ def test_a_page_says_that_the_service_is_away_and_goes_on_when_it_is_back(tabs: 
     is_live(page)
     expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.get_by_role("main")).to_have_css("filter", "none")
+    page.get_by_role("button", name=re.compile("^past failures")).click()
     expect(row(page, machine)).to_contain_text("failed")
+    page.get_by_role("button", name=re.compile("^All")).click()
     expect(shop.get_by_role("button", name="Release shop")).to_be_enabled()
     expect(shop.locator(".age")).not_to_have_text(age)
     assert page.evaluate("window.sameDocument")
@@ -132,7 +136,7 @@ def test_a_view_that_was_never_opened_comes_when_the_service_is_back(tabs: Tabs,
     pool.start()
     page.get_by_role("button", name="Try now").click()
     is_live(page)
-    expect(page.get_by_role("heading", name=machine)).to_be_visible()
+    expect(page.get_by_role("heading", name="shop")).to_be_visible()
     assert page.evaluate("window.sameDocument")
 
 

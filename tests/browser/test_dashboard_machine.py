@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Final
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.browser.tabs import Tabs, row
+from tests.browser.axe import cut_off, violations
+from tests.browser.tabs import PHONE, Tabs, row
 from tests.integration.docker_command import docker
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
+
+from worker_orchestrator.store.store import DATABASE
 
 HOSTILE: Final = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 SECRET: Final = "sk-very-secret-key-of-shop"
@@ -53,7 +59,8 @@ def processes(machine: str) -> list[str]:
 def test_its_page_tells_its_life_and_why_it_is_whose_it_is(tabs: Tabs, pool: Running, machine: str) -> None:
     page = tabs.open(pool, "machines")
     row(page, "shop").get_by_role("link", name=machine).click()
-    expect(page.get_by_role("heading", name=machine)).to_be_visible()
+    expect(page.get_by_role("heading", name="shop", level=1)).to_be_visible()
+    expect(page).to_have_title("shop · Worker Orchestrator")
     life = page.get_by_role("region", name="Its life").get_by_role("listitem")
     expect(life).to_have_text([re.compile("^Assignedto shop"), re.compile("^Answered"), re.compile("^Created")])
     why = page.get_by_role("region", name="Why this machine")
@@ -155,6 +162,23 @@ def test_usage_is_measured_while_it_is_looked_at(tabs: Tabs, pool: Running, mach
     expect(page.get_by_text("s of CPU since its start")).to_be_visible()
 
 
+def test_usage_begins_with_what_somebody_saw_before(tabs: Tabs, pool: Running, machine: str) -> None:
+    """The engine measures nothing while nobody looks; what others read meanwhile, the service still knows."""
+    first = pool.get(f"/v1/machines/{machine}/stats")
+    assert first.status == 200
+    seen_at = time.time()
+    page = tabs.open(pool, f"machines/{machine}")
+    page.get_by_role("tab", name="Usage").click()
+    since = page.get_by_text(re.compile(r"^Measured since [\d:]+"))
+    expect(since).to_be_visible()
+    told = page.evaluate("when => new Date(when * 1000).toTimeString().slice(0, 8)", [seen_at])
+    before = since.inner_text()
+    assert before.split()[2].rstrip(",.;") <= told
+    page.get_by_role("tab", name="Logs").click()
+    page.get_by_role("tab", name="Usage").click()
+    expect(since).to_have_text(re.compile(re.escape(before.split(",")[0])))
+
+
 def test_the_environment_is_shown_without_its_secrets(tabs: Tabs, pool: Running, machine: str) -> None:
     page = tabs.open(pool, f"machines/{machine}/environment")
     variables = page.get_by_role("table", name="Environment of the worker").get_by_role("row")
@@ -164,6 +188,51 @@ def test_the_environment_is_shown_without_its_secrets(tabs: Tabs, pool: Running,
     assert SECRET not in page.content()
     page.get_by_label("Search the environment").fill("greet")
     expect(variables).to_have_count(2)  # the head and one
+
+
+def test_on_a_phone_the_head_leaves_room_for_the_rest(tabs: Tabs, pool: Running, machine: str) -> None:
+    """What is looked at seldom is one line, to be opened by touch or key."""
+    page = tabs.open(pool, f"machines/{machine}", **PHONE)
+    expect(page.get_by_role("heading", name="shop", level=1)).to_be_visible()
+    expect(page.locator(".about").get_by_role("link")).to_be_visible()
+    for name in ("Copy URL of shop", "Release shop", "Restart shop", "Destroy shop"):
+        expect(page.get_by_role("button", name=name)).to_be_visible()
+    head = page.locator(".machine-head").bounding_box()
+    assert head is not None
+    assert head["height"] < PHONE["viewport"]["height"] / 4
+    image = page.get_by_text("worker-orchestrator-example:latest")
+    expect(image).to_be_hidden()
+    page.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(image).to_be_visible()
+    assert violations(page) + cut_off(page) == []
+
+
+def test_a_projects_failed_machine_shows_its_last_lines_and_the_banner_leads_to_it(tabs: Tabs, pool: Running) -> None:
+    """As the database has it after the last try, which takes minutes to come to."""
+    machine = pool.assign("unlucky")["containerId"]
+    pool.end()
+    docker("kill", machine)
+    lines = f"Error: the port is taken\n{HOSTILE}"
+    with closing(sqlite3.connect(pool.state_dir / DATABASE)) as database, database:
+        changed = "UPDATE machine SET state = 'failed', reason = 'it exited with code 1', evidence = ? WHERE id = ?"
+        assert database.execute(changed, (lines, machine)).rowcount == 1
+    pool.start()
+    page = tabs.open(pool)
+    health = page.get_by_role("region", name="Health")
+    expect(health).to_contain_text("A machine that failed is kept with its files for unlucky")
+    assert "`" not in page.locator("main").inner_text()
+    assert "orchestrator " not in health.inner_text().lower().replace("worker orchestrator", "")
+    health.get_by_role("link", name="Show failed machines").click()
+    expect(row(page, "unlucky")).to_contain_text("failed")
+    expect(row(page, "unlucky").get_by_role("button", name="Restart unlucky")).to_be_enabled()
+    row(page, "unlucky").get_by_role("link", name=machine).click()
+    failure = page.get_by_role("region", name="Why it failed")
+    expect(failure.get_by_role("region", name="Its last lines")).to_have_text(lines)
+    expect(failure).to_contain_text("It exited with code 1.")
+    assert "`" not in page.locator("main").inner_text()
+    assert violations(page) + cut_off(page) == []
+    pool.release("unlucky")
 
 
 def test_a_machine_that_goes_away_leaves_its_life(tabs: Tabs, pool: Running) -> None:

@@ -6,6 +6,7 @@ import { call } from "./api.js";
 import { obstacle } from "./connection.js";
 import { ActDialog, show } from "./dialog.js";
 import { html, useId, useState } from "./html.js";
+import { isOlder } from "./image.js";
 import { say } from "./notice.js";
 
 const PROJECT = "[A-Za-z0-9_~:@+=,\\-][A-Za-z0-9._~:@+=,\\-]{0,127}";
@@ -73,12 +74,27 @@ export function MachineActions({ live, machine, isPlain = false }) {
 function ReleaseDialog({ live, machine: seen, onClose }) {
   return html`<${ActDialog} title=${`Release ${seen.project}?`} action="Release" act=${() => release(live, seen)} onClose=${onClose}>
     <p><strong>${seen.project}</strong> gives <code>${seen.id}</code> back, and its URL is no longer its own.</p>
-    <p class="muted">
-      What the project wrote is lost to it: the container is handed on as it is, or removed where the service was started with
-      <code>--on-release recycle</code>.
-    </p>
+    <p>What the project wrote is lost to it.</p>
+    <${AfterRelease} live=${live} machine=${seen} />
   <//>`;
 }
+
+/** What becomes of this machine: as `commands.release` of the service decides. */
+function AfterRelease({ live, machine }) {
+  const pool = live.pools.find(({ name }) => name === machine.pool);
+  if (!hasFiles(machine)) return html`<p class="muted">Its container is gone already. Only the record of it is removed.</p>`;
+  const removed = (why) => html`<p class="lost"><strong>This machine is removed</strong> with all its files and processes, ${why}
+    The pool starts a new one in its place if it needs one.</p>`;
+  if (pool?.on_release === "recycle") return removed("as this service does with every machine that is released (recycle).");
+  if (machine.state !== "assigned") return removed("as it does not serve now.");
+  if (isOlder(machine, pool?.template) && hasComeUp(live, pool)) return removed("as it was made of an older image or with other settings.");
+  return html`<p class="lost"><strong>This machine stays as it is</strong> (reuse): the next project that gets it finds all files of
+    ${" "}${machine.project} in it, and its processes still run. To have them removed, destroy the machine instead.</p>`;
+}
+
+/** Whether a machine that is made as new ones are has come up, so that older ones are no longer needed. */
+const hasComeUp = (live, { name, template }) =>
+  [...live.machines.values()].some((one) => one.pool === name && one.template === template && (one.state === "idle" || one.state === "assigned"));
 
 /** What failed and has no URL any more has no container either. */
 const hasFiles = ({ state, url }) => state !== "failed" || url !== null;

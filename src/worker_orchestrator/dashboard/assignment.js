@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { ms, time } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
+import { coded } from "./told.js";
 
 const BEFORE = [["create_ms", "Create and start the container"], ["ready_ms", "Wait for its first answer"]];
 const WITHIN = [["line_ms", "Wait in line"], ["probe_ms", "Probe before it is handed out"], ["commit_ms", "Store the assignment"]];
@@ -29,7 +30,7 @@ export function Why({ project, generation }) {
 
 function Story({ how, why, at, stages, failed_probes: probes }) {
   return html`<p><strong class=${`how ${how}`}>${WORDS[how]}</strong>${at && html`<span class="muted"> at ${time(at)}</span>`}</p>
-    <p>${why}</p>
+    <p>${coded(why)}</p>
     ${stages && html`<${Stages} stages=${stages} isCold=${how === "cold"} />`}
     ${probes.length > 0 && html`<h3>Probes that failed before</h3>
       <ul class="probes">${probes.map((one) => html`<li><code>${one.machine}</code> <span class="muted">${one.detail}</span></li>`)}</ul>`}`;

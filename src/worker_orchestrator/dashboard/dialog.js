@@ -1,6 +1,7 @@
 // A dialog of the browser's own: it keeps the focus inside, closes with Escape, and gives the focus back.
 
 import { html, useEffect, useId, useRef, useState } from "./html.js";
+import { coded } from "./told.js";
 
 let shown = null; // {Asked, props}
 let onChange = () => {};
@@ -72,7 +73,7 @@ export function ActDialog({ title, action, isDanger = false, isReady = true, bus
   return html`<${Dialog} title=${title} onClose=${onClose}>
     <form onSubmit=${submit} aria-busy=${isBusy}>
       ${children}
-      ${problem && html`<p class="refused" role="alert">${problem}</p>`}
+      ${problem && html`<p class="refused" role="alert">${coded(problem)}</p>`}
       <div class="choices">
         <button type="button" onClick=${onClose}>Cancel</button>
         <button type="submit" class=${isDanger ? "primary danger" : "primary"} disabled=${isBusy || !isReady}>

@@ -13,7 +13,7 @@ const RANGES = [
   { past: 86_400, label: "24 h", bin: 1200, every: 60_000 },
 ];
 const STATES = [
-  { label: "failed", colour: "failed", kind: "area" },
+  { label: "failed or past", colour: "failed", kind: "area" },
   { label: "stopping", colour: "muted", kind: "area" },
   { label: "starting", colour: "busy", kind: "area" },
   { label: "idle", colour: "idle", kind: "area" },

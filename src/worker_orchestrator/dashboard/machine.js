@@ -10,6 +10,7 @@ import { Head } from "./machinehead.js";
 import { useRoute } from "./route.js";
 import { Tabs } from "./tabs.js";
 import { Terminal } from "./terminal.js";
+import { coded } from "./told.js";
 import { Timeline, useLife } from "./timeline.js";
 import { Usage } from "./usage.js";
 
@@ -83,7 +84,7 @@ function Story({ machine, life }) {
 
 const Failure = ({ reason, evidence, project, url }) => html`<section class="panel failure" aria-labelledby="failure-title">
   <h2 id="failure-title">Why it failed</h2>
-  <p>${sentence(reason)}</p>
+  <p>${coded(sentence(reason))}</p>
   ${project && url && html`<p class="muted">
     Its files are kept. Mend them with <code>orchestrator cp FILE ${project}:PATH</code>, then restart it.
   </p>`}
@@ -96,7 +97,7 @@ function Restarting({ reason, evidence, next_try_at: nextTryAt }) {
   const left = nextTryAt ? Math.ceil((Date.parse(nextTryAt) - now) / 1000) : 0;
   return html`<section class="panel failure" aria-labelledby="restarting-title">
     <h2 id="restarting-title">Why it is restarting</h2>
-    <p>${sentence(reason)}</p>
+    <p>${coded(sentence(reason))}</p>
     <p class="muted" role="timer">${left > 0
       ? html`It is started again in <time datetime=${nextTryAt} title=${exactly(nextTryAt)}>${left} s</time>. Restart tries at once.`
       : "It is being started again."}</p>
@@ -105,7 +106,7 @@ function Restarting({ reason, evidence, next_try_at: nextTryAt }) {
 }
 
 const LastLines = ({ evidence }) =>
-  evidence && html`<h3>Its last lines</h3><pre tabindex="0" aria-label="Its last lines">${evidence}</pre>`;
+  evidence && html`<h3>Its last lines</h3><pre tabindex="0" role="region" aria-label="Its last lines">${evidence}</pre>`;
 
 const sentence = (text) => (/[.?!…]$/.test(text) ? text : `${text.charAt(0).toUpperCase()}${text.slice(1)}.`);
 

@@ -3,10 +3,12 @@
 import { MachineActions } from "./actions.js";
 import { age, bytes, exactly, percent } from "./format.js";
 import { html } from "./html.js";
+import { ImageName, isOlder, OLDER, OLDER_LONG } from "./image.js";
 import { memo } from "./memo.js";
-import { Spark } from "./sparkline.js";
+import { POINTS, Spark } from "./sparkline.js";
 import { Mark } from "./statemark.js";
 import { useStats } from "./stats.js";
+import { coded, uncoded } from "./told.js";
 
 const RUNS = new Set(["idle", "assigned", "restarting"]);
 const UNMEASURED = "memory"; // the demo engine, whose machines are this service itself
@@ -20,7 +22,7 @@ export function Row({ live, machine, pool, now, top, index, isOnScreen }) {
     <${Facts} machine=${machine} image=${pool?.image} template=${pool?.template} />
     <span class="age" role="cell" title=${exactly(since)}>${age(now - Date.parse(since))}</span>
     ${state === "failed"
-      ? html`<span class="why" role="cell" aria-colspan="2" title=${machine.reason}>${machine.reason}</span>`
+      ? html`<span class="why" role="cell" aria-colspan="2" title=${uncoded(machine.reason)}>${coded(machine.reason)}</span>`
       : html`<${Used} id=${isMeasured ? id : null} />`}
     <span class="actions" role="cell"><${Actions} ...${{ live, machine, isLive }} isPlain /></span>
   </div>`;
@@ -30,8 +32,7 @@ const Actions = memo(MachineActions);
 
 const Facts = memo(({ machine, image, template }) => {
   const { id, state, project, port, url, reason } = machine;
-  const isOld = template && machine.template && template !== machine.template;
-  return html`<span class="state" role="cell" title=${reason}><${Mark} state=${state} /></span>
+  return html`<span class="state" role="cell" title=${uncoded(reason)}><${Mark} state=${state} /></span>
     <span class="project" role="cell" title=${project}>${project ?? html`<span class="muted">–</span>`}</span>
     <span class="machine" role="cell"><a href="#/machines/${id}"><code>${id}</code></a></span>
     <span class="port" role="cell">
@@ -40,18 +41,18 @@ const Facts = memo(({ machine, image, template }) => {
         : html`<span class="muted">${port ?? "–"}</span>`}
     </span>
     <span class="image" role="cell">
-      ${isOld
-        ? html`<span class="old" title="Made of an older image or of other settings; it is replaced when it is free">older</span>`
-        : html`<code title=${image}>${image}</code>`}
+      ${isOlder(machine, template)
+        ? html`<span class="old" title=${OLDER_LONG}>${OLDER}</span>`
+        : image && html`<${ImageName} image=${image} />`}
     </span>`;
 });
 
 function Used({ id }) {
   const { points, last } = useStats(id);
   return html`<span class="cpu" role="cell">
-      <span>${last ? percent(last.cpu_percent) : "–"}</span><${Spark} values=${points.map((one) => one.cpu)} least=${LEAST_CPU} />
+      <span>${last ? percent(last.cpu_percent) : "–"}</span><${Spark} values=${points.slice(-POINTS).map((one) => one.cpu)} least=${LEAST_CPU} />
     </span>
     <span class="memory" role="cell">
-      <span>${last ? bytes(last.memory_bytes) : "–"}</span><${Spark} values=${points.map((one) => one.memory)} least=${1} />
+      <span>${last ? bytes(last.memory_bytes) : "–"}</span><${Spark} values=${points.slice(-POINTS).map((one) => one.memory)} least=${1} />
     </span>`;
 }

@@ -1,6 +1,7 @@
 // All machines, as they are this moment: find one, sort them, act on one. Only the rows on screen are drawn and measured.
 
 import { AssignButton } from "./actions.js";
+import { Attempts, isPast } from "./attempts.js";
 import { number } from "./format.js";
 import { html, useEffect, useMemo, useRef, useState } from "./html.js";
 import { useClock, useLive } from "./live.js";
@@ -13,21 +14,27 @@ import { useNarrow, useVisibleRows } from "./visiblerows.js";
 const ROW_PX = 36;
 const CARD_PX = 116;
 const NARROW_PX = 1000;
+const PAST = "past"; // no state: what is left of those that failed for nobody
 const HEADERS = [...Object.entries(COLUMNS), ["cpu", { label: "CPU" }], ["memory", { label: "Memory" }], ["actions", { label: "Actions" }]];
 
 export function Machines({ live }) {
   useLive(live);
   const [asked, ask] = useAsked();
-  const all = [...live.machines.values()];
-  const shown = filteredAndSorted(all, asked);
+  const known = [...live.machines.values()];
+  const all = known.filter((one) => !isPast(one));
+  const past = known.filter(isPast);
+  const isPastAsked = asked.state === PAST;
+  const searched = isPastAsked ? past : asked.search && !asked.state ? known : all;
+  const shown = filteredAndSorted(searched, isPastAsked ? { ...asked, state: "" } : asked);
   const isLoading = !shown.length && !live.health;
   return html`<div class="page machines">
     <div class="title">
       <h1>Machines</h1>
-      <p class="muted" role="status">${shown.length === all.length ? number(all.length) : `${number(shown.length)} of ${number(all.length)}`}</p>
+      <p class="muted" role="status">${shown.length === all.length ? number(all.length) : `${number(shown.length)} of ${number(searched.length)}`}</p>
       <${AssignButton} live=${live} />
     </div>
-    <${Tools} asked=${asked} ask=${ask} all=${all} />
+    <${Tools} asked=${asked} ask=${ask} all=${all} past=${past.length} />
+    ${!isPastAsked && html`<${Attempts} live=${live} machines=${known} />`}
     ${shown.length
       ? html`<${Table} live=${live} machines=${shown} sort=${asked.sort} onSort=${(sort) => ask({ sort })} />`
       : isLoading
@@ -50,7 +57,7 @@ function useAsked() {
   return [asked, ask];
 }
 
-function Tools({ asked, ask, all }) {
+function Tools({ asked, ask, all, past }) {
   const counts = {};
   for (const { state } of all) counts[state] = (counts[state] ?? 0) + 1;
   const of = (state) => counts[state] ?? 0;
@@ -66,6 +73,7 @@ function Tools({ asked, ask, all }) {
       ${STATES.filter((state) => of(state) || state === asked.state || state === "idle" || state === "assigned").map((state) =>
         chip(state, html`<${Mark} state=${state} />`, of(state)),
       )}
+      ${(past > 0 || asked.state === PAST) && chip(PAST, html`<${Mark} state=${PAST} shape="gone">past failures<//>`, past)}
     </div>
     <label class="sort">
       Sort by${" "}

@@ -96,8 +96,11 @@ function View({ name, id, live }) {
   const main = useRef(null);
   const isFirst = useRef(true);
   const [, title, Shown] = VIEWS.find(([path]) => path === name) ?? [];
+  const project = live.machines.get(id)?.project;
   useEffect(() => {
-    document.title = `${id ?? title ?? "Not found"} · Worker Orchestrator`;
+    document.title = `${project ?? id ?? title ?? "Not found"} · Worker Orchestrator`;
+  }, [name, id, project]);
+  useEffect(() => {
     if (!isFirst.current) main.current.focus({ preventScroll: true });
     if (!isFirst.current) scrollTo(0, 0);
     isFirst.current = false;

@@ -1,6 +1,7 @@
 // Says what was done, for some seconds, to eyes and to a screen reader.
 
 import { html, useEffect, useState } from "./html.js";
+import { coded } from "./told.js";
 
 const SHOWN_MS = 5000;
 const MOST = 3;
@@ -30,7 +31,7 @@ export function Notices() {
   return html`<div class="notices" role="status" aria-label="Notices">
     ${notices.map(
       ({ id, text, isProblem }) => html`<p key=${id} class=${isProblem ? "notice refused" : "notice"}>
-        <span>${text}</span>
+        <span>${typeof text === "string" ? coded(text) : text}</span>
         <button class="plain" aria-label="Dismiss" onClick=${() => dismiss(id)}>×</button>
       </p>`,
     )}

@@ -2,12 +2,14 @@
 
 import { MachineActions } from "./actions.js";
 import { EventList } from "./activity.js";
+import { Attempts, isPast } from "./attempts.js";
 import { age, count, exactly, time } from "./format.js";
 import { History } from "./history.js";
 import { html } from "./html.js";
 import { useLive } from "./live.js";
 import { Pools } from "./pools.js";
 import { Mark } from "./statemark.js";
+import { Advice, coded, isOfPausedPool } from "./told.js";
 
 const RECENT = 8;
 const FAILURES = 5;
@@ -17,28 +19,36 @@ export function Overview({ live }) {
   useLive(live);
   return html`<div class="page overview">
     <h1 class="visually-hidden">Overview</h1>
-    ${live.health ? html`<${Health} health=${live.health} pools=${live.pools} />` : html`<p class="muted" role="status">Loading…</p>`}
+    ${live.health ? html`<${Health} live=${live} />` : html`<p class="muted" role="status">Loading…</p>`}
     <${Pools} live=${live} />
+    <${Attempts} live=${{ pools: live.pools.filter((pool) => !pool.back_off) }} machines=${[...live.machines.values()]} />
     <${Failures} live=${live} />
     <${History} live=${live} />
     <${Recent} live=${live} />
   </div>`;
 }
 
-function Health({ health, pools }) {
-  const [shape, word] = STATUS[health.status] ?? ["warning", health.status];
+function Health({ live }) {
+  const { health, pools } = live;
+  const { assigned } = health.machines;
+  // Nobody new gets a machine: for those who have one, it is not down.
+  const isServing = health.status === "down" && assigned > 0;
+  const [shape, word] = isServing ? STATUS.degraded : STATUS[health.status] ?? ["warning", health.status];
   const { kind, connected } = health.engine;
   // What a pool says of itself stands there.
-  const told = health.problems.filter((one) => !pools.some((pool) => pool.problem === one || (pool.back_off && one.includes(pool.back_off.reason))));
+  const isToldBy = (pool, one) => pool.problem === one || (pool.back_off && one.includes(pool.back_off.reason)) || (pool.paused && isOfPausedPool(one));
+  const told = health.problems.filter((one) => !pools.some((pool) => isToldBy(pool, one)));
   return html`<section class="health" aria-label="Health">
     <p class="facts">
       <strong><${Mark} state=${health.status} shape=${shape}>${word}<//></strong>
+      ${isServing && html`<span>no machine for a new project</span>`}
+      ${health.status !== "ok" && assigned > 0 && html`<span>${count(assigned, "project")} ${connected ? "served" : "with a machine"}</span>`}
       <span>${kind === "docker" ? "Docker" : `Engine ${kind}`} ${connected ? "connected" : html`<b class="bad">does not answer</b>`}</span>
       ${pools.map((pool) => html`<span key=${pool.name}>Image <code>${pool.image}</code> ${imageState(pool)}</span>`)}
       <span class="muted">Up ${age(health.uptime_seconds * 1000)}</span>
       <span class="muted">Version ${health.version}</span>
     </p>
-    ${told.length > 0 && html`<ul class="trouble">${told.map((one) => html`<li key=${one}><${Mark} state="warning">${one}<//></li>`)}</ul>`}
+    ${told.length > 0 && html`<ul class="trouble">${told.map((one) => html`<li key=${one}><${Mark} state="warning"><${Advice} text=${one} /><//></li>`)}</ul>`}
   </section>`;
 }
 
@@ -50,12 +60,11 @@ function imageState({ back_off, problem, machines }) {
 
 /** Those that somebody must look at: a project's first. */
 function Failures({ live }) {
-  const all = [...live.machines.values()].filter((one) => one.state === "failed");
-  const held = new Set(live.pools.filter((pool) => pool.back_off).map((pool) => pool.name)); // they tell of these themselves
-  const failed = all.filter((one) => one.project || !held.has(one.pool));
+  const all = [...live.machines.values()];
+  const failed = all.filter((one) => one.state === "failed" && !isPast(one));
   if (!failed.length) return null;
   failed.sort((a, b) => Boolean(b.project) - Boolean(a.project) || (a.changed_at < b.changed_at ? 1 : -1));
-  const more = all.length - Math.min(failed.length, FAILURES);
+  const more = failed.length - Math.min(failed.length, FAILURES);
   return html`<section class="panel failures" aria-labelledby="failures">
     <h2 id="failures">Failed machines</h2>
     <ul>
@@ -75,7 +84,7 @@ function Failure({ live, machine }) {
       <time class="muted" datetime=${at} title=${exactly(at)}>${time(at)}</time>
       ${project && html`<${MachineActions} live=${live} machine=${machine} />`}
     </div>
-    ${reason && html`<p>${reason}</p>`}
+    ${reason && html`<p>${coded(reason)}</p>`}
     ${evidence && html`<details><summary>Last log lines</summary><pre tabindex="0" role="region" aria-label=${`Last log lines of ${id}`}>${evidence}</pre></details>`}
   </li>`;
 }

@@ -38,8 +38,13 @@ export function dated(pool) {
 }
 
 /** The events after this one that are kept, newest first. */
-export async function readPastEvents(after, signal) {
-  const response = await open(`/v1/events?follow=false&after=${after}`, { signal, headers: { Accept: "text/event-stream" } });
+export const readPastEvents = (after, signal) => readKept(`after=${after}`, signal);
+
+/** The events of one project that are kept, newest first. */
+export const readEventsOf = (project, signal) => readKept(`project=${encodeURIComponent(project)}`, signal);
+
+async function readKept(query, signal) {
+  const response = await open(`/v1/events?follow=false&${query}`, { signal, headers: { Accept: "text/event-stream" } });
   const past = [];
   await readEvents(response, ({ event, data }) => data && event !== "reset" && past.unshift(JSON.parse(data)));
   return past;

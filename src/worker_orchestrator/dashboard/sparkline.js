@@ -4,7 +4,7 @@ import { html } from "./html.js";
 
 const WIDTH = 48;
 const HEIGHT = 16;
-const POINTS = 60;
+export const POINTS = 60;
 
 /** `values` oldest first, null where there is none; `least` is the least that the top stands for. */
 export function Spark({ values, least }) {

@@ -1,13 +1,14 @@
 // What workers use, read every five seconds for those that somebody looks at, once for all who look; not in a hidden tab.
 //
-// A series is bounded: five minutes per machine, and so many machines. One that is out of sight keeps its last points for a
-// while, so that scrolling back shows no empty picture.
+// A series is bounded: a quarter of an hour per machine, and so many machines. One that is out of sight keeps its last points
+// for a while, so that scrolling back shows no empty picture. It begins with what the service knows of before.
 
 import { call } from "./api.js";
 import { useEffect, useState } from "./html.js";
 
 const EVERY_MS = 5000;
-const POINTS = 60;
+const PAST_S = 900;
+const POINTS = (PAST_S * 1000) / EVERY_MS;
 const MACHINES = 200;
 const AT_ONCE = 3; // of the six connections that a browser has for one service
 const NOTHING = { points: [], last: null, problem: null };
@@ -71,26 +72,30 @@ async function read(id) {
   const before = series.get(id) ?? NOTHING;
   const stop = new AbortController();
   reading.set(id, stop);
-  let now;
+  let told;
   try {
-    const used = await call(`/v1/machines/${id}/stats`, { signal: AbortSignal.any([stop.signal, AbortSignal.timeout(EVERY_MS)]) });
-    const { cpu_percent: cpu, memory_bytes: memory, received_bytes: received, sent_bytes: sent } = used;
-    const points = [...before.points.slice(1 - POINTS), { at: Date.now(), cpu, memory, received, sent }];
-    now = { points, last: used, problem: null };
+    const isFirst = !before.points.length;
+    const used = await call(`/v1/machines/${id}/stats${isFirst ? `?past_seconds=${PAST_S}` : ""}`, { signal: AbortSignal.any([stop.signal, AbortSignal.timeout(EVERY_MS)]) });
+    const now = Date.now();
+    const past = (used.past ?? []).map((one) => pointOf(one, Date.parse(one.at))).filter(({ at }) => at < now);
+    const points = [...before.points, ...past, pointOf(used, now)].slice(-POINTS);
+    told = { points, last: used, problem: null };
   } catch (problem) {
     if (stop.signal.aborted) return;
     if (problem.status === 501) isSupported = false;
-    now = { points: before.points, last: null, problem };
+    told = { points: before.points, last: null, problem };
   } finally {
     reading.delete(id);
   }
-  keep(id, now);
-  for (const listener of watched.get(id) ?? []) listener(now);
+  keep(id, told);
+  for (const listener of watched.get(id) ?? []) listener(told);
 }
 
-function keep(id, now) {
+const pointOf = ({ cpu_percent: cpu, memory_bytes: memory, received_bytes: received, sent_bytes: sent }, at) => ({ at, cpu, memory, received, sent });
+
+function keep(id, told) {
   series.delete(id);
-  series.set(id, now);
+  series.set(id, told);
   for (const other of series.keys()) {
     if (series.size <= MACHINES) return;
     if (!watched.has(other)) series.delete(other);

@@ -7,6 +7,7 @@ import { age, exactly, ms, time } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
 import { saysMore } from "./reasons.js";
 import { Mark, wordOf } from "./statemark.js";
+import { coded } from "./told.js";
 
 const KEPT = 500;
 const TITLES = {
@@ -71,7 +72,7 @@ function Moment({ event, before }) {
   return html`<li>
     <${Mark} state=${state}>${title}<//>
     <div class="what">${whose && html`<span>${PREPOSITIONS[event.cause]} <code>${whose}</code></span>`}
-      ${isSaid && html`<span class="muted">${event.reason}</span>`}</div>
+      ${isSaid && html`<span class="muted">${coded(event.reason)}</span>`}</div>
     <div class="when"><time datetime=${event.at} title=${exactly(event.at)}>${time(event.at)}</time>
       <span class="muted">${before && `+${since(before.at, event.at)}`}</span></div>
   </li>`;

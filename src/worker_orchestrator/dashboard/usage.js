@@ -1,12 +1,14 @@
-// What the worker uses, in pictures of the last minutes. It is read only while they are on screen.
+// What the worker uses, in pictures of the last minutes. It is read only while somebody looks, here or elsewhere: where nobody
+// did, there is a gap.
 
 import { Chart } from "./chart.js";
-import { bytes, number, percent } from "./format.js";
+import { bytes, number, percent, time } from "./format.js";
 import { html, useMemo } from "./html.js";
 import { useStats } from "./stats.js";
 
-const LONGEST_S = 300;
+const LONGEST_S = 900;
 const SHORTEST_S = 60;
+const GAP_MS = 20_000;
 const perSecond = (value) => (value === null ? "–" : `${bytes(value)}/s`);
 const CPU = [{ label: "CPU", colour: "accent", kind: "area" }];
 const MEMORY = [{ label: "Memory", colour: "accent", kind: "area" }];
@@ -27,7 +29,15 @@ export function Usage({ id, isActive }) {
       <${Chart} ...${shared} label="Network" series=${NETWORK} data=${data.network} format=${perSecond} least=${1000} />
     </div>
     <p class="footnote" role=${problem ? "status" : undefined}>${problem && points.length ? `${problem.message} ` : ""}${last ? inAll(last) : ""}</p>
+    ${points.length > 0 && html`<p class="footnote">${sinceWhen(points)}</p>`}
   </section>`;
+}
+
+const isGap = (before, point) => point.at - before.at > GAP_MS;
+
+function sinceWhen(points) {
+  const hasGaps = points.some((point, index) => index && isGap(points[index - 1], point));
+  return `Measured since ${time(points[0].at)}, while somebody looked${hasGaps ? "; in the gaps nobody did" : ""}. Nothing older than 15 minutes is kept.`;
 }
 
 function inAll(used) {
@@ -41,8 +51,9 @@ function inAll(used) {
   ].filter(Boolean).join(" · ");
 }
 
-/** Counters become rates; where one went back, the worker began anew, and there is none. */
-function shaped(points) {
+/** Counters become rates; where one went back, the worker began anew, and there is none. Where nobody looked is a hole. */
+function shaped(read) {
+  const points = read.flatMap((point, index) => (index && isGap(read[index - 1], point) ? [hole(read[index - 1]), point] : [point]));
   const at = points.map((point) => point.at / 1000);
   const rate = (name) => points.map((point, index) => {
     const before = points[index - 1];
@@ -55,3 +66,5 @@ function shaped(points) {
     network: [at, rate("received"), rate("sent")],
   };
 }
+
+const hole = ({ at }) => ({ at: at + 1, cpu: null, memory: null, received: null, sent: null });

@@ -37,6 +37,7 @@ __all__ = [
     "ServiceHealth",
     "Stages",
     "Usage",
+    "UsageReading",
     "Variable",
     "Why",
 ]
@@ -90,7 +91,17 @@ class Destroyed(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | None
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class UsageReading(msgspec.Struct, frozen=True, kw_only=True):
+    at: datetime
+    cpu_percent: float | None
+    memory_bytes: int
+    received_bytes: int | None
+    sent_bytes: int | None
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`past` holds what was read of it before, oldest first, if that was asked for and somebody looked then."""
+
     cpu_percent: float | None
     cpu_seconds: float
     memory_bytes: int
@@ -98,6 +109,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     processes: int | None
     received_bytes: int | None
     sent_bytes: int | None
+    past: list[UsageReading] = []
 
 
 class ExecBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,6 +179,8 @@ class BackOff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """`on_release` is reuse or recycle: whether a released machine is given on as it is, or removed."""
+
     name: str
     image: str
     template: str | None
@@ -174,6 +188,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     max_idle: int | None
     limit: int
     paused: bool
+    on_release: str
     configured: PoolSizes
     machines: Counted
     waiting: int

@@ -62,6 +62,7 @@ class Pools:
             max_idle=wanted.max_idle,
             limit=spec.max_machines,
             paused=wanted.paused,
+            on_release="recycle" if wanted.recycle else "reuse",
             configured=wire.PoolSizes(
                 min_idle=configured.min_idle, max_idle=configured.max_idle, limit=configured.limit
             ),

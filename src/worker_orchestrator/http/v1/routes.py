@@ -85,7 +85,7 @@ def _worker_routes(orchestrator: Orchestrator, service_end: ServiceEnd) -> list[
     inspection, terminals = WorkerInspection(orchestrator, calls), TerminalSockets(orchestrator, service_end)
     return [
         _by_method(f"{path}/logs", GET=(logs.read, "tail", "follow", "timestamps")),
-        _by_method(f"{path}/stats", GET=inspection.stats),
+        _by_method(f"{path}/stats", GET=(inspection.stats, "past_seconds")),
         _by_method(f"{path}/environment", GET=inspection.environment),
         _by_method(f"{path}/exec", POST=(WorkerExec(orchestrator, calls, service_end).run, "generation")),
         WebSocketRoute(f"{path}/terminal", terminals.open),
