@@ -10,6 +10,8 @@ from datetime import datetime
 
 import msgspec
 
+from worker_orchestrator.wire.commands import ExecBody, ExecEnd, ExecOutput, ExecResult
+
 __all__ = [
     "AssignBody",
     "BackOff",
@@ -112,41 +114,6 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     past: list[UsageReading] = []
 
 
-class ExecBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    command: list[str]
-    stdin: str = ""
-    env: dict[str, str] = {}
-    user: str = ""
-    workdir: str = ""
-    timeout_seconds: float = 60.0
-
-
-class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`exit_code` is None if the command was killed after its time limit."""
-
-    exit_code: int | None
-    stdout: str
-    stderr: str
-    truncated: bool
-
-
-class ExecOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of what a command writes, while it runs. `stream` is stdout or stderr; a text may end within a line."""
-
-    stream: str
-    text: str
-
-
-class ExecEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """How a command ended whose output came in pieces. `exit_code` is None if it was killed after its time limit.
-
-    `truncated`: some of its output is missing.
-    """
-
-    exit_code: int | None
-    truncated: bool
-
-
 class ExecError(msgspec.Struct, frozen=True, kw_only=True):
     """What comes in place of an `ExecEnd` if nobody knows how the command ended."""
 
@@ -179,7 +146,7 @@ class BackOff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
-    """`on_release` is reuse or recycle: whether a released machine is given on as it is, or removed."""
+    """`on_release` is reuse or recycle: whether a released machine is given on as it is, or removed. None: not told."""
 
     name: str
     image: str
@@ -188,7 +155,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     max_idle: int | None
     limit: int
     paused: bool
-    on_release: str
+    on_release: str | None = None
     configured: PoolSizes
     machines: Counted
     waiting: int

@@ -24,6 +24,8 @@ def in_word_order(name: str) -> tuple[int, str]:
 
 
 def exported(module: str) -> list[str]:
+    if module == "core":  # what is imported is a module
+        return MODULES
     names: list[str] = importlib.import_module(f"worker_orchestrator.{module}").__all__
     return names
 
