@@ -106,7 +106,7 @@ def test_log_lines_name_the_request_and_tell_no_secret(start: Start, tmp_path: P
     (assigned,) = (line for line in lines if line["event"] == "assigned")
     assert (assigned["project"], assigned["generation"], assigned["request"]) == ("p", 1, "my-request/1")
     assert assigned["machine"].startswith("worker-")
-    assert assigned["why"] == "assigned"
+    assert assigned["why"] == "It was assigned to the project."
     assert TOKEN not in service.log
     assert PASSWORD not in service.log
 
