@@ -118,7 +118,7 @@ def test_with_json_a_service_that_cannot_start_says_so_in_json(tmp_path: Path) -
     with socket.create_server(("127.0.0.1", block.api)):
         taken = orchestrator("serve", *words, cwd=tmp_path)
     block.close()
-    for done, code, why in ((away, 1, "unix:///nowhere/docker.sock"), (taken, 2, f"--port {block.api}")):
+    for done, code, why in ((away, 1, "unix:///nowhere/docker.sock"), (taken, 4, f"--port {block.api}")):
         (said,) = map(json.loads, done.stderr.splitlines())
         assert (done.returncode, said["event"], said["level"]) == (code, "failed", "error")
         assert why in said["why"]

@@ -40,7 +40,7 @@ def test_an_idle_machine_that_is_given_away_before_its_turn_is_not_destroyed(
         assert service.assign("other")["containerId"] == free
         screen.type("y\r")
         assert screen.wait() == 1
-    assert "so nothing was changed" in screen.seen
+    assert "Nothing was changed." in screen.seen
     held = service.machine_of("other")
     assert held is not None
     assert held["id"] == free

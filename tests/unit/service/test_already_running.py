@@ -13,7 +13,9 @@ from worker_orchestrator.service.already_running import who_listens
 from worker_orchestrator.settings.settings import Settings
 
 TAKEN = PortInUse("The port is taken.")
-SETTINGS = replace(Settings(), engine="memory", host="127.0.0.1", token="a-secret-of-at-least-16-characters")  # of this test
+SETTINGS = replace(
+    Settings(), engine="memory", host="127.0.0.1", token="a-secret-of-at-least-16-characters"
+)  # of this test
 
 
 def asked(url: str) -> PortInUse:
