@@ -24,12 +24,13 @@ down: .venv/.service  ## remove idle workers and what else the service left in D
 
 # Tests that measure time have the computer to themselves: ALONE. They come last, so that pytest has the last word. All others
 # run in three parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the
-# core's gate, which stands on its own tests) with the contract and what has a Docker of its own (OWN); BESIDE; and what is left.
+# core's gate, which stands on its own tests) with the contract and what has a Docker of its own or little to do (OWN); BESIDE;
+# and what is left.
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 CORES := tests/unit tests/simulation
 GATE := $(BIN)/coverage run --branch -m pytest $(CORES) && $(BIN)/coverage report --fail-under=100 --include="$(CORE)"
 ALONE := tests/bench tests/browser/test_dashboard_load.py tests/integration/test_command_line_speed.py
-OWN := tests/chaos tests/integration/test_daemon.py
+OWN := tests/chaos tests/integration/test_daemon.py tests/recipes
 BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,client command_line commands crashes recycle sign_in v1)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
