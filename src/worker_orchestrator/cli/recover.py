@@ -100,7 +100,16 @@ async def _purge_beside(settings: Settings, purge: tuple[str, ...], *, yes: bool
         if not yes:
             _confirm_foreign(unknown.foreign, {instance.id for instance in purged}, "a project may lose its files")
         if purged and (yes or _is_confirmed(purged)):
-            await _purge_all(opened, purged, settings.stop_timeout)
+            await _purge_all(opened, await _still_unknown(opened, purged), settings.stop_timeout)
+
+
+async def _still_unknown(opened: opening.Opened, purged: Iterable[Instance]) -> list[Instance]:
+    """Those that are not on record now. While the operator was asked, another command may have adopted one."""
+    known, _ = _compare(opened, await opened.engine.list())
+    for instance in purged:
+        if instance.id in known.machines:
+            click.echo(f"{instance.id} is on record by now, so it was not removed.", err=True)
+    return [instance for instance in purged if instance.id not in known.machines]
 
 
 def _compare(opened: opening.Opened, listing: Listing) -> tuple[Fleet, UnknownInstances]:

@@ -50,9 +50,16 @@ def run(settings: Settings, file_with_token: Path | None = None) -> None:
     if settings.log_format == "json":
         _run_in_json(settings)
         return
-    goes_on = settings.engine != "memory" and (settings.state_dir / DATABASE).exists()
+    goes_on = settings.engine != "memory" and _has_records(settings.state_dir)
     machines = run_on_event_loop(running.serve(settings, lambda sockets: _announce(settings, sockets, goes_on=goes_on)))
     click.echo(_farewell(settings, machines), err=True)
+
+
+def _has_records(state_dir: Path) -> bool:
+    try:
+        return (state_dir / DATABASE).exists()
+    except OSError:
+        return False  # opening it says why it cannot be used
 
 
 def _run_in_json(settings: Settings) -> None:

@@ -187,6 +187,7 @@ def check_generation(machine: Machine, generation: int) -> None:
 
 
 def _stop(fleet: Fleet, machine: Machine, cause: Cause, now: float, reason: str) -> Machine:
-    after = replace(machine, state=State.STOPPING, holding=None, reason=reason)
+    """What its worker wrote is its project's alone, so none of it is kept."""
+    after = replace(machine, state=State.STOPPING, holding=None, reason=reason, evidence="")
     fleet.apply(machine, after, cause, now)
     return after

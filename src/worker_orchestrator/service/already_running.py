@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
-from http import HTTPStatus
+import asyncio
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,12 +19,13 @@ __all__ = ["who_listens"]
 
 _TIMEOUT_S: Final = 2.0
 _LONGEST_BYTES: Final = 65536
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]{1,9})\r\n", re.IGNORECASE)
 
 
-def who_listens(settings: Settings, error: PortInUse) -> PortInUse:
-    """The error that says so if an orchestrator answers at this address; else the one that was given. Blocks for seconds."""
+async def who_listens(settings: Settings, error: PortInUse) -> PortInUse:
+    """The error that says so if an orchestrator answers at this address; else the one that was given."""
     url = own_url(settings.host, settings.port)
-    if not _is_orchestrator(url):
+    if not await _is_orchestrator(url):
         return error
     found, otherwise = (
         f"Another orchestrator already runs at {url}",
@@ -32,7 +33,7 @@ def who_listens(settings: Settings, error: PortInUse) -> PortInUse:
     )
     if settings.engine == "memory":
         return PortInUse(f"{found}. {otherwise}")
-    pid = _holder(settings)
+    pid = await asyncio.to_thread(_holder, settings)
     if pid is None:
         return PortInUse(f"{found}. It does not use the state directory {settings.state_dir}. {otherwise}")
     return PortInUse(
@@ -41,21 +42,30 @@ def who_listens(settings: Settings, error: PortInUse) -> PortInUse:
     )
 
 
-def _is_orchestrator(url: str) -> bool:
+async def _is_orchestrator(url: str) -> bool:
     """It is asked without a token: whatever program has the port, ours is none of its business."""
     address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_TIMEOUT_S)
     try:
-        connection.request("GET", "/v1/health")
-        reply = connection.getresponse()
-        msgspec.json.decode(
-            reply.read(_LONGEST_BYTES), type=ServiceHealth if reply.status == HTTPStatus.OK else Problem
-        )
-    except (OSError, http.client.HTTPException, msgspec.DecodeError):
+        async with asyncio.timeout(_TIMEOUT_S):
+            reply = await _ask(address.hostname or "", address.port or 0, address.netloc)
+        head, _, body = reply.partition(b"\r\n\r\n")
+        is_ok = head[:15].split(b" ")[1:2] == [b"200"]
+        msgspec.json.decode(body, type=ServiceHealth if is_ok else Problem)
+    except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError, RecursionError):
         return False
-    finally:
-        connection.close()
     return True
+
+
+async def _ask(host: str, port: int, named: str) -> bytes:
+    """The beginning of the reply: its head, and the body if its length is known."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(f"GET /v1/health HTTP/1.1\r\nHost: {named}\r\nConnection: close\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        return head + (b"" if length is None else await reader.readexactly(min(int(length[1]), _LONGEST_BYTES)))
+    finally:
+        writer.close()
 
 
 def _holder(settings: Settings) -> int | None:

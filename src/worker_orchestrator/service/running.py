@@ -100,7 +100,7 @@ async def _listen(settings: Settings) -> list[socket.socket]:
     try:
         return listen(settings.host, settings.port)
     except PortInUse as error:
-        raise await asyncio.to_thread(who_listens, settings, error) from None
+        raise await who_listens(settings, error) from None
 
 
 async def _look_around(engine: Engine) -> None:

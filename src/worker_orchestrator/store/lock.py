@@ -50,10 +50,10 @@ class Lock:
 
         Raises StoreRefused for a folder that cannot be used.
         """
-        if not (state_dir / _LOCK).exists():
-            return None
         probe = FileLock(state_dir / _LOCK)
         try:
+            if not (state_dir / _LOCK).exists():
+                return None
             probe.acquire(timeout=0)
         except Timeout:
             return _recorded_pid(state_dir)

@@ -10,8 +10,9 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import a_fleet, a_machine
 
+from worker_orchestrator.control.deciding import journal as journal_module
 from worker_orchestrator.control.deciding.effects import Effects
-from worker_orchestrator.control.deciding.journal import PERSIST_EVENTS_S, Journal
+from worker_orchestrator.control.deciding.journal import Journal
 from worker_orchestrator.control.defect import Defect
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.core.machine import Cause, Change, Holding, State
@@ -199,13 +200,19 @@ async def decide_alone(store: Store) -> tuple[Journal, list[str]]:
     return journal, said
 
 
-def test_what_a_commit_left_for_later_is_put_in_order_a_moment_after_it() -> None:
+PAUSE_S = 0.2
+"""Longer than a busy computer may hold up a test between two steps."""
+
+
+def test_what_a_commit_left_for_later_is_put_in_order_a_moment_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "PERSIST_EVENTS_S", PAUSE_S)
+
     async def story() -> None:
         store = Store(None)
         journal, said = await decide_alone(store)
         await journal.durable()
         assert store.has_unpersisted_events
-        await asyncio.sleep(20 * PERSIST_EVENTS_S)
+        await asyncio.sleep(2 * PAUSE_S)
         assert not store.has_unpersisted_events
         assert [event.cause for event in store.events()] == ["created", "answered", "assigned"]
         assert said == []
@@ -213,13 +220,15 @@ def test_what_a_commit_left_for_later_is_put_in_order_a_moment_after_it() -> Non
     asyncio.run(story())
 
 
-def test_what_cannot_be_put_in_order_is_tried_again_after_the_next_commit() -> None:
+def test_what_cannot_be_put_in_order_is_tried_again_after_the_next_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "PERSIST_EVENTS_S", PAUSE_S)
+
     async def story() -> None:
         store = Store(None)
         journal, said = await decide_alone(store)
         await journal.durable()
         store._db.execute("PRAGMA query_only = 1")
-        await asyncio.sleep(20 * PERSIST_EVENTS_S)
+        await asyncio.sleep(2 * PAUSE_S)
         store._db.execute("PRAGMA query_only = 0")
         assert store.has_unpersisted_events
         machine = journal._fleet.machines[a_machine().id]
@@ -239,7 +248,7 @@ def test_a_defect_while_events_are_put_in_order_stops_the_process() -> None:
     async def story() -> None:
         journal, said = await decide_alone(Broken(None))
         await journal.durable()
-        await asyncio.sleep(20 * PERSIST_EVENTS_S)
+        await asyncio.sleep(2 * PAUSE_S)
         assert said == ["events could not be put in order: MemoryError()"]
 
     asyncio.run(story())

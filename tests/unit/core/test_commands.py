@@ -757,3 +757,10 @@ def test_a_machine_that_vanished_before_anybody_was_told_is_forgotten() -> None:
     commands.withdraw(world.fleet, world.spec, world["w1"], world.now)
     assert world.fleet.machines == {}
     assert world.fleet.tombstones.keys() == {"w1"}
+
+
+@pytest.mark.parametrize("how", ["release", "destroy"])
+def test_a_machine_that_is_being_removed_shows_nothing_of_its_project_any_more(how: str) -> None:
+    world = World(fleet=a_fleet(a_machine(state=State.FAILED, project="p", evidence="its last lines")))
+    (world.release if how == "release" else world.destroy)("w1")
+    assert (world["w1"].state, world["w1"].evidence) == (State.STOPPING, "")

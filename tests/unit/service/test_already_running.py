@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
+import time
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -9,6 +13,7 @@ import pytest
 from tests.unit.client.scripted import Act, answer, problem, scripted
 
 from worker_orchestrator.errors import PortInUse
+from worker_orchestrator.service import already_running
 from worker_orchestrator.service.already_running import who_listens
 from worker_orchestrator.settings.settings import Settings
 
@@ -19,7 +24,7 @@ SETTINGS = replace(
 
 
 def asked(url: str) -> PortInUse:
-    return who_listens(replace(SETTINGS, port=urlsplit(url).port or 0), TAKEN)
+    return asyncio.run(who_listens(replace(SETTINGS, port=urlsplit(url).port or 0), TAKEN))
 
 
 def test_an_orchestrator_that_requires_a_token_is_told_by_its_refusal() -> None:
@@ -35,7 +40,15 @@ def test_whatever_has_the_port_is_not_told_our_token() -> None:
         assert "authorization" not in {name.lower() for name in heard.headers}
 
 
-@pytest.mark.parametrize("reply", [answer(200, {"status": "ok"}), answer(401, {}), answer(404, {"error": "not found"})])
+OTHERS = [
+    answer(200, {"status": "ok"}),
+    answer(401, {}),
+    answer(404, {"error": "not found"}),
+    answer(200, b"[" * 60_000),
+]
+
+
+@pytest.mark.parametrize("reply", OTHERS)
 def test_any_other_program_is_no_orchestrator(reply: Act) -> None:
     with scripted(reply) as server:
         assert asked(server.url) is TAKEN
@@ -45,3 +58,19 @@ def test_nobody_who_answers_is_no_orchestrator_either() -> None:
     with scripted() as server:
         url = server.url
     assert asked(url) is TAKEN
+
+
+def test_a_program_that_never_ends_its_reply_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(already_running, "_TIMEOUT_S", 0.3)
+
+    def drip(connection: socket.socket) -> bool:
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                time.sleep(0.05)
+        return False
+
+    begun_at = time.monotonic()
+    with scripted(drip) as server:
+        assert asked(server.url) is TAKEN
+        assert time.monotonic() - begun_at < 5

@@ -104,7 +104,9 @@ def _engine(endpoint: Endpoint, info: Mapping[str, Any], version: Mapping[str, A
 
 async def _reach(client: aiodocker.Docker, endpoint: Endpoint, settings: Settings) -> list[Finding]:
     """Whether workers are published where this process can reach them."""
-    if not is_on_loopback(settings.publish_address) or not (why := await misplacement(client, endpoint)):
+    if settings.ready == "healthcheck" or not is_on_loopback(settings.publish_address):
+        return []
+    if not (why := await misplacement(client, endpoint)):
         return []
     says, _, fix = why.partition(". ")
     return [wrong("reach", f"Workers will be published on Docker's host and not be reached: {says}.", fix)]

@@ -69,6 +69,7 @@ class DockerEngine(
         self._images = Images(client, options.image)
         self._killed: dict[str, bool] = {}  # by container id: whether SIGKILL came from outside
         self._places: dict[str, Place] = {}  # of the last listing, by machine id
+        self._asks_bearings = asyncio.Lock()
         self._bearings = (-math.inf, "")  # when `misplacement` was asked last (loop time), and its answer
 
     def is_native_id(self, text: str) -> bool:
@@ -170,9 +171,12 @@ class DockerEngine(
         now = asyncio.get_running_loop().time()
         if not is_on_loopback(address):
             return ""
-        if now - self._bearings[0] >= BEARINGS_S:
-            with contextlib.suppress(EngineError):
-                self._bearings = (now, await misplacement(self._client, self._endpoint))
+        async with self._asks_bearings:  # many workers may start at once, and one question is enough for all
+            if now - self._bearings[0] >= BEARINGS_S:
+                why = ""
+                with contextlib.suppress(EngineError):
+                    why = await misplacement(self._client, self._endpoint)
+                self._bearings = (now, why)
         return self._bearings[1]
 
     async def _healthcheck(self, machine: Machine) -> str | None:

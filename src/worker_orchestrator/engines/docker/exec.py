@@ -69,8 +69,8 @@ class DockerExec(DockerReach):
         if stdin and not self._can_end_input:
             command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]
         attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
-        screened = _Screened(output, command)
         what = Command(command, env, user, workdir)
+        screened = _Screened(output, what)
         code, limit = None, asyncio.timeout_at(ends_at)
         try:
             try:
@@ -204,7 +204,7 @@ class _Kept:
 class _Screened:
     """Passes output on, but for a first message that Docker may have written in place of the command."""
 
-    def __init__(self, output: ExecOutput, command: Sequence[str]) -> None:
+    def __init__(self, output: ExecOutput, command: Command) -> None:
         self._output, self._command = output, command
         self._is_first = True
         self._held: Message | None = None
@@ -222,7 +222,7 @@ class _Screened:
         if self._held is None:
             return exit_code
         said = self._held.data.decode(errors="replace")
-        meaning = None if exit_code is None else unstarted(said, exit_code, self._command)
+        meaning = None if exit_code is None else self._meaning(said, exit_code)
         if meaning is None:
             self._output.keep(_name(self._held), self._held.data)
             return exit_code
@@ -230,8 +230,12 @@ class _Screened:
 
     def refused(self, error: EngineRejected) -> int | None:
         """The exit code, if Docker refused the start for a cause that lies in the command."""
-        meaning = unstarted(docker_message(error), None, self._command)
+        meaning = self._meaning(docker_message(error), None)
         return None if meaning is None else self._told(meaning)
+
+    def _meaning(self, said: str, exit_code: int | None) -> Unstarted | None:
+        what = self._command
+        return unstarted(said, exit_code, what.words, user=what.user, workdir=what.workdir)
 
     def _told(self, meaning: Unstarted) -> int:
         self._output.keep("stderr", meaning.sentence.encode())

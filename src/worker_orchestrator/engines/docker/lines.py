@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -139,30 +140,38 @@ class Lines:
 
 
 class LastLines:
-    """Lines of both streams, to be read by their times. Of each line the last `most_bytes` are kept.
+    """The last `count` lines of both streams, to be read by their times. Of each stream `most_bytes` are kept at most.
 
     Docker reads the two streams side by side, so that what it keeps is not always in the order in which it came.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._lines: list[tuple[_Moment, bytearray]] = []
-        self._open: dict[int, bytearray] = {}  # by stream
+    def __init__(self, count: int, most_bytes: int) -> None:
+        self._count, self._most_bytes = count, most_bytes
+        self._streams: dict[int, deque[tuple[_Moment, int, bytearray]]] = {}  # time, number and text of each line
+        self._sizes: dict[int, int] = {}
+        self._added = 0
+        self._last = _EARLIEST
 
     def add(self, piece: Piece, *, begins: bool) -> None:
         """`begins`: a line begins with it."""
+        lines = self._streams.setdefault(piece.stream, deque())
         if begins:
-            self._open[piece.stream] = bytearray()
-            before = self._lines[-1][0] if self._lines else _EARLIEST
-            self._lines.append((_moment(piece.time) or before, self._open[piece.stream]))
-        line = self._open[piece.stream]
-        line += piece.text
-        del line[: -self._most_bytes]
+            self._added += 1
+            self._last = _moment(piece.time) or self._last
+            lines.append((self._last, self._added, bytearray()))
+        lines[-1][2].extend(piece.text)
+        size = self._sizes.get(piece.stream, 0) + len(piece.text)
+        while len(lines) > 1 and (len(lines) > self._count or size > self._most_bytes):
+            size -= len(lines.popleft()[2])
+        cut = max(0, size - self._most_bytes)
+        del lines[-1][2][:cut]
+        self._sizes[piece.stream] = size - cut
 
-    def text(self, count: int) -> bytes:
-        """The last `count` of them."""
-        ordered = sorted(self._lines, key=lambda line: line[0])[-count:]
-        return b"".join(bytes(text) if text.endswith(b"\n") else bytes(text) + b"\n" for _, text in ordered)
+    def text(self) -> bytes:
+        """These lines, each with an end."""
+        ordered = sorted((line for lines in self._streams.values() for line in lines), key=lambda line: line[:2])
+        kept = (bytes(text) for _, _, text in ordered[-self._count :])
+        return b"".join(text if text.endswith(b"\n") else text + b"\n" for text in kept)
 
 
 def _moment(time: bytes) -> _Moment | None:

@@ -80,14 +80,14 @@ class DockerLogs(DockerReach):
                     written += text
                     del written[:-_LOOKED_THROUGH_BYTES]
                 return bytes(written)
-            last = LastLines(_LOOKED_THROUGH_BYTES)
+            last = LastLines(count, _LOOKED_THROUGH_BYTES)
             async with self._aside() as client:
                 path = f"/containers/{native_id}/logs"
                 async with aclosing(_told(client, path, 2 * count, follow=False, timestamps=True)) as told:
                     async for lines, piece in told:
                         for part, begins in lines.parts(piece):
                             last.add(part, begins=begins)
-        return last.text(count)
+        return last.text()
 
 
 async def _told(

@@ -3,6 +3,8 @@
 Docker may answer as if the command ran: then its own words are on standard output, and the exit code is 126, whatever the
 cause. Or it refuses the start with the same words. What the kernel refuses to run, runc says on standard error, with code 1
 or 255.
+
+A worker may write anything, so what is looked at is short, and what looks at it takes linear time.
 """
 
 from __future__ import annotations
@@ -18,15 +20,18 @@ __all__ = ["NOT_EXECUTABLE", "NOT_FOUND", "Unstarted", "may_be_refusal", "unstar
 NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
 """The exit codes by which a shell tells the two apart."""
-_LONGEST_BYTES: Final = 64 * 1024
+_LONGEST: Final = 4096
+"""In bytes, or characters: beyond that it is output of the command."""
 _DOCKER: Final = re.compile(
     r"(?:OCI runtime exec failed|rpc error: .*oci runtime error|unable to find (?:user|group)) ?"
 )
 _RUNC: Final = re.compile(
     r"exec [^\n]*: (?:no such file or directory|permission denied|exec format error|argument list too long)\n"
 )
-_NOBODY: Final = re.compile(r"unable to find (user|group) (.*?): no matching entries")
-_FOLDER: Final = re.compile(r'chdir to cwd \(\\?"(.*?)\\?"\).*?failed: ([a-z ]+)')
+_NOBODY: Final = re.compile(r"unable to find (user|group) ([^:\s]{1,256}): no matching entries")
+_FOLDER: Final = re.compile(
+    r'chdir to cwd \(\\?"([^"\r\n]{0,4096}?)\\?"\)(?: set in config\.json)? failed: ([a-z ]{1,80})'
+)
 _CODES_OF_DOCKER: Final = (NOT_EXECUTABLE, NOT_FOUND)
 _CODES_OF_RUNC: Final = (1, 255)
 _SHOWN: Final = 200
@@ -41,19 +46,35 @@ class Unstarted(NamedTuple):
 
 def may_be_refusal(data: bytes, *, is_error: bool) -> bool:
     """Whether the first bytes that came on one stream may be no output of the command, but be said in its place."""
-    if len(data) > _LONGEST_BYTES:
+    if len(data) > _LONGEST:
         return False
     text = data.decode(errors="replace")
     return _RUNC.fullmatch(text) is not None if is_error else _DOCKER.match(text) is not None and text.endswith("\r\n")
 
 
-def unstarted(said: str, exit_code: int | None, command: Sequence[str]) -> Unstarted | None:
-    """What this means, if it is all that was said; None if the command itself said it. `exit_code`: None for a refusal."""
-    if exit_code is None or (exit_code in _CODES_OF_DOCKER and _DOCKER.match(said)):
-        return _of_docker(said, command) if _DOCKER.match(said) else None
+def unstarted(
+    said: str, exit_code: int | None, command: Sequence[str], *, user: str = "", workdir: str = ""
+) -> Unstarted | None:
+    """What this means, if it is all that was said; None if the command itself said it. `exit_code`: None for a refusal.
+
+    A command may be a Docker client itself: what Docker says counts only if it names what was asked for here.
+    """
+    said = said[:_LONGEST]
+    if exit_code is None or exit_code in _CODES_OF_DOCKER:
+        is_dockers = _DOCKER.match(said) and (exit_code is None or _is_of_this(said, command[0], user, workdir))
+        return _of_docker(said, command) if is_dockers else None
     if exit_code in _CODES_OF_RUNC and said.startswith(f"exec {command[0]}: "):
         return _of_program(said.removeprefix(f"exec {command[0]}: "), command[0], is_found=True)
     return None
+
+
+def _is_of_this(said: str, program: str, user: str, workdir: str) -> bool:
+    """Whether these words of Docker name this program, user or folder. Without a `workdir` it is the image's."""
+    if nobody := _NOBODY.search(said):
+        return nobody[2] in user.split(":")
+    if folder := _FOLDER.search(said):
+        return workdir in {"", folder[1]}
+    return any(f"exec: {quote}{program}{quote}" in said for quote in ('"', '\\"'))
 
 
 def _of_docker(said: str, command: Sequence[str]) -> Unstarted:

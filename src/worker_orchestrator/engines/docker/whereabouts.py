@@ -29,7 +29,7 @@ __all__ = ["is_on_loopback", "misplacement"]
 _PODMAN: Final = Path("/run/.containerenv")
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OF_CONTAINER: Final = re.compile(r"/containers/[0-9a-f]{64}/")
-"""From there Docker mounts the host name and the resolver's file of a container."""
+"""From there Docker mounts the host name and the resolver's file of a container: it is the root of such a mount."""
 _ALL: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 # nothing is bound here
 _IN_CONTAINER: Final = (
     "this process runs in a container that has a network of its own. Run that container with `docker run --network host`, "
@@ -68,13 +68,19 @@ async def misplacement(client: aiodocker.Docker, endpoint: Endpoint) -> str:
 
 def _is_in_container() -> bool:
     with contextlib.suppress(OSError):
-        if _OF_CONTAINER.search(_MOUNTS.read_text(errors="replace")):
+        roots = (line.split(" ")[3:4] for line in _MOUNTS.read_text(errors="replace").splitlines())
+        if any(_OF_CONTAINER.search(root) for line in roots for root in line):
             return True
     return _PODMAN.exists()
 
 
 def _shares_kernel(info: Mapping[str, Any]) -> bool:
-    """Whether the engine runs on this kernel, and with the network of its host."""
+    """Whether the engine runs on this kernel, and with the network of its host.
+
+    Podman's bridges exist only while a container is on them, so nothing is concluded there.
+    """
+    if "BuildahVersion" in info:
+        return False
     is_rootless = any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
     is_desktop = "Docker Desktop" in str(info.get("OperatingSystem", ""))
     return not is_rootless and not is_desktop and info.get("KernelVersion") == os.uname().release

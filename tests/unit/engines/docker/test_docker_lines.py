@@ -97,11 +97,11 @@ def test_a_time_stands_before_each_line_once() -> None:
 
 
 def by_time(*pieces: Piece, count: int = 9, most_bytes: int = 100) -> bytes:
-    lines, last = Lines(timestamps=True), LastLines(most_bytes)
+    lines, last = Lines(timestamps=True), LastLines(count, most_bytes)
     for piece in pieces:
         for part, begins in lines.parts(piece):
             last.add(part, begins=begins)
-    return last.text(count)
+    return last.text()
 
 
 def test_last_lines_of_two_streams_stand_in_the_order_of_their_times() -> None:
@@ -138,3 +138,15 @@ def test_last_lines_are_whole_though_pieces_of_the_other_stream_came_between() -
         most_bytes=8,
     )
     assert told == b"ng line\nerr\n"
+
+
+def test_long_lines_of_many_machines_take_little_memory() -> None:
+    """Whatever their number, the last ones are kept, and of the last one its end."""
+    last = LastLines(30, 1000)
+    for number in range(100):
+        last.add(Piece.of(1, b"2026-01-01T00:00:00Z %d" % number + b"x" * 300 + b"\n"), begins=True)
+    said = last.text()
+    assert said.endswith(b"99" + b"x" * 300 + b"\n")
+    assert 600 < len(said) <= 1000
+    last.add(Piece.of(1, b"2026-01-01T00:00:01Z " + b"y" * 5000 + b"z"), begins=True)
+    assert last.text() == b"y" * 999 + b"z\n"

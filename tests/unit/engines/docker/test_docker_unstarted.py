@@ -34,7 +34,7 @@ SAID = [
 def test_a_refusal_says_what_is_missing(said: str, code: int, sentence: str, docker_code: int | None) -> None:
     """Whether it came as output or in place of a reply."""
     assert may_be_refusal(said.encode(), is_error=False)
-    told = unstarted(said, docker_code, ["npm", "install"])
+    told = unstarted(said, docker_code, ["npm", "install"], user="me:us", workdir="/nope" if "/nope" in said else "")
     assert told is not None
     assert told.exit_code == code
     assert sentence in told.sentence
@@ -70,10 +70,12 @@ def test_what_the_kernel_refuses_is_no_failure_of_the_command(
         ("exec /run: exec format error\n", 3),
         (SAID[0][0], 1),
         ("Docker has a bad day", None),
+        (SAID[0][0], 127),
+        ("unable to find user bob: no matching entries in passwd file\r\n", 126),
     ],
 )
 def test_what_a_command_itself_says_stays(said: str, code: int | None) -> None:
-    """Another exit code, another program, or other words."""
+    """Another exit code, another program or user (a worker may have a Docker client of its own), or other words."""
     assert unstarted(said, code, ["/run"]) is None
 
 
@@ -84,6 +86,7 @@ def test_what_a_command_itself_says_stays(said: str, code: int | None) -> None:
         (b"exec a: b\nc", True),
         (SAID[0][0].encode(), True),
         (b"OCI runtime exec failed", False),
+        (b"OCI runtime exec failed: " + b"x" * 5000 + b"\r\n", False),
     ],
 )
 def test_output_that_only_begins_alike_is_not_kept_back(data: bytes, is_error: bool) -> None:  # noqa: FBT001 # a case
@@ -96,3 +99,10 @@ def test_a_name_in_the_sentence_is_one_short_line() -> None:
     assert len(told.sentence) < 300
     assert told.sentence.count("\n") == 1
     assert "\x1b" not in told.sentence
+
+
+def test_a_folder_that_was_not_asked_for_is_another_dockers() -> None:
+    said = RUNC + 'chdir to cwd ("/nope") set in config.json failed: permission denied: unknown\r\n'
+    assert unstarted(said, 126, ["/run"], workdir="/srv") is None
+    assert unstarted(said, 126, ["/run"], workdir="/nope") is not None
+    assert unstarted(said, 126, ["/run"]) is not None, "it may be the image's own"
