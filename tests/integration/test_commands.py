@@ -197,8 +197,8 @@ def test_down_removes_idle_machines_and_keeps_assigned_ones(start: Start) -> Non
     assert mine in unasked.stdout + unasked.stderr
     assert "Aborted" not in unasked.stderr
     assert unasked.stderr.splitlines()[-1] == (
-        "orchestrator: No machine was removed. Standard input is not a terminal, so nobody can be asked. Add --yes to go on "
-        "without asking."
+        "orchestrator: No machine was removed. The service is stopped. Standard input is not a terminal, so nobody can be "
+        "asked. Add --yes to go on without asking."
     )
     everything = command(service, "down", "--all", "--yes")
     assert everything.returncode == 0, everything.stderr

@@ -114,7 +114,7 @@ def _is_confirmed(assigned: list[Machine]) -> bool:
     for machine in assigned:
         click.echo(f"  {machine.id}  assigned to {machine.project}", err=True)
     machines = "1 assigned machine" if len(assigned) == 1 else f"{len(assigned)} assigned machines"
-    return ask(f"Remove {machines} with all files?", "No machine was removed.")
+    return ask(f"Remove {machines} with all files?", "No machine was removed. The service is stopped.")
 
 
 def _forget(opened: opening.Opened, gone: list[Machine]) -> None:

@@ -11,7 +11,17 @@ import click
 from worker_orchestrator.cli.completion_candidates import complete_project_or_id
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import find_machine, with_client
-from worker_orchestrator.cli.text_formats import age, columns, duration, json_document, printable, quantity, utc_time
+from worker_orchestrator.cli.text_formats import (
+    age,
+    columns,
+    duration,
+    json_document,
+    output_line,
+    printable,
+    quantity,
+    state_word,
+    utc_time,
+)
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
@@ -44,12 +54,12 @@ def show(client: Client, name: str, *, usage: bool, output: str) -> None:
     life = deque(client.events(machine=machine.id, follow=False), maxlen=EVENTS_SHOWN)
     if life:
         click.echo("Its life:")
-        rows = [(utc_time(event.at), event.cause, event.state or "-", printable(event.reason)) for event in life]
+        rows = [(utc_time(event.at), event.cause, state_word(event), printable(event.reason)) for event in life]
         click.echo("\n".join(f"  {line}" for line in columns(rows)))
     if machine.evidence:
         click.echo("Last lines of its output:")
         for line in machine.evidence.splitlines():
-            click.echo(f"  {printable(line)}")
+            click.echo(f"  {output_line(line)}")
 
 
 def _machine_facts(machine: Machine) -> list[tuple[str, str]]:

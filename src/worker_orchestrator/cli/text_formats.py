@@ -18,6 +18,7 @@ __all__ = [
     "json_document",
     "json_line",
     "milliseconds",
+    "output_line",
     "printable",
     "quantity",
     "state_word",
@@ -52,6 +53,11 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 def printable(text: str) -> str:
     """In one line, and without control characters, since workers wrote some of it and could steer the terminal by them."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+
+
+def output_line(text: str) -> str:
+    """A line of a worker's output as `printable`, with its indentation."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text.rstrip().expandtabs())
 
 
 def age(then: datetime, now: datetime | None = None) -> str:

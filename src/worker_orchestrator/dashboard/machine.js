@@ -105,8 +105,13 @@ function Restarting({ reason, evidence, next_try_at: nextTryAt }) {
   </section>`;
 }
 
-const LastLines = ({ evidence }) =>
-  evidence && html`<h3>Its last lines</h3><pre tabindex="0" role="region" aria-label="Its last lines">${evidence}</pre>`;
+/** The cause is most often at the end, so that is what is seen first. */
+function LastLines({ evidence }) {
+  const box = useRef(null);
+  useEffect(() => box.current?.scrollTo(0, box.current.scrollHeight), [evidence]);
+  return evidence && html`<h3>Its last lines</h3>
+    <pre ref=${box} tabindex="0" role="region" aria-label="Its last lines">${evidence}</pre>`;
+}
 
 const sentence = (text) => (/[.?!…]$/.test(text) ? text : `${text.charAt(0).toUpperCase()}${text.slice(1)}.`);
 

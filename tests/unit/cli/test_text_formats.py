@@ -11,6 +11,7 @@ from worker_orchestrator.cli.text_formats import (
     columns,
     json_document,
     milliseconds,
+    output_line,
     printable,
     quantity,
     state_word,
@@ -88,3 +89,8 @@ def test_the_state_after_an_event_has_the_word_of_the_list(
         id=1, at=NOW, machine="w1", pool="default", project=project, generation=1, cause=cause, state=state, reason=""
     )
     assert state_word(event) == word
+
+
+def test_a_line_of_output_keeps_its_indentation_and_no_control_characters() -> None:
+    """A compiler points at a column with a caret."""
+    assert output_line("\t   ^ here\x1b[31m \n") == "           ^ here\N{REPLACEMENT CHARACTER}[31m"
