@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from worker_orchestrator.engines.docker import whereabouts
 from worker_orchestrator.engines.docker.connect import Endpoint
+from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.engines.docker.whereabouts import is_on_loopback, misplacement
 
 OURS, THEIRS = "127.0.0.1", "203.0.113.1"
@@ -107,3 +109,35 @@ def test_an_engine_elsewhere_is_reached_there(monkeypatch: pytest.MonkeyPatch) -
 )  # fmt: skip
 def test_what_is_published_elsewhere_is_asked_for_there(address: str, *, is_it: bool) -> None:
     assert is_on_loopback(address) is is_it
+
+
+def test_a_host_that_runs_containers_is_none(tmp_path: Path) -> None:
+    """What Docker mounts for a container is a mount point there, and no root of a mount."""
+    shared = f"700 29 0:60 / /var/lib/docker/containers/{'a' * 64}/mounts/shm rw - tmpfs shm rw\n"
+    (tmp_path / "mountinfo").write_text(shared)
+    assert "runs in another network namespace" in told(network(Gateway=THEIRS))
+
+
+def test_of_podman_nothing_is_concluded() -> None:
+    """Its bridges exist only while a container is on them."""
+    assert told(network(Gateway=THEIRS), info={"BuildahVersion": "1.43.0"}) == ""
+
+
+def test_many_workers_that_start_at_once_ask_docker_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def misplaced(*_: object) -> str:
+        asked.append(1)
+        await asyncio.sleep(0.01)
+        return "another network"
+
+    monkeypatch.setattr("worker_orchestrator.engines.docker.engine.misplacement", misplaced)
+
+    async def story() -> list[str]:
+        known = SimpleNamespace(_asks_bearings=asyncio.Lock(), _bearings=(-math.inf, ""), _client=None, _endpoint=None)
+        return await asyncio.gather(
+            *(DockerEngine._misplaced_for(cast("DockerEngine", known), "127.0.0.1") for _ in range(200))
+        )
+
+    assert set(asyncio.run(story())) == {"another network"}
+    assert len(asked) == 1
