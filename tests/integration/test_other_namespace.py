@@ -11,7 +11,6 @@ import pytest
 from tests.integration.conftest import Start
 from tests.integration.waiting import eventually
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
 APART = (
     "unshare",
     "--net",
@@ -24,6 +23,12 @@ APART = (
     "worker_orchestrator",
 )
 WHY = "this process runs in another network namespace than Docker. Run it in that of Docker's host"
+
+
+@pytest.fixture(autouse=True)
+def as_root() -> None:
+    if os.geteuid() != 0:
+        pytest.fail("a network namespace needs root", pytrace=False)
 
 
 def test_it_is_told_at_the_start_and_of_each_worker(start: Start) -> None:
