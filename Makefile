@@ -6,7 +6,7 @@ DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos browser screenshots newman bench bench-quick openapi example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos engines browser screenshots newman bench bench-engine bench-quick openapi example-worker wheel clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -23,20 +23,22 @@ down: .venv/.service  ## remove idle workers and what else the service left in D
 	@exec $(BIN)/orchestrator down $(ARGS)
 
 # Tests that measure time have the computer to themselves: ALONE. They come last, so that pytest has the last word. All others
-# run in three parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the
+# run in four parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the
 # core's gate, which stands on its own tests) with the contract and what has a Docker of its own or little to do (OWN); BESIDE;
-# and what is left.
+# WAITING, which waits for deadlines; and what is left.
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 CORES := tests/unit tests/simulation
 GATE := $(BIN)/coverage run --branch -m pytest $(CORES) && $(BIN)/coverage report --fail-under=100 --include="$(CORE)"
-ALONE := tests/bench tests/browser/test_dashboard_load.py tests/integration/test_command_line_speed.py
+ALONE := tests/bench tests/browser/test_dashboard_load.py $(patsubst %,tests/integration/test_%.py,command_line_speed deaths)
 OWN := tests/chaos tests/integration/test_daemon.py tests/recipes
 BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,client command_line commands crashes recycle sign_in v1)
+WAITING := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
 	  '$(LINT) && $(GATE) && $(PYTEST) tests/contract $(OWN)' \
 	  '$(PYTEST) $(BESIDE) $(addprefix --ignore=,$(ALONE))' \
-	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(ALONE) $(OWN) $(BESIDE))'
+	  '$(PYTEST) $(WAITING)' \
+	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(ALONE) $(OWN) $(BESIDE) $(WAITING))'
 	$(DOCKER) $(PYTEST) $(ALONE)
 
 core: .venv/.tests  ## unit and simulation tests; the pure core must be covered to the last branch
@@ -61,6 +63,11 @@ contract integration recipes: .venv/.tests example-worker  ## tests against real
 chaos: .venv/.tests example-worker  ## ten minutes of kills, frozen daemons and full disks; MINUTES=n, SEED=n to replay one
 	SEED=$${SEED:-random} MINUTES=$${MINUTES:-10} $(DOCKER) $(PYTEST) -q -s tests/chaos
 
+# On the engine that `docker` uses here (DOCKER_HOST, a context): the worker's image must be there. It fills one column of the page.
+engines: .venv/.tests  ## does this engine keep every promise? Writes its column of docs/engines.md; takes twenty minutes
+	ENGINE_COLUMN=docs/engines $(PYTEST) -m promise tests/contract tests/integration
+	scripts/engines
+
 browser: .venv/.tests example-worker  ## the dashboard, the docs page, and pages of other sites, in a real Chromium
 	$(DOCKER) $(PYTEST) tests/browser
 
@@ -74,6 +81,9 @@ newman: .venv/.tests example-worker  ## the Postman collections against a runnin
 bench: .venv/.tests example-worker  ## measure everything, beside raw limits and peers, and write docs/benchmarks.md; takes an hour
 	$(DOCKER) $(BIN)/python -m bench $(ARGS)
 	$(BIN)/python -m bench.document
+
+bench-engine: .venv/.tests  ## cold assigns, 1 and 20 at once, beside the engine's own API, on the engine that `docker` uses here
+	$(BIN)/python -m bench.engine $(ARGS)
 
 bench-quick: .venv/.tests example-worker  ## the ratios that CI insists on, in less than three minutes
 	$(DOCKER) $(BIN)/python -m bench --quick

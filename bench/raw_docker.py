@@ -1,12 +1,14 @@
-"""Docker over its socket with nothing in between: the least that a program has to do for a container that answers.
+"""An engine over its socket with nothing in between: the least that a program has to do for a container that answers.
 
-The options are those of the service's own workers, so that both ask the same of the engine.
+The options are those of the service's own workers, and where these have a network each, so have these containers: both ask
+the same of the engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,23 +18,27 @@ import aiohttp
 
 from bench.subjects import IMAGE
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.engines.docker.template import DockerOptions, Template, make_template
+from worker_orchestrator.engines.docker.dialect import Dialect
+from worker_orchestrator.engines.docker.template import PublishOptions, Template, make_template
 from worker_orchestrator.engines.probe import http_probe
-from worker_orchestrator.settings.settings import DEFAULT_ENV
+from worker_orchestrator.service.opening import docker_options
+from worker_orchestrator.settings.settings import DEFAULT_POOL, Settings
 
 __all__ = ["RawDocker", "raw_docker"]
 
 DOCKER: Final = "http://docker/v1.41"
-SOCKET: Final = "/var/run/docker.sock"
+LIBPOD: Final = "http://docker/v4.0.0/libpod"
+SOCKET: Final = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 FIRST_PORT: Final = 19_000
 _PAUSE_S: Final = 0.005
 
 
 class RawDocker:
-    """One HTTP client for all calls."""
+    """One HTTP client for all calls. `engine` is its name and version."""
 
-    def __init__(self, session: aiohttp.ClientSession, template: Template) -> None:
-        self.session, self._template = session, template
+    def __init__(self, session: aiohttp.ClientSession, template: Template, engine: str = "") -> None:
+        self.session, self._template, self.engine = session, template, engine
+        self._networks: dict[str, str] = {}  # by container id: those that have one of their own
         self._ports = itertools.cycle(range(FIRST_PORT, FIRST_PORT + 900))
 
     async def one(self) -> str:
@@ -40,18 +46,35 @@ class RawDocker:
         port = next(self._ports)
         machine = Machine(f"raw-{port}-{time.time_ns()}", "default", "t", State.STARTING, port)
         body = self._template.create_body("bench", machine)
+        if self._template.network is None:
+            await self._make_network(machine.id)
         async with self.session.post(f"{DOCKER}/containers/create", params={"name": machine.id}, json=body) as reply:
             made = await reply.json()
             assert reply.status == 201, made
+        if self._template.network is None:
+            self._networks[made["Id"]] = machine.id
         async with self.session.post(f"{DOCKER}/containers/{made['Id']}/start") as reply:
             assert reply.status == 204, await reply.text()
         while await http_probe("127.0.0.1", port) is not None:
             await asyncio.sleep(_PAUSE_S)
         return str(made["Id"])
 
+    async def _make_network(self, name: str) -> None:
+        wanted = {"name": name, "driver": "bridge", "dns_enabled": False, "options": {"isolate": "strict"}}
+        async with self.session.post(f"{LIBPOD}/networks/create", json=wanted) as reply:
+            assert reply.status == 200, await reply.text()
+
     async def remove(self, ids: list[str]) -> None:
         async def one(native: str) -> None:
-            async with self.session.delete(f"{DOCKER}/containers/{native}", params={"force": "1"}) as reply:
+            network = self._networks.pop(native, None)
+            if network is None:
+                async with self.session.delete(f"{DOCKER}/containers/{native}", params={"force": "1"}) as reply:
+                    await reply.read()
+                return
+            forced = {"force": "true", "timeout": "0"}
+            async with self.session.delete(f"{LIBPOD}/containers/{native}", params=forced) as reply:
+                await reply.read()
+            async with self.session.delete(f"{LIBPOD}/networks/{network}") as reply:
                 await reply.read()
 
         await asyncio.gather(*map(one, ids))
@@ -67,14 +90,19 @@ async def raw_docker() -> AsyncIterator[RawDocker]:
     connector = aiohttp.UnixConnector(SOCKET, limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120)) as session:
         image = await _json(session, f"{DOCKER}/images/{IMAGE}/json")
-        engine = await _json(session, f"{DOCKER}/info")
+        dialect = Dialect.of(await _json(session, f"{DOCKER}/info"))
+        both = ("127.0.0.1", "::1") if dialect.answers_on_ipv6 else ("127.0.0.1",)
+        options, publish = docker_options(Settings(image=IMAGE))[DEFAULT_POOL], PublishOptions(both)
+        engine = f"{dialect.name} {dialect.version}"
+        if dialect.isolates_by_network:
+            yield RawDocker(session, make_template(options, image, None, dialect, publish), engine)
+            return
         name = f"bench-{time.time_ns()}"
         wanted = {"Name": name, "Driver": "bridge", "Options": {"com.docker.network.bridge.enable_icc": "false"}}
         async with session.post(f"{DOCKER}/networks/create", json=wanted) as reply:
             assert reply.status == 201, await reply.text()
-        options = DockerOptions(IMAGE, env=DEFAULT_ENV, publish_addresses=("127.0.0.1", "::1"))
         try:
-            yield RawDocker(session, make_template(options, image, name, engine))
+            yield RawDocker(session, make_template(options, image, name, dialect, publish), engine)
         finally:
             async with session.delete(f"{DOCKER}/networks/{name}") as reply:
                 await reply.read()

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 from tests.integration.docker_command import EXAMPLE, docker
+from tests.promises import note as pytest_runtest_makereport
+from tests.promises import write_column
+
+__all__ = ["example_image", "pytest_configure", "pytest_runtest_makereport", "pytest_sessionfinish"]
 
 settings.register_profile("patient", settings(), deadline=None)  # how long an example takes says more of the computer
 settings.load_profile("patient")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "promise(name, ...): what every engine is promised to keep, by tests/promises.py"
+    )
+
+
+def pytest_sessionfinish() -> None:
+    if folder := os.environ.get("ENGINE_COLUMN"):
+        write_column(Path(folder))
 
 
 @pytest.fixture(scope="session")

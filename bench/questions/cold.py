@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
@@ -18,7 +18,7 @@ from bench.raw_docker import RawDocker, raw_docker
 from bench.run import Run
 from bench.subjects import Subject, service
 
-__all__ = ["cold", "cold_beside_peers"]
+__all__ = ["ROUNDS", "cold", "cold_beside_peers"]
 
 ROUNDS: Final = {1: 15, 4: 7, 10: 5, 20: 5}
 """By the number of assigns at once."""
@@ -61,13 +61,13 @@ def _measure(side: RawDocker | _Service) -> Callable[[int], Awaitable[float]]:
     return timed
 
 
-async def _compare(run: Run, subject: Subject, peers: Sequence[Side]) -> None:
+async def _compare(run: Run, subject: Subject, peers: Sequence[Side], rounds: Mapping[int, int]) -> None:
     async with raw_docker() as raw, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         sides: list[Side] = [("raw", _measure(raw)), ("service", _measure(_Service(http, subject))), *peers]
         for name, timed in sides:
             await _noted(run, name, timed, 1)  # connections, the image in the page cache
-        for parallel in QUICK if run.share < 0.5 else ROUNDS:
-            for name, timed in run.interleaved(ROUNDS[parallel], sides):
+        for parallel, usual in rounds.items():
+            for name, timed in run.interleaved(usual, sides):
                 took_ms = await _noted(run, name, timed, parallel)
                 if took_ms is not None:
                     run.book.add(f"cold.{parallel}.{name}", took_ms)
@@ -85,15 +85,16 @@ async def _noted(run: Run, name: str, timed: Callable[[int], Awaitable[float]], 
         return None
 
 
-def cold(run: Run) -> None:
-    """The service compared with the raw API."""
+def cold(run: Run, rounds: Mapping[int, int] | None = None) -> None:
+    """The service compared with the raw API: so many `rounds`, by the number of assigns at once."""
+    quick = {parallel: ROUNDS[parallel] for parallel in QUICK}
     with service("--min-idle", "0") as subject:
-        asyncio.run(_compare(run, subject, ()))
+        asyncio.run(_compare(run, subject, (), rounds or quick))
 
 
 def cold_beside_peers(run: Run) -> None:
     with service("--min-idle", "0") as subject, _peers(run) as peers:
-        asyncio.run(_compare(run, subject, peers))
+        asyncio.run(_compare(run, subject, peers, ROUNDS))
 
 
 @contextmanager

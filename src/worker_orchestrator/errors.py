@@ -1,7 +1,6 @@
 """Everything that can go wrong, as one tree, for the service and its Python client. It knows no HTTP.
 
-`http.problems` maps the classes to statuses. The docstring of a class is its default message, and `code` is its name on the
-wire, which never changes::
+`http.problems` maps the classes to statuses. A docstring is the default message, `code` the name on the wire, for ever::
 
     OrchestratorError
     ├── InvalidInput           the request cannot be carried out, and repeating it will not help
@@ -12,13 +11,16 @@ wire, which never changes::
     ├── MachineNotFound
     │   └── ProjectHasNoMachine
     ├── PoolNotFound
+    ├── OtherPool              the project has a machine of another pool than it asked for, or waits for one
     ├── PathNotFound           the worker has no such file or folder
     ├── NotRunning             the request needs a worker that runs
     ├── NotAssigned            the request needs a machine that a project has
     ├── NotSupported           this engine cannot do that
     ├── GenerationMismatch     the machine has been assigned again since
+    ├── SettingsChanged        the settings are others than those that the caller has seen
     ├── MachineFailed          the project's machine failed for good: only a restart, a release or a destroy helps
     ├── NoMachineAvailable     no machine could be assigned now; a later try may succeed
+    │   └── HostPortTaken      the project's machine cannot be started while another process has its host port
     ├── EngineError
     │   ├── EngineUnavailable  the engine did not answer; a later try may succeed
     │   ├── EngineRejected     the engine refused; another try will not help
@@ -43,50 +45,21 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
-    "CallFailed",
-    "CommitFailed",
-    "EngineError",
-    "EngineObstructed",
-    "EngineRejected",
-    "EngineUnavailable",
-    "EventsLost",
-    "Forbidden",
-    "GenerationMismatch",
-    "InvalidInput",
-    "InvalidProject",
-    "InvalidSetting",
-    "MachineFailed",
-    "MachineNotFound",
-    "NoMachineAvailable",
-    "NotAssigned",
-    "NotRunning",
-    "NotSupported",
-    "OrchestratorError",
-    "OutcomeUnknown",
-    "PathNotFound",
-    "PathOutOfReach",
-    "PoolNotFound",
-    "PortInUse",
-    "PortTaken",
-    "ProjectHasNoMachine",
-    "ServiceUnreachable",
-    "StoreError",
-    "StoreLocked",
-    "StoreRefused",
-    "TooManyRequests",
-    "Unauthorized",
-    "WorkerReadOnly",
-]
+    "CallFailed", "CommitFailed", "EngineError", "EngineObstructed", "EngineRejected", "EngineUnavailable",
+    "EventsLost", "Forbidden", "GenerationMismatch", "HostPortTaken", "InvalidInput", "InvalidProject",
+    "InvalidSetting", "MachineFailed", "MachineNotFound", "NoMachineAvailable", "NotAssigned", "NotRunning",
+    "NotSupported", "OrchestratorError", "OtherPool", "OutcomeUnknown", "PathNotFound", "PathOutOfReach",
+    "PoolNotFound", "PortInUse", "PortTaken", "ProjectHasNoMachine", "ServiceUnreachable", "SettingsChanged",
+    "StoreError", "StoreLocked", "StoreRefused", "TooManyRequests", "Unauthorized", "WorkerReadOnly",
+]  # fmt: skip
 
 
 class OrchestratorError(Exception):
     """Something went wrong."""
 
     code: ClassVar[str] = "internal_error"
-    request_id: str = ""
-    """If a client raised it: the request's id in the service's log."""
-    status: int | None = None
-    """If a client raised it: the HTTP status of the reply."""
+    request_id: str = ""  # if a client raised it: the request's id in the service's log
+    status: int | None = None  # if a client raised it: the HTTP status of the reply
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
@@ -141,6 +114,16 @@ class PoolNotFound(OrchestratorError):
     code = "pool_not_found"
 
 
+class OtherPool(OrchestratorError):
+    """The project has a machine of another pool."""
+
+    code = "other_pool"
+
+    def __init__(self, message: str | None = None, *, has: str = "", asked: str = "") -> None:
+        super().__init__(message)
+        self.has, self.asked = has, asked  # the pool of its machine, or in whose line it waits; the pool it asked for
+
+
 class PathNotFound(OrchestratorError):
     """There is no such file or folder in the worker."""
 
@@ -175,6 +158,12 @@ class GenerationMismatch(OrchestratorError):
         self.generation = generation
 
 
+class SettingsChanged(OrchestratorError):
+    """The settings changed since they were shown."""
+
+    code = "settings_changed"
+
+
 class MachineFailed(OrchestratorError):
     """The machine of this project failed."""
 
@@ -189,6 +178,12 @@ class NoMachineAvailable(OrchestratorError):
     def __init__(self, message: str | None = None, *, retry_after_s: float = 3.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class HostPortTaken(NoMachineAvailable):
+    """Another process has the host port of this project's machine."""
+
+    code = "port_taken"
 
 
 class EngineError(OrchestratorError):
@@ -210,22 +205,20 @@ class EngineRejected(EngineError):
 
 
 class EngineObstructed(EngineRejected):
-    """Something on the engine's host stands in the way.
-
-    `kind` names it in one word, such as disk or addresses; the message says what to do.
-    """
+    """Something on the engine's host stands in the way."""
 
     code = "engine_obstructed"
 
     def __init__(self, message: str | None = None, *, kind: str = "") -> None:
         super().__init__(message)
-        self.kind = kind
+        self.kind = kind  # what it is in one word, such as disk or addresses; the message says what to do
 
 
 class PortTaken(EngineError):
     """The host port is in use by another process."""
 
-    code = "port_taken"
+    code = "engine_port_taken"
+    port: int | None = None  # which one, if that is known
 
 
 class OutcomeUnknown(EngineError):
@@ -277,8 +270,7 @@ class EventsLost(CallFailed):
 
     def __init__(self, message: str | None = None, *, oldest: int | None = None, newest: int | None = None) -> None:
         super().__init__(message)
-        self.oldest = oldest
-        self.newest = newest
+        self.oldest, self.newest = oldest, newest
 
 
 class ServiceUnreachable(CallFailed):

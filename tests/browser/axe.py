@@ -7,9 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 
-__all__ = ["cut_off", "violations"]
+__all__ = ["DESK", "PHONE", "complaints", "cut_off", "violations"]
+
+DESK: Final = ViewportSize(width=1280, height=800)
+PHONE: Final = ViewportSize(width=375, height=812)
 
 _ROOT: Final = Path(__file__).parents[2]
 _LEVELS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -35,6 +38,17 @@ def _source() -> str:
     """Of the version that package-lock.json pins."""
     subprocess.run([_ROOT / "scripts" / "node-modules"], check=True, timeout=300, capture_output=True)
     return (_ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+def complaints(page: Page) -> dict[str, list[str]]:
+    """What is wrong with what the page shows, in either colour scheme and size. Nothing should be."""
+    found = {}
+    for size, viewport in (("phone", PHONE), ("desk", DESK)):
+        page.set_viewport_size(viewport)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
+            found[f"{size}, {scheme}"] = violations(page) + cut_off(page)
+    return {which: what for which, what in found.items() if what}
 
 
 def violations(page: Page) -> list[Any]:

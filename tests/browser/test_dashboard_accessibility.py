@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from playwright.sync_api import Page, ViewportSize, expect
-from tests.browser.axe import cut_off, violations
+from playwright.sync_api import Page, expect
+from tests.browser.axe import complaints
 from tests.browser.tabs import AWAY, UNSIGNED, Tabs, is_live, row
 from tests.integration.docker_command import a_name, docker, make_image
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
 
-DESK: Final = ViewportSize(width=1280, height=800)
-PHONE: Final = ViewportSize(width=375, height=812)
 LONG: Final = "a-project-with-a-name-that-is-long-enough-to-break-the-layout-of-every-row-and-every-head-" + "x" * 38
 TOKEN: Final = "a-token-of-more-than-16-characters"
 
@@ -38,17 +36,6 @@ def pool(tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Iterat
 @pytest.fixture
 def machine(pool: Running) -> str:
     return str(pool.assign(LONG)["containerId"])
-
-
-def complaints(page: Page) -> dict[str, list[str]]:
-    """What is wrong with what the page shows, in either colour scheme and size. Nothing should be."""
-    found = {}
-    for size, viewport in (("phone", PHONE), ("desk", DESK)):
-        page.set_viewport_size(viewport)
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
-            found[f"{size}, {scheme}"] = violations(page) + cut_off(page)
-    return {which: what for which, what in found.items() if what}
 
 
 def go(page: Page, path: str) -> None:

@@ -98,6 +98,7 @@ def test_a_release_says_what_is_lost_and_hands_the_machine_back(tabs: Tabs, pool
     assert pool.machine_of("shop") is not None, "it only asked"
     press(asked, "Release")
     expect(asked).to_be_hidden()
+    expect(notice(page)).to_contain_text(f"shop gave {machine} back. It goes back to the pool as it is.")
     expect(row(page, machine)).to_contain_text("idle")
     expect(row(page, "shop")).to_have_count(0)
     assert pool.machine_of("shop") is None
@@ -117,6 +118,7 @@ def test_a_release_of_a_service_that_recycles_says_that_the_machine_is_removed(
         expect(asked).to_contain_text("This machine is removed with all its files and processes")
         expect(asked).to_contain_text("The pool starts a new one in its place if it needs one")
         press(asked, "Release")
+        expect(notice(page)).to_contain_text(f"shop gave {machine} back. It is removed with its files.")
         expect(page.get_by_text("This machine is gone")).to_be_visible()
 
 
@@ -148,13 +150,14 @@ def test_a_destroy_says_whose_files_are_lost_and_removes_the_container(tabs: Tab
     expect(page.get_by_text("This machine is gone")).to_be_visible()
 
 
-def test_a_machine_is_started_again_with_its_files(tabs: Tabs, pool: Running) -> None:
+@pytest.mark.parametrize("view", ["its page", "its row"])
+def test_a_machine_is_started_again_with_its_files(view: str, tabs: Tabs, pool: Running) -> None:
     """It says what ends by it, and the same container comes back, for the same project."""
     machine = pool.assign("shop")["containerId"]
     docker("exec", machine, "sh", "-c", "echo kept >/tmp/work")
     begun = docker("inspect", "--format", "{{.State.StartedAt}}", machine).out
-    page = tabs.open(pool, f"machines/{machine}")
-    press(page, "Restart shop")
+    page = tabs.open(pool, f"machines/{machine}" if view == "its page" else "machines")
+    press(page if view == "its page" else row(page, "shop"), "Restart shop")
     asked = dialog(page, "Restart shop?")
     expect(asked).to_contain_text("started again with its files: whatever runs in it ends")
     assert docker("inspect", "--format", "{{.State.StartedAt}}", machine).out == begun, "it only asked"
@@ -165,7 +168,23 @@ def test_a_machine_is_started_again_with_its_files(tabs: Tabs, pool: Running) ->
     eventually(lambda: stored(pool, machine) == [("ready", "shop")], "it serves again")
 
 
+def test_all_buttons_of_a_row_are_seen_on_every_screen(tabs: Tabs, pool: Running) -> None:
+    pool.assign("shop")
+    page = tabs.open(pool, "machines")
+    last = row(page, "shop").get_by_role("button", name="Destroy shop")
+    expect(last).to_be_visible()
+    where = """one => { const box = one.getBoundingClientRect(); return [box.left, box.right] }"""
+    for width in (1440, 1341, 1340, 1201, 1200, 1081, 1080, 375):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+        end = page.get_by_role("table", name="Machines").evaluate(where)[1]
+        assert last.evaluate(where)[1] <= end, width
+        begin = row(page, "shop").get_by_role("button", name="Copy URL of shop").evaluate(where)[0]
+        assert width <= 1080 or begin >= row(page, "shop").locator(".memory").evaluate(where)[1], width
+
+
 def test_an_idle_machine_has_nothing_to_be_restarted_for(tabs: Tabs, pool: Running) -> None:
+    eventually(lambda: len(pool.containers()) == len(pool.idle()) == 2, "what the test before left over is gone")
     page = tabs.open(pool, f"machines/{pool.idle()[0]}")
     expect(page.get_by_role("button", name="Destroy", exact=False)).to_be_visible()
     expect(page.get_by_role("button", name="Restart", exact=False)).to_have_count(0)
@@ -239,7 +258,7 @@ def test_an_assign_that_cannot_be_says_why_and_stays_where_it_can_be_tried_again
     asked = dialog(page, "Assign a machine")
     asked.get_by_label("Project").fill("three")
     press(asked, "Assign")
-    expect(asked.get_by_role("alert")).to_contain_text("All 2 machines (max_machines) are in use")
+    expect(asked.get_by_role("alert")).to_contain_text("Held longest: one and two.")
     assert pool.machine_of("three") is None
     pool.release("one")
     press(asked, "Assign")

@@ -9,13 +9,14 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.axe import cut_off, violations
-from tests.browser.tabs import PHONE, Tabs, row
+from tests.browser.tabs import AWAY, PHONE, REFUSED, Tabs, row
 from tests.integration.docker_command import a_name, docker, make_image
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
 
 HOSTILE: Final = "<b>Error</b>: Cannot find module ./dist/index.js"
 BREAKS: Final = f"""ENTRYPOINT ["sh", "-c", "echo listening; echo '{HOSTILE}' >&2; exit 1"]"""
+SLOW: Final = 'ENTRYPOINT ["sh", "-c", "sleep 6; exec /bin/worker"]'
 WORKS: Final = 'ENTRYPOINT ["/bin/worker"]'
 TICK: Final = """timer => new Promise(done => { let first = null
     const look = () => {
@@ -68,6 +69,9 @@ def test_its_last_lines_stand_on_the_overview_and_the_back_off_counts_down(tabs:
     expect(lines).to_contain_text(HOSTILE)
     assert lines.locator("b").count() == 0
     expect(page.get_by_role("region", name="Health")).to_contain_text("does not come up")
+    expect(page.get_by_role("region", name="Pool default")).to_contain_text(
+        "Rebuild it under the same tag: the pool notices"
+    )
     timer = page.get_by_role("timer")
     expect(timer).to_be_visible()
     first, later = timer.evaluate(TICK)
@@ -113,6 +117,34 @@ def test_the_numbers_of_a_pool_add_up_to_its_bar(tabs: Tabs, broken: Running) ->
     expect(row(page, gone(broken)[0]["id"])).to_contain_text("failed")
 
 
+def test_who_is_refused_reads_the_last_log_lines_as_lines(tabs: Tabs, broken: Running) -> None:
+    page = tabs.open(broken, expects=REFUSED)
+    page.get_by_role("button", name="Assign…").click()
+    asked = page.get_by_role("dialog")
+    asked.get_by_role("textbox").fill("shop-5")
+    asked.get_by_role("button", name="Assign").click()
+    refused = asked.get_by_role("alert")
+    expect(refused.locator(".refused")).to_have_text(
+        re.compile(r"^Machine worker-\S+ failed\. The container exited with code 1\.$")
+    )
+    expect(refused.get_by_role("region", name="Last log lines")).to_contain_text(HOSTILE)
+    assert violations(page) + cut_off(page) == []
+
+
+def test_a_list_without_machines_says_what_comes(tabs: Tabs, broken: Running) -> None:
+    """Nothing is being started during a pause."""
+    page = tabs.open(broken, "machines")
+    said = "pools => import('/assets/machines.js').then(machines => machines.whatComes(pools, 1000))"
+    wants = {"min_idle": 2, "template": "t", "problem": None, "paused": False, "back_off": None}
+    waits = {**wants, "back_off": {"retry_at": 6000}}
+    assert page.evaluate(said, [wants]) == "Those that the pool wants are being started."
+    assert page.evaluate(said, [waits]) == "New ones do not come up: the next attempt is in 5 s."
+    assert page.evaluate(said, [{**wants, "back_off": {"retry_at": 900}}]) == page.evaluate(said, [wants])
+    assert page.evaluate(said, [{**wants, "paused": True}]) == "The pool is paused, so none is started."
+    assert "the overview says why" in page.evaluate(said, [{**wants, "template": None, "problem": "It is missing."}])
+    assert "when a project asks for it" in page.evaluate(said, [{**wants, "min_idle": 0}])
+
+
 def test_failed_attempts_are_one_line_above_the_machines(tabs: Tabs, broken: Running) -> None:
     page = tabs.open(broken, "machines")
     line = page.locator("summary")
@@ -126,6 +158,7 @@ def test_failed_attempts_are_one_line_above_the_machines(tabs: Tabs, broken: Run
     line.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("link", name=ids[0])).to_be_visible()
+    expect(page.locator(".attempts li").first).to_have_text(re.compile(r"\d worker-"))
     expect(page.get_by_role("region", name="Last log lines of the last attempt")).to_contain_text(HOSTILE)
     assert violations(page) + cut_off(page) == []
     page.set_viewport_size(PHONE["viewport"])
@@ -160,6 +193,21 @@ def test_an_older_machine_says_than_what_and_an_image_keeps_its_tag(tabs: Tabs, 
     ]
 
 
+def test_the_page_of_an_older_machine_says_that_and_why_it_is_not_a_newer_one(tabs: Tabs, broken: Running) -> None:
+    machine = broken.machine_of("shop-4")
+    assert machine is not None
+    page = tabs.open(broken, f"machines/{machine['id']}")
+    head = page.locator(".machine-head")
+    expect(head.get_by_text("Made of an older image, or with other settings, than new machines.")).to_be_visible()
+    expect(head).to_contain_text(re.compile(r"New machines do not come up: Machine worker-\S+ failed\."))
+    why = page.get_by_role("region", name="Why this machine")
+    expect(why).to_contain_text("It was made from an older image or older settings. Newer machines do not")
+    assert violations(page) + cut_off(page) == []
+    page.set_viewport_size(PHONE["viewport"])
+    expect(head.get_by_text("Made of an older image, or with other settings, than new machines.")).to_be_visible()
+    assert violations(page) + cut_off(page) == []
+
+
 def is_cut(page: Page, text: str, part: str) -> bool:
     found = row(page, text).locator(part)
     return bool(found.evaluate("one => one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight + 1"))
@@ -168,8 +216,18 @@ def is_cut(page: Page, text: str, part: str) -> bool:
 def test_the_attempts_are_cleared_when_the_image_comes_up(tabs: Tabs, broken: Running, tag: str) -> None:
     page = tabs.open(broken, "machines")
     expect(page.get_by_text("attempts of this image failed")).to_be_visible()
-    make_image(tag, WORKS)
+    overview = tabs.open(broken)
+    make_image(tag, SLOW)
+    health, pool = (overview.get_by_role("region", name=name) for name in ("Health", "Pool default"))
+    expect(health).to_contain_text("did not come up, trying the new one")
+    expect(health).to_contain_text("Degraded")
+    expect(pool).to_contain_text("The new image has not come up yet")
+    expect(pool.get_by_label("Its last log lines")).to_contain_text("Cannot find module")
+    assert broken.get("/readyz").status == 503
+    assert violations(overview) + cut_off(overview) == []
     broken.await_idle(1)
+    expect(health).to_contain_text("works")
+    assert broken.get("/readyz").status == 200
     expect(page.get_by_text("attempts of this image failed")).to_have_count(0)
     expect(page.get_by_role("button", name=re.compile(r"^past failures \d+$"))).to_be_visible()
     page.get_by_role("button", name="Release shop-1").click()
@@ -179,6 +237,27 @@ def test_the_attempts_are_cleared_when_the_image_comes_up(tabs: Tabs, broken: Ru
     page.get_by_role("link", name="Overview").click()
     health = page.get_by_role("region", name="Health")
     expect(health).to_contain_text("Healthy")
+
+
+def test_a_cause_outside_is_not_blamed_on_the_image(
+    tabs: Tabs, tmp_path_factory: pytest.TempPathFactory, example_image: str
+) -> None:
+    network = a_name("narrow")
+    docker("network", "create", "--subnet", "198.18.79.0/29", network)
+    try:
+        flags = ("--network", network, "--min-idle", "8", "--max-machines", "9")
+        with a_service(tmp_path_factory.mktemp("narrow"), *flags) as service:
+            service.await_idle(5)
+            page = tabs.open(service, expects=AWAY)
+            expect(page.get_by_text("New machines do not come up")).to_be_visible()
+            pool = page.get_by_role("region", name="Pool default")
+            expect(pool).to_contain_text("No machine can be created now. The workers' network has no address left")
+            expect(page.get_by_text("The image does not come up")).to_have_count(0)
+            health = page.get_by_role("region", name="Health")
+            expect(health).not_to_contain_text("does not come up")
+            assert violations(page) + cut_off(page) == []
+    finally:
+        docker("network", "rm", network, check=False)
 
 
 def seconds(text: str) -> int:

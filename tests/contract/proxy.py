@@ -1,4 +1,7 @@
-"""A proxy before Docker's socket that loses the reply of the calls it is told to, after Docker carried them out."""
+"""A proxy before Docker's socket that loses the reply of the calls it is told to, after Docker carried them out.
+
+It can also keep back what more comes of a reply that has begun, such as events.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _CHUNK_BYTES: Final = 65536
 
 
 class Proxy:
-    """`lose` is a pattern of request lines (`POST .*/start`). `close` makes the engine unreachable."""
+    """`lose` and `keep_back` are patterns of request lines (`POST .*/start`). `close` makes the engine unreachable."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -26,6 +29,7 @@ class Proxy:
         self._ending: set[asyncio.Task[None]] = set()
         self.lose = "nothing"
         self.lost = 0
+        self.keep_back = "nothing"
 
     @property
     def url(self) -> str:
@@ -48,17 +52,20 @@ class Proxy:
         self._socket.unlink(missing_ok=True)
         for task in self._open - self._ending:
             task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        if self._open:
+            await asyncio.wait(
+                self._open
+            )  # if this is cancelled they must go on: one may be about to close what it opened
 
     async def _serve(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
         docker_reader, docker_writer = await asyncio.open_unix_connection(self._target)
-        cut = asyncio.Event()
+        cut, lines = asyncio.Event(), list[str]()
         pumps = [
-            asyncio.create_task(self._requests(client_reader, docker_writer, cut)),
-            asyncio.create_task(self._replies(docker_reader, client_writer, cut)),
+            asyncio.create_task(self._requests(client_reader, docker_writer, cut, lines)),
+            asyncio.create_task(self._replies(docker_reader, client_writer, cut, lines)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -77,17 +84,24 @@ class Proxy:
             self._open.discard(task)
             self._ending.discard(task)
 
-    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: asyncio.Event) -> None:
+    async def _requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: asyncio.Event, lines: list[str]
+    ) -> None:
         while chunk := await reader.read(_CHUNK_BYTES):
-            if re.match(self.lose, chunk.partition(b"\r\n")[0].decode("latin-1")):
+            lines.append(chunk.partition(b"\r\n")[0].decode("latin-1"))
+            if re.match(self.lose, lines[-1]):
                 cut.set()
             writer.write(chunk)
             await writer.drain()
 
-    async def _replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: asyncio.Event) -> None:
+    async def _replies(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: asyncio.Event, lines: list[str]
+    ) -> None:
         while chunk := await reader.read(_CHUNK_BYTES):
             if cut.is_set():
                 self.lost += 1
                 return
+            if re.match(self.keep_back, lines[-1]):
+                continue
             writer.write(chunk)
             await writer.drain()

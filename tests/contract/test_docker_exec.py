@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import io
 import os
+import random
+import signal
 import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -18,11 +21,16 @@ from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import a_name, docker
 
 from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.engines.extras import OUTPUT_BYTES, Exec
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning
 
+pytestmark = pytest.mark.promise("exec")
+
 NEVER_WAS = "worker-1700000000000-neverwas1"
 SLEEPS = ["sleep", "4321"]
+SLOW_S = 3.0
+"""For which a beginning is held up."""
 PROMPT_S = 3.0
 """For ending a command, on a busy computer; Docker alone would wait longer for output that nobody reads."""
 
@@ -75,7 +83,10 @@ async def test_input_that_nobody_reads_holds_nobody(docker_world: DockerWorld) -
     async with asyncio.timeout(10):
         script = "head -c 1000000 /dev/zero; exit 6"
         done = await docker_world.engine.exec(machine.id, ["sh", "-c", script], stdin=b"x" * 3_000_000)
-    assert (done.exit_code, len(done.stdout)) == (6, 1_000_000)
+    assert done.exit_code == 6
+    # Podman breaks the connection off as soon as the command has ended, and what is on the way then is lost.
+    least = 100_000 if docker_world.dialect.isolates_by_network else 1_000_000
+    assert least <= len(done.stdout) <= 1_000_000
 
 
 async def test_a_command_gets_its_environment_user_and_folder(docker_world: DockerWorld) -> None:
@@ -194,7 +205,7 @@ async def test_a_reader_that_takes_nothing_stops_the_command_and_not_its_time_li
 
     await soon(stands_still, "it writes no more")
     assert time.monotonic() - begun < 4
-    assert int(counts[-1]) < 64, "of 64 KiB each"
+    assert int(counts[-1]) < 256, "of 64 KiB each: a TCP connection to the engine may hold 6 MiB in the kernel"
     assert await running is None
     assert time.monotonic() - begun < 4 + PROMPT_S
     assert len(reader.pieces) == 1
@@ -246,6 +257,7 @@ async def test_what_somebody_else_started_is_left_alone(docker_world: DockerWorl
     assert len(left(docker_world, machine)) == 1
 
 
+@pytest.mark.promise("hang-up")
 @pytest.mark.parametrize("after_s", [0.0, 0.01, 0.03, 0.1, 0.4])
 async def test_a_command_whose_caller_goes_is_killed(docker_world: DockerWorld, after_s: float) -> None:
     """Whenever that is: before it runs, while it starts, while it runs."""
@@ -259,7 +271,7 @@ async def test_a_command_whose_caller_goes_is_killed(docker_world: DockerWorld, 
 async def test_a_fork_bomb_is_killed(docker_world: DockerWorld) -> None:
     """Up to the limit of processes, where nothing can be started any more."""
     engine = await docker_world.open_engine(pids_limit=60)
-    machine = replace(await docker_world.machine(), template=await engine.template())
+    machine = replace(await docker_world.machine(), template=await engine.template(DEFAULT_POOL))
     await engine.create(machine)
     await docker_world.serves(machine)
     done = await engine.exec(machine.id, ["sh", "-c", "while :; do sleep 4321 & done"], timeout_s=1.0)
@@ -310,7 +322,7 @@ def without_shell(docker_world: DockerWorld) -> Iterator[str]:
 async def test_without_a_shell_a_command_is_killed_from_outside(docker_world: DockerWorld, without_shell: str) -> None:
     """Where we may; else the caller hears that it runs on."""
     engine = await docker_world.open_engine(without_shell)
-    machine = replace(await docker_world.machine(), template=await engine.template())
+    machine = replace(await docker_world.machine(), template=await engine.template(DEFAULT_POOL))
     await engine.create(machine)
     if os.geteuid() == 0:
         assert (await engine.exec(machine.id, SLEEPS, timeout_s=0.5)).exit_code is None
@@ -439,6 +451,7 @@ async def test_endless_output_holds_up_neither_the_time_limit_nor_the_end(docker
         assert left(docker_world, machine) == []
 
 
+@pytest.mark.promise("hang-up")
 async def test_endless_output_whose_caller_goes_is_ended(docker_world: DockerWorld) -> None:
     """As soon as it was heard of."""
     machine = await docker_world.running()
@@ -459,3 +472,82 @@ async def test_a_command_without_any_time_is_one_whose_time_is_up(docker_world: 
     done = await docker_world.engine.exec(machine.id, ["true"], timeout_s=0.0001)
     assert (done.exit_code, done.stdout, done.stderr) == (None, b"", b"")
     assert left(docker_world, machine) == []
+
+
+# callers who hang up while it opens
+
+
+async def opening_s(world: DockerWorld, machine: Machine) -> float:
+    """How long a command takes at the moment until its process is there."""
+    begun = time.monotonic()
+    assert (await world.engine.exec(machine.id, ["true"])).exit_code == 0
+    return time.monotonic() - begun
+
+
+async def open_and_close(world: DockerWorld, machine: Machine, kind: str) -> None:
+    """A caller of `SLEEPS`: the program in a terminal ends when the caller closes it."""
+    if kind == "exec":
+        await world.engine.exec(machine.id, SLEEPS)
+    await (await world.engine.terminal(machine.id, SLEEPS)).aclose()
+
+
+async def stays_empty(world: DockerWorld, machine: Machine) -> None:
+    """Nothing is there, and nothing comes: Docker may begin a process after its caller was told that all is over."""
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        assert left(world, machine) == []
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("kind", ["exec", "terminal"])
+async def test_whenever_a_caller_hangs_up_while_it_opens_nothing_is_left(docker_world: DockerWorld, kind: str) -> None:
+    """Engines since Docker 26 answer a start before the process is there, and run a search for it meanwhile."""
+    machine = await docker_world.running()
+    chance = random.Random(26)
+    whole_s = await opening_s(docker_world, machine)
+
+    async def hang_up(after_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(after_s):
+                await open_and_close(docker_world, machine, kind)
+
+    for at_once in (1,) * 12 + (4,) * 4:
+        async with asyncio.TaskGroup() as callers:
+            for _ in range(at_once):
+                callers.create_task(hang_up(chance.uniform(0, 1.5 * whole_s)))
+    await stays_empty(docker_world, machine)
+
+
+def inside(native_id: str) -> set[int]:
+    """The processes of a container, as this computer sees them."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if native_id in (folder / "cgroup").read_text():
+                found.add(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["exec", "terminal"])
+async def test_what_docker_is_slow_to_begin_is_ended_all_the_same(docker_world: DockerWorld, kind: str) -> None:
+    """A process is there before it has become the command: whoever looks for the command finds nothing."""
+    if os.geteuid() != 0:
+        pytest.fail("Only root may stop what Docker is about to start: run this test as root.", pytrace=False)
+    machine = await docker_world.running()
+    native_id = docker_world.inspect(machine)["Id"]
+    before = inside(native_id)
+    opening = asyncio.create_task(open_and_close(docker_world, machine, kind))
+
+    async def look() -> set[int]:
+        return inside(native_id) - before
+
+    begun = await soon(look, "it is about to begin")
+    for pid in begun:
+        os.kill(pid, signal.SIGSTOP)
+    opening.cancel()
+    await asyncio.wait({opening}, timeout=SLOW_S)
+    for pid in begun:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    await asyncio.wait({opening})
+    await stays_empty(docker_world, machine)

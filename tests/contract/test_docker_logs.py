@@ -80,7 +80,7 @@ async def test_time_stamps_stand_before_lines_alone(docker_world: DockerWorld) -
 
 async def test_last_words_are_cut_at_their_beginning_and_say_so(docker_world: DockerWorld) -> None:
     """As many lines as were asked for; and no half of a secret is told, wherever Docker's pieces end."""
-    engine = await docker_world.open_engine(env={"KEY": SECRET})
+    engine = docker_world.engine = await docker_world.open_engine(env={"KEY": SECRET})
     machine = await docker_world.running()
     border = f"{'s' * (PIECE_BYTES - 10)}{SECRET} end"
     await write(docker_world, machine, "before", border)
@@ -97,3 +97,22 @@ async def test_last_lines_of_both_outputs_are_in_the_order_in_which_they_were_wr
     for number in range(4):
         await write(docker_world, machine, f"line {number}", stream=(OUT, ERR)[number % 2])
     assert (await has_logs(docker_world).last_lines(machine.id, 3)).splitlines() == ["line 1", "line 2", "line 3"]
+
+
+@pytest.mark.parametrize("asked", ["_last_by_time", "_has_terminal"])
+async def test_a_container_that_is_removed_while_its_last_lines_are_read_has_none(
+    docker_world: DockerWorld, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """As by `docker rm -f`, whose listing shows it dead for a moment. It is no error, which would end the service."""
+    machine = await docker_world.running()
+    await write(docker_world, machine, "a line")
+    docker_world.kill(machine)
+    assert "a line" in await docker_world.engine.last_lines(machine.id, 10)
+    reading = getattr(docker_world.engine, asked)
+
+    async def removed_first(*arguments: object) -> object:
+        docker_world.remove(machine)
+        return await reading(*arguments)
+
+    monkeypatch.setattr(docker_world.engine, asked, removed_first)
+    assert await docker_world.engine.last_lines(machine.id, 10) == ""

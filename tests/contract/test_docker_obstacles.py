@@ -10,6 +10,7 @@ from tests.contract.worlds import DockerWorld
 from tests.integration.docker_command import a_name, docker, docker_json
 
 from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import EngineObstructed
 
 NOWHERE = "192.0.2.1"
@@ -29,7 +30,7 @@ async def test_a_network_without_an_address_is_no_fault_of_the_image(
     docker_world: DockerWorld, tiny_network: str
 ) -> None:
     engine = await docker_world.open_engine(network=tiny_network)
-    template = await engine.template()
+    template = await engine.template(DEFAULT_POOL)
     first, second = [replace(await docker_world.machine(), template=template) for _ in range(2)]
     try:
         await engine.create(first)
@@ -46,11 +47,11 @@ async def test_an_address_that_the_host_lost_is_left_out_of_the_next_template(do
     engine = await docker_world.open_engine(
         publish_addresses=("127.0.0.1", NOWHERE), host_addresses=lambda: ("127.0.0.1",)
     )
-    machine = replace(await docker_world.machine(), template=await engine.template())
+    machine = replace(await docker_world.machine(), template=await engine.template(DEFAULT_POOL))
     with pytest.raises(EngineObstructed, match="does not have the address on which") as refused:
         await engine.create(machine)
     assert refused.value.kind == "address"
-    template = await engine.template()
+    template = await engine.template(DEFAULT_POOL)
     assert template != machine.template
     await engine.create(replace(machine, template=template))
     bindings = docker_json("inspect", machine.id)["HostConfig"]["PortBindings"]
@@ -59,10 +60,10 @@ async def test_an_address_that_the_host_lost_is_left_out_of_the_next_template(do
 
 async def test_an_address_that_the_operator_named_is_not_replaced(docker_world: DockerWorld) -> None:
     engine = await docker_world.open_engine(publish_addresses=(NOWHERE,))
-    machine = replace(await docker_world.machine(), template=await engine.template())
+    machine = replace(await docker_world.machine(), template=await engine.template(DEFAULT_POOL))
     with pytest.raises(EngineObstructed):
         await engine.create(machine)
-    assert await engine.template() == machine.template
+    assert await engine.template(DEFAULT_POOL) == machine.template
 
 
 async def test_a_restart_stops_what_runs_and_keeps_its_files(docker_world: DockerWorld) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import docker
@@ -9,6 +11,8 @@ from tests.integration.docker_command import docker
 from worker_orchestrator.engines.docker.stats import _fits, _Sample
 from worker_orchestrator.engines.extras import Stats, Usage
 from worker_orchestrator.errors import EngineUnavailable, NotRunning
+
+pytestmark = pytest.mark.promise("stats")
 
 NEVER_WAS = "worker-1700000000000-neverwas1"
 MIB = 1024 * 1024
@@ -26,6 +30,7 @@ async def test_a_container_is_measured_at_the_first_question(docker_world: Docke
     assert usage.cpu_percent is not None
     assert 0 <= usage.cpu_percent < 1000
     assert 0 < usage.cpu_seconds < 60
+    assert usage.memory_bytes is not None
     assert 0 < usage.memory_bytes < 100 * MIB
     assert (usage.processes or 0) >= 3
     assert usage.memory_limit_bytes is not None
@@ -61,6 +66,7 @@ async def test_a_recent_question_saves_a_sample(docker_world: DockerWorld, monke
     assert len(asked) == 2
 
     async def asks_once() -> bool:
+        await asyncio.sleep(0.15)  # samples that are closer are not compared: Docker 26 and newer answer at once
         asked.clear()
         assert (await measured(docker_world, machine.id)).cpu_percent is not None
         return len(asked) == 1
@@ -89,7 +95,7 @@ async def test_memory_is_told_without_the_file_cache(docker_world: DockerWorld) 
     """Which goes as soon as somebody needs the room."""
     machine = await docker_world.running()
     docker("exec", machine.id, "dd", "if=/dev/zero", "of=/srv/files/big", "bs=1M", "count=64")
-    assert (await measured(docker_world, machine.id)).memory_bytes < 32 * MIB
+    assert ((await measured(docker_world, machine.id)).memory_bytes or 0) < 32 * MIB
 
 
 async def test_what_goes_over_the_network_is_counted(docker_world: DockerWorld) -> None:

@@ -12,6 +12,7 @@ from tests.contract.worlds import World, listening_on, soon, until_named
 
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, PortTaken
 
@@ -263,17 +264,17 @@ async def test_the_end_of_an_instance_is_told_when_the_listing_shows_it(world: W
 async def test_the_template_stays_until_the_image_is_rebuilt(world: World) -> None:
     """Even under the same name it is another one then, and machines of the old one stay as they are."""
     machine = await world.running()
-    assert await world.engine.template() == machine.template
+    assert await world.engine.template(DEFAULT_POOL) == machine.template
     world.rebuild()
-    assert await world.engine.template() != machine.template
+    assert await world.engine.template(DEFAULT_POOL) != machine.template
     instance = await world.instance(machine)
     assert instance is not None
     assert (instance.template, instance.status) == (machine.template, Status.RUNNING)
 
 
 async def test_the_identity_is_stable_and_marked(world: World) -> None:
-    """As soon as it knows its template, the engine carries our mark."""
-    await world.engine.template()
+    """With a machine on it, the engine carries our mark."""
+    await world.running()
     first = await world.engine.identity()
     assert first.id
     assert first.marked
@@ -286,7 +287,7 @@ Call = Callable[[Engine, Machine], Coroutine[Any, Any, object]]
 CALLS: dict[str, Call] = {
     "ping": lambda engine, _: engine.ping(),
     "identity": lambda engine, _: engine.identity(),
-    "template": lambda engine, _: engine.template(),
+    "template": lambda engine, _: engine.template(DEFAULT_POOL),
     "list": lambda engine, _: engine.list(),
     "create": lambda engine, machine: engine.create(machine),
     "restart": lambda engine, machine: engine.restart(machine.id),

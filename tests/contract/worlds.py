@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar
 
@@ -21,7 +21,8 @@ from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.docker.connect import connect
 from worker_orchestrator.engines.docker.engine import DockerEngine
-from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.docker.reach import recognised
+from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
@@ -61,11 +62,11 @@ class World(ABC):
         assert port <= self._ports.last
         return port
 
-    async def machine(self, port: int | None = None) -> Machine:
-        """A machine of the engine's current template, only on record."""
-        template = await self.engine.template()
+    async def machine(self, port: int | None = None, pool: str = DEFAULT_POOL, engine: Engine | None = None) -> Machine:
+        """A machine of the current template of this pool, only on record."""
+        template = await (engine or self.engine).template(pool)
         planned = (port or self.port()) if self.engine.plans_ports else None
-        return Machine(a_machine_id(), DEFAULT_POOL, template, State.STARTING, planned)
+        return Machine(a_machine_id(), pool, template, State.STARTING, planned)
 
     async def running(self) -> Machine:
         """A machine that was created and serves."""
@@ -198,10 +199,29 @@ class DockerWorld(World):
         host_addresses: Callable[[], tuple[str, ...]] | None = None,
         **options: Any,
     ) -> DockerEngine:
-        """One more engine of the same owner, closed with this world."""
+        """One more engine of the same owner with one pool, closed with this world."""
+        publish = PublishOptions(
+            options.pop("publish_addresses", ADDRESSES), options.pop("advertise_host", "localhost")
+        )
+        pools = {DEFAULT_POOL: self.options(image=image or self.image, **options)}
+        return await self.open_pools(pools, publish, docker_host=docker_host, host_addresses=host_addresses)
+
+    def options(self, **chosen: Any) -> DockerOptions:
+        """Options of a pool, of which these are chosen."""
+        return DockerOptions(**{"image": self.image, "env": {"A": "b"}, **chosen})
+
+    async def open_pools(
+        self,
+        pools: Mapping[str, DockerOptions],
+        publish: PublishOptions = PublishOptions(ADDRESSES),  # noqa: B008 # it is frozen
+        *,
+        docker_host: str | None = None,
+        host_addresses: Callable[[], tuple[str, ...]] | None = None,
+    ) -> DockerEngine:
+        """One more engine of the same owner with these pools, closed with this world."""
         endpoint, client = await connect(docker_host)
-        chosen = {"image": image or self.image, "env": {"A": "b"}, "publish_addresses": ADDRESSES, **options}
-        engine = DockerEngine(endpoint, client, self.owner, DockerOptions(**chosen), host_addresses)
+        self.dialect = await recognised(client)
+        engine = DockerEngine(endpoint, client, self.owner, pools, host_addresses, self.dialect, publish)
         self._more.append(engine)
         return engine
 
@@ -214,6 +234,7 @@ class DockerWorld(World):
 
     def kill(self, machine: Machine) -> None:
         docker("kill", machine.id)
+        docker("wait", machine.id)  # newer engines answer before it has ended
 
     def remove(self, machine: Machine) -> None:
         docker("rm", "-f", "-v", machine.id)
@@ -247,13 +268,21 @@ class DockerWorld(World):
         """One more engine of this owner that reaches Docker through a proxy, and knows its template."""
         async with Proxy(self.engine._endpoint.url.removeprefix("unix://")) as proxy:
             engine = await self.open_engine(docker_host=proxy.url)
-            await engine.template()
+            await engine.template(DEFAULT_POOL)
             yield engine, proxy
 
     def put_running(self, machine: Machine, owner: str) -> None:
         """Somebody else's container, with our labels, under this machine's id, which runs."""
         self._put(machine, owner)
         docker("start", machine.id)
+
+    def network_of(self, machine: Machine) -> str:
+        """The name of the network that this machine is on by default."""
+        return machine.id if self.dialect.isolates_by_network else f"{LABEL}-{self.owner}"
+
+    def remove_network(self, machine: Machine) -> None:
+        """As somebody does who tidies up. Podman refuses it as long as there is a container, running or not."""
+        docker("network", "rm", self.network_of(machine), check=not self.dialect.isolates_by_network)
 
     def processes(self, machine: Machine) -> list[str]:
         """What runs in its container, as its host sees it."""

@@ -2,8 +2,8 @@
 
 usage: crashing_service.py POINT WHEN N serve FLAG…    kills itself with SIGKILL `before`, `during` or `after` the N-th POINT
 
-A point is a call (`commit`, `create`, `start`, `restart`, `destroy`, `release`), the commit of a certain change (`created`,
-`answered`, `assigned`, `released`, `destroyed`, `forgotten`), or the answer to a request: after `assigning`, `releasing`,
+A point is a call (`commit`, `create`, `start`, `restart`, `stop`, `destroy`, `release`), the commit of a certain change
+(`created`, `answered`, `assigned`, `released`, `slept`, …), or the answer to a request: after `assigning`, `releasing`,
 `destroying` all is done and nothing was sent.
 """
 
@@ -30,6 +30,7 @@ CALLS: Final[dict[str, tuple[type, str]]] = {
     "create": (DockerEngine, "create"),
     "start": (DockerEngine, "_start"),
     "restart": (DockerEngine, "restart"),
+    "stop": (DockerEngine, "stop"),
     "destroy": (DockerEngine, "destroy"),
     "release": (ShortWay, "take_back"),
     "assigning": (Document, "_assign_reply"),

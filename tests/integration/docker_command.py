@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -12,7 +13,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["EXAMPLE", "LABEL", "Events", "a_name", "clean_up", "docker", "docker_json", "make_image", "owned"]
+from tests.integration.waiting import eventually
+
+__all__ = [
+    "EXAMPLE",
+    "LABEL",
+    "Events",
+    "a_name",
+    "clean_up",
+    "docker",
+    "docker_json",
+    "engine_command",
+    "is_podman",
+    "make_image",
+    "owned",
+    "remove_image",
+]
 
 EXAMPLE: Final = "worker-orchestrator-example:latest"
 LABEL: Final = "worker-orchestrator"
@@ -71,6 +87,29 @@ def make_image(tag: str, *changes: str, host: str = "") -> str:
 def owned(owner: str, *, host: str = "") -> list[str]:
     """Names of the containers of this owner, in any state."""
     return docker("ps", "-a", "--filter", f"label={LABEL}.owner={owner}", "--format", "{{.Names}}", host=host).lines
+
+
+@functools.cache
+def is_podman() -> bool:
+    """Whether the engine that serves Docker's API here is Podman."""
+    return "Podman Engine" in docker("version").out
+
+
+def engine_command() -> str:
+    """The command that the service names to people."""
+    return "podman" if is_podman() else "docker"
+
+
+def remove_image(tag: str) -> None:
+    """Remove it by force, and on Podman its containers as well: while one of them runs, Podman keeps the image."""
+
+    def is_gone() -> bool:
+        if is_podman() and (left := docker("ps", "-aq", "--filter", f"ancestor={tag}").lines):
+            docker("rm", "-f", *left, check=False)
+        docker("rmi", "-f", tag, check=False)
+        return docker("image", "inspect", tag, check=False).failed
+
+    eventually(is_gone, f"the image {tag} is removed", within_s=30)
 
 
 def clean_up(owner: str, *, host: str = "") -> None:

@@ -8,6 +8,7 @@ import base64
 import gzip
 import hashlib
 import json
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ __all__ = ["PASSWORD", "USER", "Registry", "flattened"]
 
 USER: Final = "reader"
 PASSWORD: Final = "s3cret-of-the-registry"
+_TLS: Final = b"\x16"
+"""The first byte that somebody sends who speaks TLS."""
 _CHALLENGE: Final = 'Basic realm="test"'
 _MANIFEST_TYPE: Final = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -85,6 +88,14 @@ class Registry:
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
+            def handle_one_request(self) -> None:
+                """Say that this is HTTP, as real registries do: the containerd store tries TLS first."""
+                if self.connection.recv(1, socket.MSG_PEEK) == _TLS:
+                    self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                    self.close_connection = True
+                else:
+                    super().handle_one_request()
+
             def do_GET(self) -> None:  # the library's name
                 status, kind, body = registry.answer(self.path, self.headers.get("Authorization", ""))
                 self.send_response(status)

@@ -114,11 +114,23 @@ def test_assign_without_anything_idle_says_so_at_once_where_nobody_wants_to_wait
 def test_release_takes_a_project_or_the_id_of_its_machine(shared: Running, project: str, by: str) -> None:
     machine = shared.assign(project)["containerId"]
     said = out(shared, "release", project if by == "project" else machine)
-    assert said == f"{project} released {machine}\n"
+    assert said == f"{project} released {machine}: it goes back to the pool as it is, with its files and processes\n"
     assert shared.machine_of(project) is None
     again = run(shared, "release", project, code=3)
     assert b"is neither a project with a machine nor the id of a machine" in again.stderr
     shared.destroy(machine)
+
+
+def test_release_says_that_a_machine_is_removed_where_it_is(start: Start) -> None:
+    """In the reply of the API as well."""
+    service = start("--engine", "memory", "--min-idle", "1", "--on-release", "recycle")
+    machine = service.assign("a")["containerId"]
+    said = out(service, "release", "a")
+    assert said.startswith(
+        f"a released {machine}: it is removed with its files, and the pool makes a new one if it needs"
+    )
+    service.assign("b")
+    assert document(service, "release", "b")["removed"] is True
 
 
 def test_destroy_asks_before_a_project_loses_its_files(shared: Running, project: str) -> None:
@@ -211,6 +223,29 @@ def test_why_tells_how_a_project_came_to_its_machine(shared: Running, project: s
     assert document(shared, "why", project)["machine"] == machine
 
 
+def test_why_of_a_project_without_a_machine_says_what_an_assign_would_meet(start: Start) -> None:
+    service = start("--engine", "memory", "--min-idle", "1", "--max-machines", "1")
+    service.await_idle(1)
+    said = run(service, "why", "second", code=3).stderr.decode()
+    assert said == "orchestrator: The project second has no machine. Run `orchestrator assign second` to get one.\n"
+    service.assign("first")
+    said = run(service, "why", "second", code=3).stderr.decode()
+    assert (
+        "The project second has no machine. It cannot get one now. All 1 machines (max_machines) are held by projects."
+        in said
+    )
+    with on_a_terminal([*MODULE, "assign", "second"], cwd=service.folder, env=reaching(service)) as screen:
+        screen.await_text("Waiting: The project second has no machine. It waits in line. All 1 machines (max_machines)")
+    run(service, "pause")
+    said = run(service, "why", "second", code=3).stderr.decode()
+    assert "It cannot get one now. The pool default is paused" in said
+    nobody = "worker-1764108000123-abc123def"
+    assert (
+        f"{nobody} is neither a project with a machine nor the id"
+        in run(service, "why", nobody, code=3).stderr.decode()
+    )
+
+
 def test_events_follow_without_a_gap_between_what_was_and_what_comes(shared: Running, project: str) -> None:
     shared.assign(project)
     with going_on(shared, "events", "-f", "-n", "3", "--project", project, "-o", "json") as process:
@@ -258,7 +293,7 @@ def test_logs_end_with_what_is_there_or_go_on(shared: Running, project: str) -> 
 def test_scale_changes_the_pool_and_default_takes_it_back(start: Start) -> None:
     """`config` tells what was changed at run time."""
     service = start("--engine", "memory", "--min-idle", "1")
-    assert "min idle  3  (the service was started with 1)" in out(service, "scale", "--min-idle", "3")
+    assert "min idle  3  (the settings say 1)" in out(service, "scale", "--min-idle", "3")
     service.await_idle(3)
     config = {each["name"]: each for each in document(service, "config", "--min-idle", "1")}
     assert config["min_idle"] == {"name": "min_idle", "value": 3, "source": "changed at run time"}
@@ -286,6 +321,13 @@ def test_exec_ends_as_the_command_ended(shared: Running, project: str) -> None:
     assert b"did not end within 0.5 s and was killed" in late.stderr
     binary = run(shared, "exec", "-i", project, "cat", given=b"\xff", code=2)
     assert b"orchestrator cp" in binary.stderr
+
+
+def test_exec_says_at_once_how_long_a_command_may_take_at_most(shared: Running) -> None:
+    """It needs no service for that, so none is asked."""
+    done = run(shared, "exec", "--timeout", "3601", "nobody", "true", code=2)
+    assert b"3600" in done.stderr
+    assert b"At most 3600" in run(shared, "exec", "--help").stdout
 
 
 def test_exec_of_endless_output_ends_in_time_with_what_came_until_then(shared: Running, project: str) -> None:

@@ -26,7 +26,7 @@ ON_ITS_OWN: Final = (
     ("config", "--image", "a", "-o", "json"),
 )  # fmt: skip
 ASKING: Final = (
-    ("assign", "p"), ("assign", "p", "-o", "json"), ("list",), ("list", "-o", "json"), ("list", "-o", "name"),
+    ("assign", "p"), ("assign", "p", "-o", "json"), ("keep", "p"), ("list",), ("list", "-o", "json"), ("list", "-o", "name"),
     ("list", "--watch"), ("show", "p"), ("show", "p", "-o", "json"), ("why", "p"), ("events",), ("events", "-f"),
     ("events", "-o", "json"), ("health",), ("health", "-o", "json"), ("scale",), ("pause",), ("resume",), ("logs", "p"),
     ("exec", "p", "--", "echo", "hello"), ("cp", "p:/srv/health", "-"), ("doctor", "--image", "a"), ("release", "p"),

@@ -103,6 +103,22 @@ def test_the_start_says_in_one_line_what_becomes_of_a_released_machine(
     assert line == f"--on-release {said['on_release']}: {said['on_release_means']}"
 
 
+def test_the_start_says_of_each_pool_what_becomes_of_a_released_machine(start: Start, tmp_path: Path) -> None:
+    """What is reused must not be found out by accident, whichever pool it is."""
+    file = tmp_path / "orchestrator.toml"
+    file.write_text(
+        "min_idle = 0\non_release = 'recycle'\n[pools.a]\nmin_idle = 0\non_release = 'reuse'\n[pools.b]\nmin_idle = 0\n"
+    )
+    told = start("--engine", "memory", "--config", str(file))
+    in_json = start("--engine", "memory", "--config", str(file), "--log-format", "json")
+    for service in (told, in_json):
+        service.end()
+    assert "\n  on_release recycle (default, b): A released machine is removed with its files" in told.log
+    assert "\n  on_release reuse (a): The next project gets a released machine as it is, with its files" in told.log
+    said = next(each for each in lines(in_json) if each["event"] == "serving")
+    assert said["on_release_of_pools"] == {"default": "recycle", "a": "reuse", "b": "recycle"}
+
+
 def test_with_json_the_demo_ends_with_a_log_line_too(start: Start) -> None:
     service = start("--engine", "memory", "--min-idle", "1", "--log-format", "json")
     service.end()
@@ -179,6 +195,7 @@ def test_what_ended_meanwhile_is_not_handed_out(start: Start) -> None:
 # down
 
 
+@pytest.mark.promise("down")
 def test_down_removes_idle_machines_and_keeps_assigned_ones(start: Start) -> None:
     """It stops the service first, and says what keeps running; --all removes the rest, and the network."""
     service = start("--min-idle", "1")
@@ -530,7 +547,7 @@ def test_a_bad_variable_and_a_bad_file_are_named(tmp_path: Path) -> None:
     (tmp_path / "orchestrator.toml").write_text('min-idle = "many"\n')
     file = orchestrator("serve", *state, cwd=tmp_path)
     assert file.returncode == 2
-    assert "min-idle in orchestrator.toml is 'many', but must be a whole number" in file.stderr
+    assert "min-idle in orchestrator.toml (line 1) is 'many', but must be a whole number" in file.stderr
 
 
 def test_an_engine_that_does_not_answer_is_named(tmp_path: Path) -> None:

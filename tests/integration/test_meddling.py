@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.calling import Answer
-from tests.integration.docker_command import LABEL, a_name, docker, docker_json
+from tests.integration.docker_command import LABEL, a_name, docker, docker_json, engine_command, is_podman, remove_image
 from tests.integration.running import Running, a_service, orchestrator
 from tests.integration.waiting import eventually, holds_for
 
@@ -63,11 +63,12 @@ def test_a_project_is_told_everywhere_what_is_wrong_with_its_worker_and_what_to_
     if how == "pause":
         docker("pause", mine)
     else:
-        docker("network", "disconnect", "-f", f"{LABEL}-{service.owner}", mine)
+        network = mine if is_podman() else f"{LABEL}-{service.owner}"  # there each worker has a network
+        docker("network", "disconnect", "-f", network, mine)
     said = eventually(lambda: refused(service.get("/p")), "the project is refused", within_s=10)
     assert "cannot serve now. The container" in said
     url = ("--url", f"http://127.0.0.1:{service.ports.api}")
-    help_found = re.search(r"`docker ([^`]+)`", said)
+    help_found = re.search(rf"`{engine_command()} ([^`]+)`", said)
     assert help_found is not None
     for command in ("show", "why"):
         told = orchestrator(command, "p", *url, cwd=service.folder)
@@ -98,7 +99,7 @@ def test_a_copy_of_a_worker_is_its_makers(service: Running) -> None:
         assert docker_json("inspect", copy)["State"]["Running"]
     finally:
         docker("rm", "-f", "-v", *docker("ps", "-aq", "--filter", f"ancestor={tag}").lines, check=False)
-        docker("rmi", "-f", tag)
+        remove_image(tag)
 
 
 def test_down_leaves_what_a_project_had_when_it_turns_up_again(service: Running) -> None:

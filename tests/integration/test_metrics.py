@@ -64,16 +64,16 @@ def test_what_happened_is_shown(start: Start, flags: tuple[str, ...]) -> None:
     service.assign("a")
     service.await_idle(2)
     seen = shown(service)
-    assert seen["orchestrator_assigns_total warm"] == 1
-    assert seen["orchestrator_assigns_total repeat"] == 1
+    assert seen["orchestrator_assigns_total warm default"] == 1
+    assert seen["orchestrator_assigns_total repeat default"] == 1
     assert seen["orchestrator_warm_hit_ratio"] == 1
     assert seen["orchestrator_machines default idle"] == 2
     assert seen["orchestrator_machines default assigned"] == 1
     assert seen["orchestrator_create_duration_seconds_count"] == 3
-    assert seen["orchestrator_ready_duration_seconds_count"] == 3
+    assert seen["orchestrator_ready_duration_seconds_count default"] == 3
     assert seen["orchestrator_engine_up"] == 1
     assert seen["orchestrator_refill_lag_seconds default"] == 0
-    assert 0 < seen["orchestrator_assign_duration_seconds_sum warm"] < 1
+    assert 0 < seen["orchestrator_assign_duration_seconds_sum warm default"] < 1
     assert seen["process_resident_memory_bytes"] > 0
 
 
@@ -84,7 +84,8 @@ def test_workers_that_fail_are_counted_by_why(start: Start) -> None:
     eventually(lambda: failures(service) == {"killed": 1}, "a killed machine")
     docker("rm", "-f", second)
     eventually(lambda: sum(failures(service).values()) == 2, "and one that is gone")
-    assert set(failures(service)) <= {"killed", "vanished"}, "it may be seen dead before it is gone"
+    # Docker 28 lists it as exited, then as dead without an exit code, and then no more; older ones as being removed.
+    assert set(failures(service)) <= {"killed", "exited", "vanished"}, "it may be seen dead before it is gone"
 
 
 def failures(service: Running) -> dict[str, float]:

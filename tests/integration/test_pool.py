@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -17,9 +18,19 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from tests.integration.calling import Answer, call
+from tests.integration.calling import Answer, all_soon, call
 from tests.integration.conftest import Start
-from tests.integration.docker_command import EXAMPLE, LABEL, Events, a_name, docker, docker_json, make_image
+from tests.integration.docker_command import (
+    EXAMPLE,
+    LABEL,
+    Events,
+    a_name,
+    docker,
+    docker_json,
+    engine_command,
+    make_image,
+    remove_image,
+)
 from tests.integration.running import Running
 from tests.integration.waiting import eventually, holds_for
 
@@ -35,7 +46,7 @@ def image(example_image: str) -> Iterator[str]:
     tag = f"{a_name('image')}:latest"
     make_image(tag, "LABEL build=1")
     yield tag
-    docker("rmi", "-f", tag)
+    remove_image(tag)
 
 
 def page(url: str) -> str:
@@ -99,6 +110,7 @@ def test_a_warm_assign_is_quick(shared: Running) -> None:
     shared.destroy(answer.json["containerId"])
 
 
+@pytest.mark.promise("death")
 def test_a_machine_that_is_killed_leaves_the_list_at_once(shared: Running) -> None:
     """Within 250 ms (the best of three, or of ten: other programs' work counts in the time), and it is replaced."""
     delays: list[float] = []
@@ -121,6 +133,7 @@ def test_a_machine_that_is_removed_is_replaced(shared: Running) -> None:
     shared.await_idle(2)
 
 
+@pytest.mark.promise("restart")
 def test_a_killed_machine_of_a_project_is_restarted_in_place(shared: Running) -> None:
     """Its files and its port are somebody's work: the project keeps them."""
     before = shared.assign("keeps-its-files")
@@ -143,6 +156,7 @@ def test_an_assign_during_the_restart_waits_for_it(shared: Running) -> None:
     shared.destroy(before["containerId"])
 
 
+@pytest.mark.promise("death")
 def test_whoever_asks_for_a_machine_that_is_no_longer_listed_gets_one_that_answers(shared: Running) -> None:
     """Docker's event takes it off the list; what became of it only a listing shows, and that comes a moment later."""
     before = shared.assign("not-listed")
@@ -158,7 +172,10 @@ def test_a_removed_machine_of_a_project_is_replaced_at_its_next_assign(shared: R
     """Its files are gone, so nothing is kept for it."""
     before = shared.assign("lost-its-files")
     docker("rm", "-f", before["containerId"])
-    eventually(lambda: shared.machine_of("lost-its-files") is None, "it is out of the list", within_s=5)
+    # Docker 26 and newer list it as exited for a moment: until it is known to be gone, a restart is tried and waited for.
+    gone = f"SELECT gone FROM machine WHERE id = '{before['containerId']}'"
+    eventually(lambda: shared.rows(gone) == [(1,)], "it is known to be gone", within_s=5)
+    assert shared.machine_of("lost-its-files") is None, "it is out of the list"
     after = shared.assign("lost-its-files")
     assert after["containerId"] != before["containerId"]
     assert page(after["url"])
@@ -198,7 +215,7 @@ def test_a_paused_machine_of_a_project_keeps_it(shared: Running) -> None:
             lambda: answer if (answer := shared.get("/paused")).status == 503 else None, "its project hears why"
         )
         assert refusal is not None
-        assert f"`docker unpause {machine['containerId']}`" in refusal.json["message"]
+        assert f"`{engine_command()} unpause {machine['containerId']}`" in refusal.json["message"]
         assert shared.get("/v1/projects/paused/machine").json["id"] == machine["containerId"]
         docker("unpause", machine["containerId"])
         eventually(lambda: shared.get("/paused").status == 200, "it serves again")
@@ -243,6 +260,7 @@ def test_surplus_goes_only_where_max_idle_says_so(start: Start) -> None:
 # the line
 
 
+@pytest.mark.promise("assign")
 def test_the_limit_holds_under_any_crowd(start: Start) -> None:
     """200 at once for 8 machines: eight get one each, one more gets the one that is released, the rest hear in time."""
     flags = ("--min-idle", "5", "--max-machines", "8", "--assign-timeout", "4")
@@ -250,22 +268,21 @@ def test_the_limit_holds_under_any_crowd(start: Start) -> None:
     service.await_idle(5)
     released = Event()
 
-    def ask(number: int) -> tuple[int, Answer]:
-        answer = service.get(f"/crowd-{number}")
+    async def release_first(number: int, answer: Answer) -> None:
         if answer.status == 200 and not released.is_set():
             released.set()
-            service.release(f"crowd-{number}")
-        return number, answer
+            await asyncio.to_thread(service.release, f"crowd-{number}")
 
-    with sampled(lambda: len(service.containers())) as counts, ThreadPoolExecutor(200) as pool:
-        answers = list(pool.map(ask, range(200)))
-    served = [answer.json["containerId"] for _, answer in answers if answer.status == 200]
+    with sampled(lambda: len(service.containers())) as counts:
+        asked = all_soon(service.ports.api, [f"/crowd-{number}" for number in range(200)], release_first)
+        answers, late_s = asyncio.run(asked)
+    served = [answer.json["containerId"] for answer in answers if answer.status == 200]
     assert len(served) == 9
     assert len(set(served)) == 8, "all different, and one of them twice: the released one"
-    for _, answer in answers:
+    for answer in answers:
         if answer.status != 200:
             assert "8" in refused(answer)
-            assert answer.took_s < 5.5
+            assert answer.took_s < 5.5 + late_s
     assert max(counts) == 8
     holders = [machine["assignedProject"] for machine in service.machines() if machine["isUsed"]]
     assert len(holders) == 8

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import Start
-from tests.integration.docker_command import a_name, docker, make_image
+from tests.integration.docker_command import a_name, docker, make_image, remove_image
 from tests.integration.running import Running
 from tests.integration.waiting import eventually
 
@@ -55,7 +55,7 @@ def image(example_image: str) -> Iterator[str]:
     tag = f"{a_name('image')}:latest"
     make_image(tag, "ENV BUILT_WITH=make", "ENV REGISTRY_TOKEN=from-the-image")
     yield tag
-    docker("rmi", "-f", tag)
+    remove_image(tag)
 
 
 def test_the_environment_of_a_worker_is_told_without_its_secrets(start: Start, image: str) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -69,11 +70,13 @@ def test_nothing_of_one_project_is_left_for_the_next(start: Start, image: str) -
 
 
 def processes_of(native: str) -> list[psutil.Process]:
-    """The container's processes as the host knows them; one that ends between the two looks (an exec's) is left out."""
-    found = []
-    for pid in docker("top", native, "-eo", "pid").lines[1:]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found.append(psutil.Process(int(pid)))
+    """The container's processes as the host knows them: those in its namespace. One that ends meanwhile is left out."""
+    main = docker_json("inspect", native)["State"]["Pid"]
+    space, found = Path(f"/proc/{main}/ns/pid").readlink(), []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):
+            if Path(f"/proc/{process.pid}/ns/pid").readlink() == space:
+                found.append(process)
     return found
 
 

@@ -159,6 +159,10 @@ def test_a_network_without_addresses_blames_nobody_and_is_told_once(start: Start
             for problem in problems
         )
         assert not any("image does not come up" in problem for problem in problems)
+        told = eventually(lambda: service.get("/v1/pools/default").json["problem"], "the pool says so too")
+        assert told in problems
+        _, shown, _ = command(service, "scale")
+        assert shown.count("network has no address left") == 1
         assert service.get(f"/{a_name('served')}").status == 200
         made = service.rows("SELECT count(*) FROM event WHERE cause = 'created'")[0][0]
         assert made < 20, "a storm"
@@ -166,3 +170,21 @@ def test_a_network_without_addresses_blames_nobody_and_is_told_once(start: Start
         service.close()
     finally:
         docker("network", "rm", network, check=False)
+
+
+def test_a_worker_that_hangs_stays_with_its_project_until_somebody_asks_for_a_restart(start: Start) -> None:
+    """Nobody asks a project's worker whether it answers, as docs/workers.md says."""
+    service = start("--min-idle", "1", "--stop-timeout", "1")
+    machine = service.assign("mine")["containerId"]
+    docker("exec", machine, "sh", "-c", "echo kept >/srv/files/work")
+    docker("exec", machine, "sh", "-c", "kill -STOP -1")
+    url = service.get("/v1/projects/mine/machine").json["url"]
+    with pytest.raises(TimeoutError):
+        urllib.request.urlopen(f"{url}/health", timeout=4)
+    assert service.get("/v1/projects/mine/machine").json["state"] == "assigned"
+    assert service.get("/v1/health").json["problems"] == []
+    code, said, _ = command(service, "restart", "mine")
+    assert (code, said) == (0, f"restarted {machine} of mine")
+    eventually(lambda: service.get("/v1/projects/mine/machine").json["state"] == "assigned", "it answers again")
+    with urllib.request.urlopen(f"{url}/files/work", timeout=4) as reply:
+        assert reply.read() == b"kept\n"

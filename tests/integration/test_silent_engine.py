@@ -6,6 +6,7 @@ Workers are healthy all the time; only Docker, who would say so, cannot be heard
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -16,11 +17,11 @@ from typing import Final
 import pytest
 from tests.contract.tcp_proxy import BesideTcpProxy, How, TcpProxy
 from tests.integration.calling import Answer, call
-from tests.integration.docker_command import a_name, docker, make_image
+from tests.integration.docker_command import a_name, is_podman, make_image, remove_image
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually, holds_for
 
-SOCKET: Final = "/var/run/docker.sock"
+SOCKET: Final = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 FLAGS: Final = ("--ready", "healthcheck", "--min-idle", "2", "--max-machines", "5", "--refresh-interval", "0.5")
 EXEC_S: Final = 2
 SLACK_S: Final = 4.0
@@ -37,10 +38,12 @@ AWAY_S: Final = 6.0  # ten sweeps, of which three would do
 
 @pytest.fixture(scope="module")
 def image(example_image: str) -> Iterator[str]:
+    if is_podman() and not Path("/run/systemd/system").exists():
+        pytest.skip("Podman lets systemd run the health checks of containers")
     tag = f"{a_name('image')}:latest"
     make_image(tag, "HEALTHCHECK --interval=300ms CMD wget -q -O /dev/null http://127.0.0.1:9092/health")
     yield tag
-    docker("rmi", "-f", tag)
+    remove_image(tag)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ import aiohttp
 import aiohttp.abc
 import pytest
 from tests.integration.docker_command import EXAMPLE, a_name, docker, docker_json, make_image
+from tests.integration.waiting import eventually
 from tests.recipes.page import ROOT, Reader, a_reader
 
 RECIPES: Final = ROOT / "docs" / "recipes"
@@ -60,6 +61,14 @@ def test_getting_started_does_what_it_says(tmp_path: Path, example_image: str, p
         reader.follow(ROOT / "docs" / "getting-started.md")
 
 
+def test_each_recipe_has_a_project_of_its_own() -> None:
+    """All of them may use one state folder: who follows a second one must not get the worker of the first."""
+    for page in RECIPES.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        assert "my-project" not in text, page
+        assert set(re.findall(r"\b[\w-]+-demo\b", text)) == {f"{page.stem}-demo"}, page
+
+
 def test_every_recipe_is_followed_by_a_test_here() -> None:
     told = Path(__file__).read_text(encoding="utf-8")
     followed = {*re.findall(r'follow\(RECIPES / "([\w-]+)\.md"\)', told), *PLAIN}
@@ -71,26 +80,34 @@ def test_a_recipe_does_what_it_says(reader: Reader, page: str) -> None:
     reader.follow(RECIPES / f"{page}.md")
 
 
-def test_two_images_side_by_side(reader: Reader, other_image: str) -> None:
-    """Each service gives machines of its own image."""
-    middle, last = reader.ports.first + 20, reader.ports.last
-    reader.replacing = {
-        "my/web:latest": EXAMPLE,
-        "my/python:latest": other_image,
-        "9491": str(middle - 1),
-        "9492": str(middle),
-        "9493": str(middle + 1),
-        "9891": str(last),
-    }
+def test_two_images(reader: Reader, other_image: str) -> None:
+    """Each pool gives machines of its own image."""
+    reader.replacing = {"my/web:latest": EXAMPLE, "my/python:latest": other_image, "9094": str(reader.ports.first + 1)}
     reader.follow(RECIPES / "two-images.md")
-    for api, image in ((reader.ports.api, EXAMPLE), (middle, other_image)):
-        machine = reader.run(f"orchestrator --url http://localhost:{api} assign my-project -o name")
+    for project, image in (("two-images-demo", EXAMPLE), ("two-images-demo-py", other_image)):
+        machine = reader.run(f"orchestrator assign {project} -o name")
         assert docker_json("inspect", machine)["Image"] == docker_json("image", "inspect", image)["Id"]
 
 
 def test_express_in_front(reader: Reader) -> None:
-    reader.replacing = {"3000": a_port()}
+    port = a_port()
+    reader.replacing = {"3000": port}
     reader.follow(RECIPES / "express.md")
+    url = f"http://express-demo.localhost:{port}"
+    ask = "curl -s -u express-demo:a-password"
+    release = f"{ask} -X POST http://localhost:{port}/release/express-demo"
+    assert reader.run(release) == '{"error":"This project has no worker."}'
+    assert "not those of this project" in reader.run(release.replace("a-password", "no-password"))
+    assert "<h1>/files/ on " in reader.run(f"{ask} -L {url}/files"), "a redirect stays within the project"
+    for _ in range(5):  # its worker sends a body, which no reply to HEAD has
+        assert reader.run(f"{ask} -I -o head -w '%{{http_code}}' {url}/files/") == "200", (
+            "a body that no HEAD has is left out"
+        )
+    assert reader.run(f"{ask} -I {url}/files/ -H 'Host: x.example.com:{port}' -o head -w '%{{http_code}}'") == "404"
+    docker("pause", reader.run("orchestrator assign express-demo -o name"))
+    plain = '{"error":"This project is not available at the moment. Please try again later."}'
+    eventually(lambda: reader.run(f"{ask} --max-time 5 {url}/health || true") == plain, "it is refused")
+    assert "docker unpause" in reader.logs(), "the log has what to do"
 
 
 def test_nginx_with_tls_in_front(reader: Reader) -> None:
@@ -103,9 +120,9 @@ def test_nginx_with_tls_in_front(reader: Reader) -> None:
         r"909[3-9]|91\d\d": "|".join(map(str, range(first, last + 1))),
     }
     reader.follow(RECIPES / "nginx.md")
-    assert "forty-two" in reader.run('script -qec "orchestrator exec -t my-project -- echo forty-two" /dev/null')
-    reader.run("head -c 3000000 /dev/urandom >large && orchestrator cp large my-project:/tmp/large")
-    reader.run("orchestrator cp my-project:/tmp/large back && cmp large back")
+    assert "forty-two" in reader.run('script -qec "orchestrator exec -t nginx-demo -- echo forty-two" /dev/null')
+    reader.run("head -c 3000000 /dev/urandom >large && orchestrator cp large nginx-demo:/tmp/large")
+    reader.run("orchestrator cp nginx-demo:/tmp/large back && cmp large back")
     other = f"curl --silent --cacert cert.pem https://{reader.ports.api}.workers.localhost:{tls}/livez"
     assert "404" in reader.run(other)
 
@@ -234,12 +251,12 @@ def test_vite_behind_another_host_name(reader: Reader, node_image: str) -> None:
     }
     try:
         reader.follow(RECIPES / "vite.md")
-        reader.replacing = {"3000": (express := a_port())}
+        reader.replacing = {"3000": (express := a_port()), "express-demo": "vite-demo"}
         reader.write_files_of(RECIPES / "express.md")
         reader.run("npm install --silent express@5")
         reader.run("node server.mjs")
         page = f"https://{reader.run('echo $worker')}.workers.localhost:{tls}"
-        asyncio.run(edit_arrives(reader, page, f"http://localhost:{express}/p/my-project"))
+        asyncio.run(edit_arrives(reader, page, f"http://vite-demo.localhost:{express}"))
     finally:
         reader.close()
         docker("rmi", "-f", built, check=False)
@@ -248,7 +265,7 @@ def test_vite_behind_another_host_name(reader: Reader, node_image: str) -> None:
 async def edit_arrives(reader: Reader, page: str, express: str) -> None:
     """What Vite tells two open pages when a file in the worker changes."""
     trusted = ssl.create_default_context(cafile=str(reader.folder / "cert.pem"))
-    login = {"Authorization": aiohttp.encode_basic_auth("my-project", "a-password")}
+    login = {"Authorization": aiohttp.encode_basic_auth("vite-demo", "a-password")}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted, resolver=Loopback())) as session:
         async with session.get(f"{page}/@vite/client") as reply:
             found = re.search(r'wsToken = "([^"]+)"', await reply.text())
@@ -262,7 +279,7 @@ async def edit_arrives(reader: Reader, page: str, express: str) -> None:
             assert (await each.receive_json(timeout=10))["type"] == "connected"
         async with session.get(f"{page}/main.js") as reply:
             assert "edited" in await reply.text()
-        reader.run("echo 'edited twice' >app/main.js; orchestrator cp app/main.js my-project:/app/main.js")
+        reader.run("echo 'edited twice' >app/main.js; orchestrator cp app/main.js vite-demo:/app/main.js")
         for each in opened:
             assert (await each.receive_json(timeout=10))["type"] == "full-reload"
             await each.close()

@@ -7,10 +7,11 @@ from there on the pool must come to rest at its size, with every promise kept an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,29 +19,34 @@ from typing import Any, Final
 
 import structlog
 from msgspec.structs import replace
+from tests.simulation.configuration import FIRST_PORT, POOLS, Changes, Configuration
 from tests.simulation.model import Request, native_id
 from tests.simulation.virtual import VirtualLoop, virtual_time
 from tests.simulation.world import OWNER, Killed, Process, World, nobody
 
-from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.errors import (
     CommitFailed,
     EngineError,
+    EngineRejected,
+    InvalidInput,
     MachineFailed,
     MachineNotFound,
     NoMachineAvailable,
     NotAssigned,
     NotRunning,
+    OrchestratorError,
+    OtherPool,
+    PoolNotFound,
+    PortTaken,
 )
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 __all__ = ["Outcome", "simulate"]
 
-FIRST_PORT: Final = 9093
 SLACK_S: Final = 0.05
 READS_WITHIN_S: Final = 4.5
 DESTROYS_WITHIN_S: Final = 95.0
@@ -50,6 +56,10 @@ SWITCHED_S: Final = 12.0
 """Another engine answers at least so long: no listing is that slow, so none falls between two looks at the right one."""
 STARVES_S: Final = 12.0
 """A listing may take 10 s, and so long a commit that failed may leave a machine and a client side by side."""
+UNKNOWN_POOLS: Final = 0.05
+"""So many of the assigns name a pool that may not be in force."""
+RELOADS: Final = 0.8
+KILLS_AT_RELOAD: Final = 0.3
 RESTS_WITHIN_S: Final = 480.0
 """The longest back-off, 300 s, one start time-out, and two minutes; less than the evidence of a failure is kept."""
 
@@ -66,40 +76,25 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What varies from seed to seed."""
+    """What varies from seed to seed. `file` is what the settings file says at first."""
 
-    spec: Spec
-    limits: Limits
+    file: Configuration
     projects: list[str]
     steps: int
     weather: float  # how bad it is, from 0 to 1
     kills: bool
+    edits: float  # how often the file is edited, and sizes are changed at run time
 
     @classmethod
     def draw(cls, chance: random.Random) -> Settings:
-        min_idle = chance.randint(0, 3)
-        max_machines = chance.randint(max(1, min_idle), 8)
-        pool = PoolSpec(
-            None,
-            min_idle=min_idle,
-            max_idle=chance.choice([None, None, min_idle, min_idle + 1, min_idle + 2]),
-            recycle=chance.random() < 0.3,
-            pending=True,
-        )
-        spec = Spec(
-            {DEFAULT_POOL: pool},
-            max_machines=max_machines,
-            first_port=FIRST_PORT,
-            last_port=FIRST_PORT + max_machines - 1 + chance.choice([0, 1, 3, 20]),
-            start_timeout_s=chance.choice([5.0, 20.0, 60.0]),
-        )
+        file = Configuration.draw(chance)
         return cls(
-            spec,
-            Limits(chance.choice([2.0, 10.0, 30.0]), chance.choice([2.0, 10.0]), chance.choice([0.0, 2.0, 10.0])),
-            [f"p{n}" for n in range(1, chance.randint(2, max_machines + 3))],
+            file,
+            [f"p{n}" for n in range(1, chance.randint(2, file.spec.max_machines + 3))],
             chance.randint(20, 120),
             chance.choice([0.0, 0.3, 0.3, 1.0]),
             chance.random() < 0.7,
+            chance.choice([0.0, 1.0, 2.0, 2.0, 8.0]),
         )
 
 
@@ -120,15 +115,21 @@ class _History:
     def __init__(self, loop: VirtualLoop, seed: int, path: Path) -> None:
         self.chance = random.Random(f"history {seed}")
         self.settings = Settings.draw(self.chance)
-        self.world = World(loop, path, str(seed), self.settings.spec.max_machines)
+        self.world = World(loop, path, str(seed))
         self.world.stir, self.world.died = self._stir, self._died
         self.loop = loop
         self.model, self.engine = self.world.model, self.world.engine
         self.images = 0
+        self.builds: dict[str, int] = {}  # by tag, of the images that pools have of their own
+        self.world.model.max_awake = self.settings.file.spec.max_awake
+        self.file = self.configuration = self.settings.file  # what the file says, and what of it is in force
+        self.changes = [Changes()]  # what was changed at run time; several where nobody heard what came of the last one
+        self.drops_changes = False  # what was changed could not be beside the configuration when the service began
         self.requests: dict[Request, tuple[asyncio.Event, asyncio.Task[None]]] = {}
         self.numbers = 0
         self.reviving: asyncio.Task[None] | None = None
         self.starved_since: float | None = None
+        self.passed_since: dict[tuple[int, str], float] = {}  # by ticket and pool: nothing comes, though it could
         self.away_since: float | None = None
         self.acts = self._acts()
         self.world.note(f"seed {seed}: {self.settings}")
@@ -193,28 +194,82 @@ class _History:
         self._look_at_line()
 
     def _look_at_line(self) -> None:
-        """Nobody waits long beside an idle machine."""
+        """Nobody waits long beside an idle machine, nor while a machine could come and none does."""
         process = self.world.process
         if process is None or not process.is_alive:
             self.starved_since = None
+            self.passed_since.clear()
             return
+        self._check_whole(process)
         decisions, fleet = process.orchestrator._decisions, process.fleet
-        idle = fleet.idle(DEFAULT_POOL, decisions.state.spec.pools[DEFAULT_POOL].template)
-        if decisions.contact.problem is not None or not fleet.pool(DEFAULT_POOL).line or not idle:
+        pools = decisions.state.spec.pools.items()
+        idle = [one for name, pool in pools if fleet.pool(name).line for one in fleet.idle(name, pool.template)]
+        if fleet.wakers and not fleet.all_leaving() and not fleet.falling_asleep:
+            idle += [one.id for one in fleet.machines.values() if one.is_idle]
+        if decisions.contact.problem is not None:
+            self.passed_since.clear()
+        else:
+            self._look_at_passed(process)
+        if decisions.contact.problem is not None or not idle:
             self.starved_since = None
             return
         self.starved_since = self.starved_since or self.loop.time()
         starved_s = self.loop.time() - self.starved_since
-        if starved_s > self.settings.limits.refresh_interval_s + STARVES_S:
+        if starved_s > self.configuration.limits.refresh_interval_s + STARVES_S:
             self.world.fail(f"{next(iter(idle))} is idle, and somebody waits, for {starved_s:.1f} s")
+
+    def _look_at_passed(self, process: Process) -> None:
+        """Room that there is, or that another pool can make, goes to those who wait."""
+        passed = {(ticket, name) for name, ticket in self._passed(process.fleet, process.orchestrator.spec)}
+        self.passed_since = {key: self.passed_since.get(key, self.loop.time()) for key in sorted(passed)}
+        for (_, name), since in self.passed_since.items():
+            passed_s = self.loop.time() - since
+            if passed_s > self.configuration.limits.refresh_interval_s + STARVES_S:
+                self.world.fail(
+                    f"somebody waits for {passed_s:.1f} s in {name}, nothing comes, and there could be room"
+                )
+
+    def _passed(self, fleet: Fleet, spec: Spec) -> Iterator[tuple[str, int]]:
+        """Pools with somebody in line for whom nothing comes, though nothing is in the way: with the first such ticket."""
+        waiting = sorted((ticket, name) for name in spec.pools for ticket in self._uncovered(fleet, spec, name)[:1])
+        makes_room = fleet.all_leaving() or fleet.falling_asleep or fleet.wakers
+        for ticket, name in () if makes_room else waiting:
+            others = [(one, pool) for one, pool in spec.pools.items() if one != name]
+            can_be_displaced = any(fleet.count_idle(one) > pool.min_idle for one, pool in others)
+            lacks_ports = self._free_ports(fleet) < spec.pools[name].port_count
+            if can_be_displaced or not (lacks_ports or spec.is_full(fleet.slots_held, fleet.awake)):
+                yield name, ticket
+            elif lacks_ports:
+                return  # nobody passes it who needs fewer
+
+    def _uncovered(self, fleet: Fleet, spec: Spec, name: str) -> list[int]:
+        """Tickets of this pool for which nothing comes, unless it can start nothing by itself."""
+        pool, tickets = spec.pools[name], list(fleet.pool(name).line.values())
+        is_braked = fleet.brake_in_force(name, pool.template) is not None
+        if pool.template is None or pool.paused or is_braked or pool.is_at_limit(fleet.slots_held_by(name)):
+            return []
+        return tickets[len(fleet.idle(name, pool.template)) + len(fleet.coming(name, pool.template)) :]
+
+    def _free_ports(self, fleet: Fleet) -> int:
+        """How many host ports belong to no machine, and were not refused a while ago."""
+        return sum(not fleet.is_port_taken(port) for port in range(FIRST_PORT, self.configuration.spec.last_port + 1))
+
+    def _check_whole(self, process: Process) -> None:
+        """What is in force is one configuration, with what was changed at run time, and no mixture of two."""
+        spec = process.orchestrator.spec
+        found = [
+            next(self.configuration.differences(each, spec, may_drop=self.drops_changes), "") for each in self.changes
+        ]
+        if all(found) and process.is_alive:
+            self.world.fail(found[0])
 
     def _limit_s(self, request: Request) -> float:
         was_away = self.away_since is not None and self.away_since <= request.begun_at
-        if was_away and request.kind in {"assign", "destroy", "restart"}:
+        if was_away and request.kind in {"assign", "wake", "destroy", "restart", "sleep"}:
             return WITHOUT_ENGINE_S
-        if request.kind == "assign":
-            return self.settings.limits.assign_timeout_s + SLACK_S
-        return DESTROYS_WITHIN_S if request.kind in {"destroy", "restart"} else READS_WITHIN_S
+        if request.kind in {"assign", "wake"}:
+            return request.patience_s + SLACK_S
+        return DESTROYS_WITHIN_S if request.kind in {"destroy", "restart", "sleep"} else READS_WITHIN_S
 
     # the process
 
@@ -223,8 +278,11 @@ class _History:
         while not await self._is_engine_right():  # noqa: ASYNC110 # there is no event: we knock again
             await asyncio.sleep(1.0)
         with nobody():
-            self.world.process = Process(self.world, self.settings.spec, self.settings.limits)
+            self._read_file()
+            process = self.world.process = Process(self.world, self.file.spec, self.file.limits)
         self.world.note("the service runs")
+        self._settle_changes(process)
+        self._in_force(process, self._held(process))
 
     async def _is_engine_right(self) -> bool:
         try:
@@ -232,6 +290,40 @@ class _History:
                 return (await self.engine.identity()).marked
         except (EngineError, TimeoutError):
             return False
+
+    def _read_file(self) -> frozenset[str]:
+        """The engine hears what the file says. Returns the pools whose machines may be made of something else."""
+        before = self.engine.images
+        self.engine.images = {name: self._build_of(tag) for name, tag in self.file.images.items()}
+        others = {name for name in self.file.spec.pools if before.get(name) != self.engine.images.get(name)}
+        self.configuration = self.file
+        return self.engine.configure(self.file.options) | others
+
+    def _build_of(self, tag: str) -> str:
+        return f"{tag} {self.builds.get(tag, 0)}"
+
+    def _settle_changes(self, process: Process) -> None:
+        """The service has just begun, and shows whether a change that nobody heard of was stored."""
+        spec, drops = process.orchestrator.spec, [not self.file.is_possible(each) for each in self.changes]
+        fitting = [
+            (each, may_drop)
+            for each, may_drop in zip(self.changes, drops, strict=True)
+            if not any(self.file.differences(each, spec, may_drop=may_drop))
+        ]
+        self.drops_changes = any(may_drop for _, may_drop in fitting)
+        self.changes = [each for each, _ in fitting] or self.changes
+
+    def _in_force(self, process: Process, held: Mapping[str, int]) -> None:
+        """Other sizes hold from now on; so many machines there were before."""
+        self._check_whole(process)
+        spec = process.orchestrator.spec
+        self.model.configure({name: pool.max_machines for name, pool in spec.pools.items()}, spec.max_machines, held)
+
+    def _held(self, process: Process) -> dict[str, int]:
+        """How many machines each pool has, stored or decided on, and all of them."""
+        rows = [row.pool for row in process.store.machines() if not row.gone]
+        stored = {"": len(rows), **{name: rows.count(name) for name in POOLS}}
+        return {name: max(count, self.world.held(name)) for name, count in stored.items()}
 
     def _died(self) -> None:
         with nobody():
@@ -262,7 +354,7 @@ class _History:
         if process is None or not process.is_alive or process.is_ending:
             return
         self.numbers += 1
-        request = Request(self.numbers, kind, name, self.loop.time())
+        request = Request(self.numbers, kind, name, self.loop.time(), self._pool_asked() if kind == "assign" else None)
         gone = asyncio.Event()
         turns = self.chance.choice([0, 0, 0, 1, 2, 3, 5])
         task = process.spawn(self._client(process, request, gone, turns), f"client {request.number}")
@@ -270,6 +362,12 @@ class _History:
         task.add_done_callback(lambda _: self._over(request))
         if hangs_up_after_s is not None:
             self.loop.call_later(hangs_up_after_s, self._hang_up, request)
+
+    def _pool_asked(self) -> str | None:
+        pools = list(self.configuration.spec.pools)
+        if self.chance.random() < UNKNOWN_POOLS:
+            return self.chance.choice(["nowhere", *POOLS])
+        return self.chance.choice([None, *pools]) if len(pools) > 1 else None
 
     def _over(self, request: Request) -> None:
         del self.requests[request]
@@ -287,7 +385,7 @@ class _History:
             await asyncio.sleep(0)
         if not process.is_alive or process.is_ending:
             return
-        request.begun_at = self.loop.time()
+        request.begun_at, request.patience_s = self.loop.time(), self.configuration.limits.assign_timeout_s
         self.model.asked(request)
         self.world.note(f"{request}?")
         try:
@@ -301,6 +399,9 @@ class _History:
             MachineNotFound,
             NotAssigned,
             NotRunning,
+            OtherPool,
+            PoolNotFound,
+            InvalidInput,
             CommitFailed,
             EngineError,
         ) as error:
@@ -308,9 +409,7 @@ class _History:
                 self.model.refused(request, undone=isinstance(error, CommitFailed | MachineNotFound))
                 where = str(self.world.path)  # another one in every run
                 self.world.note(f"{request}: {type(error).__name__} {str(error).replace(where, 'the store')[:100]}")
-                if request.kind == "restart" and " is started again when " in str(error):
-                    self._is_promised(process, request, str(error).partition(" ")[0])
-                self._check_age(request)
+                self._check_refusal(process, request, error)
             return
         except BaseException as error:  # noqa: BLE001 # a defect of the service is a finding
             if process.is_alive:
@@ -320,6 +419,17 @@ class _History:
             self.world.note(f"{request}: {reply}")
             self._check_age(request)
             self.world.check()
+
+    def _check_refusal(self, process: Process, request: Request, error: OrchestratorError) -> None:
+        if request.kind == "restart" and " is started again when " in str(error):
+            self._is_promised(process, request, str(error).partition(" ")[0])
+        if isinstance(error, OtherPool) and (request.pool != error.asked or error.asked == error.has):
+            self.world.fail(f"{request} asked for {request.pool}: {error}")
+        if isinstance(error, PoolNotFound):
+            asked = request.pool if request.kind == "assign" else request.name
+            if asked is None or not self.model.was_absent(asked, request.begun_at):
+                self.world.fail(f"{request} asked for {asked}: {error}")
+        self._check_age(request)
 
     def _is_promised(self, process: Process, request: Request, machine_id: str) -> None:
         """Somebody was told that this machine is started again later; if it was meanwhile, nothing is owed."""
@@ -333,7 +443,9 @@ class _History:
         if age_s > self._limit_s(request):
             self.world.fail(f"{request} took {age_s:.3f} s")
 
-    async def _carry_out(self, process: Process, request: Request, gone: asyncio.Event) -> str:
+    async def _carry_out(  # noqa: C901, PLR0912 # one case per kind
+        self, process: Process, request: Request, gone: asyncio.Event
+    ) -> str:
         service = process.orchestrator
         match request.kind:
             case "assign":
@@ -350,14 +462,71 @@ class _History:
                 if process.is_alive:
                     self.model.restarted(request)
                 return f"{machine.id} is {machine.state}"
+            case "sleep":
+                machine = await service.sleepers.sleep(request.name)
+                if process.is_alive:
+                    self.model.slept(request)
+                return f"{machine.id} is {machine.state}"
+            case "wake":
+                return await self._carry_out_wake(process, request, gone)
             case "list":
                 views = await service.machines()
                 for view in views:
                     self._check_serves(process, request, view.machine)
                 return " ".join(f"{view.machine.id}={view.machine.project}" for view in views)
+            case "change":
+                return self._carry_out_change(process, request.name)
+            case "resume":
+                return self._change(process, request.name, {"paused": False})
             case _:
+                for pool in sorted({*service.spec.pools, *process.fleet.pools, *POOLS}):
+                    service.standing(pool, list(process.fleet.machines.values()))
+                service.gauges()
                 return str(await service.health())
         return "done"
+
+    def _carry_out_change(self, process: Process, name: str) -> str:
+        """An operator gives a pool other sizes, or pauses or resumes it."""
+        chance = self.chance
+        wanted: dict[str, int | None] = {
+            "min_idle": chance.choice([None, 0, 1, 2, 3]),
+            "max_idle": chance.choice([None, 1, 2, 4]),
+            "max_machines": chance.choice([None, 1, 2, 4]),
+            "limit": chance.choice([None, 1, 3, 5, 8]),
+            "paused": chance.choice([None, False, True]),
+        }
+        changes = {key: wanted[key] for key in chance.sample(sorted(wanted), chance.randint(1, 3))}
+        return self._change(process, name, changes)
+
+    def _change(self, process: Process, name: str, changes: Mapping[str, int | None]) -> str:
+        service, before = process.orchestrator, self.changes
+        effective = self._effective(process).merged(name, changes)
+        after = [Changes({**each.pools, name: effective.of(name)}, effective.limit) for each in before]
+        held = self._held(process)
+        try:
+            service.change_pool(name, changes)
+        except InvalidInput:
+            if self.configuration.is_possible(effective):
+                self.world.fail(f"{changes} of {name} were refused, beside {self.configuration} and {before}")
+            raise
+        except Killed:
+            self.changes = [*before, *after]  # it may be stored
+            raise
+        self.changes = after
+        if not self.configuration.is_possible(effective):
+            self.world.fail(f"{changes} of {name} were not refused, beside {self.configuration} and {before}")
+        self._in_force(process, held)
+        return f"{name} {changes}"
+
+    def _effective(self, process: Process) -> Changes:
+        """What of the changes at run time is in force; the rest was dropped when the service began."""
+        service, pools = process.orchestrator, dict[str, dict[str, int]]()
+        limit = None
+        for name, pool in service.spec.pools.items():
+            sizes = dict(service.changed_sizes(name))
+            limit = sizes.pop("limit", None)
+            pools[name] = {**sizes, **({"paused": True} if pool.paused else {})}
+        return Changes(pools, limit)
 
     async def _carry_out_assign(self, process: Process, request: Request, gone: asyncio.Event) -> str:
         service = process.orchestrator
@@ -369,11 +538,23 @@ class _History:
             if process.is_alive:
                 self.model.assigned(request, machine, self.world.port_of)
                 self._check_serves(process, request, machine)
+                if request.pool not in {None, machine.pool}:
+                    self.world.fail(f"{request} asked for {request.pool}, and got {machine.id} of {machine.pool}")
 
-        machine = await self._at_once(partial(service.short_way.assign, request.name, DEFAULT_POOL), assigned)
+        machine = await self._at_once(partial(service.short_way.assign, request.name, request.pool), assigned)
         if machine is None:
-            machine = await service.assign(request.name, DEFAULT_POOL, hung_up)
+            machine = await service.assign(request.name, request.pool, hung_up)
             assigned(machine)
+        return f"{machine.id}@{machine.generation} on {machine.port}"
+
+    async def _carry_out_wake(self, process: Process, request: Request, gone: asyncio.Event) -> str:
+        async def hung_up() -> None:
+            await gone.wait()
+
+        machine = await process.orchestrator.sleepers.wake(request.name, hung_up=hung_up)
+        if process.is_alive:
+            self.model.assigned(request, machine, self.world.port_of)
+            self._check_serves(process, request, machine)
         return f"{machine.id}@{machine.generation} on {machine.port}"
 
     def _check_serves(self, process: Process, request: Request, machine: Machine) -> None:
@@ -425,6 +606,9 @@ class _History:
             (lambda: self.ask("list"), 1),
             (lambda: self.ask("health"), 1),
             (self._rebuild, 0.7),
+            (self._change_sizes, 1 * self.settings.edits),
+            (self._edit_file, 1 * self.settings.edits),
+            (self._reload, 1 * self.settings.edits),
             (self._kill_instance, 3 * bad),
             (self._remove_instance, 1.5 * bad),
             (self._afflict, 2 * bad),
@@ -438,6 +622,9 @@ class _History:
             (self._set_clock, 0.3),
             (self._kill_soon, 4 * self.settings.kills),
             (self._stop_in_order, 0.5 * self.settings.kills),
+            (self._sleep, 5),
+            (self._wake, 2),
+            (self._start_by_hand, 1 * bad),
         ]
         # Each history leaves some of it out and is fond of some: what happens often together meets in more ways.
         fond = [self.chance.choice([0.0, 1.0, 1.0, 5.0]) for _ in table]
@@ -487,8 +674,29 @@ class _History:
         held = [] if process is None else list(process.fleet.projects.values())
         self.ask("restart", self.chance.choice(held) if held and self.chance.random() < 0.8 else self._some_machine())
 
+    def _sleep(self) -> None:
+        self.ask("sleep", self._project())
+
+    def _wake(self) -> None:
+        hangs_up_after_s = self.chance.choice([None, None, None, 0.0, 0.02, 5.0])
+        self.ask("wake", self._project(), hangs_up_after_s=hangs_up_after_s)
+
+    def _start_by_hand(self) -> None:
+        process = self.world.process
+        asleep = [] if process is None else [one.id for one in process.fleet.machines.values() if one.is_asleep]
+        ended = sorted(set(self._ours(Status.EXITED)) & set(asleep))
+        if ended and self.engine.engine_id == "memory":
+            machine_id = self.chance.choice(ended)
+            self.world.note(f"{machine_id} is started by hand")
+            with nobody():
+                self.loop.create_task(self._started_by_hand(machine_id), name="by hand")
+
+    async def _started_by_hand(self, machine_id: str) -> None:
+        with contextlib.suppress(PortTaken, EngineRejected):
+            await self.engine.start(machine_id)
+
     def _stir(self) -> None:
-        acts = [self._assign, self._leave, self._leave, self._release, self._destroy, self._restart]
+        acts = [self._assign, self._leave, self._leave, self._release, self._destroy, self._restart, self._sleep]
         act = self.chance.choice(acts)
         with nobody():
             self.loop.call_soon(act)
@@ -605,7 +813,7 @@ class _History:
         self.world.note("nothing is obstructed")
 
     def _take_port(self) -> None:
-        ports = range(FIRST_PORT, self.settings.spec.last_port + 1)
+        ports = range(FIRST_PORT, self.settings.file.spec.last_port + 1)
         self.engine.taken_ports = set(self.chance.sample(ports, self.chance.randint(0, min(3, len(ports)))))
         self.world.note(f"ports taken: {sorted(self.engine.taken_ports)}")
 
@@ -620,9 +828,56 @@ class _History:
         self.engine.put(planted)
 
     def _rebuild(self) -> None:
+        """Somebody gives the tag of some pools, or of all that have no other one, to a new image."""
+        tag = self.chance.choice(["", *self.configuration.images.values()])
+        if tag:
+            self.builds[tag] = self.builds.get(tag, 0) + 1
+            self.engine.images = {name: self._build_of(one) for name, one in self.configuration.images.items()}
+            self.world.note(f"the image {tag} is {self._build_of(tag)}")
+            return
         self.images += 1
         self.engine.image = f"image {self.images}"
         self.world.note(f"the image is {self.engine.image}")
+
+    # the settings
+
+    def _change_sizes(self) -> None:
+        self.ask("change", self.chance.choice([*POOLS, *self.configuration.spec.pools, "nowhere"]))
+
+    def _edit_file(self) -> None:
+        """Somebody edits the file, and mostly has it read again. Else whoever reads it next takes it over."""
+        self.file = self.file.edited(self.chance)
+        self.world.note(f"the file says {self.file}")
+        if self.chance.random() < RELOADS:
+            self._reload()
+
+    def _reload(self) -> None:
+        process = self.world.process
+        if process is None or not process.is_alive or process.is_ending:
+            return
+        if self.settings.kills and self.chance.random() < KILLS_AT_RELOAD:
+            self.world.trouble.kill_in = self.chance.randint(0, 6)
+        delay_s = self.chance.choice([0.0, 0.0, 0.01, 2.0])
+        process.spawn(self._read_again(process, delay_s), "client that has the file read again")
+
+    async def _read_again(self, process: Process, delay_s: float) -> None:
+        """As `service/reload.py`: all of the file is taken over at one moment, or nothing."""
+        await asyncio.sleep(delay_s)
+        if not process.is_alive or process.is_ending:
+            return
+        service = process.orchestrator
+        conflict = service.conflict(self.file.spec)
+        if bool(conflict) in {self.file.is_possible(each) for each in self.changes} and len(self.changes) == 1:
+            self.world.fail(f"{self.changes} beside {self.file}: {conflict}")
+        if conflict:
+            self.world.note(f"not reloaded: {conflict}")
+            self._check_whole(process)
+            return
+        held, changed = self._held(process), self._read_file()
+        self.drops_changes = False
+        self.world.note(f"reloaded; other machines in {sorted(changed)}")
+        service.reconfigure(self.file.spec, self.file.limits, changed)
+        self._in_force(process, held)
 
     def _set_clock(self) -> None:
         self.world.clock.ahead_ms += self.chance.randint(-5_000, 5_000)
@@ -666,7 +921,16 @@ class _History:
                 return
             await asyncio.sleep(1.0)
             self._clear_strays()
+            self._resume()
             self._look()
+
+    def _resume(self) -> None:
+        """An operator has every pool work again."""
+        process = self.world.process
+        if process is not None and process.is_alive:
+            for name, pool in process.orchestrator.spec.pools.items():
+                if pool.paused:
+                    self.ask("resume", name)
 
     def _clear_strays(self) -> None:
         """An operator looks into what vanished and turned up again, which the service leaves alone: it holds ports."""
@@ -684,29 +948,28 @@ class _History:
             return "the service does not run"
         if self.requests:
             return f"{next(iter(self.requests))} waits"
-        fleet, pool = process.fleet, self.settings.spec.pools[DEFAULT_POOL]
+        fleet = process.fleet
         if fleet.pending:
             return "something is not stored"
         for machine in self.model.untold(fleet.machines.values(), process.begun):
             return f"{machine.project} has {machine.id} and was never told"
         for machine in self.model.overdue(fleet.machines.values()):
             return f"{machine.id} was to be started again when that could be done, and was not"
-        template = self.engine.image
-        idle = len(fleet.idle(DEFAULT_POOL, template))
-        others = 0
         for machine in fleet.machines.values():
-            if machine.is_idle and machine.template != template:
-                return f"{machine.id} is stale"
+            if machine.is_idle and machine.pool not in process.orchestrator.spec.pools:
+                return f"{machine.id} is idle in {machine.pool}, which is not in force"
             if machine.state in {State.STARTING, State.STOPPING}:
                 return f"{machine.id} is {machine.state}: {machine.reason}"
+            if machine.state is State.SLEEPING and not machine.is_asleep:
+                return f"{machine.id} is falling asleep"
+            instance = self.world.home().get(machine.id)
+            if machine.is_asleep and (instance is None or instance.status is Status.RUNNING):
+                return f"{machine.id} is asleep on record, and not there: {instance}"
             if machine.state is State.FAILED and machine.project is None and not machine.gone:
                 return f"{machine.id} failed and is still there"
-            others += machine.project is not None and not machine.gone
-        least = min(pool.min_idle, self.settings.spec.max_machines - others)
-        if idle < least:
-            return f"{idle} idle machines of {least}"
-        if pool.max_idle is not None and idle > pool.max_idle:
-            return f"{idle} idle machines, and {pool.max_idle} are the most"
+        for name in process.orchestrator.spec.pools:
+            if missing := self._unrest_of(name, fleet, process.orchestrator.spec):
+                return missing
         for machine_id, instance in self.world.home().items():
             row = fleet.machines.get(machine_id)
             is_known = row is not None and (not row.gone or self._has_no_room(fleet, row))
@@ -717,10 +980,41 @@ class _History:
                 return f"the instance {machine_id} is left over, on record: {row}"
         return ""
 
+    def _unrest_of(self, name: str, fleet: Fleet, spec: Spec) -> str:
+        """What is still missing of one pool."""
+        pool, template = spec.pools[name], self._template_of(name)
+        if pool.template != template:
+            return f"{name} makes machines of {pool.template}, not of {template}"
+        idle, assigned = len(fleet.idle(name, template)), fleet.assigned_in(name)
+        is_full = spec.is_full(fleet.slots_held, fleet.awake) or pool.is_at_limit(fleet.slots_held_by(name))
+        lacks_ports = self._free_ports(fleet) < pool.port_count
+        if idle < pool.wanted_idle(assigned) and not (is_full or lacks_ports):
+            return f"{idle} idle machines in {name} of {pool.wanted_idle(assigned)}"
+        most = pool.most_idle(assigned)
+        if most is not None and idle > most:
+            return f"{idle} idle machines in {name}, and {most} are the most"
+        brake = fleet.image_brake(name, template)
+        is_kept = is_full and brake is not None and brake.is_on  # else what works would go for what does not come up
+        if not (lacks_ports or is_kept) and (stale := list(fleet.stale(name, template))):
+            return f"{stale} of {name} are stale"
+        return ""
+
+    def _template_of(self, name: str) -> str:
+        """As the engine makes machines of this pool now."""
+        return " ".join(
+            [self.engine.images.get(name, self.engine.image), *self.configuration.spec.pools[name].port_names]
+        )
+
     def _has_no_room(self, fleet: Fleet, row: Machine) -> bool:
         """Whether a project's container that turned up again must wait: others have its port, or the last slot.
 
         It is not destroyed for that. Its project's next request, or its release, ends it.
         """
-        is_full = fleet.slots_held >= self.settings.spec.max_machines
-        return row.project is not None and (is_full or (row.host, row.port) in fleet.ports)
+        process = self.world.process
+        assert process is not None, "it is asked of one that runs"
+        spec = process.orchestrator.spec
+        is_full = spec.is_full(fleet.slots_held, fleet.awake) or spec.pool(row.pool).is_at_limit(
+            fleet.slots_held_by(row.pool)
+        )
+        has_no_port = any((row.host, port) in fleet.ports for port in row.host_ports)
+        return row.project is not None and (is_full or has_no_port)

@@ -7,6 +7,7 @@ after one whose reply got lost, it may be either way.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 __all__ = ["Model", "Promise", "Request"]
 
@@ -42,6 +44,9 @@ class Request:
     kind: str
     name: str
     begun_at: float
+    pool: str | None = None  # that an assign asks for
+    pools: set[str] = field(default_factory=set)  # of which it may get a machine that its project does not have yet
+    patience_s: float = 0.0  # how long an assign waits in line
     promises: list[Promise] = field(default_factory=list)  # what it may end
     began: int = 0  # places in the order of all beginnings and ends
     ended: int | None = None
@@ -54,12 +59,32 @@ class Request:
         return f"#{self.number} {self.kind} {self.name}".rstrip()
 
 
+@dataclass(slots=True)
+class Ceiling:
+    """How many machines there may be: `limit`, or as many as there were when it was lowered, until there are fewer."""
+
+    limit: int | None
+    held: int
+
+    @property
+    def most(self) -> float:
+        return math.inf if self.limit is None else max(self.limit, self.held)
+
+
 class Model:
     """Judges. `fail` gets each sentence that does not hold; `removed` holds the instances that somebody else removed."""
 
-    def __init__(self, owner: str, max_machines: int, now: Callable[[], float], fail: Callable[[str], None]) -> None:
-        self.owner, self.max_machines = owner, max_machines
+    def __init__(self, owner: str, now: Callable[[], float], fail: Callable[[str], None]) -> None:
+        self.owner = owner
+        self.max_awake: int | None = None  # all settings of a history have the same one
+        self._by_hand: set[str] = set()  # machines that were asleep until somebody else started them
+        self._ended_asleep: set[str] = set()  # machines that were asleep until their removal began, and do not run
         self._now, self._fail = now, fail
+        self._ceilings: dict[str, Ceiling] = {}  # by pool; of the fleet under ""
+        self._pools: set[str] = set()  # that were in force at some time since the last batch
+        self.absent_until: dict[str, float] = {}  # by pool that was not in force once: until when
+        self._ended_lately: list[Request] = []  # assigns that ended since the last batch
+        self._last_pool: dict[str, str] = {}  # by project: of the machine that it had last
         self.sure: dict[str, Promise] = {}
         self.removed: set[str] = set()
         self.planted: dict[str, Instance] = {}
@@ -82,11 +107,33 @@ class Model:
         self._touched: dict[str, deque[float]] = {}  # when the engine was last asked to do something about a machine
         self._again: set[str] = set()  # projects that lost their place, because what they were to get was no good
 
+    # what is in force
+
+    def configure(self, pools: Mapping[str, int | None], limit: int, held: Mapping[str, int]) -> None:
+        """These pools are in force from now on, with their limits. `held`: so many machines each had, and "" all of them.
+
+        What is above a limit that was lowered may stay.
+        """
+        for name in self._ceilings.keys() - pools.keys() - {""}:
+            self.absent_until[name] = math.inf
+        for name in pools:
+            if self.absent_until.get(name) == math.inf or (self._ceilings and name not in self._ceilings):
+                self.absent_until[name] = self._now()
+        limits = {"": limit, **pools}
+        self._ceilings = {name: Ceiling(most, held.get(name, 0)) for name, most in limits.items()}
+        self._pools |= pools.keys()
+
+    def was_absent(self, pool: str, since: float) -> bool:
+        """Whether this pool was not in force at some time since then."""
+        return pool not in self._ceilings or self.absent_until.get(pool, -math.inf) >= since
+
     # requests and replies
 
     def asked(self, request: Request) -> None:
         self.order += 1
         request.began = self.order
+        if request.kind == "assign":
+            self._note_pools(request)
         self._open[request.number] = request
         if request.kind == "assign" and request.name not in self._waiting:
             self._waiting[request.name] = request
@@ -103,6 +150,16 @@ class Model:
         for promise in list(self.kept.values()):
             if request.name in _names(promise)[1:]:  # its project has another one by now
                 del self.kept[promise.machine_id]
+
+    def _note_pools(self, request: Request) -> None:
+        """Who names no pool waits with the others of its project, else for the pool that it had, or the default one."""
+        request.pools |= {request.pool} if request.pool else {DEFAULT_POOL, self._last_pool.get(request.name, "")}
+        for other in self._open.values():
+            if other.kind == "assign" and other.name == request.name:
+                if request.pool is None:
+                    request.pools |= other.pools
+                if other.pool is None:
+                    other.pools |= request.pools
 
     def assigned(self, request: Request, machine: Machine, port_of: Callable[[str], int | None]) -> None:
         """The client was told of this machine."""
@@ -156,6 +213,8 @@ class Model:
         self.order += 1
         request.ended = self.order
         del self._open[request.number]
+        if request.kind == "assign":
+            self._ended_lately.append(request)
         if self._waiting.get(request.name) is not request:
             return
         others = [r for r in self._open.values() if r.kind == "assign" and r.name == request.name]
@@ -173,10 +232,14 @@ class Model:
         others = [r for r in self._takings if r is not request and (r.ended is None or r.ended > request.began)]
         return any(r.name in _names(promise) for r in others)
 
+    def slept(self, request: Request) -> None:
+        """The client was told that its machine was put to sleep."""
+        self._ended(request)
+
     # what was stored
 
-    def stored(self, changes: Sequence[Change], line: Mapping[str, None]) -> None:
-        """This batch is on disk; `line` waits."""
+    def stored(self, changes: Sequence[Change], line: Callable[[str], Iterable[str]]) -> None:
+        """This batch is on disk; `line` says who waits in a pool."""
         for change in changes:
             before, after = change.before, change.after
             had = None if before is None else before.project
@@ -189,12 +252,33 @@ class Model:
                 self._check(not outside, f"{after.id} failed for a cause outside: {after.reason}")
                 if after.gone:  # its project is told so: what was promised of its container is void
                     self.owed.pop((after.id, after.generation), None)
+            self._note_sleep(change)
             if after is not None and change.hands_over:
                 higher = after.generation > self._generation
                 self._check(higher, f"{after.id}: generation {after.generation} follows {self._generation}")
                 self._generation = after.generation
                 self._assigned[after.id, after.generation] = self.order
-                self._check_order(after.project, line)
+                self._check_order(after.project, line(after.pool))
+                self._check_pool(after)
+            if after is not None and change.cause is Cause.CREATED:
+                self._check(after.pool in self._pools, f"{after.id} is begun in {after.pool}, which is not in force")
+        if changes:
+            self._batch_is_over()
+
+    def _note_sleep(self, change: Change) -> None:
+        """Which machines do not count as awake, though they are not asleep on record, or the other way round."""
+        after = change.after
+        if (
+            change.before is not None
+            and change.before.is_asleep
+            and after is not None
+            and after.state is State.STOPPING
+        ):
+            self._ended_asleep.add(after.id)
+        if change.cause is Cause.REVIVED and change.before is not None and change.before.state is State.SLEEPING:
+            self._by_hand.add(change.machine.id)
+        elif after is None or after.gone or after.is_asleep:
+            self._by_hand.discard(change.machine.id)
 
     def not_stored(self, changes: Sequence[Change]) -> None:
         """This batch was undone: who was served in it begins again, and what was to be taken back stays."""
@@ -204,8 +288,28 @@ class Model:
                 self._again.add(machine.project)
             if change.cause is Cause.WITHDRAWN and before is not None and before.project is not None:
                 self._handed.setdefault((before.id, before.generation), before.project)
+        if changes:
+            self._batch_is_over()
 
-    def _check_order(self, project: str | None, line: Mapping[str, None]) -> None:
+    def _check_pool(self, after: Machine) -> None:
+        """A project gets a machine of the pool that it asks for, and of no other one."""
+        asked = [
+            r for r in [*self._open.values(), *self._ended_lately] if r.kind == "assign" and r.name == after.project
+        ]
+        pools = set[str]().union(*(request.pools for request in asked))
+        self._check(
+            after.pool in pools, f"{after.project} gets {after.id} of {after.pool}, and asks for one of {pools}"
+        )
+        self._check(
+            after.pool in self._pools, f"{after.project} gets {after.id} of {after.pool}, which is not in force"
+        )
+        self._last_pool[after.project or ""] = after.pool
+
+    def _batch_is_over(self) -> None:
+        self._ended_lately.clear()
+        self._pools = set(self._ceilings) - {""}
+
+    def _check_order(self, project: str | None, line: Iterable[str]) -> None:
         """Who came first is served first."""
         served = self._waiting.get(project or "")
         for other in line:
@@ -221,9 +325,9 @@ class Model:
         rows: Sequence[Machine],
         tombstones: AbstractSet[str],
         home: Mapping[str, Instance],
+        held: Callable[[str], int] = lambda _: 0,
     ) -> None:
-        """Compare what is on disk with what was promised, and with what runs."""
-        self._check_rows(rows)
+        """Compare what is on disk with what was promised, and with what runs. `held`: as many machines are decided on."""
         by_project = {row.project: row for row in rows if row.project is not None}
         for promise in self.sure.values():
             row = by_project.get(promise.project)
@@ -239,11 +343,11 @@ class Model:
         known = {row.id for row in rows if not row.gone}
         strays = late | self.once_hidden | self.removed  # a create that lands late makes again what somebody removed
         counted = [i.id for i in ours if i.id in known or i.id not in strays]
-        few = len(counted) <= self.max_machines
-        self._check(few, f"{len(counted)} instances of {self.max_machines}: {', '.join(counted)}")
+        self._check_limit("", len(counted), f"instances: {', '.join(counted)}")
+        self._check_rows(rows, held)
         self._check_ports(i for i in home.values() if i.status is Status.RUNNING)
 
-    def _check_rows(self, rows: Sequence[Machine]) -> None:
+    def _check_rows(self, rows: Sequence[Machine], held: Callable[[str], int]) -> None:
         for row in rows:
             self._check(
                 row.project is None or (row.id, row.generation) not in self._over,
@@ -251,15 +355,29 @@ class Model:
             )
             over = row.id not in self.destroyed or row.state is State.STOPPING
             self._check(over, f"{row.id} was destroyed, and is {row.state}")
-        slots = sum(not row.gone for row in rows)
-        self._check(slots <= self.max_machines, f"{slots} machines of {self.max_machines}")
+        pools = [row.pool for row in rows if not row.gone]
+        for name, ceiling in self._ceilings.items():
+            count = pools.count(name) if name else len(pools)
+            self._check_limit(name, count, "machines")
+            ceiling.held = min(ceiling.held, max(count, held(name)))
+        not_counted = self._by_hand | self._ended_asleep
+        awake = sum(not row.gone and not row.is_asleep and row.id not in not_counted for row in rows)
+        self._check(
+            self.max_awake is None or awake <= self.max_awake, f"{awake} machines are awake of {self.max_awake}"
+        )
         ids = [row.project for row in rows if row.project is not None]
         self._check(len(ids) == len(set(ids)), f"a project has two machines: {ids}")
-        ports = [row.port for row in rows if row.port is not None and not row.gone]
+        ports = [port for row in rows if not row.gone for port in row.host_ports]
         self._check(len(ports) == len(set(ports)), f"two machines have one port: {ports}")
 
+    def _check_limit(self, pool: str, count: int, what: str) -> None:
+        ceiling = self._ceilings.get(pool)
+        if ceiling is not None:
+            of_pool = f" in {pool}" if pool else ""
+            self._check(count <= ceiling.most, f"{count} of {ceiling.limit} (held: {ceiling.held}){of_pool}, {what}")
+
     def _check_ports(self, running: Iterable[Instance]) -> None:
-        ports = [instance.port for instance in running if instance.port is not None]
+        ports = [port for instance in running for port in _ports(instance)]
         self._check(len(ports) == len(set(ports)), f"two instances have one port: {ports}")
 
     def untold(self, rows: Iterable[Machine], since: int) -> list[Machine]:
@@ -276,6 +394,16 @@ class Model:
             self._check(not held, f"{machine_id} is destroyed, and {promise.project} holds it")
         kept = self.kept.get(machine_id)
         self._check(kept is None, f"{machine_id} is destroyed, and was merely forgotten: {kept} was not given up")
+
+    def check_sleep(self, machine: Machine | None) -> None:
+        """The process asks the engine to stop this and to keep it."""
+        assert machine is not None, "nothing that is on no record is put to sleep"
+        self.check_touch("stop", machine.id)
+        may_end = machine.state not in {
+            State.READY,
+            State.FAILED,
+        }  # it may have been woken or released this very moment
+        self._check(may_end, f"{machine.id} is stopped to sleep, and is {machine.state}")
 
     def check_restart(self, machine_id: str) -> None:
         """The process asks the engine to end this where it runs, and to start it again."""
@@ -306,6 +434,12 @@ class Model:
     def _check(self, holds: bool, sentence: str) -> None:  # noqa: FBT001 # an assertion in words
         if not holds:
             self._fail(sentence)
+
+
+def _ports(instance: Instance) -> list[int]:
+    if instance.port is None:
+        return []
+    return [port for _, port in instance.ports] or [instance.port]
 
 
 def _names(promise: Promise) -> tuple[str, str, str]:

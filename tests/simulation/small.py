@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from tests.simulation.virtual import VirtualClock, VirtualLoop, virtual_time
 
+from worker_orchestrator.control.assignment import Assignment
 from worker_orchestrator.control.deciding.seats import HangUp
-from worker_orchestrator.control.orchestrator import Assignment, Orchestrator
+from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.history import History
 from worker_orchestrator.control.reading.prometheus import Metrics
 from worker_orchestrator.control.telling.observer import Observers
@@ -26,7 +27,7 @@ __all__ = ["Small", "lived"]
 
 
 class Small:
-    """A pool of two idle machines, five at most. Every call of the engine takes up to `slow_s`."""
+    """A pool of two idle machines, five at most, and those `beside` it. Every call of the engine takes up to `slow_s`."""
 
     def __init__(  # what varies from story to story
         self,
@@ -34,10 +35,12 @@ class Small:
         *,
         slow_s: float = 0.0,
         max_machines: int = 5,
+        max_awake: int | None = None,
         last_port: int = 65535,
         plans_ports: bool = True,
         restarts_in_place: bool = True,
         host: str = "127.0.0.1",
+        beside: Mapping[str, PoolSpec] | None = None,
         **pool: Any,
     ) -> None:
         faults = Faults(random.Random(1), slow_s=slow_s)
@@ -47,8 +50,9 @@ class Small:
         self.fleet = Fleet("owner")
         wanted = PoolSpec(None, pending=True, **pool)
         spec = Spec(
-            {DEFAULT_POOL: wanted},
+            {DEFAULT_POOL: wanted, **(beside or {})},
             max_machines=max_machines,
+            max_awake=max_awake,
             first_port=9093 if plans_ports else None,
             last_port=last_port,
             restarts_in_place=restarts_in_place,
@@ -60,9 +64,9 @@ class Small:
             self.fleet, spec, self.engine, self.store, self.clock, Limits(), "memory", observer=observers
         )
 
-    async def assign(self, project: str, hung_up: HangUp | None = None) -> Machine:
-        """The machine of this project, from the only pool."""
-        return await self.orchestrator.assign(project, DEFAULT_POOL, hung_up)
+    async def assign(self, project: str, hung_up: HangUp | None = None, pool: str | None = None) -> Machine:
+        """The machine of this project, from this pool."""
+        return await self.orchestrator.assign(project, pool, hung_up)
 
     async def assign_machine(self, project: str, **more: Any) -> Assignment:
         """As a request of /v1 does it."""

@@ -10,7 +10,7 @@ from tests.simulation.small import Small, lived
 
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
-from worker_orchestrator.http.v1.pools import Health
+from worker_orchestrator.http.v1.health import Health
 
 
 def slow_to_answer(small: Small, answer_s: float) -> None:

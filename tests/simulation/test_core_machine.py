@@ -23,11 +23,12 @@ from msgspec.structs import replace
 from tests.unit.core.build import assert_indexes_hold
 
 from worker_orchestrator.core import commands, due_actions, outcomes, waiting_line
-from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.doomed import about_to_fail
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
 from worker_orchestrator.core.machine import GIVES_UP_PROJECT, Cause, Change, Machine, State
-from worker_orchestrator.core.reconcile import about_to_fail, reconcile
+from worker_orchestrator.core.reconcile import reconcile
 from worker_orchestrator.core.sizing import resize
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.unrecorded import foreign, strays
@@ -121,6 +122,8 @@ class Place:
                 return self._create(machine, late=late)
             case Restart(machine_id, stop_first):
                 return self._restart(machine_id, stop_first=stop_first)
+            case Stop(machine_id):
+                return self._stop(machine_id)
             case Destroy(machine_id):
                 if machine_id not in self.hidden:
                     self.remove(machine_id)
@@ -169,6 +172,12 @@ class Place:
             if self._is_taken(found.port, machine_id):
                 return Result.PORT_TAKEN
             found.becomes(Status.EXITED if found.is_broken else Status.RUNNING)
+        return Result.DONE
+
+    def _stop(self, machine_id: str) -> Result:
+        found = self.containers.get(machine_id)
+        if found is not None and found.instance.status in {Status.RUNNING, Status.PAUSED}:
+            found.becomes(Status.EXITED)
         return Result.DONE
 
 
@@ -543,6 +552,25 @@ class Core(RuleBasedStateMachine):
                 kept = (after.id, after.project, after.generation, after.port)
                 assert kept == (machine.id, machine.project, machine.generation, machine.port)
 
+    @precondition(lambda self: self.fleet.machines)
+    @rule(pick=picks, commit=commits)
+    def sleep(self, *, pick: int, commit: str) -> None:
+        """Only what serves a project; it keeps its project, its generation and its port, and its container."""
+        machine = one_of(self.machines(), pick)
+        if machine.state is State.STOPPING:
+            return
+        with self.decision(commit):
+            try:
+                after = commands.sleep(self.fleet, machine, self.now)
+            except NotAssigned:
+                assert machine.project is None
+            except NotRunning:
+                assert machine.state in {State.STARTING, State.FAILED}
+            else:
+                assert after.state is State.SLEEPING
+                kept = (after.id, after.project, after.generation, after.port)
+                assert kept == (machine.id, machine.project, machine.generation, machine.port)
+
     @precondition(lambda self: self.line or (self.untold and not self.fleet.pending))
     @rule(pick=picks, takes_it=st.booleans(), commit=commits)
     def is_told(self, *, pick: int, takes_it: bool, commit: str) -> None:
@@ -794,6 +822,14 @@ class Core(RuleBasedStateMachine):
         self.one_good_round(ROUND_S)
         assert list(self.unrest()) == []
 
+    def restless_sleepers(self) -> Iterator[str]:
+        for machine in self.machines(State.SLEEPING):
+            container = self.place.containers.get(machine.id)
+            if not machine.is_asleep:
+                yield "a machine that is falling asleep"
+            elif container is None or container.runs:
+                yield "a machine that is asleep on record alone"
+
     def unrest(self) -> Iterator[str]:
         """What is not as it should be when nothing goes wrong any more."""
         template, machines = self.pool.template, self.machines()
@@ -811,6 +847,7 @@ class Core(RuleBasedStateMachine):
             yield "an idle machine of an older template"
         if [m for m in machines if m.is_coming or m.is_leaving]:
             yield "a machine on its way"
+        yield from self.restless_sleepers()
         if any(self.fleet.watches[m.id].restart_requests for m in machines):
             yield "a restart that was asked for and not carried out"
         needed = {m.id for m in machines if not m.gone or m.project is not None}

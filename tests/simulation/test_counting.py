@@ -10,7 +10,7 @@ from tests.simulation.small import Small, lived
 
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Change
-from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
+from worker_orchestrator.errors import CommitFailed, HostPortTaken, NoMachineAvailable
 from worker_orchestrator.store.store import Store
 
 
@@ -44,7 +44,7 @@ def test_every_request_for_a_machine_ends_in_one_way() -> None:
         assert small.shown()["orchestrator_warm_hit_ratio"] == pytest.approx(2 / 3)
         await asyncio.gather(*(small.assign(p) for p in ("p4", "p5")))
         waits = asyncio.create_task(small.assign("p6"))
-        await small.until(lambda: small.shown()["orchestrator_waiters"])
+        await small.until(lambda: small.shown()['orchestrator_waiters{pool="default"}'])
         waits.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waits
@@ -52,7 +52,8 @@ def test_every_request_for_a_machine_ends_in_one_way() -> None:
             await small.assign("p6")
         assert outcomes(small)["abandoned"] == 1
         assert outcomes(small)["unavailable"] == 1
-        assert small.shown()['orchestrator_assign_duration_seconds_sum{outcome="unavailable"}'] == pytest.approx(30)
+        took_s = small.shown()['orchestrator_assign_duration_seconds_sum{outcome="unavailable",pool="default"}']
+        assert took_s == pytest.approx(30)
         stages = labelled(small, "orchestrator_assign_stage_duration_seconds_count")
         told = sum(count for outcome, count in outcomes(small).items() if outcome in {"warm", "cold"})
         assert stages["commit"] == told, "every assignment is stored once"
@@ -72,7 +73,7 @@ def test_a_machine_whose_port_somebody_took_waits_for_it_and_comes_back() -> Non
         small.engine.kill(machine.id)
         await asyncio.sleep(3600.0)
         assert machines(small) == {"idle": 2, "restarting": 1}
-        with pytest.raises(NoMachineAvailable, match=r"will be restarted in .* in use"):
+        with pytest.raises(HostPortTaken, match=r"cannot be started now\..* in use\. .* The next try is in "):
             await small.assign_machine("p", wait_s=0.0)
         small.engine.taken_ports.clear()
         await asyncio.sleep(61.0)
@@ -190,13 +191,13 @@ def test_how_machines_come_up_and_fail_is_told() -> None:
         await small.await_idle(2)
         shown = small.shown()
         assert shown["orchestrator_create_duration_seconds_count"] == 2
-        assert shown["orchestrator_ready_duration_seconds_count"] == 2
+        assert shown['orchestrator_ready_duration_seconds_count{pool="default"}'] == 2
         await small.assign("p")
         await asyncio.sleep(5)
         await small.orchestrator.release("p")  # so long after its last answer that it is asked anew
         await small.await_idle(3)
         await asyncio.sleep(1)  # what is decided is stored
-        assert small.shown()["orchestrator_ready_duration_seconds_count"] == 3, "each comes up once"
+        assert small.shown()['orchestrator_ready_duration_seconds_count{pool="default"}'] == 3, "each comes up once"
         first, second = small.idle[:2]
         small.engine.kill(first.id, Status.EXITED)
         await small.until(lambda: labelled(small, "orchestrator_machine_failures_total"))

@@ -18,10 +18,12 @@ class Slow:
 
     def __init__(self, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
         self.shown = asyncio.Event()
+        self.asked = 0
         self._small, self._list = small, small.engine.list
         monkeypatch.setattr(small.engine, "until_shown", self._until_shown)
 
     async def _until_shown(self, _machine_id: str) -> None:
+        self.asked += 1
         await self.shown.wait()
 
     def say_ended(self, machine_id: str) -> None:
@@ -70,6 +72,28 @@ def test_one_that_lives_after_all_serves_again(monkeypatch: pytest.MonkeyPatch) 
         await asyncio.sleep(0.2)
         assert first in await listed(small)
         assert small.fleet.machines[first].state is State.READY
+
+    lived(story, min_idle=2, max_idle=2)
+
+
+def test_the_signs_of_one_end_ask_the_engine_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what comes while it is asked is not taken for shown: it may be another end."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        first = small.idle[0].id
+        slow = Slow(small, monkeypatch)
+        for _ in range(5):
+            slow.say_ended(first)
+            await asyncio.sleep(0.01)
+        assert slow.asked == 1
+        slow.shown.set()
+        await asyncio.sleep(0.2)
+        assert slow.asked == 2
+        assert first in await listed(small)
+        slow.say_ended(first)
+        await asyncio.sleep(0.2)
+        assert slow.asked == 3
 
     lived(story, min_idle=2, max_idle=2)
 

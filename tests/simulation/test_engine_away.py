@@ -125,7 +125,7 @@ def test_what_happens_to_images_makes_us_look_and_never_pull(monkeypatch: pytest
     async def story(small: Small) -> None:
         pulls, looks, is_there = 0, 0, False
 
-        async def template(*, fetch: bool = True) -> str:
+        async def template(pool: str, *, fetch: bool = True) -> str:
             nonlocal pulls, looks
             pulls, looks = pulls + fetch, looks + (not fetch)
             if is_there:
@@ -154,7 +154,7 @@ def test_no_error_of_the_engine_about_its_template_ends_the_service(monkeypatch:
     """Also one that an engine has for something else, as the port that a network lacks."""
 
     async def story(small: Small) -> None:
-        async def template(*, fetch: bool = True) -> str:
+        async def template(pool: str, *, fetch: bool = True) -> str:
             raise PortTaken("failed to allocate gateway (10.1.0.1): Address already in use")
 
         monkeypatch.setattr(small.engine, "template", template)

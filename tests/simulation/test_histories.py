@@ -7,30 +7,19 @@ A failure prints its seed and the last events; the same seed fails again, here a
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import pytest
 from tests.simulation.history import Outcome, simulate
+from tests.simulation.seeds import insist_on
 
 USUAL_SEEDS: Final = "80"
 EVENTS_SHOWN: Final = 60
-CHUNK: Final = 10
-
-
-def seeds() -> range:
-    if "SEED" in os.environ:
-        seed = int(os.environ["SEED"])
-        return range(seed, seed + 1)
-    first, _, last = os.environ.get("SEEDS", USUAL_SEEDS).rpartition(":")
-    return range(int(first or 0), int(last))
 
 
 def report(outcome: Outcome) -> str:
@@ -56,20 +45,8 @@ def report_of(seed: int) -> str:
         return f"seed {seed}: the simulation itself failed\n{traceback.format_exc()}"
 
 
-def reports() -> Iterator[str]:
-    todo, cores = seeds(), os.cpu_count() or 1
-    if len(todo) <= CHUNK or cores == 1:
-        yield from map(report_of, todo)
-        return
-    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as processes:
-        yield from processes.map(report_of, todo, chunksize=CHUNK)
-
-
 def test_in_every_history_all_that_was_told_holds() -> None:
-    failures = [text for text in reports() if text]
-    if failures:
-        others = ", ".join(text.partition(":")[0] for text in failures[1:20])
-        pytest.fail(f"{len(failures)} of {len(seeds())} histories. {failures[0]}\nand {others}", pytrace=False)
+    insist_on(report_of, USUAL_SEEDS)
 
 
 def digest(seed: int) -> str:

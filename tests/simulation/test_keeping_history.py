@@ -12,14 +12,24 @@ from tests.simulation.small import Small, lived
 
 from worker_orchestrator.control.reading.gauges import WORDS, Gauges, PoolGauges
 from worker_orchestrator.control.reading.history import History, Sample
-from worker_orchestrator.control.telling.observer import AssignOutcome, Observer, Observers
+from worker_orchestrator.control.telling.observer import AssignOutcome, Delivery, Observer, Observers
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.action import Result
 from worker_orchestrator.errors import NoMachineAvailable
 from worker_orchestrator.store.store import Store
 
 HOUR_S, DAY_S = 3_600, 86_400
-POOL = PoolGauges(dict.fromkeys(WORDS, 1), min_idle=2, refill_lag_s=0.5, image_fails=False, paused=False)
+POOL = PoolGauges(
+    dict.fromkeys(WORDS, 1),
+    min_idle=2,
+    wanted_idle=2,
+    max_machines=None,
+    slots_held=6,
+    waiting=1,
+    refill_lag_s=0.5,
+    image_fails=False,
+    paused=False,
+)
 GAUGES = Gauges({"default": POOL}, max_machines=100, slots_held=6, waiting=3, engine_answers=True, listing_age_s=1.0)
 TRACE = Trace(
     project="p", machine_id="m", generation=1, at_ms=0, how="warm", why="", total_ms=1.0, commit_ms=1.0
@@ -94,12 +104,12 @@ def test_each_step_tells_of_its_own_time() -> None:
 
 def test_what_was_seen_is_there_after_a_restart(store: Store, history: History, clock: WallClock) -> None:
     """The end of a step that was cut off by a clean stop too; of a crash the last minute is missing."""
-    history.assign_ended(AssignOutcome.WARM, 0.001, TRACE)
+    history.assign_ended(AssignOutcome.WARM, 0.001, TRACE, "default")
     go_on(history, clock, 70)
     crashed = History(store, clock).samples(HOUR_S)[1]
     assert crashed == history.samples(HOUR_S)[1][: len(crashed)]
     assert crashed[0].warm == 1
-    history.assign_ended(AssignOutcome.COLD, 0.5, TRACE)
+    history.assign_ended(AssignOutcome.COLD, 0.5, TRACE, "default")
     clock.ms += 4_000
     history.take(GAUGES, is_last=True)
     again = History(store, clock)
@@ -112,7 +122,7 @@ def test_what_was_seen_is_there_after_a_restart(store: Store, history: History, 
 async def cancelled(history: History) -> None:
     keeping = asyncio.create_task(history.run(lambda: GAUGES))
     await asyncio.sleep(0)
-    history.assign_ended(AssignOutcome.UNAVAILABLE, 30.0, None)
+    history.assign_ended(AssignOutcome.UNAVAILABLE, 30.0, None, "default")
     keeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await keeping
@@ -136,11 +146,11 @@ def test_an_hour_of_fine_steps_and_a_day_of_coarse_ones_are_kept_and_no_more(
 
 def test_what_happened_in_fine_steps_adds_up_in_coarse_ones(history: History, clock: WallClock) -> None:
     for _ in range(24):
-        history.assign_ended(AssignOutcome.WARM, 0.0004, TRACE)
-        history.assign_ended(AssignOutcome.COLD, 0.4, TRACE)
-        history.assign_ended(AssignOutcome.REPEAT, 0.0001, None)
-        history.assign_ended(AssignOutcome.STORE_FAILED, 0.1, None)
-        history.assign_ended(AssignOutcome.ABANDONED, 0.1, None)
+        history.assign_ended(AssignOutcome.WARM, 0.0004, TRACE, "default")
+        history.assign_ended(AssignOutcome.COLD, 0.4, TRACE, "default")
+        history.assign_ended(AssignOutcome.REPEAT, 0.0001, None, "default")
+        history.assign_ended(AssignOutcome.STORE_FAILED, 0.1, None, "default")
+        history.assign_ended(AssignOutcome.ABANDONED, 0.1, None, "default")
         go_on(history, clock, 10)
     coarse = history.samples(DAY_S)[1]
     assert counts(coarse) == [(1, 1, 1), (12, 12, 12)]
@@ -150,7 +160,7 @@ def test_what_happened_in_fine_steps_adds_up_in_coarse_ones(history: History, cl
 
 @pytest.mark.parametrize("took_s", [0.0, 1e-6, 0.00031, 0.35, 60.0, 86_400.0])
 def test_a_duration_is_told_to_within_three_percent(history: History, clock: WallClock, took_s: float) -> None:
-    history.assign_ended(AssignOutcome.WARM, took_s, TRACE)
+    history.assign_ended(AssignOutcome.WARM, took_s, TRACE, "default")
     go_on(history, clock, 10)
     sample = history.samples(HOUR_S)[1][-1]
     assert sample.p50_ms == sample.p99_ms == pytest.approx(took_s * 1000, rel=0.03, abs=0.002)
@@ -158,7 +168,7 @@ def test_a_duration_is_told_to_within_three_percent(history: History, clock: Wal
 
 def test_one_slow_assign_in_a_hundred_is_not_the_half_of_them(history: History, clock: WallClock) -> None:
     for number in range(200):
-        history.assign_ended(AssignOutcome.WARM, 1.0 if number % 50 == 0 else 0.001, TRACE)
+        history.assign_ended(AssignOutcome.WARM, 1.0 if number % 50 == 0 else 0.001, TRACE, "default")
     go_on(history, clock, 10)
     sample = history.samples(HOUR_S)[1][-1]
     assert sample.p50_ms == pytest.approx(1, rel=0.03)
@@ -206,11 +216,13 @@ def test_all_observers_hear_of_everything() -> None:
     told = [name for name in vars(Observer) if not name.startswith("_") and name != "measure"]
     both = Observers(Ear("one"), Ear("other"))
     assert both.now() == 5
-    both.assign_ended(AssignOutcome.WARM, 0.1, TRACE)
+    both.assign_ended(AssignOutcome.WARM, 0.1, TRACE, "default")
     both.call_ended("list", Result.DONE, 0.1)
     both.probe_ended(answered=True)
-    both.came_up(0.1)
+    both.came_up(0.1, "default")
     both.events_ended()
     both.committed([], 0.1)
     both.commit_failed(0.1)
+    both.delivery_ended(Delivery.TAKEN)
+    both.waiting_for_webhook(3)
     assert heard == [(name, what) for what in told for name in ("one", "other")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -12,7 +13,9 @@ from tests.simulation.small import Small, lived
 from worker_orchestrator.core.brake import RESTART_PAUSES_S
 from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
-from worker_orchestrator.http.v1.pools import Health
+from worker_orchestrator.http.v1.health import Health
+from worker_orchestrator.http.v1.pools import Pools
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 PAUSED = "The pool default is paused, so no machine is started. Run `orchestrator resume` to go on."
 
@@ -68,7 +71,7 @@ def test_a_paused_pool_is_a_problem_and_an_obstacle_once_nothing_is_idle() -> No
     lived(story)
 
 
-def test_a_pool_that_is_full_is_no_problem() -> None:
+def test_that_projects_hold_all_machines_is_told_and_is_no_obstacle() -> None:
     """Who has a machine must reach it, and whoever waits gets the next that is released."""
 
     async def story(small: Small) -> None:
@@ -76,7 +79,11 @@ def test_a_pool_that_is_full_is_no_problem() -> None:
         for project in ("p", "q"):
             await small.assign(project)
         assert small.fleet.slots_held == small.orchestrator.spec.max_machines
-        assert (health(small).problems(), health(small).obstacles()) == ([], [])
+        (problem,) = health(small).problems()
+        assert problem.startswith(
+            "All 2 machines (max_machines) are held by projects. Held longest: p and q. Release one,"
+        )
+        assert health(small).obstacles() == []
 
     lived(story, max_machines=2)
 
@@ -96,6 +103,41 @@ def test_an_image_that_does_not_come_up_is_an_obstacle_once_nothing_is_idle() ->
         assert await status(small) == "down"
 
     lived(story)
+
+
+def test_a_rebuilt_image_is_no_better_than_the_broken_one_until_a_machine_of_it_answers() -> None:
+    """Readiness goes from no to yes once: neither with the rebuild, nor between two broken images."""
+
+    async def story(small: Small) -> None:
+        small.engine.faults.stillborn = 1.0
+        await small.until(lambda: small.fleet.pool(DEFAULT_POOL).image_brake)
+        for image in ("still broken", "mended"):
+            small.engine.faults.stillborn = float(image != "mended")
+            small.engine.image = image
+            small.orchestrator._parts.templates.look_again()
+            await small.until(partial(is_found, small, image))
+            while not small.idle and small.fleet.image_brake(DEFAULT_POOL, image) is None:
+                (obstacle,) = health(small).obstacles()
+                assert obstacle.startswith("The image does not come up. ")
+                assert obstacle.endswith(" The image was replaced since, and the new one is being tried.")
+                assert await status(small) == "down"
+                back_off = await pool_back_off(small)
+                assert (back_off["trying_new_image"], back_off["retry_in_seconds"]) == (True, 0.0)
+                assert small.orchestrator.gauges().pools[DEFAULT_POOL].image_fails
+                await asyncio.sleep(0.01)
+            assert bool(small.idle) is (image == "mended")
+        assert (await status(small), health(small).obstacles(), await pool_back_off(small)) == ("ok", [], None)
+
+    lived(story, slow_s=0.3)
+
+
+def is_found(small: Small, image: str) -> bool:
+    return small.orchestrator.spec.pools[DEFAULT_POOL].template == image
+
+
+async def pool_back_off(small: Small) -> Any:
+    shown = await Pools(small.orchestrator, lambda _: "image", small.history).list(cast("Any", None))
+    return msgspec.json.decode(shown.body)["pools"][0]["back_off"]
 
 
 async def assign_and_fail(small: Small, project: str) -> str:
@@ -155,6 +197,6 @@ def test_whoever_waits_while_his_machine_fails_for_good_hears_that_waiting_is_no
         assert small.fleet.machines[name].state is State.FAILED
         with pytest.raises(MachineFailed, match="release or destroy the machine"):
             await small.assign("p")
-        assert small.shown()['orchestrator_assigns_total{outcome="unavailable"}'] == 2
+        assert small.shown()['orchestrator_assigns_total{outcome="unavailable",pool="default"}'] == 2
 
     lived(story)

@@ -50,7 +50,7 @@ def test_whoever_waits_is_told_of_the_machine_or_the_search_is_given_up(found_s:
             await found.wait()
             return SearchResult(Machine("w1", "default", "t", State.READY, 9093, Holding("p"), 1), None)
 
-        seats.open("p", 0, search())
+        seats.open("p", "default", 0, search())
         if is_first:
             loop.call_later(found_s, found.set)
         told = asyncio.create_task(sit())

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import contextvars
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,14 +24,15 @@ from tests.simulation.virtual import VirtualClock, VirtualLoop, exception_in
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.prometheus import Metrics
 from worker_orchestrator.control.wiring import Limits
+from worker_orchestrator.core.action import Stop
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Change, Machine
+from worker_orchestrator.core.reasons import WOKEN_EARLY
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.engines.base import Identity, Listing
 from worker_orchestrator.engines.memory.engine import Faults, MemoryEngine
 from worker_orchestrator.errors import CommitFailed, EngineError, EngineUnavailable
-from worker_orchestrator.settings.settings import DEFAULT_POOL
 from worker_orchestrator.store.store import Store
 
 __all__ = ["OWNER", "Killed", "Process", "World"]
@@ -59,7 +60,7 @@ class Disk(Store):
     def commit(self, changes: Iterable[Change], meta: Mapping[str, object], at_ms: int) -> None:
         batch = list(changes)
         self._process.reach("commit")
-        self._fails_at = self._world.trouble.commit_fails(len(batch))
+        self._fails_at = self._world.trouble.commit_fails(len(batch) or len(meta))
         try:
             super().commit(batch, meta, at_ms)
         except CommitFailed:
@@ -74,6 +75,11 @@ class Disk(Store):
             raise apsw.IOError("disk I/O error")
         self._process.reach("write")
         super()._store_alone(change, at_ms)
+
+    def _store_batch(self, changes: Sequence[Change], meta: Mapping[str, object], at_ms: int) -> None:
+        if self._fails_at is not None and not changes:
+            raise apsw.IOError("disk I/O error")
+        super()._store_batch(changes, meta, at_ms)
 
     def persist_events(self) -> bool:
         if not self._process.is_alive:
@@ -100,9 +106,8 @@ class Wire:
     def __init__(self, process: Process) -> None:
         self._process, self._world, self._engine = process, process.world, process.world.engine
 
-    @property
-    def progress(self) -> str:
-        return self._engine.progress
+    def progress(self, pool: str) -> str:
+        return self._engine.progress(pool)
 
     def is_native_id(self, text: str) -> bool:
         return self._engine.is_native_id(text)
@@ -113,8 +118,8 @@ class Wire:
     async def identity(self) -> Identity:
         return await self._call("identity", self._engine.identity)
 
-    async def template(self, *, fetch: bool = True) -> str:
-        return await self._call("template", lambda: self._engine.template(fetch=fetch))
+    async def template(self, pool: str, *, fetch: bool = True) -> str:
+        return await self._call("template", lambda: self._engine.template(pool, fetch=fetch))
 
     async def list(self) -> Listing:
         return await self._call("list", self._engine.list)
@@ -127,7 +132,7 @@ class Wire:
     async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:
         self._world.model.check_touch("restart", machine_id)
         what = f"restart {machine_id}" + (", stopped first" if stop_first else "")
-        if stop_first and self._process.is_alive:
+        if stop_first and self._process.is_alive and not self._is_woken_early(machine_id):
             self._world.model.check_restart(machine_id)
         try:
             await self._call(what, lambda: self._engine.restart(machine_id, stop_first=stop_first), told=True)
@@ -142,8 +147,16 @@ class Wire:
         if self._process.is_alive:
             self._world.model.restart_reached(machine_id)
 
+    def _is_woken_early(self, machine_id: str) -> bool:
+        """Whether it is started again because its project asked for it while it was being stopped."""
+        machine = self._process.fleet.machines.get(machine_id)
+        return machine is not None and machine.reason == WOKEN_EARLY
+
     async def stop(self, machine_id: str, grace_s: float) -> None:
-        if self._process.is_alive:
+        action, _ = self._process.orchestrator._parts.actions._running[machine_id]
+        if self._process.is_alive and isinstance(action, Stop):
+            self._world.model.check_sleep(self._process.fleet.machines.get(machine_id))
+        elif self._process.is_alive:
             self._world.model.check_destroy(machine_id)
         await self._call(f"stop {machine_id}", lambda: self._engine.stop(machine_id, grace_s), told=True)
 
@@ -304,7 +317,7 @@ class Process:
 class World:
     """Everything but the clients. `stir` lets one of them act, `died` hears of a death."""
 
-    def __init__(self, loop: VirtualLoop, path: Path, seed: str, max_machines: int) -> None:
+    def __init__(self, loop: VirtualLoop, path: Path, seed: str) -> None:
         self.loop, self.path = loop, path
         self.events: list[str] = []
         self.failure: asyncio.Future[None] = loop.create_future()
@@ -312,7 +325,7 @@ class World:
         self.clock = VirtualClock(loop, random.Random(f"ids {seed}"))
         self.engine = MemoryEngine(OWNER, faults=Faults(random.Random(f"faults {seed}")), serve_http=False)
         self.trouble = Trouble(random.Random(f"trouble {seed}"))
-        self.model = Model(OWNER, max_machines, loop.time, self.fail)
+        self.model = Model(OWNER, loop.time, self.fail)
         self.process: Process | None = None
         self.stir: Callable[[], None] = lambda: None
         self.died: Callable[[], None] = lambda: None
@@ -357,7 +370,7 @@ class World:
             self.note(f"  {change.cause.value}: {machine.id} {state}{whose} on {machine.port}; {machine.reason[:60]}")
             if change.machine.reason.startswith(("The worker stopped answering", "The worker did not answer when")):
                 self._insist_on_silence(change.machine)
-        self.model.stored(changes, process.fleet.pool(DEFAULT_POOL).line)
+        self.model.stored(changes, lambda pool: process.fleet.pool(pool).line)
         self.check()
 
     def _insist_on_silence(self, machine: Machine) -> None:
@@ -377,15 +390,26 @@ class World:
             return
         store, fleet = self.process.store, self.process.fleet
         rows = store.machines()
-        self.model.check(rows, set(store.tombstones()), self.home())
+        self.model.check(rows, set(store.tombstones()), self.home(), self.held)
         stored = {row.id: row for row in rows}
         if not fleet.pending and stored != fleet.machines:
             differing = sorted({machine.id for _, machine in stored.items() ^ fleet.machines.items()})
             both = [(stored.get(machine_id), fleet.machines.get(machine_id)) for machine_id in differing]
             self.fail(f"not the same on disk and in memory: {both}")
-        for project in fleet.pool(DEFAULT_POOL).line:
+        for project in fleet.wakers:
+            own = fleet.of_project(project)
+            if own is None or not own.is_asleep:
+                self.fail(f"{project} waits to wake its machine: {own}")
+        for project in fleet.waiting:
             if project in fleet.projects:
                 self.fail(f"{project} waits in line, and has {fleet.projects[project]}")
+
+    def held(self, pool: str) -> int:
+        """How many machines of this pool hold a slot, and of all pools if it is empty: on record or decided on."""
+        process = self.process
+        if process is None or not process.is_alive:
+            return 0
+        return process.fleet.slots_held_by(pool) if pool else process.fleet.slots_held
 
     def home(self) -> Mapping[str, Instance]:
         """What runs on the engine that is ours, whichever answers now."""

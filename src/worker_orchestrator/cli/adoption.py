@@ -65,7 +65,8 @@ def _refuse_second_machine(fleet: Fleet, machine_id: str, project: str) -> None:
 
 def _change_project(fleet: Fleet, machine: Machine, project: str) -> None:
     now = asyncio.get_running_loop().time()
-    free = replace(machine, holding=None, reason=reasons.MOVED_TO_OTHER_PROJECT)
+    state = State.STARTING if machine.state is State.SLEEPING else machine.state  # only a project's machine sleeps
+    free = replace(machine, state=state, holding=None, reason=reasons.MOVED_TO_OTHER_PROJECT)
     fleet.generation += 1
     fleet.apply(machine, free, Cause.RELEASED, now)
     adopted = replace(free, holding=Holding(project), generation=fleet.generation, reason=reasons.ADOPTED)
@@ -78,7 +79,8 @@ def _record(fleet: Fleet, unknown: UnknownInstances, instance: Instance, project
         raise InvalidInput(
             f"{instance.id} publishes no port. {instance.trouble or f'Start its container first: `docker start {name}`.'}"
         )
-    _clear_port(fleet, unknown, instance, instance.port)
+    for port in dict.fromkeys([instance.port, *(port for _, port in instance.ports)]):
+        _clear_port(fleet, unknown, instance, port)
     fleet.generation += 1
     machine = Machine(
         instance.id,
@@ -89,6 +91,7 @@ def _record(fleet: Fleet, unknown: UnknownInstances, instance: Instance, project
         Holding(project),
         fleet.generation,
         reason=reasons.ADOPTED,
+        ports=instance.ports,
     )
     fleet.apply(None, machine, Cause.ADOPTED, asyncio.get_running_loop().time())
 

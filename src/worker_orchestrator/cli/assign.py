@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from worker_orchestrator.cli.completion_candidates import complete_project
+from worker_orchestrator.cli.completion_candidates import complete_pool, complete_project
+from worker_orchestrator.cli.deadlines import deadline_options
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import with_client
+from worker_orchestrator.errors import InvalidInput, ProjectHasNoMachine
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
+    from worker_orchestrator.wire.v1 import Machine
 
 __all__ = ["COMMANDS"]
 
@@ -25,11 +28,29 @@ __all__ = ["COMMANDS"]
     metavar="SECONDS",
     help="How long to wait in line; 0: not at all. Default: --assign-timeout of the service.",
 )
+@click.option(
+    "--pool",
+    metavar="NAME",
+    shell_complete=complete_pool,
+    help="A machine of exactly this pool. Default: the machine that the project has, else one of the pool default.",
+)
+@click.option("--port", metavar="NAME", help="Print the URL of the port of this name. Default: the first one.")
 @click.option("--metadata", multiple=True, metavar="K=V", help="A note to keep with the machine. May be repeated.")
+@deadline_options
 @output_option("url", "json", "name")
 @with_client
-def assign(client: Client, project: str, *, wait: float | None, metadata: tuple[str, ...], output: str) -> None:
-    """Get the machine of PROJECT. It stays the same one until it is released, destroyed or gone.
+def assign(  # one argument for each option
+    client: Client,
+    project: str,
+    *,
+    wait: float | None,
+    pool: str | None,
+    port: str | None,
+    metadata: tuple[str, ...],
+    output: str,
+    **deadlines: int | None,
+) -> None:
+    """Get the machine of PROJECT. It stays the same one until it is released, destroyed or gone, or a deadline passes.
 
     \b
     Standard output has its URL and nothing else:
@@ -38,8 +59,8 @@ def assign(client: Client, project: str, *, wait: float | None, metadata: tuple[
     from worker_orchestrator.cli.terminal_display import is_interactive, spinner  # noqa: PLC0415 # it does not load Rich yet
 
     notes = _notes(metadata) if metadata else None
-    with spinner(f"Waiting for a machine for {project}"):
-        machine = client.assign(project, wait_seconds=wait, metadata=notes)
+    with spinner(f"Waiting for a machine for {project}", lambda: _what_it_waits_for(client, project)):
+        machine = client.assign(project, wait_seconds=wait, metadata=notes, pool=pool, **deadlines)
     if output == "json":
         from worker_orchestrator.cli.text_formats import json_document  # noqa: PLC0415 # only for this format
 
@@ -47,7 +68,43 @@ def assign(client: Client, project: str, *, wait: float | None, metadata: tuple[
         return
     if output == "url" and is_interactive(sys.stdout):
         click.echo(f"{project} has {machine.id}:", err=True)
-    click.echo(machine.id if output == "name" else machine.url or machine.id)
+    if machine.outdated:
+        from worker_orchestrator.core.reasons import OUTDATED  # noqa: PLC0415 # it is seldom said
+
+        release = f"While newer machines come up, `orchestrator release {project}` gets it one; its files are lost."
+        click.echo(f"{machine.id}: {OUTDATED} `orchestrator why {project}` says why. {release}", err=True)
+    url = machine.url if port is None else _url_of(machine, port)
+    click.echo(machine.id if output == "name" else url or machine.id)
+
+
+def _url_of(machine: Machine, port: str) -> str | None:
+    """The URL of the port of this name. Raises InvalidInput, which says which names there are."""
+    published = machine.ports.get(port)
+    if published is not None:
+        return published.url
+    has = f"It has {', '.join(machine.ports)}." if machine.ports else "Its pool names no ports (setting `ports`)."
+    raise InvalidInput(f"{machine.project} has {machine.id}, which has no port named {port!r}. {has}")
+
+
+def _what_it_waits_for(client: Client, project: str) -> str:
+    """Why a project waits for its own machine, or for any; empty if nothing is known. Raises OrchestratorError."""
+    from worker_orchestrator.cli.text_formats import printable, time_left  # noqa: PLC0415 # few wait so long
+
+    try:
+        machine = client.machine_of(project)
+        if machine.state == "sleeping":
+            return f"Waiting until the machine of {project} can wake."
+        if machine.state != "restarting":
+            return ""
+        next_try = f" The next try is in {time_left(machine.next_try_at)}." if machine.next_try_at is not None else ""
+        return f"Waiting: the worker of {project} is restarting. {printable(machine.reason)}{next_try}"
+    except ProjectHasNoMachine:
+        pass
+    try:
+        client.why(project)
+    except ProjectHasNoMachine as error:
+        return f"Waiting: {printable(error.message)}"
+    return ""  # it has one by now
 
 
 def _notes(arguments: tuple[str, ...]) -> dict[str, str]:

@@ -32,8 +32,9 @@ class Entry(NamedTuple):
     help: str
 
 
-_SERVICE, _PROJECTS, _MACHINES, _POOL = "The service", "Projects", "Machines", "The pool"
+_SERVICE, _PROJECTS, _MACHINES, _POOL = "The service", "Projects", "Machines", "Pools"
 TABLE: Final[dict[str, Entry]] = {
+    "init": Entry("init", _SERVICE, "Ask a few questions, and write orchestrator.toml."),
     "serve": Entry("service_commands", _SERVICE, "Keep a warm pool and answer the API."),
     "down": Entry("service_commands", _SERVICE, "Stop the service and remove its machines."),
     "recover": Entry("service_commands", _SERVICE, "List, adopt or remove unknown containers."),
@@ -41,7 +42,10 @@ TABLE: Final[dict[str, Entry]] = {
     "doctor": Entry("service_commands", _SERVICE, "Check this computer, and say how to fix it."),
     "config": Entry("service_commands", _SERVICE, "Show the settings and where each came from."),
     "assign": Entry("assign", _PROJECTS, "Get a machine for a project; prints its URL."),
+    "keep": Entry("keep", _PROJECTS, "Keep the machine of a project for longer."),
     "release": Entry("release", _PROJECTS, "Give the machine of a project back."),
+    "sleep": Entry("sleep", _PROJECTS, "Stop a project's machine, and keep it with its files."),
+    "wake": Entry("sleep", _PROJECTS, "Wake a project's machine."),
     "why": Entry("why", _PROJECTS, "Explain how a project got its machine."),
     "list": Entry("list", _MACHINES, "List machines."),
     "show": Entry("show", _MACHINES, "Show one machine."),
@@ -50,9 +54,11 @@ TABLE: Final[dict[str, Entry]] = {
     "cp": Entry("cp", _MACHINES, "Copy files into a worker or out of it."),
     "restart": Entry("restart", _MACHINES, "Start a project's machine again, with its files."),
     "destroy": Entry("destroy", _MACHINES, "Remove a machine with all its files."),
+    "pools": Entry("pools", _POOL, "List the pools."),
     "scale": Entry("pool_commands", _POOL, "Change how many machines the pool keeps."),
     "pause": Entry("pool_commands", _POOL, "Stop making new machines for now."),
     "resume": Entry("pool_commands", _POOL, "Make new machines again."),
+    "reload": Entry("reload", _POOL, "Have the service read its settings again."),
     "events": Entry("events", _POOL, "Print what happened to machines."),
     "health": Entry("health", _POOL, "Print the health of the service."),
     "completion": Entry("completion", "This command", "Print a completion script for your shell."),

@@ -75,7 +75,10 @@ async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
         _forget(opened, [machine for machine in machines if machine not in to_remove and machine not in assigned])
         slots = asyncio.Semaphore(PARALLEL)
         results = await asyncio.gather(
-            *(_remove(opened, machine, settings.stop_timeout, slots) for machine in to_remove)
+            *(
+                _remove(opened, machine, settings.pools.get(machine.pool, settings).stop_timeout, slots)
+                for machine in to_remove
+            )
         )
         removed = {machine.id for machine, done in zip(to_remove, results, strict=True) if done}
         failed = len([machine for machine in to_remove if not machine.gone]) - len(removed)
@@ -87,7 +90,8 @@ async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
             await _remove_network(opened)
     click.echo(f"Removed {len(removed)} container{'' if len(removed) == 1 else 's'}.")
     for machine in left_assigned:
-        click.echo(f"  {machine.id} keeps running for {machine.project} (--all removes it too)")
+        stays = "is kept asleep" if machine.state is State.SLEEPING else "keeps running"
+        click.echo(f"  {machine.id} {stays} for {machine.project} (--all removes it too)")
     if failed:
         raise EngineError("Some containers could not be removed. Run this command again.")
 

@@ -22,6 +22,8 @@ __all__ = ["COMMANDS"]
 
 TIMED_OUT: Final = 124
 """The exit code of `timeout` for the same case."""
+_LONGEST_S: Final = 3600.0
+"""The greatest time limit that the service accepts."""
 _STDIN_LIMIT_BYTES: Final = 1024 * 1024
 _TOO_LARGE: Final = 413
 
@@ -38,10 +40,10 @@ _TOO_LARGE: Final = 413
 @click.option("-w", "--workdir", default="", metavar="FOLDER", help="Folder to run in. Default: the image's.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=_LONGEST_S),
     default=60.0,
     metavar="SECONDS",
-    help="Without -t: kill it after this time, with exit code 124. [60]",
+    help="Without -t, which has no limit: kill it after this time, with exit code 124. At most 3600. [60]",
 )
 @click.argument("name", metavar="PROJECT_OR_ID", shell_complete=complete_project_or_id)
 @click.argument("command", nargs=-1, metavar="[--] COMMAND...", type=click.UNPROCESSED)
@@ -114,7 +116,8 @@ def _print(output: Iterable[ExecOutput | ExecEnd], timeout_s: float) -> int:
     if exit_code is not None:
         return exit_code
     click.echo(
-        f"orchestrator: the command did not end within {timeout_s:g} s and was killed. --timeout gives it more time.",
+        f"orchestrator: the command did not end within {timeout_s:g} s and was killed. --timeout gives it more time, "
+        "up to 3600 s; with -t there is no limit.",
         err=True,
     )
     return TIMED_OUT

@@ -1,4 +1,4 @@
-"""`orchestrator scale`, `pause` and `resume`: change the pool of a running service, also for after its restart."""
+"""`orchestrator scale`, `pause` and `resume`: change a pool of a running service, also for after its restart."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from worker_orchestrator.cli.completion_candidates import complete_pool
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import with_client
-from worker_orchestrator.cli.text_formats import json_document, printable
+from worker_orchestrator.cli.text_formats import counted, json_document, printable
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
-    from worker_orchestrator.wire.v1 import Pool
+    from worker_orchestrator.wire.v1 import BackOff, Pool
 
 __all__ = ["COMMANDS"]
 
 CONFIGURED: Final = "default"
+_TITLES: Final = {"min_idle": "min idle", "max_idle": "max idle", "max_machines": "own limit", "limit": "limit"}
 
 
 def _parse_size(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
-    """A number, or the word by which a size goes back to what the service was started with."""
+    """A number, or the word by which a size goes back to what the settings say."""
     if value is None or value == CONFIGURED:
         return value
     if value.isdecimal() and len(value) <= 5:
@@ -28,13 +30,16 @@ def _parse_size(_ctx: click.Context, _parameter: click.Parameter, value: str | N
     raise click.BadParameter(f"{value!r} is neither a whole number nor `{CONFIGURED}`.")
 
 
-_pool = click.option("--pool", "name", default="default", metavar="NAME", help="Which pool. [default]")
+_pool = click.option(
+    "--pool", "name", default="default", metavar="NAME", shell_complete=complete_pool, help="Which pool. [default]"
+)
 
 
 @click.command(short_help="Change how many machines the pool keeps.")
 @click.option("--min-idle", callback=_parse_size, metavar="N", help="Idle machines to keep ready.")
 @click.option("--max-idle", callback=_parse_size, metavar="N", help="Idle machines above this are removed.")
-@click.option("--limit", callback=_parse_size, metavar="N", help="Hard limit of machines.")
+@click.option("--max-machines", callback=_parse_size, metavar="N", help="Hard limit of machines of this pool.")
+@click.option("--limit", callback=_parse_size, metavar="N", help="Hard limit of machines, of all pools together.")
 @_pool
 @output_option("text", "json")
 @with_client
@@ -45,13 +50,15 @@ def scale(
     output: str,
     min_idle: int | str | None,
     max_idle: int | str | None,
+    max_machines: int | str | None,
     limit: int | str | None,
 ) -> None:
     """Change how many machines the pool keeps; without an option, show the pool.
 
-    What is changed here survives a restart of the service. `default` instead of a number goes back to the setting.
+    What is changed here survives a restart of the service. `default` instead of a number goes back to the setting. --limit
+    is that of all pools together, whichever pool is named.
     """
-    sizes = {"min_idle": min_idle, "max_idle": max_idle, "limit": limit}
+    sizes = {"min_idle": min_idle, "max_idle": max_idle, "max_machines": max_machines, "limit": limit}
     wanted: dict[str, Any] = {
         size: None if value == CONFIGURED else value for size, value in sizes.items() if value is not None
     }
@@ -80,22 +87,43 @@ def _print(pool: Pool, output: str) -> None:
     if output == "json":
         click.echo(json_document(pool))
         return
-    click.echo(f"pool {pool.name}{', paused' if pool.paused else ''}: image {pool.image}")
-    for title, now, configured in (
-        ("min idle", pool.min_idle, pool.configured.min_idle),
-        ("max idle", pool.max_idle, pool.configured.max_idle),
-        ("limit", pool.limit, pool.configured.limit),
-    ):
-        changed = "" if now == configured else f"  (the service was started with {_size(configured)})"
-        click.echo(f"  {title:<9} {_size(now)}{changed}")
-    counted = {state: getattr(pool.machines, state) for state in pool.machines.__struct_fields__}
-    click.echo("  machines  " + (", ".join(f"{count} {state}" for state, count in counted.items() if count) or "none"))
+    click.echo(f"pool {pool.name}{', paused' if pool.paused else ''}: {_made_of(pool)}")
+    for size, title in _TITLES.items():
+        now, configured = getattr(pool, size), getattr(pool.configured, size)
+        if size != "max_machines" or (now, configured) != (None, None):
+            click.echo(f"  {title:<9} {_size(now)}{_why_other(now, configured, pool.changed.get(size, configured))}")
+    click.echo(f"  machines  {counted(pool.machines)}")
     if pool.waiting:
         click.echo(f"  waiting   {pool.waiting}")
+    if pool.wanted_idle not in {None, pool.configured.min_idle} or pool.retired:
+        click.echo(f"  wanted    {pool.wanted_idle} idle: {printable(pool.why)}")
     if pool.problem:
         click.echo(f"  problem   {printable(pool.problem)}")
     if pool.back_off:
-        click.echo(f"  next try  in {pool.back_off.retry_in_seconds:.0f} s: {printable(pool.back_off.reason)}")
+        reason = printable(pool.back_off.reason)
+        why = "" if reason in printable(pool.problem or "") else f": {reason}"
+        click.echo(f"  next try  {_next_try(pool.back_off)}{why}")
+    elif pool.held_back and not pool.problem and not pool.paused:
+        click.echo(f"  held back {printable(pool.held_back)}")
+    if pool.demand is not None:
+        click.echo(f"  demand    {printable(pool.demand.sentence)}")
+
+
+def _made_of(pool: Pool) -> str:
+    if pool.retired:
+        return "retired"
+    return f"image {pool.image}{', ports ' if pool.port_names else ''}{', '.join(pool.port_names)}"
+
+
+def _why_other(now: int | None, configured: int | None, chosen: int | None) -> str:
+    """Why a size is not as the settings say; `chosen` is what it is while no window asks for another one."""
+    if now != chosen:
+        return f"  (a window is open; otherwise {_size(chosen)})"
+    return "" if now == configured else f"  (the settings say {_size(configured)})"
+
+
+def _next_try(back_off: BackOff) -> str:
+    return "now, with the new image" if back_off.trying_new_image else f"in {back_off.retry_in_seconds:.0f} s"
 
 
 def _size(count: int | None) -> str:

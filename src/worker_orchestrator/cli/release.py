@@ -14,6 +14,7 @@ from worker_orchestrator.cli.several import Failures
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
+    from worker_orchestrator.wire.v1 import Released
 
 __all__ = ["COMMANDS"]
 
@@ -41,7 +42,19 @@ def _release(client: Client, name: str, output: str) -> None:
 
         click.echo(json_line(released))
     else:
-        click.echo(released.machine if output == "name" else f"{released.project} released {released.machine}")
+        click.echo(released.machine if output == "name" else _in_words(released))
+
+
+def _in_words(released: Released) -> str:
+    """What happened, and what becomes of the machine."""
+    done = f"{released.project} released {released.machine}"
+    if released.removed is None:  # a service of an earlier version does not say
+        return done
+    if released.removed and released.retired:
+        return f"{done}: it is removed with its files, since the settings no longer name its pool"
+    if released.removed:
+        return f"{done}: it is removed with its files, and the pool makes a new one if it needs one"
+    return f"{done}: it goes back to the pool as it is, with its files and processes"
 
 
 COMMANDS: Final = (release,)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -42,16 +42,20 @@ _ON_RELEASE: Final = {
 """What happens to a released machine. `reuse` is the default, and nobody should find out by accident what it hands on."""
 
 
-def run(settings: Settings, file_with_token: Path | None = None) -> None:
-    """Serve until a signal. Raises OrchestratorError, or SystemExit with --log-format json."""
+def run(
+    settings: Settings, file_with_token: Path | None = None, read_again: Callable[[], Settings] | None = None
+) -> None:
+    """Serve until a signal. `read_again` reads the settings anew. Raises OrchestratorError, or SystemExit with JSON logs."""
     logs.configure(settings.log_format)
     if file_with_token is not None:
         token.warn_if_readable(file_with_token)
     if settings.log_format == "json":
-        _run_in_json(settings)
+        _run_in_json(settings, read_again)
         return
     goes_on = settings.engine != "memory" and _has_records(settings.state_dir)
-    machines = run_on_event_loop(running.serve(settings, lambda sockets: _announce(settings, sockets, goes_on=goes_on)))
+    machines = run_on_event_loop(
+        running.serve(settings, lambda sockets: _announce(settings, sockets, goes_on=goes_on), read_again)
+    )
     click.echo(_farewell(settings, machines), err=True)
 
 
@@ -62,9 +66,9 @@ def _has_records(state_dir: Path) -> bool:
         return False  # opening it says why it cannot be used
 
 
-def _run_in_json(settings: Settings) -> None:
+def _run_in_json(settings: Settings, read_again: Callable[[], Settings] | None) -> None:
     try:
-        machines = run_on_event_loop(running.serve(settings, lambda sockets: _log_start(settings, sockets)))
+        machines = run_on_event_loop(running.serve(settings, lambda sockets: _log_start(settings, sockets), read_again))
     except Exception as error:  # noqa: BLE001 # else Python would print a traceback, which is not JSON
         _log_failure(error)
     _log_end(settings, machines)
@@ -79,7 +83,9 @@ def _announce(settings: Settings, sockets: Sequence[socket.socket], *, goes_on: 
     click.echo(f"\n  The pool is at {url}. Get a worker for a project, in another terminal:\n", err=True)
     for command in _assign_commands(settings, url):
         click.echo(f"      {command}", err=True)
-    click.echo(f"\n  --on-release {settings.on_release}: {_ON_RELEASE[settings.on_release]}\n", err=True)
+    click.echo("", err=True)
+    for what in _on_release(settings):
+        click.echo(f"  {what}\n", err=True)
     if goes_on:
         click.echo(
             f"  This goes on with the records of an earlier run in {settings.state_dir.absolute()}. Ports go on as well: "
@@ -91,6 +97,16 @@ def _announce(settings: Settings, sockets: Sequence[socket.socket], *, goes_on: 
     sys.stderr.flush()
 
 
+def _on_release(settings: Settings) -> Iterator[str]:
+    """What happens to released machines, for each value that a pool has: the pools are named if there are several values."""
+    pools = dict[str, list[str]]()
+    for name, pool in settings.pools.items():
+        pools.setdefault(pool.on_release, []).append(name)
+    for value, names in pools.items():
+        flag = f"--on-release {value}" if len(pools) == 1 else f"on_release {value} ({', '.join(names)})"
+        yield f"{flag}: {_ON_RELEASE[value]}"
+
+
 def _log_start(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     url = _url(settings, sockets)
     _log.info(
@@ -99,9 +115,16 @@ def _log_start(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         assign_with=_assign_commands(settings, url),
         on_release=settings.on_release,
         on_release_means=_ON_RELEASE[settings.on_release],
+        **_on_release_of_pools(settings),
     )
     for warning in _warnings(settings):
         _log.warning("open to others", why=warning)
+
+
+def _on_release_of_pools(settings: Settings) -> dict[str, dict[str, str]]:
+    """For the log: the value of each pool, if one has another than `default`."""
+    values = {name: pool.on_release for name, pool in settings.pools.items()}
+    return {"on_release_of_pools": values} if len(set(values.values())) > 1 else {}
 
 
 def _url(settings: Settings, sockets: Sequence[socket.socket]) -> str:
@@ -125,7 +148,7 @@ def _warnings(settings: Settings) -> Iterator[str]:
     if is_beyond_loopback(settings.publish_address):
         yield (
             f"Careful: workers are published on {settings.publish_address}: every computer that reaches one can use it, "
-            "without a token."
+            "without a token, and so can every other worker."
         )
     elif is_beyond_loopback(settings.host) and settings.advertise_host in _LOCAL:
         yield (
@@ -145,7 +168,7 @@ def _url_options(settings: Settings, url: str) -> str:
 def _credentials(settings: Settings) -> str:
     """The option by which curl sends the token, without the token itself."""
     if settings.token_file is not None:
-        return f'-H "Authorization: Bearer $(cat {shlex.quote(str(settings.token_file))})" '
+        return f'-H "Authorization: Bearer $(cat {shlex.quote(str(settings.token_file.absolute()))})" '
     return '-H "Authorization: Bearer $ORCHESTRATOR_TOKEN" ' if settings.token else ""
 
 
@@ -181,8 +204,9 @@ def _log_failure(error: Exception) -> NoReturn:
 
 
 def _running(machines: Sequence[Machine]) -> list[Machine]:
-    """The machines that keep running. A failed machine that holds files is kept too, but does not run."""
-    running = [machine for machine in machines if machine.state is not State.FAILED and not machine.gone]
+    """The machines that keep running. One that failed with files, or sleeps, is kept too, but does not run."""
+    stopped = {State.FAILED, State.SLEEPING}
+    running = [machine for machine in machines if machine.state not in stopped and not machine.gone]
     return sorted(running, key=lambda machine: machine.id)
 
 

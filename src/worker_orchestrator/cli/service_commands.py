@@ -13,8 +13,10 @@ import click
 
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.settings_flags import flag_values, load_settings, with_settings
+from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings.command_line import PLACES
-from worker_orchestrator.settings.loading import file_with_token
+from worker_orchestrator.settings.loading import config_file, file_with_token
+from worker_orchestrator.settings.settings import Settings
 
 __all__ = ["COMMANDS"]
 
@@ -40,7 +42,20 @@ def serve(config: Path | None, **flags: Any) -> None:
     chosen = load_settings(config, flags)
     from worker_orchestrator.cli.serve import run  # noqa: PLC0415 # --help must not load the server
 
-    run(chosen, file_with_token(os.environ, config))
+    file = config_file(os.environ, config)
+    run(chosen, file_with_token(os.environ, config), lambda: _load_again(file, flags))
+
+
+def _load_again(file: Path | None, flags: dict[str, Any]) -> Settings:
+    """The settings once more. Where a file was read, it must be there: without it, a reload would retire all its pools.
+
+    Raises InvalidSetting, for a pipe too: it gives its text once, and is empty from then on.
+    """
+    if file is not None and file.exists() and not file.is_file():
+        raise InvalidSetting(
+            f"The configuration file {file} is a pipe or a device, which cannot be read again. Restart the service."
+        )
+    return load_settings(file, flags)
 
 
 @click.command(short_help="Stop the service and remove its machines.")
@@ -108,6 +123,7 @@ def backup(file: Path, config: Path | None, **flags: Any) -> None:
     *PLACES,
     "image",
     "worker_port",
+    "ports",
     "port",
     "first_port",
     "last_port",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_URL",
     "find_machine",
+    "is_machine_id",
     "open_client",
     "open_patient_client",
     "read_token",
@@ -116,10 +117,15 @@ def _failures_explained(url: str | None) -> Iterator[None]:
         raise CommandFailed(error, exit_code_of(error)) from None
 
 
+def is_machine_id(name: str) -> bool:
+    """Whether this looks like the id of a machine or of its container, though a project may be called so as well."""
+    return _MACHINE_ID.fullmatch(name) is not None
+
+
 def find_machine(client: Client, name: str) -> Machine:
     """The machine with this id, or of this project. Raises CommandFailed if there is neither."""
     lookups = [client.get, client.machine_of]
-    for look_up in lookups if _MACHINE_ID.fullmatch(name) else reversed(lookups):
+    for look_up in lookups if is_machine_id(name) else reversed(lookups):
         try:
             return look_up(name)
         except MachineNotFound:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from worker_orchestrator.cli.completion_candidates import complete_project_or_id
+from worker_orchestrator.cli.deadlines import deadlines_in_words, expiry_in_words
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import find_machine, with_client
 from worker_orchestrator.cli.text_formats import (
     age,
     columns,
-    duration,
     json_document,
     output_line,
     printable,
     quantity,
     state_word,
+    time_left,
     utc_time,
 )
+from worker_orchestrator.core.reasons import OUTDATED
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from worker_orchestrator.client import Client
-    from worker_orchestrator.wire.v1 import Machine, Usage
+    from worker_orchestrator.wire.v1 import Lease, Machine, Usage
 
 __all__ = ["COMMANDS"]
 
@@ -47,7 +50,7 @@ def show(client: Client, name: str, *, usage: bool, output: str) -> None:
     if output == "json":
         click.echo(json_document(machine if usage_now is None else {"machine": machine, "usage": usage_now}))
         return
-    facts = _machine_facts(machine) + ([] if usage_now is None else _usage_facts(usage_now))
+    facts = _machine_facts(machine, _image(client, machine)) + ([] if usage_now is None else _usage_facts(usage_now))
     width = max(len(fact) for fact, _ in facts) + 2
     for fact, value in facts:
         click.echo(f"{fact + ':':<{width}}{printable(value)}")
@@ -62,30 +65,49 @@ def show(client: Client, name: str, *, usage: bool, output: str) -> None:
             click.echo(f"  {output_line(line)}")
 
 
-def _machine_facts(machine: Machine) -> list[tuple[str, str]]:
+def _image(client: Client, machine: Machine) -> str:
+    """The image that it was made from, if new machines are too; of older ones only the template is on record."""
+    of_new = [pool.image for pool in client.pools() if pool.name == machine.pool and pool.template == machine.template]
+    return next(iter(of_new), "")
+
+
+def _machine_facts(machine: Machine, image: str) -> list[tuple[str, str]]:
     facts = {
         "Machine": machine.id,
         "State": machine.state,
         "Project": machine.project,
         "URL": machine.url,
+        "Ports": ", ".join(f"{name} {port.url or port.port}" for name, port in machine.ports.items()),
         "Generation": str(machine.generation),
         "Container": machine.container_id,
         "Address": machine.address,
         "Pool": machine.pool,
+        "Image": image,
         "Template": machine.template,
+        "Outdated": OUTDATED if machine.outdated else "",
         "Created": f"{utc_time(machine.created_at)} ({age(machine.created_at)} ago)",
         "Changed": f"{utc_time(machine.changed_at)} ({age(machine.changed_at)} ago)",
         "Reason": machine.reason,
         "Next try": _next_try(machine.next_try_at),
+        **({} if machine.lease is None else _lease_facts(machine, machine.lease)),
         "Metadata": " ".join(f"{key}={value}" for key, value in machine.metadata.items()),
     }
     return [(fact, value) for fact, value in facts.items() if value]
 
 
+def _lease_facts(machine: Machine, lease: Lease) -> dict[str, str]:
+    active_at = lease.last_active_at
+    return {
+        "Deadlines": deadlines_in_words(machine),
+        "Expires": expiry_in_words(lease),
+        "Last active": "not known" if active_at is None else f"{utc_time(active_at)} ({age(active_at)} ago)",
+    }
+
+
 def _next_try(at: datetime | None) -> str:
     if at is None:
         return ""
-    return f"{utc_time(at)} (in {duration((at - datetime.now(UTC)).total_seconds())}; `restart` tries at once)"
+    return f"{utc_time(at)} (in {time_left(at)}; `restart` tries at once)"
 
 
 def _usage_facts(usage: Usage) -> list[tuple[str, str]]:
@@ -93,7 +115,7 @@ def _usage_facts(usage: Usage) -> list[tuple[str, str]]:
     facts = [
         ("Processor", "-" if usage.cpu_percent is None else f"{usage.cpu_percent:.1f} %"),
         ("Processor time", f"{usage.cpu_seconds:.1f} s"),
-        ("Memory", quantity(usage.memory_bytes) + limit),
+        ("Memory", "unknown" if usage.memory_bytes is None else quantity(usage.memory_bytes) + limit),
     ]
     if usage.processes is not None:
         facts.append(("Processes", str(usage.processes)))

@@ -9,13 +9,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
 from worker_orchestrator.cli.signal_handling import exit_on_signals, new_threads_without_signals
 from worker_orchestrator.cli.text_formats import table
+from worker_orchestrator.errors import OrchestratorError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,11 +30,19 @@ STYLES: Final = {
     "assigned": "cyan",
     "starting": "yellow",
     "restarting": "yellow",
+    "sleeping": "blue",
     "stopping": "dim",
     "failed": "red",
+    "ok": "green",
+    "short": "yellow",
+    "paused": "yellow",
+    "retired": "dim",
+    "failing": "red",
 }
 _SPINNER_DELAY_S: Final = 0.4
 """A shorter wait needs no spinner, and is not made longer by loading one."""
+_LONG_WAIT_S: Final = 3.0
+"""Who waits longer is told why, if somebody knows."""
 _NO_LIMIT: Final = 10_000
 
 
@@ -74,8 +83,12 @@ def styled_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table
 
 
 @contextmanager
-def spinner(what: str) -> Iterator[None]:
-    """A spinner on standard error of a terminal, if the block takes a while."""
+def spinner(what: str, why: Callable[[], str] = str) -> Iterator[None]:
+    """A spinner on standard error of a terminal, if the block takes a while.
+
+    If it takes long, `why` is asked once, on another thread, what is waited for. Its answer becomes a line above the
+    spinner; an empty one, or an OrchestratorError, becomes none.
+    """
     if not is_interactive(sys.stderr):
         yield
         return
@@ -88,15 +101,24 @@ def spinner(what: str) -> Iterator[None]:
                 shown.start()
                 status.append(shown)
 
-    timer = threading.Timer(_SPINNER_DELAY_S, begin)
-    timer.daemon = True
+    def explain() -> None:
+        with suppress(OrchestratorError):
+            answer = why()
+            with lock:
+                if answer and not over:
+                    (status[0].console if status else console(sys.stderr)).print(answer, soft_wrap=True)
+
+    timers = [threading.Timer(_SPINNER_DELAY_S, begin), threading.Timer(_LONG_WAIT_S, explain)]
     with new_threads_without_signals():
-        timer.start()
+        for timer in timers:
+            timer.daemon = True
+            timer.start()
     try:
         with exit_on_signals():
             yield
     finally:
-        timer.cancel()
+        for timer in timers:
+            timer.cancel()
         with lock:
             over = True
             for shown in status:

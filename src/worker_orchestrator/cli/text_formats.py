@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from worker_orchestrator.wire.v1 import Event
+    from worker_orchestrator.wire.v1 import Counted, Event
 
 __all__ = [
     "age",
     "columns",
+    "counted",
     "duration",
     "json_document",
     "json_line",
@@ -23,6 +24,7 @@ __all__ = [
     "quantity",
     "state_word",
     "table",
+    "time_left",
     "utc_time",
 ]
 
@@ -50,6 +52,16 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return [_GAP.join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
+def counted(machines: Counted) -> str:
+    """How many machines are in each state; what is left of those that failed for no project is no machine any more."""
+    counts = {state: getattr(machines, state) for state in machines.__struct_fields__}
+    past = counts.pop("past_failures")
+    counts["failed"] -= past
+    words = [f"{count} {state}" for state, count in counts.items() if count]
+    failures = f"{past} past {'failure' if past == 1 else 'failures'}"
+    return ", ".join(words + ([failures] if past else [])) or "none"
+
+
 def printable(text: str) -> str:
     """In one line, and without control characters, since workers wrote some of it and could steer the terminal by them."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
@@ -73,6 +85,11 @@ def duration(seconds: float) -> str:
     return f"{whole}s"
 
 
+def time_left(moment: datetime) -> str:
+    """How long it is until then, as `age` writes it."""
+    return duration((moment - datetime.now(UTC)).total_seconds())
+
+
 def utc_time(moment: datetime) -> str:
     """RFC 3339 in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -92,7 +109,7 @@ def quantity(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
-_GIVES_UP_PROJECT: Final = frozenset({"released", "withdrawn", "destroyed"})
+_GIVES_UP_PROJECT: Final = frozenset({"released", "withdrawn", "destroyed", "expired"})
 _WORDS: Final = {"ready": ("idle", "assigned"), "starting": ("starting", "restarting")}
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from worker_orchestrator.cli.completion_candidates import complete_project_or_id
+from worker_orchestrator.cli.deadlines import expiry_in_words
 from worker_orchestrator.cli.exit_codes import FAILED, CommandFailed
 from worker_orchestrator.cli.output_option import output_option
-from worker_orchestrator.cli.service_connection import find_machine, with_client
+from worker_orchestrator.cli.service_connection import find_machine, is_machine_id, with_client
 from worker_orchestrator.cli.terminal_display import print_table
 from worker_orchestrator.cli.text_formats import json_document, milliseconds, printable, state_word, utc_time
-from worker_orchestrator.errors import InvalidInput, MachineNotFound, OrchestratorError
+from worker_orchestrator.errors import InvalidInput, MachineNotFound, OrchestratorError, ProjectHasNoMachine
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
@@ -31,7 +32,17 @@ def why(client: Client, name: str, *, output: str) -> None:
     if output == "json":
         click.echo(json_document(explanation))
     else:
-        _print(explanation)
+        _print(explanation, _until(client, explanation))
+
+
+def _until(client: Client, explanation: Why) -> str:
+    """Until when the project has it, and by which deadline; empty if none is to come, or if it has lost it meanwhile."""
+    try:
+        machine = client.get(explanation.machine)
+    except MachineNotFound:
+        return ""
+    is_same = machine.generation == explanation.generation
+    return expiry_in_words(machine.lease) if is_same and machine.lease is not None else ""
 
 
 def _explanation(client: Client, name: str) -> Why:
@@ -40,18 +51,24 @@ def _explanation(client: Client, name: str) -> Why:
     except OrchestratorError as error:
         if not isinstance(error, MachineNotFound | InvalidInput):
             raise
+        if isinstance(error, ProjectHasNoMachine) and not is_machine_id(name):
+            raise  # it says what an assign would meet
     machine = find_machine(client, name)
     if machine.project is None:
         raise CommandFailed(f"{name} is not assigned to a project: it is {machine.state}.", FAILED)
     return client.why(machine.project)
 
 
-def _print(explanation: Why) -> None:
+def _print(explanation: Why, until: str) -> None:
     at = f" at {utc_time(explanation.at)}" if explanation.at else ""
+    pool = f" of the pool {explanation.pool}" if explanation.pool not in {"", "default"} else ""
     click.echo(
-        f"{explanation.project} has {explanation.machine} (generation {explanation.generation}){at}: {explanation.how}."
+        f"{explanation.project} has {explanation.machine}{pool} (generation {explanation.generation}){at}: "
+        f"{explanation.how}."
     )
     click.echo(printable(explanation.why))
+    if until:
+        click.echo(f"It has it until {until}, if nobody uses it, asks for it or keeps it until then.")
     if explanation.stages is not None:
         click.echo()
         print_table(("STAGE", "TIME"), _stage_rows(explanation.stages))

@@ -79,7 +79,8 @@ class AsyncClient(ProjectCalls, MachineCalls, ServiceCalls, AsyncDriver):
     async def _within(self, scope: Scope[_T]) -> AsyncIterator[_T]:
         value = await self._run(scope.enter())
         try:
-            yield value
+            async with self._beside(scope.meanwhile(value)):
+                yield value
         except BaseException as error:
             try:
                 await self._run(scope.leave(value))
@@ -87,3 +88,18 @@ class AsyncClient(ProjectCalls, MachineCalls, ServiceCalls, AsyncDriver):
                 error.add_note(f"Its machine was not released: {release_error}")
             raise
         await self._run(scope.leave(value))
+
+    @asynccontextmanager
+    async def _beside(self, steps: Steps[None] | None) -> AsyncIterator[None]:
+        """Perform these steps in a task of their own until the block ends."""
+        if steps is None:
+            yield
+            return
+        import asyncio  # noqa: PLC0415 # as above
+
+        task = asyncio.create_task(self._run(steps), name="keepalive")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from worker_orchestrator.client.call_decorators import BlockingDriver
-from worker_orchestrator.client.call_steps import Emit, Flow, Outcome, Scope, Steps
+from worker_orchestrator.client.call_steps import Emit, Flow, Outcome, Pause, Scope, Steps
 from worker_orchestrator.client.machine_calls import MachineCalls
 from worker_orchestrator.client.project_calls import ProjectCalls
 from worker_orchestrator.client.service_calls import ServiceCalls
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 _T = TypeVar("_T")
+_LAST_CALL_S: Final = 1.0
+"""How long the end of a block waits for a call that is made beside it."""
 
 
 class Client(ProjectCalls, MachineCalls, ServiceCalls, BlockingDriver):
@@ -73,7 +76,8 @@ class Client(ProjectCalls, MachineCalls, ServiceCalls, BlockingDriver):
     def _within(self, scope: Scope[_T]) -> Iterator[_T]:
         value = self._run(scope.enter())
         try:
-            yield value
+            with self._beside(scope.meanwhile(value)):
+                yield value
         except BaseException as error:
             try:
                 self._run(scope.leave(value))
@@ -81,3 +85,32 @@ class Client(ProjectCalls, MachineCalls, ServiceCalls, BlockingDriver):
                 error.add_note(f"Its machine was not released: {release_error}")
             raise
         self._run(scope.leave(value))
+
+    @contextmanager
+    def _beside(self, steps: Steps[None] | None) -> Iterator[None]:
+        """Perform these steps on another thread until the block ends, at the latest behind the call that is made then."""
+        if steps is None:
+            yield
+            return
+        ended = threading.Event()
+        thread = threading.Thread(target=self._run_until, args=(ended, steps), name="keepalive", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(_LAST_CALL_S)
+
+    def _run_until(self, ended: threading.Event, steps: Steps[None]) -> None:
+        with closing(self._connections.transport()) as transport, closing(steps):
+            outcome: Outcome = None
+            while not ended.is_set():
+                try:
+                    step = steps.send(outcome)
+                except StopIteration:
+                    return
+                if isinstance(step, Pause):
+                    ended.wait(step.seconds)
+                    outcome = None
+                else:
+                    outcome = transport.perform(step)

@@ -113,7 +113,11 @@ Flow: TypeAlias = Generator[Step | Emit[_T], Outcome, None]
 
 
 class Scope(msgspec.Struct, Generic[_T], frozen=True):
-    """The calls at the beginning and at the end of a `with` block."""
+    """The calls at the beginning and at the end of a `with` block.
+
+    `meanwhile`: steps to perform beside the block, which are stopped before its end; None for none.
+    """
 
     enter: Callable[[], Steps[_T]]
     leave: Callable[[_T], Steps[None]]
+    meanwhile: Callable[[_T], Steps[None] | None] = lambda _: None

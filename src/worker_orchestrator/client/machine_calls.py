@@ -47,14 +47,16 @@ class MachineCalls(CallsBase):
 
     @operation
     def machines(
-        self, *, states: Sequence[str] = (), project: str | None = None, pool: str | None = None
+        self, *, states: Sequence[str] = (), project: str | None = None, pool: str | Sequence[str] | None = None
     ) -> Steps[list[Machine]]:
         """All machines that match the filters, ordered by id. Reads as many pages as there are.
 
-        `states`: some of idle, starting, assigned, restarting, stopping, failed.
+        `states`: some of idle, starting, assigned, restarting, sleeping, stopping, failed. `pool`: one pool, or several.
         """
         machines: list[Machine] = []
-        query = query_of(project=project, pool=pool, limit=_PAGE) + tuple(("state", state) for state in states)
+        pools = (pool,) if isinstance(pool, str) else pool or ()
+        query = query_of(project=project, limit=_PAGE) + tuple(("state", state) for state in states)
+        query += tuple(("pool", name) for name in pools)
         after: str | None = None
         while True:
             request = Request(method="GET", path="/v1/machines", query=query + query_of(after=after))

@@ -9,10 +9,11 @@ import msgspec
 from worker_orchestrator.client.call_decorators import operation, scope
 from worker_orchestrator.client.call_steps import Request, Scope, Steps
 from worker_orchestrator.client.calls_base import CallsBase, was_done_before
-from worker_orchestrator.client.request_building import JSON, deletion, project_path
-from worker_orchestrator.client.retries import send_with_retries
+from worker_orchestrator.client.keeping import keep_alive, one_try
+from worker_orchestrator.client.request_building import JSON, deletion, generation_header, project_path, query_of
+from worker_orchestrator.client.retries import Service, send_with_retries
 from worker_orchestrator.errors import GenerationMismatch, MachineNotFound
-from worker_orchestrator.wire.v1 import AssignBody, Machine, Released, Why
+from worker_orchestrator.wire.v1 import AssignBody, KeepBody, Machine, Released, WakeBody, Why
 
 __all__ = ["ProjectCalls"]
 
@@ -21,29 +22,54 @@ class ProjectCalls(CallsBase):
     """Operations on projects."""
 
     @operation
-    def assign(
-        self, project: str, *, wait_seconds: float | None = None, metadata: Mapping[str, str] | None = None
+    def assign(  # noqa: PLR0913 # what /v1 can ask for
+        self,
+        project: str,
+        *,
+        wait_seconds: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        pool: str | None = None,
+        ttl: float | None = None,
+        idle_timeout: float | None = None,
+        max_age: float | None = None,
+        confirm_within: float | None = None,
     ) -> Steps[Machine]:
         """The machine of this project: the one it has, else one that is assigned now. Safe to call again.
 
         `wait_seconds`: how long to wait for a machine in all, 0 for not at all, None for as long as the service is set to.
         `metadata`: at most 32 short texts to keep with the machine; they replace those that it has.
+        `pool`: a machine of exactly this pool. None: the machine that the project has, of any pool, else one of `default`.
 
-        Raises NoMachineAvailable, MachineFailed, InvalidProject, InvalidInput.
+        Deadlines, in seconds; 0 for none of this kind, None for what the pool says, or for what a machine has that is the
+        project's already. `ttl`: since the last `assign` or `keep`. `idle_timeout`: since the last use. `max_age`: since the
+        assignment. `confirm_within`: since the assignment, if it is not used at all.
+
+        Raises NoMachineAvailable, MachineFailed, InvalidProject, InvalidInput, PoolNotFound; OtherPool if the project has a
+        machine of another pool, or waits for one.
         """
-        notes = None if metadata is None else dict(metadata)
+        body = AssignBody(
+            wait_seconds=wait_seconds,
+            metadata=None if metadata is None else dict(metadata),
+            pool=pool,
+            ttl=ttl,
+            idle_timeout=idle_timeout,
+            max_age=max_age,
+            confirm_within=confirm_within,
+        )
+        return (yield from self._assign(project, body))
 
-        def body(left_s: float | None) -> bytes:
-            return msgspec.json.encode(AssignBody(wait_seconds=left_s, metadata=notes))
+    def _assign(self, project: str, body: AssignBody) -> Steps[Machine]:
+        def encoded(left_s: float | None) -> bytes:
+            return msgspec.json.encode(msgspec.structs.replace(body, wait_seconds=left_s))
 
         request = Request(
             method="PUT",
             path=project_path(project, "machine"),
             headers=JSON,
-            body=body(wait_seconds),
-            takes_s=wait_seconds or 0,
-            waits_s=wait_seconds,
-            body_for=body,
+            body=encoded(body.wait_seconds),
+            takes_s=body.wait_seconds or 0,
+            waits_s=body.wait_seconds,
+            body_for=encoded,
         )
         return (yield from self._send(request, Machine))
 
@@ -51,6 +77,36 @@ class ProjectCalls(CallsBase):
     def machine_of(self, project: str) -> Steps[Machine]:
         """The machine that this project has. Never assigns one. Raises ProjectHasNoMachine."""
         return (yield from self._get(project_path(project, "machine"), Machine))
+
+    @operation
+    def keep(
+        self,
+        project: str,
+        *,
+        ttl: float | None = None,
+        idle_timeout: float | None = None,
+        max_age: float | None = None,
+        confirm_within: float | None = None,
+        generation: int | None = None,
+    ) -> Steps[None]:
+        """Keep the machine of this project: its `ttl` and its idle time begin anew. Never assigns one. Safe to call again.
+
+        Deadlines in seconds take the place of those that it has; 0 for none of this kind. With the `generation` of a Machine
+        it never keeps the machine of a later assignment.
+
+        Raises ProjectHasNoMachine, GenerationMismatch, InvalidInput.
+        """
+        body = KeepBody(ttl=ttl, idle_timeout=idle_timeout, max_age=max_age, confirm_within=confirm_within)
+        yield from self._keep(project, body, generation, self._service)
+
+    def _keep(self, project: str, body: KeepBody, generation: int | None, service: Service) -> Steps[None]:
+        request = Request(
+            method="POST",
+            path=project_path(project, "machine/keepalive"),
+            headers={**JSON, **generation_header(generation)},
+            body=msgspec.json.encode(body),
+        )
+        self._check((yield from send_with_retries(request, service)))
 
     @operation
     def release(self, project: str, *, generation: int | None = None) -> Steps[Released]:
@@ -70,6 +126,51 @@ class ProjectCalls(CallsBase):
         return self._decode(final, Released)
 
     @operation
+    def sleep(self, project: str, *, generation: int | None = None) -> Steps[Machine]:
+        """Put the machine of this project to sleep: it is stopped, and the project keeps it with its files.
+
+        Its container has stopped when this returns. One that sleeps already is left as it is. With `generation`, only the
+        machine of that assignment is put to sleep. The request is sent once: it is never sent again if it may have been
+        carried out.
+
+        Raises ProjectHasNoMachine, GenerationMismatch, NotSupported, EngineUnavailable, EngineRejected; NotRunning if it
+        does not serve.
+        """
+        request = Request(
+            method="POST",
+            path=project_path(project, "machine/sleep"),
+            query=query_of(generation=generation),
+            repeatable=False,
+        )
+        return (yield from self._send(request, Machine))
+
+    @operation
+    def wake(self, project: str, *, generation: int | None = None, wait_seconds: float | None = None) -> Steps[Machine]:
+        """Wake the machine of this project, in place and with its files, and return it once it answers. Safe to call again.
+
+        One that is awake is returned as it is. With `generation`, only the machine of that assignment is woken.
+        `wait_seconds` is as for `assign`, which wakes a machine as well.
+
+        Raises ProjectHasNoMachine, GenerationMismatch, MachineFailed, NotRunning, NoMachineAvailable; HostPortTaken if
+        another process has its host port meanwhile: then its files are kept, and a later call may succeed.
+        """
+
+        def body(left_s: float | None) -> bytes:
+            return msgspec.json.encode(WakeBody(wait_seconds=left_s))
+
+        request = Request(
+            method="POST",
+            path=project_path(project, "machine/wake"),
+            query=query_of(generation=generation),
+            headers=JSON,
+            body=body(wait_seconds),
+            takes_s=wait_seconds or 0,
+            waits_s=wait_seconds,
+            body_for=body,
+        )
+        return (yield from self._send(request, Machine))
+
+    @operation
     def why(self, project: str) -> Steps[Why]:
         """How this project got its machine: warm or cold and why, and how many milliseconds each stage took.
 
@@ -78,21 +179,51 @@ class ProjectCalls(CallsBase):
         return (yield from self._get(project_path(project, "why"), Why))
 
     @scope
-    def machine(
-        self, project: str, *, wait_seconds: float | None = None, metadata: Mapping[str, str] | None = None
+    def machine(  # noqa: PLR0913 # as above
+        self,
+        project: str,
+        *,
+        wait_seconds: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        pool: str | None = None,
+        ttl: float | None = None,
+        idle_timeout: float | None = None,
+        max_age: float | None = None,
+        confirm_within: float | None = None,
     ) -> Scope[Machine]:
         """A machine for the time of a `with` block: assigned before it, and released after it, also if the block fails.
 
         Only this assignment is released. It is no error if the machine was released, destroyed or assigned to another
         project meanwhile. A release that fails never hides an error of the block.
 
+        Where a `ttl`, an `idle_timeout` or a `confirm_within` limits how long the project has it, the block keeps it, by a
+        keepalive every third of the shortest: from a thread, or with asyncio
+        from a task. While the service is away it tries again. If the project loses the machine all the same, it logs a
+        warning.
+
         Raises what `assign` raises.
         """
+        body = AssignBody(
+            wait_seconds=wait_seconds,
+            metadata=None if metadata is None else dict(metadata),
+            pool=pool,
+            ttl=ttl,
+            idle_timeout=idle_timeout,
+            max_age=max_age,
+            confirm_within=confirm_within,
+        )
+        return Scope(
+            lambda: self._assign(project, body),
+            lambda machine: self._give_back(project, machine),
+            lambda machine: self._keep_alive(project, machine),
+        )
 
-        def leave(machine: Machine) -> Steps[None]:
-            try:
-                yield from ProjectCalls.release(self, project, generation=machine.generation)
-            except (MachineNotFound, GenerationMismatch):
-                return
+    def _give_back(self, project: str, machine: Machine) -> Steps[None]:
+        try:
+            yield from ProjectCalls.release(self, project, generation=machine.generation)
+        except (MachineNotFound, GenerationMismatch):
+            return
 
-        return Scope(lambda: ProjectCalls.assign(self, project, wait_seconds=wait_seconds, metadata=metadata), leave)
+    def _keep_alive(self, project: str, machine: Machine) -> Steps[None] | None:
+        service = one_try(self._service, machine)
+        return keep_alive(machine, lambda: self._keep(project, KeepBody(), machine.generation, service))

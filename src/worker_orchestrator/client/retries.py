@@ -89,7 +89,8 @@ def _pause_s(result: Reply | NoReply, request: Request, failures: int) -> float 
         return back_off_s(failures) if again else None
     if is_from_proxy(result):
         return (retry_after_s(result) or back_off_s(failures)) if request.repeatable else None
-    again = result.status == 503 and request.method != "POST" and not _is_used_up(request)
+    is_safe = request.method != "POST" or request.repeatable
+    again = result.status == 503 and is_safe and not _is_used_up(request)
     return retry_after_s(result) if again else None
 
 

@@ -10,7 +10,7 @@ from worker_orchestrator.client.call_steps import Flow, Request, Steps
 from worker_orchestrator.client.calls_base import CallsBase
 from worker_orchestrator.client.event_stream import follow_events
 from worker_orchestrator.client.request_building import JSON, pool_path, query_of
-from worker_orchestrator.wire.v1 import Event, History, Pool, PoolPatch, Pools, ServiceHealth
+from worker_orchestrator.wire.v1 import Event, History, Pool, PoolPatch, Pools, Reloaded, ServiceHealth
 
 __all__ = ["ServiceCalls"]
 
@@ -22,13 +22,16 @@ class ServiceCalls(CallsBase):
 
     @operation
     def pools(self) -> Steps[list[Pool]]:
-        """All pools with their sizes and the number of their machines in each state."""
+        """All pools with their sizes and the number of their machines in each state.
+
+        Last come those that are `retired`: the settings no longer name them, and machines of them are left.
+        """
         listing = yield from self._get("/v1/pools", Pools)
         return listing.pools
 
     @operation
     def pool(self, name: str = "default") -> Steps[Pool]:
-        """One pool. Raises PoolNotFound."""
+        """One pool: also how many idle machines it wants, why, and what holds it back. Raises PoolNotFound."""
         return (yield from self._get(pool_path(name), Pool))
 
     @operation
@@ -39,14 +42,17 @@ class ServiceCalls(CallsBase):
         min_idle: int | UnsetType | None = UNSET,
         max_idle: int | UnsetType | None = UNSET,
         limit: int | UnsetType | None = UNSET,
+        max_machines: int | UnsetType | None = UNSET,
     ) -> Steps[Pool]:
         """Change sizes of a pool. They stay after a restart of the service.
 
-        None goes back to the setting. A size that is left out stays as it is.
+        `max_machines` is the pool's own limit; `limit` is that of all pools together, whichever pool is named. None goes
+        back to the setting. A size that is left out stays as it is.
 
         Raises PoolNotFound, InvalidInput.
         """
-        return (yield from self._patch(name, PoolPatch(min_idle=min_idle, max_idle=max_idle, limit=limit)))
+        patch = PoolPatch(min_idle=min_idle, max_idle=max_idle, limit=limit, max_machines=max_machines)
+        return (yield from self._patch(name, patch))
 
     @operation
     def pause(self, name: str = "default") -> Steps[Pool]:
@@ -88,6 +94,16 @@ class ServiceCalls(CallsBase):
     def history(self, seconds: int = 3600) -> Steps[History]:
         """Samples of the pool: one for each 10 s of the last hour, or for each 120 s of a longer time, up to a day."""
         return (yield from self._get("/v1/history", History, query_of(seconds=seconds)))
+
+    @operation
+    def reload(self, *, dry_run: bool = False, digest: str | None = None) -> Steps[Reloaded]:
+        """Have the service read its settings again, and take over what changed without a restart.
+
+        Returns what changed. `dry_run`: only look. `digest`, from what a dry run returned: take over only what that showed.
+        Raises InvalidSetting where the settings cannot be, SettingsChanged where others were shown; nothing is changed then.
+        """
+        query = query_of(dry_run=dry_run or None, digest=digest)
+        return (yield from self._send(Request(method="POST", path="/v1/reload", query=query), Reloaded))
 
     # shared by the operations above
 

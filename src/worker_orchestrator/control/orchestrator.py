@@ -6,53 +6,42 @@ decision is a synchronous call of the pure core.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 from worker_orchestrator.clock import Clock
+from worker_orchestrator.control.assignment import Assignment, Release
 from worker_orchestrator.control.deciding.seats import HangUp
 from worker_orchestrator.control.deciding.sizes import Sizes
 from worker_orchestrator.control.reading.gauges import Gauges
+from worker_orchestrator.control.reading.standing import Standing
 from worker_orchestrator.control.reading.views import Health, MachineView, Status
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.control.wiring import Limits, Wiring
-from worker_orchestrator.core import commands, due_actions
-from worker_orchestrator.core.action import Destroy, Outcome, Restart, Result
+from worker_orchestrator.core import commands, due_actions, refusals
+from worker_orchestrator.core.action import Destroy, Restart
 from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.lease import NO_TERMS, Terms
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.core.spec import DEFAULT_POOL, Spec
 from worker_orchestrator.engines.base import Engine
-from worker_orchestrator.errors import (
-    CommitFailed,
-    EngineObstructed,
-    EngineRejected,
-    EngineUnavailable,
-    MachineNotFound,
-    NotSupported,
-    PoolNotFound,
-    ProjectHasNoMachine,
-)
+from worker_orchestrator.errors import MachineNotFound, NotSupported, ProjectHasNoMachine
 from worker_orchestrator.store.store import Store
 
-__all__ = ["Assignment", "Orchestrator"]
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A project's machine. `is_new`: it was assigned just now."""
-
-    machine: Machine
-    is_new: bool
+__all__ = ["Orchestrator"]
 
 
 class Orchestrator:
     """A warm pool of machines on one engine, recorded in one store.
 
     * `short_way`  assigns and releases that need to wait for nothing but the store
+    * `leases`     keeps assignments alive
+    * `uses`       is told what callers do in a machine, for as long as they do it
+    * `sleepers`   puts machines to sleep, and wakes them
     * `contact`    asks the engine on behalf of a caller, with a limit
     * `defect`     takes the first broken invariant, and stops the service
+    * `conflict`   says why what was changed at run time cannot stay with other sizes of the settings
+    * `reconfigure` has it keep other pools, or other sizes, from now on
     * `elsewhere`  the host of each machine, by its id, that was published elsewhere than the settings say now
     """
 
@@ -74,17 +63,19 @@ class Orchestrator:
         self._journal, self._views = parts.journal, parts.views
         self.feed, self.traces, self.contact = parts.feed, parts.traces, parts.contact
         self.defect = parts.defect
-        self.short_way = parts.short_way
+        self.short_way, self.reconfigure, self.conflict = parts.short_way, parts.reconfigure, parts.sizes.conflict
+        self.leases, self.uses, self.sleepers = parts.leases, parts.uses, parts.sleepers
         self.elsewhere: Mapping[str, str] = parts.state.elsewhere
 
     # assign and release
 
     async def assign(
-        self, project: str, pool: str, hung_up: HangUp | None = None, *, wait_s: float | None = None
+        self, project: str, pool: str | None, hung_up: HangUp | None = None, *, wait_s: float | None = None
     ) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
 
-        Waits in line for `wait_s` (None: the usual time). Raises NoMachineAvailable, MachineFailed, CommitFailed;
+        `pool` is the pool that it must be of; None: that of the machine it has, else the default one. Waits in line for
+        `wait_s` (None: the usual time). Raises NoMachineAvailable, MachineFailed, OtherPool, PoolNotFound, CommitFailed;
         CancelledError when `hung_up` returned first.
         """
         return await self._parts.search.assign(project, pool, hung_up, wait_s)
@@ -92,38 +83,33 @@ class Orchestrator:
     async def assign_machine(  # what /v1 can ask for
         self,
         project: str,
-        pool: str,
+        pool: str | None,
         hung_up: HangUp | None = None,
         *,
         wait_s: float | None = None,
         metadata: str | None = None,
+        terms: Terms = NO_TERMS,
     ) -> Assignment:
-        """As `assign`, and keeps `metadata` with the assignment."""
+        """As `assign`, and keeps `metadata` with the assignment, which ends on these `terms` where they say so."""
         before = self.fleet.of_project(project)
+        self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
         machine = await self.assign(project, pool, hung_up, wait_s=wait_s)
         is_new = before is None or before.generation != machine.generation
-        own = self.fleet.of_project(project)
-        if metadata is not None and own is not None and own.generation == machine.generation:
-            machine = commands.annotate(self.fleet, own, metadata, self._state.now())
-            self._journal.attribute()
-            try:
-                await self._journal.durable()
-            except CommitFailed as error:
-                assigned = f"{machine.id} belongs to {project}, but its metadata could not be stored. Try again."
-                raise CommitFailed(f"{assigned} {error.message}") from error
+        if metadata is not None or terms:
+            machine = await self.leases.note(machine, metadata, terms)
         return Assignment(machine, is_new=is_new)
 
-    async def release_of(self, project: str, *generations: int) -> Machine:
-        """Take its machine from this project, and return it as it was. It must be of these generations.
+    async def release_of(self, project: str, *generations: int) -> Release:
+        """Take its machine from this project. It must be of these generations.
 
         Raises ProjectHasNoMachine, GenerationMismatch, CommitFailed.
         """
         machine = await self.machine_of(project)
         for generation in generations:
             commands.check_generation(machine, generation)
-        commands.release(self.fleet, self._state.spec, machine, self._state.now())
+        after = commands.release(self.fleet, self._state.spec, machine, self._state.now())
         await self._resized_and_stored()
-        return machine
+        return Release(machine, is_removed=after is None or after.state is State.STOPPING)
 
     async def release(self, name: str) -> None:
         """Take the machine named by its id, its project or its container from its project.
@@ -167,9 +153,9 @@ class Orchestrator:
         await self._resized_and_stored()
         if doomed is None:
             return machine
-        watch = self.fleet.watches.get(machine.id)
-        gently = watch is not None and watch.ends_gently
-        await self._done(Destroy(machine.id, gently=gently), f"{machine.id} will be removed")
+        is_left = machine.id in self.fleet.watches
+        action = due_actions.removal(self.fleet, doomed) if is_left else Destroy(machine.id)
+        await self._parts.carrying_out.done(action, f"{machine.id} will be removed")
         return machine
 
     async def restart(self, name: str, *generations: int) -> Machine:
@@ -177,7 +163,8 @@ class Orchestrator:
 
         `name` is its id or its container's. Its container was started again when this returns; it is READY as soon as it
         answers. Returns it as it is then. It must be of these generations.
-        Raises MachineNotFound, NotAssigned, NotRunning, NotSupported, GenerationMismatch, EngineError, CommitFailed.
+        Raises MachineNotFound, NotAssigned, NotRunning, NotSupported, GenerationMismatch, EngineError, CommitFailed;
+        NoMachineAvailable if it sleeps, and `max_awake` leaves no room for it.
         """
         machine = await self.machine_named(name)
         for generation in generations:
@@ -186,28 +173,18 @@ class Orchestrator:
             raise MachineNotFound(f"{machine.id} is being removed.")
         if not self.spec.restarts_in_place:
             raise NotSupported("This engine cannot restart a machine in place. Release or destroy it to get a new one.")
+        refusals.insist_on_room(self.fleet, self.spec, machine)
         commands.restart(self.fleet, machine, self._state.now())
         self._journal.attribute()
         await self._journal.durable()
         action = Restart(machine.id, stop_first=True)
         if due_actions.still_wanted(self.fleet, action):
-            await self._done(action, f"{machine.id} will be restarted")
+            await self._parts.carrying_out.done(action, f"{machine.id} will be restarted")
         await self._journal.drain()  # a removal that is not stored yet may be undone
         now = self.fleet.machines.get(machine.id)
         if now is None or now.state is State.STOPPING:
             raise MachineNotFound(f"{machine.id} was removed in the meantime.")
         return now
-
-    async def _done(self, action: Destroy | Restart, what: str) -> None:
-        """Return when the engine has done this. Raises EngineError, where `what` comes when the engine is back."""
-        is_wanted = partial(due_actions.still_wanted, self.fleet, action)
-        until_gone = partial(self._state.until_forgotten, action.machine_id)
-        outcome = await self.contact.unless_lost(self._parts.actions.finish(action, is_wanted, until_gone))
-        if outcome is None:
-            why = f" {self.contact.problem}" if self.contact.problem else ""
-            raise EngineUnavailable(f"{what} when the container engine is available again.{why}")
-        if outcome.result is not Result.DONE:
-            raise _refused(outcome)
 
     # pools
 
@@ -228,7 +205,7 @@ class Orchestrator:
     def insist_on_pool(self, name: str) -> None:
         """Raises PoolNotFound."""
         if name not in self._state.spec.pools:
-            raise PoolNotFound(f"There is no pool {name}. The pools are: {', '.join(self._state.spec.pools)}.")
+            raise refusals.pool_not_found(self._state.spec, name)
 
     @property
     def spec(self) -> Spec:
@@ -238,6 +215,14 @@ class Orchestrator:
     def configured(self, pool: str) -> Sizes:
         """What the settings say of the sizes of this pool."""
         return self._parts.sizes.configured[pool]
+
+    def changed_sizes(self, pool: str) -> Mapping[str, int]:
+        """What was changed of them at run time, by name, and to what."""
+        return self._parts.sizes.changed(pool)
+
+    def standing(self, pool: str, machines: Sequence[Machine]) -> Standing:
+        """Why this pool, which has these machines, has as many idle ones as it has. It may be one that is retired."""
+        return self._parts.standings.of(pool, machines)
 
     # reading
 
@@ -305,13 +290,3 @@ class Orchestrator:
         """Answer all requests that wait: the service is stopping."""
         self._parts.search.turn_all_away()
         self._parts.actions.turn_all_away()
-
-
-def _refused(outcome: Outcome) -> EngineRejected | EngineUnavailable:
-    match outcome.result:
-        case Result.REJECTED:
-            return EngineRejected(outcome.message)
-        case Result.OBSTRUCTED | Result.PORT_TAKEN:
-            return EngineObstructed(outcome.message)
-        case _:
-            return EngineUnavailable(outcome.message)

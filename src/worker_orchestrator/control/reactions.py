@@ -27,7 +27,7 @@ from worker_orchestrator.control.world.reports import (
 )
 from worker_orchestrator.control.world.templates import Templates
 from worker_orchestrator.core import outcomes
-from worker_orchestrator.core.action import Create, Destroy, Outcome, Result
+from worker_orchestrator.core.action import Create, Outcome, Restart, Result
 from worker_orchestrator.core.instance import Verdict
 
 __all__ = ["Reactions"]
@@ -73,10 +73,11 @@ class Reactions:
             case Shown(machine_id):
                 self._fleet.doubt(machine_id, self._state.now())
                 self._state.wake.set()
-            case EngineChanged():
+            case EngineChanged(templates):
                 self._fleet.hears_events = True
                 self._state.wake.set()
-                self._templates.look_again()
+                if templates:
+                    self._templates.look_again()
             case EventsStopped():
                 self._fleet.hears_events = False
                 self._state.wake.set()
@@ -94,7 +95,7 @@ class Reactions:
         outcomes.apply_outcome(self._fleet, self._state.spec, action, outcome, self._state.now())
         self._decisions.turn_away()
         self._decisions.journal.flush()
-        if outcome.result is Result.DONE and not isinstance(action, Destroy):
+        if outcome.result is Result.DONE and isinstance(action, Create | Restart):
             self._ask_for_an_answer(machine_id)
             return
         if outcome.result is Result.OBSTRUCTED:
@@ -113,6 +114,7 @@ class Reactions:
             self._probers.start(machine, outcomes.start_deadline(self._fleet, self._state.spec, machine))
 
     def _worker_probed(self, verdict: Verdict) -> None:
+        self._state.follow_lease_clock()
         outcomes.apply_verdict(self._fleet, self._state.spec, verdict, self._state.now())
         watch = self._fleet.watches.get(verdict.machine_id)
         if watch is not None and watch.misses % MISSES_TO_LOOK == MISSES_TO_LOOK - 1:
@@ -121,15 +123,16 @@ class Reactions:
             self._decisions.apply_and_commit_soon()
 
     def _template_found(self, report: TemplateFound) -> None:
-        """The template of every pool. If the engine could not say, the last known template stays in force."""
-        pools = {
-            name: replace(pool, template=report.template or pool.template, problem=report.problem, pending=False)
-            for name, pool in self._state.spec.pools.items()
-        }
-        if pools == self._state.spec.pools:
+        """The template of a pool. If the engine could not say, the last known one stays in force."""
+        spec = self._state.spec
+        before = spec.pools.get(report.pool)
+        if before is None:
+            return  # it was taken out of the settings meanwhile
+        pool = replace(before, template=report.template or before.template, problem=report.problem, pending=False)
+        if pool == before:
             return
         if report.template:
-            before = next((pool.template for pool in self._state.spec.pools.values()), None)
-            _log.info("template", template=report.template, before=before)
-        self._state.spec = replace(self._state.spec, pools=pools)
+            shown_name = report.pool if len(spec.pools) > 1 else None
+            _log.info("template", pool=shown_name, template=report.template, before=before.template)
+        self._state.spec = replace(spec, pools={**spec.pools, report.pool: pool})
         self._decisions.apply_and_commit_soon()

@@ -7,26 +7,37 @@ follows a commit is the `Effects` of the journal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from worker_orchestrator.clock import Clock
+from worker_orchestrator.control.assigning.carrying_out import CarryingOut
+from worker_orchestrator.control.assigning.leases import Leases
 from worker_orchestrator.control.assigning.search import Search
 from worker_orchestrator.control.assigning.short_way import ShortWay
+from worker_orchestrator.control.assigning.sleepers import Sleepers
 from worker_orchestrator.control.background import Background
+from worker_orchestrator.control.deciding.activity import ActivityWatch
+from worker_orchestrator.control.deciding.clock_windows import ClockWindows
 from worker_orchestrator.control.deciding.decisions import Decisions
 from worker_orchestrator.control.deciding.effects import Effects
 from worker_orchestrator.control.deciding.idle_probes import IdleProbes
 from worker_orchestrator.control.deciding.journal import Journal
+from worker_orchestrator.control.deciding.lease_clock import LeaseClock
 from worker_orchestrator.control.deciding.seats import Seats
 from worker_orchestrator.control.deciding.sizes import PoolSizes
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.deciding.ticker import Ticker
 from worker_orchestrator.control.deciding.untold import UntoldAssignments
+from worker_orchestrator.control.deciding.uses import Uses
 from worker_orchestrator.control.defect import Defect
 from worker_orchestrator.control.reactions import Reactions
 from worker_orchestrator.control.reading.gauges import Gauge
+from worker_orchestrator.control.reading.standing import Standings
 from worker_orchestrator.control.reading.views import Views
 from worker_orchestrator.control.telling.feed import Feed
 from worker_orchestrator.control.telling.last_changes import LastChanges
@@ -39,21 +50,35 @@ from worker_orchestrator.control.world.listings import Listings
 from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.control.world.reports import Report
 from worker_orchestrator.control.world.templates import Templates
+from worker_orchestrator.control.world.use_readings import UseReadings
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.core.sizing import note_taken_away
+from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.store.store import Store
 
 __all__ = ["Limits", "Wiring"]
 
 
+def _known(pool: PoolSpec, *, is_changed: bool) -> dict[str, Any]:
+    """What was found out of a pool, and is not in the settings.
+
+    Of a pool that `is_changed`, why it had no image says nothing of the one that it has now.
+    """
+    if is_changed:
+        return {"template": pool.template, "pending": True}
+    return {"template": pool.template, "pending": pool.pending, "problem": pool.problem}
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Time limits of the shell, in seconds."""
+    """Times of the shell, in seconds. `stop_timeouts_s`: those of pools that have their own, by their names."""
 
     assign_timeout_s: float = 30.0
     refresh_interval_s: float = 10.0
     stop_timeout_s: float = 10.0
+    stop_timeouts_s: Mapping[str, float] = field(default_factory=dict)
+    activity_interval_s: float = 30.0
 
 
 class Wiring:
@@ -76,6 +101,7 @@ class Wiring:
         self.background = Background(self.defect)
         self.sizes = PoolSizes(spec, store, clock.wall_ms)
         self.state = ControlState(fleet, self.sizes.applied(spec), clock)
+        self.lease_clock = self.state.lease_clock = LeaseClock(fleet, store, clock, self.state.now())
         self._make_telling(store, observer)
         self._make_world(engine, engine_id, observer)
         self._make_deciding(store, observer)
@@ -83,8 +109,12 @@ class Wiring:
         self.search = Search(
             self.decisions, self.short_way, self.untold, self.probers, limits.assign_timeout_s, observer, self.traces
         )
+        self.leases = Leases(self.decisions)
+        self.carrying_out = CarryingOut(self.decisions, self.actions)
+        self.sleepers = Sleepers(self.decisions, self.search, self.carrying_out)
         self.views = Views(engine, self.state, self.journal, self.contact, self.last_changes)
         self.gauge = Gauge(self.state, self.seats, self.contact)
+        self.standings = Standings(self.state, self.contact)
         self._reactions = Reactions(
             self.decisions, self.contact, self.probers, self.templates, self.traces, self.last_changes
         )
@@ -101,7 +131,11 @@ class Wiring:
         self.listings = Listings(engine, engine_id, observer)
         self.probers = Probers(engine, self.listings, background, self.contact, tell, observer)
         self.actions = Actions(engine, background, self.probers, tell, observer, limits.stop_timeout_s)
-        self.templates = Templates(engine, limits.refresh_interval_s, tell, observer)
+        self.actions.stop_timeouts_s = limits.stop_timeouts_s
+        self.templates = Templates(
+            engine, limits.refresh_interval_s, background, tell, observer, list(self.state.spec.pools)
+        )
+        self.use_readings = UseReadings(engine)
         self.engine_events = EngineEvents(engine, background, tell, observer)
 
     def _make_deciding(self, store: Store, observer: Observer) -> None:
@@ -112,14 +146,61 @@ class Wiring:
         self.decisions = Decisions(
             state, self.journal, self.seats, self.contact, self.actions, self.templates, self.background
         )
+        self.clock_windows = ClockWindows(state, self.sizes, self.decisions)
+        self.uses = Uses(self.decisions)
+        self.activity = ActivityWatch(
+            self.decisions,
+            self.uses,
+            self.use_readings,
+            self.lease_clock,
+            self.background,
+            self._limits.activity_interval_s,
+        )
         self.idle_probes = IdleProbes(state, self.probers, self.background)
         self.ticker = Ticker(
-            state, self.decisions, self.untold, self.listings, self.contact, self.actions, self.probers
+            state,
+            self.decisions,
+            self.untold,
+            self.listings,
+            self.contact,
+            self.actions,
+            self.probers,
+            self.lease_clock,
         )
 
     def _react(self, report: Report) -> None:
         """The function that `world/` reports to. `world/` is made before `Reactions`, hence this detour."""
         self._reactions.react(report)
+
+    def reconfigure(self, spec: Spec, limits: Limits, changed: Collection[str]) -> None:
+        """Keep these pools from now on, with these limits but for `refresh_interval_s`.
+
+        What was changed at run time wins over these sizes as well. Machines of a pool that is no longer named go when they
+        are free, and projects keep theirs, with the time limits that they had. The machines of `changed` pools may be made
+        of something else: until the engine has said of what, the last known template stays in force, as it does while an
+        image is pulled.
+        """
+        before = self.state.spec.pools
+        known = {
+            name: replace(pool, **_known(before[name], is_changed=name in changed))
+            for name, pool in spec.pools.items()
+            if name in before
+        }
+        retired = self.state.spec.retired_by(spec.pools, self.state.fleet.pool_names)
+        self.search.assign_timeout_s = limits.assign_timeout_s
+        self.activity.set_interval(limits.activity_interval_s)
+        stop_timeouts_s = {name: limit_s for name, limit_s in self.actions.stop_timeouts_s.items() if name in retired}
+        self.actions.stop_timeout_s = limits.stop_timeout_s
+        self.actions.stop_timeouts_s = {**stop_timeouts_s, **limits.stop_timeouts_s}
+        self.sizes.configure(spec)
+        wanted = self.sizes.applied(replace(spec, pools={**spec.pools, **known}, retired=retired))
+        note_taken_away(self.state.fleet, self.state.spec, wanted, self.state.now())
+        self.state.spec = wanted
+        self.state.forget_former_pools()
+        self.templates.set_pools(list(spec.pools), changed)
+        self.clock_windows.look_again()
+        self.decisions.apply_and_commit_soon()
+        self.state.wake.set()
 
     async def run(self) -> None:
         """Keep the pool until cancelled. Raises what a defect raised."""
@@ -127,13 +208,15 @@ class Wiring:
         loops = {
             "tick": self.ticker.run(interval_s),
             "engine events": self.engine_events.run(),
+            "activity": self.activity.run(),
             "idle probes": self.idle_probes.run(interval_s),
-            "templates": self.templates.run(),
+            "clock windows": self.clock_windows.run(),
             "traces": self.trace_keeper.run(),
             "store": self.journal.try_again_for_ever(),
         }
         for name, loop in loops.items():
             self.background.spawn(loop, name)
+        self.templates.start()
         try:
             await self.defect.wait()
         finally:

@@ -11,11 +11,11 @@ import msgspec
 
 from worker_orchestrator.core.machine import Machine
 
-__all__ = ["Action", "Create", "Destroy", "Outcome", "Restart", "Result"]
+__all__ = ["Action", "Create", "Destroy", "Outcome", "Restart", "Result", "Stop"]
 
 
 class Create(msgspec.Struct, frozen=True):
-    """Make this machine run, with exactly its template and port."""
+    """Make this machine run, with exactly its template and ports."""
 
     machine: Machine
 
@@ -31,14 +31,25 @@ class Restart(msgspec.Struct, frozen=True):
     stop_first: bool = False
 
 
+class Stop(msgspec.Struct, frozen=True):
+    """End the worker of this machine, which has as much time for that as its `pool` allows, and keep its container."""
+
+    machine_id: str
+    pool: str
+
+
 class Destroy(msgspec.Struct, frozen=True):
-    """Remove whatever runs under this id; if nothing does, that is success. `gently`: give the worker time to end first."""
+    """Remove whatever runs under this id; if nothing does, that is success.
+
+    `gently`: give the worker time to end first, as much as its `pool` allows.
+    """
 
     machine_id: str
     gently: bool = False
+    pool: str = ""
 
 
-Action = Create | Restart | Destroy
+Action = Create | Restart | Stop | Destroy
 
 
 class Result(StrEnum):
@@ -55,10 +66,12 @@ class Result(StrEnum):
 class Outcome(msgspec.Struct, frozen=True):
     """How one action ended: in one word, in a sentence for people, and with the last log lines if there are any.
 
-    `under_way`: the engine only accepted it, and a listing will show what came of it.
+    `under_way`: the engine only accepted it, and a listing will show what came of it. `port` is the host port that is taken,
+    if the engine said which.
     """
 
     result: Result
     message: str = ""
     evidence: str = ""
     under_way: bool = False
+    port: int | None = None

@@ -37,6 +37,7 @@ __all__ = [
     "clear_obstacle",
     "drop_obstructed",
     "fail_machine",
+    "failed_predecessor",
     "has_restarts_left",
     "next_restart_at",
     "put_off_orphan",
@@ -176,6 +177,21 @@ def raise_brake(fleet: Fleet, spec: Spec, failed: Machine, now: float) -> None:
         evidence=failed.evidence,
         good_since=None if level else now,
     )
+
+
+def failed_predecessor(fleet: Fleet, spec: Spec, name: str) -> Brake | None:
+    """The brake of the image before the current one, while it is unknown whether the current one is better.
+
+    It is known once a machine of the current template came up, or failed and raised a brake of its own. None where nothing
+    is tried: in a paused pool, and in one that keeps nothing idle while no project waits.
+    """
+    pool, wanted = fleet.pool(name), spec.pool(name)
+    brake, template = pool.image_brake, wanted.template
+    if brake is None or not brake.is_on or template is None or template == brake.template or wanted.paused:
+        return None
+    if pool.proven_at >= brake.raised_at or fleet.has_come_up(name, template):
+        return None
+    return brake if wanted.wanted_idle(fleet.assigned_in(name)) or fleet.coming(name, template) else None
 
 
 def _doubling(count: int, longest_s: float) -> float:

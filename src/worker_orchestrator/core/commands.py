@@ -1,4 +1,4 @@
-"""What clients and operators ask of the fleet: assign, release, withdraw, destroy, restart, annotate.
+"""What clients and operators ask of the fleet: assign, sleep, release, withdraw, destroy, restart, annotate.
 
 Each function decides and changes the fleet at once, without I/O and without looking at other machines, so a command is as
 fast with 10,000 machines as with ten. What each does with a machine of a project::
@@ -14,6 +14,10 @@ fast with 10,000 machines as with ten. What each does with a machine of a projec
                  answer
     destroy      STOPPING                      STOPPING        STOPPING                   forgotten
     restart      STARTING                      STARTING        STARTING                   refused (NotRunning)
+    sleep        SLEEPING                      refused (NotRunning), in all three
+
+A machine that sleeps is woken by an assign and by a restart, which wait for room where `max_awake` leaves none (a restart is
+refused then). A release and the others are as for one that is STARTING. To put it to sleep changes nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +25,26 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from worker_orchestrator.core.brake import raise_brake, schedule_restart
+from worker_orchestrator.core.expiry import keep
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
-from worker_orchestrator.core.reasons import DESTROYED, NOT_RECEIVED, RELEASED, RELEASED_OUTDATED, RESTART_REQUESTED
-from worker_orchestrator.core.refusals import machine_ailing, machine_failed, pool_refusal
-from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.core.reasons import (
+    DESTROYED,
+    NOT_RECEIVED,
+    RELEASED,
+    RELEASED_OUTDATED,
+    RESTART_REQUESTED,
+    SLEEP_REQUESTED,
+)
+from worker_orchestrator.core.refusals import (
+    machine_ailing,
+    machine_failed,
+    other_pool,
+    pool_not_found,
+    pool_refusal,
+)
+from worker_orchestrator.core.sleep import put_to_sleep, wake_or_wait
+from worker_orchestrator.core.spec import DEFAULT_POOL, Spec
 from worker_orchestrator.core.waiting_line import hand_over, is_verified, next_idle, serve_line
 from worker_orchestrator.errors import (
     GenerationMismatch,
@@ -34,15 +53,49 @@ from worker_orchestrator.errors import (
     NotRunning,
 )
 
-__all__ = ["annotate", "assign", "assign_verified", "check_generation", "destroy", "release", "restart", "withdraw"]
+__all__ = [
+    "annotate",
+    "assign",
+    "assign_verified",
+    "check_generation",
+    "destroy",
+    "pool_for",
+    "release",
+    "restart",
+    "sleep",
+    "withdraw",
+]
 
 
-def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Machine | None:
-    """The machine of this project: its own or an idle one. None: its own is being restarted, or it waits in line.
+def pool_for(fleet: Fleet, spec: Spec, project: str, pool: str | None) -> str:
+    """The pool that a request of this project is about if it asks for `pool` (None: for none in particular).
 
-    Raises MachineFailed if its own has failed for good. Raises NoMachineAvailable, with the reason, if its own cannot serve
-    now or if no machine can come.
+    It is that of the machine that the project has or waits for. Without one it is the pool asked for, else that of a machine
+    whose container is gone, else the default pool.
+
+    Raises PoolNotFound if the settings do not name the pool asked for, unless it is the one that the project has; else
+    OtherPool if that is another one.
     """
+    machine = fleet.of_project(project)
+    lost = machine.pool if machine is not None and machine.gone else None
+    has = fleet.waiting.get(project) if machine is None or machine.gone else machine.pool
+    if pool is not None and pool != has and pool not in spec.pools:
+        raise pool_not_found(spec, pool)
+    if has is None:
+        return pool or (lost if lost in spec.pools else None) or DEFAULT_POOL
+    if pool not in {None, has}:
+        raise other_pool(project, has, pool, machine)
+    return has
+
+
+def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None = None) -> Machine | None:
+    """The machine of this project: its own or an idle one. None: its own is being restarted or woken, or it waits in line.
+
+    `pool` is the pool that its machine must be of. None: whatever machine it has, else one of the default pool.
+    Raises MachineFailed if its own has failed for good. Raises NoMachineAvailable, with the reason, if its own cannot serve
+    now or if no machine can come. Raises OtherPool and PoolNotFound as `pool_for` does.
+    """
+    name = pool_for(fleet, spec, project, pool)
     machine = fleet.of_project(project)
     if machine is not None and machine.gone:
         fleet.apply(machine, None, Cause.FORGOTTEN, now)
@@ -52,26 +105,33 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Mac
             raise machine_failed(spec, machine)
         if machine.id in fleet.ailing:
             raise machine_ailing(fleet, machine)
+        if machine.state is State.SLEEPING:
+            wake_or_wait(fleet, spec, machine, now)
+            return None
+        machine = keep(fleet, machine, now)
         return machine if machine.state is State.READY else None
-    line = fleet.pool(pool).line
-    idle = None if line else next_idle(fleet, spec, pool, now)
+    idle = None if fleet.pool(name).line else next_idle(fleet, spec, name, now)
     if idle is not None:
-        return hand_over(fleet, idle, project, now)
-    why_not = pool_refusal(fleet, spec, pool, now)
+        return hand_over(fleet, spec, idle, project, now)
+    why_not = pool_refusal(fleet, spec, name, now)
     if why_not is not None:
         raise why_not
-    line.setdefault(project)
+    fleet.join_line(name, project)
     return None
 
 
-def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: str) -> Machine | None:
-    """Hand an idle machine that has just answered to a project that has none. None, and no change, if there is none."""
-    if fleet.pool(pool).line:
+def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None = None) -> Machine | None:
+    """Hand an idle machine that has just answered to a project that has none. None, and no change, if there is none.
+
+    `pool` is as for `assign`; if the settings do not name it, or the project waits, that is for `assign` to judge.
+    """
+    name = DEFAULT_POOL if pool is None else pool
+    if name not in spec.pools or project in fleet.waiting or fleet.pool(name).line:
         return None
-    idle = next_idle(fleet, spec, pool, now)
+    idle = next_idle(fleet, spec, name, now)
     if idle is None or not is_verified(fleet, spec, idle, now):
         return None
-    return hand_over(fleet, idle, project, now)
+    return hand_over(fleet, spec, idle, project, now)
 
 
 def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine | None:
@@ -116,22 +176,39 @@ def destroy(fleet: Fleet, machine: Machine, now: float, *, at_once: bool = False
     return machine
 
 
+def sleep(fleet: Fleet, machine: Machine, now: float) -> Machine:
+    """Put a project's machine to sleep, on request. Returns it as it is then; one that sleeps already is left as it is.
+
+    Raises NotAssigned if no project has it, NotRunning if it does not serve.
+    """
+    if machine.holding is None:
+        raise NotAssigned(f"{machine.id} has no project, and only the machine of a project can sleep.")
+    if machine.state is State.SLEEPING:
+        return machine
+    if machine.state is not State.READY:
+        what = "has failed" if machine.state is State.FAILED else "is being started"
+        raise NotRunning(
+            f"{machine.id} {what}, and only a machine that serves can be put to sleep. Nothing was changed."
+        )
+    return put_to_sleep(fleet, machine, SLEEP_REQUESTED, now)
+
+
 def restart(fleet: Fleet, machine: Machine, now: float) -> Machine:
     """Start a project's machine again in place, on request. Returns it as it is then.
 
     It has all its restarts again, even if it had failed for good. Raises NotAssigned if no project has it, NotRunning if its
-    container is gone.
+    container is gone. For one that sleeps there must be room (`refusals.insist_on_room`).
     """
     if machine.holding is None:
         raise NotAssigned(
-            f"{machine.id} has no project, and only the machine of a project can be restarted. Destroy it, and the pool "
-            "makes another one."
+            f"{machine.id} has no project, and only the machine of a project can be restarted. Destroy it instead."
         )
     if machine.gone:
         raise NotRunning(
             f"The container of {machine.id} no longer exists, and neither do its files. Release {machine.project} to get a "
             "new machine."
         )
+    machine = keep(fleet, machine, now)
     after = replace(machine, state=State.STARTING, reason=RESTART_REQUESTED, evidence="")
     fleet.apply(machine, after, Cause.RESTARTED, now)
     watch = fleet.watches[machine.id]

@@ -6,6 +6,8 @@ So there is no queue of work, and an action that gets lost costs one tick::
     state, project        due                  unless
     STARTING, free        create               its container exists, at the right port, and has been started
     STARTING, assigned    restart              its container runs, and nobody requested a restart; or the engine cannot
+    SLEEPING              stop                 its container does not run, or is known to have stopped: then somebody
+                                               has started it
     STOPPING              destroy, gently if   -
                           it had a project
     FAILED, free          destroy              the container is gone; then only if it lands late
@@ -14,29 +16,39 @@ So there is no queue of work, and an action that gets lost costs one tick::
 
 from __future__ import annotations
 
-from worker_orchestrator.core.action import Action, Create, Destroy, Restart
+from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Stop
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.sleep import must_be_stopped
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.unrecorded import is_orphan
 
-__all__ = ["due_action", "follow_up", "still_wanted"]
+__all__ = ["due_action", "follow_up", "removal", "still_wanted"]
 
 
 def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
     """The action that a change makes due at once. The tick finds every action that is put off or got lost."""
     before, after = change.before, change.after
-    if after is None:
+    if after is None or after.id not in fleet.machines:  # it may be gone by now, by a later change of the same batch
         return None
     if after.state is State.STOPPING or (after.state is State.FAILED and after.holding is None and not after.gone):
-        return Destroy(after.id, gently=fleet.watches[after.id].ends_gently)
+        return removal(fleet, after)
+    if change.cause is Cause.SLEPT:
+        return Stop(after.id, after.pool)
     if after.state is State.STARTING:
         if before is None or change.cause is Cause.MOVED:
             return Create(after)
-        if change.cause is Cause.RESTARTED and fleet.watches[after.id].not_before <= now:
+        if change.cause in {Cause.RESTARTED, Cause.WOKEN} and fleet.watches[after.id].not_before <= now:
             return Restart(after.id, stop_first=fleet.watches[after.id].restart_requests > 0)
     return None
+
+
+def removal(fleet: Fleet, machine: Machine) -> Destroy:
+    """The removal of a machine, gently if it had a project."""
+    if not fleet.watches[machine.id].ends_gently:
+        return Destroy(machine.id)
+    return Destroy(machine.id, gently=True, pool=machine.pool)
 
 
 def due_action(fleet: Fleet, spec: Spec, machine: Machine, instance: Instance | None, now: float) -> Action | None:
@@ -46,22 +58,27 @@ def due_action(fleet: Fleet, spec: Spec, machine: Machine, instance: Instance | 
     match machine.state:
         case State.STARTING if machine.holding is None:
             waits = instance is None or instance.status is Status.CREATED
-            is_moved = (
-                spec.first_port is not None and instance is not None and instance.port not in {None, machine.port}
-            )
+            is_moved = spec.first_port is not None and instance is not None and _is_elsewhere(machine, instance)
             return Create(machine) if waits or is_moved else None
         case State.STARTING if spec.restarts_in_place:
             is_stopped = instance is not None and instance.status in {Status.EXITED, Status.CREATED}
             is_requested = fleet.watches[machine.id].restart_requests > 0 and instance is not None
             return Restart(machine.id, stop_first=is_requested) if is_stopped or is_requested else None
+        case State.SLEEPING if instance is not None and must_be_stopped(machine, instance.status):
+            return Stop(machine.id, machine.pool)
         case State.STOPPING:
-            return Destroy(machine.id, gently=fleet.watches[machine.id].ends_gently)
+            return removal(fleet, machine)
         case State.FAILED if machine.holding is None and not machine.gone:
             return Destroy(machine.id)
         case State.FAILED if machine.holding is None and instance is not None and is_orphan(fleet, instance):
             # It was removed, and its create landed late. A container that had vanished by itself is left alone.
             return Destroy(machine.id)
     return None
+
+
+def _is_elsewhere(machine: Machine, instance: Instance) -> bool:
+    """Whether it has other host ports than were planned: an earlier create landed late."""
+    return instance.port not in {None, machine.port} or instance.ports not in ((), machine.ports)
 
 
 def still_wanted(fleet: Fleet, action: Action) -> bool:
@@ -71,6 +88,8 @@ def still_wanted(fleet: Fleet, action: Action) -> bool:
         return machine == action.machine and action.machine.is_coming
     if isinstance(action, Restart):
         return machine is not None and machine.state is State.STARTING and machine.holding is not None
+    if isinstance(action, Stop):
+        return machine is not None and machine.state is State.SLEEPING and not machine.is_asleep
     if machine is None:
         return action.machine_id in fleet.tombstones
     if machine.gone and action.machine_id not in fleet.tombstones:

@@ -1,4 +1,4 @@
-"""The fleet in memory: every machine with its indexes, what this process saw of it, and the only way to change it.
+"""The fleet in memory: every machine, what this process saw of it, who waits for one, and the only way to change it.
 
 Like the whole core it has no clock, no randomness and no I/O: `now`, in monotonic seconds, comes in as data. A decision
 applies its changes at once and leaves them in `Fleet.pending`. The shell stores them, or undoes them in reverse order::
@@ -12,10 +12,11 @@ applies its changes at once and leaves them in `Fleet.pending`. The shell stores
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core.leased import Leased, has_changed_hands
 from worker_orchestrator.core.machine import (
     GIVES_UP_PROJECT,
     TOMBSTONES_KEPT,
@@ -26,48 +27,43 @@ from worker_orchestrator.core.machine import (
     State,
 )
 from worker_orchestrator.core.pool import Brake, Pool
-from worker_orchestrator.core.reasons import RESTART_REQUESTED, RESTART_REQUESTED_BEFORE
+from worker_orchestrator.core.reasons import RESTART_REQUESTED, RESTART_REQUESTED_BEFORE, WOKEN_EARLY
+from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.watch import Watch
 
 __all__ = ["Fleet"]
 
-_RESTART_REQUESTED = frozenset({RESTART_REQUESTED, RESTART_REQUESTED_BEFORE})
-_Group = dict[tuple[str, str | None], dict[str, None]]  # (pool, template) -> machine ids, oldest first
+_STOPS = frozenset({State.SLEEPING, State.STOPPING})
+_RESTART_REQUESTED = frozenset({RESTART_REQUESTED, RESTART_REQUESTED_BEFORE, WOKEN_EARLY})
 
 
-class Fleet:
+class Fleet(Leased):
     """All machines with their indexes. The only way to change one is `apply`."""
 
     def __init__(self, owner: str, *, generation: int = 0, last_port: int | None = None) -> None:
+        super().__init__()
         self.owner = owner  # the label on our instances
         self.generation = generation  # the last one that was given; never given again, even if its change is undone
         self.last_port = last_port  # the last host port that was given
-        self.machines: dict[str, Machine] = {}  # by id
-        self.watches: dict[str, Watch] = {}  # by id: exactly those of `machines`; never stored
-        self.projects: dict[str, str] = {}  # project -> id of the one machine that it has
-        self.ports: dict[tuple[str, int], str] = {}  # (host, port) -> id of the one machine there that is not gone
         self.refused_ports: dict[int, float] = {}  # port -> until when it is left alone, as another process has it
         self.orphan_retries: dict[str, tuple[int, float]] = {}  # refused removals of orphans: tries, and the next one
         self.tombstones: dict[str, None] = {}  # ids of buried machines (see `Change`), the oldest first
         self.pools: dict[str, Pool] = {}  # by name, whether or not the settings name them
+        self.waiting: dict[str, str] = {}  # project -> the one pool in whose line it stands
+        self.wakers: dict[str, None] = {}  # projects whose machines sleep until there is room, the first to ask first
+        self.last_ticket = 0  # the last place in line that was given: they are numbered over all pools
+        self.sized_for: Spec | None = None  # by it each pool has the right size that is not in one of the next two
+        self.unsettled: set[str] = set()  # pools of which something changed, or that do not have yet what they lack
+        self.crowded_out: set[str] = set()  # pools that lack nothing but a place in the fleet
+        self.pool_order: dict[str, int] = {}  # the place of each pool in that spec
         self.pending: list[Change] = []  # made and not stored yet, the oldest first
         self.hurried: list[str] = []  # machines whose workers must end now; the shell empties it
-        self._idle: _Group = {}  # a free machine is in one of these three at most
-        self._coming: _Group = {}
-        self._leaving: dict[str, dict[str, None]] = {}  # pool -> machine ids
-        self._slots_held = 0
-        self.pool_names: set[str] = set()  # of all machines that this process ever had on record
         self.doubted: set[str] = set()  # ids of READY machines that may have ended; they are not handed out
         self.ailing: dict[str, str] = {}  # id -> why it cannot serve, by the last listing; all of them are doubted
         self.unlisted: set[str] = set()  # ids of machines that it was loaded with, until the first listing
         self.hears_events = True  # the engine reports each end at once; without that, an earlier answer proves nothing
 
     # reading
-
-    @property
-    def slots_held(self) -> int:
-        """How many of the `max_machines` slots are held: one by each machine whose container is not known to be gone."""
-        return self._slots_held
 
     def pool(self, name: str) -> Pool:
         """What is known about this pool; it may be one that the settings do not name."""
@@ -91,43 +87,16 @@ class Fleet:
         obstacle = self.pool(pool).obstacle
         return obstacle if obstacle is not None and obstacle.template == template else None
 
-    def of_project(self, project: str) -> Machine | None:
-        machine_id = self.projects.get(project)
-        return None if machine_id is None else self.machines[machine_id]
-
-    def idle(self, pool: str, template: str | None) -> dict[str, None]:
-        """Ids of the pool's idle machines of this template. The first is the one that came in or answered longest ago."""
-        return self._idle.get((pool, template), {})
-
     def is_doubted(self, machine: Machine) -> bool:
         """Whether its container is said to have ended, or cannot serve. It is not handed out until a listing denies that."""
         return machine.id in self.doubted
-
-    def coming(self, pool: str, template: str | None) -> dict[str, None]:
-        """Ids of the pool's machines of this template that are on their way to becoming idle."""
-        return self._coming.get((pool, template), {})
-
-    def has_stale(self, pool: str, template: str | None) -> bool:
-        """Whether `stale` yields anything."""
-        is_alone = len(self._idle) == 1 and (pool, template) in self._idle  # nearly always, and each assign asks
-        return not is_alone and next(self.stale(pool, template), None) is not None
 
     def has_come_up(self, pool: str, template: str) -> bool:
         """Whether machines of this template serve, or the last one to come up was of it."""
         return bool(self.idle(pool, template)) or self.pool(pool).proven_template == template
 
-    def stale(self, pool: str, template: str | None) -> Iterator[str]:
-        """Ids of the pool's idle machines of every other template, oldest first within one."""
-        for (name, made_of), ids in self._idle.items():
-            if name == pool and made_of != template:
-                yield from ids
-
     def is_port_taken(self, port: int) -> bool:
         return ("", port) in self.ports or port in self.refused_ports
-
-    def leaving(self, pool: str) -> dict[str, None]:
-        """Ids of the pool's machines whose containers are being removed, which will make room."""
-        return self._leaving.get(pool, {})
 
     # changing
 
@@ -138,12 +107,13 @@ class Fleet:
         for machine in machines:
             self.watches[machine.id] = Watch(born=now, since=now)
             self._add_to_indexes(machine)
-            self.pool_names.add(machine.pool)
             self.unlisted.add(machine.id)
+            self._follow_lease(None, machine, now)
             self.watches[machine.id].ends_gently = machine.state is State.STOPPING and machine.generation > 0
             self.watches[machine.id].restart_requests = _restart_requests(machine)
-            if machine.state is State.READY:
+            if machine.state in {State.READY, State.SLEEPING}:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
+            if machine.state is State.READY:
                 self.pool(machine.pool).proven_template = machine.template
 
     def apply(
@@ -183,6 +153,22 @@ class Fleet:
         if after is None:
             return before.state is State.STOPPING or cause in GIVES_UP_PROJECT
         return after.holding is None  # its container was removed
+
+    def join_line(self, pool: str, project: str) -> None:
+        """Let this project wait for a machine of this pool, behind all who wait in any pool, unless it waits already."""
+        if project not in self.waiting:
+            self.last_ticket += 1
+            self.waiting[project] = pool
+            self.pool(pool).line[project] = self.last_ticket
+            self.unsettled.add(pool)
+
+    def leave_line(self, project: str) -> None:
+        """Forget that this project waits, for a machine or for room to wake its own."""
+        self.wakers.pop(project, None)
+        pool = self.waiting.pop(project, None)
+        if pool is not None:
+            del self.pools[pool].line[project]
+            self.unsettled.add(pool)
 
     def doubt(self, machine_id: str, until: float) -> bool:
         """Do not hand this machine out until a listing that was begun after `until` shows whether its container has ended.
@@ -225,81 +211,59 @@ class Fleet:
             if change.buries:
                 self.tombstones.pop(change.machine.id, None)
             self._set_machine(change.machine.id, change.before, now)
-            if change.cause is Cause.RESTARTED:
+            if change.cause in {Cause.RESTARTED, Cause.WOKEN}:
                 watch = self.watches[change.machine.id]
-                watch.tries -= 1  # it was never begun
+                watch.tries = max(0, watch.tries - 1)  # it was never begun
                 watch.restart_requests = max(0, watch.restart_requests - 1)
             elif change.before is not None and change.cause in GIVES_UP_PROJECT:
                 self.watches[change.machine.id].restart_requests = _restart_requests(change.before)
-            if change.before is not None and change.before.holding is not None:
-                for pool in self.pools.values():
-                    pool.line.pop(change.before.holding.project, None)  # it has its machine back
+            had = None if change.before is None else change.before.project
+            if had is not None and self.machines[change.machine.id].state is not State.SLEEPING:
+                self.leave_line(had)  # it has its machine back; who waits to wake one goes on waiting
 
     def _set_machine(self, machine_id: str, machine: Machine | None, now: float) -> None:
         old = self.machines.get(machine_id)
+        keeps_place = False
         if old is not None:
-            self._drop_from_indexes(old)
+            self.unsettled.add(old.pool)
+            keeps_place = machine is not None and (
+                old.port == machine.port
+                and old.ports == machine.ports
+                and old.host == machine.host
+                and old.gone is machine.gone
+            )
+            self._drop_from_indexes(old, keeps_place=keeps_place)
         if self.doubted and (old is None or machine is None or old.state is not machine.state):
             self.doubted.discard(machine_id)
             self.ailing.pop(machine_id, None)
+        if self.wakers and old is not None and (machine is None or machine.state is not old.state):
+            self.wakers.pop(old.project or "", None)
         if machine is None:
             del self.machines[machine_id], self.watches[machine_id]
+            self._forget_lease(machine_id)
             return
-        self._add_to_indexes(machine)
+        self._add_to_indexes(machine, keeps_place=keeps_place)
         if old is None:
+            self.unsettled.add(machine.pool)
             self.watches[machine_id] = Watch(born=now, since=now)
-            self.pool_names.add(machine.pool)
-        elif old.state is not machine.state or _has_changed_hands(old, machine):
+        elif old.state is not machine.state or has_changed_hands(old, machine):
             watch = self.watches[machine_id]
             watch.since, watch.restart_requests = now, 0
             if old.state is not machine.state:
                 watch.ends_gently = machine.state is State.STOPPING and old.holding is not None
-                watch.tries = 0 if machine.state is State.STOPPING else watch.tries  # of another call
+                watch.tries = 0 if machine.state in _STOPS else watch.tries  # of another call
+                watch.port_is_taken = False
                 watch.misses, watch.not_before, watch.restart_acknowledged = 0, 0.0, False
-                watch.missed_at, watch.missed_why = None, ""
-
-    def _add_to_indexes(self, machine: Machine) -> None:
-        """Add a machine to the table and to every index."""
-        if machine.holding is not None:
-            project = machine.holding.project
-            assert project not in self.projects, f"project {project} has a machine already"
-            self.projects[project] = machine.id
-        if machine.port is not None and not machine.gone:
-            address = (machine.host, machine.port)
-            assert address not in self.ports, f"port {machine.port} belongs to {self.ports.get(address)}"
-            self.ports[address] = machine.id
-        self.machines[machine.id] = machine
-        self._slots_held += not machine.gone
-        group = self._index_of(machine)
-        if group is not None:
-            group[machine.id] = None
-
-    def _drop_from_indexes(self, machine: Machine) -> None:
-        """Remove a machine from every index."""
-        if machine.holding is not None:
-            del self.projects[machine.holding.project]
-        if machine.port is not None and not machine.gone:
-            del self.ports[machine.host, machine.port]
-        self._slots_held -= not machine.gone
-        group = self._index_of(machine)
-        if group is not None:
-            del group[machine.id]
-
-    def _index_of(self, machine: Machine) -> dict[str, None] | None:
-        """The index that lists machines of its kind; None if there is none."""
-        if machine.holding is not None:
-            return None
-        if machine.state is State.READY:
-            return self._idle.setdefault((machine.pool, machine.template), {})
-        if machine.state is State.STARTING:
-            return self._coming.setdefault((machine.pool, machine.template), {})
-        return self._leaving.setdefault(machine.pool, {}) if machine.is_leaving else None
+                watch.missed_at, watch.missed_why, watch.doubted_until = None, "", 0.0
+        holding, had = machine.holding, None if old is None else old.holding
+        if (holding is not None and holding.lease is not None) or (had is not None and had.lease is not None):
+            self._follow_lease(old, machine, now)
 
     def _note_came_up(self, machine: Machine, now: float) -> None:
         watch, pool = self.watches[machine.id], self.pool(machine.pool)
         if watch.ready_at is None:
             watch.ready_at = now
-            pool.proven_template = machine.template
+            pool.proven_template, pool.proven_at = machine.template, now
             brake = self.image_brake(machine.pool, machine.template)
             if brake is not None and brake.is_on:
                 pool.image_brake = replace(brake, is_on=False, until=now, good_since=now)
@@ -308,8 +272,3 @@ class Fleet:
 def _restart_requests(machine: Machine) -> int:
     """1 if its row says that it must be restarted, else 0. The engine may have done so: twice is better than not at all."""
     return int(machine.state is State.STARTING and machine.reason in _RESTART_REQUESTED)
-
-
-def _has_changed_hands(old: Machine, new: Machine) -> bool:
-    one, other = old.holding, new.holding
-    return one is not other and (one is None or other is None or one.project != other.project)

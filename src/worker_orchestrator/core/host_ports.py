@@ -1,4 +1,4 @@
-"""Which host port a new machine gets: the next one after the last one given, wrapping around.
+"""Which host ports a new machine gets: the next ones after the last one given, wrapping around.
 
 A port that becomes free is thereby given again as late as possible, so an old URL of one project does not show the worker of
 the next.
@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
+from typing import Final
+
+from msgspec.structs import replace
 
 from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.spec import Spec
 
-__all__ = ["next_port", "no_port_left", "take_port"]
+__all__ = ["move_ports", "next_port", "no_port_left", "take_ports"]
+
+PORT_REFUSED_S: Final = 60.0
 
 
 def next_port(last_given: int | None, first: int, last: int, is_taken: Callable[[int], bool]) -> int | None:
@@ -26,19 +32,44 @@ def next_port(last_given: int | None, first: int, last: int, is_taken: Callable[
     return None
 
 
-def take_port(fleet: Fleet, spec: Spec, now: float) -> int | None:
-    """The next free host port, which counts as given from now on; None if all are taken."""
+def take_ports(fleet: Fleet, spec: Spec, count: int, now: float) -> tuple[int, ...] | None:
+    """The next free host ports, so many, which count as given from now on; None, and none is given, if fewer are free."""
     assert spec.first_port is not None, "the engine plans its addresses itself"
     fleet.refused_ports = {port: until for port, until in fleet.refused_ports.items() if until > now}
-    port = next_port(fleet.last_port, spec.first_port, spec.last_port, fleet.is_port_taken)
-    if port is not None:
-        fleet.last_port = port
-    return port
+    taken, last_given = dict[int, None](), fleet.last_port
+    while len(taken) < count:
+        last_given = next_port(
+            last_given, spec.first_port, spec.last_port, lambda port: port in taken or fleet.is_port_taken(port)
+        )
+        if last_given is None:
+            return None
+        taken[last_given] = None
+    fleet.last_port = last_given
+    return tuple(taken)
 
 
-def no_port_left(spec: Spec) -> str:
-    """The sentence for people that the range of host ports is used up."""
-    return (
-        f"No host port from {spec.first_port} to {spec.last_port} is free. Free some, or serve with a wider range "
-        "(--first-port, --last-port)."
-    )
+def move_ports(fleet: Fleet, spec: Spec, machine: Machine, taken: int | None, now: float) -> Machine | None:
+    """The machine with another host port in place of the one that is `taken`; None if there are not enough free ones.
+
+    If it is unknown which one another process has, the machine leaves all of its own. What it leaves is not given to anybody
+    for a minute.
+    """
+    own = machine.host_ports
+    left = {taken} if taken in own else set(own)
+    fleet.refused_ports.update((port, now + PORT_REFUSED_S) for port in own if port in left)
+    fresh = take_ports(fleet, spec, len(left), now)
+    if fresh is None:
+        return None
+    following = iter(fresh)
+    ports = [next(following) if port in left else port for port in own]
+    named = tuple((name, port) for (name, _), port in zip(machine.ports, ports, strict=False))
+    return replace(machine, port=ports[0], ports=named)
+
+
+def no_port_left(spec: Spec, count: int = 1) -> str:
+    """The sentence for people that the range of host ports is used up, for a machine that needs so many."""
+    place = f"from {spec.first_port} to {spec.last_port}"
+    way_out = "Free some, or serve with a wider range (--first-port, --last-port)."
+    if count == 1:
+        return f"No host port {place} is free. {way_out}"
+    return f"A machine of this pool needs {count} host ports, and fewer are free {place}. {way_out}"

@@ -37,7 +37,8 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     about its image; `detail` says how it ended. `trouble` says why it cannot serve although it has not ended (somebody
     paused it, or took its network away), and what to do. `renamed` is its present name if that is not its id: an instance is
     known by its label, because people rename containers. `host` is the host for its URL if it was created under other
-    settings than the present ones, or if the engine gave it. `out_of_memory`: the kernel ended it.
+    settings than the present ones, or if the engine gave it. `out_of_memory`: the kernel ended it. `ports` are its host
+    ports by their names, `port` first; empty if they have no names, or if the engine does not show them now.
 
     `unreachable_since` (loop time) comes with UNKNOWN: since then the engine cannot say what became of it, as when its node
     does not report. `unplaced` says that the engine has nowhere to run it (no room, a quota), which is no fault of its
@@ -61,6 +62,7 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     out_of_memory: bool = False
     unreachable_since: float | None = None
     unplaced: str = ""
+    ports: tuple[tuple[str, int], ...] = ()
 
     @property
     def ailment(self) -> str:

@@ -6,15 +6,20 @@ worker died is FAILED and still assigned, because its files are somebody's work.
 
 Each row is a state, each column the state after a change, and each cell has the causes that usually lead there::
 
-                 STARTING             READY                 STOPPING               FAILED             no record
+                 STARTING             READY                 SLEEPING   STOPPING               FAILED         no record
     no record    created              adopted
-    STARTING     moved, restarted,    answered              released, destroyed,   failed
-                 obstructed                                 withdrawn, obstructed
-    READY        released, restarted  assigned, released,   released, destroyed,   failed, withdrawn
-                                      withdrawn             retired
-    STOPPING                                                                                          forgotten
-    FAILED       restarted, revived                         released, destroyed,   removed, failed    forgotten, released,
-                                                            withdrawn                                 destroyed, withdrawn
+    STARTING     moved, restarted,    answered                         released, destroyed,   failed
+                 obstructed                                            withdrawn, obstructed
+    READY        released, restarted  assigned, released,   slept      released, destroyed,   failed,
+                                      withdrawn, kept,                 retired, expired       withdrawn
+                                      expiring
+    SLEEPING     woken, restarted,                          asleep,    released, destroyed,   failed
+                 revived                                    kept       withdrawn, expired
+    STOPPING                                                                                                 forgotten
+    FAILED       restarted, revived                                    released, destroyed,   removed,       forgotten,
+                                                                       withdrawn              failed         released,
+                                                                                                             destroyed,
+                                                                                                             withdrawn
 
 `TRANSITIONS` allows exactly the cells that are not empty, and `GIVES_UP_PROJECT` names the causes that may end an
 assignment. `Change` asserts both, so an illegal change stops the process before it reaches the store.
@@ -32,6 +37,9 @@ from enum import StrEnum
 from typing import Final
 
 import msgspec
+
+from worker_orchestrator.core.lease import Announcement, Lease
+from worker_orchestrator.core.reasons import ASLEEP, expiring
 
 __all__ = [
     "GIVES_UP_PROJECT",
@@ -54,6 +62,7 @@ class State(StrEnum):
 
     STARTING = "starting"  # it is recorded, and its container is being created, restarted or probed
     READY = "ready"  # it answered a probe
+    SLEEPING = "sleeping"  # its container is stopped, or is being stopped, and its project has it with its files
     STOPPING = "stopping"  # its container is being destroyed
     FAILED = "failed"  # it does not serve; it is kept as evidence, or because its files are a project's work
 
@@ -69,7 +78,10 @@ class Cause(StrEnum):
     RELEASED = "released"
     WITHDRAWN = "withdrawn"  # it was assigned, but no client has heard of it
     RESTARTED = "restarted"  # in place, for its project
-    REVIVED = "revived"  # somebody started its container after it had failed
+    REVIVED = "revived"  # somebody started its container after it had failed, or while it slept
+    SLEPT = "slept"  # it was put to sleep: its container is being stopped
+    ASLEEP = "asleep"  # its container is known to have stopped for that
+    WOKEN = "woken"  # its project asked for it again
     FAILED = "failed"
     OBSTRUCTED = "obstructed"  # something outside the worker and its image kept it from starting
     RETIRED = "retired"  # surplus, or of an older template
@@ -77,6 +89,9 @@ class Cause(StrEnum):
     REMOVED = "removed"  # its container is known to be gone
     FORGOTTEN = "forgotten"
     ANNOTATED = "annotated"  # its project replaced the metadata
+    KEPT = "kept"  # its project has it for longer; the only change without an event
+    EXPIRING = "expiring"  # a deadline passes soon; nothing changes but that this was told
+    EXPIRED = "expired"  # a deadline that its project or the operator set has passed
 
 
 class FailureKind(StrEnum):
@@ -99,14 +114,16 @@ _S = State
 TRANSITIONS: Final[Mapping[State | None, AbstractSet[State | None]]] = {
     None: {_S.STARTING, _S.READY},
     _S.STARTING: {_S.STARTING, _S.READY, _S.STOPPING, _S.FAILED},
-    _S.READY: {_S.READY, _S.STARTING, _S.STOPPING, _S.FAILED},
+    _S.READY: {_S.READY, _S.STARTING, _S.SLEEPING, _S.STOPPING, _S.FAILED},
+    _S.SLEEPING: {_S.SLEEPING, _S.STARTING, _S.STOPPING, _S.FAILED},
     _S.STOPPING: {None},
     _S.FAILED: {_S.FAILED, _S.STARTING, _S.STOPPING, None},
 }
 """The states that may follow each state. None stands for no record."""
 
-GIVES_UP_PROJECT: Final[AbstractSet[Cause]] = {Cause.RELEASED, Cause.DESTROYED, Cause.WITHDRAWN}
-"""The only causes that may take a machine from its project. A project does not give it up by being idle or by a crash.
+GIVES_UP_PROJECT: Final[AbstractSet[Cause]] = {Cause.RELEASED, Cause.DESTROYED, Cause.WITHDRAWN, Cause.EXPIRED}
+"""The only causes that may take a machine from its project. A project does not give it up by being idle, unless it or
+the operator set a deadline for that, nor by a crash.
 
 One more change ends an assignment: a machine whose container vanished is forgotten when its project asks for another.
 """
@@ -115,20 +132,24 @@ One more change ends an assignment: a machine whose container vanished is forgot
 class Holding(msgspec.Struct, frozen=True, gc=False):
     """That a project has a machine. It begins with an assignment, and all of it ends with the release.
 
-    `metadata` is what the project said of the machine, as JSON; empty if it said nothing.
+    `metadata` is what the project said of the machine, as JSON; empty if it said nothing. `lease` limits for how long it has
+    it; None if nothing does.
     """
 
     project: str
     metadata: str = ""
+    lease: Lease | None = None
 
 
 class Machine(msgspec.Struct, frozen=True, gc=False):
     """Our record of one worker: a row of the store.
 
     `port` is a host port; if the engine gives the addresses, `host` and `port` are what it gave, from the first answer on.
+    `ports` are its host ports by the names that its pool gave them when it was made, `port` first; empty without names.
     `holding` is None while the machine is free. `gone` means that its container is known not to exist: such a record holds
     neither port nor slot. `reason` says in words why it is where it is, `evidence` holds the last log lines of one that
-    failed, or that ended and is being restarted.
+    failed, or that ended and is being restarted. Of a machine that sleeps, `reason` also says whether its container is
+    known to have stopped (`is_asleep`).
 
     `generation` is the number of its last assignment, 0 if there was none. It stays when the assignment ends, and is
     therefore no part of `holding`: a late release or destroy that names an older generation must fail on a free machine as
@@ -146,9 +167,14 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
     gone: bool = False
     reason: str = ""
     evidence: str = ""
+    ports: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
+        assert not self.ports or self.ports[0][1] == self.port, f"{self.id}: the first of its ports is its port"
         assert self.state is not State.STOPPING or self.holding is None, f"{self.id}: a stopping machine has no project"
+        assert self.state is not State.SLEEPING or self.holding is not None, (
+            f"{self.id}: only a project's machine sleeps"
+        )
         assert not self.gone or self.state is State.FAILED, f"{self.id}: only a failed machine may be gone"
 
     @property
@@ -162,6 +188,18 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
         return "" if self.holding is None else self.holding.metadata
 
     @property
+    def lease(self) -> Lease | None:
+        """For how long its project has it; None without a limit, or if it is free."""
+        return None if self.holding is None else self.holding.lease
+
+    @property
+    def host_ports(self) -> tuple[int, ...]:
+        """All its host ports, `port` first; none while it has no address."""
+        if self.ports:
+            return tuple(port for _, port in self.ports)
+        return () if self.port is None else (self.port,)
+
+    @property
     def is_idle(self) -> bool:
         return self.state is State.READY and self.holding is None
 
@@ -169,6 +207,11 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
     def is_coming(self) -> bool:
         """On its way to becoming idle."""
         return self.state is State.STARTING and self.holding is None
+
+    @property
+    def is_asleep(self) -> bool:
+        """It sleeps, and its container is known to have stopped since. So if that runs, somebody has started it."""
+        return self.state is State.SLEEPING and self.reason.endswith(ASLEEP)
 
     @property
     def is_leaving(self) -> bool:
@@ -212,6 +255,18 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         machine = self.after or self.before
         assert machine is not None, "a change has a machine before, after or both"
         return machine
+
+    @property
+    def announced(self) -> Announcement | None:
+        """The end of its assignment, if it announces that."""
+        lease = self.machine.lease
+        return lease.announced if lease is not None and self.cause is Cause.EXPIRING else None
+
+    @property
+    def reason(self) -> str:
+        """Why it happened, in words: the reason of its machine, but for an announcement, which changes nothing there."""
+        announced = self.announced
+        return self.machine.reason if announced is None else expiring(announced.by, announced.ends_at - announced.at)
 
     @property
     def hands_over(self) -> bool:

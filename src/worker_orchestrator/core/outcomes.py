@@ -13,14 +13,16 @@ What each verdict does::
 
 What each outcome does. After any other, the next tick asks for the action again if it is still due::
 
-                   create                         restart                                destroy
-    done           the obstacle's brake goes      the start time-out begins              a later listing may confirm it
-    rejected       FAILED                         again after a pause, or FAILED         again after a pause
-    obstructed     STOPPING, and the obstacle's   again after a pause that is no try     again after a pause
-                   brake is raised
-    port taken     another port, or as            again after a pause that is no try     again after a pause
-                   obstructed
-    unavailable,   again after 1 s                again after 1 s                        again after 1 s
+                   create                         restart                                stop             destroy
+    done           the obstacle's brake goes      the start time-out begins              it is asleep     a later listing
+                                                                                                          may confirm it
+    rejected       FAILED                         again after a pause, or FAILED         again after a    again after a
+                                                                                         pause            pause
+    obstructed     STOPPING, and the obstacle's   again after a pause that is no try     again after a    again after a
+                   brake is raised                                                       pause            pause
+    port taken     another port, or as            again after a pause that is no try;    -                -
+                   obstructed                     its project hears it at once
+    unavailable,   again after 1 s                again after 1 s                        again after 1 s  again after 1 s
     unknown
 """
 
@@ -28,7 +30,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result, Stop
 from worker_orchestrator.core.brake import (
     Failure,
     clear_obstacle,
@@ -41,17 +43,18 @@ from worker_orchestrator.core.brake import (
     schedule_retry,
 )
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.host_ports import no_port_left, take_port
+from worker_orchestrator.core.host_ports import move_ports, no_port_left
 from worker_orchestrator.core.instance import Verdict
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.reasons import ANSWERED, answers_elsewhere, restart_failed, sentence, stopped_answering
+from worker_orchestrator.core.sleep import note_stopped
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.waiting_line import serve_line
+from worker_orchestrator.core.watch import Watch
 
 __all__ = ["PROBE_S", "apply_outcome", "apply_verdict", "is_awaited", "patience_s", "start_deadline"]
 
 
-PORT_REFUSED_S = 60.0
 UNSURE_S = 1.0  # the pause after an action for which the engine gave no answer
 MISSES_TO_FAIL = 3
 PROBE_S = 1.0
@@ -69,13 +72,13 @@ def patience_s(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> float:
     watch = fleet.watches[machine.id]
     if machine.state is State.STARTING:
         return max(PROBE_S, start_deadline(fleet, spec, machine) - now)
-    longest_s = max(PROBE_S, spec.start_timeout_s)
+    longest_s = max(PROBE_S, spec.start_timeout_of(machine.pool))
     return longest_s if watch.verified_at is None else min(max(PROBE_S, PATIENCE * watch.slowest_answer_s), longest_s)
 
 
 def start_deadline(fleet: Fleet, spec: Spec, machine: Machine) -> float:
     """When a starting machine must have answered, in monotonic seconds."""
-    return fleet.watches[machine.id].since + spec.start_timeout_s
+    return fleet.watches[machine.id].since + spec.start_timeout_of(machine.pool)
 
 
 def is_awaited(fleet: Fleet, machine: Machine) -> bool:
@@ -140,6 +143,9 @@ def apply_outcome(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, no
         return
     if isinstance(action, Restart) and action.stop_first and outcome.result is not Result.UNAVAILABLE:
         fleet.watches[machine.id].restart_requests = 0
+    if isinstance(action, Stop):
+        _apply_stop(fleet, machine, outcome, now)
+        return
     if outcome.result in {Result.UNKNOWN, Result.UNAVAILABLE}:
         fleet.watches[machine.id].not_before = now + UNSURE_S
     match action:
@@ -148,11 +154,26 @@ def apply_outcome(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, no
         case Restart() if machine.state is State.STARTING and machine.holding is not None:
             _apply_restart(fleet, spec, machine, outcome, now)
         case Destroy():
-            watch = fleet.watches[machine.id]
-            if outcome.result is Result.DONE:
-                watch.destroyed_at = now
-            if outcome.under_way or outcome.result not in {Result.DONE, Result.UNKNOWN, Result.UNAVAILABLE}:
-                schedule_retry(watch, now)
+            _apply_destroy(fleet.watches[machine.id], outcome, now)
+
+
+def _apply_stop(fleet: Fleet, machine: Machine, outcome: Outcome, now: float) -> None:
+    """One that was woken or removed meanwhile does not wait for anything because of this."""
+    if machine.state is not State.SLEEPING:
+        return
+    if outcome.result is Result.DONE:
+        note_stopped(fleet, machine, now)
+    elif outcome.result in {Result.UNKNOWN, Result.UNAVAILABLE}:
+        fleet.watches[machine.id].not_before = now + UNSURE_S
+    else:
+        schedule_retry(fleet.watches[machine.id], now)
+
+
+def _apply_destroy(watch: Watch, outcome: Outcome, now: float) -> None:
+    if outcome.result is Result.DONE:
+        watch.destroyed_at = now
+    if outcome.under_way or outcome.result not in {Result.DONE, Result.UNKNOWN, Result.UNAVAILABLE}:
+        schedule_retry(watch, now)
 
 
 def _apply_create(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
@@ -169,16 +190,17 @@ def _apply_create(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, 
     elif outcome.result is Result.OBSTRUCTED:
         drop_obstructed(fleet, machine, now, sentence(outcome.message))
     elif outcome.result is Result.PORT_TAKEN and machine.port is not None:
-        fleet.refused_ports[machine.port] = now + PORT_REFUSED_S
-        port = take_port(fleet, spec, now)
-        if port is None:
-            drop_obstructed(fleet, machine, now, f"{no_port_left(spec)} {sentence(outcome.message)}")
+        moved = move_ports(fleet, spec, machine, outcome.port, now)
+        if moved is None:
+            left = no_port_left(spec, len(machine.host_ports))
+            drop_obstructed(fleet, machine, now, f"{left} {sentence(outcome.message)}")
             return
-        fleet.apply(machine, replace(machine, port=port, reason=sentence(outcome.message)), Cause.MOVED, now)
+        fleet.apply(machine, replace(moved, reason=sentence(outcome.message)), Cause.MOVED, now)
 
 
 def _apply_restart(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
     watch = fleet.watches[machine.id]
+    watch.port_is_taken = outcome.result is Result.PORT_TAKEN
     if outcome.result is Result.DONE:
         watch.restart_acknowledged, watch.obstructed_restarts = True, 0
         watch.since = now  # from here on it has the whole start time-out, however long it waited

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import msgspec
@@ -33,8 +34,13 @@ class Brake(msgspec.Struct, frozen=True):
 class Pool:
     """The projects that wait, and what is known about creating machines. All of it is lost at a restart."""
 
-    line: dict[str, None] = field(default_factory=dict)  # projects that wait, the first to be served first
+    line: dict[str, int] = field(
+        default_factory=dict
+    )  # projects that wait, the first in line first: each with its ticket
     image_brake: Brake | None = None  # because the image does not come up
     obstacle: Brake | None = None  # because something outside prevents creates
     proven_template: str | None = None  # the template of the machine that last came up
+    proven_at: float = -math.inf  # when that was, if this process saw it
     out_of_ports: bool = False  # the last create found no free host port
+    too_many_since: float | None = None  # since when it has more idle machines than it may keep
+    shed_since: float | None = None  # when windows or `spare` were taken from it, until what they left is gone

@@ -11,11 +11,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from worker_orchestrator.core.lease import EndsBy
+
 __all__ = [
     "ADOPTED",
     "ANSWERED",
+    "ASLEEP",
     "ASSIGNED",
     "DESTROYED",
+    "DISPLACED",
+    "DISPLACED_BY_WAKER",
     "EXISTS_AGAIN",
     "FILES_GONE",
     "GONE",
@@ -30,15 +35,25 @@ __all__ = [
     "RESTART_REQUESTED",
     "RESTART_REQUESTED_BEFORE",
     "RUNS_AGAIN",
+    "SLEEP_REQUESTED",
     "SURPLUS",
     "UNKNOWN_POOL",
+    "UNWANTED",
+    "WOKEN",
+    "WOKEN_EARLY",
     "answers_elsewhere",
+    "asleep",
     "cannot_serve",
+    "deadline_of",
     "exited",
+    "expired",
+    "expiring",
     "failed_again",
     "failed_machine",
+    "falling_asleep",
     "killed",
     "not_running",
+    "not_the_current",
     "out_of_memory",
     "restart_failed",
     "restart_put_off",
@@ -58,7 +73,22 @@ RELEASED: Final = "The project released it."
 OUTDATED: Final = "It was made from an older image or older settings."
 RELEASED_OUTDATED: Final = f"{RELEASED} {OUTDATED}"
 SURPLUS: Final = "There were more idle machines than max_idle allows."
+UNWANTED: Final = "There were more idle machines than its pool wants."
+DISPLACED: Final = "Another pool's project waits for its place."
+DISPLACED_BY_WAKER: Final = "A machine that slept is to wake in its place."
 UNKNOWN_POOL: Final = "Its pool is not in the settings."
+_EXPIRED: Final = {
+    EndsBy.TTL: "Its project had not asked for it for {}.",
+    EndsBy.MAX_AGE: "Its project had it for {}, which is its max_age.",
+    EndsBy.IDLE_TIMEOUT: "Its project had not used it for {}.",
+    EndsBy.CONFIRM_WITHIN: "Its project did not use it at all within {}.",
+}
+_EXPIRING: Final = {
+    EndsBy.TTL: "It expires in {}, unless its project asks for it or keeps it.",
+    EndsBy.MAX_AGE: "It expires in {}, when it reaches its max_age.",
+    EndsBy.IDLE_TIMEOUT: "It expires in {}, unless its project uses it.",
+    EndsBy.CONFIRM_WITHIN: "It expires in {}, unless its project uses it for the first time.",
+}
 DESTROYED: Final = "Its removal was requested."
 
 RESTART_REQUESTED: Final = "A restart was requested."
@@ -68,6 +98,16 @@ It is stored, so that the next run of the service restarts the machine if this o
 """
 RESTART_REQUESTED_BEFORE: Final = "restarted on request"
 """The same in databases of earlier versions."""
+SLEEP_REQUESTED: Final = "It was put to sleep on request."
+_FALLING_ASLEEP: Final = "Its container is being stopped, and its files are kept."
+ASLEEP: Final = "Its files are kept. Its container is stopped, so its URL may be somebody else's until it wakes."
+"""The end of the reason of a machine that sleeps, once its container is known to have stopped.
+
+It is stored, so that the next run of the service knows as well that somebody else started a container which runs after that.
+"""
+WOKEN: Final = "Its project asked for it again, so it wakes."
+WOKEN_EARLY: Final = "Its project asked for it again while its container was being stopped, so that is started again."
+"""As `RESTART_REQUESTED`: whatever answers is about to be stopped, and the machine must be restarted."""
 RUNS_AGAIN: Final = "The container was started again, but not by this service."
 EXISTS_AGAIN: Final = "The container exists again."
 GONE: Final = "The container no longer exists, and this service has no record of removing it."
@@ -162,6 +202,11 @@ def cannot_serve(ailment: str) -> str:
     return f"The worker could not serve. {sentence(ailment)}"
 
 
+def not_the_current(why_none: str) -> str:
+    """What a machine of an older template is. `why_none`: why no newer one comes up, if none does."""
+    return f"{OUTDATED} Newer machines do not come up. {sentence(why_none)}" if why_none else OUTDATED
+
+
 def answers_elsewhere(other: str) -> str:
     """The detail of a probe: the machine `other` has the address that answered on record."""
     return f"what answers at its address may be {other}"
@@ -174,3 +219,39 @@ def failed_machine(machine_id: str, reason: str) -> str:
 
 def _because(what: str, detail: str) -> str:
     return sentence(f"{what}: {detail}" if detail else what)
+
+
+def expired(by: EndsBy, limit_s: float) -> str:
+    """Which deadline of its project had passed."""
+    return _EXPIRED[by].format(_duration(limit_s))
+
+
+def expiring(by: EndsBy, left_s: float) -> str:
+    """Which deadline of its project will have passed in so many seconds."""
+    return _EXPIRING[by].format(_duration(round(left_s)))
+
+
+def deadline_of(reason: str) -> EndsBy | None:
+    """The deadline that this reason of `expired` names; None if it is none of these reasons."""
+    for by, text in _EXPIRED.items():
+        if reason.startswith(text.split("{}")[0]):
+            return by
+    return None
+
+
+def falling_asleep(why: str) -> str:
+    """It is being put to sleep for this reason, which is a sentence."""
+    return f"{why} {_FALLING_ASLEEP}"
+
+
+def asleep(falling: str) -> str:
+    """The reason of a machine that was falling asleep, once its container has stopped."""
+    return f"{falling.removesuffix(_FALLING_ASLEEP)}{ASLEEP}"
+
+
+def _duration(seconds: float) -> str:
+    """As people say it: 90 s, 15 min, 2 h."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length or seconds == length:
+            return f"{seconds / length:.4g} {unit}"
+    return f"{seconds:.4g} s"

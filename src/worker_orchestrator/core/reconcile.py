@@ -19,6 +19,9 @@ What the listing shows of a machine, and what follows::
                          deadline                                                             if it does not answer
     STARTING, assigned   FAILED, gone         as READY, once the      kept; its project       READY at the deadline,
                                               restart has happened    hears why               answer or not
+    SLEEPING             FAILED, gone         -                       as running, if paused   STARTING, revived, if it was
+                                                                                              known to have stopped; else
+                                                                                              it is stopped
     STOPPING             forgotten, after     -                       -                       -
                          its removal
     FAILED, free         gone, after its      -                       -                       -
@@ -32,7 +35,7 @@ and a slot are free.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -48,19 +51,22 @@ from worker_orchestrator.core.brake import (
     schedule_restart,
     why_gone,
 )
+from worker_orchestrator.core.deadlines import next_deadline
+from worker_orchestrator.core.doomed import ended_again
 from worker_orchestrator.core.due_actions import due_action
+from worker_orchestrator.core.expiry import expire, warn
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.outcomes import start_deadline
-from worker_orchestrator.core.sizing import resize
+from worker_orchestrator.core.sizing import resize_all
+from worker_orchestrator.core.sleep import note_listed
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.unrecorded import orphans
 from worker_orchestrator.core.watch import Watch
 
-__all__ = ["Plan", "about_to_fail", "reconcile"]
+__all__ = ["Plan", "reconcile"]
 
-OVERDUE_S = 0.25
 RESTARTS_FORGIVEN_AFTER_S = 600.0
 AILING_S = 5.0
 """How long an idle machine may be unable to serve before it is replaced. `docker commit` pauses what it copies."""
@@ -87,18 +93,24 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
     for machine in list(fleet.machines.values()):
         if machine.id not in snapshot.busy:
             instance = snapshot.instances.get(machine.id)
-            if machine.state is not State.READY or instance is None or instance.ailment or instance.status in _DEAD:
+            if machine.state is State.READY:
+                is_as_it_was = instance is not None and not instance.ailment and instance.status not in _DEAD
+            else:
+                is_as_it_was = instance is not None and instance.status is Status.EXITED and machine.is_asleep
+            if not is_as_it_was:
                 _Observation(fleet, spec, snapshot, machine, instance, now, ailing).judge()
     for machine in fleet.machines.values():
-        if machine.state is not State.READY and machine.id not in snapshot.busy:
+        if machine.state is not State.READY and not machine.is_asleep and machine.id not in snapshot.busy:
             action = due_action(fleet, spec, machine, snapshot.instances.get(machine.id), now)
             if action is not None:
                 actions.append(action)
     fleet.take_listing(snapshot.begun_at, ailing)
     fleet.unlisted.clear()
+    expire(fleet, now)
+    warn(fleet, spec, now)
     actions += _removals_of_orphans(fleet, snapshot, now)
-    resize(fleet, spec, now, new_id)
-    return Plan(actions, _next_deadline(fleet, spec, now))
+    resize_all(fleet, spec, now, new_id)
+    return Plan(actions, next_deadline(fleet, spec, now))
 
 
 def _removals_of_orphans(fleet: Fleet, snapshot: Snapshot, now: float) -> list[Action]:
@@ -107,27 +119,6 @@ def _removals_of_orphans(fleet: Fleet, snapshot: Snapshot, now: float) -> list[A
     fleet.orphan_retries = {name: retry for name, retry in fleet.orphan_retries.items() if name in there}
     put_off = {name for name, (_, not_before) in fleet.orphan_retries.items() if not_before > now}
     return [Destroy(name) for name in sorted(there - put_off - snapshot.busy)]
-
-
-def about_to_fail(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: float) -> Iterator[str]:
-    """Ids of machines that this listing will fail or restart and whose container exists: their last lines can be read."""
-    for machine in fleet.machines.values():
-        instance = instances.get(machine.id)
-        if instance is None or machine.state not in {State.STARTING, State.READY}:
-            continue
-        exited = instance.status is Status.EXITED
-        if machine.holding is not None:
-            if exited and (machine.state is State.READY or _ended_again(fleet.watches[machine.id], spec)):
-                yield machine.id
-        elif exited or (machine.state is State.STARTING and now > start_deadline(fleet, spec, machine)):
-            yield machine.id
-
-
-def _ended_again(watch: Watch, spec: Spec) -> bool:
-    """Whether a project's starting machine that is dead was started, and is not merely waiting for that."""
-    if not spec.restarts_in_place:
-        return True
-    return watch.restart_acknowledged and not watch.restart_requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +145,8 @@ class _Observation:
                 self._judge_coming()
             case State.STARTING, _:
                 self._judge_restarting()
+            case State.SLEEPING, _:
+                self._judge_sleeping()
             case State.STOPPING, _:
                 if self._is_removed:
                     self._move(None, Cause.FORGOTTEN)
@@ -195,7 +188,7 @@ class _Observation:
             self._fail(FailureKind.VANISHED, self._vanished, gone=True)
         elif self._watch.restart_requests and self.spec.restarts_in_place:
             return  # it will be restarted in any state
-        elif self.instance.status is Status.EXITED and _ended_again(self._watch, self.spec):
+        elif self.instance.status is Status.EXITED and ended_again(self._watch, self.spec):
             self._watch.restart_acknowledged = False
             self._restart_or_fail(self.instance)
         elif self.instance.trouble:
@@ -203,6 +196,12 @@ class _Observation:
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
             reason = reasons.runs_silently(self._watch.missed_why)
             self._move(replace(self.machine, state=State.READY, reason=reason, evidence=""), Cause.ANSWERED)
+
+    def _judge_sleeping(self) -> None:
+        if self.instance is None:
+            self._fail(FailureKind.VANISHED, self._vanished, gone=True)
+        else:
+            note_listed(self.fleet, self.machine, self.instance.status, self.now)
 
     def _restart_or_fail(self, instance: Instance) -> None:
         """Restart it, if the engine can and it has tries left. A death that was caused from outside never ends it for good.
@@ -243,10 +242,11 @@ class _Observation:
     def _judge_overdue(self, instance: Instance | None) -> None:
         if instance is None or instance.status is not Status.RUNNING:
             is_unreachable = instance is not None and instance.unreachable_since is not None
-            reason = reasons.started_too_slowly(self.spec.start_timeout_s)
+            reason = reasons.started_too_slowly(self.spec.start_timeout_of(self.machine.pool))
             self._fail(FailureKind.START_TIMEOUT, reason, harmless=is_unreachable)
         elif self._watch.missed_at is not None and self._watch.missed_at > self._deadline:
-            reason = reasons.silent_after_start(self.spec.start_timeout_s, self._watch.missed_why)
+            limit_s = self.spec.start_timeout_of(self.machine.pool)
+            reason = reasons.silent_after_start(limit_s, self._watch.missed_why)
             self._fail(FailureKind.ANSWER_TIMEOUT, reason)
         # else no probe was begun after the deadline yet: this process may have slept until now
 
@@ -271,9 +271,12 @@ class _Observation:
 
     @property
     def _fits(self) -> bool:
-        """Whether its port and a slot are free: while it was thought to be gone, another machine may have got them."""
-        is_free = (self.machine.host, self.machine.port) not in self.fleet.ports
-        return is_free and self.fleet.slots_held < self.spec.max_machines
+        """Whether its ports and a slot of its pool are free: while it was thought to be gone, others may have got them."""
+        if any((self.machine.host, port) in self.fleet.ports for port in self.machine.host_ports):
+            return False
+        pool = self.machine.pool
+        is_full = self.spec.pool(pool).is_at_limit(self.fleet.slots_held_by(pool))
+        return not is_full and not self.spec.is_full(self.fleet.slots_held, self.fleet.awake)
 
     @property
     def _vanished(self) -> str:
@@ -304,16 +307,3 @@ class _Observation:
     @staticmethod
     def _how_it_ended(instance: Instance) -> str:
         return instance.detail or reasons.not_running(instance.status)
-
-
-def _next_deadline(fleet: Fleet, spec: Spec, now: float) -> float | None:
-    """When something is due that no event announces: a start time-out, a retry, the end of a brake's pause."""
-    times = [watch.not_before for watch in fleet.watches.values()]
-    times += [not_before for _, not_before in fleet.orphan_retries.values()]
-    times += [brake.until for pool in fleet.pools.values() for brake in (pool.image_brake, pool.obstacle) if brake]
-    for machine in fleet.machines.values():
-        if machine.state is State.STARTING:
-            deadline = start_deadline(fleet, spec, machine)
-            overdue = machine.is_coming and deadline <= now  # it fails as soon as a probe begun after it is in
-            times.append(now + OVERDUE_S if overdue else deadline)
-    return min((t for t in times if t > now), default=None)

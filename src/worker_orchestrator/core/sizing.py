@@ -1,139 +1,242 @@
-"""How many machines a pool is short of, and which of its machines are surplus."""
+"""How each pool keeps its size: which of its machines are surplus, and which are begun in the room that there is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from enum import Enum
 from itertools import islice
 
-from msgspec.structs import replace
-
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.host_ports import take_port
+from worker_orchestrator.core.host_ports import take_ports
 from worker_orchestrator.core.machine import Cause, Machine, State
-from worker_orchestrator.core.reasons import NEW, OUTDATED, SURPLUS, UNKNOWN_POOL
+from worker_orchestrator.core.pool import Pool
+from worker_orchestrator.core.reasons import NEW, OUTDATED, SURPLUS, UNKNOWN_POOL, UNWANTED
+from worker_orchestrator.core.room import (
+    Claim,
+    claim_of,
+    displace,
+    displace_for_wakers,
+    fair_order,
+    make_room,
+    retire_machine,
+)
+from worker_orchestrator.core.sleep import serve_wakers
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.waiting_line import serve_line
 
-__all__ = ["new_machine", "resize"]
+__all__ = ["new_machine", "note_taken_away", "resize", "resize_all"]
 
 
 def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> None:
-    """Record the machines that are missing and retire the surplus. It needs no listing, so a command may call it at once."""
-    if not fleet.pool_names <= spec.pools.keys():
-        _retire_unknown(fleet, spec, now)
-    for name, wanted in spec.pools.items():
-        line = fleet.pool(name).line
-        if line:
+    """Record the machines that are missing and retire the surplus. It needs no listing, so a command may call it at once.
+
+    It looks only at the pools that may need it, so an assign beside a hundred other pools costs what it costs beside none.
+    """
+    if fleet.wakers:
+        serve_wakers(fleet, spec, now)
+    claims = _claims(fleet, spec, now)
+    if claims:
+        _begin_missing(fleet, spec, claims, now, new_id)
+    if fleet.wakers:
+        displace_for_wakers(fleet, spec, now)
+    if fleet.waiting or fleet.wakers:
+        make_room(fleet, spec)
+
+
+def _claims(fleet: Fleet, spec: Spec, now: float) -> list[Claim]:
+    """What the pools that may need it claim, after their lines were served and their surplus was retired."""
+    claims: list[Claim] = []
+    for name in _unsettled(fleet, spec):
+        wanted, pool = spec.pools.get(name), fleet.pool(name)
+        if wanted is None:
+            _retire_unknown(fleet, name, now)
+            fleet.unsettled.discard(name)
+            continue
+        if pool.line:
             serve_line(fleet, spec, name, now)
-        if line and fleet.leaving(name):
-            _make_room(fleet, spec, name)
         if wanted.template is None or wanted.paused:
+            pool.too_many_since = None
+            _settle(fleet, name, pool)
             continue
-        if _has_right_size(fleet, wanted, name, wanted.template, len(line), spec.max_machines):
+        size = _size(fleet, wanted, name, wanted.template, pool, spec)
+        if size is not _Size.WRONG:
+            if size is _Size.CROWDED_OUT:
+                fleet.crowded_out.add(name)
+            _settle(fleet, name, pool)
             continue
-        _retire_surplus(fleet, spec, name, wanted.template, now)
-        for _ in range(_count_missing(fleet, spec, name, wanted.template, now)):
-            if new_machine(fleet, spec, name, wanted.template, new_id(), now) is None:
-                _make_room(fleet, spec, name)
-                break
+        _retire_surplus(fleet, wanted, name, wanted.template, now)
+        _shed(fleet, wanted, name, wanted.template, now)
+        claims.append(claim_of(fleet, spec, name, wanted.template, now))
+    return claims
+
+
+def resize_all(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> None:
+    """As `resize`, and look at every pool: once per tick, which trusts nothing that was noted before."""
+    fleet.sized_for = None
+    resize(fleet, spec, now, new_id)
+
+
+class _Size(Enum):
+    """How the size of a pool is."""
+
+    RIGHT = "right"
+    CROWDED_OUT = "crowded out"  # it lacks machines, and the fleet is full
+    WRONG = "wrong"
+
+
+def _unsettled(fleet: Fleet, spec: Spec) -> list[str]:
+    """The pools whose size may not be right: first those that are not in the settings, then those that are, in their order.
+
+    The size of any other pool was right, no matter what the others do, and no machine of it, nobody in its line and no
+    setting has changed since.
+    """
+    if fleet.sized_for is not spec:
+        fleet.sized_for, fleet.pool_order = spec, {name: place for place, name in enumerate(spec.pools)}
+        fleet.unsettled, fleet.crowded_out = {*spec.pools, *fleet.pool_names}, set()
+    elif fleet.crowded_out and fleet.slots_held < spec.max_machines and not spec.is_at_max_awake(fleet.awake):
+        fleet.unsettled |= fleet.crowded_out
+        fleet.crowded_out = set()
+    if len(fleet.unsettled) < 2:  # after almost every assign or release
+        return list(fleet.unsettled)
+    return sorted(fleet.unsettled, key=lambda name: (fleet.pool_order.get(name, -1), name))
+
+
+def _settle(fleet: Fleet, name: str, pool: Pool) -> None:
+    """Look at this pool no more until something of it changes or, if it was crowded out, until there is room."""
+    if not pool.line:
+        fleet.unsettled.discard(name)
+
+
+def note_taken_away(fleet: Fleet, before: Spec, after: Spec, now: float) -> None:
+    """Note which pools have no windows and no `spare` any more, since nothing else would ever shrink them again."""
+    for name, had in before.pools.items():
+        wanted = after.pools.get(name)
+        if wanted is None or wanted.shrinks:
+            fleet.pool(name).shed_since = None
+        elif had.shrinks:
+            fleet.pool(name).shed_since = now
 
 
 def new_machine(fleet: Fleet, spec: Spec, pool: str, template: str, machine_id: str, now: float) -> Machine | None:
-    """Record a machine that is to be created; None if no host port is free."""
-    port = None
+    """Record a machine that is to be created; None if too few host ports are free."""
+    own, wanted = fleet.slots_held_by(pool), spec.pool(pool)
+    ports: tuple[int, ...] | None = ()
     if spec.first_port is not None:
-        port = take_port(fleet, spec, now)
-        fleet.pool(pool).out_of_ports = port is None
-        if port is None:
+        ports = take_ports(fleet, spec, wanted.port_count, now)
+        fleet.pool(pool).out_of_ports = ports is None
+        if ports is None:
             return None
+    named = tuple(zip(wanted.port_names, ports, strict=True)) if wanted.port_names and ports else ()
     assert fleet.slots_held < spec.max_machines, f"{fleet.slots_held} machines of {spec.max_machines}"
-    machine = Machine(machine_id, pool, template, State.STARTING, port, reason=NEW)
+    assert not spec.is_at_max_awake(fleet.awake), f"{fleet.awake} machines are awake of {spec.max_awake}"
+    assert not wanted.is_at_limit(own), f"{own} machines of {wanted.max_machines} of the pool {pool}"
+    port = ports[0] if ports else None
+    machine = Machine(machine_id, pool, template, State.STARTING, port, reason=NEW, ports=named)
     fleet.apply(None, machine, Cause.CREATED, now)
     return machine
 
 
-def _has_right_size(  # all of it is at hand where this is called, after every assign and release
-    fleet: Fleet, wanted: PoolSpec, name: str, template: str, waiting: int, max_machines: int
-) -> bool:
-    """Whether no machine is missing or surplus: a quick check, since that is so after almost every assign or release.
-
-    `waiting`: how many projects wait for a machine.
-    """
-    idle = len(fleet.idle(name, template))
-    if fleet.has_stale(name, template) or (wanted.max_idle is not None and idle > wanted.max_idle):
-        return False
-    if fleet.ailing:
-        idle -= _count_ailing(fleet, name, template)
-    enough = idle + len(fleet.coming(name, template)) >= wanted.min_idle + waiting
-    return enough or fleet.slots_held >= max_machines
-
-
-def _count_missing(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> int:
-    """How many machines to begin now: what is wanted and who waits, less the idle machines and those on their way."""
-    room = spec.max_machines - fleet.slots_held
-    if room <= 0:
-        return 0
-    pool, wanted = fleet.pool(name), spec.pool(name)
-    idle, coming = fleet.idle(name, template), fleet.coming(name, template)
-    missing = wanted.min_idle + len(pool.line) - len(idle) + _count_ailing(fleet, name, template) - len(coming)
-    if next(fleet.stale(name, template), None) is not None:
-        missing = max(len(pool.line), 1) - len(coming)  # replaced one by one, unless projects wait
-    brake = fleet.brake_in_force(name, template)
-    if brake is not None:
-        missing = min(missing, 1 - len(coming)) if brake.until <= now else 0
-    return max(0, min(missing, room))
+def _size(  # all of it is at hand where this is called, after every assign and release
+    fleet: Fleet, wanted: PoolSpec, name: str, template: str, pool: Pool, spec: Spec
+) -> _Size:
+    """Whether a machine is missing or surplus: a quick check, since none is after almost every assign or release."""
+    if pool.too_many_since is not None or pool.shed_since is not None or fleet.has_stale(name, template):
+        return _Size.WRONG
+    idle, least, most = len(fleet.idle(name, template)), wanted.min_idle, wanted.max_idle
+    if wanted.spare or wanted.shrinks:
+        assigned = fleet.assigned_in(name)
+        least, most = wanted.wanted_idle(assigned), wanted.most_idle(assigned)
+    if most is not None and idle > most:
+        return _Size.WRONG
+    waiting = len(pool.line)
+    if not (fleet.ailing and waiting) and idle + len(fleet.coming(name, template)) >= least + waiting:
+        return _Size.RIGHT
+    if wanted.is_at_limit(fleet.slots_held_by(name)):
+        return _Size.RIGHT
+    if not waiting and (fleet.slots_held >= spec.max_machines or spec.is_at_max_awake(fleet.awake)):
+        return _Size.CROWDED_OUT
+    return _Size.WRONG  # for those who wait, another pool may make room
 
 
-def _count_ailing(fleet: Fleet, name: str, template: str) -> int:
-    """How many idle machines cannot serve now. While no project waits they are not replaced, since they may soon recover."""
-    return sum(one in fleet.idle(name, template) for one in fleet.ailing) if fleet.pool(name).line else 0
+def _begin_missing(fleet: Fleet, spec: Spec, claims: Sequence[Claim], now: float, new_id: Callable[[], str]) -> None:
+    """Begin what there is room for, the one that is due first first, and have what is in the way removed."""
+    following: Claim | None = None
+    too_many, short = math.inf, set[str]()  # so many host ports are not free any more, and for which pools
+    for following in fair_order(fleet, claims):
+        if spec.is_full(fleet.slots_held, fleet.awake):
+            break
+        needs = spec.pool(following.pool).port_count
+        if needs >= too_many:
+            short.add(following.pool)
+        elif new_machine(fleet, spec, following.pool, following.template, new_id(), now) is None:
+            too_many = needs
+            short.add(following.pool)
+            if following.waiting or needs <= min(spec.pool(claim.pool).port_count for claim in claims):
+                short.update(claim.pool for claim in claims if claim.waiting + claim.idle > 0)
+                break
+    for claim in claims if short else ():
+        fleet.pool(claim.pool).out_of_ports = claim.pool in short
+    displace(fleet, spec, claims, now)
+    for claim in claims:
+        if _must_break_first(fleet, spec, claim, now, is_next=claim is following):
+            retire_machine(fleet, next(fleet.stale(claim.pool, claim.template)), OUTDATED, now)
 
 
-def _retire_surplus(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> None:
-    """Retire what exceeds `max_idle`, and as many machines of older templates as new ones have taken their place."""
-    wanted, idle = spec.pool(name), fleet.idle(name, template)
-    surplus = 0 if wanted.max_idle is None else len(idle) - wanted.max_idle
-    for machine_id in list(islice(idle, max(0, surplus))):
-        _retire_machine(fleet, machine_id, SURPLUS, now)
-    stale = list(fleet.stale(name, template))
-    if not stale:
+def _retire_surplus(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
+    """Retire what was too many for long enough, and as many machines of older templates as new ones have replaced."""
+    idle, assigned, pool = fleet.idle(name, template), fleet.assigned_in(name), fleet.pool(name)
+    most = wanted.most_idle(assigned)
+    surplus = 0 if most is None else len(idle) - most
+    if surplus <= 0:
+        pool.too_many_since = None
+    elif pool.too_many_since is None:
+        pool.too_many_since = now
+    if pool.too_many_since is not None and now >= pool.too_many_since + wanted.shrink_after_s:
+        for machine_id in list(islice(idle, surplus)):
+            retire_machine(fleet, machine_id, UNWANTED if wanted.max_idle is None else SURPLUS, now)
+        pool.too_many_since = None
+    if fleet.has_come_up(name, template):
+        stale = list(fleet.stale(name, template))
+        keep = max(0, wanted.wanted_idle(assigned) - len(fleet.idle(name, template)))
+        for machine_id in stale[: max(0, len(stale) - keep)]:
+            retire_machine(fleet, machine_id, OUTDATED, now)
+
+
+def _shed(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
+    """Retire, once, what is left of windows or `spare` that were taken from it, unless `max_idle` says what may stay."""
+    pool = fleet.pool(name)
+    if pool.shed_since is None:
         return
-    keep = max(0, wanted.min_idle - len(idle)) if fleet.has_come_up(name, template) else len(stale)
-    if keep >= len(stale) and _must_break_first(fleet, spec, name, template, now):
-        keep = len(stale) - 1
-    for machine_id in stale[: max(0, len(stale) - keep)]:
-        _retire_machine(fleet, machine_id, OUTDATED, now)
+    idle, coming = fleet.idle(name, template), len(fleet.coming(name, template)) - len(pool.line)
+    if wanted.max_idle is not None or len(idle) + coming <= wanted.min_idle:
+        pool.shed_since = None
+    elif now >= pool.shed_since + wanted.shed_after_s:
+        for machine_id in list(islice(idle, max(0, len(idle) - wanted.min_idle))):
+            retire_machine(fleet, machine_id, UNWANTED, now)
 
 
-def _retire_unknown(fleet: Fleet, spec: Spec, now: float) -> None:
-    """Let the idle machines go whose pools the settings do not name."""
-    for name in sorted(fleet.pool_names - spec.pools.keys()):
-        for machine_id in list(fleet.stale(name, None)):
-            _retire_machine(fleet, machine_id, UNKNOWN_POOL, now)
+def _retire_unknown(fleet: Fleet, name: str, now: float) -> None:
+    """Let the idle machines of a pool go that the settings do not name."""
+    fleet.pool(name).too_many_since = None
+    for machine_id in list(fleet.stale(name, None)):
+        retire_machine(fleet, machine_id, UNKNOWN_POOL, now)
 
 
-def _retire_machine(fleet: Fleet, machine_id: str, reason: str, now: float) -> None:
-    machine = fleet.machines[machine_id]
-    fleet.apply(machine, replace(machine, state=State.STOPPING, reason=reason), Cause.RETIRED, now)
-
-
-def _must_break_first(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> bool:
-    """Whether `max_machines` leaves no room for a replacement that is due, so that an old machine must go first.
+def _must_break_first(fleet: Fleet, spec: Spec, claim: Claim, now: float, *, is_next: bool) -> bool:
+    """Whether a limit leaves no room for a replacement that is due, so that an old machine must go first.
 
     Not for an image that does not come up: that would cost what works. A cause outside is found to be mended by a try alone.
+    While it is unknown whether the image comes up, its own pool must get the place: `is_next`, or one of its projects waits.
     """
+    name, template = claim.pool, claim.template
+    if not fleet.has_stale(name, template):
+        return False
     under_way = fleet.coming(name, template) or fleet.leaving(name)
     brake, obstacle = fleet.image_brake(name, template), fleet.obstacle(name, template)
     is_braked = (brake is not None and brake.is_on) or (obstacle is not None and obstacle.until > now)
-    return fleet.slots_held >= spec.max_machines and not under_way and not is_braked
-
-
-def _make_room(fleet: Fleet, spec: Spec, name: str) -> None:
-    """If projects wait for a slot or a port, give as many of the stopping workers as are needed no more time to end."""
-    pool, leaving = fleet.pool(name), fleet.leaving(name)
-    if fleet.slots_held < spec.max_machines and not pool.out_of_ports:
-        return
-    slow = [machine_id for machine_id in leaving if fleet.watches[machine_id].ends_gently]
-    coming = len(fleet.coming(name, spec.pool(name).template)) + len(leaving) - len(slow)
-    for machine_id in slow[: max(0, len(pool.line) - coming)]:
-        fleet.hurry(machine_id)
+    is_at_limit = spec.pool(name).is_at_limit(fleet.slots_held_by(name))
+    is_full = spec.is_full(fleet.slots_held, fleet.awake) and (
+        is_next or claim.waiting > 0 or fleet.has_come_up(name, template)
+    )
+    return (is_full or is_at_limit) and not under_way and not is_braked

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.lease import Lease
 from worker_orchestrator.core.machine import Cause, Holding, Machine
 from worker_orchestrator.core.reasons import ASSIGNED
 from worker_orchestrator.core.refusals import pool_refusal
@@ -18,8 +19,7 @@ __all__ = ["hand_over", "is_verified", "leave_line", "next_idle", "serve_line", 
 
 def leave_line(fleet: Fleet, project: str) -> None:
     """Forget that this project waits. A machine that is being made for it becomes idle."""
-    for pool in fleet.pools.values():
-        pool.line.pop(project, None)
+    fleet.leave_line(project)
 
 
 def serve_line(fleet: Fleet, spec: Spec, pool: str, now: float) -> None:
@@ -27,8 +27,8 @@ def serve_line(fleet: Fleet, spec: Spec, pool: str, now: float) -> None:
     line = fleet.pool(pool).line
     while line and (idle := next_idle(fleet, spec, pool, now)) is not None:
         project = next(iter(line))
-        del line[project]
-        hand_over(fleet, idle, project, now)
+        fleet.leave_line(project)
+        hand_over(fleet, spec, idle, project, now)
 
 
 def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvailable]:
@@ -37,12 +37,15 @@ def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvaila
     Each line is served first, because a brake that has just been raised lets machines of an older template serve.
     """
     away: dict[str, NoMachineAvailable] = {}
+    if not fleet.waiting:
+        return away
     for name, pool in fleet.pools.items():
         serve_line(fleet, spec, name, now)
         why_not = pool_refusal(fleet, spec, name, now) if pool.line else None
         if why_not is not None:
-            away.update(dict.fromkeys(pool.line, why_not))
-            pool.line.clear()
+            for project in list(pool.line):
+                away[project] = why_not
+                fleet.leave_line(project)
     return away
 
 
@@ -75,11 +78,13 @@ def _first_undoubted(fleet: Fleet, ids: Iterable[str]) -> Machine | None:
 def is_verified(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
     """Whether it answered a probe so recently that it need not be probed again.
 
-    A recent answer is enough only if the engine would have reported the machine's end since.
+    A recent answer is enough only if the engine would have reported the machine's end since, and if it came after the last
+    doubt: a listing that denies a doubt shows that the worker runs, and not that it serves.
     """
     watch = fleet.watches[machine.id]
-    is_recent = watch.verified_at is not None and now - watch.verified_at - watch.answer_s <= spec.verify_after_s
-    return fleet.hears_events and is_recent
+    if watch.verified_at is None or watch.verified_at < watch.doubted_until:
+        return False
+    return fleet.hears_events and now - watch.verified_at - watch.answer_s <= spec.verify_after_s
 
 
 def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
@@ -89,9 +94,14 @@ def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
     return wanted.paused or fleet.brake_in_force(pool, wanted.template) is not None
 
 
-def hand_over(fleet: Fleet, machine: Machine, project: str, now: float) -> Machine:
-    """Assign an idle machine to a project. Returns it as it is then, with a generation of its own."""
+def hand_over(fleet: Fleet, spec: Spec, machine: Machine, project: str, now: float) -> Machine:
+    """Assign an idle machine to a project, on the terms of its pool. Returns it as it is then, with its own generation."""
     fleet.generation += 1
-    after = replace(machine, holding=Holding(project), generation=fleet.generation, reason=ASSIGNED)
+    pool = spec.pool(machine.pool)
+    holding = Holding(project)
+    if pool.terms is not None:
+        at = fleet.lease_time(now)
+        holding = Holding(project, lease=Lease(pool.terms, at, at, on_expiry=pool.on_expiry))
+    after = replace(machine, holding=holding, generation=fleet.generation, reason=ASSIGNED)
     fleet.apply(machine, after, Cause.ASSIGNED, now)
     return after

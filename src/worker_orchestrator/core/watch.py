@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker_orchestrator.core.lease import Quiet
+
 __all__ = ["Watch"]
 
 
@@ -28,6 +30,9 @@ class Watch:
     restart_requests: int = 0  # restarts on request that the engine has not answered for yet
     restart_acknowledged: bool = False  # the engine acknowledged the last restart
     not_before: float = 0.0  # when the next try is due
+    port_is_taken: bool = False  # another process has its host port, so it could not be started
     destroyed_at: float | None = None  # when the engine acknowledged its removal
     ends_gently: bool = False  # it belonged to a project until it began to stop, so its worker gets time to end
-    doubted_until: float = 0.0  # its container is said to have ended; a listing begun before this cannot deny it
+    quiet: Quiet | None = None  # what is known of its project's use of it; only where a lease limits that
+    spared_until: float = 0.0  # on the lease clock: it came back to life a moment ago, so no deadline acts before
+    doubted_until: float = 0.0  # its container is said to have ended; what was listed or answered before proves nothing

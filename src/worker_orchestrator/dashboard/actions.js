@@ -4,16 +4,32 @@
 
 import { call } from "./api.js";
 import { obstacle } from "./connection.js";
+import { ends } from "./deadline.js";
 import { ActDialog, show } from "./dialog.js";
 import { html, useId, useState } from "./html.js";
 import { isOlder } from "./image.js";
 import { say } from "./notice.js";
+import { reasonBesideMinIdle } from "./standing.js";
+import { coded } from "./told.js";
 
 const PROJECT = "[A-Za-z0-9_~:@+=,\\-][A-Za-z0-9._~:@+=,\\-]{0,127}";
 
 async function release(live, { project, generation }) {
-  const { machine } = await call(`/v1/projects/${encodeURIComponent(project)}/machine?generation=${generation}`, { method: "DELETE" });
-  say(`${project} gave ${machine} back.`);
+  const { machine, removed } = await call(`/v1/projects/${encodeURIComponent(project)}/machine?generation=${generation}`, { method: "DELETE" });
+  say(`${project} gave ${machine} back. ${removed ? "It is removed with its files." : "It goes back to the pool as it is."}`);
+}
+
+/** Nothing is lost by it, so it asks nothing. */
+async function keep(live, { id, project, generation }) {
+  try {
+    await call(`/v1/projects/${encodeURIComponent(project)}/machine/keepalive?generation=${generation}`, { method: "POST" });
+    const machine = await call(`/v1/machines/${id}`);
+    live.putMachine(machine);
+    const until = ends(machine.lease, Date.now());
+    say(`${project} keeps ${id}.${until && ` It ${until}, unless it is used or kept.`}`);
+  } catch (problem) {
+    say(problem.message, { isProblem: true });
+  }
 }
 
 async function restart(live, { id, generation }) {
@@ -27,8 +43,9 @@ async function destroy(live, { id, generation }) {
 }
 
 /** Whoever hangs up while it waits leaves the line. */
-async function assign(live, project, signal) {
-  const machine = await call(`/v1/projects/${encodeURIComponent(project)}/machine`, { method: "PUT", body: {}, signal });
+async function assign(live, project, pool, signal) {
+  const body = pool ? { pool } : {};
+  const machine = await call(`/v1/projects/${encodeURIComponent(project)}/machine`, { method: "PUT", body, signal });
   live.putMachine(machine);
   const { id, url } = machine;
   say(html`${project} has <a href="#/machines/${id}">${id}</a>${url && html` at <a href=${url} target="_blank" rel="noopener noreferrer">${url}</a>`}.`);
@@ -47,18 +64,20 @@ export async function copy(text) {
   }
 }
 
-/** Copy URL, release, restart and destroy of one machine, each where it makes sense; plain in a list, where room is scarce. */
+/** Copy URL, keep, release, restart and destroy of one machine, each where it makes sense; plain in a list, where room is scarce: keep is on the machine's page. */
 export function MachineActions({ live, machine, isPlain = false }) {
   const { project, url, state } = machine;
   const kind = isPlain ? "plain" : "";
   const named = (what) => `${what} ${project ?? machine.id}`;
   return html`<span class="actions">
-    ${url && state !== "failed" && html`<button class=${kind} aria-label=${`Copy URL of ${project ?? machine.id}`} onClick=${() => copy(url)}>Copy URL</button>`}
+    ${url && state !== "failed" && state !== "sleeping" && html`<button class=${kind} aria-label=${`Copy URL of ${project ?? machine.id}`} onClick=${() => copy(url)}>Copy URL</button>`}
+    ${machine.lease && !isPlain &&
+    html`<button aria-label=${named("Keep")} disabled=${!live.isLive} title=${obstacle(live)} onClick=${() => keep(live, machine)}>Keep</button>`}
     ${project &&
     html`<button class=${kind} aria-label=${named("Release")} disabled=${!live.isLive} title=${obstacle(live)} onClick=${() => show(ReleaseDialog, { live, machine })}>
       Release
     </button>`}
-    ${project && hasFiles(machine) && (state === "failed" || !isPlain) &&
+    ${project && hasFiles(machine) &&
     html`<button class=${kind} aria-label=${named("Restart")} disabled=${!live.isLive} title=${obstacle(live)} onClick=${() => show(RestartDialog, { live, machine })}>
       Restart
     </button>`}
@@ -84,7 +103,8 @@ function AfterRelease({ live, machine }) {
   const pool = live.pools.find(({ name }) => name === machine.pool);
   if (!hasFiles(machine)) return html`<p class="muted">Its container is gone already. Only the record of it is removed.</p>`;
   const removed = (why) => html`<p class="lost"><strong>This machine is removed</strong> with all its files and processes, ${why}
-    The pool starts a new one in its place if it needs one.</p>`;
+    ${!pool?.retired && "The pool starts a new one in its place if it needs one."}</p>`;
+  if (pool?.retired) return removed("as the settings no longer name its pool.");
   if (pool?.on_release === "recycle") return removed("as this service does with every machine that is released (recycle).");
   if (machine.state !== "assigned") return removed("as it does not serve now.");
   if (isOlder(machine, pool?.template) && hasComeUp(live, pool)) return removed("as it was made of an older image or with other settings.");
@@ -112,20 +132,23 @@ function RestartDialog({ live, machine: seen, onClose }) {
 
 function DestroyDialog({ live, machine: seen, onClose }) {
   const { id, project } = seen;
+  const isRetired = live.pools.some(({ name, retired }) => retired && name === seen.pool);
   return html`<${ActDialog} title="Destroy this machine?" action="Destroy" isDanger act=${() => destroy(live, seen)} onClose=${onClose}>
     <p>The container of <code>${id}</code> is removed, with everything that was written in it. This cannot be undone.</p>
     ${project
       ? html`<p class="lost"><strong>${project}</strong> works with it: its files are lost. Its next assign gets a new, empty machine.</p>`
-      : html`<p class="muted">No project has it. The pool starts another one if it needs one.</p>`}
+      : html`<p class="muted">No project has it. ${!isRetired && "The pool starts another one if it needs one."}</p>`}
   <//>`;
 }
 
-function AssignDialog({ live, onClose }) {
+function AssignDialog({ live, pool: first, onClose }) {
   const [project, setProject] = useState("");
+  const pools = live.pools.filter((one) => !one.retired);
+  const [pool, setPool] = useState(pools.length > 1 ? first : "");
   const id = useId();
   return html`<${ActDialog}
     title="Assign a machine" action="Assign" isReady=${project !== ""} busy="Waiting for a machine…"
-    act=${(signal) => assign(live, project, signal)} onClose=${onClose}
+    act=${(signal) => assign(live, project, pool, signal)} onClose=${onClose}
   >
     <label for=${id}>Project</label>
     <input
@@ -134,30 +157,46 @@ function AssignDialog({ live, onClose }) {
       title="1 to 128 letters, digits or . _ ~ : @ + = , - and no dot in front"
     />
     <p id="${id}-hint" class="muted">An idle machine at once; where none is idle, it waits in line. A project that has one keeps it.</p>
+    ${pools.length > 1 &&
+    html`<label for="${id}-pool">Pool</label>
+      <select id="${id}-pool" value=${pool} onChange=${(event) => setPool(event.target.value)} aria-describedby="${id}-pool-hint">
+        <option value="">Whatever it has, else default</option>
+        ${pools.map(({ name }) => html`<option key=${name} value=${name}>${name}</option>`)}
+      </select>
+      <p id="${id}-pool-hint" class="muted">A project that has a machine of another pool than you name is refused, and keeps it.</p>`}
   <//>`;
 }
 
-/** A button that opens it. */
-export function AssignButton({ live }) {
-  const open = () => show(AssignDialog, { live });
+/** A button that opens it. `pool` is the one that is proposed. */
+export function AssignButton({ live, pool = "" }) {
+  const open = () => show(AssignDialog, { live, pool });
   return html`<button class="primary" disabled=${!live.isLive} title=${obstacle(live)} onClick=${open}>Assign…</button>`;
 }
 
 export function SizesDialog({ live, pool, onClose }) {
-  const [sizes, setSizes] = useState({ min_idle: pool.min_idle, max_idle: pool.max_idle, limit: pool.limit });
+  const isOneOfSeveral = live.pools.length > 1;
+  const own = isOneOfSeveral ? { max_machines: pool.max_machines ?? null } : {};
+  const [before] = useState({ min_idle: pool.min_idle, max_idle: pool.max_idle, limit: pool.limit, ...own });
+  const [sizes, setSizes] = useState(before);
   const save = async () => {
-    await changePool(live, pool.name, sizes);
+    // What was not changed may be that of an open window, and is to go with it.
+    await changePool(live, pool.name, Object.fromEntries(Object.entries(sizes).filter(([name, size]) => size !== before[name])));
     say(`Pool ${pool.name} has new sizes.`);
   };
   const field = (name, label, hint, least) =>
     html`<${SizeField} ...${{ name, label, hint, least, sizes, setSizes }} configured=${pool.configured[name]} />`;
+  const reason = reasonBesideMinIdle(pool); // min idle may be that of a window
   return html`<${ActDialog} title=${`Sizes of pool ${pool.name}`} action="Save" act=${save} onClose=${onClose}>
+    ${reason && html`<p class="muted">It wants ${pool.wanted_idle} idle now: ${coded(reason)}</p>`}
     ${field("min_idle", "Min idle", "Machines that stand ready.", 0)}
     ${field("max_idle", "Max idle", "Idle ones above this are removed; empty: as the settings say.", 0)}
-    ${field("limit", "Limit", "All machines together, at most.", 1)}
-    <p class="muted">This holds at once, and also after a restart.</p>
+    ${isOneOfSeveral && field("max_machines", "Own limit", "Machines of this pool, at most; empty: as the settings say.", 1)}
+    ${field("limit", isOneOfSeveral ? "Limit of all pools" : "Limit", "All machines together, at most.", 1)}
+    <p class="muted">This holds at once, and also after a restart.${isOneOfSeveral && " The limit of all pools is the same for each of them."}</p>
   <//>`;
 }
+
+const OPTIONAL = { max_idle: "that none are", max_machines: "no limit" };
 
 function SizeField({ name, label, hint, least, sizes, setSizes, configured }) {
   const id = useId();
@@ -167,9 +206,9 @@ function SizeField({ name, label, hint, least, sizes, setSizes, configured }) {
     <label for=${id}>${label}</label>
     <input
       id=${id} type="number" inputmode="numeric" min=${least} max="10000" step="1" value=${value} onInput=${onInput}
-      required=${name !== "max_idle"} aria-describedby="${id}-hint"
+      required=${!(name in OPTIONAL)} aria-describedby="${id}-hint"
     />
-    <p id="${id}-hint" class="muted">${hint} Settings say ${configured ?? "that none are"}.</p>
+    <p id="${id}-hint" class="muted">${hint} Settings say ${configured ?? OPTIONAL[name]}.</p>
   </div>`;
 }
 

@@ -20,9 +20,13 @@ const WORDS = {
   answered: "answers, and is ready",
   assigned: "was given to",
   released: "was given back by",
+  expired: "was taken back, as a deadline has passed, from",
   withdrawn: "was taken back, as nobody waited for it, from",
   restarted: "is being restarted in place for",
   revived: "runs again",
+  slept: "is being put to sleep for",
+  asleep: "sleeps",
+  woken: "is being woken for",
   failed: "failed",
   obstructed: "cannot be started now",
   retired: "is no longer needed",
@@ -33,26 +37,28 @@ const WORDS = {
 };
 
 const KINDS = {
-  assigns: { label: "Assigns and releases", causes: new Set(["assigned", "released", "withdrawn", "annotated"]) },
-  starts: { label: "Starts", causes: new Set(["created", "adopted", "moved", "answered", "restarted", "revived"]) },
+  assigns: { label: "Assigns and releases", causes: new Set(["assigned", "released", "expired", "withdrawn", "annotated"]) },
+  starts: { label: "Starts", causes: new Set(["created", "adopted", "moved", "answered", "restarted", "revived", "woken"]) },
   failures: { label: "Failures", causes: new Set(["failed", "obstructed"]) },
-  ends: { label: "Ends", causes: new Set(["retired", "destroyed", "removed", "forgotten"]) },
+  ends: { label: "Ends", causes: new Set(["retired", "destroyed", "removed", "forgotten", "slept", "asleep"]) },
 };
 
-const NAMES_PROJECT = new Set(["assigned", "released", "withdrawn", "restarted"]);
+const NAMES_POOL = new Set(["created", "adopted"]);
+const NAMES_PROJECT = new Set(["assigned", "released", "expired", "expiring", "withdrawn", "restarted", "slept", "woken"]);
 
 /** What an event says, in words that follow the machine's name. */
 const inWords = ({ cause }) => WORDS[cause] ?? cause;
 
-export function EventList({ events }) {
+/** `isSeveral`: machines are of more than one pool. */
+export function EventList({ events, isSeveral }) {
   return html`<ol class="events">
-    ${events.map((event) => html`<${EventItem} key=${event.id} event=${event} />`)}
+    ${events.map((event) => html`<${EventItem} key=${event.id} event=${event} isSeveral=${isSeveral} />`)}
   </ol>`;
 }
 
 /** Drawn once, since an event never changes. */
-const EventItem = memo(({ event }) => {
-  const { at, machine, project, state, reason, cause } = event;
+const EventItem = memo(({ event, isSeveral }) => {
+  const { at, machine, pool, project, state, reason, cause } = event;
   return html`<li>
     <time datetime=${at} title=${exactly(at)}>${time(at)}</time>
     <${Mark} state=${wordOf(state, ownerAfter(event))} />
@@ -60,6 +66,7 @@ const EventItem = memo(({ event }) => {
       ${state === null ? html`<code>${machine}</code>` : html`<a href="#/machines/${machine}"><code>${machine}</code></a>`}
       ${" "}${inWords(event)}${" "}
       ${project && NAMES_PROJECT.has(cause) && html`<strong>${project}</strong>`}${" "}
+      ${isSeveral && NAMES_POOL.has(cause) && html`in pool <strong>${pool}</strong>`}${" "}
       ${saysMore(event) && html`<span class="muted reason">${coded(reason)}</span>`}
     </span>
   </li>`;
@@ -68,7 +75,7 @@ const EventItem = memo(({ event }) => {
 /** Those that were asked for. `text` is looked for in what an event says. Pure. */
 function filtered(events, { text, kind, project }) {
   const wanted = text.toLowerCase();
-  const says = (event) => `${event.machine} ${inWords(event)} ${event.project ?? ""} ${event.reason} ${event.cause}`.toLowerCase();
+  const says = (event) => `${event.machine} ${event.pool} ${inWords(event)} ${event.project ?? ""} ${event.reason} ${event.cause}`.toLowerCase();
   return events.filter((event) =>
     (!project || event.project === project) && (!kind || KINDS[kind]?.causes.has(event.cause)) && (!wanted || says(event).includes(wanted)));
 }
@@ -115,7 +122,7 @@ export function Activity({ live }) {
     </div>
     <${Tools} ...${{ live, asked, ask }} />
     ${found.length
-      ? html`<div class="panel"><${EventList} events=${found.slice(0, SHOWN)} /></div>`
+      ? html`<div class="panel"><${EventList} events=${found.slice(0, SHOWN)} isSeveral=${live.pools.length > 1} /></div>`
       : isFiltered && live.isLive
         ? html`<p class="nothing muted">No event is like that. <button onClick=${() => ask({ text: "", kind: "", project: "" })}>Show all</button></p>`
         : html`<p class="nothing muted">${live.isLive ? "Nothing has happened yet." : "Loading…"}</p>`}

@@ -9,8 +9,8 @@ const BEFORE = [["create_ms", "Create and start the container"], ["ready_ms", "W
 const WITHIN = [["line_ms", "Wait in line"], ["probe_ms", "Probe before it is handed out"], ["commit_ms", "Store the assignment"]];
 const WORDS = { warm: "Warm", cold: "Cold", unknown: "Not known" };
 
-/** `generation` is that of the machine: at a new one it is read again. */
-export function Why({ project, generation }) {
+/** `generation` is that of the machine: at a new one it is read again. `isTroubleTold`: another box says what is wrong now. */
+export function Why({ project, generation, isTroubleTold }) {
   const [story, setStory] = useState(null);
   const [problem, setProblem] = useState("");
   useEffect(() => {
@@ -24,8 +24,14 @@ export function Why({ project, generation }) {
   const fits = story?.generation === generation;
   return html`<section class="panel why" aria-labelledby="why-title">
     <h2 id="why-title">Why this machine</h2>
-    ${problem ? html`<p class="muted">${problem}</p>` : fits ? html`<${Story} ...${story} />` : html`<p class="muted">Reading…</p>`}
+    ${problem ? html`<p class="muted">${problem}</p>` : fits ? html`<${Story} ...${isTroubleTold ? beforeTrouble(story) : story} />` : html`<p class="muted">Reading…</p>`}
   </section>`;
+}
+
+/** Without the end of `why` that is of now and not of the assignment. Pure. */
+export function beforeTrouble(story) {
+  const { why, trouble } = story;
+  return trouble && why.endsWith(trouble) ? { ...story, why: why.slice(0, -trouble.length).trimEnd() } : story;
 }
 
 function Story({ how, why, at, stages, failed_probes: probes }) {

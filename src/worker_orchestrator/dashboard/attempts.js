@@ -23,28 +23,28 @@ export function unsettled(machines) {
   return found.sort((a, b) => Date.parse(b.changed_at) - Date.parse(a.changed_at));
 }
 
-/** One line for each pool in which something fails. */
-export function Attempts({ live, machines }) {
+/** One line for each of these pools in which something fails. `isSeveral`: the service has more than one. */
+export function Attempts({ pools, machines, isSeveral }) {
   const open = unsettled(machines);
-  return live.pools.map((pool) => {
+  return pools.map((pool) => {
     const failed = open.filter((one) => one.pool === pool.name);
-    return failed.length > 0 && html`<${OfPool} key=${pool.name} ...${{ pool, failed }} />`;
+    return failed.length > 0 && html`<${OfPool} key=${pool.name} ...${{ pool, failed, isSeveral }} />`;
   });
 }
 
-function OfPool({ pool, failed }) {
+function OfPool({ pool, failed, isSeveral }) {
   const now = useClock(1000);
   const [last] = failed;
-  const what = pool.back_off ? `${count(failed.length, "attempt")} of this image failed` : `${count(failed.length, "machine")} failed`;
+  const what = pool.back_off && !pool.problem && !pool.back_off.trying_new_image ? `${count(failed.length, "attempt")} of this image failed` : `${count(failed.length, "machine")} failed`;
   return html`<details class="panel attempts">
     <summary>
-      <${Mark} state="failed"><strong>${what}</strong>, the last ${age(now - Date.parse(last.changed_at))} ago: ${coded(last.reason)}<//>
+      <${Mark} state="failed"><strong>${isSeveral && `Pool ${pool.name}: `}${what}</strong>, the last ${age(now - Date.parse(last.changed_at))} ago: ${coded(last.reason)}<//>
     </summary>
     <p class="muted">Image <code>${pool.image}</code></p>
     ${last.evidence && html`<pre tabindex="0" role="region" aria-label="Last log lines of the last attempt">${last.evidence}</pre>`}
     <ol>
       ${failed.slice(0, LISTED).map((one) => html`<li key=${one.id}>
-        <time class="muted" datetime=${one.changed_at} title=${exactly(one.changed_at)}>${time(one.changed_at)}</time>
+        <time class="muted" datetime=${one.changed_at} title=${exactly(one.changed_at)}>${time(one.changed_at)}</time>${" "}
         <a href="#/machines/${one.id}"><code>${one.id}</code></a> <span class="muted">${coded(one.reason)}</span>
       </li>`)}
     </ol>

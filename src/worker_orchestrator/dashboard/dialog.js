@@ -46,6 +46,15 @@ export function Dialog({ title, onClose, children }) {
   </dialog>`;
 }
 
+/** What was refused, and why. The lines after the first are those of a log, and stay lines. */
+function Refused({ text }) {
+  const [said, ...lines] = text.split("\n");
+  return html`<div role="alert">
+    <p class="refused">${coded(said)}</p>
+    ${lines.length > 0 && html`<pre tabindex="0" role="region" aria-label="Last log lines">${lines.join("\n")}</pre>`}
+  </div>`;
+}
+
 /**
  * Asks, does it, and closes; stays open and says why where it fails. `act(signal)` returns a promise, and `signal` is aborted
  * where the dialog is closed meanwhile; `action` names it, `busy` says what is waited for.
@@ -73,7 +82,7 @@ export function ActDialog({ title, action, isDanger = false, isReady = true, bus
   return html`<${Dialog} title=${title} onClose=${onClose}>
     <form onSubmit=${submit} aria-busy=${isBusy}>
       ${children}
-      ${problem && html`<p class="refused" role="alert">${coded(problem)}</p>`}
+      ${problem && html`<${Refused} text=${problem} />`}
       <div class="choices">
         <button type="button" onClick=${onClose}>Cancel</button>
         <button type="submit" class=${isDanger ? "primary danger" : "primary"} disabled=${isBusy || !isReady}>

@@ -6,9 +6,9 @@
 import { wordOf } from "./statemark.js";
 
 const REMEMBERED_GONE = 2000;
-const TELLS_ALL = new Set(["released", "withdrawn", "retired", "destroyed", "removed"]);
+const TELLS_ALL = new Set(["released", "expired", "withdrawn", "retired", "destroyed", "removed"]);
 
-const GIVES_UP = new Set(["released", "withdrawn", "destroyed"]);
+const GIVES_UP = new Set(["released", "expired", "withdrawn", "destroyed"]);
 
 /** Whose the machine is after this event. One that ends an assignment tells whose it was. */
 export const ownerAfter = ({ cause, project }) => (GIVES_UP.has(cause) ? null : project);
@@ -31,9 +31,14 @@ export class Fleet {
     const known = this.machines.get(machine) ?? unknown(machine, pool, at);
     const told = { state: wordOf(state, project), project, generation, reason, changed_at: at };
     const url = cause === "removed" ? null : known.url;
-    this.machines.set(machine, { ...known, ...told, url, metadata: project ? known.metadata : {} });
+    this.machines.set(machine, { ...known, ...told, url, metadata: project ? known.metadata : {}, lease: project ? known.lease : null });
     this.#heard.set(machine, id);
     if (!TELLS_ALL.has(cause)) this.incomplete.add(machine);
+  }
+
+  /** Of how long projects have their machines no event tells, as each keepalive or use puts it off. */
+  readLeasesAgain() {
+    for (const { id, lease } of this.machines.values()) if (lease) this.incomplete.add(id);
   }
 
   /** Takes in one machine of a reply; `place` is the last event that was heard when it was asked for. */

@@ -1,10 +1,11 @@
-// How the pool fared, in four pictures under one time axis. Where the service did not run, they show a gap.
+// How the pools fared, in four pictures under one time axis. Where the service did not run, they show a gap. Samples are of all
+// pools; only assigns are counted for each.
 
 import { call } from "./api.js";
 import { Chart } from "./chart.js";
 import { ms, number } from "./format.js";
 import { html, useEffect, useMemo, useState } from "./html.js";
-import { setQuery, useRoute } from "./route.js";
+import { changeQuery, useRoute } from "./route.js";
 
 const RANGES = [
   { past: 900, label: "15 min", bin: 60, every: 10_000 },
@@ -15,6 +16,7 @@ const RANGES = [
 const STATES = [
   { label: "failed or past", colour: "failed", kind: "area" },
   { label: "stopping", colour: "muted", kind: "area" },
+  { label: "sleeping", colour: "line-strong", kind: "area" },
   { label: "starting", colour: "busy", kind: "area" },
   { label: "idle", colour: "idle", kind: "area" },
   { label: "assigned", colour: "accent", kind: "area" },
@@ -24,6 +26,7 @@ const ASSIGNS = [
   { label: "cold", colour: "busy", kind: "bar" },
   { label: "warm", colour: "accent", kind: "bar" },
 ];
+const ASSIGNS_OF_POOL = [{ label: "given a machine", colour: "accent", kind: "bar" }];
 const LATENCY = [
   { label: "p99", colour: "busy", kind: "dot" },
   { label: "p50", colour: "accent", kind: "dot" },
@@ -60,39 +63,41 @@ export function History({ live }) {
   const asked = Number(query.get("past")) || RANGES[0].past;
   const [past, setPast] = useState(asked);
   useEffect(() => setPast(asked), [query]);
+  const isSeveral = live.pools.length > 1;
+  const pool = isSeveral && live.pools.some(({ name }) => name === query.get("pool")) ? query.get("pool") : null;
   const range = RANGES.find((one) => one.past === past) ?? RANGES[0];
   const told = useSamples(live, range);
   const choose = (chosen) => {
     setPast(chosen);
-    setQuery("", { past: chosen === RANGES[0].past ? "" : chosen });
+    changeQuery("", { past: chosen === RANGES[0].past ? "" : chosen });
   };
   return html`<section class="history" aria-labelledby="history">
     <header>
-      <h2 id="history">History</h2>
+      <h2 id="history">${isSeveral ? "History of all pools" : "History"}</h2>
       <div class="segments" role="group" aria-label="Time range">
         ${RANGES.map(
           (one) => html`<button key=${one.past} aria-pressed=${one === range ? "true" : "false"} onClick=${() => choose(one.past)}>${one.label}</button>`,
         )}
       </div>
     </header>
-    <${Charts} told=${told} range=${range} />
+    <${Charts} told=${told} range=${range} pool=${pool} />
   </section>`;
 }
 
-function Charts({ told, range }) {
-  const data = useMemo(() => columns(told, range.bin), [told]);
+function Charts({ told, range, pool }) {
+  const data = useMemo(() => columns(told, range.bin, pool), [told, pool]);
   const shown = told ? [told.until - told.past, told.until] : null;
   const common = { range: shown, sync: "history" };
   return html`<div class="charts" aria-busy=${!told}>
     <${Chart} ...${common} label="Machines" series=${STATES} data=${data.states} stacked least=${4} empty=${told ? NOTHING : "Loading…"} />
-    <${Chart} ...${common} label="Assigns per minute" series=${ASSIGNS} data=${data.assigns} stacked least=${4} empty=${told ? NOTHING : ""} />
+    <${Chart} ...${common} label=${pool ? `Assigns per minute in pool ${pool}` : "Assigns per minute"} series=${pool ? ASSIGNS_OF_POOL : ASSIGNS} data=${data.assigns} stacked least=${4} empty=${told ? NOTHING : ""} />
     <${Chart} ...${common} label="Assign latency" series=${LATENCY} data=${data.latency} log format=${ms} empty=${told ? "No project was given a machine in this time." : ""} />
     <${Chart} ...${common} label="Refill lag" series=${REFILL} data=${data.refill} format=${seconds} least=${2} empty=${told ? NOTHING : ""} />
   </div>`;
 }
 
 /** The samples as columns, with a hole wherever steps are missing. */
-function columns(told, bin) {
+function columns(told, bin, pool) {
   const rows = told ? withHoles(told.samples, told.step) : [];
   const at = rows.map((row) => row.at);
   const column = (read) => rows.map((row) => (row.sample ? read(row.sample) : null));
@@ -101,11 +106,12 @@ function columns(told, bin) {
       at,
       column((one) => one.failed),
       column((one) => one.stopping),
+      column((one) => one.sleeping ?? 0),
       column((one) => one.starting + one.restarting),
       column((one) => one.idle),
       column((one) => one.assigned),
     ],
-    assigns: told ? perMinute(told.samples, bin) : [[], [], [], []],
+    assigns: perMinute(told?.samples ?? [], bin, pool ? [(one) => one.assigns?.[pool] ?? 0] : COUNTED),
     latency: [at, column((one) => one.p99_ms), column((one) => one.p50_ms)],
     refill: [at, column((one) => one.refill_lag_seconds)],
   };
@@ -122,15 +128,16 @@ function withHoles(samples, step) {
   return rows;
 }
 
-/** Counted in bins that are wide enough for a bar each, as a rate. */
-function perMinute(samples, bin) {
+const COUNTED = [(one) => one.unavailable, (one) => one.cold, (one) => one.warm];
+
+/** What these read of a sample, counted in bins that are wide enough for a bar each, as a rate. */
+function perMinute(samples, bin, counts) {
   const bins = new Map();
   for (const sample of samples) {
     const at = (Math.floor(Date.parse(sample.at) / 1000 / bin) + 0.5) * bin;
-    const sums = bins.get(at) ?? [0, 0, 0];
-    bins.set(at, [sums[0] + sample.unavailable, sums[1] + sample.cold, sums[2] + sample.warm]);
+    const sums = bins.get(at) ?? counts.map(() => 0);
+    bins.set(at, sums.map((sum, index) => sum + counts[index](sample)));
   }
   const rows = [...bins].sort(([a], [b]) => a - b);
-  const rate = (index) => rows.map(([, sums]) => (sums[index] * 60) / bin);
-  return [rows.map(([at]) => at), rate(0), rate(1), rate(2)];
+  return [rows.map(([at]) => at), ...counts.map((_, index) => rows.map(([, sums]) => (sums[index] * 60) / bin))];
 }

@@ -19,7 +19,8 @@ export function ImageName({ image }) {
 }
 
 export const OLDER = "older image or settings";
-export const OLDER_LONG = "Made of an older image, or with other settings, than new machines. It is replaced once it is free.";
+export const OLDER_LONG =
+  "Made of an older image, or with other settings, than new machines. It is replaced once it is free and a new machine has come up.";
 
 /** `template` is that of the pool; null while it is not known. */
 export const isOlder = (machine, template) => Boolean(template && machine.template && machine.template !== template);

@@ -20,6 +20,7 @@ const LIST_AGAIN_FROM = 8;
 const SILENT_MS = 40_000; // the service says something every 15 s
 const ANSWER_MS = 6000;
 const RETRY_MS = [50, 400, 800, 1500, 3000];
+const LEASES_MS = 10_000;
 const GRACE_MS = 1000; // a connection that is back so soon was never away
 const HIDDEN_MS = 20_000;
 
@@ -33,6 +34,7 @@ export class Live {
   #listeners = new Set();
   #place = null;
   #heardAt = Date.now();
+  #leasesReadAt = Date.now();
   #stream = null;
   #timers = {};
   #tries = 0;
@@ -72,7 +74,8 @@ export class Live {
   }
 
   putPool(pool) {
-    this.pools = this.pools.map((one) => (one.name === pool.name ? dated(pool) : one));
+    const { name, limit } = pool; // the limit is that of all
+    this.pools = this.pools.map((one) => (one.name === name ? dated(pool) : { ...one, limit }));
     this.#notify();
   }
 
@@ -195,12 +198,21 @@ export class Live {
     if (this.#stream && !document.hidden) {
       try {
         await this.#readPools();
+        this.#readLeases();
       } catch (problem) {
         if (problem.status === 0 || problem.name === "TimeoutError") this.#lose("lost");
       }
     }
     const isMoving = this.pools.some((pool) => pool.waiting || pool.back_off);
     this.#after("poll", isMoving ? POLL_SOON_MS : POLL_MS, () => this.#poll());
+  }
+
+  /** Now and then: no event tells of keepalives. */
+  #readLeases() {
+    if (Date.now() - this.#leasesReadAt < LEASES_MS) return;
+    this.#leasesReadAt = Date.now();
+    this.fleet.readLeasesAgain();
+    if (this.fleet.incomplete.size) this.#timers.complete ??= setTimeout(() => this.#complete(), COMPLETE_MS);
   }
 
   async #pollSoon() {

@@ -14,6 +14,7 @@ import { coded } from "./told.js";
 import { Timeline, useLife } from "./timeline.js";
 import { Usage } from "./usage.js";
 
+const LINE_PX = 18;
 const TABS = [
   { name: "life", title: "Life" },
   { name: "logs", title: "Logs" },
@@ -74,7 +75,7 @@ function Story({ machine, life }) {
     <div class="aside">
       ${machine.state === "failed" && html`<${Failure} ...${machine} />`}
       ${machine.state === "restarting" && html`<${Restarting} ...${machine} />`}
-      ${machine.project && html`<${Why} project=${machine.project} generation=${machine.generation} />`}
+      ${machine.project && html`<${Why} project=${machine.project} generation=${machine.generation} isTroubleTold=${machine.state === "failed" || machine.state === "restarting"} />`}
       ${!machine.project && machine.state !== "failed" && html`<section class="panel"><h2>Why this machine</h2>
         <p class="muted">It belongs to no project. Once it is assigned, this says how that came about.</p></section>`}
     </div>
@@ -85,14 +86,16 @@ function Story({ machine, life }) {
 const Failure = ({ reason, evidence, project, url }) => html`<section class="panel failure" aria-labelledby="failure-title">
   <h2 id="failure-title">Why it failed</h2>
   <p>${coded(sentence(reason))}</p>
-  ${project && url && html`<p class="muted">
-    Its files are kept. Mend them with <code>orchestrator cp FILE ${project}:PATH</code>, then restart it.
-  </p>`}
+  ${project && url && html`<${Mend} project=${project} after="then restart it." />`}
   <${LastLines} evidence=${evidence} />
 </section>`;
 
+const Mend = ({ project, after }) => html`<p class="muted">
+  Its files are kept. If an edit broke it, mend them with <code>orchestrator cp FILE ${project}:PATH</code>, ${after}
+</p>`;
+
 /** Of one that ended and is started again: why it ended, and when the next try is. */
-function Restarting({ reason, evidence, next_try_at: nextTryAt }) {
+function Restarting({ project, reason, evidence, next_try_at: nextTryAt }) {
   const now = useClock(1000);
   const left = nextTryAt ? Math.ceil((Date.parse(nextTryAt) - now) / 1000) : 0;
   return html`<section class="panel failure" aria-labelledby="restarting-title">
@@ -101,14 +104,31 @@ function Restarting({ reason, evidence, next_try_at: nextTryAt }) {
     <p class="muted" role="timer">${left > 0
       ? html`It is started again in <time datetime=${nextTryAt} title=${exactly(nextTryAt)}>${left} s</time>. Restart tries at once.`
       : "It is being started again."}</p>
+    <${Mend} project=${project} after="then restart it: it has all its tries again." />
     <${LastLines} evidence=${evidence} />
   </section>`;
 }
 
-/** The cause is most often at the end, so that is what is seen first. */
+const ERROR = /\b(error|exception|traceback|fatal|panic|cannot|can't|no such|not found|failed)\b|Error:/i;
+
+/** Which line a reader looks for: the first that tells of an error, else the first of all. Pure. */
+export function whereToBegin(text) {
+  return Math.max(0, text.split("\n").findIndex((line) => ERROR.test(line)));
+}
+
+/** What is seen first is where the error begins: what follows it is often a long trace. */
 function LastLines({ evidence }) {
   const box = useRef(null);
-  useEffect(() => box.current?.scrollTo(0, box.current.scrollHeight), [evidence]);
+  useEffect(() => {
+    const line = whereToBegin(evidence);
+    const before = document.createRange();
+    const text = box.current?.firstChild;
+    if (!text || !line) return box.current?.scrollTo(0, 0);
+    const at = evidence.split("\n").slice(0, line).join("\n").length + 1;
+    before.setStart(text, at);
+    before.setEnd(text, at + 1);
+    box.current.scrollTop += before.getBoundingClientRect().top - box.current.getBoundingClientRect().top - LINE_PX;
+  }, [evidence]);
   return evidence && html`<h3>Its last lines</h3>
     <pre ref=${box} tabindex="0" role="region" aria-label="Its last lines">${evidence}</pre>`;
 }

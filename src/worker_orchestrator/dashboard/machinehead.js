@@ -1,11 +1,14 @@
 // The head of a machine's page: whose it is, what it is in some lines, and what can be done with it.
 
 import { MachineActions } from "./actions.js";
+import { endsInWords, left } from "./deadline.js";
 import { age, exactly } from "./format.js";
 import { html } from "./html.js";
 import { isOlder, OLDER, OLDER_LONG } from "./image.js";
 import { useClock } from "./live.js";
+import { hrefWith } from "./route.js";
 import { Mark } from "./statemark.js";
+import { coded } from "./told.js";
 import { useNarrow } from "./visiblerows.js";
 
 const NARROW_PX = 600;
@@ -22,13 +25,22 @@ export function Head({ machine, live }) {
       <span class="spring"></span>
       <${MachineActions} live=${live} machine=${machine} />
     </div>
+    <${Older} ...${{ machine, live }} />
     <dl class="about">
       <${Fact} name="URL">${url ? html`<a href=${url} target="_blank" rel="noreferrer">${url}</a>` : NONE}<//>
       <${Age} since=${machine.created_at} />
+      ${machine.lease && html`<${Deadline} lease=${machine.lease} />`}
       ${!isNarrow && html`<${More} ...${{ machine, live }} />`}
     </dl>
     ${isNarrow && html`<details class="more"><summary>More</summary><dl class="about"><${More} ...${{ machine, live }} /></dl></details>`}
   </header>`;
+}
+
+/** A project that gets an older machine is to know it, and why. */
+function Older({ machine, live }) {
+  const pool = live.pools.find(({ name }) => name === machine.pool);
+  if (!isOlder(machine, pool?.template)) return null;
+  return html`<p class="older">${OLDER_LONG}${pool.back_off && !pool.back_off.trying_new_image && html` New machines do not come up: ${coded(pool.back_off.reason)}`}</p>`;
 }
 
 function Age({ since }) {
@@ -36,12 +48,25 @@ function Age({ since }) {
   return html`<${Fact} name="Age"><time datetime=${since} title=${exactly(since)}>${age(now - Date.parse(since))}</time><//>`;
 }
 
+/** When the project loses it, and when it was used last. */
+function Deadline({ lease }) {
+  const now = useClock(1000);
+  const { expires_at: at, expires_by: by, last_active_at: activeAt } = lease;
+  return html`<${Fact} name="Ends">${at
+      ? html`<time datetime=${at} title=${endsInWords(lease)}>${left(at, now)}</time>${" "}<span class="muted">${by}</span>`
+      : html`<span class="muted">no deadline is to come</span>`}<//>
+    <${Fact} name="Last active">${activeAt
+      ? html`<time datetime=${activeAt} title=${exactly(activeAt)}>${age(now - Date.parse(activeAt))} ago</time>`
+      : html`<span class="muted">not known</span>`}<//>`;
+}
+
 /** What is looked at seldom. */
 function More({ machine, live }) {
   const pool = live.pools.find(({ name }) => name === machine.pool);
   return html`<${Fact} name="Project">${machine.project ? html`<code>${machine.project}</code>` : NONE}<//>
+    ${live.pools.length > 1 && html`<${Fact} name="Pool"><a href=${hrefWith("", [], { pool: machine.pool })}>${machine.pool}${pool?.retired && " (retired)"}</a><//>`}
     <${Fact} name="Generation">${machine.generation}<//>
-    <${Fact} name="Image"><code>${pool?.image ?? "–"}</code>${isOlder(machine, pool?.template) && html` <span class="tag" title=${OLDER_LONG}>${OLDER}</span>`}<//>
+    <${Fact} name="Image">${isOlder(machine, pool?.template) ? html`<span class="tag">${OLDER}</span>` : html`<code>${pool?.image || "–"}</code>`}<//>
     <${Fact} name="Container"><code>${machine.container_id ?? "–"}</code>${machine.address && html` <span class="muted">${machine.address}</span>`}<//>
     ${Object.entries(machine.metadata ?? {}).map(([key, value]) => html`<${Fact} key=${key} name=${key} isGiven><span>${value}</span><//>`)}`;
 }

@@ -1,6 +1,7 @@
 // One machine in the list. What it uses is read only while its row is on screen.
 
 import { MachineActions } from "./actions.js";
+import { ends, endsInWords } from "./deadline.js";
 import { age, bytes, exactly, percent } from "./format.js";
 import { html } from "./html.js";
 import { ImageName, isOlder, OLDER, OLDER_LONG } from "./image.js";
@@ -10,19 +11,20 @@ import { Mark } from "./statemark.js";
 import { useStats } from "./stats.js";
 import { coded, uncoded } from "./told.js";
 
-const RUNS = new Set(["idle", "assigned", "restarting"]);
+const RUNS = new Set(["idle", "assigned"]);
+const IN_TROUBLE = new Set(["failed", "restarting"]);
 const UNMEASURED = "memory"; // the demo engine, whose machines are this service itself
 const LEAST_CPU = 5;
 
-export function Row({ live, machine, pool, now, top, index, isOnScreen }) {
+export function Row({ live, machine, pool, now, top, index, isOnScreen, isSeveral }) {
   const { id, state, created_at: since } = machine;
   const { isLive } = live;
   const isMeasured = isOnScreen && RUNS.has(state) && isLive && live.health?.engine.kind !== UNMEASURED;
   return html`<div class="row" role="row" aria-rowindex=${index} style=${{ transform: `translateY(${top}px)` }}>
-    <${Facts} machine=${machine} image=${pool?.image} template=${pool?.template} />
+    <${Facts} machine=${machine} image=${pool?.image} template=${pool?.template} isSeveral=${isSeveral} until=${ends(machine.lease, now)} />
     <span class="age" role="cell" title=${exactly(since)}>${age(now - Date.parse(since))}</span>
-    ${state === "failed"
-      ? html`<span class="why" role="cell" aria-colspan="2" title=${uncoded(machine.reason)}>${coded(machine.reason)}</span>`
+    ${IN_TROUBLE.has(state)
+      ? html`<${Why} machine=${machine} now=${now} />`
       : html`<${Used} id=${isMeasured ? id : null} />`}
     <span class="actions" role="cell"><${Actions} ...${{ live, machine, isLive }} isPlain /></span>
   </div>`;
@@ -30,22 +32,33 @@ export function Row({ live, machine, pool, now, top, index, isOnScreen }) {
 
 const Actions = memo(MachineActions);
 
-const Facts = memo(({ machine, image, template }) => {
-  const { id, state, project, port, url, reason } = machine;
+const Facts = memo(({ machine, image, template, isSeveral, until }) => {
+  const { id, pool, state, project, port, url, reason } = machine;
   return html`<span class="state" role="cell" title=${uncoded(reason)}><${Mark} state=${state} /></span>
-    <span class="project" role="cell" title=${project}>${project ?? html`<span class="muted">–</span>`}</span>
+    <span class="project" role="cell" title=${project}>${project ?? html`<span class="muted">–</span>`}
+      ${until && html`${" "}<span class="until" title=${endsInWords(machine.lease)}>${until}</span>`}</span>
     <span class="machine" role="cell"><a href="#/machines/${id}"><code>${id}</code></a></span>
     <span class="port" role="cell">
-      ${url
+      ${url && state !== "sleeping"
         ? html`<a href=${url} target="_blank" rel="noopener noreferrer" aria-label=${`Open port ${port} of ${project ?? id}`}>${port}</a>`
         : html`<span class="muted">${port ?? "–"}</span>`}
     </span>
-    <span class="image" role="cell">
-      ${isOlder(machine, template)
-        ? html`<span class="old" title=${OLDER_LONG}>${OLDER}</span>`
-        : image && html`<${ImageName} image=${image} />`}
-    </span>`;
+    ${isSeveral
+      ? html`<span class="of-pool" role="cell" title=${isOlder(machine, template) ? OLDER_LONG : pool}>
+          ${pool}${isOlder(machine, template) && html`${" "}<span class="old">older<span class="visually-hidden"> image or settings</span></span>`}
+        </span>`
+      : html`<span class="image" role="cell">
+          ${isOlder(machine, template) ? html`<span class="old" title=${OLDER_LONG}>${OLDER}</span>` : image && html`<${ImageName} image=${image} />`}
+        </span>`}`;
 });
+
+/** Why it failed, or is restarting and when the next try is; what a cell cuts off stands in its title. */
+function Why({ machine, now }) {
+  const { state, reason, next_try_at: nextTryAt } = machine;
+  const left = state === "restarting" && nextTryAt ? Math.ceil((Date.parse(nextTryAt) - now) / 1000) : 0;
+  const next = left > 0 ? `Next try in ${left} s. ` : "";
+  return html`<span class="why ${state}" role="cell" aria-colspan="2" title=${`${next}${uncoded(reason)}`}>${next}${coded(reason)}</span>`;
+}
 
 function Used({ id }) {
   const { points, last } = useStats(id);
@@ -53,6 +66,6 @@ function Used({ id }) {
       <span>${last ? percent(last.cpu_percent) : "–"}</span><${Spark} values=${points.slice(-POINTS).map((one) => one.cpu)} least=${LEAST_CPU} />
     </span>
     <span class="memory" role="cell">
-      <span>${last ? bytes(last.memory_bytes) : "–"}</span><${Spark} values=${points.slice(-POINTS).map((one) => one.memory)} least=${1} />
+      <span>${last && last.memory_bytes !== null ? bytes(last.memory_bytes) : "–"}</span><${Spark} values=${points.slice(-POINTS).map((one) => one.memory)} least=${1} />
     </span>`;
 }

@@ -2,7 +2,7 @@
 
 import { AssignButton } from "./actions.js";
 import { Attempts, isPast } from "./attempts.js";
-import { number } from "./format.js";
+import { age, number } from "./format.js";
 import { html, useEffect, useMemo, useRef, useState } from "./html.js";
 import { useClock, useLive } from "./live.js";
 import { Row } from "./machinerow.js";
@@ -13,14 +13,19 @@ import { useNarrow, useVisibleRows } from "./visiblerows.js";
 
 const ROW_PX = 36;
 const CARD_PX = 116;
-const NARROW_PX = 1000;
+const CARD_OF_SEVERAL_PX = 140; // with a line for its pool
+const NARROW_PX = 1080;
 const PAST = "past"; // no state: what is left of those that failed for nobody
-const HEADERS = [...Object.entries(COLUMNS), ["cpu", { label: "CPU" }], ["memory", { label: "Memory" }], ["actions", { label: "Actions" }]];
+const headers = (isSeveral) => [...columns(isSeveral), ["cpu", { label: "CPU" }], ["memory", { label: "Memory" }], ["actions", { label: "Actions" }]];
+
+/** With one pool all machines are of its image, so a column for its name would say nothing; of several it says more than the image. */
+const columns = (isSeveral) => Object.entries(COLUMNS).filter(([name]) => name !== (isSeveral ? "image" : "pool"));
 
 export function Machines({ live }) {
   useLive(live);
   const [asked, ask] = useAsked();
-  const known = [...live.machines.values()];
+  const isSeveral = live.pools.length > 1;
+  const known = [...live.machines.values()].filter((one) => !asked.pool || one.pool === asked.pool);
   const all = known.filter((one) => !isPast(one));
   const past = known.filter(isPast);
   const isPastAsked = asked.state === PAST;
@@ -33,31 +38,34 @@ export function Machines({ live }) {
       <p class="muted" role="status">${shown.length === all.length ? number(all.length) : `${number(shown.length)} of ${number(searched.length)}`}</p>
       <${AssignButton} live=${live} />
     </div>
-    <${Tools} asked=${asked} ask=${ask} all=${all} past=${past.length} />
-    ${!isPastAsked && html`<${Attempts} live=${live} machines=${known} />`}
+    <${Tools} ...${{ asked, ask, all }} past=${past.length} pools=${live.pools} />
+    ${!isPastAsked && html`<${Attempts} pools=${live.pools} machines=${known} isSeveral=${isSeveral} />`}
     ${shown.length
       ? html`<${Table} live=${live} machines=${shown} sort=${asked.sort} onSort=${(sort) => ask({ sort })} />`
       : isLoading
         ? html`<p class="nothing muted" role="status">Loading…</p>`
-        : html`<${Nothing} isFiltered=${all.length > 0} onAll=${() => ask({ search: "", state: "" })} />`}
+        : html`<${Nothing} pools=${live.pools} pool=${asked.pool} isFiltered=${all.length > 0} onAll=${() => ask({ search: "", state: "", pool: "" })} />`}
   </div>`;
 }
 
 /** What is asked for, kept in the address. */
 function useAsked() {
   const { query } = useRoute();
-  const read = () => ({ search: query.get("q") ?? "", state: query.get("state") ?? "", sort: query.get("sort") ?? "state" });
+  const read = () => ({ search: query.get("q") ?? "", state: query.get("state") ?? "", pool: query.get("pool") ?? "", sort: query.get("sort") ?? "state" });
   const [asked, setAsked] = useState(read);
   useEffect(() => setAsked(read()), [query]);
   const ask = (changes) => {
     const now = { ...asked, ...changes };
     setAsked(now);
-    setQuery("machines", { q: now.search, state: now.state, sort: now.sort === "state" ? "" : now.sort });
+    setQuery("machines", { q: now.search, state: now.state, pool: now.pool, sort: now.sort === "state" ? "" : now.sort });
   };
   return [asked, ask];
 }
 
-function Tools({ asked, ask, all, past }) {
+function Tools({ asked, ask, all, past, pools }) {
+  const isSeveral = pools.length > 1;
+  const names = pools.map(({ name }) => name);
+  const isGone = asked.pool && !names.includes(asked.pool); // since the list was opened, or its address was sent
   const counts = {};
   for (const { state } of all) counts[state] = (counts[state] ?? 0) + 1;
   const of = (state) => counts[state] ?? 0;
@@ -75,10 +83,18 @@ function Tools({ asked, ask, all, past }) {
       )}
       ${(past > 0 || asked.state === PAST) && chip(PAST, html`<${Mark} state=${PAST} shape="gone">past failures<//>`, past)}
     </div>
+    ${(isSeveral || isGone) &&
+    html`<label>
+      Pool${" "}
+      <select value=${asked.pool} onChange=${(event) => ask({ pool: event.target.value })}>
+        <option value="">All</option>
+        ${(isGone ? [...names, asked.pool] : names).map((name) => html`<option key=${name} value=${name}>${name}</option>`)}
+      </select>
+    </label>`}
     <label class="sort">
       Sort by${" "}
       <select value=${asked.sort.replace("-", "")} onChange=${(event) => ask({ sort: event.target.value })}>
-        ${Object.entries(COLUMNS).map(([name, { label }]) => html`<option key=${name} value=${name}>${label}</option>`)}
+        ${columns(isSeveral).map(([name, { label }]) => html`<option key=${name} value=${name}>${label}</option>`)}
       </select>
     </label>
   </div>`;
@@ -87,7 +103,8 @@ function Tools({ asked, ask, all, past }) {
 function Table({ live, machines, sort, onSort }) {
   const body = useRef(null);
   const isNarrow = useNarrow(NARROW_PX);
-  const rowPx = isNarrow ? CARD_PX : ROW_PX;
+  const isSeveral = live.pools.length > 1;
+  const rowPx = isNarrow ? (isSeveral ? CARD_OF_SEVERAL_PX : CARD_PX) : ROW_PX;
   const { from, to, first, last } = useVisibleRows(body, machines.length, rowPx);
   const clock = useClock(1000);
   const { state, since } = live.connection;
@@ -96,12 +113,12 @@ function Table({ live, machines, sort, onSort }) {
   const rows = machines.slice(first, last).map((machine, i) => {
     const at = first + i;
     const pool = images.get(machine.pool);
-    return html`<${Row} key=${machine.id} ...${{ live, machine, pool, now }} top=${at * rowPx} index=${at + 2} isOnScreen=${at >= from && at < to} />`;
+    return html`<${Row} key=${machine.id} ...${{ live, machine, pool, now, isSeveral }} top=${at * rowPx} index=${at + 2} isOnScreen=${at >= from && at < to} />`;
   });
-  return html`<div class="table panel" role="table" aria-label="Machines" aria-rowcount=${machines.length + 1}>
+  return html`<div class=${`table panel ${isSeveral ? "of-several" : ""}`} role="table" aria-label="Machines" aria-rowcount=${machines.length + 1}>
     <div class="head" role="rowgroup">
       <div class="row" role="row" aria-rowindex="1">
-        ${HEADERS.map(([name, { label, key }]) => html`<${Header} key=${name} ...${{ name, label, sort, onSort }} isSortable=${Boolean(key)} />`)}
+        ${headers(isSeveral).map(([name, { label, key }]) => html`<${Header} key=${name} ...${{ name, label, sort, onSort }} isSortable=${Boolean(key)} />`)}
       </div>
     </div>
     <div class="body" role="rowgroup" ref=${body} style=${{ height: `${machines.length * rowPx}px` }}>${rows}</div>
@@ -111,15 +128,31 @@ function Table({ live, machines, sort, onSort }) {
 function Header({ name, label, sort, onSort, isSortable }) {
   const isSorted = sort.replace("-", "") === name;
   const isTurned = isSorted && sort.startsWith("-");
-  if (!isSortable) return html`<span class=${name} role="columnheader">${label}</span>`;
-  return html`<span class=${name} role="columnheader" aria-sort=${isSorted ? (isTurned ? "descending" : "ascending") : undefined}>
+  const place = name === "pool" ? "of-pool" : name; // a pool is a part of the overview
+  if (!isSortable) return html`<span class=${place} role="columnheader">${label}</span>`;
+  return html`<span class=${place} role="columnheader" aria-sort=${isSorted ? (isTurned ? "descending" : "ascending") : undefined}>
     <button class="plain" onClick=${() => onSort(isSorted && !isTurned ? `-${name}` : name)}>
       ${label}<span class="arrow" aria-hidden="true">${isSorted ? (isTurned ? "↓" : "↑") : ""}</span>
     </button>
   </span>`;
 }
 
-function Nothing({ isFiltered, onAll }) {
-  if (!isFiltered) return html`<p class="nothing muted">There are no machines. Those that the pool wants are being started.</p>`;
-  return html`<p class="nothing muted">No machine is like that. <button onClick=${onAll}>Show all</button></p>`;
+/** What the pools do about it that there is no machine. Pure. */
+export function whatComes(pools, now) {
+  const left = Math.max(0, ...pools.map(({ back_off: told }) => (told && told.retry_at - now) || 0));
+  if (left > 0) return `New ones do not come up: the next attempt is in ${age(left + 999)}.`;
+  if (pools.length && pools.every((one) => one.retired)) return "The settings no longer name the pool, so none is started.";
+  if (pools.length && pools.every((one) => one.paused)) return `${pools.length > 1 ? "All pools are" : "The pool is"} paused, so none is started.`;
+  if (pools.some((one) => !one.template && one.problem)) return "None can be started: the overview says why.";
+  if (pools.length && pools.every((one) => !one.min_idle)) return "None is kept idle (min_idle is 0): one is started when a project asks for it.";
+  return "Those that the pool wants are being started.";
+}
+
+function Nothing({ pools, pool, isFiltered, onAll }) {
+  const now = useClock(1000);
+  const own = pools.filter(({ name }) => name === pool);
+  const all = html`<button onClick=${onAll}>Show all</button>`;
+  if (pool && !isFiltered) return html`<p class="nothing muted">${own.length ? `Pool ${pool} has no machines. ${whatComes(own, now)}` : `There is no pool ${pool} any more.`} ${all}</p>`;
+  if (!isFiltered) return html`<p class="nothing muted">There are no machines. ${whatComes(pools, now)}</p>`;
+  return html`<p class="nothing muted">No machine is like that. ${all}</p>`;
 }

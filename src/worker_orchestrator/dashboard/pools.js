@@ -1,117 +1,84 @@
-// Each pool in one look: how many machines it has of what kind against its limits, and why it has not more.
+// The pools: a single one as it is; of several an overview of all with a switch, and the one that is chosen. The address says
+// which one that is: `#/?pool=NAME`.
 
-import { AssignButton, setPaused, SizesDialog } from "./actions.js";
-import { isPast, unsettled } from "./attempts.js";
-import { obstacle } from "./connection.js";
-import { show } from "./dialog.js";
-import { age, count, number } from "./format.js";
-import { html, useId, useState } from "./html.js";
-import { useClock } from "./live.js";
+import { AssignButton } from "./actions.js";
+import { count, number } from "./format.js";
+import { html, useEffect, useId, useRef } from "./html.js";
+import { Bar, counted, Pool, Trouble } from "./pool.js";
+import { hrefWith, useRoute } from "./route.js";
+import { withOwnTrouble, wordOfPool } from "./standing.js";
 import { Mark } from "./statemark.js";
-import { Advice, coded } from "./told.js";
 
-const SHOWN = ["assigned", "idle", "starting", "restarting", "stopping", "failed"];
-const ALWAYS = new Set(["assigned", "idle", "starting", "failed"]);
-
-/** Machines that take room, by state. The failed ones without a container do not: `lost` are those of projects, `past` the others. */
-function counted(live, name) {
-  const counts = Object.fromEntries(SHOWN.map((state) => [state, 0]));
-  let lost = 0, past = 0;
-  for (const machine of live.machines.values()) {
-    if (machine.pool !== name) continue;
-    if (isPast(machine)) past += 1;
-    else if (machine.state === "failed" && machine.url === null) lost += 1;
-    else counts[machine.state] += 1;
-  }
-  return { counts, lost, past };
-}
+const SHAPES = { ok: "ok", short: "warning", paused: "paused", failing: "failed", retired: "gone" };
 
 export function Pools({ live }) {
-  return live.pools.map((pool) => html`<${Pool} key=${pool.name} live=${live} pool=${pool} />`);
+  const { query } = useRoute();
+  const { pools } = live;
+  const asked = query.get("pool") ?? "";
+  const found = pools.find(({ name }) => name === asked);
+  const chosen = found ?? (pools.length === 1 ? pools[0] : null);
+  if (!pools.length) return null;
+  return html`${pools.length > 1 && html`<${Switch} pools=${pools} chosen=${chosen?.name ?? ""} query=${query} />`}
+    ${asked && !found && html`<p class="muted" role="status">There is no pool <strong>${asked}</strong> any more.</p>`}
+    ${chosen ? html`<${Pool} key=${chosen.name} live=${live} pool=${chosen} />` : html`<${AllPools} live=${live} query=${query} />`}`;
 }
 
-function Pool({ live, pool }) {
+function Switch({ pools, chosen, query }) {
+  const strip = useRef(null);
+  const before = useRef(chosen);
+  useEffect(() => {
+    const current = strip.current.querySelector("[aria-current]");
+    current.scrollIntoView({ block: "nearest", inline: "nearest" });
+    // A link in the table leads to a page without it.
+    if (before.current !== chosen && document.activeElement === document.body) current.focus({ preventScroll: true });
+    before.current = chosen;
+  }, [chosen]);
+  const choice = (name, label) =>
+    html`<a key=${name} href=${hrefWith("", query, { pool: name })} aria-current=${name === chosen ? "true" : undefined}>${label}</a>`;
+  return html`<nav class="segments" aria-label="Pools" ref=${strip}>${choice("", "All pools")}${pools.map(({ name }) => choice(name, name))}</nav>`;
+}
+
+/** How much there is in all, a line for each pool, and what keeps machines of some from coming up. */
+function AllPools({ live, query }) {
   const id = useId();
-  const { counts, lost, past } = counted(live, pool.name);
-  const notes = { idle: wanted(pool), failed: html`<${Beside} lost=${lost} past=${past} />` };
-  const shown = SHOWN.filter((state) => ALWAYS.has(state) || counts[state]);
+  const { pools } = live;
   return html`<section class="panel pool" aria-labelledby=${id}>
     <header>
-      <h2 id=${id}>Pool ${pool.name}</h2>
-      ${pool.paused && html`<${Mark} state="paused">paused<//>`}
-      <${PoolButtons} live=${live} pool=${pool} />
+      <h2 id=${id}>${count(pools.length, "pool")}</h2>
+      <div class="buttons"><${AssignButton} live=${live} /></div>
     </header>
-    <dl class="counts">
-      ${shown.map((state) => html`<${Count} key=${state} state=${state} n=${counts[state]} note=${notes[state]} />`)}
-      ${pool.waiting > 0 && html`<div class="waiting"><dt>waiting</dt><dd>${number(pool.waiting)} <small>in line</small></dd></div>`}
-    </dl>
-    <${Bar} counts=${counts} limit=${pool.limit} />
-    ${pool.paused && html`<p class="muted">It starts and replaces nothing until it is resumed. Projects keep their machines.</p>`}
-    ${pool.problem && html`<p class="trouble"><${Mark} state="warning"><${Advice} text=${pool.problem} /><//></p>`}
-    ${pool.back_off && html`<${BackOff} live=${live} pool=${pool} />`}
+    <${Bar} counts=${counted(live).counts} limit=${pools[0].limit} />
+    <div class="scrolls" tabindex="0" role="region" aria-label="Pools">
+      <table class="pools" role="table" aria-label="Pools">
+        <thead role="rowgroup"><tr role="row">
+          ${["Pool", "State", "Assigned", "Idle", "Starting", "Failed", "Waiting", "Limit", "Image"].map(
+            (label) => html`<th key=${label} scope="col" role="columnheader" class=${label.toLowerCase()}>${label}</th>`,
+          )}
+        </tr></thead>
+        <tbody role="rowgroup">
+          ${pools.map((pool) => html`<${Line} key=${pool.name} pool=${pool} counts=${counted(live, pool.name).counts} href=${hrefWith("", query, { pool: pool.name })} />`)}
+        </tbody>
+      </table>
+    </div>
+    ${withOwnTrouble(pools).map((pool) => html`<${Trouble} key=${pool.name} live=${live} pool=${pool} isNamed />`)}
   </section>`;
 }
 
-function wanted({ min_idle, max_idle }) {
-  return max_idle === null ? `min ${number(min_idle)}` : `${number(min_idle)} to ${number(max_idle)}`;
-}
-
-function PoolButtons({ live, pool }) {
-  const [isBusy, setBusy] = useState(false);
-  const pause = () => {
-    setBusy(true);
-    setPaused(live, pool, !pool.paused).finally(() => setBusy(false));
-  };
-  const off = { disabled: !live.isLive || isBusy, title: obstacle(live) };
-  return html`<div class="buttons">
-    <button ...${off} onClick=${pause}>${pool.paused ? "Resume" : "Pause"}</button>
-    <button ...${off} onClick=${() => show(SizesDialog, { live, pool })}>Sizes…</button>
-    <${AssignButton} live=${live} />
-  </div>`;
-}
-
-function Count({ state, n, note }) {
-  return html`<div class=${n ? "" : "none"}>
-    <dt><${Mark} state=${state} /></dt>
-    <dd><a href="#/machines?state=${state}" aria-label=${`${n} ${state}`}>${number(n)}</a> ${note && html`<small>${note}</small>`}</dd>
-  </div>`;
-}
-
-/** What failed and takes no room. */
-function Beside({ lost, past }) {
-  return html`${lost > 0 && html`<span>+ ${number(lost)} without container</span>`}${" "}
-    ${past > 0 && html`<a href="#/machines?state=past">+ ${count(past, "past failure")}</a>`}`;
-}
-
-/** As wide as the limit, so that one sees how far it is. What there is at all is seen. Its sum is that of the numbers above. */
-function Bar({ counts, limit }) {
-  const total = SHOWN.reduce((sum, state) => sum + counts[state], 0);
-  const parts = SHOWN.filter((state) => counts[state]);
-  const said = parts.map((state) => `${number(counts[state])} ${state}`);
-  const words = said.join(", ");
-  const whole = Math.max(limit, total);
-  return html`<div class="against">
-    <div class="bar" role="img" aria-label=${`${total} of at most ${limit}${words && `: ${words}`}`}>
-      ${parts.map((state) => html`<i key=${state} class=${state} style=${{ width: `${(counts[state] / whole) * 100}%` }}></i>`)}
-    </div>
-    <span class="muted">${said.length > 1 && `${said.join(" + ")} = `}${number(total)} of ${count(limit, "machine")}${total >= limit && html`: <b class="full">full</b>`}</span>
-  </div>`;
-}
-
-/** An image that does not come up: why, its last words, and when it is tried again. */
-function BackOff({ live, pool }) {
-  const { back_off: told, image } = pool;
-  const attempts = unsettled([...live.machines.values()]).filter((one) => one.pool === pool.name).length;
-  const left = told.retry_at - useClock(500);
-  return html`<div class="trouble">
-    <p class="head">
-      <${Mark} state="failed"><strong>The image does not come up</strong><//>
-      <span role="timer">${left > 0 ? html`Next attempt in <b>${age(left + 999)}</b>` : "Trying now…"}</span>
-    </p>
-    <p><code>${image}</code>: ${coded(told.reason)}</p>
-    ${told.evidence
-      ? html`<pre tabindex="0" role="region" aria-label="Its last log lines">${told.evidence}</pre>`
-      : html`<p class="muted">It wrote nothing before it ended.</p>`}
-    ${attempts > 1 && html`<p><a href="#/machines?state=past">${count(attempts, "failed attempt")}</a></p>`}
-  </div>`;
+/** On a narrow screen it is a card: there each number says what it counts, and those that count nothing are left out. */
+function Line({ pool, counts, href }) {
+  const { name, image, max_machines: own, wanted_idle: wanted, min_idle: least, waiting, retired, held_back: heldBack } = pool;
+  const word = wordOfPool(pool);
+  const cell = (kind, n, more = "", mark = "") =>
+    html`<td role="cell" class="number ${kind} ${n ? mark : "none"}" data-label=${kind}><span>${number(n)}${more && html` <small>${more}</small>`}</span></td>`;
+  return html`<tr role="row">
+    <th scope="row" role="rowheader" class="pool-name"><a href=${href}>${name}</a></th>
+    <td role="cell" class="state" title=${(word === "short" && heldBack) || undefined}><${Mark} state=${SHAPES[word]}>${word}<//></td>
+    ${cell("assigned", counts.assigned)}
+    ${cell("idle", counts.idle, retired ? "" : `of ${number(wanted ?? least)}`)}
+    ${cell("starting", counts.starting + counts.restarting)}
+    ${cell("failed", counts.failed, "", "bad")}
+    ${cell("waiting", waiting, "", "busy")}
+    <td role="cell" class="number limit ${own ? "" : "none"}" data-label="limit"><span>${own ? number(own) : "–"}</span></td>
+    <td role="cell" class="image"><code title=${image}>${image || "–"}</code></td>
+  </tr>`;
 }

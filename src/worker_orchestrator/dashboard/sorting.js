@@ -1,7 +1,7 @@
 // Which machines a list shows, and in which order. Pure.
 
 const BY_NAME = new Intl.Collator("en", { numeric: true });
-const BY_URGENCY = ["failed", "restarting", "starting", "assigned", "idle", "stopping"];
+const BY_URGENCY = ["failed", "restarting", "starting", "assigned", "idle", "sleeping", "stopping"];
 
 export const COLUMNS = {
   state: { label: "State", key: (one) => BY_URGENCY.indexOf(one.state) },
@@ -9,6 +9,7 @@ export const COLUMNS = {
   machine: { label: "Machine", key: (one) => one.id, isText: true },
   port: { label: "Port", key: (one) => one.port ?? Infinity },
   image: { label: "Image", key: (one) => one.template, isText: true },
+  pool: { label: "Pool", key: (one) => one.pool, isText: true },
   age: { label: "Age", key: (one) => -Date.parse(one.created_at) },
 };
 
@@ -32,6 +33,6 @@ function compared(a, b, isTurned) {
   return BY_NAME.compare(a, b);
 }
 
-function names({ id, project, port, container_id, address, metadata }) {
-  return `${id}\n${project ?? ""}\n${port ?? ""}\n${container_id ?? ""}\n${address ?? ""}\n${Object.values(metadata ?? {}).join("\n")}`.toLowerCase();
+function names({ id, pool, project, port, container_id, address, metadata }) {
+  return `${id}\n${pool}\n${project ?? ""}\n${port ?? ""}\n${container_id ?? ""}\n${address ?? ""}\n${Object.values(metadata ?? {}).join("\n")}`.toLowerCase();
 }

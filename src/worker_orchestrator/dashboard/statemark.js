@@ -7,6 +7,7 @@ const SHAPES = {
   assigned: html`<circle cx="6" cy="6" r="5" fill="currentColor" />`,
   starting: html`<path d="M6 1a5 5 0 1 1-5 5" fill="none" stroke="currentColor" stroke-width="2" />`,
   restarting: html`<path d="M6 1a5 5 0 1 1-5 5M6 4v2h3" fill="none" stroke="currentColor" stroke-width="2" />`,
+  sleeping: html`<path d="M8.5 1.5a5 5 0 1 0 2 6.5a4 4 0 0 1 -2 -6.5" fill="currentColor" />`,
   stopping: html`<rect x="2" y="2" width="8" height="8" fill="none" stroke="currentColor" stroke-width="2" />`,
   failed: html`<path d="M2 2l8 8M10 2l-8 8" stroke="currentColor" stroke-width="2.5" />`,
   gone: html`<path d="M2 6h8" stroke="currentColor" stroke-width="2" />`,
@@ -30,4 +31,4 @@ export function wordOf(state, project) {
   return state ?? "gone";
 }
 
-export const STATES = ["idle", "starting", "assigned", "restarting", "stopping", "failed"];
+export const STATES = ["idle", "starting", "assigned", "restarting", "sleeping", "stopping", "failed"];

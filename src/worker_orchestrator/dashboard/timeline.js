@@ -12,13 +12,13 @@ import { coded } from "./told.js";
 const KEPT = 500;
 const TITLES = {
   created: "Created", adopted: "Found again", moved: "Moved to another port", answered: "Answered", assigned: "Assigned",
-  released: "Released", withdrawn: "Withdrawn", restarted: "Restarted", revived: "Came back", failed: "Failed", retired: "Retired",
+  released: "Released", expired: "Expired", withdrawn: "Withdrawn", restarted: "Restarted", revived: "Came back", failed: "Failed", retired: "Retired",
   obstructed: "Held up", destroyed: "Destroyed", removed: "Container removed", forgotten: "Forgotten", annotated: "Metadata set",
 };
 
 const SAY_AGAIN = new Set(["restarted", "failed"]); // each of them is a death of its own, also for the same reason
 
-const PREPOSITIONS = { assigned: "to", released: "by", restarted: "for", withdrawn: "from", destroyed: "of" };
+const PREPOSITIONS = { assigned: "to", released: "by", expired: "of", restarted: "for", withdrawn: "from", destroyed: "of" };
 
 /** `{events, isRead, problem}`: those of the machine that are kept, oldest first. The page's own events go on where these end;
  *  after an outage they are read again from there. */

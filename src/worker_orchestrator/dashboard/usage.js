@@ -43,7 +43,7 @@ function sinceWhen(points) {
 function inAll(used) {
   const limit = used.memory_limit_bytes ? ` of ${bytes(used.memory_limit_bytes)}` : "";
   return [
-    `Memory ${bytes(used.memory_bytes)}${limit}`,
+    used.memory_bytes === null ? "Memory unknown" : `Memory ${bytes(used.memory_bytes)}${limit}`,
     used.processes === null ? "" : `${number(used.processes)} processes`,
     `${number(used.cpu_seconds)} s of CPU since its start`,
     used.received_bytes === null ? "" : `${bytes(used.received_bytes)} received, ${bytes(used.sent_bytes)} sent`,

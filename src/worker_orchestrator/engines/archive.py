@@ -6,16 +6,29 @@ https://www.gnu.org/software/tar/manual/html_node/Standard.html
 from __future__ import annotations
 
 import io
+import posixpath
 import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from worker_orchestrator.errors import EngineUnavailable
 
-__all__ = ["Reader", "content_of", "first_entry", "printable"]
+__all__ = ["Reader", "content_of", "first_entry", "link_alone", "printable"]
 
 _MOST_HEADERS_BYTES: Final = 4 * 1024 * 1024
 _PIECE_BYTES: Final = 64 * 1024
+
+
+def link_alone(path: str, target: str) -> bytes:
+    """An archive that holds one link: the one at this path, which leads to `target`. To the same folder it is relative."""
+    packed = io.BytesIO()
+    folder, name = posixpath.split(target)
+    target = name if name and folder == posixpath.dirname(path) else target
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        entry = tarfile.TarInfo(posixpath.basename(path))
+        entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, target, 0o777
+        archive.addfile(entry)
+    return packed.getvalue()
 
 
 class _More(Exception):

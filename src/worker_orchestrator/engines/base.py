@@ -6,10 +6,13 @@ truthfully how it ended. Each error means one thing (`errors.EngineError`):
 * `EngineUnavailable`  nothing was carried out; the same call may succeed later;
 * `EngineRejected`     nothing was carried out, and the same call will be refused again;
 * `EngineObstructed`   nothing was carried out; the same call may succeed once the cause that it names is removed;
-* `PortTaken`          nothing was carried out; the same call may succeed with another port;
+* `PortTaken`          nothing was carried out; the same call may succeed with another port, in place of the one it names;
 * `OutcomeUnknown`     it may have been carried out, or may be yet: only a listing tells.
 
 Any other exception is a defect of the engine. What an engine may offer beside this is in `extras.py`.
+
+An engine is given the options of each pool when it is opened (`open.py`), and again when they change. An instance whose pool
+is no longer among them goes on as it was: it is listed, probed, entered, restarted and removed like any other.
 
 Engines differ in what they do at once. `create` and `destroy` return True if what was asked is done, and False if the
 engine has only accepted it: then a listing shows what came of it. Only a listing that was begun after a destroy was
@@ -20,12 +23,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Machine
 
-__all__ = ["Engine", "Identity", "Listing"]
+__all__ = ["INSTANCES", "Engine", "Identity", "Listing"]
+
+INSTANCES: Final = ""
+"""An item of `Engine.watch`: instances changed, and no template has, so none needs to be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class Engine(Protocol):
     def plans_ports(self) -> bool:
         """Whether we choose the host ports (True: Docker), or the engine gives the addresses (False: Kubernetes).
 
+        Only an engine for which we choose them can give a machine several ports by name (`Machine.ports`).
         An engine that gives them reports each in its listings (`Instance.address` and `port`, and `host` for URLs) as soon
         as it is known, tells of that in `watch`, and does not change it while the instance runs.
         """
@@ -78,18 +85,20 @@ class Engine(Protocol):
         """Which engine this is, so that a switched one is noticed. Raises EngineUnavailable."""
         ...
 
-    async def template(self, *, fetch: bool = True) -> str:
-        """The fingerprint of what a create would run now: image id, environment, ports, limits.
+    async def template(self, pool: str, *, fetch: bool = True) -> str:
+        """The fingerprint of what a create would run now for a machine of this pool: image id, environment, ports, limits.
+
+        Two pools may have the same one. It is asked for several pools at the same time, and what one of them lacks keeps no
+        other from its answer.
 
         Fetches the image where it is missing, which may take minutes; `progress` says how far it is. Without `fetch` it only
-        looks: empty where the image is missing. Raises EngineRejected where nothing can be run, EngineUnavailable,
-        OutcomeUnknown.
+        looks: empty where the image is missing. Raises EngineRejected where nothing can be run, or there is no such pool,
+        EngineUnavailable, OutcomeUnknown.
         """
         ...
 
-    @property
-    def progress(self) -> str:
-        """What `template` is busy with, in words; empty where it is not."""
+    def progress(self, pool: str) -> str:
+        """What `template` is busy with for this pool, in words; empty where it is not."""
         ...
 
     async def list(self) -> Listing:
@@ -102,7 +111,7 @@ class Engine(Protocol):
         ...
 
     async def create(self, machine: Machine) -> bool:
-        """Make it run, with exactly this template and port. Safe to repeat. Leaves nothing behind when it fails.
+        """Make it run, with exactly this template of its pool and these ports. Safe to repeat. Leaves nothing if it fails.
 
         True if it runs, False if that was only accepted. Raises every EngineError.
         """
@@ -136,7 +145,7 @@ class Engine(Protocol):
     async def probe(
         self, machine: Machine, instance: Instance | None = None, limit_s: float = 1.0, *, closely: bool = False
     ) -> str | None:
-        """Ask the worker whether it serves: None if it does, else what happened instead, in words.
+        """Ask the worker whether it serves, at the port that its pool chose for that: None if it does, else what happened.
 
         `instance` is what the last listing showed of it (None: nothing yet). An engine that gives the addresses asks at the
         one in there, and says what is missing if there is none.
@@ -149,10 +158,12 @@ class Engine(Protocol):
         ...
 
     def watch(self) -> AsyncIterator[str | None]:
-        """One item whenever something changed: the id of an instance that is said to serve no longer, or again, else None.
+        """One item whenever something changed: the id of an instance that is said to serve no longer, or again; `INSTANCES`
+        if only a listing can tell, and templates have not changed; else None.
 
-        It ended, was paused, or was taken off its network, or somebody put that right. The first item comes when the stream
-        is open. The stream may miss changes, and may end. Raises EngineUnavailable.
+        It ended, was told to end, was paused, or was taken off its network, or somebody put that right. It is named at the
+        first sign of that, and perhaps at each further one. The first item comes when the stream is open. The stream may
+        miss changes, and may end. Raises EngineUnavailable.
         """
         ...
 

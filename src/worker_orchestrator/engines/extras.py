@@ -13,8 +13,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
+from worker_orchestrator.core.activity import Counters
+
 __all__ = [
     "OUTPUT_BYTES",
+    "Activity",
     "Bearings",
     "Completed",
     "Environment",
@@ -38,6 +41,11 @@ class Bearings(Protocol):
 
     async def misplacement(self) -> str:
         """Why no worker can be reached from here, and what to do; empty if nothing says so. Raises EngineError."""
+        ...
+
+    @property
+    def misplaced(self) -> str:
+        """The last answer to that, which it also asks itself if a worker does not answer; empty before the first."""
         ...
 
 
@@ -66,7 +74,7 @@ class Usage:
 
     cpu_percent: float | None  # of one processor, so 200 means two
     cpu_seconds: float  # since its start
-    memory_bytes: int  # without the file cache
+    memory_bytes: int | None  # without the file cache
     memory_limit_bytes: int | None
     processes: int | None
     received_bytes: int | None
@@ -78,6 +86,19 @@ class Stats(Protocol):
     """An engine that can measure an instance."""
 
     async def stats(self, machine_id: str) -> Usage: ...
+
+
+@runtime_checkable
+class Activity(Protocol):
+    """An engine that can tell, at next to no cost, whether an instance is used."""
+
+    async def counters(self, machine_id: str, *, cpu: bool) -> Counters:
+        """What it has received and sent from and to others since its start, and, if `cpu`, what it has computed."""
+        ...
+
+    async def is_connected(self, machine_id: str) -> bool | None:
+        """Whether a connection to one of its ports is open, as its worker sees it. None if the engine cannot tell."""
+        ...
 
 
 @runtime_checkable

@@ -2,47 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from worker_orchestrator.engines.base import Engine
-from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
 
-__all__ = ["FOLLOW_HOST", "open_engine"]
+__all__ = ["FOLLOW_HOST", "configure", "open_engine"]
 
 FOLLOW_HOST: Final = "localhost"
 """As an address to publish on: all loopback addresses that the engine's host has at the moment."""
 
 
+@runtime_checkable
+class _Configurable(Protocol):
+    """An engine that needs to know what the operator chose for each pool."""
+
+    def configure(self, options: Mapping[str, DockerOptions]) -> frozenset[str]: ...
+
+
+def configure(engine: Engine, options: Mapping[str, DockerOptions]) -> frozenset[str]:
+    """Give an open engine the options of each pool, by its name, anew.
+
+    Returns the names of the pools that are new or have other options than before: their templates are to be found out again.
+    """
+    return engine.configure(options) if isinstance(engine, _Configurable) else frozenset()
+
+
 async def open_engine(  # what makes an engine
     name: str,
     owner: str,
-    options: DockerOptions,
+    options: Mapping[str, DockerOptions],
+    publish: PublishOptions,
     *,
     docker_host: str | None,
     adopted_owners: Collection[str],
     has_ipv6: Callable[[], bool],
 ) -> Engine:
-    """The engine of this name, for this owner, who has also adopted the machines of others.
+    """The engine of this name, for this owner, who has also adopted the machines of others; with the options of each pool.
 
     `has_ipv6` returns whether this computer has an IPv6 loopback address now. Raises EngineUnavailable, InvalidSetting.
     """
     if name == "memory":
         from worker_orchestrator.engines.memory.engine import MemoryEngine  # noqa: PLC0415 # only what is used is loaded
 
-        return MemoryEngine(owner)
+        return MemoryEngine(owner, options=options)
     from worker_orchestrator.engines.docker.connect import connect  # noqa: PLC0415 # as above
     from worker_orchestrator.engines.docker.engine import DockerEngine  # noqa: PLC0415
+    from worker_orchestrator.engines.docker.reach import recognised  # noqa: PLC0415
 
     endpoint, client = await connect(docker_host)
-    follows_host = options.publish_addresses == (FOLLOW_HOST,)
+    follows_host = publish.addresses == (FOLLOW_HOST,)
+    try:
+        dialect = await recognised(client)
+    except BaseException:
+        await client.close()
+        raise
 
     def host_addresses() -> tuple[str, ...]:
-        return ("127.0.0.1", "::1") if endpoint.is_local and has_ipv6() else ("127.0.0.1",)
+        takes_both = endpoint.is_local and dialect.answers_on_ipv6 and has_ipv6()
+        return ("127.0.0.1", "::1") if takes_both else ("127.0.0.1",)
 
     if follows_host:
-        options = replace(options, publish_addresses=host_addresses())
-    engine = DockerEngine(endpoint, client, owner, options, host_addresses if follows_host else None)
+        publish = replace(publish, addresses=host_addresses())
+    follow = host_addresses if follows_host else None
+    engine = DockerEngine(endpoint, client, owner, options, follow, dialect, publish)
     engine.owners.update(adopted_owners)
     return engine

@@ -36,7 +36,6 @@ from worker_orchestrator.http.reply import (
     method_not_allowed,
     retry_after,
 )
-from worker_orchestrator.settings.settings import DEFAULT_POOL
 from worker_orchestrator.wire.document import (
     Assigned,
     Broken,
@@ -118,7 +117,7 @@ class Document:
         `name` is a project id. If it takes more than that, or is refused, this returns False and has changed nothing.
         """
         if method == "GET":
-            return self._short_way.assign(name, DEFAULT_POOL, lambda outcome: answered(self._assign_reply(outcome)))
+            return self._short_way.assign(name, None, lambda outcome: answered(self._assign_reply(outcome)))
         return self._short_way.release(name, lambda failure: answered(self._release_reply(name, failure)))
 
     def _assign_reply(self, outcome: Machine | BaseException) -> Reply:
@@ -152,7 +151,7 @@ class Document:
         if request.assign_refusal is not None:
             return request.assign_refusal
         try:
-            machine = await self._orchestrator.assign(project_id(name), DEFAULT_POOL, request.hung_up)
+            machine = await self._orchestrator.assign(project_id(name), None, request.hung_up)
         except InvalidProject as error:
             return failure(400, "Invalid project id", error.message)
         except NoMachineAvailable as error:

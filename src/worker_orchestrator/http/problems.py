@@ -30,9 +30,11 @@ from worker_orchestrator.errors import (
     NotRunning,
     NotSupported,
     OrchestratorError,
+    OtherPool,
     OutcomeUnknown,
     PathNotFound,
     PoolNotFound,
+    SettingsChanged,
 )
 from worker_orchestrator.http.reply import RETRY_S, Reply
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
@@ -46,9 +48,11 @@ STATUSES: Final[Mapping[type[OrchestratorError], int]] = {
     MachineNotFound: 404,
     PoolNotFound: 404,
     PathNotFound: 404,
+    OtherPool: 409,
     MachineFailed: 409,
     NotRunning: 409,
     NotAssigned: 409,
+    SettingsChanged: 409,
     GenerationMismatch: 412,
     NotSupported: 501,
     EngineObstructed: 503,

@@ -7,31 +7,43 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from worker_orchestrator.clock import Clock
+from worker_orchestrator.core.activity import ActivityRules, Traffic
 from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.lease import OnExpiry, Terms
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.engines import open as engines
 from worker_orchestrator.engines.base import Engine, Identity
-from worker_orchestrator.engines.docker.template import DockerOptions
-from worker_orchestrator.errors import StoreRefused
+from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
+from worker_orchestrator.errors import InvalidSetting, StoreRefused
 from worker_orchestrator.http.server.listening import has_ipv6_loopback
 from worker_orchestrator.service.origin import home_of, is_latest, next_session, reason_for_doubt, record_sessions
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.parsers import as_bytes
-from worker_orchestrator.settings.settings import DEFAULT_POOL, Settings
+from worker_orchestrator.settings.pool import PoolSettings
+from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.event_numbers import count_to_skip
 from worker_orchestrator.store.lock import Lock
 from worker_orchestrator.store.store import DATABASE, Store
 
-if TYPE_CHECKING:
-    from worker_orchestrator.engines.docker.template import DockerOptions
-
-__all__ = ["ADOPTED_OWNERS", "Opened", "load_fleet", "open_engine", "open_fleet", "spec_of"]
+__all__ = [
+    "ADOPTED_OWNERS",
+    "Opened",
+    "configure_engine",
+    "docker_options",
+    "load_fleet",
+    "open_engine",
+    "open_fleet",
+    "publish_options",
+    "spec_of",
+]
 
 ADOPTED_OWNERS: Final = "adopted_owners"
 """The fact in the store that names the owners whose machines it took over. Their containers keep the old owner's label."""
+SHRINK_AFTER_S: Final = 300.0
+"""So long a pool that windows or `spare` made larger keeps what is too much, unless `shrink_after` says otherwise."""
 
 
 @dataclass(slots=True)
@@ -134,50 +146,100 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         settings.engine,
         meta["owner"],
         docker_options(settings),
+        publish_options(settings),
         docker_host=settings.docker_host or None,
         adopted_owners=meta.get(ADOPTED_OWNERS, "").split(),
         has_ipv6=has_ipv6_loopback,
     )
 
 
-def docker_options(settings: Settings) -> DockerOptions:
-    """What the settings say of Docker containers."""
+def configure_engine(engine: Engine, settings: Settings) -> frozenset[str]:
+    """Give an open engine what these settings say of each pool. Returns the pools whose templates may be others now."""
+    return engines.configure(engine, docker_options(settings))
+
+
+def docker_options(settings: Settings) -> Mapping[str, DockerOptions]:
+    """What the settings say of the Docker containers of each pool, by its name."""
+    return {name: _options_of(pool) for name, pool in settings.pools.items()}
+
+
+def _options_of(pool: PoolSettings) -> DockerOptions:
     return DockerOptions(
-        image=settings.image,
-        worker_port=settings.worker_port,
-        env=settings.env,
-        publish_addresses=(settings.publish_address,),
-        advertise_host=settings.advertise_host,
-        network=settings.network,
-        outbound=settings.outbound,
-        ready=settings.ready,
-        ready_path=settings.ready_path,
-        memory=as_bytes(settings.memory),
-        cpus=settings.cpus or 0.0,
-        pids_limit=settings.pids_limit,
-        cap_drop=settings.cap_drop,
-        allow_sudo=settings.allow_sudo,
-        read_only=settings.read_only,
-        user=settings.user,
-        runtime=settings.runtime,
-        log_limit=as_bytes(settings.log_limit),
+        image=pool.image,
+        worker_port=pool.worker_port,
+        ports=pool.ports,
+        ready_port=pool.ready_port,
+        env=pool.env,
+        network=pool.network,
+        outbound=pool.outbound,
+        insecure_shared_network=pool.insecure_shared_network,
+        ready=pool.ready,
+        ready_path=pool.ready_path,
+        memory=as_bytes(pool.memory),
+        cpus=pool.cpus or 0.0,
+        pids_limit=pool.pids_limit,
+        cap_drop=pool.cap_drop,
+        allow_sudo=pool.allow_sudo,
+        read_only=pool.read_only,
+        user=pool.user,
+        runtime=pool.runtime,
+        log_limit=as_bytes(pool.log_limit),
     )
+
+
+def publish_options(settings: Settings) -> PublishOptions:
+    """Where the settings say that ports of workers are published."""
+    return PublishOptions((settings.publish_address,), settings.advertise_host)
 
 
 def spec_of(settings: Settings, *, plans_ports: bool = True, restarts_in_place: bool = True) -> Spec:
-    """What the settings want of the fleet, on an engine that can do this; the template is found out later."""
-    pool = PoolSpec(
-        None,
-        min_idle=settings.min_idle,
-        max_idle=settings.max_idle,
-        recycle=settings.on_release == "recycle",
-        pending=True,
-    )
+    """What the settings want of the fleet, on an engine that can do this; the templates are found out later.
+
+    Raises InvalidSetting if a pool names ports and the engine cannot give several of them to one worker, or if machines of a
+    pool are to sleep and the engine cannot start them again.
+    """
+    if not plans_ports and (named := [name for name, pool in settings.pools.items() if pool.ports]):
+        raise InvalidSetting(
+            f"ports is set for the pool {named[0]}, but the engine {settings.engine} gives each worker one address, without "
+            "names of ports. Leave ports out, and say with worker_port which port it is."
+        )
+    asleep = [name for name, pool in settings.pools.items() if pool.on_expiry == OnExpiry.SLEEP]
+    if asleep and not restarts_in_place:
+        raise InvalidSetting(
+            f"on_expiry is sleep for the pool {asleep[0]}, but the engine {settings.engine} cannot start a worker again in "
+            "place, with its files. Set it to release or destroy."
+        )
     return Spec(
-        {DEFAULT_POOL: pool},
+        {name: _spec_of_pool(pool) for name, pool in settings.pools.items()},
         max_machines=settings.max_machines,
+        max_awake=settings.max_awake,
         first_port=settings.first_port if plans_ports else None,
         last_port=settings.last_port,
         start_timeout_s=settings.start_timeout,
         restarts_in_place=restarts_in_place,
+        warn_before_s=settings.warn_before,
+    )
+
+
+def _spec_of_pool(pool: PoolSettings) -> PoolSpec:
+    shrinks = bool(pool.spare or pool.windows)
+    grew = bool(pool.windows) or (shrinks and pool.max_idle is None)  # `spare` never wants more than `max_idle`
+    shrink_after_s = SHRINK_AFTER_S if grew else 0.0
+    return PoolSpec(
+        None,
+        min_idle=pool.min_idle,
+        max_idle=pool.max_idle,
+        recycle=pool.on_release == "recycle",
+        pending=True,
+        max_machines=pool.max_machines,
+        spare=pool.spare,
+        shrinks=shrinks,
+        shrink_after_s=shrink_after_s if pool.shrink_after is None else pool.shrink_after,
+        shed_after_s=SHRINK_AFTER_S if pool.shrink_after is None else pool.shrink_after,
+        windows=pool.windows,
+        start_timeout_s=pool.start_timeout,
+        port_names=tuple(name for name, _ in pool.ports),
+        terms=Terms(pool.ttl, pool.max_age, pool.idle_timeout, pool.confirm_within) or None,
+        on_expiry=OnExpiry(pool.on_expiry),
+        activity=ActivityRules(Traffic(pool.idle_traffic), pool.idle_traffic_min, pool.idle_cpu),
     )

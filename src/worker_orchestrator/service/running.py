@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,7 +21,6 @@ from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.history import History
 from worker_orchestrator.control.reading.prometheus import CONTENT_TYPE, Metrics
 from worker_orchestrator.control.telling.observer import Observers
-from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.base import Engine
@@ -36,13 +35,18 @@ from worker_orchestrator.http.server.listening import is_beyond_loopback, listen
 from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.server.uvicorn_server import Server
 from worker_orchestrator.http.v1 import v1
-from worker_orchestrator.http.v1.pools import Health
+from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.service.already_running import who_listens
 from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
+from worker_orchestrator.service.reload import Configuration, limits_of
 from worker_orchestrator.settings import token as token_file
+from worker_orchestrator.settings import webhook_secret
 from worker_orchestrator.settings.command_line import command_line
-from worker_orchestrator.settings.settings import DEFAULT_POOL, Settings
+from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.checkpoints import keep_checkpointed
+
+if TYPE_CHECKING:
+    from worker_orchestrator.control.telling.webhook import Webhook
 
 __all__ = ["serve"]
 
@@ -67,26 +71,33 @@ class _WorkerPorts:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What the service consists of once its fleet is open. `service_end` ends the streams."""
+    """What the service consists of once its fleet is open. `service_end` ends the streams; `webhook` may be None."""
 
     settings: Settings
     opened: Opened
     orchestrator: Orchestrator
+    configuration: Configuration
     metrics: Metrics
     history: History
     service_end: ServiceEnd
+    webhook: Webhook | None
 
 
-async def serve(settings: Settings, announce: Callable[[list[socket.socket]], None]) -> list[Machine]:
-    """Run until SIGINT or SIGTERM. Returns the machines that keep running.
+async def serve(
+    settings: Settings,
+    announce: Callable[[list[socket.socket]], None],
+    read_again: Callable[[], Settings] | None = None,
+) -> list[Machine]:
+    """Run until SIGINT or SIGTERM. Returns the machines that keep running. Without a terminal, SIGHUP reloads the settings.
 
-    `announce` is called once the service answers. Raises what `open_fleet` raises, and the error of a defect.
+    `read_again` reads the settings as they were read before. `announce` is called once the service answers. Raises what
+    `open_fleet` raises, and the error of a defect.
     """
-    token = _read_token(settings)
+    token, webhook_key = _read_token(settings), _read_webhook_key(settings)
     sockets = await _listen(settings)
     try:
         async with open_fleet(settings) as opened:
-            parts = _assemble(settings, opened)
+            parts = _assemble(settings, read_again or (lambda: settings), opened, webhook_key)
             await _look_around(opened.engine)
             server = Server(_app(parts, token), settings.max_connections, lambda: announce(sockets))
             await _run(server, parts, sockets)
@@ -123,33 +134,57 @@ def _read_token(settings: Settings) -> str:
     return token
 
 
-def _assemble(settings: Settings, opened: Opened) -> _Parts:
+def _read_webhook_key(settings: Settings) -> bytes:
+    """With what messages to the webhook are signed; empty if there is none. Raises InvalidSetting."""
+    if not settings.webhook:
+        return b""
+    if settings.webhook_secret:
+        return webhook_secret.key_of(settings.webhook_secret)
+    if settings.webhook_secret_file is not None:
+        return webhook_secret.key_of(webhook_secret.read(settings.webhook_secret_file))
+    file = settings.state_dir.absolute() / webhook_secret.FILE
+    key = webhook_secret.key_of(webhook_secret.read_or_make(file))
+    _log.info("messages to the webhook are signed", secret_file=str(file))
+    return key
+
+
+def _webhook(settings: Settings, key: bytes, opened: Opened, metrics: Metrics, clock: Clock) -> Webhook | None:
+    if not settings.webhook:
+        return None
+    from worker_orchestrator.control.telling.webhook import Webhook  # noqa: PLC0415 # it imports aiohttp, which is slow
+    from worker_orchestrator.control.telling.webhook_call import WebhookCalls  # noqa: PLC0415 # as above
+
+    return Webhook(opened.store.outbox, WebhookCalls(settings.webhook, key), metrics, clock.wall_ms)
+
+
+def _assemble(settings: Settings, read_again: Callable[[], Settings], opened: Opened, webhook_key: bytes) -> _Parts:
     clock, metrics = Clock(), Metrics()
     history = History(opened.store, clock.wall_ms)
+    webhook = _webhook(settings, webhook_key, opened, metrics, clock)
     orchestrator = Orchestrator(
         opened.fleet,
         spec_of(settings, plans_ports=opened.engine.plans_ports, restarts_in_place=opened.engine.restarts_in_place),
         opened.engine,
         opened.store,
         clock,
-        Limits(settings.assign_timeout, settings.refresh_interval, settings.stop_timeout),
+        limits_of(settings),
         opened.identity.id,
-        observer=Observers(metrics, history),
+        observer=Observers(metrics, history, *([] if webhook is None else [webhook])),
     )
-    return _Parts(settings, opened, orchestrator, metrics, history, ServiceEnd())
+    configuration = Configuration(settings, read_again, opened.engine, orchestrator)
+    return _Parts(settings, opened, orchestrator, configuration, metrics, history, ServiceEnd(), webhook)
 
 
 def _app(parts: _Parts, token: str) -> App:
     settings, fleet, orchestrator = parts.settings, parts.opened.fleet, parts.orchestrator
-    health = Health(orchestrator, settings.engine, command_line(settings, "recover"))
+    health = Health(orchestrator, settings.engine, command_line(settings, "recover"), parts.webhook)
     routes = v1(
         orchestrator,
         health,
         parts.history,
         parts.service_end,
         advertise_host=settings.advertise_host,
-        image="a demo in memory" if settings.engine == "memory" else settings.image,
-        pool=DEFAULT_POOL,
+        configuration=parts.configuration,
     )
     guard = Guard(
         settings.allow_host,
@@ -182,14 +217,16 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> N
         server.force_exit = server.should_exit  # a second signal does not wait for open connections
         server.should_exit = True
 
-    _call_on_signal(stop)
+    background, configuration = Background(orchestrator.defect), parts.configuration
+    _call_on_signal(stop, lambda: background.spawn(configuration.reload_or_say_why_not(), "reload"))
     pool = asyncio.create_task(orchestrator.run(), name="orchestrator")
     pool.add_done_callback(lambda _: stop())
-    background = Background(orchestrator.defect)
     try:
         await orchestrator.first_look()
         background.spawn(parts.history.run(orchestrator.gauges), "history")
         background.spawn(keep_checkpointed(parts.opened.store), "checkpoints")
+        if parts.webhook is not None:
+            background.spawn(parts.webhook.run(), "webhook")
         _freeze_garbage_collector()
         await server.serve(sockets)
     finally:
@@ -200,13 +237,25 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> N
             raise defect
 
 
-def _call_on_signal(stop: Callable[[], None]) -> None:
+def _call_on_signal(stop: Callable[[], None], reload: Callable[[], object]) -> None:
+    """`reload` only without a terminal: one that is closed ends what runs in it, by the same signal."""
     loop = asyncio.get_running_loop()
+    if os.name != "nt" and not _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, reload)
     for number in (signal.SIGINT, signal.SIGTERM):
         if os.name == "nt":
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
         else:
             loop.add_signal_handler(number, stop)
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls this process."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _freeze_garbage_collector() -> None:

@@ -1,26 +1,47 @@
 """Reads the settings: flags, then ORCHESTRATOR_* environment variables, then orchestrator.toml, then the defaults.
 
-What is unknown or not allowed is refused at the start. The message names the setting, its value and what is allowed.
+What is unknown or not allowed is refused at the start. The message names the setting, its value and what is allowed, and the
+line of a file.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.settings.settings import DEFAULT_ENV, ENV_PREFIX, Setting, Settings, settings
+from worker_orchestrator.settings.named_ports import without_displaced
+from worker_orchestrator.settings.pool import DEFAULT_ENV, DEFAULT_POOL, PoolSettings
+from worker_orchestrator.settings.pool_tables import POOLS, PoolTable, read_pool_tables
+from worker_orchestrator.settings.setting import ENV_PREFIX, Inherited, Setting
+from worker_orchestrator.settings.settings import Settings, settings
+from worker_orchestrator.settings.toml_file import TomlFile, printable, read_toml
+from worker_orchestrator.settings.values import Value, parsed, suggestion
 
-__all__ = ["file_with_token", "load", "sources"]
+__all__ = ["Reading", "config_file", "file_with_token", "load", "read", "sources"]
 
 CONFIG_FILE: Final = "orchestrator.toml"
+_INHERITED: Final = (Inherited.ALWAYS, Inherited.WITH_IMAGE)
 _NOT_SETTINGS: Final = frozenset({ENV_PREFIX + "CONFIG", ENV_PREFIX + "URL"})
 """Variables that other parts of the command line read."""
-_PASSWORD: Final = re.compile(r"//[^/@\s]+@")
-"""The user part of a URL, which may contain a password."""
+_LIMIT: Final = "max_machines"
+"""In `[pools.default]` it is the limit of that pool, and outside of it that of all pools."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The settings, and where each one that was given came from: its flag, its variable, or its key and file.
+
+    `sources` has those of the service and of the pool `default` by name. `pool_sources` has, by pool and name, those of the
+    other pools, with what they inherited, and the limit of `default` itself.
+    """
+
+    settings: Settings
+    sources: Mapping[str, str]
+    pool_sources: Mapping[str, Mapping[str, str]]
 
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> Settings:
@@ -29,49 +50,125 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | No
     `config` must exist if it is named; otherwise orchestrator.toml in the working directory is read if it exists.
     Raises InvalidSetting with one sentence that names the setting, its value and what is allowed.
     """
-    known = {setting.name: setting for setting in settings()}
-    values: dict[str, Any] = {}
-    for name, (raw, source) in _raw_values(known, flags, environ, config).items():
-        try:
-            value = known[name].parse(raw)
-        except ValueError as error:
-            raise InvalidSetting(f"{source} {_wrong(known[name], raw)}, but must be {error}.") from None
-        values[name] = {**DEFAULT_ENV, **value} if name == "env" else value
-    return Settings(**values)
+    return read(flags, environ, config).settings
 
 
 def sources(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> dict[str, str]:
     """Where each setting that was given came from: its flag, its variable, or its key and file. Raises InvalidSetting."""
+    return dict(read(flags, environ, config).sources)
+
+
+def read(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> Reading:
+    """As `load`, with the sources."""
     known = {setting.name: setting for setting in settings()}
-    return {name: source for name, (_, source) in _raw_values(known, flags, environ, config).items()}
+    file = _file(environ, config)
+    given = _from_flags(known, flags)
+    given = {**without_displaced(_from_environment(known, environ, given), given), **given}
+    in_file = {} if file is None else _from_file(known, file, given)
+    tables = {} if file is None else read_pool_tables(file, known)
+    default = tables.pop(DEFAULT_POOL, PoolTable())
+    outside = {**without_displaced(in_file, given), **given}
+    pools = {name: table.over(outside, known, *_INHERITED) for name, table in tables.items()}
+    of_default = without_displaced(_of_default(default, in_file, known), given)
+    flat = {**of_default, **_of_service(outside, known), **given}
+    limit = default.values.get(_LIMIT)
+    return Reading(
+        Settings(
+            **_values(flat),
+            own_max_machines=None if limit is None else limit.value,
+            other_pools={name: PoolSettings(**_values(found)) for name, found in pools.items()},
+        ),
+        {name: each.source for name, each in flat.items()},
+        {
+            **({} if limit is None else {DEFAULT_POOL: {_LIMIT: limit.source}}),
+            **{name: _sources(found, tables[name]) for name, found in pools.items()},
+        },
+    )
 
 
 def file_with_token(environ: Mapping[str, str], config: Path | None = None) -> Path | None:
-    """The TOML file that the token comes from; None if it comes from elsewhere or there is none. Raises InvalidSetting."""
-    path = config or _named_config(environ)
-    known = {setting.name: setting for setting in settings()}
-    is_there = "token" in _from_file(known, path) and ENV_PREFIX + "TOKEN" not in environ
-    return path if is_there else None
+    """The TOML file that the token or the webhook's secret comes from; None if both do not. Raises InvalidSetting."""
+    file = _file(environ, config)
+    if file is None:
+        return None
+    secret = {each.replace("-", "_") for each in file.table} & {each.name for each in settings() if each.secret}
+    return file.path if any(ENV_PREFIX + name.upper() not in environ for name in secret) else None
 
 
-def _raw_values(
-    known: Mapping[str, Setting], flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None
-) -> dict[str, tuple[Any, str]]:
-    """By setting name: the raw value that wins, and where it came from."""
-    values = _from_file(known, config or _named_config(environ))
+def _of_default(table: PoolTable, in_file: Mapping[str, Value], known: Mapping[str, Setting]) -> dict[str, Value]:
+    """What the file says of the pool `default`: also the sizes outside of its table are those of this pool."""
+    found = table.over(in_file, known, *Inherited)
+    return {name: each for name, each in found.items() if name != _LIMIT}
+
+
+def _of_service(found: Mapping[str, Value], known: Mapping[str, Setting]) -> dict[str, Value]:
+    return {name: each for name, each in found.items() if known[name].inherited is None or name == _LIMIT}
+
+
+def _values(found: Mapping[str, Value]) -> dict[str, Any]:
+    return {name: each.value for name, each in found.items()}
+
+
+def _sources(found: Mapping[str, Value], table: PoolTable) -> dict[str, str]:
+    return {
+        name: each.source if name in table.values or not table.inherits(name) else f"inherited: {each.source}"
+        for name, each in found.items()
+    }
+
+
+def _parsed(setting: Setting, raw: Any, source: str, place: Callable[[], str] | None = None) -> Value:
+    """The environment of workers is added to the default one."""
+    found = parsed(setting, raw, source, place)
+    return Value({**DEFAULT_ENV, **found.value}, found.source) if setting.name == "env" else found
+
+
+def _from_flags(known: Mapping[str, Setting], flags: Mapping[str, Any]) -> dict[str, Value]:
+    return {
+        name: _parsed(known[name], raw, known[name].flag)
+        for name, raw in flags.items()
+        if raw is not None and raw != ()
+    }
+
+
+def _from_environment(
+    known: Mapping[str, Setting], environ: Mapping[str, str], given: Collection[str]
+) -> dict[str, Value]:
+    """The variables of settings that are not given otherwise."""
+    values = dict[str, Value]()
     for variable, text in environ.items():
         if variable.startswith(ENV_PREFIX) and variable not in _NOT_SETTINGS:
             name = variable.removeprefix(ENV_PREFIX).lower()
             if name not in known:
-                raise InvalidSetting(f"{_printable(variable)} is not a setting. {_hint(name, known, ENV_PREFIX)}")
-            values[name] = (text, variable)
-    for name, raw in flags.items():
-        if raw is not None and raw != ():
-            values[name] = (raw, known[name].flag)
+                meant = suggestion(name, known, "settings", lambda meant: known[meant].variable)
+                raise InvalidSetting(f"{printable(variable)} is not a setting. {meant}")
+            if name not in given:
+                values[name] = _parsed(known[name], text, variable)
     return values
 
 
-def _named_config(environ: Mapping[str, str]) -> Path | None:
+def _from_file(known: Mapping[str, Setting], file: TomlFile, given: Collection[str]) -> dict[str, Value]:
+    """What stands above all tables, but for settings that are given otherwise."""
+    values = dict[str, Value]()
+    for key, raw in file.table.items():
+        name = key.replace("-", "_")
+        if name == POOLS:
+            continue
+        if name not in known:
+            raise InvalidSetting(f"{file.place(key)} is not a setting. {suggestion(name, [*known, POOLS], 'settings')}")
+        if name not in given:
+            values[name] = _parsed(known[name], raw, file.source(key), partial(file.place, key))
+    return values
+
+
+def _file(environ: Mapping[str, str], config: Path | None) -> TomlFile | None:
+    path = config_file(environ, config)
+    return None if path is None else read_toml(path)
+
+
+def config_file(environ: Mapping[str, str], config: Path | None = None) -> Path | None:
+    """The TOML file that is read: the named one, else orchestrator.toml where there is one."""
+    if config is not None:
+        return config
     named = environ.get(ENV_PREFIX + "CONFIG")
     if named:
         return Path(named)
@@ -80,58 +177,3 @@ def _named_config(environ: Mapping[str, str]) -> Path | None:
         return here if here.is_file() else None
     except PermissionError:  # `runuser -u orchestrator` in a folder of root: what is there is not for this user
         return None
-
-
-def _from_file(known: Mapping[str, Setting], path: Path | None) -> dict[str, tuple[Any, str]]:
-    if path is None:
-        return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidSetting(f"The configuration file {path} cannot be read: {error.strerror}.") from None
-    except RecursionError:
-        raise InvalidSetting(f"The configuration file {path} is nested too deeply.") from None
-    except ValueError as error:  # wrong TOML, wrong UTF-8, or a number with more digits than Python reads
-        raise InvalidSetting(f"The configuration file {path} is not valid TOML: {_printable(str(error))}.") from None
-    values: dict[str, tuple[Any, str]] = {}
-    for key, raw in table.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise InvalidSetting(f"{_printable(key)} in {path} is not a setting. {_hint(name, known, '')}")
-        values[name] = (raw, f"{key} in {path}")
-    return values
-
-
-def _hint(name: str, known: Mapping[str, Setting], prefix: str) -> str:
-    import difflib  # noqa: PLC0415 # needed only here, and slow to import
-
-    close = difflib.get_close_matches(name, known, n=1)
-    names = close or sorted(known)
-    shown = ", ".join(prefix + (n.upper() if prefix else n) for n in names)
-    return f"Did you mean {shown}?" if close else f"The settings are: {shown}."
-
-
-def _wrong(setting: Setting, raw: Any) -> str:
-    """What is wrong with a value. A secret, or what may be one, is not repeated."""
-    if setting.secret:
-        return "is not shown here"
-    if setting.name == "env":
-        return "has an entry that is not allowed"
-    if setting.repeatable and isinstance(raw, list):
-        raw = next((item for item in raw if not _is_right(setting, [item])), raw)
-    try:
-        return f"is {_PASSWORD.sub('//***@', repr(raw))}"
-    except ValueError:
-        return "is a number with more digits than Python shows"
-
-
-def _is_right(setting: Setting, raw: Any) -> bool:
-    try:
-        setting.parse(raw)
-    except ValueError:
-        return False
-    return True
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else repr(text)

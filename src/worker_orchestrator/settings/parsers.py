@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 __all__ = [
-    "as_bytes", "capabilities", "environment", "host_name", "host_names", "image", "local_address", "network_name", "number",
-    "one_of", "origins", "path", "processors", "seconds", "size", "text", "url_path", "user", "variable_name", "yes_no",
+    "as_bytes", "capabilities", "duration", "environment", "host_name", "host_names", "image", "local_address",
+    "network_name", "number", "one_of", "origins", "path", "processors", "seconds", "share", "size", "text", "url_path",
+    "user", "variable_name", "web_url", "yes_no",
 ]  # fmt: skip
 
 _UNFIT: Final = re.compile(r"[\0\ud800-\udfff]")
@@ -26,6 +28,9 @@ _ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{
 _UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
 _SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ?(?:([kmgtp])(?:i?b)?|b)?", re.ASCII)
 """As the docker command reads sizes: 512m, 1.5g and 2 GiB."""
+_DURATION: Final = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
+_DURATION_UNITS_S: Final = (86_400, 3600, 60, 1)
+_SHARE: Final = re.compile(r"(\d{1,4}(?:\.\d{1,9})?)( ?%)?", re.ASCII)
 _SHOWN: Final = 64
 _YES: Final = frozenset({"true", "yes", "on", "1"})
 _NO: Final = frozenset({"false", "no", "off", "0"})
@@ -98,6 +103,32 @@ def seconds(low: float, high: float) -> Callable[[Any], float]:
     return parse
 
 
+def duration(low: int, high: int) -> Callable[[Any], int]:
+    """Seconds from a number of them, or from what people write, such as 15m, 10h or 1h30m; the limits are seconds."""
+    said = f"a duration such as 15m, 10h or 1h30m, or a number of seconds, from {low} s to {high // 86_400} days"
+
+    def parse(value: Any) -> int:
+        text = _as_text(value).lower()
+        match = _DURATION.fullmatch(f"{text}s" if text.isdigit() else text)
+        if match is not None and text:
+            parsed = sum(int(count) * unit for count, unit in zip(match.groups("0"), _DURATION_UNITS_S, strict=True))
+            if low <= parsed <= high:
+                return parsed
+        raise ValueError(said)
+
+    return parse
+
+
+def share(value: Any) -> float:
+    """From 25% or 0.25."""
+    match = _SHARE.fullmatch(_as_text(value))
+    if match is not None:
+        parsed = float(match[1]) / (100 if match[2] else 1)
+        if parsed <= 10:
+            return parsed
+    raise ValueError("a share such as 25% or 0.25, from 0 to 1000%")
+
+
 def path(value: Any) -> Path:
     if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
         raise ValueError("a path")
@@ -111,6 +142,19 @@ def url_path(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"/[!-~]*", value):
         return value
     raise ValueError("a path that begins with / and has no spaces")
+
+
+def web_url(value: Any) -> str:
+    """Of a server that is to be called: without a fragment, which is not sent."""
+    said = value.strip() if isinstance(value, str) else ""
+    try:
+        parts = urlsplit(said)
+        is_web = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        if is_web and re.fullmatch(r"[!\"$-~]{1,2048}", said):
+            return said
+    except ValueError:  # its port or its IPv6 address
+        pass
+    raise ValueError("a URL that begins with https:// or http://, such as https://app.example.com/hooks/machines")
 
 
 def local_address(value: Any) -> str:

@@ -3,6 +3,7 @@
 * `store.py`         commits changes and reads them back
 * `event_log.py`     the event table, and events that are not in it yet
 * `event_numbers.py` numbers that no event gets, since a newer copy of the database may have used them
+* `outbox.py`        what the webhook is still to be told
 * `rows.py`          how machines and events stand in rows
 * `connection.py`    executes statements
 * `database.py`      opens, checks and copies the file

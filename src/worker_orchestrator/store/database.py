@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 import apsw
+import structlog
 
 from worker_orchestrator.errors import StoreRefused
 from worker_orchestrator.store.migrations import (
@@ -43,6 +44,7 @@ WAL_LIMIT_BYTES: Final = 32 * 1024 * 1024
 BUSY_TIMEOUT_MS: Final = 500
 """How long a commit waits for another program that writes to our database. The whole service waits with it."""
 
+_log = structlog.get_logger(__name__)
 _FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOMUTEX
 _HEADER_BYTES: Final = 100
 _MAGIC: Final = b"SQLite format 3\0"
@@ -240,8 +242,9 @@ def _create(path: Path, version: int) -> None:
 
 def _back_up_and_migrate(db: apsw.Connection, path: Path, version: int, steps: tuple[str, ...]) -> None:
     """Copy the old database to `orchestrator.db.v1.backup`, then make all missing steps in one transaction."""
+    copy = path.with_name(f"{path.name}.v{version}.backup")
     try:
-        copy_database(db, path.with_name(f"{path.name}.v{version}.backup"))
+        copy_database(db, copy)
         migrate(db, version, steps)
     except apsw.Error as error:
         what_to_do = advice(error) or "Go back to the orchestrator that you used before, and report this."
@@ -249,6 +252,7 @@ def _back_up_and_migrate(db: apsw.Connection, path: Path, version: int, steps: t
             f"The database {path} could not be upgraded from version {version} to {1 + len(steps)} ({error}). "
             f"It was not changed. {what_to_do}",
         ) from error
+    _log.info("database upgraded", file=str(path), before=version, now=1 + len(steps), copy=copy.name)
 
 
 def connect(path: Path, how: str = "mode=rw") -> apsw.Connection:

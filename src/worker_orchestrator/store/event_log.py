@@ -30,6 +30,7 @@ _FIT_INTO_ROW: Final = frozenset({Cause.ASSIGNED, Cause.RELEASED})
 OF_ASSIGNMENT: Final = (
     "SELECT * FROM event WHERE project IS NOT NULL AND generation = ? AND machine = ? ORDER BY seq {} LIMIT ?"
 )
+EXPIRIES: Final = "SELECT * FROM event WHERE cause = 'expired' AND pool = ? ORDER BY seq DESC LIMIT ?"
 _LAST_GENERATION: Final = """
 SELECT max(
     ifnull((SELECT max(generation) FROM event WHERE project IS NOT NULL), 0),
@@ -132,6 +133,10 @@ class EventLog:
         last = self._events(OF_ASSIGNMENT.format("DESC"), generation, machine_id, LAST_OF_ASSIGNMENT)[::-1]
         first = self._events(OF_ASSIGNMENT.format("ASC"), generation, machine_id, 1)
         return first + last if last and first[0].id < last[0].id else last
+
+    def expiries(self, pool: str, limit: int) -> list[StoredEvent]:
+        """The last assignments of machines of this pool that a deadline ended, newest first."""
+        return self._events(EXPIRIES, pool, limit)
 
     def range(self) -> tuple[int, int]:
         """Numbers of the oldest event that is kept, and of the newest one that ever was or was skipped; (1, 0) at first."""

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import astuple
 
+from worker_orchestrator.core.lease import Lease
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 
 __all__ = [
@@ -28,15 +29,21 @@ __all__ = [
 
 _EVENT_COLUMNS: Final = ("event_seq", "event_cause", "event_project")
 """Those of a machine's row that hold its last event until the event table has it. The rest of the event is the row's own."""
-MACHINE_COLUMNS: Final = "id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata"
-"""In the order of the fields of `Machine`, whose `holding` is two of them: project and metadata."""
+MACHINE_COLUMNS: Final = (
+    "id, pool, template, state, port, project, generation, host, gone, reason, evidence, ports, metadata, lease"
+)
+"""In the order of the fields of `Machine`, whose `holding` is three of them: project, and at the end metadata and lease."""
 INSERT_MACHINE: Final = (
-    f"INSERT INTO machine ({MACHINE_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
+    f"INSERT INTO machine ({MACHINE_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
 )
 DELETE_MACHINE: Final = "DELETE FROM machine WHERE id = ?"
 INSERT_EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _HOLDING: Final = Machine.__struct_fields__.index("holding")
+_NO_PORTS: Final = "[]"
+_NO_LEASE: Final = ""
+_lease_of: Final = msgspec.json.Decoder(Lease).decode
+_ports_of: Final = msgspec.json.Decoder(tuple[tuple[str, int], ...]).decode
 _VALUES: Final[Mapping[str, str]] = {word: word.value for word in (*Cause, *State)}  # `.value` of an enum takes 1 µs
 
 
@@ -58,12 +65,15 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 @cache
-def update_machine(changed: tuple[bool, ...], *, with_event: bool) -> str:
+def update_machine(changed: tuple[bool, ...], *, with_event: bool, with_time: bool = True) -> str:
     """The statement that writes the columns that changed, `changed_ms` and, if `with_event`, the event of the change.
+
+    Without `with_time` the machine counts as unchanged since the time that its row has.
 
     A column that stays as it is need not be checked and written again, which saves a third of the time.
     """
-    names = [*compress(MACHINE_COLUMNS.split(", "), changed), "changed_ms", *(_EVENT_COLUMNS if with_event else ())]
+    names = [*compress(MACHINE_COLUMNS.split(", "), changed)]
+    names += ["changed_ms"] * with_time + list(_EVENT_COLUMNS) * with_event
     return f"UPDATE machine SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608 # constant text
 
 
@@ -80,7 +90,7 @@ def event_of(number: int, change: Change, at_ms: int) -> StoredEvent:
         subject.generation,
         _VALUES[change.cause],
         None if after is None else _VALUES[after.state],
-        change.machine.reason,
+        change.machine.reason if change.cause is not Cause.EXPIRING else change.reason,
     )
 
 
@@ -99,7 +109,9 @@ def row_of(machine: Machine) -> tuple[object, ...]:
         machine.gone,
         machine.reason,
         machine.evidence,
+        _as_text(machine.ports),
         "" if holding is None else holding.metadata,
+        _lease_as_text(holding),
     )
 
 
@@ -108,30 +120,66 @@ def changed_columns(before: Machine, after: Machine) -> tuple[tuple[bool, ...], 
     fields = astuple(after)
     changed = tuple(map(ne, fields, astuple(before)))
     values = list(compress(fields, changed))
+    if changed[-1]:
+        values[-1] = _as_text(after.ports)
     if not changed[_HOLDING]:
-        return (*changed, False), values
+        return (*changed, False, False), values
     old, new = before.holding, after.holding
     values[sum(changed[:_HOLDING])] = None if new is None else new.project
     metadata = "" if new is None else new.metadata
-    if metadata == ("" if old is None else old.metadata):
-        return (*changed, False), values
-    values.append(metadata)
-    return (*changed, True), values
+    has_other_metadata = metadata != ("" if old is None else old.metadata)
+    if has_other_metadata:
+        values.append(metadata)
+    has_other_lease = (None if new is None else new.lease) != (None if old is None else old.lease)
+    if has_other_lease:
+        values.append(_lease_as_text(new))
+    return (*changed, has_other_metadata, has_other_lease), values
 
 
-def machine_of(row: tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str]) -> Machine:
+Row = tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str, str, str]
+
+
+def machine_of(row: Row) -> Machine:
     """The machine in a row of `MACHINE_COLUMNS`."""
-    machine_id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata = row
+    (
+        machine_id,
+        pool,
+        template,
+        state,
+        port,
+        project,
+        generation,
+        host,
+        gone,
+        reason,
+        evidence,
+        ports,
+        metadata,
+        lease,
+    ) = row
     return Machine(
         machine_id,
         pool,
         template,
         State(state),
         port,
-        None if project is None else Holding(project, metadata),
+        None if project is None else Holding(project, metadata, None if lease == _NO_LEASE else _lease_of(lease)),
         generation,
         host,
         bool(gone),
         reason,
         evidence,
+        () if ports == _NO_PORTS else _ports_of(ports),
     )
+
+
+def _lease_as_text(holding: Holding | None) -> str:
+    """The lease as JSON; empty without one."""
+    if holding is None or holding.lease is None:
+        return _NO_LEASE
+    return msgspec.json.encode(holding.lease).decode()
+
+
+def _as_text(ports: tuple[tuple[str, int], ...]) -> str:
+    """Named host ports as JSON: an array of pairs."""
+    return msgspec.json.encode(ports).decode() if ports else _NO_PORTS

@@ -31,6 +31,7 @@ from worker_orchestrator.store.database import (
 )
 from worker_orchestrator.store.event_log import EventLog
 from worker_orchestrator.store.event_numbers import SKIPPED, Skips
+from worker_orchestrator.store.outbox import Outbox
 from worker_orchestrator.store.rows import (
     DELETE_MACHINE,
     INSERT_MACHINE,
@@ -75,6 +76,7 @@ class Store:
         self._execute = self._connection.execute
         # With durability "power" the second transaction would be another fsync.
         self._log = EventLog(self._connection, may_use_rows=durability == "process")
+        self.outbox = Outbox(self._connection)
 
     # reading
 
@@ -131,6 +133,10 @@ class Store:
         """The events of one assignment, oldest first; if there are many, the first one and the last 200."""
         self.persist_events()
         return self._log.of_assignment(machine_id, generation)
+
+    def expiries(self, pool: str, limit: int) -> list[StoredEvent]:
+        """The last assignments of machines of this pool that a deadline ended, newest first."""
+        return self._log.expiries(pool, limit)  # such an event is never in a machine's row
 
     def event_range(self) -> tuple[int, int]:
         """Numbers of the oldest event that is kept, and of the newest one that ever was or was skipped; (1, 0) at first."""
@@ -213,7 +219,10 @@ class Store:
         for key, value in meta.items():
             self._execute(begin + _META, (key, str(value)))
             begin = ""
-        events = list(map(event_of, count(self._log.newest + 1), changes, repeat(at_ms)))
+        told = [change for change in changes if change.cause is not Cause.KEPT]  # clients keep theirs every few seconds
+        events = list(map(event_of, count(self._log.newest + 1), told, repeat(at_ms)))
+        if self.outbox.is_wanted:
+            self.outbox.add(told, events)
         self._log.append_and_commit(events, begin)
 
     def _write(self, change: Change, at_ms: int, begin: str) -> None:
@@ -234,8 +243,9 @@ class Store:
         assert change.before is not None, "it was on record"
         assert change.after is not None, "it stays on record"
         changed, values = changed_columns(change.before, change.after)
-        statement = begin + update_machine(changed, with_event=bool(event))
-        self._execute(statement, (*values, at_ms, *event, change.after.id))
+        is_told = change.cause is not Cause.KEPT or not values
+        statement = begin + update_machine(changed, with_event=bool(event), with_time=is_told)
+        self._execute(statement, (*values, *([at_ms] if is_told else ()), *event, change.after.id))
         if self._db.changes() != 1:
             raise apsw.ConstraintError(f"{change.after.id} is not on record")
 

@@ -8,7 +8,7 @@ Here everything happens on one thread, so counting adds to a number in a diction
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Generic, TypeVar
 
@@ -26,6 +26,16 @@ class Tallies(Collector, Generic[_Key]):
     def __init__(self, name: str, text: str, names: Sequence[str], labels: Mapping[_Key, Sequence[str]]) -> None:
         self._name, self._text, self._names, self._labels = name, text, names, labels
         self.of: dict[_Key, int] = dict.fromkeys(labels, 0)
+
+    def add(self, labels: Mapping[_Key, Sequence[str]]) -> None:
+        """More keys, which become known while the service runs. Those that are there stay as they are."""
+        self._labels = {**labels, **self._labels}
+        self.of = {**dict.fromkeys(labels, 0), **self.of}
+
+    def remove(self, keys: Collection[_Key]) -> None:
+        """These are not shown any more, and begin at 0 if they are added again."""
+        self._labels = {key: labels for key, labels in self._labels.items() if key not in keys}
+        self.of = {key: count for key, count in self.of.items() if key not in keys}
 
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(self._name, self._text, labels=self._names)
@@ -62,7 +72,18 @@ class Durations(Collector, Generic[_Key]):
     ) -> None:
         self._name, self._text, self._names, self._labels = name, text, names, labels
         self._bounds = [*map(str, bounds_s), "+Inf"]
+        self._bounds_s = bounds_s
         self.of = {key: Histogram(bounds_s) for key in labels}
+
+    def add(self, labels: Mapping[_Key, Sequence[str]]) -> None:
+        """As `Tallies.add`."""
+        self._labels = {**labels, **self._labels}
+        self.of = {**{key: Histogram(self._bounds_s) for key in labels}, **self.of}
+
+    def remove(self, keys: Collection[_Key]) -> None:
+        """As `Tallies.remove`."""
+        self._labels = {key: labels for key, labels in self._labels.items() if key not in keys}
+        self.of = {key: histogram for key, histogram in self.of.items() if key not in keys}
 
     def collect(self) -> Iterator[Metric]:
         family = HistogramMetricFamily(self._name, self._text, labels=self._names)

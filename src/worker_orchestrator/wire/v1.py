@@ -11,11 +11,25 @@ from datetime import datetime
 import msgspec
 
 from worker_orchestrator.wire.commands import ExecBody, ExecEnd, ExecOutput, ExecResult
+from worker_orchestrator.wire.leases import KeepBody, Lease
+from worker_orchestrator.wire.pools import (
+    BackOff,
+    Counted,
+    Demand,
+    Expiry,
+    Pool,
+    PoolPatch,
+    Pools,
+    PoolSizes,
+    Reloaded,
+    SettingChange,
+)
 
 __all__ = [
     "AssignBody",
     "BackOff",
     "Counted",
+    "Demand",
     "Destroyed",
     "EngineHealth",
     "Environment",
@@ -25,8 +39,11 @@ __all__ = [
     "ExecError",
     "ExecOutput",
     "ExecResult",
+    "Expiry",
     "FailedProbe",
     "History",
+    "KeepBody",
+    "Lease",
     "Machine",
     "Machines",
     "Pool",
@@ -34,21 +51,35 @@ __all__ = [
     "PoolSizes",
     "Pools",
     "Problem",
+    "PublishedPort",
     "Released",
+    "Reloaded",
     "Sample",
     "ServiceHealth",
+    "SettingChange",
     "Stages",
     "Usage",
     "UsageReading",
     "Variable",
+    "WakeBody",
     "Why",
 ]
+
+
+class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of a worker that its pool gave a name: where it is on the host. `url` is None once the container is gone."""
+
+    port: int
+    url: str | None
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """One machine. `generation` grows with every assignment, so that a late release or destroy is recognised.
 
-    `next_try_at` is when it is started again; None unless it waits for its next restart.
+    `next_try_at` is when it is started again; None unless it waits for its next restart. `outdated`: it was made from an
+    older image or older settings than new machines are. `ports` has the ports by the names that its pool gave them, with
+    the one of `url` first; it is empty if the pool names none, or if it is not told. `lease` is None if no deadline
+    ends the assignment.
     """
 
     id: str
@@ -68,6 +99,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     changed_at: datetime
     next_try_at: datetime | None = None
+    outdated: bool = False
+    ports: dict[str, PublishedPort] = {}
+    lease: Lease | None = None
 
 
 class Machines(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,15 +109,38 @@ class Machines(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-class AssignBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AssignBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`pool`: a machine of exactly this pool. None: whatever machine the project has, else one of the default pool.
+
+    What is not asked for is not sent, since a service of an earlier version refuses a key that it does not know.
+    """
+
     wait_seconds: float | None = None
     metadata: dict[str, str] | None = None
+    pool: str | None = None
+    ttl: float | None = None
+    max_age: float | None = None
+    idle_timeout: float | None = None
+    confirm_within: float | None = None
+
+
+class WakeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`wait_seconds`: for how long to wait until it answers. None: as long as the service is set to."""
+
+    wait_seconds: float | None = None
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True):
+    """`removed` is whether the machine is removed with its files, and not kept for the next project. None: not told.
+
+    `retired`: the settings no longer name its pool, which makes no other one.
+    """
+
     project: str
     machine: str
     generation: int
+    removed: bool | None = None
+    retired: bool = False
 
 
 class Destroyed(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +153,7 @@ class Destroyed(msgspec.Struct, frozen=True, kw_only=True):
 class UsageReading(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     cpu_percent: float | None
-    memory_bytes: int
+    memory_bytes: int | None
     received_bytes: int | None
     sent_bytes: int | None
 
@@ -106,7 +163,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     cpu_percent: float | None
     cpu_seconds: float
-    memory_bytes: int
+    memory_bytes: int | None
     memory_limit_bytes: int | None
     processes: int | None
     received_bytes: int | None
@@ -118,62 +175,6 @@ class ExecError(msgspec.Struct, frozen=True, kw_only=True):
     """What comes in place of an `ExecEnd` if nobody knows how the command ended."""
 
     error: Problem
-
-
-class PoolSizes(msgspec.Struct, frozen=True, kw_only=True):
-    """The sizes in the settings. The pool may have been given others since."""
-
-    min_idle: int
-    max_idle: int | None
-    limit: int
-
-
-class Counted(msgspec.Struct, frozen=True, kw_only=True):
-    idle: int = 0
-    starting: int = 0
-    assigned: int = 0
-    restarting: int = 0
-    stopping: int = 0
-    failed: int = 0
-
-
-class BackOff(msgspec.Struct, frozen=True, kw_only=True):
-    """The brake on an image that does not come up: when the next attempt is, and why the last one failed."""
-
-    retry_in_seconds: float
-    reason: str
-    evidence: str
-
-
-class Pool(msgspec.Struct, frozen=True, kw_only=True):
-    """`on_release` is reuse or recycle: whether a released machine is given on as it is, or removed. None: not told."""
-
-    name: str
-    image: str
-    template: str | None
-    min_idle: int
-    max_idle: int | None
-    limit: int
-    paused: bool
-    on_release: str | None = None
-    configured: PoolSizes
-    machines: Counted
-    waiting: int
-    problem: str | None
-    back_off: BackOff | None
-
-
-class Pools(msgspec.Struct, frozen=True, kw_only=True):
-    pools: list[Pool]
-
-
-class PoolPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What to change. A size that is null goes back to the setting; a key that is left out changes nothing."""
-
-    min_idle: int | msgspec.UnsetType | None = msgspec.UNSET
-    max_idle: int | msgspec.UnsetType | None = msgspec.UNSET
-    limit: int | msgspec.UnsetType | None = msgspec.UNSET
-    paused: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,7 +208,11 @@ class Stages(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
-    """How a project got its machine. `how` is warm or cold, or unknown if the process that saw it did not record it."""
+    """How a project got its machine. `how` is warm or cold, or unknown if the process that saw it did not record it.
+
+    `pool` is that of the machine, empty if it is not told.
+    `trouble`, with which `why` ends, is what keeps the machine from serving now; None if nothing does, or if it is not told.
+    """
 
     project: str
     machine: str
@@ -218,6 +223,8 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     stages: Stages | None
     failed_probes: list[FailedProbe]
     events: list[Event]
+    pool: str = ""
+    trouble: str | None = None
 
 
 class EngineHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,7 +249,7 @@ class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the fleet at a time, and what was counted in the step that ended then."""
+    """The state of the fleet at a time, and what was counted in the step that ended then: `assigns` by pool."""
 
     at: datetime
     idle: int
@@ -259,6 +266,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float | None
     p99_ms: float | None
     refill_lag_seconds: float
+    sleeping: int = 0
+    assigns: dict[str, int] = {}
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,6 +63,45 @@ def test_what_a_running_service_was_given_since_is_told_as_such() -> None:
     assert found["max_idle"].source == "default"
 
 
+def test_the_settings_of_each_pool_are_shown_with_where_they_come_from(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "orchestrator.toml").write_text(
+        f"""
+        user = "1000"
+        [pools.default]
+        max_machines = 20
+        [[pools.default.windows]]
+        cron = "0 8 * * 1-5"
+        for = "90m"
+        min_idle = 8
+        [pools.web]
+        image = "my/web"
+        env = {{ KEY = "{SECRET}" }}
+        """
+    )
+    found = run("--changed", "--memory", "1g")
+    assert {name: (each["value"], each["source"]) for name, each in found.items()} == {
+        "memory": ("1g", "--memory"),
+        "user": ("1000", "user in orchestrator.toml"),
+        "windows": (
+            [{"cron": "0 8 * * 1-5", "for": "1h30m", "min_idle": 8, "max_idle": None, "timezone": "UTC"}],
+            "windows in [pools.default] of orchestrator.toml",
+        ),
+        "pools.default.max_machines": (20, "max_machines in [pools.default] of orchestrator.toml"),
+        "pools.web.image": ("my/web", "image in [pools.web] of orchestrator.toml"),
+        "pools.web.env": (
+            {"DATABASE_URL": "(hidden)", "KEY": "(hidden)"},
+            "env in [pools.web] of orchestrator.toml",
+        ),
+        "pools.web.memory": ("1g", "inherited: --memory"),
+        "pools.web.user": ("1000", "inherited: user in orchestrator.toml"),
+    }
+    every = run()
+    assert every["pools.web.min_idle"] == {"name": "pools.web.min_idle", "value": 2, "source": "default"}
+    plain = CliRunner().invoke(main, ["config", "--url", "http://127.0.0.1:1"])
+    assert "min_idle 8 for 1h30m from `0 8 * * 1-5` (UTC)" in plain.stdout
+    assert SECRET not in plain.stdout
+
+
 def test_a_bad_setting_is_refused(run: Any) -> None:
     done = CliRunner().invoke(main, ["config", "--min-idle", "few"])
     assert (done.exit_code, done.stdout) == (2, "")

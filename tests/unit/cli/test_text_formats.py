@@ -9,6 +9,7 @@ import pytest
 from worker_orchestrator.cli.text_formats import (
     age,
     columns,
+    counted,
     json_document,
     milliseconds,
     output_line,
@@ -18,7 +19,7 @@ from worker_orchestrator.cli.text_formats import (
     table,
     utc_time,
 )
-from worker_orchestrator.wire.v1 import Event
+from worker_orchestrator.wire.v1 import Counted, Event
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -73,6 +74,8 @@ def test_json_is_for_people_as_well() -> None:
         ("assigned", "p", "ready", "assigned"),
         ("released", "p", "ready", "idle"),
         ("withdrawn", "p", "ready", "idle"),
+        ("expired", "p", "stopping", "stopping"),
+        ("expired", "p", "ready", "idle"),
         ("released", "p", "starting", "starting"),
         ("created", None, "starting", "starting"),
         ("restarted", "p", "starting", "restarting"),
@@ -94,3 +97,16 @@ def test_the_state_after_an_event_has_the_word_of_the_list(
 def test_a_line_of_output_keeps_its_indentation_and_no_control_characters() -> None:
     """A compiler points at a column with a caret."""
     assert output_line("\t   ^ here\x1b[31m \n") == "           ^ here\N{REPLACEMENT CHARACTER}[31m"
+
+
+@pytest.mark.parametrize(
+    ("machines", "said"),
+    [
+        (Counted(), "none"),
+        (Counted(idle=2, failed=1), "2 idle, 1 failed"),
+        (Counted(idle=2, failed=1, past_failures=1), "2 idle, 1 past failure"),
+        (Counted(assigned=1, failed=3, past_failures=2), "1 assigned, 1 failed, 2 past failures"),
+    ],
+)
+def test_what_is_left_of_failures_is_not_counted_as_failed_now(machines: Counted, said: str) -> None:
+    assert counted(machines) == said

@@ -23,6 +23,7 @@ from worker_orchestrator.errors import (
     MachineFailed,
     MachineNotFound,
     NoMachineAvailable,
+    OtherPool,
     ProjectHasNoMachine,
     ServiceUnreachable,
     Unauthorized,
@@ -63,6 +64,38 @@ def test_an_assign_whose_reply_was_lost_is_sent_again(connect: Connect, loss: Ac
     assert first == {"wait_seconds": 9, "metadata": {"branch": "main"}}
     assert 5 < second.pop("wait_seconds") < 9, "what is left of them"
     assert second == {"metadata": {"branch": "main"}}
+
+
+def test_deadlines_are_sent_where_they_are_asked_for(connect: Connect) -> None:
+    """A service of an earlier version refuses a key that it does not know."""
+    with scripted(answer(200, MACHINE)) as server, connect(server.url) as client:
+        client.assign("p", ttl=60, idle_timeout=0, max_age=3600, confirm_within=1.5)
+        assert client.assign("p").lease is None
+    assert [heard.json for heard in server.heard] == [
+        {"ttl": 60, "max_age": 3600, "idle_timeout": 0, "confirm_within": 1.5},
+        {},
+    ]
+
+
+@each_loss
+def test_a_keepalive_is_sent_again_and_names_the_generation(connect: Connect, loss: Act) -> None:
+    """Twice does what once does; also after a 503."""
+    busy = problem(503, "store_failed", headers={"retry-after": "0"})
+    with scripted(loss, busy, answer(204)) as server, connect(server.url) as client:
+        assert client.keep("p", ttl=60, generation=3) is None
+    assert {(one.method, one.target) for one in server.heard} == {("POST", "/v1/projects/p/machine/keepalive")}
+    assert [(one.json, one.headers["if-match"]) for one in server.heard] == [({"ttl": 60}, '"3"')] * 3
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [(404, "project_has_no_machine", ProjectHasNoMachine), (412, "generation_mismatch", GenerationMismatch)],
+)
+def test_a_keepalive_that_comes_too_late_says_so(
+    connect: Connect, status: int, code: str, error: type[Exception]
+) -> None:
+    with scripted(problem(status, code)) as server, connect(server.url) as client, pytest.raises(error):
+        client.keep("p", generation=3)
 
 
 @each_loss
@@ -320,8 +353,32 @@ def test_all_pages_are_one_list(connect: Connect) -> None:
     with scripted(*pages) as server, connect(server.url) as client:
         found = client.machines(states=["idle", "failed"], project="p", pool="default")
     assert [machine.id for machine in found] == ["a", "b"]
-    assert server.heard[0].target == "/v1/machines?project=p&pool=default&limit=1000&state=idle&state=failed"
+    assert server.heard[0].target == "/v1/machines?project=p&limit=1000&state=idle&state=failed&pool=default"
     assert server.heard[1].target.endswith("&after=a")
+
+
+def test_a_list_may_be_of_several_pools(connect: Connect) -> None:
+    with scripted(answer(200, {"machines": [], "next": None})) as server, connect(server.url) as client:
+        client.machines(pool=["default", "node20"])
+        client.machines()
+    targets = [heard.target for heard in server.heard]
+    assert targets == ["/v1/machines?limit=1000&pool=default&pool=node20", "/v1/machines?limit=1000"]
+
+
+def test_a_pool_is_asked_for_by_its_name(connect: Connect) -> None:
+    """And not named where none is asked for: a service of an earlier version refuses a key that it does not know."""
+    with scripted(answer(200, MACHINE | {"pool": "node20"})) as server, connect(server.url) as client:
+        assert client.assign("p", pool="node20").pool == "node20"
+        client.assign("p")
+    assert [heard.json for heard in server.heard] == [{"pool": "node20"}, {}]
+
+
+def test_a_project_that_has_a_machine_of_another_pool_hears_so_at_once(connect: Connect) -> None:
+    """Another try would not help."""
+    refusal = problem(409, "other_pool", "Release it first.")
+    with scripted(refusal) as server, connect(server.url) as client, pytest.raises(OtherPool) as told:
+        client.assign("p", pool="node20")
+    assert (str(told.value), told.value.status, len(server.heard)) == ("Release it first.", 409, 1)
 
 
 def test_only_what_is_given_is_changed(connect: Connect) -> None:
@@ -336,8 +393,23 @@ def test_only_what_is_given_is_changed(connect: Connect) -> None:
         client.scale("default", max_idle=None)
         client.pause()
         client.resume("default")
+        client.scale("node20", max_machines=7)
     bodies = [heard.json for heard in server.heard]
-    assert bodies == [{"min_idle": 4}, {"max_idle": None}, {"paused": True}, {"paused": False}]
+    assert bodies == [{"min_idle": 4}, {"max_idle": None}, {"paused": True}, {"paused": False}, {"max_machines": 7}]
+    assert server.heard[-1].target == "/v1/pools/node20"
+
+
+def test_a_pool_of_an_earlier_service_is_understood(connect: Connect) -> None:
+    """It does not tell what it wants, and why."""
+    pool = {
+        "name": "default", "image": "i", "template": None, "min_idle": 1, "max_idle": None, "limit": 3, "paused": False,
+        "configured": {"min_idle": 1, "max_idle": None, "limit": 3}, "machines": {}, "waiting": 0, "problem": None,
+        "back_off": None,
+    }  # fmt: skip
+    with scripted(answer(200, pool)) as server, connect(server.url) as client:
+        told = client.pool()
+    assert (told.max_machines, told.spare, told.retired) == (None, 0, False)
+    assert (told.wanted_idle, told.why, told.held_back, told.demand) == (None, "", None, None)
 
 
 def test_a_command_is_a_list_of_words(connect: Connect) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.control.reading.gauges import WORDS
-from worker_orchestrator.control.telling.observer import AssignOutcome, Call
+from worker_orchestrator.control.telling.observer import AssignOutcome, Call, Delivery
 from worker_orchestrator.core.action import Result
 from worker_orchestrator.core.machine import FailureKind
 
@@ -34,6 +34,7 @@ def exposition() -> str:
     async def story(small: Small) -> None:
         await small.await_idle(2)
         await small.assign("p")
+        small.orchestrator.change_pool("default", {"max_machines": 5})
         shown.append(small.metrics.exposition(small.orchestrator.gauges()))
 
     lived(story)
@@ -50,7 +51,15 @@ def test_each_metric_has_a_row_with_its_type_and_its_labels(exposition: str) -> 
 
 
 @pytest.mark.parametrize(
-    "word", [*AssignOutcome, *WORDS, *FailureKind, *get_args(Call), *(result.replace(" ", "_") for result in Result)]
+    "word",
+    [
+        *AssignOutcome,
+        *Delivery,
+        *WORDS,
+        *FailureKind,
+        *get_args(Call),
+        *(result.replace(" ", "_") for result in Result),
+    ],
 )
 def test_each_value_of_a_label_is_explained(word: str) -> None:
     assert f"`{word}`" in PAGE

@@ -13,8 +13,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from worker_orchestrator.core import commands, outcomes, sizing
-from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result, Stop
 from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.indexes import Members
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.core.pool import Brake, Pool
@@ -30,10 +31,29 @@ OLD = "template-1"
 NEW = "template-2"
 
 
-def a_spec(*, max_machines: int = 100, first_port: int | None = 9093, last_port: int = 65535, **pool: Any) -> Spec:
+def a_spec(
+    *,
+    max_machines: int = 100,
+    max_awake: int | None = None,
+    first_port: int | None = 9093,
+    last_port: int = 65535,
+    **pool: Any,
+) -> Spec:
     """One pool of the template OLD that wants nothing by itself, unless told otherwise."""
     wanted = PoolSpec(**{"template": OLD, "min_idle": 0, **pool})
-    return Spec({DEFAULT_POOL: wanted}, max_machines=max_machines, first_port=first_port, last_port=last_port)
+    return Spec(
+        {DEFAULT_POOL: wanted},
+        max_machines=max_machines,
+        max_awake=max_awake,
+        first_port=first_port,
+        last_port=last_port,
+    )
+
+
+def several(*, max_machines: int = 100, last_port: int = 65535, **pools: Mapping[str, Any]) -> Spec:
+    """These pools in this order, each of the template OLD, which want nothing by themselves, unless told otherwise."""
+    wanted = {name: PoolSpec(**{"template": OLD, "min_idle": 0, **fields}) for name, fields in pools.items()}
+    return Spec(wanted, max_machines=max_machines, last_port=last_port)
 
 
 def a_machine(
@@ -77,9 +97,10 @@ class World:
         self._made += 1
         return f"m{self._made}"
 
-    def wants(self, **pool: Any) -> None:
-        """Change what the pool should be."""
-        self.spec = replace(self.spec, pools={DEFAULT_POOL: replace(self.spec.pools[DEFAULT_POOL], **pool)})
+    def wants(self, pool: str = DEFAULT_POOL, /, **changes: Any) -> None:
+        """Change what this pool should be."""
+        wanted = replace(self.spec.pools[pool], **changes)
+        self.spec = replace(self.spec, pools={**self.spec.pools, pool: wanted})
 
     # looking
 
@@ -161,8 +182,8 @@ class World:
         verdict = Verdict(machine_id, self.now if begun_at is None else begun_at, answered, detail)
         outcomes.apply_verdict(self.fleet, self.spec, verdict, self.now)
 
-    def assign(self, project: str) -> str | None:
-        machine = commands.assign(self.fleet, self.spec, project, self.now, DEFAULT_POOL)
+    def assign(self, project: str, pool: str | None = None) -> str | None:
+        machine = commands.assign(self.fleet, self.spec, project, self.now, pool)
         return None if machine is None else machine.id
 
     def release(self, machine_id: str) -> Machine | None:
@@ -179,6 +200,9 @@ class World:
 
     def restarted(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
         self.apply_outcome(Restart(machine_id), result, message)
+
+    def stopped(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
+        self.apply_outcome(Stop(machine_id, DEFAULT_POOL), result, message)
 
     def destroyed(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
         self.apply_outcome(Destroy(machine_id), result, message)
@@ -218,6 +242,9 @@ def assert_indexes_hold(fleet: Fleet) -> None:
     fresh = Fleet(fleet.owner)
     fresh.load(fleet.machines.values(), fleet.tombstones, 0.0)
     assert indexes(fleet) == indexes(fresh)
+    assert fleet.waiting == {project: name for name, pool in fleet.pools.items() for project in pool.line}
+    for pool in fleet.pools.values():
+        assert sorted(pool.line.values()) == list(pool.line.values()), "the line is in the order of its tickets"
 
 
 def indexes(fleet: Fleet) -> dict[str, object]:
@@ -226,10 +253,20 @@ def indexes(fleet: Fleet) -> dict[str, object]:
         "projects": fleet.projects,
         "ports": fleet.ports,
         "held": fleet.slots_held,
+        "awake": (fleet.awake, fleet.falling_asleep),
         "watched": set(fleet.watches),
-        "idle": {key: set(ids) for key, ids in fleet._idle.items() if ids},
-        "coming": {key: set(ids) for key, ids in fleet._coming.items() if ids},
-        "leaving": {key: set(ids) for key, ids in fleet._leaving.items() if ids},
+        "members": {name: _of(members) for name, members in fleet._members.items()},
+    }
+
+
+def _of(members: Members) -> dict[str, object]:
+    return {
+        "idle": {template: set(ids) for template, ids in members.idle.items()},
+        "coming": {template: set(ids) for template, ids in members.coming.items()},
+        "leaving": set(members.leaving),
+        "count": members.count,
+        "held": members.slots_held,
+        "assigned": members.assigned,
     }
 
 

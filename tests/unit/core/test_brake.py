@@ -10,6 +10,7 @@ from worker_orchestrator.core.brake import (
     RESTART_PAUSES_S,
     Failure,
     fail_machine,
+    failed_predecessor,
     has_restarts_left,
     next_restart_at,
     raise_brake,
@@ -20,6 +21,7 @@ from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, FailureKind, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.watch import Watch
+from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 DOUBLING_S = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]
 
@@ -229,6 +231,93 @@ def test_another_template_begins_a_brake_of_its_own() -> None:
     world.now += 1.0
     assert fails_to_start(world) == 1.0
     assert (world.brake.template, world.brake.level) == (NEW, 1)
+
+
+# an image that was replaced
+
+
+def failed_and_replaced() -> World:
+    """An image that did not come up, and was rebuilt a second ago."""
+    world = World()
+    world.wants(min_idle=2)
+    fails_to_start(world)
+    world.now += 1.0
+    world.wants(template=NEW)
+    return world
+
+
+def predecessor(world: World) -> Brake | None:
+    return failed_predecessor(world.fleet, world.spec, DEFAULT_POOL)
+
+
+def test_an_image_that_replaced_a_broken_one_is_on_trial_until_it_comes_up() -> None:
+    """Until then nobody knows whether it is better, so nobody may be told that the image works."""
+    world = failed_and_replaced()
+    assert predecessor(world) == world.brake
+    machine_id = world.start()
+    assert predecessor(world) == world.brake
+    world.answer(machine_id)
+    assert predecessor(world) is None
+
+
+def test_an_image_on_trial_that_fails_has_a_brake_of_its_own() -> None:
+    world = failed_and_replaced()
+    fails_to_start(world)
+    assert (predecessor(world), world.brake.template) == (None, NEW)
+
+
+def test_a_failure_long_ago_says_nothing_of_the_image_after_the_next() -> None:
+    """The one between came up."""
+    world = failed_and_replaced()
+    world.up()
+    world.wants(template="template-3")
+    assert predecessor(world) is None
+
+
+def test_an_image_that_came_up_before_the_broken_one_is_not_on_trial() -> None:
+    """Somebody went back to what worked."""
+    world = World()
+    world.wants(min_idle=2, template=NEW)
+    world.up()
+    world.now += 1.0
+    world.wants(template=OLD)
+    fails_to_start(world)
+    world.wants(template=NEW)
+    assert predecessor(world) is None
+
+
+def test_what_came_up_at_the_moment_of_the_failure_came_up() -> None:
+    world = failed_and_replaced()
+    world.pool.proven_at = world.brake.raised_at
+    assert predecessor(world) is None
+    world.pool.proven_at = world.brake.raised_at - 0.5
+    assert predecessor(world) == world.brake
+
+
+def test_no_image_is_on_trial_without_a_broken_one_before_it() -> None:
+    """None failed; the brake is of the current one; or that one came up in the end."""
+    world = World()
+    world.wants(min_idle=2)
+    assert predecessor(world) is None
+    fails_to_start(world)
+    assert predecessor(world) is None
+    world.now += 1.0
+    world.up()
+    world.wants(template=NEW)
+    assert predecessor(world) is None
+
+
+def test_no_image_is_on_trial_while_it_is_unknown_or_nothing_is_tried() -> None:
+    """A paused pool tries nothing. A pool that keeps nothing idle tries what a project waits for."""
+    world = failed_and_replaced()
+    world.wants(template=None)
+    assert predecessor(world) is None
+    world.wants(template=NEW, paused=True)
+    assert predecessor(world) is None
+    world.wants(paused=False, min_idle=0)
+    assert predecessor(world) is None
+    world.start()
+    assert predecessor(world) == world.brake
 
 
 # forgiving

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, an_instance, assert_indexes_hold
 
 from worker_orchestrator.core import commands, refusals, waiting_line
+from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Change, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.spec import PoolSpec
@@ -122,9 +124,9 @@ def test_nobody_is_given_anything_at_once_where_nothing_is_idle() -> None:
 def test_nobody_overtakes_a_line_by_the_short_way() -> None:
     world = World()
     machine = world.up()
-    world.pool.line["first"] = None
+    world.fleet.join_line(DEFAULT_POOL, "first")
     assert assign_verified(world) is None
-    world.pool.line.clear()
+    world.fleet.leave_line("first")
     assert assign_verified(world) == machine
 
 
@@ -134,7 +136,7 @@ def test_the_short_way_gives_machines_of_its_pool_alone() -> None:
     machine = world.up()
     given = commands.assign_verified(world.fleet, world.spec, "p", world.now, "other")
     assert given is None
-    world.fleet.pool("other").line["q"] = None  # a line there is no line here
+    world.fleet.join_line("other", "q")  # a line there is no line here
     assert assign_verified(world) == machine
 
 
@@ -172,6 +174,38 @@ def test_a_listing_that_was_begun_later_tells_what_became_of_it() -> None:
     world.now += 0.5
     world.tick()
     assert world.assign("p") == machine
+
+
+def test_after_a_doubt_that_a_listing_denied_an_earlier_answer_counts_no_more() -> None:
+    """The listing shows that the worker runs. A worker that was told to stop may run for a while and answer nothing."""
+    world = World()
+    machine = world.up()
+    world.fleet.doubt(machine, world.now + 0.1)
+    world.now += 0.2
+    world.tick()
+    assert assign_verified(world) is None
+    world.watch(machine).verified_at = world.now
+    assert assign_verified(world) == machine
+
+
+def test_an_answer_at_the_moment_of_the_doubt_counts() -> None:
+    world = World()
+    machine = world.up()
+    world.fleet.doubt(machine, world.now)
+    world.watch(machine).verified_at = world.now
+    world.tick()
+    assert assign_verified(world) == machine
+
+
+def test_a_doubt_about_a_former_run_of_a_worker_says_nothing_of_the_next_one() -> None:
+    world = World()
+    machine = world.up()
+    world.assign("p")
+    world.fleet.doubt(machine, math.inf)
+    world.instance(machine, Status.EXITED)
+    world.tick()
+    assert world[machine].state is STARTING
+    assert world.watch(machine).doubted_until == 0.0
 
 
 def test_only_a_machine_that_serves_can_be_said_to_have_ended() -> None:

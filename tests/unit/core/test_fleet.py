@@ -144,7 +144,7 @@ def test_stopping_machines_are_counted_by_pool() -> None:
 @pytest.mark.parametrize("state", list(State))
 def test_every_machine_holds_a_slot_and_a_port_until_it_is_known_to_be_gone(state: State) -> None:
     """Unknown is not absent."""
-    fleet = a_fleet(a_machine(state=state))
+    fleet = a_fleet(a_machine(state=state, project="p" if state is State.SLEEPING else None))
     assert fleet.slots_held == 1
     assert fleet.is_port_taken(9093)
 
@@ -509,3 +509,71 @@ def test_an_undone_answer_is_no_new_request_to_restart() -> None:
     world.answer("w1")
     world.fleet.undo(world.fleet.take_pending(), world.now)
     assert (world["w1"].state, world.watch("w1").restart_requests) == (STARTING, 0)
+
+
+# where machines are found
+
+
+def test_of_a_pool_that_never_had_a_machine_nothing_is_found() -> None:
+    fleet = a_fleet(a_machine())
+    assert (fleet.idle("other", OLD), fleet.coming("other", OLD), fleet.leaving("other")) == ({}, {}, {})
+    assert (fleet.count_idle("other"), fleet.first_idle("other"), list(fleet.stale("other", None))) == (0, [], [])
+    assert (fleet.slots_held_by("other"), fleet.assigned_in("other"), fleet.has_stale("other", OLD)) == (0, 0, False)
+
+
+def test_machines_are_found_in_their_pool_by_what_they_are() -> None:
+    fleet = a_fleet(
+        a_machine("w1", port=1),
+        a_machine("w2", port=2),
+        a_machine("w3", port=3, template=NEW),
+        a_machine("w4", State.STARTING, port=4),
+        a_machine("w5", State.STOPPING, port=5),
+        a_machine("w6", State.FAILED, port=6),
+        a_machine("w7", State.FAILED, port=7, gone=True),
+        a_machine("w8", State.STOPPING, port=8, pool="other"),
+        a_machine("w9", State.STARTING, port=9, project="p"),
+    )
+    assert list(fleet.idle(DEFAULT_POOL, OLD)) == ["w1", "w2"]
+    assert list(fleet.coming(DEFAULT_POOL, OLD)) == ["w4"]
+    assert list(fleet.leaving(DEFAULT_POOL)) == ["w5", "w6"]
+    assert fleet.all_leaving() == ["w5", "w6", "w8"]
+    assert fleet.first_idle(DEFAULT_POOL) == ["w1", "w3"]
+    assert fleet.count_idle(DEFAULT_POOL) == 3
+    assert (fleet.slots_held_by(DEFAULT_POOL), fleet.slots_held_by("other"), fleet.slots_held) == (7, 1, 8)
+    assert (fleet.assigned_in(DEFAULT_POOL), fleet.assigned_in("other")) == (1, 0)
+
+
+def test_a_template_whose_last_idle_machine_went_leaves_nothing_behind() -> None:
+    """So that it stays quick to see that nothing is outdated, however many templates there were."""
+    world = World(fleet=a_fleet(a_machine()))
+    assert world.fleet.has_stale(DEFAULT_POOL, NEW)
+    world.destroy("w1")
+    assert not world.fleet.has_stale(DEFAULT_POOL, NEW)
+    assert world.fleet.first_idle(DEFAULT_POOL) == []
+
+
+def test_a_change_of_its_port_moves_a_machine_and_keeps_its_slot() -> None:
+    fleet = a_fleet(a_machine(state=State.STARTING))
+    moved = replace(fleet.machines["w1"], port=9094)
+    fleet.apply(fleet.machines["w1"], moved, Cause.MOVED, 0.0)
+    assert fleet.ports == {("", 9094): "w1"}
+    elsewhere = replace(moved, host="10.0.0.7")
+    fleet.apply(moved, elsewhere, Cause.MOVED, 0.0)
+    assert fleet.ports == {("10.0.0.7", 9094): "w1"}
+    assert (fleet.slots_held, fleet.slots_held_by(DEFAULT_POOL)) == (1, 1)
+
+
+# who waits
+
+
+def test_a_ticket_is_a_place_in_the_order_of_arrival_over_all_pools() -> None:
+    fleet = a_fleet()
+    for pool, project in (("a", "p"), ("b", "q"), ("a", "r")):
+        fleet.join_line(pool, project)
+    fleet.join_line("b", "p")
+    assert (fleet.pool("a").line, fleet.pool("b").line) == ({"p": 1, "r": 3}, {"q": 2})
+    assert fleet.waiting == {"p": "a", "q": "b", "r": "a"}
+    fleet.leave_line("p")
+    fleet.leave_line("p")
+    fleet.join_line("b", "p")
+    assert (fleet.pool("a").line, fleet.pool("b").line) == ({"r": 3}, {"q": 2, "p": 4})

@@ -8,13 +8,14 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import OWNER, a_machine, an_instance
 
-from worker_orchestrator.core.action import Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.core.action import Create, Destroy, Outcome, Restart, Result, Stop
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
 from worker_orchestrator.core.machine import GIVES_UP_PROJECT, TRANSITIONS, Cause, Change, Holding, Machine, State
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
+SLEEPING = State.SLEEPING
 STATES = [None, *State]
 LEGAL = {
     (None, STARTING),
@@ -25,8 +26,13 @@ LEGAL = {
     (STARTING, FAILED),
     (READY, READY),
     (READY, STARTING),
+    (READY, SLEEPING),
     (READY, STOPPING),
     (READY, FAILED),
+    (SLEEPING, SLEEPING),
+    (SLEEPING, STARTING),
+    (SLEEPING, STOPPING),
+    (SLEEPING, FAILED),
     (STOPPING, None),
     (FAILED, FAILED),
     (FAILED, STARTING),
@@ -36,15 +42,18 @@ LEGAL = {
 ILLEGAL = sorted(set(product(STATES, STATES)) - LEGAL - {(None, None)}, key=str)
 
 
-def in_state(state: State | None) -> Machine | None:
-    return None if state is None else a_machine(state=state)
+def in_state(state: State | None, beside: State | None = None) -> Machine | None:
+    """A machine in this state, which comes from or goes to another one; a project has it if one of them is SLEEPING."""
+    if state is None:
+        return None
+    return a_machine(state=state, project="p" if SLEEPING in {state, beside} and state is not STOPPING else None)
 
 
 # states
 
 
 def test_the_table_holds_all_legal_moves() -> None:
-    """Fifteen moves there are, out of five places."""
+    """Twenty moves there are, out of six places."""
     assert {(old, new) for old, followers in TRANSITIONS.items() for new in followers} == LEGAL
     assert set(TRANSITIONS) == set(STATES)
 
@@ -52,15 +61,16 @@ def test_the_table_holds_all_legal_moves() -> None:
 @pytest.mark.parametrize(("old", "new"), sorted(LEGAL, key=str))
 def test_a_legal_move_can_be_made(old: State | None, new: State | None) -> None:
     """A move of the table is a change."""
-    change = Change(in_state(old), in_state(new), Cause.FAILED)
-    assert (change.before, change.after) == (in_state(old), in_state(new))
+    ends = (old, new) == (SLEEPING, STOPPING)
+    change = Change(in_state(old, new), in_state(new, old), Cause.RELEASED if ends else Cause.FAILED)
+    assert (change.before, change.after) == (in_state(old, new), in_state(new, old))
 
 
 @pytest.mark.parametrize(("old", "new"), ILLEGAL)
 def test_an_illegal_move_stops_the_process(old: State | None, new: State | None) -> None:
     """A move that is not in the table never reaches the store."""
     with pytest.raises(AssertionError, match=rf"^w1: {old} may not become {new} \(answered\)$"):
-        Change(in_state(old), in_state(new), Cause.ANSWERED)
+        Change(in_state(old, new), in_state(new, old), Cause.ANSWERED)
 
 
 def test_nothing_never_becomes_nothing() -> None:
@@ -90,20 +100,20 @@ def test_a_stopping_machine_has_no_project() -> None:
         a_machine(state=STOPPING, project="p")
 
 
-@pytest.mark.parametrize("state", [STARTING, READY, STOPPING])
+@pytest.mark.parametrize("state", [STARTING, READY, SLEEPING, STOPPING])
 def test_only_a_failed_machine_is_gone(state: State) -> None:
-    """What is known not to exist cannot start, serve or stop."""
+    """What is known not to exist cannot start, serve, sleep or stop."""
     with pytest.raises(AssertionError, match=r"^w1: only a failed machine may be gone$"):
-        a_machine(state=state, gone=True)
+        a_machine(state=state, gone=True, project="p" if state is SLEEPING else None)
     assert a_machine(state=FAILED, gone=True).gone
 
 
 # projects
 
 
-def test_three_causes_take_a_machine_from_its_project() -> None:
-    """Neither age nor death is abandonment."""
-    assert {Cause.RELEASED, Cause.DESTROYED, Cause.WITHDRAWN} == GIVES_UP_PROJECT
+def test_four_causes_take_a_machine_from_its_project() -> None:
+    """Neither age nor death is abandonment, unless the project or the operator set a deadline."""
+    assert {Cause.RELEASED, Cause.DESTROYED, Cause.WITHDRAWN, Cause.EXPIRED} == GIVES_UP_PROJECT
 
 
 @pytest.mark.parametrize("cause", sorted(GIVES_UP_PROJECT))
@@ -187,16 +197,16 @@ def test_a_handover_gives_a_machine_to_a_project() -> None:
 
 def test_idle_and_coming_need_a_state_and_no_project() -> None:
     """Idle is READY without a project; coming is STARTING without one."""
-    machines = [a_machine(state=state) for state in State]
-    machines += [a_machine(state=state, project="p") for state in (STARTING, READY, FAILED)]
+    machines = [a_machine(state=state) for state in State if state is not SLEEPING]
+    machines += [a_machine(state=state, project="p") for state in (STARTING, READY, SLEEPING, FAILED)]
     assert [machine for machine in machines if machine.is_idle] == [a_machine(state=READY)]
     assert [machine for machine in machines if machine.is_coming] == [a_machine(state=STARTING)]
 
 
 def test_leaving_is_what_is_being_removed() -> None:
     """It makes room soon. What a project holds stays, even failed; what is gone has left."""
-    machines = [a_machine(state=state) for state in State]
-    machines += [a_machine(state=state, project="p") for state in (STARTING, READY, FAILED)]
+    machines = [a_machine(state=state) for state in State if state is not SLEEPING]
+    machines += [a_machine(state=state, project="p") for state in (STARTING, READY, SLEEPING, FAILED)]
     machines += [a_machine(state=FAILED, gone=True), a_machine(state=FAILED, project="p", gone=True)]
     leaving = [machine for machine in machines if machine.is_leaving]
     assert leaving == [a_machine(state=STOPPING), a_machine(state=FAILED)]
@@ -229,10 +239,13 @@ def test_a_machine_says_whose_it_is_and_what_they_said() -> None:
 
 def test_each_action_names_its_machine() -> None:
     """One action per machine at a time: the id is what they are told apart by."""
-    assert [action.machine_id for action in (Create(a_machine("w1")), Restart("w2"), Destroy("w3"))] == [
+    assert [
+        action.machine_id for action in (Create(a_machine("w1")), Restart("w2"), Destroy("w3"), Stop("w4", "a"))
+    ] == [
         "w1",
         "w2",
         "w3",
+        "w4",
     ]
 
 
@@ -241,7 +254,7 @@ def test_each_action_names_its_machine() -> None:
 
 def test_the_words_of_the_vocabulary() -> None:
     """These stand in stores and logs: a changed word is a changed format."""
-    assert [state.value for state in State] == ["starting", "ready", "stopping", "failed"]
+    assert [state.value for state in State] == ["starting", "ready", "sleeping", "stopping", "failed"]
     assert [status.value for status in Status] == [
         "created",
         "pending",
@@ -261,6 +274,9 @@ def test_the_words_of_the_vocabulary() -> None:
         "withdrawn",
         "restarted",
         "revived",
+        "slept",
+        "asleep",
+        "woken",
         "failed",
         "obstructed",
         "retired",
@@ -268,6 +284,9 @@ def test_the_words_of_the_vocabulary() -> None:
         "removed",
         "forgotten",
         "annotated",
+        "kept",
+        "expiring",
+        "expired",
     ]
     assert [result.value for result in Result] == [
         "done",

@@ -639,10 +639,10 @@ def test_what_a_project_had_is_asked_to_end_first_and_what_was_idle_is_not() -> 
     for machine_id in ("w1", "w2"):
         destroy(world.fleet, world[machine_id], world.now)
     actions = [follow_up(world.fleet, change, world.now) for change in world.fleet.take_pending()]
-    assert actions == [Destroy("w1", gently=True), Destroy("w2")]
+    assert actions == [Destroy("w1", gently=True, pool="default"), Destroy("w2")]
     assert world.tick().actions == actions
     stopping = [a_machine("w1", state=STOPPING, generation=7), a_machine("w2", state=STOPPING, port=9094)]
-    assert World(fleet=a_fleet(*stopping)).tick().actions == [Destroy("w1", gently=True), Destroy("w2")]
+    assert World(fleet=a_fleet(*stopping)).tick().actions == [Destroy("w1", gently=True, pool="default"), Destroy("w2")]
     assert not a_fleet(a_machine(generation=7)).watches["w1"].ends_gently
 
 

@@ -8,6 +8,7 @@ from tests.unit.core.build import a_machine
 from worker_orchestrator.core import reasons
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.lease import EndsBy
 from worker_orchestrator.core.machine import State
 
 
@@ -71,6 +72,11 @@ def test_a_status_that_has_no_words_of_its_own_is_named() -> None:
         ),
         (reasons.restart_put_off("Docker's disk is full"), "The restart is put off. Docker's disk is full."),
         (reasons.failed_machine("w1", reasons.exited(1)), "Machine w1 failed. The container exited with code 1."),
+        (reasons.not_the_current(""), "It was made from an older image or older settings."),
+        (
+            reasons.not_the_current("The disk is full"),
+            "It was made from an older image or older settings. Newer machines do not come up. The disk is full.",
+        ),
     ],
 )
 def test_a_reason_reads_as_an_engineer_would_say_it(reason: str, whole: str) -> None:
@@ -83,3 +89,15 @@ def test_a_restart_that_an_earlier_version_recorded_is_still_done(reason: str) -
     fleet = Fleet("owner")
     fleet.load([a_machine(state=State.STARTING, project="p", generation=1, reason=reason)], [], 0.0)
     assert fleet.watches["w1"].restart_requests == 1
+
+
+@pytest.mark.parametrize("by", EndsBy)
+@pytest.mark.parametrize("limit_s", [1, 90, 3600, 31_536_000])
+def test_which_deadline_has_passed_is_read_from_its_reason(by: EndsBy, limit_s: float) -> None:
+    """An event has nothing but the reason, and what is told of it names the deadline."""
+    assert reasons.deadline_of(reasons.expired(by, limit_s)) is by
+
+
+@pytest.mark.parametrize("reason", ["", reasons.RELEASED, reasons.ASSIGNED, "Its project"])
+def test_no_other_reason_names_a_deadline(reason: str) -> None:
+    assert reasons.deadline_of(reason) is None

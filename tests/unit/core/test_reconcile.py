@@ -18,10 +18,11 @@ from tests.unit.core.build import (
 
 from worker_orchestrator.core import commands, outcomes, reasons, waiting_line
 from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
-from worker_orchestrator.core.due_actions import still_wanted
+from worker_orchestrator.core.doomed import about_to_fail
+from worker_orchestrator.core.due_actions import follow_up, still_wanted
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Machine, State
-from worker_orchestrator.core.reconcile import AILING_S, about_to_fail, reconcile
+from worker_orchestrator.core.reconcile import AILING_S, reconcile
 from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.errors import NoMachineAvailable
 
@@ -49,11 +50,12 @@ def test_a_ready_machine_stays_as_long_as_it_is_not_known_to_be_dead(project: st
 @pytest.mark.parametrize("status", [None, *Status])
 def test_a_busy_machine_is_neither_judged_nor_acted_upon(state: State, status: Status | None) -> None:
     """About a machine with an action in flight the listing proves nothing."""
-    world = with_one(a_machine(state=state), status)
+    machine = a_machine(state=state, project="p" if state is State.SLEEPING else None)
+    world = with_one(machine, status)
     world.watch("w1").destroyed_at = world.now
     world.now += 10_000.0
     plan = world.tick(busy={"w1"})
-    assert world["w1"] == a_machine(state=state)
+    assert world["w1"] == machine
     assert plan.actions == []
 
 
@@ -951,3 +953,15 @@ def test_every_dying_machine_is_told() -> None:
     world.remove("w3")
     world.instance("w4", Status.EXITED)
     assert list(about_to_fail(world.fleet, world.instances, world.spec, world.now)) == ["w2", "w4"]
+
+
+def test_a_machine_that_began_to_stop_and_is_forgotten_in_one_batch_needs_no_action() -> None:
+    """Its removal was acknowledged when somebody destroyed it, and before that was stored a listing lacked it."""
+    world = with_one(a_machine(state=State.FAILED))
+    world.destroyed("w1")
+    world.remove("w1")
+    world.now += 1.0
+    world.destroy("w1")
+    world.tick()
+    assert world.causes("w1") == [Cause.DESTROYED, Cause.FORGOTTEN]
+    assert [follow_up(world.fleet, change, world.now) for change in world.fleet.pending] == [None, None]

@@ -68,7 +68,7 @@ def test_that_a_pool_is_right_is_seen_at_a_glance(case: str, monkeypatch: pytest
     world = a_right_world(case)
     world.fleet.take_pending()
     monkeypatch.delattr("worker_orchestrator.core.sizing._retire_surplus")
-    monkeypatch.delattr("worker_orchestrator.core.sizing._count_missing")
+    monkeypatch.delattr("worker_orchestrator.core.sizing.claim_of")
     world.resize()
     assert world.fleet.pending == []
 
@@ -171,7 +171,7 @@ def test_surplus_is_let_go_where_max_idle_is_set(max_idle: int, stopping: list[s
 def test_whoever_waits_is_served_before_surplus_is_let_go() -> None:
     """And before anything new is begun."""
     world = World(fleet=a_fleet(a_machine("w1")), spec=a_spec(max_idle=0))
-    world.pool.line["p"] = None
+    world.fleet.join_line(DEFAULT_POOL, "p")
     world.resize()
     assert world["w1"].project == "p"
     assert world.watch("w1").since == world.now

@@ -196,7 +196,7 @@ def test_a_machine_of_nobody_is_not_restarted(state: State) -> None:
     with pytest.raises(NotAssigned) as refused:
         restart(world)
     assert refused.value.message == (
-        "w1 has no project, and only the machine of a project can be restarted. Destroy it, and the pool makes another one."
+        "w1 has no project, and only the machine of a project can be restarted. Destroy it instead."
     )
     assert world.fleet.pending == []
 

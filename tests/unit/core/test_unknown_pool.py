@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.core.build import OLD, World, a_fleet, a_machine, a_spec, an_instance
+from msgspec.structs import replace
+from tests.unit.core.build import OLD, World, a_fleet, a_machine, a_spec, an_instance, assert_indexes_hold
 
 from worker_orchestrator.core import commands, refusals, waiting_line
 from worker_orchestrator.core.action import Destroy, Restart, Result
+from worker_orchestrator.core.activity import ActivityRules
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.spec import UNKNOWN_POOL, PoolSpec, Spec
-from worker_orchestrator.errors import MachineNotFound, NoMachineAvailable
+from worker_orchestrator.errors import MachineNotFound, PoolNotFound
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
@@ -42,10 +44,26 @@ def test_a_pool_that_the_settings_do_not_name_wants_nothing_and_says_why() -> No
     )
 
 
+def test_what_a_pool_had_as_time_limit_holds_on_for_its_machines_when_it_is_retired() -> None:
+    """For as long as it is in use and not in the settings. One that nobody knew has the limit of the fleet."""
+    build = ActivityRules(cpu=0.05)
+    before = Spec({"a": PoolSpec("t", start_timeout_s=5.0, activity=build), "b": PoolSpec("t", start_timeout_s=6.0)})
+    retired = before.retired_by({"b": before.pools["b"]}, {"a", "b", "never"})
+    assert retired == {"a": replace(UNKNOWN_POOL, start_timeout_s=5.0, activity=build)}
+    after = replace(before, pools={"b": before.pools["b"]}, retired=retired)
+    assert [after.knows(name) for name in ("a", "b", "never", "other")] == [True, True, False, False]
+    assert [after.start_timeout_of(name) for name in ("a", "b", "never", "other")] == [5.0, 6.0, 60.0, 60.0]
+    assert after.retired_by(after.pools, {"a", "b"}) == {"a": retired["a"]}, "and after the next reload"
+    assert after.retired_by(after.pools, {"b"}) == {}
+    assert after.retired_by({"a": PoolSpec("t")}, {"a"}) == {}
+    again = replace(after, pools={"a": PoolSpec("t")})
+    assert again.pool("a").template == "t", "the settings come first"
+
+
 # which pools there are
 
 
-def test_the_pools_of_a_fleet_are_those_of_all_machines_that_were_ever_on_record() -> None:
+def test_the_pools_of_a_fleet_are_those_of_all_machines_on_record() -> None:
     """Whatever their states and whatever the settings say."""
     fleet = a_fleet(
         a_machine("w1"),
@@ -63,6 +81,19 @@ def test_a_new_machine_makes_its_pool_known() -> None:
     world = a_world()
     world.start()
     assert world.fleet.pool_names == {DEFAULT_POOL}
+
+
+def test_a_pool_is_forgotten_with_its_last_machine() -> None:
+    """Else each assign would look for idle machines in every pool that the settings ever named."""
+    stopping, failed = of_other_pool("w1", STOPPING), of_other_pool("w2", FAILED, port=9094, gone=True)
+    fleet = a_fleet(stopping, failed, a_machine("w3", port=9095))
+    fleet.apply(stopping, None, Cause.REMOVED, 1.0)
+    assert fleet.pool_names == {DEFAULT_POOL, "other"}
+    fleet.apply(failed, None, Cause.FORGOTTEN, 1.0)
+    assert fleet.pool_names == {DEFAULT_POOL}
+    fleet.undo(fleet.take_pending(), 2.0)
+    assert fleet.pool_names == {DEFAULT_POOL, "other"}
+    assert_indexes_hold(fleet)
 
 
 # retirement
@@ -157,27 +188,32 @@ def test_an_assignment_that_is_withdrawn_leaves_an_idle_machine_to_retire() -> N
 
 
 def test_nothing_is_assigned_from_a_pool_that_is_not_there() -> None:
-    """It is refused at once, with the reason, and nobody is left in a line."""
+    """It is refused at once, and nobody is left in a line."""
     world = a_world(a_machine())
-    with pytest.raises(NoMachineAvailable) as refusal:
-        commands.assign(world.fleet, world.spec, "p", world.now, "other")
-    assert (refusal.value.message, refusal.value.retry_after_s) == (PROBLEM, 10.0)
-    assert not world.fleet.pool("other").line
+    with pytest.raises(PoolNotFound) as refusal:
+        world.assign("p", "other")
+    assert refusal.value.message == "There is no pool other. The pools are: default."
+    assert world.fleet.waiting == {}
     assert world.idle == ["w1"]
     assert commands.assign_verified(world.fleet, world.spec, "p", world.now, "other") is None
     assert refusals.why_none_came(world.fleet, world.spec, "other") == PROBLEM
 
 
-def test_a_machine_that_is_left_of_it_serves_until_it_is_retired() -> None:
-    """As where the engine cannot say what to run: better an old machine than none."""
+def test_whoever_waits_gets_a_machine_that_is_left_of_it() -> None:
+    """As where the engine cannot say what to run: better an old machine than none. Nobody else gets one."""
     world = a_world(of_other_pool())
-    machine = commands.assign(world.fleet, world.spec, "p", world.now, "other")
-    assert machine == world["w1"] == of_other_pool(project="p", generation=1, reason="It was assigned to the project.")
+    world.answer("w1")
+    with pytest.raises(PoolNotFound):
+        world.assign("q", "other")
+    assert commands.assign_verified(world.fleet, world.spec, "q", world.now, "other") is None
+    world.fleet.join_line("other", "p")
+    assert waiting_line.turn_away(world.fleet, world.spec, world.now) == {}
+    assert world["w1"] == of_other_pool(project="p", generation=1, reason="It was assigned to the project.")
 
 
 def test_who_waited_when_the_pool_was_taken_out_of_the_settings_is_turned_away() -> None:
     world = a_world()
-    world.fleet.pool("other").line["p"] = None
+    world.fleet.join_line("other", "p")
     away = waiting_line.turn_away(world.fleet, world.spec, world.now)
     assert {project: refusal.message for project, refusal in away.items()} == {"p": PROBLEM}
     assert not world.fleet.pool("other").line

@@ -531,7 +531,11 @@ def test_no_time_limit_of_the_requests_before_it_ends_a_terminal() -> None:
     run(test)
 
 
-def test_a_reply_that_is_read_late_does_not_end_the_terminal_behind_it() -> None:
+def test_a_reply_that_is_read_late_does_not_end_the_terminal_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`unread_s`: long enough for 8 MB in small pieces on a busy computer, and then it passes without an end."""
+    unread_s = 3.0
+    monkeypatch.setattr(limits, "UNREAD_S", unread_s)
+
     async def test(service: Served) -> None:
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -546,7 +550,7 @@ def test_a_reply_that_is_read_late_does_not_end_the_terminal_behind_it() -> None
         assert await reader.readexactly(8_000_000)
         assert b"101 Switching Protocols" in await reader.readuntil(b"\r\n\r\n")
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(reader.read(), 3 * LATE_S)
+            await asyncio.wait_for(reader.read(), 1.2 * unread_s)
         writer.close()
 
     run(test)
@@ -576,6 +580,22 @@ def test_what_is_no_http_gets_one_error_in_json_and_no_line_in_the_log(
 
 
 @pytest.mark.usefixtures("long_limits")
+def test_the_date_of_a_reply_is_that_of_the_reply_and_not_of_the_request() -> None:
+    """A request may wait for a machine for half a minute."""
+
+    async def test(service: Served) -> None:
+        asked = asyncio.create_task(service.ask(b"GET /wait HTTP/1.1\r\n" + HEAD, pause_s=3.0))
+        await until(lambda: "/wait" in service.app.paths)
+        headers = service.server.server_state.default_headers
+        await until(lambda: dict(service.server.server_state.default_headers)[b"date"] != dict(headers)[b"date"])
+        service.app.go.set()
+        said = await asked
+        assert b"\r\ndate: " in said
+        assert dict(headers)[b"date"] not in said
+
+    run(test)
+
+
 def test_an_error_comes_after_the_replies_to_what_was_asked_before_it() -> None:
     async def test(service: Served) -> None:
         for wrong, status in ((b"garbage\r\n\r\n", 400), (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n", 431)):

@@ -18,7 +18,7 @@ def used(memory_bytes: int) -> Usage:
 
 
 def memory(history: UsageHistory, machine: str = "one", past_s: int = LONGEST_S) -> list[int]:
-    return [reading.used.memory_bytes for reading in history.of(machine, past_s)]
+    return [reading.used.memory_bytes or 0 for reading in history.of(machine, past_s)]
 
 
 def test_what_was_read_is_told_to_whoever_looks_later() -> None:

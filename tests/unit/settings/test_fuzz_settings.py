@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from worker_orchestrator.core.windows import Window, next_start, previous_start
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings.loading import load
 from worker_orchestrator.settings.settings import DEFAULT_ENV, Settings, settings
@@ -90,7 +92,7 @@ def sentence(flags: Mapping[str, Any], environ: Mapping[str, str], config: bytes
 @example(name="port", value=0x1 << 20000)
 def test_any_value_of_any_type_is_taken_or_refused_by_name(name: str, value: Any) -> None:
     said = sentence({name: value}, {})
-    assert not said or said.startswith(f"{FLAGS[name]} ") or "must be at " in said
+    assert not said or said.startswith((f"{FLAGS[name]} ", f"{name} is ")) or "must be at " in said
 
 
 @given(st.dictionaries(st.sampled_from([f"ORCHESTRATOR_{name.upper()}" for name in NAMES]) | TEXTS, TEXTS, max_size=4))
@@ -117,6 +119,41 @@ def test_any_bytes_may_be_the_configuration_file(content: bytes) -> None:
 def test_any_value_in_toml_is_taken_or_refused(name: str, value: Any) -> None:
     said = sentence({}, {}, f"{name} = {toml(value)}\n".encode("utf-8", "surrogatepass"))
     assert not said or name in said or "not valid TOML" in said
+
+
+@given(name=st.sampled_from([*NAMES, "windows", "inherit", "rules"]), value=VALUES)
+@example(name="windows", value=[{"cron": "0 8 * * *", "for": "1h", "min_idle": 1, "timezone": "../UTC"}])
+@example(name="windows", value=[{"cron": "9" * 5000 + " 8 * * *"}])
+def test_any_value_in_a_pools_table_is_taken_or_refused(name: str, value: Any) -> None:
+    said = sentence({}, {}, f"[pools.web]\n{name} = {toml(value)}\n".encode("utf-8", "surrogatepass"))
+    assert not said or name in said or "pools.web" in said or "not valid TOML" in said
+    assert not (name == "token" and isinstance(value, str) and len(value) > 5 and value in said)
+
+
+@given(key=st.sampled_from(["cron", "for", "min_idle", "max_idle", "timezone"]), value=VALUES)
+def test_any_value_of_a_window_is_taken_or_refused(key: str, value: Any) -> None:
+    window = {"cron": "0 8 * * *", "for": "1h", "min_idle": 1} | {key: value}
+    text = "".join(f"{name} = {toml(given)}\n" for name, given in window.items())
+    said = sentence({}, {}, f"[[pools.web.windows]]\n{text}".encode("utf-8", "surrogatepass"))
+    assert not said or said.startswith((f"{key} in [[pools.web.windows]] of ", "In pool web, ")) or "valid TOML" in said
+
+
+@given(st.lists(st.text("0123456789*/,-#LWMONJAN", min_size=1, max_size=6), min_size=5, max_size=5).map(" ".join))
+@example("0 0 * * 1#" + "9" * 5000)
+@example("0 0 L/2 2 5L")
+def test_any_expression_is_taken_or_refused_and_can_be_looked_up(cron: str) -> None:
+    text = f'cron = "{cron}"\nfor = "1h"\nmin_idle = 1\n'
+    said = sentence({}, {}, f"[[pools.web.windows]]\n{text}".encode())
+    assert not said or "minute, hour, day of the month, month and day of the week in cron's words" in said
+    if not said:
+        window = Window(cron, 3600, ZoneInfo("Europe/Berlin"), 1)
+        start = next_start(window, 1_774_742_400)
+        assert start is None or previous_start(window, start) == start
+
+
+@given(name=TEXTS, table=VALUES)
+def test_any_name_and_any_value_in_place_of_a_pools_table_is_taken_or_refused(name: str, table: Any) -> None:
+    sentence({}, {}, f"[pools]\n{toml(name)} = {toml(table)}\n".encode("utf-8", "surrogatepass"))
 
 
 SECRETS = st.sampled_from([SECRET, f"{SECRET}=", f"a/{SECRET}=="])

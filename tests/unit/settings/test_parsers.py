@@ -9,7 +9,7 @@ import pytest
 
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings.loading import load
-from worker_orchestrator.settings.parsers import as_bytes
+from worker_orchestrator.settings.parsers import as_bytes, duration, share
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,53 @@ def test_a_file_may_say_true(tmp_path: Path) -> None:
     config.write_text('read_only = true\ncap_drop = ["ALL"]\ncpus = 0.5\nmemory = "1g"\n')
     found = load({}, {"ORCHESTRATOR_READ_ONLY": "off"}, config)
     assert (found.read_only, found.cap_drop, found.cpus, found.memory) == (False, ("ALL",), 0.5, "1g")
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        (90, 90),
+        ("90", 90),
+        ("15m", 900),
+        ("10h", 36_000),
+        ("1h30m", 5400),
+        ("1H", 3600),
+        ("1d12h", 129_600),
+        ("90s", 90),
+    ],
+)
+def test_durations_are_what_people_write(written: Any, seconds: int) -> None:
+    assert duration(60, 31 * 86_400)(written) == seconds
+
+
+@pytest.mark.parametrize(
+    "written", ["", "h", "30m1h", "1.5h", "1 h", "-5m", "59s", "32d", True, None, 1.5, "9" * 5000, ["1h"]]
+)
+def test_what_is_no_duration_is_refused(written: Any) -> None:
+    with pytest.raises(ValueError, match=r"15m, 10h or 1h30m.*from 60 s to 31 days"):
+        duration(60, 31 * 86_400)(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("25%", 0.25),
+        ("0.25", 0.25),
+        (0.25, 0.25),
+        (1, 1.0),
+        ("12.5 %", 0.125),
+        ("0%", 0.0),
+        ("1000%", 10.0),
+        (10, 10.0),
+    ],
+)
+def test_a_share_is_a_percentage_or_a_number(written: Any, read: float) -> None:
+    assert share(written) == read
+
+
+@pytest.mark.parametrize(
+    "written", ["", "%", "-1%", "1001%", 11, "a quarter", "1e3", True, None, float("nan"), ["25%"]]
+)
+def test_what_is_no_share_is_refused(written: Any) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1000%"):
+        share(written)

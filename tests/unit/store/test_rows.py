@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 from msgspec.structs import replace
 
+from worker_orchestrator.core.lease import Lease, Terms
 from worker_orchestrator.core.machine import Holding, Machine, State
 from worker_orchestrator.store.rows import MACHINE_COLUMNS, changed_columns, machine_of, row_of
 
@@ -18,6 +19,8 @@ MACHINES = (
     replace(HELD, holding=Holding("p", '{"a":1}')),
     replace(HELD, holding=Holding("p", '{"a":2}')),
     replace(HELD, holding=Holding("q", '{"a":1}'), generation=2),
+    replace(HELD, holding=Holding("p", '{"a":1}', Lease(Terms(ttl=60), 1.5, 2.25))),
+    replace(HELD, holding=Holding("p", "", Lease(Terms(60, 1, 2, 3), 1.1, 2.2, is_used=True))),
     replace(FREE, state=State.STARTING, port=9094, template="t2", host="10.0.0.7"),
     replace(FREE, state=State.FAILED, gone=True, reason="vanished", evidence="its last words"),
 )
@@ -36,7 +39,7 @@ def test_what_a_change_writes_makes_one_row_of_the_other(before: Machine, after:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_row_gives_the_machine_back_and_an_equal_one_writes_nothing(machine: Machine) -> None:
     assert machine_of(row_of(machine)) == machine  # type: ignore[arg-type] # SQLite gives the same types
-    assert changed_columns(machine, replace(machine)) == ((False,) * 12, [])
+    assert changed_columns(machine, replace(machine)) == ((False,) * 14, [])
 
 
 def test_what_a_project_says_again_leaves_its_metadata_alone() -> None:

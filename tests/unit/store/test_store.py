@@ -17,6 +17,7 @@ import apsw
 import pytest
 from msgspec.structs import replace
 
+from worker_orchestrator.core.lease import Lease, Terms
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreRefused
 from worker_orchestrator.store.database import (
@@ -27,7 +28,7 @@ from worker_orchestrator.store.database import (
     look_at,
     open_database,
 )
-from worker_orchestrator.store.event_log import LAST_OF_ASSIGNMENT, MOST_IN_ROWS, OF_ASSIGNMENT
+from worker_orchestrator.store.event_log import EXPIRIES, LAST_OF_ASSIGNMENT, MOST_IN_ROWS, OF_ASSIGNMENT
 from worker_orchestrator.store.event_numbers import SKIPPED, count_to_skip
 from worker_orchestrator.store.migrations import APPLICATION_ID, SCHEMA_VERSION, STEPS
 from worker_orchestrator.store.store import Store
@@ -724,6 +725,33 @@ def test_of_an_assignment_with_many_events_its_beginning_and_the_last_ones_are_r
         assert [row[3] for row in plan] == ["SEARCH event USING INDEX event_assignment (generation=?)"]
 
 
+def test_a_keepalive_makes_no_event_and_leaves_the_time_of_the_last_change(store: Store) -> None:
+    store.commit(ASSIGNING, {}, 5)
+    lease = Lease(Terms(ttl=60), assigned_at=1.0, renewed_at=2.0)
+    leased = replace(TAKEN, holding=Holding("p", "", lease))
+    again = replace(leased, holding=Holding("p", "", replace(lease, renewed_at=3.0)))
+    store.commit([Change(TAKEN, leased, Cause.KEPT), Change(leased, again, Cause.KEPT)], {}, 6)
+    assert store.changed_ms() == {NEW.id: 5}
+    store.commit([Change(again, again, Cause.KEPT)], {}, 6)  # at the same instant
+    assert store.machines() == [again]
+    assert store.event_range() == (1, 3)
+    assert store.changed_ms() == {NEW.id: 6}, "but where nothing else was to be written"
+    store.commit([Change(again, replace(leased, holding=Holding("p", "{}", lease)), Cause.ANNOTATED)], {}, 7)
+    assert store.changed_ms() == {NEW.id: 7}
+
+
+def test_the_last_expiries_of_a_pool_are_read_by_an_index_of_them_alone(store: Store) -> None:
+    store.commit(ASSIGNING, {}, 5)
+    ended = replace(TAKEN, state=State.STOPPING, holding=None, reason="expired")
+    other = replace(NEW, id="worker-2-aaaaaaaaa", pool="other", port=9094)
+    store.commit([Change(TAKEN, ended, Cause.EXPIRED), Change(None, other, Cause.CREATED)], {}, 6)
+    assert [(one.machine, one.project, one.at_ms) for one in store.expiries("default", 10)] == [(NEW.id, "p", 6)]
+    assert store.expiries("other", 10) == []
+    assert store.expiries("default", 0) == []
+    plan = store._db.execute(f"EXPLAIN QUERY PLAN {EXPIRIES}", ("default", 10)).fetchall()
+    assert [row[3] for row in plan] == ["SEARCH event USING INDEX event_expired (pool=?)"]
+
+
 # numbers of events after a copy was put in place
 
 
@@ -814,7 +842,7 @@ def test_a_step_that_fails_leaves_the_old_version(path: Path) -> None:
     with Store(path) as store:
         store.commit(ASSIGNING, {}, 5)
     with pytest.raises(
-        StoreRefused, match=r"could not be upgraded from version \d to \d .*no such table.* Go back to the"
+        StoreRefused, match=r"could not be upgraded from version \d+ to \d+ .*no such table.* Go back to the"
     ):
         migrate(path, "DELETE FROM machine", "DELETE FROM nothing_of_that_name")
     with Store(path) as store:

@@ -99,17 +99,22 @@ def _api_port(settings: Settings, *, running: bool) -> Finding:
 
 
 def _worker_ports(settings: Settings, ours: set[int]) -> Finding:
-    """Whether there are enough ports for `max_machines`: free ones, and those that workers have."""
-    usable = 0
+    """Whether there are enough ports for `max_machines`: free ones, and those that workers have.
+
+    Each machine counts with the most ports that one of any pool needs.
+    """
+    each = max(1, *(len(pool.ports) for pool in settings.pools.values()))
+    usable, needed = 0, settings.max_machines * each
     last = settings.first_port - 1
     for last in range(settings.first_port, settings.last_port + 1):
         usable += last in ours or (last != settings.port and not _is_taken(last))
-        if usable == settings.max_machines:
+        if usable == needed:
             return ok("workers' ports", f"{usable} from {settings.first_port} to {last} are usable.")
     says = (
-        f"Only {usable} from {settings.first_port} to {last} are usable, for at most {settings.max_machines} machines."
+        f"Only {usable} from {settings.first_port} to {last} are usable, for at most {settings.max_machines} machines"
+        f"{'' if each == 1 else f' with {each} ports each'}."
     )
-    fix = f"serve with a wider range (--first-port, --last-port) or with --max-machines {max(1, usable)}"
+    fix = f"serve with a wider range (--first-port, --last-port) or with --max-machines {max(1, usable // each)}"
     return (warning if usable else wrong)("workers' ports", says, fix)
 
 

@@ -14,6 +14,7 @@ from worker_orchestrator.cli.doctor.finding import Finding, ok, warning, wrong
 from worker_orchestrator.engines.docker.calls import is_missing, reading
 from worker_orchestrator.engines.docker.template import LABEL
 from worker_orchestrator.errors import EngineRejected
+from worker_orchestrator.service.opening import docker_options
 from worker_orchestrator.settings.settings import Settings
 
 __all__ = ["address_ranges", "check_network", "check_publish_address", "room_in"]
@@ -29,16 +30,24 @@ _PRUNE: Final = (
 
 
 async def check_network(client: aiodocker.Docker, settings: Settings, info: Mapping[str, Any]) -> list[Finding]:
-    """Findings about the named network, else about those of our services, else about what Docker has left for a new one."""
-    if settings.network:
-        try:
-            with reading():
-                return list(_room(await (await client.networks.get(settings.network)).show(), settings))
-        except EngineRejected as error:
-            if not is_missing(error):
-                raise
-            fix = f"`docker network create {settings.network}`, or choose another with --network"
-            return [wrong(_CHECK, f"There is no Docker network {settings.network}.", fix)]
+    """Findings about the named networks, and about those of our services or what Docker has left for a new one."""
+    networks_of_pools = dict.fromkeys(options.network for options in docker_options(settings).values())
+    findings = [it for name in networks_of_pools if name for it in await _named(client, name, settings)]
+    return findings + (await _of_ours(client, settings, info) if "" in networks_of_pools else [])
+
+
+async def _named(client: aiodocker.Docker, name: str, settings: Settings) -> list[Finding]:
+    try:
+        with reading():
+            return list(_room(await (await client.networks.get(name)).show(), settings))
+    except EngineRejected as error:
+        if not is_missing(error):
+            raise
+        fix = f"`docker network create {name}`, or choose another with --network"
+        return [wrong(_CHECK, f"There is no Docker network {name}.", fix)]
+
+
+async def _of_ours(client: aiodocker.Docker, settings: Settings, info: Mapping[str, Any]) -> list[Finding]:
     with reading():
         networks = await client.networks.list()
     ours = [network for network in networks if f"{LABEL}.owner" in (network.get("Labels") or {})]

@@ -7,17 +7,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker_orchestrator.control.assigning.certainty import LEAST_S, STOPPING, Certainty
+from worker_orchestrator.control.assigning.outcome import outcome_of
 from worker_orchestrator.control.assigning.short_way import ShortWay
 from worker_orchestrator.control.deciding.decisions import Decisions
 from worker_orchestrator.control.deciding.seats import HangUp, SearchResult
 from worker_orchestrator.control.deciding.untold import UntoldAssignments
-from worker_orchestrator.control.telling.observer import AssignOutcome, Observer
-from worker_orchestrator.control.telling.traces import RESTARTED, Steps, Trace, Traces
+from worker_orchestrator.control.telling.observer import Observer
+from worker_orchestrator.control.telling.traces import RESTARTED, WOKEN, Steps, Trace, Traces
 from worker_orchestrator.control.world.probers import Probers
-from worker_orchestrator.core import commands, reasons, waiting_line
+from worker_orchestrator.core import commands, reasons, refusals, waiting_line
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.outcomes import PROBE_S, patience_s
-from worker_orchestrator.errors import CommitFailed, MachineFailed, NoMachineAvailable
+from worker_orchestrator.core.spec import DEFAULT_POOL
+from worker_orchestrator.errors import (
+    CommitFailed,
+    MachineFailed,
+    NoMachineAvailable,
+    PoolNotFound,
+    ProjectHasNoMachine,
+)
 
 __all__ = ["Search"]
 
@@ -53,26 +61,29 @@ class Search:
         self._journal, self._seats, self._contact = decisions.journal, decisions.seats, decisions.contact
         self._short_way, self._untold, self._probers = short_way, untold, probers
         self._observer, self._traces = observer, traces
-        self._assign_timeout_s = assign_timeout_s
+        self.assign_timeout_s = assign_timeout_s
         self._certainty = Certainty(decisions.state)
         self._is_stopping = False
 
     async def assign(
-        self, project: str, pool: str, hung_up: HangUp | None = None, wait_s: float | None = None
+        self, project: str, pool: str | None, hung_up: HangUp | None, wait_s: float | None, *, only_own: bool = False
     ) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
 
+        `pool` is the pool that it must be of; None: that of the machine it has, else the default one.
         In line it waits for `wait_s` (None: the usual time; 0: not at all), even if other clients wait longer.
-        Raises NoMachineAvailable, MachineFailed, CommitFailed; CancelledError when `hung_up` returned first.
+        Raises NoMachineAvailable, MachineFailed, OtherPool, PoolNotFound, CommitFailed; CancelledError when `hung_up`
+        returned first; ProjectHasNoMachine if `only_own` and it has none, or has it no longer.
         """
-        wait_s = self._assign_timeout_s if wait_s is None else wait_s
+        wait_s = self.assign_timeout_s if wait_s is None else wait_s
         begun_at = self._observer.now()
         try:
-            machine, trace = await self._machine_of(project, pool, hung_up, begun_at, wait_s)
+            machine, trace = await self._machine_of(project, pool, hung_up, begun_at, wait_s, only_own=only_own)
         except (NoMachineAvailable, MachineFailed, CommitFailed, asyncio.CancelledError) as error:
-            self._observer.assign_ended(_outcome_of(error), self._observer.now() - begun_at, None)
+            took_s = self._observer.now() - begun_at
+            self._observer.assign_ended(outcome_of(error), took_s, None, self._pool_of(project, pool))
             raise
-        self._short_way.note_assigned(begun_at, trace)
+        self._short_way.note_assigned(machine, begun_at, trace)
         return machine
 
     def turn_all_away(self) -> None:
@@ -82,21 +93,45 @@ class Search:
         self._certainty.turn_all_away()
 
     async def _machine_of(
-        self, project: str, pool: str, hung_up: HangUp | None, begun_at: float, wait_s: float
+        self, project: str, pool: str | None, hung_up: HangUp | None, begun_at: float, wait_s: float, *, only_own: bool
     ) -> tuple[Machine, Trace | None]:
         """The machine, and how the project came to it if this is the first reply that tells of this assignment."""
         waited_s = await self._certainty.await_listing(project, hung_up)
+        own = self._fleet.of_project(project)
+        if only_own and (own is None or own.gone):
+            raise ProjectHasNoMachine(f"The project {project} has no machine any more, so none was woken.")
         taken = self._short_way.take_ready(project, pool)
         if taken is not None:
             machine, is_new = taken
             return await self._stored(machine, begun_at, is_new=is_new)
+        of_pool = self._pool_for(project, pool)
         if project not in self._seats:
-            known = await self._reserve(project, pool, begun_at, wait_s)
+            known = await self._reserve(project, of_pool, begun_at, wait_s)
             if known is not None:
                 return known, None
-        result = await self._wait_with_others(project, pool, hung_up, wait_s, waited_s)
+        result = await self._wait_with_others(project, of_pool, hung_up, wait_s, waited_s, only_own=only_own)
+        if pool not in {None, result.machine.pool}:  # the one of before, whose release could not be stored
+            raise refusals.other_pool(project, result.machine.pool, of_pool, result.machine)
         trace, result.trace = result.trace, None
         return result.machine, trace
+
+    def _pool_for(self, project: str, pool: str | None) -> str:
+        """The pool in which this project gets its machine, or waits for it already. Raises OtherPool, PoolNotFound."""
+        has, spec = self._seats.pool(project), self._state.spec
+        if has is None:
+            return commands.pool_for(self._fleet, spec, project, pool)
+        if pool is not None and pool != has:
+            if pool not in spec.pools:
+                raise refusals.pool_not_found(spec, pool)
+            raise refusals.other_pool(project, has, pool, self._fleet.of_project(project))
+        return has
+
+    def _pool_of(self, project: str, pool: str | None) -> str:
+        """The pool that a request was about. It may have named one that there is not, which must not get time series."""
+        if pool is not None and pool in self._state.spec.pools:
+            return pool
+        own = self._fleet.of_project(project)
+        return own.pool if own is not None else self._fleet.waiting.get(project, DEFAULT_POOL)
 
     async def _stored(self, machine: Machine, begun_at: float, *, is_new: bool) -> tuple[Machine, Trace | None]:
         """This machine, once the assignment is stored."""
@@ -122,31 +157,26 @@ class Search:
         if reserved is not None and reserved.generation <= generation:
             await self._journal.durable()
             return reserved
-        if reserved is None and (not wait_s or self._comes_after(project, wait_s)):
+        if reserved is None and (not wait_s or self._decisions.comes_after(project, self._state.now() + wait_s)):
             waiting_line.leave_line(self._fleet, project)
             self._decisions.commit_soon()  # a machine that was begun for it becomes idle
             raise self._decisions.obstacle(pool, project)
-        self._seats.open(project, generation, self._search(wanted, reserved))
+        self._seats.open(project, pool, generation, self._search(wanted, reserved))
         return None
 
-    def _comes_after(self, project: str, wait_s: float) -> bool:
-        """Whether this project's machine is started again only after so many seconds: then waiting is no use."""
-        own = self._fleet.of_project(project)
-        if own is None or own.state is not State.STARTING:
-            return False
-        return self._fleet.watches[own.id].not_before - self._state.now() > wait_s
-
     async def _wait_with_others(
-        self, project: str, pool: str, hung_up: HangUp | None, wait_s: float, waited_s: float
+        self, project: str, pool: str, hung_up: HangUp | None, wait_s: float, waited_s: float, *, only_own: bool
     ) -> SearchResult:
         """Wait on the seat of this project, for as long as this client is willing to; `waited_s` of that is over."""
         is_reserved = self._fleet.of_project(project) is not None
         left_s = (max(wait_s, LEAST_S) if is_reserved else wait_s) - waited_s
-        seat = self._seats.join(project)
+        seat = self._seats.join(project, self._state.now() + left_s)
+        seat.only_own += only_own
         try:
             try:
                 return await self._seats.wait(seat, hung_up, left_s)
             finally:
+                seat.only_own -= only_own
                 if self._seats.leave(seat):
                     self._abandon(project, seat.generation)
                     seat.search.cancel()
@@ -154,6 +184,10 @@ class Search:
             raise self._decisions.obstacle(pool, project) from None
 
     def _take(self, wanted: _Wanted) -> Machine | None:
+        own = self._fleet.of_project(wanted.project)
+        if own is None or own.gone:
+            self._seats.insist_on_any(wanted.project)
+        wanted.steps.is_wake |= own is not None and own.state is State.SLEEPING
         try:
             machine = commands.assign(self._fleet, self._state.spec, wanted.project, self._state.now(), wanted.pool)
             self._decisions.resize()
@@ -173,7 +207,10 @@ class Search:
         except TimeoutError:  # the engine is lost
             self._abandon(wanted.project, wanted.generation)
             raise self._decisions.obstacle(wanted.pool, wanted.project) from None
-        except (NoMachineAvailable, MachineFailed, CommitFailed):
+        except PoolNotFound as error:  # it was taken out of the settings meanwhile
+            self._abandon(wanted.project, wanted.generation)
+            raise NoMachineAvailable(error.message) from None
+        except (NoMachineAvailable, MachineFailed, CommitFailed, ProjectHasNoMachine):
             self._abandon(wanted.project, wanted.generation)
             raise
         if result is not None:
@@ -193,7 +230,7 @@ class Search:
             wanted.steps.commit_s += self._observer.now() - decided_at
             if machine is None:
                 continue
-            is_ours = self._fleet.machines.get(machine.id) == machine  # it may be released by now
+            is_ours = self._is_still_assigned(machine)
             is_known = machine.generation <= wanted.generation
             is_last = number == CANDIDATES - 1
             if is_ours and (is_known or await self._answers(machine, wanted.steps, is_last=is_last)):
@@ -205,6 +242,9 @@ class Search:
         if not is_known:
             why = steps.why(self._fleet.watches[machine.id])
             return SearchResult(machine, self._traces.add_searched(machine, steps, why))
+        if steps.is_wake:
+            self._traces.add_searched(machine, steps, WOKEN)
+            return SearchResult(machine, None)  # it is no assignment
         if steps.line_s is not None:
             self._traces.add_searched(machine, steps, RESTARTED)
         return SearchResult(machine, None)
@@ -244,8 +284,8 @@ class Search:
         limit_s = PROBE_S if self._may_give_up(machine, is_last=is_last) else longest_s
         verdict = await self._probers.probe(machine, limit_s)
         steps.probe_s = (steps.probe_s or 0.0) + self._observer.now() - begun_at
-        if fleet.machines.get(machine.id) != machine:
-            return False  # it was released or destroyed meanwhile
+        if not self._is_still_assigned(machine):
+            return False
         if verdict.answered:
             self._probers.report(verdict)
             return True
@@ -257,6 +297,13 @@ class Search:
         self._journal.attribute()
         await self._journal.durable()
         return False
+
+    def _is_still_assigned(self, machine: Machine) -> bool:
+        """Whether nobody has released, destroyed or restarted it meanwhile. What its project says of it may be new."""
+        now = self._fleet.machines.get(machine.id)
+        if now is None or now.holding is None:
+            return False
+        return now.generation == machine.generation and now.state is machine.state
 
     def _may_give_up(self, machine: Machine, *, is_last: bool) -> bool:
         """Whether to wait no longer than usual for one that this process has not heard yet, or that may be lost."""
@@ -271,13 +318,3 @@ class Search:
         waiting_line.leave_line(self._fleet, project)
         self._untold.add(project, generation)
         self._decisions.commit_soon()
-
-
-def _outcome_of(error: BaseException) -> AssignOutcome:
-    match error:
-        case NoMachineAvailable() | MachineFailed():
-            return AssignOutcome.UNAVAILABLE
-        case CommitFailed():
-            return AssignOutcome.STORE_FAILED
-        case _:
-            return AssignOutcome.ABANDONED

@@ -13,7 +13,9 @@ from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.telling.observer import AssignOutcome, Observer
 from worker_orchestrator.control.telling.traces import Trace, Traces
 from worker_orchestrator.core import commands
+from worker_orchestrator.core.expiry import keep
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import MachineNotFound
 
 __all__ = ["AssignReply", "ShortWay"]
@@ -32,10 +34,10 @@ class ShortWay:
         self._journal, self._seats, self._untold = decisions.journal, decisions.seats, untold
         self._observer, self._traces = observer, traces
 
-    def assign(self, project: str, pool: str, reply: AssignReply) -> bool:
+    def assign(self, project: str, pool: str | None, reply: AssignReply) -> bool:
         """Give this project its machine, or an idle one. `reply` is called when that is stored: perhaps before this returns.
 
-        False, and nothing is changed, where it takes more than that.
+        `pool` is as for `commands.assign`. False, and nothing is changed, where it takes more than that.
         """
         begun_at = self._observer.now()
         taken = self.take_ready(project, pool)
@@ -46,9 +48,10 @@ class ShortWay:
         def stored(failure: BaseException | None) -> None:
             reply(failure or machine)
             if failure is None:
-                self.note_assigned(begun_at, self._traces.add_short(machine, begun_at) if is_new else None)
+                self.note_assigned(machine, begun_at, self._traces.add_short(machine, begun_at) if is_new else None)
             else:
-                self._observer.assign_ended(AssignOutcome.STORE_FAILED, self._observer.now() - begun_at, None)
+                took_s = self._observer.now() - begun_at
+                self._observer.assign_ended(AssignOutcome.STORE_FAILED, took_s, None, machine.pool)
 
         if not is_new and not self.is_pending(machine):
             self._journal.reply_soon(stored)
@@ -80,17 +83,26 @@ class ShortWay:
 
     # the steps, which the long way takes as well
 
-    def take_ready(self, project: str, pool: str) -> tuple[Machine, bool] | None:
+    def take_ready(self, project: str, pool: str | None) -> tuple[Machine, bool] | None:
         """The machine that this project has, or an idle one that answered just now; and whether it is new to it.
 
         None, and nothing is changed, where neither can be had at once.
         """
+        wanted = self._state.spec.pools.get(DEFAULT_POOL if pool is None else pool)
+        if self._fleet.leased or (wanted is not None and wanted.terms is not None):
+            self._state.follow_lease_clock()
         if project in self._untold or (project in self._seats.projects and project in self._seats):
             return None
         if project in self._fleet.projects:
             own = self._fleet.of_project(project)
-            serves = own is not None and own.state is State.READY and not self._fleet.is_doubted(own)
-            return (own, False) if own is not None and serves else None
+            if own is None or (pool is not None and pool != own.pool):
+                return None
+            if own.state is not State.READY or self._fleet.is_doubted(own):
+                return None
+            try:
+                return keep(self._fleet, own, self._state.now()), False
+            finally:
+                self._journal.attribute()
         try:
             machine = commands.assign_verified(self._fleet, self._state.spec, project, self._state.now(), pool)
         finally:
@@ -112,7 +124,7 @@ class ShortWay:
         """Whether a change of this machine is not stored yet. Changes of other machines do not delay a reply about it."""
         return any(change.machine.id == machine.id for change in self._fleet.pending)
 
-    def note_assigned(self, begun_at: float, trace: Trace | None) -> None:
-        """A request for a machine was answered. `trace` is None if an earlier reply told of this assignment."""
+    def note_assigned(self, machine: Machine, begun_at: float, trace: Trace | None) -> None:
+        """A request was answered with this machine. `trace` is None if an earlier reply told of this assignment."""
         outcome = AssignOutcome.REPEAT if trace is None else _OUTCOMES[trace.how]
-        self._observer.assign_ended(outcome, self._observer.now() - begun_at, trace)
+        self._observer.assign_ended(outcome, self._observer.now() - begun_at, trace, machine.pool)

@@ -58,6 +58,21 @@ class Decisions:
         """Answer the requests for which no machine can come."""
         for project, why_not in waiting_line.turn_away(self.fleet, self.state.spec, self.state.now()).items():
             self.seats.refuse(project, why_not)
+        for project, until in self.seats.waiting_until():
+            own = self.fleet.of_project(project)
+            if own is not None and self.comes_after(project, until):
+                self.seats.refuse(project, refusals.machine_restarting(self.fleet, own, self.state.now()))
+
+    def comes_after(self, project: str, until: float) -> bool:
+        """Whether this project's machine is started again only after that time: then waiting is no use.
+
+        Nor is it while another process has its host port: nobody knows for how long.
+        """
+        own = self.fleet.of_project(project)
+        if own is None or own.state is not State.STARTING:
+            return False
+        watch = self.fleet.watches[own.id]
+        return watch.not_before > until or (watch.port_is_taken and watch.not_before > self.state.now())
 
     def turn_away_all_that_need_the_engine(self) -> None:
         """The engine is lost: answer all requests that wait for a machine."""
@@ -73,9 +88,12 @@ class Decisions:
         own = self.fleet.of_project(project)
         if own is not None and own.id in self.fleet.ailing:
             return refusals.machine_ailing(self.fleet, own)
+        if own is not None and own.state is State.SLEEPING:
+            return refusals.machine_asleep(self.state.spec, own)
         if own is not None and own.state is State.STARTING:
             return refusals.machine_restarting(self.fleet, own, self.state.now())
-        return NoMachineAvailable(refusals.why_none_came(self.fleet, self.state.spec, pool) or self._templates.progress)
+        why = refusals.why_none_came(self.fleet, self.state.spec, pool)
+        return NoMachineAvailable(why or self._templates.progress(pool))
 
     def apply_and_commit_soon(self) -> None:
         """A report changed the fleet or its spec: size the pools, answer requests that wait in vain, and store it."""

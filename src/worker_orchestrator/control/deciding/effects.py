@@ -7,6 +7,8 @@ After a commit, and after the replies that need no task:
    end, and the request that waits for this machine hears what became of it;
 3. the pools that are short of idle machines are noted.
 
+A machine that is assigned with deadlines is noted as well, so that its use is looked at from then on.
+
 After a failed commit the changes are undone already: requests that waited for one of them hear why. If memory and disk
 differ, the service stops.
 """
@@ -14,6 +16,8 @@ differ, the service stops.
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import structlog
 
 from worker_orchestrator.control.deciding.seats import Seats
 from worker_orchestrator.control.deciding.state import ControlState
@@ -26,10 +30,13 @@ from worker_orchestrator.control.telling.traces import Traces
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.core import due_actions, outcomes, reasons, refusals
+from worker_orchestrator.core.lease import Lease
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 
 __all__ = ["Effects"]
+
+_log = structlog.get_logger(__name__)
 
 
 class Effects:
@@ -62,7 +69,10 @@ class Effects:
                 self._start_action(change)
                 self._probe(change)
             self._answer_waiters(change)
-        self._state.note_short_pools()
+            if after is not None and after.holding is not None and after.holding.lease is not None:
+                self._note_lease(before, after, after.holding.lease)
+        has_others = len(self._state.spec.pools) > 1
+        self._state.note_short_pools({change.machine.pool for change in changes} if has_others else None)
 
     def undone(self, changes: Sequence[Change], failure: CommitFailed) -> None:
         """These changes could not be stored, and were taken back."""
@@ -70,6 +80,8 @@ class Effects:
             before, after = change.before, change.after
             if change.hands_over and after is not None and after.project is not None:
                 self._seats.refuse(after.project, failure)
+            if change.cause is Cause.WOKEN and before is not None and before.project is not None:
+                self._seats.refuse(before.project, failure)
             if before is not None and before.project is not None and before.state is State.READY:
                 self._seats.keep_promise(before)  # the project has it again
 
@@ -84,9 +96,21 @@ class Effects:
         for change, request in zip(changes, requests, strict=True):
             by = request or self._request_in_line(change)
             self._log.write(change, by, the_pool)
+            if change.failure is not None:
+                self._warn_of_brake(change)
         self._traces.committed(changes)
         self._last_changes.committed(changes, self._state.wall_ms())
         self._feed.committed()
+
+    def _warn_of_brake(self, change: Change) -> None:
+        """Say once what to do where machines of this template do not come up: at the first failure that costs a pause."""
+        failed = change.after
+        if failed is None or failed.holding is not None:
+            return
+        brake = self._fleet.image_brake(failed.pool, failed.template)
+        if brake is not None and brake.level == 1 and brake.reason == reasons.failed_machine(failed.id, failed.reason):
+            hint = "If the image is broken, rebuild it under the same tag: the pool notices at once."
+            _log.warning("new machines do not come up", see=f"orchestrator show {failed.id}", hint=hint)
 
     def _request_in_line(self, change: Change) -> str:
         """The id of the request that waited in line for the machine that this change hands over; empty if there is none."""
@@ -106,6 +130,12 @@ class Effects:
             self._probers.stop(change.machine.id)
         elif change.cause in {Cause.RELEASED, Cause.REVIVED}:
             self._probers.start(now, outcomes.start_deadline(self._fleet, self._state.spec, now))
+
+    def _note_lease(self, before: Machine | None, after: Machine, lease: Lease) -> None:
+        """Note it if this machine has other deadlines than before, or another assignment has them."""
+        old = None if before is None or before.generation != after.generation else before.lease
+        if old is None or old.terms != lease.terms:
+            self._state.note_lease(after.id)
 
     def _answer_waiters(self, change: Change) -> None:
         before, after = change.before, change.after

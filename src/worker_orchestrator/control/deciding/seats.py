@@ -7,12 +7,15 @@ reserved for it, but not reported to any client, becomes idle again.
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.errors import ProjectHasNoMachine
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
 
 __all__ = ["HangUp", "SearchResult", "Seat", "Seats"]
@@ -31,13 +34,20 @@ class SearchResult:
 
 @dataclass(slots=True, eq=False)
 class Seat:
-    """The place of one project in the line. `generation` is the fleet's when the seat was opened."""
+    """The place of one project in the line of a pool. `generation` is the fleet's when the seat was opened.
+
+    `until` is the monotonic time to which one of its clients waits. `only_own` of them take no other machine than the one
+    that the project had.
+    """
 
     project: str
+    pool: str
     search: asyncio.Task[SearchResult]
     generation: int
     request: str
     clients: int = 0
+    until: float = 0.0
+    only_own: int = 0
 
 
 class Seats:
@@ -60,11 +70,25 @@ class Seats:
         seat = self._seats.get(project)
         return "" if seat is None else seat.request
 
-    def open(self, project: str, generation: int, search: Coroutine[Any, Any, SearchResult]) -> None:
-        """Begin the search for this project's machine. It ends by itself, or when its last client hangs up."""
+    def insist_on_any(self, project: str) -> None:
+        """Raises ProjectHasNoMachine if nobody who waits on the seat of this project takes another machine than it had."""
+        seat = self._seats.get(project)
+        if seat is not None and seat.only_own == seat.clients:
+            raise ProjectHasNoMachine(f"The project {project} has no machine any more, so none was woken.")
+
+    def pool(self, project: str) -> str | None:
+        """The pool in which this project waits for its machine; None if it has no seat whose search goes on."""
+        return self._seats[project].pool if project in self else None
+
+    def waiting(self) -> Counter[str]:
+        """How many projects have a seat in each pool."""
+        return Counter(seat.pool for seat in self._seats.values())
+
+    def open(self, project: str, pool: str, generation: int, search: Coroutine[Any, Any, SearchResult]) -> None:
+        """Begin the search for this project's machine in this pool. It ends by itself, or when its last client hangs up."""
         assert project not in self, f"{project} has a seat"
         task = asyncio.create_task(search, name=f"seat of {project}")
-        seat = Seat(project, task, generation, REQUEST_ID.get())
+        seat = Seat(project, pool, task, generation, REQUEST_ID.get())
         self._seats[project] = seat
         seat.search.add_done_callback(lambda task: self._close(project, seat, task))
 
@@ -74,10 +98,15 @@ class Seats:
         if not task.cancelled():
             task.exception()  # mark it as retrieved: the waiting clients get it, if there are any
 
-    def join(self, project: str) -> Seat:
-        """Join the seat of this project. Each client that joined must call `leave`."""
+    def waiting_until(self) -> list[tuple[str, float]]:
+        """Each project whose search waits for a promise, and the time to which its clients wait at most."""
+        return [(project, seat.until) for project, seat in self._seats.items() if project in self._promises]
+
+    def join(self, project: str, until: float = math.inf) -> Seat:
+        """Join the seat of this project, to wait until then. Each client that joined must call `leave`."""
         seat = self._seats[project]
         seat.clients += 1
+        seat.until = max(seat.until, until)
         return seat
 
     def leave(self, seat: Seat) -> bool:

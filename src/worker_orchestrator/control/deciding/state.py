@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 from worker_orchestrator.clock import Clock
+from worker_orchestrator.control.deciding.lease_clock import LeaseClock
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Snapshot
 from worker_orchestrator.core.spec import Spec
@@ -23,6 +25,8 @@ class ControlState:
     * `elsewhere`  the host of each machine, by its id, that is not reached under the one of the settings
     * `short_since` since when each pool that is short of idle machines is so, by its name
     * `wake`       set to have a listing made and judged soon
+    * `looks_at_leases` whether the ticker looks for deadlines that come before its next tick: not while there is none
+    * `leases`     set when `new_leases` has got the id of a machine whose project has it for other deadlines than before
     """
 
     def __init__(self, fleet: Fleet, spec: Spec, clock: Clock) -> None:
@@ -33,9 +37,18 @@ class ControlState:
         self.elsewhere: dict[str, str] = {}
         self.note_hosts()
         self.wake = asyncio.Event()
+        self.leases, self.new_leases = asyncio.Event(), list[str]()
+        self.looks_at_leases = False
         self.short_since: dict[str, float] = {}
+        self.lease_clock: LeaseClock | None = None
+        self._noted_for: Spec | None = None
         self._listed = asyncio.Event()
         self._news = asyncio.Event()
+
+    def follow_lease_clock(self) -> None:
+        """Have the lease clock right for what is decided next: the computer may have slept since the last tick."""
+        if self.lease_clock is not None:
+            self.lease_clock.follow(self.now())
 
     def note_hosts(self) -> None:
         """Note the machines that have a host of their own: on record, as the engine gave it, or in the last listing."""
@@ -43,13 +56,28 @@ class ControlState:
         self.elsewhere.update((one.id, one.host) for one in self.fleet.machines.values() if one.host)
         self.elsewhere.update((one.id, one.host) for one in self.snapshot.instances.values() if one.host)
 
-    def note_short_pools(self) -> None:
-        """Note since when a pool has fewer idle machines than it wants. Cheap: once per commit."""
-        for name, wanted in self.spec.pools.items():
-            if wanted.paused or len(self.fleet.idle(name, wanted.template)) >= wanted.min_idle:
+    def note_short_pools(self, changed: Iterable[str] | None = None) -> None:
+        """Note since when a pool has fewer idle machines than it wants: once per commit, for the pools that `changed`.
+
+        None: for all of them, as if the spec is another one.
+        """
+        pools = self.spec.pools
+        if changed is None or self._noted_for is not self.spec:
+            self._noted_for, changed = self.spec, pools
+        for name in changed:
+            wanted = pools.get(name)
+            if wanted is None:
+                continue  # it is retired
+            least = wanted.wanted_idle(self.fleet.assigned_in(name)) if wanted.spare else wanted.min_idle
+            if wanted.paused or len(self.fleet.idle(name, wanted.template)) >= least:
                 self.short_since.pop(name, None)
             else:
                 self.short_since.setdefault(name, self.now())
+
+    def forget_former_pools(self) -> None:
+        """Forget since when pools were short that the settings name no more."""
+        for name in self.short_since.keys() - self.spec.pools.keys():
+            del self.short_since[name]
 
     def wake_later(self, delay_s: float) -> None:
         """Have a listing made and judged after so many seconds."""
@@ -65,6 +93,14 @@ class ControlState:
                     await self._listed.wait()
         except TimeoutError:
             return
+
+    def note_lease(self, machine_id: str) -> None:
+        """This machine is assigned with deadlines that were not looked at yet."""
+        self.new_leases.append(machine_id)
+        self.leases.set()
+        if not self.looks_at_leases:
+            self.looks_at_leases = True
+            self.wake.set()
 
     def note_listing(self) -> None:
         """A listing was judged, or failed."""

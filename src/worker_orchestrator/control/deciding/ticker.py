@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from itertools import islice
 from typing import Final
@@ -11,17 +12,20 @@ import structlog
 
 from worker_orchestrator.control.deciding.decisions import Decisions
 from worker_orchestrator.control.deciding.journal import STORE_RETRY_S
+from worker_orchestrator.control.deciding.lease_clock import LeaseClock
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.contact import Contact
 from worker_orchestrator.control.world.listings import Listings
 from worker_orchestrator.control.world.probers import Probers
+from worker_orchestrator.core.deadlines import next_of_leases
+from worker_orchestrator.core.doomed import about_to_fail
 from worker_orchestrator.core.due_actions import still_wanted
 from worker_orchestrator.core.instance import Instance, Snapshot, Status
 from worker_orchestrator.core.outcomes import is_awaited, start_deadline
 from worker_orchestrator.core.reasons import sentence
-from worker_orchestrator.core.reconcile import Plan, about_to_fail, reconcile
+from worker_orchestrator.core.reconcile import Plan, reconcile
 from worker_orchestrator.errors import EngineError
 
 __all__ = ["Ticker"]
@@ -31,6 +35,8 @@ TICK_GAP_S: Final = 0.05
 FIRST_RETRY_S: Final = 0.25
 LONGEST_RETRY_S: Final = 1.0
 """Once the engine is back, the pool is right soon: asking one that is away costs next to nothing."""
+LEASES_EVERY_S: Final = 1.0
+"""An end that nobody knew at the last tick comes at most so much later than it is due, and what a listing takes."""
 MOST_DOOMED: Final = 50
 """Where more workers end at once, their image is not why: the last lines of so many are read, each on a connection."""
 
@@ -40,7 +46,7 @@ _log = structlog.get_logger(__name__)
 class Ticker:
     """Compares the fleet with the engine again and again, for as long as `run` runs."""
 
-    def __init__(  # all that a tick concerns
+    def __init__(  # noqa: PLR0913, PLR0917 # all that a tick concerns
         self,
         state: ControlState,
         decisions: Decisions,
@@ -49,29 +55,44 @@ class Ticker:
         contact: Contact,
         actions: Actions,
         probers: Probers,
+        lease_clock: LeaseClock,
     ) -> None:
+        self._lease_clock = lease_clock
         self._state, self._fleet, self._decisions, self._untold = state, state.fleet, decisions, untold
         self._listings, self._contact, self._actions, self._probers = listings, contact, actions, probers
         self._is_stored = True
 
     async def run(self, refresh_interval_s: float) -> None:
-        retry_s = FIRST_RETRY_S
+        retry_s, planned_at = FIRST_RETRY_S, None
         while True:
             self._state.wake.clear()
+            self._lease_clock.beat(self._state.now(), planned_at)
             plan = await self._tick()
             self._state.note_listing()
             if plan is None:
+                planned_at = self._state.now() + retry_s
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, LONGEST_RETRY_S)
                 continue
             retry_s = FIRST_RETRY_S
             self._state.note_news()
+            ended_at = self._state.now()
             await asyncio.sleep(TICK_GAP_S)
-            try:
-                async with asyncio.timeout(max(0.0, self._pause_s(plan, refresh_interval_s))):
+            pause_s = max(0.0, self._pause_s(plan, refresh_interval_s))
+            planned_at = ended_at + TICK_GAP_S + pause_s
+            await self._rest(self._state.now() + pause_s)
+
+    async def _rest(self, until: float) -> None:
+        """Wait for the time of the next tick, or for what wakes it. Assignments that were made meanwhile may end before."""
+        while (left_s := until - self._state.now()) > 0:
+            with contextlib.suppress(TimeoutError):
+                self._state.looks_at_leases = bool(self._fleet.leased)
+                async with asyncio.timeout(min(left_s, LEASES_EVERY_S) if self._fleet.leased else left_s):
                     await self._state.wake.wait()
-            except TimeoutError:
-                continue
+                return
+            ends_at = next_of_leases(self._fleet)
+            if ends_at is not None and ends_at <= self._state.now():
+                return
 
     def _pause_s(self, plan: Plan, refresh_interval_s: float) -> float:
         """How long to wait for the next tick, if nothing wakes it before."""
@@ -83,9 +104,11 @@ class Ticker:
     async def _tick(self) -> Plan | None:
         """Snapshot, reconcile, commit, act. None if the engine could not be listed, which proves nothing."""
         state, decisions = self._state, self._decisions
+        asked_at = state.now()
         snapshot = await self._snapshot()
         if snapshot is None:
             return None
+        self._lease_clock.beat(state.now(), asked_at)
         state.snapshot = snapshot
         state.note_hosts()
         self._untold.give_back()

@@ -10,13 +10,15 @@ from typing import Final, Literal
 from worker_orchestrator.control.deciding.seats import Seats
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.world.contact import Contact
+from worker_orchestrator.core.brake import failed_predecessor
+from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.core.spec import PoolSpec
+from worker_orchestrator.core.spec import Spec
 
-__all__ = ["WORDS", "Gauge", "Gauges", "PoolGauges", "Word", "word"]
+__all__ = ["WORDS", "Gauge", "Gauges", "PoolGauges", "Word", "names_of_pools", "word"]
 
-Word = Literal["idle", "starting", "assigned", "restarting", "stopping", "failed"]
-WORDS: Final[tuple[Word, ...]] = ("idle", "starting", "assigned", "restarting", "stopping", "failed")
+Word = Literal["idle", "starting", "assigned", "restarting", "sleeping", "stopping", "failed"]
+WORDS: Final[tuple[Word, ...]] = ("idle", "starting", "assigned", "restarting", "sleeping", "stopping", "failed")
 
 
 def word(machine: Machine) -> Word:
@@ -26,30 +28,49 @@ def word(machine: Machine) -> Word:
             return "starting" if machine.project is None else "restarting"
         case State.READY:
             return "idle" if machine.project is None else "assigned"
+        case State.SLEEPING:
+            return "sleeping"
         case State.STOPPING:
             return "stopping"
         case State.FAILED:
             return "failed"
 
 
+def names_of_pools(fleet: Fleet, spec: Spec) -> list[str]:
+    """All pools: those of the settings, and after them those that the settings no longer name while they have machines.
+
+    A mere record of a past failure, which has neither a container nor a project, is none.
+    """
+    others = sorted(fleet.pool_names - spec.pools.keys())
+    return [*spec.pools, *(name for name in others if fleet.slots_held_by(name) or fleet.assigned_in(name))]
+
+
 @dataclass(frozen=True, slots=True)
 class PoolGauges:
-    """One pool. `refill_lag_s`: for how long fewer machines than `min_idle` have been idle; 0 where it is full, or paused.
+    """One pool. `refill_lag_s`: for how long fewer machines have been idle than it wants; 0 where it is full, or paused.
 
-    `image_fails`: the image of this pool does not come up, so that attempts go one at a time.
+    `image_fails`: the image of this pool does not come up, or it was replaced and the new one is not known to be better.
+    `wanted_idle`: the idle machines that it wants now, `min_idle` at least. `max_machines`: its own limit, None without one.
+    `slots_held` and `waiting` are as in `Gauges`. A pool that is `retired` is not in the settings any more.
     """
 
     machines: Mapping[Word, int]
     min_idle: int
+    wanted_idle: int
+    max_machines: int | None
+    slots_held: int
+    waiting: int
     refill_lag_s: float
     image_fails: bool
     paused: bool
+    retired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """The fleet. `slots_held`: machines whose container is not known to be gone, each of which counts in `max_machines`.
+    """The fleet. `pools` has those of the settings, and after them those that only machines on record belong to.
 
+    `slots_held`: machines whose container is not known to be gone, each of which counts in `max_machines`.
     `waiting` counts projects; `listing_age_s` is None before the first listing.
     """
 
@@ -70,10 +91,12 @@ class Gauge:
     def read(self) -> Gauges:
         """How it stands now: looks at every machine."""
         state, listed_at = self._state, self._state.snapshot.begun_at
+        state.forget_former_pools()
         state.note_short_pools()
         counts = Counter((machine.pool, word(machine)) for machine in state.fleet.machines.values())
+        waiting = self._seats.waiting()
         return Gauges(
-            pools={name: self._pool(name, wanted, counts) for name, wanted in state.spec.pools.items()},
+            pools={name: self._pool(name, counts, waiting[name]) for name in names_of_pools(state.fleet, state.spec)},
             max_machines=state.spec.max_machines,
             slots_held=state.fleet.slots_held,
             waiting=len(self._seats),
@@ -81,12 +104,18 @@ class Gauge:
             listing_age_s=None if listed_at < 0 else state.now() - listed_at,
         )
 
-    def _pool(self, name: str, wanted: PoolSpec, counts: Mapping[tuple[str, Word], int]) -> PoolGauges:
-        now, brake = self._state.now(), self._state.fleet.image_brake(name, wanted.template)
+    def _pool(self, name: str, counts: Mapping[tuple[str, Word], int], waiting: int) -> PoolGauges:
+        now, fleet, wanted = self._state.now(), self._state.fleet, self._state.spec.pool(name)
+        brake = fleet.image_brake(name, wanted.template) or failed_predecessor(fleet, self._state.spec, name)
         return PoolGauges(
             machines={state: counts[name, state] for state in WORDS},
             min_idle=wanted.min_idle,
+            wanted_idle=wanted.wanted_idle(fleet.assigned_in(name)),
+            max_machines=wanted.max_machines,
+            slots_held=fleet.slots_held_by(name),
+            waiting=waiting,
             refill_lag_s=now - self._state.short_since.get(name, now),
             image_fails=brake is not None and brake.is_on,
             paused=wanted.paused,
+            retired=name not in self._state.spec.pools,
         )

@@ -24,6 +24,7 @@ __all__ = ["LONGEST_S", "History", "Sample"]
 
 FINE_S: Final = 10
 FINE_FOR_S: Final = 3_600
+RECENT_S: Final = 300
 COARSE_S: Final = 120
 LONGEST_S: Final = 86_400
 STEPS_TO_SAVE: Final = 6
@@ -36,6 +37,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """The fleet at one time (wall time), machines by `gauges.WORDS`, and what was counted in the step that ends there.
 
     `p50_ms`, `p99_ms`: of the first assigns, warm and cold, from the request to its reply; None where there was none.
+    `assigns` counts these assigns by pool, without the pools that had none.
     """
 
     at_ms: int
@@ -53,6 +55,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     unavailable: int
     p50_ms: float | None
     p99_ms: float | None
+    sleeping: int = 0
+    assigns: dict[str, int] = {}
 
 
 class History(Observer):
@@ -71,13 +75,20 @@ class History(Observer):
         since_ms = self._wall_ms() - past_s * 1000
         return ring.step_s, [sample for sample in ring.samples if sample.at_ms >= since_ms]
 
-    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None) -> None:
+    def assigns_per_minute(self, pool: str) -> float:
+        """First assigns of this pool in a minute, on average over the last five, or over as many as were counted."""
+        counted, (_, recent) = self._fine.counts.assigns[pool], self.samples(RECENT_S)
+        steps = max(1, len(recent))  # the one that is being counted is short, and must not make much of a single assign
+        return (counted + sum(sample.assigns.get(pool, 0) for sample in recent)) * 60 / (steps * FINE_S)
+
+    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None, pool: str) -> None:
         counts = self._fine.counts
         if trace is not None:
             if outcome is AssignOutcome.WARM:
                 counts.warm += 1
             else:
                 counts.cold += 1
+            counts.assigns[pool] += 1
             counts.took[math.floor(math.log(max(took_s, _SHORTEST_S)) / _CLASS)] += 1
         elif outcome in _NOTHING_GIVEN:
             counts.unavailable += 1
@@ -115,17 +126,19 @@ class History(Observer):
 class _Counts:
     """What happened in one step: `took` counts the durations by their class."""
 
-    __slots__ = ("cold", "took", "unavailable", "warm")
+    __slots__ = ("assigns", "cold", "took", "unavailable", "warm")
 
     def __init__(self) -> None:
         self.warm = self.cold = self.unavailable = 0
         self.took: Counter[int] = Counter()
+        self.assigns: Counter[str] = Counter()
 
     def add(self, other: _Counts) -> None:
         self.warm += other.warm
         self.cold += other.cold
         self.unavailable += other.unavailable
         self.took.update(other.took)
+        self.assigns.update(other.assigns)
 
     def below_ms(self, share: float) -> float | None:
         """What this share of the durations did not exceed, to within 3 %."""
@@ -167,6 +180,7 @@ def _sample(at_ms: int, gauges: Gauges, counts: _Counts) -> Sample:
         starting=machines["starting"],
         assigned=machines["assigned"],
         restarting=machines["restarting"],
+        sleeping=machines["sleeping"],
         stopping=machines["stopping"],
         failed=machines["failed"],
         limit=gauges.max_machines,
@@ -177,4 +191,5 @@ def _sample(at_ms: int, gauges: Gauges, counts: _Counts) -> Sample:
         unavailable=counts.unavailable,
         p50_ms=counts.below_ms(0.5),
         p99_ms=counts.below_ms(0.99),
+        assigns=dict(counts.assigns),
     )

@@ -20,11 +20,13 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from worker_orchestrator import __version__
-from worker_orchestrator.control.reading.gauges import WORDS, Gauges
-from worker_orchestrator.control.telling.observer import AssignOutcome, Call, Observer
+from worker_orchestrator.control.reading.gauges import WORDS, Gauges, PoolGauges
+from worker_orchestrator.control.telling.observer import AssignOutcome, Call, Delivery, Observer
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.action import Result
+from worker_orchestrator.core.lease import EndsBy
 from worker_orchestrator.core.machine import Cause, Change, FailureKind, State
+from worker_orchestrator.core.reasons import deadline_of
 from worker_orchestrator.telemetry.counters import Durations, Histogram, Tallies
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -41,6 +43,7 @@ BUCKETS_S: Final = (
 COMMIT_BUCKETS_S: Final = (0.00005, 0.0001, *BUCKETS_S[:14], 5.0)
 
 _FAILED: Final = State.FAILED
+_EXPIRED: Final = Cause.EXPIRED
 
 
 class Metrics(Observer):
@@ -48,6 +51,7 @@ class Metrics(Observer):
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         super().__init__(now)
+        self._pools = set[str]()
         self._registry = CollectorRegistry()
         self._fleet = _Fleet()
         self._registry.register(self._fleet)
@@ -57,19 +61,30 @@ class Metrics(Observer):
         self._count_assigns()
         self._count_machines()
         self._count_calls()
+        self._deliveries = self._counters(
+            "webhook_deliveries",
+            "Messages to the webhook, by what became of each try.",
+            ["result"],
+            {result: [result.value] for result in Delivery},
+        )
 
     def exposition(self, gauges: Gauges) -> bytes:
         """Everything, in the text format (`CONTENT_TYPE`)."""
         self._fleet.gauges = gauges
+        for name in gauges.pools:
+            self._know(name)
+        for name in self._pools - gauges.pools.keys():
+            self._forget(name)
         return generate_latest(self._registry)
 
     # what there is
 
     def _count_assigns(self) -> None:
-        ends = {outcome: [outcome.value] for outcome in AssignOutcome}
-        self._assigns = self._counters("assigns", "Requests for a machine, by how they ended.", ["outcome"], ends)
+        none: dict[tuple[AssignOutcome, str], list[str]] = {}  # until a pool is known
+        names = ["outcome", "pool"]
+        self._assigns = self._counters("assigns", "Requests for a machine, by how they ended.", names, none)
         self._assigns_s = self._durations(
-            "assign_duration_seconds", "From a request for a machine to its reply, by how it ended.", ["outcome"], ends
+            "assign_duration_seconds", "From a request for a machine to its reply, by how it ended.", names, none
         )
         stages = self._durations(
             "assign_stage_duration_seconds",
@@ -81,8 +96,8 @@ class Metrics(Observer):
 
     def _count_machines(self) -> None:
         self._create_s = self._duration("create_duration_seconds", "What the engine took to make a machine run.")
-        self._ready_s = self._duration(
-            "ready_duration_seconds", "From the acknowledged creation of a machine to its first answer."
+        self._ready_s: Durations[str] = self._durations(
+            "ready_duration_seconds", "From the acknowledged creation of a machine to its first answer.", ["pool"], {}
         )
         self._transitions = self._counters(
             "transitions", "Stored changes of machines, by what happened.", ["cause"], {c: [c.value] for c in Cause}
@@ -92,6 +107,9 @@ class Metrics(Observer):
             "Machines that failed, by why.",
             ["reason"],
             {kind: [kind.value] for kind in FailureKind},
+        )
+        self._expired: Tallies[tuple[EndsBy, str]] = self._counters(
+            "expired", "Assignments that a deadline ended, by which one.", ["by", "pool"], {}
         )
         self._probes = self._counters(
             "probes",
@@ -144,11 +162,32 @@ class Metrics(Observer):
     def _duration(self, name: str, text: str, bounds_s: tuple[float, ...] = BUCKETS_S) -> Histogram:
         return self._durations(name, text, [], {"": []}, bounds_s).of[""]
 
+    def _know(self, pool: str) -> None:
+        """Have every time series of this pool from now on."""
+        if pool not in self._pools:
+            self._pools.add(pool)
+            ends = _ends_in(pool)
+            self._assigns.add(ends)
+            self._assigns_s.add(ends)
+            self._ready_s.add({pool: [pool]})
+            self._expired.add({(by, pool): [by.value, pool] for by in EndsBy})
+
+    def _forget(self, pool: str) -> None:
+        """Neither the settings nor a machine name it any more: its time series must not be collected for ever."""
+        self._pools.discard(pool)
+        ends = _ends_in(pool)
+        self._assigns.remove(ends)
+        self._assigns_s.remove(ends)
+        self._ready_s.remove({pool})
+        self._expired.remove({(by, pool) for by in EndsBy})
+
     # what happens
 
-    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None) -> None:
-        self._assigns.of[outcome] += 1
-        self._assigns_s.of[outcome].observe(took_s)
+    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None, pool: str) -> None:
+        if pool not in self._pools:
+            self._know(pool)
+        self._assigns.of[outcome, pool] += 1
+        self._assigns_s.of[outcome, pool].observe(took_s)
         if trace is None:
             return
         self._fleet.recent.append(trace.how == "warm")
@@ -167,8 +206,9 @@ class Metrics(Observer):
     def probe_ended(self, *, answered: bool) -> None:
         self._probes.of[answered] += 1
 
-    def came_up(self, ready_s: float) -> None:
-        self._ready_s.observe(ready_s)
+    def came_up(self, ready_s: float, pool: str) -> None:
+        self._know(pool)
+        self._ready_s.of[pool].observe(ready_s)
 
     def events_ended(self) -> None:
         self._reconnects.of[""] += 1
@@ -180,10 +220,29 @@ class Metrics(Observer):
             before, after = change.before, change.after
             if after is not None and after.state is _FAILED and (before is None or before.state is not _FAILED):
                 self._failures.of[change.failure or FailureKind.OTHER] += 1
+            if change.cause is _EXPIRED:
+                self._count_expiry(change.machine.pool, change.machine.reason)
+
+    def _count_expiry(self, pool: str, reason: str) -> None:
+        by = deadline_of(reason)
+        assert by is not None, f"no deadline has ended an assignment so: {reason}"
+        self._know(pool)
+        self._expired.of[by, pool] += 1
 
     def commit_failed(self, took_s: float) -> None:
         self._commit_s.observe(took_s)
         self._commit_failures.of[""] += 1
+
+    def delivery_ended(self, result: Delivery) -> None:
+        self._deliveries.of[result] += 1
+
+    def waiting_for_webhook(self, count: int) -> None:
+        self._fleet.webhook_queue = count
+
+
+def _ends_in(pool: str) -> dict[tuple[AssignOutcome, str], list[str]]:
+    """The label values of each way in which a request for a machine of this pool may end."""
+    return {(outcome, pool): [outcome.value, pool] for outcome in AssignOutcome}
 
 
 class _Fleet(Collector):
@@ -192,6 +251,7 @@ class _Fleet(Collector):
     def __init__(self) -> None:
         self.gauges: Gauges | None = None
         self.recent: deque[bool] = deque(maxlen=RECENT)
+        self.webhook_queue = 0
 
     def describe(self) -> list[Metric]:
         return []  # the registry need not ask before there is a fleet
@@ -203,8 +263,8 @@ class _Fleet(Collector):
         yield from _of_pools(gauges)
         yield _gauge("max_machines", "The most machines there may be.", gauges.max_machines)
         yield _gauge("slots_held", "Machines that count in max_machines.", gauges.slots_held)
-        yield _gauge("waiters", "Projects that wait for a machine now.", gauges.waiting)
         yield _gauge("engine_up", "1 if the container engine answered when it was last asked.", gauges.engine_answers)
+        yield _gauge("webhook_queue", "Messages that the webhook has not taken yet.", self.webhook_queue)
         if gauges.listing_age_s is not None:
             yield _gauge(
                 "last_listing_age_seconds", "Age of the last full listing of the engine.", gauges.listing_age_s
@@ -216,24 +276,37 @@ class _Fleet(Collector):
             )
 
 
+_OF_POOL: Final[tuple[tuple[str, str, Callable[[PoolGauges], float | None]], ...]] = (
+    ("min_idle", "Machines to be kept idle.", lambda pool: pool.min_idle),
+    ("wanted_idle", "Machines to be kept idle now: min_idle, or more by spare.", lambda pool: pool.wanted_idle),
+    (
+        "refill_lag_seconds",
+        "For how long fewer machines have been idle than are to be.",
+        lambda pool: pool.refill_lag_s,
+    ),
+    ("image_failing", "1 while machines of the pool's image do not come up.", lambda pool: pool.image_fails),
+    ("pool_paused", "1 while the pool starts no machines.", lambda pool: pool.paused),
+    ("waiters", "Projects that wait for a machine now.", lambda pool: pool.waiting),
+    ("pool_slots_held", "Machines of the pool that count in max_machines.", lambda pool: pool.slots_held),
+    ("pool_max_machines", "The pool's own limit of machines, where it has one.", lambda pool: pool.max_machines),
+)
+"""Each gauge of a pool: its name, what it tells, and its value. It is absent where the value is None."""
+
+
 def _of_pools(gauges: Gauges) -> Iterator[Metric]:
     machines = GaugeMetricFamily("orchestrator_machines", "Machines on record.", labels=["pool", "state"])
-    min_idle = GaugeMetricFamily("orchestrator_min_idle", "Machines to be kept idle.", labels=["pool"])
-    lag = GaugeMetricFamily(
-        "orchestrator_refill_lag_seconds", "For how long fewer than min_idle machines have been idle.", labels=["pool"]
-    )
-    fails = GaugeMetricFamily(
-        "orchestrator_image_failing", "1 while machines of the pool's image do not come up.", labels=["pool"]
-    )
-    paused = GaugeMetricFamily("orchestrator_pool_paused", "1 while the pool starts no machines.", labels=["pool"])
     for name, pool in gauges.pools.items():
         for state in WORDS:
             machines.add_metric([name, state], pool.machines[state])
-        min_idle.add_metric([name], pool.min_idle)
-        lag.add_metric([name], pool.refill_lag_s)
-        fails.add_metric([name], pool.image_fails)
-        paused.add_metric([name], pool.paused)
-    yield from cast("list[Metric]", [machines, min_idle, lag, fails, paused])
+    families = [machines]
+    for metric, text, value_of in _OF_POOL:
+        family = GaugeMetricFamily(f"orchestrator_{metric}", text, labels=["pool"])
+        for name, pool in gauges.pools.items():
+            value = value_of(pool)
+            if value is not None:
+                family.add_metric([name], value)
+        families.append(family)
+    yield from cast("list[Metric]", families)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -12,14 +12,16 @@ from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.telling.last_changes import LastChanges
 from worker_orchestrator.control.world.contact import Contact
 from worker_orchestrator.core.brake import next_restart_at
+from worker_orchestrator.core.expiry import expected_end
 from worker_orchestrator.core.instance import Instance, Snapshot
 from worker_orchestrator.core.instance import Status as InstanceStatus
+from worker_orchestrator.core.lease import EndsBy, Terms
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineError
 
-__all__ = ["Health", "MachineView", "Status", "Views"]
+__all__ = ["Health", "LeaseView", "MachineView", "Status", "Views"]
 
 PING_TIMEOUT_S: Final = 2.0
 UNHEARD_S: Final = 1.0
@@ -29,11 +31,23 @@ CLOCK_MOVED_MS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseView:
+    """The deadlines of an assignment. `ends_ms` is the wall time at which it ends, `by` this deadline, if nobody uses it or
+    asks for it until then. `active_ms` is that of its last activity; None if none is known.
+    """
+
+    terms: Terms
+    ends_ms: int | None
+    by: EndsBy | None
+    active_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class MachineView:
     """A machine, with what the engine knows of it, and when it changed last (wall time; 0: nobody knows).
 
     `trouble` says why it can serve nobody although it has not ended, and what to do. `next_try_ms` is the wall time of its
-    next restart, if it waits for that.
+    next restart, if it waits for that. `is_outdated`: it is of another template than new machines of its pool.
     """
 
     machine: Machine
@@ -41,6 +55,8 @@ class MachineView:
     changed_ms: int = 0
     trouble: str = ""
     next_try_ms: int | None = None
+    is_outdated: bool = False
+    lease: LeaseView | None = None
 
     @property
     def reason(self) -> str:
@@ -125,13 +141,31 @@ class Views:
     def _view(self, machine: Machine) -> MachineView:
         instance = self._state.snapshot.instances.get(machine.id)
         changed_ms, trouble = self._last_changes.at_ms.get(machine.id, 0), self._fleet.ailing.get(machine.id, "")
-        return MachineView(machine, instance, changed_ms, trouble, self._next_try_ms(machine))
+        is_outdated = self._state.spec.pool(machine.pool).is_outdated(machine.template)
+        next_try_ms, lease = self._next_try_ms(machine), self._lease(machine)
+        return MachineView(machine, instance, changed_ms, trouble, next_try_ms, is_outdated, lease)
 
     def _next_try_ms(self, machine: Machine) -> int | None:
         """The wall time of the next restart of a project's machine; None if it waits for none."""
         at = next_restart_at(self._fleet, machine)
-        if at is None or at <= (now := self._state.now()):
+        if at is None or at <= self._state.now():
             return None
+        return self._wall_ms_of(at)
+
+    def _lease(self, machine: Machine) -> LeaseView | None:
+        if machine.lease is None:
+            return None
+        end, active_at = expected_end(self._fleet, machine), self._fleet.quiet(machine.id).active_at
+        return LeaseView(
+            machine.lease.terms,
+            None if end is None else self._wall_ms_of(end.at),
+            None if end is None else end.by,
+            None if active_at is None else self._wall_ms_of(active_at - self._fleet.lease_offset),
+        )
+
+    def _wall_ms_of(self, at: float) -> int:
+        """The wall time of this monotonic time; the same one every time, as long as nobody sets the clock."""
+        now = self._state.now()
         apart_ms = self._state.wall_ms() - round(now * 1000)
         if abs(apart_ms - self._clocks_apart_ms) > CLOCK_MOVED_MS:
             self._clocks_apart_ms = apart_ms

@@ -14,7 +14,10 @@ _EVENTS: Final = {cause: cause.value for cause in Cause}  # an enum takes 1 µs 
 
 
 class ChangeLog:
-    """Logs every change. It is made once the log is configured: structlog looks for the logger at each call otherwise."""
+    """Logs every change but keepalives.
+
+    It is made once the log is configured: structlog looks for the logger at each call otherwise.
+    """
 
     def __init__(self) -> None:
         self._info = structlog.get_logger(__name__).bind().info
@@ -22,8 +25,11 @@ class ChangeLog:
     def write(self, change: Change, request: str, the_pool: str) -> None:
         """Log this change, with the id of the request that caused it (empty if there was none).
 
-        The line says in which pool it happened, unless there is only `the_pool`.
+        The line says in which pool it happened, unless there is only `the_pool`. A keepalive is no line: clients send one
+        every few seconds.
         """
+        if change.cause is Cause.KEPT:
+            return
         after = change.after
         machine = after if after is not None and after.holding is not None else change.before or change.machine
         self._info(
@@ -32,6 +38,6 @@ class ChangeLog:
             project=None if machine.holding is None else machine.holding.project,
             generation=machine.generation or None,
             pool=None if machine.pool == the_pool else machine.pool,
-            why=change.machine.reason,
+            why=change.machine.reason if change.cause is not Cause.EXPIRING else change.reason,
             request=request or None,
         )

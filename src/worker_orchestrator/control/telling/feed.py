@@ -25,6 +25,7 @@ AGAIN_S: Final = 1.0
 """Later than that nobody hears of what another program's lock kept out of the table."""
 RECENT: Final = 2_000
 PAGE: Final = 500
+EXPIRIES: Final = 10
 
 
 class Feed:
@@ -61,6 +62,10 @@ class Feed:
     def of_assignment(self, machine: Machine) -> list[StoredEvent]:
         """What happened to a machine since its project has it, oldest first: how it began, and the last 200."""
         return self._store.events_of(machine.id, machine.generation)
+
+    def expiries(self, pool: str) -> list[StoredEvent]:
+        """The last assignments of machines of this pool that a deadline ended, newest first."""
+        return self._store.expiries(pool, EXPIRIES)
 
     def kept(self, after: int) -> list[StoredEvent]:
         """Those that follow this id, at most `PAGE`, from the table: whoever does not follow is up to date all the same."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from worker_orchestrator.core.machine import Change
+from worker_orchestrator.core.machine import Cause, Change
 
 __all__ = ["LastChanges"]
 
@@ -17,9 +17,11 @@ class LastChanges:
         self.version = 0
 
     def committed(self, changes: Sequence[Change], wall_ms: int) -> None:
-        """These changes were stored just now."""
-        self.version += 1
+        """These changes were stored just now. To keep a machine, as clients do every few seconds, is no change of it."""
         for change in changes:
+            if change.cause is Cause.KEPT:
+                continue
+            self.version += 1
             if change.after is None:
                 self.at_ms.pop(change.machine.id, None)
             else:

@@ -14,11 +14,11 @@ from worker_orchestrator.errors import EngineError, EngineObstructed, EngineReje
 if TYPE_CHECKING:
     from worker_orchestrator.control.telling.traces import Trace
 
-__all__ = ["AssignOutcome", "Call", "Observer", "Observers", "result_of"]
+__all__ = ["AssignOutcome", "Call", "Delivery", "Observer", "Observers", "result_of"]
 
 _T = TypeVar("_T")
 
-Call = Literal["create", "restart", "destroy", "list", "ping", "identity", "template"]
+Call = Literal["create", "restart", "stop", "destroy", "list", "ping", "identity", "template"]
 """Calls of the engine: the names of its methods."""
 
 
@@ -33,14 +33,22 @@ class AssignOutcome(StrEnum):
     STORE_FAILED = "store_failed"  # the assignment could not be stored
 
 
+class Delivery(StrEnum):
+    """What became of one try to tell the webhook something."""
+
+    TAKEN = "taken"  # it answered with a 2xx
+    FAILED = "failed"  # it is tried again
+    GIVEN_UP = "given_up"  # it is not, since it is too old or too many wait
+
+
 class Observer:
     """Hears of everything, and does nothing. `now` measures durations, in seconds; it is never decided by."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.now = now
 
-    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None) -> None:
-        """A request for a machine was answered. `trace` comes with the first reply that tells of an assignment."""
+    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None, pool: str) -> None:
+        """A request for a machine of this pool was answered. `trace` comes with the first reply about an assignment."""
 
     def call_ended(self, call: Call, result: Result, took_s: float) -> None:
         """A call of the engine ended."""
@@ -48,8 +56,8 @@ class Observer:
     def probe_ended(self, *, answered: bool) -> None:
         """A worker was probed."""
 
-    def came_up(self, ready_s: float) -> None:
-        """A new machine answered for the first time, so long after the engine had acknowledged its creation."""
+    def came_up(self, ready_s: float, pool: str) -> None:
+        """A new machine of this pool answered for the first time, so long after the engine had acknowledged its creation."""
 
     def events_ended(self) -> None:
         """The engine's stream of events ended, or could not be opened. It is opened again."""
@@ -59,6 +67,12 @@ class Observer:
 
     def commit_failed(self, took_s: float) -> None:
         """A transaction could not be stored; its changes are undone."""
+
+    def delivery_ended(self, result: Delivery) -> None:
+        """The webhook was told something, or was not."""
+
+    def waiting_for_webhook(self, count: int) -> None:
+        """So many messages wait to be told to the webhook, with those under way."""
 
     async def measure(self, call: Call, work: Awaitable[_T]) -> _T:
         """Have the engine do this, and tell how it ended."""
@@ -81,9 +95,9 @@ class Observers(Observer):
         super().__init__(observers[0].now)
         self._observers = observers
 
-    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None) -> None:
+    def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None, pool: str) -> None:
         for one in self._observers:
-            one.assign_ended(outcome, took_s, trace)
+            one.assign_ended(outcome, took_s, trace, pool)
 
     def call_ended(self, call: Call, result: Result, took_s: float) -> None:
         for one in self._observers:
@@ -93,9 +107,9 @@ class Observers(Observer):
         for one in self._observers:
             one.probe_ended(answered=answered)
 
-    def came_up(self, ready_s: float) -> None:
+    def came_up(self, ready_s: float, pool: str) -> None:
         for one in self._observers:
-            one.came_up(ready_s)
+            one.came_up(ready_s, pool)
 
     def events_ended(self) -> None:
         for one in self._observers:
@@ -108,6 +122,14 @@ class Observers(Observer):
     def commit_failed(self, took_s: float) -> None:
         for one in self._observers:
             one.commit_failed(took_s)
+
+    def delivery_ended(self, result: Delivery) -> None:
+        for one in self._observers:
+            one.delivery_ended(result)
+
+    def waiting_for_webhook(self, count: int) -> None:
+        for one in self._observers:
+            one.waiting_for_webhook(count)
 
 
 def result_of(error: EngineError) -> Result:

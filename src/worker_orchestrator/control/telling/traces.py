@@ -18,7 +18,7 @@ from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.core.watch import Watch
 from worker_orchestrator.store.store import Store
 
-__all__ = ["RESTARTED", "Steps", "Trace", "TraceKeeper", "Traces"]
+__all__ = ["RESTARTED", "WOKEN", "Steps", "Trace", "TraceKeeper", "Traces"]
 
 KEPT: Final = 10_000
 SAVE_EVERY_S: Final = 1.0
@@ -59,6 +59,7 @@ class Steps:
     probe_s: float | None = None
     ahead: int = 0
     wanted: int = 0
+    is_wake: bool = False  # its machine slept
     failed_probes: list[tuple[str, str]] = field(default_factory=list)
 
     def why(self, watch: Watch) -> str:
@@ -79,6 +80,7 @@ class Steps:
 
 
 RESTARTED: Final = "Its machine had exited, and was restarted in place with its files."
+WOKEN: Final = "Its machine slept, and was woken with its files."
 
 
 @dataclass(slots=True, eq=False)
@@ -182,7 +184,7 @@ class Traces:
         if birth is not None and birth.ready_ms is None:
             ready_s = self._observer.now() - birth.acknowledged_at
             birth.ready_ms = _ms(ready_s)
-            self._observer.came_up(ready_s)
+            self._observer.came_up(ready_s, change.machine.pool)
 
     def _add(self, trace: Trace) -> Trace:
         self._keep(trace)

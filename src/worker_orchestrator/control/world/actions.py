@@ -1,7 +1,7 @@
 """Calls to the engine: one at a time per machine, each with a time-out, many machines at once.
 
 A worker that a project had is asked to end before its container is removed, and has `stop_timeout_s` for it. Nobody else
-waits for that: it takes none of the places for calls, and `hurry` cuts it short.
+waits for that: it takes none of the places for calls, and `hurry` cuts it short. So is one that is put to sleep.
 
 While a call is under way, and for every listing that was begun before it ended, its machine is *busy*: what a listing
 shows of it proves nothing. A call that timed out has an unknown outcome, which is an outcome like the others: the next
@@ -11,7 +11,7 @@ tick looks, and asks for what is missing under the same id.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -21,9 +21,9 @@ from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Call, Observer, result_of
 from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.control.world.reports import Settled, Tell
-from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result, Stop
 from worker_orchestrator.engines.base import Engine
-from worker_orchestrator.errors import EngineError
+from worker_orchestrator.errors import EngineError, PortTaken
 
 __all__ = ["Actions"]
 
@@ -37,7 +37,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Actions:
-    """Performs actions. Each one is reported as `Settled`, before anybody who awaits it goes on."""
+    """Performs actions. Each one is reported as `Settled`, before anybody who awaits it goes on.
+
+    `stop_timeout_s` is how long a worker may take to end, `stop_timeouts_s` has that of pools that have their own.
+    """
 
     def __init__(
         self,
@@ -55,7 +58,8 @@ class Actions:
         self._listings: list[set[str]] = []
         self._room = asyncio.Semaphore(PARALLEL)
         self._room_to_restart = asyncio.Semaphore(PARALLEL)  # a worker that is stopped first may take 10 s to end
-        self._stop_timeout_s = stop_timeout_s
+        self.stop_timeout_s = stop_timeout_s
+        self.stop_timeouts_s: Mapping[str, float] = {}
         self._ending: dict[str, asyncio.Event] = {}  # workers that have time to end, each with what cuts it short
         self._turned_away = asyncio.Event()
 
@@ -95,7 +99,7 @@ class Actions:
 
     async def finish(
         self,
-        action: Destroy | Restart,
+        action: Destroy | Restart | Stop,
         is_wanted: Callable[[], bool],
         until_gone: Callable[[], Awaitable[None]],
     ) -> Outcome:
@@ -120,7 +124,7 @@ class Actions:
                 return await self._await_removal(action, outcome, until_gone) if outcome.under_way else outcome
 
     async def _await_removal(
-        self, action: Destroy | Restart, accepted: Outcome, until_gone: Callable[[], Awaitable[None]]
+        self, action: Destroy | Restart | Stop, accepted: Outcome, until_gone: Callable[[], Awaitable[None]]
     ) -> Outcome:
         """How a removal ended that the engine accepted."""
         machine_id = action.machine_id
@@ -146,13 +150,16 @@ class Actions:
         return task.done()
 
     async def _perform(self, action: Action) -> Outcome:
-        call = _name_of(action)
+        call, begun_at = _name_of(action), self._observer.now()
         try:
             ended = await self._let_end(action)
-            async with self._room_to_restart if isinstance(action, Restart) else self._room:
-                begun_at = self._observer.now()
-                outcome = ended or await self._outcome(self._call_engine(action), ACTION_TIMEOUT_S)
-                took_s = self._observer.now() - begun_at
+            if isinstance(action, Stop):
+                outcome = ended or Outcome(Result.UNKNOWN, "The worker was not given the time to end.")
+            else:
+                async with self._room_to_restart if isinstance(action, Restart) else self._room:
+                    begun_at = self._observer.now()
+                    outcome = ended or await self._outcome(self._call_engine(action), ACTION_TIMEOUT_S)
+            took_s = self._observer.now() - begun_at
         finally:
             del self._running[action.machine_id]
         self._observer.call_ended(call, outcome.result, took_s)
@@ -168,18 +175,26 @@ class Actions:
         return outcome
 
     async def _let_end(self, action: Action) -> Outcome | None:
-        """Let a worker end that is to be removed gently. None: remove it now; else the engine could not be asked."""
-        if not isinstance(action, Destroy) or not action.gently or not self._stop_timeout_s:
+        """Let a worker end that is to sleep, or is to be removed gently. Returns how that ended.
+
+        None: that was cut short, or it is to be removed now, whether or not it has ended.
+        """
+        if not isinstance(action, Stop) and not (isinstance(action, Destroy) and action.gently):
+            return None
+        grace_s = self.stop_timeouts_s.get(action.pool, self.stop_timeout_s)
+        if not grace_s and isinstance(action, Destroy):
             return None
         hurried = self._ending[action.machine_id] = asyncio.Event()
-        stop = self._engine.stop(action.machine_id, self._stop_timeout_s)
-        stopping = asyncio.ensure_future(self._outcome(stop, self._stop_timeout_s + ACTION_TIMEOUT_S))
+        stop = self._engine.stop(action.machine_id, grace_s)
+        stopping = asyncio.ensure_future(self._outcome(stop, grace_s + ACTION_TIMEOUT_S))
         cut_short = asyncio.ensure_future(hurried.wait())
         try:
             await asyncio.wait({stopping, cut_short}, return_when=asyncio.FIRST_COMPLETED)
             if not stopping.done():
                 return None
             outcome = stopping.result()
+            if isinstance(action, Stop):
+                return outcome
             return None if outcome.result in {Result.DONE, Result.REJECTED} else outcome
         finally:
             del self._ending[action.machine_id]
@@ -194,10 +209,10 @@ class Actions:
         except TimeoutError:
             return Outcome(Result.UNKNOWN, f"The container engine did not answer within {limit_s:g} s.")
         except EngineError as error:
-            return Outcome(result_of(error), error.message)
+            return Outcome(result_of(error), error.message, port=error.port if isinstance(error, PortTaken) else None)
         return Outcome(Result.DONE, under_way=is_done is False)
 
-    async def _call_engine(self, action: Action) -> bool | None:
+    async def _call_engine(self, action: Create | Restart | Destroy) -> bool | None:
         match action:
             case Create(machine):
                 return await self._engine.create(machine)
@@ -218,10 +233,14 @@ async def _within(wait: Callable[[], Awaitable[None]], limit_s: float) -> bool:
     return True
 
 
-def _left_undone(action: Destroy | Restart) -> str:
-    if isinstance(action, Destroy):
-        return f"{action.machine_id} will be removed when the service runs again."
-    return f"{action.machine_id} will be restarted when the service runs again."
+def _left_undone(action: Destroy | Restart | Stop) -> str:
+    match action:
+        case Destroy(machine_id):
+            return f"{machine_id} will be removed when the service runs again."
+        case Restart(machine_id):
+            return f"{machine_id} will be restarted when the service runs again."
+        case Stop(machine_id):
+            return f"{machine_id} will be put to sleep when the service runs again."
 
 
 def _name_of(action: Action) -> Call:
@@ -230,5 +249,7 @@ def _name_of(action: Action) -> Call:
             return "create"
         case Restart():
             return "restart"
+        case Stop():
+            return "stop"
         case Destroy():
             return "destroy"

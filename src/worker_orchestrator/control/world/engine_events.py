@@ -10,7 +10,7 @@ import structlog
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.world.reports import Ended, EngineChanged, EventsStopped, Shown, Tell
-from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.base import INSTANCES, Engine
 from worker_orchestrator.errors import EngineError
 
 __all__ = ["EngineEvents"]
@@ -26,6 +26,7 @@ class EngineEvents:
 
     def __init__(self, engine: Engine, background: Background, tell: Tell, observer: Observer) -> None:
         self._engine, self._background, self._tell, self._observer = engine, background, tell, observer
+        self._awaited: dict[str, bool] = {}  # id of an instance that is to be shown -> whether it was named again since
 
     async def run(self) -> None:
         retry_s = FIRST_RETRY_S
@@ -43,15 +44,26 @@ class EngineEvents:
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
 
     def _report(self, machine_id: str | None) -> None:
-        if machine_id is None:
-            self._tell(EngineChanged())
+        if machine_id is None or machine_id == INSTANCES:
+            self._tell(EngineChanged(templates=machine_id is None))
             return
         self._tell(Ended(machine_id))
+        if machine_id in self._awaited:
+            self._awaited[machine_id] = True
+            return
+        self._awaited[machine_id] = False
         self._background.spawn(self._report_when_shown(machine_id), f"end of {machine_id}")
 
     async def _report_when_shown(self, machine_id: str) -> None:
-        """Docker tells of an end before its listings show it, and only a listing tells what is to be done."""
+        """Docker tells of an end before its listings show it, and only a listing tells what is to be done.
+
+        One end has several signs. What came while the engine was asked may be another end, so it is asked once more.
+        """
         try:
             await self._engine.until_shown(machine_id)
+            while self._awaited[machine_id]:
+                self._awaited[machine_id] = False
+                await self._engine.until_shown(machine_id)
         finally:
+            del self._awaited[machine_id]
             self._tell(Shown(machine_id))

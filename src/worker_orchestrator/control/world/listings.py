@@ -10,7 +10,7 @@ from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.engines.base import Engine, Listing
 from worker_orchestrator.engines.extras import Logs
-from worker_orchestrator.errors import EngineError, EngineUnavailable
+from worker_orchestrator.errors import EngineUnavailable, OrchestratorError
 from worker_orchestrator.telemetry.foreign_text import plain_lines
 
 __all__ = ["Listings"]
@@ -65,5 +65,5 @@ class Listings:
         try:
             async with asyncio.timeout(LAST_LINES_TIMEOUT_S):
                 return plain_lines(await self._engine.last_lines(machine_id, LAST_LINES))
-        except (TimeoutError, EngineError):
+        except (TimeoutError, OrchestratorError):  # whatever it is, a machine's end is told without its last lines
             return ""

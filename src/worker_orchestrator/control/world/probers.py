@@ -95,7 +95,10 @@ class Probers:
     def start(self, machine: Machine, deadline: float) -> None:
         """Ask this machine until it answers or `stop` is called. What is being asked already goes on."""
         running = self._starting.get(machine.id)
-        is_same = running is not None and (running.machine.port, running.deadline) == (machine.port, deadline)
+        is_same = running is not None and (running.machine.host_ports, running.deadline) == (
+            machine.host_ports,
+            deadline,
+        )
         if is_same and running is not None and not running.task.done():
             return
         self.stop(machine.id)

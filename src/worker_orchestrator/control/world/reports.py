@@ -45,8 +45,9 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class TemplateFound:
-    """The engine was asked what it would run now. One of the two is empty: `problem` says why it would run nothing."""
+    """The engine was asked what it would run now in this pool. `template` or `problem` is empty: that says why nothing."""
 
+    pool: str
     template: str
     problem: str
 
@@ -67,7 +68,9 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class EngineChanged:
-    """The engine's stream of events is open, or something changed at the engine."""
+    """The engine's stream of events is open, or something changed at the engine; perhaps its templates as well."""
+
+    templates: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from aiodocker.execs import Exec
 from aiodocker.stream import Message
 
 from worker_orchestrator.engines.docker.calls import reading
-from worker_orchestrator.engines.docker.kill import MARK, kill_inside, kill_on_this_computer, new_mark
+from worker_orchestrator.engines.docker.kill import MARK, Search, kill_inside, kill_on_this_computer, new_mark
 from worker_orchestrator.engines.docker.reach import while_it_runs
 from worker_orchestrator.engines.docker.wire import Wire
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, NotRunning
@@ -22,7 +22,11 @@ __all__ = ["Attached", "Command"]
 
 _START_LIMIT_S: Final = 10.0
 _KILL_LIMIT_S: Final = 5.0
-_BEGIN_LIMIT_S: Final = 2.0
+_BEGIN_LIMIT_S: Final = 10.0
+"""For a process that Docker says is running, until it has a number: a busy host takes long for it."""
+_LAND_LIMIT_S: Final = 2.0
+"""For a start whose answer never came, until Docker knows of it: then it was lost."""
+_END_LIMIT_S: Final = 0.3
 _CLOSE_LIMIT_S: Final = _START_LIMIT_S + _BEGIN_LIMIT_S + _KILL_LIMIT_S + 1
 _REPLY_LIMIT_S: Final = 5.0
 _REST_LIMIT_S: Final = 0.5
@@ -122,13 +126,20 @@ class Attached:
             await self._ask()
         return self._code
 
-    async def _ask(self) -> None:
+    async def _ask(self, limit_s: float = _REPLY_LIMIT_S) -> Mapping[str, Any]:
+        """What Docker says of it; how it ended is kept."""
         assert self._exec is not None, "it was started"
         with while_it_runs(self._machine_id):
-            async with asyncio.timeout(_REPLY_LIMIT_S):
+            async with asyncio.timeout(limit_s):
                 state = await self._exec.inspect()
-            if not state["Running"]:
+            if not state["Running"] and not self._may_be_unstarted(state):
                 self._code = state["ExitCode"]
+        return state
+
+    def _may_be_unstarted(self, state: Mapping[str, Any]) -> bool:
+        """Whether this may be a command that Docker made and has not started yet. Podman says that it ended with 0."""
+        is_starting = self._starting is not None and not self._starting.done()
+        return is_starting and not state["Running"] and not state.get("Pid")
 
     async def aclose(self, take: Callable[[Message], None] | None = None) -> None:
         """End it, also if cancelled meanwhile. Can be repeated. Raises EngineError if a process of it may be left.
@@ -148,7 +159,9 @@ class Attached:
         try:
             if self._starting is not None:
                 await asyncio.wait({self._starting}, timeout=_START_LIMIT_S)
-                if not _was_refused(self._starting):
+                if self._exec is None:
+                    self._starting.cancel()  # Docker knows of no command, and will be told of none
+                elif not _was_refused(self._starting):
                     async with self._read_on(take):
                         await self._kill()
         finally:
@@ -181,25 +194,14 @@ class Attached:
             while (message := await self._wire.read()) is not None:
                 take(message)
 
-    async def _until_begun(self) -> None:
-        """Wait until the process is there. Docker answers a start before it is, and a search for it would find nothing."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_BEGIN_LIMIT_S):
-                while self._exec is not None and self._code is None:
-                    with while_it_runs(self._machine_id):
-                        state = await self._exec.inspect()
-                    if state["ExitCode"] is not None or (state["Running"] and state.get("Pid", 1)):
-                        return
-                    await asyncio.sleep(_PAUSE_S)
-
     async def _kill(self) -> None:
         try:
-            await self._until_begun()
-            async with asyncio.timeout(_KILL_LIMIT_S):
-                while True:
-                    if await self._is_killed():
-                        return
-                    await asyncio.sleep(_PAUSE_S)
+            if await self._has_begun():
+                async with asyncio.timeout(_KILL_LIMIT_S):
+                    while True:
+                        if await self._is_killed():
+                            return
+                        await asyncio.sleep(_PAUSE_S)
         except TimeoutError:
             raise EngineRejected(
                 f"A command in the container of {self._machine_id} runs on: it could not be killed."
@@ -207,21 +209,55 @@ class Attached:
         except NotRunning:
             pass  # all of it ended with the container
 
+    async def _has_begun(self) -> bool:
+        """Wait until its process is there, or was. False if its start never reached Docker. Raises TimeoutError.
+
+        Docker answers a start before the process is there, and newer engines run a search for it meanwhile, which would
+        find nothing.
+        """
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        async with asyncio.timeout(_BEGIN_LIMIT_S):
+            while self._code is None:
+                state = await self._ask(_BEGIN_LIMIT_S)  # some engines answer only when it has begun
+                if state["Running"] and state.get("Pid", 1):
+                    return True
+                is_unknown = not state["Running"] and self._code is None
+                if is_unknown and loop.time() - begun_at > _LAND_LIMIT_S:
+                    return False
+                await asyncio.sleep(_PAUSE_S)
+        return True
+
     async def _is_killed(self) -> bool:
-        none_left = None
+        search, had_ended = None, self._code is not None
         try:
             with while_it_runs(self._machine_id):
-                none_left = await kill_inside(self._client, self._native_id, self._mark, self._user)
+                search = await kill_inside(self._client, self._native_id, self._mark, self._user)
         except EngineRejected:
             pass  # newer engines refuse what is not there: a shell
-        if none_left is not None:
-            return none_left
+        if search is not None:
+            if search is Search.NONE and not had_ended:
+                await self._until_told_of_its_end()
+                return False
+            return search is not Search.SOME
         if self._is_local:
             await asyncio.to_thread(kill_on_this_computer, self._mark)
         if self._tty and self._wire is not None:
             await self._wire.write(_HANG_UP)
         await self._ask()
         return self._code is not None
+
+    async def _until_told_of_its_end(self) -> None:
+        """Wait a moment for Docker to say that the command ended. Only then a search that finds none has missed none.
+
+        A process has its number before it has become the command, with the mark: on a busy host, or with few processors,
+        for a quarter of a second. If a child that escaped holds the output, Docker says it after two seconds.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_LIMIT_S):
+                while self._code is None:
+                    await self._ask()
+                    await asyncio.sleep(_PAUSE_S)
 
 
 def _was_refused(starting: asyncio.Task[None]) -> bool:

@@ -29,9 +29,12 @@ __all__ = [
     "UNREADABLE",
     "docker_message",
     "is_missing",
+    "is_network_missing",
+    "is_taken",
     "is_unanswered",
     "note_call",
     "reading",
+    "status_of",
     "writing",
 ]
 
@@ -49,6 +52,7 @@ UNREADABLE: Final = (
     AttributeError,
 )
 """An answer that is cut off or mangled, or of another shape than Docker's: a proxy may say anything."""
+_NAME_TAKEN: Final = re.compile(r"name \S+ is already in use by|that name is already in use")
 _NOTE: Final = "in answer to "
 _DEEDS: Final = (
     (re.compile(r"POST containers/create\b"), "create the container"),
@@ -102,14 +106,14 @@ def writing() -> Iterator[None]:
         yield
     except DockerError as error:
         raise _meaning(error) from error
-    except aiohttp.ConnectionTimeoutError as error:
+    except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
         raise EngineUnavailable(f"Docker does not answer ({plain(error)}{_call_of(error)}).") from error
     except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
         why = plain(error) or type(error).__name__
         raise OutcomeUnknown(f"The connection to Docker broke ({why}{_call_of(error)}).") from error
 
 
-def docker_message(error: EngineRejected) -> str:
+def docker_message(error: EngineError) -> str:
     """Docker's message of a refusal, as it came. It is to be understood, and not to be shown."""
     cause = error.__cause__
     return str(cause.message) if isinstance(cause, DockerError) else error.message
@@ -118,6 +122,22 @@ def docker_message(error: EngineRejected) -> str:
 def is_missing(error: EngineRejected) -> bool:
     """Whether Docker refused because what was named is not there."""
     return isinstance(error.__cause__, DockerError) and error.__cause__.status == NOT_FOUND
+
+
+def is_taken(error: EngineRejected) -> bool:
+    """Whether Docker refused because the name is another's. Podman says so with status 500."""
+    return status_of(error) == CONFLICT or _NAME_TAKEN.search(docker_message(error)) is not None
+
+
+def is_network_missing(error: EngineRejected) -> bool:
+    """Whether Docker refused because a network that was named is not there. Podman says so with status 500."""
+    message = docker_message(error)
+    return (is_missing(error) and "network" in message) or "network not found" in message
+
+
+def status_of(error: EngineRejected) -> int:
+    """The status of Docker's refusal; 0 if it was not Docker that refused."""
+    return int(error.__cause__.status) if isinstance(error.__cause__, DockerError) else 0
 
 
 def is_unanswered(error: DockerError) -> bool:

@@ -216,7 +216,7 @@ def _present_sockets(environ: Mapping[str, str], home: Path) -> Iterator[Endpoin
 
 async def connect(
     docker_host: str | None = None, *, environ: Mapping[str, str] = os.environ, home: Path | None = None
-) -> tuple[Endpoint, aiodocker.Docker]:
+) -> tuple[Endpoint, Client]:
     """The first candidate that answers a ping within 2 s (10 s over SSH), and an open client, which the caller closes.
 
     Raises InvalidSetting as `candidates` does, and EngineUnavailable when none answers: its message has a line for
@@ -232,7 +232,7 @@ async def connect(
     raise EngineUnavailable("\n".join(["No Docker engine answers. Tried:", *tried, advice]))
 
 
-async def _open_if_answering(endpoint: Endpoint) -> aiodocker.Docker:
+async def _open_if_answering(endpoint: Endpoint) -> Client:
     client = open_client(endpoint)
     try:
         async with asyncio.timeout(SSH_PING_LIMIT_S if endpoint.scheme == "ssh" else PING_LIMIT_S):
@@ -265,7 +265,7 @@ def _cause(error: Exception) -> str:
     return next((text for kind, text in _CAUSES if isinstance(error, kind)), plain(error) or type(error).__name__)
 
 
-def open_client(endpoint: Endpoint, limit_s: float | None = CALL_LIMIT_S) -> aiodocker.Docker:
+def open_client(endpoint: Endpoint, limit_s: float | None = CALL_LIMIT_S) -> Client:
     """A new client for `endpoint`, not yet connected; call it in a running event loop and close the client.
 
     It opens any number of connections at once (over SSH at most 100, and sshd's MaxSessions), gives up connecting

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import aiodocker
 import aiohttp
+import msgspec
+from aiodocker.containers import DockerContainer
 
 from worker_orchestrator.engines.docker.calls import note_call
 
@@ -29,7 +30,8 @@ class HangingUp(aiohttp.BaseConnector):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._opened: WeakKeyDictionary[asyncio.Transport, ResponseHandler] = WeakKeyDictionary()
+        # A closed protocol forgets its transport. No weak references: those of uvloop for TLS take none.
+        self._opened: list[tuple[asyncio.Transport, ResponseHandler]] = []
 
     async def _create_connection(
         self,
@@ -38,17 +40,22 @@ class HangingUp(aiohttp.BaseConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 # aiohttp's
     ) -> ResponseHandler:
         protocol = await super()._create_connection(req, traces, timeout)
+        self._opened = [one for one in self._opened if _is_open(one[1])]
         if protocol.transport is not None:
-            self._opened[protocol.transport] = protocol
+            self._opened.append((protocol.transport, protocol))
         return protocol
 
     def hang_up(self) -> None:
         """Break off every connection, also one that is closing already."""
-        for transport, protocol in list(self._opened.items()):
-            if protocol.closed is not None and not protocol.closed.done():  # what is closed cannot be aborted
+        for transport, protocol in self._opened:
+            if _is_open(protocol):  # what is closed cannot be aborted
                 # Before 3.11.4 one over TLS that was closed twice has lost what it would abort.
                 with contextlib.suppress(AttributeError):
                     transport.abort()
+
+
+def _is_open(protocol: ResponseHandler) -> bool:
+    return protocol.closed is not None and not protocol.closed.done()
 
 
 class HangingUpUnix(HangingUp, aiohttp.UnixConnector): ...
@@ -79,6 +86,12 @@ class Client(aiodocker.Docker):
             if type(error).__module__.partition(".")[0] == "asyncssh":  # which need not be installed
                 raise aiohttp.ClientConnectionError(f"SSH: {error}") from error
             raise
+
+    async def create_container(self, body: Mapping[str, Any], name: str) -> tuple[DockerContainer, Sequence[object]]:
+        """The container, and what the engine warned of, which aiodocker's own call drops. Raises DockerError."""
+        params, data = {"name": name}, msgspec.json.encode(body)
+        created = await self._query_json("containers/create", method="POST", params=params, data=data)
+        return DockerContainer(self, id=created["Id"]), created.get("Warnings") or ()
 
     async def close(self) -> None:
         await super().close()

@@ -9,39 +9,53 @@ import asyncio
 import contextlib
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+import secrets
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Final
 
 import aiodocker
-import msgspec
 from aiodocker.containers import DockerContainer
-from aiodocker.utils import clean_filters
 from msgspec.structs import replace
 
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.base import Identity, Listing
+from worker_orchestrator.engines.docker.activity import DockerActivity
 from worker_orchestrator.engines.docker.calls import NOT_FOUND, is_missing, reading
 from worker_orchestrator.engines.docker.connect import Endpoint
+from worker_orchestrator.engines.docker.connector import Client
+from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.environment import DockerEnvironment
-from worker_orchestrator.engines.docker.exec import DockerExec
 from worker_orchestrator.engines.docker.files import DockerFiles
 from worker_orchestrator.engines.docker.images import Images
-from worker_orchestrator.engines.docker.lifecycle import LATE_CREATE_S, DockerLifecycle
-from worker_orchestrator.engines.docker.listing import concerns_us, doubtful_machine, instance_of, with_killer
+from worker_orchestrator.engines.docker.joined_work import JoinedWork
+from worker_orchestrator.engines.docker.lifecycle import DockerLifecycle
+from worker_orchestrator.engines.docker.listing import instance_of, with_killer
 from worker_orchestrator.engines.docker.logs import DockerLogs
-from worker_orchestrator.engines.docker.publishing import Place, place_of
-from worker_orchestrator.engines.docker.reach import send_request
-from worker_orchestrator.engines.docker.stats import DockerStats
-from worker_orchestrator.engines.docker.template import DockerOptions, make_template
+from worker_orchestrator.engines.docker.own_networks import OwnNetworks
+from worker_orchestrator.engines.docker.pool_options import naming_pool, ready_port_of
+from worker_orchestrator.engines.docker.promises import refuse_unkept
+from worker_orchestrator.engines.docker.publishing import Place, place_of, unpublished
+from worker_orchestrator.engines.docker.template import (
+    LABEL,
+    ON_LOOPBACK,
+    DockerOptions,
+    PublishOptions,
+    Template,
+    make_template,
+)
 from worker_orchestrator.engines.docker.terminal import DockerTerminals
-from worker_orchestrator.engines.docker.whereabouts import is_on_loopback, misplacement
+from worker_orchestrator.engines.docker.tidying import Tidying
+from worker_orchestrator.engines.docker.whereabouts import engine_host, is_on_loopback, misplacement
 from worker_orchestrator.engines.probe import NOTHING, PROBE_TIMEOUT_S, REFUSED, http_probe, tcp_probe
 from worker_orchestrator.errors import EngineError, EngineRejected
 from worker_orchestrator.telemetry.foreign_text import plain
 
 __all__ = ["DockerEngine"]
 
+PULLS_AT_ONCE: Final = 3
+"""So many images are pulled beside each other: each takes the line from the others."""
 HEALTH_LIMIT_S: Final = 1.0
 """For Docker to say what its health check of one worker says."""
 BEARINGS_S: Final = 10.0
@@ -50,7 +64,12 @@ _NATIVE_ID: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 
 
 class DockerEngine(
-    DockerLifecycle, DockerLogs, DockerStats, DockerEnvironment, DockerExec, DockerTerminals, DockerFiles
+    DockerLifecycle,
+    DockerActivity,
+    DockerLogs,
+    DockerEnvironment,
+    DockerTerminals,
+    DockerFiles,
 ):
     """One Docker engine, for one owner: what it shows and says here, all else in the classes that it is made of."""
 
@@ -60,48 +79,100 @@ class DockerEngine(
     def __init__(
         self,
         endpoint: Endpoint,
-        client: aiodocker.Docker,
+        client: Client,
         owner: str,
-        options: DockerOptions,
+        options: Mapping[str, DockerOptions],
         host_addresses: Callable[[], tuple[str, ...]] | None = None,
+        dialect: Dialect = DOCKER,
+        publish: PublishOptions = ON_LOOPBACK,
     ) -> None:
-        super().__init__(endpoint, client, owner, options, host_addresses)
-        self._images = Images(client, options.image)
+        """`options` are those of each pool, by its name."""
+        super().__init__(endpoint, client, owner, options, host_addresses, dialect, publish)
+        self._images: dict[str, Images] = {}  # by reference
+        self._room_to_pull = asyncio.Semaphore(PULLS_AT_ONCE)
+        self._info = JoinedWork(client.system.info, "what the engine says of itself")
         self._killed: dict[str, bool] = {}  # by container id: whether SIGKILL came from outside
         self._places: dict[str, Place] = {}  # of the last listing, by machine id
+        self._unpublished: dict[str, frozenset[str]] = {}  # addresses, of the last listing, by machine id
+        self._labels: dict[str, Mapping[str, str]] = {}  # of our containers in the last listing, by machine id
+        self._was_marked, self._nonce = False, secrets.token_hex(4)
         self._asks_bearings = asyncio.Lock()
+        self._tidying = Tidying(self._networks, self._own_networks, self._networks_in_use, self._containers)
         self._bearings = (-math.inf, "")  # when `misplacement` was asked last (loop time), and its answer
 
     def is_native_id(self, text: str) -> bool:
         return _NATIVE_ID.fullmatch(text) is not None
 
-    @property
-    def progress(self) -> str:
-        return self._images.progress
+    def configure(self, options: Mapping[str, DockerOptions]) -> frozenset[str]:
+        """Take these options of the pools, by name, for all that is done from now on.
+
+        Machines of a pool that is not among them go on as they are; none can be created. Returns the names of the pools that
+        are new or have other options than before: what `template` says of those, or is about to say, is out of date.
+        """
+        changed = self._pools.configure(options)
+        used = {chosen.image for chosen in options.values()}
+        self._images = {name: images for name, images in self._images.items() if name in used}
+        return changed
+
+    def progress(self, pool: str) -> str:
+        options = self._pools.all.get(pool)
+        images = None if options is None else self._images.get(options.image)
+        return "" if images is None else images.progress
 
     # reading
 
     async def identity(self) -> Identity:
         with reading():
-            native_id = plain((await self._client.system.info())["ID"], 100)
-        return Identity(native_id, marked=bool(await self._network.ours()))
+            dialect = Dialect.of(await self._client.system.info())
+            if not dialect.identity:
+                raise LookupError("ID")
+        if self._own_networks is not None:
+            return await self._identity_by_mark(self._own_networks, dialect.identity)
+        stores = await self._networks.image_stores() or {self._dialect.image_store}
+        if dialect.image_store != self._dialect.image_store or dialect.image_store not in stores:
+            # Docker gives the same id, and shows none of the containers that it made with its other store.
+            return Identity(f"{dialect.identity} with its {dialect.image_store} image store", marked=False)
+        return Identity(dialect.identity, marked=bool(await self._networks.ours()))
 
-    async def template(self, *, fetch: bool = True) -> str:
-        await self._network.ensure()
-        image = await self._images.current(fetch=fetch)
-        if image is None:
+    async def _identity_by_mark(self, own: OwnNetworks, name: str) -> Identity:
+        """Of an engine that is known by our mark. A mark that somebody removed is made again if our containers are there."""
+        if not await own.is_marked():
+            with reading():
+                ours = [it for it in await self._containers() if it["Labels"].get(f"{LABEL}.owner") in self.owners]
+            if not ours:
+                nonce = secrets.token_hex(4) if self._was_marked else self._nonce
+                return Identity(f"{name}, unmarked {nonce}", marked=False)
+            await own.ensure()
+        self._was_marked = True
+        return Identity(name, marked=True)
+
+    async def template(self, pool: str, *, fetch: bool = True) -> str:
+        options = self._pools.chosen(pool)
+        with naming_pool(pool):
+            template = await self._template(options, self._network_for(pool, options), fetch=fetch)
+        if template is None:
             return ""
-        with reading():
-            engine = await self._client.system.info()
-            template = make_template(self._options, image, self._network.name, engine)
-        self._templates[template.fingerprint] = template
+        self._templates[pool, template.fingerprint] = template
         return template.fingerprint
+
+    async def _template(self, options: DockerOptions, network: str | None, *, fetch: bool) -> Template | None:
+        await self._ensure_network(network)
+        if options.image not in self._images:
+            self._images[options.image] = Images(self._client, options.image, self._room_to_pull)
+        image = await self._images[options.image].current(fetch=fetch)
+        if image is None:
+            return None
+        with reading():
+            engine = await self._info.result()
+            dialect = Dialect.of(engine)
+            refuse_unkept(options, dialect, engine, engine_host(self._endpoint), self._publish.addresses)
+            return make_template(options, image, network, dialect, self._publish)
 
     async def list(self) -> Listing:
         as_of = asyncio.get_running_loop().time()
         with reading():
             containers = await self._containers()
-            instances = self._placed([instance_of(container) for container in containers], containers)
+            instances = self._placed([instance_of(it, self._dialect) for it in containers], containers)
             for instance in instances:
                 if instance.killed:
                     await self._look_closer(instance)
@@ -109,7 +180,7 @@ class DockerEngine(
         instances = [
             with_killer(i, from_outside=self._killed.get(i.native_id, True)) if i.killed else i for i in instances
         ]
-        self._listed = {i.native_id: i.id for i in instances if i.owner in self.owners}
+        self._take_listed(instances)
         return Listing(as_of, {i.id: i for i in sorted(instances, key=self._says_most)})
 
     def _says_most(self, instance: Instance) -> tuple[bool, bool, bool]:
@@ -118,8 +189,10 @@ class DockerEngine(
 
     def _placed(self, instances: Sequence[Instance], containers: Sequence[DockerContainer]) -> Sequence[Instance]:
         """The instances with the host of each that is published elsewhere than the settings say now."""
-        pairs = zip(instances, containers, strict=True)
-        places = {instance.id: place_of(container, self._options) for instance, container in pairs}
+        pairs = list(zip(instances, containers, strict=True))
+        self._unpublished = {instance.id: lacks for instance, one in pairs if (lacks := unpublished(one))}
+        self._labels = {instance.id: one["Labels"] for instance, one in pairs if instance.owner in self.owners}
+        places = {instance.id: place_of(container, self._publish) for instance, container in pairs}
         self._places = {machine_id: place for machine_id, place in places.items() if place is not None}
         return [replace(i, host=self._places[i.id].host) if i.id in self._places else i for i in instances]
 
@@ -143,28 +216,44 @@ class DockerEngine(
         *,
         closely: bool = False,
     ) -> str | None:
-        if self._options.ready == "healthcheck":
-            return await self._healthcheck(machine)
-        assert machine.port is not None, "a Docker machine has a host port"
+        labels, options = self._labels.get(machine.id, {}), self._options_of(machine)
+        if options.ready == "healthcheck":
+            return await self._healthcheck(machine, options.image)
+        name, port = ready_port_of(machine, options, labels)
+        assert port is not None, "a Docker machine has a host port"
         place = self._places.get(machine.id)
-        address = self._options.publish_addresses[0] if place is None else place.address
+        address = self._publish.addresses[0] if place is None else place.address
         if address in {"0.0.0.0", "::"}:  # noqa: S104 # reached from here, on whichever address leads there
             address = self._endpoint.host
-        if self._options.ready == "tcp":
-            missing = await tcp_probe(address, machine.port, limit_s)
+        if options.ready == "tcp":
+            missing = await tcp_probe(address, port, limit_s)
         else:
-            path = self._options.ready_path
-            missing = await http_probe(address, machine.port, path, limit_s=limit_s, closely=closely)
+            missing = await http_probe(address, port, options.ready_path, limit_s=limit_s, closely=closely)
         if missing is None or not missing.startswith(NOTHING):
             return missing
+        if address in self._unpublished.get(machine.id, ()):
+            does = "Docker published nothing there, as without its userland-proxy: use --publish-address 127.0.0.1"
+            return f"{missing}; {does}"
         if closely and missing.startswith(REFUSED) and (why := await self._misplaced_for(address)):
             return f"{missing}, where Docker publishes it on its host: {why}"
-        return f"{missing}; does the worker listen on 0.0.0.0:{self._worker_port(machine)}?"
+        return f"{missing}; does the worker listen on 0.0.0.0:{self._worker_port(machine, name)}?"
+
+    def _options_of(self, machine: Machine) -> DockerOptions:
+        """What this process made of its template is asked as it was made for; after a restart, as its pool is now."""
+        made = self._templates.get((machine.pool, machine.template))
+        return made.options if made else self._pools.of_machine(machine.pool, self._labels.get(machine.id, {}))
 
     async def misplacement(self) -> str:
-        if self._options.ready == "healthcheck" or not all(map(is_on_loopback, self._options.publish_addresses)):
+        asks_there = any(options.ready != "healthcheck" for options in self._pools.all.values())
+        if not asks_there or not all(map(is_on_loopback, self._publish.addresses)):
             return ""
-        return await misplacement(self._client, self._endpoint)
+        why = await misplacement(self._client, self._endpoint)
+        self._bearings = (asyncio.get_running_loop().time(), why)
+        return why
+
+    @property
+    def misplaced(self) -> str:
+        return self._bearings[1]
 
     async def _misplaced_for(self, address: str) -> str:
         """Why what is published on this address cannot be reached from here; empty if nothing says so."""
@@ -179,7 +268,7 @@ class DockerEngine(
                 self._bearings = (now, why)
         return self._bearings[1]
 
-    async def _healthcheck(self, machine: Machine) -> str | None:
+    async def _healthcheck(self, machine: Machine, image: str) -> str | None:
         try:
             with reading():
                 async with asyncio.timeout(HEALTH_LIMIT_S):
@@ -191,33 +280,30 @@ class DockerEngine(
                 return error.message
             raise
         if status is None:
-            return f"the image {self._options.image} has no HEALTHCHECK; choose --ready http or --ready tcp"
+            named = f"the image {image}" if image else "its image"
+            return f"{named} has no HEALTHCHECK; choose --ready http or --ready tcp"
         return None if status == "healthy" else f"the health check of the container reports {plain(status, 40)}"
 
-    def _worker_port(self, machine: Machine) -> int | str:
-        template = self._templates.get(machine.template)
-        return template.port if template is not None else "its port"
+    def _worker_port(self, machine: Machine, name: str) -> int | str:
+        template = self._templates.get((machine.pool, machine.template))
+        return "its port" if template is None else dict(template.options.ports).get(name, template.port)
 
-    # events
+    async def watch(self) -> AsyncGenerator[str | None, None]:
+        """As long as somebody watches, leftover networks are removed too: who only looks at the engine removes nothing."""
+        tidying = asyncio.create_task(self._tidying.run(), name="leftover networks")
+        try:
+            async with aclosing(super().watch()) as signs:
+                async for sign in signs:
+                    yield sign
+        finally:
+            tidying.cancel()
+            await asyncio.gather(tidying, return_exceptions=True)
 
-    async def watch(self) -> AsyncIterator[str | None]:
-        """One item when the stream is open, and one for each event that concerns a worker or an image."""
-        filters = {"filters": clean_filters({"type": ["container", "image", "network"]})}
-        async with self._aside() as client:
-            with reading():
-                async with send_request(client, "GET", "/events", params=filters) as response:
-                    yield None
-                    async for line in response.content:
-                        event = msgspec.json.decode(line)
-                        if concerns_us(event, self._listed):
-                            yield doubtful_machine(event, self._listed)
-
-    async def until_shown(self, machine_id: str) -> None:
-        """Docker reports an end before a listing shows it, and an inspection waits until it does."""
-        with contextlib.suppress(EngineError, TimeoutError):
-            async with asyncio.timeout(LATE_CREATE_S):
-                with reading():
-                    await self._client.containers.get(self._container_of(machine_id))
+    def _networks_in_use(self) -> set[str]:
+        """The networks that new workers of the pools are put on."""
+        names = (self._network_for(pool, options) for pool, options in self._pools.all.items())
+        return {name for name in names if name is not None}
 
     async def aclose(self) -> None:
+        self._processes.close()
         await self._client.close()

@@ -7,15 +7,16 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import aiodocker
 from aiodocker.stream import Message
 
 from worker_orchestrator.engines.docker.attach import Attached, Command
 from worker_orchestrator.engines.docker.calls import docker_message, reading
 from worker_orchestrator.engines.docker.connect import Endpoint
+from worker_orchestrator.engines.docker.connector import Client
+from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.reach import DockerReach
 from worker_orchestrator.engines.docker.template import DockerOptions
-from worker_orchestrator.engines.docker.unstarted import Unstarted, may_be_refusal, unstarted
+from worker_orchestrator.engines.docker.unstarted import Unstarted, goes_on, may_be_refusal, unstarted
 from worker_orchestrator.engines.extras import OUTPUT_BYTES, Completed, ExecOutput
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable
 
@@ -29,8 +30,15 @@ _FIRST_BYTES: Final = 'head -c "$0" | "$@"'
 class DockerExec(DockerReach):
     """Runs commands in containers."""
 
-    def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
-        super().__init__(endpoint, client, owner, options)
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        client: Client,
+        owner: str,
+        options: Mapping[str, DockerOptions],
+        dialect: Dialect = DOCKER,
+    ) -> None:
+        super().__init__(endpoint, client, owner, options, dialect)
         self._ending: set[asyncio.Future[None]] = set()
 
     async def exec(
@@ -207,7 +215,7 @@ class _Screened:
     def __init__(self, output: ExecOutput, command: Command) -> None:
         self._output, self._command = output, command
         self._is_first = True
-        self._held: Message | None = None
+        self._held: list[Message] = []
 
     async def take(self, message: Message) -> None:
         for each in self._due(message):
@@ -219,14 +227,15 @@ class _Screened:
 
     def ended(self, exit_code: int | None) -> int | None:
         """The exit code. What was held back is passed on, or replaced by a sentence that says what it means."""
-        if self._held is None:
+        if not self._held:
             return exit_code
-        said = self._held.data.decode(errors="replace")
+        said = self._held[0].data.decode(errors="replace")
         meaning = None if exit_code is None else self._meaning(said, exit_code)
-        if meaning is None:
-            self._output.keep(_name(self._held), self._held.data)
-            return exit_code
-        return self._told(meaning)
+        if meaning is not None:
+            return self._told(meaning)
+        for held in self._held:
+            self._output.keep(_name(held), held.data)
+        return exit_code
 
     def refused(self, error: EngineRejected) -> int | None:
         """The exit code, if Docker refused the start for a cause that lies in the command."""
@@ -244,10 +253,13 @@ class _Screened:
     def _due(self, message: Message) -> list[Message]:
         """What is to be passed on now, in order."""
         if self._is_first and may_be_refusal(message.data, is_error=message.stream == _STDERR):
-            self._is_first, self._held = False, message
+            self._is_first, self._held = False, [message]
             return []
-        held, self._held, self._is_first = self._held, None, False
-        return [message] if held is None else [held, message]
+        if len(self._held) == 1 and message.stream == _STDERR and goes_on(message.data):
+            self._held.append(message)
+            return []
+        due, self._held, self._is_first = [*self._held, message], [], False
+        return due
 
 
 def _name(message: Message) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 import shlex
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -20,12 +21,14 @@ import aiodocker
 import msgspec
 from aiodocker.containers import DockerContainer
 
-from worker_orchestrator.engines.archive import Reader, first_entry, printable
+from worker_orchestrator.engines.archive import Reader, first_entry, link_alone, printable
 from worker_orchestrator.engines.docker.calls import NOT_FOUND, docker_message, is_missing, reading
-from worker_orchestrator.engines.docker.paths import Mounts, is_read_only, lost_link, refusal
+from worker_orchestrator.engines.docker.dialect import Dialect
+from worker_orchestrator.engines.docker.paths import Mounts, is_read_only, lost_link, refusal, unpackable
 from worker_orchestrator.engines.docker.reach import STALL_LIMIT_S, DockerReach, pieces_of, send_request
 from worker_orchestrator.engines.docker.walk import Kind, Walk
 from worker_orchestrator.errors import (
+    EngineError,
     EngineRejected,
     EngineUnavailable,
     OrchestratorError,
@@ -38,13 +41,25 @@ __all__ = ["DockerFiles"]
 
 _LINK: Final = 1 << 27
 _FOLDER: Final = 1 << 31
-_ROOT_READ_ONLY: Final = "container rootfs is marked read-only"
+_LOST: Final = "\ufffd"
+"""What stands in JSON for a byte that is no text."""
+_URL_ALPHABET: Final = b"-_"
+"""What Podman writes for + and / in base64. Both are understood."""
+_EMPTY_ARCHIVE: Final = bytes(1024)
+_SPECIAL: Final = re.compile(r"[\\?\[]")
+"""What stands for something else in a pattern, unless a backslash comes before it."""
+_ROOT_READ_ONLY: Final = re.compile(r"container rootfs is marked read-only|copier: put: .*: read-only file system")
 
 
-class _Stat(msgspec.Struct):
-    """What Docker says of a path."""
+class _Stat(msgspec.Struct, rename="camel"):
+    """What Docker says of a path. `link_target`: where a link leads in the end; others say more or less there."""
 
     mode: int
+    link_target: str = ""
+
+    @property
+    def is_link(self) -> bool:
+        return bool(self.mode & _LINK)
 
 
 class DockerFiles(DockerReach):
@@ -54,12 +69,17 @@ class DockerFiles(DockerReach):
         native_id = await self._own(machine_id, running=False)
         async with self._aside() as client, self._at_path(machine_id, path):
             container = await self._client.containers.get(native_id)
-            walk = await _walk(client, container, machine_id)
+            walk = await self._walk(client, container, machine_id)
             way = await walk.to(path, follow=follow)
             if way.hidden_by:
                 raise _hidden(machine_id, path, way.hidden_by, f"{machine_id} -- cat {shlex.quote(printable(path))}")
             named = way.path if follow else await _as_named(walk, path, way.path)
-            async for piece in _packed(client, native_id, machine_id, named):
+            if self._dialect.archives_follow_links and not named.endswith(("/", "/.")):
+                stat = await _stat(client, native_id, named, self._dialect)
+                if stat.is_link:
+                    yield link_alone(named, _target(stat, machine_id, named))
+                    return
+            async for piece in _packed(client, native_id, machine_id, named, self._dialect):
                 yield piece
 
     async def place_of(self, machine_id: str, path: str) -> str:
@@ -69,39 +89,84 @@ class DockerFiles(DockerReach):
 
     async def write_files(self, machine_id: str, path: str, archive: AsyncIterator[bytes]) -> None:
         native_id = await self._own(machine_id, running=False)
-        sent = _Sent(archive)
+        sent, place = _Sent(archive), ""
         try:
             async with self._aside() as client, self._at_path(machine_id, path):
                 # This is done first, since Docker hangs up when it refuses while the archive is still being sent.
                 place = await self._place(client, native_id, machine_id, path)
                 params = {"noOverwriteDirNonDir": "true"}
                 put = send_request(
-                    client, "PUT", _archive(native_id, place), params=params, data=sent.pieces(), limit_s=None
+                    client,
+                    "PUT",
+                    _archive(native_id, place, self._dialect),
+                    params=params,
+                    data=sent.pieces(),
+                    limit_s=None,
                 )
                 try:
                     async with sent.limit, put:
                         pass
                 except aiodocker.DockerError as error:
                     # Newer engines say that the place is missing if anything in the archive names what is not there.
-                    if error.status == NOT_FOUND and await _is_there(client, native_id, place):
+                    if error.status == NOT_FOUND and await _is_there(client, native_id, place, self._dialect):
                         raise lost_link(machine_id, path) from error
                     raise
-        except Exception:
+        except Exception as error:
             if sent.failure is not None:
                 raise sent.failure from None
+            if type(error) is EngineRejected and place and await self._takes_archives(native_id, place):
+                raise unpackable(machine_id, path, error.message) from error
             raise
+
+    async def _takes_archives(self, native_id: str, place: str) -> bool:
+        """Whether Docker takes an archive of nothing there: then what it refused is wrong in itself, whatever it says."""
+        params = {"noOverwriteDirNonDir": "true"}
+        try:
+            with reading():
+                async with send_request(
+                    self._client, "PUT", _archive(native_id, place, self._dialect), params=params, data=_EMPTY_ARCHIVE
+                ):
+                    return True
+        except EngineError:
+            return False
 
     async def _place(
         self, client: aiodocker.Docker, native_id: str, machine_id: str, path: str, *, may_be_new: bool = False
     ) -> str:
         """Where this path leads. Raises WorkerReadOnly or PathOutOfReach if Docker could write nothing there."""
         container = await self._client.containers.get(native_id)
-        way = await (await _walk(client, container, machine_id)).to(path, follow=True, may_be_new=may_be_new)
+        walk = await self._walk(client, container, machine_id)
+        way = await walk.to(path, follow=True, may_be_new=may_be_new)
         if not way.hidden_by:
             return way.path
         if is_read_only(container):
             raise _read_only(machine_id, path)
         raise _hidden(machine_id, path, way.hidden_by, f"-i {machine_id} -- sh -c 'cat >{way.hidden_by}/FILE' <FILE")
+
+    async def _walk(self, client: aiodocker.Docker, container: DockerContainer, machine_id: str) -> Walk:
+        """For ways in this container. `container`: as Docker inspects it."""
+        follows = self._dialect.archives_follow_links
+
+        async def kind_of(path: str) -> Kind:
+            try:
+                stat = await _stat(client, container.id, path, self._dialect)
+            except aiodocker.DockerError as error:
+                if error.status == NOT_FOUND:
+                    return Kind.MISSING
+                raise
+            return Kind.LINK if stat.is_link else Kind.FOLDER if stat.mode & _FOLDER else Kind.OTHER
+
+        async def target_of(path: str) -> str:
+            if follows:
+                return _target(await _stat(client, container.id, path, self._dialect), machine_id, path)
+            # Beside an archive Docker does not say where a link leads, but what Docker itself resolves it to.
+            async with aclosing(_packed(client, container.id, machine_id, path, self._dialect)) as archive:
+                entry, _ = await first_entry(Reader(archive))
+                return entry.linkname
+
+        walk = Walk(machine_id, Mounts.of(container), kind_of, target_of)
+        await walk.place_mounts()
+        return walk
 
     @asynccontextmanager
     async def _at_path(self, machine_id: str, path: str) -> AsyncIterator[None]:
@@ -109,6 +174,11 @@ class DockerFiles(DockerReach):
 
         If Docker says that something is missing, it may also be the container, which was there a moment ago.
         """
+        if self._dialect.takes_patterns and "*" in path:
+            raise PathOutOfReach(
+                f"{printable(path)} of {machine_id} cannot be copied by itself: {self._dialect.name} takes no * in a path. "
+                "Copy the folder that it is in."
+            )
         try:
             with reading():
                 yield
@@ -119,7 +189,7 @@ class DockerFiles(DockerReach):
             if is_missing(error):
                 await self._own(machine_id, running=False)
                 raise PathNotFound(f"There is no {printable(path)} in the container of {machine_id}.") from error
-            if _ROOT_READ_ONLY in docker_message(error):
+            if _ROOT_READ_ONLY.search(docker_message(error)):
                 raise _read_only(machine_id, path) from error
             raise refusal(machine_id, path, f"Docker says: {docker_message(error)}") from error
 
@@ -153,33 +223,12 @@ class _Sent:
             self.limit.reschedule(asyncio.get_running_loop().time() + STALL_LIMIT_S if is_waiting else None)
 
 
-async def _walk(client: aiodocker.Docker, container: DockerContainer, machine_id: str) -> Walk:
-    """For ways in this container. `container`: as Docker inspects it."""
-
-    async def kind_of(path: str) -> Kind:
-        try:
-            mode = await _mode(client, container.id, path)
-        except aiodocker.DockerError as error:
-            if error.status == NOT_FOUND:
-                return Kind.MISSING
-            raise
-        return Kind.LINK if mode & _LINK else Kind.FOLDER if mode & _FOLDER else Kind.OTHER
-
-    async def target_of(path: str) -> str:
-        # Beside an archive Docker does not say where a link leads, but what Docker itself resolves it to.
-        async with aclosing(_packed(client, container.id, machine_id, path)) as archive:
-            entry, _ = await first_entry(Reader(archive))
-            return entry.linkname
-
-    walk = Walk(machine_id, Mounts.of(container), kind_of, target_of)
-    await walk.place_mounts()
-    return walk
-
-
-async def _packed(client: aiodocker.Docker, native_id: str, machine_id: str, path: str) -> AsyncGenerator[bytes, None]:
+async def _packed(
+    client: aiodocker.Docker, native_id: str, machine_id: str, path: str, dialect: Dialect
+) -> AsyncGenerator[bytes, None]:
     """The archive of a path. Raises PathOutOfReach if Docker packs nothing: some engines lose a name that is not UTF-8."""
     begun = False
-    async with send_request(client, "GET", _archive(native_id, path), params={}) as response:
+    async with send_request(client, "GET", _archive(native_id, path, dialect), params={}) as response:
         async for piece in pieces_of(response.content):
             if not begun and piece.startswith(b"\0"):
                 if printable(path) == path:
@@ -192,29 +241,45 @@ async def _packed(client: aiodocker.Docker, native_id: str, machine_id: str, pat
             yield piece
 
 
-async def _mode(client: aiodocker.Docker, native_id: str, path: str) -> int:
-    """The mode of what is at a path, in the bits of Go; links are not followed. Raises DockerError if nothing can be there.
+async def _stat(client: aiodocker.Docker, native_id: str, path: str, dialect: Dialect) -> _Stat:
+    """What is at a path, with its mode in the bits of Go; links are not followed.
 
-    Source: https://pkg.go.dev/io/fs#FileMode
+    Raises DockerError if nothing can be there. Source: https://pkg.go.dev/io/fs#FileMode
     """
     try:
-        async with send_request(client, "HEAD", _archive(native_id, path), params={}) as response:
+        # Podman says 404 of a link that leads to nothing, and what it knows of the link.
+        async with send_request(
+            client, "HEAD", _archive(native_id, path, dialect), params={}, allowed={NOT_FOUND}
+        ) as response:
             header = response.headers.get("X-Docker-Container-Path-Stat", "")
-            return msgspec.json.decode(base64.b64decode(header), type=_Stat).mode
+            if response.status != NOT_FOUND or header:
+                return msgspec.json.decode(base64.b64decode(header, _URL_ALPHABET), type=_Stat)
     except aiodocker.DockerError as error:
         if error.status == NOT_FOUND:
             raise
     except (ValueError, msgspec.DecodeError) as error:
         raise EngineUnavailable("What Docker says of a path cannot be read.") from error
+    else:
+        raise aiodocker.DockerError(NOT_FOUND, f"There is no {printable(path)}.")
     # Only a GET says why, but it would read a whole folder.
-    async with send_request(client, "GET", _archive(native_id, path), params={}):
+    async with send_request(client, "GET", _archive(native_id, path, dialect), params={}):
         raise EngineUnavailable("What Docker says of a path changes.")
 
 
-async def _is_there(client: aiodocker.Docker, native_id: str, path: str) -> bool:
+def _target(link: _Stat, machine_id: str, path: str) -> str:
+    """Where this link leads, as Podman says it: in JSON, and not if it had to take a character of the path as it is."""
+    if _LOST in link.link_target or _SPECIAL.search(path):
+        raise PathOutOfReach(
+            f"{printable(path)} of {machine_id} cannot be copied by itself: Podman does not tell where this link leads if a "
+            "name is not UTF-8, or the link's path has one of \\ ? [ in it. Copy the folder that the link leads to."
+        )
+    return link.link_target
+
+
+async def _is_there(client: aiodocker.Docker, native_id: str, path: str, dialect: Dialect) -> bool:
     """Whether something is at this path. Raises DockerError if Docker cannot tell."""
     try:
-        await _mode(client, native_id, path)
+        await _stat(client, native_id, path, dialect)
     except aiodocker.DockerError as error:
         if error.status == NOT_FOUND:
             return False
@@ -245,6 +310,7 @@ def _read_only(machine_id: str, path: str) -> OrchestratorError:
     )
 
 
-def _archive(native_id: str, path: str) -> str:
+def _archive(native_id: str, path: str, dialect: Dialect) -> str:
     """The call for this path, which may contain bytes that are not text."""
-    return f"/containers/{native_id}/archive?path={quote(path, safe='', errors='surrogateescape')}"
+    asked = _SPECIAL.sub(r"\\\g<0>", path) if dialect.takes_patterns else path
+    return f"/containers/{native_id}/archive?path={quote(asked, safe='', errors='surrogateescape')}"

@@ -1,4 +1,4 @@
-"""The worker image: looked up at every refresh, pulled when it is missing, with the user's own credentials."""
+"""A worker image: looked up at every refresh, pulled when it is missing, with the user's own credentials."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from worker_orchestrator.engines.docker.credentials import (
     full_reference,
     home_folder,
 )
+from worker_orchestrator.engines.docker.joined_work import JoinedWork
 from worker_orchestrator.errors import EngineObstructed, EngineRejected
 from worker_orchestrator.telemetry.foreign_text import plain
 
@@ -28,10 +29,15 @@ _log = structlog.get_logger(__name__)
 
 
 class Images:
-    """One image by its reference. `progress` says what a pull is doing; empty if none is under way."""
+    """One image by its reference, for all pools that use it. `progress` says what its pull is doing; empty if there is none.
 
-    def __init__(self, client: aiodocker.Docker, reference: str) -> None:
+    Pulls need `room`: several images may be missing.
+    """
+
+    def __init__(self, client: aiodocker.Docker, reference: str, room: asyncio.Semaphore | None = None) -> None:
         self._client, self._reference = client, reference
+        self._room = room or asyncio.Semaphore()
+        self._pull = JoinedWork(self._pull_in_turn, f"pull of {reference}")
         self.progress = ""
 
     async def current(self, *, fetch: bool = True) -> dict[str, Any] | None:
@@ -47,19 +53,24 @@ class Images:
                 raise
         if not fetch:
             return None
-        self.progress = f"Pulling the image {self._reference}."
-        try:
-            await self._pull()
-        finally:
-            self.progress = ""
+        await self._pull.result()
         with reading():
             return await self._inspect()
+
+    async def _pull_in_turn(self) -> None:
+        self.progress = f"The image {self._reference} is pulled after others."
+        try:
+            async with self._room:
+                self.progress = f"Pulling the image {self._reference}."
+                await self._pull_now()
+        finally:
+            self.progress = ""
 
     async def _inspect(self) -> dict[str, Any]:
         async with asyncio.timeout(INSPECT_TIMEOUT_S):
             return dict(await self._client.images.inspect(self._reference))
 
-    async def _pull(self) -> None:
+    async def _pull_now(self) -> None:
         _log.info("pulling", image=self._reference)
         credentials = await credentials_for(self._reference, os.environ, home_folder())
         try:

@@ -13,6 +13,7 @@ from outside, if that container's processes run on this computer and we have the
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 import secrets
 import signal
@@ -24,11 +25,20 @@ import aiodocker
 
 from worker_orchestrator.engines.docker.wire import Wire
 
-__all__ = ["MARK", "kill_inside", "kill_on_this_computer", "new_mark"]
+__all__ = ["MARK", "Search", "kill_inside", "kill_on_this_computer", "new_mark"]
 
 MARK: Final = "ORCHESTRATOR_EXEC"
 _PASSES: Final = 100
-_ANSWERS: Final = {b"none": True, b"some": False}
+
+
+class Search(enum.Enum):
+    """How a search for processes ended: it found none, or killed all that it found, or some are left."""
+
+    NONE = b"none"
+    GONE = b"gone"
+    SOME = b"some"
+
+
 _SCRIPT: Final = r"""
 exec 2>/dev/null
 slurp() { text=; while IFS= read -r line || [ -n "$line" ]; do text=$text$line; done <"$1"; }
@@ -54,7 +64,10 @@ while [ $passes -lt 100 ]; do
       [ "$session" -gt 1 ] && sessions="$sessions$session "
     done
   done
-  [ "$found" = ' ' ] && printf none && exit
+  if [ "$found" = ' ' ]; then
+    [ $passes = 0 ] && printf none || printf gone
+    exit
+  fi
   kill -9 $found
   passes=$((passes + 1))
 done
@@ -67,8 +80,8 @@ def new_mark() -> str:
     return f"{MARK}={secrets.token_hex(16)}"
 
 
-async def kill_inside(client: aiodocker.Docker, native_id: str, mark: str, user: str) -> bool | None:
-    """Kill all that bears this mark in this container: whether none is left; None without a shell. Raises DockerError."""
+async def kill_inside(client: aiodocker.Docker, native_id: str, mark: str, user: str) -> Search | None:
+    """Kill all that bears this mark in this container; None without a shell. Raises DockerError."""
     script = await client.containers.container(native_id).exec(["sh", "-c", _SCRIPT, "sh", mark], user=user)
     wire = Wire(client, script.id, tty=False, options={})
     output = bytearray()
@@ -78,7 +91,7 @@ async def kill_inside(client: aiodocker.Docker, native_id: str, mark: str, user:
             output += message.data[: 4 - len(output)]
     finally:
         await wire.close()
-    return _ANSWERS.get(bytes(output))
+    return next((search for search in Search if search.value == bytes(output)), None)
 
 
 def kill_on_this_computer(mark: str) -> None:

@@ -10,26 +10,54 @@ import asyncio
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-import aiodocker
+import structlog
 from aiodocker.containers import DockerContainer
 
 from worker_orchestrator.core.machine import Machine
-from worker_orchestrator.engines.docker.calls import CONFLICT, NOT_FOUND, is_missing, reading, writing
+from worker_orchestrator.core.reasons import sentence
+from worker_orchestrator.engines.docker.calls import (
+    CONFLICT,
+    docker_message,
+    is_missing,
+    is_network_missing,
+    is_taken,
+    reading,
+    status_of,
+    writing,
+)
 from worker_orchestrator.engines.docker.connect import Endpoint
-from worker_orchestrator.engines.docker.network import WorkerNetwork
-from worker_orchestrator.engines.docker.obstacles import ADDRESS
-from worker_orchestrator.engines.docker.reach import DockerReach
-from worker_orchestrator.engines.docker.template import LABEL, DockerOptions, Template
-from worker_orchestrator.errors import EngineObstructed, EngineRejected, EngineUnavailable, PortTaken
+from worker_orchestrator.engines.docker.connector import Client
+from worker_orchestrator.engines.docker.create_warnings import dropped, is_worth_telling
+from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
+from worker_orchestrator.engines.docker.libpod import remove_container
+from worker_orchestrator.engines.docker.network import WorkerNetworks
+from worker_orchestrator.engines.docker.obstacles import ADDRESS, taken_port
+from worker_orchestrator.engines.docker.own_networks import OwnNetworks
+from worker_orchestrator.engines.docker.reach import DockerReach, send_request
+from worker_orchestrator.engines.docker.template import (
+    LABEL,
+    NETWORK,
+    ON_LOOPBACK,
+    OUTBOUND,
+    POOL,
+    DockerOptions,
+    PublishOptions,
+    Template,
+)
+from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, EngineUnavailable, PortTaken
+from worker_orchestrator.telemetry.foreign_text import plain
 
 __all__ = ["LATE_CREATE_S", "DockerLifecycle"]
 
 LATE_CREATE_S: Final = 2.0
 """A create that landed late holds its name for up to 0.3 s before inspect by name knows it."""
 _LATE_CREATE_PAUSE_S: Final = 0.05
+_NEVER_STARTED: Final = frozenset({"created", "initialized"})
+
+_log = structlog.get_logger(__name__)
 
 
 class DockerLifecycle(DockerReach):
@@ -41,19 +69,48 @@ class DockerLifecycle(DockerReach):
     def __init__(
         self,
         endpoint: Endpoint,
-        client: aiodocker.Docker,
+        client: Client,
         owner: str,
-        options: DockerOptions,
+        options: Mapping[str, DockerOptions],
         host_addresses: Callable[[], tuple[str, ...]] | None = None,
+        dialect: Dialect = DOCKER,
+        publish: PublishOptions = ON_LOOPBACK,
     ) -> None:
-        super().__init__(endpoint, client, owner, options)
-        self._templates: dict[str, Template] = {}  # by fingerprint
-        self._network = WorkerNetwork(client, owner, named=options.network, outbound=options.outbound)
-        self._host_addresses = host_addresses
+        super().__init__(endpoint, client, owner, options, dialect)
+        self._templates: dict[tuple[str, str], Template] = {}  # by pool and fingerprint
+        self._networks = WorkerNetworks(client, owner, dialect)
+        self._own_networks = OwnNetworks(client, owner, self.owners) if dialect.isolates_by_network else None
+        self._publish, self._host_addresses = publish, host_addresses
+        self._told: set[str] = set()  # what was warned of, so that it is told once
+        self._refused: set[str] = set()  # machine ids: their containers lack something, and their removal was cut off
+
+    def _network_for(self, pool: str, options: DockerOptions) -> str | None:
+        """The network that new workers of this pool share; None if each of them gets one of its own."""
+        is_shared = bool(options.network) or options.insecure_shared_network
+        return self._networks.name_for(pool, options) if is_shared or self._own_networks is None else None
+
+    async def _ensure_network(self, name: str | None) -> None:
+        """See to it that this network is there, which new workers of a pool share, and our mark. Raises EngineError."""
+        if name is not None:
+            await self._networks.ensure(name)
+        if self._own_networks is not None:
+            await self._own_networks.ensure()
+
+    async def _prepare_network(self, machine_id: str, template: Template) -> None:
+        """Make what this machine has for itself. Raises EngineError."""
+        if self._own_networks is not None and template.network is None:
+            await self._own_networks.prepare(machine_id, template.options.outbound)
+
+    async def _discard_network(self, machine_id: str) -> None:
+        """What is left of a machine that has no container any more. Raises EngineError."""
+        if self._own_networks is not None:
+            await self._own_networks.discard(machine_id)
 
     async def ping(self) -> None:
+        """Docker answers this at once, however busy it is: Podman takes seconds for its version while many start."""
         with reading():
-            await self._client.version()
+            async with send_request(self._client, "GET", "/_ping", params={}) as response:
+                await response.read()
 
     async def create(self, machine: Machine) -> bool:
         with self._looking_at_the_host():
@@ -61,29 +118,51 @@ class DockerLifecycle(DockerReach):
         return True
 
     async def _make(self, machine: Machine) -> None:
-        template = self._templates.get(machine.template)
+        template = self._templates.get((machine.pool, machine.template))
         if template is None:
             raise EngineRejected(f"The template {machine.template} of {machine.id} is no longer known.")
-        body = template.create_body(self._owner, machine)
-        container = await self._create_or_find(machine, body)
-        if container is not None:
-            await self._start_or_remove(container)
+        await self._prepare_network(machine.id, template)
+        try:
+            container = await self._create_or_find(machine, template)
+            if container is not None:
+                await self._start_or_remove(container)
+        except (EngineRejected, PortTaken) as error:  # then nothing of it is there
+            with contextlib.suppress(EngineError):  # else a later listing finds it
+                await self._discard_network(machine.id)
+            if isinstance(error, PortTaken):
+                error.port = taken_port(docker_message(error), machine.host_ports)
+            raise
 
-    async def _create_or_find(self, machine: Machine, body: dict[str, Any]) -> DockerContainer | None:
+    async def _create(self, body: dict[str, Any], name: str) -> DockerContainer:
+        with writing():
+            container, warnings = await self._client.create_container(body, name)
+        for warning in warnings:
+            if is_worth_telling(warning) and str(warning) not in self._told:
+                self._told.add(str(warning))
+                _log.warning("the engine warns", machine=name, says=plain(warning))
+        if what := dropped(warnings):
+            self._refused.add(name)
+            await self._remove(container)
+            self._refused.discard(name)
+            raise EngineRejected(
+                f"{self._dialect.name} would run the worker without something that was asked for: {sentence(what)} Set its "
+                "host up for that, or leave it out of the settings."
+            )
+        return container
+
+    async def _create_or_find(self, machine: Machine, template: Template) -> DockerContainer | None:
         """The container that is to be started; None if one that once ran stands under this name already."""
+        body = template.create_body(self._owner, machine)
         for _ in range(2):
             try:
-                with writing():
-                    return await self._client.containers.create(body, name=machine.id)
+                return await self._create(body, machine.id)
             except EngineRejected as error:
-                cause = error.__cause__
-                if not isinstance(cause, aiodocker.DockerError) or cause.status not in {CONFLICT, NOT_FOUND}:
-                    raise
-                if cause.status == NOT_FOUND:
-                    if "network" not in cause.message:
-                        raise
-                    await self._network.ensure()
+                if is_network_missing(error):
+                    await self._ensure_network(template.network)
+                    await self._prepare_network(machine.id, template)
                     continue
+                if not is_taken(error):
+                    raise
             known = await self._by_name(machine.id)
             if known is None:
                 continue
@@ -95,9 +174,10 @@ class DockerLifecycle(DockerReach):
                 is_ours = owned_as == (machine.id, self._owner) and await self._copied_from(image) != machine.id
             if not is_ours:
                 raise EngineRejected(f"Another container has the name {machine.id}, and this service did not make it.")
-            if is_as_wanted:
-                return known if status == "created" else None
+            if is_as_wanted and machine.id not in self._refused:
+                return known if status in _NEVER_STARTED else None
             await self._remove(known)
+            self._refused.discard(machine.id)
         raise EngineRejected(f"Docker says that the name {machine.id} is taken, but shows no container of that name.")
 
     async def _by_name(self, name: str) -> DockerContainer | None:
@@ -130,11 +210,9 @@ class DockerLifecycle(DockerReach):
                 with writing():
                     await container.start()
             except EngineRejected as error:
-                if not (is_missing(error) and "network" in error.message):
+                if not is_network_missing(error):
                     raise
-                with reading():
-                    joined = (await container.show())["HostConfig"]["NetworkMode"]
-                await self._network.rejoin(joined, container.id)
+                await self._rejoin_network(container)
                 with writing():
                     await container.start()
         except EngineRejected as error:
@@ -143,6 +221,23 @@ class DockerLifecycle(DockerReach):
             except EngineUnavailable:
                 raise EngineUnavailable(f"Docker is shutting down. {error.message}") from error
             raise
+
+    async def _rejoin_network(self, container: DockerContainer) -> None:
+        """Make the network again that somebody took from this container, which does not run. Raises EngineError."""
+        with reading():
+            shown = await container.show()
+            labels: Mapping[str, str] = shown["Config"]["Labels"]
+            name, machine_id = labels.get(NETWORK) or shown["HostConfig"]["NetworkMode"], labels[f"{LABEL}.machine"]
+        if name == machine_id:
+            await self._remake_own_network(machine_id, labels)
+        else:
+            await self._networks.rejoin(name, container.id)
+
+    async def _remake_own_network(self, machine_id: str, labels: Mapping[str, str]) -> None:
+        """As it was when this machine was made. Podman finds a container's network by its name. Raises EngineError."""
+        if self._own_networks is not None:
+            options = self._pools.of_machine(labels.get(POOL, ""), labels)
+            await self._own_networks.prepare(machine_id, labels.get(OUTBOUND) or options.outbound)
 
     async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:
         with reading():
@@ -162,7 +257,7 @@ class DockerLifecycle(DockerReach):
             yield
         except EngineObstructed as error:
             if error.kind == ADDRESS and self._host_addresses is not None:
-                self._options = dataclasses.replace(self._options, publish_addresses=self._host_addresses())
+                self._publish = dataclasses.replace(self._publish, addresses=self._host_addresses())
             raise
 
     async def stop(self, machine_id: str, grace_s: float) -> None:
@@ -183,19 +278,29 @@ class DockerLifecycle(DockerReach):
         with reading():
             containers = await self._of_machine(machine_id)
         for container in containers:
-            await self._remove(container)
+            try:
+                await self._remove(container)
+            except EngineRejected as error:
+                if not is_network_missing(error) or self._own_networks is None:
+                    raise
+                await self._remake_own_network(machine_id, container["Labels"])  # Podman takes it off its network first
+                await self._remove(container)
+        await self._discard_network(machine_id)
+        self._refused.discard(machine_id)
         return True
 
     async def _remove(self, container: DockerContainer) -> None:
         """Remove it by force, with its anonymous volumes, and return when it is gone."""
         try:
             with writing():
-                await container.delete(force=True, v=True)
+                if self._dialect.removes_slowly:
+                    await remove_container(self._client, container.id)
+                else:
+                    await container.delete(force=True, v=True)
         except EngineRejected as error:
-            cause = error.__cause__
             if is_missing(error):
                 return
-            if not isinstance(cause, aiodocker.DockerError) or cause.status != CONFLICT:
+            if status_of(error) != CONFLICT:
                 raise
             await self._until_gone(container)  # somebody else is removing it
 
@@ -212,4 +317,4 @@ class DockerLifecycle(DockerReach):
 
     async def remove_network(self) -> None:
         """Remove the workers' networks, for `down`: the last thing that we leave on an engine."""
-        await self._network.remove()
+        await (self._networks if self._own_networks is None else self._own_networks).remove()

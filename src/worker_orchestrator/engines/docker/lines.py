@@ -43,12 +43,17 @@ class Piece(NamedTuple):
 
 
 class Begin(NamedTuple):
-    """The piece with which the last lines begin, and the streams on which a line of before goes on."""
+    """The piece with which the last lines begin, and the streams on which a line of before goes on.
+
+    `pieces`: with it and behind it. `twins`: those right before it on its stream that have its time. Podman gives all that
+    it read at once the same time.
+    """
 
     stream: int
     mark: int
     before: frozenset[int]
-    pieces: int  # with it and behind it
+    pieces: int
+    twins: int = 0
 
 
 class Seen:
@@ -76,7 +81,14 @@ class Seen:
         first = chosen[0]
         goes_on = {stream: not ends for stream, ends in zip(self._streams[:first], self._ends[:first], strict=True)}
         before = frozenset(stream for stream, on in goes_on.items() if on)
-        return Begin(self._streams[first], self._marks[first], before, len(self) - first)
+        twins = self._twins(first)
+        if twins and not all_of_them and self._streams[first] not in self._streams[: twins[0]]:
+            return None  # there may be more of them before what was seen
+        return Begin(self._streams[first], self._marks[first], before, len(self) - first, len(twins))
+
+    def _twins(self, first: int) -> list[int]:
+        mine = (self._streams[first], self._marks[first])
+        return [number for number in range(first) if (self._streams[number], self._marks[number]) == mine]
 
     def _starts(self, *, all_of_them: bool) -> tuple[list[int], set[int]]:
         """The pieces with which lines begin, and those of them for which that is not certain."""
@@ -107,6 +119,7 @@ class Lines:
         self._timestamps, self._begin, self._within, self._most = timestamps, begin, within, most
         self._goes_on: dict[int, bool] = {}
         self._left_out = begin.before if begin is not None else frozenset[int]()
+        self._twins = begin.twins if begin is not None else 0
         self.has_begun = begin is None
         self.is_over = False
 
@@ -119,7 +132,9 @@ class Lines:
         """The next piece, and whether a line begins with it; nothing if it is not to be shown."""
         if not self.has_begun:
             assert self._begin is not None, "it would have begun"
-            if (piece.stream, hash(piece.time)) != (self._begin.stream, self._begin.mark):
+            is_it = (piece.stream, hash(piece.time)) == (self._begin.stream, self._begin.mark)
+            if not is_it or self._twins > 0:
+                self._twins -= is_it
                 self._within -= 1
                 self.is_over = self._within <= 0
                 return

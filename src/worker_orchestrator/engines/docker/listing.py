@@ -7,7 +7,7 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#tag/System/operation
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from aiodocker.containers import DockerContainer
@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core import reasons
 from worker_orchestrator.core.instance import Instance, Status
-from worker_orchestrator.engines.docker.template import LABEL
+from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
+from worker_orchestrator.engines.docker.template import LABEL, NETWORK, PORTS
 
-__all__ = ["concerns_us", "doubtful_machine", "instance_of", "with_killer"]
+__all__ = ["concerns_us", "doubtful_machine", "end_awaited_s", "instance_of", "started_container", "with_killer"]
 
 _EXIT_CODE: Final = re.compile(r"\((\d+)\)")
 _SIGKILL: Final = 137
@@ -29,13 +30,23 @@ _STATUS: Final[Mapping[str, Status]] = {
     "restarting": Status.PENDING,
     "exited": Status.EXITED,
     "dead": Status.EXITED,
+    "initialized": Status.CREATED,
+    "stopped": Status.EXITED,
     "removing": Status.TERMINATING,
     "stopping": Status.TERMINATING,
 }
-_CONTAINER_ACTIONS: Final = frozenset({"die", "destroy", "pause", "unpause", "oom", "health_status: unhealthy"})
+_CONTAINER_ACTIONS: Final = frozenset({
+    "die", "kill", "destroy", "remove", "pause", "unpause", "oom", "health_status: unhealthy",
+})  # fmt: skip
+"""Podman says `remove` for `destroy`."""
 _IMAGE_ACTIONS: Final = frozenset({"tag", "untag", "delete", "load", "import", "pull"})
 _NETWORK_ACTIONS: Final = frozenset({"connect", "disconnect"})
-_DOUBTFUL_ACTIONS: Final = frozenset({"die", "pause", "unpause"})
+_DOUBTFUL_ACTIONS: Final = frozenset({"die", "kill", "pause", "unpause"})
+_HARMLESS_SIGNALS: Final = frozenset({"1", "10", "12", "17", "18", "23", "28"})
+"""HUP, USR1, USR2, CHLD, CONT, URG, WINCH. Of the first three many workers reload, and the others end none that has not
+asked for them. Where a worker does end, there are other signs of that."""
+_KILLED_WITHIN_S: Final = 2.0
+_STOPPED_WITHIN_S: Final = 0.5
 
 
 def concerns_us(event: Mapping[str, Any], machines: Mapping[str, str]) -> bool:
@@ -47,8 +58,13 @@ def concerns_us(event: Mapping[str, Any], machines: Mapping[str, str]) -> bool:
         return event.get("Action") in _IMAGE_ACTIONS
     attributes = (event.get("Actor") or {}).get("Attributes") or {}
     if event.get("Type") == "network":
-        return event.get("Action") in _NETWORK_ACTIONS and attributes.get("container") in machines
-    return event.get("Action") in _CONTAINER_ACTIONS and f"{LABEL}.machine" in attributes
+        return event.get("Action") in _NETWORK_ACTIONS and _container_on(event) in machines
+    action = event.get("Action")
+    if action == "kill" and attributes.get("signal") in _HARMLESS_SIGNALS:
+        return False
+    if action == "health_status":  # Podman names the result apart
+        action = f"{action}: {attributes.get('HealthStatus')}"
+    return action in _CONTAINER_ACTIONS and f"{LABEL}.machine" in attributes
 
 
 def doubtful_machine(event: Mapping[str, Any], machines: Mapping[str, str]) -> str | None:
@@ -58,16 +74,48 @@ def doubtful_machine(event: Mapping[str, Any], machines: Mapping[str, str]) -> s
     shown yet has its own name; another container with its labels may be a copy.
     """
     actor = event["Actor"]
-    attributes = actor.get("Attributes") or {}
     if event.get("Type") == "network":
-        return machines.get(attributes["container"])
-    if event.get("Action") not in _DOUBTFUL_ACTIONS:
-        return None
+        return machines.get(_container_on(event))
+    return _machine_of(actor, machines) if event.get("Action") in _DOUBTFUL_ACTIONS else None
+
+
+def _machine_of(actor: Mapping[str, Any], machines: Mapping[str, str]) -> str | None:
+    attributes = actor.get("Attributes") or {}
     machine_id: str | None = attributes.get(f"{LABEL}.machine")
     return machines.get(actor.get("ID", "")) or (machine_id if machine_id == attributes.get("name") else None)
 
 
-def instance_of(container: DockerContainer) -> Instance:
+def _container_on(event: Mapping[str, Any]) -> str:
+    """The id of the container that an event of a network is about. Podman names it in place of the network."""
+    actor = event.get("Actor") or {}
+    return str((actor.get("Attributes") or {}).get("container") or actor.get("ID", ""))
+
+
+def end_awaited_s(event: Mapping[str, Any]) -> float:
+    """For how many seconds an event that casts doubt lets the end of its container be expected, which is running yet.
+
+    After SIGKILL it is certain. After another signal many a worker ends at once, and others take their time: whatever they
+    do later is another sign. Podman does not name the signal.
+    """
+    if event.get("Action") != "kill":
+        return 0.0
+    signal = event["Actor"]["Attributes"].get("signal")
+    return _KILLED_WITHIN_S if signal == "9" else _STOPPED_WITHIN_S
+
+
+def started_container(
+    event: Mapping[str, Any], machines: Mapping[str, str], owners: Collection[str]
+) -> tuple[str, str] | None:
+    """The container that began to run, and whose machine it is, if an event says so. `machines` as above."""
+    actor = event.get("Actor") or {}
+    is_start = event.get("Type") == "container" and event.get("Action") == "start"
+    if not is_start or (actor.get("Attributes") or {}).get(f"{LABEL}.owner") not in owners:
+        return None
+    machine_id = _machine_of(actor, machines)
+    return None if machine_id is None else (actor.get("ID", ""), machine_id)
+
+
+def instance_of(container: DockerContainer, dialect: Dialect = DOCKER) -> Instance:
     """The instance of one element of Docker's list of containers that is no copy.
 
     Its label says which machine it is, and not its name: people rename containers.
@@ -79,6 +127,7 @@ def instance_of(container: DockerContainer) -> Instance:
     code = _EXIT_CODE.search(container["Status"]) if status is Status.EXITED else None
     networks = (container["NetworkSettings"] or {}).get("Networks")
     ports = [port["PublicPort"] for port in container["Ports"] or () if "PublicPort" in port]
+    named = _named(labels, container["Ports"] or ())
     return Instance(
         id=machine_id,
         owner=labels.get(f"{LABEL}.owner", ""),
@@ -87,26 +136,45 @@ def instance_of(container: DockerContainer) -> Instance:
         status=status,
         native_id=container["Id"],
         address=next((net["IPAddress"] for net in (networks or {}).values() if _has_address(net)), None),
-        port=ports[0] if ports else None,
+        port=named[0][1] if named else ports[0] if ports else None,
         killed=code is not None and int(code.group(1)) == _SIGKILL,
         detail=reasons.exited(int(code.group(1))) if code is not None else "",
-        trouble=_trouble(status, name, container, is_cut_off=not ports and networks == {}),
+        trouble=_trouble(status, name, container, dialect, is_cut_off=_is_cut_off(networks, ports, dialect)),
         renamed="" if name == machine_id else name,
+        ports=named,
     )
+
+
+def _named(labels: Mapping[str, str], ports: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, int], ...]:
+    """The host ports by name, as the label of a container says which is which; empty unless each has its own."""
+    if PORTS not in labels:
+        return ()
+    published = {str(port.get("PrivatePort")): port["PublicPort"] for port in ports if "PublicPort" in port}
+    pairs = [pair.partition("=") for pair in labels[PORTS].split()]
+    found = {name: published[port] for name, _, port in pairs if port in published}
+    return tuple(found.items()) if len(set(found.values())) == len(pairs) else ()
 
 
 def _has_address(network: Mapping[str, Any] | None) -> bool:
     return bool(network and network.get("IPAddress"))
 
 
-def _trouble(status: Status, name: str, container: DockerContainer, *, is_cut_off: bool) -> str:
+def _is_cut_off(networks: Mapping[str, Any] | None, ports: Sequence[int], dialect: Dialect) -> bool:
+    """Whether it is on no network. Podman goes on naming its ports."""
+    return not networks if dialect.isolates_by_network else networks == {} and not ports
+
+
+def _trouble(status: Status, name: str, container: DockerContainer, dialect: Dialect, *, is_cut_off: bool) -> str:
     """What somebody did to a container that has not ended, and how to put it right."""
+    command = dialect.command
     if status is Status.PAUSED:
-        return f"The container is paused, so nothing in it answers. Run `docker unpause {name}` to continue it."
+        return f"The container is paused, so nothing in it answers. Run `{command} unpause {name}` to continue it."
     if status is Status.RUNNING and is_cut_off:
-        network = container["HostConfig"]["NetworkMode"]
+        network = (
+            container["Labels"].get(NETWORK) or container["HostConfig"]["NetworkMode"]
+        )  # Podman's list lacks the latter
         return (
-            f"The container was disconnected from its network, so it cannot be reached. Run `docker network connect "
+            f"The container was disconnected from its network, so it cannot be reached. Run `{command} network connect "
             f"{network} {name}` to reconnect it."
         )
     return ""

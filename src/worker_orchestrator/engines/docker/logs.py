@@ -14,6 +14,7 @@ import aiodocker
 import aiohttp
 
 from worker_orchestrator.engines.docker.calls import reading
+from worker_orchestrator.engines.docker.environment import given_environment
 from worker_orchestrator.engines.docker.lines import Begin, LastLines, Lines, Piece, Seen
 from worker_orchestrator.engines.docker.reach import (
     STALL_LIMIT_S,
@@ -23,7 +24,7 @@ from worker_orchestrator.engines.docker.reach import (
     while_it_runs,
 )
 from worker_orchestrator.engines.last_words import without_values
-from worker_orchestrator.errors import EngineUnavailable
+from worker_orchestrator.errors import EngineUnavailable, NotRunning
 
 __all__ = ["DockerLogs"]
 
@@ -43,9 +44,16 @@ class DockerLogs(DockerReach):
             own = [it for it in await self._of_machine(machine_id) if self._is_own(it, machine_id)]
         if not own:
             return ""
-        text = await self._last_by_time(machine_id, count)
+        try:
+            text = await self._last_by_time(machine_id, count)
+        except NotRunning:  # somebody is removing it at this moment
+            return ""
         # Values of variables are removed before the text is cut, since the cut might leave half of one.
-        lines = without_values(text.decode(errors="replace"), self._options.env or {}).strip()
+        # They are those that it was made with, which its pool may have no more: only Docker knows them.
+        given = await given_environment(self._client, own[0].id)
+        if given is None:
+            return ""
+        lines = without_values(text.decode(errors="replace"), given).strip()
         return lines if len(lines) <= EVIDENCE_BYTES else f"…{lines[1 - EVIDENCE_BYTES :]}"
 
     async def logs(
@@ -116,7 +124,7 @@ def _tries(
     most = None if follow else tail
     if begin is not None:
         for meanwhile in _MEANWHILE:
-            count = begin.pieces + meanwhile
+            count = begin.pieces + begin.twins + meanwhile
             yield Lines(timestamps=timestamps, begin=begin, within=count, most=most), count
     yield Lines(timestamps=timestamps, most=most), tail
 

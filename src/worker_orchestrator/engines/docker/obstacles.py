@@ -7,13 +7,14 @@ its own sentence. A refusal that matches nothing here is the worker's or its ima
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from worker_orchestrator.core.reasons import sentence
 from worker_orchestrator.errors import EngineObstructed
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["ADDRESS", "KINDS", "is_port_taken", "obstacle"]
+__all__ = ["ADDRESS", "KINDS", "is_port_taken", "obstacle", "taken_port"]
 
 ADDRESS: Final = "address"
 """The kind of an address of the host on which ports were to be published, and that it does not have."""
@@ -33,7 +34,7 @@ class Kind(NamedTuple):
 KINDS: Final = (
     Kind(
         "addresses",
-        r"no available IPv[46] addresses on (?:this|the) network",
+        r"no available IPv[46] addresses on (?:this|the) network|failed to find free IP in range",
         "The workers' network has no address left. Release machines, serve with a smaller --max-machines, or name a larger "
         "network with --network",
     ),
@@ -80,6 +81,13 @@ KINDS: Final = (
         "Give it that address again, or for new workers choose another with --publish-address",
     ),
     Kind(
+        "conmon",
+        r"given PID did not die within timeout",
+        "Podman cannot end a container whose process was killed: its own process beside it (conmon) hangs, as after much "
+        "input to a terminal that no program read. End that process (`ps -ef | grep conmon` shows the name of the "
+        "container)",
+    ),
+    Kind(
         "firewall",
         r"could not find bridge|ip6?tables failed|No chain/target/match by that name|"
         r"unable to enable (?:DNAT|SNAT|ACCEPT|SKIP DNAT) rule",
@@ -106,12 +114,22 @@ KINDS: Final = (
 _PORT_TAKEN: Final = re.compile(
     r"port is already allocated|address already in use|failed to bind host port|ports are not available", re.IGNORECASE
 )
+_HOST_PORT: Final = re.compile(r":(\d{1,5})\b")
 _KINDS: Final = [(kind, re.compile(kind.words, re.IGNORECASE)) for kind in KINDS]
 
 
 def is_port_taken(message: str) -> bool:
     """Whether this message of Docker says that another process has the host port."""
     return _PORT_TAKEN.search(message) is not None
+
+
+def taken_port(message: str, ports: Collection[int]) -> int | None:
+    """Which of these host ports such a message says is taken; None if it says that of none of them, or of several.
+
+    Docker names an address and the port ("Bind for 127.0.0.1:9093 failed"), often with the port of the container as well.
+    """
+    named = {int(port) for port in _HOST_PORT.findall(message)} & set(ports)
+    return named.pop() if len(named) == 1 else None
 
 
 def obstacle(message: str, call: str = "") -> EngineObstructed | None:

@@ -18,12 +18,13 @@ from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.errors import EngineRejected, InvalidInput, OrchestratorError, PathNotFound
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["Mounts", "is_read_only", "lost_link", "no_folder", "no_place", "refusal", "too_many_links"]
+__all__ = ["Mounts", "is_read_only", "lost_link", "no_folder", "no_place", "refusal", "too_many_links", "unpackable"]
 
 _OF_THE_KERNEL: Final = frozenset({"/dev", "/proc", "/sys"})
 _NO_PLACE: Final = "{path} is not a folder {inside}, so nothing can be put into it: name a folder."
 _NO_FOLDER: Final = "There is no {path} {inside}: a part of it is not a folder."
 _TOO_MANY_LINKS: Final = "{path} leads from link to link {inside}: name what it should lead to."
+_UNPACKABLE: Final = "The archive cannot be unpacked into {path} {inside}. {message}"
 _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...]] = (
     (
         re.compile(r"\bl?stat .*: not a directory"),
@@ -31,7 +32,7 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
         _NO_FOLDER,
     ),
     (
-        re.compile(r"too many links"),
+        re.compile(r"too many (?:links|levels of symbolic links)"),
         InvalidInput,
         _TOO_MANY_LINKS,
     ),
@@ -41,17 +42,23 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
         "{path} has a name that is too long {inside}: choose a shorter one.",
     ),
     (
-        re.compile(r"extraction point is not a directory"),
+        re.compile(r"extraction point is not a directory|exists but is not a directory"),
         InvalidInput,
         _NO_PLACE,
     ),
     (
-        re.compile(r'cannot overwrite directory "(?P<entry>.*)" with non-directory "(?P<base>.*)"'),
+        re.compile(
+            r'cannot overwrite directory "(?P<entry>.*)" with non-directory "(?P<base>.*)"|'
+            r'error creating file at "(?P<podmans>[^"]*)": open .*: file exists'
+        ),
         InvalidInput,
         "{entry} is a folder {inside}, and no file takes its place: name a file in it, or send an application/x-tar.",
     ),
     (
-        re.compile(r'cannot overwrite non-directory "(?P<entry>.*)" with directory "(?P<base>.*)"'),
+        re.compile(
+            r'cannot overwrite non-directory "(?P<entry>.*)" with directory "(?P<base>.*)"|'
+            r'error creating "(?P<podmans>[^"]*)": mkdir .*: file exists'
+        ),
         InvalidInput,
         "{entry} is not a folder {inside}, and no folder takes its place: remove it, or choose another name.",
     ),
@@ -66,7 +73,7 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
             r": not a directory|: no such file"
         ),
         InvalidInput,
-        "The archive cannot be unpacked into {path} {inside}. {message}",
+        _UNPACKABLE,
     ),
 )
 """What the texts of Docker mean; the first that matches counts. All of these are mistakes of the caller."""
@@ -123,13 +130,17 @@ def refusal(machine_id: str, path: str, said: str) -> OrchestratorError:
     """
     path = printable(path)
     is_inside = _SEEN_FROM_INSIDE in said
-    message = said if is_inside else _ABSOLUTE.sub(lambda it: path if it[0].endswith(path) else "…", said)
-    message = plain(message)
+    message = plain(said if is_inside else _ABSOLUTE.sub(lambda it: _shown(it[0], path), said))
     for pattern, kind, words in _MEANINGS:
         if match := pattern.search(said):
             inside, entry, quote = _inside(machine_id), _entry(path, match), plain(match[0], 100)
             return kind(words.format(path=path, inside=inside, entry=entry, said=quote, message=message))
     return EngineRejected(message)
+
+
+def unpackable(machine_id: str, path: str, message: str) -> InvalidInput:
+    """For an archive that Docker refuses where it takes another. `message`: of the refusal."""
+    return InvalidInput(_UNPACKABLE.format(path=printable(path), inside=_inside(machine_id), message=message))
 
 
 def no_place(machine_id: str, path: str) -> InvalidInput:
@@ -155,6 +166,11 @@ def lost_link(machine_id: str, path: str) -> InvalidInput:
     )
 
 
+def _shown(named: str, path: str) -> str:
+    """A path that Docker names, without what may be its host's: some engines unpack from within the container."""
+    return path if named.endswith(path) else f"…/{posixpath.basename(named)}"
+
+
 def _inside(machine_id: str) -> str:
     return f"in the container of {machine_id}"
 
@@ -167,6 +183,8 @@ def _entry(path: str, match: re.Match[str]) -> str:
     named = match.groupdict()
     if not named:
         return ""
+    if named.get("podmans"):  # Podman names it by its path in the container
+        return posixpath.normpath(named["podmans"])
     entry = named["entry"]
     inside = posixpath.relpath(entry, named["base"]) if entry.startswith("/") else entry
     return posixpath.normpath(posixpath.join(path, inside))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
-from worker_orchestrator.engines.docker.template import ADVERTISED, PUBLISHED, DockerOptions
+from worker_orchestrator.engines.docker.template import ADVERTISED, PUBLISHED, PublishOptions
 
-__all__ = ["Place", "place_of"]
+__all__ = ["Listed", "Place", "place_of", "unpublished"]
 
 _ALL: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 # nothing is bound here
 
@@ -29,20 +29,34 @@ class Place:
     host: str
 
 
-class _Listed(Protocol):
+class Listed(Protocol):
+    """One element of Docker's list of containers."""
+
     def __getitem__(self, key: str) -> Any: ...
 
 
-def place_of(container: _Listed, options: DockerOptions) -> Place | None:
+def place_of(container: Listed, publish: PublishOptions) -> Place | None:
     """From one element of Docker's list. None if it is published as the settings say, or if that is not known."""
     labels = container["Labels"] or {}
     listed = {port["IP"] for port in container["Ports"] or () if port.get("PublicPort") and port.get("IP")}
     published = listed or set(labels.get(PUBLISHED, "").split())
-    if not published or published & {*_ALL, *options.publish_addresses}:
+    if not published or published & {*_ALL, *publish.addresses}:
         return None
     address = _first(published)
     name = "localhost" if ip_address(address).is_loopback else address
     return Place(address, labels.get(ADVERTISED) or name)
+
+
+def unpublished(container: Listed) -> frozenset[str]:
+    """The addresses on which this element of Docker's list should be published and is not, although it runs.
+
+    Without its userland-proxy Docker publishes nothing on IPv6 for a network without it, and says nothing.
+    """
+    if container["State"] != "running":
+        return frozenset()
+    listed = {port["IP"] for port in container["Ports"] or () if port.get("PublicPort") and port.get("IP")}
+    wanted = set((container["Labels"] or {}).get(PUBLISHED, "").split())
+    return frozenset() if listed & _ALL else frozenset(wanted - listed)
 
 
 def _first(addresses: Collection[str]) -> str:

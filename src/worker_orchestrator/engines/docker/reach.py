@@ -8,7 +8,7 @@ those who started it, and so does any other container that has a machine's name:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, NoReturn
 
@@ -26,11 +26,14 @@ from worker_orchestrator.engines.docker.calls import (
     reading,
 )
 from worker_orchestrator.engines.docker.connect import Endpoint, open_client
+from worker_orchestrator.engines.docker.connector import Client
+from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
+from worker_orchestrator.engines.docker.pool_options import PoolOptions
 from worker_orchestrator.engines.docker.template import LABEL, DockerOptions
 from worker_orchestrator.errors import EngineRejected, NotRunning
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["STALL_LIMIT_S", "DockerReach", "pieces_of", "send_request", "while_it_runs"]
+__all__ = ["STALL_LIMIT_S", "DockerReach", "pieces_of", "recognised", "send_request", "while_it_runs"]
 
 HEAD_LIMIT_S: Final = 10.0
 """For the beginning of an answer that may go on for ever."""
@@ -40,10 +43,21 @@ _REFUSAL_BYTES: Final = 65536
 
 
 class DockerReach:
-    """One Docker engine and one owner there. `owners` has that owner, and those from whom machines were adopted."""
+    """One Docker engine and one owner there, with the options of each of its pools.
 
-    def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
-        self._endpoint, self._client, self._owner, self._options = endpoint, client, owner, options
+    `owners` has that owner, and those from whom machines were adopted.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        client: Client,
+        owner: str,
+        options: Mapping[str, DockerOptions],
+        dialect: Dialect = DOCKER,
+    ) -> None:
+        self._endpoint, self._client, self._owner = endpoint, client, owner
+        self._pools, self._dialect = PoolOptions(options), dialect
         self.owners = {owner}
         self._listed: dict[str, str] = {}  # machine ids by container id: what the last listing showed of ours
         self._copied: dict[
@@ -100,7 +114,8 @@ class DockerReach:
         if not own:
             raise NotRunning(f"There is no container of {machine_id}.")
         if running and state != "running":
-            raise NotRunning(f"The container of {machine_id} does not run: it is {state}.{_way_out(state, own[0].id)}")
+            way_out = _way_out(state, own[0].id, self._dialect.command)
+            raise NotRunning(f"The container of {machine_id} does not run: it is {state}.{way_out}")
         return own[0].id
 
     def _is_own(self, container: DockerContainer, machine_id: str) -> bool:
@@ -108,7 +123,7 @@ class DockerReach:
         return labels.get(f"{LABEL}.machine") == machine_id and labels.get(f"{LABEL}.owner") in self.owners
 
     @asynccontextmanager
-    async def _aside(self) -> AsyncIterator[aiodocker.Docker]:
+    async def _aside(self) -> AsyncIterator[Client]:
         """A client of its own for what lasts longer than one reply, so that it never keeps the other calls waiting."""
         client = self._open_aside()
         try:
@@ -116,10 +131,16 @@ class DockerReach:
         finally:
             await client.close()
 
-    def _open_aside(self) -> aiodocker.Docker:
+    def _open_aside(self) -> Client:
         client = open_client(self._endpoint, None)
         client.api_version = self._client.api_version  # spares a question
         return client
+
+
+async def recognised(client: aiodocker.Docker) -> Dialect:
+    """Which engine answers there. Raises EngineUnavailable, EngineRejected."""
+    with reading():
+        return Dialect.of(await client.system.info())
 
 
 @asynccontextmanager
@@ -131,8 +152,9 @@ async def send_request(  # as aiohttp's own
     params: dict[str, str],
     data: Any = None,
     limit_s: float | None = HEAD_LIMIT_S,
+    allowed: Collection[int] = (),
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """Docker's reply, which begins within `limit_s`, and whose body is still to be read.
+    """Docker's reply, which begins within `limit_s`, and whose body is still to be read. `allowed`: no refusals either.
 
     Raises DockerError if Docker refuses, which `reading` translates, and TimeoutError.
     """
@@ -140,7 +162,7 @@ async def send_request(  # as aiohttp's own
         async with asyncio.timeout(limit_s):
             response = await client.session.request(method, f"{client.docker_host}{path}", params=params, data=data)
         async with response:
-            if response.status >= 400:
+            if response.status >= 400 and response.status not in allowed:
                 async with asyncio.timeout(limit_s):
                     await _raise_refusal(response)
             yield response
@@ -173,10 +195,10 @@ def _message(body: bytes) -> str:
         return body.decode(errors="replace").strip()
 
 
-def _way_out(state: str, container: str) -> str:
+def _way_out(state: str, container: str, command: str) -> str:
     if state == "paused":
-        return f" `docker unpause {container[:12]}` lets it go on."
-    if state == "exited":
+        return f" `{command} unpause {container[:12]}` lets it go on."
+    if state in {"exited", "stopped"}:
         return " Its files can be reached (`orchestrator cp`); `orchestrator restart` starts again what a project has."
     return ""
 

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import aiodocker
 import msgspec
 
 from worker_orchestrator.engines.docker.calls import reading
 from worker_orchestrator.engines.docker.connect import Endpoint
+from worker_orchestrator.engines.docker.connector import Client
+from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.reach import DockerReach, send_request, while_it_runs
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.extras import Usage
-from worker_orchestrator.errors import NotRunning
+from worker_orchestrator.errors import NotRunning, NotSupported
 
 __all__ = ["DockerStats"]
 
@@ -43,12 +44,23 @@ class _Sample:
 class DockerStats(DockerReach):
     """The measurements of containers."""
 
-    def __init__(self, endpoint: Endpoint, client: aiodocker.Docker, owner: str, options: DockerOptions) -> None:
-        super().__init__(endpoint, client, owner, options)
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        client: Client,
+        owner: str,
+        options: Mapping[str, DockerOptions],
+        dialect: Dialect = DOCKER,
+    ) -> None:
+        super().__init__(endpoint, client, owner, options, dialect)
         self._samples: OrderedDict[str, _Sample] = OrderedDict()  # by container, the oldest first
 
     async def stats(self, machine_id: str) -> Usage:
         native_id = await self._own(machine_id, running=True)
+        if self._dialect.lacks_cgroups:
+            raise NotSupported(
+                "This engine cannot measure what a worker uses: it runs rootless on cgroups version 1, and counts its host."
+            )
         stats = await self._measure(machine_id, native_id)
         now = _sample(stats, "cpu_stats", "read")
         before = self._samples.get(native_id) or _sample(stats, "precpu_stats", "preread")
@@ -62,6 +74,15 @@ class DockerStats(DockerReach):
         self._remember(native_id, now)
         with reading():
             return _usage(stats, now, before if _fits(before, now) else None)
+
+    async def _used(self, machine_id: str, native_id: str) -> Usage:
+        """One sample, without the processor's share."""
+        stats = await self._measure(machine_id, native_id)
+        now = _sample(stats, "cpu_stats", "read")
+        if now is None:
+            raise NotRunning(f"The container of {machine_id} does not run.")
+        with reading():
+            return _usage(stats, now, None)
 
     async def _measure(self, machine_id: str, native_id: str) -> Mapping[str, Any]:
         # An engine that does not know `one-shot` takes two samples itself, and returns both.
@@ -107,8 +128,11 @@ def _usage(stats: Mapping[str, Any], now: _Sample, before: _Sample | None) -> Us
     )
 
 
-def _without_file_cache(memory: Mapping[str, Any]) -> int:
-    used: int = memory.get("usage") or 0
+def _without_file_cache(memory: Mapping[str, Any]) -> int | None:
+    """None where the engine's cgroups do not count memory, so that nobody can know."""
+    used: int | None = memory.get("usage")
+    if not used:
+        return None
     detail = memory.get("stats") or {}
     cached = next((detail[name] for name in _FILE_CACHE if name in detail), 0)
     return used - cached if cached < used else used

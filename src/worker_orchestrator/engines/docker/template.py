@@ -1,8 +1,10 @@
 """What a worker container is made of and what it may do: the body of Docker's create call. No I/O.
 
 Nothing here mounts a folder of the host, adds a capability or makes a worker privileged, and no setting can: a worker never
-sees Docker's socket. The fingerprint covers all of the body but a machine's own name and port.
-Labels carry only what never changes (owner, machine, pool, template, where it is published): Docker keeps them as they are.
+sees Docker's socket. The fingerprint covers all of the body but a machine's own name and ports, and the names of ports.
+Labels carry only what never changes: whose machine it is and of which pool and template, where it is published, and what has
+to be known of it when its pool is no longer in the settings. Docker keeps them as they are, and they do not count in the
+fingerprint.
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerCreate
 """
 
@@ -16,19 +18,46 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.engines.docker.dialect import Dialect
 from worker_orchestrator.errors import EngineRejected
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["ADVERTISED", "LABEL", "PUBLISHED", "DockerOptions", "Template", "make_template", "worker_port"]
+__all__ = [
+    "ADVERTISED",
+    "LABEL",
+    "NETWORK",
+    "ON_LOOPBACK",
+    "OUTBOUND",
+    "POOL",
+    "PORTS",
+    "PUBLISHED",
+    "READY",
+    "READY_PATH",
+    "READY_PORT",
+    "DockerOptions",
+    "PublishOptions",
+    "Template",
+    "make_template",
+    "worker_port",
+]
 
 LABEL: Final = "worker-orchestrator"
+NETWORK: Final = f"{LABEL}.network"
 PUBLISHED: Final = f"{LABEL}.published"
 ADVERTISED: Final = f"{LABEL}.advertised"
+POOL: Final = f"{LABEL}.pool"
+READY: Final = f"{LABEL}.ready"
+READY_PATH: Final = f"{LABEL}.ready-path"
+READY_PORT: Final = f"{LABEL}.ready-port"
+PORTS: Final = f"{LABEL}.ports"
+"""The ports of the container with their names, such as "http=3000 hmr=24678"; a worker whose port has no name lacks it."""
+OUTBOUND: Final = f"{LABEL}.outbound"
 DEFAULT_WORKER_PORT: Final = 9092
 _FINGERPRINT_CHARS: Final = 16
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _NANO: Final = 1_000_000_000
-_LOG_FILES: Final = 3
+_OWN_NETWORK: Final = "own"
+"""In what workers have in common, where each has a network of its own."""
 _LABELS_OF_OTHERS: Final = (
     "com.docker.compose.",
     "com.docker.stack.",
@@ -36,27 +65,30 @@ _LABELS_OF_OTHERS: Final = (
     "io.podman.compose.",
     "org.testcontainers",
 )
-_LOGS_IN_FILES: Final = frozenset({"json-file", "local"})
 
 
 @dataclass(frozen=True, slots=True)
 class DockerOptions:
-    """What the operator chose. Sizes are bytes; what is empty or 0 is left as the image or the engine has it.
+    """What the operator chose for the workers of one pool.
+
+    Sizes are bytes; what is empty or 0 is left as the image or the engine has it.
 
     * `worker_port`        None: the image says which
-    * `publish_addresses`  host addresses on which each port is published
-    * `advertise_host`     the host in URLs: a container only remembers it
+    * `ports`              in place of that: names with ports of the container, the worker's own first
+    * `ready_port`         the name of the one that is asked whether the worker is ready; empty: the first
     * `outbound`           "any", or "host": then a worker gets no answer from beyond this computer
+    * `insecure_shared_network`  workers of the pool share a network on which they may reach each other
     * `log_limit`          of all log files of one worker together
     """
 
     image: str
     worker_port: int | None = None
+    ports: tuple[tuple[str, int], ...] = ()
+    ready_port: str = ""
     env: Mapping[str, str] | None = None
-    publish_addresses: tuple[str, ...] = ("127.0.0.1",)
-    advertise_host: str = "localhost"
     network: str = ""
     outbound: str = "any"
+    insecure_shared_network: bool = False
     ready: str = "http"
     ready_path: str = "/"
     memory: int = 0
@@ -71,54 +103,99 @@ class DockerOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """Where the ports of workers are published: the same for all pools of a service.
+
+    * `addresses`       of the engine's host: each port is published on all of them
+    * `advertise_host`  the host in URLs: a container only remembers it
+    """
+
+    addresses: tuple[str, ...] = ("127.0.0.1",)
+    advertise_host: str = "localhost"
+
+
+ON_LOOPBACK: Final = PublishOptions()
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
-    """Everything that makes two workers alike, under its fingerprint. `body`: what their create calls have in common."""
+    """Everything that makes two workers of a pool alike, under its fingerprint.
+
+    `body`: what their create calls have in common. `network`: the one that they share; None if each has its own.
+    """
 
     fingerprint: str
     port: int
-    publish_addresses: tuple[str, ...]
-    advertise_host: str
+    options: DockerOptions
+    publish: PublishOptions
     body: Mapping[str, Any]
+    network: str | None
 
     def create_body(self, owner: str, machine: Machine) -> dict[str, Any]:
-        """The JSON body of POST /containers/create for this machine."""
-        bindings = [{"HostIp": address, "HostPort": str(machine.port)} for address in self.publish_addresses]
+        """The JSON body of POST /containers/create for this machine. Raises EngineRejected if its ports have other names."""
+        network = self.network or machine.id
         return {
             **self.body,
             "Labels": {
                 **self.body.get("Labels", {}),
                 f"{LABEL}.owner": owner,
                 f"{LABEL}.machine": machine.id,
-                f"{LABEL}.pool": machine.pool,
+                POOL: machine.pool,
                 f"{LABEL}.template": machine.template,
-                PUBLISHED: " ".join(self.publish_addresses),
-                ADVERTISED: self.advertise_host,
+                NETWORK: network,
+                PUBLISHED: " ".join(self.publish.addresses),
+                ADVERTISED: self.publish.advertise_host,
+                READY: self.options.ready,
+                READY_PATH: self.options.ready_path,
+                OUTBOUND: self.options.outbound,
+                **_port_labels(self.options),
             },
-            "HostConfig": {**self.body["HostConfig"], "PortBindings": {f"{self.port}/tcp": bindings}},
+            "HostConfig": {
+                **self.body["HostConfig"],
+                "NetworkMode": network,
+                "PortBindings": {
+                    f"{port}/tcp": [
+                        {"HostIp": address, "HostPort": str(host_port)} for address in self.publish.addresses
+                    ]
+                    for port, host_port in self._published(machine)
+                },
+            },
         }
+
+    def _published(self, machine: Machine) -> list[tuple[int, int | None]]:
+        """Each port of the container with the host port that this machine has for it."""
+        names = [name for name, _ in self.options.ports]
+        if names != [name for name, _ in machine.ports]:
+            raise EngineRejected(f"The settings give the ports of {machine.id} other names than it was recorded with.")
+        if not names:
+            return [(self.port, machine.port)]
+        host_ports = dict(machine.ports)
+        return [(port, host_ports[name]) for name, port in self.options.ports]
 
 
 def make_template(
-    options: DockerOptions, image: Mapping[str, Any], network: str, engine: Mapping[str, Any]
+    options: DockerOptions,
+    image: Mapping[str, Any],
+    network: str | None,
+    dialect: Dialect,
+    publish: PublishOptions = ON_LOOPBACK,
 ) -> Template:
-    """The template for an inspected image. `engine`: what Docker says of itself (GET /info).
+    """The template for an inspected image, on this network; None: on one of its own for each worker, named like it.
 
-    Raises EngineRejected if the image does not say which of its ports is the worker's, or the engine cannot do what was
-    chosen.
+    Raises EngineRejected if the image does not say which of its ports is the worker's, or could never come up.
     """
-    _check(options, engine)
     _check_image(options, image.get("Config") or {})
-    port = options.worker_port or worker_port(options.image, image)
+    ports = [port for _, port in options.ports] or [options.worker_port or worker_port(options.image, image)]
     body: dict[str, Any] = {
         "Image": image["Id"],
         "Env": sorted(f"{name}={value}" for name, value in (options.env or {}).items()),
-        "ExposedPorts": {f"{port}/tcp": {}},
+        "ExposedPorts": {f"{port}/tcp": {} for port in ports},
         "HostConfig": {
-            "NetworkMode": network,
+            "NetworkMode": network or _OWN_NETWORK,
             "ExtraHosts": ["host.docker.internal:host-gateway"],
             **_bounds(options),
-            **_rights(options),
-            **_log(options, engine),
+            **_rights(options, dialect),
+            **_log(options, dialect),
         },
     }
     if options.user:
@@ -128,9 +205,19 @@ def make_template(
         # The tools that these labels belong to would take our workers for their own containers, and remove them. A container
         # cannot drop a label of its image, so the label is made empty.
         body["Labels"] = foreign
-    made_of = json.dumps([body, options.publish_addresses], sort_keys=True)
+    # A machine keeps the names that it was made with, so one with other names is another machine.
+    named = [options.ports] if options.ports else []
+    made_of = json.dumps([body, publish.addresses, *named], sort_keys=True)
     fingerprint = hashlib.sha256(made_of.encode()).hexdigest()[:_FINGERPRINT_CHARS]
-    return Template(fingerprint, port, options.publish_addresses, options.advertise_host, body)
+    return Template(fingerprint, ports[0], options, publish, body, network)
+
+
+def _port_labels(options: DockerOptions) -> dict[str, str]:
+    """What says which port of a container is which, when the settings name others or none any more."""
+    if not options.ports:
+        return {}
+    named = {PORTS: " ".join(f"{name}={port}" for name, port in options.ports)}
+    return named | {READY_PORT: options.ready_port} if options.ready_port else named
 
 
 def _bounds(options: DockerOptions) -> dict[str, Any]:
@@ -148,7 +235,7 @@ def _bounds(options: DockerOptions) -> dict[str, Any]:
     return bounds
 
 
-def _rights(options: DockerOptions) -> dict[str, Any]:
+def _rights(options: DockerOptions, dialect: Dialect) -> dict[str, Any]:
     """What a worker's processes may do. Docker's own seccomp and AppArmor profiles stay on."""
     rights: dict[str, Any] = {}
     if not options.allow_sudo:
@@ -158,7 +245,8 @@ def _rights(options: DockerOptions) -> dict[str, Any]:
         rights["CapDrop"] = list(options.cap_drop)
     if options.read_only:
         # Programs expect a /tmp, and some run what they unpack there.
-        rights |= {"ReadonlyRootfs": True, "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"}}  # noqa: S108 # its own
+        in_memory = {"/tmp": "rw,exec,nosuid,nodev,mode=1777"} | dict.fromkeys(dialect.opens_in_read_only, "ro")  # noqa: S108 # its own
+        rights |= {"ReadonlyRootfs": True, "Tmpfs": in_memory}
     if options.runtime:
         rights["Runtime"] = options.runtime
     if options.outbound == "host":
@@ -168,36 +256,14 @@ def _rights(options: DockerOptions) -> dict[str, Any]:
     return rights
 
 
-def _log(options: DockerOptions, engine: Mapping[str, Any]) -> dict[str, Any]:
+def _log(options: DockerOptions, dialect: Dialect) -> dict[str, Any]:
     """A limit for what a worker prints, which Docker keeps for ever by default. An engine that sends it away gets none."""
-    driver = engine.get("LoggingDriver")
-    if not options.log_limit or driver not in _LOGS_IN_FILES:
+    if not options.log_limit or not dialect.log_driver:
         return {}
-    size = {"max-size": str(options.log_limit // _LOG_FILES), "max-file": str(_LOG_FILES)}
-    return {"LogConfig": {"Type": driver, "Config": size}}
-
-
-def _check(options: DockerOptions, engine: Mapping[str, Any]) -> None:
-    """Refuse what this engine would refuse at every create, or would ignore silently."""
-    if (kind := engine.get("OSType") or "linux") != "linux":
-        raise EngineRejected(f"The engine runs {plain(kind, 40)} containers: switch it to Linux containers.")
-    runtimes = sorted(engine.get("Runtimes") or ())
-    if options.runtime and options.runtime not in runtimes:
-        named = plain(", ".join(map(str, runtimes))) or "none"
-        raise EngineRejected(
-            f"The engine has no runtime {options.runtime} (it has: {named}). Install it, or choose another with --runtime."
-        )
-    processors = engine.get("NCPU") or 0
-    if processors and options.cpus > processors:
-        raise EngineRejected(f"--cpus is {options.cpus:g}, but the engine has only {processors}: choose less.")
-    for chosen, can, flag in (
-        (options.memory, engine.get("MemoryLimit", True), "--memory"),
-        (options.cpus, engine.get("CpuCfsQuota", True), "--cpus"),
-    ):
-        if chosen and not can:
-            raise EngineRejected(
-                f"The engine cannot enforce {flag}: its cgroups lack it. Leave it out, or set them up."
-            )
+    size = {"max-size": str(options.log_limit // dialect.log_files)}
+    if dialect.log_files > 1:
+        size["max-file"] = str(dialect.log_files)
+    return {"LogConfig": {"Type": dialect.log_driver, "Config": size}}
 
 
 def _check_image(options: DockerOptions, config: Mapping[str, Any]) -> None:
@@ -224,7 +290,8 @@ def worker_port(name: str, image: Mapping[str, Any]) -> int:
     )
     if len(ports) > 1:
         raise EngineRejected(
-            f"The image {name} exposes several ports ({plain(', '.join(ports), 100)}): say which with --worker-port."
+            f"The image {name} exposes several ports ({plain(', '.join(ports), 100)}): say which with --worker-port, or "
+            "name those that are to be reached with --ports."
         )
     if ports and not _PORT.fullmatch(ports[0]):
         shown = plain(ports[0], 40)

@@ -1,8 +1,8 @@
 """Commands with a terminal in a container, which find the right size when they first look at it.
 
-Engines since API 1.42 make the terminal in a given size. Older ones make it without a size: there a shell waits for Enter in
-it, which we send once the size is set, and then becomes the command. Without a shell in the container, the size is set a
-moment late.
+Docker since API 1.42 makes the terminal in a given size. Older versions make it without a size, and Podman sets the size a
+moment after its program has begun. There a shell waits for Enter in it, which we send once the size is set, and then becomes
+the command. Without a shell in the container, the size is set a moment late.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class DockerTerminals(DockerReach):
     ) -> Terminal:
         native_id = await self._own(machine_id, running=True)
         wanted = Command(command, env, user, workdir)
+        sized = {"ConsoleSize": [rows, columns], "h": rows, "w": columns}  # Podman takes the latter
         if self._takes_size_at_start:
-            sized = {"ConsoleSize": [rows, columns]}
             async with self._opening(machine_id, native_id) as terminal:
                 await terminal.attached.start(wanted, tty=sized, stdin=True)
             return terminal
@@ -62,12 +62,14 @@ class DockerTerminals(DockerReach):
                 return terminal
         await terminal.aclose()  # there is no shell
         async with self._opening(machine_id, native_id) as terminal:
-            await terminal.attached.start(wanted, tty={}, stdin=True)
+            await terminal.attached.start(wanted, tty=sized, stdin=True)
             await terminal.take_size(columns, rows)
         return terminal
 
     @property
     def _takes_size_at_start(self) -> bool:
+        if self._dialect.sizes_terminals_late:
+            return False
         version = re.fullmatch(r"v(\d+)\.(\d+)", self._client.api_version)
         return version is not None and (int(version[1]), int(version[2])) >= _SIZED_SINCE
 

@@ -23,10 +23,15 @@ import aiodocker
 
 from worker_orchestrator.engines.docker.calls import reading
 from worker_orchestrator.engines.docker.connect import Endpoint
+from worker_orchestrator.engines.docker.dialect import Dialect
+from worker_orchestrator.engines.docker.podman_host import firewall_driver
+from worker_orchestrator.engines.docker.promises import EngineHost
 
-__all__ = ["is_on_loopback", "misplacement"]
+__all__ = ["engine_host", "is_on_loopback", "misplacement"]
 
 _PODMAN: Final = Path("/run/.containerenv")
+_SYSTEMD: Final = Path("/run/systemd/system")
+"""It is there if process 1 is systemd. Source: https://www.freedesktop.org/software/systemd/man/latest/sd_booted.html"""
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OF_CONTAINER: Final = re.compile(r"/containers/[0-9a-f]{64}/")
 """From there Docker mounts the host name and the resolver's file of a container: it is the root of such a mount."""
@@ -66,6 +71,13 @@ async def misplacement(client: aiodocker.Docker, endpoint: Endpoint) -> str:
     return _IN_CONTAINER if _is_in_container() else _IN_NAMESPACE
 
 
+def engine_host(endpoint: Endpoint) -> EngineHost:
+    """What this process can see of the engine's host: nothing unless it runs there itself."""
+    if not endpoint.is_local or sys.platform != "linux" or _is_in_container():
+        return EngineHost()
+    return EngineHost(may_have_systemd=_SYSTEMD.is_dir(), firewall_driver=firewall_driver())
+
+
 def _is_in_container() -> bool:
     with contextlib.suppress(OSError):
         roots = (line.split(" ")[3:4] for line in _MOUNTS.read_text(errors="replace").splitlines())
@@ -79,11 +91,10 @@ def _shares_kernel(info: Mapping[str, Any]) -> bool:
 
     Podman's bridges exist only while a container is on them, so nothing is concluded there.
     """
-    if "BuildahVersion" in info:
-        return False
-    is_rootless = any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
+    dialect = Dialect.of(info)
     is_desktop = "Docker Desktop" in str(info.get("OperatingSystem", ""))
-    return not is_rootless and not is_desktop and info.get("KernelVersion") == os.uname().release
+    has_own_kernel = is_desktop or info.get("KernelVersion") != os.uname().release
+    return dialect.keeps_bridges and not dialect.is_rootless and not has_own_kernel
 
 
 def _gateways(networks: Sequence[Mapping[str, Any]]) -> Iterator[str]:

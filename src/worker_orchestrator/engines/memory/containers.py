@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +15,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.memory.faults import Faults
-from worker_orchestrator.engines.memory.page import Output, Page
+from worker_orchestrator.engines.memory.page import Output, Page, Work
 from worker_orchestrator.errors import EngineRejected, PortTaken
 
 __all__ = ["HOME", "Container", "Containers", "Place"]
@@ -32,8 +34,9 @@ class Container:
     mute: bool = False
     answer_s: float = 0.0
     end_s: float = 0.0  # how long it takes to end when it is asked to
-    server: asyncio.Server | None = None
+    servers: list[asyncio.Server] = field(default_factory=list)  # one for each port
     output: Output = field(default_factory=Output)
+    work: Work = field(default_factory=Work)
 
     def serves(self, port: int | None) -> bool:
         """Whether it answers on this port."""
@@ -42,9 +45,8 @@ class Container:
 
     def close(self) -> None:
         """Let it be reached no more."""
-        if self.server is not None:
-            self.server.close()
-            self.server = None
+        while self.servers:
+            self.servers.pop().close()
 
     def end(self) -> None:
         """Let it end: it answers no more, and its output is complete."""
@@ -72,7 +74,7 @@ class Containers:
         self.hidden: set[str] = set()
         self.no_room, self.lingers_s = "", 0.0
         self._places: dict[str, Place] = {HOME: {}}
-        self._wanted_ports: dict[str, int | None] = {}  # of the last create of each machine
+        self._wanted_ports: dict[str, tuple[int, ...]] = {}  # of the last create of each machine
         self._given_ports = itertools.count(_FIRST_GIVEN_PORT)
         self._listeners: dict[asyncio.Event, deque[str]] = {}  # with the ids of what ended
 
@@ -103,8 +105,9 @@ class Containers:
             return True
         if known is not None:
             place.pop(machine.id).end()
-        if self.plans_ports and machine.port in self.taken_ports | {c.instance.port for c in place.values()}:
-            raise PortTaken(f"Host port {machine.port} is in use.")
+        if self.plans_ports:
+            others = {port for one in place.values() for port in _ports_of(one.instance)}
+            self._insist_on_free(machine.host_ports, others)
         container = place[machine.id] = self._made(machine)
         if container.instance.status is Status.RUNNING:
             try:
@@ -116,8 +119,14 @@ class Containers:
 
     def _is_to_be_replaced(self, known: Container, machine: Machine) -> bool:
         """Whether what stands there has another port than this create, which is the last one, wants."""
-        is_last = self._wanted_ports.get(machine.id) == machine.port
-        return self.plans_ports and is_last and known.instance.port != machine.port
+        is_last = self._wanted_ports.get(machine.id) == machine.host_ports
+        return self.plans_ports and is_last and _ports_of(known.instance) != machine.host_ports
+
+    def _insist_on_free(self, ports: Iterable[int], others: AbstractSet[int] = frozenset()) -> None:
+        """Raises PortTaken if another process has one of these host ports, or it is among `others`."""
+        for port in ports:
+            if port in self.taken_ports or port in others:
+                raise _taken(port)
 
     def _made(self, machine: Machine) -> Container:
         faults = self.faults
@@ -133,7 +142,7 @@ class Containers:
             unplaced=self.no_room,
         )
         if self.plans_ports:
-            instance = replace(instance, address=self._host, port=machine.port)
+            instance = replace(instance, address=self._host, port=machine.port, ports=machine.ports)
         container = Container(instance, mute=faults.strikes(faults.mute))
         if faults.strikes(faults.stubborn):
             container.end_s = faults.chance.uniform(0, 60)
@@ -149,9 +158,9 @@ class Containers:
             container.close()
             container.instance = replace(container.instance, status=Status.EXITED, detail="The container was stopped.")
         if container.instance.status is not Status.RUNNING:
-            if container.instance.port in self.taken_ports:
-                raise PortTaken(f"Host port {container.instance.port} is in use.")
+            self._insist_on_free(_ports_of(container.instance))
             await self._open(container)
+            container.work.begin_anew()
             container.instance = replace(container.instance, status=Status.RUNNING, detail="", trouble="")
         return True
 
@@ -177,11 +186,11 @@ class Containers:
 
     async def _let_end(self, place: Place, machine_id: str, grace_s: float) -> bool:
         container = place.get(machine_id)
-        if container is None or container.instance.status is not Status.RUNNING:
+        if container is None or container.instance.status not in {Status.RUNNING, Status.PAUSED}:
             return True
         if container.end_s > 0:
             await asyncio.sleep(min(container.end_s, grace_s))
-        if container.instance.status is Status.RUNNING:
+        if container.instance.status in {Status.RUNNING, Status.PAUSED}:
             container.end()
             container.instance = replace(container.instance, status=Status.EXITED, detail="The container was stopped.")
         return True
@@ -190,13 +199,28 @@ class Containers:
         """Let it be reached, at the address that we planned or that it gets now."""
         machine_id, port = container.instance.id, container.instance.port
         if self._serve_http and not container.mute:
-            page = Page(machine_id, container.output)
-            try:
-                container.server = await asyncio.start_server(page.answer, self._host, port or 0)
-            except OSError as error:
-                raise PortTaken(f"Host port {port} is in use.") from error
-            port = container.server.sockets[0].getsockname()[1]
+            page = Page(machine_id, container.output, container.work)
+            for each in _ports_of(container.instance) or (0,):
+                try:
+                    container.servers.append(await asyncio.start_server(page.answer, self._host, each))
+                except OSError as error:
+                    container.close()
+                    raise _taken(each) from error
+            port = container.servers[0].sockets[0].getsockname()[1]
         if not self.plans_ports:
             port = port or next(self._given_ports)
             container.instance = replace(container.instance, address=self._host, host=self._host, port=port)
         container.output.write(f"{machine_id} runs on port {port}")
+
+
+def _ports_of(instance: Instance) -> tuple[int, ...]:
+    """All its host ports, its own first."""
+    if instance.ports:
+        return tuple(port for _, port in instance.ports)
+    return () if instance.port is None else (instance.port,)
+
+
+def _taken(port: int) -> PortTaken:
+    error = PortTaken(f"Host port {port} is in use.")
+    error.port = port
+    return error

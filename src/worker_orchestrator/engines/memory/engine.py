@@ -11,17 +11,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.instance import Instance
+from worker_orchestrator.core.activity import Counters
+from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.base import Identity, Listing
+from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.memory.containers import HOME, Container, Place
 from worker_orchestrator.engines.memory.faults import Faults
 from worker_orchestrator.engines.memory.meddling import Meddling
+from worker_orchestrator.engines.memory.page import Work
 from worker_orchestrator.engines.probe import PROBE_TIMEOUT_S, http_probe
 from worker_orchestrator.errors import (
     EngineObstructed,
@@ -38,10 +41,12 @@ _Deed = Callable[[Place], Awaitable[bool]]
 
 
 class MemoryEngine(Meddling):
-    """A place for instances that lives as long as this object. Instances survive the orchestrator, not the process."""
+    """A place for instances that lives as long as this object. Instances survive the orchestrator, not the process.
+
+    `image` is what all pools run, but for those that `images` names. `options` are those of each pool, by its name.
+    """
 
     restarts_in_place = True
-    progress = ""
 
     def __init__(
         self,
@@ -52,9 +57,12 @@ class MemoryEngine(Meddling):
         serve_http: bool = True,
         plans_ports: bool = True,
         host: str = "127.0.0.1",
+        options: Mapping[str, DockerOptions] | None = None,
     ) -> None:
         super().__init__(owner, faults or Faults(), host, serve_http=serve_http, plans_ports=plans_ports)
-        self.image = image
+        self.image, self.images = image, dict[str, str]()
+        self._port_names: dict[str, tuple[str, ...]] = {}  # by pool, of those whose workers have several ports
+        self.configure(options or {})
         self.calls = 0
         self._calls: set[asyncio.Task[bool]] = set()
 
@@ -68,9 +76,18 @@ class MemoryEngine(Meddling):
         await self._reach()
         return Identity(self.engine_id, marked=self.engine_id == HOME)
 
-    async def template(self, *, fetch: bool = True) -> str:  # noqa: ARG002 # there is nothing to fetch
+    async def template(self, pool: str, *, fetch: bool = True) -> str:  # noqa: ARG002 # there is nothing to fetch
         await self._reach()
-        return self.image
+        return " ".join([self.images.get(pool, self.image), *self._port_names.get(pool, ())])
+
+    def configure(self, options: Mapping[str, DockerOptions]) -> frozenset[str]:
+        """Take the names of the ports of each pool, which are all that matters here. Returns the pools with other names."""
+        before = self._port_names
+        self._port_names = {pool: tuple(name for name, _ in chosen.ports) for pool, chosen in options.items()}
+        return frozenset(pool for pool, names in self._port_names.items() if before.get(pool, ()) != names)
+
+    def progress(self, pool: str) -> str:  # noqa: ARG002 # it is busy with nothing
+        return ""
 
     async def list(self) -> Listing:
         as_of, stale = asyncio.get_running_loop().time(), self._shown()
@@ -81,7 +98,7 @@ class MemoryEngine(Meddling):
         return {name: one for name, one in self.instances().items() if name not in self.hidden}
 
     async def create(self, machine: Machine) -> bool:
-        self._wanted_ports[machine.id] = machine.port
+        self._wanted_ports[machine.id] = machine.host_ports
         return await self._write(lambda place: self._run(place, machine), may_reject=True)
 
     async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:
@@ -140,6 +157,23 @@ class MemoryEngine(Meddling):
     async def until_shown(self, machine_id: str) -> None:  # noqa: ARG002 # a listing always does
         if self.faults.slow_s > 0:
             await asyncio.sleep(self.faults.chance.uniform(0, self.faults.slow_s))
+
+    async def counters(self, machine_id: str, *, cpu: bool) -> Counters:
+        work = await self._work_of(machine_id)
+        now = asyncio.get_running_loop().time()
+        return Counters(now, work.received_bytes, work.sent_bytes, work.cpu_s if cpu else None, str(work.run))
+
+    async def is_connected(self, machine_id: str) -> bool | None:
+        return (await self._work_of(machine_id)).connections > 0
+
+    async def _work_of(self, machine_id: str) -> Work:
+        await self._reach()
+        if self.faults.strikes(self.faults.unread):
+            raise EngineUnavailable("What the instance has done could not be read.")
+        container = self._own(machine_id)
+        if container is None or container.instance.status is not Status.RUNNING:
+            raise NotRunning(f"The instance {machine_id} does not run.")
+        return container.work
 
     async def last_lines(self, machine_id: str, count: int) -> str:
         await self._reach()

@@ -22,6 +22,7 @@ class Faults:
     slow_s: float = 0.0  # every call takes up to this long
     stale_listing: float = 0.0  # the listing is as old as the call, not as the reply
     unheard: float = 0.0  # a probe whose result cannot be known
+    unread: float = 0.0  # what an instance has done cannot be read
     mute: float = 0.0  # an instance that runs and never answers
     sluggish: float = 0.0  # an instance that takes up to `sluggish_s` for each answer
     sluggish_s: float = 4.0

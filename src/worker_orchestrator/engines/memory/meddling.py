@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.engines.memory.containers import HOME, Container, Containers
 from worker_orchestrator.engines.memory.faults import Faults
+from worker_orchestrator.engines.memory.page import Work
 
 __all__ = ["Meddling"]
 
@@ -25,6 +26,10 @@ class Meddling(Containers):
     def instances(self) -> dict[str, Instance]:
         """What there is, hidden or not."""
         return {machine_id: container.instance for machine_id, container in self._containers.items()}
+
+    def work(self, machine_id: str) -> Work:
+        """What the instance has done, to be changed as its clients and its worker would."""
+        return self._containers[machine_id].work
 
     def freeze(self) -> None:
         """No call returns from now on, until `thaw`: then all of them are carried out, also those given up meanwhile."""
@@ -63,7 +68,7 @@ class Meddling(Containers):
         container = self._containers[machine_id]
         container.close()
         container.instance = replace(
-            container.instance, port=None, address=None, trouble="The container is on no network."
+            container.instance, port=None, ports=(), address=None, trouble="The container is on no network."
         )
         self._tell(machine_id)
 
@@ -72,6 +77,11 @@ class Meddling(Containers):
         container = self._containers[machine_id]
         container.instance = replace(container.instance, status=Status.RUNNING, port=port, trouble="", detail="")
         await self._open(container)
+        self._tell()
+
+    async def start(self, machine_id: str) -> None:
+        """The instance runs again, as after `docker start`. Raises PortTaken."""
+        await self._start_again(self._containers, machine_id)
         self._tell()
 
     def rename(self, machine_id: str, name: str) -> None:

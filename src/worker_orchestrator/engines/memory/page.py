@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["Output", "Page"]
+__all__ = ["Output", "Page", "Work"]
 
 _KEPT_LINES: Final = 1000
 
@@ -53,25 +54,44 @@ class Output:
             unread = min(self._written - read, len(self._lines))
 
 
+@dataclass(slots=True)
+class Work:
+    """What an instance has done since its start, and how many are connected to it."""
+
+    run: int = 1
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    cpu_s: float = 0.0
+    connections: int = 0
+
+    def begin_anew(self) -> None:
+        """The instance was started again."""
+        self.run, self.received_bytes, self.sent_bytes, self.cpu_s = self.run + 1, 0, 0, 0.0
+
+
 class Page:
     """What a demo worker answers to every request."""
 
-    def __init__(self, machine_id: str, output: Output) -> None:
+    def __init__(self, machine_id: str, output: Output, work: Work) -> None:
         body = f"Hello from {machine_id}, a worker of the memory engine.\n".encode()
         head = (
             f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         self._response = head.encode() + body
-        self._output = output
+        self._output, self._work = output, work
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._work.connections += 1
         try:
             request = await reader.readuntil(b"\r\n\r\n")
             writer.write(self._response)
             await writer.drain()
+            self._work.received_bytes += len(request)
+            self._work.sent_bytes += len(self._response)
             line = request.partition(b"\r\n")[0].decode("latin-1")
             self._output.write(f"{line.rpartition(' ')[0] or line}: 200")
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
+            self._work.connections -= 1
             writer.close()

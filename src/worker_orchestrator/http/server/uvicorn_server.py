@@ -9,7 +9,9 @@ from socket import socket
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
+from uvicorn.server import ServerState
 
+from worker_orchestrator.engines.docker.main_process import SHARE_OF_DESCRIPTORS
 from worker_orchestrator.http.server import limits
 from worker_orchestrator.http.server.connections import Connections
 from worker_orchestrator.http.server.websocket import FRAME_LIMIT_BYTES, BoundedSocket
@@ -22,8 +24,25 @@ __all__ = ["Server"]
 MOST_CONNECTIONS: Final = 65_536
 RESERVE: Final = 256
 """File descriptors for Docker, the database, probes and whatever a library opens."""
+TICKS_PER_DATE: Final = 10
+"""So often uvicorn makes the date anew."""
 BACKLOG: Final = 4096
 """Connections that wait in the kernel, for each of at most two addresses. asyncio takes all of them at once."""
+
+
+class CurrentHeaders(list[tuple[bytes, bytes]]):
+    """The server's own header fields of one second, the date among them.
+
+    uvicorn keeps those of the second in which a request came, and adds the fields of its reply to them, maybe minutes later:
+    then the date is that of the reply.
+    """
+
+    def __init__(self, state: ServerState) -> None:
+        super().__init__(state.default_headers)
+        self._state = state
+
+    def __add__(self, more: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
+        return [*self._state.default_headers, *more]
 
 
 class Server(uvicorn.Server):
@@ -56,6 +75,12 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._on_started()
 
+    async def on_tick(self, counter: int) -> bool:
+        ends = await super().on_tick(counter)
+        if counter % TICKS_PER_DATE == 0:
+            self.server_state.default_headers = CurrentHeaders(self.server_state)
+        return ends
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -74,12 +99,14 @@ def _connection_limits() -> tuple[int, int]:
     """How many connections there may be, and how many may wait in the kernel, so that descriptors never run out."""
     descriptors = _raise_descriptor_limit()
     backlog = min(BACKLOG, descriptors // 8)
-    return max(1, min(MOST_CONNECTIONS, descriptors - RESERVE - 2 * backlog)), backlog
+    followed = descriptors // SHARE_OF_DESCRIPTORS  # the engine may keep one for each worker
+    return max(1, min(MOST_CONNECTIONS, descriptors - followed - RESERVE - 2 * backlog)), backlog
 
 
 def _raise_descriptor_limit() -> int:
     """File descriptors that this process may have, after asking for as many as it can use."""
-    wanted = MOST_CONNECTIONS + RESERVE + 2 * BACKLOG
+    needed = MOST_CONNECTIONS + RESERVE + 2 * BACKLOG
+    wanted = needed * SHARE_OF_DESCRIPTORS // (SHARE_OF_DESCRIPTORS - 1) + 1
     try:
         import resource  # noqa: PLC0415 # not on Windows, which has no such limit
     except ImportError:

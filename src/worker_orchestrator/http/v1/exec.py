@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.extras import Exec
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.server.streamed_response import ServiceEnd, StreamedResponse
@@ -45,9 +46,9 @@ class WorkerExec:
         if not isinstance(engine, Exec):
             raise not_supported("run a command in a worker")
         if JSONL in request.headers.get("accept", ""):
-            return await self._run_streamed(request, engine, machine.id, body)
-        work = engine.exec(machine.id, body.command, **_options(body))
-        result = await self._calls.unless_hung_up(request, self._calls.when_reachable(work, body.timeout_seconds))
+            return await self._run_streamed(request, engine, machine, body)
+        work = self._calls.when_reachable(engine.exec(machine.id, body.command, **_options(body)), body.timeout_seconds)
+        result = await self._calls.unless_hung_up(request, self._orchestrator.uses.during(machine, work))
         return json_response(
             wire.ExecResult(
                 exit_code=result.exit_code,
@@ -57,11 +58,12 @@ class WorkerExec:
             )
         )
 
-    async def _run_streamed(self, request: Request, engine: Exec, machine_id: str, body: wire.ExecBody) -> Response:
+    async def _run_streamed(self, request: Request, engine: Exec, machine: Machine, body: wire.ExecBody) -> Response:
         """The reply begins when the command has begun, so that what prevents that still becomes a status."""
         pipe = OutputPipe()
-        work = engine.exec_into(machine_id, body.command, pipe, **_options(body))
-        command = RunningCommand(pipe, self._calls.when_reachable(work, body.timeout_seconds))
+        work = engine.exec_into(machine.id, body.command, pipe, **_options(body))
+        reached = self._calls.when_reachable(work, body.timeout_seconds)
+        command = RunningCommand(pipe, self._orchestrator.uses.during(machine, reached))
         try:
             await self._calls.unless_hung_up(request, command.begin())
         except BaseException:

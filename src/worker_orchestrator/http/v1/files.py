@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.engines.extras import Files
 from worker_orchestrator.errors import InvalidInput
@@ -36,12 +37,11 @@ class WorkerFiles:
         engine = self._calls.engine
         if not isinstance(engine, Files):
             raise not_supported("read files of a worker")
-        if TAR in request.headers.get("accept", ""):
-            archive = await self._calls.ask(request, with_first_item(engine.read_files(machine.id, path)))
-            return StreamedResponse(archive, self._service_end, TAR)
-        content = await self._calls.ask(
-            request, single_file.file_in_archive(engine.read_files(machine.id, path, follow=True))
-        )
+        is_archive = TAR in request.headers.get("accept", "")
+        items = self._orchestrator.uses.while_read(machine, engine.read_files(machine.id, path, follow=not is_archive))
+        if is_archive:
+            return StreamedResponse(await self._calls.ask(request, with_first_item(items)), self._service_end, TAR)
+        content = await self._calls.ask(request, single_file.file_in_archive(items))
         if content is None:
             raise InvalidInput(f"{printable(path)} is not a file. To read it as an archive, send `Accept: {TAR}`.")
         return StreamedResponse(content, self._service_end, "application/octet-stream")
@@ -54,7 +54,7 @@ class WorkerFiles:
             raise not_supported("write files in a worker")
         if request.headers.get("content-type", "").partition(";")[0].strip() == TAR:
             upload = _Upload(request)
-            await self._write(upload, engine.write_files(machine.id, path, upload.parts()))
+            await self._write(upload, machine, engine.write_files(machine.id, path, upload.parts()))
             return Response(status_code=204)
         length = request.headers.get("content-length")
         if length is None:
@@ -69,7 +69,7 @@ class WorkerFiles:
                 f"path is {path[:40]!r}, but must end in the name of a file. To write a folder, send `Content-Type: {TAR}`."
             )
         upload = _Upload(request)
-        await self._write(upload, self._write_one(engine, machine.id, path, int(length), upload))
+        await self._write(upload, machine, self._write_one(engine, machine.id, path, int(length), upload))
         return Response(status_code=204)
 
     async def _write_one(self, engine: Files, machine_id: str, path: str, size: int, upload: _Upload) -> None:
@@ -78,9 +78,10 @@ class WorkerFiles:
         folder, _, name = place.rpartition("/")
         await engine.write_files(machine_id, folder or "/", single_file.archive_of_file(name, size, upload.parts()))
 
-    async def _write(self, upload: _Upload, work: Coroutine[Any, Any, None]) -> None:
+    async def _write(self, upload: _Upload, machine: Machine, work: Coroutine[Any, Any, None]) -> None:
         """Let the engine take what the client sends. The client may take its time; the engine may not."""
-        await self._calls.unless_hung_up(upload.request, self._calls.when_reachable(work), upload.all_read)
+        used = self._orchestrator.uses.during(machine, self._calls.when_reachable(work))
+        await self._calls.unless_hung_up(upload.request, used, upload.all_read)
 
 
 class _Upload:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +15,10 @@ from worker_orchestrator.http.v1.responses import STATES, MachineShape, json_res
 from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Machines"]
+
+
+MOST_POOLS: Final = 100
+"""So many pools a list may be of."""
 
 
 class Machines:
@@ -57,10 +62,12 @@ def _filter(request: Request) -> Callable[[Machine], bool]:
     query = request.query_params
     states = parameters.repeated(query, "state", len(STATES))
     parameters.check_choices(states, "state", STATES)
-    project, pool = parameters.text(query, "project", 128), parameters.text(query, "pool", 128)
+    project = parameters.text(query, "project", 128)
+    named = (parameters.check_text(name, "pool", 128) for name in parameters.repeated(query, "pool", MOST_POOLS))
+    pools = {name for name in named if name}
 
     def matches(machine: Machine) -> bool:
         in_state = not states or state_of(machine) in states
-        return in_state and (not project or machine.project == project) and (not pool or machine.pool == pool)
+        return in_state and (not project or machine.project == project) and (not pools or machine.pool in pools)
 
     return matches

@@ -158,7 +158,7 @@ async def body(request: Request, kind: type[_T], *, optional: _T | None = None) 
 def check_range(value: _N, name: str, least: float, most: float) -> _N:
     """This value. Raises InvalidInput if it is not a finite number from `least` to `most`."""
     if not math.isfinite(value) or not least <= value <= most:
-        raise InvalidInput(f"{name} is {value:g}, but must be from {least:g} to {most:g}.")
+        raise InvalidInput(f"{name} is {value:.15g}, but must be from {least:.15g} to {most:.15g}.")
     return value
 
 

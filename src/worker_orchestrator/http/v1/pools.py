@@ -1,79 +1,139 @@
-"""Pools: their sizes as set and as they are, and how to change them; and the health of the whole service."""
+"""Pools: their sizes as set and as they are, why they stand as they do, and how to change them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker_orchestrator import __version__
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.control.reading.views import Status
-from worker_orchestrator.core.machine import State
-from worker_orchestrator.core.reasons import sentence
+from worker_orchestrator.control.reading.gauges import names_of_pools
+from worker_orchestrator.control.reading.history import History
+from worker_orchestrator.control.reading.standing import Standing, demand
+from worker_orchestrator.core.brake import failed_predecessor
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.spec import PoolSpec
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.responses import json_response, machine_counts
+from worker_orchestrator.http.v1.health import obstructed, unreachable
+from worker_orchestrator.http.v1.responses import expiry, json_response, machine_counts
 from worker_orchestrator.wire import v1 as wire
 
-__all__ = ["Health", "Pools"]
+__all__ = ["Pools"]
 
 MOST: Final = 10_000
 """The largest size of a pool."""
-MOST_NAMED: Final = 3
-"""So many projects a problem names; of more it tells the number."""
 
 
 class Pools:
-    """What is under /v1/pools. `image` is the image as the settings name it."""
+    """What is under /v1/pools. `image_of` returns the image of a pool as the settings name it."""
 
-    def __init__(self, orchestrator: Orchestrator, image: str) -> None:
-        self._orchestrator, self._image = orchestrator, image
+    def __init__(self, orchestrator: Orchestrator, image_of: Callable[[str], str], history: History) -> None:
+        self._orchestrator, self._image_of, self._history = orchestrator, image_of, history
 
     async def list(self, _request: Request) -> Response:
-        return json_response(wire.Pools(pools=[self._pool(name) for name in self._orchestrator.spec.pools]))
+        machines: dict[str, list[Machine]] = {}
+        for machine in self._orchestrator.fleet.machines.values():  # once, however many pools there are
+            machines.setdefault(machine.pool, []).append(machine)
+        return json_response(wire.Pools(pools=[self._pool(name, machines.get(name, ())) for name in self._names()]))
 
     async def show(self, request: Request) -> Response:
         name = request.path_params["name"]
-        self._orchestrator.insist_on_pool(name)
-        return json_response(self._pool(name))
+        if name not in self._names():
+            self._orchestrator.insist_on_pool(name)
+        return self._one(name)
 
     async def change(self, request: Request) -> Response:
         name = request.path_params["name"]
         body = await parameters.body(request, wire.PoolPatch)
+        if name not in self._orchestrator.spec.pools and name in self._names():
+            raise InvalidInput(
+                f"The settings no longer name the pool {name}, so it cannot be changed: it makes no machines, and those "
+                "that it has go when their projects release them. To have it again, name it in the settings."
+            )
         self._orchestrator.insist_on_pool(name)
         self._orchestrator.change_pool(name, _changes(body))
-        return json_response(self._pool(name))
+        return self._one(name)
 
-    def _pool(self, name: str) -> wire.Pool:
+    def _one(self, name: str) -> Response:
+        machines = [one for one in self._orchestrator.fleet.machines.values() if one.pool == name]
+        return json_response(self._pool(name, machines))
+
+    def _names(self) -> Sequence[str]:
+        return names_of_pools(self._orchestrator.fleet, self._orchestrator.spec)
+
+    def _pool(self, name: str, machines: Sequence[Machine]) -> wire.Pool:
+        """`machines` are all of this pool."""
         spec, fleet = self._orchestrator.spec, self._orchestrator.fleet
-        wanted, configured = spec.pools[name], self._orchestrator.configured(name)
-        machines = [machine for machine in fleet.machines.values() if machine.pool == name]
+        wanted, standing = spec.pool(name), self._orchestrator.standing(name, machines)
         return wire.Pool(
             name=name,
-            image=self._image,
+            image=self._image_of(name) if name in spec.pools else "",
             template=wanted.template,
             min_idle=wanted.min_idle,
             max_idle=wanted.max_idle,
             limit=spec.max_machines,
+            max_machines=wanted.max_machines,
+            spare=wanted.spare,
             paused=wanted.paused,
+            retired=name not in spec.pools,
             on_release="recycle" if wanted.recycle else "reuse",
-            configured=wire.PoolSizes(
-                min_idle=configured.min_idle, max_idle=configured.max_idle, limit=configured.limit
-            ),
+            port_names=list(wanted.port_names),
+            configured=self._configured(name),
+            changed={} if name not in spec.pools else dict(self._orchestrator.changed_sizes(name)),
             machines=machine_counts(machines),
             waiting=len(fleet.pool(name).line),
-            problem=wanted.problem or None,
+            wanted_idle=standing.wanted_idle,
+            why=standing.why,
+            held_back=standing.held_back or None,
+            demand=self._demand(name, standing),
+            problem=wanted.problem or self._beside_the_image(name, wanted) or None,
             back_off=self._back_off(name, wanted),
+            expiries=[expiry(one) for one in self._orchestrator.feed.expiries(name)],
         )
 
+    def _configured(self, name: str) -> wire.PoolSizes:
+        spec = self._orchestrator.spec
+        if name not in spec.pools:
+            return wire.PoolSizes(min_idle=0, max_idle=0, limit=spec.max_machines)
+        sizes = self._orchestrator.configured(name)
+        return wire.PoolSizes(
+            min_idle=sizes.min_idle, max_idle=sizes.max_idle, limit=sizes.limit, max_machines=sizes.max_machines
+        )
+
+    def _demand(self, name: str, standing: Standing) -> wire.Demand | None:
+        found = demand(self._history.assigns_per_minute(name), standing.warm_up_s)
+        if found is None:
+            return None
+        return wire.Demand(
+            assigns_per_minute=round(found.assigns_per_minute, 3),
+            warm_up_seconds=round(found.warm_up_s, 3),
+            idle_needed=found.idle_needed,
+            sentence=found.says(standing.wanted_idle),
+        )
+
+    def _beside_the_image(self, name: str, wanted: PoolSpec) -> str:
+        """What keeps machines from coming up although it is no fault of the image; empty if that may be one."""
+        fleet = self._orchestrator.fleet
+        obstacle, brake = fleet.obstacle(name, wanted.template), fleet.image_brake(name, wanted.template)
+        if brake is not None and brake.is_on:
+            return unreachable(self._orchestrator.engine)
+        return "" if obstacle is None else obstructed(obstacle)
+
     def _back_off(self, name: str, wanted: PoolSpec) -> wire.BackOff | None:
-        brake = self._orchestrator.fleet.brake_in_force(name, wanted.template)
+        fleet, spec = self._orchestrator.fleet, self._orchestrator.spec
+        predecessor = failed_predecessor(fleet, spec, name)
+        if predecessor is not None and fleet.obstacle(name, wanted.template) is None:
+            return wire.BackOff(
+                retry_in_seconds=0.0,
+                reason=predecessor.reason,
+                evidence=predecessor.evidence,
+                trying_new_image=True,
+            )
+        brake = fleet.brake_in_force(name, wanted.template)
         if brake is None:
             return None
         return wire.BackOff(
@@ -84,120 +144,10 @@ class Pools:
 
 
 def _changes(body: wire.PoolPatch) -> dict[str, int | bool | None]:
-    sent = {name: getattr(body, name) for name in ("min_idle", "max_idle", "limit", "paused")}
+    sent = {name: getattr(body, name) for name in ("min_idle", "max_idle", "limit", "max_machines", "paused")}
     changes = {name: value for name, value in sent.items() if value is not msgspec.UNSET}
     for name, value in changes.items():
-        least = 1 if name == "limit" else 0
+        least = 1 if name in {"limit", "max_machines"} else 0
         if value is not None and not isinstance(value, bool) and not least <= value <= MOST:
             raise InvalidInput(f"{name} is {value}, but must be a whole number from {least} to {MOST}, or null.")
     return changes
-
-
-class Health:
-    """The health of the service. `kind` is the kind of its engine, `recover` the command that lists strays."""
-
-    def __init__(self, orchestrator: Orchestrator, kind: str, recover: str) -> None:
-        self._orchestrator, self._kind, self._recover = orchestrator, kind, recover
-        self._begun_at = time.monotonic()
-
-    async def show(self, _request: Request) -> Response:
-        status, problems = self._orchestrator.status(), self.problems()
-        return json_response(
-            wire.ServiceHealth(
-                status="ok" if not problems else "down" if self.obstacles() else "degraded",
-                version=__version__,
-                uptime_seconds=round(time.monotonic() - self._begun_at, 3),
-                engine=wire.EngineHealth(
-                    kind=self._kind,
-                    connected=status.problem is None,
-                    problem=status.problem,
-                    last_listing_age_seconds=None if status.listing_age_s is None else round(status.listing_age_s, 3),
-                ),
-                machines=machine_counts(self._orchestrator.fleet.machines.values()),
-                waiting=status.waiting,
-                strays=status.strays,
-                foreign=status.foreign,
-                problems=problems,
-            )
-        )
-
-    def problems(self) -> list[str]:
-        """What is wrong, in sentences that say what to do if we know it."""
-        status = self._orchestrator.status()
-        return [*_store_problems(status), *self._supply_problems(status), *self._work_for_operators(status)]
-
-    def obstacles(self) -> list[str]:
-        """Why no project can be given a machine now; empty if one can, or may wait for one."""
-        status = self._orchestrator.status()
-        if any(machine.is_idle for machine in self._orchestrator.fleet.machines.values()):
-            return _store_problems(status)
-        return [*_store_problems(status), *self._supply_problems(status)]
-
-    def _supply_problems(self, status: Status) -> list[str]:
-        """Why no new machine comes up."""
-        problems = (
-            [] if status.problem is None else [f"The container engine is unavailable. {sentence(status.problem)}"]
-        )
-        for name, pool in self._orchestrator.spec.pools.items():
-            problems += self._problems_of_pool(name, pool)
-        return list(dict.fromkeys(problems))
-
-    def _problems_of_pool(self, name: str, pool: PoolSpec) -> list[str]:
-        fleet, problems = self._orchestrator.fleet, [pool.problem] if pool.problem else []
-        obstacle, brake = fleet.obstacle(name, pool.template), fleet.image_brake(name, pool.template)
-        if obstacle is not None:
-            problems.append(f"No machine can be created now. {sentence(obstacle.reason)}")
-        if brake is not None and brake.is_on:
-            problems.append(f"The image does not come up. {sentence(brake.reason)}")
-        if pool.paused:
-            problems.append(f"The pool {name} is paused, so no machine is started. Run `orchestrator resume` to go on.")
-        return problems
-
-    def _work_for_operators(self, status: Status) -> list[str]:
-        """What an operator has to clear away."""
-        strays, machines = status.strays, self._orchestrator.fleet.machines.values()
-        failed = sorted(one.project for one in machines if one.project and one.state is State.FAILED and not one.gone)
-        problems = [_failed_machines(failed)] if failed else []
-        elsewhere = self._orchestrator.elsewhere
-        hosts = {one.project: elsewhere[one.id] for one in machines if one.project and one.id in elsewhere}
-        if self._orchestrator.spec.first_port is None:
-            hosts = {}  # every host is the engine's choice, whatever the settings say
-        problems += [_published_elsewhere(hosts)] if hosts else []
-        ailing = sorted(one.project for one in machines if one.project and one.id in self._orchestrator.fleet.ailing)
-        problems += [_ailing_machines(ailing)] if ailing else []
-        if strays:
-            count = "1 container of this service is" if strays == 1 else f"{strays} containers of this service are"
-            problems.append(f"{count} not on record. Run `{self._recover}` to see what can be done.")
-        return problems
-
-
-def _store_problems(status: Status) -> list[str]:
-    """Why not even an idle machine can be given."""
-    return [status.store_problem] if status.store_problem else []
-
-
-def _published_elsewhere(hosts: Mapping[str, str]) -> str:
-    """`hosts` are the hosts of the URLs, by project."""
-    projects = sorted(hosts)
-    whose = ", ".join(projects) if len(projects) <= MOST_NAMED else f"{len(projects)} projects"
-    return (
-        f"The settings of URLs and addresses have changed since the machine of {whose} was made, so its URL is still on "
-        f"{', '.join(sorted(set(hosts.values()))[:MOST_NAMED])}. Release or destroy it to get one with the new settings."
-    )
-
-
-def _ailing_machines(projects: list[str]) -> str:
-    whom = ", ".join(projects) if len(projects) <= MOST_NAMED else f"{len(projects)} projects"
-    return (
-        f"A machine was paused or taken off its network from outside, and cannot serve its project: {whom}. "
-        "Run `orchestrator list -o wide` to see why, and what to do."
-    )
-
-
-def _failed_machines(projects: list[str]) -> str:
-    whom = ", ".join(projects) if len(projects) <= MOST_NAMED else f"each of {len(projects)} projects"
-    return (
-        f"A machine that failed is kept with its files for {whom}, which gets no other machine. Repair its files with "
-        "`orchestrator cp` and restart it with `orchestrator restart`, or release or destroy it. "
-        "Run `orchestrator list --state failed -o wide` to see why it failed."
-    )

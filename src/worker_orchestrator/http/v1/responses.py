@@ -13,8 +13,9 @@ import msgspec
 from starlette.responses import Response
 
 from worker_orchestrator.control.reading.history import Sample
-from worker_orchestrator.control.reading.views import MachineView
+from worker_orchestrator.control.reading.views import LeaseView, MachineView
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.reasons import deadline_of
 from worker_orchestrator.http.machine_url import SHORT_ID, url_start
 from worker_orchestrator.store.rows import StoredEvent
 from worker_orchestrator.wire import v1 as wire
@@ -23,6 +24,7 @@ __all__ = [
     "STATES",
     "MachineShape",
     "event",
+    "expiry",
     "json_response",
     "machine_counts",
     "sample",
@@ -31,7 +33,7 @@ __all__ = [
     "when",
 ]
 
-STATES: Final = ("idle", "starting", "assigned", "restarting", "stopping", "failed")
+STATES: Final = ("idle", "starting", "assigned", "restarting", "sleeping", "stopping", "failed")
 _CREATED: Final = re.compile(r"worker-(\d{1,15})-")
 
 
@@ -68,7 +70,7 @@ class MachineShape:
             state=state_of(machine),
             project=machine.project,
             generation=machine.generation,
-            url=None if machine.port is None or machine.gone else f"{url_start(host)}{machine.port}",
+            url=_url(machine, host, machine.port),
             host=host,
             port=machine.port,
             container_id=instance.native_id[:SHORT_ID] if instance is not None else None,
@@ -80,11 +82,29 @@ class MachineShape:
             created_at=when(int(created[1]) if created else changed_ms),
             changed_at=when(changed_ms),
             next_try_at=None if view.next_try_ms is None else when(view.next_try_ms),
+            outdated=view.is_outdated,
+            lease=None if view.lease is None else _lease(view.lease),
+            ports={name: wire.PublishedPort(port=port, url=_url(machine, host, port)) for name, port in machine.ports},
         )
 
 
+def _lease(lease: LeaseView) -> wire.Lease:
+    return wire.Lease(
+        **msgspec.structs.asdict(lease.terms),
+        expires_at=None if lease.ends_ms is None else when(lease.ends_ms),
+        expires_by=lease.by,
+        last_active_at=None if lease.active_ms is None else when(lease.active_ms),
+    )
+
+
+def _url(machine: Machine, host: str, port: int | None) -> str | None:
+    return None if port is None or machine.gone else f"{url_start(host)}{port}"
+
+
 def machine_counts(machines: Iterable[Machine]) -> wire.Counted:
-    return wire.Counted(**Counter(map(state_of, machines)))
+    counted = list(machines)
+    past = sum(one.state is State.FAILED and one.gone and one.holding is None for one in counted)
+    return wire.Counted(**Counter(map(state_of, counted)), past_failures=past)
 
 
 def event(recorded: StoredEvent) -> wire.Event:
@@ -97,6 +117,17 @@ def event(recorded: StoredEvent) -> wire.Event:
         generation=recorded.generation,
         cause=recorded.cause,
         state=recorded.state,
+        reason=recorded.reason,
+    )
+
+
+def expiry(recorded: StoredEvent) -> wire.Expiry:
+    """What the event tells that ended the assignment."""
+    return wire.Expiry(
+        at=when(recorded.at_ms),
+        project=recorded.project or "",
+        machine=recorded.machine,
+        by=deadline_of(recorded.reason),
         reason=recorded.reason,
     )
 

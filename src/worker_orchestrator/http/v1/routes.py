@@ -21,12 +21,14 @@ from worker_orchestrator.http.v1.engine_calls import EngineCalls
 from worker_orchestrator.http.v1.events import Events
 from worker_orchestrator.http.v1.exec import WorkerExec
 from worker_orchestrator.http.v1.files import WorkerFiles
+from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.http.v1.history import HistoryRoute
 from worker_orchestrator.http.v1.inspection import WorkerInspection
 from worker_orchestrator.http.v1.logs import WorkerLogs
 from worker_orchestrator.http.v1.machines import Machines
-from worker_orchestrator.http.v1.pools import Health, Pools
+from worker_orchestrator.http.v1.pools import Pools
 from worker_orchestrator.http.v1.projects import Projects
+from worker_orchestrator.http.v1.reload import Configuration, Reload
 from worker_orchestrator.http.v1.responses import MachineShape
 from worker_orchestrator.http.v1.terminal import TERMINAL_QUERY, TerminalSockets
 
@@ -44,16 +46,24 @@ def v1(
     service_end: ServiceEnd,
     *,
     advertise_host: str,
-    image: str,
-    pool: str,
+    configuration: Configuration,
 ) -> Starlette:
-    """The application behind /v1. `service_end` ends its streams; machines come from `pool`."""
+    """The application behind /v1. `service_end` ends its streams.
+
+    `configuration` has the settings in force, and reads them again.
+    """
     shape = MachineShape(advertise_host)
     routes = [
-        *_project_routes(Projects(orchestrator, shape, pool)),
+        *_project_routes(Projects(orchestrator, shape, health.obstacles_of)),
         *_machine_routes(Machines(orchestrator, shape)),
         *_worker_routes(orchestrator, service_end),
-        *_pool_routes(Pools(orchestrator, image), Events(orchestrator, service_end), HistoryRoute(history), health),
+        *_pool_routes(
+            Pools(orchestrator, configuration.image_of, history),
+            Events(orchestrator, service_end),
+            HistoryRoute(history),
+            health,
+        ),
+        _by_method("/v1/reload", POST=(Reload(configuration).run, "dry_run", "digest")),
     ]
     handlers = {OrchestratorError: _refused, HTTPException: _not_routed, ClientDisconnect: _gone}
     app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type] # each handles its own class
@@ -66,7 +76,10 @@ def _project_routes(projects: Projects) -> list[Route]:
     machine = _by_method(
         f"{path}/machine", PUT=projects.assign, GET=projects.show, DELETE=(projects.release, "generation")
     )
-    return [machine, _by_method(f"{path}/why", GET=projects.why)]
+    keep_alive = _by_method(f"{path}/machine/keepalive", POST=(projects.keep_alive, "generation"))
+    sleep = _by_method(f"{path}/machine/sleep", POST=(projects.sleep, "generation"))
+    wake = _by_method(f"{path}/machine/wake", POST=(projects.wake, "generation"))
+    return [machine, keep_alive, sleep, wake, _by_method(f"{path}/why", GET=projects.why)]
 
 
 def _machine_routes(machines: Machines) -> list[Route]:

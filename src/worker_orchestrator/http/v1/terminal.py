@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.extras import Terminal, Terminals
 from worker_orchestrator.errors import EngineError, InvalidInput, OrchestratorError
 from worker_orchestrator.http import problems
@@ -32,6 +33,9 @@ GOING_AWAY: Final = 1001
 NOT_UNDERSTOOD: Final = 1007
 PROTOCOL: Final = "orchestrator"
 """A page in a browser offers this protocol and another one, which is the key of its session: the server must choose one."""
+
+
+_Opened = tuple[Machine, Terminal]
 
 
 class _Size(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,19 +62,21 @@ class TerminalSockets:
 
     async def open(self, socket: WebSocket) -> None:
         try:
-            terminal = await _unless_gone(socket, self._terminal(socket))
+            opened = await _unless_gone(socket, self._terminal(socket))
         except OrchestratorError as error:
             await socket.send_denial_response(problems.of_error(error))
             return
-        if terminal is None:
+        if opened is None:
             return
+        machine, terminal = opened
         try:
-            await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
-            await self._join(socket, terminal)
+            with self._orchestrator.uses.of(machine):
+                await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
+                await self._join(socket, terminal)
         finally:
             await terminal.aclose()
 
-    async def _terminal(self, socket: WebSocket) -> Terminal:
+    async def _terminal(self, socket: WebSocket) -> _Opened:
         query = socket.query_params
         parameters.allow_only(query, TERMINAL_QUERY)
         command = parameters.repeated(query, "command", 100) or ["sh"]
@@ -85,7 +91,8 @@ class TerminalSockets:
         if not isinstance(engine, Terminals):
             raise not_supported("open a terminal in a worker")
         await self._orchestrator.contact.heard()
-        return await engine.terminal(machine.id, command, columns=columns, rows=rows, user=user, workdir=workdir)
+        opening = engine.terminal(machine.id, command, columns=columns, rows=rows, user=user, workdir=workdir)
+        return machine, await opening
 
     async def _join(self, socket: WebSocket, terminal: Terminal) -> None:
         """Pass bytes both ways until one side ends."""
@@ -112,8 +119,8 @@ class TerminalSockets:
                 await socket.close(NOT_UNDERSTOOD if isinstance(results[1], str) else GOING_AWAY)
 
 
-async def _unless_gone(socket: WebSocket, opening: Coroutine[Any, Any, Terminal]) -> Terminal | None:
-    """The terminal; None, and it is closed, if the client leaves before it is open. Until then the client sends nothing."""
+async def _unless_gone(socket: WebSocket, opening: Coroutine[Any, Any, _Opened]) -> _Opened | None:
+    """What is opened; None, and it is closed, if the client leaves before that. Until then the client sends nothing."""
     await socket.receive()  # the request to connect
     opened, left = asyncio.ensure_future(opening), asyncio.ensure_future(socket.receive())
     ends: set[asyncio.Future[Any]] = {opened, left}

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import aiodocker
 import pytest
+import uvloop
 
 import worker_orchestrator.engines.docker.connect as connecting
 from worker_orchestrator.engines.docker.connect import Endpoint, Tls, candidates, connect, open_client
 from worker_orchestrator.errors import EngineUnavailable, InvalidSetting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the fake engines listen on unix sockets")
 
@@ -548,9 +549,14 @@ async def over_tls(server: Path, environ: dict[str, str], home: Path) -> Endpoin
         return await found(f"tcp://127.0.0.1:{port}", environ, home)
 
 
-def test_tls_works_in_both_directions_with_the_files_of_docker_cert_path(home: Path, certificates: Path) -> None:
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_tls_works_in_both_directions_with_the_files_of_docker_cert_path(
+    home: Path, certificates: Path, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """On the loop of the service too, whose transports for TLS are of another kind."""
     environ = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(certificates)}
-    assert asyncio.run(over_tls(certificates, environ, home)).is_local
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        assert runner.run(over_tls(certificates, environ, home)).is_local
 
 
 def test_an_untrusted_certificate_is_refused_unless_verification_is_skipped(home: Path, certificates: Path) -> None:

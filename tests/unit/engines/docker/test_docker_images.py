@@ -1,4 +1,4 @@
-"""A pull whose connection breaks: it is tried again soon, and until then it is told."""
+"""A pull whose connection breaks: it is tried again soon, and until then it is told. And pools that share an image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gc
 from pathlib import Path
 
 import aiodocker
+import aiohttp
 import pytest
 
 from worker_orchestrator.engines.docker.images import Images
@@ -55,5 +56,58 @@ def test_a_pull_that_breaks_off_is_told_and_no_verdict_on_the_image(
             await asyncio.sleep(0.1)
         del images, client
         gc.collect()
+
+    asyncio.run(story())
+
+
+class Registry:
+    """A daemon that lacks images until they are pulled, each of which takes until `may_end`."""
+
+    def __init__(self) -> None:
+        self.pulls, self.may_end = list[str](), asyncio.Event()
+        self._here = set[str]()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).decode().split()[1]
+        name = "shared" if "shared" in path else "later"
+        if "/images/create" in path:
+            self.pulls.append(name)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + STEP)
+            await writer.drain()
+            await self.may_end.wait()
+            self._here.add(name)
+        else:
+            status, body = (b"200 OK", b'{"Id":"%s"}' % name.encode()) if name in self._here else (b"404 No", MISSING)
+            head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            writer.write(head % (status, len(body)) + body)
+        writer.close()
+
+
+def test_an_image_of_several_pools_is_pulled_once_and_others_wait_for_room(tmp_path: Path) -> None:
+    async def story() -> None:
+        registry = Registry()
+        socket = tmp_path / "docker.sock"
+        daemon = await asyncio.start_unix_server(registry, socket)
+        connector = aiohttp.UnixConnector(str(socket), force_close=True)
+        async with daemon, aiodocker.Docker("http://localhost", connector, api_version="v1.41") as client:
+            room = asyncio.Semaphore(1)
+            shared, later = Images(client, "shared:v1", room), Images(client, "later:v1", room)
+            pools = [asyncio.create_task(images.current()) for images in (shared, shared, later)]
+            async with asyncio.timeout(10):
+                while "1/9" not in shared.progress or not later.progress:  # noqa: ASYNC110 # nobody tells of it
+                    await asyncio.sleep(0.01)
+            assert shared.progress.startswith("Pulling the image shared:v1: ")
+            assert later.progress == "The image later:v1 is pulled after others."
+            assert await later.current(fetch=False) is None, "a look waits for no pull"
+            registry.may_end.set()
+            async with asyncio.timeout(10):
+                assert [image and image["Id"] for image in await asyncio.gather(*pools)] == [
+                    "shared",
+                    "shared",
+                    "later",
+                ]
+            assert registry.pulls == ["shared", "later"]
+            assert (shared.progress, later.progress) == ("", "")
+        await connector.close()
 
     asyncio.run(story())

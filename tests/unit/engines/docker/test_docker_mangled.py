@@ -15,12 +15,13 @@ import pytest
 
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.docker.connect import Endpoint, open_client
+from worker_orchestrator.engines.docker.dialect import DOCKER
 from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.engines.docker.template import DockerOptions, make_template
 from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, NotRunning
 
 MACHINE: Final = Machine("worker-1700000000000-abcdefghi", "default", "f00d", State.STARTING, 9093)
-TEMPLATE: Final = make_template(DockerOptions("image"), {"Id": "sha256:1"}, "network", {})
+TEMPLATE: Final = make_template(DockerOptions("image"), {"Id": "sha256:1"}, "network", DOCKER)
 ANSWERS: Final = {
     "null": (200, b"null"),
     "a number": (200, b"5"),
@@ -64,8 +65,8 @@ async def seen(engine: DockerEngine) -> None:
 CALLS: Final[dict[str, Callable[[DockerEngine], Awaitable[object]]]] = {
     "ping": lambda engine: engine.ping(),
     "identity": lambda engine: engine.identity(),
-    "template": lambda engine: engine.template(),
-    "look": lambda engine: engine.template(fetch=False),
+    "template": lambda engine: engine.template("default"),
+    "look": lambda engine: engine.template("default", fetch=False),
     "list": lambda engine: engine.list(),
     "create": lambda engine: engine.create(MACHINE),
     "restart": lambda engine: engine.restart(MACHINE.id),
@@ -112,8 +113,8 @@ async def told(
             endpoint = Endpoint(f"unix://{path}", "test")
             client = open_client(endpoint)
             client.api_version = "v1.41"
-            engine = DockerEngine(endpoint, client, "owner", DockerOptions("image", ready="healthcheck"))
-            engine._templates["f00d"] = TEMPLATE
+            engine = DockerEngine(endpoint, client, "owner", {"default": DockerOptions("image", ready="healthcheck")})
+            engine._templates["default", "f00d"] = TEMPLATE
             try:
                 async with asyncio.timeout(20):
                     await call(engine)
@@ -133,6 +134,27 @@ def test_whatever_answers_in_dockers_place_is_told_in_the_engines_own_words(answ
             assert len(message) < 1000, name
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [(409, b'{"message": "container is dead or marked for removal"}'), (404, b'{"message": "No such container"}')],
+)
+def test_a_container_that_is_being_removed_has_no_last_lines(refusal: tuple[int, bytes]) -> None:
+    """A listing shows it yet, and then its output is refused: that ends neither the tick nor the service."""
+    labels = b'{"worker-orchestrator.machine": "%s", "worker-orchestrator.owner": "owner"}' % MACHINE.id.encode()
+    answers = {
+        b"GET /v1.41/containers/json": (200, b'[{"Id": "c1", "ImageID": "i1", "Names": ["/w"], "State": "exited", '
+                                             b'"Labels": %s}]' % labels),
+        b"GET /v1.41/images/": (200, b"{}"),
+        b"GET /v1.41/containers/c1/json": (200, b'{"Id": "c1", "Config": {"Tty": true}}'),
+        b"GET /containers/c1/logs": refusal,
+    }  # fmt: skip
+
+    async def read(engine: DockerEngine) -> None:
+        assert await engine.last_lines(MACHINE.id, 10) == ""
+
+    assert asyncio.run(told(read, answers)) is None
+
+
 def test_a_network_whose_address_is_taken_is_no_port_of_a_machine() -> None:
     """Docker tells both in the same words; nothing is to be moved to another port."""
     said = b'{"message": "failed to allocate gateway (10.1.0.1): Address already in use"}'
@@ -142,7 +164,7 @@ def test_a_network_whose_address_is_taken_is_no_port_of_a_machine() -> None:
         with pytest.raises(
             EngineRejected, match=r"Docker has no address range left for the workers' network. .*Address already in use"
         ):
-            await engine.template()
+            await engine.template("default")
 
     assert asyncio.run(told(refused, answers)) is None
 
@@ -159,7 +181,7 @@ def test_a_pull_that_broke_off_is_no_verdict_on_the_image_and_is_told() -> None:
 
     async def unheard(engine: DockerEngine) -> None:
         with pytest.raises(EngineObstructed, match=r"^The image image is not here, and its pull broke off \(.*again"):
-            await engine.template()
+            await engine.template("default")
 
     assert asyncio.run(told(unheard, answers)) is None
 

@@ -8,7 +8,7 @@ import pytest
 from aiodocker import DockerError
 
 from worker_orchestrator.engines.docker.calls import writing
-from worker_orchestrator.engines.docker.obstacles import KINDS, LONGEST_QUOTE, obstacle
+from worker_orchestrator.engines.docker.obstacles import KINDS, LONGEST_QUOTE, obstacle, taken_port
 from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, PortTaken
 
 ENDPOINT: Final = "driver failed programming external connectivity on endpoint worker-1-abc (0123456789abcdef)"
@@ -27,6 +27,8 @@ SAYINGS: Final = [
     ("address", f"{ENDPOINT}: Error starting userland proxy: listen tcp6 [::1]:9093: bind: cannot assign requested address"),
     ("address", "listen tcp6 [::1]:9093: socket: address family not supported by protocol"),
     ("firewall", f"{ENDPOINT}:  (iptables failed: iptables --wait -t nat: No chain/target/match by that name."),
+    ("conmon", "cannot remove container 0123456789ab as it could not be stopped: given PID did not die within timeout"),
+    ("addresses", "IPAM error: failed to find free IP in range: 198.51.100.1 - 198.51.100.2"),
     ("firewall", "adding interface veth1 to bridge docker0 failed: could not find bridge docker0: route ip+net: no such"),
     ("kernel", "failed to add the host (veth1) <=> sandbox (veth2) pair interfaces: operation not supported"),
     ("denied", "authorization denied by plugin opa-docker-authz: no"),
@@ -73,6 +75,29 @@ def test_what_is_the_workers_own_is_rejected(words: str) -> None:
 )
 def test_a_port_that_somebody_has_is_still_a_port(words: str) -> None:
     assert isinstance(raised(words), PortTaken)
+
+
+@pytest.mark.parametrize(
+    ("words", "port"),
+    [
+        (f"{ENDPOINT}: Bind for 127.0.0.1:9094 failed: port is already allocated", 9094),
+        (f"{ENDPOINT}: Bind for :::9093 failed: port is already allocated", 9093),
+        ("failed to bind host port for 127.0.0.1:9094:172.19.0.2:3000/tcp, address already in use", 9094),
+        ("failed to bind host port 127.0.0.1:9094/tcp: address already in use", 9094),
+        ("listen tcp4 0.0.0.0:9093: bind: address already in use", 9093),
+        ("rootlessport listen tcp [::1]:9093: bind: address already in use", 9093),
+        (
+            "ports are not available: exposing port TCP 127.0.0.1:9094 -> 127.0.0.1:0: listen tcp 127.0.0.1:9094: bind",
+            9094,
+        ),
+        ("failed to bind host port for 127.0.0.1:9094:172.19.0.2:9093/tcp, address already in use", None),
+        ("Bind for 127.0.0.1:90945 failed: port is already allocated", None),
+        ("address already in use", None),
+    ],
+)
+def test_which_port_is_taken_is_told_where_that_is_clear(words: str, port: int | None) -> None:
+    """Two of the machine's ports in one message may be a host port and a port of the container."""
+    assert taken_port(words, (9093, 9094)) == port
 
 
 def test_the_same_cause_is_said_in_the_same_words_each_time() -> None:

@@ -7,14 +7,19 @@ from typing import Any
 import pytest
 
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.engines.docker.dialect import DOCKER
 from worker_orchestrator.engines.docker.publishing import Place, place_of
-from worker_orchestrator.engines.docker.template import DockerOptions, make_template
+from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions, Template, make_template
 
 LOOPBACK = ("127.0.0.1", "::1")
 
 
-def now_on(*addresses: str, host: str = "localhost") -> DockerOptions:
-    return DockerOptions("image", publish_addresses=addresses, advertise_host=host)
+def made_on(publish: PublishOptions) -> Template:
+    return make_template(DockerOptions("image"), {"Id": "sha256:1", "Config": {}}, "net", DOCKER, publish)
+
+
+def now_on(*addresses: str, host: str = "localhost") -> PublishOptions:
+    return PublishOptions(addresses, host)
 
 
 def a_container(*addresses: str, port: int | None = 9093, labels: dict[str, str] | None = None) -> dict[str, Any]:
@@ -23,7 +28,7 @@ def a_container(*addresses: str, port: int | None = 9093, labels: dict[str, str]
 
 
 @pytest.mark.parametrize(
-    ("was", "options"),
+    ("was", "publish"),
     [
         (LOOPBACK, now_on(*LOOPBACK)),
         (("127.0.0.1",), now_on(*LOOPBACK, host="tunnel.example.com")),  # made while this computer had no IPv6
@@ -33,12 +38,14 @@ def a_container(*addresses: str, port: int | None = 9093, labels: dict[str, str]
         ((), now_on(*LOOPBACK)),  # it does not run, and was made before there was a label
     ],
 )
-def test_what_the_address_of_today_leads_to_has_the_host_of_today(was: tuple[str, ...], options: DockerOptions) -> None:
-    assert place_of(a_container(*was), options) is None
+def test_what_the_address_of_today_leads_to_has_the_host_of_today(
+    was: tuple[str, ...], publish: PublishOptions
+) -> None:
+    assert place_of(a_container(*was), publish) is None
 
 
 @pytest.mark.parametrize(
-    ("was", "options", "place"),
+    ("was", "publish", "place"),
     [
         (LOOPBACK, now_on("0.0.0.0", host="192.0.2.7"), Place("127.0.0.1", "localhost")),
         (("::1",), now_on("192.0.2.7", host="192.0.2.7"), Place("::1", "localhost")),
@@ -47,13 +54,13 @@ def test_what_the_address_of_today_leads_to_has_the_host_of_today(was: tuple[str
     ],
 )
 def test_what_is_published_elsewhere_is_reached_there(
-    was: tuple[str, ...], options: DockerOptions, place: Place
+    was: tuple[str, ...], publish: PublishOptions, place: Place
 ) -> None:
-    assert place_of(a_container(*was), options) == place
+    assert place_of(a_container(*was), publish) == place
 
 
 def test_a_container_remembers_where_it_is_and_how_it_was_called_also_while_it_does_not_run() -> None:
-    made = make_template(now_on("192.0.2.7", host="old.example.com"), {"Id": "sha256:1", "Config": {}}, "net", {})
+    made = made_on(now_on("192.0.2.7", host="old.example.com"))
     body = made.create_body("owner", Machine("w1", "default", made.fingerprint, State.STARTING, 9093))
     place = Place("192.0.2.7", "old.example.com")
     assert place_of(a_container(labels=body["Labels"]), now_on(*LOOPBACK)) == place
@@ -63,9 +70,8 @@ def test_a_container_remembers_where_it_is_and_how_it_was_called_also_while_it_d
 
 def test_another_address_is_another_template_and_another_name_for_it_is_none() -> None:
     """A new name leads to where the machines are already; a new address does not."""
-    image = {"Id": "sha256:1", "Config": {}}
     prints = [
-        make_template(options, image, "net", {}).fingerprint
-        for options in (now_on("192.0.2.7"), now_on("192.0.2.7", host="new.example.com"), now_on("192.0.2.8"))
+        made_on(publish).fingerprint
+        for publish in (now_on("192.0.2.7"), now_on("192.0.2.7", host="new.example.com"), now_on("192.0.2.8"))
     ]
     assert prints[0] == prints[1] != prints[2]

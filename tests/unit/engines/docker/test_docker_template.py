@@ -7,25 +7,26 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.engines.docker.template import DockerOptions, Template, make_template
+from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
+from worker_orchestrator.engines.docker.template import (
+    ON_LOOPBACK,
+    DockerOptions,
+    PublishOptions,
+    Template,
+    make_template,
+)
 from worker_orchestrator.errors import EngineRejected
 
 IMAGE: Mapping[str, Any] = {"Id": "sha256:abc", "Config": {"ExposedPorts": {"8080/tcp": {}}}}
-ENGINE: Mapping[str, Any] = {
-    "LoggingDriver": "json-file",
-    "Runtimes": {"runc": {}, "runsc": {}},
-    "NCPU": 4,
-    "MemoryLimit": True,
-    "CpuCfsQuota": True,
-}
+ENGINE: Mapping[str, Any] = {"LoggingDriver": "json-file"}
 PLAIN = DockerOptions("image")
 MACHINE = Machine("worker-1700000000000-abcdefghi", "default", "f00d", State.STARTING, 9093)
 CHOSEN: Mapping[str, Any] = {
     "worker_port": 80,
     "env": {"A": "b"},
-    "publish_addresses": ("127.0.0.1", "::1"),
     "outbound": "host",
     "memory": 2**29,
     "cpus": 1.5,
@@ -37,11 +38,12 @@ CHOSEN: Mapping[str, Any] = {
     "runtime": "runsc",
     "log_limit": 3_000_000,
 }
-"""Another value of every option that makes another worker."""
+"""Another value of every option that makes another worker, but for `ports`, which stands in for `worker_port`."""
+PORTS = (("http", 3000), ("hmr", 24678))
 
 
-def template(options: DockerOptions = PLAIN, **engine: Any) -> Template:
-    return make_template(options, IMAGE, "net", {**ENGINE, **engine})
+def template(options: DockerOptions = PLAIN, publish: PublishOptions = ON_LOOPBACK, **engine: Any) -> Template:
+    return make_template(options, IMAGE, "net", Dialect.of({**ENGINE, **engine}), publish)
 
 
 def host_config(options: DockerOptions = PLAIN, **engine: Any) -> Any:
@@ -64,28 +66,34 @@ def test_every_option_that_changes_a_worker_changes_the_template(name: str) -> N
 
 
 def test_no_option_is_forgotten_here() -> None:
-    """`image` and `network` count as what they were resolved to; `ready` is a matter of who asks."""
-    assert set(CHOSEN) == {field.name for field in fields(DockerOptions)} - {
+    """`image` and the networks count as what they were resolved to; `ready` is a matter of who asks.
+
+    So is the name of the host in URLs.
+    """
+    assert {*CHOSEN, "ports"} == {field.name for field in fields(DockerOptions)} - {
         "image",
         "network",
+        "insecure_shared_network",
         "ready",
         "ready_path",
-        "advertise_host",
+        "ready_port",
     }
 
 
 def test_the_image_and_the_network_count_and_the_machine_does_not() -> None:
-    same = make_template(PLAIN, IMAGE, "net", ENGINE)
+    same = make_template(PLAIN, IMAGE, "net", DOCKER)
     assert same.fingerprint == template().fingerprint
-    assert make_template(PLAIN, {**IMAGE, "Id": "sha256:def"}, "net", ENGINE).fingerprint != same.fingerprint
-    assert make_template(PLAIN, IMAGE, "other", ENGINE).fingerprint != same.fingerprint
-    assert make_template(replace(PLAIN, ready="tcp"), IMAGE, "net", ENGINE).fingerprint == same.fingerprint
+    assert make_template(PLAIN, {**IMAGE, "Id": "sha256:def"}, "net", DOCKER).fingerprint != same.fingerprint
+    assert make_template(PLAIN, IMAGE, "other", DOCKER).fingerprint != same.fingerprint
+    assert make_template(replace(PLAIN, ready="tcp"), IMAGE, "net", DOCKER).fingerprint == same.fingerprint
+    assert template(publish=PublishOptions(("127.0.0.1", "::1"))).fingerprint != same.fingerprint
+    assert template(publish=PublishOptions(advertise_host="example.com")).fingerprint == same.fingerprint
     backwards = replace(PLAIN, env={"B": "1", "A": "2"})
     assert template(backwards).fingerprint == template(replace(PLAIN, env={"A": "2", "B": "1"})).fingerprint
 
 
 def test_a_machine_brings_its_labels_and_its_port() -> None:
-    body = template(replace(PLAIN, publish_addresses=("127.0.0.1", "::1"))).create_body("owner", MACHINE)
+    body = template(publish=PublishOptions(("127.0.0.1", "::1"))).create_body("owner", MACHINE)
     ports = [{"HostIp": "127.0.0.1", "HostPort": "9093"}, {"HostIp": "::1", "HostPort": "9093"}]
     assert body["HostConfig"]["PortBindings"] == {"8080/tcp": ports}
     assert body["Labels"] == {
@@ -93,9 +101,79 @@ def test_a_machine_brings_its_labels_and_its_port() -> None:
         "worker-orchestrator.machine": MACHINE.id,
         "worker-orchestrator.pool": "default",
         "worker-orchestrator.template": "f00d",
+        "worker-orchestrator.network": "net",
         "worker-orchestrator.published": "127.0.0.1 ::1",
         "worker-orchestrator.advertised": "localhost",
+        "worker-orchestrator.ready": "http",
+        "worker-orchestrator.ready-path": "/",
+        "worker-orchestrator.outbound": "any",
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "publish", "fingerprint"),
+    [
+        (PLAIN, ON_LOOPBACK, "91ab87b4cd1bad91"),
+        (replace(PLAIN, **CHOSEN), PublishOptions(("127.0.0.1", "::1"), "example.com"), "5e2828b2e48bb909"),
+        (replace(PLAIN, ready="tcp", ready_path="/ready", network="net"), ON_LOOPBACK, "91ab87b4cd1bad91"),
+    ],
+)
+def test_a_newer_version_gives_the_same_fingerprint(
+    options: DockerOptions, publish: PublishOptions, fingerprint: str
+) -> None:
+    """Else each upgrade of the service would replace every idle machine. These are older than pools."""
+    assert template(options, publish).fingerprint == fingerprint
+
+
+def test_each_named_port_is_exposed_and_published_on_all_addresses() -> None:
+    made = template(replace(PLAIN, ports=PORTS, ready_port="hmr"), PublishOptions(("127.0.0.1", "::1")))
+    assert (made.port, set(made.body["ExposedPorts"])) == (3000, {"3000/tcp", "24678/tcp"})
+    body = made.create_body("owner", replace_ports(MACHINE, ("http", 9093), ("hmr", 9094)))
+    assert body["HostConfig"]["PortBindings"] == {
+        "3000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "9093"}, {"HostIp": "::1", "HostPort": "9093"}],
+        "24678/tcp": [{"HostIp": "127.0.0.1", "HostPort": "9094"}, {"HostIp": "::1", "HostPort": "9094"}],
+    }
+    labels = body["Labels"]
+    assert labels["worker-orchestrator.ports"] == "http=3000 hmr=24678"
+    assert labels["worker-orchestrator.ready-port"] == "hmr"
+
+
+@pytest.mark.parametrize("ports", [(), (("http", 9093), ("ws", 9094)), (("hmr", 9093), ("http", 9094))])
+def test_a_machine_whose_ports_have_other_names_is_not_made(ports: tuple[tuple[str, int], ...]) -> None:
+    made = template(replace(PLAIN, ports=PORTS))
+    with pytest.raises(EngineRejected, match="other names than it was recorded with"):
+        made.create_body("owner", replace_ports(MACHINE, *ports))
+
+
+def replace_ports(machine: Machine, *ports: tuple[str, int]) -> Machine:
+    return structs.replace(machine, ports=ports)
+
+
+def test_names_and_numbers_and_order_of_ports_count() -> None:
+    """A machine keeps the names that it was made with, and its URL is that of the first one. Who is asked does not count."""
+    named = replace(PLAIN, ports=PORTS)
+    others = (
+        PLAIN,
+        replace(PLAIN, worker_port=3000),
+        replace(PLAIN, ports=PORTS[:1]),
+        replace(PLAIN, ports=PORTS[::-1]),
+        replace(PLAIN, ports=(PORTS[0], ("ws", 24678))),
+        replace(PLAIN, ports=(PORTS[0], ("hmr", 24679))),
+    )
+    fingerprints = {template(options).fingerprint for options in (named, *others)}
+    assert len(fingerprints) == 1 + len(others)
+    assert template(replace(named, ready_port="hmr")).fingerprint == template(named).fingerprint
+
+
+def test_named_ports_need_not_be_exposed_by_the_image_which_may_expose_any_others() -> None:
+    image = {**IMAGE, "Config": {"ExposedPorts": {"80/tcp": {}, "81/tcp": {}}}}
+    assert make_template(replace(PLAIN, ports=PORTS), image, "net", DOCKER).port == 3000
+    with pytest.raises(EngineRejected) as refused:
+        make_template(PLAIN, image, "net", DOCKER)
+    assert refused.value.message == (
+        "The image image exposes several ports (80, 81): say which with --worker-port, or name those that are to be reached "
+        "with --ports."
+    )
 
 
 def test_bounds_are_told_in_dockers_units() -> None:
@@ -112,6 +190,8 @@ def test_a_read_only_worker_has_a_tmp() -> None:
     held = host_config(replace(PLAIN, read_only=True))
     assert held["ReadonlyRootfs"] is True
     assert held["Tmpfs"] == {"/tmp": "rw,exec,nosuid,nodev,mode=1777"}
+    podman = host_config(replace(PLAIN, read_only=True), BuildahVersion="1.43.2")
+    assert podman["Tmpfs"] == {**held["Tmpfs"], "/run": "ro", "/var/tmp": "ro"}
 
 
 @pytest.mark.parametrize("driver", ["json-file", "local"])
@@ -120,41 +200,29 @@ def test_logs_that_docker_keeps_in_files_are_limited(driver: str) -> None:
     assert limited["LogConfig"] == {"Type": driver, "Config": {"max-size": "1000000", "max-file": "3"}}
 
 
+def test_podman_writes_one_file_and_names_no_driver() -> None:
+    limited = host_config(replace(PLAIN, log_limit=3_000_000), LoggingDriver="", BuildahVersion="1.43.2")
+    assert limited["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "3000000"}}
+
+
+def test_a_worker_with_a_network_of_its_own_is_on_the_one_of_its_name() -> None:
+    """Which is no part of the template: all machines of it are alike."""
+    made = make_template(PLAIN, IMAGE, None, DOCKER)
+    assert made.create_body("owner", MACHINE)["HostConfig"]["NetworkMode"] == MACHINE.id
+    assert MACHINE.id not in str(made.body)
+    assert made.fingerprint != template().fingerprint
+
+
 @pytest.mark.parametrize("driver", ["journald", "none", "awslogs", "", None])
 def test_logs_that_go_elsewhere_are_left_alone(driver: str | None) -> None:
     assert "LogConfig" not in host_config(replace(PLAIN, log_limit=3_000_000), LoggingDriver=driver)
-
-
-@pytest.mark.parametrize(
-    ("options", "engine", "said"),
-    [
-        (
-            {"runtime": "kata"},
-            {},
-            "The engine has no runtime kata (it has: runc, runsc). Install it, or choose another ",
-        ),
-        ({"runtime": "kata"}, {"Runtimes": None}, "The engine has no runtime kata (it has: none)."),
-        ({"cpus": 4.5}, {}, "--cpus is 4.5, but the engine has only 4: choose less."),
-        ({"cpus": 1.0}, {"CpuCfsQuota": False}, "The engine cannot enforce --cpus: its cgroups lack it."),
-        ({"memory": 2**29}, {"MemoryLimit": False}, "The engine cannot enforce --memory: its cgroups lack it."),
-    ],
-)
-def test_what_the_engine_cannot_do_is_refused(options: dict[str, Any], engine: dict[str, Any], said: str) -> None:
-    """A bound that is not kept is worse than none."""
-    with pytest.raises(EngineRejected) as refused:
-        template(replace(PLAIN, **options), **engine)
-    assert refused.value.message.startswith(said)
-
-
-def test_an_engine_that_does_not_say_what_it_can_is_trusted() -> None:
-    assert make_template(replace(PLAIN, memory=2**29, cpus=1.0), IMAGE, "net", {}).fingerprint
 
 
 # what is known of an image before anything is started
 
 
 def of_image(options: DockerOptions = PLAIN, **config: Any) -> Template:
-    return make_template(options, {"Id": "sha256:abc", "Config": config}, "net", ENGINE)
+    return make_template(options, {"Id": "sha256:abc", "Config": config}, "net", DOCKER)
 
 
 @pytest.mark.parametrize(
@@ -176,19 +244,13 @@ def test_an_image_that_says_it_runs_nothing_is_refused() -> None:
     assert of_image(Cmd=None, Entrypoint=["sh"]).port == 9092
 
 
-def test_an_engine_of_other_containers_is_refused() -> None:
-    with pytest.raises(EngineRejected, match="runs windows containers"):
-        template(OSType="windows")
-    assert template(OSType="linux").port == 8080
-
-
 def test_labels_of_other_tools_are_empty_and_those_of_an_image_without_any_cost_no_roll_out() -> None:
     """Compose and others remove what bears a label of theirs, be it from the image. A container cannot be without it."""
     labels = {"com.docker.compose.project": "shop", "org.testcontainers": "true", "maintainer": "me"}
     labelled = {**IMAGE, "Config": {**IMAGE["Config"], "Labels": labels}}
-    body = make_template(PLAIN, labelled, "net", ENGINE).create_body("owner", MACHINE)
+    body = make_template(PLAIN, labelled, "net", DOCKER).create_body("owner", MACHINE)
     assert (body["Labels"]["com.docker.compose.project"], body["Labels"]["org.testcontainers"]) == ("", "")
     assert "maintainer" not in body["Labels"]
     assert body["Labels"]["worker-orchestrator.machine"] == MACHINE.id
     unlabelled = {**IMAGE, "Config": {**IMAGE["Config"], "Labels": {"maintainer": "me"}}}
-    assert make_template(PLAIN, unlabelled, "net", ENGINE).fingerprint == template().fingerprint
+    assert make_template(PLAIN, unlabelled, "net", DOCKER).fingerprint == template().fingerprint

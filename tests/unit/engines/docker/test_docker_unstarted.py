@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker_orchestrator.engines.docker.unstarted import may_be_refusal, unstarted
+from worker_orchestrator.engines.docker.unstarted import goes_on, may_be_refusal, unstarted
 
 RUNC = "OCI runtime exec failed: exec failed: unable to start container process: "
 OLD_RUNC = "OCI runtime exec failed: exec failed: container_linux.go:380: starting container process caused: "
@@ -42,9 +42,40 @@ def test_a_refusal_says_what_is_missing(said: str, code: int, sentence: str, doc
     assert told.sentence.endswith("\n")
 
 
+INVOKED = "OCI runtime attempted to invoke a command that was not found\n"
+
+
 @pytest.mark.parametrize(
     ("said", "code", "sentence"),
     [
+        ("Error: crun: executable file `npm` not found in $PATH: No such file or directory: " + INVOKED, 127, "PATH."),
+        ("Error: crun: executable file `npm` not found: No such file or directory: " + INVOKED, 127, 'no file "npm".'),
+        ("Error: crun: the path `npm` is not a regular file: OCI permission denied\n", 126, '"npm" is not executable'),
+        ("Error: crun: chdir to `/nope`: No such file or directory: " + INVOKED, 126, 'no folder "/nope"'),
+        ('Error: runc: exec failed: exec: "npm": executable file not found in $PATH: ' + INVOKED, 127, "PATH."),
+    ],
+)
+@pytest.mark.parametrize("podman_code", [126, 127])
+def test_a_refusal_of_podman_names_its_runtime_and_stands_on_standard_error(
+    said: str, code: int, sentence: str, podman_code: int
+) -> None:
+    """In its own words, after which it complains that its connection is lost."""
+    assert may_be_refusal(said.encode(), is_error=True)
+    assert goes_on(b"Error: read unixpacket @->/proc/self/fd/13/attach: read: connection reset by peer\n")
+    assert not goes_on(b"Error: something else\n")
+    told = unstarted(said, podman_code, ["npm", "install"], workdir="/nope" if "/nope" in said else "")
+    assert told is not None
+    assert told.exit_code == code
+    assert sentence in told.sentence
+    assert unstarted(said.replace("npm", "yarn"), podman_code, ["npm"], workdir="/other") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "sentence"),
+    [
+        ("exec `/run`: Exec format error\n", 126, "#!/bin/sh"),
+        ("exec: Exec format error\n", 126, "#!/bin/sh"),
+        ("exec `/run`: No such file or directory\n", 127, "the interpreter or the loader"),
         ("exec /run: no such file or directory\n", 127, "the interpreter or the loader"),
         ("exec /run: exec format error\n", 126, "#!/bin/sh"),
         ("exec /run: argument list too long\n", 126, "too long"),

@@ -25,7 +25,14 @@ from worker_orchestrator.engines.docker.credentials import (
     full_reference,
     read_config,
 )
-from worker_orchestrator.engines.docker.listing import concerns_us, doubtful_machine, instance_of
+from worker_orchestrator.engines.docker.dialect import DOCKER
+from worker_orchestrator.engines.docker.listing import (
+    concerns_us,
+    doubtful_machine,
+    end_awaited_s,
+    instance_of,
+    started_container,
+)
 from worker_orchestrator.engines.docker.template import (
     LABEL,
     DockerOptions,
@@ -79,7 +86,7 @@ def test_any_exposed_ports_are_one_port_or_a_sentence(exposed: dict[str, Any]) -
 )
 def test_an_image_with_missing_or_empty_parts_makes_a_template(config: Any) -> None:
     for image in ({"Id": "sha256:1"}, {"Id": "sha256:1", "Config": config}):
-        template = make_template(DockerOptions("image", worker_port=80), image, "network", {})
+        template = make_template(DockerOptions("image", worker_port=80), image, "network", DOCKER)
         assert (template.port, template.body["Image"]) == (80, "sha256:1")
 
 
@@ -90,7 +97,11 @@ ELEMENT = st.fixed_dictionaries(
     {
         "Id": st.text("0123456789abcdef", min_size=64, max_size=64),
         "Names": st.none() | st.sampled_from([[], ["/m"], ["/copy"], ["/linked/alias", "/m"]]),
-        "Labels": st.dictionaries(TEXT, TEXT, max_size=2).map(lambda labels: {**labels, f"{LABEL}.machine": "m"}),
+        "Labels": st.dictionaries(TEXT, TEXT, max_size=2).map(lambda labels: {**labels, f"{LABEL}.machine": "m"})
+        | st.builds(
+            lambda named: {f"{LABEL}.machine": "m", f"{LABEL}.ports": named},
+            TEXT | st.sampled_from(["a=1 b=2", "a=1 a=2", "a=1 b=1", "a=x", "="]),
+        ),
         "State": st.sampled_from(["created", "running", "paused", "exited", "dead", "removing", "new-word", ""]),
         "Status": st.sampled_from(
             ["", "Up 1 second", "Exited (137) 1 second ago", "Exited ()", "Exited (x)", "Exited (-1)"]
@@ -107,7 +118,17 @@ ELEMENT = st.fixed_dictionaries(
         ),
         "HostConfig": st.fixed_dictionaries({"NetworkMode": TEXT}),
         "Ports": st.none()
-        | st.lists(st.fixed_dictionaries({}, optional={"PublicPort": st.integers(0, 65535), "IP": TEXT}), max_size=3),
+        | st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "PublicPort": st.integers(0, 65535),
+                    "PrivatePort": st.integers(1, 3) | TEXT,
+                    "IP": TEXT,
+                },
+            ),
+            max_size=3,
+        ),
     }
 )
 
@@ -116,6 +137,7 @@ ELEMENT = st.fixed_dictionaries(
 def test_any_element_of_a_listing_is_an_instance(element: dict[str, Any]) -> None:
     instance = instance_of(DockerContainer(None, **element))  # type: ignore[arg-type] # no connection is used
     assert isinstance(instance, Instance)
+    assert len(set(dict(instance.ports).values())) == len(instance.ports)
     assert instance.id == "m", "its label says who it is"
     assert instance.renamed == ("copy" if element["Names"] == ["/copy"] else "")
     assert instance.native_id == element["Id"]
@@ -127,7 +149,7 @@ def test_any_element_of_a_listing_is_an_instance(element: dict[str, Any]) -> Non
         {},
         optional={
             "Type": st.sampled_from(["container", "image", "network", ""]),
-            "Action": st.sampled_from(["die", "destroy", "pull", "exec_start: /bin/sh", ""]) | TEXT,
+            "Action": st.sampled_from(["die", "kill", "start", "destroy", "pull", "exec_start: /bin/sh", ""]) | TEXT,
             "Actor": st.none()
             | st.fixed_dictionaries(
                 {},
@@ -143,11 +165,14 @@ def test_any_element_of_a_listing_is_an_instance(element: dict[str, Any]) -> Non
 )
 def test_any_event_concerns_us_or_not(event: Mapping[str, Any], machines: Mapping[str, str]) -> None:
     assert concerns_us(event, machines) in {True, False}
+    started = started_container(event, machines, {"owner"})
+    assert started is None or event["Action"] == "start"
     if concerns_us(event, machines) and event.get("Type") != "image":
         assert isinstance(doubtful_machine(event, machines), str | None)
+        assert end_awaited_s(event) >= 0
 
 
-@pytest.mark.parametrize("action", ["die", "pause"])
+@pytest.mark.parametrize("action", ["die", "kill", "pause"])
 def test_doubt_is_cast_on_the_machine_whose_container_it_is(action: str) -> None:
     """What a copy of a container does says nothing of the machine whose labels it bears; a new name is no other machine."""
 
@@ -161,6 +186,49 @@ def test_doubt_is_cast_on_the_machine_whose_container_it_is(action: str) -> None
     assert told("c2", "w2", machine_id="w2") == "w2", "no listing has shown it yet"
     assert told("c2", "copy") is None
     assert told("c1", "w1", action="start") is None
+
+
+def a_container_event(action: str, container_id: str = "c1", **attributes: str) -> dict[str, Any]:
+    said = {"name": "w1", f"{LABEL}.machine": "w1", f"{LABEL}.owner": "owner", **attributes}
+    return {"Type": "container", "Action": action, "Actor": {"ID": container_id, "Attributes": said}}
+
+
+@pytest.mark.parametrize(("signal", "awaited_s"), [("9", 2.0), ("15", 0.5), ("2", 0.5), ("3", 0.5), ("37", 0.5)])
+def test_a_signal_that_ends_a_worker_casts_doubt_before_docker_reports_the_end(signal: str, awaited_s: float) -> None:
+    """SIGKILL ends it for sure; SIGTERM, SIGINT, SIGQUIT and what systemd wants may take their time."""
+    event = a_container_event("kill", signal=signal)
+    assert concerns_us(event, {})
+    assert doubtful_machine(event, {}) == "w1"
+    assert end_awaited_s(event) == awaited_s
+
+
+def test_a_signal_that_is_not_named_casts_doubt() -> None:
+    """Podman does not name it."""
+    event = a_container_event("kill")
+    assert concerns_us(event, {})
+    assert (doubtful_machine(event, {}), end_awaited_s(event)) == ("w1", 0.5)
+
+
+@pytest.mark.parametrize("signal", ["1", "10", "12", "17", "18", "23", "28"])
+def test_a_signal_by_which_workers_reload_casts_no_doubt(signal: str) -> None:
+    """SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD, SIGCONT, SIGURG, SIGWINCH."""
+    assert not concerns_us(a_container_event("kill", signal=signal), {"c1": "w1"})
+
+
+@pytest.mark.parametrize("action", ["die", "pause", "unpause"])
+def test_what_docker_reports_as_it_is_lets_no_other_end_be_expected(action: str) -> None:
+    assert end_awaited_s(a_container_event(action)) == 0
+
+
+def test_the_start_of_a_container_of_ours_is_recognised() -> None:
+    """Under whatever name, and not that of another owner, of a copy, or of something else."""
+    known, owners = {"c1": "w1"}, {"owner"}
+    assert started_container(a_container_event("start", name="renamed"), known, owners) == ("c1", "w1")
+    assert started_container(a_container_event("start", "c2"), known, owners) == ("c2", "w1")
+    assert started_container(a_container_event("start", "c2", name="copy"), known, owners) is None
+    assert started_container(a_container_event("start"), known, {"somebody else"}) is None
+    assert started_container(a_container_event("die"), known, owners) is None
+    assert started_container({**a_container_event("start"), "Type": "plugin"}, known, owners) is None
 
 
 def test_doubt_is_cast_on_a_machine_that_was_taken_off_its_network() -> None:
@@ -354,3 +422,20 @@ def test_any_bytes_may_describe_a_docker_context(content: bytes) -> None:
         meta.parent.mkdir(parents=True)
         meta.write_bytes(content)
         located("", {"DOCKER_CONTEXT": "x"}, Path(folder))
+
+
+def test_host_ports_are_listed_by_the_names_of_the_label() -> None:
+    """In its order, whatever the order of the list, which has each port once for each address."""
+    labels = {f"{LABEL}.machine": "w1", f"{LABEL}.ports": "http=3000 hmr=24678"}
+    ports = [
+        {"IP": "127.0.0.1", "PrivatePort": 24678, "PublicPort": 9094, "Type": "tcp"},
+        {"IP": "::1", "PrivatePort": 24678, "PublicPort": 9094, "Type": "tcp"},
+        {"PrivatePort": 80, "Type": "tcp"},
+        {"IP": "127.0.0.1", "PrivatePort": 3000, "PublicPort": 9093, "Type": "tcp"},
+    ]
+    instance = instance_of(an_element(Labels=labels, Ports=ports))
+    assert (instance.port, instance.ports) == (9093, (("http", 9093), ("hmr", 9094)))
+    instance = instance_of(an_element(Labels=labels, Ports=ports[:3]))
+    assert (instance.port, instance.ports) == (9094, ()), "one of them is not published now"
+    instance = instance_of(an_element(Labels=labels, Ports=[]))
+    assert (instance.port, instance.ports) == (None, ())

@@ -1,0 +1,69 @@
+"""What the service itself sees of the use of a machine: commands, terminals and files, for as long as each is open."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from worker_orchestrator.control.deciding.decisions import Decisions
+from worker_orchestrator.core import expiry
+from worker_orchestrator.core.machine import Machine
+
+__all__ = ["Uses"]
+
+_T = TypeVar("_T")
+
+
+class Uses:
+    """Counts what is open of each assignment."""
+
+    def __init__(self, decisions: Decisions) -> None:
+        self._decisions, self._state, self._fleet = decisions, decisions.state, decisions.fleet
+        self._open = Counter[tuple[str, int]]()  # by machine id and generation
+
+    def is_open(self, machine: Machine) -> bool:
+        """Whether the project that has this machine uses it at this moment."""
+        return _assignment(machine) in self._open
+
+    @contextmanager
+    def of(self, machine: Machine) -> Iterator[None]:
+        """During this block the project that has this machine uses it."""
+        assignment = _assignment(machine)
+        self._open[assignment] += 1
+        self._note(machine)
+        try:
+            yield
+        finally:
+            self._open[assignment] -= 1
+            if not self._open[assignment]:
+                del self._open[assignment]
+            self._note(machine)
+
+    async def during(self, machine: Machine, work: Coroutine[Any, Any, _T]) -> _T:
+        """What this work returns or raises, all of which is use of this machine."""
+        with self.of(machine):
+            return await work
+
+    async def while_read(self, machine: Machine, items: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """The same items. Until they are all read, that is use of this machine."""
+        with self.of(machine):
+            try:
+                async for item in items:
+                    yield item
+            finally:
+                close = getattr(items, "aclose", None)
+                if close is not None:
+                    await close()
+
+    def _note(self, machine: Machine) -> None:
+        own = self._fleet.machines.get(machine.id)
+        if own is not None and own.generation == machine.generation:
+            self._state.follow_lease_clock()
+            expiry.note_use(self._fleet, own.id, self._state.now())
+            self._decisions.commit_soon()
+
+
+def _assignment(machine: Machine) -> tuple[str, int]:
+    return machine.id, machine.generation

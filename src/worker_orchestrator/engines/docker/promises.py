@@ -1,0 +1,108 @@
+"""What the operator chose and this engine cannot keep: it is refused at the start, with what to do. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker_orchestrator.engines.docker.dialect import Dialect
+from worker_orchestrator.engines.docker.podman_host import SHARED_INSTEAD, USE_NFTABLES
+from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.errors import EngineRejected
+from worker_orchestrator.telemetry.foreign_text import plain
+
+__all__ = ["EngineHost", "refuse_unkept"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHost:
+    """What is known of the computer that the engine runs on. The defaults are for one that cannot be looked at."""
+
+    may_have_systemd: bool = True
+    firewall_driver: str = ""
+
+
+def refuse_unkept(
+    options: DockerOptions,
+    dialect: Dialect,
+    info: Mapping[str, Any],
+    host: EngineHost,
+    addresses: Collection[str] = (),
+) -> None:
+    """Refuse what this engine would refuse at every create, or would drop without a word.
+
+    `info`: what it says of itself (GET /info). `addresses`: those to publish on. Raises EngineRejected.
+    """
+    for why in [*_unkept(options, dialect, info, host), *_unanswered(addresses, dialect)]:
+        raise EngineRejected(why)
+
+
+def _unanswered(addresses: Collection[str], dialect: Dialect) -> Iterator[str]:
+    if not dialect.answers_on_ipv6 and (ipv6 := [it for it in addresses if ":" in it]):
+        yield (
+            f"{dialect.name} accepts to publish on {ipv6[0]}, but nothing answers there: choose an IPv4 address with "
+            "--publish-address, or leave it out."
+        )
+
+
+def _unkept(options: DockerOptions, dialect: Dialect, info: Mapping[str, Any], host: EngineHost) -> Iterator[str]:
+    if (kind := info.get("OSType") or "linux") != "linux":
+        yield f"The engine runs {plain(kind, 40)} containers: switch it to Linux containers."
+    if needed := dialect.lacks_host_gateway:
+        yield f"{dialect} cannot lead workers to its host: install {needed} or newer."
+    yield from _runtime(options, dialect, info)
+    processors = info.get("NCPU") or 0
+    if processors and options.cpus > processors:
+        yield f"--cpus is {options.cpus:g}, but the engine has only {processors}: choose less."
+    for chosen, can, flag, instead in (
+        (options.memory, "MemoryLimit", "--memory", "leave it out"),
+        (options.cpus, "CpuCfsQuota", "--cpus", "leave it out"),
+        (options.pids_limit, "PidsLimit", "--pids-limit", "choose --pids-limit 0"),
+    ):
+        if chosen and (dialect.lacks_cgroups or info.get(can) is False):
+            yield (
+                f"The engine cannot enforce {flag}: its cgroups lack what that needs. Set them up "
+                f"({_delegation(dialect)}), or {instead}."
+            )
+    if options.outbound == "host" and dialect.is_rootless:
+        yield (
+            "A rootless engine leads workers to its host by the same way as to everybody else, so with --outbound host they "
+            "would not reach the host either: leave --outbound out, or use an engine that runs as root."
+        )
+    if options.ready == "healthcheck" and dialect.checks_health_by_systemd and not host.may_have_systemd:
+        yield (
+            f"{dialect.name} lets systemd run the health checks of containers, and this host runs without systemd: choose "
+            "--ready http or --ready tcp."
+        )
+    needs_isolation = dialect.isolates_by_network and not options.network and not options.insecure_shared_network
+    if needs_isolation and host.firewall_driver == "iptables":
+        yield (
+            f"{dialect.name} uses iptables here (by its containers.conf or by netavark's own choice), with "
+            f"which workers do not stay apart: {USE_NFTABLES}. Or {SHARED_INSTEAD}."
+        )
+
+
+def _runtime(options: DockerOptions, dialect: Dialect, info: Mapping[str, Any]) -> Iterator[str]:
+    if not options.runtime:
+        return
+    if not dialect.takes_runtime:
+        if options.runtime != info.get("DefaultRuntime"):
+            yield (
+                f"{dialect.name} ignores --runtime, and would use {plain(info.get('DefaultRuntime', 'its own'), 40)}: set "
+                f'`runtime = "{options.runtime}"` under [engine] in its containers.conf, restart it, and leave --runtime as '
+                "it is."
+            )
+        return
+    runtimes = sorted(info.get("Runtimes") or ())
+    if options.runtime not in runtimes:
+        named = plain(", ".join(map(str, runtimes))) or "none"
+        yield (
+            f"The engine has no runtime {options.runtime} (it has: {named}). Install it, or choose another with --runtime."
+        )
+
+
+def _delegation(dialect: Dialect) -> str:
+    if dialect.is_rootless:
+        return "a rootless engine needs them delegated to its user, which takes cgroups version 2 and systemd"
+    return "the kernel's command line may switch them off"

@@ -1,0 +1,258 @@
+"""What the operator chooses for a pool: what makes its workers, and how many machines it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from worker_orchestrator.core.activity import DEFAULT_TRAFFIC_MIN
+from worker_orchestrator.core.spec import DEFAULT_POOL
+from worker_orchestrator.core.windows import Window
+from worker_orchestrator.settings import parsers
+from worker_orchestrator.settings.named_ports import contradictions_of_ports, named_ports
+from worker_orchestrator.settings.setting import Inherited, choice, repeatable, setting, switch
+
+__all__ = ["DEFAULT_ENV", "DEFAULT_POOL", "PoolSettings", "contradictions"]
+
+DEFAULT_ENV: Final[Mapping[str, str]] = {
+    "DATABASE_URL": "postgresql://postgres:postgres@host.docker.internal:5432/postgres",
+}
+_ALWAYS, _WITH_IMAGE, _SIZE = Inherited.ALWAYS, Inherited.WITH_IMAGE, Inherited.NEVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """All settings of one pool. `pool_tables` says what a pool inherits; here, everything is resolved.
+
+    The fields with a help are also flags and variables, and may stand outside of all tables of orchestrator.toml.
+    """
+
+    image: str = setting("yashtech00/worker:v1", parsers.image, "IMAGE", "The worker image.", _ALWAYS)
+    worker_port: int | None = setting(
+        None,
+        parsers.number(1, 65535),
+        "N",
+        "Port of the worker in its container. Default: the port that the image exposes, otherwise 9092.",
+        _WITH_IMAGE,
+    )
+    ports: tuple[tuple[str, int], ...] = repeatable(
+        (),
+        named_ports,
+        "NAME=N",
+        "A port of the worker in its container, with a name. The first one is that of its URL. In place of --worker-port.",
+        _WITH_IMAGE,
+    )
+    min_idle: int = setting(2, parsers.number(0, 10_000), "N", "Number of idle machines to keep ready.", _SIZE)
+    max_idle: int | None = setting(
+        None, parsers.number(0, 10_000), "N", "Idle machines above this number are removed. Default: no limit.", _SIZE
+    )
+    spare: float = setting(
+        0.0,
+        parsers.share,
+        "SHARE",
+        "Idle machines to keep as a share of the assigned ones, such as 25%, if that is more than --min-idle.",
+        _SIZE,
+    )
+    shrink_after: float | None = setting(
+        None,
+        parsers.seconds(0, 86_400),
+        "SECONDS",
+        "How long idle machines are kept that are too many. Default: 0 for those above --max-idle, and 300 where a window "
+        "or --spare had made the pool larger.",
+        _SIZE,
+    )
+    max_machines: int | None = setting(
+        None, parsers.number(1, 10_000), "N", "Limit on the number of machines of the pool, idle and assigned.", _SIZE
+    )
+    network: str = setting(
+        "",
+        parsers.network_name,
+        "NAME",
+        "Docker network of the workers. Default: a network of their own.",
+        _ALWAYS,
+    )
+    outbound: str = choice(
+        ("any", "host"),
+        "What workers can connect to: any address, or only the host that the engine runs on.",
+        _ALWAYS,
+    )
+    insecure_shared_network: bool = switch(
+        "Let workers reach each other: one network without isolation. On Podman they start faster so.", _ALWAYS
+    )
+    env: Mapping[str, str] = repeatable(
+        DEFAULT_ENV, parsers.environment, "K=V", "Environment variable for the workers.", _ALWAYS
+    )
+    memory: str = setting(
+        "",
+        parsers.size("6m"),
+        "SIZE",
+        "Memory limit of each worker, swap included, such as 512m or 2g. Default: no limit.",
+        _ALWAYS,
+    )
+    cpus: float | None = setting(
+        None,
+        parsers.processors,
+        "N",
+        "Number of processors that each worker may use, such as 1.5. Default: no limit.",
+        _ALWAYS,
+    )
+    pids_limit: int = setting(
+        2048,
+        parsers.number(0, 4_194_304),
+        "N",
+        "Limit on the processes and threads of each worker; 0 means no limit.",
+        _ALWAYS,
+    )
+    log_limit: str = setting(
+        "30m",
+        parsers.size("64k", zero=True),
+        "SIZE",
+        "How much output of each worker Docker keeps; 0 means as much as the engine is configured to keep.",
+        _ALWAYS,
+    )
+    cap_drop: tuple[str, ...] = repeatable(
+        (),
+        parsers.capabilities,
+        "CAPABILITY",
+        "Linux capability to take from workers, such as NET_RAW, or ALL.",
+        _ALWAYS,
+    )
+    allow_sudo: bool = switch("Let sudo and other setuid programs gain privileges in workers.", _ALWAYS)
+    read_only: bool = switch("Let workers write only to /tmp (in memory) and to volumes.", _ALWAYS)
+    user: str = setting(
+        "",
+        parsers.user,
+        "USER",
+        "User that workers run as, such as 1000 or web:web. Default: the image's user.",
+        _ALWAYS,
+    )
+    runtime: str = setting(
+        "",
+        parsers.text,
+        "NAME",
+        "Container runtime, such as runsc. Default: the engine's default runtime.",
+        _ALWAYS,
+    )
+    ready: str = choice(("http", "tcp", "healthcheck"), "How a worker shows that it is ready.", _WITH_IMAGE)
+    ready_path: str = setting(
+        "/",
+        parsers.url_path,
+        "PATH",
+        "Path to request with --ready http; a reply with any status means ready.",
+        _WITH_IMAGE,
+    )
+    ready_port: str = setting(
+        "",
+        parsers.text,
+        "NAME",
+        "Which of the --ports is asked whether a worker is ready. Default: the first one.",
+        _WITH_IMAGE,
+    )
+    start_timeout: float = setting(
+        60.0,
+        parsers.seconds(1, 3600),
+        "SECONDS",
+        "How long a new worker may take until it is ready.",
+        _ALWAYS,
+    )
+    stop_timeout: float = setting(
+        10.0,
+        parsers.seconds(0, 3600),
+        "SECONDS",
+        "How long a worker may take to stop after its project was done with it; an idle one is killed at once.",
+        _ALWAYS,
+    )
+    on_release: str = choice(
+        ("reuse", "recycle"),
+        "Whether a released machine is used again as it is, or replaced by a new one.",
+        _ALWAYS,
+    )
+    ttl: int | None = setting(
+        None,
+        parsers.duration(1, 31_536_000),
+        "DURATION",
+        "A project loses its machine so long after it last asked for it or kept it, such as 1h. Default: never.",
+        _ALWAYS,
+    )
+    max_age: int | None = setting(
+        None,
+        parsers.duration(1, 31_536_000),
+        "DURATION",
+        "A project has its machine no longer than this. Default: no limit.",
+        _ALWAYS,
+    )
+    idle_timeout: int | None = setting(
+        None,
+        parsers.duration(1, 31_536_000),
+        "DURATION",
+        "A project loses its machine if it does not use it for so long, such as 15m. Default: never.",
+        _ALWAYS,
+    )
+    confirm_within: int | None = setting(
+        None,
+        parsers.duration(1, 31_536_000),
+        "DURATION",
+        "A machine that its project does not use at all goes back after so long. Default: never.",
+        _ALWAYS,
+    )
+    on_expiry: str = choice(
+        ("release", "sleep", "destroy"),
+        "What happens to a machine whose time is over: it is removed, is stopped and kept for its project, or is killed.",
+        _ALWAYS,
+    )
+    idle_traffic: str = choice(
+        ("inbound", "any", "off"),
+        "Which traffic of a worker counts as use for --idle-timeout: what it receives, also what it sends, or none.",
+        _ALWAYS,
+    )
+    idle_traffic_min: int = setting(
+        DEFAULT_TRAFFIC_MIN,
+        parsers.number(0, 999_999_999),
+        "BYTES",
+        "Traffic of a worker of at most so much between two readings is no use of it.",
+        _ALWAYS,
+    )
+    idle_cpu: float | None = setting(
+        None,
+        parsers.processors,
+        "N",
+        "A worker that uses more processors than this, such as 0.05, is in use. Default: its work does not count.",
+        _ALWAYS,
+    )
+    windows: tuple[Window, ...] = ()
+    """Times at which it keeps more idle machines. A flag or variable for them would not be readable."""
+
+
+def contradictions(pool: PoolSettings, most: int) -> Iterator[str]:
+    """What in the settings of one pool does not go together, as sentences that begin with a setting.
+
+    `most`: the limit on the machines of all pools.
+    """
+    if pool.max_idle is not None and pool.max_idle < pool.min_idle:
+        yield f"max_idle is {pool.max_idle}, but must be at least min_idle, which is {pool.min_idle}."
+    limit, whose = most, "max_machines"
+    if pool.max_machines is not None and pool.max_machines < most:
+        limit, whose = pool.max_machines, "its own max_machines"
+    if pool.min_idle > limit:
+        yield f"min_idle is {pool.min_idle}, but must be at most {whose}, which is {limit}."
+    for window in pool.windows:
+        named = f"of the window `{window.cron}`"
+        if window.max_idle is not None and window.max_idle < window.min_idle:
+            yield (
+                f"max_idle {named} is {window.max_idle}, but must be at least its min_idle, which is {window.min_idle}."
+            )
+        if window.min_idle > limit:
+            yield f"min_idle {named} is {window.min_idle}, but must be at most {whose}, which is {limit}."
+    yield from contradictions_of_ports(pool.worker_port, pool.ports, pool.ready_port)
+    if pool.insecure_shared_network and (pool.network or pool.outbound != "any"):
+        other = f"network ({pool.network})" if pool.network else f"outbound ({pool.outbound})"
+        yield (
+            "insecure_shared_network is on, which needs a network that the service makes and that leads anywhere: do "
+            f"not set {other}."
+        )
+    if pool.network and pool.outbound != "any":
+        yield (
+            f"outbound is {pool.outbound}, which needs the network that the service makes: do not set network "
+            f"({pool.network})."
+        )

@@ -1,0 +1,127 @@
+"""Sizes that are changed at run time: those of one pool, and the one limit of all pools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from worker_orchestrator.control.deciding.sizes import PoolSizes
+from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.store.store import Store
+
+SPEC = Spec({"default": PoolSpec("t"), "node20": PoolSpec("u", min_idle=1, max_machines=7)}, max_machines=10)
+
+TOGETHER = "The min_idle of all pools together is"
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    with Store(None) as opened:
+        yield opened
+
+
+def sizes(store: Store, spec: Spec = SPEC) -> PoolSizes:
+    """As a service has them that starts now."""
+    return PoolSizes(spec, store, lambda: 1)
+
+
+def remember(store: Store, **stored: object) -> None:
+    """What an earlier service stored of its pools."""
+    store.commit((), {f"pool.{name}": json.dumps(changes) for name, changes in stored.items()}, 1)
+
+
+def limits(made: PoolSizes, spec: Spec = SPEC) -> list[int | None]:
+    """That of all pools, and that of each."""
+    applied = made.applied(spec)
+    return [applied.max_machines, *(pool.max_machines for pool in applied.pools.values())]
+
+
+@pytest.mark.parametrize("name", SPEC.pools)
+def test_the_limit_is_one_number_whichever_pool_it_is_sent_to(store: Store, name: str) -> None:
+    """And so it is after a restart, and once it is given back."""
+    made = sizes(store)
+    made.change(name, {"limit": 8})
+    assert limits(made) == limits(sizes(store)) == [8, None, 7]
+    other = next(each for each in SPEC.pools if each != name)
+    made.change(other, {"limit": 9})
+    assert limits(made) == limits(sizes(store)) == [9, None, 7], "the last word counts, and not the smallest"
+    made.change(name, {"limit": None})
+    assert limits(made) == limits(sizes(store)) == [10, None, 7]
+
+
+def test_a_pool_has_a_limit_of_its_own_beside_that_of_all(store: Store) -> None:
+    made = sizes(store)
+    made.change("default", {"max_machines": 5})
+    made.change("node20", {"max_machines": 3})
+    assert limits(made) == limits(sizes(store)) == [10, 5, 3]
+    made.change("default", {"max_machines": None})
+    made.change("node20", {"max_machines": None})
+    assert limits(made) == limits(sizes(store)) == [10, None, 7]
+
+
+@pytest.mark.parametrize(
+    ("pool", "changes", "why"),
+    [
+        ("node20", {"min_idle": 8}, "min_idle is 8, but must be at most max_machines, which is 7."),
+        ("node20", {"max_machines": 0}, "min_idle is 1, but must be at most max_machines, which is 0."),
+        ("node20", {"limit": 1}, "In pool default, min_idle is 2, but must be at most the limit, which is 1."),
+        ("default", {"limit": 2}, f"{TOGETHER} 3, but must be at most the limit, which is 2."),
+        ("default", {"min_idle": 9, "limit": 9}, f"{TOGETHER} 10, but must be at most the limit, which is 9."),
+        ("default", {"max_idle": 1}, "max_idle is 1, but must be at least min_idle, which is 2."),
+    ],
+)  # fmt: skip
+def test_sizes_that_cannot_be_are_refused_and_nothing_is_changed(
+    store: Store, pool: str, changes: dict[str, int], why: str
+) -> None:
+    made = sizes(store)
+    with pytest.raises(InvalidInput) as refused:
+        made.change(pool, changes)
+    assert str(refused.value) == why
+    assert made.applied(SPEC) == sizes(store).applied(SPEC) == SPEC
+
+
+def test_a_pause_is_of_one_pool(store: Store) -> None:
+    made = sizes(store)
+    made.change("node20", {"paused": True})
+    assert [pool.paused for pool in sizes(store).applied(SPEC).pools.values()] == [False, True]
+
+
+# what earlier versions stored, and settings that are newer than what was stored
+
+
+def test_a_limit_that_was_stored_with_a_pool_holds_for_all(store: Store) -> None:
+    """Earlier versions did that. Of several, the smallest held."""
+    remember(store, default={"limit": 9, "min_idle": 3}, node20={"limit": 8})
+    made = sizes(store)
+    assert limits(made) == [8, None, 7]
+    made.change("default", {"paused": True})
+    assert limits(sizes(store)) == [8, None, 7], "it is kept, whatever else is changed"
+    made.change("default", {"limit": None})
+    assert limits(sizes(store)) == [10, None, 7]
+
+
+def test_a_stored_limit_without_room_for_the_settings_of_today_does_not_hold(store: Store) -> None:
+    sizes(store).change("default", {"limit": 4, "paused": True})
+    newer = Spec({"default": PoolSpec("t", min_idle=4), "node20": PoolSpec("u", min_idle=1)}, max_machines=10)
+    applied = sizes(store, newer).applied(newer)
+    assert (applied.max_machines, applied.pools["default"].paused) == (10, True)
+
+
+def test_stored_sizes_that_the_settings_of_today_leave_no_room_for_do_not_hold(store: Store) -> None:
+    """But a pause does."""
+    sizes(store).change("node20", {"min_idle": 6, "paused": True})
+    newer = Spec({"default": PoolSpec("t", min_idle=4), "node20": PoolSpec("u", min_idle=1)}, max_machines=8)
+    applied = sizes(store, newer).applied(newer)
+    assert (applied.pools["node20"].min_idle, applied.pools["node20"].paused) == (1, True)
+    tight = Spec({"node20": PoolSpec("u", min_idle=1, max_machines=5)}, max_machines=8)
+    assert sizes(store, tight).applied(tight).pools["node20"].min_idle == 1
+
+
+def test_sizes_above_the_setting_of_the_limit_hold_with_the_limit_that_was_raised(store: Store) -> None:
+    made = sizes(store)
+    made.change("default", {"limit": 30, "min_idle": 20})
+    applied = sizes(store).applied(SPEC)
+    assert (applied.max_machines, applied.pools["default"].min_idle) == (30, 20)
