@@ -766,6 +766,22 @@ def test_idle_machines_above_min_idle_go_first_and_those_idle_for_longest() -> N
     assert world["w2"].is_idle
 
 
+@pytest.mark.parametrize(("since", "goes"), [((3.0, 2.0), "w2"), ((2.0, 3.0), "w3"), ((2.0, 2.0), "w2")])
+def test_of_several_pools_the_one_that_is_idle_for_longest_goes(since: tuple[float, float], goes: str) -> None:
+    """Whatever the order of the pools; of two at the same time the first by its id."""
+    machines = [
+        a_sleeper("w1", pool="a", port=9091),
+        a_machine("w3", pool="a", port=9093),
+        a_machine("w2", pool="b", port=9092),
+    ]
+    world = World(spec=replace(several(a={}, b={}), max_awake=2), fleet=a_fleet(*machines))
+    world.watch("w3").since, world.watch("w2").since = since
+    world.assign("p")
+    world.resize()
+    assert world.in_state(STOPPING) == [goes]
+    assert world.watch(goes).since == world.now
+
+
 def test_where_nobody_is_idle_none_goes() -> None:
     world = limited()
     world.up()
