@@ -829,6 +829,23 @@ def test_an_idle_machine_of_another_pool_goes_for_a_new_one_and_what_falls_aslee
     assert world["w2"].state is STOPPING, "that one has a slot as well"
 
 
+def test_what_falls_asleep_counts_beside_what_is_removed() -> None:
+    spec = replace(several(a={}, b={}), max_awake=3)
+    machines = [
+        a_sleeper("w1", project="p", pool="a", port=9091, is_asleep=False),
+        a_machine("w2", STOPPING, pool="a", port=9092),
+        a_machine("w3", pool="a", port=9093),
+    ]
+    world = World(spec=spec, fleet=a_fleet(*machines))
+    world.assign("q", "b")
+    world.assign("r", "b")
+    world.resize()
+    assert world["w3"].is_idle, "two places become free"
+    world.assign("s", "b")
+    world.resize()
+    assert world["w3"].state is STOPPING
+
+
 def test_an_outdated_machine_goes_first_where_nothing_else_makes_room() -> None:
     world = World(spec=a_spec(max_awake=1, min_idle=1))
     world.up()

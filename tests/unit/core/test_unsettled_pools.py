@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -153,6 +154,40 @@ def test_pools_that_a_full_fleet_keeps_small_are_looked_at_when_a_place_is_free(
     world.fleet.apply(failed, replace(failed, gone=True), Cause.REMOVED, world.now)
     world.resize()
     assert looked.take() == ["c", "a", "b"], "without a tick as well"
+    for begun in world.in_state(STARTING):
+        world.answer(begun)
+    world.resize()
+    assert looked.take() == ["c", "a", "b"]
+    world.resize()
+    assert looked.take() == [], "they are kept small again"
+
+
+def test_a_free_place_makes_nobody_forget_what_else_changed(looked: Looked) -> None:
+    world = three(max_machines=3)
+    world.wants("a", min_idle=2)
+    world.resize()
+    assert world.fleet.crowded_out == {"a"}
+    looked.clear()
+    failed = replace(world["w2"], state=State.FAILED)
+    world.fleet.apply(world["w2"], failed, Cause.FAILED, world.now)
+    world.fleet.apply(failed, replace(failed, gone=True), Cause.REMOVED, world.now)
+    world.resize()
+    assert looked.take() == ["a", "b"]
+
+
+def test_of_any_two_pools_the_first_in_the_settings_is_looked_at_first(looked: Looked) -> None:
+    names = [f"{letter}{number}" for letter in "ba" for number in range(5)]
+    machines = [a_machine(name, pool=name, port=port) for port, name in enumerate(names, 1)]
+    world = World(several(**{name: {} for name in names}), a_fleet(*machines))
+    world.resize()
+    for first, second in combinations(names, 2):
+        looked.clear()
+        for name in (second, first):
+            world.assign(f"of-{name}", name)
+            world.release(name)
+            world.answer(name)
+        world.resize()
+        assert looked.take() == [first, second]
 
 
 def test_pools_that_are_not_in_the_settings_come_first() -> None:
@@ -170,3 +205,12 @@ def test_pools_that_are_not_in_the_settings_come_first() -> None:
     world.resize()
     assert world.fleet.pending == []
     assert world.fleet.unsettled == set()
+
+
+def test_they_come_before_the_surplus_of_those_that_are() -> None:
+    """However many those are."""
+    names = ["z", "c", "y", "b", "a"]
+    machines = [a_machine(name, pool=name, port=port) for port, name in enumerate(names, 1)]
+    world = World(several(**{name: {"max_idle": 0} for name in ("c", "b", "a")}), a_fleet(*machines))
+    world.resize()
+    assert [change.machine.id for change in world.fleet.pending] == ["y", "z", "c", "b", "a"]
