@@ -236,6 +236,13 @@ def test_a_window_that_follows_the_clock_skips_the_missing_hour_and_comes_twice_
     assert previous_start(window("30 * * * *", 0.5), at("2026-10-25 02:10+01:00")) == at("2026-10-25 02:30+02:00")
 
 
+def test_a_window_that_follows_the_clock_opens_at_the_very_second_of_a_change() -> None:
+    """From whatever second it is looked for."""
+    thrice = window("0 */3 * * *", 1)
+    change = at("2026-03-29 03:00")
+    assert {next_start(thrice, change - 5000 + second) for second in range(300)} == {change}
+
+
 def test_a_rare_window_comes_twice_in_the_doubled_hour_before_it_comes_in_another_year() -> None:
     """Whose clock has the same offset from UTC again."""
     rare = window("*/40 2 25 10 *", 0.5)
