@@ -55,6 +55,14 @@ def test_nothing_is_asked_of_a_lease_that_is_not_there(ask: Callable[[World], ob
     assert world.fleet.pending == []
 
 
+def test_with_the_assignment_ends_what_is_known_of_its_use() -> None:
+    world = with_lease(Terms(ttl=10))
+    assert world.fleet.quiet("w1").active_at == 1000
+    world.release("w1")
+    with pytest.raises(AssertionError, match=r"^w1 has no lease, so nobody watches its use$"):
+        world.fleet.quiet("w1")
+
+
 @pytest.mark.parametrize(
     ("world", "words"),
     [

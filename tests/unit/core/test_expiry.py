@@ -144,6 +144,28 @@ def test_terms_that_are_set_with_an_assignment_are_no_use_of_it() -> None:
     assert expiry.set_terms(world.fleet, machine, Terms(confirm_within=0), world.now).lease is None
 
 
+@pytest.mark.parametrize("on_expiry", list(OnExpiry))
+def test_the_first_deadlines_begin_when_they_are_asked_for_and_end_as_the_operator_wants(on_expiry: OnExpiry) -> None:
+    """The caller knows what that is: the assignment had no deadline, so it has no note of it."""
+    terms = Terms(ttl=50, max_age=90)
+    for ask, is_used in ((expiry.keep, True), (expiry.set_terms, False)):
+        world = assigned(Terms())
+        world.now = 1007
+        if ask is expiry.keep:
+            machine = expiry.keep(world.fleet, world["m1"], world.now, terms, on_expiry)
+        else:
+            machine = expiry.set_terms(world.fleet, world["m1"], terms, world.now, on_expiry)
+        assert machine.lease == Lease(terms, 1007, 1007, is_used=is_used, on_expiry=on_expiry)
+
+
+def test_what_its_container_said_last_goes_with_the_assignment() -> None:
+    lease = Lease(TERMS, 1000, 1000)
+    machine = a_machine(holding=Holding("p", lease=lease), generation=1, evidence="it hurts")
+    world = at(World(spec=a_spec(terms=TERMS), fleet=a_fleet(machine, now=1000.0)), 10)
+    assert (world["w1"].state, world["w1"].evidence) == (STOPPING, "")
+    assert world.watch("w1").since == 1010
+
+
 def test_a_requested_restart_is_a_sign_of_its_project() -> None:
     world = assigned()
     world.now = 1009
@@ -257,6 +279,9 @@ def test_one_that_failed_waits_for_its_project() -> None:
     world.now = 1030
     world.answer("m1")
     assert world["m1"].state is READY
+    end = expiry.expected_end(world.fleet, world["m1"])
+    assert end is not None
+    assert end.at == 1030 + SPARED_S
     assert at(world, 30 + SPARED_S - 0.1)["m1"].state is READY, "its client may keep it first"
     assert at(world, 30 + SPARED_S)["m1"].state is STOPPING
 
@@ -279,7 +304,8 @@ def test_one_that_is_paused_waits_for_its_project() -> None:
     at(world, 5)
     assert at(world, 20)["m1"].state is READY
     world.instance("m1")
-    at(world, 20.5)
+    assert at(world, 20.5)["m1"].state is READY
+    assert at(world, 20.6)["m1"].state is READY
     assert at(world, 20 + AILING_S)["m1"].state is STOPPING
 
 
@@ -377,6 +403,32 @@ def test_silence_that_was_read_long_ago_is_read_anew() -> None:
     assert at(world, 30)["m1"].state is READY
     read(world, 50)
     assert at(world, 50)["m1"].state is STOPPING
+
+
+def test_silence_that_was_read_a_moment_ago_counts() -> None:
+    world = assigned(Terms(idle_timeout=20))
+    read(world, 0)
+    read(world, 20)
+    assert at(world, 20 + FRESH_S)["m1"].state is STOPPING
+
+
+@pytest.mark.parametrize("why", ["stale", "starting"])
+def test_one_that_does_not_expire_yet_keeps_no_other_from_that(why: str) -> None:
+    """Both are looked at in the same tick, the one that stays first."""
+    world = assigned(Terms(idle_timeout=20) if why == "stale" else Terms(ttl=20))
+    read(world, 0)
+    read(world, 20)
+    if why == "starting":
+        world.instance("m1", Status.EXITED)
+        at(world, 20)
+        assert world["m1"].state is STARTING
+    lease = Lease(Terms(ttl=1), 1000, 1024)
+    other = a_machine("w2", port=9999, generation=9, holding=Holding("q", lease=lease))
+    world.fleet.apply(None, replace(other, holding=None), Cause.ADOPTED, world.now)
+    world.fleet.apply(world["w2"], other, Cause.ASSIGNED, world.now)
+    world.now = 1030
+    expiry.expire(world.fleet, world.now)
+    assert (world["m1"].project, world["w2"].project) == ("p", None)
 
 
 def test_a_use_that_could_not_be_stored_is_noted_again() -> None:

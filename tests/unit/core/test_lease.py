@@ -14,6 +14,7 @@ from worker_orchestrator.core.lease import (
     certain_ending,
     ending,
     silent_ending,
+    unannounced_ending,
 )
 
 
@@ -35,7 +36,8 @@ def test_terms_are_changed_one_by_one_and_0_takes_one_away(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "most", "found"), [(5, None, 5), (5, 9, 5), (9, 9, 9), (10, 9, 9), (0, 9, 9), (None, 9, None)]
+    ("asked", "most", "found"),
+    [(5, None, 5), (5, 9, 5), (0.5, 9, 0.5), (9, 9, 9), (10, 9, 9), (0, 9, 9), (None, 9, None)],
 )
 def test_nobody_has_a_machine_for_longer_than_the_operator_lets_anybody(
     asked: float | None, most: float | None, found: float | None
@@ -63,8 +65,9 @@ def test_a_ttl_begins_with_each_renewal_and_a_max_age_with_the_assignment() -> N
 def test_silence_ends_nothing_before_a_reading_has_shown_it(terms: Terms, by: EndsBy) -> None:
     lease, quiet = Lease(terms, 1000, 1000), Quiet(active_at=1000)
     assert ending(lease, quiet) == Ending(1020, by, is_certain=False)
+    assert ending(Lease(terms, 0, 0), Quiet()) == Ending(20, by, is_certain=False), "the clock may begin with 0"
     quiet.note(1004, is_active=False)
-    assert ending(lease, quiet) == Ending(1024, by, is_certain=False)
+    assert ending(lease, quiet) == unannounced_ending(lease, quiet, None) == Ending(1024, by, is_certain=False)
     quiet.note(1023.9, is_active=False)
     assert certain_ending(lease, quiet) is None
     quiet.note(1024, is_active=False)

@@ -437,6 +437,18 @@ def test_so_does_one_that_readings_show_to_have_passed(terms: Terms) -> None:
         expiry.note_reading(world.fleet, "m1", world["m1"].generation, world.now, is_active=False)
     world.tick()
     assert world["m1"].state is SLEEPING
+    assert world.watch("m1").since == 1010
+
+
+def test_what_silence_put_to_sleep_ends_by_its_age_without_another_reading() -> None:
+    world = assigned(terms=Terms(idle_timeout=10, max_age=100), on_expiry=OnExpiry.SLEEP)
+    for seconds in (0, 10):
+        world.now = 1000.0 + seconds
+        expiry.note_reading(world.fleet, "m1", world["m1"].generation, world.now, is_active=False)
+    assert at(world, 10)["m1"].state is SLEEPING
+    world.instance("m1", Status.EXITED)
+    assert at(world, 99)["m1"].is_asleep
+    assert at(world, 100)["m1"].state is STOPPING
 
 
 def test_the_age_of_an_assignment_ends_it_all_the_same() -> None:

@@ -39,6 +39,27 @@ def test_what_was_set_and_discarded_a_million_times_takes_no_room() -> None:
     assert len(timers._heap) <= SLACK + 1  # its size is what is tested
 
 
+def test_to_put_a_time_off_or_set_it_again_costs_nothing_until_it_comes() -> None:
+    timers = Timers()
+    for number in range(50):
+        timers.set("w1", 100 + number)
+        timers.set("w1", 100 + number)
+    assert len(timers._heap) == 1
+
+
+def test_times_that_hold_no_more_are_thrown_away_when_they_are_more_than_the_others_and_some() -> None:
+    """Not earlier, since that costs something."""
+    timers = Timers()
+    for number in range(10):
+        timers.set(f"w{number}", 1000.0)
+    for earlier in range(10 + SLACK):
+        timers.set("w1", 999.0 - earlier)
+    assert len(timers._heap) == 20 + SLACK
+    timers.set("w1", 1.0)
+    assert len(timers._heap) == 10
+    assert timers.take_due(2000.0) == ["w1", "w0", *(f"w{number}" for number in range(2, 10))]
+
+
 def test_it_is_known_which_have_a_time() -> None:
     timers = Timers()
     timers.set("a", 1.0)

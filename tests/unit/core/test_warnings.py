@@ -122,8 +122,23 @@ def test_the_lead_is_that_of_the_deadline_which_comes_first() -> None:
 
 def test_where_nobody_wants_to_be_warned_nobody_is() -> None:
     world = assigned(warn_before_s=0)
+    assert world.fleet.warnings.first() is None
     assert told(world, 199) == []
     assert told(world, 200) == [EXPIRED]
+
+
+def test_before_the_settings_are_known_nobody_is_to_be_warned() -> None:
+    machine = a_machine(holding=Holding("p", lease=Lease(TTL, 1000, 1000)), generation=1)
+    assert a_fleet(machine).warnings.first() is None
+
+
+def test_a_deadline_may_pass_when_the_clock_has_just_begun() -> None:
+    world = World(spec=a_spec(terms=Terms(ttl=0.5)), now=0.0)
+    world.up()
+    world.assign("p")
+    world.now = 0.5
+    world.tick()
+    assert world.last_change().cause is EXPIRED
 
 
 def test_other_settings_hold_at_once() -> None:
@@ -294,3 +309,17 @@ def test_the_end_of_what_sleeps_is_announced_as_well() -> None:
     assert told(world, 940) == [EXPIRING]
     assert told(world, 941) == []
     assert told(world, 1000) == [EXPIRED]
+
+
+def test_of_what_silence_put_to_sleep_only_the_age_is_announced() -> None:
+    world = assigned(Terms(idle_timeout=100, max_age=1000), on_expiry=OnExpiry.SLEEP)
+    read(world, 0)
+    read(world, 100)
+    told(world, 100)
+    world.instance("m1", Status.EXITED)
+    assert told(world, 101) == [Cause.ASLEEP]
+    assert world.fleet.warnings.first() == 1940
+    assert told(world, 940) == [EXPIRING]
+    lease = world["m1"].lease
+    assert lease is not None
+    assert lease.announced == Announcement(1940, 2000, EndsBy.MAX_AGE)
