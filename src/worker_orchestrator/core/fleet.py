@@ -174,7 +174,6 @@ class Fleet(Leased):
         pool = self.waiting.pop(project, None)
         if pool is not None:
             del self.pools[pool].line[project]
-            self.unsettled.add(pool)
 
     def doubt(self, machine_id: str, until: float) -> bool:
         """Do not hand this machine out until a listing that was begun after `until` shows whether its container has ended.
@@ -242,8 +241,8 @@ class Fleet(Leased):
         if self.doubted and (old is None or machine is None or old.state is not machine.state):
             self.doubted.discard(machine_id)
             self.ailing.pop(machine_id, None)
-        if self.wakers and old is not None and (machine is None or machine.state is not old.state):
-            self.wakers.pop(old.project or "", None)
+        if self.wakers and old is not None and old.holding and (machine is None or machine.state is not old.state):
+            self.wakers.pop(old.holding.project, None)
         if machine is None:
             del self.machines[machine_id], self.watches[machine_id]
             self._forget_lease(machine_id)

@@ -142,7 +142,7 @@ class Indexes:
         else:
             self.falling_asleep += by
 
-    def _drop_from_indexes(self, machine: Machine, *, keeps_place: bool = False) -> None:
+    def _drop_from_indexes(self, machine: Machine, *, keeps_place: bool) -> None:
         """Remove a machine from every index. `keeps_place`: it will hold the same slot and the same ports."""
         members = self._members[machine.pool]
         if machine.holding is not None:

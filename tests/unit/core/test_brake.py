@@ -307,6 +307,12 @@ def test_no_image_is_on_trial_without_a_broken_one_before_it() -> None:
     assert predecessor(world) is None
 
 
+def test_no_image_is_on_trial_after_one_that_may_be_tried_freely() -> None:
+    world = failed_and_replaced()
+    world.pool.image_brake = replace(world.brake, is_on=False)
+    assert predecessor(world) is None
+
+
 def test_no_image_is_on_trial_while_it_is_unknown_or_nothing_is_tried() -> None:
     """A paused pool tries nothing. A pool that keeps nothing idle tries what a project waits for."""
     world = failed_and_replaced()

@@ -130,6 +130,12 @@ def test_no_answer_is_awaited_until_a_requested_restart_has_happened() -> None:
     assert is_awaited(world.fleet, world["w1"])
 
 
+def test_while_nobody_knows_how_long_it_takes_a_worker_is_asked_for_as_long_as_its_pool_lets_it_start() -> None:
+    world = World(fleet=a_fleet(a_machine()))
+    world.wants(start_timeout_s=25.0)
+    assert patience(world, "w1") == 25.0
+
+
 def test_a_worker_that_was_slow_once_is_asked_with_patience_until_it_is_quick_again() -> None:
     world = World(fleet=a_fleet(a_machine()))
     assert patience(world, "w1") == 60.0  # nobody knows yet

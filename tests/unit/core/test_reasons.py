@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from tests.unit.core.build import a_machine
 
@@ -41,46 +43,52 @@ def test_a_status_that_has_no_words_of_its_own_is_named() -> None:
 @pytest.mark.parametrize(
     ("reason", "whole"),
     [
-        (reasons.exited(1), "The container exited with code 1."),
-        (reasons.killed(137), "The container was killed from outside (exit code 137)."),
-        (reasons.out_of_memory(137), "The container ran out of memory and was killed (exit code 137)."),
+        (lambda: reasons.exited(1), "The container exited with code 1."),
+        (lambda: reasons.killed(137), "The container was killed from outside (exit code 137)."),
+        (lambda: reasons.out_of_memory(137), "The container ran out of memory and was killed (exit code 137)."),
         (
-            reasons.failed_again(reasons.exited(1), 6),
+            lambda: reasons.failed_again(reasons.exited(1), 6),
             "The container exited with code 1. It had been restarted 6 times, so it is not restarted again.",
         ),
-        (reasons.started_too_slowly(60.0), "The container did not start within 60 s."),
+        (lambda: reasons.started_too_slowly(60.0), "The container did not start within 60 s."),
         (
-            reasons.silent_after_start(1.5, "no connection"),
+            lambda: reasons.silent_after_start(1.5, "no connection"),
             "The worker did not answer within 1.5 s of its start: no connection.",
         ),
         (
-            reasons.silent_after_start(60, "nothing answers; does the worker listen on 0.0.0.0:9092?"),
+            lambda: reasons.silent_after_start(60, "nothing answers; does the worker listen on 0.0.0.0:9092?"),
             "The worker did not answer within 60 s of its start: nothing answers; does the worker listen on 0.0.0.0:9092?",
         ),
         (
-            reasons.silent_at_assignment("nothing answers"),
+            lambda: reasons.silent_at_assignment("nothing answers"),
             "The worker did not answer when it was about to be assigned: nothing answers.",
         ),
-        (reasons.runs_silently(""), "The container was restarted and runs, but the worker does not answer yet."),
         (
-            reasons.runs_silently("nothing answers"),
+            lambda: reasons.runs_silently(""),
+            "The container was restarted and runs, but the worker does not answer yet.",
+        ),
+        (
+            lambda: reasons.runs_silently("nothing answers"),
             "The container was restarted and runs, but the worker does not answer yet: nothing answers.",
         ),
         (
-            reasons.restart_failed("Docker refused to start the container: no such file."),
+            lambda: reasons.restart_failed("Docker refused to start the container: no such file."),
             "The container could not be restarted. Docker refused to start the container: no such file.",
         ),
-        (reasons.restart_put_off("Docker's disk is full"), "The restart is put off. Docker's disk is full."),
-        (reasons.failed_machine("w1", reasons.exited(1)), "Machine w1 failed. The container exited with code 1."),
-        (reasons.not_the_current(""), "It was made from an older image or older settings."),
+        (lambda: reasons.restart_put_off("Docker's disk is full"), "The restart is put off. Docker's disk is full."),
         (
-            reasons.not_the_current("The disk is full"),
+            lambda: reasons.failed_machine("w1", reasons.exited(1)),
+            "Machine w1 failed. The container exited with code 1.",
+        ),
+        (lambda: reasons.not_the_current(""), "It was made from an older image or older settings."),
+        (
+            lambda: reasons.not_the_current("The disk is full"),
             "It was made from an older image or older settings. Newer machines do not come up. The disk is full.",
         ),
     ],
 )
-def test_a_reason_reads_as_an_engineer_would_say_it(reason: str, whole: str) -> None:
-    assert reason == whole
+def test_a_reason_reads_as_an_engineer_would_say_it(reason: Callable[[], str], whole: str) -> None:
+    assert reason() == whole
 
 
 @pytest.mark.parametrize("reason", [reasons.RESTART_REQUESTED, reasons.RESTART_REQUESTED_BEFORE])

@@ -573,6 +573,24 @@ def test_a_machine_that_does_not_run_within_the_start_time_out_failed(
         assert (world.fleet.slots_held, world.brake.level) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (None, "The container did not start within 5 s."),
+        (Status.RUNNING, "The worker did not answer within 5 s of its start: connection refused."),
+    ],
+)
+def test_a_pool_may_give_its_machines_another_start_time_out(status: Status | None, reason: str) -> None:
+    world = with_one(a_machine(state=STARTING), status)
+    world.wants(start_timeout_s=5.0)
+    assert world.tick().wake_at == world.now + 5.0
+    world.now += 5.001
+    world.miss("w1", detail="connection refused")
+    world.now += 0.001
+    world.tick()
+    assert (world["w1"].state, world["w1"].reason) == (FAILED, reason)
+
+
 def test_only_a_listing_begun_after_the_start_time_out_fails_a_machine() -> None:
     """A listing that took a minute, or a laptop that slept, proves nothing."""
     world = with_one(a_machine(state=STARTING), None)

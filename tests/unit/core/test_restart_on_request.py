@@ -123,6 +123,16 @@ def test_an_undone_restart_was_none() -> None:
     assert (world["w1"].state, world.watch("w1").restart_requests, world.watch("w1").tries) == (FAILED, False, 0)
 
 
+def test_a_try_before_the_one_that_was_undone_still_counts() -> None:
+    world = with_one(a_machine(project="p"))
+    restart(world)
+    world.fleet.take_pending()
+    world.apply_outcome(ASKED, Result.REJECTED)
+    assert world.watch("w1").tries == 2
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert world.watch("w1").tries == 1
+
+
 @pytest.mark.parametrize(("stored", "actions"), [(0, []), (1, [ASKED])])
 def test_an_undone_restart_of_a_starting_machine_is_none_but_the_one_before_it_is(
     stored: int, actions: list[Restart]

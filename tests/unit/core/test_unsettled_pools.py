@@ -60,6 +60,15 @@ def test_an_assign_has_only_its_own_pool_looked_at(looked: Looked) -> None:
     assert [world[one].pool for one in world.in_state(STARTING)] == ["b"]
 
 
+def test_a_machine_that_is_adopted_has_its_pool_looked_at(looked: Looked) -> None:
+    world = three()
+    world.resize()
+    looked.clear()
+    world.fleet.apply(None, a_machine("w4", pool="a", port=4), Cause.ADOPTED, world.now)
+    world.resize()
+    assert looked.take() == ["a"]
+
+
 def test_each_tick_and_each_other_spec_has_all_looked_at(looked: Looked) -> None:
     world = three()
     world.tick()
