@@ -45,7 +45,7 @@ core: .venv/.tests  ## unit and simulation tests; the pure core must be covered 
 	$(GATE)
 
 # Always from scratch: an old verdict says nothing of new tests.
-mutants: .venv/.tests  ## change the core in every small way: does a test fail? Takes a quarter of an hour
+mutants: .venv/.tests  ## change the core in every small way: does a test fail? Takes half an hour
 	rm -rf mutants
 	nice -n 10 $(BIN)/mutmut run --max-children 1
 	$(BIN)/python -m tests.mutants.check
