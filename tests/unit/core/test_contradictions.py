@@ -125,6 +125,10 @@ class Odd(tzinfo):
     def utcoffset(self, _: datetime | None) -> timedelta:
         return timedelta()
 
+    def dst(self, _: datetime | None) -> None: ...
+
+    def tzname(self, _: datetime | None) -> None: ...
+
     def fromutc(self, time: datetime) -> datetime:
         return (time + self._ahead).replace(fold=self._fold)
 

@@ -187,7 +187,8 @@ def test_a_free_place_makes_nobody_forget_what_else_changed(looked: Looked) -> N
 def test_of_any_two_pools_the_first_in_the_settings_is_looked_at_first(looked: Looked) -> None:
     names = [f"{letter}{number}" for letter in "ba" for number in range(5)]
     machines = [a_machine(name, pool=name, port=port) for port, name in enumerate(names, 1)]
-    world = World(several(**{name: {} for name in names}), a_fleet(*machines))
+    pools: dict[str, Any] = {name: {} for name in names}
+    world = World(several(**pools), a_fleet(*machines))
     world.resize()
     for first, second in combinations(names, 2):
         looked.clear()
@@ -220,6 +221,7 @@ def test_they_come_before_the_surplus_of_those_that_are() -> None:
     """However many those are."""
     names = ["z", "c", "y", "b", "a"]
     machines = [a_machine(name, pool=name, port=port) for port, name in enumerate(names, 1)]
-    world = World(several(**{name: {"max_idle": 0} for name in ("c", "b", "a")}), a_fleet(*machines))
+    pools: dict[str, Any] = {name: {"max_idle": 0} for name in ("c", "b", "a")}
+    world = World(several(**pools), a_fleet(*machines))
     world.resize()
     assert [change.machine.id for change in world.fleet.pending] == ["y", "z", "c", "b", "a"]
