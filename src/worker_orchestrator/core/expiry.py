@@ -42,21 +42,21 @@ from worker_orchestrator.core.spec import Spec
 __all__ = ["expected_end", "expire", "keep", "note_reading", "note_use", "put_clock", "set_terms", "warn"]
 
 LATE_S: Final = 5.0
-"""A look that comes so much later than planned counts as a wake."""
+"""Whoever did not look at the clock for longer than this stood still, or slept: the look that follows counts as a wake."""
 FRESH_S: Final = 5.0
 """A reading that is older than this does not show that nobody uses a machine."""
 AILING_S: Final = 5.0
 """How long to wait before looking at an expired machine again that cannot serve."""
 
 
-def put_clock(fleet: Fleet, offset: float, now: float, planned_at: float | None = None) -> None:
-    """From now on the lease clock shows `now + offset`. A look that was planned earlier, and comes late, is a wake.
+def put_clock(fleet: Fleet, offset: float, now: float, looked_at: float) -> None:
+    """From now on the lease clock shows `now + offset`. It is a wake if nobody has looked since long before now.
 
-    `planned_at` and `now` are monotonic; the time that the computer slept is in the offset alone.
+    `looked_at`, when somebody last did, and `now` are monotonic; the time that the computer slept is in the offset alone.
     """
     slept_s = max(0.0, offset - fleet.lease_offset)  # it never goes back: what differs by microseconds is no sleep
     fleet.lease_offset += slept_s
-    if planned_at is not None and now + slept_s - planned_at > LATE_S:
+    if now + slept_s - looked_at > LATE_S:
         fleet.nothing_expires_before = fleet.lease_time(now) + SPARED_S
 
 

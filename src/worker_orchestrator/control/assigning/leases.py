@@ -24,7 +24,6 @@ class Leases:
         Raises ProjectHasNoMachine, GenerationMismatch, InvalidInput, CommitFailed.
         """
         await self._journal.drain()
-        self._state.follow_lease_clock()
         machine = self._fleet.of_project(project)
         if machine is None or machine.gone:
             raise ProjectHasNoMachine(f"The project {project} has no machine, so nothing was kept.")
@@ -65,5 +64,7 @@ class Leases:
         return self._state.spec.pool(machine.pool).on_expiry
 
     def insist_on_terms(self, pool: str, terms: Terms) -> None:
-        """Raises InvalidInput if a project may not ask for these in this pool."""
+        """Raises InvalidInput if a project may not ask for these in this pool. Whoever asks for any comes here first."""
         refusals.insist_on_terms(self._state.spec, pool, terms)
+        if terms:
+            self._state.expect_leases()

@@ -15,7 +15,6 @@ from worker_orchestrator.control.telling.traces import Trace, Traces
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.expiry import keep
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import MachineNotFound
 
 __all__ = ["AssignReply", "ShortWay"]
@@ -88,9 +87,6 @@ class ShortWay:
 
         None, and nothing is changed, where neither can be had at once.
         """
-        wanted = self._state.spec.pools.get(DEFAULT_POOL if pool is None else pool)
-        if self._fleet.leased or (wanted is not None and wanted.terms is not None):
-            self._state.follow_lease_clock()
         if project in self._untold or (project in self._seats.projects and project in self._seats):
             return None
         if project in self._fleet.projects:
