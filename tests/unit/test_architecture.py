@@ -111,7 +111,7 @@ def test_no_attribute_of_control_is_a_hook() -> None:
 
 
 OWN_TIMES = {"control/deciding/state.py", "control/deciding/journal.py", "control/wiring.py"}
-"""Files of control/ that may ask the event loop for the time: where `ControlState.now` is made, and where nothing is decided."""
+"""What may ask the event loop for the time in control/: where `ControlState.now` is made, and what decides nothing."""
 
 
 def test_only_one_function_tells_decisions_the_time() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core.lease import Asked
 from worker_orchestrator.core.leased import Leased, has_changed_hands
 from worker_orchestrator.core.machine import (
     GIVES_UP_PROJECT,
@@ -50,6 +51,7 @@ class Fleet(Leased):
         self.tombstones: dict[str, None] = {}  # ids of buried machines (see `Change`), the oldest first
         self.pools: dict[str, Pool] = {}  # by name, whether or not the settings name them
         self.waiting: dict[str, str] = {}  # project -> the one pool in whose line it stands
+        self.asked: dict[str, Asked] = {}  # by project in line: what it asked for, where it asked for something
         self.wakers: dict[str, None] = {}  # projects whose machines sleep until there is room, the first to ask first
         self.last_ticket = 0  # the last place in line that was given: they are numbered over all pools
         self.sized_for: Spec | None = None  # by it each pool has the right size that is not in one of the next two
@@ -154,9 +156,11 @@ class Fleet(Leased):
             return before.state is State.STOPPING or cause in GIVES_UP_PROJECT
         return after.holding is None  # its container was removed
 
-    def join_line(self, pool: str, project: str) -> None:
+    def join_line(self, pool: str, project: str, asked: Asked | None = None) -> None:
         """Let this project wait for a machine of this pool, behind all who wait in any pool, unless it waits already."""
         if project not in self.waiting:
+            if asked is not None:
+                self.asked[project] = asked
             self.last_ticket += 1
             self.waiting[project] = pool
             self.pool(pool).line[project] = self.last_ticket
@@ -165,6 +169,7 @@ class Fleet(Leased):
     def leave_line(self, project: str) -> None:
         """Forget that this project waits, for a machine or for room to wake its own."""
         self.wakers.pop(project, None)
+        self.asked.pop(project, None)
         pool = self.waiting.pop(project, None)
         if pool is not None:
             del self.pools[pool].line[project]

@@ -14,6 +14,7 @@ from worker_orchestrator.control.telling.observer import AssignOutcome, Observer
 from worker_orchestrator.control.telling.traces import Trace, Traces
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.expiry import keep
+from worker_orchestrator.core.lease import Asked
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.errors import MachineNotFound
 
@@ -82,8 +83,10 @@ class ShortWay:
 
     # the steps, which the long way takes as well
 
-    def take_ready(self, project: str, pool: str | None) -> tuple[Machine, bool] | None:
+    def take_ready(self, project: str, pool: str | None, asked: Asked | None = None) -> tuple[Machine, bool] | None:
         """The machine that this project has, or an idle one that answered just now; and whether it is new to it.
+
+        A new one is assigned as it `asked`.
 
         None, and nothing is changed, where neither can be had at once.
         """
@@ -100,7 +103,7 @@ class ShortWay:
             finally:
                 self._journal.attribute()
         try:
-            machine = commands.assign_verified(self._fleet, self._state.spec, project, self._state.now(), pool)
+            machine = commands.assign_verified(self._fleet, self._state.spec, project, self._state.now(), pool, asked)
         finally:
             self._journal.attribute()
         return None if machine is None else (machine, True)
