@@ -199,7 +199,7 @@ def _announce(fleet: Fleet, machine: Machine, now: float) -> None:
     assert end is not None, f"{machine.id} is warned, but has no deadline"
     ends_at = max(end.at, fleet.watches[machine.id].spared_until, at)
     lease = replace(holding.lease, announced=Announcement(at, ends_at, end.by))
-    fleet.apply(machine, replace(machine, holding=replace(holding, lease=lease)), Cause.EXPIRING, now)
+    fleet.apply(machine, replace(machine, holding=replace(holding, lease=lease)), Cause.EXPIRING, now, deadline=end.by)
 
 
 def _end(fleet: Fleet, machine: Machine, end: Ending, now: float) -> None:
@@ -211,9 +211,9 @@ def _end(fleet: Fleet, machine: Machine, end: Ending, now: float) -> None:
         end = oldest  # it counts before all others, since they may only put it to sleep
     reason = expired(end.by, getattr(lease.terms, end.by))
     if lease.on_expiry is OnExpiry.SLEEP and end is not oldest:
-        put_to_sleep(fleet, machine, reason, now)
+        put_to_sleep(fleet, machine, reason, now, end.by)
         return
     after = replace(machine, state=State.STOPPING, holding=None, reason=reason, evidence="")
-    fleet.apply(machine, after, Cause.EXPIRED, now)
+    fleet.apply(machine, after, Cause.EXPIRED, now, deadline=end.by)
     if lease.on_expiry is OnExpiry.DESTROY:
         fleet.hurry(machine.id)

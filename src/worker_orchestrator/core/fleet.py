@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.lease import Asked
+from worker_orchestrator.core.lease import Asked, EndsBy
 from worker_orchestrator.core.leased import Leased, has_changed_hands
 from worker_orchestrator.core.machine import (
     GIVES_UP_PROJECT,
@@ -125,10 +125,14 @@ class Fleet(Leased):
         cause: Cause,
         now: float,
         failure: FailureKind | None = None,
+        deadline: EndsBy | None = None,
     ) -> Change:
-        """Make one change, and keep it in `pending` until the shell takes it to store it. `failure` is the kind of one."""
+        """Make one change, and keep it in `pending` until the shell takes it to store it.
+
+        `failure` and `deadline` are those of the change.
+        """
         buries = (after is None or cause is Cause.REMOVED) and self._buries(before, after, cause)
-        change = Change(before, after, cause, buries, failure)
+        change = Change(before, after, cause, buries, failure, deadline)
         machine_id = change.machine.id
         assert before is None or self.machines.get(machine_id) == before, f"{machine_id}: decided on an old state"
         assert before is not None or machine_id not in self.machines, f"{machine_id}: exists already"

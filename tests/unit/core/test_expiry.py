@@ -81,7 +81,7 @@ def test_an_assignment_ends_when_its_time_is_over_and_not_before() -> None:
     assert (machine.state, machine.project, machine.lease) == (STOPPING, None, None)
     assert machine.reason == "Its project had not asked for it for 10 s."
     (change,) = [one for one in world.fleet.pending if one.machine.id == "m1"]
-    assert change.cause is Cause.EXPIRED
+    assert (change.cause, change.deadline) == (Cause.EXPIRED, EndsBy.TTL)
     assert follow_up(world.fleet, change, world.now) == Destroy("m1", gently=True, pool="default")
     assert_indexes_hold(world.fleet)
 

@@ -60,7 +60,7 @@ def test_the_end_is_announced_once_and_then_comes() -> None:
     world.now = 1140
     world.tick()
     (change,) = world.fleet.take_pending()
-    assert change.cause is EXPIRING
+    assert (change.cause, change.deadline) == (EXPIRING, EndsBy.TTL)
     assert change.before is not None
     assert change.after == replace(change.before, holding=change.machine.holding), "nothing else changes"
     assert change.announced == change.machine.lease.announced == Announcement(1140, 1200, EndsBy.TTL)  # type: ignore[union-attr]
