@@ -48,6 +48,7 @@ class Fleet(Leased):
         self.last_port = last_port  # the last host port that was given
         self.refused_ports: dict[int, float] = {}  # port -> until when it is left alone, as another process has it
         self.orphan_retries: dict[str, tuple[int, float]] = {}  # refused removals of orphans: tries, and the next one
+        self.left_ports: dict[int, float] = {}  # port that a project had -> when its machine left it, the oldest first
         self.tombstones: dict[str, None] = {}  # ids of buried machines (see `Change`), the oldest first
         self.pools: dict[str, Pool] = {}  # by name, whether or not the settings name them
         self.waiting: dict[str, str] = {}  # project -> the one pool in whose line it stands
@@ -242,6 +243,8 @@ class Fleet(Leased):
                 and old.gone is machine.gone
             )
             self._drop_from_indexes(old, keeps_place=keeps_place)
+            if not keeps_place and not old.gone and old.generation and not old.host:
+                self._note_left_ports(old, now)
         if self.doubted and (old is None or machine is None or old.state is not machine.state):
             self.doubted.discard(machine_id)
             self.ailing.pop(machine_id, None)
@@ -267,6 +270,11 @@ class Fleet(Leased):
         holding, had = machine.holding, None if old is None else old.holding
         if (holding is not None and holding.lease is not None) or (had is not None and had.lease is not None):
             self._follow_lease(old, machine, now)
+
+    def _note_left_ports(self, machine: Machine, now: float) -> None:
+        for port in machine.host_ports:
+            self.left_ports.pop(port, None)
+            self.left_ports[port] = now
 
     def _note_came_up(self, machine: Machine, now: float) -> None:
         watch, pool = self.watches[machine.id], self.pool(machine.pool)
