@@ -173,10 +173,8 @@ def warn(fleet: Fleet, spec: Spec, now: float) -> None:
 
     Not in the minute in which nothing expires. What is due at its end goes unannounced: its client had time to keep it.
     """
-    if fleet.warn_before_s != spec.warn_before_s:
-        fleet.warn_before_s = spec.warn_before_s
-        for machine_id in sorted(fleet.leased):
-            fleet.set_timer(fleet.machines[machine_id])
+    if fleet.warned_for is not spec:
+        _follow_times_of_warnings(fleet, spec)
     at = fleet.lease_time(now)
     if at < fleet.nothing_expires_before:
         return
@@ -186,6 +184,15 @@ def warn(fleet: Fleet, spec: Spec, now: float) -> None:
             fleet.warnings.set(machine_id, at + AILING_S)
         elif machine.state in {State.READY, State.SLEEPING}:  # else its timer is set again when it comes back to life
             _announce(fleet, machine, now)
+
+
+def _follow_times_of_warnings(fleet: Fleet, spec: Spec) -> None:
+    fleet.warned_for = spec
+    before_s = {name: spec.pool(name).warn_before_s for name in (*spec.pools, *spec.retired)}
+    if before_s != fleet.warn_before_s:
+        fleet.warn_before_s = before_s
+        for machine_id in sorted(fleet.leased):
+            fleet.set_timer(fleet.machines[machine_id])
 
 
 def _announce(fleet: Fleet, machine: Machine, now: float) -> None:
