@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.core.expiry import LATE_S
 from worker_orchestrator.core.lease import SPARED_S, Lease, Terms
 from worker_orchestrator.core.spec import DEFAULT_POOL, PoolSpec
 from worker_orchestrator.engines.base import Listing
@@ -173,5 +174,26 @@ def test_a_tick_right_after_a_sleep_ends_nothing() -> None:
         await asyncio.sleep(SPARED_S - 3)
         assert small.fleet.of_project("p") is not None
         await small.until(lambda: small.fleet.of_project("p") is None, within_s=6)
+
+    lived(story, min_idle=1)
+
+
+@pytest.mark.parametrize("after_s", [0.1, 1.0, 2.6, 4.9, 7.9])
+@pytest.mark.parametrize("is_asleep", [True, False])
+def test_no_standstill_of_more_than_five_seconds_goes_unnoticed(after_s: float, *, is_asleep: bool) -> None:
+    """Whenever it begins, and whether the computer slept or this process was stopped: clients come first."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        await asyncio.sleep(SPARED_S + 1)
+        await small.assign_machine("p", terms=Terms(ttl=8))
+        await asyncio.sleep(after_s)
+        if is_asleep:
+            small.clock.asleep_s += LATE_S + 0.001
+        else:
+            small.loop.stand_still(LATE_S + 0.001)
+        await asyncio.sleep(SPARED_S - 1)
+        assert small.fleet.of_project("p") is not None
+        await small.until(lambda: small.fleet.of_project("p") is None, within_s=4)
 
     lived(story, min_idle=1)

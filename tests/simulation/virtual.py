@@ -56,6 +56,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._clock.now
 
+    def stand_still(self, seconds: float) -> None:
+        """Time passes in which nothing here happens, as after SIGSTOP."""
+        self._clock.now += seconds
+
 
 @contextlib.contextmanager
 def virtual_time() -> Iterator[VirtualLoop]:

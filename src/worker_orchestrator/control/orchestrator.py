@@ -95,8 +95,9 @@ class Orchestrator:
         A new assignment is stored with both. One that the project has, or that another client of it began, gets them after.
         """
         before = self.fleet.of_project(project)
-        self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
         asked = Asked(metadata, terms) if metadata is not None or terms else None
+        if asked is not None:
+            self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
         machine = await self._parts.search.assign(project, pool, hung_up, wait_s, asked=asked)
         is_new = before is None or before.generation != machine.generation
         if asked is not None:
