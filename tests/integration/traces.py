@@ -17,8 +17,8 @@ MARK: Final = "left-behind"
 _PORT: Final = 7777
 _LEAVE: Final = f"""
 echo {MARK} >/tmp/{MARK}; echo {MARK} >/srv/files/notes; echo {MARK} >/etc/{MARK}
-X={MARK} nohup sleep 987654 >/dev/null 2>&1 &
-nohup nc -l -p {_PORT} >/dev/null 2>&1 &
+X={MARK} setsid sleep 987654 >/dev/null 2>&1 &
+setsid nc -l -p {_PORT} >/dev/null 2>&1 &
 """
 _LOOK: Final = rf"""
 p='{MARK[:-1]}[{MARK[-1]}]'
