@@ -22,6 +22,8 @@ refused then). A release and the others are as for one that is STARTING. To put 
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from worker_orchestrator.core.brake import raise_brake, schedule_restart
@@ -66,6 +68,9 @@ __all__ = [
     "sleep",
     "withdraw",
 ]
+
+_READY: Final = State.READY
+_RELEASED: Final = Cause.RELEASED
 
 
 def pool_for(fleet: Fleet, spec: Spec, project: str, pool: str | None) -> str:
@@ -113,7 +118,7 @@ def assign(
             wake_or_wait(fleet, spec, machine, now)
             return None
         machine = keep(fleet, machine, now)
-        return machine if machine.state is State.READY else None
+        return machine if machine.state is _READY else None
     idle = None if fleet.pool(name).line else next_idle(fleet, spec, name, now)
     if idle is not None:
         return hand_over(fleet, spec, idle, project, now, asked)
@@ -152,18 +157,18 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
             raise MachineNotFound
         return machine
     if machine.gone:
-        fleet.apply(machine, None, Cause.RELEASED, now)
+        fleet.apply(machine, None, _RELEASED, now)
         return None
     pool = spec.pool(machine.pool)
-    if machine.state is not State.READY or pool.recycle:
-        return _stop(fleet, machine, Cause.RELEASED, now, RELEASED)
+    if machine.state is not _READY or pool.recycle:
+        return _stop(fleet, machine, _RELEASED, now, RELEASED)
     if pool.template not in {machine.template, None} and fleet.has_come_up(machine.pool, pool.template):
-        return _stop(fleet, machine, Cause.RELEASED, now, RELEASED_OUTDATED)
+        return _stop(fleet, machine, _RELEASED, now, RELEASED_OUTDATED)
     answers = is_verified(fleet, spec, machine, now) and not fleet.watches[machine.id].misses
     fresh = answers and not fleet.is_doubted(machine)
-    state = State.READY if fresh else State.STARTING
+    state = _READY if fresh else State.STARTING
     after = replace(machine, state=state, holding=None, reason=RELEASED)
-    fleet.apply(machine, after, Cause.RELEASED, now)
+    fleet.apply(machine, after, _RELEASED, now)
     serve_line(fleet, spec, machine.pool, now)
     return fleet.machines[machine.id]
 
@@ -192,7 +197,7 @@ def sleep(fleet: Fleet, machine: Machine, now: float) -> Machine:
         raise NotAssigned(f"{machine.id} has no project, and only the machine of a project can sleep.")
     if machine.state is State.SLEEPING:
         return machine
-    if machine.state is not State.READY:
+    if machine.state is not _READY:
         what = "has failed" if machine.state is State.FAILED else "is being started"
         raise NotRunning(
             f"{machine.id} {what}, and only a machine that serves can be put to sleep. Nothing was changed."
@@ -237,7 +242,7 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
             free = replace(free, host="", port=None)  # the engine soon gives this address to another machine
         raise_brake(fleet, spec, free, now)
         fleet.apply(machine, free, Cause.WITHDRAWN, now, FailureKind.STOPPED_ANSWERING)
-    elif machine.state is State.READY:
+    elif machine.state is _READY:
         free = replace(machine, holding=None, reason=NOT_RECEIVED)
         fleet.apply(machine, free, Cause.WITHDRAWN, now)
         serve_line(fleet, spec, machine.pool, now)

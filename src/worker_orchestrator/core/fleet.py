@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -33,6 +34,10 @@ from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.watch import Watch
 
 __all__ = ["Fleet"]
+
+_READY: Final = State.READY
+_REMOVED: Final = Cause.REMOVED
+_ADOPTED: Final = Cause.ADOPTED
 
 _STOPS = frozenset({State.SLEEPING, State.STOPPING})
 _RESTART_REQUESTED = frozenset({RESTART_REQUESTED, RESTART_REQUESTED_BEFORE, WOKEN_EARLY})
@@ -114,9 +119,9 @@ class Fleet(Leased):
             self._follow_lease(None, machine, now)
             self.watches[machine.id].ends_gently = machine.state is State.STOPPING and machine.generation > 0
             self.watches[machine.id].restart_requests = _restart_requests(machine)
-            if machine.state in {State.READY, State.SLEEPING}:
+            if machine.state in {_READY, State.SLEEPING}:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
-            if machine.state is State.READY:
+            if machine.state is _READY:
                 self.pool(machine.pool).proven_template = machine.template
 
     def apply(
@@ -132,19 +137,20 @@ class Fleet(Leased):
 
         `failure` and `deadline` are those of the change.
         """
-        buries = (after is None or cause is Cause.REMOVED) and self._buries(before, after, cause)
+        buries = (after is None or cause is _REMOVED) and self._buries(before, after, cause)
         change = Change(before, after, cause, buries, failure, deadline)
         machine_id = change.machine.id
-        assert before is None or self.machines.get(machine_id) == before, f"{machine_id}: decided on an old state"
-        assert before is not None or machine_id not in self.machines, f"{machine_id}: exists already"
+        known = self.machines.get(machine_id)
+        assert before is None or known is before or known == before, f"{machine_id}: decided on an old state"
+        assert before is not None or known is None, f"{machine_id}: exists already"
         self._set_machine(machine_id, after, now)
         if change.buries:
             self.tombstones[machine_id] = None
             if len(self.tombstones) > TOMBSTONES_KEPT:
                 del self.tombstones[next(iter(self.tombstones))]
-        elif after is not None and after.state is State.READY and (before is None or before.state is not State.READY):
+        elif after is not None and after.state is _READY and (before is None or before.state is not _READY):
             self._note_came_up(after, now)
-        if cause is Cause.ADOPTED:
+        if cause is _ADOPTED:
             self.tombstones.pop(machine_id, None)  # its container is wanted again
         self.pending.append(change)
         return change
@@ -186,7 +192,7 @@ class Fleet(Leased):
         False if the machine is not READY, because then that changes nothing. A doubt decides nothing and is not stored.
         """
         machine = self.machines.get(machine_id)
-        if machine is None or machine.state is not State.READY:
+        if machine is None or machine.state is not _READY:
             return False
         self.watches[machine_id].doubted_until = until
         self.doubted.add(machine_id)

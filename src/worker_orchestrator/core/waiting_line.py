@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -15,6 +16,8 @@ from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.errors import NoMachineAvailable
 
 __all__ = ["hand_over", "is_verified", "leave_line", "next_idle", "serve_line", "turn_away"]
+
+_ASSIGNED: Final = Cause.ASSIGNED
 
 
 def leave_line(fleet: Fleet, project: str) -> None:
@@ -111,7 +114,7 @@ def hand_over(
         at = fleet.lease_time(now)
         holding = Holding(project, lease=Lease(pool.terms, at, at, on_expiry=pool.on_expiry))
     after = replace(machine, holding=holding, generation=fleet.generation, reason=ASSIGNED)
-    fleet.apply(machine, after, Cause.ASSIGNED, now)
+    fleet.apply(machine, after, _ASSIGNED, now)
     return after
 
 
