@@ -224,6 +224,10 @@ class Orchestrator:
         """What was changed of them at run time, by name, and to what."""
         return self._parts.sizes.changed(pool)
 
+    def dropped_sizes(self, pool: str) -> str:
+        """What was changed of them at run time, did not go with the settings at the start, and was dropped; else empty."""
+        return self._parts.sizes.dropped(pool)
+
     def standing(self, pool: str, machines: Sequence[Machine]) -> Standing:
         """Why this pool, which has these machines, has as many idle ones as it has. It may be one that is retired."""
         return self._parts.standings.of(pool, machines)

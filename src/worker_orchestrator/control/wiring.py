@@ -205,6 +205,7 @@ class Wiring:
     async def run(self) -> None:
         """Keep the pool until cancelled. Raises what a defect raised."""
         interval_s = self._limits.refresh_interval_s
+        self.sizes.forget_dropped()
         loops = {
             "tick": self.ticker.run(interval_s),
             "engine events": self.engine_events.run(),
