@@ -41,7 +41,7 @@ const Facts = memo(({ machine, image, template, isSeveral, until }) => {
     <span class="port" role="cell">
       ${url && state !== "sleeping"
         ? html`<a href=${url} target="_blank" rel="noopener noreferrer" aria-label=${`Open port ${port} of ${project ?? id}`}>${port}</a>`
-        : html`<span class="muted">${port ?? "–"}</span>`}
+        : html`<span class="muted" title=${state === "sleeping" ? "Its URL may be somebody else's until it wakes." : undefined}>${port ?? "–"}</span>`}
     </span>
     ${isSeveral
       ? html`<span class="of-pool" role="cell" title=${isOlder(machine, template) ? OLDER_LONG : pool}>
