@@ -196,7 +196,7 @@ def test_wake_and_sleep_name_the_generation_that_was_seen(tabs: Tabs, pool: Runn
 def test_why_it_could_not_be_woken_stays_until_it_is_read(tabs: Tabs, pool: Running, asleep: Any) -> None:
     page = tabs.empty(expects=rf"{REFUSED}|status of 501")
     held: list[Route] = []
-    page.route(re.compile(r"/machine/wake"), held.append)
+    page.route(re.compile(r"/machine/wake"), lambda route: held.append(route))  # noqa: PLW0108 # it is given an attribute
     page.goto(url(pool, f"machines/{asleep['id']}"))
     wake = page.get_by_role("button", name="Wake shop", exact=True)
     wake.click()
