@@ -7,6 +7,7 @@ decision is a synchronous call of the pure core.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.control.assignment import Assignment, Release
@@ -29,6 +30,9 @@ from worker_orchestrator.errors import MachineNotFound, NotSupported, ProjectHas
 from worker_orchestrator.store.store import Store
 
 __all__ = ["Orchestrator"]
+
+TRACE_S: Final = 5.0
+"""A search that asks its machine for longer than this is not waited for."""
 
 
 class Orchestrator:
@@ -225,6 +229,10 @@ class Orchestrator:
         """What was changed of them at run time, by name, and to what."""
         return self._parts.sizes.changed(pool)
 
+    def dropped_sizes(self, pool: str) -> str:
+        """What was changed of them at run time, did not go with the settings at the start, and was dropped; else empty."""
+        return self._parts.sizes.dropped(pool)
+
     def standing(self, pool: str, machines: Sequence[Machine]) -> Standing:
         """Why this pool, which has these machines, has as many idle ones as it has. It may be one that is retired."""
         return self._parts.standings.of(pool, machines)
@@ -242,6 +250,17 @@ class Orchestrator:
         if machine is None:
             raise ProjectHasNoMachine(f"The project {project} has no machine.")
         return machine
+
+    async def traced_machine_of(self, project: str) -> Machine:
+        """As `machine_of`, once it is known how the project came to it, `TRACE_S` later at the latest.
+
+        A search that takes longer stores the assignment first: it is told of while the machine is still asked once more.
+        """
+        machine = await self.machine_of(project)
+        if self.traces.of(machine) is not None:
+            return machine
+        await self._parts.seats.search_ended(project, TRACE_S)
+        return await self.machine_of(project)
 
     async def machine_named(self, name: str) -> Machine:
         """The machine with this id, or in this container. Raises MachineNotFound."""

@@ -206,6 +206,7 @@ class Wiring:
     async def run(self) -> None:
         """Keep the pool until cancelled. Raises what a defect raised."""
         interval_s = self._limits.refresh_interval_s
+        self.sizes.forget_dropped()
         loops = {
             "lease clock": self.lease_clock.run(asyncio.get_running_loop().time),
             "tick": self.ticker.run(interval_s),
