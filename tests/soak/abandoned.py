@@ -88,7 +88,7 @@ class Abandoned(Act):
     def _judge(self, visits: list[Visit], begun_at: float) -> None:
         """Nobody lost a machine too early, and nobody waited for longer than that takes."""
         grace_over_at = begun_at + SPARED_S
-        later = [visit for visit in visits if visit.looked_at > grace_over_at]
+        later = [visit for visit in visits if visit.tenant.asked_at > grace_over_at]
         longest_s = max((visit.waited_s for visit in later), default=0.0)
         self.measured(f"those who came after the first minute waited {longest_s:.1f} s at most")
         most_s = IDLE_S + READING_S + LATE_S + ANOTHER_S

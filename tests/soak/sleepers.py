@@ -17,7 +17,7 @@ from tests.soak.act import Act
 
 __all__ = ["Sleepers"]
 
-ROUNDS: Final = 20
+ROUNDS: Final = 30
 RATIO: Final = 1.1
 FLAGS: Final = ("--min-idle", "1", "--max-machines", "6", "--stop-timeout", "5")
 

@@ -45,7 +45,9 @@ def test_a_counter_that_went_back_is_use(name: str) -> None:
     assert used(ActivityRules(ANY, 10**6, cpu=64.0), **{name: 0}) is True
 
 
-@pytest.mark.parametrize(("before", "now", "are"), [("a", "b", True), ("", "", True), ("", "a", False), ("a", "", False)])
+@pytest.mark.parametrize(
+    ("before", "now", "are"), [("a", "b", True), ("", "", True), ("", "a", False), ("a", "", False)]
+)
 def test_what_one_source_counted_is_not_compared_with_what_another_did(before: str, now: str, *, are: bool) -> None:
     """Each of them counts something else: the difference is no use of the worker."""
     assert are_comparable(Counters(at=100, run=before), Counters(at=110, run=now)) is are

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -37,6 +37,8 @@ LONGEST_RETRY_S: Final = 1.0
 """Once the engine is back, the pool is right soon: asking one that is away costs next to nothing."""
 LEASES_EVERY_S: Final = 1.0
 """An end that nobody knew at the last tick comes at most so much later than it is due, and what a listing takes."""
+BEAT_S: Final = 1.0
+"""While the engine is asked, so much and what counts as late are the longest stop of this process that goes unnoticed."""
 MOST_DOOMED: Final = 50
 """Where more workers end at once, their image is not why: the last lines of so many are read, each on a connection."""
 
@@ -104,11 +106,9 @@ class Ticker:
     async def _tick(self) -> Plan | None:
         """Snapshot, reconcile, commit, act. None if the engine could not be listed, which proves nothing."""
         state, decisions = self._state, self._decisions
-        asked_at = state.now()
-        snapshot = await self._snapshot()
+        snapshot = await self._while_beating(self._snapshot())
         if snapshot is None:
             return None
-        self._lease_clock.beat(state.now(), asked_at)
         state.snapshot = snapshot
         state.note_hosts()
         self._untold.give_back()
@@ -120,6 +120,19 @@ class Ticker:
             self._act(plan)
         self._probe_starting(snapshot.instances)
         return plan
+
+    async def _while_beating(self, listing: Coroutine[Any, Any, Snapshot | None]) -> Snapshot | None:
+        """The result of this. The lease clock is looked at meanwhile: a slow engine is no stop of this process."""
+        task = asyncio.ensure_future(listing)
+        try:
+            while True:
+                planned_at = self._state.now() + BEAT_S
+                await asyncio.wait({task}, timeout=BEAT_S)
+                self._lease_clock.beat(self._state.now(), planned_at)
+                if task.done():
+                    return task.result()
+        finally:
+            task.cancel()
 
     async def _snapshot(self) -> Snapshot | None:
         """A listing, with the last lines of workers that are about to fail; None if there was none."""
