@@ -132,7 +132,9 @@ class Ticker:
                 if task.done():
                     return task.result()
         finally:
-            task.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
 
     async def _snapshot(self) -> Snapshot | None:
         """A listing, with the last lines of workers that are about to fail; None if there was none."""
