@@ -21,7 +21,7 @@ from worker_orchestrator.control.wiring import Limits, Wiring
 from worker_orchestrator.core import commands, due_actions, refusals
 from worker_orchestrator.core.action import Destroy, Restart
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.lease import NO_TERMS, Terms
+from worker_orchestrator.core.lease import NO_TERMS, Asked, Terms
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.spec import DEFAULT_POOL, Spec
 from worker_orchestrator.engines.base import Engine
@@ -90,13 +90,18 @@ class Orchestrator:
         metadata: str | None = None,
         terms: Terms = NO_TERMS,
     ) -> Assignment:
-        """As `assign`, and keeps `metadata` with the assignment, which ends on these `terms` where they say so."""
+        """As `assign`, and keeps `metadata` with the assignment, which ends on these `terms` where they say so.
+
+        A new assignment is stored with both. One that the project has, or that another client of it began, gets them after.
+        """
         before = self.fleet.of_project(project)
-        self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
-        machine = await self.assign(project, pool, hung_up, wait_s=wait_s)
+        asked = Asked(metadata, terms) if metadata is not None or terms else None
+        if asked is not None:
+            self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
+        machine = await self._parts.search.assign(project, pool, hung_up, wait_s, asked=asked)
         is_new = before is None or before.generation != machine.generation
-        if metadata is not None or terms:
-            machine = await self.leases.note(machine, metadata, terms)
+        if asked is not None:
+            machine = await self.leases.note(machine, asked)
         return Assignment(machine, is_new=is_new)
 
     async def release_of(self, project: str, *generations: int) -> Release:

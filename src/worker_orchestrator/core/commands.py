@@ -22,11 +22,14 @@ refused then). A release and the others are as for one that is STARTING. To put 
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from worker_orchestrator.core.brake import raise_brake, schedule_restart
 from worker_orchestrator.core.expiry import keep
 from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.lease import Asked
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.reasons import (
     DESTROYED,
@@ -66,6 +69,9 @@ __all__ = [
     "withdraw",
 ]
 
+_READY: Final = State.READY
+_RELEASED: Final = Cause.RELEASED
+
 
 def pool_for(fleet: Fleet, spec: Spec, project: str, pool: str | None) -> str:
     """The pool that a request of this project is about if it asks for `pool` (None: for none in particular).
@@ -88,10 +94,13 @@ def pool_for(fleet: Fleet, spec: Spec, project: str, pool: str | None) -> str:
     return has
 
 
-def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None = None) -> Machine | None:
+def assign(
+    fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None = None, asked: Asked | None = None
+) -> Machine | None:
     """The machine of this project: its own or an idle one. None: its own is being restarted or woken, or it waits in line.
 
-    `pool` is the pool that its machine must be of. None: whatever machine it has, else one of the default pool.
+    `pool` is the pool that its machine must be of. None: whatever machine it has, else one of the default pool. A machine
+    that it gets is assigned as it `asked`; one that it has is left as it is.
     Raises MachineFailed if its own has failed for good. Raises NoMachineAvailable, with the reason, if its own cannot serve
     now or if no machine can come. Raises OtherPool and PoolNotFound as `pool_for` does.
     """
@@ -109,21 +118,24 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None 
             wake_or_wait(fleet, spec, machine, now)
             return None
         machine = keep(fleet, machine, now)
-        return machine if machine.state is State.READY else None
+        return machine if machine.state is _READY else None
     idle = None if fleet.pool(name).line else next_idle(fleet, spec, name, now)
     if idle is not None:
-        return hand_over(fleet, spec, idle, project, now)
+        return hand_over(fleet, spec, idle, project, now, asked)
     why_not = pool_refusal(fleet, spec, name, now)
     if why_not is not None:
         raise why_not
-    fleet.join_line(name, project)
+    fleet.join_line(name, project, asked)
     return None
 
 
-def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None = None) -> Machine | None:
+def assign_verified(
+    fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None = None, asked: Asked | None = None
+) -> Machine | None:
     """Hand an idle machine that has just answered to a project that has none. None, and no change, if there is none.
 
-    `pool` is as for `assign`; if the settings do not name it, or the project waits, that is for `assign` to judge.
+    `pool` and `asked` are as for `assign`. If the settings do not name the pool, or the project waits, that is for `assign`
+    to judge.
     """
     name = DEFAULT_POOL if pool is None else pool
     if name not in spec.pools or project in fleet.waiting or fleet.pool(name).line:
@@ -131,7 +143,7 @@ def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: st
     idle = next_idle(fleet, spec, name, now)
     if idle is None or not is_verified(fleet, spec, idle, now):
         return None
-    return hand_over(fleet, spec, idle, project, now)
+    return hand_over(fleet, spec, idle, project, now, asked)
 
 
 def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine | None:
@@ -145,18 +157,18 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
             raise MachineNotFound
         return machine
     if machine.gone:
-        fleet.apply(machine, None, Cause.RELEASED, now)
+        fleet.apply(machine, None, _RELEASED, now)
         return None
     pool = spec.pool(machine.pool)
-    if machine.state is not State.READY or pool.recycle:
-        return _stop(fleet, machine, Cause.RELEASED, now, RELEASED)
+    if machine.state is not _READY or pool.recycle:
+        return _stop(fleet, machine, _RELEASED, now, RELEASED)
     if pool.template not in {machine.template, None} and fleet.has_come_up(machine.pool, pool.template):
-        return _stop(fleet, machine, Cause.RELEASED, now, RELEASED_OUTDATED)
+        return _stop(fleet, machine, _RELEASED, now, RELEASED_OUTDATED)
     answers = is_verified(fleet, spec, machine, now) and not fleet.watches[machine.id].misses
     fresh = answers and not fleet.is_doubted(machine)
-    state = State.READY if fresh else State.STARTING
+    state = _READY if fresh else State.STARTING
     after = replace(machine, state=state, holding=None, reason=RELEASED)
-    fleet.apply(machine, after, Cause.RELEASED, now)
+    fleet.apply(machine, after, _RELEASED, now)
     serve_line(fleet, spec, machine.pool, now)
     return fleet.machines[machine.id]
 
@@ -185,7 +197,7 @@ def sleep(fleet: Fleet, machine: Machine, now: float) -> Machine:
         raise NotAssigned(f"{machine.id} has no project, and only the machine of a project can sleep.")
     if machine.state is State.SLEEPING:
         return machine
-    if machine.state is not State.READY:
+    if machine.state is not _READY:
         what = "has failed" if machine.state is State.FAILED else "is being started"
         raise NotRunning(
             f"{machine.id} {what}, and only a machine that serves can be put to sleep. Nothing was changed."
@@ -230,7 +242,7 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
             free = replace(free, host="", port=None)  # the engine soon gives this address to another machine
         raise_brake(fleet, spec, free, now)
         fleet.apply(machine, free, Cause.WITHDRAWN, now, FailureKind.STOPPED_ANSWERING)
-    elif machine.state is State.READY:
+    elif machine.state is _READY:
         free = replace(machine, holding=None, reason=NOT_RECEIVED)
         fleet.apply(machine, free, Cause.WITHDRAWN, now)
         serve_line(fleet, spec, machine.pool, now)

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core.lease import Asked, EndsBy
 from worker_orchestrator.core.leased import Leased, has_changed_hands
 from worker_orchestrator.core.machine import (
     GIVES_UP_PROJECT,
@@ -33,6 +35,10 @@ from worker_orchestrator.core.watch import Watch
 
 __all__ = ["Fleet"]
 
+_READY: Final = State.READY
+_REMOVED: Final = Cause.REMOVED
+_ADOPTED: Final = Cause.ADOPTED
+
 _STOPS = frozenset({State.SLEEPING, State.STOPPING})
 _RESTART_REQUESTED = frozenset({RESTART_REQUESTED, RESTART_REQUESTED_BEFORE, WOKEN_EARLY})
 
@@ -47,9 +53,11 @@ class Fleet(Leased):
         self.last_port = last_port  # the last host port that was given
         self.refused_ports: dict[int, float] = {}  # port -> until when it is left alone, as another process has it
         self.orphan_retries: dict[str, tuple[int, float]] = {}  # refused removals of orphans: tries, and the next one
+        self.left_ports: dict[int, float] = {}  # port that a project had -> when its machine left it, the oldest first
         self.tombstones: dict[str, None] = {}  # ids of buried machines (see `Change`), the oldest first
         self.pools: dict[str, Pool] = {}  # by name, whether or not the settings name them
         self.waiting: dict[str, str] = {}  # project -> the one pool in whose line it stands
+        self.asked: dict[str, Asked] = {}  # by project in line: what it asked for, where it asked for something
         self.wakers: dict[str, None] = {}  # projects whose machines sleep until there is room, the first to ask first
         self.last_ticket = 0  # the last place in line that was given: they are numbered over all pools
         self.sized_for: Spec | None = None  # by it each pool has the right size that is not in one of the next two
@@ -111,9 +119,9 @@ class Fleet(Leased):
             self._follow_lease(None, machine, now)
             self.watches[machine.id].ends_gently = machine.state is State.STOPPING and machine.generation > 0
             self.watches[machine.id].restart_requests = _restart_requests(machine)
-            if machine.state in {State.READY, State.SLEEPING}:
+            if machine.state in {_READY, State.SLEEPING}:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
-            if machine.state is State.READY:
+            if machine.state is _READY:
                 self.pool(machine.pool).proven_template = machine.template
 
     def apply(
@@ -123,21 +131,26 @@ class Fleet(Leased):
         cause: Cause,
         now: float,
         failure: FailureKind | None = None,
+        deadline: EndsBy | None = None,
     ) -> Change:
-        """Make one change, and keep it in `pending` until the shell takes it to store it. `failure` is the kind of one."""
-        buries = (after is None or cause is Cause.REMOVED) and self._buries(before, after, cause)
-        change = Change(before, after, cause, buries, failure)
+        """Make one change, and keep it in `pending` until the shell takes it to store it.
+
+        `failure` and `deadline` are those of the change.
+        """
+        buries = (after is None or cause is _REMOVED) and self._buries(before, after, cause)
+        change = Change(before, after, cause, buries, failure, deadline)
         machine_id = change.machine.id
-        assert before is None or self.machines.get(machine_id) == before, f"{machine_id}: decided on an old state"
-        assert before is not None or machine_id not in self.machines, f"{machine_id}: exists already"
+        known = self.machines.get(machine_id)
+        assert before is None or known is before or known == before, f"{machine_id}: decided on an old state"
+        assert before is not None or known is None, f"{machine_id}: exists already"
         self._set_machine(machine_id, after, now)
         if change.buries:
             self.tombstones[machine_id] = None
             if len(self.tombstones) > TOMBSTONES_KEPT:
                 del self.tombstones[next(iter(self.tombstones))]
-        elif after is not None and after.state is State.READY and (before is None or before.state is not State.READY):
+        elif after is not None and after.state is _READY and (before is None or before.state is not _READY):
             self._note_came_up(after, now)
-        if cause is Cause.ADOPTED:
+        if cause is _ADOPTED:
             self.tombstones.pop(machine_id, None)  # its container is wanted again
         self.pending.append(change)
         return change
@@ -154,9 +167,11 @@ class Fleet(Leased):
             return before.state is State.STOPPING or cause in GIVES_UP_PROJECT
         return after.holding is None  # its container was removed
 
-    def join_line(self, pool: str, project: str) -> None:
+    def join_line(self, pool: str, project: str, asked: Asked | None = None) -> None:
         """Let this project wait for a machine of this pool, behind all who wait in any pool, unless it waits already."""
         if project not in self.waiting:
+            if asked is not None:
+                self.asked[project] = asked
             self.last_ticket += 1
             self.waiting[project] = pool
             self.pool(pool).line[project] = self.last_ticket
@@ -165,6 +180,7 @@ class Fleet(Leased):
     def leave_line(self, project: str) -> None:
         """Forget that this project waits, for a machine or for room to wake its own."""
         self.wakers.pop(project, None)
+        self.asked.pop(project, None)
         pool = self.waiting.pop(project, None)
         if pool is not None:
             del self.pools[pool].line[project]
@@ -176,7 +192,7 @@ class Fleet(Leased):
         False if the machine is not READY, because then that changes nothing. A doubt decides nothing and is not stored.
         """
         machine = self.machines.get(machine_id)
-        if machine is None or machine.state is not State.READY:
+        if machine is None or machine.state is not _READY:
             return False
         self.watches[machine_id].doubted_until = until
         self.doubted.add(machine_id)
@@ -233,6 +249,8 @@ class Fleet(Leased):
                 and old.gone is machine.gone
             )
             self._drop_from_indexes(old, keeps_place=keeps_place)
+            if not keeps_place and not old.gone and old.generation and not old.host:
+                self._note_left_ports(old, now)
         if self.doubted and (old is None or machine is None or old.state is not machine.state):
             self.doubted.discard(machine_id)
             self.ailing.pop(machine_id, None)
@@ -258,6 +276,11 @@ class Fleet(Leased):
         holding, had = machine.holding, None if old is None else old.holding
         if (holding is not None and holding.lease is not None) or (had is not None and had.lease is not None):
             self._follow_lease(old, machine, now)
+
+    def _note_left_ports(self, machine: Machine, now: float) -> None:
+        for port in machine.host_ports:
+            self.left_ports.pop(port, None)
+            self.left_ports[port] = now
 
     def _note_came_up(self, machine: Machine, now: float) -> None:
         watch, pool = self.watches[machine.id], self.pool(machine.pool)

@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Final
 
 from worker_orchestrator.core.machine import Machine, State
 
 __all__ = ["Indexes", "Members"]
+
+_READY: Final = State.READY
+_SLEEPING: Final = State.SLEEPING
+_STARTING: Final = State.STARTING
 
 _Ids = dict[str, None]  # ids of machines, oldest first
 
@@ -42,19 +47,18 @@ class Indexes:
         self.ports: dict[tuple[str, int], str] = {}  # (host, port) -> id of the one machine there that is not gone
         self._members: dict[str, Members] = {}  # by pool
         self.pool_names: AbstractSet[str] = self._members.keys()  # of all machines on record
-        self._slots_held = 0
+        self.slots_held = 0  # of `max_machines`: one by each machine whose container is not known to be gone
         self._asleep = 0
         self.falling_asleep = 0  # machines whose containers are being stopped, so that they sleep
 
     @property
-    def slots_held(self) -> int:
-        """How many of the `max_machines` slots are held: one by each machine whose container is not known to be gone."""
-        return self._slots_held
-
-    @property
     def awake(self) -> int:
         """How many of these are held by machines that are not asleep. One counts until its container has stopped."""
-        return self._slots_held - self._asleep
+        return self.slots_held - self._asleep
+
+    def members(self, pool: str) -> Members:
+        """The machines of this pool by what they are, to be read only."""
+        return self._members.get(pool, _NOBODY)
 
     def slots_held_by(self, pool: str) -> int:
         """How many of these the machines of this pool hold."""
@@ -114,20 +118,20 @@ class Indexes:
             assert project not in self.projects, f"project {project} has a machine already"
             self.projects[project] = machine.id
             members.assigned += 1
-            if machine.state is State.SLEEPING:
+            if machine.state is _SLEEPING:
                 self._count_sleeping(machine, 1)
         if not (keeps_place or machine.gone):
             for port in machine.host_ports:
                 address = (machine.host, port)
                 assert address not in self.ports, f"port {port} belongs to {self.ports.get(address)}"
                 self.ports[address] = machine.id
-            self._slots_held += 1
+            self.slots_held += 1
             members.slots_held += 1
         self.machines[machine.id] = machine
         if machine.holding is None:
-            if machine.state is State.READY:
+            if machine.state is _READY:
                 members.idle.setdefault(machine.template, {})[machine.id] = None
-            elif machine.state is State.STARTING:
+            elif machine.state is _STARTING:
                 members.coming.setdefault(machine.template, {})[machine.id] = None
             elif machine.is_leaving:
                 members.leaving[machine.id] = None
@@ -144,17 +148,17 @@ class Indexes:
         if machine.holding is not None:
             del self.projects[machine.holding.project]
             members.assigned -= 1
-            if machine.state is State.SLEEPING:
+            if machine.state is _SLEEPING:
                 self._count_sleeping(machine, -1)
         if not (keeps_place or machine.gone):
             for port in machine.host_ports:
                 del self.ports[machine.host, port]
-            self._slots_held -= 1
+            self.slots_held -= 1
             members.slots_held -= 1
         if machine.holding is None:
-            if machine.state is State.READY:
+            if machine.state is _READY:
                 _drop(members.idle, machine)
-            elif machine.state is State.STARTING:
+            elif machine.state is _STARTING:
                 _drop(members.coming, machine)
             elif machine.is_leaving:
                 del members.leaving[machine.id]

@@ -35,7 +35,11 @@ def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> N
     """
     if fleet.wakers:
         serve_wakers(fleet, spec, now)
-    claims = _claims(fleet, spec, now)
+    claims: list[Claim] = []
+    for name in _unsettled(fleet, spec):
+        claim = _claim(fleet, spec, name, now)
+        if claim is not None:
+            claims.append(claim)
     if claims:
         _begin_missing(fleet, spec, claims, now, new_id)
     if fleet.wakers:
@@ -44,31 +48,31 @@ def resize(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> N
         make_room(fleet, spec)
 
 
-def _claims(fleet: Fleet, spec: Spec, now: float) -> list[Claim]:
-    """What the pools that may need it claim, after their lines were served and their surplus was retired."""
-    claims: list[Claim] = []
-    for name in _unsettled(fleet, spec):
-        wanted, pool = spec.pools.get(name), fleet.pool(name)
-        if wanted is None:
-            _retire_unknown(fleet, name, now)
-            fleet.unsettled.discard(name)
-            continue
-        if pool.line:
-            serve_line(fleet, spec, name, now)
-        if wanted.template is None or wanted.paused:
-            pool.too_many_since = None
-            _settle(fleet, name, pool)
-            continue
+def _claim(fleet: Fleet, spec: Spec, name: str, now: float) -> Claim | None:
+    """What this pool claims, after its line was served and its surplus was retired; None where its size is right.
+
+    That pool is looked at no more until something of it changes or, if it was crowded out, until there is room.
+    """
+    wanted, pool = spec.pools.get(name), fleet.pool(name)
+    if wanted is None:
+        _retire_unknown(fleet, name, now)
+        fleet.unsettled.discard(name)
+        return None
+    if pool.line:
+        serve_line(fleet, spec, name, now)
+    if wanted.template is None or wanted.paused:
+        pool.too_many_since = None
+    else:
         size = _size(fleet, wanted, name, wanted.template, pool, spec)
-        if size is not _Size.WRONG:
-            if size is _Size.CROWDED_OUT:
-                fleet.crowded_out.add(name)
-            _settle(fleet, name, pool)
-            continue
-        _retire_surplus(fleet, wanted, name, wanted.template, now)
-        _shed(fleet, wanted, name, wanted.template, now)
-        claims.append(claim_of(fleet, spec, name, wanted.template, now))
-    return claims
+        if size is _Size.WRONG:
+            _retire_surplus(fleet, wanted, name, wanted.template, now)
+            _shed(fleet, wanted, name, wanted.template, now)
+            return claim_of(fleet, spec, name, wanted.template, now)
+        if size is _Size.CROWDED_OUT:
+            fleet.crowded_out.add(name)
+    if not pool.line:
+        fleet.unsettled.discard(name)
+    return None
 
 
 def resize_all(fleet: Fleet, spec: Spec, now: float, new_id: Callable[[], str]) -> None:
@@ -97,15 +101,10 @@ def _unsettled(fleet: Fleet, spec: Spec) -> list[str]:
     elif fleet.crowded_out and fleet.slots_held < spec.max_machines and not spec.is_at_max_awake(fleet.awake):
         fleet.unsettled |= fleet.crowded_out
         fleet.crowded_out = set()
-    if len(fleet.unsettled) < 2:  # after almost every assign or release
-        return list(fleet.unsettled)
-    return sorted(fleet.unsettled, key=lambda name: (fleet.pool_order.get(name, -1), name))
-
-
-def _settle(fleet: Fleet, name: str, pool: Pool) -> None:
-    """Look at this pool no more until something of it changes or, if it was crowded out, until there is room."""
-    if not pool.line:
-        fleet.unsettled.discard(name)
+    names = list(fleet.unsettled)
+    if len(names) > 1:  # seldom after an assign or a release
+        names.sort(key=lambda name: (fleet.pool_order.get(name, -1), name))
+    return names
 
 
 def note_taken_away(fleet: Fleet, before: Spec, after: Spec, now: float) -> None:
@@ -141,18 +140,20 @@ def _size(  # all of it is at hand where this is called, after every assign and 
     fleet: Fleet, wanted: PoolSpec, name: str, template: str, pool: Pool, spec: Spec
 ) -> _Size:
     """Whether a machine is missing or surplus: a quick check, since none is after almost every assign or release."""
-    if pool.too_many_since is not None or pool.shed_since is not None or fleet.has_stale(name, template):
+    members = fleet.members(name)
+    idle = len(members.idle.get(template, ()))
+    has_stale = len(members.idle) > (idle > 0)
+    if has_stale or pool.too_many_since is not None or pool.shed_since is not None:
         return _Size.WRONG
-    idle, least, most = len(fleet.idle(name, template)), wanted.min_idle, wanted.max_idle
+    least, most = wanted.min_idle, wanted.max_idle
     if wanted.spare or wanted.shrinks:
-        assigned = fleet.assigned_in(name)
-        least, most = wanted.wanted_idle(assigned), wanted.most_idle(assigned)
+        least, most = wanted.wanted_idle(members.assigned), wanted.most_idle(members.assigned)
     if most is not None and idle > most:
         return _Size.WRONG
     waiting = len(pool.line)
-    if not (fleet.ailing and waiting) and idle + len(fleet.coming(name, template)) >= least + waiting:
+    if not (fleet.ailing and waiting) and idle + len(members.coming.get(template, ())) >= least + waiting:
         return _Size.RIGHT
-    if wanted.is_at_limit(fleet.slots_held_by(name)):
+    if wanted.is_at_limit(members.slots_held):
         return _Size.RIGHT
     if not waiting and (fleet.slots_held >= spec.max_machines or spec.is_at_max_awake(fleet.awake)):
         return _Size.CROWDED_OUT

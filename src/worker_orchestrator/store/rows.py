@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from itertools import compress
-from operator import ne
+from operator import is_not
 from typing import Final
 
 import msgspec
@@ -27,6 +27,8 @@ __all__ = [
     "update_machine",
 ]
 
+_EXPIRING: Final = Cause.EXPIRING
+
 _EVENT_COLUMNS: Final = ("event_seq", "event_cause", "event_project")
 """Those of a machine's row that hold its last event until the event table has it. The rest of the event is the row's own."""
 MACHINE_COLUMNS: Final = (
@@ -37,9 +39,10 @@ INSERT_MACHINE: Final = (
     f"INSERT INTO machine ({MACHINE_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
 )
 DELETE_MACHINE: Final = "DELETE FROM machine WHERE id = ?"
-INSERT_EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _HOLDING: Final = Machine.__struct_fields__.index("holding")
+_FREE: Final = Holding("")  # of a machine that no project has
 _NO_PORTS: Final = "[]"
 _NO_LEASE: Final = ""
 _lease_of: Final = msgspec.json.Decoder(Lease).decode
@@ -50,7 +53,8 @@ _VALUES: Final[Mapping[str, str]] = {word: word.value for word in (*Cause, *Stat
 class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """One row of the event table: one transition of one machine. The fields are in the order of the columns.
 
-    `id` is its number, `at_ms` wall time. `state` is None for a machine that is not on record any more.
+    `id` is its number, `at_ms` wall time. `state` is None for a machine that is not on record any more. `deadline` is the
+    one that caused it, or that comes soon; None where it is about none.
     """
 
     id: int
@@ -62,6 +66,7 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     cause: str
     state: str | None
     reason: str
+    deadline: str | None = None
 
 
 @cache
@@ -90,7 +95,8 @@ def event_of(number: int, change: Change, at_ms: int) -> StoredEvent:
         subject.generation,
         _VALUES[change.cause],
         None if after is None else _VALUES[after.state],
-        change.machine.reason if change.cause is not Cause.EXPIRING else change.reason,
+        change.machine.reason if change.cause is not _EXPIRING else change.reason,
+        None if change.deadline is None else change.deadline.value,
     )
 
 
@@ -116,21 +122,23 @@ def row_of(machine: Machine) -> tuple[object, ...]:
 
 
 def changed_columns(before: Machine, after: Machine) -> tuple[tuple[bool, ...], list[object]]:
-    """Which columns of `MACHINE_COLUMNS` a change changed, and their new values. Compares whole structs, which is fast."""
+    """Which columns of `MACHINE_COLUMNS` a change changed, and their new values.
+
+    It compares identities, which is fast: what a change leaves as it is, it leaves the same object. An equal one is written.
+    """
     fields = astuple(after)
-    changed = tuple(map(ne, fields, astuple(before)))
+    changed = tuple(map(is_not, fields, astuple(before)))
     values = list(compress(fields, changed))
     if changed[-1]:
         values[-1] = _as_text(after.ports)
     if not changed[_HOLDING]:
         return (*changed, False, False), values
-    old, new = before.holding, after.holding
-    values[sum(changed[:_HOLDING])] = None if new is None else new.project
-    metadata = "" if new is None else new.metadata
-    has_other_metadata = metadata != ("" if old is None else old.metadata)
+    old, new = before.holding or _FREE, after.holding or _FREE
+    values[sum(changed[:_HOLDING])] = None if new is _FREE else new.project
+    has_other_metadata = new.metadata != old.metadata
     if has_other_metadata:
-        values.append(metadata)
-    has_other_lease = (None if new is None else new.lease) != (None if old is None else old.lease)
+        values.append(new.metadata)
+    has_other_lease = new.lease is not old.lease
     if has_other_lease:
         values.append(_lease_as_text(new))
     return (*changed, has_other_metadata, has_other_lease), values

@@ -46,8 +46,11 @@ from worker_orchestrator.store.rows import (
 
 __all__ = ["DATABASE", "Store"]
 
+
 DATABASE: Final = "orchestrator.db"
 TRACES_KEPT: Final = 10_000
+
+_KEPT: Final = Cause.KEPT
 
 _META: Final = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _TRIAL: Final = "INSERT OR REPLACE INTO meta VALUES ('trial', hex(zeroblob(4096)))"
@@ -219,7 +222,7 @@ class Store:
         for key, value in meta.items():
             self._execute(begin + _META, (key, str(value)))
             begin = ""
-        told = [change for change in changes if change.cause is not Cause.KEPT]  # clients keep theirs every few seconds
+        told = [change for change in changes if change.cause is not _KEPT]  # clients keep theirs every few seconds
         events = list(map(event_of, count(self._log.newest + 1), told, repeat(at_ms)))
         if self.outbox.is_wanted:
             self.outbox.add(told, events)
@@ -243,9 +246,12 @@ class Store:
         assert change.before is not None, "it was on record"
         assert change.after is not None, "it stays on record"
         changed, values = changed_columns(change.before, change.after)
-        is_told = change.cause is not Cause.KEPT or not values
-        statement = begin + update_machine(changed, with_event=bool(event), with_time=is_told)
-        self._execute(statement, (*values, *([at_ms] if is_told else ()), *event, change.after.id))
+        if change.cause is _KEPT and values:
+            statement = begin + update_machine(changed, with_event=False, with_time=False)
+            self._execute(statement, (*values, change.after.id))
+        else:
+            statement = begin + update_machine(changed, with_event=bool(event))
+            self._execute(statement, (*values, at_ms, *event, change.after.id))
         if self._db.changes() != 1:
             raise apsw.ConstraintError(f"{change.after.id} is not on record")
 

@@ -16,6 +16,7 @@ differ, the service stops.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
@@ -35,6 +36,8 @@ from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 
 __all__ = ["Effects"]
+
+_READY: Final = State.READY
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +68,7 @@ class Effects:
         for change in changes:
             before, after = change.before, change.after
             # A warm assign or release leaves a machine READY, and asks nothing of the engine.
-            if before is None or after is None or before.state is not State.READY or after.state is not State.READY:
+            if before is None or after is None or before.state is not _READY or after.state is not _READY:
                 self._start_action(change)
                 self._probe(change)
             self._answer_waiters(change)
@@ -82,7 +85,7 @@ class Effects:
                 self._seats.refuse(after.project, failure)
             if change.cause is Cause.WOKEN and before is not None and before.project is not None:
                 self._seats.refuse(before.project, failure)
-            if before is not None and before.project is not None and before.state is State.READY:
+            if before is not None and before.project is not None and before.state is _READY:
                 self._seats.keep_promise(before)  # the project has it again
 
     def diverged(self, why: str) -> None:
@@ -144,7 +147,7 @@ class Effects:
             self._state.note_news()
         if after is None or after.holding is None:
             return
-        if after.state is State.READY:
+        if after.state is _READY:
             self._seats.keep_promise(after)
         elif after.state is State.FAILED:
             why = _vanished(after) if after.gone else refusals.machine_failed(self._state.spec, after)

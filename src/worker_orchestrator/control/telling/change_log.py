@@ -11,6 +11,8 @@ from worker_orchestrator.core.machine import Cause, Change
 __all__ = ["ChangeLog"]
 
 _EVENTS: Final = {cause: cause.value for cause in Cause}  # an enum takes 1 µs to tell its own value
+_KEPT: Final = Cause.KEPT
+_EXPIRING: Final = Cause.EXPIRING
 
 
 class ChangeLog:
@@ -28,7 +30,7 @@ class ChangeLog:
         The line says in which pool it happened, unless there is only `the_pool`. A keepalive is no line: clients send one
         every few seconds.
         """
-        if change.cause is Cause.KEPT:
+        if change.cause is _KEPT:
             return
         after = change.after
         machine = after if after is not None and after.holding is not None else change.before or change.machine
@@ -38,6 +40,6 @@ class ChangeLog:
             project=None if machine.holding is None else machine.holding.project,
             generation=machine.generation or None,
             pool=None if machine.pool == the_pool else machine.pool,
-            why=change.machine.reason if change.cause is not Cause.EXPIRING else change.reason,
+            why=change.machine.reason if change.cause is not _EXPIRING else change.reason,
             request=request or None,
         )

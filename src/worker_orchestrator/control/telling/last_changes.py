@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from worker_orchestrator.core.machine import Cause, Change
 
 __all__ = ["LastChanges"]
+
+_KEPT: Final = Cause.KEPT
 
 
 class LastChanges:
@@ -19,7 +22,7 @@ class LastChanges:
     def committed(self, changes: Sequence[Change], wall_ms: int) -> None:
         """These changes were stored just now. To keep a machine, as clients do every few seconds, is no change of it."""
         for change in changes:
-            if change.cause is Cause.KEPT:
+            if change.cause is _KEPT:
                 continue
             self.version += 1
             if change.after is None:

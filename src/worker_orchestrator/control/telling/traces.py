@@ -20,6 +20,9 @@ from worker_orchestrator.store.store import Store
 
 __all__ = ["RESTARTED", "WOKEN", "Steps", "Trace", "TraceKeeper", "Traces"]
 
+_ANSWERED: Final = Cause.ANSWERED
+_STOPPING: Final = State.STOPPING
+
 KEPT: Final = 10_000
 SAVE_EVERY_S: Final = 1.0
 
@@ -171,12 +174,12 @@ class Traces:
         """Note who came up and who is gone; a trace ends with its assignment."""
         for change in changes:
             before, after = change.before, change.after
-            if change.cause is Cause.ANSWERED:
+            if change.cause is _ANSWERED:
                 self._answered(change)
             if before is not None and before.holding is not None and (after is None or after.holding is None):
                 self._traces.pop(before.generation, None)
                 self._unsaved.pop(before.generation, None)
-            if after is None or after.state is State.STOPPING:
+            if after is None or after.state is _STOPPING:
                 self._births.pop(change.machine.id, None)
 
     def _answered(self, change: Change) -> None:
