@@ -17,7 +17,7 @@ from worker_orchestrator.control.deciding.decisions import Decisions
 from worker_orchestrator.control.deciding.uses import Uses
 from worker_orchestrator.control.world.use_readings import UseReadings
 from worker_orchestrator.core import expiry
-from worker_orchestrator.core.activity import Counters, Traffic, shows_activity
+from worker_orchestrator.core.activity import Counters, Traffic, are_comparable, shows_activity
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.readings import Silence, is_readable, meaning_of_silence, needs_readings, next_reading
 from worker_orchestrator.core.timers import Timers
@@ -128,7 +128,7 @@ class ActivityWatch:
             self._note(machine, now, is_active=True)
         elif counters is None:
             self._note(machine, now, is_active=None)
-        elif last is None or last.generation != machine.generation:
+        elif last is None or last.generation != machine.generation or not are_comparable(last.counters, counters):
             self._note(machine, now, is_active=None)  # what was before is not known
             self._note(machine, now, is_active=False)
         else:
