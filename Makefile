@@ -6,7 +6,7 @@ DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos engines browser screenshots newman bench bench-engine bench-quick openapi example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak engines browser screenshots newman bench bench-engine bench-quick openapi example-worker wheel clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -25,24 +25,27 @@ down: .venv/.service  ## remove idle workers and what else the service left in D
 # Tests that measure time have the computer to themselves: ALONE. They come last, so that pytest has the last word. All others
 # run in four parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the
 # core's gate, which stands on its own tests) with the contract and what has a Docker of its own or little to do (OWN); BESIDE;
-# WAITING, which waits for deadlines; and what is left.
+# WAITING, which waits for deadlines and ends; and what is left.
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 CORES := tests/unit tests/simulation
-GATE := $(BIN)/coverage run --branch -m pytest $(CORES) && $(BIN)/coverage report --fail-under=100 --include="$(CORE)"
-ALONE := tests/bench tests/browser/test_dashboard_load.py $(patsubst %,tests/integration/test_%.py,command_line_speed deaths)
+OF_CORE := tests/unit/core
+GATE := $(BIN)/coverage run --branch -m pytest $(OF_CORE) && $(BIN)/coverage report --fail-under=100 --include="$(CORE)"
+OTHERS := $(PYTEST) $(CORES) --ignore=$(OF_CORE)
+ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight) $(patsubst %,tests/integration/test_%.py,command_line_speed deaths)
 OWN := tests/chaos tests/integration/test_daemon.py tests/recipes
-BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,client command_line commands crashes recycle sign_in v1)
-WAITING := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook)
+BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,client command_line commands)
+WAITING := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook crashes recycle sign_in v1)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
-	  '$(LINT) && $(GATE) && $(PYTEST) tests/contract $(OWN)' \
+	  '$(LINT) && $(GATE) && $(OTHERS) && $(PYTEST) tests/contract $(OWN)' \
 	  '$(PYTEST) $(BESIDE) $(addprefix --ignore=,$(ALONE))' \
 	  '$(PYTEST) $(WAITING)' \
 	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(ALONE) $(OWN) $(BESIDE) $(WAITING))'
 	$(DOCKER) $(PYTEST) $(ALONE)
 
-core: .venv/.tests  ## unit and simulation tests; the pure core must be covered to the last branch
+core: .venv/.tests  ## unit and simulation tests; those of the pure core must cover it to the last branch
 	$(GATE)
+	$(OTHERS)
 
 # Always from scratch: an old verdict says nothing of new tests.
 mutants: .venv/.tests  ## change the core in every small way: does a test fail? Takes half an hour
@@ -62,6 +65,10 @@ contract integration recipes: .venv/.tests example-worker  ## tests against real
 # In namespaces of its own, as root. What a run leaves, its logs and its database, is kept in build/chaos.
 chaos: .venv/.tests example-worker  ## ten minutes of kills, frozen daemons and full disks; MINUTES=n, SEED=n to replay one
 	SEED=$${SEED:-random} MINUTES=$${MINUTES:-10} $(DOCKER) $(PYTEST) -q -s tests/chaos
+
+# As chaos, in namespaces of its own; the clock on the wall is set with libfaketime. Its logs are kept in build/soak.
+soak: .venv/.tests example-worker  ## do deadlines hold for as long as they last? Twenty minutes; MINUTES=n, ACTS="clock set" for some of it
+	$(DOCKER) $(BIN)/python -m tests.soak.run
 
 # On the engine that `docker` uses here (DOCKER_HOST, a context): the worker's image must be there. It fills one column of the page.
 engines: .venv/.tests  ## does this engine keep every promise? Writes its column of docs/engines.md; takes twenty minutes

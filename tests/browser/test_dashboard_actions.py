@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
+from tests.browser.axe import complaints
 from tests.browser.tabs import AWAY, REFUSED, Tabs, row
 from tests.integration.calling import call
 from tests.integration.docker_command import docker
@@ -166,6 +167,43 @@ def test_a_machine_is_started_again_with_its_files(view: str, tabs: Tabs, pool: 
     assert docker("inspect", "--format", "{{.State.StartedAt}}", machine).out != begun
     assert docker("exec", machine, "cat", "/tmp/work").out == "kept"
     eventually(lambda: stored(pool, machine) == [("ready", "shop")], "it serves again")
+
+
+@pytest.mark.parametrize("view", ["its page", "its row"])
+def test_a_machine_is_put_to_sleep_and_woken_with_its_files(view: str, tabs: Tabs, pool: Running) -> None:
+    """Sleep says what ends by it and asks; Wake loses nothing, so it does not ask."""
+    shop = pool.assign("shop")
+    machine = shop["containerId"]
+    docker("exec", machine, "sh", "-c", "echo kept >/tmp/work")
+    page = tabs.open(pool, f"machines/{machine}" if view == "its page" else "machines")
+    where = page if view == "its page" else row(page, "shop")
+    press(where, "Sleep shop")
+    asked = dialog(page, "Put shop to sleep?")
+    expect(asked).to_contain_text("is stopped: whatever runs in it ends. shop keeps it, with its files")
+    expect(asked).to_contain_text("Until then its URL may be somebody else's")
+    assert runs(machine), "it only asked"
+    assert complaints(page) == {}
+    press(asked, "Sleep")
+    expect(notice(page)).to_contain_text(f"{machine} sleeps. shop keeps it, with its files.", timeout=30_000)
+    assert not runs(machine)
+    assert stored(pool, machine) == [("sleeping", "shop")]
+    expect(where.get_by_role("button", name="Wake shop", exact=True)).to_be_visible()
+    for name in ("Sleep shop", "Restart shop", "Copy URL of shop"):
+        expect(where.get_by_role("button", name=name, exact=True)).to_have_count(0)
+    press(where, "Wake shop")
+    expect(notice(page)).to_contain_text(
+        f"shop has {machine} again at http://localhost:{shop['port']}.", timeout=30_000
+    )
+    assert stored(pool, machine) == [("ready", "shop")]
+    assert docker("exec", machine, "cat", "/tmp/work").out == "kept"
+    expect(where.get_by_role("button", name="Sleep shop", exact=True)).to_be_visible()
+
+
+def test_nothing_but_what_serves_a_project_can_be_put_to_sleep(tabs: Tabs, pool: Running) -> None:
+    page = tabs.open(pool, f"machines/{pool.idle()[0]}")
+    expect(page.get_by_role("button", name="Destroy", exact=False)).to_be_visible()
+    for name in ("Sleep", "Wake"):
+        expect(page.get_by_role("button", name=name, exact=False)).to_have_count(0)
 
 
 def test_all_buttons_of_a_row_are_seen_on_every_screen(tabs: Tabs, pool: Running) -> None:

@@ -1,4 +1,4 @@
-"""When a project loses its machine is seen in the list and on the machine's page, where a button keeps it."""
+"""When a project loses its machine is seen in the list and on the machine's page; and what sleeps is seen to."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, Route, expect
 from tests.browser.axe import complaints, cut_off
-from tests.browser.tabs import PHONE, Tabs, row
+from tests.browser.tabs import PHONE, REFUSED, Tabs, row, url
 from tests.integration.calling import call
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
@@ -120,3 +120,99 @@ def test_what_expired_has_words_in_the_activity_and_with_the_pool(tabs: Tabs, po
     page.get_by_text("Last expiries: 1").click()
     expect(page.locator(".expiries").get_by_role("listitem")).to_contain_text("early")
     assert complaints(page) == {}
+
+
+# machines that sleep
+
+
+@pytest.fixture
+def asleep(pool: Running, machine: Any) -> Any:
+    """That machine sleeps."""
+    answer = call(pool.ports.api, "POST", "/v1/projects/shop/machine/sleep")
+    assert answer.status == 200, answer.text
+    return answer.json
+
+
+def test_what_sleeps_is_counted_by_itself(tabs: Tabs, pool: Running, asleep: Any) -> None:
+    """It takes room, and serves nobody."""
+    page = tabs.open(pool, expects=r"status of 501")
+    expect(page.get_by_role("link", name="1 sleeping")).to_be_visible()
+    expect(page.get_by_role("link", name="0 assigned")).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile(r"^\d of at most 6: .*1 sleeping"))).to_be_visible()
+    assert complaints(page) == {}
+    page.get_by_role("link", name="1 sleeping").click()
+    expect(row(page, "shop")).to_contain_text("sleeping")
+
+
+def test_the_list_leads_nobody_to_the_address_of_what_sleeps(tabs: Tabs, pool: Running, asleep: Any) -> None:
+    page = tabs.open(pool, "machines", expects=r"status of 501")
+    port = row(page, "shop").locator(".port")
+    expect(port).to_have_text(str(asleep["port"]))
+    expect(port.get_by_role("link")).to_have_count(0)
+    expect(port.get_by_title("Its URL may be somebody else's until it wakes.")).to_be_visible()
+    expect(row(page, "shop").locator(".until")).to_have_count(0)
+    page.get_by_role("button", name=re.compile(r"^sleeping 1$")).click()
+    expect(row(page, "idle")).to_have_count(0)
+    assert complaints(page) == {}
+
+
+def test_the_page_of_what_sleeps_says_why_and_that_its_address_may_be_another_ones(
+    tabs: Tabs, pool: Running, asleep: Any
+) -> None:
+    page = tabs.open(pool, f"machines/{asleep['id']}", expects=r"status of 501")
+    about = page.locator(".about").first
+    expect(about).to_contain_text(f"{asleep['url']} may be somebody else's until it wakes")
+    expect(about.get_by_role("link", name=asleep["url"])).to_have_count(0)
+    expect(about).to_contain_text("no deadline is to come")
+    why = page.get_by_role("region", name="Why it sleeps")
+    expect(why).to_contain_text("It was put to sleep on request. Its files are kept.")
+    expect(why).to_contain_text("The next assign of its project wakes it as it was, and so does Wake.")
+    expect(page.get_by_role("region", name="Why this machine")).not_to_contain_text("It sleeps now")
+    for name in ("Keep shop", "Sleep shop", "Restart shop"):
+        expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
+    for name in ("Wake shop", "Release shop", "Destroy shop"):
+        expect(page.get_by_role("button", name=name, exact=True)).to_be_visible()
+    assert complaints(page) == {}
+    for tab in ("Terminal", "Usage"):
+        page.get_by_role("tab", name=tab).click()
+        expect(page.get_by_role("tabpanel", name=tab)).to_contain_text("It sleeps, so nothing runs in it.")
+    assert complaints(page) == {}
+    page.get_by_role("button", name="Destroy shop", exact=True).click()
+    expect(page.get_by_role("dialog")).to_contain_text("shop keeps it, asleep: its files are lost.")
+
+
+def test_wake_and_sleep_name_the_generation_that_was_seen(tabs: Tabs, pool: Running, asleep: Any) -> None:
+    page = tabs.open(pool, f"machines/{asleep['id']}", expects=r"status of 501")
+    with page.expect_request(re.compile("/wake")) as asked:
+        page.get_by_role("button", name="Wake shop", exact=True).press("Enter")
+    assert asked.value.url.endswith(f"/v1/projects/shop/machine/wake?generation={asleep['generation']}")
+    page.get_by_role("button", name="Sleep shop", exact=True).click()
+    with page.expect_request(re.compile("/sleep")) as asked:
+        page.get_by_role("dialog").get_by_role("button", name="Sleep", exact=True).click()
+    assert asked.value.url.endswith(f"/v1/projects/shop/machine/sleep?generation={asleep['generation']}")
+    expect(page.get_by_role("button", name="Wake shop", exact=True)).to_be_visible()
+
+
+def test_why_it_could_not_be_woken_stays_until_it_is_read(tabs: Tabs, pool: Running, asleep: Any) -> None:
+    page = tabs.empty(expects=rf"{REFUSED}|status of 501")
+    held: list[Route] = []
+    page.route(re.compile(r"/machine/wake"), lambda route: held.append(route))  # noqa: PLW0108 # it is given an attribute
+    page.goto(url(pool, f"machines/{asleep['id']}"))
+    wake = page.get_by_role("button", name="Wake shop", exact=True)
+    wake.click()
+    expect(wake).to_have_text("Waking…")
+    expect(wake).to_be_disabled()
+    refuse(page, held, "Its host port 9093 is taken by another program.")
+    expect(page.get_by_role("status", name="Notices")).to_contain_text(
+        "Its host port 9093 is taken by another program."
+    )
+    expect(wake).to_have_text("Wake")
+    expect(wake).to_be_enabled()
+
+
+def refuse(page: Page, held: list[Route], why: str) -> None:
+    """As the service would."""
+    page.wait_for_timeout(50)
+    [route] = held
+    problem = {"type": "about:blank", "title": "Port taken", "status": 503, "code": "port_taken", "detail": why}
+    route.fulfill(status=503, content_type="application/problem+json", json=problem)

@@ -135,6 +135,25 @@ def test_all_pools_are_seen_at_a_look(tabs: Tabs, service: Running) -> None:
     expect(page.get_by_role("heading", name="History of all pools")).to_be_visible()
 
 
+def test_a_column_counts_those_that_sleep_where_there_are_some(tabs: Tabs, service: Running) -> None:
+    page = tabs.open(service, expects=AWAY)
+    header = page.get_by_role("table", name="Pools").get_by_role("columnheader", name="Sleeping")
+    expect(header).to_have_count(0)
+    assert assign(service, "sleeper", "default").status in {200, 201}
+    assert call(service.ports.api, "POST", "/v1/projects/sleeper/machine/sleep").status == 200
+    expect(header).to_be_visible()
+    expect(line(page, "default").locator(".sleeping")).to_have_text("1")
+    expect(line(page, "default").locator(".assigned")).to_have_text("0")
+    expect(page.get_by_role("region", name="5 pools").get_by_role("img")).to_have_attribute(
+        "aria-label", re.compile(r"1 sleeping")
+    )
+    assert complaints(page) == {}
+    service.delete("sleeper")
+    expect(header).to_have_count(0)
+    eventually(lambda: pool(service, "default")["machines"]["idle"] == 1, "one is idle")
+    eventually(lambda: not pool(service, "default")["machines"]["stopping"], "what slept is gone")
+
+
 def test_one_pool_is_chosen_by_mouse_and_keyboard_and_stays_in_the_address(tabs: Tabs, service: Running) -> None:
     page = tabs.open(service, expects=AWAY)
     page.get_by_role("button", name="1 h", exact=True).click()

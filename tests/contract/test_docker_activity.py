@@ -126,6 +126,21 @@ async def test_the_kernel_and_docker_count_the_same_but_for_the_noise(
     assert mine.cpu_s == pytest.approx(theirs.cpu_s, abs=0.05)
 
 
+async def test_the_kernel_counts_from_the_first_reading_after_a_start_on(docker_world: DockerWorld) -> None:
+    """Also before a listing shows the container: counted by Docker first, it would look used at the second reading."""
+    engine, machine = docker_world.engine, await docker_world.machine()
+    watch = engine.watch()
+    await anext(watch)
+    await engine.create(machine)
+    await docker_world.serves(machine)
+    first = await counted(docker_world, machine)
+    await engine.list()
+    await asyncio.sleep(0.5)
+    second = await counted(docker_world, machine)
+    assert first.run == second.run
+    assert shows_activity(first, second, RULES) is False
+
+
 async def test_a_silent_connection_is_seen(seen: DockerWorld) -> None:
     """From inside, where the kernel's tables of this container are not to be had."""
     machine = await followed(seen)

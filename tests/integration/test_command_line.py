@@ -305,6 +305,27 @@ def test_scale_changes_the_pool_and_default_takes_it_back(start: Start) -> None:
     assert b"none" in missing.stderr
 
 
+def test_sizes_that_do_not_go_with_newer_settings_are_dropped_for_good_and_told_once(start: Start) -> None:
+    """A reload after that is not refused for them."""
+    service = start("--min-idle", "1", "--max-machines", "4")
+    out(service, "scale", "--min-idle", "3")
+    service.end()
+    service.flags = ("--min-idle", "1", "--max-machines", "2")
+    service.start()
+    told = document(service, "scale")
+    assert (told["min_idle"], told["changed"]) == (1, {})
+    assert told["dropped"].startswith("`orchestrator scale` had set min_idle 3. That was dropped at the start")
+    assert "  dropped   `orchestrator scale` had set min_idle 3." in out(service, "scale")
+    assert service.log.count("sizes changed at run time are dropped") == 1
+    out(service, "reload", "--yes")
+    service.end()
+    service.flags = ("--min-idle", "1", "--max-machines", "4")
+    service.start()
+    told = document(service, "scale")
+    assert (told["min_idle"], told["changed"], told["dropped"]) == (1, {}, None)
+    assert service.log.count("sizes changed at run time are dropped") == 1
+
+
 # exec
 
 

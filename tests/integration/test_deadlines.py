@@ -15,12 +15,15 @@ import pytest
 from tests.integration.calling import Answer, call
 from tests.integration.docker_command import docker
 from tests.integration.running import Running, a_service, environment, orchestrator
+from tests.integration.traces import FormerUrl, found_in, leave
 from tests.integration.waiting import eventually, holds_for
 
 from worker_orchestrator.client import Client
 
 GRACE_S: Final = 60.0
 LATE_S: Final = 2.0
+HOST_PORTS: Final = 20
+"""More than six machines and those that end within a minute, and few enough to go once round in the first minute."""
 BUSY_S: Final = 1.5
 """What a test allows besides on a busy computer."""
 
@@ -29,17 +32,34 @@ BUSY_S: Final = 1.5
 def in_grace(tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Iterator[tuple[Running, float]]:
     """A service that has just begun, with a project whose time is over soon; and when it began, at the latest."""
     flags = ("--min-idle", "2", "--max-machines", "6", "--on-release", "reuse", "--stop-timeout", "1")
-    with a_service(tmp_path_factory.mktemp("deadlines"), *flags) as service:
+    with a_service(tmp_path_factory.mktemp("deadlines"), *flags, start=False) as service:
+        service.flags += ("--last-port", str(service.ports.first + HOST_PORTS - 1))
+        service.start()
         begun = time.monotonic()
         service.await_idle(2)
-        assign(service, "early", ttl=1)
+        leave(assign(service, "early", ttl=1)["id"])
         yield service, begun
 
 
 @pytest.fixture(scope="module")
-def service(in_grace: tuple[Running, float]) -> Running:
+def former_url(in_grace: tuple[Running, float]) -> Iterator[FormerUrl]:
+    """The URL of that project. Its port is the next one in the circle of host ports when it is over."""
+    service, _ = in_grace
+    machine = ask(service, "GET", "/v1/projects/early/machine").json
+    last_port = service.ports.first + HOST_PORTS - 1
+    while not service.rows(f"SELECT id FROM machine WHERE port = {last_port}"):  # a number
+        service.destroy(service.await_idle(2)[0])
+    url = FormerUrl(service, machine["id"], machine["port"])
+    url.start()
+    yield url
+    url.leave()
+
+
+@pytest.fixture(scope="module")
+def service(in_grace: tuple[Running, float], former_url: FormerUrl) -> Running:
     """That service, once its first minute is over."""
     found, _ = in_grace
+    assert former_url.is_alive()
     eventually(lambda: found.machine_of("early") is None, "its first minute is over", within_s=GRACE_S + 10)
     return found
 
@@ -93,8 +113,9 @@ def await_end(service: Running, project: str, begun: float, limit_s: float) -> N
     assert limit_s <= took_s < limit_s + LATE_S + BUSY_S, took_s
 
 
-def test_nothing_expires_in_the_first_minute(in_grace: tuple[Running, float]) -> None:
+def test_nothing_expires_in_the_first_minute(in_grace: tuple[Running, float], former_url: FormerUrl) -> None:
     service, begun = in_grace
+    assert former_url.is_alive(), "it waits for the end"
     if time.monotonic() - begun < GRACE_S - 5:  # else another test of this file has waited for it
         lease = ask(service, "GET", "/v1/projects/early/machine").json["lease"]
         assert (lease["ttl"], lease["expires_by"]) == (1, "ttl")
@@ -107,7 +128,7 @@ def test_a_project_loses_its_machine_with_all_that_was_in_it_and_gets_another(se
     """It is removed, though machines are used again here when they are released: its client may still have the URL."""
     machine = assign(service, "shop", ttl=2)
     begun = time.monotonic()
-    docker("exec", machine["id"], "sh", "-c", "echo secret >/tmp/work; nohup sleep 1000 >/dev/null 2>&1 &")
+    docker("exec", machine["id"], "sh", "-c", "echo secret >/tmp/work; setsid sleep 1000 >/dev/null 2>&1 &")
     await_end(service, "shop", begun - 0.2, 2)
     late = keep(service, "shop")
     assert (late.status, problem(late)["code"]) == (404, "project_has_no_machine")
@@ -227,6 +248,13 @@ def test_the_command_line_lists_the_last_expiries(service: Running) -> None:
     assert {one["by"] for one in json.loads(cli(service, "pools", "-o", "json"))[0]["expiries"]} <= {"ttl", "max_age"}
 
 
+def test_nothing_of_an_expired_project_is_in_a_machine_that_is_handed_out(service: Running) -> None:
+    """No file, no process, no socket, nothing in the environment: all of it was there before, as `leave` has seen."""
+    handed_out = [assign(service, f"next-{number}")["id"] for number in range(3)]
+    for name in {*handed_out, *service.idle()}:
+        assert found_in(name) == []
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -259,3 +287,13 @@ def test_no_project_has_a_machine_for_longer_than_the_pool_lets_it(tmp_path_fact
             "max_age is 0, which is no limit, "
             "but the pool default lets nobody have a machine for more than 31536000 seconds."
         )
+
+
+def test_its_url_shows_nobody_elses_page_for_as_long_as_these_tests_take(
+    service: Running, former_url: FormerUrl
+) -> None:
+    """A minute at most. Not even where its port would have been the next one: those who came meanwhile got others."""
+    assert service.machine_of("early") is None
+    former_url.leave()
+    assert former_url.looks > 20
+    assert former_url.strangers == []

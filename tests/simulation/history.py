@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -124,7 +124,7 @@ class _History:
         self.world.model.max_awake = self.settings.file.spec.max_awake
         self.file = self.configuration = self.settings.file  # what the file says, and what of it is in force
         self.changes = [Changes()]  # what was changed at run time; several where nobody heard what came of the last one
-        self.drops_changes = False  # what was changed could not be beside the configuration when the service began
+        self.undropped: list[Changes] = []  # what was dropped when the service began, and may still be stored
         self.requests: dict[Request, tuple[asyncio.Event, asyncio.Task[None]]] = {}
         self.numbers = 0
         self.reviving: asyncio.Task[None] | None = None
@@ -257,9 +257,7 @@ class _History:
     def _check_whole(self, process: Process) -> None:
         """What is in force is one configuration, with what was changed at run time, and no mixture of two."""
         spec = process.orchestrator.spec
-        found = [
-            next(self.configuration.differences(each, spec, may_drop=self.drops_changes), "") for each in self.changes
-        ]
+        found = [next(self.configuration.differences(each, spec, may_drop=False), "") for each in self.changes]
         if all(found) and process.is_alive:
             self.world.fail(found[0])
 
@@ -303,15 +301,21 @@ class _History:
         return f"{tag} {self.builds.get(tag, 0)}"
 
     def _settle_changes(self, process: Process) -> None:
-        """The service has just begun, and shows whether a change that nobody heard of was stored."""
-        spec, drops = process.orchestrator.spec, [not self.file.is_possible(each) for each in self.changes]
+        """The service has just begun, and shows whether a change that nobody heard of was stored.
+
+        What cannot be beside the file is dropped, for good once that is stored.
+        """
+        spec, known = process.orchestrator.spec, [*self.changes, *self.undropped]
         fitting = [
-            (each, may_drop)
-            for each, may_drop in zip(self.changes, drops, strict=True)
-            if not any(self.file.differences(each, spec, may_drop=may_drop))
+            each
+            for each in known
+            if not any(self.file.differences(each, spec, may_drop=not self.file.is_possible(each)))
         ]
-        self.drops_changes = any(may_drop for _, may_drop in fitting)
-        self.changes = [each for each, _ in fitting] or self.changes
+        dropped = [each for each in fitting if not self.file.is_possible(each)]
+        effective = self._effective(process)
+        left = [Changes({**each.pools, **effective.pools}, effective.limit) for each in dropped]
+        self.changes = [*(each for each in fitting if each not in dropped), *left] or self.changes
+        self.undropped = dropped
 
     def _in_force(self, process: Process, held: Mapping[str, int]) -> None:
         """Other sizes hold from now on; so many machines there were before."""
@@ -501,7 +505,11 @@ class _History:
     def _change(self, process: Process, name: str, changes: Mapping[str, int | None]) -> str:
         service, before = process.orchestrator, self.changes
         effective = self._effective(process).merged(name, changes)
-        after = [Changes({**each.pools, name: effective.of(name)}, effective.limit) for each in before]
+
+        def changed(known: Sequence[Changes]) -> list[Changes]:
+            return [Changes({**each.pools, name: effective.of(name)}, effective.limit) for each in known]
+
+        after = changed(before)
         held = self._held(process)
         try:
             service.change_pool(name, changes)
@@ -511,8 +519,9 @@ class _History:
             raise
         except Killed:
             self.changes = [*before, *after]  # it may be stored
+            self.undropped += changed(self.undropped)
             raise
-        self.changes = after
+        self.changes, self.undropped = after, changed(self.undropped)
         if not self.configuration.is_possible(effective):
             self.world.fail(f"{changes} of {name} were not refused, beside {self.configuration} and {before}")
         self._in_force(process, held)
@@ -874,7 +883,6 @@ class _History:
             self._check_whole(process)
             return
         held, changed = self._held(process), self._read_file()
-        self.drops_changes = False
         self.world.note(f"reloaded; other machines in {sorted(changed)}")
         service.reconfigure(self.file.spec, self.file.limits, changed)
         self._in_force(process, held)

@@ -105,12 +105,12 @@ class _LeaseHistory(History):
         """By a signal: the monotonic clock goes on."""
         stopped_s = self.chance.choice([1.0, 30.0, 1000.0])
         self.note(f"the process is stopped for {stopped_s:g} s")
-        planned_at = self.now
+        looked_at = self.now
         self.now += stopped_s
-        self._wake(expiry.put_clock, self.fleet.lease_offset, planned_at, stopped_s)
+        self._wake(expiry.put_clock, self.fleet.lease_offset, looked_at, stopped_s)
 
-    def _wake(self, put_clock: Callable[..., None], offset: float, planned_at: float, away_s: float) -> None:
-        put_clock(self.fleet, offset, self.now, planned_at)
+    def _wake(self, put_clock: Callable[..., None], offset: float, looked_at: float, away_s: float) -> None:
+        put_clock(self.fleet, offset, self.now, looked_at)
         if away_s > expiry.LATE_S:
             self.started_at = self.at
         self._tick()

@@ -43,6 +43,7 @@ class Small:
         beside: Mapping[str, PoolSpec] | None = None,
         **pool: Any,
     ) -> None:
+        self.loop = loop
         faults = Faults(random.Random(1), slow_s=slow_s)
         self.engine = MemoryEngine("owner", faults=faults, serve_http=False, plans_ports=plans_ports, host=host)
         self.store = Store(None)

@@ -9,7 +9,9 @@ import pytest
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.core.instance import Instance
+from worker_orchestrator.core.lease import SPARED_S, Terms
 from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.engines.base import Listing
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NoMachineAvailable, NotRunning, PortTaken
 
 
@@ -173,3 +175,23 @@ def test_an_engine_that_is_well_is_heard_by_whoever_has_next_to_no_time() -> Non
             await small.orchestrator.contact.heard(0.001)
 
     lived(story, min_idle=1)
+
+
+def test_an_engine_that_takes_seconds_to_list_puts_off_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a stop of this process or of the computer does: then its clients could not keep their machines."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        await asyncio.sleep(SPARED_S)
+        soon = small.engine.list
+
+        async def later() -> Listing:
+            await asyncio.sleep(8)
+            return await soon()
+
+        monkeypatch.setattr(small.engine, "list", later)
+        await asyncio.sleep(30)
+        await small.assign("p")
+        await small.until(lambda: small.fleet.of_project("p") is None, within_s=5 + 2 * 8 + 2)
+
+    lived(story, min_idle=1, terms=Terms(ttl=5))

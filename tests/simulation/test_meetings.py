@@ -199,7 +199,7 @@ def test_a_machine_that_ends_while_its_assignment_is_stored_is_not_handed_out(mo
                 small.engine.kill(ended[0])
                 await asyncio.sleep(0.01)
 
-        monkeypatch.setattr(short_way, "take_ready", lambda _project, _pool: None)
+        monkeypatch.setattr(short_way, "take_ready", lambda *_: None)
         monkeypatch.setattr(journal, "durable", slow)
         given = await small.assign("p1")
         assert ended

@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.core.instance import Status
-from worker_orchestrator.core.lease import OnExpiry, Terms
+from worker_orchestrator.core.lease import Asked, OnExpiry, Terms
 from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import (
     CommitFailed,
@@ -373,7 +373,7 @@ def test_no_deadline_that_is_set_with_an_assignment_is_longer_than_its_pool_lets
     async def story(small: Small) -> None:
         await small.await_idle(1)
         machine = await small.assign("p1")
-        noted = await small.orchestrator.leases.note(machine, None, Terms(ttl=5, max_age=0))
+        noted = await small.orchestrator.leases.note(machine, Asked(terms=Terms(ttl=5, max_age=0)))
         assert noted.lease is not None
         assert noted.lease.terms == Terms(ttl=5, max_age=100)
 

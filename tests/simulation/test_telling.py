@@ -126,6 +126,7 @@ def test_where_what_is_said_of_a_machine_cannot_be_kept_its_project_is_told_that
 ) -> None:
     async def story(small: Small) -> None:
         await small.await_idle(1)
+        await small.assign("p")
         Disk(small, monkeypatch, Cause.ANNOTATED)
         with pytest.raises(CommitFailed) as told:
             await small.assign_machine("p", metadata="{}")

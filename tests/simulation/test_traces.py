@@ -7,10 +7,11 @@ import asyncio
 import msgspec
 import pytest
 from tests.simulation.small import Small, lived
+from tests.simulation.test_pools_as_seen import ask, told
 
 from worker_orchestrator.control.telling.traces import KEPT, Trace
 from worker_orchestrator.core.instance import Status
-from worker_orchestrator.core.machine import State
+from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.errors import NoMachineAvailable
 
 
@@ -129,6 +130,86 @@ def test_a_trace_ends_with_its_assignment() -> None:
         assert small.orchestrator.traces.take_unsaved() == []
 
     lived(story)
+
+
+async def reserve_one_that_takes(small: Small, answer_s: float) -> asyncio.Task[Machine]:
+    """The project has a machine, as an event says, and it is still asked once more."""
+    await small.until(lambda: small.idle)
+    await asyncio.sleep(5)  # so long ago that it is asked once more
+    for machine in small.idle:
+        small.engine._containers[machine.id].answer_s = answer_s
+        small.fleet.watches[machine.id].verified_at = None  # else another one would be tried meanwhile
+    search = asyncio.create_task(small.assign("p"))
+    await small.until(lambda: small.fleet.of_project("p"))
+    await small.until(lambda: small.orchestrator.feed.of_assignment(small.fleet.machines[own(small)]))
+    assert not search.done()
+    return search
+
+
+def own(small: Small) -> str:
+    machine = small.fleet.of_project("p")
+    assert machine is not None
+    return machine.id
+
+
+def test_whoever_asks_while_the_machine_is_still_asked_once_more_is_told_how_it_came_about() -> None:
+    """As the dashboard does when it hears of the assignment."""
+
+    async def story(small: Small) -> None:
+        search = await reserve_one_that_takes(small, 0.8)
+        why = await told(small, "/projects/p/why")
+        machine = await search
+        assert (why["how"], why["why"], why["machine"]) == ("warm", "An idle machine was ready.", machine.id)
+        assert why["stages"]["probe_ms"] >= 800
+
+    lived(story)
+
+
+def test_whoever_asks_is_told_of_the_machine_that_came_instead() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        await asyncio.sleep(5)
+        silent = next(iter(small.fleet.idle("default", small.engine.image)))
+        small.engine._containers[silent].answer_s = 3600.0
+        small.fleet.watches[silent].verified_at = None
+        search = asyncio.create_task(small.assign("p"))
+        await small.until(lambda: small.fleet.of_project("p"))
+        assert own(small) == silent
+        why = await told(small, "/projects/p/why")
+        machine = await search
+        assert (why["machine"], why["generation"]) == (machine.id, machine.generation)
+        assert [one["machine"] for one in why["failed_probes"]] == [silent]
+
+    lived(story)
+
+
+def test_nobody_who_asks_waits_longer_than_five_seconds() -> None:
+    async def story(small: Small) -> None:
+        search = await reserve_one_that_takes(small, 20.0)
+        begun_at = asyncio.get_running_loop().time()
+        why = await told(small, "/projects/p/why")
+        assert 4.9 <= asyncio.get_running_loop().time() - begun_at <= 5.1
+        assert (why["how"], why["why"]) == ("unknown", "How the project got this machine was not recorded.")
+        assert not search.done(), "nobody who asks ends a search"
+        await search
+
+    lived(story, max_machines=1, min_idle=1)
+
+
+def test_a_project_in_line_is_told_at_once() -> None:
+    async def story(small: Small) -> None:
+        await small.until(lambda: small.idle)
+        await small.assign("first")
+        waiting = asyncio.create_task(small.assign("p"))
+        await asyncio.sleep(1)
+        begun_at = asyncio.get_running_loop().time()
+        answer = await ask(small, "GET", "/projects/p/why")
+        assert (answer.status, asyncio.get_running_loop().time()) == (404, begun_at)
+        assert "It waits in line." in answer.body["detail"]
+        await small.orchestrator.release("first")
+        await waiting
+
+    lived(story, max_machines=1, min_idle=1)
 
 
 def test_who_got_nothing_leaves_no_trace() -> None:

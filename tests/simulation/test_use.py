@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.control.wiring import Limits
-from worker_orchestrator.core.activity import ActivityRules, Traffic
+from worker_orchestrator.core.activity import ActivityRules, Counters, Traffic
 from worker_orchestrator.core.lease import SPARED_S, Terms
 from worker_orchestrator.core.machine import Machine
 
@@ -112,6 +112,27 @@ def test_what_is_open_in_it_keeps_it_and_its_end_is_the_last_use() -> None:
         assert 30 <= await lost_after(small) <= 30 + LATE_S
 
     lived(story, min_idle=1, terms=IDLE)
+
+
+@pytest.mark.parametrize("terms", [Terms(confirm_within=30), IDLE])
+def test_counters_from_another_source_are_no_use(monkeypatch: pytest.MonkeyPatch, terms: Terms) -> None:
+    """Docker is asked until the process of a container that has just started is known; it counts more than the kernel."""
+
+    async def story(small: Small) -> None:
+        counted, seen = small.engine.counters, set[int]()
+
+        async def from_docker_first(machine_id: str, *, cpu: bool) -> Counters:
+            counters = await counted(machine_id, cpu=cpu)
+            generation = small.fleet.machines[machine_id].generation
+            is_first = generation not in seen
+            seen.add(generation)
+            return replace(counters, received_bytes=761, run="") if is_first else counters
+
+        monkeypatch.setattr(small.engine, "counters", from_docker_first)
+        await served(small)
+        assert 30 <= await lost_after(small) <= 30 + 10 + LATE_S, "it begins anew with the second reading"
+
+    lived(story, min_idle=1, terms=terms)
 
 
 def test_what_a_former_project_left_open_is_no_use_of_the_next_one() -> None:

@@ -56,6 +56,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._clock.now
 
+    def stand_still(self, seconds: float) -> None:
+        """Time passes in which nothing here happens, as after SIGSTOP."""
+        self._clock.now += seconds
+
 
 @contextlib.contextmanager
 def virtual_time() -> Iterator[VirtualLoop]:
@@ -73,14 +77,14 @@ class VirtualClock(Clock):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, chance: random.Random) -> None:
         self._loop, self._chance = loop, chance
-        self.ahead_ms = 0
+        self.ahead_ms, self.asleep_s = 0, 0.0
 
     def wall_ms(self) -> int:
         return 1_700_000_000_000 + round(self._loop.time() * 1000) + self.ahead_ms
 
     def slept_s(self) -> float:
-        """This computer never sleeps: the real one's clocks differ by some microseconds each time."""
-        return 0.0
+        """For as long as a test says: the real one's clocks differ by some microseconds each time."""
+        return self.asleep_s
 
     def machine_id(self) -> str:
         letters = self._chance.choices(string.ascii_lowercase + string.digits, k=9)

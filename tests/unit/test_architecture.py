@@ -110,6 +110,21 @@ def test_no_attribute_of_control_is_a_hook() -> None:
     assert hooks == []
 
 
+OWN_TIMES = {"control/deciding/state.py", "control/deciding/journal.py", "control/wiring.py"}
+"""What may ask the event loop for the time in control/: where `ControlState.now` is made, and what decides nothing."""
+
+
+def test_only_one_function_tells_decisions_the_time() -> None:
+    """It has the lease clock follow the sleep of the computer first."""
+    folder = SOURCE / "control"
+    asking = {
+        file.relative_to(SOURCE).as_posix()
+        for file in folder.rglob("*.py")
+        if re.search(r"loop\(\)\.time|loop\.time|time\.monotonic", file.read_text(encoding="utf-8"))
+    }
+    assert {name for name in asking if not name.startswith(("control/world/", "control/telling/"))} == OWN_TIMES
+
+
 # the map
 
 

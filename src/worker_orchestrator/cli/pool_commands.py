@@ -83,15 +83,21 @@ def resume(client: Client, *, name: str, output: str) -> None:
     _print(client.resume(name), output)
 
 
+def _print_sizes(pool: Pool) -> None:
+    for size, title in _TITLES.items():
+        now, configured = getattr(pool, size), getattr(pool.configured, size)
+        if size != "max_machines" or (now, configured) != (None, None):
+            click.echo(f"  {title:<9} {_size(now)}{_why_other(now, configured, pool.changed.get(size, configured))}")
+    if pool.dropped:
+        click.echo(f"  dropped   {printable(pool.dropped)}")
+
+
 def _print(pool: Pool, output: str) -> None:
     if output == "json":
         click.echo(json_document(pool))
         return
     click.echo(f"pool {pool.name}{', paused' if pool.paused else ''}: {_made_of(pool)}")
-    for size, title in _TITLES.items():
-        now, configured = getattr(pool, size), getattr(pool.configured, size)
-        if size != "max_machines" or (now, configured) != (None, None):
-            click.echo(f"  {title:<9} {_size(now)}{_why_other(now, configured, pool.changed.get(size, configured))}")
+    _print_sizes(pool)
     click.echo(f"  machines  {counted(pool.machines)}")
     if pool.waiting:
         click.echo(f"  waiting   {pool.waiting}")

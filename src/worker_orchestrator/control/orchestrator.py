@@ -7,6 +7,7 @@ decision is a synchronous call of the pure core.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.control.assignment import Assignment, Release
@@ -21,7 +22,7 @@ from worker_orchestrator.control.wiring import Limits, Wiring
 from worker_orchestrator.core import commands, due_actions, refusals
 from worker_orchestrator.core.action import Destroy, Restart
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.lease import NO_TERMS, Terms
+from worker_orchestrator.core.lease import NO_TERMS, Asked, Terms
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.spec import DEFAULT_POOL, Spec
 from worker_orchestrator.engines.base import Engine
@@ -29,6 +30,9 @@ from worker_orchestrator.errors import MachineNotFound, NotSupported, ProjectHas
 from worker_orchestrator.store.store import Store
 
 __all__ = ["Orchestrator"]
+
+TRACE_S: Final = 5.0
+"""A search that asks its machine for longer than this is not waited for."""
 
 
 class Orchestrator:
@@ -90,13 +94,18 @@ class Orchestrator:
         metadata: str | None = None,
         terms: Terms = NO_TERMS,
     ) -> Assignment:
-        """As `assign`, and keeps `metadata` with the assignment, which ends on these `terms` where they say so."""
+        """As `assign`, and keeps `metadata` with the assignment, which ends on these `terms` where they say so.
+
+        A new assignment is stored with both. One that the project has, or that another client of it began, gets them after.
+        """
         before = self.fleet.of_project(project)
-        self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
-        machine = await self.assign(project, pool, hung_up, wait_s=wait_s)
+        asked = Asked(metadata, terms) if metadata is not None or terms else None
+        if asked is not None:
+            self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
+        machine = await self._parts.search.assign(project, pool, hung_up, wait_s, asked=asked)
         is_new = before is None or before.generation != machine.generation
-        if metadata is not None or terms:
-            machine = await self.leases.note(machine, metadata, terms)
+        if asked is not None:
+            machine = await self.leases.note(machine, asked)
         return Assignment(machine, is_new=is_new)
 
     async def release_of(self, project: str, *generations: int) -> Release:
@@ -220,6 +229,10 @@ class Orchestrator:
         """What was changed of them at run time, by name, and to what."""
         return self._parts.sizes.changed(pool)
 
+    def dropped_sizes(self, pool: str) -> str:
+        """What was changed of them at run time, did not go with the settings at the start, and was dropped; else empty."""
+        return self._parts.sizes.dropped(pool)
+
     def standing(self, pool: str, machines: Sequence[Machine]) -> Standing:
         """Why this pool, which has these machines, has as many idle ones as it has. It may be one that is retired."""
         return self._parts.standings.of(pool, machines)
@@ -237,6 +250,17 @@ class Orchestrator:
         if machine is None:
             raise ProjectHasNoMachine(f"The project {project} has no machine.")
         return machine
+
+    async def traced_machine_of(self, project: str) -> Machine:
+        """As `machine_of`, once it is known how the project came to it, `TRACE_S` later at the latest.
+
+        A search that takes longer stores the assignment first: it is told of while the machine is still asked once more.
+        """
+        machine = await self.machine_of(project)
+        if self.traces.of(machine) is not None:
+            return machine
+        await self._parts.seats.search_ended(project, TRACE_S)
+        return await self.machine_of(project)
 
     async def machine_named(self, name: str) -> Machine:
         """The machine with this id, or in this container. Raises MachineNotFound."""

@@ -114,7 +114,6 @@ class Reactions:
             self._probers.start(machine, outcomes.start_deadline(self._fleet, self._state.spec, machine))
 
     def _worker_probed(self, verdict: Verdict) -> None:
-        self._state.follow_lease_clock()
         outcomes.apply_verdict(self._fleet, self._state.spec, verdict, self._state.now())
         watch = self._fleet.watches.get(verdict.machine_id)
         if watch is not None and watch.misses % MISSES_TO_LOOK == MISSES_TO_LOOK - 1:

@@ -7,6 +7,7 @@ follows a commit is the `Effects` of the journal.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,7 +102,8 @@ class Wiring:
         self.background = Background(self.defect)
         self.sizes = PoolSizes(spec, store, clock.wall_ms)
         self.state = ControlState(fleet, self.sizes.applied(spec), clock)
-        self.lease_clock = self.state.lease_clock = LeaseClock(fleet, store, clock, self.state.now())
+        self.lease_clock = LeaseClock(fleet, store, clock, self.state.now())
+        self.state.use(self.lease_clock)
         self._make_telling(store, observer)
         self._make_world(engine, engine_id, observer)
         self._make_deciding(store, observer)
@@ -152,7 +154,6 @@ class Wiring:
             self.decisions,
             self.uses,
             self.use_readings,
-            self.lease_clock,
             self.background,
             self._limits.activity_interval_s,
         )
@@ -165,7 +166,6 @@ class Wiring:
             self.contact,
             self.actions,
             self.probers,
-            self.lease_clock,
         )
 
     def _react(self, report: Report) -> None:
@@ -196,6 +196,7 @@ class Wiring:
         wanted = self.sizes.applied(replace(spec, pools={**spec.pools, **known}, retired=retired))
         note_taken_away(self.state.fleet, self.state.spec, wanted, self.state.now())
         self.state.spec = wanted
+        self.state.expect_leases_of_pools()
         self.state.forget_former_pools()
         self.templates.set_pools(list(spec.pools), changed)
         self.clock_windows.look_again()
@@ -205,7 +206,9 @@ class Wiring:
     async def run(self) -> None:
         """Keep the pool until cancelled. Raises what a defect raised."""
         interval_s = self._limits.refresh_interval_s
+        self.sizes.forget_dropped()
         loops = {
+            "lease clock": self.lease_clock.run(asyncio.get_running_loop().time),
             "tick": self.ticker.run(interval_s),
             "engine events": self.engine_events.run(),
             "activity": self.activity.run(),

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["DEFAULT_TRAFFIC_MIN", "ActivityRules", "Counters", "Traffic", "shows_activity"]
+__all__ = ["DEFAULT_TRAFFIC_MIN", "ActivityRules", "Counters", "Traffic", "are_comparable", "shows_activity"]
 
 DEFAULT_TRAFFIC_MIN: Final = 256
 """Bytes: less than one small HTTP request brings, and more than what a network says to all its containers in between."""
@@ -52,6 +52,11 @@ class Counters(msgspec.Struct, frozen=True, gc=False):
     sent_bytes: int | None = None
     cpu_s: float | None = None
     run: str = ""
+
+
+def are_comparable(before: Counters, now: Counters) -> bool:
+    """Whether both come from the same source: one that tells the run of a container counts less of its network."""
+    return bool(before.run) == bool(now.run)
 
 
 def shows_activity(before: Counters, now: Counters, rules: ActivityRules) -> bool | None:

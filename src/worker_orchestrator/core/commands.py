@@ -29,6 +29,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core.brake import raise_brake, schedule_restart
 from worker_orchestrator.core.expiry import keep
 from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.lease import Asked
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.reasons import (
     DESTROYED,
@@ -93,10 +94,13 @@ def pool_for(fleet: Fleet, spec: Spec, project: str, pool: str | None) -> str:
     return has
 
 
-def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None = None) -> Machine | None:
+def assign(
+    fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None = None, asked: Asked | None = None
+) -> Machine | None:
     """The machine of this project: its own or an idle one. None: its own is being restarted or woken, or it waits in line.
 
-    `pool` is the pool that its machine must be of. None: whatever machine it has, else one of the default pool.
+    `pool` is the pool that its machine must be of. None: whatever machine it has, else one of the default pool. A machine
+    that it gets is assigned as it `asked`; one that it has is left as it is.
     Raises MachineFailed if its own has failed for good. Raises NoMachineAvailable, with the reason, if its own cannot serve
     now or if no machine can come. Raises OtherPool and PoolNotFound as `pool_for` does.
     """
@@ -117,18 +121,21 @@ def assign(fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None 
         return machine if machine.state is _READY else None
     idle = None if fleet.pool(name).line else next_idle(fleet, spec, name, now)
     if idle is not None:
-        return hand_over(fleet, spec, idle, project, now)
+        return hand_over(fleet, spec, idle, project, now, asked)
     why_not = pool_refusal(fleet, spec, name, now)
     if why_not is not None:
         raise why_not
-    fleet.join_line(name, project)
+    fleet.join_line(name, project, asked)
     return None
 
 
-def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None = None) -> Machine | None:
+def assign_verified(
+    fleet: Fleet, spec: Spec, project: str, now: float, pool: str | None = None, asked: Asked | None = None
+) -> Machine | None:
     """Hand an idle machine that has just answered to a project that has none. None, and no change, if there is none.
 
-    `pool` is as for `assign`; if the settings do not name it, or the project waits, that is for `assign` to judge.
+    `pool` and `asked` are as for `assign`. If the settings do not name the pool, or the project waits, that is for `assign`
+    to judge.
     """
     name = DEFAULT_POOL if pool is None else pool
     if name not in spec.pools or project in fleet.waiting or fleet.pool(name).line:
@@ -136,7 +143,7 @@ def assign_verified(fleet: Fleet, spec: Spec, project: str, now: float, pool: st
     idle = next_idle(fleet, spec, name, now)
     if idle is None or not is_verified(fleet, spec, idle, now):
         return None
-    return hand_over(fleet, spec, idle, project, now)
+    return hand_over(fleet, spec, idle, project, now, asked)
 
 
 def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine | None:

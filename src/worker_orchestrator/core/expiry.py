@@ -42,21 +42,21 @@ from worker_orchestrator.core.spec import Spec
 __all__ = ["expected_end", "expire", "keep", "note_reading", "note_use", "put_clock", "set_terms", "warn"]
 
 LATE_S: Final = 5.0
-"""A look that comes so much later than planned counts as a wake."""
+"""Whoever did not look at the clock for longer than this stood still, or slept: the look that follows counts as a wake."""
 FRESH_S: Final = 5.0
 """A reading that is older than this does not show that nobody uses a machine."""
 AILING_S: Final = 5.0
 """How long to wait before looking at an expired machine again that cannot serve."""
 
 
-def put_clock(fleet: Fleet, offset: float, now: float, planned_at: float | None = None) -> None:
-    """From now on the lease clock shows `now + offset`. A look that was planned earlier, and comes late, is a wake.
+def put_clock(fleet: Fleet, offset: float, now: float, looked_at: float) -> None:
+    """From now on the lease clock shows `now + offset`. It is a wake if nobody has looked since long before now.
 
-    `planned_at` and `now` are monotonic; the time that the computer slept is in the offset alone.
+    `looked_at`, when somebody last did, and `now` are monotonic; the time that the computer slept is in the offset alone.
     """
     slept_s = max(0.0, offset - fleet.lease_offset)  # it never goes back: what differs by microseconds is no sleep
     fleet.lease_offset += slept_s
-    if planned_at is not None and now + slept_s - planned_at > LATE_S:
+    if now + slept_s - looked_at > LATE_S:
         fleet.nothing_expires_before = fleet.lease_time(now) + SPARED_S
 
 
@@ -173,10 +173,8 @@ def warn(fleet: Fleet, spec: Spec, now: float) -> None:
 
     Not in the minute in which nothing expires. What is due at its end goes unannounced: its client had time to keep it.
     """
-    if fleet.warn_before_s != spec.warn_before_s:
-        fleet.warn_before_s = spec.warn_before_s
-        for machine_id in sorted(fleet.leased):
-            fleet.set_timer(fleet.machines[machine_id])
+    if fleet.warned_for is not spec:
+        _follow_times_of_warnings(fleet, spec)
     at = fleet.lease_time(now)
     if at < fleet.nothing_expires_before:
         return
@@ -186,6 +184,15 @@ def warn(fleet: Fleet, spec: Spec, now: float) -> None:
             fleet.warnings.set(machine_id, at + AILING_S)
         elif machine.state in {State.READY, State.SLEEPING}:  # else its timer is set again when it comes back to life
             _announce(fleet, machine, now)
+
+
+def _follow_times_of_warnings(fleet: Fleet, spec: Spec) -> None:
+    fleet.warned_for = spec
+    before_s = {name: spec.pool(name).warn_before_s for name in (*spec.pools, *spec.retired)}
+    if before_s != fleet.warn_before_s:
+        fleet.warn_before_s = before_s
+        for machine_id in sorted(fleet.leased):
+            fleet.set_timer(fleet.machines[machine_id])
 
 
 def _announce(fleet: Fleet, machine: Machine, now: float) -> None:
@@ -199,7 +206,7 @@ def _announce(fleet: Fleet, machine: Machine, now: float) -> None:
     assert end is not None, f"{machine.id} is warned, but has no deadline"
     ends_at = max(end.at, fleet.watches[machine.id].spared_until, at)
     lease = replace(holding.lease, announced=Announcement(at, ends_at, end.by))
-    fleet.apply(machine, replace(machine, holding=replace(holding, lease=lease)), Cause.EXPIRING, now)
+    fleet.apply(machine, replace(machine, holding=replace(holding, lease=lease)), Cause.EXPIRING, now, deadline=end.by)
 
 
 def _end(fleet: Fleet, machine: Machine, end: Ending, now: float) -> None:
@@ -211,9 +218,9 @@ def _end(fleet: Fleet, machine: Machine, end: Ending, now: float) -> None:
         end = oldest  # it counts before all others, since they may only put it to sleep
     reason = expired(end.by, getattr(lease.terms, end.by))
     if lease.on_expiry is OnExpiry.SLEEP and end is not oldest:
-        put_to_sleep(fleet, machine, reason, now)
+        put_to_sleep(fleet, machine, reason, now, end.by)
         return
     after = replace(machine, state=State.STOPPING, holding=None, reason=reason, evidence="")
-    fleet.apply(machine, after, Cause.EXPIRED, now)
+    fleet.apply(machine, after, Cause.EXPIRED, now, deadline=end.by)
     if lease.on_expiry is OnExpiry.DESTROY:
         fleet.hurry(machine.id)

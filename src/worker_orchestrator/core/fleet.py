@@ -17,6 +17,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core.lease import Asked, EndsBy
 from worker_orchestrator.core.leased import Leased, has_changed_hands
 from worker_orchestrator.core.machine import (
     GIVES_UP_PROJECT,
@@ -52,9 +53,11 @@ class Fleet(Leased):
         self.last_port = last_port  # the last host port that was given
         self.refused_ports: dict[int, float] = {}  # port -> until when it is left alone, as another process has it
         self.orphan_retries: dict[str, tuple[int, float]] = {}  # refused removals of orphans: tries, and the next one
+        self.left_ports: dict[int, float] = {}  # port that a project had -> when its machine left it, the oldest first
         self.tombstones: dict[str, None] = {}  # ids of buried machines (see `Change`), the oldest first
         self.pools: dict[str, Pool] = {}  # by name, whether or not the settings name them
         self.waiting: dict[str, str] = {}  # project -> the one pool in whose line it stands
+        self.asked: dict[str, Asked] = {}  # by project in line: what it asked for, where it asked for something
         self.wakers: dict[str, None] = {}  # projects whose machines sleep until there is room, the first to ask first
         self.last_ticket = 0  # the last place in line that was given: they are numbered over all pools
         self.sized_for: Spec | None = None  # by it each pool has the right size that is not in one of the next two
@@ -128,10 +131,14 @@ class Fleet(Leased):
         cause: Cause,
         now: float,
         failure: FailureKind | None = None,
+        deadline: EndsBy | None = None,
     ) -> Change:
-        """Make one change, and keep it in `pending` until the shell takes it to store it. `failure` is the kind of one."""
+        """Make one change, and keep it in `pending` until the shell takes it to store it.
+
+        `failure` and `deadline` are those of the change.
+        """
         buries = (after is None or cause is _REMOVED) and self._buries(before, after, cause)
-        change = Change(before, after, cause, buries, failure)
+        change = Change(before, after, cause, buries, failure, deadline)
         machine_id = change.machine.id
         known = self.machines.get(machine_id)
         assert before is None or known is before or known == before, f"{machine_id}: decided on an old state"
@@ -160,9 +167,11 @@ class Fleet(Leased):
             return before.state is State.STOPPING or cause in GIVES_UP_PROJECT
         return after.holding is None  # its container was removed
 
-    def join_line(self, pool: str, project: str) -> None:
+    def join_line(self, pool: str, project: str, asked: Asked | None = None) -> None:
         """Let this project wait for a machine of this pool, behind all who wait in any pool, unless it waits already."""
         if project not in self.waiting:
+            if asked is not None:
+                self.asked[project] = asked
             self.last_ticket += 1
             self.waiting[project] = pool
             self.pool(pool).line[project] = self.last_ticket
@@ -171,6 +180,7 @@ class Fleet(Leased):
     def leave_line(self, project: str) -> None:
         """Forget that this project waits, for a machine or for room to wake its own."""
         self.wakers.pop(project, None)
+        self.asked.pop(project, None)
         pool = self.waiting.pop(project, None)
         if pool is not None:
             del self.pools[pool].line[project]
@@ -238,6 +248,8 @@ class Fleet(Leased):
                 and old.gone is machine.gone
             )
             self._drop_from_indexes(old, keeps_place=keeps_place)
+            if not keeps_place and not old.gone and old.generation and not old.host:
+                self._note_left_ports(old, now)
         if self.doubted and (old is None or machine is None or old.state is not machine.state):
             self.doubted.discard(machine_id)
             self.ailing.pop(machine_id, None)
@@ -263,6 +275,11 @@ class Fleet(Leased):
         holding, had = machine.holding, None if old is None else old.holding
         if (holding is not None and holding.lease is not None) or (had is not None and had.lease is not None):
             self._follow_lease(old, machine, now)
+
+    def _note_left_ports(self, machine: Machine, now: float) -> None:
+        for port in machine.host_ports:
+            self.left_ports.pop(port, None)
+            self.left_ports[port] = now
 
     def _note_came_up(self, machine: Machine, now: float) -> None:
         watch, pool = self.watches[machine.id], self.pool(machine.pool)

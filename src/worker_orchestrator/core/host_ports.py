@@ -1,12 +1,13 @@
 """Which host ports a new machine gets: the next ones after the last one given, wrapping around.
 
-A port that becomes free is thereby given again as late as possible, so an old URL of one project does not show the worker of
-the next.
+An old URL of one project must not show the worker of the next. So a port that a project had is not given within a minute
+after its machine has left it, unless no other one is free; then that which was left first is. (A restart of the service
+forgets which those are, and goes on with the next ones after the last one given.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from itertools import chain
 from typing import Final
 
@@ -19,6 +20,7 @@ from worker_orchestrator.core.spec import Spec
 __all__ = ["move_ports", "next_port", "no_port_left", "take_ports"]
 
 PORT_REFUSED_S: Final = 60.0
+PORT_LEFT_S: Final = 60.0
 
 
 def next_port(last_given: int | None, first: int, last: int, is_taken: Callable[[int], bool]) -> int | None:
@@ -36,16 +38,27 @@ def take_ports(fleet: Fleet, spec: Spec, count: int, now: float) -> tuple[int, .
     """The next free host ports, so many, which count as given from now on; None, and none is given, if fewer are free."""
     assert spec.first_port is not None, "the engine plans its addresses itself"
     fleet.refused_ports = {port: until for port, until in fleet.refused_ports.items() if until > now}
+    fleet.left_ports = {port: at for port, at in fleet.left_ports.items() if at > now - PORT_LEFT_S}
     taken, last_given = dict[int, None](), fleet.last_port
     while len(taken) < count:
-        last_given = next_port(
-            last_given, spec.first_port, spec.last_port, lambda port: port in taken or fleet.is_port_taken(port)
-        )
+        last_given = _next_unless_left(fleet, range(spec.first_port, spec.last_port + 1), last_given, taken)
         if last_given is None:
             return None
         taken[last_given] = None
     fleet.last_port = last_given
     return tuple(taken)
+
+
+def _next_unless_left(fleet: Fleet, ports: range, last_given: int | None, taken: Container[int]) -> int | None:
+    """As `next_port`, without those that are `taken` besides. Those that a project had a moment ago come last."""
+
+    def is_taken(port: int) -> bool:
+        return port in taken or fleet.is_port_taken(port)
+
+    port = next_port(last_given, ports[0], ports[-1], lambda port: port in fleet.left_ports or is_taken(port))
+    if port is not None:
+        return port
+    return next((port for port in fleet.left_ports if port in ports and not is_taken(port)), None)
 
 
 def move_ports(fleet: Fleet, spec: Spec, machine: Machine, taken: int | None, now: float) -> Machine | None:

@@ -27,6 +27,7 @@ __all__ = [
     "SILENT",
     "SPARED_S",
     "Announcement",
+    "Asked",
     "Ending",
     "EndsBy",
     "Lease",
@@ -34,6 +35,7 @@ __all__ = [
     "Quiet",
     "Terms",
     "age_ending",
+    "agreed",
     "certain_ending",
     "ending",
     "lead_s",
@@ -92,6 +94,18 @@ class Terms(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 NO_TERMS: Final = Terms()
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """What a project asks for with an assignment: metadata, as JSON, and deadlines. None: it says nothing of the machine."""
+
+    metadata: str | None = None
+    terms: Terms = NO_TERMS
+
+
+def agreed(ours: Terms | None, asked: Terms) -> Terms:
+    """The deadlines of a new assignment in a pool that has `ours`, for a project that asked for these."""
+    return (ours or NO_TERMS).changed(asked.capped(None if ours is None else ours.max_age))
 
 
 def _changed(old: float | None, new: float | None) -> float | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from worker_orchestrator.core.indexes import Indexes
 from worker_orchestrator.core.lease import SPARED_S, Quiet, certain_ending, lead_s, unannounced_ending
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.timers import Timers
 from worker_orchestrator.core.watch import Watch
 
@@ -24,7 +26,8 @@ class Leased(Indexes):
         self.leased: set[str] = set()  # ids of machines with a lease
         self.timers = Timers()  # by id, on the lease clock: when a deadline passes that no reading puts off
         self.warnings = Timers()  # by id, on the lease clock: when its end is to be announced
-        self.warn_before_s = 0.0  # that of the spec, for which `warnings` are set
+        self.warn_before_s: Mapping[str, float] = {}  # by pool, for which `warnings` are set
+        self.warned_for: Spec | None = None  # the spec that says so
 
     def lease_time(self, now: float) -> float:
         """What the lease clock shows then."""
@@ -47,12 +50,13 @@ class Leased(Indexes):
             self.timers.discard(name)
         else:
             self.timers.set(name, certain.at)
-        end = unannounced_ending(lease, quiet, certain, sleeps=sleeps) if self.warn_before_s else None
+        before_s = self.warn_before_s.get(machine.pool, 0.0)
+        end = unannounced_ending(lease, quiet, certain, sleeps=sleeps) if before_s else None
         if end is None:
             self.warnings.discard(name)
         else:
             ends_at = max(end.at, self.watches[name].spared_until)
-            self.warnings.set(name, ends_at - lead_s(lease, end.by, self.warn_before_s))
+            self.warnings.set(name, ends_at - lead_s(lease, end.by, before_s))
 
     def _follow_lease(self, old: Machine | None, machine: Machine, now: float) -> None:
         if machine.lease is not None:

@@ -38,7 +38,7 @@ from typing import Final
 
 import msgspec
 
-from worker_orchestrator.core.lease import Announcement, Lease
+from worker_orchestrator.core.lease import Announcement, EndsBy, Lease
 from worker_orchestrator.core.reasons import ASLEEP, expiring
 
 __all__ = [
@@ -137,6 +137,7 @@ _STOPPING: Final = State.STOPPING
 _SLEEPING: Final = State.SLEEPING
 _ASSIGNED: Final = Cause.ASSIGNED
 _EXPIRING: Final = Cause.EXPIRING
+_EXPIRED: Final = Cause.EXPIRED
 
 
 class Holding(msgspec.Struct, frozen=True, gc=False):
@@ -233,7 +234,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     `buries` means that its end was requested and has happened, so a container that appears under its id later is removed. A
     machine that is only forgotten is not buried: its container vanished by itself, and may come back with somebody's files.
-    `failure` is the kind of a failure, for metrics; it is not stored.
+    `failure` is the kind of a failure, for metrics; it is not stored. `deadline` is the one that caused it, or of which it
+    tells that it comes soon.
     """
 
     before: Machine | None
@@ -241,6 +243,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     cause: Cause
     buries: bool = False
     failure: FailureKind | None = None
+    deadline: EndsBy | None = None
 
     def __post_init__(self) -> None:
         before, after = self.before, self.after
@@ -257,6 +260,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
             f"{self.machine.id}: {self.cause} may not give it to project {has}"
         )
         assert before is None or after is None or before.id == after.id, "a change is about one machine"
+        assert self.deadline is not None or self.cause is not _EXPIRED, f"{self.machine.id}: no deadline ended it"
 
     @property
     def machine(self) -> Machine:

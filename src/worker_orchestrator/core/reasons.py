@@ -44,7 +44,6 @@ __all__ = [
     "answers_elsewhere",
     "asleep",
     "cannot_serve",
-    "deadline_of",
     "exited",
     "expired",
     "expiring",
@@ -229,14 +228,6 @@ def expired(by: EndsBy, limit_s: float) -> str:
 def expiring(by: EndsBy, left_s: float) -> str:
     """Which deadline of its project will have passed in so many seconds."""
     return _EXPIRING[by].format(_duration(round(left_s)))
-
-
-def deadline_of(reason: str) -> EndsBy | None:
-    """The deadline that this reason of `expired` names; None if it is none of these reasons."""
-    for by, text in _EXPIRED.items():
-        if reason.startswith(text.split("{}")[0]):
-            return by
-    return None
 
 
 def falling_asleep(why: str) -> str:

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core.brake import schedule_restart
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.lease import EndsBy
 from worker_orchestrator.core.machine import Cause, Holding, Machine, State
 from worker_orchestrator.core.reasons import RUNS_AGAIN, WOKEN, WOKEN_EARLY, asleep, falling_asleep
 from worker_orchestrator.core.spec import Spec
@@ -41,11 +42,14 @@ _RUNS: Final = frozenset({Status.RUNNING, Status.PAUSED})
 _STOPPED: Final = frozenset({Status.EXITED, Status.CREATED})
 
 
-def put_to_sleep(fleet: Fleet, machine: Machine, why: str, now: float) -> Machine:
-    """Have this READY machine of a project stopped, for this reason (a sentence). Returns it as it is then."""
+def put_to_sleep(fleet: Fleet, machine: Machine, why: str, now: float, deadline: EndsBy | None = None) -> Machine:
+    """Have this READY machine of a project stopped, for this reason (a sentence). Returns it as it is then.
+
+    `deadline` is the one that has passed, if that is the reason.
+    """
     assert machine.state is State.READY, f"{machine.id} is {machine.state}, so it cannot be put to sleep"
     after = replace(machine, state=State.SLEEPING, reason=falling_asleep(why), evidence="")
-    fleet.apply(machine, after, Cause.SLEPT, now)
+    fleet.apply(machine, after, Cause.SLEPT, now, deadline=deadline)
     return after
 
 

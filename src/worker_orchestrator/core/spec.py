@@ -37,7 +37,8 @@ class PoolSpec(msgspec.Struct, frozen=True):
     `port_names` are the names of the ports of its workers; empty for workers with one port, which needs no name.
 
     `terms` are the deadlines of each new assignment that asks for no others (None: there are none), and `on_expiry` is what
-    happens then. `activity` says what counts as use of its workers.
+    happens then. So long before it comes, the end of an assignment is announced (`warn_before_s`; 0: never). `activity` says
+    what counts as use of its workers.
     """
 
     template: str | None
@@ -58,6 +59,7 @@ class PoolSpec(msgspec.Struct, frozen=True):
     port_names: tuple[str, ...] = ()
     terms: Terms | None = None
     on_expiry: OnExpiry = OnExpiry.RELEASE
+    warn_before_s: float = 0.0
     activity: ActivityRules = ActivityRules()
 
     @property
@@ -105,7 +107,7 @@ class Spec(msgspec.Struct, frozen=True):
 
     `max_machines` is the limit over all pools. `max_awake` is how many of these may not be asleep (None: all of them).
     `restarts_in_place`: the engine can start an exited instance again with its files. If it cannot, an exited machine of a
-    project fails. `warn_before_s`: so long before it comes the end of an assignment is announced; 0: never.
+    project fails.
 
     `retired` has what still holds for machines of pools that are no longer in `pools`, as far as that is known.
     """
@@ -118,7 +120,6 @@ class Spec(msgspec.Struct, frozen=True):
     verify_after_s: float = 1.0
     evidence_s: float = 600.0
     restarts_in_place: bool = True
-    warn_before_s: float = 0.0
     max_awake: int | None = None
     retired: Mapping[str, PoolSpec] = {}
 
@@ -143,10 +144,15 @@ class Spec(msgspec.Struct, frozen=True):
         return self.start_timeout_s if own_s is None else own_s
 
     def retired_by(self, pools: Collection[str], in_use: Collection[str]) -> dict[str, PoolSpec]:
-        """What still holds for pools that are `in_use` and will not be in `pools`: time limits, and what counts as use."""
+        """What still holds for pools that are `in_use` and will not be in `pools`: times, and what counts as use."""
         own = {name: self.pool(name) for name in in_use if name not in pools and self.knows(name)}
         return {
-            name: replace(UNKNOWN_POOL, start_timeout_s=pool.start_timeout_s, activity=pool.activity)
+            name: replace(
+                UNKNOWN_POOL,
+                start_timeout_s=pool.start_timeout_s,
+                warn_before_s=pool.warn_before_s,
+                activity=pool.activity,
+            )
             for name, pool in own.items()
         }
 

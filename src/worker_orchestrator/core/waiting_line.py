@@ -8,7 +8,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.lease import Lease
+from worker_orchestrator.core.lease import Asked, Lease, agreed
 from worker_orchestrator.core.machine import Cause, Holding, Machine
 from worker_orchestrator.core.reasons import ASSIGNED
 from worker_orchestrator.core.refusals import pool_refusal
@@ -30,8 +30,9 @@ def serve_line(fleet: Fleet, spec: Spec, pool: str, now: float) -> None:
     line = fleet.pool(pool).line
     while line and (idle := next_idle(fleet, spec, pool, now)) is not None:
         project = next(iter(line))
+        asked = fleet.asked.get(project)
         fleet.leave_line(project)
-        hand_over(fleet, spec, idle, project, now)
+        hand_over(fleet, spec, idle, project, now, asked)
 
 
 def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvailable]:
@@ -97,14 +98,27 @@ def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
     return wanted.paused or fleet.brake_in_force(pool, wanted.template) is not None
 
 
-def hand_over(fleet: Fleet, spec: Spec, machine: Machine, project: str, now: float) -> Machine:
-    """Assign an idle machine to a project, on the terms of its pool. Returns it as it is then, with its own generation."""
+def hand_over(
+    fleet: Fleet, spec: Spec, machine: Machine, project: str, now: float, asked: Asked | None = None
+) -> Machine:
+    """Assign an idle machine to a project, on the terms of its pool but for what the project `asked`.
+
+    Returns it as it is then, with its own generation.
+    """
     fleet.generation += 1
     pool = spec.pool(machine.pool)
     holding = Holding(project)
-    if pool.terms is not None:
+    if asked is not None:
+        holding = _as_asked(pool, project, asked, fleet.lease_time(now))
+    elif pool.terms is not None:
         at = fleet.lease_time(now)
         holding = Holding(project, lease=Lease(pool.terms, at, at, on_expiry=pool.on_expiry))
     after = replace(machine, holding=holding, generation=fleet.generation, reason=ASSIGNED)
     fleet.apply(machine, after, _ASSIGNED, now)
     return after
+
+
+def _as_asked(pool: PoolSpec, project: str, asked: Asked, at: float) -> Holding:
+    terms = agreed(pool.terms, asked.terms)
+    lease = Lease(terms, at, at, on_expiry=pool.on_expiry) if terms else None
+    return Holding(project, asked.metadata or "", lease)

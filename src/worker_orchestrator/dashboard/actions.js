@@ -4,7 +4,7 @@
 
 import { call } from "./api.js";
 import { obstacle } from "./connection.js";
-import { ends } from "./deadline.js";
+import { canBePutOff, ends } from "./deadline.js";
 import { ActDialog, show } from "./dialog.js";
 import { html, useId, useState } from "./html.js";
 import { isOlder } from "./image.js";
@@ -14,19 +14,43 @@ import { coded } from "./told.js";
 
 const PROJECT = "[A-Za-z0-9_~:@+=,\\-][A-Za-z0-9._~:@+=,\\-]{0,127}";
 
-async function release(live, { project, generation }) {
-  const { machine, removed } = await call(`/v1/projects/${encodeURIComponent(project)}/machine?generation=${generation}`, { method: "DELETE" });
+/** The machine of its project, or what is done with it, while that has it as it was seen. */
+const ofProject = ({ project, generation }, what = "") => `/v1/projects/${encodeURIComponent(project)}/machine${what}?generation=${generation}`;
+
+async function release(live, seen) {
+  const { project } = seen;
+  const { machine, removed } = await call(ofProject(seen), { method: "DELETE" });
   say(`${project} gave ${machine} back. ${removed ? "It is removed with its files." : "It goes back to the pool as it is."}`);
 }
 
 /** Nothing is lost by it, so it asks nothing. */
-async function keep(live, { id, project, generation }) {
+async function keep(live, seen) {
+  const { id, project } = seen;
   try {
-    await call(`/v1/projects/${encodeURIComponent(project)}/machine/keepalive?generation=${generation}`, { method: "POST" });
+    await call(ofProject(seen, "/keepalive"), { method: "POST" });
     const machine = await call(`/v1/machines/${id}`);
     live.putMachine(machine);
     const until = ends(machine.lease, Date.now());
-    say(`${project} keeps ${id}.${until && ` It ${until}, unless it is used or kept.`}`);
+    const unless = canBePutOff(machine.lease) ? ", unless it is used or kept" : "";
+    say(`${project} keeps ${id}.${until && ` It ${until}${unless}.`}`);
+  } catch (problem) {
+    say(problem.message, { isProblem: true });
+  }
+}
+
+async function sleep(live, seen) {
+  const { id, project } = seen;
+  live.putMachine(await call(ofProject(seen, "/sleep"), { method: "POST" }));
+  say(`${id} sleeps. ${project} keeps it, with its files.`);
+}
+
+/** Nothing is lost by it, so it asks nothing. It is done when the machine answers; before that it may wait for room. */
+async function wake(live, seen) {
+  const { id, project } = seen;
+  try {
+    const machine = await call(ofProject(seen, "/wake"), { method: "POST" });
+    live.putMachine(machine);
+    say(html`${project} has ${id} again${at(machine)}.`);
   } catch (problem) {
     say(problem.message, { isProblem: true });
   }
@@ -47,9 +71,10 @@ async function assign(live, project, pool, signal) {
   const body = pool ? { pool } : {};
   const machine = await call(`/v1/projects/${encodeURIComponent(project)}/machine`, { method: "PUT", body, signal });
   live.putMachine(machine);
-  const { id, url } = machine;
-  say(html`${project} has <a href="#/machines/${id}">${id}</a>${url && html` at <a href=${url} target="_blank" rel="noopener noreferrer">${url}</a>`}.`);
+  say(html`${project} has <a href="#/machines/${machine.id}">${machine.id}</a>${at(machine)}.`);
 }
+
+const at = ({ url }) => url && html` at <a href=${url} target="_blank" rel="noopener noreferrer">${url}</a>`;
 
 async function changePool(live, name, changes) {
   live.putPool(await call(`/v1/pools/${encodeURIComponent(name)}`, { method: "PATCH", body: changes }));
@@ -64,30 +89,38 @@ export async function copy(text) {
   }
 }
 
-/** Copy URL, keep, release, restart and destroy of one machine, each where it makes sense; plain in a list, where room is scarce: keep is on the machine's page. */
+/** What can be done with one machine, where it makes sense; plain in a list, where room is scarce: keep is on the machine's page. */
 export function MachineActions({ live, machine, isPlain = false }) {
   const { project, url, state } = machine;
+  const isAsleep = state === "sleeping";
   const kind = isPlain ? "plain" : "";
-  const named = (what) => `${what} ${project ?? machine.id}`;
+  const button = (what, onClick, more = "") => html`<button
+    class="${kind} ${more}" aria-label=${`${what} ${project ?? machine.id}`} disabled=${!live.isLive} title=${obstacle(live)} onClick=${onClick}
+  >
+    ${what}
+  </button>`;
+  const asking = (what, Asked, more) => button(what, () => show(Asked, { live, machine }), more);
   return html`<span class="actions">
-    ${url && state !== "failed" && state !== "sleeping" && html`<button class=${kind} aria-label=${`Copy URL of ${project ?? machine.id}`} onClick=${() => copy(url)}>Copy URL</button>`}
-    ${machine.lease && !isPlain &&
-    html`<button aria-label=${named("Keep")} disabled=${!live.isLive} title=${obstacle(live)} onClick=${() => keep(live, machine)}>Keep</button>`}
-    ${project &&
-    html`<button class=${kind} aria-label=${named("Release")} disabled=${!live.isLive} title=${obstacle(live)} onClick=${() => show(ReleaseDialog, { live, machine })}>
-      Release
-    </button>`}
-    ${project && hasFiles(machine) &&
-    html`<button class=${kind} aria-label=${named("Restart")} disabled=${!live.isLive} title=${obstacle(live)} onClick=${() => show(RestartDialog, { live, machine })}>
-      Restart
-    </button>`}
-    ${state !== "stopping" &&
-    html`<button
-      class="${kind} danger" aria-label=${named("Destroy")} disabled=${!live.isLive} title=${obstacle(live)} onClick=${() => show(DestroyDialog, { live, machine })}
-    >
-      Destroy
-    </button>`}
+    ${url && state !== "failed" && !isAsleep && html`<button class=${kind} aria-label=${`Copy URL of ${project ?? machine.id}`} onClick=${() => copy(url)}>Copy URL</button>`}
+    ${isAsleep && html`<${WakeButton} ...${{ live, machine, kind }} />`}
+    ${machine.lease && !isPlain && !isAsleep && button("Keep", () => keep(live, machine))}
+    ${project && state === "assigned" && asking("Sleep", SleepDialog)}
+    ${project && asking("Release", ReleaseDialog)}
+    ${project && hasFiles(machine) && !isAsleep && asking("Restart", RestartDialog)}
+    ${state !== "stopping" && asking("Destroy", DestroyDialog, "danger")}
   </span>`;
+}
+
+function WakeButton({ live, machine, kind }) {
+  const [isBusy, setBusy] = useState(false);
+  const onClick = () => {
+    setBusy(true);
+    wake(live, machine).finally(() => setBusy(false));
+  };
+  const isOff = isBusy || !live.isLive;
+  return html`<button class=${kind} aria-label=${`Wake ${machine.project}`} disabled=${isOff} title=${obstacle(live)} onClick=${onClick}>
+    ${isBusy ? "Waking…" : "Wake"}
+  </button>`;
 }
 
 function ReleaseDialog({ live, machine: seen, onClose }) {
@@ -119,6 +152,14 @@ const hasComeUp = (live, { name, template }) =>
 /** What failed and has no URL any more has no container either. */
 const hasFiles = ({ state, url }) => state !== "failed" || url !== null;
 
+function SleepDialog({ live, machine: seen, onClose }) {
+  const { id, project } = seen;
+  return html`<${ActDialog} title=${`Put ${project} to sleep?`} action="Sleep" busy="Stopping it…" act=${() => sleep(live, seen)} onClose=${onClose}>
+    <p>The container of <code>${id}</code> is stopped: whatever runs in it ends. <strong>${project}</strong> keeps it, with its files.</p>
+    <p>Its next assign wakes it, and so does <strong>Wake</strong>. Until then its URL may be somebody else's.</p>
+  <//>`;
+}
+
 function RestartDialog({ live, machine: seen, onClose }) {
   return html`<${ActDialog}
     title=${`Restart ${seen.project}?`} action="Restart" busy="Starting it again…" act=${() => restart(live, seen)} onClose=${onClose}
@@ -136,7 +177,7 @@ function DestroyDialog({ live, machine: seen, onClose }) {
   return html`<${ActDialog} title="Destroy this machine?" action="Destroy" isDanger act=${() => destroy(live, seen)} onClose=${onClose}>
     <p>The container of <code>${id}</code> is removed, with everything that was written in it. This cannot be undone.</p>
     ${project
-      ? html`<p class="lost"><strong>${project}</strong> works with it: its files are lost. Its next assign gets a new, empty machine.</p>`
+      ? html`<p class="lost"><strong>${project}</strong> ${seen.state === "sleeping" ? "keeps it, asleep" : "works with it"}: its files are lost. Its next assign gets a new, empty machine.</p>`
       : html`<p class="muted">No project has it. ${!isRetired && "The pool starts another one if it needs one."}</p>`}
   <//>`;
 }
@@ -156,7 +197,7 @@ function AssignDialog({ live, pool: first, onClose }) {
       maxlength="128" autocomplete="off" autocapitalize="off" spellcheck=${false} aria-describedby="${id}-hint"
       title="1 to 128 letters, digits or . _ ~ : @ + = , - and no dot in front"
     />
-    <p id="${id}-hint" class="muted">An idle machine at once; where none is idle, it waits in line. A project that has one keeps it.</p>
+    <p id="${id}-hint" class="muted">An idle machine at once; where none is idle, it waits in line. A project that has one keeps it; if that sleeps, it is woken.</p>
     ${pools.length > 1 &&
     html`<label for="${id}-pool">Pool</label>
       <select id="${id}-pool" value=${pool} onChange=${(event) => setPool(event.target.value)} aria-describedby="${id}-pool-hint">

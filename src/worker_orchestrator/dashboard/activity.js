@@ -20,6 +20,7 @@ const WORDS = {
   answered: "answers, and is ready",
   assigned: "was given to",
   released: "was given back by",
+  expiring: "has a deadline ahead, for",
   expired: "was taken back, as a deadline has passed, from",
   withdrawn: "was taken back, as nobody waited for it, from",
   restarted: "is being restarted in place for",
@@ -37,7 +38,7 @@ const WORDS = {
 };
 
 const KINDS = {
-  assigns: { label: "Assigns and releases", causes: new Set(["assigned", "released", "expired", "withdrawn", "annotated"]) },
+  assigns: { label: "Assigns and releases", causes: new Set(["assigned", "released", "expiring", "expired", "withdrawn", "annotated"]) },
   starts: { label: "Starts", causes: new Set(["created", "adopted", "moved", "answered", "restarted", "revived", "woken"]) },
   failures: { label: "Failures", causes: new Set(["failed", "obstructed"]) },
   ends: { label: "Ends", causes: new Set(["retired", "destroyed", "removed", "forgotten", "slept", "asleep"]) },

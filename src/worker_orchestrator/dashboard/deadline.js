@@ -18,6 +18,9 @@ export function left(until, now) {
   return ms > MINUTE_MS ? `in ${age(Math.floor(ms / MINUTE_MS) * MINUTE_MS)}` : ms > 0 ? `in ${age(ms + 999)}` : "now";
 }
 
+/** Whether the next deadline comes later if the project uses its machine or keeps it. */
+export const canBePutOff = (lease) => lease?.expires_by !== "max_age";
+
 /** When the project loses its machine, as short as a list needs it; empty where no deadline is to come. */
 export const ends = (lease, now) => (lease?.expires_at ? `ends ${left(lease.expires_at, now)}` : "");
 

@@ -2,7 +2,7 @@
 
 import { Why } from "./assignment.js";
 import { Environment } from "./environment.js";
-import { exactly } from "./format.js";
+import { exactly, time } from "./format.js";
 import { html, useEffect, useRef } from "./html.js";
 import { useClock, useLive } from "./live.js";
 import { Logs } from "./logs.js";
@@ -15,6 +15,7 @@ import { Timeline, useLife } from "./timeline.js";
 import { Usage } from "./usage.js";
 
 const LINE_PX = 18;
+const OF_PROCESSES = new Set(["terminal", "usage"]); // while it sleeps there are none
 const TABS = [
   { name: "life", title: "Life" },
   { name: "logs", title: "Logs" },
@@ -38,17 +39,18 @@ export function MachinePage({ id, live }) {
 
   if (!machine) return html`<${Absent} id=${id} life=${life} isUnknown=${live.isLive && life.isRead && !known} />`;
   const isInside = hasContainer(machine, life);
+  const isAsleep = machine.state === "sleeping";
   const panels = {
     life: () => html`<${Story} machine=${machine} life=${life} />`,
     logs: (isActive) => html`<${Logs} id=${id} state=${machine.state} isActive=${isActive} />`,
     terminal: (isActive) => html`<${Terminal} id=${id} isActive=${isActive} />`,
-    usage: (isActive) => html`<${Usage} id=${id} isActive=${isActive && isInside} />`,
+    usage: (isActive) => html`<${Usage} id=${id} isActive=${isActive && isInside && !isAsleep} />`,
     environment: (isActive) => html`<${Environment} id=${id} state=${machine.state} isActive=${isActive} />`,
   };
   const choose = (name) => history.replaceState(null, "", `#/machines/${id}${name === "life" ? "" : `/${name}`}`);
   const onChoose = (name) => (choose(name), dispatchEvent(new HashChangeEvent("hashchange")));
   const panel = (name, isActive) => {
-    if (name === "life" || isInside) entered.current.add(name);
+    if (name === "life" || (isInside && !(isAsleep && OF_PROCESSES.has(name)))) entered.current.add(name);
     return entered.current.has(name) ? panels[name](isActive) : html`<${NothingInside} machine=${machine} />`;
   };
   return html`<div class="page machine">
@@ -65,8 +67,14 @@ function ofContainer(machines, id) {
 
 const hasContainer = ({ container_id: container }, life) => container !== null && life.events.at(-1)?.cause !== "removed";
 
+const BLANK = {
+  starting: "Its container is being made.",
+  sleeping: "It sleeps, so nothing runs in it.",
+};
+const TROUBLED = new Set(["failed", "restarting", "sleeping"]); // a panel of its own says so
+
 function NothingInside({ machine }) {
-  return html`<p class="blank muted">${machine.state === "starting" ? "Its container is being made." : "It has no container any more."}</p>
+  return html`<p class="blank muted">${BLANK[machine.state] ?? "It has no container any more."}</p>
     ${machine.state === "failed" && html`<${Failure} ...${machine} />`}`;
 }
 
@@ -75,7 +83,8 @@ function Story({ machine, life }) {
     <div class="aside">
       ${machine.state === "failed" && html`<${Failure} ...${machine} />`}
       ${machine.state === "restarting" && html`<${Restarting} ...${machine} />`}
-      ${machine.project && html`<${Why} project=${machine.project} generation=${machine.generation} isTroubleTold=${machine.state === "failed" || machine.state === "restarting"} />`}
+      ${machine.state === "sleeping" && html`<${Sleeping} ...${machine} />`}
+      ${machine.project && html`<${Why} project=${machine.project} generation=${machine.generation} isTroubleTold=${TROUBLED.has(machine.state)} />`}
       ${!machine.project && machine.state !== "failed" && html`<section class="panel"><h2>Why this machine</h2>
         <p class="muted">It belongs to no project. Once it is assigned, this says how that came about.</p></section>`}
     </div>
@@ -108,6 +117,13 @@ function Restarting({ project, reason, evidence, next_try_at: nextTryAt }) {
     <${LastLines} evidence=${evidence} />
   </section>`;
 }
+
+/** Why it sleeps; its reason says what that means for its files and its URL. */
+const Sleeping = ({ reason, changed_at: since }) => html`<section class="panel" aria-labelledby="sleeping-title">
+  <h2 id="sleeping-title">Why it sleeps</h2>
+  <p>${coded(sentence(reason))}</p>
+  <p class="muted">Since <time datetime=${since} title=${exactly(since)}>${time(since)}</time>. The next assign of its project wakes it as it was, and so does Wake.</p>
+</section>`;
 
 const ERROR = /\b(error|exception|traceback|fatal|panic|cannot|can't|no such|not found|failed)\b|Error:/i;
 

@@ -27,13 +27,20 @@ export function Head({ machine, live }) {
     </div>
     <${Older} ...${{ machine, live }} />
     <dl class="about">
-      <${Fact} name="URL">${url ? html`<a href=${url} target="_blank" rel="noreferrer">${url}</a>` : NONE}<//>
+      <${Fact} name="URL"><${Address} url=${url} isAsleep=${state === "sleeping"} /><//>
       <${Age} since=${machine.created_at} />
       ${machine.lease && html`<${Deadline} lease=${machine.lease} />`}
       ${!isNarrow && html`<${More} ...${{ machine, live }} />`}
     </dl>
     ${isNarrow && html`<details class="more"><summary>More</summary><dl class="about"><${More} ...${{ machine, live }} /></dl></details>`}
   </header>`;
+}
+
+/** While it sleeps nothing of it listens there, and another program may. */
+function Address({ url, isAsleep }) {
+  if (!url) return NONE;
+  if (isAsleep) return html`${url} <span class="muted">may be somebody else's until it wakes</span>`;
+  return html`<a href=${url} target="_blank" rel="noreferrer">${url}</a>`;
 }
 
 /** A project that gets an older machine is to know it, and why. */

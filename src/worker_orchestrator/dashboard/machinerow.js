@@ -4,7 +4,7 @@ import { MachineActions } from "./actions.js";
 import { ends, endsInWords } from "./deadline.js";
 import { age, bytes, exactly, percent } from "./format.js";
 import { html } from "./html.js";
-import { ImageName, isOlder, OLDER, OLDER_LONG } from "./image.js";
+import { ImageName, isOlder, OLDER_LONG } from "./image.js";
 import { memo } from "./memo.js";
 import { POINTS, Spark } from "./sparkline.js";
 import { Mark } from "./statemark.js";
@@ -32,6 +32,9 @@ export function Row({ live, machine, pool, now, top, index, isOnScreen, isSevera
 
 const Actions = memo(MachineActions);
 
+/** In one word, as there is no room for more; whoever hears it hears all of it. */
+const Old = () => html`<span class="old" title=${OLDER_LONG}>older<span class="visually-hidden"> image or settings</span></span>`;
+
 const Facts = memo(({ machine, image, template, isSeveral, until }) => {
   const { id, pool, state, project, port, url, reason } = machine;
   return html`<span class="state" role="cell" title=${uncoded(reason)}><${Mark} state=${state} /></span>
@@ -41,14 +44,14 @@ const Facts = memo(({ machine, image, template, isSeveral, until }) => {
     <span class="port" role="cell">
       ${url && state !== "sleeping"
         ? html`<a href=${url} target="_blank" rel="noopener noreferrer" aria-label=${`Open port ${port} of ${project ?? id}`}>${port}</a>`
-        : html`<span class="muted">${port ?? "–"}</span>`}
+        : html`<span class="muted" title=${state === "sleeping" ? "Its URL may be somebody else's until it wakes." : undefined}>${port ?? "–"}</span>`}
     </span>
     ${isSeveral
       ? html`<span class="of-pool" role="cell" title=${isOlder(machine, template) ? OLDER_LONG : pool}>
-          ${pool}${isOlder(machine, template) && html`${" "}<span class="old">older<span class="visually-hidden"> image or settings</span></span>`}
+          ${pool}${isOlder(machine, template) && html`${" "}<${Old} />`}
         </span>`
       : html`<span class="image" role="cell">
-          ${isOlder(machine, template) ? html`<span class="old" title=${OLDER_LONG}>${OLDER}</span>` : image && html`<${ImageName} image=${image} />`}
+          ${isOlder(machine, template) ? html`<${Old} />` : image && html`<${ImageName} image=${image} />`}
         </span>`}`;
 });
 

@@ -46,6 +46,7 @@ export function Pool({ live, pool }) {
     </dl>
     ${!pool.retired && html`<${Bar} counts=${counts} limit=${pool.max_machines ?? pool.limit} isShared=${isShared} />`}
     <${Reasons} live=${live} pool=${pool} />
+    ${pool.dropped && html`<p><${Mark} state="warning">${coded(pool.dropped)}<//></p>`}
     ${pool.port_names.length > 0 && html`<p class="muted">Ports: ${pool.port_names.join(", ")}</p>`}
     ${pool.retired && html`<p class="muted">The settings no longer name it, so it makes no machines. Those that projects have are removed when they are released.</p>`}
     ${pool.paused && html`<p class="muted">It starts and replaces nothing until it is resumed. Projects keep their machines.</p>`}

@@ -42,21 +42,23 @@ function Switch({ pools, chosen, query }) {
 function AllPools({ live, query }) {
   const id = useId();
   const { pools } = live;
+  const all = counted(live).counts;
+  const labels = ["Pool", "State", "Assigned", all.sleeping && "Sleeping", "Idle", "Starting", "Failed", "Waiting", "Limit", "Image"].filter(Boolean);
   return html`<section class="panel pool" aria-labelledby=${id}>
     <header>
       <h2 id=${id}>${count(pools.length, "pool")}</h2>
       <div class="buttons"><${AssignButton} live=${live} /></div>
     </header>
-    <${Bar} counts=${counted(live).counts} limit=${pools[0].limit} />
+    <${Bar} counts=${all} limit=${pools[0].limit} />
     <div class="scrolls" tabindex="0" role="region" aria-label="Pools">
       <table class="pools" role="table" aria-label="Pools">
         <thead role="rowgroup"><tr role="row">
-          ${["Pool", "State", "Assigned", "Idle", "Starting", "Failed", "Waiting", "Limit", "Image"].map(
+          ${labels.map(
             (label) => html`<th key=${label} scope="col" role="columnheader" class=${label.toLowerCase()}>${label}</th>`,
           )}
         </tr></thead>
         <tbody role="rowgroup">
-          ${pools.map((pool) => html`<${Line} key=${pool.name} pool=${pool} counts=${counted(live, pool.name).counts} href=${hrefWith("", query, { pool: pool.name })} />`)}
+          ${pools.map((pool) => html`<${Line} key=${pool.name} pool=${pool} counts=${counted(live, pool.name).counts} hasSleepers=${all.sleeping > 0} href=${hrefWith("", query, { pool: pool.name })} />`)}
         </tbody>
       </table>
     </div>
@@ -65,7 +67,7 @@ function AllPools({ live, query }) {
 }
 
 /** On a narrow screen it is a card: there each number says what it counts, and those that count nothing are left out. */
-function Line({ pool, counts, href }) {
+function Line({ pool, counts, hasSleepers, href }) {
   const { name, image, max_machines: own, wanted_idle: wanted, min_idle: least, waiting, retired, held_back: heldBack } = pool;
   const word = wordOfPool(pool);
   const cell = (kind, n, more = "", mark = "") =>
@@ -74,6 +76,7 @@ function Line({ pool, counts, href }) {
     <th scope="row" role="rowheader" class="pool-name"><a href=${href}>${name}</a></th>
     <td role="cell" class="state" title=${(word === "short" && heldBack) || undefined}><${Mark} state=${SHAPES[word]}>${word}<//></td>
     ${cell("assigned", counts.assigned)}
+    ${hasSleepers && cell("sleeping", counts.sleeping)}
     ${cell("idle", counts.idle, retired ? "" : `of ${number(wanted ?? least)}`)}
     ${cell("starting", counts.starting + counts.restarting)}
     ${cell("failed", counts.failed, "", "bad")}

@@ -14,11 +14,12 @@ const TITLES = {
   created: "Created", adopted: "Found again", moved: "Moved to another port", answered: "Answered", assigned: "Assigned",
   released: "Released", expired: "Expired", withdrawn: "Withdrawn", restarted: "Restarted", revived: "Came back", failed: "Failed", retired: "Retired",
   obstructed: "Held up", destroyed: "Destroyed", removed: "Container removed", forgotten: "Forgotten", annotated: "Metadata set",
+  expiring: "Ends soon", slept: "Put to sleep", asleep: "Asleep", woken: "Woken",
 };
 
 const SAY_AGAIN = new Set(["restarted", "failed"]); // each of them is a death of its own, also for the same reason
 
-const PREPOSITIONS = { assigned: "to", released: "by", expired: "of", restarted: "for", withdrawn: "from", destroyed: "of" };
+const PREPOSITIONS = { assigned: "to", released: "by", expired: "of", restarted: "for", withdrawn: "from", destroyed: "of", woken: "for" };
 
 /** `{events, isRead, problem}`: those of the machine that are kept, oldest first. The page's own events go on where these end;
  *  after an outage they are read again from there. */

@@ -217,7 +217,6 @@ def spec_of(settings: Settings, *, plans_ports: bool = True, restarts_in_place: 
         last_port=settings.last_port,
         start_timeout_s=settings.start_timeout,
         restarts_in_place=restarts_in_place,
-        warn_before_s=settings.warn_before,
     )
 
 
@@ -241,5 +240,6 @@ def _spec_of_pool(pool: PoolSettings) -> PoolSpec:
         port_names=tuple(name for name, _ in pool.ports),
         terms=Terms(pool.ttl, pool.max_age, pool.idle_timeout, pool.confirm_within) or None,
         on_expiry=OnExpiry(pool.on_expiry),
+        warn_before_s=pool.warn_before,
         activity=ActivityRules(Traffic(pool.idle_traffic), pool.idle_traffic_min, pool.idle_cpu),
     )

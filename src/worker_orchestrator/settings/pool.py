@@ -201,6 +201,13 @@ class PoolSettings:
         "What happens to a machine whose time is over: it is removed, is stopped and kept for its project, or is killed.",
         _ALWAYS,
     )
+    warn_before: int = setting(
+        60,
+        parsers.duration(0, 86_400),
+        "DURATION",
+        "How long before a machine expires its project is warned, by an event and the webhook; 0 means never.",
+        _ALWAYS,
+    )
     idle_traffic: str = choice(
         ("inbound", "any", "off"),
         "Which traffic of a worker counts as use for --idle-timeout: what it receives, also what it sends, or none.",

@@ -132,12 +132,6 @@ class Settings(PoolSettings):
             "values": "FILE",
         },
     )
-    warn_before: int = setting(
-        60,
-        parsers.duration(0, 86_400),
-        "DURATION",
-        "How long before a machine expires its project is warned, by an event and the webhook; 0 means never.",
-    )
     durability: str = choice(
         ("process", "power"), "What an answered change survives: the end of the process, or also a power cut (fsync)."
     )

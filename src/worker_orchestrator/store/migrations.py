@@ -139,6 +139,7 @@ STEPS: Final[tuple[str, ...]] = (
         project TEXT NOT NULL,
         body    TEXT NOT NULL
     ) STRICT;
+    ALTER TABLE event ADD COLUMN deadline TEXT CHECK (cause <> 'expired' OR deadline IS NOT NULL);
     CREATE INDEX event_expired ON event (pool, seq) WHERE cause = 'expired'
     """,
 )
@@ -148,7 +149,7 @@ APPLICATION_ID: Final = 0x776F726B  # "work", in the header of each of our datab
 
 _PERSIST_EVENTS_OF_ROWS: Final = """
 INSERT INTO event
-    SELECT event_seq, changed_ms, id, pool, event_project, generation, event_cause, state, reason FROM machine
+    SELECT event_seq, changed_ms, id, pool, event_project, generation, event_cause, state, reason, NULL FROM machine
     WHERE event_seq > ifnull((SELECT max(seq) FROM event), 0)
 """
 

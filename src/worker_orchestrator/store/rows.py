@@ -39,7 +39,7 @@ INSERT_MACHINE: Final = (
     f"INSERT INTO machine ({MACHINE_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
 )
 DELETE_MACHINE: Final = "DELETE FROM machine WHERE id = ?"
-INSERT_EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _HOLDING: Final = Machine.__struct_fields__.index("holding")
 _FREE: Final = Holding("")  # of a machine that no project has
@@ -53,7 +53,8 @@ _VALUES: Final[Mapping[str, str]] = {word: word.value for word in (*Cause, *Stat
 class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """One row of the event table: one transition of one machine. The fields are in the order of the columns.
 
-    `id` is its number, `at_ms` wall time. `state` is None for a machine that is not on record any more.
+    `id` is its number, `at_ms` wall time. `state` is None for a machine that is not on record any more. `deadline` is the
+    one that caused it, or that comes soon; None where it is about none.
     """
 
     id: int
@@ -65,6 +66,7 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     cause: str
     state: str | None
     reason: str
+    deadline: str | None = None
 
 
 @cache
@@ -94,6 +96,7 @@ def event_of(number: int, change: Change, at_ms: int) -> StoredEvent:
         _VALUES[change.cause],
         None if after is None else _VALUES[after.state],
         change.machine.reason if change.cause is not _EXPIRING else change.reason,
+        None if change.deadline is None else change.deadline.value,
     )
 
 

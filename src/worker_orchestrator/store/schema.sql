@@ -86,7 +86,9 @@ CREATE TABLE event (
     generation INTEGER NOT NULL,
     cause      TEXT NOT NULL,
     state      TEXT,
-    reason     TEXT NOT NULL
+    reason     TEXT NOT NULL,
+    -- The deadline of the assignment that caused it, or that comes soon.
+    deadline   TEXT CHECK (cause <> 'expired' OR deadline IS NOT NULL)
 ) STRICT;
 
 -- The events of one assignment. A new one has the highest generation, so its entry goes where the last one went.

@@ -83,6 +83,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     """One pool. `limit` is that of all pools together, `max_machines` its own; None: it has none.
 
     `changed` has the sizes that were changed at run time, by name, and to what: an open clock window may still ask for more.
+    `dropped` says what of that did not go with the settings at the last start, and is changed no longer; None if nothing.
     `on_release` is reuse or recycle: whether a released machine is given on as it is, or removed. None: not told.
     `spare`: how many idle machines it wants for each one that a project has. `wanted_idle` is what it wants now, for the
     reason `why`; None: not told. `held_back` says what keeps it from having them; None if nothing does. `demand` is None
@@ -105,6 +106,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     port_names: list[str] = []
     configured: PoolSizes
     changed: dict[str, int] = {}
+    dropped: str | None = None
     machines: Counted
     waiting: int
     wanted_idle: int | None = None

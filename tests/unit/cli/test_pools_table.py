@@ -85,3 +85,12 @@ def test_a_release_promises_no_new_machine_of_a_retired_pool() -> None:
     assert _in_words(of_retired) == (
         "p released w: it is removed with its files, since the settings no longer name its pool"
     )
+
+
+def test_what_was_dropped_of_the_sizes_is_told_below_them(capsys: pytest.CaptureFixture[str]) -> None:
+    _print(POOL, "text")
+    assert "dropped" not in capsys.readouterr().out
+    _print(msgspec.structs.replace(POOL, dropped="`orchestrator scale` had set min_idle 7."), "text")
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("  dropped   `orchestrator scale` had set min_idle 7.")
+    assert lines[at + 1].startswith("  machines")

@@ -10,7 +10,8 @@ import pytest
 from tests.unit.core.build import a_fleet, a_machine
 
 from worker_orchestrator.clock import Clock
-from worker_orchestrator.control.deciding.lease_clock import DRIFT_S, STAMP_EVERY_S, LeaseClock
+from worker_orchestrator.control.deciding.lease_clock import BEAT_S, DRIFT_S, STAMP_EVERY_S, LeaseClock
+from worker_orchestrator.core.expiry import LATE_S
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.lease import SPARED_S, Lease, Terms
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine
@@ -53,8 +54,18 @@ class Run:
         self.clock.slept += seconds
         self.clock.wall += seconds
 
-    def beat(self, planned_at: float | None = None) -> None:
-        self.lease_clock.beat(self.now, planned_at)
+    def stand_still(self, seconds: float) -> None:
+        """As after SIGSTOP: the monotonic clock goes on."""
+        self.pass_time(seconds)
+
+    def run_for(self, seconds: float) -> None:
+        """Look at the clock as often as the service does."""
+        for _ in range(round(seconds / BEAT_S)):
+            self.pass_time(BEAT_S)
+            self.beat()
+
+    def beat(self) -> None:
+        self.lease_clock.beat(self.now)
 
     @property
     def shows(self) -> float:
@@ -88,13 +99,53 @@ def test_it_goes_on_while_the_computer_sleeps(store: Store, clock: FakeClock) ->
     put(store, LEASED)
     run = Run(store, clock)
     began = run.shows
-    run.pass_time(SPARED_S + 1)
-    run.beat(run.now)
+    run.run_for(SPARED_S + 1)
     assert not run.spares()
     run.sleep(600)
     run.lease_clock.follow(run.now)
     assert run.shows == pytest.approx(began + SPARED_S + 601)
     assert run.spares(), "clients come first after a wake"
+
+
+@pytest.mark.parametrize("slept", [True, False])
+@pytest.mark.parametrize("after_s", [0.0, 0.1, BEAT_S - 0.001])
+def test_every_standstill_of_five_seconds_is_noticed_whenever_it_begins(
+    store: Store,
+    clock: FakeClock,
+    after_s: float,
+    *,
+    slept: bool,
+) -> None:
+    """The time from the last look to its beginning is all that it may be shorter."""
+    put(store, LEASED)
+    run = Run(store, clock)
+    stop = run.sleep if slept else run.stand_still
+    run.run_for(SPARED_S + 1)
+    run.pass_time(after_s)
+    stop(LATE_S - BEAT_S)
+    run.beat()
+    assert not run.spares(), "it was shorter"
+    run.pass_time(after_s)
+    stop(LATE_S + 0.001)
+    run.pass_time(BEAT_S - after_s)
+    run.beat()
+    assert run.spares()
+    run.run_for(SPARED_S - 1)
+    assert run.spares()
+    run.run_for(1)
+    assert not run.spares()
+
+
+def test_a_look_in_between_does_not_hide_a_standstill(store: Store, clock: FakeClock) -> None:
+    """Whoever decides something right after it looks first."""
+    put(store, LEASED)
+    run = Run(store, clock)
+    run.run_for(SPARED_S + 1)
+    run.stand_still(LATE_S + 0.001)
+    run.lease_clock.follow(run.now)
+    assert run.spares()
+    run.beat()
+    assert run.spares()
 
 
 def test_the_clock_on_the_wall_moves_nothing(store: Store, clock: FakeClock) -> None:
@@ -103,11 +154,10 @@ def test_the_clock_on_the_wall_moves_nothing(store: Store, clock: FakeClock) -> 
     before = run.shows
     for jump_s in (3 * 3600, -6 * 3600):
         clock.wall += jump_s
-        run.beat(run.now)
+        run.beat()
     assert run.shows == before
     assert store.meta()["lease_clock"], "it is stored anew with what the clock on the wall shows now"
-    run.pass_time(5)
-    run.beat(run.now)
+    run.run_for(5)
     later = Run(store, clock)
     assert later.shows == pytest.approx(before + 5)
 
@@ -152,13 +202,13 @@ def test_it_is_stored_rarely_and_only_where_a_lease_depends_on_it(store: Store, 
     commits = store.commits
     for _ in range(int(STAMP_EVERY_S) - 1):
         run.pass_time(1)
-        run.beat(run.now)
+        run.beat()
     assert store.commits == commits
     run.pass_time(1)
-    run.beat(run.now)
+    run.beat()
     assert store.commits == commits + 1
     clock.wall += DRIFT_S
-    run.beat(run.now)
+    run.beat()
     assert store.commits == commits + 2
 
 

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from worker_orchestrator.control.deciding.sizes import PoolSizes
 from worker_orchestrator.core.spec import PoolSpec, Spec
-from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.errors import CommitFailed, InvalidInput
 from worker_orchestrator.store.store import Store
 
 SPEC = Spec({"default": PoolSpec("t"), "node20": PoolSpec("u", min_idle=1, max_machines=7)}, max_machines=10)
@@ -118,6 +119,117 @@ def test_stored_sizes_that_the_settings_of_today_leave_no_room_for_do_not_hold(s
     assert (applied.pools["node20"].min_idle, applied.pools["node20"].paused) == (1, True)
     tight = Spec({"node20": PoolSpec("u", min_idle=1, max_machines=5)}, max_machines=8)
     assert sizes(store, tight).applied(tight).pools["node20"].min_idle == 1
+
+
+# what was dropped is gone, and told once
+
+
+def unstored(store: Store, spec: Spec) -> PoolSizes:
+    """As `sizes`, of a service that has begun to run."""
+    made = sizes(store, spec)
+    made.forget_dropped()
+    return made
+
+
+TIGHT = Spec({"default": PoolSpec("t"), "node20": PoolSpec("u", min_idle=1, max_machines=5)}, max_machines=10)
+DROPPED = (
+    "`orchestrator scale` had set min_idle 6 and max_idle 9. That was dropped at the start of the service, since it does "
+    "not go with the settings: min_idle is 6, but must be at most max_machines, which is 5."
+)
+
+
+def test_what_was_dropped_is_told_once_and_never_comes_back(store: Store) -> None:
+    """Else a later start with the former settings would bring it back, long after everybody forgot it."""
+    sizes(store).change("node20", {"min_idle": 6, "max_idle": 9, "paused": True})
+    with structlog.testing.capture_logs() as logs:
+        made = unstored(store, TIGHT)
+    [told] = [each for each in logs if each["log_level"] == "warning"]
+    assert (told["pool"], told["min_idle"], told["max_idle"]) == ("node20", 6, 9)
+    assert told["why"] == "min_idle is 6, but must be at most max_machines, which is 5."
+    assert not [each for each in logs if "in force" in each["event"] and "min_idle" in each]
+    assert (made.dropped("node20"), made.dropped("default")) == (DROPPED, "")
+    assert made.applied(TIGHT).pools["node20"].paused
+    for later in (TIGHT, SPEC):
+        again = sizes(store, later)
+        assert again.dropped("node20") == ""
+        assert again.applied(later).pools["node20"].min_idle == 1
+        assert again.applied(later).pools["node20"].paused, "a pause goes with all settings"
+
+
+def test_a_reload_is_not_refused_for_what_was_dropped(store: Store) -> None:
+    sizes(store).change("node20", {"min_idle": 6})
+    made = unstored(store, TIGHT)
+    assert made.conflict(TIGHT) == ""
+    made.configure(TIGHT)
+    assert made.dropped("node20") == "", "whoever reloads has looked at the settings"
+
+
+def test_what_cannot_be_removed_from_the_store_is_dropped_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes(store).change("node20", {"min_idle": 6})
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "commit", refuse)
+        made = unstored(store, TIGHT)
+    assert made.applied(TIGHT).pools["node20"].min_idle == 1
+    assert made.conflict(TIGHT) == ""
+    without = Spec({"default": PoolSpec("t")}, max_machines=10)
+    made.configure(without)
+    assert made.conflict(TIGHT) == "", "also after the settings did not name the pool for a while"
+    assert "min_idle 6" in unstored(store, TIGHT).dropped("node20")
+    assert unstored(store, TIGHT).dropped("node20") == ""
+
+
+def refuse(*_: object) -> None:
+    raise CommitFailed("The disk is full.")
+
+
+def test_a_limit_that_was_dropped_is_told_of_each_pool_until_it_is_set(store: Store) -> None:
+    sizes(store).change("default", {"limit": 4})
+    newer = Spec({"default": PoolSpec("t", min_idle=4), "node20": PoolSpec("u", min_idle=1)}, max_machines=10)
+    made = unstored(store, newer)
+    assert made.dropped("default") == made.dropped("node20")
+    assert "had set limit 4. " in made.dropped("default")
+    assert made.dropped("default").endswith(f"{TOGETHER} 5, but must be at most the limit, which is 4.")
+    made.change("node20", {"min_idle": 2})
+    assert made.dropped("node20"), "that is another size"
+    made.change("node20", {"limit": 9})
+    assert made.dropped("default") == made.dropped("node20") == ""
+    assert limits(sizes(store, newer), newer)[0] == 9
+
+
+def test_a_limit_is_dropped_for_the_pool_that_has_no_room_under_it(store: Store) -> None:
+    sizes(store).change("default", {"limit": 4})
+    newer = Spec({"default": PoolSpec("t", min_idle=0), "node20": PoolSpec("u", min_idle=6)}, max_machines=10)
+    assert (
+        unstored(store, newer)
+        .dropped("default")
+        .endswith("settings: In pool node20, min_idle is 6, but must be at most the limit, which is 4.")
+    )
+
+
+def test_sizes_of_all_pools_are_dropped_where_they_have_no_room_together(store: Store) -> None:
+    made = sizes(store)
+    made.change("default", {"min_idle": 4})
+    made.change("node20", {"min_idle": 5, "paused": True})
+    tight = Spec({"default": PoolSpec("t"), "node20": PoolSpec("u", min_idle=1)}, max_machines=8)
+    again = unstored(store, tight)
+    assert [pool.min_idle for pool in again.applied(tight).pools.values()] == [2, 1]
+    assert "had set min_idle 4. " in again.dropped("default")
+    assert again.dropped("node20").endswith(f"{TOGETHER} 9, but must be at most the limit, which is 8.")
+    again.change("node20", {"paused": False})
+    assert again.dropped("node20"), "a pause is no size"
+    again.change("node20", {"min_idle": 2})
+    assert (again.dropped("node20"), bool(again.dropped("default"))) == ("", True)
+    assert sizes(store, SPEC).applied(SPEC).pools["default"].min_idle == 2
+
+
+def test_a_limit_that_an_earlier_version_stored_with_a_pool_outlives_what_is_dropped_of_it(store: Store) -> None:
+    newer = Spec({"default": PoolSpec("t", max_machines=2), "node20": PoolSpec("u", min_idle=1)}, max_machines=10)
+    remember(store, default={"limit": 9, "min_idle": 3}, node20={"limit": 8})
+    made = unstored(store, newer)
+    assert "min_idle 3" in made.dropped("default")
+    assert limits(made, newer)[0] == limits(sizes(store, newer), newer)[0] == 8
 
 
 def test_sizes_above_the_setting_of_the_limit_hold_with_the_limit_that_was_raised(store: Store) -> None:

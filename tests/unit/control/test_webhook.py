@@ -24,6 +24,7 @@ from worker_orchestrator.control.telling import webhook, webhook_call, webhook_q
 from worker_orchestrator.control.telling.observer import Delivery, Observers
 from worker_orchestrator.control.telling.webhook import MOST_AT_ONCE, Webhook
 from worker_orchestrator.control.telling.webhook_call import WebhookCalls, signature
+from worker_orchestrator.core.lease import EndsBy
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.store.store import Store
@@ -89,7 +90,7 @@ def expire(store: Store, *projects: str) -> list[Change]:
         held = replace(machine, holding=Holding(project), generation=number + 1)
         over = replace(machine, state=State.STOPPING, generation=number + 1, reason="Its time was over.")
         store.commit([Change(None, machine, Cause.ADOPTED), Change(machine, held, Cause.ASSIGNED)], {}, 1)
-        changes.append(Change(held, over, Cause.EXPIRED))
+        changes.append(Change(held, over, Cause.EXPIRED, deadline=EndsBy.TTL))
     store.commit(changes, {}, int(time.time() * 1000))
     return changes
 

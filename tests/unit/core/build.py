@@ -242,6 +242,7 @@ def assert_indexes_hold(fleet: Fleet) -> None:
     fresh = Fleet(fleet.owner)
     fresh.load(fleet.machines.values(), fleet.tombstones, 0.0)
     assert indexes(fleet) == indexes(fresh)
+    assert fleet.asked.keys() <= fleet.waiting.keys(), "what nobody waits with is forgotten"
     assert fleet.waiting == {project: name for name, pool in fleet.pools.items() for project in pool.line}
     for pool in fleet.pools.values():
         assert sorted(pool.line.values()) == list(pool.line.values()), "the line is in the order of its tickets"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker_orchestrator.core.activity import ActivityRules, Counters, Traffic, shows_activity
+from worker_orchestrator.core.activity import ActivityRules, Counters, Traffic, are_comparable, shows_activity
 
 ANY, OFF = Traffic.ANY, Traffic.OFF
 BEFORE: dict[str, Any] = {"received_bytes": 1000, "sent_bytes": 1000, "cpu_s": 5.0, "run": "a"}
@@ -43,6 +43,14 @@ def test_a_worker_is_used_by_what_its_pool_counts(rules: ActivityRules, now: dic
 @pytest.mark.parametrize("name", ["received_bytes", "sent_bytes", "cpu_s"])
 def test_a_counter_that_went_back_is_use(name: str) -> None:
     assert used(ActivityRules(ANY, 10**6, cpu=64.0), **{name: 0}) is True
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "are"), [("a", "b", True), ("", "", True), ("", "a", False), ("a", "", False)]
+)
+def test_what_one_source_counted_is_not_compared_with_what_another_did(before: str, now: str, *, are: bool) -> None:
+    """Each of them counts something else: the difference is no use of the worker."""
+    assert are_comparable(Counters(at=100, run=before), Counters(at=110, run=now)) is are
 
 
 def test_another_run_of_the_container_is_use() -> None:

@@ -81,7 +81,7 @@ def test_an_assignment_ends_when_its_time_is_over_and_not_before() -> None:
     assert (machine.state, machine.project, machine.lease) == (STOPPING, None, None)
     assert machine.reason == "Its project had not asked for it for 10 s."
     (change,) = [one for one in world.fleet.pending if one.machine.id == "m1"]
-    assert change.cause is Cause.EXPIRED
+    assert (change.cause, change.deadline) == (Cause.EXPIRED, EndsBy.TTL)
     assert follow_up(world.fleet, change, world.now) == Destroy("m1", gently=True, pool="default")
     assert_indexes_hold(world.fleet)
 
@@ -341,7 +341,7 @@ def test_after_a_wake_nothing_expires_for_a_minute(slept: bool) -> None:  # noqa
     """Whether the computer slept, which only the lease clock shows, or this process was stopped."""
     world, asleep_s = assigned(), 600.0
     world.now = 1001 if slept else 1000 + asleep_s
-    expiry.put_clock(world.fleet, asleep_s if slept else 0.0, world.now, planned_at=1001)
+    expiry.put_clock(world.fleet, asleep_s if slept else 0.0, world.now, looked_at=1000)
     woke = world.now - 1000
     assert at(world, woke + SPARED_S - 0.1)["m1"].state is READY
     assert at(world, woke + SPARED_S)["m1"].state is STOPPING
@@ -349,19 +349,18 @@ def test_after_a_wake_nothing_expires_for_a_minute(slept: bool) -> None:  # noqa
 
 def test_a_look_that_comes_a_little_late_is_no_wake() -> None:
     world = assigned()
-    expiry.put_clock(world.fleet, 0.0, 1000 + LATE_S, planned_at=1000)
-    expiry.put_clock(world.fleet, 0.0, 2000)
+    expiry.put_clock(world.fleet, 0.0, 1000 + LATE_S, looked_at=1000)
     assert at(world, 10)["m1"].state is STOPPING
 
 
 def test_the_time_that_the_computer_slept_counts() -> None:
     world = assigned()
-    expiry.put_clock(world.fleet, 4.0, 1001)
+    expiry.put_clock(world.fleet, 4.0, 1001, looked_at=1000)
     end = expiry.expected_end(world.fleet, world["m1"])
     assert end is not None
     assert end.at == 1006
     assert world.tick().wake_at == 1006
-    expiry.put_clock(world.fleet, 3.9, 1001)
+    expiry.put_clock(world.fleet, 3.9, 1001, looked_at=1001)
     assert world.fleet.lease_offset == 4.0, "it never goes back"
     assert at(world, 6)["m1"].state is STOPPING
 

@@ -10,6 +10,7 @@ from tests.unit.core.build import OWNER, a_machine, an_instance
 
 from worker_orchestrator.core.action import Create, Destroy, Outcome, Restart, Result, Stop
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
+from worker_orchestrator.core.lease import EndsBy
 from worker_orchestrator.core.machine import GIVES_UP_PROJECT, TRANSITIONS, Cause, Change, Holding, Machine, State
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.settings.settings import DEFAULT_POOL
@@ -85,6 +86,15 @@ def test_a_change_is_about_one_machine() -> None:
         Change(a_machine("w1"), a_machine("w2"), Cause.ANSWERED)
 
 
+def test_nothing_expires_without_a_deadline() -> None:
+    """It says which one, in data: the words of the reason are for people."""
+    held, over = a_machine(project="p"), a_machine(state=STOPPING)
+    with pytest.raises(AssertionError, match=r"^w1: no deadline ended it$"):
+        Change(held, over, Cause.EXPIRED)
+    assert Change(held, over, Cause.EXPIRED, deadline=EndsBy.TTL).deadline is EndsBy.TTL
+    assert Change(held, over, Cause.RELEASED).deadline is None
+
+
 def test_a_change_knows_its_machine_as_it_is_then() -> None:
     """After the change if there is something left, else before it."""
     before, after = a_machine(), a_machine(reason="later")
@@ -120,7 +130,8 @@ def test_four_causes_take_a_machine_from_its_project() -> None:
 @pytest.mark.parametrize("after", [STARTING, READY, STOPPING, FAILED])
 def test_release_destroy_and_withdrawal_give_up_the_project(cause: Cause, after: State) -> None:
     """Into whatever state the machine goes then."""
-    change = Change(a_machine(project="p"), a_machine(state=after), cause)
+    deadline = EndsBy.TTL if cause is Cause.EXPIRED else None
+    change = Change(a_machine(project="p"), a_machine(state=after), cause, deadline=deadline)
     assert change.machine.project is None
 
 
@@ -175,7 +186,7 @@ def test_no_other_cause_gives_a_machine_to_a_project(cause: Cause) -> None:
         Change(None, a_machine(project="p"), cause)
 
 
-@pytest.mark.parametrize("cause", sorted(Cause))
+@pytest.mark.parametrize("cause", sorted(set(Cause) - {Cause.EXPIRED}))
 @pytest.mark.parametrize("after", [STARTING, READY, FAILED])
 def test_a_machine_may_change_and_stay_with_its_project(cause: Cause, after: State) -> None:
     """Its state and its project are two things."""

@@ -10,7 +10,6 @@ from tests.unit.core.build import a_machine
 from worker_orchestrator.core import reasons
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Status
-from worker_orchestrator.core.lease import EndsBy
 from worker_orchestrator.core.machine import State
 
 
@@ -97,15 +96,3 @@ def test_a_restart_that_an_earlier_version_recorded_is_still_done(reason: str) -
     fleet = Fleet("owner")
     fleet.load([a_machine(state=State.STARTING, project="p", generation=1, reason=reason)], [], 0.0)
     assert fleet.watches["w1"].restart_requests == 1
-
-
-@pytest.mark.parametrize("by", EndsBy)
-@pytest.mark.parametrize("limit_s", [1, 90, 3600, 31_536_000])
-def test_which_deadline_has_passed_is_read_from_its_reason(by: EndsBy, limit_s: float) -> None:
-    """An event has nothing but the reason, and what is told of it names the deadline."""
-    assert reasons.deadline_of(reasons.expired(by, limit_s)) is by
-
-
-@pytest.mark.parametrize("reason", ["", reasons.RELEASED, reasons.ASSIGNED, "Its project"])
-def test_no_other_reason_names_a_deadline(reason: str) -> None:
-    assert reasons.deadline_of(reason) is None

@@ -79,7 +79,7 @@ def test_what_is_put_to_sleep_keeps_its_project_and_its_container_is_stopped() -
     assert after == world["m1"] == replace(before, state=SLEEPING, reason=FALLING)
     assert (after.project, after.port, after.generation) == ("p", before.port, before.generation)
     change = world.last_change()
-    assert change.cause is Cause.SLEPT
+    assert (change.cause, change.deadline) == (Cause.SLEPT, None)
     assert follow_up(world.fleet, change, world.now) == Stop("m1", "default")
     assert still_wanted(world.fleet, Stop("m1", "default"))
     assert not after.is_asleep
@@ -426,6 +426,7 @@ def test_where_the_operator_wants_that_a_deadline_puts_it_to_sleep(terms: Terms,
     assert (world["m1"].state, world["m1"].project) == (SLEEPING, "p")
     assert world["m1"].reason == falling_asleep(why)
     assert world.causes("m1") == [Cause.SLEPT]
+    assert world.last_change().deadline is EndsBy.TTL
     assert world.fleet.hurried == []
 
 

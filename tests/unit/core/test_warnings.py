@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.core.build import World, a_fleet, a_machine, a_spec, assert_indexes_hold
+from tests.unit.core.build import World, a_fleet, a_machine, a_spec, an_instance, assert_indexes_hold, several
 
 from worker_orchestrator.core import commands, expiry
 from worker_orchestrator.core.expiry import AILING_S
@@ -32,7 +32,7 @@ EXPIRING, EXPIRED = Cause.EXPIRING, Cause.EXPIRED
 
 def assigned(terms: Terms = TTL, *, warn_before_s: float = 60, **pool: Any) -> World:
     """Project p has machine m1 since 1000, and everything so far is stored."""
-    world = World(spec=replace(a_spec(terms=terms, **pool), warn_before_s=warn_before_s))
+    world = World(spec=a_spec(terms=terms, warn_before_s=warn_before_s, **pool))
     world.up()
     world.assign("p")
     world.tick()
@@ -60,7 +60,7 @@ def test_the_end_is_announced_once_and_then_comes() -> None:
     world.now = 1140
     world.tick()
     (change,) = world.fleet.take_pending()
-    assert change.cause is EXPIRING
+    assert (change.cause, change.deadline) == (EXPIRING, EndsBy.TTL)
     assert change.before is not None
     assert change.after == replace(change.before, holding=change.machine.holding), "nothing else changes"
     assert change.announced == change.machine.lease.announced == Announcement(1140, 1200, EndsBy.TTL)  # type: ignore[union-attr]
@@ -143,13 +143,45 @@ def test_a_deadline_may_pass_when_the_clock_has_just_begun() -> None:
 
 def test_other_settings_hold_at_once() -> None:
     world = assigned(warn_before_s=0)
-    world.spec = replace(world.spec, warn_before_s=100)
+    world.wants(warn_before_s=100)
     assert told(world, 99) == []
-    world.spec = replace(world.spec, warn_before_s=0)
+    world.wants(warn_before_s=0)
     assert told(world, 110) == []
-    world.spec = replace(world.spec, warn_before_s=50)
+    world.wants(warn_before_s=50)
     assert told(world, 120) == []
     assert told(world, 150) == [EXPIRING]
+
+
+def test_each_pool_has_its_own_time() -> None:
+    wanted = {"terms": TTL, "warn_before_s": 60}
+    world = World(
+        spec=several(default=wanted, slow={**wanted, "warn_before_s": 90}, silent={**wanted, "warn_before_s": 0})
+    )
+    machines = [
+        a_machine(
+            f"w{number}", pool=name, port=9000 + number, holding=Holding(name, "", Lease(TTL, 1000, 1000)), generation=1
+        )
+        for number, name in enumerate(("default", "slow", "silent", "gone"))
+    ]
+    world.fleet.load(machines, (), world.now)
+    world.instances = {one.id: an_instance(one.id, pool=one.pool) for one in machines}
+    warned = {}
+    for after_s in range(201):
+        world.now = 1000.0 + after_s
+        world.tick()
+        for change in world.fleet.take_pending():
+            if change.cause is EXPIRING:
+                warned[change.machine.pool] = after_s
+    assert warned == {"default": 140, "slow": 110}
+
+
+def test_a_pool_that_the_settings_name_no_more_warns_as_it_did() -> None:
+    world = assigned(warn_before_s=60)
+    retired = world.spec.retired_by((), {"default"})
+    assert retired["default"].warn_before_s == 60
+    world.spec = replace(world.spec, pools={}, retired=retired)
+    assert told(world, 139.9) == []
+    assert told(world, 140) == [EXPIRING]
 
 
 # what puts it off
@@ -247,7 +279,7 @@ def test_in_the_minute_after_a_start_nothing_is_announced(left_s: float, expecte
     """What is due at its end expires without: its client had a minute to keep it."""
     lease = Lease(TTL, 1000, 1000 + left_s - 200)
     fleet = a_fleet(a_machine(holding=Holding("p", lease=lease), generation=1), now=1000.0)
-    world = World(spec=replace(a_spec(terms=TTL), warn_before_s=60), fleet=fleet)
+    world = World(spec=a_spec(terms=TTL, warn_before_s=60), fleet=fleet)
     world.fleet.nothing_expires_before = 1000 + SPARED_S
     assert told(world, 0) == []
     assert world.tick().wake_at in {1000 + SPARED_S, 1070.0}

@@ -12,6 +12,7 @@ from urllib.parse import urljoin
 import pytest
 
 import worker_orchestrator
+from worker_orchestrator.core.machine import Cause
 from worker_orchestrator.http.pages.assets import AssetReply
 from worker_orchestrator.http.pages.dashboard import _TYPES, file, is_page
 from worker_orchestrator.http.pages.docs import page
@@ -96,3 +97,10 @@ def test_no_script_or_style_names_a_path_from_the_root() -> None:
             assert "location.origin" not in text, entry.name
             if entry.name != "api.js":
                 assert not re.search(r"fetch\((?!at\()", text), entry.name
+
+
+@pytest.mark.parametrize("name", ["activity.js", "timeline.js"])
+def test_every_event_has_words(name: str) -> None:
+    """Else a reader sees its code, such as `asleep`."""
+    words = set(re.findall(r"\b(\w+): \"", (FOLDER / name).read_text(encoding="utf-8")))
+    assert set(Cause) - {Cause.KEPT} <= words, "all but the one that has no event"

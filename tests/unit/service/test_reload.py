@@ -19,6 +19,7 @@ from worker_orchestrator.errors import InvalidSetting, OtherPool, PoolNotFound, 
 from worker_orchestrator.service.opening import spec_of
 from worker_orchestrator.service.reload import Configuration, limits_of
 from worker_orchestrator.settings.loading import load
+from worker_orchestrator.settings.pool import PoolSettings
 from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.store import Store
 
@@ -302,3 +303,8 @@ def test_a_digest_is_of_what_is_in_force_and_of_what_was_read(tmp_path: Path) ->
             await configuration.reload(shown.digest)
 
     lived(tmp_path, story)
+
+
+def test_each_pool_is_warned_at_its_own_time_or_at_that_of_the_settings() -> None:
+    pools = spec_of(Settings(warn_before=90, other_pools={"web": PoolSettings(warn_before=0)})).pools
+    assert {name: pool.warn_before_s for name, pool in pools.items()} == {"default": 90, "web": 0}

@@ -24,7 +24,7 @@ OTHER: Mapping[str, Any] = {
     "log_limit": "1m", "cap_drop": ("ALL",), "allow_sudo": True, "read_only": True, "user": "1000", "runtime": "runsc",
     "ready": "tcp", "ready_path": "/health", "start_timeout": 20.0, "stop_timeout": 3.0, "on_release": "recycle",
     "ttl": 3600, "max_age": 86_400, "idle_timeout": 900, "confirm_within": 60, "on_expiry": "destroy",
-    "idle_traffic": "any", "idle_traffic_min": 5000, "idle_cpu": 0.1,
+    "idle_traffic": "any", "idle_traffic_min": 5000, "idle_cpu": 0.1, "warn_before": 90,
 }  # fmt: skip
 """Other values than the defaults, for every setting of a pool but those that others exclude."""
 

@@ -21,7 +21,7 @@ WARNED = replace(HELD, holding=Holding("p", "", replace(LEASE, announced=Announc
 OVER = replace(IDLE, state=State.STOPPING, generation=7, reason="Its project had not asked for it for 1 h.")
 ASSIGNED = Change(IDLE, HELD, Cause.ASSIGNED)
 EXPIRING = Change(HELD, WARNED, Cause.EXPIRING)
-EXPIRED = Change(WARNED, OVER, Cause.EXPIRED)
+EXPIRED = Change(WARNED, OVER, Cause.EXPIRED, deadline=EndsBy.TTL)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_what_was_removed_is_gone_and_its_number_is_never_used_again(store: Stor
     before = replace(WARNED, id=again.id, port=9095)
     store.commit([Change(None, replace(before, holding=None), Cause.ADOPTED)], {}, 3)
     store.commit([Change(replace(before, holding=None), before, Cause.ASSIGNED)], {}, 3)
-    store.commit([Change(before, again, Cause.EXPIRED)], {}, 4)
+    store.commit([Change(before, again, Cause.EXPIRED, deadline=EndsBy.TTL)], {}, 4)
     assert [one.number for one in store.outbox.after(0, 10)] == [3]
     assert [one.number for one in store.outbox.after(3, 10)] == []
 

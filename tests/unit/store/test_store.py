@@ -17,7 +17,7 @@ import apsw
 import pytest
 from msgspec.structs import replace
 
-from worker_orchestrator.core.lease import Lease, Terms
+from worker_orchestrator.core.lease import EndsBy, Lease, Terms
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreRefused
 from worker_orchestrator.store.database import (
@@ -217,7 +217,7 @@ def test_a_change_that_comes_alone_waits_in_its_row_for_its_place_in_the_event_t
     assert store.persist_events()
     assert (len(in_table(path)), store.has_unpersisted_events) == (4, False)
     assert store.persist_events()
-    assert in_table(path)[3:] == [(4, 6, NEW.id, "default", "p", 1, "released", "ready", "released")]
+    assert in_table(path)[3:] == [(4, 6, NEW.id, "default", "p", 1, "released", "ready", "released", None)]
 
 
 @pytest.mark.parametrize("read", ["events", "of", "range", "copy", "close"])
@@ -744,12 +744,21 @@ def test_the_last_expiries_of_a_pool_are_read_by_an_index_of_them_alone(store: S
     store.commit(ASSIGNING, {}, 5)
     ended = replace(TAKEN, state=State.STOPPING, holding=None, reason="expired")
     other = replace(NEW, id="worker-2-aaaaaaaaa", pool="other", port=9094)
-    store.commit([Change(TAKEN, ended, Cause.EXPIRED), Change(None, other, Cause.CREATED)], {}, 6)
-    assert [(one.machine, one.project, one.at_ms) for one in store.expiries("default", 10)] == [(NEW.id, "p", 6)]
+    store.commit(
+        [Change(TAKEN, ended, Cause.EXPIRED, deadline=EndsBy.MAX_AGE), Change(None, other, Cause.CREATED)], {}, 6
+    )
+    told = [(one.machine, one.project, one.at_ms, one.deadline) for one in store.expiries("default", 10)]
+    assert told == [(NEW.id, "p", 6, "max_age")], "by which deadline is data, whatever the words of the reason"
     assert store.expiries("other", 10) == []
     assert store.expiries("default", 0) == []
     plan = store._db.execute(f"EXPLAIN QUERY PLAN {EXPIRIES}", ("default", 10)).fetchall()
     assert [row[3] for row in plan] == ["SEARCH event USING INDEX event_expired (pool=?)"]
+
+
+def test_no_event_tells_of_an_expiry_without_its_deadline(store: Store) -> None:
+    with pytest.raises(apsw.ConstraintError, match="CHECK"):
+        store._db.execute("INSERT INTO event VALUES (9, 5, 'w', 'default', 'p', 1, 'expired', NULL, '', NULL)")
+    store._db.execute("INSERT INTO event VALUES (9, 5, 'w', 'default', 'p', 1, 'released', NULL, '', NULL)")
 
 
 # numbers of events after a copy was put in place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker_orchestrator.control.deciding.decisions import Decisions
 from worker_orchestrator.core import commands, expiry, refusals
-from worker_orchestrator.core.lease import OnExpiry, Terms
+from worker_orchestrator.core.lease import NO_TERMS, Asked, OnExpiry, Terms
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.errors import CommitFailed, ProjectHasNoMachine
 
@@ -24,7 +24,6 @@ class Leases:
         Raises ProjectHasNoMachine, GenerationMismatch, InvalidInput, CommitFailed.
         """
         await self._journal.drain()
-        self._state.follow_lease_clock()
         machine = self._fleet.of_project(project)
         if machine is None or machine.gone:
             raise ProjectHasNoMachine(f"The project {project} has no machine, so nothing was kept.")
@@ -36,34 +35,39 @@ class Leases:
         await self._journal.durable()
         return kept
 
-    async def note(self, machine: Machine, metadata: str | None, terms: Terms) -> Machine:
-        """Keep with this assignment what its client says of it: its metadata (None: as they are), and other deadlines.
+    async def note(self, machine: Machine, asked: Asked) -> Machine:
+        """Keep with this assignment what its client asked for, unless it was made so, as this machine shows.
 
         Returns the machine as it is then; as it was, if it was released meanwhile. Raises CommitFailed.
         """
         own = self._fleet.machines.get(machine.id)
         if own is None or own.holding is None or own.generation != machine.generation:
             return machine
-        if metadata is not None:
+        metadata, terms = asked.metadata, self._terms_for(own, asked.terms)
+        if metadata is not None and metadata != machine.metadata:
             own = commands.annotate(self._fleet, own, metadata, self._state.now())
-        if terms:
-            ours = self._state.spec.pool(
-                own.pool
-            ).terms  # of the pool it came from, which may be another than was judged
-            terms = terms.capped(None if ours is None else ours.max_age)
+        has = NO_TERMS if machine.lease is None else machine.lease.terms
+        if has.changed(terms) != has:
             own = expiry.set_terms(self._fleet, own, terms, self._state.now(), self._on_expiry(own))
         self._journal.attribute()
         try:
             await self._journal.durable()
         except CommitFailed as error:
-            asked = " and ".join(["metadata"] * (metadata is not None) + ["deadlines"] * bool(terms))
-            assigned = f"{own.id} belongs to {own.project}, but its {asked} could not be stored. Try again."
+            what = " and ".join(["metadata"] * (metadata is not None) + ["deadlines"] * bool(terms))
+            assigned = f"{own.id} belongs to {own.project}, but its {what} could not be stored. Try again."
             raise CommitFailed(f"{assigned} {error.message}") from error
         return own
+
+    def _terms_for(self, machine: Machine, asked: Terms) -> Terms:
+        """These, as far as the pool allows that this machine came from: it may be another than was judged."""
+        ours = self._state.spec.pool(machine.pool).terms
+        return asked.capped(None if ours is None else ours.max_age)
 
     def _on_expiry(self, machine: Machine) -> OnExpiry:
         return self._state.spec.pool(machine.pool).on_expiry
 
     def insist_on_terms(self, pool: str, terms: Terms) -> None:
-        """Raises InvalidInput if a project may not ask for these in this pool."""
+        """Raises InvalidInput if a project may not ask for these in this pool. Whoever asks for any comes here first."""
         refusals.insist_on_terms(self._state.spec, pool, terms)
+        if terms:
+            self._state.expect_leases()

@@ -9,15 +9,16 @@ from typing import Final
 from worker_orchestrator.control.assigning.certainty import LEAST_S, STOPPING, Certainty
 from worker_orchestrator.control.assigning.outcome import outcome_of
 from worker_orchestrator.control.assigning.short_way import ShortWay
+from worker_orchestrator.control.assigning.verification import Verification
 from worker_orchestrator.control.deciding.decisions import Decisions
 from worker_orchestrator.control.deciding.seats import HangUp, SearchResult
 from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.telling.traces import RESTARTED, WOKEN, Steps, Trace, Traces
 from worker_orchestrator.control.world.probers import Probers
-from worker_orchestrator.core import commands, reasons, refusals, waiting_line
+from worker_orchestrator.core import commands, refusals, waiting_line
+from worker_orchestrator.core.lease import Asked
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.core.outcomes import PROBE_S, patience_s
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import (
     CommitFailed,
@@ -36,12 +37,16 @@ WITHOUT_ENGINE_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What a search is for. `generation` is the fleet's when it began: a machine with a later one is new to the project."""
+    """What a search is for. `generation` is the fleet's when it began: a machine with a later one is new to the project.
+
+    `asked` is what the client asked for that began it.
+    """
 
     project: str
     pool: str
     generation: int
     steps: Steps
+    asked: Asked | None
 
 
 class Search:
@@ -59,18 +64,27 @@ class Search:
     ) -> None:
         self._decisions, self._state, self._fleet = decisions, decisions.state, decisions.fleet
         self._journal, self._seats, self._contact = decisions.journal, decisions.seats, decisions.contact
-        self._short_way, self._untold, self._probers = short_way, untold, probers
+        self._short_way, self._untold = short_way, untold
         self._observer, self._traces = observer, traces
         self.assign_timeout_s = assign_timeout_s
         self._certainty = Certainty(decisions.state)
+        self._verification = Verification(decisions, probers, observer)
         self._is_stopping = False
 
     async def assign(
-        self, project: str, pool: str | None, hung_up: HangUp | None, wait_s: float | None, *, only_own: bool = False
+        self,
+        project: str,
+        pool: str | None,
+        hung_up: HangUp | None,
+        wait_s: float | None,
+        *,
+        only_own: bool = False,
+        asked: Asked | None = None,
     ) -> Machine:
         """The machine of this project: stored before it is returned, and on a first assign it answers at this moment.
 
         `pool` is the pool that it must be of; None: that of the machine it has, else the default one.
+        If it gets one now, it is assigned as it `asked`, unless another client of the project came before.
         In line it waits for `wait_s` (None: the usual time; 0: not at all), even if other clients wait longer.
         Raises NoMachineAvailable, MachineFailed, OtherPool, PoolNotFound, CommitFailed; CancelledError when `hung_up`
         returned first; ProjectHasNoMachine if `only_own` and it has none, or has it no longer.
@@ -78,7 +92,7 @@ class Search:
         wait_s = self.assign_timeout_s if wait_s is None else wait_s
         begun_at = self._observer.now()
         try:
-            machine, trace = await self._machine_of(project, pool, hung_up, begun_at, wait_s, only_own=only_own)
+            machine, trace = await self._machine_of(project, pool, hung_up, begun_at, wait_s, asked, only_own=only_own)
         except (NoMachineAvailable, MachineFailed, CommitFailed, asyncio.CancelledError) as error:
             took_s = self._observer.now() - begun_at
             self._observer.assign_ended(outcome_of(error), took_s, None, self._pool_of(project, pool))
@@ -93,20 +107,28 @@ class Search:
         self._certainty.turn_all_away()
 
     async def _machine_of(
-        self, project: str, pool: str | None, hung_up: HangUp | None, begun_at: float, wait_s: float, *, only_own: bool
+        self,
+        project: str,
+        pool: str | None,
+        hung_up: HangUp | None,
+        begun_at: float,
+        wait_s: float,
+        asked: Asked | None,
+        *,
+        only_own: bool,
     ) -> tuple[Machine, Trace | None]:
         """The machine, and how the project came to it if this is the first reply that tells of this assignment."""
         waited_s = await self._certainty.await_listing(project, hung_up)
         own = self._fleet.of_project(project)
         if only_own and (own is None or own.gone):
             raise ProjectHasNoMachine(f"The project {project} has no machine any more, so none was woken.")
-        taken = self._short_way.take_ready(project, pool)
+        taken = self._short_way.take_ready(project, pool, asked)
         if taken is not None:
             machine, is_new = taken
             return await self._stored(machine, begun_at, is_new=is_new)
         of_pool = self._pool_for(project, pool)
         if project not in self._seats:
-            known = await self._reserve(project, of_pool, begun_at, wait_s)
+            known = await self._reserve(project, of_pool, begun_at, wait_s, asked)
             if known is not None:
                 return known, None
         result = await self._wait_with_others(project, of_pool, hung_up, wait_s, waited_s, only_own=only_own)
@@ -143,7 +165,9 @@ class Search:
         self._journal.insist_on_going_on()
         return machine, self._traces.add_short(machine, begun_at) if is_new else None
 
-    async def _reserve(self, project: str, pool: str, begun_at: float, wait_s: float) -> Machine | None:
+    async def _reserve(
+        self, project: str, pool: str, begun_at: float, wait_s: float, asked: Asked | None
+    ) -> Machine | None:
         """Reserve a machine or a place in the line, and open a seat for this project with a search that goes on from there.
 
         Returns the machine, and opens no seat, where the project had it before. Raises NoMachineAvailable where nothing can
@@ -151,7 +175,7 @@ class Search:
         """
         untold = self._untold.generation_of(project)  # a machine with a later generation is new to the project
         generation = self._fleet.generation if untold is None else untold
-        wanted = _Wanted(project, pool, generation, Steps(begun_at, self._state.now()))
+        wanted = _Wanted(project, pool, generation, Steps(begun_at, self._state.now()), asked)
         reserved = self._take(wanted)
         self._untold.discard(project)
         if reserved is not None and reserved.generation <= generation:
@@ -188,8 +212,9 @@ class Search:
         if own is None or own.gone:
             self._seats.insist_on_any(wanted.project)
         wanted.steps.is_wake |= own is not None and own.state is State.SLEEPING
+        spec, now = self._state.spec, self._state.now()
         try:
-            machine = commands.assign(self._fleet, self._state.spec, wanted.project, self._state.now(), wanted.pool)
+            machine = commands.assign(self._fleet, spec, wanted.project, now, wanted.pool, wanted.asked)
             self._decisions.resize()
         finally:
             self._journal.attribute()
@@ -230,10 +255,10 @@ class Search:
             wanted.steps.commit_s += self._observer.now() - decided_at
             if machine is None:
                 continue
-            is_ours = self._is_still_assigned(machine)
+            is_ours = self._verification.is_still_assigned(machine)
             is_known = machine.generation <= wanted.generation
             is_last = number == CANDIDATES - 1
-            if is_ours and (is_known or await self._answers(machine, wanted.steps, is_last=is_last)):
+            if is_ours and (is_known or await self._verification.answers(machine, wanted.steps, is_last=is_last)):
                 return self._result(machine, wanted.steps, is_known=is_known)
             machine = self._take(wanted)
         return None
@@ -270,48 +295,6 @@ class Search:
         with self._contact.waiting():
             async with asyncio.timeout(WITHOUT_ENGINE_S if self._contact.lost.is_set() else None):
                 return await self._seats.promised(wanted.project)
-
-    async def _answers(self, machine: Machine, steps: Steps, *, is_last: bool) -> bool:
-        """Whether a machine that was just reserved serves. If not, it is withdrawn as broken.
-
-        One that may only be slow is withdrawn as it is once another one is at hand; the last candidate has all its time.
-        """
-        fleet, state = self._fleet, self._state
-        if waiting_line.is_verified(fleet, state.spec, machine, state.now()) and not fleet.is_doubted(machine):
-            return True
-        begun_at = self._observer.now()
-        longest_s = patience_s(fleet, state.spec, machine, state.now())
-        limit_s = PROBE_S if self._may_give_up(machine, is_last=is_last) else longest_s
-        verdict = await self._probers.probe(machine, limit_s)
-        steps.probe_s = (steps.probe_s or 0.0) + self._observer.now() - begun_at
-        if not self._is_still_assigned(machine):
-            return False
-        if verdict.answered:
-            self._probers.report(verdict)
-            return True
-        steps.failed_probes.append((machine.id, verdict.detail))
-        is_slow = limit_s < longest_s and verdict.took_s > limit_s * 0.9  # the time was up, it did not refuse
-        may_serve = is_slow or verdict.answered is None  # it goes back to idle, and the next candidate is tried
-        broken = "" if may_serve else reasons.silent_at_assignment(verdict.detail)
-        commands.withdraw(fleet, state.spec, machine, state.now(), broken=broken)
-        self._journal.attribute()
-        await self._journal.durable()
-        return False
-
-    def _is_still_assigned(self, machine: Machine) -> bool:
-        """Whether nobody has released, destroyed or restarted it meanwhile. What its project says of it may be new."""
-        now = self._fleet.machines.get(machine.id)
-        if now is None or now.holding is None:
-            return False
-        return now.generation == machine.generation and now.state is machine.state
-
-    def _may_give_up(self, machine: Machine, *, is_last: bool) -> bool:
-        """Whether to wait no longer than usual for one that this process has not heard yet, or that may be lost."""
-        if self._contact.lost.is_set():
-            return True
-        is_unknown = self._fleet.watches[machine.id].verified_at is None
-        others = waiting_line.next_idle(self._fleet, self._state.spec, machine.pool, self._state.now())
-        return is_unknown and not is_last and others is not None
 
     def _abandon(self, project: str, generation: int) -> None:
         """No client waits for this project any more: leave the line, and give back a machine that none was told of."""

@@ -14,8 +14,8 @@ from worker_orchestrator.control.telling.observer import AssignOutcome, Observer
 from worker_orchestrator.control.telling.traces import Trace, Traces
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.expiry import keep
+from worker_orchestrator.core.lease import Asked
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import MachineNotFound
 
 __all__ = ["AssignReply", "ShortWay"]
@@ -83,14 +83,13 @@ class ShortWay:
 
     # the steps, which the long way takes as well
 
-    def take_ready(self, project: str, pool: str | None) -> tuple[Machine, bool] | None:
+    def take_ready(self, project: str, pool: str | None, asked: Asked | None = None) -> tuple[Machine, bool] | None:
         """The machine that this project has, or an idle one that answered just now; and whether it is new to it.
+
+        A new one is assigned as it `asked`.
 
         None, and nothing is changed, where neither can be had at once.
         """
-        wanted = self._state.spec.pools.get(DEFAULT_POOL if pool is None else pool)
-        if self._fleet.leased or (wanted is not None and wanted.terms is not None):
-            self._state.follow_lease_clock()
         if project in self._untold or (project in self._seats.projects and project in self._seats):
             return None
         if project in self._fleet.projects:
@@ -104,7 +103,7 @@ class ShortWay:
             finally:
                 self._journal.attribute()
         try:
-            machine = commands.assign_verified(self._fleet, self._state.spec, project, self._state.now(), pool)
+            machine = commands.assign_verified(self._fleet, self._state.spec, project, self._state.now(), pool, asked)
         finally:
             self._journal.attribute()
         return None if machine is None else (machine, True)

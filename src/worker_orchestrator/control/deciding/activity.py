@@ -14,11 +14,10 @@ from typing import Final
 
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.deciding.decisions import Decisions
-from worker_orchestrator.control.deciding.lease_clock import LeaseClock
 from worker_orchestrator.control.deciding.uses import Uses
 from worker_orchestrator.control.world.use_readings import UseReadings
 from worker_orchestrator.core import expiry
-from worker_orchestrator.core.activity import Counters, Traffic, shows_activity
+from worker_orchestrator.core.activity import Counters, Traffic, are_comparable, shows_activity
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.readings import Silence, is_readable, meaning_of_silence, needs_readings, next_reading
 from worker_orchestrator.core.timers import Timers
@@ -45,22 +44,20 @@ class ActivityWatch:
         decisions: Decisions,
         uses: Uses,
         readings: UseReadings,
-        lease_clock: LeaseClock,
         background: Background,
         interval_s: float,
     ) -> None:
         self._decisions, self._state, self._fleet = decisions, decisions.state, decisions.fleet
-        self._uses, self._readings, self._lease_clock = uses, readings, lease_clock
+        self._uses, self._readings = uses, readings
         self._background, self._interval_s = background, interval_s
         self._due = Timers()  # by machine id, in loop time
         self._last: dict[str, _Last] = {}
         self._reading: set[str] = set()
 
     async def run(self) -> None:
-        count_at, planned_at = self._state.now(), None
+        count_at = self._state.now()
         while True:
             now = self._state.now()
-            self._lease_clock.beat(now, planned_at)
             if now >= count_at:
                 self._read_soon(now, *self._fleet.leased)
                 count_at = now + COUNT_AGAIN_S
@@ -71,9 +68,9 @@ class ActivityWatch:
                 self._reading.add(machine_id)
                 self._background.spawn(self._read(machine_id), f"use of {machine_id}")
             due_at = self._due.first()
-            planned_at = count_at if due_at is None else min(due_at, count_at)
+            pause_s = (count_at if due_at is None else min(due_at, count_at)) - now
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(planned_at - now):
+                async with asyncio.timeout(pause_s):
                     await self._state.leases.wait()
 
     def set_interval(self, interval_s: float) -> None:
@@ -131,7 +128,7 @@ class ActivityWatch:
             self._note(machine, now, is_active=True)
         elif counters is None:
             self._note(machine, now, is_active=None)
-        elif last is None or last.generation != machine.generation:
+        elif last is None or last.generation != machine.generation or not are_comparable(last.counters, counters):
             self._note(machine, now, is_active=None)  # what was before is not known
             self._note(machine, now, is_active=False)
         else:

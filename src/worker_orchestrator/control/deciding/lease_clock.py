@@ -3,17 +3,22 @@
 While the service runs it counts as CLOCK_BOOTTIME does: this goes on while the computer sleeps, and does not follow the
 clock on the wall. Now and then it is stored together with the time on the wall, from which the next run knows how long the
 service was away.
+
+Where there are deadlines, each look at the time of a decision follows it first (`ControlState.now`), so none is made with
+the time of before a sleep. Besides, it is looked at twice a second: a long pause shows that this process stood still.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 import structlog
 
 from worker_orchestrator.clock import Clock
-from worker_orchestrator.core.expiry import put_clock
+from worker_orchestrator.core.expiry import LATE_S, put_clock
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.lease import SPARED_S
 from worker_orchestrator.errors import CommitFailed
@@ -23,6 +28,8 @@ __all__ = ["LeaseClock"]
 
 FACT: Final = "lease_clock"
 """The fact in the store that has the last `_Stamp` as JSON."""
+BEAT_S: Final = 0.5
+"""A standstill is known to so much: one of `LATE_S` is always noticed, and none that is shorter by more than this."""
 STAMP_EVERY_S: Final = 30.0
 JITTER_S: Final = 0.01
 DRIFT_S: Final = 1.0
@@ -47,22 +54,33 @@ class LeaseClock:
         self._start = self._at_start() - now
         fleet.lease_offset = self._start
         fleet.nothing_expires_before = fleet.lease_time(now) + SPARED_S
+        self._looked_at = now
         self._stamp = _Stamp(fleet.lease_time(now), clock.wall_ms())
         self._is_stored = False
+
+    async def run(self, time: Callable[[], float]) -> None:
+        """Look at the clock for ever. `time` is the monotonic clock."""
+        while True:
+            self.beat(time())
+            await asyncio.sleep(BEAT_S)
 
     def follow(self, now: float) -> None:
         """Follow the sleep of the computer, before anything is decided that depends on this clock. Cheap."""
         offset = self._start + self._clock.slept_s() - self._slept_s
-        if offset - self._fleet.lease_offset > JITTER_S:
-            self.beat(now, now)
+        if offset - self._fleet.lease_offset > JITTER_S or now - self._looked_at > LATE_S:
+            self._follow_sleep(offset, now)
+        self._looked_at = now
 
-    def beat(self, now: float, planned_at: float | None = None) -> None:
-        """As `follow`, and keep what the next run needs. A look that comes much later than `planned_at` is a wake."""
+    def beat(self, now: float) -> None:
+        """As `follow`, and keep what the next run needs."""
+        self.follow(now)
+        self._store_both_clocks(now)
+
+    def _follow_sleep(self, offset: float, now: float) -> None:
         before = self._fleet.nothing_expires_before
-        put_clock(self._fleet, self._start + self._clock.slept_s() - self._slept_s, now, planned_at)
+        put_clock(self._fleet, offset, now, self._looked_at)
         if self._fleet.nothing_expires_before != before and self._fleet.leased:
             _log.warning("nothing expires for a minute", why="this process or the computer was stopped for a while")
-        self._store_both_clocks(now)
 
     def _store_both_clocks(self, now: float) -> None:
         """Only while a lease depends on it; and again as soon as the clock on the wall was set."""

@@ -136,6 +136,11 @@ class Seats:
             if leaving is not None:
                 leaving.cancel()
 
+    async def search_ended(self, project: str, within_s: float) -> None:
+        """Return when no search for this project goes on, after `within_s` at the latest. It takes no part in it."""
+        if project in self:
+            await asyncio.wait({self._seats[project].search}, timeout=within_s)
+
     # promises: how the tick and the probers reach a search
 
     async def promised(self, project: str) -> Machine | None:

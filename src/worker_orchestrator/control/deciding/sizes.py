@@ -1,6 +1,7 @@
 """The sizes of the pools: what the settings say, and what was changed at run time, which is stored and wins.
 
-A restart must not undo what an operator changed in an emergency. A size that is reset (None) follows its setting again.
+A restart must not undo what an operator changed in an emergency. A size that is reset (None) follows its setting again. What
+does not go with newer settings at a start is dropped for good: it is told once, and not stored any longer.
 
 While a clock window of a pool is open, its `min_idle` counts if it is the higher one, and its `max_idle` stands in for the
 pool's. What was changed at run time takes the place of the settings' sizes, and not of the windows.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import replace as with_fields
 from typing import Any, Final
 
 import structlog
@@ -21,7 +23,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.windows import SizesInForce, Window, sizes_at
-from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.errors import CommitFailed, InvalidInput
 from worker_orchestrator.store.store import Store
 
 __all__ = ["PoolSizes", "Sizes"]
@@ -56,6 +58,15 @@ class Sizes:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What stays of what was changed. `dropped`: of which pools the sizes do not, and why; under no name the limit."""
+
+    changes: dict[str, _Changes]
+    limit: int | None
+    dropped: dict[str, str]
+
+
 class PoolSizes:
     """What each pool should be, with the changes of `store` over the settings. `configured` is what the settings say.
 
@@ -65,54 +76,82 @@ class PoolSizes:
     def __init__(self, spec: Spec, store: Store, wall_ms: Callable[[], int]) -> None:
         self._store, self._wall_ms = store, wall_ms
         self.change_due_s: int | None = None
+        self._changes: dict[str, _Changes] = {}  # of each pool that was ever in the settings of this run
+        self._limit: int | None = None
+        self._dropped: dict[
+            str, str
+        ] = {}  # by pool, and of the limit under no name: what is no longer changed, and why
         self.configure(spec)
 
     def configure(self, spec: Spec) -> None:
-        """Take these sizes as those of the settings. What was changed at run time is read again, for new pools too."""
-        self.configured = _configured(spec)
+        """Take these sizes as those of the settings. What was changed at run time is read, for new pools too."""
         stored, limit = self._stored(spec)
-        for name, changes in stored.items():
+        self.configured, self._dropped = _configured(spec), {}
+        kept = self._usable(stored, limit)
+        self._changes, self._limit = {**self._changes, **kept.changes}, kept.limit
+        for name, why in kept.dropped.items():
+            lost = _only_sizes(stored[name]) if name else {_LIMIT: limit}
+            self._dropped[name] = _dropped(lost, why)
+            _log.warning("sizes changed at run time are dropped", **{"pool": name} if name else {}, **lost, why=why)
+        for name, changes in kept.changes.items():
             if changes:
                 _log.info("pool sizes changed at run time are in force", pool=name, **changes)
-        self._limit, self._changes = self._usable(stored, limit)
         if self._limit is not None:
             _log.info("a limit changed at run time is in force", limit=self._limit)
+
+    def forget_dropped(self) -> None:
+        """Remove from the store what was dropped, so that it never comes back by itself when the settings change again.
+
+        If nothing can be stored it is dropped anew at the next start. Until then what is in memory counts.
+        """
+        if not self._dropped:
+            return
+        pools = {_key(name): json.dumps(self._changes[name]) for name in self._dropped if name}
+        try:
+            self._store.commit((), {**pools, _FLEET: _fleet(self._limit)}, self._wall_ms())
+        except CommitFailed as error:
+            _log.warning("sizes that were dropped are still stored", why=error.message)
+
+    def dropped(self, name: str) -> str:
+        """What had been changed of this pool and of the limit, and was dropped at the start; empty once that is set anew."""
+        return " ".join(self._dropped[one] for one in (name, "") if one in self._dropped)
 
     def conflict(self, spec: Spec) -> str:
         """Why what was changed at run time cannot stay with the sizes of these settings; empty if it can."""
         (stored, limit), before = self._stored(spec), self.configured
         self.configured = _configured(spec)
         try:
-            name, problem = next(self._problems(stored, limit), ("", ""))
+            return self._first_problem(stored, limit)
         finally:
             self.configured = before
-        return f"In pool {name}, {problem}" if name and len(spec.pools) > 1 else problem
+
+    def _first_problem(self, changes: Mapping[str, _Changes], limit: int | None) -> str:
+        name, problem = next(self._problems(changes, limit), ("", ""))
+        return f"In pool {name}, {problem}" if name and len(self.configured) > 1 else problem
 
     def _stored(self, spec: Spec) -> tuple[dict[str, _Changes], int | None]:
-        """What was changed at run time: of each pool, and the limit."""
+        """What was changed at run time: of each pool, and the limit. What is known to this run is not read again."""
         meta = self._store.meta()
-        stored: dict[str, _Changes] = {name: json.loads(meta.get(_key(name), "{}")) for name in spec.pools}
-        return stored, _stored_limit(meta, stored)
+        stored = {
+            name: self._changes[name] if name in self._changes else json.loads(meta.get(_key(name), "{}"))
+            for name in spec.pools
+        }
+        return stored, self._limit if self._changes else _stored_limit(meta, stored)
 
-    def _usable(self, stored: Mapping[str, _Changes], limit: int | None) -> tuple[int | None, dict[str, _Changes]]:
+    def _usable(self, stored: Mapping[str, _Changes], limit: int | None) -> _Kept:
         """What is left of a stored limit and of stored changes beside the settings of today, which may be newer."""
-        changes = {name: self._usable_of(name, changes, limit) for name, changes in stored.items()}
-        problem = next((why for _, why in self._problems(changes, limit)), "")
+        changed = {name: each for name, each in stored.items() if _only_sizes(each)}
+        problems = {name: self._sizes(name, each, limit).problem() for name, each in changed.items()}
+        dropped = {name: why for name, why in problems.items() if why}
+        changes = {name: _kept(each, with_sizes=name not in dropped) for name, each in stored.items()}
+        problem = self._first_problem(changes, limit)
         if problem and limit is not None:
-            _log.warning("the changed limit is dropped", limit=limit, why=problem)
-            return self._usable(stored, None)
+            without_limit = self._usable(stored, None)
+            return with_fields(without_limit, dropped={**without_limit.dropped, "": problem})
         if problem:
-            _log.warning("changes of all pools are dropped", why=problem)
-            return None, {name: _without_sizes(each) for name, each in changes.items()}
-        return limit, changes
-
-    def _usable_of(self, name: str, stored: _Changes, limit: int | None) -> _Changes:
-        changes = {key: value for key, value in stored.items() if key != _LIMIT}
-        problem = self._sizes(name, changes, limit).problem()
-        if not changes or not problem:
-            return changes
-        _log.warning("changes of the pool are dropped", pool=name, why=problem)
-        return _without_sizes(changes)
+            changes = {name: _kept(each, with_sizes=False) for name, each in stored.items()}
+            return _Kept(changes, None, {name: dropped.get(name, problem) for name in changed})
+        return _Kept(changes, limit, dropped)
 
     def applied(self, spec: Spec) -> Spec:
         """The spec with the sizes that are in force at this moment."""
@@ -155,11 +194,19 @@ class PoolSizes:
         merged = {**self._changes[name], **{key: value for key, value in changes.items() if key != _LIMIT}}
         merged = {key: value for key, value in merged.items() if value is not None and value is not False}
         limit = changes.get(_LIMIT) if _LIMIT in changes else self._limit
-        self._insist_on_possible({**self._changes, name: merged}, limit, name)
-        fleet = {} if limit is None else {_LIMIT: limit}
-        self._store.commit((), {_key(name): json.dumps(merged), _FLEET: json.dumps(fleet)}, self._wall_ms())
+        in_force = {one: self._changes[one] for one in self.configured}
+        self._insist_on_possible({**in_force, name: merged}, limit, name)
+        self._store.commit((), {_key(name): json.dumps(merged), _FLEET: _fleet(limit)}, self._wall_ms())
         self._changes[name], self._limit = merged, limit
+        self._note_changed(name, changes)
         _log.info("pool changed", pool=name, **changes)
+
+    def _note_changed(self, name: str, changes: Mapping[str, object]) -> None:
+        """Whoever sets sizes has seen what was dropped."""
+        if _LIMIT in changes:
+            self._dropped.pop("", None)
+        if _only_sizes(changes):
+            self._dropped.pop(name, None)
 
     def _insist_on_possible(self, changes: Mapping[str, _Changes], limit: int | None, changed: str) -> None:
         """Raises InvalidInput. A pool that is not the changed one is named, since its sizes were not sent."""
@@ -207,8 +254,29 @@ def _stored_limit(meta: Mapping[str, str], pools: Mapping[str, _Changes]) -> int
     return min((changes[_LIMIT] for changes in pools.values() if _LIMIT in changes), default=None)
 
 
-def _without_sizes(changes: _Changes) -> _Changes:
-    return {"paused": True} if changes.get("paused") else {}
+def _only_sizes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes of a pool among these changes."""
+    return {key: value for key, value in changes.items() if key not in {_LIMIT, "paused"}}
+
+
+def _fleet(limit: int | None) -> str:
+    """What is stored of the limit."""
+    return json.dumps({} if limit is None else {_LIMIT: limit})
+
+
+def _dropped(lost: Mapping[str, object], why: str) -> str:
+    """That these sizes are no longer changed, in sentences."""
+    had = " and ".join(f"{name} {value}" for name, value in lost.items())
+    return (
+        f"`orchestrator scale` had set {had}. That was dropped at the start of the service, since it does not go with the "
+        f"settings: {why}"
+    )
+
+
+def _kept(changes: _Changes, *, with_sizes: bool) -> _Changes:
+    """A pause always, and no limit, which is not the pool's."""
+    pause = {"paused": True} if changes.get("paused") else {}
+    return {**_only_sizes(changes), **pause} if with_sizes else pause
 
 
 def _key(pool: str) -> str:

@@ -21,6 +21,7 @@ class ControlState:
     """The one fleet with its spec, and the events by which the parts of the shell wake each other.
 
     * `spec`       what the fleet should be, as it is in force now
+    * `now`        the monotonic time of a decision, in seconds. Where there are deadlines, the lease clock is right for it
     * `snapshot`   the last listing; `begun_at` is negative before the first one
     * `elsewhere`  the host of each machine, by its id, that is not reached under the one of the settings
     * `short_since` since when each pool that is short of idle machines is so, by its name
@@ -31,7 +32,8 @@ class ControlState:
 
     def __init__(self, fleet: Fleet, spec: Spec, clock: Clock) -> None:
         self.fleet, self.spec = fleet, spec
-        self.now = asyncio.get_running_loop().time
+        self._time = asyncio.get_running_loop().time
+        self.now = self._time
         self.wall_ms, self.new_id = clock.wall_ms, clock.machine_id
         self.snapshot = Snapshot(-1.0, {})
         self.elsewhere: dict[str, str] = {}
@@ -40,15 +42,34 @@ class ControlState:
         self.leases, self.new_leases = asyncio.Event(), list[str]()
         self.looks_at_leases = False
         self.short_since: dict[str, float] = {}
-        self.lease_clock: LeaseClock | None = None
+        self._lease_clock: LeaseClock | None = None
         self._noted_for: Spec | None = None
         self._listed = asyncio.Event()
         self._news = asyncio.Event()
 
-    def follow_lease_clock(self) -> None:
-        """Have the lease clock right for what is decided next: the computer may have slept since the last tick."""
-        if self.lease_clock is not None:
-            self.lease_clock.follow(self.now())
+    def use(self, lease_clock: LeaseClock) -> None:
+        """This is the clock of all leases."""
+        self._lease_clock = lease_clock
+        self.expect_leases_of_pools()
+
+    def expect_leases_of_pools(self) -> None:
+        """There are other pools, whose assignments may have deadlines."""
+        if self.fleet.leased or any(pool.terms is not None for pool in self.spec.pools.values()):
+            self.expect_leases()
+
+    def expect_leases(self) -> None:
+        """Assignments have deadlines from now on, or may get some.
+
+        So each look at the time has the lease clock follow first: the computer may have slept since the last one. Where no
+        assignment ever had any, that costs nothing.
+        """
+        self.now = self._now_of_leases
+
+    def _now_of_leases(self) -> float:
+        now = self._time()
+        if self._lease_clock is not None:
+            self._lease_clock.follow(now)
+        return now
 
     def note_hosts(self) -> None:
         """Note the machines that have a host of their own: on record, as the engine gave it, or in the last listing."""
@@ -96,6 +117,7 @@ class ControlState:
 
     def note_lease(self, machine_id: str) -> None:
         """This machine is assigned with deadlines that were not looked at yet."""
+        self.expect_leases()
         self.new_leases.append(machine_id)
         self.leases.set()
         if not self.looks_at_leases:

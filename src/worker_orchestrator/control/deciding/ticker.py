@@ -12,7 +12,6 @@ import structlog
 
 from worker_orchestrator.control.deciding.decisions import Decisions
 from worker_orchestrator.control.deciding.journal import STORE_RETRY_S
-from worker_orchestrator.control.deciding.lease_clock import LeaseClock
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.world.actions import Actions
@@ -46,7 +45,7 @@ _log = structlog.get_logger(__name__)
 class Ticker:
     """Compares the fleet with the engine again and again, for as long as `run` runs."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 # all that a tick concerns
+    def __init__(  # all that a tick concerns
         self,
         state: ControlState,
         decisions: Decisions,
@@ -55,32 +54,25 @@ class Ticker:
         contact: Contact,
         actions: Actions,
         probers: Probers,
-        lease_clock: LeaseClock,
     ) -> None:
-        self._lease_clock = lease_clock
         self._state, self._fleet, self._decisions, self._untold = state, state.fleet, decisions, untold
         self._listings, self._contact, self._actions, self._probers = listings, contact, actions, probers
         self._is_stored = True
 
     async def run(self, refresh_interval_s: float) -> None:
-        retry_s, planned_at = FIRST_RETRY_S, None
+        retry_s = FIRST_RETRY_S
         while True:
             self._state.wake.clear()
-            self._lease_clock.beat(self._state.now(), planned_at)
             plan = await self._tick()
             self._state.note_listing()
             if plan is None:
-                planned_at = self._state.now() + retry_s
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, LONGEST_RETRY_S)
                 continue
             retry_s = FIRST_RETRY_S
             self._state.note_news()
-            ended_at = self._state.now()
             await asyncio.sleep(TICK_GAP_S)
-            pause_s = max(0.0, self._pause_s(plan, refresh_interval_s))
-            planned_at = ended_at + TICK_GAP_S + pause_s
-            await self._rest(self._state.now() + pause_s)
+            await self._rest(self._state.now() + max(0.0, self._pause_s(plan, refresh_interval_s)))
 
     async def _rest(self, until: float) -> None:
         """Wait for the time of the next tick, or for what wakes it. Assignments that were made meanwhile may end before."""
@@ -104,11 +96,9 @@ class Ticker:
     async def _tick(self) -> Plan | None:
         """Snapshot, reconcile, commit, act. None if the engine could not be listed, which proves nothing."""
         state, decisions = self._state, self._decisions
-        asked_at = state.now()
         snapshot = await self._snapshot()
         if snapshot is None:
             return None
-        self._lease_clock.beat(state.now(), asked_at)
         state.snapshot = snapshot
         state.note_hosts()
         self._untold.give_back()

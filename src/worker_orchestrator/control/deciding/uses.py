@@ -60,7 +60,6 @@ class Uses:
     def _note(self, machine: Machine) -> None:
         own = self._fleet.machines.get(machine.id)
         if own is not None and own.generation == machine.generation:
-            self._state.follow_lease_clock()
             expiry.note_use(self._fleet, own.id, self._state.now())
             self._decisions.commit_soon()
 

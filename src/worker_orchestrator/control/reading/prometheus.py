@@ -26,7 +26,6 @@ from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.action import Result
 from worker_orchestrator.core.lease import EndsBy
 from worker_orchestrator.core.machine import Cause, Change, FailureKind, State
-from worker_orchestrator.core.reasons import deadline_of
 from worker_orchestrator.telemetry.counters import Durations, Histogram, Tallies
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -220,14 +219,9 @@ class Metrics(Observer):
             before, after = change.before, change.after
             if after is not None and after.state is _FAILED and (before is None or before.state is not _FAILED):
                 self._failures.of[change.failure or FailureKind.OTHER] += 1
-            if change.cause is _EXPIRED:
-                self._count_expiry(change.machine.pool, change.machine.reason)
-
-    def _count_expiry(self, pool: str, reason: str) -> None:
-        by = deadline_of(reason)
-        assert by is not None, f"no deadline has ended an assignment so: {reason}"
-        self._know(pool)
-        self._expired.of[by, pool] += 1
+            if change.cause is _EXPIRED and change.deadline is not None:
+                self._know(change.machine.pool)
+                self._expired.of[change.deadline, change.machine.pool] += 1
 
     def commit_failed(self, took_s: float) -> None:
         self._commit_s.observe(took_s)

@@ -34,7 +34,7 @@ class DockerActivity(DockerWatching, DockerStats, DockerExec):
     """Reads of a container what shows its use."""
 
     async def counters(self, machine_id: str, *, cpu: bool) -> Counters:
-        container = self._container_of(machine_id)
+        container = await self._looked_up_container(machine_id)  # else it is counted in two ways
         return self._counted_here(container, cpu=cpu) or await self._counted_there(machine_id, container)
 
     def _counted_here(self, container: str, *, cpu: bool) -> Counters | None:

@@ -120,7 +120,7 @@ class DockerWatching(DockerReach):
         self._machine_ids = {
             name: machine_id
             for name, machine_id in self._machine_ids.items()
-            if name in self._listed or name in self._processes
+            if name in self._listed or name in self._processes or name in self._look_ups
         }
         if self._signs is not None:
             self._follow_alive()
@@ -146,6 +146,19 @@ class DockerWatching(DockerReach):
         task = asyncio.create_task(self._follow(container_id, machine_id), name=f"process of {machine_id}")
         self._look_ups[container_id] = task
         task.add_done_callback(lambda done: self._looked_up(container_id, done))
+
+    async def _looked_up_container(self, machine_id: str) -> str:
+        """What Docker knows this machine's container by, once the look-up of its process is over that its start began.
+
+        A worker may serve before that, and before a listing shows it.
+        """
+        container = self._container_of(machine_id)
+        if container not in self._listed:
+            started = (name for name, known in reversed(self._machine_ids.items()) if known == machine_id)
+            container = next(started, container)
+        while (under_way := self._look_ups.get(container)) is not None:
+            await asyncio.wait({under_way})
+        return container
 
     def _looked_up(self, container_id: str, done: asyncio.Task[None]) -> None:
         if self._look_ups.get(container_id) is done:

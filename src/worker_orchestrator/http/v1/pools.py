@@ -84,6 +84,7 @@ class Pools:
             port_names=list(wanted.port_names),
             configured=self._configured(name),
             changed={} if name not in spec.pools else dict(self._orchestrator.changed_sizes(name)),
+            dropped=self._orchestrator.dropped_sizes(name) or None if name in spec.pools else None,
             machines=machine_counts(machines),
             waiting=len(fleet.pool(name).line),
             wanted_idle=standing.wanted_idle,

@@ -104,7 +104,7 @@ class Projects:
     async def why(self, request: Request) -> Response:
         project = parameters.path_project(request)
         try:
-            machine = await self._orchestrator.machine_of(project)
+            machine = await self._orchestrator.traced_machine_of(project)
         except ProjectHasNoMachine as error:
             told = (error.message, self._expiry(project), self._why_none(project))
             raise ProjectHasNoMachine(" ".join(filter(None, told))) from None

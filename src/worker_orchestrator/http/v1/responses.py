@@ -15,7 +15,6 @@ from starlette.responses import Response
 from worker_orchestrator.control.reading.history import Sample
 from worker_orchestrator.control.reading.views import LeaseView, MachineView
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.core.reasons import deadline_of
 from worker_orchestrator.http.machine_url import SHORT_ID, url_start
 from worker_orchestrator.store.rows import StoredEvent
 from worker_orchestrator.wire import v1 as wire
@@ -127,7 +126,7 @@ def expiry(recorded: StoredEvent) -> wire.Expiry:
         at=when(recorded.at_ms),
         project=recorded.project or "",
         machine=recorded.machine,
-        by=deadline_of(recorded.reason),
+        by=recorded.deadline,
         reason=recorded.reason,
     )
 

@@ -46,6 +46,8 @@ class Late:
         self.inspected = 0
         self.events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self.closed = asyncio.Event()
+        self.answers = asyncio.Event()  # inspections wait for it
+        self.answers.set()
 
     def say(self, action: str, **attributes: str) -> None:
         said = {"name": "w1", f"{LABEL}.machine": "w1", f"{LABEL}.owner": "owner", **attributes}
@@ -63,6 +65,7 @@ class Late:
             writer.close()
             self.closed.set()
             return
+        await self.answers.wait()
         self.inspected += 1
         runs = self.shown_running is None or self.shown_running > 0
         if self.shown_running is not None:
@@ -230,6 +233,31 @@ def test_each_start_is_followed_without_a_listing(child: subprocess.Popen[bytes]
         former.kill()
         assert await anext(watch) == "w1"
         await former.wait()
+
+    played(story, visible, child.pid)
+
+
+def test_whoever_counts_waits_until_the_process_of_a_new_container_is_known(
+    child: subprocess.Popen[bytes], visible: str
+) -> None:
+    """A worker may be given away before a listing shows it: else Docker would be asked first, which counts otherwise."""
+
+    async def story(docker: Late, engine: DockerEngine, _watch: AsyncGenerator[str | None]) -> None:
+        await until(lambda: visible in engine._processes)
+        assert await engine._looked_up_container("w1") == visible
+        assert await engine._looked_up_container("w2") == "w2", "nobody told of it"
+        engine._processes.close()
+        engine._take_listed([])
+        docker.answers.clear()
+        docker.say("start")
+        await until(lambda: bool(engine._look_ups))
+        engine._take_listed([])  # one that began before
+        asyncio.get_running_loop().call_later(0.05, docker.answers.set)
+        assert await engine._looked_up_container("w1") == visible
+        assert visible in engine._processes
+        list_it(engine, docker)
+        child.kill()
+        await until(lambda: bool(engine._processes.ended))
 
     played(story, visible, child.pid)
 
