@@ -87,6 +87,7 @@ def test_no_assignment_ends_without_a_deadline_that_has_passed(world: World, wor
     ],
 )
 def test_no_end_is_announced_that_does_not_come(world: World, words: str) -> None:
+    expiry.warn(world.fleet, world.spec, 1000)
     world.fleet.warnings.set("w1", 1010)
     with pytest.raises(AssertionError, match=f"^{words}$"):
         expiry.warn(world.fleet, world.spec, 1010)
