@@ -146,6 +146,12 @@ def test_by_default_processes_are_limited_and_zombies_are_reaped(plain: Running)
         eventually(lambda: inside(worker, f"{zombies}; {left}").out == "", "nothing is left of fifty orphans")
 
 
+@pytest.mark.promise("cpus")
+def test_without_a_limit_of_processes_the_engine_sets_none_either(probe: str, start: Start) -> None:
+    service = start("--image", probe, "--min-idle", "0", "--pids-limit", "0")
+    assert cgroup(service.assign("many"), "pids.max", "pids/pids.max") == "max"
+
+
 @pytest.mark.promise("log")
 def test_what_a_worker_prints_is_kept_up_to_a_limit(plain: Running) -> None:
     """50 MB in, 30 MiB at most on the host's disk, and the last line among them."""
