@@ -13,7 +13,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from typing import Any, Final, TypeVar
 
 from tests.contract.proxy import Proxy
-from tests.integration.docker_command import EXAMPLE, LABEL, a_name, clean_up, docker, docker_json, make_image
+from tests.integration.docker_command import (
+    EXAMPLE,
+    LABEL,
+    a_name,
+    clean_up,
+    docker,
+    docker_json,
+    make_image,
+    processes_of,
+)
 from tests.integration.waiting import PortBlock
 
 from worker_orchestrator.core.instance import Instance, Status
@@ -286,7 +295,7 @@ class DockerWorld(World):
 
     def processes(self, machine: Machine) -> list[str]:
         """What runs in its container, as its host sees it."""
-        return docker("top", machine.id, "-eo", "pid,args").out.splitlines()[1:]
+        return processes_of(machine.id)
 
     def inspect(self, machine: Machine) -> Any:
         return docker_json("inspect", machine.id)

@@ -27,6 +27,7 @@ __all__ = [
     "is_podman",
     "make_image",
     "owned",
+    "processes_of",
     "remove_image",
 ]
 
@@ -93,6 +94,12 @@ def owned(owner: str, *, host: str = "") -> list[str]:
 def is_podman() -> bool:
     """Whether the engine that serves Docker's API here is Podman."""
     return "Podman Engine" in docker("version").out
+
+
+def processes_of(container: str) -> list[str]:
+    """The number and the words of each process in it. Where its host has no `ps`, Podman would run the container's own."""
+    shown = ("pid,args",) if is_podman() else ("-eo", "pid,args")
+    return docker("top", container, *shown).out.splitlines()[1:]
 
 
 def engine_command() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.docker_command import EXAMPLE, LABEL, a_name, docker, docker_json, is_podman
+from tests.integration.docker_command import EXAMPLE, LABEL, a_name, docker, docker_json, is_podman, processes_of
 from tests.integration.inside import a_fetch, a_host_outside, a_probe_image, inside
 from tests.integration.running import Running, a_service, orchestrator
 from tests.integration.waiting import eventually
@@ -146,6 +146,12 @@ def test_by_default_processes_are_limited_and_zombies_are_reaped(plain: Running)
         eventually(lambda: inside(worker, f"{zombies}; {left}").out == "", "nothing is left of fifty orphans")
 
 
+@pytest.mark.promise("cpus")
+def test_without_a_limit_of_processes_the_engine_sets_none_either(probe: str, start: Start) -> None:
+    service = start("--image", probe, "--min-idle", "0", "--pids-limit", "0")
+    assert cgroup(service.assign("many"), "pids.max", "pids/pids.max") == "max"
+
+
 @pytest.mark.promise("log")
 def test_what_a_worker_prints_is_kept_up_to_a_limit(plain: Running) -> None:
     """50 MB in, 30 MiB at most on the host's disk, and the last line among them."""
@@ -235,7 +241,7 @@ def test_a_fork_bomb_ends_at_the_workers_limit(held: Running) -> None:
     native = docker_json("inspect", bomb["containerId"])["Id"]
     gone_off = inside(bomb, "for i in $(seq 200); do sleep 300 >/dev/null 2>&1 & done; sleep 300")
     assert "can't fork" in gone_off.out
-    assert 50 < len(docker("top", native, "-eo", "pid").lines) - 1 <= 60
+    assert 50 < len(processes_of(native)) <= 60
     assert inside(other, "echo still here").out == "still here"
     held.destroy(bomb["containerId"])
     assert docker("container", "inspect", native, check=False).failed

@@ -114,7 +114,7 @@ def _usage_facts(usage: Usage) -> list[tuple[str, str]]:
     limit = "" if usage.memory_limit_bytes is None else f" of {quantity(usage.memory_limit_bytes)}"
     facts = [
         ("Processor", "-" if usage.cpu_percent is None else f"{usage.cpu_percent:.1f} %"),
-        ("Processor time", f"{usage.cpu_seconds:.1f} s"),
+        ("Processor time", "unknown" if usage.cpu_seconds is None else f"{usage.cpu_seconds:.1f} s"),
         ("Memory", "unknown" if usage.memory_bytes is None else quantity(usage.memory_bytes) + limit),
     ]
     if usage.processes is not None:

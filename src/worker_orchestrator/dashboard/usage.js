@@ -45,7 +45,7 @@ function inAll(used) {
   return [
     used.memory_bytes === null ? "Memory unknown" : `Memory ${bytes(used.memory_bytes)}${limit}`,
     used.processes === null ? "" : `${number(used.processes)} processes`,
-    `${number(used.cpu_seconds)} s of CPU since its start`,
+    used.cpu_seconds === null ? "CPU unknown" : `${number(used.cpu_seconds)} s of CPU since its start`,
     used.received_bytes === null ? "" : `${bytes(used.received_bytes)} received, ${bytes(used.sent_bytes)} sent`,
     "100 % of CPU is one processor",
   ].filter(Boolean).join(" · ");

@@ -73,7 +73,7 @@ class Usage:
     """What an instance uses now. Counters run since its start; None where the engine cannot tell."""
 
     cpu_percent: float | None  # of one processor, so 200 means two
-    cpu_seconds: float  # since its start
+    cpu_seconds: float | None  # since its start
     memory_bytes: int | None  # without the file cache
     memory_limit_bytes: int | None
     processes: int | None

@@ -162,7 +162,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`past` holds what was read of it before, oldest first, if that was asked for and somebody looked then."""
 
     cpu_percent: float | None
-    cpu_seconds: float
+    cpu_seconds: float | None
     memory_bytes: int | None
     memory_limit_bytes: int | None
     processes: int | None

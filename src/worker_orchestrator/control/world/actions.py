@@ -185,8 +185,7 @@ class Actions:
         if not grace_s and isinstance(action, Destroy):
             return None
         hurried = self._ending[action.machine_id] = asyncio.Event()
-        stop = self._engine.stop(action.machine_id, grace_s)
-        stopping = asyncio.ensure_future(self._outcome(stop, grace_s + ACTION_TIMEOUT_S))
+        stopping = asyncio.ensure_future(self._stop(action.machine_id, grace_s))
         cut_short = asyncio.ensure_future(hurried.wait())
         try:
             await asyncio.wait({stopping, cut_short}, return_when=asyncio.FIRST_COMPLETED)
@@ -200,6 +199,10 @@ class Actions:
             del self._ending[action.machine_id]
             stopping.cancel()
             cut_short.cancel()
+
+    async def _stop(self, machine_id: str, grace_s: float) -> Outcome:
+        """A task that is cancelled before its first turn has made no call."""
+        return await self._outcome(self._engine.stop(machine_id, grace_s), grace_s + ACTION_TIMEOUT_S)
 
     async def _outcome(self, call: Awaitable[bool | None], limit_s: float) -> Outcome:
         """How this call ended. One that returns False was only accepted."""

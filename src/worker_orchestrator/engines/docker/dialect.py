@@ -129,6 +129,11 @@ class Dialect:
         return not self._is_podman
 
     @property
+    def limits_processes_unasked(self) -> bool:
+        """Whether a container whose create is silent about it may have so many processes only: 2,048 with Podman."""
+        return self._is_podman
+
+    @property
     def sizes_terminals_late(self) -> bool:
         """Whether a terminal gets its size a moment after its program has begun, whatever version of the API is served."""
         return self._is_podman

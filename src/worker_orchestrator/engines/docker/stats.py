@@ -115,11 +115,13 @@ def _fits(before: _Sample | None, now: _Sample) -> bool:
 
 
 def _usage(stats: Mapping[str, Any], now: _Sample, before: _Sample | None) -> Usage:
+    """What nobody counted is None: where control groups lack a controller, Docker says 0 of what a running container has."""
     memory = stats.get("memory_stats") or {}
     networks = stats.get("networks")
+    share = None if before is None else (now.cpu_s - before.cpu_s) / (now.taken_s - before.taken_s)
     return Usage(
-        cpu_percent=None if before is None else 100 * (now.cpu_s - before.cpu_s) / (now.taken_s - before.taken_s),
-        cpu_seconds=now.cpu_s,
+        cpu_percent=None if share is None or not now.cpu_s else 100 * share,
+        cpu_seconds=now.cpu_s or None,
         memory_bytes=_without_file_cache(memory),
         memory_limit_bytes=memory.get("limit"),
         processes=(stats.get("pids_stats") or {}).get("current"),

@@ -193,7 +193,7 @@ def make_template(
         "HostConfig": {
             "NetworkMode": network or _OWN_NETWORK,
             "ExtraHosts": ["host.docker.internal:host-gateway"],
-            **_bounds(options),
+            **_bounds(options, dialect),
             **_rights(options, dialect),
             **_log(options, dialect),
         },
@@ -220,11 +220,11 @@ def _port_labels(options: DockerOptions) -> dict[str, str]:
     return named | {READY_PORT: options.ready_port} if options.ready_port else named
 
 
-def _bounds(options: DockerOptions) -> dict[str, Any]:
+def _bounds(options: DockerOptions, dialect: Dialect) -> dict[str, Any]:
     """How much a worker may take."""
     # An init as process 1 reaps what others leave behind, else zombies count until the limit of processes is reached.
     bounds: dict[str, Any] = {"Init": True}
-    if options.pids_limit:
+    if options.pids_limit or dialect.limits_processes_unasked:
         # A fork bomb ends at the worker's limit, not at the host's.
         bounds["PidsLimit"] = options.pids_limit
     if options.memory:

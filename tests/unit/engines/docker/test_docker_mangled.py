@@ -155,6 +155,28 @@ def test_a_container_that_is_being_removed_has_no_last_lines(refusal: tuple[int,
     assert asyncio.run(told(read, answers)) is None
 
 
+@pytest.mark.parametrize(
+    "listed",
+    [
+        (500, b'{"cause":"container has already been removed","message":"syncing container","response":500}'),
+        (200, b'[{"Id": "c1", "ImageID": "i1", "Names": ["/w"], "State": "running", "Labels": null}]'),
+        (200, b'[{"Id": "c1", "ImageID": "i1", "Names": ["/w"], "State": "running", "Labels": {}}]'),
+        (200, b'[{"Id": "c1", "ImageID": "i1", "Names": ["/w"], "State": "running"}]'),
+    ],
+    ids=["one was removed meanwhile", "null", "empty", "left out"],
+)
+def test_a_listing_that_does_not_tell_whose_a_container_is_is_no_listing(listed: tuple[int, bytes]) -> None:
+    """Else a machine would count as gone while it runs. A removal asks the same way, and believes it as little."""
+    answers = {b"GET /v1.41/containers/json": listed, b"GET /v1.41/images/": (200, b"{}")}
+
+    async def unheard(engine: DockerEngine) -> None:
+        for asked in (engine.list(), engine.destroy(MACHINE.id), engine.restart(MACHINE.id)):
+            with pytest.raises(EngineError):
+                await asked
+
+    assert asyncio.run(told(unheard, answers)) is None
+
+
 def test_a_network_whose_address_is_taken_is_no_port_of_a_machine() -> None:
     """Docker tells both in the same words; nothing is to be moved to another port."""
     said = b'{"message": "failed to allocate gateway (10.1.0.1): Address already in use"}'

@@ -186,6 +186,13 @@ def test_bounds_are_told_in_dockers_units() -> None:
     )
 
 
+def test_no_limit_of_processes_is_asked_for_where_the_engine_would_set_one_itself() -> None:
+    """Podman takes silence for 2,048. On Docker silence is enough, and workers that run have been made so."""
+    made = make_template(PLAIN, IMAGE, "net", Dialect(name="Podman", version="5.4.2"))
+    assert made.body["HostConfig"]["PidsLimit"] == 0
+    assert "PidsLimit" not in host_config(PLAIN)
+
+
 def test_a_read_only_worker_has_a_tmp() -> None:
     held = host_config(replace(PLAIN, read_only=True))
     assert held["ReadonlyRootfs"] is True
