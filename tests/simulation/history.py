@@ -98,10 +98,19 @@ class Settings:
         )
 
 
+@contextlib.contextmanager
+def _silent_log() -> Iterator[None]:
+    kept = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**kept)
+
+
 def simulate(seed: int) -> Outcome:
     """Live through the history of this seed."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with tempfile.TemporaryDirectory() as folder, virtual_time() as loop:
+    with _silent_log(), tempfile.TemporaryDirectory() as folder, virtual_time() as loop:
         history = _History(loop, seed, Path(folder) / "store.db")
         loop.run_until_complete(history.live())
         world = history.world
