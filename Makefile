@@ -31,10 +31,10 @@ CORES := tests/unit tests/simulation
 OF_CORE := tests/unit/core
 GATE := $(BIN)/coverage run --branch -m pytest $(OF_CORE) && $(BIN)/coverage report --fail-under=100 --include="$(CORE)"
 OTHERS := $(PYTEST) $(CORES) --ignore=$(OF_CORE)
-ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight) $(patsubst %,tests/integration/test_%.py,command_line_speed deaths)
+ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight) $(patsubst %,tests/integration/test_%.py,command_line_speed deaths wake_speed)
 OWN := tests/chaos tests/integration/test_daemon.py tests/recipes
-BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,client command_line commands)
-WAITING := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook crashes recycle sign_in v1)
+BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,client command_line commands recycle sign_in v1)
+WAITING := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook crashes)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
 	  '$(LINT) && $(GATE) && $(OTHERS) && $(PYTEST) tests/contract $(OWN)' \

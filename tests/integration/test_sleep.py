@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import statistics
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -255,41 +253,3 @@ def test_a_limit_on_those_awake_lets_an_idle_machine_go_for_one_that_wakes(tmp_p
         put_to_sleep(service, "p1")
         assert service.assign("p3")
         assert service.get("/v1/health").json["machines"]["sleeping"] == 2
-
-
-def test_it_wakes_within_the_time_of_docker_start_and_its_first_answer(service: Running) -> None:
-    """Measured in turn, since the computer is not alone: the median of each."""
-    service.assign("p")
-    shown = machine(service)
-    by_hand, by_us = list[float](), list[float]()
-    for _ in range(7):
-        put_to_sleep(service)
-        begun = time.monotonic()
-        assert service.get("/p").status == 200
-        by_us.append(time.monotonic() - begun)
-        put_to_sleep(service)
-        service.end(signal.SIGKILL)  # else it would start to probe
-        by_hand.append(start_by_hand(shown["id"], shown["port"]))
-        service.start()
-        eventually(lambda: machine(service)["state"] == "assigned", "it is awake")
-    ratio = statistics.median(by_us) / statistics.median(by_hand)
-    print(f"\nwoken in {statistics.median(by_us):.3f} s, by hand in {statistics.median(by_hand):.3f} s: {ratio:.2f}")
-    assert ratio <= 1.1
-
-
-def start_by_hand(machine_id: str, port: int, engine: str = "/var/run/docker.sock") -> float:
-    """Seconds from the request to Docker to the first answer over HTTP, without the start of a `docker` command."""
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(engine)
-    begun = time.monotonic()
-    with closing(connection):
-        connection.sendall(
-            f"POST /containers/{machine_id}/start HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n".encode()
-        )
-        assert b" 204 " in connection.recv(4096)
-    while True:
-        try:
-            call(port, "GET", "/", timeout_s=5)
-            return time.monotonic() - begun
-        except OSError:
-            time.sleep(0.002)

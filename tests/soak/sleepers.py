@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Final
 from tests.integration.calling import call
 from tests.integration.docker_command import docker
 from tests.integration.running import Running
-from tests.integration.test_sleep import machine, put_to_sleep, start_by_hand
+from tests.integration.test_sleep import machine, put_to_sleep
+from tests.integration.test_wake_speed import start_by_hand
 from tests.integration.waiting import eventually
 from tests.soak.act import Act
 
