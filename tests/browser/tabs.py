@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect
 from tests.browser.hearing import Heard
 from tests.integration.running import Running
 
-__all__ = ["AWAY", "PHONE", "REFUSED", "UNSIGNED", "Tabs", "is_live", "row", "url"]
+__all__ = ["AWAY", "PHONE", "REFUSED", "UNSIGNED", "Tabs", "is_live", "of_module", "row", "url"]
 
 PHONE: Final[Any] = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True}
 AWAY: Final = (
@@ -66,3 +66,15 @@ def is_live(page: Page) -> None:
 def row(page: Page, text: str) -> Any:
     """Of the list of machines, the row with this in it."""
     return page.get_by_role("table", name="Machines").get_by_role("row").filter(has_text=text)
+
+
+def of_module(page: Page, script: str, argument: object) -> Any:
+    """What a script makes of this that imports a module. A browser drops that too when the computer's network changes."""
+    for _ in range(3):
+        try:
+            return page.evaluate(script, argument)
+        except Error as error:
+            if "Failed to fetch dynamically imported module" not in error.message:
+                raise
+            page.wait_for_timeout(500)
+    return page.evaluate(script, argument)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.axe import cut_off, violations
-from tests.browser.tabs import AWAY, PHONE, REFUSED, Tabs, row
+from tests.browser.tabs import AWAY, PHONE, REFUSED, Tabs, of_module, row
 from tests.integration.docker_command import a_name, docker, make_image
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
@@ -137,12 +137,12 @@ def test_a_list_without_machines_says_what_comes(tabs: Tabs, broken: Running) ->
     said = "pools => import('/assets/machines.js').then(machines => machines.whatComes(pools, 1000))"
     wants = {"min_idle": 2, "template": "t", "problem": None, "paused": False, "back_off": None}
     waits = {**wants, "back_off": {"retry_at": 6000}}
-    assert page.evaluate(said, [wants]) == "Those that the pool wants are being started."
-    assert page.evaluate(said, [waits]) == "New ones do not come up: the next attempt is in 5 s."
-    assert page.evaluate(said, [{**wants, "back_off": {"retry_at": 900}}]) == page.evaluate(said, [wants])
-    assert page.evaluate(said, [{**wants, "paused": True}]) == "The pool is paused, so none is started."
-    assert "the overview says why" in page.evaluate(said, [{**wants, "template": None, "problem": "It is missing."}])
-    assert "when a project asks for it" in page.evaluate(said, [{**wants, "min_idle": 0}])
+    assert of_module(page, said, [wants]) == "Those that the pool wants are being started."
+    assert of_module(page, said, [waits]) == "New ones do not come up: the next attempt is in 5 s."
+    assert of_module(page, said, [{**wants, "back_off": {"retry_at": 900}}]) == of_module(page, said, [wants])
+    assert of_module(page, said, [{**wants, "paused": True}]) == "The pool is paused, so none is started."
+    assert "the overview says why" in of_module(page, said, [{**wants, "template": None, "problem": "It is missing."}])
+    assert "when a project asks for it" in of_module(page, said, [{**wants, "min_idle": 0}])
 
 
 def test_failed_attempts_are_one_line_above_the_machines(tabs: Tabs, broken: Running) -> None:
@@ -185,7 +185,7 @@ def test_an_older_machine_says_than_what_and_an_image_keeps_its_tag(tabs: Tabs, 
     parts = "names => import('/assets/image.js').then(image => names.map(image.partsOf))"
     digest = "0123456789abcdef" * 4
     names = ["worker", "a/b/worker:1", "host:5000/worker", f"host:5000/w:1@sha256:{digest}"]
-    assert page.evaluate(parts, names) == [
+    assert of_module(page, parts, names) == [
         ["", "worker", ""],
         ["a/b/", "worker", ":1"],
         ["host:5000/", "worker", ""],

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from tests.browser.axe import PHONE, complaints
-from tests.browser.tabs import AWAY, REFUSED, Tabs, is_live, row, url
+from tests.browser.tabs import AWAY, REFUSED, Tabs, is_live, of_module, row, url
 from tests.integration.calling import call
 from tests.integration.docker_command import a_name, docker, make_image
 from tests.integration.running import Running, a_service
@@ -301,11 +301,11 @@ def test_a_trouble_that_pools_share_is_told_once_of_the_service(tabs: Tabs, serv
     own = "pools => import('/assets/standing.js').then(it => it.withOwnTrouble(pools).map(({ name }) => name))"
     full: dict[str, Any] = {"problem": "The disk is full.", "retired": False, "back_off": None}
     gone = {"name": "gone", "problem": "No such pool.", "retired": True}
-    assert page.evaluate(own, [{"name": "a", **full}, {"name": "b", **full}, gone]) == []
-    assert page.evaluate(own, [{"name": "a", **full}, {"name": "b", "problem": None}, gone]) == ["a"]
+    assert of_module(page, own, [{"name": "a", **full}, {"name": "b", **full}, gone]) == []
+    assert of_module(page, own, [{"name": "a", **full}, {"name": "b", "problem": None}, gone]) == ["a"]
     told = "([pool, said]) => import('/assets/standing.js').then(it => it.isToldBy(pool, said))"
-    assert page.evaluate(told, [{"name": "a", **full}, "In pool a: The disk is full."])
-    assert not page.evaluate(told, [{"name": "a", **full}, "In pools a and b: The disk is full."])
+    assert of_module(page, told, [{"name": "a", **full}, "In pool a: The disk is full."])
+    assert not of_module(page, told, [{"name": "a", **full}, "In pools a and b: The disk is full."])
 
 
 def test_a_machine_of_a_retired_pool_is_removed_when_it_is_released(tabs: Tabs, service: Running) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 from tests.browser.axe import cut_off, violations
-from tests.browser.tabs import PHONE, Tabs, row
+from tests.browser.tabs import PHONE, Tabs, of_module, row
 from tests.integration.docker_command import a_name, docker, make_image
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
@@ -59,8 +59,8 @@ def test_its_last_lines_begin_where_the_error_does(tabs: Tabs, pool: Running) ->
     page = tabs.open(pool)
     begin = "text => import('/assets/machine.js').then(machine => machine.whereToBegin(text))"
     trace = [f"listening {n}" for n in range(30)] + ["Error: no such module"] + [f"    at line {n}" for n in range(40)]
-    assert page.evaluate(begin, "\n".join(trace)) == 30
-    assert page.evaluate(begin, "one\ntwo") == 0
+    assert of_module(page, begin, "\n".join(trace)) == 30
+    assert of_module(page, begin, "one\ntwo") == 0
     machine = pool.assign("long")["containerId"]
     docker("exec", machine, "sh", "-c", "touch /srv/files/long /srv/files/bad; kill 1", check=False)
     eventually(lambda: pool.get(f"/v1/machines/{machine}").json["next_try_at"], "it waits for its second restart")
