@@ -209,11 +209,12 @@ def _shed(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) 
     pool = fleet.pool(name)
     if pool.shed_since is None:
         return
+    least = wanted.wanted_idle(fleet.assigned_in(name))
     idle, coming = fleet.idle(name, template), len(fleet.coming(name, template)) - len(pool.line)
-    if wanted.max_idle is not None or len(idle) + coming <= wanted.min_idle:
+    if wanted.max_idle is not None or len(idle) + coming <= least:
         pool.shed_since = None
     elif now >= pool.shed_since + wanted.shed_after_s:
-        for machine_id in list(islice(idle, max(0, len(idle) - wanted.min_idle))):
+        for machine_id in list(islice(idle, max(0, len(idle) - least))):
             retire_machine(fleet, machine_id, UNWANTED, now)
 
 
