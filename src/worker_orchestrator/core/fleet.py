@@ -225,7 +225,11 @@ class Fleet(Leased):
         for change in reversed(changes):
             if change.buries:
                 self.tombstones.pop(change.machine.id, None)
+            watch = self.watches.get(change.machine.id)
+            spared_until = 0.0 if watch is None else watch.spared_until
             self._set_machine(change.machine.id, change.before, now)
+            if change.before is not None:
+                self.watches[change.machine.id].spared_until = spared_until  # it has not come back to life
             if change.cause in {Cause.RESTARTED, Cause.WOKEN}:
                 watch = self.watches[change.machine.id]
                 watch.tries = max(0, watch.tries - 1)  # it was never begun

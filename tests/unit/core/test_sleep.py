@@ -309,6 +309,13 @@ def test_an_undone_sleep_leaves_it_ready() -> None:
     assert_indexes_hold(world.fleet)
 
 
+def test_a_deadline_whose_sleep_could_not_be_stored_acts_at_the_next_look() -> None:
+    world = at(assigned(terms=Terms(ttl=10), on_expiry=OnExpiry.SLEEP), 10)
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert world["m1"].state is READY
+    assert at(world, 11)["m1"].state is SLEEPING, "it has not come back to life, so nothing spares it"
+
+
 def test_a_restart_wakes_it_too() -> None:
     world = sleeping()
     commands.restart(world.fleet, world["m1"], world.now)

@@ -268,6 +268,17 @@ def test_machines_that_still_come_are_shed_as_well_and_those_that_are_waited_for
     assert other.pool.shed_since is None
 
 
+def test_what_spare_still_asks_for_is_not_shed() -> None:
+    world = shrinking(3, min_idle=0, spare=1.0, shrinks=True)
+    world.assign("p")
+    reloaded(world, shrinks=False, shed_after_s=5.0)
+    world.now += 5.0
+    world.tick()
+    assert len(world.idle) == 1, "one for the one that is assigned"
+    world.tick()
+    assert world.pool.shed_since is None
+
+
 def test_a_max_idle_says_at_once_how_many_stay() -> None:
     world = shrinking(4, min_idle=1, shrinks=True, shrink_after_s=60.0)
     reloaded(world, shrinks=False, max_idle=3, shrink_after_s=0.0)
