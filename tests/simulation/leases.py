@@ -39,6 +39,7 @@ class _LeaseHistory(History):
             tuple[str, int], list[tuple[float, str]]
         ] = {}  # by machine and generation: what was known of its use
         self.back_since: dict[str, float] = {}  # when a machine of a project came back to life, on the lease clock
+        self.stored_back_since: dict[str, float] = {}
         self.started_at = 0.0  # the last start or wake, on the lease clock
         self.followed = 0  # so many of the changes that are not stored yet were looked at
         super().__init__(chance)
@@ -89,6 +90,7 @@ class _LeaseHistory(History):
 
         self.seen.clear()
         self.back_since.clear()
+        self.stored_back_since.clear()
         self.followed = 0
         type(self.fleet).load = load_and_begin  # type: ignore[method-assign, assignment] # the history makes the new fleet itself
         try:
@@ -183,14 +185,15 @@ class _LeaseHistory(History):
             self._check_expiry(before)
 
     def _lose(self) -> None:
-        for change in self.fleet.pending:
-            self.back_since.pop(change.machine.id, None)
+        self.back_since = dict(self.stored_back_since)  # what was stored before is true, whatever else is lost
         super()._lose()
         self.followed = 0
 
     def _store(self) -> None:
         super()._store()
         self.followed = 0
+        if not self.fleet.pending:
+            self.stored_back_since = dict(self.back_since)
 
     def _check_expiry(self, machine: Machine) -> None:
         """It may end: a deadline has passed, and nobody had to be given time first."""
