@@ -95,6 +95,8 @@ class History:
         self.flights: dict[str, Action] = {}
         self.held: dict[str, int] = {}  # slots by pool after the last step; of all under ""
         self.too_many_since: dict[str, float] = {}
+        self.surplus_since: dict[str, float] = {}  # the same, whatever a lost batch took back
+        self.stored_surplus_since: dict[str, float] = {}
         self.shed_since: dict[str, float] = {}  # when a pool ceased to shrink
         self.resized = 0
         self.untold: set[str] = set()  # projects that were served and have not heard of it
@@ -201,10 +203,12 @@ class History:
             action = due_actions.follow_up(self.fleet, change, self.now)
             if action is not None:
                 self._start(action)
+        self.stored_surplus_since = dict(self.surplus_since)
         self._remember()
 
     def _lose(self) -> None:
         self.note("  the batch is lost")
+        self.surplus_since |= self.stored_surplus_since
         self.fleet.undo(self.fleet.take_pending(), self.now)
         self._remember()
         assert_indexes_hold(self.fleet)
@@ -270,14 +274,19 @@ class History:
                 assert self.now >= since + pool.shed_after_s, f"{retired} of {name} are shed too early"
                 assert idle >= pool.min_idle, f"{name} shed {retired} and is left with {idle} of {pool.min_idle}"
             if pool.template is None or pool.paused or most is None or (idle <= most and not retired):
-                self.too_many_since.pop(name, None)
+                self._no_surplus(name)
                 continue
             since = self.too_many_since.setdefault(name, self.now)
+            first = self.surplus_since.setdefault(name, since)
             if retired:
-                assert self.now + LATE_S >= since + pool.shrink_after_s, f"{retired} of {name} are retired too early"
-                self.too_many_since.pop(name, None)
+                assert self.now + LATE_S >= first + pool.shrink_after_s, f"{retired} of {name} are retired too early"
+                self._no_surplus(name)
             if idle > most:
                 assert self.now < since + pool.shrink_after_s + LATE_S, f"{name} keeps {idle} idle machines of {most}"
+
+    def _no_surplus(self, name: str) -> None:
+        self.too_many_since.pop(name, None)
+        self.surplus_since.pop(name, None)
 
     # clients
 
@@ -416,6 +425,8 @@ class History:
                 self.engine.land(action)
         self.flights.clear()
         self.too_many_since.clear()
+        self.surplus_since.clear()
+        self.stored_surplus_since.clear()
         self.shed_since.clear()
         old = self.fleet
         self.fleet = Fleet(OWNER, generation=old.generation, last_port=old.last_port)
@@ -496,7 +507,7 @@ class History:
         elif len(self.spec.pools) > 1:
             name = self._some_pool()
             self.dropped[name] = self.spec.pools[name]
-            self.too_many_since.pop(name, None)
+            self._no_surplus(name)
             self._reload(f"{name} is gone", {one: pool for one, pool in self.spec.pools.items() if one != name})
 
     # when nothing goes wrong any more
