@@ -148,9 +148,13 @@ class Wire:
             self._world.model.restart_reached(machine_id)
 
     def _is_woken_early(self, machine_id: str) -> bool:
-        """Whether it is started again because its project asked for it while it was being stopped."""
-        machine = self._process.fleet.machines.get(machine_id)
-        return machine is not None and machine.reason == WOKEN_EARLY
+        """Whether it is started again because its project asked for it while it was being stopped.
+
+        It may have been released this very moment.
+        """
+        fleet = self._process.fleet
+        lately = [change.before for change in fleet.pending if change.machine.id == machine_id]
+        return any(one is not None and one.reason == WOKEN_EARLY for one in [fleet.machines.get(machine_id), *lately])
 
     async def stop(self, machine_id: str, grace_s: float) -> None:
         action, _ = self._process.orchestrator._parts.actions._running[machine_id]
