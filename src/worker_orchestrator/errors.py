@@ -17,6 +17,8 @@
     ├── NotAssigned            the request needs a machine that a project has
     ├── NotSupported           this engine cannot do that
     ├── GenerationMismatch     the machine has been assigned again since
+    ├── ConfiguredOtherwise    the project's machine was configured with other values
+    ├── SetupFailed            the worker has its values, or some of them, but setting it up failed
     ├── SettingsChanged        the settings are others than those that the caller has seen
     ├── MachineFailed          the project's machine failed for good: only a restart, a release or a destroy helps
     ├── NoMachineAvailable     no machine could be assigned now; a later try may succeed
@@ -45,11 +47,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
-    "CallFailed", "CommitFailed", "EngineError", "EngineObstructed", "EngineRejected", "EngineUnavailable",
+    "CallFailed", "CommitFailed", "ConfiguredOtherwise", "EngineError", "EngineObstructed", "EngineRejected",
+    "EngineUnavailable",
     "EventsLost", "Forbidden", "GenerationMismatch", "HostPortTaken", "InvalidInput", "InvalidProject",
     "InvalidSetting", "MachineFailed", "MachineNotFound", "NoMachineAvailable", "NotAssigned", "NotRunning",
     "NotSupported", "OrchestratorError", "OtherPool", "OutcomeUnknown", "PathNotFound", "PathOutOfReach",
-    "PoolNotFound", "PortInUse", "PortTaken", "ProjectHasNoMachine", "ServiceUnreachable", "SettingsChanged",
+    "PoolNotFound", "PortInUse", "PortTaken", "ProjectHasNoMachine", "ServiceUnreachable", "SettingsChanged", "SetupFailed",
     "StoreError", "StoreLocked", "StoreRefused", "TooManyRequests", "Unauthorized", "WorkerReadOnly",
 ]  # fmt: skip
 
@@ -156,6 +159,33 @@ class GenerationMismatch(OrchestratorError):
     def __init__(self, message: str | None = None, *, generation: int = 0) -> None:
         super().__init__(message)
         self.generation = generation
+
+
+class ConfiguredOtherwise(OrchestratorError):
+    """The machine was configured with other values."""
+
+    code = "configured_otherwise"
+
+
+class SetupFailed(OrchestratorError):
+    """Setting up the machine failed."""
+
+    code = "setup_failed"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        machine: str = "",
+        exit_code: int | None = None,
+        took_ms: int = 0,
+        output: str = "",
+    ) -> None:
+        """`exit_code` is that of the hook; None if there was none, or if it was killed. `output` is its last lines, with
+        the values of the request blotted out.
+        """
+        super().__init__(message)
+        self.machine, self.exit_code, self.took_ms, self.output = machine, exit_code, took_ms, output
 
 
 class SettingsChanged(OrchestratorError):

@@ -11,7 +11,7 @@ import msgspec
 
 from worker_orchestrator.core.machine import Machine
 
-__all__ = ["Action", "Create", "Destroy", "Outcome", "Restart", "Result", "Stop"]
+__all__ = ["Action", "Clean", "Create", "Destroy", "Outcome", "Restart", "Result", "Stop"]
 
 
 class Create(msgspec.Struct, frozen=True):
@@ -49,7 +49,13 @@ class Destroy(msgspec.Struct, frozen=True):
     pool: str = ""
 
 
-Action = Create | Restart | Stop | Destroy
+class Clean(msgspec.Struct, frozen=True):
+    """Restart this machine, which is free, so that nothing of its configuration is left, and look whether that is so."""
+
+    machine_id: str
+
+
+Action = Create | Restart | Stop | Destroy | Clean
 
 
 class Result(StrEnum):

@@ -38,6 +38,7 @@ from typing import Final
 
 import msgspec
 
+from worker_orchestrator.core.configuration import Configuration, Stage
 from worker_orchestrator.core.lease import Announcement, EndsBy, Lease
 from worker_orchestrator.core.reasons import ASLEEP, expiring
 
@@ -96,6 +97,11 @@ class Cause(StrEnum):
     KEPT = "kept"  # its project has it for longer; the only change without an event
     EXPIRING = "expiring"  # a deadline passes soon; nothing changes but that this was told
     EXPIRED = "expired"  # a deadline that its project or the operator set has passed
+    CONFIGURING = "configuring"  # its project gave it values, which are about to be written
+    CONFIGURED = "configured"  # all of them are there, and the hook ended well
+    SETUP_FAILED = "setup_failed"  # they could not be written, or the hook ended badly
+    UNCONFIGURED = "unconfigured"  # what it was configured with was in memory, and its container stops
+    CLEANED = "cleaned"  # nothing of an earlier configuration is left: it was restarted, and that was looked at
 
 
 class FailureKind(StrEnum):
@@ -133,6 +139,8 @@ One more change ends an assignment: a machine whose container vanished is forgot
 """
 
 _GIVES_PROJECT: Final = frozenset({Cause.ASSIGNED, Cause.ADOPTED})
+_READY: Final = State.READY
+_LOST: Final = Stage.LOST
 _STOPPING: Final = State.STOPPING
 _SLEEPING: Final = State.SLEEPING
 _ASSIGNED: Final = Cause.ASSIGNED
@@ -160,7 +168,7 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
     `holding` is None while the machine is free. `gone` means that its container is known not to exist: such a record holds
     neither port nor slot. `reason` says in words why it is where it is, `evidence` holds the last log lines of one that
     failed, or that ended and is being restarted. Of a machine that sleeps, `reason` also says whether its container is
-    known to have stopped (`is_asleep`).
+    known to have stopped (`is_asleep`). `configuration` stays when its project leaves it, until the machine is clean.
 
     `generation` is the number of its last assignment, 0 if there was none. It stays when the assignment ends, and is
     therefore no part of `holding`: a late release or destroy that names an older generation must fail on a free machine as
@@ -179,12 +187,17 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     evidence: str = ""
     ports: tuple[tuple[str, int], ...] = ()
+    configuration: Configuration | None = None
 
     def __post_init__(self) -> None:
         assert not self.ports or self.ports[0][1] == self.port, f"{self.id}: the first of its ports is its port"
         assert self.holding is None or self.state is not _STOPPING, f"{self.id}: a stopping machine has no project"
         assert self.holding is not None or self.state is not _SLEEPING, f"{self.id}: only a project's machine sleeps"
         assert not self.gone or self.state is State.FAILED, f"{self.id}: only a failed machine may be gone"
+        if self.configuration is not None:
+            assert self.holding is not None or self.state is not _READY, f"{self.id}: an idle machine is clean"
+            is_in_memory = self.configuration.stage is not _LOST and self.holding is not None
+            assert not is_in_memory or self.state is _READY, f"{self.id}: what does not run has lost its configuration"
 
     @property
     def project(self) -> str | None:
@@ -207,6 +220,12 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
         if self.ports:
             return tuple(port for _, port in self.ports)
         return () if self.port is None else (self.port,)
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether the worker has all that its project gave it, and its hook ended well."""
+        configuration = self.configuration
+        return configuration is not None and configuration.stage is Stage.DONE and self.holding is not None
 
     @property
     def is_idle(self) -> bool:

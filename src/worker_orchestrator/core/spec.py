@@ -13,10 +13,25 @@ from worker_orchestrator.core.activity import ActivityRules
 from worker_orchestrator.core.lease import OnExpiry, Terms
 from worker_orchestrator.core.windows import Window
 
-__all__ = ["DEFAULT_POOL", "UNKNOWN_POOL", "OnExpiry", "PoolSpec", "Spec"]
+__all__ = ["DEFAULT_POOL", "UNKNOWN_POOL", "Late", "OnExpiry", "PoolSpec", "Spec"]
 
 DEFAULT_POOL: Final = "default"
 """The pool from which a project gets a machine that does not ask for another one."""
+
+
+class Late(msgspec.Struct, frozen=True):
+    """How the workers of a pool take a configuration when they are running already.
+
+    `directory`: where values are written, in memory (empty: nowhere). `post`: the path on the worker's own port to which
+    they are posted (empty: to none). `hook`: a command that runs in the worker after that (empty: none). The set-up may take
+    `timeout_s` seconds. If it fails the machine is removed (`replaces`), or stays with its project.
+    """
+
+    directory: str = ""
+    post: str = ""
+    hook: tuple[str, ...] = ()
+    timeout_s: float = 60.0
+    replaces: bool = False
 
 
 class PoolSpec(msgspec.Struct, frozen=True):
@@ -38,7 +53,7 @@ class PoolSpec(msgspec.Struct, frozen=True):
 
     `terms` are the deadlines of each new assignment that asks for no others (None: there are none), and `on_expiry` is what
     happens then. So long before it comes, the end of an assignment is announced (`warn_before_s`; 0: never). `activity` says
-    what counts as use of its workers.
+    what counts as use of its workers. `late` says how they take a configuration (None: not at all).
     """
 
     template: str | None
@@ -61,6 +76,7 @@ class PoolSpec(msgspec.Struct, frozen=True):
     on_expiry: OnExpiry = OnExpiry.RELEASE
     warn_before_s: float = 0.0
     activity: ActivityRules = ActivityRules()
+    late: Late | None = None
 
     @property
     def port_count(self) -> int:

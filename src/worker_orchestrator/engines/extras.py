@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
 from worker_orchestrator.core.activity import Counters
+from worker_orchestrator.core.machine import Machine
 
 __all__ = [
     "OUTPUT_BYTES",
     "Activity",
     "Bearings",
     "Completed",
+    "Configurable",
     "Environment",
     "Exec",
     "ExecOutput",
     "Files",
+    "LateValues",
     "Logs",
     "Stats",
     "Terminal",
@@ -98,6 +101,49 @@ class Activity(Protocol):
 
     async def is_connected(self, machine_id: str) -> bool | None:
         """Whether a connection to one of its ports is open, as its worker sees it. None if the engine cannot tell."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LateValues:
+    """What a project gives a machine that is running already.
+
+    `env` and `secrets` by name. `files` is a tar archive of files, folders and relative links, checked before; empty if
+    there are none. It has no repr, so that no log and no traceback shows any of it.
+    """
+
+    env: Mapping[str, str]
+    secrets: Mapping[str, str]
+    files: bytes = b""
+
+
+@runtime_checkable
+class Configurable(Protocol):
+    """An engine that can give values to an instance that is running already. They are in its memory only.
+
+    The instance of a pool with `late.dir` has a directory in memory there: `env` (a line for each, quoted for a shell),
+    `env.json`, `secrets/NAME` (0400, of the worker's user), `files/...`, and `ready`, which comes last. The instance of a
+    pool with `late.post` gets them as JSON at its own port.
+    """
+
+    async def configure(self, machine: Machine, values: LateValues, *, anew: bool = False) -> None:
+        """Write these, and return when all of them are there. Safe to repeat. `anew`: remove what was written before.
+
+        Raises SetupFailed if the worker refused them, InvalidInput for files that cannot be unpacked there; EngineRejected
+        if the instance was made without a place for them; EngineUnavailable if nothing was written; OutcomeUnknown if it may
+        still be.
+        """
+        ...
+
+    async def is_configured(self, machine_id: str) -> bool:
+        """Whether `ready` is there. Of an instance without a directory it cannot be known, so it is assumed."""
+        ...
+
+    async def clean(self, machine_id: str) -> None:
+        """End it, start it again in place, and return once it is known that nothing of its configuration is left.
+
+        Safe to repeat. Raises EngineRejected if something is left or cannot be looked at, and every other EngineError.
+        """
         ...
 
 

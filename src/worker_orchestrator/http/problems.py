@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from worker_orchestrator.errors import (
     CommitFailed,
+    ConfiguredOtherwise,
     EngineError,
     EngineObstructed,
     EngineRejected,
@@ -35,6 +36,7 @@ from worker_orchestrator.errors import (
     PathNotFound,
     PoolNotFound,
     SettingsChanged,
+    SetupFailed,
 )
 from worker_orchestrator.http.reply import RETRY_S, Reply
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
@@ -52,8 +54,10 @@ STATUSES: Final[Mapping[type[OrchestratorError], int]] = {
     MachineFailed: 409,
     NotRunning: 409,
     NotAssigned: 409,
+    ConfiguredOtherwise: 409,
     SettingsChanged: 409,
     GenerationMismatch: 412,
+    SetupFailed: 424,
     NotSupported: 501,
     EngineObstructed: 503,
     EngineRejected: 502,

@@ -73,13 +73,25 @@ class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None
 
 
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """How a machine was set up. `exit_code` is that of the hook; None if the pool has none, or if it was killed.
+
+    `ms` is how long that took. `output` has the last lines of the hook, in the reply to the request that had it run only.
+    """
+
+    exit_code: int | None
+    ms: int
+    output: str = ""
+
+
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """One machine. `generation` grows with every assignment, so that a late release or destroy is recognised.
 
     `next_try_at` is when it is started again; None unless it waits for its next restart. `outdated`: it was made from an
     older image or older settings than new machines are. `ports` has the ports by the names that its pool gave them, with
     the one of `url` first; it is empty if the pool names none, or if it is not told. `lease` is None if no deadline
-    ends the assignment.
+    ends the assignment. `configured` is whether its project's values are in it; None for a pool that takes none, or if no
+    project has it. `setup` tells of the last set-up; None if there was none.
     """
 
     id: str
@@ -102,6 +114,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     outdated: bool = False
     ports: dict[str, PublishedPort] = {}
     lease: Lease | None = None
+    configured: bool | None = None
+    setup: Setup | None = None
 
 
 class Machines(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +125,9 @@ class Machines(msgspec.Struct, frozen=True, kw_only=True):
 
 class AssignBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """`pool`: a machine of exactly this pool. None: whatever machine the project has, else one of the default pool.
+
+    `env`, `secrets` and `files` (a tar archive as base64) configure the machine. `replace`: also if it was configured with
+    other values.
 
     What is not asked for is not sent, since a service of an earlier version refuses a key that it does not know.
     """
@@ -122,6 +139,10 @@ class AssignBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_age: float | None = None
     idle_timeout: float | None = None
     confirm_within: float | None = None
+    env: dict[str, str] | None = None
+    secrets: dict[str, str] | None = None
+    files: str | None = None
+    replace: bool | None = None
 
 
 class WakeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

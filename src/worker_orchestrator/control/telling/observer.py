@@ -18,7 +18,7 @@ __all__ = ["AssignOutcome", "Call", "Delivery", "Observer", "Observers", "result
 
 _T = TypeVar("_T")
 
-Call = Literal["create", "restart", "stop", "destroy", "list", "ping", "identity", "template"]
+Call = Literal["create", "restart", "stop", "clean", "destroy", "list", "ping", "identity", "template"]
 """Calls of the engine: the names of its methods."""
 
 

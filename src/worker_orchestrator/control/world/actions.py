@@ -21,9 +21,10 @@ from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Call, Observer, result_of
 from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.control.world.reports import Settled, Tell
-from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
 from worker_orchestrator.engines.base import Engine
-from worker_orchestrator.errors import EngineError, PortTaken
+from worker_orchestrator.engines.extras import Configurable
+from worker_orchestrator.errors import EngineError, EngineRejected, PortTaken
 
 __all__ = ["Actions"]
 
@@ -156,7 +157,7 @@ class Actions:
             if isinstance(action, Stop):
                 outcome = ended or Outcome(Result.UNKNOWN, "The worker was not given the time to end.")
             else:
-                async with self._room_to_restart if isinstance(action, Restart) else self._room:
+                async with self._room_to_restart if isinstance(action, Restart | Clean) else self._room:
                     begun_at = self._observer.now()
                     outcome = ended or await self._outcome(self._call_engine(action), ACTION_TIMEOUT_S)
             took_s = self._observer.now() - begun_at
@@ -215,7 +216,7 @@ class Actions:
             return Outcome(result_of(error), error.message, port=error.port if isinstance(error, PortTaken) else None)
         return Outcome(Result.DONE, under_way=is_done is False)
 
-    async def _call_engine(self, action: Create | Restart | Destroy) -> bool | None:
+    async def _call_engine(self, action: Create | Restart | Destroy | Clean) -> bool | None:
         match action:
             case Create(machine):
                 return await self._engine.create(machine)
@@ -224,6 +225,11 @@ class Actions:
                 return None
             case Destroy(machine_id):
                 return await self._engine.destroy(machine_id)
+            case Clean(machine_id):
+                if not isinstance(self._engine, Configurable):
+                    raise EngineRejected(f"This engine cannot clean {machine_id}.")
+                await self._engine.clean(machine_id)
+                return None
 
 
 async def _within(wait: Callable[[], Awaitable[None]], limit_s: float) -> bool:
@@ -256,3 +262,5 @@ def _name_of(action: Action) -> Call:
             return "stop"
         case Destroy():
             return "destroy"
+        case Clean():
+            return "clean"
