@@ -79,6 +79,8 @@ class DockerOptions:
     * `outbound`           "any", or "host": then a worker gets no answer from beyond this computer
     * `insecure_shared_network`  workers of the pool share a network on which they may reach each other
     * `log_limit`          of all log files of one worker together
+    * `late_dir`           a folder in memory for the values that a project brings; empty: none
+    * `late_post`          the path on the worker's port to which they are posted; empty: they are not
     """
 
     image: str
@@ -100,6 +102,8 @@ class DockerOptions:
     user: str = ""
     runtime: str = ""
     log_limit: int = 0
+    late_dir: str = ""
+    late_post: str = ""
 
 
 @dataclass(frozen=True, slots=True)
