@@ -6,15 +6,29 @@ from dataclasses import dataclass
 
 from worker_orchestrator.core.machine import Machine
 
-__all__ = ["Assignment", "Release"]
+__all__ = ["Assignment", "Release", "SetupReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class SetupReport:
+    """How a machine was set up. `exit_code` is that of the hook; None if there is none. `output` are its last lines, with
+    the values of the request blotted out.
+    """
+
+    exit_code: int | None
+    took_ms: int
+    output: str
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A project's machine. `is_new`: it was assigned just now."""
+    """A project's machine. `is_new`: it was assigned just now. `setup`: how it was set up for this request; None if it was
+    not.
+    """
 
     machine: Machine
     is_new: bool
+    setup: SetupReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

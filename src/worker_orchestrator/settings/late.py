@@ -102,7 +102,7 @@ def _in_late(file: TomlFile, keys: tuple[str, ...], table: Any) -> Iterator[tupl
         yield (*keys, key), f"{LATE}_{key}", raw
 
 
-def contradictions_of_late(  # noqa: PLR0913 # the settings that go together
+def contradictions_of_late(  # the settings that go together
     folder: str, hook: tuple[str, ...], post: str, timeout_s: float, on_failure: str, on_release: str
 ) -> Iterator[str]:
     """What of this does not go together, as sentences that begin with a setting."""

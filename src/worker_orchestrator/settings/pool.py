@@ -187,7 +187,7 @@ class PoolSettings:
         "",
         parsers.url_path,
         "PATH",
-        "Path on the port of the worker to post these to, as JSON. Needs --on-release recycle. Default: they are not posted.",
+        "Path on the port of the worker to post these to, as JSON. Needs --on-release recycle. Default: none.",
         _WITH_IMAGE,
     )
     late_timeout: float = setting(

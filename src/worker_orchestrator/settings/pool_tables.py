@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings import parsers

@@ -167,8 +167,10 @@ def test_hooks_that_are_refused(hook: Any, said: str) -> None:
         ),
         (
             {"late_post": "/set"},
-            "late_post is '/set', which needs on_release to be recycle, but it is reuse: the project that had a machine "
-            "before knows the token with which values are posted to it.",
+            (
+                "late_post is '/set', which needs on_release to be recycle, but it is reuse: the project that had a machine "
+                "before knows the token with which values are posted to it."
+            ),
         ),
         (
             {"on_setup_failure": "replace"},
@@ -188,13 +190,17 @@ def test_what_does_not_go_together(flags: Mapping[str, Any], said: str) -> None:
     [
         (
             'late = "/run/project"\n',
-            "late in o.toml (line 1) must be a table with some of dir, hook, post, timeout, such as "
-            'late = { dir = "/run/project", hook = ["/app/configure"] }.',
+            (
+                "late in o.toml (line 1) must be a table with some of dir, hook, post, timeout, such as "
+                'late = { dir = "/run/project", hook = ["/app/configure"] }.'
+            ),
         ),
         (
             "[pools.web]\nlate = { folder = 1 }\n",
-            "folder in [pools.web.late] of o.toml (line 2) is not a key of late. The keys of late are: dir, hook, post, "
-            "timeout.",
+            (
+                "folder in [pools.web.late] of o.toml (line 2) is not a key of late. The keys of late are: dir, hook, post, "
+                "timeout."
+            ),
         ),
         (
             'late = { dir = "/a" }\nlate-dir = "/b"\n',
