@@ -132,14 +132,14 @@ class Projects:
         assigned_at = [one.at for one in events if one.cause == "assigned"]
 
         trouble = self._impediment(machine)
-        told = f"{_NOT_RECORDED if trace is None else _sentence(trace.why)}{self._outdated(machine)}"
+        how_it_came = f"{_NOT_RECORDED if trace is None else _sentence(trace.why)}{self._outdated(machine)}"
         explanation = wire.Why(
             project=project,
             machine=machine.id,
             generation=machine.generation,
             at=when(trace.at_ms) if trace is not None else assigned_at[-1] if assigned_at else None,
             how="unknown" if trace is None else trace.how,
-            why=f"{told}{self._configured(machine)}{trouble}",
+            why=f"{how_it_came}{self._configured(machine)}{trouble}",
             trouble=trouble.strip() or None,
             stages=None if trace is None else _stages(trace),
             failed_probes=[
