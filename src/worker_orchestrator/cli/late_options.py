@@ -1,7 +1,7 @@
 """Values for a worker on the command line: as options of `assign`, and how a secret is read without being seen.
 
-Every user of a computer can read the command lines of its processes. So a secret comes from the environment, from a file, from
-standard input or from the terminal, and never stands among the options.
+Every user of a computer can read the command lines of its processes. So a secret comes from the environment, from a file,
+from standard input or from the terminal, and never stands among the options.
 """
 
 from __future__ import annotations

@@ -61,18 +61,18 @@ class ProjectCalls(CallsBase):
         machine of another pool, or waits for one. With values also SetupFailed, which has `exit_code`, `took_ms` and
         `output`, and ConfiguredOtherwise.
         """
-        body = _assign_body(
-            wait_seconds,
-            metadata,
-            pool,
-            ttl,
-            idle_timeout,
-            max_age,
-            confirm_within,
-            env,
-            secrets,
-            files,
-            replace=replace,
+        body = AssignBody(
+            wait_seconds=wait_seconds,
+            metadata=None if metadata is None else dict(metadata),
+            pool=pool,
+            ttl=ttl,
+            idle_timeout=idle_timeout,
+            max_age=max_age,
+            confirm_within=confirm_within,
+            env=None if env is None else dict(env),
+            secrets=None if secrets is None else dict(secrets),
+            files=None if files is None else encoded_files(files),
+            replace=replace or None,
         )
         return (yield from self._assign(project, body))
 
@@ -227,18 +227,18 @@ class ProjectCalls(CallsBase):
 
         Raises what `assign` raises.
         """
-        body = _assign_body(
-            wait_seconds,
-            metadata,
-            pool,
-            ttl,
-            idle_timeout,
-            max_age,
-            confirm_within,
-            env,
-            secrets,
-            files,
-            replace=replace,
+        body = AssignBody(
+            wait_seconds=wait_seconds,
+            metadata=None if metadata is None else dict(metadata),
+            pool=pool,
+            ttl=ttl,
+            idle_timeout=idle_timeout,
+            max_age=max_age,
+            confirm_within=confirm_within,
+            env=None if env is None else dict(env),
+            secrets=None if secrets is None else dict(secrets),
+            files=None if files is None else encoded_files(files),
+            replace=replace or None,
         )
         return Scope(
             lambda: self._assign_or_give_back(project, body),
