@@ -11,7 +11,7 @@ from worker_orchestrator.client.call_decorators import operation, scope
 from worker_orchestrator.client.call_steps import Request, Scope, Steps
 from worker_orchestrator.client.calls_base import CallsBase, was_done_before
 from worker_orchestrator.client.keeping import keep_alive, one_try
-from worker_orchestrator.client.late_files import LateFiles
+from worker_orchestrator.client.late_files import LateFiles, encoded_files
 from worker_orchestrator.client.request_building import JSON, deletion, generation_header, project_path, query_of
 from worker_orchestrator.client.retries import Service, send_with_retries
 from worker_orchestrator.errors import GenerationMismatch, MachineNotFound, OrchestratorError, SetupFailed
