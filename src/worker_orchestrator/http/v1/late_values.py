@@ -11,13 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.v1.late_archive import FILES_BYTES, checked_archive
 from worker_orchestrator.wire.assigning import AssignBody
 
-__all__ = ["FilesTooLargeError", "insist_on_late", "late_values"]
+__all__ = ["FilesTooLargeError", "late_values"]
 
 ENV_ENTRIES: Final = 256
 SECRETS: Final = 64
@@ -51,15 +50,6 @@ async def late_values(body: AssignBody) -> LateValues | None:
     _check(secrets, "secrets", SECRETS, _SECRET_NAME, _SECRET_SAID)
     files = await asyncio.to_thread(_archive, body.files) if body.files else b""
     return LateValues(env, secrets, files)
-
-
-def insist_on_late(spec: Spec, pool: str) -> None:
-    """Raises InvalidInput if the settings do not say how workers of this pool take values."""
-    if pool in spec.pools and spec.pools[pool].late is None:
-        raise InvalidInput(
-            f"Machines of the pool {pool} take no env, secrets and files. The operator turns that on with the setting "
-            "late_dir (or late_post) of the pool."
-        )
 
 
 def _check(values: Mapping[str, str], name: str, most: int, allowed: re.Pattern[str], said: str) -> None:

@@ -23,7 +23,7 @@ from worker_orchestrator.http.problems import code_of, problem
 from worker_orchestrator.http.server.request_body import until_hang_up
 from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.configured_words import configured_in_words
-from worker_orchestrator.http.v1.late_values import FilesTooLargeError, insist_on_late, late_values
+from worker_orchestrator.http.v1.late_values import FilesTooLargeError, late_values
 from worker_orchestrator.http.v1.responses import MachineShape, event, setup_of, tagged_response, when
 from worker_orchestrator.wire import v1 as wire
 
@@ -56,8 +56,8 @@ class Projects:
             values = await late_values(body)
         except FilesTooLargeError as error:
             return problem(413, code_of(413), "The files are too large", str(error))
-        if values is not None:
-            self._insist_on_late(project, pool)
+        if values is not None and pool is not None:
+            self._orchestrator.insist_on_pool(pool)  # else it would hear that this pool takes no values
         assigned = await self._orchestrator.assign_machine(
             project,
             pool,
@@ -72,11 +72,6 @@ class Projects:
         if assigned.setup is not None:
             shown = replace(shown, setup=setup_of(assigned.setup))
         return tagged_response(shown, shown.generation, 201 if assigned.is_new else 200)
-
-    def _insist_on_late(self, project: str, pool: str | None) -> None:
-        """Before it is given a machine: then nothing has to be taken back. Raises InvalidInput."""
-        has = self._orchestrator.fleet.of_project(project)
-        insist_on_late(self._orchestrator.spec, pool or (DEFAULT_POOL if has is None else has.pool))
 
     async def keep_alive(self, request: Request) -> Response:
         project = parameters.path_project(request)
