@@ -15,7 +15,7 @@ from worker_orchestrator.core.deadlines import OVERDUE_S, next_deadline
 from worker_orchestrator.core.doomed import about_to_fail
 from worker_orchestrator.core.due_actions import due_action, follow_up, still_wanted
 from worker_orchestrator.core.instance import Status
-from worker_orchestrator.core.lease import Terms
+from worker_orchestrator.core.lease import OnExpiry, Terms
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.core.outcomes import is_awaited
 from worker_orchestrator.core.sizing import note_taken_away
@@ -298,7 +298,7 @@ def test_what_a_command_returns_is_what_is_on_record() -> None:
 
 
 def test_what_expires_into_sleep_is_unconfigured() -> None:
-    world = configured(on_expiry=expiry.OnExpiry.SLEEP, terms=Terms(ttl=10))
+    world = configured(on_expiry=OnExpiry.SLEEP, terms=Terms(ttl=10))
     world.now += 100
     expiry.expire(world.fleet, world.now)
     assert [change.cause for change in world.fleet.pending] == [Cause.UNCONFIGURED, Cause.SLEPT]
