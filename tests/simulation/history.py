@@ -541,7 +541,7 @@ class _History:
         service, pools = process.orchestrator, dict[str, dict[str, int]]()
         limit = None
         for name, pool in service.spec.pools.items():
-            sizes = dict(service.changed_sizes(name))
+            sizes = service.sizes.changed(name)
             limit = sizes.pop("limit", None)
             pools[name] = {**sizes, **({"paused": True} if pool.paused else {})}
         return Changes(pools, limit)
