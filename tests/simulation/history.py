@@ -304,7 +304,7 @@ class _History:
         self.engine.images = {name: self._build_of(tag) for name, tag in self.file.images.items()}
         others = {name for name in self.file.spec.pools if before.get(name) != self.engine.images.get(name)}
         self.configuration = self.file
-        return self.engine.configure(self.file.options) | others
+        return self.engine.take_options(self.file.options) | others
 
     def _build_of(self, tag: str) -> str:
         return f"{tag} {self.builds.get(tag, 0)}"

@@ -62,7 +62,7 @@ class MemoryEngine(Meddling):
         super().__init__(owner, faults or Faults(), host, serve_http=serve_http, plans_ports=plans_ports)
         self.image, self.images = image, dict[str, str]()
         self._port_names: dict[str, tuple[str, ...]] = {}  # by pool, of those whose workers have several ports
-        self.configure(options or {})
+        self.take_options(options or {})
         self.calls = 0
         self._calls: set[asyncio.Task[bool]] = set()
 
@@ -80,7 +80,7 @@ class MemoryEngine(Meddling):
         await self._reach()
         return " ".join([self.images.get(pool, self.image), *self._port_names.get(pool, ())])
 
-    def configure(self, options: Mapping[str, DockerOptions]) -> frozenset[str]:
+    def take_options(self, options: Mapping[str, DockerOptions]) -> frozenset[str]:
         """Take the names of the ports of each pool, which are all that matters here. Returns the pools with other names."""
         before = self._port_names
         self._port_names = {pool: tuple(name for name, _ in chosen.ports) for pool, chosen in options.items()}
