@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker_orchestrator.core.configuration import Stage
 from worker_orchestrator.core.machine import Machine
 
 __all__ = ["configured_in_words"]
+
+_FAILED: Final = "It is not configured."
+"""With this begins what is recorded of a machine whose set-up failed, with the reason behind it."""
 
 
 def configured_in_words(machine: Machine) -> str:
