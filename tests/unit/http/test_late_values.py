@@ -188,7 +188,7 @@ def test_an_archive_of_one_mebibyte_is_taken_and_one_more_byte_is_too_large() ->
     archive += bytes(FILES_BYTES - len(archive))
     assert taken(files=b64encode(archive).decode()) is not None
     for more in (1, 2, 3, 100_000):
-        with pytest.raises(FilesTooLargeError, match="at most 1048576 bytes.*PUT /v1/machines/{id}/files"):
+        with pytest.raises(FilesTooLargeError, match=r"at most 1048576 bytes.*PUT /v1/machines/{id}/files"):
             taken(files=b64encode(archive + bytes(more)).decode())
 
 

@@ -30,10 +30,8 @@ def configured_in_words(machine: Machine) -> str:
                 f"stored nowhere else. {again}"
             )
         case Stage.FAILED:
-            ended = (
-                "" if configuration.exit_code is None else f": the hook ended with exit code {configuration.exit_code}"
-            )
-            return f"It is not configured, because setting it up failed{_took(configuration.took_ms)}{ended}. {again}"
+            why = machine.reason if machine.reason.startswith(_FAILED) else f"{_FAILED} Setting it up failed."
+            return f"{why} {again}"
 
 
 def _took(ms: int | None) -> str:
