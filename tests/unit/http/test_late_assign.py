@@ -63,7 +63,7 @@ class Service:
         except OrchestratorError as error:
             response = problems.of_error(error)
         assert SECRET.encode() not in response.body
-        return response.status_code, json.loads(response.body)
+        return response.status_code, json.loads(bytes(response.body))
 
     async def assign(self, **body: object) -> tuple[int, Any]:
         return await self.call(self.projects.assign, body)
@@ -166,7 +166,7 @@ def told_of(outcome: Assignment | OrchestratorError, asked: dict[str, Any]) -> t
                 raise outcome
             return outcome
 
-        service.orchestrator.assign_machine = assign_machine  # type: ignore[method-assign]
+        service.orchestrator.assign_machine = assign_machine  # type: ignore[method-assign, assignment]
         found.append(await service.assign(**VALUES, replace=True))
 
     lived(story, late_dir="/run/project")
