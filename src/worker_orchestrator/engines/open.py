@@ -30,7 +30,7 @@ def configure(engine: Engine, options: Mapping[str, DockerOptions]) -> frozenset
     return engine.take_options(options) if isinstance(engine, _TakesOptions) else frozenset()
 
 
-async def open_engine(  # what makes an engine
+async def open_engine(  # noqa: PLR0913 # what makes an engine
     name: str,
     owner: str,
     options: Mapping[str, DockerOptions],
@@ -39,10 +39,12 @@ async def open_engine(  # what makes an engine
     docker_host: str | None,
     adopted_owners: Collection[str],
     has_ipv6: Callable[[], bool],
+    late_key: bytes = b"",
 ) -> Engine:
     """The engine of this name, for this owner, who has also adopted the machines of others; with the options of each pool.
 
-    `has_ipv6` returns whether this computer has an IPv6 loopback address now. Raises EngineUnavailable, InvalidSetting.
+    `has_ipv6` returns whether this computer has an IPv6 loopback address now. `late_key`: of the tokens that workers get.
+    Raises EngineUnavailable, InvalidSetting.
     """
     if name == "memory":
         from worker_orchestrator.engines.memory.engine import MemoryEngine  # noqa: PLC0415 # only what is used is loaded
@@ -69,4 +71,5 @@ async def open_engine(  # what makes an engine
     follow = host_addresses if follows_host else None
     engine = DockerEngine(endpoint, client, owner, options, follow, dialect, publish)
     engine.owners.update(adopted_owners)
+    engine.late_key = late_key or engine.late_key
     return engine

@@ -19,6 +19,7 @@ from worker_orchestrator.engines.base import Engine, Identity
 from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
 from worker_orchestrator.errors import InvalidSetting, StoreRefused
 from worker_orchestrator.http.server.listening import has_ipv6_loopback
+from worker_orchestrator.service import late_key
 from worker_orchestrator.service.origin import home_of, is_latest, next_session, reason_for_doubt, record_sessions
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.parsers import as_bytes
@@ -38,6 +39,7 @@ __all__ = [
     "open_fleet",
     "publish_options",
     "spec_of",
+    "token_key",
 ]
 
 ADOPTED_OWNERS: Final = "adopted_owners"
@@ -93,7 +95,7 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
     lock = Lock(settings.state_dir) if path is not None and not look_only else None
     try:
         with Store(path, durability=settings.durability, look_only=look_only) as store:
-            engine = await open_engine(settings, store.meta())
+            engine = await open_engine(settings, store.meta(), token_key(settings, makes=not look_only))
             try:
                 identity = await engine.identity()
                 opened = _opened(store, path, engine, identity)
@@ -137,8 +139,15 @@ def load_fleet(store: Store) -> Fleet:
     return fleet
 
 
-async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
-    """The engine that the settings name, for the owner in `meta`, the facts of the store.
+def token_key(settings: Settings, *, makes: bool) -> bytes:
+    """With what the tokens of workers are made. `makes`: also if there is no key yet. Raises InvalidSetting."""
+    is_fleeting = settings.engine == "memory"
+    key = late_key.fleeting() if is_fleeting else late_key.read_or_make(settings.state_dir, makes=makes)
+    return late_key.derived(key, "token")
+
+
+async def open_engine(settings: Settings, meta: Mapping[str, str], key: bytes = b"") -> Engine:
+    """The engine that the settings name, for the owner in `meta`, the facts of the store. `key`: of the workers' tokens.
 
     Raises EngineUnavailable, InvalidSetting.
     """
@@ -150,6 +159,7 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         docker_host=settings.docker_host or None,
         adopted_owners=meta.get(ADOPTED_OWNERS, "").split(),
         has_ipv6=has_ipv6_loopback,
+        late_key=key,
     )
 
 
