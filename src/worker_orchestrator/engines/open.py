@@ -9,7 +9,7 @@ from typing import Final, Protocol, runtime_checkable
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
 
-__all__ = ["FOLLOW_HOST", "configure", "open_engine"]
+__all__ = ["FOLLOW_HOST", "configure", "open_engine", "use_key"]
 
 FOLLOW_HOST: Final = "localhost"
 """As an address to publish on: all loopback addresses that the engine's host has at the moment."""
@@ -30,7 +30,20 @@ def configure(engine: Engine, options: Mapping[str, DockerOptions]) -> frozenset
     return engine.take_options(options) if isinstance(engine, _TakesOptions) else frozenset()
 
 
-async def open_engine(  # noqa: PLR0913 # what makes an engine
+@runtime_checkable
+class _GivesTokens(Protocol):
+    """An engine whose workers get a token each, which is made with this key."""
+
+    late_key: bytes
+
+
+def use_key(engine: Engine, key: bytes) -> None:
+    """Make the tokens of workers with this key from now on. Without it they hold as long as this process."""
+    if isinstance(engine, _GivesTokens):
+        engine.late_key = key
+
+
+async def open_engine(  # what makes an engine
     name: str,
     owner: str,
     options: Mapping[str, DockerOptions],
@@ -39,12 +52,10 @@ async def open_engine(  # noqa: PLR0913 # what makes an engine
     docker_host: str | None,
     adopted_owners: Collection[str],
     has_ipv6: Callable[[], bool],
-    late_key: bytes = b"",
 ) -> Engine:
     """The engine of this name, for this owner, who has also adopted the machines of others; with the options of each pool.
 
-    `has_ipv6` returns whether this computer has an IPv6 loopback address now. `late_key`: of the tokens that workers get.
-    Raises EngineUnavailable, InvalidSetting.
+    `has_ipv6` returns whether this computer has an IPv6 loopback address now. Raises EngineUnavailable, InvalidSetting.
     """
     if name == "memory":
         from worker_orchestrator.engines.memory.engine import MemoryEngine  # noqa: PLC0415 # only what is used is loaded
@@ -71,5 +82,4 @@ async def open_engine(  # noqa: PLR0913 # what makes an engine
     follow = host_addresses if follows_host else None
     engine = DockerEngine(endpoint, client, owner, options, follow, dialect, publish)
     engine.owners.update(adopted_owners)
-    engine.late_key = late_key or engine.late_key
     return engine

@@ -39,7 +39,6 @@ __all__ = [
     "open_fleet",
     "publish_options",
     "spec_of",
-    "token_key",
 ]
 
 ADOPTED_OWNERS: Final = "adopted_owners"
@@ -95,8 +94,9 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
     lock = Lock(settings.state_dir) if path is not None and not look_only else None
     try:
         with Store(path, durability=settings.durability, look_only=look_only) as store:
-            engine = await open_engine(settings, store.meta(), token_key(settings, makes=not look_only))
+            engine = await open_engine(settings, store.meta())
             try:
+                engines.use_key(engine, _token_key(settings, makes=not look_only))
                 identity = await engine.identity()
                 opened = _opened(store, path, engine, identity)
                 if not accept and not look_only:
@@ -139,15 +139,15 @@ def load_fleet(store: Store) -> Fleet:
     return fleet
 
 
-def token_key(settings: Settings, *, makes: bool) -> bytes:
+def _token_key(settings: Settings, *, makes: bool) -> bytes:
     """With what the tokens of workers are made. `makes`: also if there is no key yet. Raises InvalidSetting."""
     is_fleeting = settings.engine == "memory"
     key = late_key.fleeting() if is_fleeting else late_key.read_or_make(settings.state_dir, makes=makes)
     return late_key.derived(key, "token")
 
 
-async def open_engine(settings: Settings, meta: Mapping[str, str], key: bytes = b"") -> Engine:
-    """The engine that the settings name, for the owner in `meta`, the facts of the store. `key`: of the workers' tokens.
+async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
+    """The engine that the settings name, for the owner in `meta`, the facts of the store.
 
     Raises EngineUnavailable, InvalidSetting.
     """
@@ -159,7 +159,6 @@ async def open_engine(settings: Settings, meta: Mapping[str, str], key: bytes = 
         docker_host=settings.docker_host or None,
         adopted_owners=meta.get(ADOPTED_OWNERS, "").split(),
         has_ipv6=has_ipv6_loopback,
-        late_key=key,
     )
 
 
