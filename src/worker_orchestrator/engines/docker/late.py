@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import io
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -142,7 +143,8 @@ class DockerLate(DockerLifecycle):
         call = archive_call(native_id, folder, self._dialect)
         try:
             with writing():
-                put = send_request(self._client, "PUT", call, params={}, data=archive, limit_s=WRITE_LIMIT_S)
+                data = io.BytesIO(archive)
+                put = send_request(self._client, "PUT", call, params={}, data=data, limit_s=WRITE_LIMIT_S)
                 async with put as response:
                     await response.read()
         except EngineRejected as error:
