@@ -228,7 +228,7 @@ def an_image_with_a_user(tag: str) -> None:
 
 
 async def test_what_is_posted_comes_with_the_token_of_the_worker(docker_world: DockerWorld) -> None:
-    make_image(docker_world.image, that_answers("204 No Content"))
+    make_image(docker_world.image, that_answers("200 OK"))
     engine = await docker_world.open_engine(late_post="/configure", ready="tcp")
     machine = await running(docker_world, engine)
     await engine.configure(machine, VALUES)

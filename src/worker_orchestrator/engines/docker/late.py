@@ -51,7 +51,7 @@ from worker_orchestrator.engines.docker.template import (
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_archive import NAMES, ROOM_BYTES, Owner, late_archive
 from worker_orchestrator.engines.late_post import post_values
-from worker_orchestrator.errors import EngineError, EngineRejected, OutcomeUnknown
+from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown
 
 __all__ = ["DockerLate"]
 
@@ -149,7 +149,11 @@ class DockerLate(DockerLifecycle):
                     await response.read()
         except EngineRejected as error:
             raise _refused(machine.id, folder, error) from error
-        if not await self._is_in_memory(native_id, folder):
+        try:
+            is_there = await self._is_in_memory(native_id, folder)
+        except EngineUnavailable as error:
+            raise OutcomeUnknown(f"Whether {machine.id} has its values is not known. {error.message}") from error
+        if not is_there:
             stopped = f"The container of {machine.id} stopped while it was given its values."
             if self._dialect.archives_reach_memory:
                 raise OutcomeUnknown(f"{stopped} They may be on its disk.")
