@@ -221,8 +221,13 @@ def test_what_a_refused_archive_means(put: tuple[int, str] | None, error: type[E
 def test_an_engine_that_is_not_there_has_written_nothing() -> None:
     async def story() -> None:
         async with an_engine(Fake()) as engine:
-            Path(engine._endpoint.url.removeprefix("unix://")).unlink()
+            hide(engine)
             with pytest.raises(EngineUnavailable):
                 await engine.configure(MACHINE, VALUES)
 
     run(story)
+
+
+def hide(engine: DockerEngine) -> None:
+    """As it is while the engine does not run."""
+    Path(engine._endpoint.url.removeprefix("unix://")).unlink()
