@@ -12,7 +12,6 @@ from typing import Final
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.control.assignment import Assignment, Release
 from worker_orchestrator.control.deciding.seats import HangUp
-from worker_orchestrator.control.deciding.sizes import Sizes
 from worker_orchestrator.control.reading.gauges import Gauges
 from worker_orchestrator.control.reading.standing import Standing
 from worker_orchestrator.control.reading.views import Health, MachineView, Status
@@ -26,6 +25,7 @@ from worker_orchestrator.core.lease import NO_TERMS, Asked, Terms
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.spec import DEFAULT_POOL, Spec
 from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.errors import MachineNotFound, NotSupported, ProjectHasNoMachine
 from worker_orchestrator.store.store import Store
 
@@ -42,8 +42,10 @@ class Orchestrator:
     * `leases`     keeps assignments alive
     * `uses`       is told what callers do in a machine, for as long as they do it
     * `sleepers`   puts machines to sleep, and wakes them
+    * `late_key`   that of the digests of what machines are configured with (empty: one that nobody will know again)
     * `contact`    asks the engine on behalf of a caller, with a limit
     * `defect`     takes the first broken invariant, and stops the service
+    * `sizes`      what the settings say of the sizes of pools, and what was changed of them at run time
     * `conflict`   says why what was changed at run time cannot stay with other sizes of the settings
     * `reconfigure` has it keep other pools, or other sizes, from now on
     * `elsewhere`  the host of each machine, by its id, that was published elsewhere than the settings say now
@@ -60,14 +62,16 @@ class Orchestrator:
         engine_id: str = "",
         *,
         observer: Observer | None = None,
+        late_key: bytes = b"",
     ) -> None:
         self.fleet, self.engine = fleet, engine
-        parts = Wiring(fleet, spec, engine, store, clock, limits, engine_id, observer or Observer())
+        parts = Wiring(fleet, spec, engine, store, clock, limits, engine_id, observer or Observer(), late_key)
         self._parts, self._state, self._decisions = parts, parts.state, parts.decisions
         self._journal, self._views = parts.journal, parts.views
         self.feed, self.traces, self.contact = parts.feed, parts.traces, parts.contact
         self.defect = parts.defect
-        self.short_way, self.reconfigure, self.conflict = parts.short_way, parts.reconfigure, parts.sizes.conflict
+        self.short_way, self.reconfigure = parts.short_way, parts.reconfigure
+        self.sizes, self.conflict = parts.sizes, parts.sizes.conflict
         self.leases, self.uses, self.sleepers = parts.leases, parts.uses, parts.sleepers
         self.elsewhere: Mapping[str, str] = parts.state.elsewhere
 
@@ -84,7 +88,7 @@ class Orchestrator:
         """
         return await self._parts.search.assign(project, pool, hung_up, wait_s)
 
-    async def assign_machine(  # what /v1 can ask for
+    async def assign_machine(  # noqa: PLR0913 # what /v1 can ask for
         self,
         project: str,
         pool: str | None,
@@ -93,12 +97,17 @@ class Orchestrator:
         wait_s: float | None = None,
         metadata: str | None = None,
         terms: Terms = NO_TERMS,
+        values: LateValues | None = None,
+        replace: bool = False,
     ) -> Assignment:
         """As `assign`, and keeps `metadata` with the assignment, which ends on these `terms` where they say so.
 
         A new assignment is stored with both. One that the project has, or that another client of it began, gets them after.
+        Then the machine is given these `values`, unless it has them; `replace`: also if it has others.
         """
         before = self.fleet.of_project(project)
+        if values is not None:
+            self._parts.configuring.insist_on_late(pool or (DEFAULT_POOL if before is None else before.pool))
         asked = Asked(metadata, terms) if metadata is not None or terms else None
         if asked is not None:
             self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
@@ -106,7 +115,10 @@ class Orchestrator:
         is_new = before is None or before.generation != machine.generation
         if asked is not None:
             machine = await self.leases.note(machine, asked)
-        return Assignment(machine, is_new=is_new)
+        if values is None:
+            return Assignment(machine, is_new=is_new)
+        configured = await self._parts.configuring.configure(machine, values, replace=replace)
+        return Assignment(configured.machine, is_new=is_new, setup=configured.report)
 
     async def release_of(self, project: str, *generations: int) -> Release:
         """Take its machine from this project. It must be of these generations.
@@ -220,18 +232,6 @@ class Orchestrator:
     def spec(self) -> Spec:
         """What the fleet should be, as it is in force now."""
         return self._state.spec
-
-    def configured(self, pool: str) -> Sizes:
-        """What the settings say of the sizes of this pool."""
-        return self._parts.sizes.configured[pool]
-
-    def changed_sizes(self, pool: str) -> Mapping[str, int]:
-        """What was changed of them at run time, by name, and to what."""
-        return self._parts.sizes.changed(pool)
-
-    def dropped_sizes(self, pool: str) -> str:
-        """What was changed of them at run time, did not go with the settings at the start, and was dropped; else empty."""
-        return self._parts.sizes.dropped(pool)
 
     def standing(self, pool: str, machines: Sequence[Machine]) -> Standing:
         """Why this pool, which has these machines, has as many idle ones as it has. It may be one that is retired."""

@@ -8,6 +8,7 @@ follows a commit is the `Effects` of the journal.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.control.assigning.carrying_out import CarryingOut
+from worker_orchestrator.control.assigning.configuring import Configuring
 from worker_orchestrator.control.assigning.leases import Leases
 from worker_orchestrator.control.assigning.search import Search
 from worker_orchestrator.control.assigning.short_way import ShortWay
@@ -95,6 +97,7 @@ class Wiring:
         limits: Limits,
         engine_id: str,
         observer: Observer,
+        late_key: bytes,
     ) -> None:
         self._limits = limits
         fleet.hears_events = False  # until the engine's stream of events is open
@@ -114,6 +117,8 @@ class Wiring:
         self.leases = Leases(self.decisions)
         self.carrying_out = CarryingOut(self.decisions, self.actions)
         self.sleepers = Sleepers(self.decisions, self.search, self.carrying_out)
+        key = late_key or secrets.token_bytes()
+        self.configuring = Configuring(self.decisions, engine, self.background, self.uses, key)
         self.views = Views(engine, self.state, self.journal, self.contact, self.last_changes)
         self.gauge = Gauge(self.state, self.seats, self.contact)
         self.standings = Standings(self.state, self.contact)

@@ -102,7 +102,7 @@ def test_sizes_hold_at_once_and_what_was_changed_at_run_time_still_wins(tmp_path
         await running.reload(TWO_POOLS.replace("min_idle = 1", "min_idle = 2"))
         await running.until(lambda: len(running.idle("default")) == 2)
         assert running.orchestrator.spec.pools["node20"].min_idle == 3
-        assert running.orchestrator.configured("node20").min_idle == 2
+        assert running.orchestrator.sizes.configured["node20"].min_idle == 2
 
     lived(tmp_path, story)
 

@@ -83,8 +83,8 @@ class Pools:
             on_release="recycle" if wanted.recycle else "reuse",
             port_names=list(wanted.port_names),
             configured=self._configured(name),
-            changed={} if name not in spec.pools else dict(self._orchestrator.changed_sizes(name)),
-            dropped=self._orchestrator.dropped_sizes(name) or None if name in spec.pools else None,
+            changed={} if name not in spec.pools else self._orchestrator.sizes.changed(name),
+            dropped=self._orchestrator.sizes.dropped(name) or None if name in spec.pools else None,
             machines=machine_counts(machines),
             waiting=len(fleet.pool(name).line),
             wanted_idle=standing.wanted_idle,
@@ -100,7 +100,7 @@ class Pools:
         spec = self._orchestrator.spec
         if name not in spec.pools:
             return wire.PoolSizes(min_idle=0, max_idle=0, limit=spec.max_machines)
-        sizes = self._orchestrator.configured(name)
+        sizes = self._orchestrator.sizes.configured[name]
         return wire.PoolSizes(
             min_idle=sizes.min_idle, max_idle=sizes.max_idle, limit=sizes.limit, max_machines=sizes.max_machines
         )

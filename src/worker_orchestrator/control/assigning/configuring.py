@@ -1,0 +1,271 @@
+"""Gives a machine that is running already what its project sends along: values, secrets, files; and runs the pool's hook.
+
+A set-up goes on to its end whoever hangs up meanwhile, since half of it is worth nothing. There is one per machine at a
+time: who sends the same values waits for it, who sends others is refused or comes after it. What is stored is only how far
+it is, and a digest of the values under a key (`service/late_key`), which tells whether those that come again are the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from worker_orchestrator.control.assignment import SetupReport
+from worker_orchestrator.control.background import Background
+from worker_orchestrator.control.deciding.decisions import Decisions
+from worker_orchestrator.control.deciding.uses import Uses
+from worker_orchestrator.core import configure
+from worker_orchestrator.core.configuration import Stage
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.core.spec import DEFAULT_POOL, Late
+from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.extras import Configurable, Exec, LateValues
+from worker_orchestrator.errors import (
+    ConfiguredOtherwise,
+    EngineError,
+    EngineRejected,
+    EngineUnavailable,
+    InvalidInput,
+    NotSupported,
+    OrchestratorError,
+    OutcomeUnknown,
+    ProjectHasNoMachine,
+    SetupFailed,
+)
+from worker_orchestrator.telemetry.blotting import BlottedOutput
+
+__all__ = ["Configured", "Configuring"]
+
+WRITE_TIMEOUT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A machine that has its values. `report` tells of its set-up; None if there was neither a hook nor a post."""
+
+    machine: Machine
+    report: SetupReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class _SetUp:
+    """One that is under way. The task returns the error instead of raising it: several may wait for it."""
+
+    generation: int
+    digest: str
+    task: asyncio.Task[Configured | OrchestratorError]
+
+
+class Configuring:
+    """Sets machines up for their projects. `key` is that of the digests."""
+
+    def __init__(self, decisions: Decisions, engine: Engine, background: Background, uses: Uses, key: bytes) -> None:
+        self._state, self._fleet, self._journal = decisions.state, decisions.fleet, decisions.journal
+        self._decisions, self._contact = decisions, decisions.contact
+        self._engine, self._background, self._uses, self._key = engine, background, uses, key
+        self._under_way: dict[str, _SetUp] = {}
+
+    def insist_on_late(self, pool: str) -> Late:
+        """How workers of this pool take values. Raises InvalidInput if they do not, NotSupported if the engine cannot."""
+        late = self._state.spec.pool(pool).late
+        if late is None:
+            of_pool = "" if pool == DEFAULT_POOL else f" {pool}"
+            raise InvalidInput(
+                f"The workers of the pool{of_pool} take no env, secrets or files: its settings have no `late`."
+            )
+        if not isinstance(self._engine, Configurable) or (late.hook and not isinstance(self._engine, Exec)):
+            raise NotSupported("This engine cannot configure a worker that is running already.")
+        return late
+
+    async def configure(self, machine: Machine, values: LateValues, *, replace: bool = False) -> Configured:
+        """Give this machine, which its project has just been told of, these values, unless it has them.
+
+        `replace`: also if it was configured with other values. Raises ConfiguredOtherwise, SetupFailed, ProjectHasNoMachine
+        if the project loses it meanwhile, InvalidInput, EngineError, CommitFailed.
+        """
+        late, digest = self.insist_on_late(machine.pool), self._digest_of(values)
+        while (other := self._under_way.get(machine.id)) is not None:
+            if other.digest == digest and other.generation == machine.generation:
+                return await _result_of(other)
+            if not replace and other.generation == machine.generation:
+                raise ConfiguredOtherwise(f"{machine.id} is being configured with other values. {_REPLACE}")
+            await asyncio.wait({other.task})
+        own = self._own(machine)
+        known = own.configuration
+        if known is not None and known.stage is Stage.DONE:
+            if known.digest == digest:
+                if await self._has_its_values(own):
+                    return Configured(own, _report_of(own))
+                return await self._after_loss(own, values)
+            if not replace:
+                raise ConfiguredOtherwise(f"{machine.id} was configured with other values. {_REPLACE}")
+        return await _result_of(self._begin(own, late, values, digest))
+
+    def _digest_of(self, values: LateValues) -> str:
+        sent = [sorted(values.env.items()), sorted(values.secrets.items()), hashlib.sha256(values.files).hexdigest()]
+        return hmac.new(self._key, msgspec.json.encode(sent), hashlib.sha256).hexdigest()
+
+    def _own(self, machine: Machine) -> Machine:
+        """The machine as it is now. Raises ProjectHasNoMachine if it is not its project's any more."""
+        own = self._fleet.machines.get(machine.id)
+        if own is None or own.holding is None or own.generation != machine.generation:
+            raise ProjectHasNoMachine(f"{machine.id} does not belong to {machine.project} any more.")
+        return own
+
+    async def _has_its_values(self, machine: Machine) -> bool:
+        """Whether they are still there: somebody may have restarted the container behind our back."""
+        assert isinstance(self._engine, Configurable), "it was looked at before anything was written"
+        return await self._contact.answer_of(self._engine.is_configured(machine.id))
+
+    async def _after_loss(self, machine: Machine, values: LateValues) -> Configured:
+        own = self._own(machine)
+        if own.configuration is machine.configuration:
+            configure.lose(self._fleet, own, self._state.now())
+            self._journal.attribute()
+            await self._journal.durable()
+        return await self.configure(machine, values)
+
+    def _begin(self, machine: Machine, late: Late, values: LateValues, digest: str) -> _SetUp:
+        """Nothing may come between this decision and the note that it is under way."""
+        anew = configure.may_have_values(machine)
+        machine = configure.begin(self._fleet, machine, digest, self._state.now())
+        self._journal.attribute()
+        work = self._set_up(machine, late, values, anew=anew)
+        set_up = _SetUp(machine.generation, digest, self._background.spawn(work, f"set-up of {machine.id}"))
+        self._under_way[machine.id] = set_up
+        set_up.task.add_done_callback(lambda _: self._over(machine.id, set_up))
+        return set_up
+
+    def _over(self, machine_id: str, set_up: _SetUp) -> None:
+        if self._under_way.get(machine_id) is set_up:
+            del self._under_way[machine_id]
+
+    # in a task of its own
+
+    async def _set_up(
+        self, machine: Machine, late: Late, values: LateValues, *, anew: bool
+    ) -> Configured | OrchestratorError:
+        begun_at = self._state.now()
+        output = BlottedOutput([*values.secrets.values(), *values.env.values()])
+        exit_code: int | None = None
+        problem: OrchestratorError | None = None
+        try:
+            await self._journal.durable()  # from here on it is known to be dirty, whatever happens to this process
+            with self._uses.of(machine):
+                await self._write(machine, values, anew=anew)
+                if late.hook:
+                    exit_code = await self._run_hook(machine, late, output)
+        except OrchestratorError as error:
+            problem = error
+        took_ms = round((self._state.now() - begun_at) * 1000)
+        if problem is None and late.hook and exit_code != 0:
+            problem = _hook_failed(machine, late, exit_code)
+        return await self._ended(machine, late, problem, SetupReport(exit_code, took_ms, output.last_lines()))
+
+    async def _write(self, machine: Machine, values: LateValues, *, anew: bool) -> None:
+        assert isinstance(self._engine, Configurable), "it was looked at before anything was written"
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await self._contact.answer_of(self._engine.configure(machine, values, anew=anew))
+        except TimeoutError:
+            raise OutcomeUnknown(f"The container engine did not answer within {WRITE_TIMEOUT_S:g} s.") from None
+
+    async def _run_hook(self, machine: Machine, late: Late, output: BlottedOutput) -> int | None:
+        """Its exit code; None if it was killed because its time was up."""
+        assert isinstance(self._engine, Exec), "it was looked at before anything was written"
+        await self._contact.heard(late.timeout_s)
+        return await self._engine.exec_into(machine.id, late.hook, _HookOutput(output), timeout_s=late.timeout_s)
+
+    async def _ended(
+        self, machine: Machine, late: Late, problem: OrchestratorError | None, report: SetupReport
+    ) -> Configured | OrchestratorError:
+        """Store how it ended, and return what is told of that."""
+        is_certain = not isinstance(problem, EngineError) or isinstance(problem, EngineRejected)
+        try:
+            own = configure.finish(
+                self._fleet,
+                machine,
+                self._state.now(),
+                why=None if problem is None else problem.message,
+                is_certain=is_certain,
+                exit_code=report.exit_code,
+                took_ms=report.took_ms,
+            )
+            if own is not None and isinstance(problem, SetupFailed) and late.replaces:
+                configure.discard(self._fleet, own, self._state.now())
+                self._decisions.resize()
+            self._journal.attribute()
+            await self._journal.durable()
+        except OrchestratorError as error:
+            return error
+        if problem is not None:
+            return _told(problem, machine, report)
+        if own is None:
+            return SetupFailed(
+                f"{machine.id} did not stay as it was while it was set up: it was restarted, put to sleep or released.",
+                machine=machine.id,
+                took_ms=report.took_ms,
+                output=report.output,
+            )
+        return Configured(own, report if late.hook or late.post else None)
+
+
+_REPLACE: Final = "Release it first, or say that these shall replace them."
+
+
+class _HookOutput:
+    """Where the output of a hook goes. There is always room for more of it."""
+
+    def __init__(self, output: BlottedOutput) -> None:
+        self._output = output
+
+    def started(self) -> None:
+        pass
+
+    async def take(self, stream: str, data: bytes) -> None:
+        self._output.add(stream, data)
+
+    def keep(self, stream: str, data: bytes) -> None:
+        self._output.add(stream, data)
+
+
+async def _result_of(set_up: _SetUp) -> Configured:
+    """Wait for a set-up, which goes on if the caller gives up. Raises what it ended with."""
+    await asyncio.wait({set_up.task})
+    if set_up.task.cancelled():
+        raise EngineUnavailable("The service is stopping, and the machine is not set up. Ask again when it runs.")
+    result = set_up.task.result()
+    if isinstance(result, OrchestratorError):
+        raise result
+    return result
+
+
+def _hook_failed(machine: Machine, late: Late, exit_code: int | None) -> SetupFailed:
+    how = f"did not end within {late.timeout_s:g} s, and was killed" if exit_code is None else f"ended with {exit_code}"
+    then = "It is removed." if late.replaces else "It stays with its project, and is not configured."
+    return SetupFailed(f"The hook of {machine.id} {how}. {then}", machine=machine.id)
+
+
+def _told(problem: OrchestratorError, machine: Machine, report: SetupReport) -> OrchestratorError:
+    if not isinstance(problem, SetupFailed):
+        return problem
+    return SetupFailed(
+        problem.message,
+        machine=machine.id,
+        exit_code=report.exit_code,
+        took_ms=report.took_ms,
+        output=problem.output or report.output,
+    )
+
+
+def _report_of(machine: Machine) -> SetupReport | None:
+    """What is on record of its last set-up."""
+    known = machine.configuration
+    if known is None or known.took_ms is None:
+        return None
+    return SetupReport(known.exit_code, known.took_ms, "")
