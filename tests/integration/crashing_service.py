@@ -2,9 +2,9 @@
 
 usage: crashing_service.py POINT WHEN N serve FLAG…    kills itself with SIGKILL `before`, `during` or `after` the N-th POINT
 
-A point is a call (`commit`, `create`, `start`, `restart`, `stop`, `destroy`, `release`), the commit of a certain change
-(`created`, `answered`, `assigned`, `released`, `slept`, …), or the answer to a request: after `assigning`, `releasing`,
-`destroying` all is done and nothing was sent.
+A point is a call (`commit`, `create`, `start`, `restart`, `stop`, `destroy`, `release`, `configure`, `hook`, `clean`), the
+commit of a certain change (`created`, `answered`, `assigned`, `released`, `slept`, …), or the answer to a request: after
+`assigning`, `releasing`, `destroying`, `setting-up` all is done and nothing was sent.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from worker_orchestrator.cli import main
 from worker_orchestrator.control.assigning.short_way import ShortWay
+from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.core.machine import Cause
 from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.http.document import Document
@@ -32,10 +33,14 @@ CALLS: Final[dict[str, tuple[type, str]]] = {
     "restart": (DockerEngine, "restart"),
     "stop": (DockerEngine, "stop"),
     "destroy": (DockerEngine, "destroy"),
+    "configure": (DockerEngine, "configure"),
+    "hook": (DockerEngine, "exec_into"),
+    "clean": (DockerEngine, "clean"),
     "release": (ShortWay, "take_back"),
     "assigning": (Document, "_assign_reply"),
     "releasing": (Document, "_release_reply"),
     "destroying": (Document, "_destroy"),
+    "setting-up": (Orchestrator, "assign_machine"),
 }
 SENT_S: Final = 0.02
 """A request that was begun is on its way to the engine after this."""
