@@ -23,9 +23,9 @@ down: .venv/.service  ## remove idle workers and what else the service left in D
 	@exec $(BIN)/orchestrator down $(ARGS)
 
 # Tests that measure time have the computer to themselves: ALONE. They come last, so that pytest has the last word. All others
-# run in four parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the
-# core's gate, which stands on its own tests) with the contract and what has a Docker of its own or little to do (OWN); BESIDE;
-# WAITING, which waits for deadlines and ends; and what is left.
+# run in six parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the core's
+# gate, which stands on its own tests) with the contract; what has a Docker of its own (OWN) with the COMMANDS; the browser; what
+# waits for DEADLINES; the API; and what is left. A part that takes the whole time by itself holds up all: then divide it.
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 CORES := tests/unit tests/simulation
 OF_CORE := tests/unit/core
@@ -33,14 +33,17 @@ GATE := $(BIN)/coverage run --branch -m pytest $(OF_CORE) && $(BIN)/coverage rep
 OTHERS := $(PYTEST) $(CORES) --ignore=$(OF_CORE)
 ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight) $(patsubst %,tests/integration/test_%.py,command_line_speed deaths wake_speed)
 OWN := tests/chaos tests/integration/test_daemon.py tests/recipes
-BESIDE := tests/browser $(patsubst %,tests/integration/test_%.py,client command_line commands recycle sign_in v1)
-WAITING := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook crashes)
+COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output commands reload_command)
+DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook)
+API := $(patsubst %,tests/integration/test_%.py,client document_api edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
-	  '$(LINT) && $(GATE) && $(OTHERS) && $(PYTEST) tests/contract $(OWN)' \
-	  '$(PYTEST) $(BESIDE) $(addprefix --ignore=,$(ALONE))' \
-	  '$(PYTEST) $(WAITING)' \
-	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(ALONE) $(OWN) $(BESIDE) $(WAITING))'
+	  '$(LINT) && $(GATE) && $(OTHERS) && $(PYTEST) tests/contract' \
+	  '$(PYTEST) $(OWN) $(COMMANDS)' \
+	  '$(PYTEST) tests/browser $(addprefix --ignore=,$(ALONE))' \
+	  '$(PYTEST) $(DEADLINES)' \
+	  '$(PYTEST) $(API)' \
+	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract tests/browser $(ALONE) $(OWN) $(COMMANDS) $(DEADLINES) $(API))'
 	$(DOCKER) $(PYTEST) $(ALONE)
 
 core: .venv/.tests  ## unit and simulation tests; those of the pure core must cover it to the last branch

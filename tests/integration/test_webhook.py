@@ -42,8 +42,22 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def service(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One whose first minute is over."""
+def away() -> Receiver:
+    """One that does not listen yet."""
+    return Receiver(a_port())
+
+
+@pytest.fixture(scope="module")
+def unheard(away: Receiver, tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Iterator[Running]:
+    """Another service, with machines on Docker, whose receiver is away."""
+    flags = (*FLAGS, "--min-idle", "1", "--webhook", f"http://127.0.0.1:{away.port}{PATH}")
+    with a_service(tmp_path_factory.mktemp("unheard"), *flags) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(receiver: Receiver, unheard: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One whose first minute is over; that of `unheard` is over with it."""
     flags = (*FLAGS, "--engine", "memory", "--webhook", f"http://127.0.0.1:{receiver.port}{PATH}")
     with a_service(tmp_path_factory.mktemp("webhook"), *flags) as running:
         time.sleep(SPARED_S)
@@ -162,19 +176,16 @@ def test_the_receiver_of_the_guide_verifies_them(service: Running, receiver: Rec
         assert process.stdout.read() == warning.body + b"\n"
 
 
-def test_what_was_not_sent_when_the_service_was_killed_is_sent_by_the_next(tmp_path: Path, example_image: str) -> None:
-    receiver = Receiver(a_port())  # it is away
-    flags = (*FLAGS, "--min-idle", "1", "--webhook", f"http://127.0.0.1:{receiver.port}{PATH}")
-    with a_service(tmp_path / "s", *flags) as service:
-        time.sleep(SPARED_S)
-        assign(service, "ada", ttl=2)
-        eventually(lambda: len(service.rows("SELECT * FROM outbox")) == 2, "both are to be sent")
-        service.end(signal.SIGKILL)
-        with receiver.listening():
-            service.start()
-            sent = both(receiver, "ada")
-            assert receiver.types("ada") == BOTH
-            assert all(is_signed(one, secret_of(service)) for one in sent)
-            eventually(lambda: service.rows("SELECT * FROM outbox") == [], "nothing is left to send")
-            assert len(receiver.sent) == 2
-        assert secret_of(service) not in service.log
+@pytest.mark.usefixtures("service")
+def test_what_was_not_sent_when_the_service_was_killed_is_sent_by_the_next(unheard: Running, away: Receiver) -> None:
+    assign(unheard, "ada", ttl=2)
+    eventually(lambda: len(unheard.rows("SELECT * FROM outbox")) == 2, "both are to be sent")
+    unheard.end(signal.SIGKILL)
+    with away.listening():
+        unheard.start()
+        sent = both(away, "ada")
+        assert away.types("ada") == BOTH
+        assert all(is_signed(one, secret_of(unheard)) for one in sent)
+        eventually(lambda: unheard.rows("SELECT * FROM outbox") == [], "nothing is left to send")
+        assert len(away.sent) == 2
+    assert secret_of(unheard) not in unheard.log

@@ -12,20 +12,25 @@ __all__ = ["PortBlock", "eventually", "holds_for"]
 
 _T = TypeVar("_T")
 _PAUSE_S: Final = 0.01
+_LONGEST_PAUSE_S: Final = 0.1
 _FIRST: Final = 20_000
 _LAST: Final = 32_000  # above, the kernel hands out ports by itself
 _SIZE: Final = 50
 
 
 def eventually(look: Callable[[], _T], what: str, *, within_s: float = 15.0) -> _T:
-    """The first true value that `look` returns. Fails with `what` should have been, and what was seen last."""
-    deadline = time.monotonic() + within_s
+    """The first true value that `look` returns. Fails with `what` should have been, and what was seen last.
+
+    It looks less and less often, a fiftieth of the wait late at most: each look takes a processor from what it waits for.
+    """
+    begun = time.monotonic()
     while True:
         seen = look()
         if seen:
             return seen
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what} (last seen: {seen!r})"
-        time.sleep(_PAUSE_S)
+        waited_s = time.monotonic() - begun
+        assert waited_s < within_s, f"not within {within_s:g} s: {what} (last seen: {seen!r})"
+        time.sleep(min(max(_PAUSE_S, waited_s / 50), _LONGEST_PAUSE_S))
 
 
 def holds_for(look: Callable[[], object], what: str, *, for_s: float) -> None:

@@ -6,6 +6,7 @@ A failure prints its seed and the last events; the same seed fails again, here a
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import subprocess
@@ -49,6 +50,7 @@ def test_in_every_history_all_that_was_told_holds() -> None:
     insist_on(report_of, USUAL_SEEDS)
 
 
+@functools.cache
 def digest(seed: int) -> str:
     return hashlib.sha256("\n".join(simulate(seed).events).encode()).hexdigest()
 
