@@ -3,6 +3,8 @@
 // A release or destroy names the generation that was seen, so that a dialog which stood open for long never hits the next tenant.
 
 import { call } from "./api.js";
+import { at, ConfigureDialog } from "./assign.js";
+import { takesValues } from "./configured.js";
 import { obstacle } from "./connection.js";
 import { canBePutOff, ends } from "./deadline.js";
 import { ActDialog, show } from "./dialog.js";
@@ -11,8 +13,6 @@ import { isOlder } from "./image.js";
 import { say } from "./notice.js";
 import { reasonBesideMinIdle } from "./standing.js";
 import { coded } from "./told.js";
-
-const PROJECT = "[A-Za-z0-9_~:@+=,\\-][A-Za-z0-9._~:@+=,\\-]{0,127}";
 
 /** The machine of its project, or what is done with it, while that has it as it was seen. */
 const ofProject = ({ project, generation }, what = "") => `/v1/projects/${encodeURIComponent(project)}/machine${what}?generation=${generation}`;
@@ -66,16 +66,6 @@ async function destroy(live, { id, generation }) {
   say(`${id} is destroyed.`);
 }
 
-/** Whoever hangs up while it waits leaves the line. */
-async function assign(live, project, pool, signal) {
-  const body = pool ? { pool } : {};
-  const machine = await call(`/v1/projects/${encodeURIComponent(project)}/machine`, { method: "PUT", body, signal });
-  live.putMachine(machine);
-  say(html`${project} has <a href="#/machines/${machine.id}">${machine.id}</a>${at(machine)}.`);
-}
-
-const at = ({ url }) => url && html` at <a href=${url} target="_blank" rel="noopener noreferrer">${url}</a>`;
-
 async function changePool(live, name, changes) {
   live.putPool(await call(`/v1/pools/${encodeURIComponent(name)}`, { method: "PATCH", body: changes }));
 }
@@ -104,6 +94,7 @@ export function MachineActions({ live, machine, isPlain = false }) {
     ${url && state !== "failed" && !isAsleep && html`<button class=${kind} aria-label=${`Copy URL of ${project ?? machine.id}`} onClick=${() => copy(url)}>Copy URL</button>`}
     ${isAsleep && html`<${WakeButton} ...${{ live, machine, kind }} />`}
     ${machine.lease && !isPlain && !isAsleep && button("Keep", () => keep(live, machine))}
+    ${state === "assigned" && takesValues(machine) && !isPlain && asking("Configure", ConfigureDialog)}
     ${project && state === "assigned" && asking("Sleep", SleepDialog)}
     ${project && asking("Release", ReleaseDialog)}
     ${project && hasFiles(machine) && !isAsleep && asking("Restart", RestartDialog)}
@@ -180,38 +171,6 @@ function DestroyDialog({ live, machine: seen, onClose }) {
       ? html`<p class="lost"><strong>${project}</strong> ${seen.state === "sleeping" ? "keeps it, asleep" : "works with it"}: its files are lost. Its next assign gets a new, empty machine.</p>`
       : html`<p class="muted">No project has it. ${!isRetired && "The pool starts another one if it needs one."}</p>`}
   <//>`;
-}
-
-function AssignDialog({ live, pool: first, onClose }) {
-  const [project, setProject] = useState("");
-  const pools = live.pools.filter((one) => !one.retired);
-  const [pool, setPool] = useState(pools.length > 1 ? first : "");
-  const id = useId();
-  return html`<${ActDialog}
-    title="Assign a machine" action="Assign" isReady=${project !== ""} busy="Waiting for a machine…"
-    act=${(signal) => assign(live, project, pool, signal)} onClose=${onClose}
-  >
-    <label for=${id}>Project</label>
-    <input
-      id=${id} value=${project} onInput=${(event) => setProject(event.target.value.trim())} pattern=${PROJECT} autofocus
-      maxlength="128" autocomplete="off" autocapitalize="off" spellcheck=${false} aria-describedby="${id}-hint"
-      title="1 to 128 letters, digits or . _ ~ : @ + = , - and no dot in front"
-    />
-    <p id="${id}-hint" class="muted">An idle machine at once; where none is idle, it waits in line. A project that has one keeps it; if that sleeps, it is woken.</p>
-    ${pools.length > 1 &&
-    html`<label for="${id}-pool">Pool</label>
-      <select id="${id}-pool" value=${pool} onChange=${(event) => setPool(event.target.value)} aria-describedby="${id}-pool-hint">
-        <option value="">Whatever it has, else default</option>
-        ${pools.map(({ name }) => html`<option key=${name} value=${name}>${name}</option>`)}
-      </select>
-      <p id="${id}-pool-hint" class="muted">A project that has a machine of another pool than you name is refused, and keeps it.</p>`}
-  <//>`;
-}
-
-/** A button that opens it. `pool` is the one that is proposed. */
-export function AssignButton({ live, pool = "" }) {
-  const open = () => show(AssignDialog, { live, pool });
-  return html`<button class="primary" disabled=${!live.isLive} title=${obstacle(live)} onClick=${open}>Assign…</button>`;
 }
 
 export function SizesDialog({ live, pool, onClose }) {

@@ -35,17 +35,22 @@ const WORDS = {
   removed: "has no container any more",
   forgotten: "is gone",
   annotated: "has new metadata",
+  configuring: "is being configured for",
+  configured: "is configured for",
+  setup_failed: "could not be configured for",
+  unconfigured: "is configured no longer for",
+  cleaned: "was restarted, and has nothing left of its last project's values",
 };
 
 const KINDS = {
-  assigns: { label: "Assigns and releases", causes: new Set(["assigned", "released", "expiring", "expired", "withdrawn", "annotated"]) },
-  starts: { label: "Starts", causes: new Set(["created", "adopted", "moved", "answered", "restarted", "revived", "woken"]) },
-  failures: { label: "Failures", causes: new Set(["failed", "obstructed"]) },
+  assigns: { label: "Assigns and releases", causes: new Set(["assigned", "released", "expiring", "expired", "withdrawn", "annotated", "configuring", "configured", "unconfigured"]) },
+  starts: { label: "Starts", causes: new Set(["created", "adopted", "moved", "answered", "restarted", "revived", "woken", "cleaned"]) },
+  failures: { label: "Failures", causes: new Set(["failed", "obstructed", "setup_failed"]) },
   ends: { label: "Ends", causes: new Set(["retired", "destroyed", "removed", "forgotten", "slept", "asleep"]) },
 };
 
 const NAMES_POOL = new Set(["created", "adopted"]);
-const NAMES_PROJECT = new Set(["assigned", "released", "expired", "expiring", "withdrawn", "restarted", "slept", "woken"]);
+const NAMES_PROJECT = new Set(["assigned", "released", "expired", "expiring", "withdrawn", "restarted", "slept", "woken", "configuring", "configured", "setup_failed", "unconfigured"]);
 
 /** What an event says, in words that follow the machine's name. */
 const inWords = ({ cause }) => WORDS[cause] ?? cause;
