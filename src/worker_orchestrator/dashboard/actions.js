@@ -4,7 +4,7 @@
 
 import { call } from "./api.js";
 import { at, ConfigureDialog } from "./assign.js";
-import { takesValues } from "./configured.js";
+import { takesValues, wasConfigured } from "./configured.js";
 import { obstacle } from "./connection.js";
 import { canBePutOff, ends } from "./deadline.js";
 import { ActDialog, show } from "./dialog.js";
@@ -20,7 +20,8 @@ const ofProject = ({ project, generation }, what = "") => `/v1/projects/${encode
 async function release(live, seen) {
   const { project } = seen;
   const { machine, removed } = await call(ofProject(seen), { method: "DELETE" });
-  say(`${project} gave ${machine} back. ${removed ? "It is removed with its files." : "It goes back to the pool as it is."}`);
+  const kept = wasConfigured(seen) ? "It is restarted, which ends its values, and goes back to the pool." : "It goes back to the pool as it is.";
+  say(`${project} gave ${machine} back. ${removed ? "It is removed with its files." : kept}`);
 }
 
 /** Nothing is lost by it, so it asks nothing. */
@@ -132,6 +133,10 @@ function AfterRelease({ live, machine }) {
   if (pool?.on_release === "recycle") return removed("as this service does with every machine that is released (recycle).");
   if (machine.state !== "assigned") return removed("as it does not serve now.");
   if (isOlder(machine, pool?.template) && hasComeUp(live, pool)) return removed("as it was made of an older image or with other settings.");
+  if (wasConfigured(machine)) {
+    return html`<p class="lost"><strong>This machine is restarted</strong> (reuse), as it was configured: its processes end, and what it
+      was configured with is gone. The next project that gets it finds all other files of ${machine.project} in it.</p>`;
+  }
   return html`<p class="lost"><strong>This machine stays as it is</strong> (reuse): the next project that gets it finds all files of
     ${" "}${machine.project} in it, and its processes still run. To have them removed, destroy the machine instead.</p>`;
 }
@@ -148,14 +153,19 @@ function SleepDialog({ live, machine: seen, onClose }) {
   return html`<${ActDialog} title=${`Put ${project} to sleep?`} action="Sleep" busy="Stopping it…" act=${() => sleep(live, seen)} onClose=${onClose}>
     <p>The container of <code>${id}</code> is stopped: whatever runs in it ends. <strong>${project}</strong> keeps it, with its files.</p>
     <p>Its next assign wakes it, and so does <strong>Wake</strong>. Until then its URL may be somebody else's.</p>
+    <${LostValues} machine=${seen} />
   <//>`;
 }
+
+const LostValues = ({ machine }) =>
+  machine.configured && html`<p class="lost">What it is configured with is in memory, and lost by this. <strong>Configure</strong> gives it values again.</p>`;
 
 function RestartDialog({ live, machine: seen, onClose }) {
   return html`<${ActDialog}
     title=${`Restart ${seen.project}?`} action="Restart" busy="Starting it again…" act=${() => restart(live, seen)} onClose=${onClose}
   >
     <p>The container of <code>${seen.id}</code> is stopped if it runs, and started again with its files: whatever runs in it ends.</p>
+    <${LostValues} machine=${seen} />
     <p class="muted">
       If it ended because of a bad edit, mend the file first: <code>orchestrator cp FILE ${seen.project}:PATH</code>
     </p>

@@ -5,6 +5,9 @@ const OF_IT = new Set(["configuring", "configured", "setup_failed", "unconfigure
 /** Whether its pool takes values, so that there is something to say of it. */
 export const takesValues = ({ configured }) => configured === true || configured === false;
 
+/** Whether its project has given it something, so that it is cleaned before another project gets it. */
+export const wasConfigured = ({ configured, setup }) => Boolean(configured || setup);
+
 /** In as few words as a list has room for. */
 export const configuredWord = (machine) => (takesValues(machine) ? (machine.configured ? "configured" : "not configured") : "");
 
