@@ -137,7 +137,7 @@ async def test_a_network_goes_when_neither_a_pool_nor_a_machine_needs_it(
     idle, held = [{f"{LABEL}-{docker_world.owner}-shared-{pool}"} for pool in ("idle", "held")]
     assert await are_networks(docker_world, marks | idle | held)
     async with watching(engine):
-        engine.configure(left)
+        engine.take_options(left)
         await engine.destroy(machines["idle"].id)
         await soon(lambda: are_networks(docker_world, marks | held), "the network of the idle machine is gone")
         docker_world.kill(machines["held"])
@@ -148,7 +148,7 @@ async def test_a_network_goes_when_neither_a_pool_nor_a_machine_needs_it(
         await engine.destroy(machines["held"].id)
         await soon(lambda: are_networks(docker_world, marks), "the last network but the mark is gone")
         await engine.destroy(machines[DEFAULT_POOL].id)
-        engine.configure({DEFAULT_POOL: docker_world.options(network="bridge")})
+        engine.take_options({DEFAULT_POOL: docker_world.options(network="bridge")})
         await asyncio.sleep(0.5)
         assert await are_networks(docker_world, marks), "what is left is our mark"
     assert (await engine.identity()).marked
@@ -191,7 +191,7 @@ async def test_a_machine_of_a_pool_that_is_gone_goes_on_in_every_respect(
     engine = await docker_world.open_pools({**left, "gone": of_gone})
     machine = await running(docker_world, engine, "gone")
     if how == "reload":
-        assert engine.configure(left) == frozenset()
+        assert engine.take_options(left) == frozenset()
     else:
         engine = docker_world.engine = await docker_world.open_pools(left)
     assert (await engine.list()).instances[machine.id].pool == "gone"
@@ -255,7 +255,7 @@ async def test_new_options_of_a_pool_make_new_machines_and_leave_those_that_are_
     old = await running(docker_world, engine, "two")
     default = await engine.template(DEFAULT_POOL)
     assert old.template == default, "the same options are the same template"
-    assert engine.configure({DEFAULT_POOL: docker_world.options(), "two": docker_world.options(pids_limit=66)}) == {
+    assert engine.take_options({DEFAULT_POOL: docker_world.options(), "two": docker_world.options(pids_limit=66)}) == {
         "two"
     }
     new = await running(docker_world, engine, "two")

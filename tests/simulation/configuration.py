@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.lease import OnExpiry, Terms
-from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.core.spec import Late, PoolSpec, Spec
 from worker_orchestrator.core.windows import Window
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.settings.settings import DEFAULT_POOL
@@ -196,7 +196,14 @@ def draw_pool(chance: random.Random, most_idle: int) -> PoolSpec:
         shrink_after_s=chance.choice([0.0, 0.0, 20.0]),
         windows=windows,
         port_names=draw_ports(chance),
+        late=_draw_late(random.Random(f"late {min_idle} {chance.getstate()[1][:3]}")),
     )
+
+
+def _draw_late(chance: random.Random) -> Late:
+    """How workers take values. It is drawn by itself, so that nothing else depends on it."""
+    hook = ("set-up",) if chance.random() < 0.4 else ()
+    return Late("/run/project", hook=hook, timeout_s=chance.choice([1.0, 20.0]), replaces=chance.random() < 0.3)
 
 
 def _draw_sleep(chance: random.Random, spec: Spec) -> Spec:

@@ -28,8 +28,10 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.errors import (
     CommitFailed,
+    ConfiguredOtherwise,
     EngineError,
     EngineRejected,
     InvalidInput,
@@ -42,6 +44,7 @@ from worker_orchestrator.errors import (
     OtherPool,
     PoolNotFound,
     PortTaken,
+    SetupFailed,
 )
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
@@ -50,6 +53,8 @@ __all__ = ["Outcome", "simulate"]
 SLACK_S: Final = 0.05
 READS_WITHIN_S: Final = 4.5
 DESTROYS_WITHIN_S: Final = 95.0
+CONFIGURES_WITHIN_S: Final = 200.0
+"""Others may be configuring the machine, each of them for 30 s and as long as its hook may take."""
 WITHOUT_ENGINE_S: Final = 8.0
 """Three seconds of patience with the engine, and three machines at most that are asked for one second each."""
 SWITCHED_S: Final = 12.0
@@ -272,6 +277,8 @@ class _History:
 
     def _limit_s(self, request: Request) -> float:
         was_away = self.away_since is not None and self.away_since <= request.begun_at
+        if request.kind == "configure":
+            return request.patience_s + CONFIGURES_WITHIN_S
         if was_away and request.kind in {"assign", "wake", "destroy", "restart", "sleep"}:
             return WITHOUT_ENGINE_S
         if request.kind in {"assign", "wake"}:
@@ -304,7 +311,7 @@ class _History:
         self.engine.images = {name: self._build_of(tag) for name, tag in self.file.images.items()}
         others = {name for name in self.file.spec.pools if before.get(name) != self.engine.images.get(name)}
         self.configuration = self.file
-        return self.engine.configure(self.file.options) | others
+        return self.engine.take_options(self.file.options) | others
 
     def _build_of(self, tag: str) -> str:
         return f"{tag} {self.builds.get(tag, 0)}"
@@ -367,7 +374,8 @@ class _History:
         if process is None or not process.is_alive or process.is_ending:
             return
         self.numbers += 1
-        request = Request(self.numbers, kind, name, self.loop.time(), self._pool_asked() if kind == "assign" else None)
+        request = Request(self.numbers, kind, name, self.loop.time(), None)
+        request.pool = self._pool_asked() if request.assigns else None
         gone = asyncio.Event()
         turns = self.chance.choice([0, 0, 0, 1, 2, 3, 5])
         task = process.spawn(self._client(process, request, gone, turns), f"client {request.number}")
@@ -416,6 +424,8 @@ class _History:
             PoolNotFound,
             InvalidInput,
             CommitFailed,
+            ConfiguredOtherwise,
+            SetupFailed,
             EngineError,
         ) as error:
             if process.is_alive:
@@ -439,7 +449,7 @@ class _History:
         if isinstance(error, OtherPool) and (request.pool != error.asked or error.asked == error.has):
             self.world.fail(f"{request} asked for {request.pool}: {error}")
         if isinstance(error, PoolNotFound):
-            asked = request.pool if request.kind == "assign" else request.name
+            asked = request.pool if request.assigns else request.name
             if asked is None or not self.model.was_absent(asked, request.begun_at):
                 self.world.fail(f"{request} asked for {asked}: {error}")
         self._check_age(request)
@@ -463,6 +473,8 @@ class _History:
         match request.kind:
             case "assign":
                 return await self._carry_out_assign(process, request, gone)
+            case "configure":
+                return await self._carry_out_configure(process, request, gone)
             case "release":
                 await self._carry_out_release(process, request)
             case "destroy":
@@ -565,6 +577,24 @@ class _History:
             assigned(machine)
         return f"{machine.id}@{machine.generation} on {machine.port}"
 
+    async def _carry_out_configure(self, process: Process, request: Request, gone: asyncio.Event) -> str:
+        """An assign with values, and sometimes with others than those that the machine has."""
+
+        async def hung_up() -> None:
+            await gone.wait()
+
+        values = LateValues(
+            {"WHO": request.name, "WHAT": "ab"[request.number % 2]}, {"key": f"secret of {request.name}"}
+        )
+        given = await process.orchestrator.assign_machine(
+            request.name, request.pool, hung_up, values=values, replace=request.number % 5 == 0
+        )
+        machine = given.machine
+        if process.is_alive:
+            self.model.assigned(request, machine, self.world.port_of)
+            self.world.check_configured(machine, values)
+        return f"{machine.id}@{machine.generation} on {machine.port}, configured with {values.env['WHAT']}"
+
     async def _carry_out_wake(self, process: Process, request: Request, gone: asyncio.Event) -> str:
         async def hung_up() -> None:
             await gone.wait()
@@ -618,6 +648,7 @@ class _History:
             (self._impatient, 5),
             (self._crowd, 4),
             (self._leave, 4),
+            (self._configure, 9),
             (self._release, 8),
             (self._destroy, 2),
             (self._restart, 3),
@@ -655,6 +686,10 @@ class _History:
     def _assign(self) -> None:
         self.ask("assign", self._project())
 
+    def _configure(self) -> None:
+        hangs_up_after_s = self.chance.choice([None, None, None, 0.0, 0.02, 5.0])
+        self.ask("configure", self._project(), hangs_up_after_s=hangs_up_after_s)
+
     def _impatient(self) -> None:
         self.ask("assign", self._project(), hangs_up_after_s=self.chance.choice([0.0, 0.001, 0.02, 0.3, 5.0]))
 
@@ -664,7 +699,7 @@ class _History:
 
     def _leave(self) -> None:
         """Somebody who waits hangs up, and perhaps asks again at once."""
-        waiting = [request for request in self.requests if request.kind == "assign" and request.began]
+        waiting = [request for request in self.requests if request.assigns and request.began]
         if not waiting:
             return
         request = self.chance.choice(waiting)
@@ -673,7 +708,7 @@ class _History:
             if other is not request and other.name == request.name:
                 self._hang_up(other)
         if self.chance.random() < 0.6:
-            self.ask("assign", request.name)
+            self.ask(request.kind, request.name)
 
     def _some_machine(self) -> str:
         process = self.world.process
@@ -789,6 +824,7 @@ class _History:
         faults.slow_s = chance.choice([0.0, 0.1, 0.5, 3.0]) if bad else chance.choice([0.0, 0.3])
         faults.stale_listing, faults.mute, faults.stillborn = rate(0.5), rate(0.2), rate(0.3)
         faults.sluggish, faults.unheard = rate(0.5), rate(0.4)
+        faults.torn, faults.unclean = rate(0.2), rate(0.2)
         faults.stubborn = chance.choice([0.0, 0.5])
         trouble.commit_failed = rate(0.15)
         trouble.stir = chance.choice([0.0, 0.01, 0.05])
@@ -915,6 +951,7 @@ class _History:
         self.world.note("from here on everything works")
         faults, trouble = self.engine.faults, self.world.trouble
         faults.refused = faults.rejected = faults.obstructed = faults.lost_reply = faults.late = 0.0
+        faults.torn = faults.unclean = 0.0
         faults.slow_s = faults.stale_listing = faults.mute = faults.stillborn = faults.unheard = 0.0
         trouble.commit_failed = trouble.kill = trouble.stir = 0.0
         trouble.kill_in = None

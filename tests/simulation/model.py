@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.reasons import SETUP_FAILED_REMOVED
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 __all__ = ["Model", "Promise", "Request"]
@@ -50,6 +51,11 @@ class Request:
     promises: list[Promise] = field(default_factory=list)  # what it may end
     began: int = 0  # places in the order of all beginnings and ends
     ended: int | None = None
+
+    @property
+    def assigns(self) -> bool:
+        """Whether it asks for a machine, be it with values or without."""
+        return self.kind in {"assign", "configure"}
 
     @property
     def takes(self) -> bool:
@@ -105,6 +111,8 @@ class Model:
         self.owed: dict[tuple[str, int], float] = {}  # restarts that were promised for later, and when
         self.restart_reached_in: dict[str, int] = {}  # by machine, in the order of all beginnings and ends
         self._touched: dict[str, deque[float]] = {}  # when the engine was last asked to do something about a machine
+        self._discarded: set[tuple[str, int]] = set()  # assignments that ended with a failed set-up
+        self._last_of: dict[str, tuple[str, int]] = {}  # by project: the machine and the generation that it got last
         self._again: set[str] = set()  # projects that lost their place, because what they were to get was no good
 
     # what is in force
@@ -132,10 +140,10 @@ class Model:
     def asked(self, request: Request) -> None:
         self.order += 1
         request.began = self.order
-        if request.kind == "assign":
+        if request.assigns:
             self._note_pools(request)
         self._open[request.number] = request
-        if request.kind == "assign" and request.name not in self._waiting:
+        if request.assigns and request.name not in self._waiting:
             self._waiting[request.name] = request
             self._again.discard(request.name)
         if request.kind == "restart":
@@ -155,7 +163,7 @@ class Model:
         """Who names no pool waits with the others of its project, else for the pool that it had, or the default one."""
         request.pools |= {request.pool} if request.pool else {DEFAULT_POOL, self._last_pool.get(request.name, "")}
         for other in self._open.values():
-            if other.kind == "assign" and other.name == request.name:
+            if other.assigns and other.name == request.name:
                 if request.pool is None:
                     request.pools |= other.pools
                 if other.pool is None:
@@ -168,14 +176,14 @@ class Model:
         key = (machine.id, machine.generation)
         told = self._handed.setdefault(key, request.name)
         self._check(told == request.name, f"{request} was told {machine.id}, and so was {told}, of one generation")
-        if self._is_disturbed(request, promise):
+        if self._is_disturbed(request, promise) or key in self._discarded:
             return
         self._check(machine.project == request.name, f"{request} was told {machine.id} of {machine.project}")
         self._check(machine.id not in self.destroy_asked, f"{request} was told {machine.id}, which is being destroyed")
         for other in self.sure.values():
             same = other.machine_id == machine.id and other.project != request.name
             self._check(not same, f"{request} was told {machine.id}, which {other.project} holds")
-        if self._assigned.get(key, 0) >= request.began:
+        if self._assigned.get(key, 0) >= request.began and request.kind == "assign":  # values take a while
             silent_s = self._now() - self.answered_at.get(machine.id, 0.0)
             fresh = silent_s <= VERIFIED_WITHIN_S + EPSILON_S
             self._check(fresh, f"{request} was told {machine.id}, which answered {silent_s:.3f} s ago")
@@ -189,6 +197,7 @@ class Model:
     def refused(self, request: Request, *, undone: bool = False) -> None:
         """The client was told that it did not happen (`undone`: nothing of it did), or not of what came of it."""
         self._ended(request)
+        self._note_unconfigured(request)
         if undone:
             self._restarts.pop(request.number, None)
         for promise in request.promises if undone else ():
@@ -208,16 +217,22 @@ class Model:
     def lost(self, request: Request) -> None:
         """The reply never came: the process died, or the client hung up."""
         self._ended(request)
+        self._note_unconfigured(request)
+
+    def _note_unconfigured(self, request: Request) -> None:
+        """Who asked for a machine with values, and hears that they are not there, has the machine nevertheless."""
+        if request.kind == "configure" and request.name in self._last_of:
+            self._handed.setdefault(self._last_of[request.name], request.name)
 
     def _ended(self, request: Request) -> None:
         self.order += 1
         request.ended = self.order
         del self._open[request.number]
-        if request.kind == "assign":
+        if request.assigns:
             self._ended_lately.append(request)
         if self._waiting.get(request.name) is not request:
             return
-        others = [r for r in self._open.values() if r.kind == "assign" and r.name == request.name]
+        others = [r for r in self._open.values() if r.assigns and r.name == request.name]
         if others:
             self._waiting[request.name] = others[0]
             self._again.add(request.name)  # whether its place went on with them, nobody can tell from outside
@@ -253,17 +268,28 @@ class Model:
                 if after.gone:  # its project is told so: what was promised of its container is void
                     self.owed.pop((after.id, after.generation), None)
             self._note_sleep(change)
+            if change.cause is Cause.RELEASED and change.machine.reason == SETUP_FAILED_REMOVED:
+                self._note_discarded(change.machine)
             if after is not None and change.hands_over:
                 higher = after.generation > self._generation
                 self._check(higher, f"{after.id}: generation {after.generation} follows {self._generation}")
                 self._generation = after.generation
                 self._assigned[after.id, after.generation] = self.order
+                self._last_of[after.project or ""] = (after.id, after.generation)
                 self._check_order(after.project, line(after.pool))
                 self._check_pool(after)
             if after is not None and change.cause is Cause.CREATED:
                 self._check(after.pool in self._pools, f"{after.id} is begun in {after.pool}, which is not in force")
         if changes:
             self._batch_is_over()
+
+    def _note_discarded(self, machine: Machine) -> None:
+        """Its set-up failed, and its pool removes such machines. Whoever waits for the set-up hears of it."""
+        self._discarded.add((machine.id, machine.generation))
+        self.kept.pop(machine.id, None)
+        for promise in list(self.sure.values()):
+            if (promise.machine_id, promise.generation) == (machine.id, machine.generation):
+                del self.sure[promise.project]
 
     def _note_sleep(self, change: Change) -> None:
         """Which machines do not count as awake, though they are not asleep on record, or the other way round."""
@@ -293,9 +319,7 @@ class Model:
 
     def _check_pool(self, after: Machine) -> None:
         """A project gets a machine of the pool that it asks for, and of no other one."""
-        asked = [
-            r for r in [*self._open.values(), *self._ended_lately] if r.kind == "assign" and r.name == after.project
-        ]
+        asked = [r for r in [*self._open.values(), *self._ended_lately] if r.assigns and r.name == after.project]
         pools = set[str]().union(*(request.pools for request in asked))
         self._check(
             after.pool in pools, f"{after.project} gets {after.id} of {after.pool}, and asks for one of {pools}"
@@ -394,6 +418,21 @@ class Model:
             self._check(not held, f"{machine_id} is destroyed, and {promise.project} holds it")
         kept = self.kept.get(machine_id)
         self._check(kept is None, f"{machine_id} is destroyed, and was merely forgotten: {kept} was not given up")
+
+    def check_clean(self, machine_id: str) -> None:
+        """The process asks the engine to end this, to start it again, and to look whether anything is left in it."""
+        self.check_touch("clean", machine_id)
+        for promise in self.sure.values():
+            self._check(promise.machine_id != machine_id, f"{machine_id} is cleaned, and {promise.project} holds it")
+
+    def check_memory(self, rows: Sequence[Machine], left: Mapping[str, tuple[str, int]]) -> None:
+        """What a project configured is seen by no other. `left`: the project and generation of what is in each container."""
+        for row in rows:
+            if row.id in left:
+                project, generation = left[row.id]
+                self._check(row.configuration is not None, f"{row.id} has values of {project}, and is said to be clean")
+                same = row.holding is None or (row.project, row.generation) == (project, generation)
+                self._check(same, f"{row.id} of {row.project}@{row.generation} has values of {project}@{generation}")
 
     def check_sleep(self, machine: Machine | None) -> None:
         """The process asks the engine to stop this and to keep it."""

@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from tests.simulation.pool_rules import Before, limits, sizing
 from tests.unit.core.build import assert_indexes_hold
 
-from worker_orchestrator.core import commands, due_actions, outcomes, reasons, reconcile, waiting_line
-from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core import commands, configure, due_actions, outcomes, reasons, reconcile, waiting_line
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
 from worker_orchestrator.core.machine import Cause, Machine, State
@@ -52,6 +52,7 @@ class Engine:
 
     containers: dict[str, Instance] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)  # templates whose containers exit at once
+    memory: dict[str, tuple[int, str]] = field(default_factory=dict)  # generation and digest of what is in a container
 
     def land(self, action: Action) -> Result:
         match action:
@@ -65,12 +66,36 @@ class Engine:
                 self.becomes(machine_id, Status.RUNNING)
             case Destroy(machine_id):
                 self.containers.pop(machine_id, None)
+                self.memory.pop(machine_id, None)
+            case Clean(machine_id):
+                if machine_id not in self.containers:
+                    return Result.REJECTED
+                self.becomes(machine_id, Status.EXITED)
+                self.becomes(machine_id, Status.RUNNING)
             case Stop(machine_id) if machine_id in self.containers:
                 self.becomes(machine_id, Status.EXITED)
         return Result.DONE
 
+    def write(self, machine_id: str, generation: int, digest: str) -> bool:
+        """Have this in the memory of the container, if that runs."""
+        found = self.containers.get(machine_id)
+        if found is None or found.status is not Status.RUNNING:
+            return False
+        self.memory[machine_id] = (generation, digest)
+        return True
+
     def becomes(self, machine_id: str, status: Status, trouble: str = "") -> None:
+        if status is Status.EXITED:
+            self.memory.pop(machine_id, None)
         self.containers[machine_id] = replace(self.containers[machine_id], status=status, trouble=trouble)
+
+
+@dataclass(slots=True)
+class SetUp:
+    """A machine that is being configured: as it was when that began, and whether that is stored."""
+
+    begun: Machine
+    is_stored: bool = False
 
 
 def live(seed: int) -> list[str]:
@@ -100,6 +125,8 @@ class History:
         self.shed_since: dict[str, float] = {}  # when a pool ceased to shrink
         self.resized = 0
         self.untold: set[str] = set()  # projects that were served and have not heard of it
+        self.set_ups: dict[str, SetUp] = {}  # one for each machine at a time
+        self.landing: list[tuple[str, int, str]] = []  # what may yet be written, after whoever wrote it gave up
         names = NAMES[: chance.randint(2, 4)]
         self.dropped: dict[str, PoolSpec] = {}  # pools that the settings do not name for the time being
         limit = chance.randint(2, 9)
@@ -137,6 +164,10 @@ class History:
             (self._hang_up, 2),
             (self._destroy, 1),
             (self._withdraw, 1),
+            (self._configure, 12),
+            (self._go_on, 16),
+            (self._land_late, 2 * self.bad),
+            (self._lose_memory, 1 * self.bad),
             (self._settle, 16),
             (self._answer, 16),
             (self._tick, 6),
@@ -194,6 +225,8 @@ class History:
     def _store(self) -> None:
         for change in self.fleet.take_pending():
             machine = change.machine
+            if change.cause is Cause.CONFIGURING and machine.id in self.set_ups:
+                self.set_ups[machine.id].is_stored = True
             what = (
                 "forgotten"
                 if change.after is None
@@ -210,6 +243,7 @@ class History:
         self.note("  the batch is lost")
         self.surplus_since |= self.stored_surplus_since
         self.fleet.undo(self.fleet.take_pending(), self.now)
+        self.set_ups = {machine_id: one for machine_id, one in self.set_ups.items() if one.is_stored}
         self._remember()
         assert_indexes_hold(self.fleet)
 
@@ -246,9 +280,26 @@ class History:
         for change in self.fleet.pending:
             if change.cause is Cause.RETIRED:
                 assert change.before is not None
-                assert change.before.is_idle, "only what is idle is retired"
+                assert change.before.is_idle or change.before.is_dirty, (
+                    "only what is idle, or cannot be cleaned, is retired"
+                )
         for name in [*self.spec.pools, *self.dropped]:
             self._check_what_is_told(name)
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        """What a project configured is seen by no other one, whatever was lost, and whenever it was written."""
+        for machine_id, (generation, digest) in self.engine.memory.items():
+            machine = self.fleet.machines.get(machine_id)
+            if machine is None:
+                continue  # nobody can get it any more
+            assert machine.configuration is not None, (
+                f"{machine_id} has {digest} of {generation}, and is said to be clean"
+            )
+            assert machine.holding is None or machine.generation == generation, (
+                f"{machine} has {digest} of {generation}"
+            )
+            assert not machine.is_idle
 
     def _check_what_is_told(self, name: str) -> None:
         told = wanted(self.fleet, self.spec, name)
@@ -335,6 +386,59 @@ class History:
             self.note(f"{machine.id} is taken back from {machine.project}")
             broken = "did not answer" if self.chance.random() < self.bad and machine.state is State.READY else ""
             commands.withdraw(self.fleet, self.spec, machine, self.now, broken=broken)
+            self._follow_up()
+
+    def _configure(self) -> None:
+        """A project sends values, or other ones."""
+        serves = [m for m in self._of_projects() if m.state is State.READY and m.id not in self.set_ups]
+        if serves:
+            machine, digest = self.chance.choice(serves), self.chance.choice("ab")
+            self.note(f"{machine.project} configures {machine.id} with {digest}")
+            self.set_ups[machine.id] = SetUp(configure.begin(self.fleet, machine, digest, self.now))
+            self._follow_up()
+
+    def _go_on(self, how: str = "") -> None:
+        """A set-up ends: well, badly, or in nobody knows what."""
+        stored = [machine_id for machine_id, one in self.set_ups.items() if one.is_stored]
+        if not stored:
+            return
+        machine_id = self.chance.choice(stored)
+        begun = self.set_ups.pop(machine_id).begun
+        assert begun.configuration is not None
+        values = (machine_id, begun.generation, begun.configuration.digest)
+        how = (
+            how or self.chance.choices(["done", "hook", "refused", "unknown", "late"], [8, 2, 1, self.bad, self.bad])[0]
+        )
+        has_written = how not in {"refused", "late"} and self.engine.write(*values)
+        if how == "late":
+            self.landing.append(values)
+        is_done = how == "done" and has_written
+        why = None if is_done else f"It ended in {how}."
+        self.note(f"{machine_id} is set up: {how}")
+        after = configure.finish(
+            self.fleet, begun, self.now, why=why, is_certain=how not in {"unknown", "late"}, exit_code=0, took_ms=5
+        )
+        if after is not None:
+            assert after.is_configured is is_done
+            assert self.engine.memory.get(machine_id) == values[1:] or not is_done
+            if not is_done and self.chance.random() < 0.3:
+                configure.discard(self.fleet, after, self.now)
+        self._follow_up()
+
+    def _land_late(self) -> None:
+        if self.landing:
+            values = self.landing.pop(self.chance.randrange(len(self.landing)))
+            self.note(f"{values} is written: {self.engine.write(*values)}")
+            self._follow_up()
+
+    def _lose_memory(self) -> None:
+        """Somebody restarts a container behind our back, and the next request finds that out."""
+        known = [m for m in self._of_projects() if m.is_configured and m.id in self.engine.memory]
+        if known:
+            machine = self.chance.choice(known)
+            self.note(f"{machine.id} is restarted by hand")
+            del self.engine.memory[machine.id]
+            configure.lose(self.fleet, machine, self.now)
             self._follow_up()
 
     def _hang_up(self) -> None:
@@ -424,6 +528,10 @@ class History:
             if self.chance.random() < 0.5:
                 self.engine.land(action)
         self.flights.clear()
+        for machine_id, one in self.set_ups.items():
+            if one.is_stored and one.begun.configuration is not None:
+                self.landing.append((machine_id, one.begun.generation, one.begun.configuration.digest))
+        self.set_ups.clear()
         self.too_many_since.clear()
         self.surplus_since.clear()
         self.stored_surplus_since.clear()
@@ -515,6 +623,10 @@ class History:
     def _heal(self) -> None:
         self.note("from here on everything works")
         self.bad = self.lost = 0.0
+        self._store()
+        while self.set_ups:
+            self._go_on("done")
+            self._store()
         self.engine.broken.clear()
         self.fleet.refused_ports.clear()
         for machine_id in list(self.engine.containers):

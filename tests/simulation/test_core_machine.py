@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from tests.unit.core.build import assert_indexes_hold
 
 from worker_orchestrator.core import commands, due_actions, outcomes, waiting_line
-from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
 from worker_orchestrator.core.doomed import about_to_fail
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
@@ -128,6 +128,8 @@ class Place:
                 if machine_id not in self.hidden:
                     self.remove(machine_id)
                 return Result.DONE
+            case Clean(machine_id):
+                return self._restart(machine_id, stop_first=True)
 
     def hide(self, machine_id: str) -> None:
         """As far as anybody can tell it was removed by somebody else; and then it is there again."""

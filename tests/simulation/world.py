@@ -26,13 +26,14 @@ from worker_orchestrator.control.reading.prometheus import Metrics
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.action import Stop
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.instance import Instance
+from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Change, Machine
 from worker_orchestrator.core.reasons import WOKEN_EARLY
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.engines.base import Identity, Listing
+from worker_orchestrator.engines.extras import Completed, ExecOutput, LateValues
 from worker_orchestrator.engines.memory.engine import Faults, MemoryEngine
-from worker_orchestrator.errors import CommitFailed, EngineError, EngineUnavailable
+from worker_orchestrator.errors import CommitFailed, EngineError, EngineUnavailable, OutcomeUnknown
 from worker_orchestrator.store.store import Store
 
 __all__ = ["OWNER", "Killed", "Process", "World"]
@@ -168,6 +169,40 @@ class Wire:
         if self._process.is_alive:
             self._world.model.check_destroy(machine_id)
         return await self._call(f"destroy {machine_id}", lambda: self._engine.destroy(machine_id), told=True)
+
+    async def configure(self, machine: Machine, values: LateValues, *, anew: bool = False) -> None:
+        assert machine.project is not None, "only a project configures"
+        self._world.given[id(values)] = (values, machine.project, machine.generation)
+        what = f"configure {machine.id} with {values.env['WHAT']} of {machine.project}"
+        await self._call(what, lambda: self._engine.configure(machine, values, anew=anew), told=True)
+        self._world.note_run(machine.id)
+
+    async def is_configured(self, machine_id: str) -> bool:
+        found = await self._call(f"look into {machine_id}", lambda: self._engine.is_configured(machine_id))
+        self._world.note_run(machine_id)
+        return found
+
+    async def clean(self, machine_id: str) -> None:
+        if self._process.is_alive:
+            self._world.model.check_clean(machine_id)
+        await self._call(f"clean {machine_id}", lambda: self._engine.clean(machine_id), told=True)
+
+    async def exec(self, machine_id: str, command: Sequence[str], **more: Any) -> Completed:
+        raise NotImplementedError
+
+    async def exec_into(
+        self, machine_id: str, command: Sequence[str], output: ExecOutput, *, timeout_s: float = 60.0, **more: Any
+    ) -> int | None:
+        """A hook that takes its time, floods, fails, or hangs until it is killed."""
+        chance = self._world.hooks
+        self._process.reach(f"hook in {machine_id}")
+        took_s = chance.choice([0.0, 0.0, 0.1, 3.0, timeout_s])
+        await asyncio.sleep(min(took_s, timeout_s))
+        if chance.random() < self._world.engine.faults.lost_reply:
+            raise OutcomeUnknown
+        await output.take("stdout", b"all is well\n" * chance.choice([1, 1, 1000]))
+        self._process.reach(f"hook in {machine_id} done")
+        return None if took_s == timeout_s else chance.choice([0, 0, 0, 1])
 
     async def probe(
         self, machine: Machine, instance: Instance | None = None, limit_s: float = 1.0, *, closely: bool = False
@@ -308,7 +343,7 @@ class Process:
         await asyncio.wait([self.running])
         for _ in range(3):
             await asyncio.sleep(0)
-        left = [task.get_name() for task in self.tasks if not task.done() and not task.get_name().startswith("client")]
+        left = [task.get_name() for task in self.tasks if not task.done() and not _is_of_client(task)]
         if self.is_alive and left:
             self.world.fail(f"left running: {', '.join(left)}")
 
@@ -329,6 +364,9 @@ class World:
         self.clock = VirtualClock(loop, random.Random(f"ids {seed}"))
         self.engine = MemoryEngine(OWNER, faults=Faults(random.Random(f"faults {seed}")), serve_http=False)
         self.trouble = Trouble(random.Random(f"trouble {seed}"))
+        self.hooks = random.Random(f"hooks {seed}")
+        self.given: dict[int, tuple[LateValues, str, int]] = {}  # whose each of these is: project and generation
+        self.runs: dict[str, int] = {}  # which run of a container was the last to be configured or looked into
         self.model = Model(OWNER, loop.time, self.fail)
         self.process: Process | None = None
         self.stir: Callable[[], None] = lambda: None
@@ -355,6 +393,8 @@ class World:
         process = _process.get()
         if process is not None:
             process.tasks[task] = None
+            if _is_of_client(asyncio.current_task(loop)) and "name" not in more:
+                task.set_name("client's part")  # of its request, which ends with its connection
             task.add_done_callback(lambda done: process.tasks.pop(done, None))
         return task
 
@@ -391,10 +431,12 @@ class World:
         if self.process is None or not self.process.is_alive:
             with Store(self.path) as store:
                 self.model.check(store.machines(), set(store.tombstones()), self.home())
+                self.model.check_memory(store.machines(), self._left())
             return
         store, fleet = self.process.store, self.process.fleet
         rows = store.machines()
         self.model.check(rows, set(store.tombstones()), self.home(), self.held)
+        self.model.check_memory(rows, self._left())
         stored = {row.id: row for row in rows}
         if not fleet.pending and stored != fleet.machines:
             differing = sorted({machine.id for _, machine in stored.items() ^ fleet.machines.items()})
@@ -407,6 +449,30 @@ class World:
         for project in fleet.waiting:
             if project in fleet.projects:
                 self.fail(f"{project} waits in line, and has {fleet.projects[project]}")
+
+    def note_run(self, machine_id: str) -> None:
+        container = self.engine._places["memory"].get(machine_id)
+        if container is not None:
+            self.runs[machine_id] = container.work.run
+
+    def check_configured(self, machine: Machine, values: LateValues) -> None:
+        """Its project was told that these values are there: they are, unless somebody ended the container a moment ago."""
+        container = self.engine._places["memory"].get(machine.id)
+        if not machine.is_configured:
+            self.fail(f"{machine.id} is said to be configured, and is {machine.configuration}")
+        if container is None or container.instance.status is not Status.RUNNING:
+            return
+        if container.work.run != self.runs.get(machine.id) or (
+            machine.configuration is not None and machine.configuration.may_land
+        ):
+            return
+        if not container.is_ready or container.values != values:
+            self.fail(f"{machine.id} is said to have {values}, and has {container.values}, ready: {container.is_ready}")
+
+    def _left(self) -> dict[str, tuple[str, int]]:
+        """Whose values are in the memory of each container."""
+        containers = self.engine._places["memory"].items()
+        return {name: self.given[id(one.values)][1:] for name, one in containers if one.values is not None}
 
     def held(self, pool: str) -> int:
         """How many machines of this pool hold a slot, and of all pools if it is empty: on record or decided on."""
@@ -432,6 +498,10 @@ class World:
     def _running(self) -> Process:
         assert self.process is not None, "no process runs"
         return self.process
+
+
+def _is_of_client(task: asyncio.Task[Any] | None) -> bool:
+    return task is not None and task.get_name().startswith("client")
 
 
 @contextlib.contextmanager

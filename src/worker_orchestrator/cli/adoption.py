@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from worker_orchestrator.cli.unknown_instances import UnknownInstances
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core import reasons
+from worker_orchestrator.core.configuration import UNKNOWN
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Cause, Holding, Machine, State
@@ -65,7 +66,8 @@ def _refuse_second_machine(fleet: Fleet, machine_id: str, project: str) -> None:
 
 def _change_project(fleet: Fleet, machine: Machine, project: str) -> None:
     now = asyncio.get_running_loop().time()
-    state = State.STARTING if machine.state is State.SLEEPING else machine.state  # only a project's machine sleeps
+    is_free_only_then = machine.state is State.SLEEPING or machine.configuration is not None  # what is idle is clean
+    state = State.STARTING if is_free_only_then else machine.state
     free = replace(machine, state=state, holding=None, reason=reasons.MOVED_TO_OTHER_PROJECT)
     fleet.generation += 1
     fleet.apply(machine, free, Cause.RELEASED, now)
@@ -92,6 +94,7 @@ def _record(fleet: Fleet, unknown: UnknownInstances, instance: Instance, project
         fleet.generation,
         reason=reasons.ADOPTED,
         ports=instance.ports,
+        configuration=UNKNOWN if instance.is_configurable else None,
     )
     fleet.apply(None, machine, Cause.ADOPTED, asyncio.get_running_loop().time())
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from worker_orchestrator.cli.completion_candidates import complete_pool, complete_project
 from worker_orchestrator.cli.deadlines import deadline_options
+from worker_orchestrator.cli.late_options import late_options, late_values
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import with_client
-from worker_orchestrator.errors import InvalidInput, ProjectHasNoMachine
+from worker_orchestrator.errors import InvalidInput, ProjectHasNoMachine, SetupFailed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from worker_orchestrator.client import Client
     from worker_orchestrator.wire.v1 import Machine
 
@@ -36,10 +41,11 @@ __all__ = ["COMMANDS"]
 )
 @click.option("--port", metavar="NAME", help="Print the URL of the port of this name. Default: the first one.")
 @click.option("--metadata", multiple=True, metavar="K=V", help="A note to keep with the machine. May be repeated.")
+@late_options
 @deadline_options
 @output_option("url", "json", "name")
 @with_client
-def assign(  # one argument for each option
+def assign(  # noqa: PLR0913 # one argument for each option
     client: Client,
     project: str,
     *,
@@ -47,6 +53,11 @@ def assign(  # one argument for each option
     pool: str | None,
     port: str | None,
     metadata: tuple[str, ...],
+    env: tuple[str, ...],
+    secrets: tuple[str, ...],
+    secret_files: tuple[str, ...],
+    files: Path | None,
+    replace: bool,
     output: str,
     **deadlines: int | None,
 ) -> None:
@@ -58,9 +69,16 @@ def assign(  # one argument for each option
     """  # noqa: D301 # click reads the backspace
     from worker_orchestrator.cli.terminal_display import is_interactive, spinner  # noqa: PLC0415 # it does not load Rich yet
 
-    notes = _notes(metadata) if metadata else None
-    with spinner(f"Waiting for a machine for {project}", lambda: _what_it_waits_for(client, project)):
-        machine = client.assign(project, wait_seconds=wait, metadata=notes, pool=pool, **deadlines)
+    asked: dict[str, Any] = {
+        **late_values(env, secrets, secret_files, files, replace=replace),
+        **deadlines,
+        "metadata": _notes(metadata) if metadata else None,
+    }
+    with (
+        _setup_explained(),
+        spinner(f"Waiting for a machine for {project}", lambda: _what_it_waits_for(client, project)),
+    ):
+        machine = client.assign(project, wait_seconds=wait, pool=pool, **asked)
     if output == "json":
         from worker_orchestrator.cli.text_formats import json_document  # noqa: PLC0415 # only for this format
 
@@ -73,8 +91,32 @@ def assign(  # one argument for each option
 
         release = f"While newer machines come up, `orchestrator release {project}` gets it one; its files are lost."
         click.echo(f"{machine.id}: {OUTDATED} `orchestrator why {project}` says why. {release}", err=True)
+    _tell_configured(machine, is_interactive=is_interactive(sys.stderr))
     url = machine.url if port is None else _url_of(machine, port)
     click.echo(machine.id if output == "name" else url or machine.id)
+
+
+@contextmanager
+def _setup_explained() -> Iterator[None]:
+    """Print the last lines of a hook that failed before the sentence that says so."""
+    try:
+        yield
+    except SetupFailed as error:
+        from worker_orchestrator.cli.text_formats import output_line  # noqa: PLC0415 # only then
+
+        for line in error.output.splitlines():
+            click.echo(f"  {output_line(line)}", err=True)
+        raise
+
+
+def _tell_configured(machine: Machine, *, is_interactive: bool) -> None:
+    """On standard error, whether the worker has the values of its project, if its pool takes any."""
+    if machine.configured is False:
+        click.echo(f"{machine.id} is not configured. `orchestrator why {machine.project}` says why.", err=True)
+    elif machine.configured and machine.setup is not None and is_interactive:
+        from worker_orchestrator.cli.text_formats import setup_in_words  # noqa: PLC0415 # only then
+
+        click.echo(f"{machine.id} is configured: {setup_in_words(machine.setup)}.", err=True)
 
 
 def _url_of(machine: Machine, port: str) -> str | None:

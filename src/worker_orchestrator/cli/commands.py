@@ -73,7 +73,8 @@ First steps:
 
 \b
 Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 not found;
-4 not now: no machine, engine or service is available; 130 interrupted.
+4 not now: no machine, engine or service is available; 5 the machine is not set up;
+130 interrupted.
 """
 
 

@@ -20,15 +20,17 @@ from worker_orchestrator.errors import (
     PoolNotFound,
     PortInUse,
     ServiceUnreachable,
+    SetupFailed,
     TooManyRequests,
 )
 
-__all__ = ["FAILED", "NOT_FOUND", "NOT_NOW", "USAGE", "CommandFailed", "exit_code_of"]
+__all__ = ["FAILED", "NOT_FOUND", "NOT_NOW", "SETUP_FAILED", "USAGE", "CommandFailed", "exit_code_of"]
 
 FAILED: Final = 1
 USAGE: Final = 2
 NOT_FOUND: Final = 3
 NOT_NOW: Final = 4
+SETUP_FAILED: Final = 5
 
 
 class CommandFailed(click.ClickException):
@@ -56,4 +58,6 @@ def exit_code_of(error: OrchestratorError) -> int:
         error, NoMachineAvailable | EngineUnavailable | EngineObstructed | ServiceUnreachable | TooManyRequests
     ):
         return NOT_NOW
+    if isinstance(error, SetupFailed):
+        return SETUP_FAILED
     return USAGE if isinstance(error, InvalidInput) else FAILED

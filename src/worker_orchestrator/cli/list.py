@@ -88,18 +88,20 @@ def _print(machines: Sequence[Machine], output: str, headers: tuple[str, ...]) -
         for machine in machines:
             click.echo(machine.id)
     elif machines:
-        headers = _with_expiry(headers, machines)
+        headers = _with_more(headers, machines)
         print_table(headers, [_row(machine, headers) for machine in _past_last(machines)])
     else:
         click.echo("No machines.", err=True)
 
 
-def _with_expiry(headers: tuple[str, ...], machines: Sequence[Machine]) -> tuple[str, ...]:
-    """These headers, with one more where some project has its machine for a limited time."""
-    if not headers or all(machine.lease is None for machine in machines):
+def _with_more(headers: tuple[str, ...], machines: Sequence[Machine]) -> tuple[str, ...]:
+    """These headers, with one more where some project has its machine for a limited time, and where one takes values."""
+    more = [("EXPIRES", any(machine.lease is not None for machine in machines))]
+    more += [("CONFIGURED", any(machine.configured is not None for machine in machines))]
+    if not headers:
         return headers
     place = headers.index("CHANGED") + 1
-    return (*headers[:place], "EXPIRES", *headers[place:])
+    return (*headers[:place], *(header for header, is_shown in more if is_shown), *headers[place:])
 
 
 def _past_last(machines: Sequence[Machine]) -> list[Machine]:
@@ -116,6 +118,7 @@ def _row(machine: Machine, headers: tuple[str, ...]) -> tuple[str, ...]:
         "MADE": f"{age(machine.created_at)} ago",
         "CHANGED": f"{age(machine.changed_at)} ago",
         "EXPIRES": "-" if machine.lease is None else short_expiry(machine.lease),
+        "CONFIGURED": {None: "-", True: "yes", False: "no"}[machine.configured],
         "PORTS": ",".join(f"{name}:{port.port}" for name, port in machine.ports.items()) or "-",
         "POOL": machine.pool,
         "GENERATION": str(machine.generation),
@@ -137,7 +140,7 @@ def _watch_table(fetch: Callable[[], list[Machine]], headers: tuple[str, ...]) -
     with exit_on_signals(), Live(console=screen, screen=True, auto_refresh=False) as live:
         for _ in _changes():
             machines = _past_last(fetch())
-            shown = _with_expiry(headers, machines)
+            shown = _with_more(headers, machines)
             live.update(styled_table(shown, [_row(machine, shown) for machine in machines]), refresh=True)
 
 
@@ -150,7 +153,7 @@ def _watch_lines(client: Client, fetch: Callable[[], list[Machine]], output: str
     for is_first in _changes():
         machines = {machine.id: machine for machine in fetch()}
         if is_first:
-            headers = _with_expiry(headers, list(machines.values()))
+            headers = _with_more(headers, list(machines.values()))
         changed = [machine for machine in machines.values() if _differs(known.get(machine.id), machine)]
         left = [_state_now(client, machine) for machine in known.values() if machine.id not in machines]
         _print_lines([*changed, *left], output, headers, with_headers=is_first)

@@ -18,6 +18,7 @@ from worker_orchestrator.cli.text_formats import (
     output_line,
     printable,
     quantity,
+    setup_in_words,
     state_word,
     time_left,
     utc_time,
@@ -85,6 +86,7 @@ def _machine_facts(machine: Machine, image: str) -> list[tuple[str, str]]:
         "Image": image,
         "Template": machine.template,
         "Outdated": OUTDATED if machine.outdated else "",
+        "Configured": _configured(machine),
         "Created": f"{utc_time(machine.created_at)} ({age(machine.created_at)} ago)",
         "Changed": f"{utc_time(machine.changed_at)} ({age(machine.changed_at)} ago)",
         "Reason": machine.reason,
@@ -93,6 +95,14 @@ def _machine_facts(machine: Machine, image: str) -> list[tuple[str, str]]:
         "Metadata": " ".join(f"{key}={value}" for key, value in machine.metadata.items()),
     }
     return [(fact, value) for fact, value in facts.items() if value]
+
+
+def _configured(machine: Machine) -> str:
+    """Whether it has the values of its project; empty if its pool takes none."""
+    if machine.configured is None:
+        return ""
+    told = "yes" if machine.configured else "no"
+    return told if machine.setup is None else f"{told} ({setup_in_words(machine.setup)})"
 
 
 def _lease_facts(machine: Machine, lease: Lease) -> dict[str, str]:

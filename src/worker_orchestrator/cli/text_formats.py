@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from worker_orchestrator.wire.v1 import Counted, Event
+    from worker_orchestrator.wire.v1 import Counted, Event, Setup
 
 __all__ = [
     "age",
@@ -22,6 +22,7 @@ __all__ = [
     "output_line",
     "printable",
     "quantity",
+    "setup_in_words",
     "state_word",
     "table",
     "time_left",
@@ -107,6 +108,12 @@ def quantity(count: int) -> str:
             break
         size /= 1024
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def setup_in_words(setup: Setup) -> str:
+    """How long a set-up took, and how its hook ended: `120 ms, hook ended with exit code 0`."""
+    hook = "" if setup.exit_code is None else f", hook ended with exit code {setup.exit_code}"
+    return milliseconds(setup.ms) + hook
 
 
 _GIVES_UP_PROJECT: Final = frozenset({"released", "withdrawn", "destroyed", "expired"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -10,12 +11,16 @@ from worker_orchestrator.client.call_decorators import operation, scope
 from worker_orchestrator.client.call_steps import Request, Scope, Steps
 from worker_orchestrator.client.calls_base import CallsBase, was_done_before
 from worker_orchestrator.client.keeping import keep_alive, one_try
+from worker_orchestrator.client.late_files import LateFiles, encoded_files
 from worker_orchestrator.client.request_building import JSON, deletion, generation_header, project_path, query_of
 from worker_orchestrator.client.retries import Service, send_with_retries
-from worker_orchestrator.errors import GenerationMismatch, MachineNotFound
+from worker_orchestrator.errors import GenerationMismatch, MachineNotFound, OrchestratorError, SetupFailed
 from worker_orchestrator.wire.v1 import AssignBody, KeepBody, Machine, Released, WakeBody, Why
 
 __all__ = ["ProjectCalls"]
+
+SETUP_S: Final = 60.0
+"""How long setting up a worker may take, if its pool says nothing else."""
 
 
 class ProjectCalls(CallsBase):
@@ -33,6 +38,10 @@ class ProjectCalls(CallsBase):
         idle_timeout: float | None = None,
         max_age: float | None = None,
         confirm_within: float | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        files: LateFiles | None = None,
+        replace: bool = False,
     ) -> Steps[Machine]:
         """The machine of this project: the one it has, else one that is assigned now. Safe to call again.
 
@@ -44,8 +53,13 @@ class ProjectCalls(CallsBase):
         project's already. `ttl`: since the last `assign` or `keep`. `idle_timeout`: since the last use. `max_age`: since the
         assignment. `confirm_within`: since the assignment, if it is not used at all.
 
+        `env`, `secrets` and `files` configure the worker, which runs already, in a pool whose settings have `late_dir` or
+        `late_post`. `files` is the path of a folder, a tar archive, or a mapping of relative paths to contents; at most
+        1 MiB. The same values again change nothing. `replace`: write them also where it was configured with others.
+
         Raises NoMachineAvailable, MachineFailed, InvalidProject, InvalidInput, PoolNotFound; OtherPool if the project has a
-        machine of another pool, or waits for one.
+        machine of another pool, or waits for one. With values also SetupFailed, which has `exit_code`, `took_ms` and
+        `output`, and ConfiguredOtherwise.
         """
         body = AssignBody(
             wait_seconds=wait_seconds,
@@ -55,6 +69,10 @@ class ProjectCalls(CallsBase):
             idle_timeout=idle_timeout,
             max_age=max_age,
             confirm_within=confirm_within,
+            env=None if env is None else dict(env),
+            secrets=None if secrets is None else dict(secrets),
+            files=None if files is None else encoded_files(files),
+            replace=replace or None,
         )
         return (yield from self._assign(project, body))
 
@@ -67,7 +85,7 @@ class ProjectCalls(CallsBase):
             path=project_path(project, "machine"),
             headers=JSON,
             body=encoded(body.wait_seconds),
-            takes_s=body.wait_seconds or 0,
+            takes_s=(body.wait_seconds or 0) + (SETUP_S if _has_values(body) else 0),
             waits_s=body.wait_seconds,
             body_for=encoded,
         )
@@ -190,6 +208,10 @@ class ProjectCalls(CallsBase):
         idle_timeout: float | None = None,
         max_age: float | None = None,
         confirm_within: float | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        files: LateFiles | None = None,
+        replace: bool = False,
     ) -> Scope[Machine]:
         """A machine for the time of a `with` block: assigned before it, and released after it, also if the block fails.
 
@@ -201,6 +223,8 @@ class ProjectCalls(CallsBase):
         from a task. While the service is away it tries again. If the project loses the machine all the same, it logs a
         warning.
 
+        `env`, `secrets`, `files` and `replace` are as for `assign`. If setting it up fails the machine is released.
+
         Raises what `assign` raises.
         """
         body = AssignBody(
@@ -211,12 +235,31 @@ class ProjectCalls(CallsBase):
             idle_timeout=idle_timeout,
             max_age=max_age,
             confirm_within=confirm_within,
+            env=None if env is None else dict(env),
+            secrets=None if secrets is None else dict(secrets),
+            files=None if files is None else encoded_files(files),
+            replace=replace or None,
         )
         return Scope(
-            lambda: self._assign(project, body),
+            lambda: self._assign_or_give_back(project, body),
             lambda machine: self._give_back(project, machine),
             lambda machine: self._keep_alive(project, machine),
         )
+
+    def _assign_or_give_back(self, project: str, body: AssignBody) -> Steps[Machine]:
+        """Nobody uses a machine whose block does not begin, but its project has it."""
+        try:
+            return (yield from self._assign(project, body))
+        except SetupFailed as failure:
+            try:
+                machine = yield from self._get(project_path(project, "machine"), Machine)
+                if machine.id == failure.machine:
+                    yield from self._give_back(project, machine)
+            except MachineNotFound:
+                pass  # it was removed for that
+            except OrchestratorError as error:
+                failure.add_note(f"Its machine was not released: {error}")
+            raise
 
     def _give_back(self, project: str, machine: Machine) -> Steps[None]:
         try:
@@ -227,3 +270,7 @@ class ProjectCalls(CallsBase):
     def _keep_alive(self, project: str, machine: Machine) -> Steps[None] | None:
         service = one_try(self._service, machine)
         return keep_alive(machine, lambda: self._keep(project, KeepBody(), machine.generation, service))
+
+
+def _has_values(body: AssignBody) -> bool:
+    return body.env is not None or body.secrets is not None or body.files is not None

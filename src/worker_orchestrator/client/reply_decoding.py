@@ -15,10 +15,11 @@ from worker_orchestrator.errors import (
     NoMachineAvailable,
     OrchestratorError,
     ServiceUnreachable,
+    SetupFailed,
     Unauthorized,
 )
 from worker_orchestrator.telemetry.foreign_text import plain
-from worker_orchestrator.wire.v1 import Problem
+from worker_orchestrator.wire.v1 import Problem, Setup
 
 __all__ = ["decode_reply", "error_of", "is_from_proxy", "retry_after_s", "unreachable"]
 
@@ -103,7 +104,20 @@ def _service_error(problem: Problem, reply: Reply, *, with_token: bool) -> Orche
     if issubclass(cls, Unauthorized):
         problem_text = "refused this token" if with_token else "requires a token"
         return cls(f"The service {problem_text}: {_HOW_TO_PASS_A_TOKEN}.")
+    if issubclass(cls, SetupFailed):
+        return _setup_failed(problem)
     return cls(problem.detail or problem.title)
+
+
+def _setup_failed(problem: Problem) -> SetupFailed:
+    setup = problem.setup or Setup(exit_code=None, ms=0)
+    return SetupFailed(
+        problem.detail,
+        machine=problem.machine or "",
+        exit_code=setup.exit_code,
+        took_ms=setup.ms,
+        output=setup.output,
+    )
 
 
 def _foreign_error(reply: Reply, url: str) -> OrchestratorError:

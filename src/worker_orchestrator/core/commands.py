@@ -8,10 +8,14 @@ fast with 10,000 machines as with ten. What each does with a machine of a projec
                  cannot serve now
     release      idle: READY if it has just    STOPPING        STOPPING                   forgotten
                  answered, else STARTING;
-                 STOPPING if the pool recycles
-                 or a newer template came up
+                 STARTING, to be cleaned, if
+                 it was configured;
+                 STOPPING if the pool recycles,
+                 a newer template came up, or
+                 a configuration may still land
     withdraw     READY; FAILED if it did not   STOPPING        STOPPING                   forgotten
-                 answer
+                 answer; STOPPING if it was
+                 configured
     destroy      STOPPING                      STOPPING        STOPPING                   forgotten
     restart      STARTING                      STARTING        STARTING                   refused (NotRunning)
     sleep        SLEEPING                      refused (NotRunning), in all three
@@ -32,10 +36,12 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.lease import Asked
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.reasons import (
+    CLEANING,
     DESTROYED,
     NOT_RECEIVED,
     RELEASED,
     RELEASED_OUTDATED,
+    RELEASED_UNCERTAIN,
     RESTART_REQUESTED,
     SLEEP_REQUESTED,
 )
@@ -164,6 +170,8 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
         return _stop(fleet, machine, _RELEASED, now, RELEASED)
     if pool.template not in {machine.template, None} and fleet.has_come_up(machine.pool, pool.template):
         return _stop(fleet, machine, _RELEASED, now, RELEASED_OUTDATED)
+    if machine.configuration is not None:
+        return _have_cleaned(fleet, spec, machine, now)
     answers = is_verified(fleet, spec, machine, now) and not fleet.watches[machine.id].misses
     fresh = answers and not fleet.is_doubted(machine)
     state = _READY if fresh else State.STARTING
@@ -171,6 +179,17 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
     fleet.apply(machine, after, _RELEASED, now)
     serve_line(fleet, spec, machine.pool, now)
     return fleet.machines[machine.id]
+
+
+def _have_cleaned(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine:
+    """Take a configured machine from its project. It is cleaned before another one gets it, or removed if it cannot be."""
+    configuration = machine.configuration
+    assert configuration is not None, f"{machine.id} is clean"
+    if configuration.may_land or not spec.restarts_in_place:
+        return _stop(fleet, machine, _RELEASED, now, RELEASED_UNCERTAIN if configuration.may_land else RELEASED)
+    after = replace(machine, state=State.STARTING, holding=None, reason=CLEANING)
+    fleet.apply(machine, after, _RELEASED, now)
+    return after
 
 
 def destroy(fleet: Fleet, machine: Machine, now: float, *, at_once: bool = False) -> Machine | None:
@@ -222,19 +241,19 @@ def restart(fleet: Fleet, machine: Machine, now: float) -> Machine:
         )
     machine = keep(fleet, machine, now)
     after = replace(machine, state=State.STARTING, reason=RESTART_REQUESTED, evidence="")
-    fleet.apply(machine, after, Cause.RESTARTED, now)
+    restarted = fleet.apply(machine, after, Cause.RESTARTED, now).machine
     watch = fleet.watches[machine.id]
     watch.since, watch.restart_requests, watch.restart_acknowledged = now, watch.restart_requests + 1, False
     watch.tries, watch.obstructed_restarts = 0, 0
     schedule_restart(watch, now)
-    return after
+    return restarted
 
 
 def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: str = "") -> None:
     """Take back an assignment that no client has heard of.
 
     The machine is idle again, or FAILED if `broken` says why it cannot serve. One that is not READY any more, because it
-    exited meanwhile, is removed.
+    exited meanwhile, is removed, and so is one that was configured.
     """
     if broken:
         free = replace(machine, holding=None, state=State.FAILED, reason=broken)
@@ -242,7 +261,7 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
             free = replace(free, host="", port=None)  # the engine soon gives this address to another machine
         raise_brake(fleet, spec, free, now)
         fleet.apply(machine, free, Cause.WITHDRAWN, now, FailureKind.STOPPED_ANSWERING)
-    elif machine.state is _READY:
+    elif machine.state is _READY and machine.configuration is None:
         free = replace(machine, holding=None, reason=NOT_RECEIVED)
         fleet.apply(machine, free, Cause.WITHDRAWN, now)
         serve_line(fleet, spec, machine.pool, now)

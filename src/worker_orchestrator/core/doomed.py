@@ -18,7 +18,7 @@ def about_to_fail(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, n
     """Ids of machines that this listing will fail or restart and whose container exists: their last lines can be read."""
     for machine in fleet.machines.values():
         instance = instances.get(machine.id)
-        if instance is None or machine.state not in {State.STARTING, State.READY}:
+        if instance is None or machine.is_dirty or machine.state not in {State.STARTING, State.READY}:
             continue
         exited = instance.status is Status.EXITED
         if machine.holding is not None:

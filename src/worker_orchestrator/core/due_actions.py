@@ -5,6 +5,7 @@ So there is no queue of work, and an action that gets lost costs one tick::
 
     state, project        due                  unless
     STARTING, free        create               its container exists, at the right port, and has been started
+    STARTING, dirty       clean                -
     STARTING, assigned    restart              its container runs, and nobody requested a restart; or the engine cannot
     SLEEPING              stop                 its container does not run, or is known to have stopped: then somebody
                                                has started it
@@ -16,7 +17,7 @@ So there is no queue of work, and an action that gets lost costs one tick::
 
 from __future__ import annotations
 
-from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Restart, Stop
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
@@ -37,6 +38,8 @@ def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
     if change.cause is Cause.SLEPT:
         return Stop(after.id, after.pool)
     if after.state is State.STARTING:
+        if after.is_dirty:
+            return Clean(after.id)
         if before is None or change.cause is Cause.MOVED:
             return Create(after)
         if change.cause in {Cause.RESTARTED, Cause.WOKEN} and fleet.watches[after.id].not_before <= now:
@@ -56,6 +59,8 @@ def due_action(fleet: Fleet, spec: Spec, machine: Machine, instance: Instance | 
     if fleet.watches[machine.id].not_before > now:
         return None
     match machine.state:
+        case State.STARTING if machine.is_dirty:
+            return Clean(machine.id)
         case State.STARTING if machine.holding is None:
             waits = instance is None or instance.status is Status.CREATED
             is_moved = spec.first_port is not None and instance is not None and _is_elsewhere(machine, instance)
@@ -86,6 +91,8 @@ def still_wanted(fleet: Fleet, action: Action) -> bool:
     machine = fleet.machines.get(action.machine_id)
     if isinstance(action, Create):
         return machine == action.machine and action.machine.is_coming
+    if isinstance(action, Clean):
+        return machine is not None and machine.state is State.STARTING and machine.is_dirty
     if isinstance(action, Restart):
         return machine is not None and machine.state is State.STARTING and machine.holding is not None
     if isinstance(action, Stop):

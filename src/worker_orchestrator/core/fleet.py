@@ -29,7 +29,7 @@ from worker_orchestrator.core.machine import (
     State,
 )
 from worker_orchestrator.core.pool import Brake, Pool
-from worker_orchestrator.core.reasons import RESTART_REQUESTED, RESTART_REQUESTED_BEFORE, WOKEN_EARLY
+from worker_orchestrator.core.reasons import RESTART_REQUESTED, RESTART_REQUESTED_BEFORE, UNCONFIGURED, WOKEN_EARLY
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.watch import Watch
 
@@ -135,8 +135,12 @@ class Fleet(Leased):
     ) -> Change:
         """Make one change, and keep it in `pending` until the shell takes it to store it.
 
-        `failure` and `deadline` are those of the change.
+        `failure` and `deadline` are those of the change. If what its project configured it with is lost by it, that is a
+        change of its own right before this one. So the machine is as `Change.after` says then, and not as `after` does.
         """
+        if after is not None and after.configuration is not None and before is not None and after.loses_memory:
+            before = self._unconfigure(before, now)
+            after = replace(after, configuration=before.configuration)
         buries = (after is None or cause is _REMOVED) and self._buries(before, after, cause)
         change = Change(before, after, cause, buries, failure, deadline)
         machine_id = change.machine.id
@@ -154,6 +158,14 @@ class Fleet(Leased):
             self.tombstones.pop(machine_id, None)  # its container is wanted again
         self.pending.append(change)
         return change
+
+    def _unconfigure(self, machine: Machine, now: float) -> Machine:
+        """Note that a project's machine has lost its configuration. Returns it as it is then."""
+        configuration = machine.configuration
+        assert configuration is not None, f"{machine.id}: only a machine that runs is configured"
+        lost = replace(machine, configuration=configuration.lost(), reason=UNCONFIGURED)
+        self.apply(machine, lost, Cause.UNCONFIGURED, now)
+        return lost
 
     def _buries(self, before: Machine | None, after: Machine | None, cause: Cause) -> bool:
         """Whether this leaves a tombstone, so that a container that appears under its id later is removed.

@@ -43,7 +43,8 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     `unreachable_since` (loop time) comes with UNKNOWN: since then the engine cannot say what became of it, as when its node
     does not report. `unplaced` says that the engine has nowhere to run it (no room, a quota), which is no fault of its
     image. An engine that expects room soon leaves it empty, and the instance is PENDING. `detail`, `trouble` and `unplaced`
-    become reasons, so they are full sentences (`core/reasons`).
+    become reasons, so they are full sentences (`core/reasons`). `is_configurable`: it was made so that a project can
+    configure it while it runs, so it may be configured.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     unreachable_since: float | None = None
     unplaced: str = ""
     ports: tuple[tuple[str, int], ...] = ()
+    is_configurable: bool = False
 
     @property
     def ailment(self) -> str:

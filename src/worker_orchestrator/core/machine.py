@@ -9,10 +9,13 @@ Each row is a state, each column the state after a change, and each cell has the
                  STARTING             READY                 SLEEPING   STOPPING               FAILED         no record
     no record    created              adopted
     STARTING     moved, restarted,    answered                         released, destroyed,   failed
-                 obstructed                                            withdrawn, obstructed
+                 obstructed, cleaned                                   withdrawn, obstructed,
+                                                                       retired
     READY        released, restarted  assigned, released,   slept      released, destroyed,   failed,
-                                      withdrawn, kept,                 retired, expired       withdrawn
-                                      expiring
+                                      withdrawn, kept,                 retired, expired,      withdrawn
+                                      expiring, configuring,           withdrawn
+                                      configured, setup_failed,
+                                      unconfigured
     SLEEPING     woken, restarted,                          asleep,    released, destroyed,   failed
                  revived                                    kept       withdrawn, expired
     STOPPING                                                                                                 forgotten
@@ -101,7 +104,7 @@ class Cause(StrEnum):
     CONFIGURED = "configured"  # all of them are there, and the hook ended well
     SETUP_FAILED = "setup_failed"  # they could not be written, or the hook ended badly
     UNCONFIGURED = "unconfigured"  # what it was configured with was in memory, and its container stops
-    CLEANED = "cleaned"  # nothing of an earlier configuration is left: it was restarted, and that was looked at
+    CLEANED = "cleaned"  # nothing of its configuration is left: it was restarted, and that was looked at
 
 
 class FailureKind(StrEnum):
@@ -140,7 +143,8 @@ One more change ends an assignment: a machine whose container vanished is forgot
 
 _GIVES_PROJECT: Final = frozenset({Cause.ASSIGNED, Cause.ADOPTED})
 _READY: Final = State.READY
-_LOST: Final = Stage.LOST
+_IN_MEMORY: Final = frozenset({Stage.WRITING, Stage.DONE})
+_DONE: Final = Stage.DONE
 _STOPPING: Final = State.STOPPING
 _SLEEPING: Final = State.SLEEPING
 _ASSIGNED: Final = Cause.ASSIGNED
@@ -169,6 +173,7 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
     neither port nor slot. `reason` says in words why it is where it is, `evidence` holds the last log lines of one that
     failed, or that ended and is being restarted. Of a machine that sleeps, `reason` also says whether its container is
     known to have stopped (`is_asleep`). `configuration` stays when its project leaves it, until the machine is clean.
+    It is lost as soon as a project's machine is not READY (`Fleet.apply`).
 
     `generation` is the number of its last assignment, 0 if there was none. It stays when the assignment ends, and is
     therefore no part of `holding`: a late release or destroy that names an older generation must fail on a free machine as
@@ -196,8 +201,6 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
         assert not self.gone or self.state is State.FAILED, f"{self.id}: only a failed machine may be gone"
         if self.configuration is not None:
             assert self.holding is not None or self.state is not _READY, f"{self.id}: an idle machine is clean"
-            is_in_memory = self.configuration.stage is not _LOST and self.holding is not None
-            assert not is_in_memory or self.state is _READY, f"{self.id}: what does not run has lost its configuration"
 
     @property
     def project(self) -> str | None:
@@ -224,8 +227,18 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_configured(self) -> bool:
         """Whether the worker has all that its project gave it, and its hook ended well."""
-        configuration = self.configuration
-        return configuration is not None and configuration.stage is Stage.DONE and self.holding is not None
+        return self.configuration is not None and self.configuration.stage is _DONE and self.holding is not None
+
+    @property
+    def loses_memory(self) -> bool:
+        """Whether its project has it, was configuring it, and it does not run: then that is lost."""
+        is_there = self.configuration is not None and self.configuration.stage in _IN_MEMORY
+        return is_there and self.holding is not None and self.state is not _READY
+
+    @property
+    def is_dirty(self) -> bool:
+        """No project has it, and what one configured it with may be there."""
+        return self.configuration is not None and self.holding is None
 
     @property
     def is_idle(self) -> bool:
@@ -279,6 +292,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
             f"{self.machine.id}: {self.cause} may not give it to project {has}"
         )
         assert before is None or after is None or before.id == after.id, "a change is about one machine"
+        assert after is None or after.configuration is None or not after.loses_memory, f"{after.id}: it runs no more"
         assert self.deadline is not None or self.cause is not _EXPIRED, f"{self.machine.id}: no deadline ended it"
 
     @property

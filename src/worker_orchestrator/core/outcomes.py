@@ -8,8 +8,8 @@ What each verdict does::
     READY, free           moves to the end of   FAILED after three in a row            ends the row of misses
                           the idle ones
     READY, assigned       is verified           nothing: a probe never fails it        ends the row of misses
-    restart requested     nothing: it answers   nothing                                nothing
-                          for what is stopped
+    restart requested,    nothing: it answers   nothing                                nothing
+    or to be cleaned      for what is stopped
 
 What each outcome does. After any other, the next tick asks for the action again if it is still due::
 
@@ -24,13 +24,16 @@ What each outcome does. After any other, the next tick asks for the action again
                    obstructed                     its project hears it at once
     unavailable,   again after 1 s                again after 1 s                        again after 1 s  again after 1 s
     unknown
+
+A cleaning that is done leaves a machine that has to answer anew. If the engine was unavailable it is tried again after 1 s.
+After any other outcome the machine is STOPPING: what is not known to have ended may restart it when another project has it.
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
 from worker_orchestrator.core.brake import (
     Failure,
     clear_obstacle,
@@ -46,13 +49,21 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import move_ports, no_port_left
 from worker_orchestrator.core.instance import Verdict
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
-from worker_orchestrator.core.reasons import ANSWERED, answers_elsewhere, restart_failed, sentence, stopped_answering
+from worker_orchestrator.core.reasons import (
+    ANSWERED,
+    CLEANED,
+    answers_elsewhere,
+    not_cleaned,
+    restart_failed,
+    sentence,
+    stopped_answering,
+)
 from worker_orchestrator.core.sleep import note_stopped
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.waiting_line import serve_line
 from worker_orchestrator.core.watch import Watch
 
-__all__ = ["PROBE_S", "apply_outcome", "apply_verdict", "is_awaited", "patience_s", "start_deadline"]
+__all__ = ["PROBE_S", "apply_outcome", "apply_verdict", "drop_dirty", "is_awaited", "patience_s", "start_deadline"]
 
 
 UNSURE_S = 1.0  # the pause after an action for which the engine gave no answer
@@ -82,8 +93,10 @@ def start_deadline(fleet: Fleet, spec: Spec, machine: Machine) -> float:
 
 
 def is_awaited(fleet: Fleet, machine: Machine) -> bool:
-    """Whether an answer of this machine would make it ready. If a restart was requested, what answers will be stopped."""
-    return machine.state is State.STARTING and not fleet.watches[machine.id].restart_requests
+    """Whether an answer of this machine would make it ready. If it is to be restarted or cleaned, what answers will be
+    stopped.
+    """
+    return machine.state is State.STARTING and not machine.is_dirty and not fleet.watches[machine.id].restart_requests
 
 
 def apply_verdict(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> None:
@@ -96,7 +109,7 @@ def apply_verdict(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> Non
     if machine is None or verdict.begun_at < fleet.watches[machine.id].since:
         return
     watch = fleet.watches[machine.id]
-    if watch.restart_requests:
+    if watch.restart_requests or machine.is_dirty:
         return
     if verdict.answered is None:
         watch.misses = 0
@@ -153,8 +166,26 @@ def apply_outcome(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, no
             _apply_create(fleet, spec, machine, outcome, now)
         case Restart() if machine.state is State.STARTING and machine.holding is not None:
             _apply_restart(fleet, spec, machine, outcome, now)
+        case Clean() if machine.state is State.STARTING and machine.is_dirty:
+            _apply_clean(fleet, machine, outcome, now)
         case Destroy():
             _apply_destroy(fleet.watches[machine.id], outcome, now)
+
+
+def drop_dirty(fleet: Fleet, machine: Machine, now: float, reason: str) -> None:
+    """Have this machine removed, which could not be cleaned."""
+    after = replace(machine, state=State.STOPPING, reason=reason, evidence="")
+    fleet.apply(machine, after, Cause.RETIRED, now)
+
+
+def _apply_clean(fleet: Fleet, machine: Machine, outcome: Outcome, now: float) -> None:
+    if outcome.result is Result.DONE:
+        fleet.apply(machine, replace(machine, configuration=None, reason=CLEANED), Cause.CLEANED, now)
+        watch = fleet.watches[machine.id]
+        watch.since, watch.not_before = now, 0.0  # only what answers from here on counts
+        watch.misses, watch.missed_at, watch.missed_why = 0, None, ""
+    elif outcome.result is not Result.UNAVAILABLE:
+        drop_dirty(fleet, machine, now, not_cleaned(outcome.message))
 
 
 def _apply_stop(fleet: Fleet, machine: Machine, outcome: Outcome, now: float) -> None:

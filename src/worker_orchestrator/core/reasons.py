@@ -18,6 +18,11 @@ __all__ = [
     "ANSWERED",
     "ASLEEP",
     "ASSIGNED",
+    "CLEANED",
+    "CLEANED_TOO_SLOWLY",
+    "CLEANING",
+    "CONFIGURED",
+    "CONFIGURING",
     "DESTROYED",
     "DISPLACED",
     "DISPLACED_BY_WAKER",
@@ -32,11 +37,14 @@ __all__ = [
     "OUTDATED",
     "RELEASED",
     "RELEASED_OUTDATED",
+    "RELEASED_UNCERTAIN",
     "RESTART_REQUESTED",
     "RESTART_REQUESTED_BEFORE",
     "RUNS_AGAIN",
+    "SETUP_FAILED_REMOVED",
     "SLEEP_REQUESTED",
     "SURPLUS",
+    "UNCONFIGURED",
     "UNKNOWN_POOL",
     "UNWANTED",
     "WOKEN",
@@ -51,6 +59,7 @@ __all__ = [
     "failed_machine",
     "falling_asleep",
     "killed",
+    "not_cleaned",
     "not_running",
     "not_the_current",
     "out_of_memory",
@@ -58,6 +67,7 @@ __all__ = [
     "restart_put_off",
     "runs_silently",
     "sentence",
+    "setup_failed",
     "silent_after_start",
     "silent_at_assignment",
     "started_too_slowly",
@@ -89,6 +99,15 @@ _EXPIRING: Final = {
     EndsBy.CONFIRM_WITHIN: "It expires in {}, unless its project uses it for the first time.",
 }
 DESTROYED: Final = "Its removal was requested."
+
+CONFIGURING: Final = "Its project configures it."
+CONFIGURED: Final = "Its project has configured it."
+UNCONFIGURED: Final = "What its project had configured it with was in memory, and is gone."
+CLEANING: Final = f"{RELEASED} It was configured, so its container is restarted and looked at."
+CLEANED: Final = "Its container was restarted, and nothing of its former configuration is left."
+CLEANED_TOO_SLOWLY: Final = "It was not clean in time, so it is removed."
+RELEASED_UNCERTAIN: Final = f"{RELEASED} What it was configured with may still arrive, so it is removed."
+SETUP_FAILED_REMOVED: Final = "Its set-up failed, so it is removed."
 
 RESTART_REQUESTED: Final = "A restart was requested."
 """The reason of a machine that somebody asked to restart, until the engine reports something newer.
@@ -175,6 +194,19 @@ def restart_put_off(message: str) -> str:
 def runs_silently(detail: str) -> str:
     """After a restart its start time-out is up, and it runs. `detail` may be empty."""
     return _because("The container was restarted and runs, but the worker does not answer yet", detail)
+
+
+# configurations
+
+
+def setup_failed(why: str) -> str:
+    """Its project could not configure it for this reason, which is a sentence."""
+    return f"It is not configured. {sentence(why)}"
+
+
+def not_cleaned(message: str) -> str:
+    """What it was configured with may be left, so it is removed. `message` is the engine's."""
+    return f"It could not be cleaned, so it is removed. {sentence(message)}"
 
 
 # workers that do not serve

@@ -17,6 +17,8 @@ What the listing shows of a machine, and what follows::
                                               FAILED after the last   hears why
     STARTING, free       FAILED at the        FAILED                  FAILED                  FAILED at the deadline,
                          deadline                                                             if it does not answer
+    STARTING, dirty      STOPPING             as running              as running              STOPPING at the deadline,
+                                                                                              if it is not clean
     STARTING, assigned   FAILED, gone         as READY, once the      kept; its project       READY at the deadline,
                                               restart has happened    hears why               answer or not
     SLEEPING             FAILED, gone         -                       as running, if paused   STARTING, revived, if it was
@@ -58,7 +60,7 @@ from worker_orchestrator.core.expiry import expire, warn
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
-from worker_orchestrator.core.outcomes import start_deadline
+from worker_orchestrator.core.outcomes import drop_dirty, start_deadline
 from worker_orchestrator.core.sizing import resize_all
 from worker_orchestrator.core.sleep import note_listed
 from worker_orchestrator.core.spec import Spec
@@ -219,9 +221,18 @@ class _Observation:
             self._move(after, Cause.RESTARTED)
             schedule_restart(self._watch, self.now)
 
+    def _judge_dirty(self) -> None:
+        """One that is being cleaned never fails, since its death proves nothing and nobody waits for its files."""
+        if self.instance is None:
+            drop_dirty(self.fleet, self.machine, self.now, why_gone(self.fleet, self.machine))
+        elif self.snapshot.begun_at > self._deadline:
+            drop_dirty(self.fleet, self.machine, self.now, reasons.CLEANED_TOO_SLOWLY)
+
     def _judge_coming(self) -> None:
         instance = self.instance
-        if instance is not None and instance.status in {Status.EXITED, Status.TERMINATING}:
+        if self.machine.is_dirty:
+            self._judge_dirty()
+        elif instance is not None and instance.status in {Status.EXITED, Status.TERMINATING}:
             self._fail(instance.end, self._how_it_ended(instance))
         elif instance is not None and instance.trouble:  # caused from outside
             self._fail(FailureKind.HELD_UP, reasons.cannot_serve(instance.trouble), harmless=True)

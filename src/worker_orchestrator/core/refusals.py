@@ -16,6 +16,7 @@ from worker_orchestrator.errors import (
     InvalidInput,
     MachineFailed,
     NoMachineAvailable,
+    NotRunning,
     OtherPool,
     PoolNotFound,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "machine_asleep",
     "machine_failed",
     "machine_restarting",
+    "not_configurable",
     "other_pool",
     "pool_not_found",
     "pool_refusal",
@@ -79,6 +81,14 @@ def machine_asleep(spec: Spec, machine: Machine) -> NoMachineAvailable:
     """For the project of a machine that sleeps and cannot be woken now, because too many others are awake."""
     return NoMachineAvailable(
         f"The machine {machine.id} of this project sleeps, with its files, and cannot be woken now. {all_awake(spec)}"
+    )
+
+
+def not_configurable(machine: Machine) -> NotRunning:
+    """For a project that would configure its machine while that does not serve."""
+    return NotRunning(
+        f"{machine.id} does not serve, and only a machine that serves can be configured. {sentence(machine.reason)} "
+        "Nothing was written."
     )
 
 

@@ -49,8 +49,7 @@ def put_to_sleep(fleet: Fleet, machine: Machine, why: str, now: float, deadline:
     """
     assert machine.state is State.READY, f"{machine.id} is {machine.state}, so it cannot be put to sleep"
     after = replace(machine, state=State.SLEEPING, reason=falling_asleep(why), evidence="")
-    fleet.apply(machine, after, Cause.SLEPT, now, deadline=deadline)
-    return after
+    return fleet.apply(machine, after, Cause.SLEPT, now, deadline=deadline).machine
 
 
 def note_stopped(fleet: Fleet, machine: Machine, now: float) -> None:

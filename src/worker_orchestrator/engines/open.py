@@ -16,10 +16,10 @@ FOLLOW_HOST: Final = "localhost"
 
 
 @runtime_checkable
-class _Configurable(Protocol):
+class _TakesOptions(Protocol):
     """An engine that needs to know what the operator chose for each pool."""
 
-    def configure(self, options: Mapping[str, DockerOptions]) -> frozenset[str]: ...
+    def take_options(self, options: Mapping[str, DockerOptions]) -> frozenset[str]: ...
 
 
 def configure(engine: Engine, options: Mapping[str, DockerOptions]) -> frozenset[str]:
@@ -27,7 +27,7 @@ def configure(engine: Engine, options: Mapping[str, DockerOptions]) -> frozenset
 
     Returns the names of the pools that are new or have other options than before: their templates are to be found out again.
     """
-    return engine.configure(options) if isinstance(engine, _Configurable) else frozenset()
+    return engine.take_options(options) if isinstance(engine, _TakesOptions) else frozenset()
 
 
 async def open_engine(  # what makes an engine

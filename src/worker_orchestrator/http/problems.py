@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from worker_orchestrator.errors import (
@@ -41,7 +42,7 @@ from worker_orchestrator.errors import (
 from worker_orchestrator.http.reply import RETRY_S, Reply
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
 from worker_orchestrator.wire.document import Failure
-from worker_orchestrator.wire.v1 import Problem
+from worker_orchestrator.wire.v1 import Problem, Setup
 
 __all__ = ["code_of", "details_of", "of_error", "of_reply", "problem"]
 
@@ -98,7 +99,11 @@ def details_of(error: OrchestratorError) -> Problem:
         retry_s = max(1, math.ceil(error.retry_after_s if isinstance(error, NoMachineAvailable) else RETRY_S))
     if isinstance(error, NoMachineAvailable):
         title = "No machine is available"
-    return _details(status, error.code, title, error.message, retry_s)
+    details = _details(status, error.code, title, error.message, retry_s)
+    if isinstance(error, SetupFailed):
+        setup = Setup(exit_code=error.exit_code, ms=error.took_ms, output=error.output)
+        return replace(details, machine=error.machine or None, setup=setup)
+    return details
 
 
 def of_reply(reply: Reply) -> Response:

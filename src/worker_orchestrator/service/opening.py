@@ -13,7 +13,7 @@ from worker_orchestrator.clock import Clock
 from worker_orchestrator.core.activity import ActivityRules, Traffic
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.lease import OnExpiry, Terms
-from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.core.spec import Late, PoolSpec, Spec
 from worker_orchestrator.engines import open as engines
 from worker_orchestrator.engines.base import Engine, Identity
 from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
@@ -184,6 +184,8 @@ def _options_of(pool: PoolSettings) -> DockerOptions:
         user=pool.user,
         runtime=pool.runtime,
         log_limit=as_bytes(pool.log_limit),
+        late_dir=pool.late_dir,
+        late_post=pool.late_post,
     )
 
 
@@ -242,4 +244,13 @@ def _spec_of_pool(pool: PoolSettings) -> PoolSpec:
         on_expiry=OnExpiry(pool.on_expiry),
         warn_before_s=pool.warn_before,
         activity=ActivityRules(Traffic(pool.idle_traffic), pool.idle_traffic_min, pool.idle_cpu),
+        late=_late_of(pool),
     )
+
+
+def _late_of(pool: PoolSettings) -> Late | None:
+    """How its workers take values when they are running already."""
+    if not pool.late_dir and not pool.late_post:
+        return None
+    replaces = pool.on_setup_failure == "replace"
+    return Late(pool.late_dir, pool.late_post, pool.late_hook, pool.late_timeout, replaces)

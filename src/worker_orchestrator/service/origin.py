@@ -19,6 +19,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from worker_orchestrator.core import reasons
+from worker_orchestrator.core.configuration import UNKNOWN
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Cause, Holding, Machine, State
@@ -109,7 +110,10 @@ def _computer() -> str:
 
 
 def keep_busy(fleet: Fleet, instances: Mapping[str, Instance], now: float) -> list[Machine]:
-    """Assign every machine that runs and is free, as far as this fleet knows, to a project with the machine's name."""
+    """Assign every machine that runs and is free, as far as this fleet knows, to a project with the machine's name.
+
+    It may have been given to a project and configured since, so it is not handed on after that.
+    """
     kept = []
     for machine in list(fleet.machines.values()):
         may_be_taken = machine.project is None and machine.state in {State.READY, State.STARTING}
@@ -117,5 +121,7 @@ def keep_busy(fleet: Fleet, instances: Mapping[str, Instance], now: float) -> li
             fleet.generation += 1
             holding, reason = Holding(machine.id), reasons.KEPT_BUSY
             after = replace(machine, holding=holding, generation=fleet.generation, reason=reason)
+            if instances[machine.id].is_configurable:
+                after = replace(after, configuration=UNKNOWN)
             kept.append(fleet.apply(machine, after, Cause.ADOPTED, now).machine)
     return kept

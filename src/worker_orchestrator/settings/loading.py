@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from worker_orchestrator.errors import InvalidSetting
+from worker_orchestrator.settings.late import LATE, unfolded
 from worker_orchestrator.settings.named_ports import without_displaced
 from worker_orchestrator.settings.pool import DEFAULT_ENV, DEFAULT_POOL, PoolSettings
 from worker_orchestrator.settings.pool_tables import POOLS, PoolTable, read_pool_tables
@@ -149,14 +150,14 @@ def _from_environment(
 def _from_file(known: Mapping[str, Setting], file: TomlFile, given: Collection[str]) -> dict[str, Value]:
     """What stands above all tables, but for settings that are given otherwise."""
     values = dict[str, Value]()
-    for key, raw in file.table.items():
-        name = key.replace("-", "_")
+    for keys, name, raw in unfolded(file):
         if name == POOLS:
             continue
         if name not in known:
-            raise InvalidSetting(f"{file.place(key)} is not a setting. {suggestion(name, [*known, POOLS], 'settings')}")
+            meant = suggestion(name, [*known, POOLS, LATE], "settings")
+            raise InvalidSetting(f"{file.place(*keys)} is not a setting. {meant}")
         if name not in given:
-            values[name] = _parsed(known[name], raw, file.source(key), partial(file.place, key))
+            values[name] = _parsed(known[name], raw, file.source(*keys), partial(file.place, *keys))
     return values
 
 

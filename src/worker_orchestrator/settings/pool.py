@@ -9,7 +9,7 @@ from typing import Final
 from worker_orchestrator.core.activity import DEFAULT_TRAFFIC_MIN
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.core.windows import Window
-from worker_orchestrator.settings import parsers
+from worker_orchestrator.settings import late, parsers
 from worker_orchestrator.settings.named_ports import contradictions_of_ports, named_ports
 from worker_orchestrator.settings.setting import Inherited, choice, repeatable, setting, switch
 
@@ -168,6 +168,40 @@ class PoolSettings:
         "Whether a released machine is used again as it is, or replaced by a new one.",
         _ALWAYS,
     )
+    late_dir: str = setting(
+        "",
+        late.directory,
+        "FOLDER",
+        "Folder in workers, in memory, for the env, secrets and files that an assign brings, such as /run/project. "
+        "Default: workers take none.",
+        _WITH_IMAGE,
+    )
+    late_hook: tuple[str, ...] = setting(
+        (),
+        late.command,
+        "COMMAND",
+        "Command to run in a worker once these are in --late-dir, such as /app/configure. Default: none.",
+        _WITH_IMAGE,
+    )
+    late_post: str = setting(
+        "",
+        parsers.url_path,
+        "PATH",
+        "Path on the port of the worker to post these to, as JSON. Needs --on-release recycle. Default: none.",
+        _WITH_IMAGE,
+    )
+    late_timeout: float = setting(
+        late.TIMEOUT_S,
+        parsers.seconds(1, 3600),
+        "SECONDS",
+        "How long it may take to set up a worker with these.",
+        _WITH_IMAGE,
+    )
+    on_setup_failure: str = choice(
+        ("keep", "replace"),
+        "What happens to a machine whose set-up failed: its project keeps it, or it is removed.",
+        _WITH_IMAGE,
+    )
     ttl: int | None = setting(
         None,
         parsers.duration(1, 31_536_000),
@@ -252,6 +286,9 @@ def contradictions(pool: PoolSettings, most: int) -> Iterator[str]:
         if window.min_idle > limit:
             yield f"min_idle {named} is {window.min_idle}, but must be at most {whose}, which is {limit}."
     yield from contradictions_of_ports(pool.worker_port, pool.ports, pool.ready_port)
+    yield from late.contradictions_of_late(
+        pool.late_dir, pool.late_hook, pool.late_post, pool.late_timeout, pool.on_setup_failure, pool.on_release
+    )
     if pool.insecure_shared_network and (pool.network or pool.outbound != "any"):
         other = f"network ({pool.network})" if pool.network else f"outbound ({pool.outbound})"
         yield (

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings import parsers
+from worker_orchestrator.settings.late import LATE, LATE_SETTINGS, unfolded
 from worker_orchestrator.settings.named_ports import without_displaced
 from worker_orchestrator.settings.pool import DEFAULT_ENV
 from worker_orchestrator.settings.setting import Inherited, Setting
@@ -68,15 +69,16 @@ def read_pool_tables(file: TomlFile, known: Mapping[str, Setting]) -> dict[str, 
             )
         if not isinstance(table, Mapping):
             raise InvalidSetting(f"{file.place(POOLS, name)} must be a table of settings: [pools.{name}].")
-    return {name: _pool_table(file, name, table, known) for name, table in tables.items()}
+    return {name: _pool_table(file, name, known) for name in tables}
 
 
-def _pool_table(file: TomlFile, pool: str, table: Mapping[str, Any], known: Mapping[str, Setting]) -> PoolTable:
+def _pool_table(file: TomlFile, pool: str, known: Mapping[str, Setting]) -> PoolTable:
     values = dict[str, Value]()
     allowed = {name: each for name, each in known.items() if each.inherited is not None} | {_INHERIT.name: _INHERIT}
-    for key, raw in table.items():
-        keys = (POOLS, pool, key)
-        name = key.replace("-", "_")
+    if LATE in file.table[POOLS][pool]:
+        source = file.source(POOLS, pool, LATE)
+        values |= {name: Value(known[name].default, source) for name in LATE_SETTINGS}
+    for keys, name, raw in unfolded(file, POOLS, pool):
         if name == "windows":
             values[name] = Value(read_windows(file, pool), file.source(*keys))
             continue
@@ -85,7 +87,7 @@ def _pool_table(file: TomlFile, pool: str, table: Mapping[str, Any], known: Mapp
                 f"{file.place(*keys)} is a setting of the service and not of a pool. Put it above all tables of the file."
             )
         if name not in allowed:
-            meant = suggestion(name, [*allowed, "windows"], "settings of a pool")
+            meant = suggestion(name, [*allowed, "windows", LATE], "settings of a pool")
             raise InvalidSetting(f"{file.place(*keys)} is not a setting of a pool. {meant}")
         values[name] = parsed(allowed[name], raw, file.source(*keys), partial(file.place, *keys))
     inherit = values.pop(_INHERIT.name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,8 @@ def as_json(name: str, value: Any, *, secret: bool = False) -> Any:
         return dict(value)
     if name == "windows":
         return [as_table(window) for window in value]
+    if name == "late_hook":
+        return tuple(map(without_password, value))
     return without_password(str(value)) if isinstance(value, str | Path) else value
 
 
@@ -37,12 +40,18 @@ def as_text(value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(_window(table) for table in value) or "-"
     if isinstance(value, tuple):
-        return " ".join(map(str, value)) or "-"
+        return " ".join(map(_word, value)) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
     return "-" if value is None or value == "" else str(value)
+
+
+def _word(word: Any) -> str:
+    """One of several texts, such that a reader sees where it ends."""
+    text = str(word)
+    return shlex.quote(text) if not text or " " in text else text
 
 
 def _window(table: Mapping[str, Any]) -> str:

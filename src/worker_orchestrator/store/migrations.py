@@ -142,6 +142,12 @@ STEPS: Final[tuple[str, ...]] = (
     ALTER TABLE event ADD COLUMN deadline TEXT CHECK (cause <> 'expired' OR deadline IS NOT NULL);
     CREATE INDEX event_expired ON event (pool, seq) WHERE cause = 'expired'
     """,
+    # Machines may be configured while they run.
+    """
+    ALTER TABLE machine ADD COLUMN configuration TEXT NOT NULL DEFAULT '' CHECK (configuration = '' OR (
+        json_valid(configuration) AND (project IS NOT NULL OR state <> 'ready')
+        AND (project IS NULL OR state = 'ready' OR json_extract(configuration, '$.stage') IN ('failed', 'lost'))))
+    """,
 )
 """The migrations, as SQL: the first brings version 1 to version 2, and so on. `schema.sql` is always the newest version."""
 SCHEMA_VERSION: Final = 1 + len(STEPS)

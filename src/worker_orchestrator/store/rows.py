@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import astuple
 
+from worker_orchestrator.core.configuration import Configuration
 from worker_orchestrator.core.lease import Lease
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 
@@ -32,19 +33,20 @@ _EXPIRING: Final = Cause.EXPIRING
 _EVENT_COLUMNS: Final = ("event_seq", "event_cause", "event_project")
 """Those of a machine's row that hold its last event until the event table has it. The rest of the event is the row's own."""
 MACHINE_COLUMNS: Final = (
-    "id, pool, template, state, port, project, generation, host, gone, reason, evidence, ports, metadata, lease"
+    "id, pool, template, state, port, project, generation, host, gone, reason, evidence, ports, configuration, metadata, "
+    "lease"
 )
 """In the order of the fields of `Machine`, whose `holding` is three of them: project, and at the end metadata and lease."""
-INSERT_MACHINE: Final = (
-    f"INSERT INTO machine ({MACHINE_COLUMNS}, changed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 # constant text
-)
+INSERT_MACHINE: Final = f"INSERT INTO machine ({MACHINE_COLUMNS}, changed_ms) VALUES ({'?, ' * 15}?)"  # noqa: S608 # constant text
 DELETE_MACHINE: Final = "DELETE FROM machine WHERE id = ?"
 INSERT_EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-_HOLDING: Final = Machine.__struct_fields__.index("holding")
+_HOLDING, _PORTS, _CONFIGURATION = map(Machine.__struct_fields__.index, ("holding", "ports", "configuration"))
 _FREE: Final = Holding("")  # of a machine that no project has
 _NO_PORTS: Final = "[]"
 _NO_LEASE: Final = ""
+_NO_CONFIGURATION: Final = ""
+_configuration_of: Final = msgspec.json.Decoder(Configuration).decode
 _lease_of: Final = msgspec.json.Decoder(Lease).decode
 _ports_of: Final = msgspec.json.Decoder(tuple[tuple[str, int], ...]).decode
 _VALUES: Final[Mapping[str, str]] = {word: word.value for word in (*Cause, *State)}  # `.value` of an enum takes 1 µs
@@ -116,6 +118,7 @@ def row_of(machine: Machine) -> tuple[object, ...]:
         machine.reason,
         machine.evidence,
         _as_text(machine.ports),
+        _configuration_as_text(machine.configuration),
         "" if holding is None else holding.metadata,
         _lease_as_text(holding),
     )
@@ -129,8 +132,10 @@ def changed_columns(before: Machine, after: Machine) -> tuple[tuple[bool, ...], 
     fields = astuple(after)
     changed = tuple(map(is_not, fields, astuple(before)))
     values = list(compress(fields, changed))
-    if changed[-1]:
-        values[-1] = _as_text(after.ports)
+    if changed[_CONFIGURATION]:  # it is the last one
+        values[-1] = _configuration_as_text(after.configuration)
+    if changed[_PORTS]:
+        values[sum(changed[:_PORTS])] = _as_text(after.ports)
     if not changed[_HOLDING]:
         return (*changed, False, False), values
     old, new = before.holding or _FREE, after.holding or _FREE
@@ -144,7 +149,7 @@ def changed_columns(before: Machine, after: Machine) -> tuple[tuple[bool, ...], 
     return (*changed, has_other_metadata, has_other_lease), values
 
 
-Row = tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str, str, str]
+Row = tuple[str, str, str, str, int | None, str | None, int, str, int, str, str, str, str, str, str]
 
 
 def machine_of(row: Row) -> Machine:
@@ -162,6 +167,7 @@ def machine_of(row: Row) -> Machine:
         reason,
         evidence,
         ports,
+        configuration,
         metadata,
         lease,
     ) = row
@@ -178,6 +184,7 @@ def machine_of(row: Row) -> Machine:
         reason,
         evidence,
         () if ports == _NO_PORTS else _ports_of(ports),
+        None if configuration == _NO_CONFIGURATION else _configuration_of(configuration),
     )
 
 
@@ -186,6 +193,11 @@ def _lease_as_text(holding: Holding | None) -> str:
     if holding is None or holding.lease is None:
         return _NO_LEASE
     return msgspec.json.encode(holding.lease).decode()
+
+
+def _configuration_as_text(configuration: Configuration | None) -> str:
+    """What is known of the configuration as JSON; empty without one."""
+    return _NO_CONFIGURATION if configuration is None else msgspec.json.encode(configuration).decode()
 
 
 def _as_text(ports: tuple[tuple[str, int], ...]) -> str:

@@ -31,6 +31,10 @@ CREATE TABLE machine (
     ports         TEXT NOT NULL DEFAULT '[]' CHECK (json_array_length(ports) = 0 OR json_extract(ports, '$[0][1]') IS port),
     -- For how long its project has it, as JSON (`core/lease.py`); empty without a limit.
     lease         TEXT NOT NULL DEFAULT '',
+    -- What is known of its configuration, as JSON (`core/configuration.py`); empty for a clean machine. No values are stored.
+    configuration TEXT NOT NULL DEFAULT '' CHECK (configuration = '' OR (json_valid(configuration)
+        AND (project IS NOT NULL OR state <> 'ready')
+        AND (project IS NULL OR state = 'ready' OR json_extract(configuration, '$.stage') IN ('failed', 'lost')))),
     CHECK (lease = '' OR (project IS NOT NULL AND json_valid(lease))),
     CHECK (state <> 'sleeping' OR project IS NOT NULL),
     CHECK (state <> 'stopping' OR project IS NULL),

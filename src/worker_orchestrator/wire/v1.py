@@ -10,6 +10,7 @@ from datetime import datetime
 
 import msgspec
 
+from worker_orchestrator.wire.assigning import AssignBody, Setup
 from worker_orchestrator.wire.commands import ExecBody, ExecEnd, ExecOutput, ExecResult
 from worker_orchestrator.wire.leases import KeepBody, Lease
 from worker_orchestrator.wire.pools import (
@@ -57,6 +58,7 @@ __all__ = [
     "Sample",
     "ServiceHealth",
     "SettingChange",
+    "Setup",
     "Stages",
     "Usage",
     "UsageReading",
@@ -71,17 +73,6 @@ class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
 
     port: int
     url: str | None
-
-
-class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """How a machine was set up. `exit_code` is that of the hook; None if the pool has none, or if it was killed.
-
-    `ms` is how long that took. `output` has the last lines of the hook, in the reply to the request that had it run only.
-    """
-
-    exit_code: int | None
-    ms: int
-    output: str = ""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,28 +112,6 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 class Machines(msgspec.Struct, frozen=True, kw_only=True):
     machines: list[Machine]
     next: str | None
-
-
-class AssignBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`pool`: a machine of exactly this pool. None: whatever machine the project has, else one of the default pool.
-
-    `env`, `secrets` and `files` (a tar archive as base64) configure the machine. `replace`: also if it was configured with
-    other values.
-
-    What is not asked for is not sent, since a service of an earlier version refuses a key that it does not know.
-    """
-
-    wait_seconds: float | None = None
-    metadata: dict[str, str] | None = None
-    pool: str | None = None
-    ttl: float | None = None
-    max_age: float | None = None
-    idle_timeout: float | None = None
-    confirm_within: float | None = None
-    env: dict[str, str] | None = None
-    secrets: dict[str, str] | None = None
-    files: str | None = None
-    replace: bool | None = None
 
 
 class WakeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -233,6 +202,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
 
     `pool` is that of the machine, empty if it is not told.
     `trouble`, with which `why` ends, is what keeps the machine from serving now; None if nothing does, or if it is not told.
+    `configured` is as in `Machine`.
     """
 
     project: str
@@ -246,6 +216,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     events: list[Event]
     pool: str = ""
     trouble: str | None = None
+    configured: bool | None = None
 
 
 class EngineHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -309,7 +280,10 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """RFC 9457: every error of /v1. `code` never changes, `detail` is for people."""
+    """RFC 9457: every error of /v1. `code` never changes, `detail` is for people.
+
+    `machine` and `setup` say of which machine the set-up failed, and how; None for all other errors.
+    """
 
     type: str
     title: str
@@ -318,3 +292,5 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: str
     request_id: str = ""
     retry_after_seconds: int | None = None
+    machine: str | None = None
+    setup: Setup | None = None

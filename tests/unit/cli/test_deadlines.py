@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from worker_orchestrator.cli.deadlines import deadline_options, deadlines_in_words, expiry_in_words, short_expiry
-from worker_orchestrator.cli.list import _differs, _with_expiry
+from worker_orchestrator.cli.list import _differs, _with_more
 from worker_orchestrator.wire.v1 import Lease, Machine
 
 NOW = datetime.now(UTC)
@@ -83,9 +83,9 @@ def test_deadlines_are_written_as_people_write_them(terms: dict[str, Any], said:
 
 def test_the_list_has_the_column_where_some_machine_needs_it() -> None:
     headers = ("MACHINE", "CHANGED", "PORTS")
-    assert _with_expiry(headers, [MACHINE, MACHINE]) == headers
-    assert _with_expiry(headers, [MACHINE, KEPT]) == ("MACHINE", "CHANGED", "EXPIRES", "PORTS")
-    assert _with_expiry((), [KEPT]) == (), "JSON has no headers"
+    assert _with_more(headers, [MACHINE, MACHINE]) == headers
+    assert _with_more(headers, [MACHINE, KEPT]) == ("MACHINE", "CHANGED", "EXPIRES", "PORTS")
+    assert _with_more((), [KEPT]) == (), "JSON has no headers"
 
 
 def test_to_a_list_that_is_watched_a_keepalive_is_no_change() -> None:

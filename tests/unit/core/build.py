@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from worker_orchestrator.core import commands, outcomes, sizing
-from worker_orchestrator.core.action import Action, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.indexes import Members
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
@@ -200,6 +200,9 @@ class World:
 
     def restarted(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
         self.apply_outcome(Restart(machine_id), result, message)
+
+    def cleaned(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
+        self.apply_outcome(Clean(machine_id), result, message)
 
     def stopped(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
         self.apply_outcome(Stop(machine_id, DEFAULT_POOL), result, message)

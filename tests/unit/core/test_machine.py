@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import OWNER, a_machine, an_instance
 
-from worker_orchestrator.core.action import Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.action import Clean, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.configuration import Stage
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
 from worker_orchestrator.core.lease import EndsBy
 from worker_orchestrator.core.machine import GIVES_UP_PROJECT, TRANSITIONS, Cause, Change, Holding, Machine, State
@@ -251,12 +252,14 @@ def test_a_machine_says_whose_it_is_and_what_they_said() -> None:
 def test_each_action_names_its_machine() -> None:
     """One action per machine at a time: the id is what they are told apart by."""
     assert [
-        action.machine_id for action in (Create(a_machine("w1")), Restart("w2"), Destroy("w3"), Stop("w4", "a"))
+        action.machine_id
+        for action in (Create(a_machine("w1")), Restart("w2"), Destroy("w3"), Stop("w4", "a"), Clean("w5"))
     ] == [
         "w1",
         "w2",
         "w3",
         "w4",
+        "w5",
     ]
 
 
@@ -298,7 +301,13 @@ def test_the_words_of_the_vocabulary() -> None:
         "kept",
         "expiring",
         "expired",
+        "configuring",
+        "configured",
+        "setup_failed",
+        "unconfigured",
+        "cleaned",
     ]
+    assert [stage.value for stage in Stage] == ["writing", "done", "failed", "lost"]
     assert [result.value for result in Result] == [
         "done",
         "unavailable",

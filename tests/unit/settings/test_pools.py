@@ -25,6 +25,8 @@ OTHER: Mapping[str, Any] = {
     "ready": "tcp", "ready_path": "/health", "start_timeout": 20.0, "stop_timeout": 3.0, "on_release": "recycle",
     "ttl": 3600, "max_age": 86_400, "idle_timeout": 900, "confirm_within": 60, "on_expiry": "destroy",
     "idle_traffic": "any", "idle_traffic_min": 5000, "idle_cpu": 0.1, "warn_before": 90,
+    "late_dir": "/run/project", "late_hook": ("/app/set-up", "--fast"),
+    "late_post": "/configure", "late_timeout": 5.0, "on_setup_failure": "replace",
 }  # fmt: skip
 """Other values than the defaults, for every setting of a pool but those that others exclude."""
 
@@ -86,6 +88,7 @@ def test_each_setting_of_a_pool_says_when_it_is_inherited() -> None:
     }  # fmt: skip
     assert {name for name, kind in kinds.items() if kind is Inherited.WITH_IMAGE} == {
         "worker_port", "ports", "ready", "ready_path", "ready_port",
+        "late_dir", "late_hook", "late_post", "late_timeout", "on_setup_failure",
     }  # fmt: skip
 
 

@@ -38,6 +38,7 @@ from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 __all__ = ["Effects"]
 
 _READY: Final = State.READY
+_UNCONFIGURED: Final = Cause.UNCONFIGURED
 
 _log = structlog.get_logger(__name__)
 
@@ -131,7 +132,7 @@ class Effects:
         now = self._fleet.machines.get(change.machine.id)
         if now is None or now.state is not State.STARTING:
             self._probers.stop(change.machine.id)
-        elif change.cause in {Cause.RELEASED, Cause.REVIVED}:
+        elif change.cause in {Cause.RELEASED, Cause.REVIVED} and outcomes.is_awaited(self._fleet, now):
             self._probers.start(now, outcomes.start_deadline(self._fleet, self._state.spec, now))
 
     def _note_lease(self, before: Machine | None, after: Machine, lease: Lease) -> None:
@@ -145,8 +146,8 @@ class Effects:
         if before is not None and before.holding is not None and (after is None or after.holding is None):
             self._seats.look_again(before.holding.project)
             self._state.note_news()
-        if after is None or after.holding is None:
-            return
+        if after is None or after.holding is None or change.cause is _UNCONFIGURED:
+            return  # one that is no more configured is about to be restarted, or its project has been told of it
         if after.state is _READY:
             self._seats.keep_promise(after)
         elif after.state is State.FAILED:

@@ -17,11 +17,12 @@ from worker_orchestrator.core.instance import Instance, Snapshot
 from worker_orchestrator.core.instance import Status as InstanceStatus
 from worker_orchestrator.core.lease import EndsBy, Terms
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.spec import PoolSpec
 from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineError
 
-__all__ = ["Health", "LeaseView", "MachineView", "Status", "Views"]
+__all__ = ["Health", "LeaseView", "MachineView", "Status", "Views", "configured"]
 
 PING_TIMEOUT_S: Final = 2.0
 UNHEARD_S: Final = 1.0
@@ -48,6 +49,7 @@ class MachineView:
 
     `trouble` says why it can serve nobody although it has not ended, and what to do. `next_try_ms` is the wall time of its
     next restart, if it waits for that. `is_outdated`: it is of another template than new machines of its pool.
+    `is_configured`: its project's values are in it; None if no project has it, or if its pool takes none.
     """
 
     machine: Machine
@@ -57,6 +59,7 @@ class MachineView:
     next_try_ms: int | None = None
     is_outdated: bool = False
     lease: LeaseView | None = None
+    is_configured: bool | None = None
 
     @property
     def reason(self) -> str:
@@ -95,6 +98,12 @@ class _Shown:
     snapshot: Snapshot
     version: int
     views: list[MachineView]
+
+
+def configured(machine: Machine, pool: PoolSpec) -> bool | None:
+    """Whether its project's values are in it; None if no project has it, or if this pool, which is its own, takes none."""
+    takes_values = pool.late is not None or machine.configuration is not None
+    return machine.is_configured if takes_values and machine.holding is not None else None
 
 
 class Views:
@@ -141,9 +150,18 @@ class Views:
     def _view(self, machine: Machine) -> MachineView:
         instance = self._state.snapshot.instances.get(machine.id)
         changed_ms, trouble = self._last_changes.at_ms.get(machine.id, 0), self._fleet.ailing.get(machine.id, "")
-        is_outdated = self._state.spec.pool(machine.pool).is_outdated(machine.template)
+        pool = self._state.spec.pool(machine.pool)
         next_try_ms, lease = self._next_try_ms(machine), self._lease(machine)
-        return MachineView(machine, instance, changed_ms, trouble, next_try_ms, is_outdated, lease)
+        return MachineView(
+            machine,
+            instance,
+            changed_ms,
+            trouble,
+            next_try_ms,
+            pool.is_outdated(machine.template),
+            lease,
+            configured(machine, pool),
+        )
 
     def _next_try_ms(self, machine: Machine) -> int | None:
         """The wall time of the next restart of a project's machine; None if it waits for none."""

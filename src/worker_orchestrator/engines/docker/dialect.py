@@ -149,6 +149,14 @@ class Dialect:
         return self._is_podman
 
     @property
+    def archives_reach_memory(self) -> bool:
+        """Whether archives reach a tmpfs of a container, as long as it runs. Else they write below it, to the disk.
+
+        Docker's never do, and its volumes may be a tmpfs; Podman's Docker API drops the options that say so.
+        """
+        return self._is_podman
+
+    @property
     def takes_patterns(self) -> bool:
         """Whether the path of an archive is a pattern, in which no * is allowed."""
         return self._is_podman

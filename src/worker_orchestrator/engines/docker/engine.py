@@ -103,7 +103,7 @@ class DockerEngine(
     def is_native_id(self, text: str) -> bool:
         return _NATIVE_ID.fullmatch(text) is not None
 
-    def configure(self, options: Mapping[str, DockerOptions]) -> frozenset[str]:
+    def take_options(self, options: Mapping[str, DockerOptions]) -> frozenset[str]:
         """Take these options of the pools, by name, for all that is done from now on.
 
         Machines of a pool that is not among them go on as they are; none can be created. Returns the names of the pools that

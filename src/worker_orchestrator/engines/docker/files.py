@@ -8,17 +8,14 @@ Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Containe
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import re
 import shlex
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
-from urllib.parse import quote
 
 import aiodocker
-import msgspec
 from aiodocker.containers import DockerContainer
 
 from worker_orchestrator.engines.archive import Reader, first_entry, link_alone, printable
@@ -26,11 +23,11 @@ from worker_orchestrator.engines.docker.calls import NOT_FOUND, docker_message, 
 from worker_orchestrator.engines.docker.dialect import Dialect
 from worker_orchestrator.engines.docker.paths import Mounts, is_read_only, lost_link, refusal, unpackable
 from worker_orchestrator.engines.docker.reach import STALL_LIMIT_S, DockerReach, pieces_of, send_request
+from worker_orchestrator.engines.docker.stat import SPECIAL, Stat, archive_call, stat_of
 from worker_orchestrator.engines.docker.walk import Kind, Walk
 from worker_orchestrator.errors import (
     EngineError,
     EngineRejected,
-    EngineUnavailable,
     OrchestratorError,
     PathNotFound,
     PathOutOfReach,
@@ -39,27 +36,10 @@ from worker_orchestrator.errors import (
 
 __all__ = ["DockerFiles"]
 
-_LINK: Final = 1 << 27
-_FOLDER: Final = 1 << 31
 _LOST: Final = "\ufffd"
 """What stands in JSON for a byte that is no text."""
-_URL_ALPHABET: Final = b"-_"
-"""What Podman writes for + and / in base64. Both are understood."""
 _EMPTY_ARCHIVE: Final = bytes(1024)
-_SPECIAL: Final = re.compile(r"[\\?\[]")
-"""What stands for something else in a pattern, unless a backslash comes before it."""
 _ROOT_READ_ONLY: Final = re.compile(r"container rootfs is marked read-only|copier: put: .*: read-only file system")
-
-
-class _Stat(msgspec.Struct, rename="camel"):
-    """What Docker says of a path. `link_target`: where a link leads in the end; others say more or less there."""
-
-    mode: int
-    link_target: str = ""
-
-    @property
-    def is_link(self) -> bool:
-        return bool(self.mode & _LINK)
 
 
 class DockerFiles(DockerReach):
@@ -75,7 +55,7 @@ class DockerFiles(DockerReach):
                 raise _hidden(machine_id, path, way.hidden_by, f"{machine_id} -- cat {shlex.quote(printable(path))}")
             named = way.path if follow else await _as_named(walk, path, way.path)
             if self._dialect.archives_follow_links and not named.endswith(("/", "/.")):
-                stat = await _stat(client, native_id, named, self._dialect)
+                stat = await stat_of(client, native_id, named, self._dialect)
                 if stat.is_link:
                     yield link_alone(named, _target(stat, machine_id, named))
                     return
@@ -98,7 +78,7 @@ class DockerFiles(DockerReach):
                 put = send_request(
                     client,
                     "PUT",
-                    _archive(native_id, place, self._dialect),
+                    archive_call(native_id, place, self._dialect),
                     params=params,
                     data=sent.pieces(),
                     limit_s=None,
@@ -124,7 +104,11 @@ class DockerFiles(DockerReach):
         try:
             with reading():
                 async with send_request(
-                    self._client, "PUT", _archive(native_id, place, self._dialect), params=params, data=_EMPTY_ARCHIVE
+                    self._client,
+                    "PUT",
+                    archive_call(native_id, place, self._dialect),
+                    params=params,
+                    data=_EMPTY_ARCHIVE,
                 ):
                     return True
         except EngineError:
@@ -149,16 +133,16 @@ class DockerFiles(DockerReach):
 
         async def kind_of(path: str) -> Kind:
             try:
-                stat = await _stat(client, container.id, path, self._dialect)
+                stat = await stat_of(client, container.id, path, self._dialect)
             except aiodocker.DockerError as error:
                 if error.status == NOT_FOUND:
                     return Kind.MISSING
                 raise
-            return Kind.LINK if stat.is_link else Kind.FOLDER if stat.mode & _FOLDER else Kind.OTHER
+            return Kind.LINK if stat.is_link else Kind.FOLDER if stat.is_folder else Kind.OTHER
 
         async def target_of(path: str) -> str:
             if follows:
-                return _target(await _stat(client, container.id, path, self._dialect), machine_id, path)
+                return _target(await stat_of(client, container.id, path, self._dialect), machine_id, path)
             # Beside an archive Docker does not say where a link leads, but what Docker itself resolves it to.
             async with aclosing(_packed(client, container.id, machine_id, path, self._dialect)) as archive:
                 entry, _ = await first_entry(Reader(archive))
@@ -228,7 +212,7 @@ async def _packed(
 ) -> AsyncGenerator[bytes, None]:
     """The archive of a path. Raises PathOutOfReach if Docker packs nothing: some engines lose a name that is not UTF-8."""
     begun = False
-    async with send_request(client, "GET", _archive(native_id, path, dialect), params={}) as response:
+    async with send_request(client, "GET", archive_call(native_id, path, dialect), params={}) as response:
         async for piece in pieces_of(response.content):
             if not begun and piece.startswith(b"\0"):
                 if printable(path) == path:
@@ -241,34 +225,9 @@ async def _packed(
             yield piece
 
 
-async def _stat(client: aiodocker.Docker, native_id: str, path: str, dialect: Dialect) -> _Stat:
-    """What is at a path, with its mode in the bits of Go; links are not followed.
-
-    Raises DockerError if nothing can be there. Source: https://pkg.go.dev/io/fs#FileMode
-    """
-    try:
-        # Podman says 404 of a link that leads to nothing, and what it knows of the link.
-        async with send_request(
-            client, "HEAD", _archive(native_id, path, dialect), params={}, allowed={NOT_FOUND}
-        ) as response:
-            header = response.headers.get("X-Docker-Container-Path-Stat", "")
-            if response.status != NOT_FOUND or header:
-                return msgspec.json.decode(base64.b64decode(header, _URL_ALPHABET), type=_Stat)
-    except aiodocker.DockerError as error:
-        if error.status == NOT_FOUND:
-            raise
-    except (ValueError, msgspec.DecodeError) as error:
-        raise EngineUnavailable("What Docker says of a path cannot be read.") from error
-    else:
-        raise aiodocker.DockerError(NOT_FOUND, f"There is no {printable(path)}.")
-    # Only a GET says why, but it would read a whole folder.
-    async with send_request(client, "GET", _archive(native_id, path, dialect), params={}):
-        raise EngineUnavailable("What Docker says of a path changes.")
-
-
-def _target(link: _Stat, machine_id: str, path: str) -> str:
+def _target(link: Stat, machine_id: str, path: str) -> str:
     """Where this link leads, as Podman says it: in JSON, and not if it had to take a character of the path as it is."""
-    if _LOST in link.link_target or _SPECIAL.search(path):
+    if _LOST in link.link_target or SPECIAL.search(path):
         raise PathOutOfReach(
             f"{printable(path)} of {machine_id} cannot be copied by itself: Podman does not tell where this link leads if a "
             "name is not UTF-8, or the link's path has one of \\ ? [ in it. Copy the folder that the link leads to."
@@ -279,7 +238,7 @@ def _target(link: _Stat, machine_id: str, path: str) -> str:
 async def _is_there(client: aiodocker.Docker, native_id: str, path: str, dialect: Dialect) -> bool:
     """Whether something is at this path. Raises DockerError if Docker cannot tell."""
     try:
-        await _stat(client, native_id, path, dialect)
+        await stat_of(client, native_id, path, dialect)
     except aiodocker.DockerError as error:
         if error.status == NOT_FOUND:
             return False
@@ -308,9 +267,3 @@ def _read_only(machine_id: str, path: str) -> OrchestratorError:
         "Docker writes to its volumes only. A command reaches its /tmp: "
         f"`orchestrator exec -i {machine_id} -- sh -c 'cat >/tmp/FILE' <FILE`."
     )
-
-
-def _archive(native_id: str, path: str, dialect: Dialect) -> str:
-    """The call for this path, which may contain bytes that are not text."""
-    asked = _SPECIAL.sub(r"\\\g<0>", path) if dialect.takes_patterns else path
-    return f"/containers/{native_id}/archive?path={quote(asked, safe='', errors='surrogateescape')}"

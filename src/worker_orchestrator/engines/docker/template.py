@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.docker.dialect import Dialect
+from worker_orchestrator.engines.docker.image_config import check_image, worker_port
+from worker_orchestrator.engines.docker.late_memory import add_memory, labelled_mounts
 from worker_orchestrator.errors import EngineRejected
-from worker_orchestrator.telemetry.foreign_text import plain
 
 __all__ = [
     "ADVERTISED",
     "LABEL",
+    "LATE_DIR",
+    "LATE_POST",
+    "LATE_USER",
     "NETWORK",
     "ON_LOOPBACK",
     "OUTBOUND",
@@ -34,11 +37,11 @@ __all__ = [
     "READY",
     "READY_PATH",
     "READY_PORT",
+    "TOKEN",
     "DockerOptions",
     "PublishOptions",
     "Template",
     "make_template",
-    "worker_port",
 ]
 
 LABEL: Final = "worker-orchestrator"
@@ -52,9 +55,15 @@ READY_PORT: Final = f"{LABEL}.ready-port"
 PORTS: Final = f"{LABEL}.ports"
 """The ports of the container with their names, such as "http=3000 hmr=24678"; a worker whose port has no name lacks it."""
 OUTBOUND: Final = f"{LABEL}.outbound"
-DEFAULT_WORKER_PORT: Final = 9092
+LATE_DIR: Final = f"{LABEL}.late-dir"
+"""The folder in memory in which a worker takes values; one that was made without lacks it. Nor has it the next two then."""
+LATE_USER: Final = f"{LABEL}.late-user"
+"""Whom its image or its pool lets it run as, as Docker writes it; empty for root."""
+LATE_POST: Final = f"{LABEL}.late-post"
+"""The path on its own port to which values are posted."""
+TOKEN: Final = "ORCHESTRATOR_TOKEN"  # noqa: S105 # a name
+"""The variable with what proves to a worker that what is posted to it comes from this service."""
 _FINGERPRINT_CHARS: Final = 16
-_PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _NANO: Final = 1_000_000_000
 _OWN_NETWORK: Final = "own"
 """In what workers have in common, where each has a network of its own."""
@@ -79,6 +88,8 @@ class DockerOptions:
     * `outbound`           "any", or "host": then a worker gets no answer from beyond this computer
     * `insecure_shared_network`  workers of the pool share a network on which they may reach each other
     * `log_limit`          of all log files of one worker together
+    * `late_dir`           a folder in memory for the values that a project brings; empty: none
+    * `late_post`          the path on the worker's port to which they are posted; empty: they are not
     """
 
     image: str
@@ -100,6 +111,8 @@ class DockerOptions:
     user: str = ""
     runtime: str = ""
     log_limit: int = 0
+    late_dir: str = ""
+    late_post: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +134,8 @@ ON_LOOPBACK: Final = PublishOptions()
 class Template:
     """Everything that makes two workers of a pool alike, under its fingerprint.
 
-    `body`: what their create calls have in common. `network`: the one that they share; None if each has its own.
+    `body`: what their create calls have in common. `network`: the one that they share; None if each has its own. `user`:
+    whom they run as, as Docker writes it.
     """
 
     fingerprint: str
@@ -130,12 +144,17 @@ class Template:
     publish: PublishOptions
     body: Mapping[str, Any]
     network: str | None
+    user: str = ""
 
-    def create_body(self, owner: str, machine: Machine) -> dict[str, Any]:
-        """The JSON body of POST /containers/create for this machine. Raises EngineRejected if its ports have other names."""
+    def create_body(self, owner: str, machine: Machine, token: str = "") -> dict[str, Any]:
+        """The JSON body of POST /containers/create for this machine, whose own token this is, if it gets one.
+
+        Raises EngineRejected if its ports have other names.
+        """
         network = self.network or machine.id
         return {
             **self.body,
+            **({"Env": [*self.body["Env"], f"{TOKEN}={token}"]} if self.options.late_post else {}),
             "Labels": {
                 **self.body.get("Labels", {}),
                 f"{LABEL}.owner": owner,
@@ -149,9 +168,11 @@ class Template:
                 READY_PATH: self.options.ready_path,
                 OUTBOUND: self.options.outbound,
                 **_port_labels(self.options),
+                **_late_labels(self.options, self.user),
             },
             "HostConfig": {
                 **self.body["HostConfig"],
+                **labelled_mounts(self.body["HostConfig"], {f"{LABEL}.owner": owner, f"{LABEL}.machine": machine.id}),
                 "NetworkMode": network,
                 "PortBindings": {
                     f"{port}/tcp": [
@@ -184,7 +205,7 @@ def make_template(
 
     Raises EngineRejected if the image does not say which of its ports is the worker's, or could never come up.
     """
-    _check_image(options, image.get("Config") or {})
+    check_image(options, image.get("Config") or {})
     ports = [port for _, port in options.ports] or [options.worker_port or worker_port(options.image, image)]
     body: dict[str, Any] = {
         "Image": image["Id"],
@@ -198,6 +219,7 @@ def make_template(
             **_log(options, dialect),
         },
     }
+    add_memory(body["HostConfig"], options.late_dir, dialect)
     if options.user:
         body["User"] = options.user
     inherited = (image.get("Config") or {}).get("Labels") or {}
@@ -207,9 +229,17 @@ def make_template(
         body["Labels"] = foreign
     # A machine keeps the names that it was made with, so one with other names is another machine.
     named = [options.ports] if options.ports else []
-    made_of = json.dumps([body, publish.addresses, *named], sort_keys=True)
+    late = [{"post": options.late_post}] if options.late_post else []  # its worker has a token, and others have none
+    made_of = json.dumps([body, publish.addresses, *named, *late], sort_keys=True)
     fingerprint = hashlib.sha256(made_of.encode()).hexdigest()[:_FINGERPRINT_CHARS]
-    return Template(fingerprint, ports[0], options, publish, body, network)
+    user = options.user or str((image.get("Config") or {}).get("User") or "")
+    return Template(fingerprint, ports[0], options, publish, body, network, user)
+
+
+def _late_labels(options: DockerOptions, user: str) -> dict[str, str]:
+    """What says how a container takes values, when the settings say something else."""
+    labels = {LATE_DIR: options.late_dir, LATE_USER: user} if options.late_dir else {}
+    return labels | ({LATE_POST: options.late_post} if options.late_post else {})
 
 
 def _port_labels(options: DockerOptions) -> dict[str, str]:
@@ -264,40 +294,3 @@ def _log(options: DockerOptions, dialect: Dialect) -> dict[str, Any]:
     if dialect.log_files > 1:
         size["max-file"] = str(dialect.log_files)
     return {"LogConfig": {"Type": dialect.log_driver, "Config": size}}
-
-
-def _check_image(options: DockerOptions, config: Mapping[str, Any]) -> None:
-    """Refuse an image whose workers could never come up."""
-    said = [config[key] for key in ("Entrypoint", "Cmd") if key in config]  # some engines leave out what is empty
-    if said and not any(said):
-        raise EngineRejected(
-            f"The image {options.image} does not say what to run: give it an ENTRYPOINT or a CMD, or choose another with "
-            "--image."
-        )
-    test = (config.get("Healthcheck") or {}).get("Test") or ["NONE"]
-    if options.ready == "healthcheck" and test[0] == "NONE":
-        raise EngineRejected(
-            f"The image {options.image} has no HEALTHCHECK, but --ready is healthcheck: give it one, or choose --ready http "
-            "or tcp."
-        )
-
-
-def worker_port(name: str, image: Mapping[str, Any]) -> int:
-    """The single TCP port that the image exposes; 9092 if it exposes none."""
-    exposed = (image.get("Config") or {}).get("ExposedPorts") or {}
-    ports = sorted(
-        (key.partition("/")[0] for key in exposed if key.endswith("/tcp") or "/" not in key), key=_numerically
-    )
-    if len(ports) > 1:
-        raise EngineRejected(
-            f"The image {name} exposes several ports ({plain(', '.join(ports), 100)}): say which with --worker-port, or "
-            "name those that are to be reached with --ports."
-        )
-    if ports and not _PORT.fullmatch(ports[0]):
-        shown = plain(ports[0], 40)
-        raise EngineRejected(f"The image {name} exposes {shown!r}, which is not a port: name one with --worker-port.")
-    return int(ports[0]) if ports else DEFAULT_WORKER_PORT
-
-
-def _numerically(port: str) -> tuple[int, str]:
-    return len(port), port

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.memory.faults import Faults
 from worker_orchestrator.engines.memory.page import Output, Page, Work
-from worker_orchestrator.errors import EngineRejected, PortTaken
+from worker_orchestrator.errors import EngineRejected, NotRunning, PortTaken
 
 __all__ = ["HOME", "Container", "Containers", "Place"]
 
@@ -35,6 +36,8 @@ class Container:
     answer_s: float = 0.0
     end_s: float = 0.0  # how long it takes to end when it is asked to
     servers: list[asyncio.Server] = field(default_factory=list)  # one for each port
+    values: LateValues | None = None  # what it was configured with, in its memory
+    is_ready: bool = False  # and all of that is there
     output: Output = field(default_factory=Output)
     work: Work = field(default_factory=Work)
 
@@ -49,9 +52,14 @@ class Container:
             self.servers.pop().close()
 
     def end(self) -> None:
-        """Let it end: it answers no more, and its output is complete."""
+        """Let it end: it answers no more, its output is complete, and what was in its memory is gone."""
         self.close()
         self.output.end()
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing is in its memory any more."""
+        self.values, self.is_ready = None, False
 
 
 Place = dict[str, Container]  # by machine id
@@ -156,12 +164,32 @@ class Containers:
             raise EngineRejected(f"There is no instance {machine_id}.")
         if stop_first and container.instance.status in {Status.RUNNING, Status.PAUSED}:
             container.close()
+            container.forget()
             container.instance = replace(container.instance, status=Status.EXITED, detail="The container was stopped.")
         if container.instance.status is not Status.RUNNING:
             self._insist_on_free(_ports_of(container.instance))
             await self._open(container)
             container.work.begin_anew()
             container.instance = replace(container.instance, status=Status.RUNNING, detail="", trouble="")
+        return True
+
+    async def _give(self, place: Place, machine_id: str, values: LateValues) -> bool:
+        """Carry out a configuration. What was there before is gone."""
+        container = place.get(machine_id)
+        if container is None or container.instance.status is not Status.RUNNING:
+            raise NotRunning(f"The instance {machine_id} does not run.")
+        container.values, container.is_ready = values, not self.faults.strikes(self.faults.torn)
+        container.instance = replace(container.instance, is_configurable=True)
+        if not container.is_ready:
+            raise EngineRejected("Not all of the configuration could be written.")
+        return True
+
+    async def _clean(self, place: Place, machine_id: str) -> bool:
+        """Carry out a cleaning: end it, start it again, and look what is left."""
+        await self._start_again(place, machine_id, stop_first=True)
+        container = place[machine_id]
+        if container.values is not None or self.faults.strikes(self.faults.unclean):
+            raise EngineRejected("Something of its configuration is left.")
         return True
 
     async def _remove(self, place: Place, machine_id: str) -> bool:

@@ -21,6 +21,7 @@ from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.base import Identity, Listing
 from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.memory.containers import HOME, Container, Place
 from worker_orchestrator.engines.memory.faults import Faults
 from worker_orchestrator.engines.memory.meddling import Meddling
@@ -62,7 +63,7 @@ class MemoryEngine(Meddling):
         super().__init__(owner, faults or Faults(), host, serve_http=serve_http, plans_ports=plans_ports)
         self.image, self.images = image, dict[str, str]()
         self._port_names: dict[str, tuple[str, ...]] = {}  # by pool, of those whose workers have several ports
-        self.configure(options or {})
+        self.take_options(options or {})
         self.calls = 0
         self._calls: set[asyncio.Task[bool]] = set()
 
@@ -80,7 +81,7 @@ class MemoryEngine(Meddling):
         await self._reach()
         return " ".join([self.images.get(pool, self.image), *self._port_names.get(pool, ())])
 
-    def configure(self, options: Mapping[str, DockerOptions]) -> frozenset[str]:
+    def take_options(self, options: Mapping[str, DockerOptions]) -> frozenset[str]:
         """Take the names of the ports of each pool, which are all that matters here. Returns the pools with other names."""
         before = self._port_names
         self._port_names = {pool: tuple(name for name, _ in chosen.ports) for pool, chosen in options.items()}
@@ -109,6 +110,18 @@ class MemoryEngine(Meddling):
 
     async def destroy(self, machine_id: str) -> bool:
         return await self._write(lambda place: self._remove(place, machine_id), may_reject=False)
+
+    async def configure(self, machine: Machine, values: LateValues, *, anew: bool = False) -> None:  # noqa: ARG002
+        """All that was there before is gone, whether or not that is asked for."""
+        await self._write(lambda place: self._give(place, machine.id, values), may_reject=True)
+
+    async def is_configured(self, machine_id: str) -> bool:
+        await self._reach()
+        container = self._own(machine_id)
+        return container is not None and container.is_ready
+
+    async def clean(self, machine_id: str) -> None:
+        await self._write(lambda place: self._clean(place, machine_id), may_reject=True)
 
     async def probe(
         self,

@@ -26,6 +26,8 @@ class Faults:
     mute: float = 0.0  # an instance that runs and never answers
     sluggish: float = 0.0  # an instance that takes up to `sluggish_s` for each answer
     sluggish_s: float = 4.0
+    torn: float = 0.0  # a configuration of which only a part can be written
+    unclean: float = 0.0  # something is left of a configuration after a cleaning
     stubborn: float = 0.0  # an instance that takes up to a minute to end
     stillborn: float = 0.0  # an instance that exits at once
 

@@ -7,6 +7,7 @@ import asyncio
 from msgspec.structs import replace
 
 from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.memory.containers import HOME, Container, Containers
 from worker_orchestrator.engines.memory.faults import Faults
 from worker_orchestrator.engines.memory.page import Work
@@ -30,6 +31,10 @@ class Meddling(Containers):
     def work(self, machine_id: str) -> Work:
         """What the instance has done, to be changed as its clients and its worker would."""
         return self._containers[machine_id].work
+
+    def values(self, machine_id: str) -> LateValues | None:
+        """What is left in its memory of what any project configured it with."""
+        return self._containers[machine_id].values
 
     def freeze(self) -> None:
         """No call returns from now on, until `thaw`: then all of them are carried out, also those given up meanwhile."""

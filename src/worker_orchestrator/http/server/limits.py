@@ -12,6 +12,7 @@ from typing import Final
 from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
 
 __all__ = [
+    "ASSIGN_LIMIT_BYTES",
     "BODY_FIELDS",
     "BODY_LIMIT_BYTES",
     "BODY_S",
@@ -39,6 +40,8 @@ HEAD_LIMIT_BYTES: Final = 32 * 1024
 FIELD_LIMIT: Final = 100
 BODY_LIMIT_BYTES: Final = 1024 * 1024
 LOGIN_BODY_LIMIT_BYTES: Final = 4096
+ASSIGN_LIMIT_BYTES: Final = 4 * 1024 * 1024
+"""An assign with values for the worker: 1 MiB of files as base64, and all else."""
 FILE_LIMIT_BYTES: Final = 1024 * 1024 * 1024
 """A file, or an archive of files, that is written into a worker."""
 PIPELINE_LIMIT: Final = 100
@@ -63,6 +66,7 @@ BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 """The header fields that say how long a body is."""
 _FIELD_OVERHEAD_BYTES: Final = 4  # colon, space and line end
 _FILES: Final = re.compile(rb"/v1/machines/[^/?]+/files/?(?:\?|$)")
+_ASSIGN: Final = re.compile(rb"/v1/projects/[^/?]+/machine/?(?:\?|$)")
 
 NOT_HTTP: Final = failure(400, "Bad request", "This is not a valid HTTP/1.1 request.")
 NO_ROOM: Final = failure(
@@ -75,7 +79,11 @@ NO_ROOM: Final = failure(
 
 def body_limit(method: bytes, url: bytes) -> int:
     """The most bytes that a body of this request may have."""
-    return FILE_LIMIT_BYTES if method == b"PUT" and _FILES.match(url) is not None else BODY_LIMIT_BYTES
+    if method != b"PUT":
+        return BODY_LIMIT_BYTES
+    if _FILES.match(url) is not None:
+        return FILE_LIMIT_BYTES
+    return ASSIGN_LIMIT_BYTES if _ASSIGN.match(url) is not None else BODY_LIMIT_BYTES
 
 
 def head_refusal(url: bytes, headers: list[Header], body_bytes: int, blank_bytes: int) -> Reply | None:
@@ -100,7 +108,12 @@ def head_too_large() -> Reply:
 
 
 def body_too_large(limit_bytes: int) -> Reply:
-    return failure(413, "Request body too large", f"The body may have at most {limit_bytes} bytes.")
+    instead = (
+        " Assign with fewer files, and write the others afterwards with PUT /v1/machines/{id}/files."
+        if limit_bytes == ASSIGN_LIMIT_BYTES
+        else ""
+    )
+    return failure(413, "Request body too large", f"The body may have at most {limit_bytes} bytes.{instead}")
 
 
 def late(part: str, within_s: float) -> Reply:

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 from starlette.requests import Request
 from starlette.responses import Response
 
 from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.control.reading.views import configured
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.lease import Terms
 from worker_orchestrator.core.machine import Machine, State
@@ -18,9 +19,12 @@ from worker_orchestrator.core.reasons import OUTDATED, not_the_current, sentence
 from worker_orchestrator.core.refusals import machine_failed, machine_restarting, why_none_came
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import InvalidInput, ProjectHasNoMachine
+from worker_orchestrator.http.problems import code_of, problem
 from worker_orchestrator.http.server.request_body import until_hang_up
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.responses import MachineShape, event, tagged_response, when
+from worker_orchestrator.http.v1.configured_words import configured_in_words
+from worker_orchestrator.http.v1.late_values import FilesTooLargeError, late_values
+from worker_orchestrator.http.v1.responses import MachineShape, event, setup_of, tagged_response, when
 from worker_orchestrator.wire import v1 as wire
 
 __all__ = ["Projects"]
@@ -48,6 +52,12 @@ class Projects:
         wait_s = None if body.wait_seconds is None else _wait(body.wait_seconds)
         metadata = None if body.metadata is None else _metadata(body.metadata)
         pool = None if body.pool is None else _pool(body.pool)
+        try:
+            values = await late_values(body)
+        except FilesTooLargeError as error:
+            return problem(413, code_of(413), "The files are too large", str(error))
+        if values is not None and pool is not None:
+            self._orchestrator.insist_on_pool(pool)  # else it would hear that this pool takes no values
         assigned = await self._orchestrator.assign_machine(
             project,
             pool,
@@ -55,8 +65,12 @@ class Projects:
             wait_s=wait_s,
             metadata=metadata,
             terms=_terms(body),
+            values=values,
+            replace=bool(body.replace),
         )
         shown = self._shape.of(await self._orchestrator.record(assigned.machine))
+        if assigned.setup is not None:
+            shown = replace(shown, setup=setup_of(assigned.setup))
         return tagged_response(shown, shown.generation, 201 if assigned.is_new else 200)
 
     async def keep_alive(self, request: Request) -> Response:
@@ -113,13 +127,14 @@ class Projects:
         assigned_at = [one.at for one in events if one.cause == "assigned"]
 
         trouble = self._impediment(machine)
+        how_it_came = f"{_NOT_RECORDED if trace is None else _sentence(trace.why)}{self._outdated(machine)}"
         explanation = wire.Why(
             project=project,
             machine=machine.id,
             generation=machine.generation,
             at=when(trace.at_ms) if trace is not None else assigned_at[-1] if assigned_at else None,
             how="unknown" if trace is None else trace.how,
-            why=f"{_NOT_RECORDED if trace is None else _sentence(trace.why)}{self._outdated(machine)}{trouble}",
+            why=f"{how_it_came}{self._configured(machine)}{trouble}",
             trouble=trouble.strip() or None,
             stages=None if trace is None else _stages(trace),
             failed_probes=[
@@ -127,6 +142,7 @@ class Projects:
             ],
             events=events,
             pool=machine.pool,
+            configured=configured(machine, self._orchestrator.spec.pool(machine.pool)),
         )
         return tagged_response(explanation, machine.generation)
 
@@ -165,6 +181,11 @@ class Projects:
             return f" {not_the_current(brake.reason)} {_LATER}{release}"
         comes_up = fleet.has_come_up(machine.pool, pool.template)
         return f" {OUTDATED} Both were current when it was made. {'' if comes_up else _LATER}{release}"
+
+    def _configured(self, machine: Machine) -> str:
+        """Whether it has the values of its project, and why not, after a blank; empty if its pool takes none."""
+        is_told = configured(machine, self._orchestrator.spec.pool(machine.pool)) is not None
+        return f" {configured_in_words(machine)}" if is_told else ""
 
     def _impediment(self, machine: Machine) -> str:
         """What keeps it from serving, and what comes next, after a blank."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
+from worker_orchestrator.control.assignment import SetupReport
 from worker_orchestrator.control.reading.history import Sample
 from worker_orchestrator.control.reading.views import LeaseView, MachineView
 from worker_orchestrator.core.machine import Machine, State
@@ -27,6 +28,7 @@ __all__ = [
     "json_response",
     "machine_counts",
     "sample",
+    "setup_of",
     "state_of",
     "tagged_response",
     "when",
@@ -84,7 +86,22 @@ class MachineShape:
             outdated=view.is_outdated,
             lease=None if view.lease is None else _lease(view.lease),
             ports={name: wire.PublishedPort(port=port, url=_url(machine, host, port)) for name, port in machine.ports},
+            configured=view.is_configured,
+            setup=_setup(machine),
         )
+
+
+def _setup(machine: Machine) -> wire.Setup | None:
+    """How its project had it set up. What an earlier project did is nobody's business."""
+    configuration = machine.configuration
+    if machine.holding is None or configuration is None or configuration.took_ms is None:
+        return None
+    return wire.Setup(exit_code=configuration.exit_code, ms=configuration.took_ms)
+
+
+def setup_of(report: SetupReport) -> wire.Setup:
+    """How the set-up went that this request asked for."""
+    return wire.Setup(exit_code=report.exit_code, ms=report.took_ms, output=report.output)
 
 
 def _lease(lease: LeaseView) -> wire.Lease:

@@ -102,13 +102,13 @@ def test_options_may_change_while_the_engine_is_open() -> None:
     async def story() -> None:
         async with an_engine(fake := Recording(), {"default": PLAIN, "gpu": PLAIN}) as engine:
             before = await engine.template("gpu")
-            assert engine.configure({"default": PLAIN, "gpu": DockerOptions("image", memory=2**29)}) == {"gpu"}
+            assert engine.take_options({"default": PLAIN, "gpu": DockerOptions("image", memory=2**29)}) == {"gpu"}
             after = await engine.template("gpu")
             assert after != before == await engine.template("default")
             await engine.create(msgspec.structs.replace(MACHINE, pool="gpu", template=after))
             assert fake.container is not None
             assert fake.container["HostConfig"]["Memory"] == 2**29
-            assert engine.configure({"default": PLAIN}) == frozenset()
+            assert engine.take_options({"default": PLAIN}) == frozenset()
             with pytest.raises(EngineRejected, match="The settings have no pool gpu"):
                 await engine.template("gpu")
             assert engine.progress("gpu") == ""
@@ -135,13 +135,13 @@ def test_older_machines_are_asked_as_they_were_made_for() -> None:
             old = msgspec.structs.replace(MACHINE, port=port, template=await engine.template("default"))
             await engine.create(old)
             assert await engine.probe(old) is None
-            engine.configure({"default": DockerOptions("image", ready="healthcheck", memory=2**29)})
+            engine.take_options({"default": DockerOptions("image", ready="healthcheck", memory=2**29)})
             assert await engine.probe(old) is None
             new = msgspec.structs.replace(MACHINE, template=await engine.template("default"))
             assert await engine.probe(old) is None
             fake.container = {**fake.container, "State": {}}  # type: ignore[dict-item] # the create made it
             assert await engine.probe(new) == "the image image has no HEALTHCHECK; choose --ready http or --ready tcp"
-            engine.configure({"default": DockerOptions("image", ready="tcp", memory=2**29)})
+            engine.take_options({"default": DockerOptions("image", ready="tcp", memory=2**29)})
             assert await engine.template("default") == new.template
             assert await engine.probe(msgspec.structs.replace(new, port=port)) is None, "it may have been a slip"
 
@@ -166,7 +166,7 @@ def test_last_lines_keep_the_secrets_that_a_worker_was_made_with_when_its_pool_h
 
     async def story() -> None:
         async with an_engine(Speaking(), {"default": DockerOptions("image", env={"PASSWORD": "old-secret"})}) as engine:
-            engine.configure({"default": DockerOptions("image", env={"PASSWORD": "new-secret"})})
+            engine.take_options({"default": DockerOptions("image", env={"PASSWORD": "new-secret"})})
             assert await engine.last_lines(MACHINE.id, 9) == '"the password $PASSWORD is wrong"'
 
     asyncio.run(story())
