@@ -116,8 +116,12 @@ def told(service: Running, project: str = "shop") -> Any:
     return service.get(f"/v1/projects/{project}/machine").json
 
 
-def a_file(name: str, text: str) -> FilePayload:
-    return {"name": name, "mimeType": "text/plain", "buffer": text.encode()}
+def a_file(name: str, content: str | bytes) -> FilePayload:
+    return {
+        "name": name,
+        "mimeType": "text/plain",
+        "buffer": content if isinstance(content, bytes) else content.encode(),
+    }
 
 
 def configure(service: Running, values: dict[str, Any], project: str = "shop") -> int:

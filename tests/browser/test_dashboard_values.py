@@ -1,4 +1,4 @@
-"""The fields for what a project gives its machine: who is asked, what they refuse, and that a secret is nowhere but in its request."""
+"""The fields for what a project gives its machine: what they refuse, and that a secret is in its one request alone."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_sent_is_said_before_it_is(tabs: Tabs, pools: Running) ->
     press(shown, "Add a secret")
     page.keyboard.type("key")
     secret = shown.locator("li input[type=file]")
-    secret.set_input_files([{"name": "raw", "mimeType": "text/plain", "buffer": b"\xff\xfe"}])
+    secret.set_input_files([a_file("raw", b"\xff\xfe")])
     expect(shown.get_by_role("alert")).to_contain_text("raw is not UTF-8 text. Send it as a file.")
     secret.set_input_files([a_file("long", "x" * 65_537)])
     expect(shown.get_by_role("alert")).to_contain_text("a secret may have 64 KiB")
