@@ -2,7 +2,7 @@
 // address and no attribute of the page, and are forgotten as soon as they were sent, whatever came of it.
 
 import { bytes, count } from "./format.js";
-import { html, useEffect, useId, useRef, useState } from "./html.js";
+import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "./html.js";
 import { base64, packed, packedSize } from "./tar.js";
 import { coded } from "./told.js";
 
@@ -35,7 +35,7 @@ export function Values({ given, isReplacing = false }) {
         <input type="checkbox" checked=${replaces} onChange=${({ target }) => setReplaces(target.checked)} aria-describedby="${id}-hint" />
         Replace
       </label>
-      <p id="${id}-hint" class="muted">If it was configured with other values: without this, that is refused.</p>
+      <p id="${id}-hint" class="muted">Also if it was configured with other values, which is refused else.</p>
     </div>
   </div>`;
 }
@@ -75,7 +75,7 @@ const PLAIN = { autocomplete: "off", autocapitalize: "off", spellcheck: false };
 /** The name of a row; the one that was just added has the focus. */
 function Name({ row, what, rule, onChange }) {
   const input = useRef(null);
-  useEffect(() => input.current.focus(), []);
+  useLayoutEffect(() => input.current.focus(), []); // before anything more is typed
   return html`<input
     ref=${input} ...${PLAIN} ...${rule} value=${row.name} maxlength="128" required=${row.value !== ""} aria-label=${`Name of ${what}`} placeholder="Name"
     onInput=${({ target }) => onChange({ name: target.value.trim() })}
