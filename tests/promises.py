@@ -45,6 +45,7 @@ PROMISES: Final = {
     "hang-up": "A command whose caller hangs up is ended",
     "terminal": "A terminal has its size from the start, and is resized",
     "files": "Files go in and out as they are",
+    "late": "Values for a running worker are in memory only, come whole, and go with the run",
     "logs": "Logs: the last lines, both streams, followed",
     "stats": "Usage: processor, memory, network, processes",
 }

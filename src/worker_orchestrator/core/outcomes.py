@@ -208,8 +208,10 @@ def _apply_destroy(watch: Watch, outcome: Outcome, now: float) -> None:
 
 
 def _apply_create(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
-    if outcome.result is Result.DONE and not outcome.under_way:
-        clear_obstacle(fleet, machine)
+    if outcome.result is Result.DONE:
+        fleet.watches[machine.id].not_before = now + UNSURE_S  # it may not be listed at once
+        if not outcome.under_way:
+            clear_obstacle(fleet, machine)
     if outcome.result is Result.REJECTED:
         fail_machine(
             fleet,

@@ -9,7 +9,7 @@ from typing import Final, Protocol, runtime_checkable
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
 
-__all__ = ["FOLLOW_HOST", "configure", "open_engine"]
+__all__ = ["FOLLOW_HOST", "configure", "open_engine", "use_key"]
 
 FOLLOW_HOST: Final = "localhost"
 """As an address to publish on: all loopback addresses that the engine's host has at the moment."""
@@ -28,6 +28,19 @@ def configure(engine: Engine, options: Mapping[str, DockerOptions]) -> frozenset
     Returns the names of the pools that are new or have other options than before: their templates are to be found out again.
     """
     return engine.take_options(options) if isinstance(engine, _TakesOptions) else frozenset()
+
+
+@runtime_checkable
+class _GivesTokens(Protocol):
+    """An engine whose workers get a token each, which is made with this key."""
+
+    late_key: bytes
+
+
+def use_key(engine: Engine, key: bytes) -> None:
+    """Make the tokens of workers with this key from now on. Without it they hold as long as this process."""
+    if isinstance(engine, _GivesTokens):
+        engine.late_key = key
 
 
 async def open_engine(  # what makes an engine

@@ -19,6 +19,7 @@ from worker_orchestrator.engines.base import Engine, Identity
 from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
 from worker_orchestrator.errors import InvalidSetting, StoreRefused
 from worker_orchestrator.http.server.listening import has_ipv6_loopback
+from worker_orchestrator.service import late_key
 from worker_orchestrator.service.origin import home_of, is_latest, next_session, reason_for_doubt, record_sessions
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.parsers import as_bytes
@@ -95,6 +96,7 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
         with Store(path, durability=settings.durability, look_only=look_only) as store:
             engine = await open_engine(settings, store.meta())
             try:
+                engines.use_key(engine, _token_key(settings, makes=not look_only))
                 identity = await engine.identity()
                 opened = _opened(store, path, engine, identity)
                 if not accept and not look_only:
@@ -135,6 +137,13 @@ def load_fleet(store: Store) -> Fleet:
     fleet = Fleet(meta["owner"], generation=int(meta.get("generation", 0)), last_port=last_port)
     fleet.load(store.machines(), store.tombstones(), asyncio.get_running_loop().time())
     return fleet
+
+
+def _token_key(settings: Settings, *, makes: bool) -> bytes:
+    """With what the tokens of workers are made. `makes`: also if there is no key yet. Raises InvalidSetting."""
+    is_fleeting = settings.engine == "memory"
+    key = late_key.fleeting() if is_fleeting else late_key.read_or_make(settings.state_dir, makes=makes)
+    return late_key.derived(key, "token")
 
 
 async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:

@@ -30,13 +30,13 @@ from worker_orchestrator.engines.docker.environment import DockerEnvironment
 from worker_orchestrator.engines.docker.files import DockerFiles
 from worker_orchestrator.engines.docker.images import Images
 from worker_orchestrator.engines.docker.joined_work import JoinedWork
-from worker_orchestrator.engines.docker.lifecycle import DockerLifecycle
+from worker_orchestrator.engines.docker.late import DockerLate
 from worker_orchestrator.engines.docker.listing import instance_of, with_killer
 from worker_orchestrator.engines.docker.logs import DockerLogs
 from worker_orchestrator.engines.docker.own_networks import OwnNetworks
 from worker_orchestrator.engines.docker.pool_options import naming_pool, ready_port_of
 from worker_orchestrator.engines.docker.promises import refuse_unkept
-from worker_orchestrator.engines.docker.publishing import Place, place_of, unpublished
+from worker_orchestrator.engines.docker.publishing import place_of, unpublished
 from worker_orchestrator.engines.docker.template import (
     LABEL,
     ON_LOOPBACK,
@@ -64,7 +64,7 @@ _NATIVE_ID: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 
 
 class DockerEngine(
-    DockerLifecycle,
+    DockerLate,
     DockerActivity,
     DockerLogs,
     DockerEnvironment,
@@ -92,9 +92,7 @@ class DockerEngine(
         self._room_to_pull = asyncio.Semaphore(PULLS_AT_ONCE)
         self._info = JoinedWork(client.system.info, "what the engine says of itself")
         self._killed: dict[str, bool] = {}  # by container id: whether SIGKILL came from outside
-        self._places: dict[str, Place] = {}  # of the last listing, by machine id
         self._unpublished: dict[str, frozenset[str]] = {}  # addresses, of the last listing, by machine id
-        self._labels: dict[str, Mapping[str, str]] = {}  # of our containers in the last listing, by machine id
         self._was_marked, self._nonce = False, secrets.token_hex(4)
         self._asks_bearings = asyncio.Lock()
         self._tidying = Tidying(self._networks, self._own_networks, self._networks_in_use, self._containers)
@@ -221,10 +219,7 @@ class DockerEngine(
             return await self._healthcheck(machine, options.image)
         name, port = ready_port_of(machine, options, labels)
         assert port is not None, "a Docker machine has a host port"
-        place = self._places.get(machine.id)
-        address = self._publish.addresses[0] if place is None else place.address
-        if address in {"0.0.0.0", "::"}:  # noqa: S104 # reached from here, on whichever address leads there
-            address = self._endpoint.host
+        address = self._address_of(machine.id)
         if options.ready == "tcp":
             missing = await tcp_probe(address, port, limit_s)
         else:

@@ -9,6 +9,7 @@ import aiodocker
 
 from worker_orchestrator.engines.docker.calls import is_missing, reading
 from worker_orchestrator.engines.docker.reach import DockerReach
+from worker_orchestrator.engines.docker.template import TOKEN
 from worker_orchestrator.errors import EngineRejected, NotRunning
 
 __all__ = ["DockerEnvironment", "given_environment"]
@@ -21,7 +22,7 @@ class Inspected(Protocol):
 
 
 class DockerEnvironment(DockerReach):
-    """The environment of containers, whether they run or not."""
+    """The environment of containers, whether they run or not, without the token that we gave them."""
 
     async def environment(self, machine_id: str) -> Mapping[str, str]:
         native_id = await self._own(machine_id, running=False)
@@ -33,7 +34,7 @@ class DockerEnvironment(DockerReach):
             if is_missing(error):
                 raise NotRunning(f"There is no container of {machine_id}.") from error
             raise
-        return _by_name(variables)
+        return {name: value for name, value in _by_name(variables).items() if name != TOKEN}
 
 
 async def given_environment(client: aiodocker.Docker, native_id: str) -> Mapping[str, str] | None:

@@ -19,24 +19,22 @@ from aiodocker.containers import DockerContainer
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.reasons import sentence
 from worker_orchestrator.engines.docker.calls import (
-    CONFLICT,
     docker_message,
     is_missing,
     is_network_missing,
     is_taken,
     reading,
-    status_of,
     writing,
 )
 from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.connector import Client
 from worker_orchestrator.engines.docker.create_warnings import dropped, is_worth_telling
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
-from worker_orchestrator.engines.docker.libpod import remove_container
 from worker_orchestrator.engines.docker.network import WorkerNetworks
 from worker_orchestrator.engines.docker.obstacles import ADDRESS, taken_port
 from worker_orchestrator.engines.docker.own_networks import OwnNetworks
 from worker_orchestrator.engines.docker.reach import DockerReach, send_request
+from worker_orchestrator.engines.docker.removing import remove
 from worker_orchestrator.engines.docker.template import (
     LABEL,
     NETWORK,
@@ -125,6 +123,7 @@ class DockerLifecycle(DockerReach):
         try:
             container = await self._create_or_find(machine, template)
             if container is not None:
+                await self._before_start(container, template)
                 await self._start_or_remove(container)
         except (EngineRejected, PortTaken) as error:  # then nothing of it is there
             with contextlib.suppress(EngineError):  # else a later listing finds it
@@ -132,6 +131,12 @@ class DockerLifecycle(DockerReach):
             if isinstance(error, PortTaken):
                 error.port = taken_port(docker_message(error), machine.host_ports)
             raise
+
+    async def _before_start(self, container: DockerContainer, template: Template) -> None:
+        """For whoever has to look at a container of this template that never ran."""
+
+    def _body_of(self, machine: Machine, template: Template) -> dict[str, Any]:
+        return template.create_body(self._owner, machine)
 
     async def _create(self, body: dict[str, Any], name: str) -> DockerContainer:
         with writing():
@@ -152,7 +157,7 @@ class DockerLifecycle(DockerReach):
 
     async def _create_or_find(self, machine: Machine, template: Template) -> DockerContainer | None:
         """The container that is to be started; None if one that once ran stands under this name already."""
-        body = template.create_body(self._owner, machine)
+        body = self._body_of(machine, template)
         for _ in range(2):
             try:
                 return await self._create(body, machine.id)
@@ -290,30 +295,7 @@ class DockerLifecycle(DockerReach):
         return True
 
     async def _remove(self, container: DockerContainer) -> None:
-        """Remove it by force, with its anonymous volumes, and return when it is gone."""
-        try:
-            with writing():
-                if self._dialect.removes_slowly:
-                    await remove_container(self._client, container.id)
-                else:
-                    await container.delete(force=True, v=True)
-        except EngineRejected as error:
-            if is_missing(error):
-                return
-            if status_of(error) != CONFLICT:
-                raise
-            await self._until_gone(container)  # somebody else is removing it
-
-    async def _until_gone(self, container: DockerContainer) -> None:
-        while True:
-            try:
-                with reading():
-                    await container.show()
-            except EngineRejected as error:
-                if is_missing(error):
-                    return
-                raise
-            await asyncio.sleep(_LATE_CREATE_PAUSE_S)
+        await remove(self._client, container, self._dialect)
 
     async def remove_network(self) -> None:
         """Remove the workers' networks, for `down`: the last thing that we leave on an engine."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from worker_orchestrator.engines.docker.dialect import Dialect
 from worker_orchestrator.engines.docker.podman_host import SHARED_INSTEAD, USE_NFTABLES
-from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.docker.template import TOKEN, DockerOptions
 from worker_orchestrator.errors import EngineRejected
 from worker_orchestrator.telemetry.foreign_text import plain
 
@@ -52,6 +52,7 @@ def _unkept(options: DockerOptions, dialect: Dialect, info: Mapping[str, Any], h
     if needed := dialect.lacks_host_gateway:
         yield f"{dialect} cannot lead workers to its host: install {needed} or newer."
     yield from _runtime(options, dialect, info)
+    yield from _late(options, dialect, info)
     processors = info.get("NCPU") or 0
     if processors and options.cpus > processors:
         yield f"--cpus is {options.cpus:g}, but the engine has only {processors}: choose less."
@@ -80,6 +81,19 @@ def _unkept(options: DockerOptions, dialect: Dialect, info: Mapping[str, Any], h
         yield (
             f"{dialect.name} uses iptables here (by its containers.conf or by netavark's own choice), with "
             f"which workers do not stay apart: {USE_NFTABLES}. Or {SHARED_INSTEAD}."
+        )
+
+
+def _late(options: DockerOptions, dialect: Dialect, info: Mapping[str, Any]) -> Iterator[str]:
+    if options.late_post and TOKEN in (options.env or {}):
+        yield (
+            f"--env sets {TOKEN}, in which each worker gets a token of its own with --late-post: give yours another name."
+        )
+    drivers = (info.get("Plugins") or {}).get("Volume")
+    if options.late_dir and not dialect.archives_reach_memory and drivers is not None and "local" not in drivers:
+        yield (
+            "The engine has no volumes of its driver local, in which --late-dir keeps values in memory: leave it out, or "
+            "use another engine."
         )
 
 

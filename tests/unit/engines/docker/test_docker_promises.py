@@ -52,6 +52,12 @@ def refusal(options: Mapping[str, Any], info: Mapping[str, Any], host: EngineHos
         ({"cpus": 1.0}, {"CpuCfsQuota": False}, "The engine cannot enforce --cpus: its cgroups lack what that needs."),
         ({"memory": 2**29}, {"MemoryLimit": False}, "The engine cannot enforce --memory: its cgroups lack what"),
         ({"pids_limit": 9}, {"PidsLimit": False}, "The engine cannot enforce --pids-limit: its cgroups lack what"),
+        ({"late_dir": "/run/p"}, {"Plugins": {"Volume": ["nfs"]}}, "The engine has no volumes of its driver local, in"),
+        (
+            {"late_post": "/p", "env": {"ORCHESTRATOR_TOKEN": "1"}},
+            {},
+            "--env sets ORCHESTRATOR_TOKEN, in which each worker gets a token of its own with --late-post: give yours",
+        ),
         ({}, {"OSType": "windows"}, "The engine runs windows containers: switch it to Linux containers."),
     ],
 )
@@ -145,3 +151,8 @@ def test_what_podman_keeps_is_not_refused(options: dict[str, Any], host: EngineH
 
 def test_an_engine_that_does_not_say_what_it_can_is_trusted() -> None:
     assert refusal({"memory": 2**29, "cpus": 1.0, "pids_limit": 9}, {}) == ""
+
+
+@pytest.mark.parametrize("engine", [DOCKER, {**DOCKER, "Plugins": {"Volume": ["local"]}}, PODMAN])
+def test_values_for_running_workers_are_kept_in_memory_everywhere(engine: Mapping[str, Any]) -> None:
+    assert refusal({"late_dir": "/run/project", "late_post": "/configure", "env": {"A": "b"}}, engine) == ""

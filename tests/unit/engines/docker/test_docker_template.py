@@ -39,6 +39,7 @@ CHOSEN: Mapping[str, Any] = {
     "log_limit": 3_000_000,
 }
 """Another value of every option that makes another worker, but for `ports`, which stands in for `worker_port`."""
+LATE: Mapping[str, Any] = {"late_dir": "/run/project", "late_post": "/configure"}
 PORTS = (("http", 3000), ("hmr", 24678))
 
 
@@ -60,9 +61,9 @@ def test_nothing_is_mounted_added_or_privileged_whatever_is_chosen() -> None:
     assert host_config()["SecurityOpt"] == ["no-new-privileges"]
 
 
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("name", [*CHOSEN, *LATE])
 def test_every_option_that_changes_a_worker_changes_the_template(name: str) -> None:
-    assert template(replace(PLAIN, **{name: CHOSEN[name]})).fingerprint != template().fingerprint
+    assert template(replace(PLAIN, **{name: {**CHOSEN, **LATE}[name]})).fingerprint != template().fingerprint
 
 
 def test_no_option_is_forgotten_here() -> None:
@@ -70,7 +71,7 @@ def test_no_option_is_forgotten_here() -> None:
 
     So is the name of the host in URLs.
     """
-    assert {*CHOSEN, "ports"} == {field.name for field in fields(DockerOptions)} - {
+    assert {*CHOSEN, *LATE, "ports"} == {field.name for field in fields(DockerOptions)} - {
         "image",
         "network",
         "insecure_shared_network",
@@ -261,3 +262,43 @@ def test_labels_of_other_tools_are_empty_and_those_of_an_image_without_any_cost_
     assert body["Labels"]["worker-orchestrator.machine"] == MACHINE.id
     unlabelled = {**IMAGE, "Config": {**IMAGE["Config"], "Labels": {"maintainer": "me"}}}
     assert make_template(PLAIN, unlabelled, "net", DOCKER).fingerprint == template().fingerprint
+
+
+def test_values_come_into_a_volume_in_memory_that_says_whose_it_is() -> None:
+    """The labels say how the worker takes values, when the settings say something else."""
+    chosen = replace(PLAIN, user="web", late_dir="/run/project")
+    body = template(chosen).create_body("owner", MACHINE, "t0ken")
+    labels = {"worker-orchestrator.owner": "owner", "worker-orchestrator.machine": MACHINE.id}
+    asked = {"type": "tmpfs", "device": "tmpfs", "o": "size=16777216,nr_inodes=8192,mode=0755,nosuid,nodev"}
+    volume = {"NoCopy": True, "DriverConfig": {"Name": "local", "Options": asked}, "Labels": labels}
+    assert body["HostConfig"]["Mounts"] == [{"Type": "volume", "Target": "/run/project", "VolumeOptions": volume}]
+    assert "Tmpfs" not in body["HostConfig"]
+    late = {name: value for name, value in body["Labels"].items() if ".late-" in name}
+    assert late == {"worker-orchestrator.late-dir": "/run/project", "worker-orchestrator.late-user": "web"}
+    assert body["Env"] == [], "no token without a port to which values are posted"
+    assert template(chosen).fingerprint == template(chosen).fingerprint
+
+
+def test_on_podman_they_come_into_a_memory_over_which_nothing_is_copied() -> None:
+    for read_only in (False, True):
+        chosen = replace(PLAIN, late_dir="/run/project", read_only=read_only)
+        host = template(chosen, BuildahVersion="1").create_body("owner", MACHINE)["HostConfig"]
+        assert "Mounts" not in host
+        assert host["Tmpfs"]["/run/project"] == "rw,exec,nosuid,nodev,mode=0755,size=16777216,notmpcopyup"
+        assert ("/tmp" in host["Tmpfs"]) is read_only
+
+
+def test_the_user_is_that_of_the_image_unless_another_is_chosen() -> None:
+    image = {**IMAGE, "Config": {**IMAGE["Config"], "User": "web:100"}}
+    for user, is_known_as in (("", "web:100"), ("5", "5")):
+        made = make_template(replace(PLAIN, user=user, late_dir="/run/project"), image, "net", DOCKER)
+        assert made.create_body("owner", MACHINE)["Labels"]["worker-orchestrator.late-user"] == is_known_as
+
+
+def test_each_worker_that_is_posted_to_has_a_token_of_its_own() -> None:
+    """Which is no part of the template."""
+    made = template(replace(PLAIN, env={"A": "b"}, late_post="/configure"))
+    assert made.create_body("owner", MACHINE, "t0ken")["Env"] == ["A=b", "ORCHESTRATOR_TOKEN=t0ken"]
+    assert made.create_body("owner", MACHINE)["Labels"]["worker-orchestrator.late-post"] == "/configure"
+    assert "Mounts" not in made.body["HostConfig"]
+    assert made.body["Env"] == ["A=b"]

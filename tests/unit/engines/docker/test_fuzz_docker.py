@@ -26,6 +26,7 @@ from worker_orchestrator.engines.docker.credentials import (
     read_config,
 )
 from worker_orchestrator.engines.docker.dialect import DOCKER
+from worker_orchestrator.engines.docker.image_config import worker_port
 from worker_orchestrator.engines.docker.listing import (
     concerns_us,
     doubtful_machine,
@@ -37,7 +38,6 @@ from worker_orchestrator.engines.docker.template import (
     LABEL,
     DockerOptions,
     make_template,
-    worker_port,
 )
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, InvalidSetting, OutcomeUnknown
 

@@ -1,0 +1,77 @@
+"""Posts values to a worker on its own port, for workers that take them by HTTP."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.engines.extras import LateValues
+from worker_orchestrator.errors import SetupFailed
+from worker_orchestrator.telemetry.foreign_text import plain
+
+__all__ = ["post_values"]
+
+_CONNECT_S: Final = 5.0
+_READ_BYTES: Final = 128 * 1024
+_SHOWN: Final = 200
+_BLOT: Final = "***"
+
+
+async def post_values(machine: Machine, address: str, path: str, token: str, values: LateValues) -> None:
+    """Post them as JSON. The worker may take its time: the caller sets the limit.
+
+    Raises SetupFailed if nothing answers, or if the worker answers anything but 2xx. It shows the first line of the answer,
+    without any of the values.
+    """
+    body = msgspec.json.encode(
+        {
+            "project": machine.project,
+            "generation": machine.generation,
+            "env": dict(values.env),
+            "secrets": dict(values.secrets),
+            "files": base64.b64encode(values.files).decode(),
+        }
+    )
+    host = f"[{address}]" if ":" in address else address
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
+    try:
+        async with aiohttp.ClientSession(timeout=limits) as session:
+            url = f"http://{host}:{machine.port}{path}"
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as reply:
+                said = b"" if reply.ok else await _beginning(reply)
+                status = reply.status
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+        why = _first_line(str(error), [token, *_texts(values)]) or type(error).__name__
+        raise SetupFailed(f"{machine.id} did not answer POST {path} ({why}).", machine=machine.id) from None
+    if not 200 <= status < 300:
+        shown = _first_line(said.decode(errors="replace"), [token, *_texts(values)])
+        raise SetupFailed(f"{machine.id} answered POST {path} with {status}.", machine=machine.id, output=shown)
+
+
+async def _beginning(reply: aiohttp.ClientResponse) -> bytes:
+    """What it says; empty if that is so long that a value might be cut off at its end."""
+    said = b""
+    while len(said) <= _READ_BYTES and (more := await reply.content.read(_READ_BYTES)):
+        said += more
+    return said if len(said) <= _READ_BYTES else b""
+
+
+def _first_line(text: str, values: Iterable[str]) -> str:
+    """The first line as it can be shown, with each value blotted out, the longest first."""
+    words = sorted({value for value in values if value}, key=len, reverse=True)
+    for word in words:
+        text = text.replace(word, _BLOT)
+    shown = plain(next(iter(text.splitlines()), ""), _SHOWN)
+    for word in words:  # a value may have had a terminal's sequence in it
+        shown = shown.replace(plain(word, len(word)) or word, _BLOT)
+    return shown
+
+
+def _texts(values: LateValues) -> list[str]:
+    return [*values.env.values(), *values.secrets.values()]
