@@ -44,19 +44,20 @@ def taking_values(folder: Path) -> Iterator[Running]:
     _with_hook(tag, folder)
     file = folder / "orchestrator.toml"
     file.write_text(
-        f"""
+        """
         max_machines = 8
         [pools.default]
-        image = "{tag}"
         min_idle = 2
-        late = {{ dir = "/run/project", hook = ["sh", "/app/hook"] }}
+        max_idle = 2
+        late = { dir = "/run/project", hook = ["sh", "/app/hook"] }
         [pools.plain]
         min_idle = 1
+        max_idle = 1
         """,
         encoding="utf-8",
     )
     try:
-        with a_service(folder, "--config", str(file)) as service:
+        with a_service(folder, "--image", tag, "--config", str(file)) as service:
             service.await_idle(3)
             yield service
     finally:

@@ -57,7 +57,7 @@ def test_variables_secrets_and_files_are_in_the_worker(tabs: Tabs, pools: Runnin
     expect(shown).to_contain_text("my.pem")
     shown.locator("input[type=file][multiple]").set_input_files([a_file("robots.txt", "none")])
     shown.locator("input[webkitdirectory]").set_input_files(site)
-    expect(shown).to_contain_text("3 files, 5.12 kB as an archive")
+    expect(shown).to_contain_text("3 files, 4.10 kB as an archive")
     assert complaints(page) == {}
     press(shown, "Assign")
     expect(shown).to_be_hidden(timeout=30_000)

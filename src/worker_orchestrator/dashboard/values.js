@@ -61,7 +61,7 @@ function Group({ title, what, rows, Row }) {
     add.current.focus();
   };
   return html`<div role="group" aria-labelledby=${id}>
-    <header><h3 id=${id}>${title}</h3><button type="button" ref=${add} onClick=${rows.add}>Add a ${what}</button></header>
+    <div class="head"><h3 id=${id}>${title}</h3><button type="button" ref=${add} onClick=${rows.add}>Add a ${what}</button></div>
     ${rows.rows.length > 0 && html`<ul>
       ${rows.rows.map((row, index) => html`<${Row}
         key=${row.key} ...${{ row, what: `${what} ${index + 1}` }} onChange=${(changes) => rows.change(row.key, changes)} onRemove=${() => remove(row.key)}
@@ -144,11 +144,11 @@ function Files({ files, setFiles }) {
   };
   const clear = () => (setFiles(new Map()), setProblem(""));
   return html`<div role="group" aria-labelledby=${id}>
-    <header>
+    <div class="head">
       <h3 id=${id}>Files</h3>
       <${Chooser} more=${{ multiple: true }} onFiles=${add}>Choose files…<//>
       <${Chooser} more=${{ webkitdirectory: true }} onFiles=${add}>Choose a folder…<//>
-    </header>
+    </div>
     <p class="chosen muted" role="status">
       ${files.size > 0 && html`<span title=${[...files.keys()].slice(0, 20).join("\n")}>${count(files.size, "file")}, ${bytes(sizeOf(files))} as an archive</span>
         <button type="button" class="plain" aria-label="Remove all files" onClick=${clear}>×</button>`}
