@@ -1,7 +1,7 @@
 """Measure how soon a running worker has its values, on the engine that DOCKER_HOST names: python -m bench.late [--rounds 30]
 
-In turns: one call of the engine that gives a warm worker a variable, two secrets and a file of 10 kB; and a raw cold start of
-the same image by the engine's own API (create, start, ready), which it takes elsewhere. That the warm worker is made and
+In turns: one call of the engine that gives a warm worker a variable, two secrets and a file of 10 kB; and a raw cold start
+of the same image by the engine's own API (create, start, ready), which it takes elsewhere. That the warm worker is made and
 removed is not timed.
 """
 

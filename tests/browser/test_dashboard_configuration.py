@@ -101,7 +101,7 @@ def test_a_machine_says_whether_it_is_configured_and_why_not(tabs: Tabs, pools: 
     expect(fact).to_contain_text("yes in ")
     life = page.get_by_role("region", name="Its life")
     for moment in ("Being configured", "Configured"):
-        expect(life.get_by_role("listitem").filter(has_text=f"{moment}for shop")).to_be_visible()
+        expect(life.get_by_role("listitem").filter(has_text=f"{moment}by shop")).to_be_visible()
     expect(page.get_by_role("region", name="Why this machine")).to_contain_text("It is configured")
     press(page, "Restart shop")
     again = page.get_by_role("dialog", name="Restart shop?")
@@ -115,7 +115,7 @@ def test_a_machine_says_whether_it_is_configured_and_why_not(tabs: Tabs, pools: 
     expect(note).to_have_attribute("title", "What its project had configured it with was in memory, and is gone.")
     assert complaints(page) == {}
     page.get_by_role("link", name="Activity", exact=True).click()
-    expect(page.get_by_role("listitem").filter(has_text="is configured no longer for shop")).to_be_visible()
+    expect(page.get_by_role("listitem").filter(has_text="has lost the configuration of shop")).to_be_visible()
 
 
 def test_other_values_are_refused_unless_they_are_to_replace(tabs: Tabs, pools: Running) -> None:
@@ -163,5 +163,5 @@ def test_a_release_says_that_the_machine_is_restarted_without_its_values(tabs: T
     expect(row(page, machine)).to_contain_text("idle", timeout=30_000)
     assert docker("exec", machine, "ls", "-A", "/run/project").out == ""
     page.goto(page.url.replace("machines", "events"))
-    cleaned = page.get_by_role("listitem").filter(has_text="has nothing left of its last project's values")
+    cleaned = page.get_by_role("listitem").filter(has_text="was cleaned, and has to answer again")
     expect(cleaned.first).to_contain_text(machine)

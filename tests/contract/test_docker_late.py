@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import subprocess
 import tarfile
 import time
@@ -28,7 +29,9 @@ PLANTED: Final = "pl4nted-and-nowhere-else"
 STRICT: Final[dict[str, Any]] = {"user": "1234:1234", "read_only": True, "cap_drop": ("ALL",)}
 WATCHES: Final = f"""cd {FOLDER}; while [ ! -f ready ]; do :; done
 ls -A; cat env.json secrets/* files/conf/app; . ./env; echo " $GREETING"; stat -c '%n %a %u:%g' * secrets/a files/conf/app"""
-ANSWERS: Final = r"printf 'HTTP/1.1 $0\r\nConnection: close\r\n\r\nIt was {p}\r\n'; timeout 1 cat >>/tmp/asked"
+ANSWERS: Final = (
+    'printf \'HTTP/1.1 %s\\r\\nConnection: close\\r\\n\\r\\nIt was %s\\r\\n\' "$0" "$1"; timeout 1 cat >>/tmp/asked'
+)
 
 
 def files(name: str = "conf/app", content: bytes = b"x") -> bytes:
@@ -225,7 +228,7 @@ def an_image_with_a_user(tag: str) -> None:
 
 
 async def test_what_is_posted_comes_with_the_token_of_the_worker(docker_world: DockerWorld) -> None:
-    make_image(docker_world.image, f'ENTRYPOINT ["nc","-ll","-p","9092","-e","sh","-c","{ANSWERS}","204 No Content"]')
+    make_image(docker_world.image, that_answers("200 OK"))
     engine = await docker_world.open_engine(late_post="/configure", ready="tcp")
     machine = await running(docker_world, engine)
     await engine.configure(machine, VALUES)
@@ -249,10 +252,7 @@ async def test_what_is_posted_comes_with_the_token_of_the_worker(docker_world: D
     with pytest.raises(EngineRejected, match="has no container with a folder in memory"):
         await engine.clean(machine.id)
 
-    make_image(
-        docker_world.image,
-        f'ENTRYPOINT ["nc","-ll","-p","9092","-e","sh","-c","{ANSWERS}","422 {PLANTED}"]'.replace("{p}", PLANTED),
-    )
+    make_image(docker_world.image, that_answers("422 No", PLANTED))
     refusing = await running(docker_world, engine)
     with pytest.raises(SetupFailed, match=rf"^{refusing.id} answered POST /configure with 422\.$") as failed:
         await engine.configure(refusing, VALUES)
@@ -260,6 +260,12 @@ async def test_what_is_posted_comes_with_the_token_of_the_worker(docker_world: D
     docker_world.kill(refusing)
     with pytest.raises(Exception, match=refusing.id):
         await engine.configure(refusing, VALUES)
+
+
+def that_answers(status: str, body: str = "") -> str:
+    """For an image whose worker gives each caller this answer, and notes what it was asked."""
+    words = ["nc", "-ll", "-p", "9092", "-e", "sh", "-c", ANSWERS, status, body]
+    return f"ENTRYPOINT {json.dumps(words)}"
 
 
 def variable_of(machine: Machine, name: str) -> str:

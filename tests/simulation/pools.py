@@ -8,7 +8,7 @@ hold is checked; at the end nothing goes wrong any more, and the fleet comes to 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import count
@@ -166,7 +166,8 @@ class History:
             (self._withdraw, 1),
             (self._configure, 12),
             (self._go_on, 16),
-            (self._land_late, 2 * self.bad),
+            (self._use_up, 4),
+            (self._land_late, 1 * self.bad),
             (self._lose_memory, 1 * self.bad),
             (self._settle, 16),
             (self._answer, 16),
@@ -373,9 +374,10 @@ class History:
     def _of_projects(self) -> list[Machine]:
         return [machine for machine in self.fleet.machines.values() if machine.holding is not None]
 
-    def _release(self) -> None:
-        if held := self._of_projects():
-            machine = self.chance.choice(held)
+    def _release(self, held: Sequence[Machine] = ()) -> None:
+        if held := held or self._of_projects():
+            late = [machine for machine in held if machine.is_configured]
+            machine = self.chance.choice(late if late and self.chance.random() < 0.5 else held)
             self.note(f"{machine.project} releases {machine.id}")
             commands.release(self.fleet, self.spec, machine, self.now)
             self._follow_up()
@@ -388,18 +390,33 @@ class History:
             commands.withdraw(self.fleet, self.spec, machine, self.now, broken=broken)
             self._follow_up()
 
-    def _configure(self) -> None:
+    def _to_configure(self) -> list[Machine]:
+        return [m for m in self._of_projects() if m.state is State.READY and m.id not in self.set_ups]
+
+    def _configure(self, serves: Sequence[Machine] = ()) -> None:
         """A project sends values, or other ones."""
-        serves = [m for m in self._of_projects() if m.state is State.READY and m.id not in self.set_ups]
-        if serves:
+        if serves := serves or self._to_configure():
             machine, digest = self.chance.choice(serves), self.chance.choice("ab")
             self.note(f"{machine.project} configures {machine.id} with {digest}")
             self.set_ups[machine.id] = SetUp(configure.begin(self.fleet, machine, digest, self.now))
             self._follow_up()
 
-    def _go_on(self, how: str = "") -> None:
+    def _use_up(self) -> None:
+        """A project configures its machine again and again, whatever comes of it, and gives it back."""
+        if serves := self._to_configure():
+            first = self.chance.choice(serves)
+            machine_id, generation = first.id, first.generation
+            for _ in range(self.chance.randint(1, 3)):
+                if again := [one for one in self._to_configure() if one.id == machine_id]:
+                    self._configure(again)
+                    self._go_on(only=machine_id)
+            last = self.fleet.machines.get(machine_id)
+            if last is not None and last.holding is not None and last.generation == generation:
+                self._release([last])
+
+    def _go_on(self, how: str = "", only: str = "") -> None:
         """A set-up ends: well, badly, or in nobody knows what."""
-        stored = [machine_id for machine_id, one in self.set_ups.items() if one.is_stored]
+        stored = [machine_id for machine_id, one in self.set_ups.items() if one.is_stored and only in {"", machine_id}]
         if not stored:
             return
         machine_id = self.chance.choice(stored)
@@ -407,7 +424,8 @@ class History:
         assert begun.configuration is not None
         values = (machine_id, begun.generation, begun.configuration.digest)
         how = (
-            how or self.chance.choices(["done", "hook", "refused", "unknown", "late"], [8, 2, 1, self.bad, self.bad])[0]
+            how
+            or self.chance.choices(["done", "hook", "refused", "unknown", "late"], [8, 2, 1, self.bad, 4 * self.bad])[0]
         )
         has_written = how not in {"refused", "late"} and self.engine.write(*values)
         if how == "late":

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 from tests.unit.core.build import assert_indexes_hold
 
-from worker_orchestrator.core import commands, due_actions, outcomes, waiting_line
+from worker_orchestrator.core import commands, configure, due_actions, outcomes, waiting_line
 from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
 from worker_orchestrator.core.doomed import about_to_fail
 from worker_orchestrator.core.fleet import Fleet
@@ -80,6 +80,7 @@ class Container:
     port: int | None = None
     answers: bool = True
     is_broken: bool = False  # exits whenever it is started
+    memory: tuple[int, str] | None = None  # what it was configured with: generation and digest
     landed_late: bool = False  # by a call that we had given up, after its machine was known to be gone
 
     @property
@@ -92,6 +93,8 @@ class Container:
         return bool(self.instance.trouble) or self.instance.status is Status.PAUSED
 
     def becomes(self, status: Status, *, killed: bool = False) -> None:
+        if status is Status.EXITED:
+            self.memory = None
         self.instance = replace(self.instance, status=status, killed=killed, trouble="")
 
 
@@ -130,6 +133,14 @@ class Place:
                 return Result.DONE
             case Clean(machine_id):
                 return self._restart(machine_id, stop_first=True)
+
+    def write(self, machine_id: str, values: tuple[int, str]) -> bool:
+        """Have this in the memory of the container, if that runs."""
+        found = self.containers.get(machine_id)
+        if found is None or not found.runs:
+            return False
+        found.memory = values
+        return True
 
     def hide(self, machine_id: str) -> None:
         """As far as anybody can tell it was removed by somebody else; and then it is there again."""
@@ -235,6 +246,8 @@ class Core(RuleBasedStateMachine):
         self.seen = 0
         self.others: set[str] = set()  # containers that are none of ours, and strays
         self.turned_up: set[str] = set()  # machines of projects that were gone and are not any more
+        self.set_ups: dict[str, Machine] = {}  # machines that are being configured, as they were when that was stored
+        self.late_values: list[tuple[str, tuple[int, str]]] = []  # what may be written after it was given up
         self.kept: set[str] = set()  # machines that were forgotten with a project's files in them
 
     @initialize(
@@ -399,6 +412,10 @@ class Core(RuleBasedStateMachine):
             case Restart():
                 assert row is not None
                 assert row.project is not None
+            case Clean():
+                assert row is not None
+                assert row.is_dirty
+                assert row.state is State.STARTING
             case Destroy():
                 self.check_destroy(machine_id)
         self.flights[machine_id] = Flight(action)
@@ -614,6 +631,46 @@ class Core(RuleBasedStateMachine):
             self.resize()
             self.turn_away()
 
+    # configurations
+
+    def serving(self) -> list[Machine]:
+        """Machines whose projects may configure them now."""
+        return [m for m in self.machines(State.READY) if m.project is not None and m.id not in self.set_ups]
+
+    @precondition(lambda self: self.serving() and not self.fleet.pending)
+    @rule(pick=picks, digest=st.sampled_from("ab"), commit=commits)
+    def configure(self, *, pick: int, digest: str, commit: str) -> None:
+        """A project sends values. Nothing is written before it is stored that they will be."""
+        machine = one_of(self.serving(), pick)
+        if commit == "shared":
+            commit = "stored"
+        with self.decision(commit):
+            begun = configure.begin(self.fleet, machine, digest, self.now)
+        if commit == "stored":
+            self.set_ups[machine.id] = begun
+
+    @precondition(lambda self: self.set_ups)
+    @rule(pick=picks, how=st.sampled_from(["done", "done", "done", "fails", "unknown", "late"]), commit=commits)
+    def end_set_up(self, *, pick: int, how: str, commit: str) -> None:
+        begun = self.set_ups.pop(one_of(sorted(self.set_ups), pick))
+        assert begun.configuration is not None
+        values = (begun.generation, begun.configuration.digest)
+        has_written = how != "late" and self.place.write(begun.id, values)
+        if how == "late":
+            self.late_values.append((begun.id, values))
+        with self.decision(commit):
+            is_done = how == "done" and has_written
+            why = None if is_done else f"It ended as {how}."
+            certain = how not in {"unknown", "late"}
+            after = configure.finish(self.fleet, begun, self.now, why=why, is_certain=certain)
+            assert after is None or after.is_configured is is_done
+
+    @precondition(lambda self: self.late_values)
+    @rule(pick=picks)
+    def values_land_late(self, *, pick: int) -> None:
+        """A write that was given up long ago, perhaps by a process that died."""
+        self.place.write(*self.late_values.pop(pick % len(self.late_values)))
+
     # the world
 
     @precondition(lambda self: not self.fleet.pending)
@@ -730,6 +787,10 @@ class Core(RuleBasedStateMachine):
     def crash(self) -> None:
         """The process dies with all that it had not stored. Calls under way may land yet."""
         self.late += [flight.action for flight in self.flights.values() if flight.landed is None]
+        for begun in self.set_ups.values():
+            assert begun.configuration is not None
+            self.late_values.append((begun.id, (begun.generation, begun.configuration.digest)))
+        self.set_ups.clear()
         self.flights, self.probes, self.seen = {}, {}, 0
         self.untold.clear()
         self.given_up.clear()
@@ -782,11 +843,21 @@ class Core(RuleBasedStateMachine):
             if machine.is_idle:
                 assert self.answered_at[machine.id] >= self.in_use_until[machine.id], "idle means that it answered"
         assert self.others <= set(self.place.containers), "what is none of ours is untouched"
+        self.nobody_sees_what_another_project_configured()
         if hasattr(self, "spec"):
             holding = {m.id for m in machines if not m.gone}
             assert self.fleet.slots_held == len(holding)
             assert len(holding - self.turned_up) <= self.spec.max_machines
             self.containers_are_ours_and_no_more_than_allowed()
+
+    def nobody_sees_what_another_project_configured(self) -> None:
+        """Neither by what is decided nor by what is stored, and whenever it was written."""
+        for machine_id, container in self.place.containers.items():
+            for rows in (self.fleet.machines, self.stored.machines) if container.memory is not None else ():
+                row = rows.get(machine_id)
+                if row is not None and container.memory is not None:
+                    assert row.configuration is not None, "what has values is not said to be clean"
+                    assert row.project is None or row.generation == container.memory[0], "they are its own project's"
 
     def containers_are_ours_and_no_more_than_allowed(self) -> None:
         """Each is on record, or was. Only those that landed after we had given them up may be too many."""
@@ -803,6 +874,8 @@ class Core(RuleBasedStateMachine):
         if not hasattr(self, "spec"):
             return
         self.store()
+        while self.set_ups:
+            self.end_set_up(pick=0, how="done", commit="stored")
         for action in self.late:
             self.land(action, late=True)
         self.late.clear()

@@ -72,3 +72,9 @@ def test_what_a_terminal_would_act_on_is_not_repeated() -> None:
 
 def test_a_value_with_a_sequence_for_terminals_in_it() -> None:
     assert blotted("pass hun\x1b[1mter2", ["hunter2"]) == "pass ***"
+
+
+def test_each_line_of_a_value_is_a_value_too() -> None:
+    key = "-----BEGIN KEY-----\nMIIEvQIBADANBg\n}\n"
+    assert blotted(f"lines: {key.replace(chr(10), ' ')}", [key]) == "lines: *** *** } "
+    assert blotted("brackets } stay", [key]) == "brackets } stay"

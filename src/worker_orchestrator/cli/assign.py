@@ -17,8 +17,6 @@ from worker_orchestrator.cli.service_connection import with_client
 from worker_orchestrator.errors import InvalidInput, ProjectHasNoMachine, SetupFailed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from worker_orchestrator.client import Client
     from worker_orchestrator.wire.v1 import Machine
 
@@ -45,7 +43,7 @@ __all__ = ["COMMANDS"]
 @deadline_options
 @output_option("url", "json", "name")
 @with_client
-def assign(  # noqa: PLR0913 # one argument for each option
+def assign(  # one argument for each option
     client: Client,
     project: str,
     *,
@@ -53,13 +51,8 @@ def assign(  # noqa: PLR0913 # one argument for each option
     pool: str | None,
     port: str | None,
     metadata: tuple[str, ...],
-    env: tuple[str, ...],
-    secrets: tuple[str, ...],
-    secret_files: tuple[str, ...],
-    files: Path | None,
-    replace: bool,
     output: str,
-    **deadlines: int | None,
+    **options: Any,
 ) -> None:
     """Get the machine of PROJECT. It stays the same one until it is released, destroyed or gone, or a deadline passes.
 
@@ -69,11 +62,7 @@ def assign(  # noqa: PLR0913 # one argument for each option
     """  # noqa: D301 # click reads the backspace
     from worker_orchestrator.cli.terminal_display import is_interactive, spinner  # noqa: PLC0415 # it does not load Rich yet
 
-    asked: dict[str, Any] = {
-        **late_values(env, secrets, secret_files, files, replace=replace),
-        **deadlines,
-        "metadata": _notes(metadata) if metadata else None,
-    }
+    asked = {**late_values(options), **options, "metadata": _notes(metadata) if metadata else None}
     with (
         _setup_explained(),
         spinner(f"Waiting for a machine for {project}", lambda: _what_it_waits_for(client, project)),
@@ -86,11 +75,7 @@ def assign(  # noqa: PLR0913 # one argument for each option
         return
     if output == "url" and is_interactive(sys.stdout):
         click.echo(f"{project} has {machine.id}:", err=True)
-    if machine.outdated:
-        from worker_orchestrator.core.reasons import OUTDATED  # noqa: PLC0415 # it is seldom said
-
-        release = f"While newer machines come up, `orchestrator release {project}` gets it one; its files are lost."
-        click.echo(f"{machine.id}: {OUTDATED} `orchestrator why {project}` says why. {release}", err=True)
+    _tell_outdated(machine)
     _tell_configured(machine, is_interactive=is_interactive(sys.stderr))
     url = machine.url if port is None else _url_of(machine, port)
     click.echo(machine.id if output == "name" else url or machine.id)
@@ -107,6 +92,15 @@ def _setup_explained() -> Iterator[None]:
         for line in error.output.splitlines():
             click.echo(f"  {output_line(line)}", err=True)
         raise
+
+
+def _tell_outdated(machine: Machine) -> None:
+    if machine.outdated:
+        from worker_orchestrator.core.reasons import OUTDATED  # noqa: PLC0415 # it is seldom said
+
+        project = machine.project
+        release = f"While newer machines come up, `orchestrator release {project}` gets it one; its files are lost."
+        click.echo(f"{machine.id}: {OUTDATED} `orchestrator why {project}` says why. {release}", err=True)
 
 
 def _tell_configured(machine: Machine, *, is_interactive: bool) -> None:

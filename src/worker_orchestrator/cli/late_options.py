@@ -70,10 +70,10 @@ def late_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def late_values(
-    env: tuple[str, ...], secrets: tuple[str, ...], secret_files: tuple[str, ...], files: Path | None, *, replace: bool
-) -> dict[str, Any]:
-    """What the client is to be given. Raises CommandFailed, which shows no value."""
+def late_values(options: dict[str, Any]) -> dict[str, Any]:
+    """What the client is to be given for these options, which are taken out. Raises CommandFailed, which shows no value."""
+    env, secrets, secret_files = (options.pop(name) for name in ("env", "secrets", "secret_files"))
+    files, replace = options.pop("files"), options.pop("replace")
     if replace and not (env or secrets or secret_files or files):
         raise CommandFailed("--replace needs values: add --env, --secret, --secret-file or --files.", USAGE)
     paths = [_pair(each, "--secret-file") for each in secret_files]

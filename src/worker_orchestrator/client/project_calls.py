@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, TypedDict, Unpack
 
 import msgspec
 
@@ -17,10 +17,23 @@ from worker_orchestrator.client.retries import Service, send_with_retries
 from worker_orchestrator.errors import GenerationMismatch, MachineNotFound, OrchestratorError, SetupFailed
 from worker_orchestrator.wire.v1 import AssignBody, KeepBody, Machine, Released, WakeBody, Why
 
-__all__ = ["ProjectCalls"]
+__all__ = ["ProjectCalls", "Values"]
 
 SETUP_S: Final = 60.0
 """How long setting up a worker may take, if its pool says nothing else."""
+
+
+class Values(TypedDict, total=False):
+    """What configures a worker that runs already, in a pool that takes values. The same values again change nothing.
+
+    `files` is the path of a folder, a tar archive, or a mapping of relative paths to contents; at most 1 MiB. `replace`:
+    also where it was configured with other values.
+    """
+
+    env: Mapping[str, str] | None
+    secrets: Mapping[str, str] | None
+    files: LateFiles | None
+    replace: bool
 
 
 class ProjectCalls(CallsBase):
@@ -38,10 +51,7 @@ class ProjectCalls(CallsBase):
         idle_timeout: float | None = None,
         max_age: float | None = None,
         confirm_within: float | None = None,
-        env: Mapping[str, str] | None = None,
-        secrets: Mapping[str, str] | None = None,
-        files: LateFiles | None = None,
-        replace: bool = False,
+        **values: Unpack[Values],
     ) -> Steps[Machine]:
         """The machine of this project: the one it has, else one that is assigned now. Safe to call again.
 
@@ -53,13 +63,10 @@ class ProjectCalls(CallsBase):
         project's already. `ttl`: since the last `assign` or `keep`. `idle_timeout`: since the last use. `max_age`: since the
         assignment. `confirm_within`: since the assignment, if it is not used at all.
 
-        `env`, `secrets` and `files` configure the worker, which runs already, in a pool whose settings have `late_dir` or
-        `late_post`. `files` is the path of a folder, a tar archive, or a mapping of relative paths to contents; at most
-        1 MiB. The same values again change nothing. `replace`: write them also where it was configured with others.
+        `env`, `secrets`, `files` and `replace` configure the worker: see `Values`.
 
         Raises NoMachineAvailable, MachineFailed, InvalidProject, InvalidInput, PoolNotFound; OtherPool if the project has a
-        machine of another pool, or waits for one. With values also SetupFailed, which has `exit_code`, `took_ms` and
-        `output`, and ConfiguredOtherwise.
+        machine of another pool, or waits for one. With values also SetupFailed and ConfiguredOtherwise.
         """
         body = AssignBody(
             wait_seconds=wait_seconds,
@@ -69,10 +76,7 @@ class ProjectCalls(CallsBase):
             idle_timeout=idle_timeout,
             max_age=max_age,
             confirm_within=confirm_within,
-            env=None if env is None else dict(env),
-            secrets=None if secrets is None else dict(secrets),
-            files=None if files is None else encoded_files(files),
-            replace=replace or None,
+            **_encoded(**values),
         )
         return (yield from self._assign(project, body))
 
@@ -208,10 +212,7 @@ class ProjectCalls(CallsBase):
         idle_timeout: float | None = None,
         max_age: float | None = None,
         confirm_within: float | None = None,
-        env: Mapping[str, str] | None = None,
-        secrets: Mapping[str, str] | None = None,
-        files: LateFiles | None = None,
-        replace: bool = False,
+        **values: Unpack[Values],
     ) -> Scope[Machine]:
         """A machine for the time of a `with` block: assigned before it, and released after it, also if the block fails.
 
@@ -219,13 +220,10 @@ class ProjectCalls(CallsBase):
         project meanwhile. A release that fails never hides an error of the block.
 
         Where a `ttl`, an `idle_timeout` or a `confirm_within` limits how long the project has it, the block keeps it, by a
-        keepalive every third of the shortest: from a thread, or with asyncio
-        from a task. While the service is away it tries again. If the project loses the machine all the same, it logs a
-        warning.
+        keepalive every third of the shortest: from a thread, or with asyncio from a task. While the service is away it
+        tries again. If the project loses the machine all the same, it logs a warning.
 
-        `env`, `secrets`, `files` and `replace` are as for `assign`. If setting it up fails the machine is released.
-
-        Raises what `assign` raises.
+        Raises what `assign` raises. If setting it up fails the machine is released.
         """
         body = AssignBody(
             wait_seconds=wait_seconds,
@@ -235,10 +233,7 @@ class ProjectCalls(CallsBase):
             idle_timeout=idle_timeout,
             max_age=max_age,
             confirm_within=confirm_within,
-            env=None if env is None else dict(env),
-            secrets=None if secrets is None else dict(secrets),
-            files=None if files is None else encoded_files(files),
-            replace=replace or None,
+            **_encoded(**values),
         )
         return Scope(
             lambda: self._assign_or_give_back(project, body),
@@ -274,3 +269,19 @@ class ProjectCalls(CallsBase):
 
 def _has_values(body: AssignBody) -> bool:
     return body.env is not None or body.secrets is not None or body.files is not None
+
+
+def _encoded(
+    *,
+    env: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    files: LateFiles | None = None,
+    replace: bool = False,
+) -> dict[str, Any]:
+    """As an AssignBody has them."""
+    return {
+        "env": None if env is None else dict(env),
+        "secrets": None if secrets is None else dict(secrets),
+        "files": None if files is None else encoded_files(files),
+        "replace": replace or None,
+    }

@@ -35,11 +35,11 @@ const WORDS = {
   removed: "has no container any more",
   forgotten: "is gone",
   annotated: "has new metadata",
-  configuring: "is being configured for",
-  configured: "is configured for",
-  setup_failed: "could not be configured for",
-  unconfigured: "is configured no longer for",
-  cleaned: "was restarted, and has nothing left of its last project's values",
+  configuring: "is being configured by",
+  configured: "was configured by",
+  setup_failed: "could not be configured by",
+  unconfigured: "has lost the configuration of",
+  cleaned: "was cleaned, and has to answer again",
 };
 
 const KINDS = {

@@ -21,8 +21,8 @@ const TITLES = {
 const SAY_AGAIN = new Set(["restarted", "failed", "setup_failed"]); // each of them is a death of its own, also for the same reason
 
 const PREPOSITIONS = {
-  assigned: "to", released: "by", expired: "of", restarted: "for", withdrawn: "from", destroyed: "of", woken: "for", configuring: "for",
-  configured: "for", setup_failed: "for", unconfigured: "of",
+  assigned: "to", released: "by", expired: "of", restarted: "for", withdrawn: "from", destroyed: "of", woken: "for", configuring: "by",
+  configured: "by", setup_failed: "for", unconfigured: "of",
 };
 
 /** `{events, isRead, problem}`: those of the machine that are kept, oldest first. The page's own events go on where these end;

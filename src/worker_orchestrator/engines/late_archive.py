@@ -160,7 +160,9 @@ def _add_parents(packed: _Packed, name: str, folders: set[str]) -> None:
 
 def _add(packed: _Packed, archive: tarfile.TarFile, entry: tarfile.TarInfo, name: str, folders: set[str]) -> None:
     path, mode = f"files/{name}", entry.mode & _RIGHTS
-    mtime = min(max(int(entry.mtime), 0), _LATEST)
+    mtime = (
+        min(max(int(entry.mtime), 0), _LATEST) or None
+    )  # 0: it is not told, so that equal files are an equal archive
     if entry.isdir():
         packed.folder(path, mode, mtime)
         folders.add(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterable
 from typing import Final
 
@@ -43,15 +44,23 @@ async def post_values(machine: Machine, address: str, path: str, token: str, val
     try:
         async with aiohttp.ClientSession(timeout=limits) as session:
             url = f"http://{host}:{machine.port}{path}"
-            async with session.post(url, data=body, headers=headers, allow_redirects=False) as reply:
+            async with session.post(url, data=io.BytesIO(body), headers=headers, allow_redirects=False) as reply:
                 said = b"" if reply.ok else await _beginning(reply)
                 status = reply.status
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-        why = _first_line(str(error), [token, *_texts(values)]) or type(error).__name__
-        raise SetupFailed(f"{machine.id} did not answer POST {path} ({why}).", machine=machine.id) from None
+        raise SetupFailed(f"{machine.id} did not answer POST {path}: {_why(error)}.", machine=machine.id) from None
     if not 200 <= status < 300:
         shown = _first_line(said.decode(errors="replace"), [token, *_texts(values)])
         raise SetupFailed(f"{machine.id} answered POST {path} with {status}.", machine=machine.id, output=shown)
+
+
+def _why(error: Exception) -> str:
+    """Never in the words of the error: they may have a part of the answer in them, written otherwise than it came."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return (error.os_error.strerror or "no connection").lower()
+    if isinstance(error, TimeoutError):
+        return f"no connection within {_CONNECT_S:g} s"
+    return "it hung up" if isinstance(error, OSError | aiohttp.ServerDisconnectedError) else "what it says is no HTTP"
 
 
 async def _beginning(reply: aiohttp.ClientResponse) -> bytes:

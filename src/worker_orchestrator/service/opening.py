@@ -53,7 +53,7 @@ class Opened:
 
     `home` says where the store is used now. `doubt` says why the store may not know what runs there; it is empty if nothing
     suggests that, or if the store has no machines. `is_older`: a newer copy of the database may have used the numbers of
-    events and generations that this one would use next.
+    events and generations that this one would use next. `values_key` is that of the digests of what machines are given.
     """
 
     store: Store
@@ -64,6 +64,7 @@ class Opened:
     doubt: str
     is_older: bool
     file: Path | None
+    values_key: bytes
 
     def skip_numbers(self) -> dict[str, object]:
         """Skip numbers of generations and events that a newer copy may have used. Returns the facts to commit with it."""
@@ -96,9 +97,10 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
         with Store(path, durability=settings.durability, look_only=look_only) as store:
             engine = await open_engine(settings, store.meta())
             try:
-                engines.use_key(engine, _token_key(settings, makes=not look_only))
+                key = _late_key(settings, makes=not look_only)
+                engines.use_key(engine, late_key.derived(key, "token"))
                 identity = await engine.identity()
-                opened = _opened(store, path, engine, identity)
+                opened = _opened(store, path, engine, identity, late_key.derived(key, "values"))
                 if not accept and not look_only:
                     _refuse_if_in_doubt(opened, settings)
                     opened.move_in(opened.skip_numbers() if opened.is_older else {})
@@ -110,14 +112,14 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
             lock.release()
 
 
-def _opened(store: Store, path: Path | None, engine: Engine, identity: Identity) -> Opened:
+def _opened(store: Store, path: Path | None, engine: Engine, identity: Identity, values_key: bytes) -> Opened:
     fleet, here = load_fleet(store), home_of(path, identity)
     is_empty = all(machine.gone for machine in fleet.machines.values())
     matters = {**here, "engine": ""} if is_empty else here  # a store without machines may be used with any engine
     why = reason_for_doubt(store.meta(), matters, marked=identity.marked)
     if not why and path is not None and not is_latest(path, store.meta().get("session", "")):
         why = "it is an older copy than the one that was used last, and does not know what happened since"
-    return Opened(store, fleet, engine, identity, here, "" if is_empty else why, bool(why), path)
+    return Opened(store, fleet, engine, identity, here, "" if is_empty else why, bool(why), path, values_key)
 
 
 def _refuse_if_in_doubt(opened: Opened, settings: Settings) -> None:
@@ -139,11 +141,10 @@ def load_fleet(store: Store) -> Fleet:
     return fleet
 
 
-def _token_key(settings: Settings, *, makes: bool) -> bytes:
-    """With what the tokens of workers are made. `makes`: also if there is no key yet. Raises InvalidSetting."""
+def _late_key(settings: Settings, *, makes: bool) -> bytes:
+    """The key of configurations. `makes`: also if there is none yet. Raises InvalidSetting."""
     is_fleeting = settings.engine == "memory"
-    key = late_key.fleeting() if is_fleeting else late_key.read_or_make(settings.state_dir, makes=makes)
-    return late_key.derived(key, "token")
+    return late_key.fleeting() if is_fleeting else late_key.read_or_make(settings.state_dir, makes=makes)
 
 
 async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:

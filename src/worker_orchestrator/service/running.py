@@ -170,6 +170,7 @@ def _assemble(settings: Settings, read_again: Callable[[], Settings], opened: Op
         limits_of(settings),
         opened.identity.id,
         observer=Observers(metrics, history, *([] if webhook is None else [webhook])),
+        late_key=opened.values_key,
     )
     configuration = Configuration(settings, read_again, opened.engine, orchestrator)
     return _Parts(settings, opened, orchestrator, configuration, metrics, history, ServiceEnd(), webhook)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from worker_orchestrator.telemetry.foreign_text import plain_lines
@@ -14,6 +14,8 @@ BLOT: Final = "***"
 _BLOT: Final = BLOT.encode()
 _KEPT_BYTES: Final = 4096
 _KEPT_LINES: Final = 20
+_LEAST_OF_LINE: Final = 4
+"""Shorter lines of a value are in every text, such as a closing bracket."""
 
 
 def blotted(text: str, values: Iterable[str]) -> str:
@@ -23,6 +25,13 @@ def blotted(text: str, values: Iterable[str]) -> str:
     return output.last_lines()
 
 
+def _words_of(value: str) -> Iterator[str]:
+    """What must not be seen of a value: all of it, and each line, since a shell joins lines and programs indent them."""
+    if value:
+        yield value
+        yield from (line for line in map(str.strip, value.splitlines()) if len(line) >= _LEAST_OF_LINE)
+
+
 class BlottedOutput:
     """Keeps the end of an output in a bounded amount of memory, and each of `values` in it only as `BLOT`.
 
@@ -30,7 +39,7 @@ class BlottedOutput:
     """
 
     def __init__(self, values: Iterable[str]) -> None:
-        words = sorted({value.encode() for value in values if value}, key=len, reverse=True)
+        words = sorted({word.encode() for value in values for word in _words_of(value)}, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, words))) if words else None
         self._held_bytes = len(words[0]) - 1 if words else 0
         self._held: dict[str, bytes] = {}  # by stream: what may be the beginning of a value

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from worker_orchestrator.core.configuration import UNKNOWN, Configuration, Stage
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Holding, Machine, State
@@ -66,3 +68,24 @@ def test_what_is_free_and_runs_is_kept_busy_under_its_own_name() -> None:
         "failed": None,
     }
     assert len(fleet.pending) == 2
+
+
+def test_what_may_have_been_configured_since_is_never_handed_on() -> None:
+    """The copy does not know of it: so it is not configured, and something may be there."""
+    machines = [Machine("plain", "default", "t", State.READY, 1), Machine("late", "default", "t", State.READY, 2)]
+    fleet = Fleet("owner")
+    fleet.load(machines, [], 0.0)
+    running = {m.id: Instance(m.id, "owner", "default", "t", Status.RUNNING) for m in machines}
+    running["late"] = replace(running["late"], is_configurable=True)
+    kept = keep_busy(fleet, running, 0.0)
+    assert [(m.id, m.configuration) for m in kept] == [("plain", None), ("late", UNKNOWN)]
+
+
+def test_what_was_being_cleaned_is_no_more_configured_than_before() -> None:
+    fleet = Fleet("owner")
+    was = Configuration(Stage.DONE, "d", is_certain=True)
+    fleet.load([Machine("dirty", "default", "t", State.STARTING, 1, generation=1, configuration=was)], [], 0.0)
+    running = {"dirty": Instance("dirty", "owner", "default", "t", Status.RUNNING)}
+    (kept,) = keep_busy(fleet, running, 0.0)
+    assert (kept.project, kept.configuration) == ("dirty", was.lost())
+    assert fleet.machines["dirty"] == kept

@@ -99,9 +99,15 @@ class Configuring:
         known = own.configuration
         if known is not None and known.stage is Stage.DONE:
             if known.digest == digest:
-                if await self._has_its_values(own):
+                is_there = await self._has_its_values(own)
+                if (
+                    self._own(machine).configuration is not known
+                ):  # somebody else was quicker, perhaps with other values
+                    return await self.configure(machine, values, replace=replace)
+                if is_there:
                     return Configured(own, _report_of(own))
-                return await self._after_loss(own, values)
+                await self._note_loss(own)
+                return await self.configure(machine, values, replace=replace)
             if not replace:
                 raise ConfiguredOtherwise(f"{machine.id} was configured with other values. {_REPLACE}")
         return await _result_of(self._begin(own, late, values, digest))
@@ -122,13 +128,10 @@ class Configuring:
         assert isinstance(self._engine, Configurable), "it was looked at before anything was written"
         return await self._contact.answer_of(self._engine.is_configured(machine.id))
 
-    async def _after_loss(self, machine: Machine, values: LateValues) -> Configured:
-        own = self._own(machine)
-        if own.configuration is machine.configuration:
-            configure.lose(self._fleet, own, self._state.now())
-            self._journal.attribute()
-            await self._journal.durable()
-        return await self.configure(machine, values)
+    async def _note_loss(self, machine: Machine) -> None:
+        configure.lose(self._fleet, self._own(machine), self._state.now())
+        self._journal.attribute()
+        await self._journal.durable()
 
     def _begin(self, machine: Machine, late: Late, values: LateValues, digest: str) -> _SetUp:
         """Nothing may come between this decision and the note that it is under way."""

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import io
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -50,7 +51,7 @@ from worker_orchestrator.engines.docker.template import (
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_archive import NAMES, ROOM_BYTES, Owner, late_archive
 from worker_orchestrator.engines.late_post import post_values
-from worker_orchestrator.errors import EngineError, EngineRejected, OutcomeUnknown
+from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown
 
 __all__ = ["DockerLate"]
 
@@ -142,12 +143,17 @@ class DockerLate(DockerLifecycle):
         call = archive_call(native_id, folder, self._dialect)
         try:
             with writing():
-                put = send_request(self._client, "PUT", call, params={}, data=archive, limit_s=WRITE_LIMIT_S)
+                data = io.BytesIO(archive)
+                put = send_request(self._client, "PUT", call, params={}, data=data, limit_s=WRITE_LIMIT_S)
                 async with put as response:
                     await response.read()
         except EngineRejected as error:
             raise _refused(machine.id, folder, error) from error
-        if not await self._is_in_memory(native_id, folder):
+        try:
+            is_there = await self._is_in_memory(native_id, folder)
+        except EngineUnavailable as error:
+            raise OutcomeUnknown(f"Whether {machine.id} has its values is not known. {error.message}") from error
+        if not is_there:
             stopped = f"The container of {machine.id} stopped while it was given its values."
             if self._dialect.archives_reach_memory:
                 raise OutcomeUnknown(f"{stopped} They may be on its disk.")

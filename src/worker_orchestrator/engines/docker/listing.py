@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core import reasons
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
-from worker_orchestrator.engines.docker.template import LABEL, NETWORK, PORTS
+from worker_orchestrator.engines.docker.template import LABEL, LATE_DIR, LATE_POST, NETWORK, PORTS
 
 __all__ = ["concerns_us", "doubtful_machine", "end_awaited_s", "instance_of", "started_container", "with_killer"]
 
@@ -142,6 +142,7 @@ def instance_of(container: DockerContainer, dialect: Dialect = DOCKER) -> Instan
         trouble=_trouble(status, name, container, dialect, is_cut_off=_is_cut_off(networks, ports, dialect)),
         renamed="" if name == machine_id else name,
         ports=named,
+        is_configurable=LATE_DIR in labels or LATE_POST in labels,
     )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker_orchestrator.core.configuration import Stage
 from worker_orchestrator.core.machine import Machine
 
 __all__ = ["configured_in_words"]
+
+_FAILED: Final = "It is not configured."
+"""With this begins what is recorded of a machine whose set-up failed, with the reason behind it."""
 
 
 def configured_in_words(machine: Machine) -> str:
@@ -25,10 +30,8 @@ def configured_in_words(machine: Machine) -> str:
                 f"stored nowhere else. {again}"
             )
         case Stage.FAILED:
-            ended = (
-                "" if configuration.exit_code is None else f": the hook ended with exit code {configuration.exit_code}"
-            )
-            return f"It is not configured, because setting it up failed{_took(configuration.took_ms)}{ended}. {again}"
+            why = machine.reason if machine.reason.startswith(_FAILED) else f"{_FAILED} Setting it up failed."
+            return f"{why} {again}"
 
 
 def _took(ms: int | None) -> str:

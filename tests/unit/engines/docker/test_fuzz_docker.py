@@ -439,3 +439,11 @@ def test_host_ports_are_listed_by_the_names_of_the_label() -> None:
     assert (instance.port, instance.ports) == (9094, ()), "one of them is not published now"
     instance = instance_of(an_element(Labels=labels, Ports=[]))
     assert (instance.port, instance.ports) == (None, ())
+
+
+@pytest.mark.parametrize("label", ["worker-orchestrator.late-dir", "worker-orchestrator.late-post"])
+def test_a_container_says_whether_it_may_be_configured(label: str) -> None:
+    """Also where its record was lost: then it is not handed on."""
+    plain = an_element()
+    assert not instance_of(plain).is_configurable
+    assert instance_of(an_element(Labels={**plain["Labels"], label: "/x"})).is_configurable

@@ -1,0 +1,250 @@
+"""Machines that are configured while they run, as projects and the operator meet them on the memory engine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from tests.simulation.small import Small, lived
+
+from worker_orchestrator.control.assignment import Assignment
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import State
+from worker_orchestrator.core.spec import DEFAULT_POOL, Late
+from worker_orchestrator.engines.extras import LateValues
+from worker_orchestrator.errors import CommitFailed, ConfiguredOtherwise, EngineRejected, InvalidInput, OutcomeUnknown
+
+LATE = Late("/run/project")
+A, B = LateValues({"WHAT": "a"}, {"key": "hidden a"}), LateValues({"WHAT": "b"}, {"key": "hidden b"})
+
+
+async def configured(small: Small, values: LateValues = A, project: str = "p", **more: Any) -> Assignment:
+    await small.await_template()
+    return await small.assign_machine(project, values=values, **more)
+
+
+def causes(small: Small, machine_id: str) -> list[str]:
+    """What happened to this machine, by its events."""
+    small.store.persist_events()
+    rows = small.store._connection.rows("SELECT machine, cause FROM event ORDER BY seq")
+    return [str(cause) for machine, cause in rows if machine == machine_id]
+
+
+def test_a_machine_has_its_values_when_its_project_is_told() -> None:
+    async def story(small: Small) -> None:
+        given = await configured(small)
+        assert given.is_new
+        assert given.machine.is_configured
+        assert small.engine.values(given.machine.id) == A
+        assert causes(small, given.machine.id)[-3:] == ["assigned", "configuring", "configured"]
+
+    lived(story, late=LATE)
+
+
+def test_the_same_values_are_written_once_and_others_only_where_that_is_asked_for() -> None:
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        before = small.engine.calls
+        again = await configured(small, LateValues({"WHAT": "a"}, {"key": "hidden a"}))
+        assert (again.machine, again.is_new) == (machine, False)
+        assert small.engine.calls - before < 3, "it was only looked whether they are there"
+        with pytest.raises(ConfiguredOtherwise, match="was configured with other values"):
+            await configured(small, B)
+        assert small.engine.values(machine.id) == A
+        other = await configured(small, B, replace=True)
+        assert small.engine.values(machine.id) == B
+        assert (other.machine.id, other.machine.generation) == (machine.id, machine.generation)
+
+    lived(story, late=LATE)
+
+
+def test_a_pool_that_takes_no_values_says_so_and_assigns_nothing() -> None:
+    async def story(small: Small) -> None:
+        with pytest.raises(InvalidInput, match="`late`"):
+            await configured(small)
+        assert small.fleet.projects == {}
+
+    lived(story)
+
+
+@pytest.mark.parametrize("answers_at_once", [False, True])
+def test_the_next_project_gets_a_machine_in_which_nothing_is_left(*, answers_at_once: bool) -> None:
+    """It is ended, started again and has to answer, also where somebody waits for it."""
+
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        run = small.engine.work(machine.id).run
+        waiting = asyncio.create_task(small.assign("q")) if answers_at_once else None
+        await asyncio.sleep(0.01)
+        await small.orchestrator.release("p")
+        assert small.fleet.machines[machine.id].is_dirty
+        other = await (waiting or small.assign("q"))
+        assert (other.id, other.configuration, other.generation) == (machine.id, None, machine.generation + 1)
+        assert small.engine.values(machine.id) is None
+        assert small.engine.work(machine.id).run == run + 1
+        assert small.calls("clean") == 1
+        assert causes(small, machine.id)[-4:] == ["released", "cleaned", "answered", "assigned"]
+
+    lived(story, late=LATE, min_idle=0, max_machines=1)
+
+
+def test_a_pool_that_recycles_removes_it() -> None:
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        await small.orchestrator.release("p")
+        await small.until(lambda: machine.id not in small.engine.instances())
+        assert small.calls("clean") == 0
+
+    lived(story, late=LATE, recycle=True)
+
+
+def test_what_cannot_be_cleaned_is_removed() -> None:
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        small.engine.faults.unclean = 1.0
+        await small.orchestrator.release("p")
+        await small.until(lambda: machine.id not in small.engine.instances())
+        assert causes(small, machine.id)[-2:] == ["released", "retired"]
+        assert [one.id for one in small.idle if one.id == machine.id] == []
+
+    lived(story, late=LATE)
+
+
+def test_an_engine_that_is_away_cleans_it_later() -> None:
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        small.engine.up = False
+        await small.orchestrator.release("p")
+        await asyncio.sleep(5)
+        assert small.fleet.machines[machine.id].is_dirty
+        small.engine.up = True
+        await small.until(lambda: small.fleet.machines[machine.id].is_idle)
+        assert small.engine.values(machine.id) is None
+
+    lived(story, late=LATE)
+
+
+def test_what_may_still_be_written_goes_with_its_machine() -> None:
+    """The machine stays its project's, which may try again, and nobody else ever gets it."""
+
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        small.engine.faults.late = 1.0
+        with pytest.raises(OutcomeUnknown):
+            await configured(small, B, replace=True)
+        own = small.fleet.machines[machine.id]
+        assert (own.project, own.is_configured, own.state) == ("p", False, State.READY)
+        small.engine.faults.late = 0.0
+        assert (await configured(small, A)).machine.is_configured
+        await small.orchestrator.release("p")
+        await small.until(lambda: machine.id not in small.engine.instances())
+        assert small.calls("clean") == 0
+
+    lived(story, late=LATE)
+
+
+def test_half_of_a_configuration_is_none() -> None:
+    async def story(small: Small) -> None:
+        small.engine.faults.torn = 1.0
+        with pytest.raises(EngineRejected):
+            await configured(small)
+        (machine_id,) = small.fleet.projects.values()
+        assert not small.fleet.machines[machine_id].is_configured
+        assert not await small.engine.is_configured(machine_id)
+        small.engine.faults.torn = 0.0
+        assert (await configured(small, B)).machine.is_configured
+
+    lived(story, late=LATE)
+
+
+def test_a_sleep_and_a_death_lose_it_and_the_next_request_configures_it_again() -> None:
+    """Under the same generation. A request without values gets the machine as it is."""
+
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        await small.orchestrator.sleepers.sleep("p")
+        assert not small.fleet.machines[machine.id].is_configured
+        again = await configured(small)
+        assert (again.machine.is_configured, again.machine.generation) == (True, machine.generation)
+        small.engine.kill(machine.id)
+        await small.until(lambda: not small.fleet.machines[machine.id].is_configured)
+        plain = await small.assign("p")
+        assert (plain.id, plain.is_configured) == (machine.id, False)
+        assert small.engine.values(machine.id) is None
+        assert (await configured(small, B)).machine.is_configured
+        assert causes(small, machine.id).count("unconfigured") == 2
+
+    lived(story, late=LATE)
+
+
+def test_a_restart_behind_our_back_is_found_out_by_the_next_request() -> None:
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        small.engine._containers[machine.id].forget()
+        again = await configured(small)
+        assert again.machine.is_configured
+        assert small.engine.values(machine.id) == A
+        assert causes(small, machine.id)[-3:] == ["unconfigured", "configuring", "configured"]
+
+    lived(story, late=LATE)
+
+
+def test_nothing_is_written_unless_it_is_stored_that_it_will_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(small: Small) -> None:
+        await small.await_template()
+        machine = await small.assign("p")
+
+        def refuse(*_: object) -> None:
+            raise CommitFailed("The disk is full.")
+
+        monkeypatch.setattr(small.store, "commit", refuse)
+        with pytest.raises(CommitFailed):
+            await configured(small)
+        monkeypatch.undo()
+        assert small.engine.values(machine.id) is None
+        assert small.fleet.machines[machine.id].configuration is None
+
+    lived(story, late=LATE)
+
+
+def test_the_engine_remembers_nothing_of_what_has_ended() -> None:
+    """A pause is no end. What it says of an instance tells that it may be configured."""
+
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        engine = small.engine
+        assert engine.instances()[machine.id].is_configurable
+        engine.kill(machine.id, Status.PAUSED)
+        assert await engine.is_configured(machine.id)
+        await engine.restart(machine.id, stop_first=True)
+        assert engine.values(machine.id) is None
+        await engine.configure(machine, B)
+        engine.kill(machine.id)
+        assert not await engine.is_configured(machine.id)
+        await engine.start(machine.id)
+        await engine.configure(machine, B, anew=True)
+        await engine.clean(machine.id)
+        assert (engine.values(machine.id), await engine.is_configured(machine.id)) == (None, False)
+        assert not await engine.is_configured("worker-0-nobody")
+        with pytest.raises(EngineRejected):
+            await engine.clean("worker-0-nobody")
+
+    lived(story, late=LATE)
+
+
+def test_a_machine_that_is_taken_from_its_project_is_dirty_in_every_pool() -> None:
+    """Also if its pool takes no values any more."""
+
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        spec = small.orchestrator.spec
+        small.orchestrator._state.spec = replace(
+            spec, pools={DEFAULT_POOL: replace(spec.pools[DEFAULT_POOL], late=None)}
+        )
+        await small.orchestrator.release("p")
+        await small.until(lambda: small.fleet.machines[machine.id].is_idle)
+        assert small.engine.values(machine.id) is None
+
+    lived(story, late=LATE)
