@@ -48,8 +48,7 @@ from typing import ClassVar
 
 __all__ = [
     "CallFailed", "CommitFailed", "ConfiguredOtherwise", "EngineError", "EngineObstructed", "EngineRejected",
-    "EngineUnavailable",
-    "EventsLost", "Forbidden", "GenerationMismatch", "HostPortTaken", "InvalidInput", "InvalidProject",
+    "EngineUnavailable", "EventsLost", "Forbidden", "GenerationMismatch", "HostPortTaken", "InvalidInput", "InvalidProject",
     "InvalidSetting", "MachineFailed", "MachineNotFound", "NoMachineAvailable", "NotAssigned", "NotRunning",
     "NotSupported", "OrchestratorError", "OtherPool", "OutcomeUnknown", "PathNotFound", "PathOutOfReach",
     "PoolNotFound", "PortInUse", "PortTaken", "ProjectHasNoMachine", "ServiceUnreachable", "SettingsChanged", "SetupFailed",
@@ -173,13 +172,7 @@ class SetupFailed(OrchestratorError):
     code = "setup_failed"
 
     def __init__(
-        self,
-        message: str | None = None,
-        *,
-        machine: str = "",
-        exit_code: int | None = None,
-        took_ms: int = 0,
-        output: str = "",
+        self, message: str = "", *, machine: str = "", exit_code: int | None = None, took_ms: int = 0, output: str = ""
     ) -> None:
         """`exit_code` is that of the hook; None if there was none, or if it was killed. `output` is its last lines, with
         the values of the request blotted out.
