@@ -50,7 +50,9 @@ export function Dialog({ title, onClose, children }) {
 /** What was refused, and why. The lines after the first are those of a log, and stay lines. */
 function Refused({ message, setup }) {
   const [said, ...lines] = message.split("\n");
-  return html`<div role="alert">
+  const box = useRef(null);
+  useEffect(() => box.current.scrollIntoView({ block: "nearest" }), [message]); // a long dialog scrolls
+  return html`<div role="alert" ref=${box}>
     <p class="refused">${coded(said)}</p>
     ${lines.length > 0 && html`<pre tabindex="0" role="region" aria-label="Last log lines">${lines.join("\n")}</pre>`}
     ${setup && html`<${FailedSetup} ...${setup} />`}
