@@ -89,6 +89,16 @@ def test_two_images(reader: Reader, other_image: str) -> None:
         assert docker_json("inspect", machine)["Image"] == docker_json("image", "inspect", image)["Id"]
 
 
+def test_an_app_builder_that_waits_for_its_project(reader: Reader) -> None:
+    built = f"{a_name('builder')}:latest"
+    reader.replacing = {"my/builder:latest": built}
+    try:
+        reader.follow(RECIPES / "configure.md")
+    finally:
+        reader.close()
+        docker("rmi", "-f", built, check=False)
+
+
 def test_express_in_front(reader: Reader) -> None:
     port = a_port()
     reader.replacing = {"3000": port}

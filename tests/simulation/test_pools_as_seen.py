@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.core.spec import PoolSpec
+from worker_orchestrator.core.spec import Late, PoolSpec
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.errors import CommitFailed, EngineUnavailable, NoMachineAvailable, OtherPool, PoolNotFound
 from worker_orchestrator.http.document import Document, Request
@@ -450,6 +450,14 @@ def test_the_names_of_ports_are_told_in_the_order_of_the_settings() -> None:
         assert (default["port_names"], node["port_names"]) == ([], ["http", "hmr"])
 
     lived_with(story, replace(NODE, port_names=("http", "hmr")))
+
+
+def test_a_pool_says_whether_an_assign_may_bring_values() -> None:
+    async def story(small: Small) -> None:
+        default, node = (await told(small, "/pools"))["pools"]
+        assert (default["takes_values"], node["takes_values"]) == (False, True)
+
+    lived_with(story, replace(NODE, late=Late(directory="/run/project")))
 
 
 # changes at run time

@@ -3,6 +3,8 @@
 // A release or destroy names the generation that was seen, so that a dialog which stood open for long never hits the next tenant.
 
 import { call } from "./api.js";
+import { at, ConfigureDialog } from "./assign.js";
+import { takesValues, wasConfigured } from "./configured.js";
 import { obstacle } from "./connection.js";
 import { canBePutOff, ends } from "./deadline.js";
 import { ActDialog, show } from "./dialog.js";
@@ -12,15 +14,14 @@ import { say } from "./notice.js";
 import { reasonBesideMinIdle } from "./standing.js";
 import { coded } from "./told.js";
 
-const PROJECT = "[A-Za-z0-9_~:@+=,\\-][A-Za-z0-9._~:@+=,\\-]{0,127}";
-
 /** The machine of its project, or what is done with it, while that has it as it was seen. */
 const ofProject = ({ project, generation }, what = "") => `/v1/projects/${encodeURIComponent(project)}/machine${what}?generation=${generation}`;
 
 async function release(live, seen) {
   const { project } = seen;
   const { machine, removed } = await call(ofProject(seen), { method: "DELETE" });
-  say(`${project} gave ${machine} back. ${removed ? "It is removed with its files." : "It goes back to the pool as it is."}`);
+  const kept = wasConfigured(seen) ? "It is restarted, which ends its values, and goes back to the pool." : "It goes back to the pool as it is.";
+  say(`${project} gave ${machine} back. ${removed ? "It is removed with its files." : kept}`);
 }
 
 /** Nothing is lost by it, so it asks nothing. */
@@ -66,16 +67,6 @@ async function destroy(live, { id, generation }) {
   say(`${id} is destroyed.`);
 }
 
-/** Whoever hangs up while it waits leaves the line. */
-async function assign(live, project, pool, signal) {
-  const body = pool ? { pool } : {};
-  const machine = await call(`/v1/projects/${encodeURIComponent(project)}/machine`, { method: "PUT", body, signal });
-  live.putMachine(machine);
-  say(html`${project} has <a href="#/machines/${machine.id}">${machine.id}</a>${at(machine)}.`);
-}
-
-const at = ({ url }) => url && html` at <a href=${url} target="_blank" rel="noopener noreferrer">${url}</a>`;
-
 async function changePool(live, name, changes) {
   live.putPool(await call(`/v1/pools/${encodeURIComponent(name)}`, { method: "PATCH", body: changes }));
 }
@@ -104,6 +95,7 @@ export function MachineActions({ live, machine, isPlain = false }) {
     ${url && state !== "failed" && !isAsleep && html`<button class=${kind} aria-label=${`Copy URL of ${project ?? machine.id}`} onClick=${() => copy(url)}>Copy URL</button>`}
     ${isAsleep && html`<${WakeButton} ...${{ live, machine, kind }} />`}
     ${machine.lease && !isPlain && !isAsleep && button("Keep", () => keep(live, machine))}
+    ${state === "assigned" && takesValues(machine) && !isPlain && asking("Configure", ConfigureDialog)}
     ${project && state === "assigned" && asking("Sleep", SleepDialog)}
     ${project && asking("Release", ReleaseDialog)}
     ${project && hasFiles(machine) && !isAsleep && asking("Restart", RestartDialog)}
@@ -141,6 +133,10 @@ function AfterRelease({ live, machine }) {
   if (pool?.on_release === "recycle") return removed("as this service does with every machine that is released (recycle).");
   if (machine.state !== "assigned") return removed("as it does not serve now.");
   if (isOlder(machine, pool?.template) && hasComeUp(live, pool)) return removed("as it was made of an older image or with other settings.");
+  if (wasConfigured(machine)) {
+    return html`<p class="lost"><strong>This machine is restarted</strong> (reuse), as it was configured: its processes end, and what it
+      was configured with is gone. The next project that gets it finds all other files of ${machine.project} in it.</p>`;
+  }
   return html`<p class="lost"><strong>This machine stays as it is</strong> (reuse): the next project that gets it finds all files of
     ${" "}${machine.project} in it, and its processes still run. To have them removed, destroy the machine instead.</p>`;
 }
@@ -157,14 +153,19 @@ function SleepDialog({ live, machine: seen, onClose }) {
   return html`<${ActDialog} title=${`Put ${project} to sleep?`} action="Sleep" busy="Stopping it…" act=${() => sleep(live, seen)} onClose=${onClose}>
     <p>The container of <code>${id}</code> is stopped: whatever runs in it ends. <strong>${project}</strong> keeps it, with its files.</p>
     <p>Its next assign wakes it, and so does <strong>Wake</strong>. Until then its URL may be somebody else's.</p>
+    <${LostValues} machine=${seen} />
   <//>`;
 }
+
+const LostValues = ({ machine }) =>
+  machine.configured && html`<p class="lost">What it is configured with is in memory, and lost by this. <strong>Configure</strong> gives it values again.</p>`;
 
 function RestartDialog({ live, machine: seen, onClose }) {
   return html`<${ActDialog}
     title=${`Restart ${seen.project}?`} action="Restart" busy="Starting it again…" act=${() => restart(live, seen)} onClose=${onClose}
   >
     <p>The container of <code>${seen.id}</code> is stopped if it runs, and started again with its files: whatever runs in it ends.</p>
+    <${LostValues} machine=${seen} />
     <p class="muted">
       If it ended because of a bad edit, mend the file first: <code>orchestrator cp FILE ${seen.project}:PATH</code>
     </p>
@@ -180,38 +181,6 @@ function DestroyDialog({ live, machine: seen, onClose }) {
       ? html`<p class="lost"><strong>${project}</strong> ${seen.state === "sleeping" ? "keeps it, asleep" : "works with it"}: its files are lost. Its next assign gets a new, empty machine.</p>`
       : html`<p class="muted">No project has it. ${!isRetired && "The pool starts another one if it needs one."}</p>`}
   <//>`;
-}
-
-function AssignDialog({ live, pool: first, onClose }) {
-  const [project, setProject] = useState("");
-  const pools = live.pools.filter((one) => !one.retired);
-  const [pool, setPool] = useState(pools.length > 1 ? first : "");
-  const id = useId();
-  return html`<${ActDialog}
-    title="Assign a machine" action="Assign" isReady=${project !== ""} busy="Waiting for a machine…"
-    act=${(signal) => assign(live, project, pool, signal)} onClose=${onClose}
-  >
-    <label for=${id}>Project</label>
-    <input
-      id=${id} value=${project} onInput=${(event) => setProject(event.target.value.trim())} pattern=${PROJECT} autofocus
-      maxlength="128" autocomplete="off" autocapitalize="off" spellcheck=${false} aria-describedby="${id}-hint"
-      title="1 to 128 letters, digits or . _ ~ : @ + = , - and no dot in front"
-    />
-    <p id="${id}-hint" class="muted">An idle machine at once; where none is idle, it waits in line. A project that has one keeps it; if that sleeps, it is woken.</p>
-    ${pools.length > 1 &&
-    html`<label for="${id}-pool">Pool</label>
-      <select id="${id}-pool" value=${pool} onChange=${(event) => setPool(event.target.value)} aria-describedby="${id}-pool-hint">
-        <option value="">Whatever it has, else default</option>
-        ${pools.map(({ name }) => html`<option key=${name} value=${name}>${name}</option>`)}
-      </select>
-      <p id="${id}-pool-hint" class="muted">A project that has a machine of another pool than you name is refused, and keeps it.</p>`}
-  <//>`;
-}
-
-/** A button that opens it. `pool` is the one that is proposed. */
-export function AssignButton({ live, pool = "" }) {
-  const open = () => show(AssignDialog, { live, pool });
-  return html`<button class="primary" disabled=${!live.isLive} title=${obstacle(live)} onClick=${open}>Assign…</button>`;
 }
 
 export function SizesDialog({ live, pool, onClose }) {

@@ -10,11 +10,11 @@ const AGAIN_MS = 150;
 /** The URL of a path of the service, which begins with a slash. */
 export const at = (path) => SERVICE.href + path.slice(1);
 
-/** What the service refused, in its own words. `status` is 0 where nobody answered. */
+/** What the service refused, in its own words. `status` is 0 where nobody answered, `setup` tells of a set-up that failed. */
 export class Problem extends Error {
-  constructor(status, { code = "", title = "", detail = "" }, retryAfter = null) {
+  constructor(status, { code = "", title = "", detail = "", setup = null }, retryAfter = null) {
     super(detail || title || `The service answered ${status}.`);
-    Object.assign(this, { status, code, title, retryAfter });
+    Object.assign(this, { status, code, title, setup, retryAfter });
   }
 }
 

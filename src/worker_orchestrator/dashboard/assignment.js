@@ -9,8 +9,8 @@ const BEFORE = [["create_ms", "Create and start the container"], ["ready_ms", "W
 const WITHIN = [["line_ms", "Wait in line"], ["probe_ms", "Probe before it is handed out"], ["commit_ms", "Store the assignment"]];
 const WORDS = { warm: "Warm", cold: "Cold", unknown: "Not known" };
 
-/** `generation` is that of the machine: at a new one it is read again. `isTroubleTold`: another box says what is wrong now. */
-export function Why({ project, generation, isTroubleTold }) {
+/** At a new generation it is read again, and where what it is configured with has changed. `isTroubleTold`: another box says what is wrong now. */
+export function Why({ project, generation, configured, isTroubleTold }) {
   const [story, setStory] = useState(null);
   const [problem, setProblem] = useState("");
   useEffect(() => {
@@ -20,7 +20,7 @@ export function Why({ project, generation, isTroubleTold }) {
       if (error.name !== "AbortError") setProblem(error.message);
     });
     return () => abort.abort();
-  }, [project, generation]);
+  }, [project, generation, configured]);
   const fits = story?.generation === generation;
   return html`<section class="panel why" aria-labelledby="why-title">
     <h2 id="why-title">Why this machine</h2>

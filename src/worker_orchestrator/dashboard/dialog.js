@@ -1,5 +1,6 @@
 // A dialog of the browser's own: it keeps the focus inside, closes with Escape, and gives the focus back.
 
+import { ms } from "./format.js";
 import { html, useEffect, useId, useRef, useState } from "./html.js";
 import { coded } from "./told.js";
 
@@ -47,13 +48,20 @@ export function Dialog({ title, onClose, children }) {
 }
 
 /** What was refused, and why. The lines after the first are those of a log, and stay lines. */
-function Refused({ text }) {
-  const [said, ...lines] = text.split("\n");
-  return html`<div role="alert">
+function Refused({ message, setup }) {
+  const [said, ...lines] = message.split("\n");
+  const box = useRef(null);
+  useEffect(() => box.current.scrollIntoView({ block: "nearest" }), [message]); // a long dialog scrolls
+  return html`<div role="alert" ref=${box}>
     <p class="refused">${coded(said)}</p>
     ${lines.length > 0 && html`<pre tabindex="0" role="region" aria-label="Last log lines">${lines.join("\n")}</pre>`}
+    ${setup && html`<${FailedSetup} ...${setup} />`}
   </div>`;
 }
+
+/** How the command that sets a worker up ended, if it was run, and what it wrote last. The service left out what is secret. */
+const FailedSetup = ({ exit_code: code, ms: took, output }) => html`<p class="muted">${code === null ? "It took" : `Exit code ${code}, after`} ${ms(took)}.</p>
+  ${output && html`<pre tabindex="0" role="region" aria-label="Last lines of the set-up">${output}</pre>`}`;
 
 /**
  * Asks, does it, and closes; stays open and says why where it fails. `act(signal)` returns a promise, and `signal` is aborted
@@ -62,27 +70,27 @@ function Refused({ text }) {
  */
 export function ActDialog({ title, action, isDanger = false, isReady = true, busy = "Working…", act, onClose, children }) {
   const [isBusy, setBusy] = useState(false);
-  const [problem, setProblem] = useState("");
+  const [problem, setProblem] = useState(null);
   const [stop] = useState(() => new AbortController());
   useEffect(() => () => stop.abort(), []);
   const submit = async (event) => {
     event.preventDefault();
     if (isBusy || !isReady) return;
     setBusy(true);
-    setProblem("");
+    setProblem(null);
     try {
       await act(stop.signal);
       onClose();
     } catch (failure) {
       if (failure.name === "AbortError") return;
-      setProblem(failure.message);
+      setProblem(failure);
       setBusy(false);
     }
   };
   return html`<${Dialog} title=${title} onClose=${onClose}>
     <form onSubmit=${submit} aria-busy=${isBusy}>
       ${children}
-      ${problem && html`<${Refused} text=${problem} />`}
+      ${problem && html`<${Refused} message=${problem.message} setup=${problem.setup} />`}
       <div class="choices">
         <button type="button" onClick=${onClose}>Cancel</button>
         <button type="submit" class=${isDanger ? "primary danger" : "primary"} disabled=${isBusy || !isReady}>

@@ -8,6 +8,8 @@ import { wordOf } from "./statemark.js";
 const REMEMBERED_GONE = 2000;
 const TELLS_ALL = new Set(["released", "expired", "withdrawn", "retired", "destroyed", "removed"]);
 
+const OF_NOBODY = { metadata: {}, lease: null, configured: null, setup: null };
+
 const GIVES_UP = new Set(["released", "expired", "withdrawn", "destroyed"]);
 
 /** Whose the machine is after this event. One that ends an assignment tells whose it was. */
@@ -31,7 +33,7 @@ export class Fleet {
     const known = this.machines.get(machine) ?? unknown(machine, pool, at);
     const told = { state: wordOf(state, project), project, generation, reason, changed_at: at };
     const url = cause === "removed" ? null : known.url;
-    this.machines.set(machine, { ...known, ...told, url, metadata: project ? known.metadata : {}, lease: project ? known.lease : null });
+    this.machines.set(machine, { ...known, ...told, url, ...(project ? {} : OF_NOBODY) });
     this.#heard.set(machine, id);
     if (!TELLS_ALL.has(cause)) this.incomplete.add(machine);
   }

@@ -54,7 +54,7 @@ export function MachinePage({ id, live }) {
     return entered.current.has(name) ? panels[name](isActive) : html`<${NothingInside} machine=${machine} />`;
   };
   return html`<div class="page machine">
-    <${Head} machine=${machine} live=${live} />
+    <${Head} machine=${machine} live=${live} events=${life.events} />
     <${Tabs} label="Parts of this machine" tabs=${TABS} chosen=${chosen} onChoose=${onChoose} panel=${panel} />
   </div>`;
 }
@@ -84,7 +84,7 @@ function Story({ machine, life }) {
       ${machine.state === "failed" && html`<${Failure} ...${machine} />`}
       ${machine.state === "restarting" && html`<${Restarting} ...${machine} />`}
       ${machine.state === "sleeping" && html`<${Sleeping} ...${machine} />`}
-      ${machine.project && html`<${Why} project=${machine.project} generation=${machine.generation} isTroubleTold=${TROUBLED.has(machine.state)} />`}
+      ${machine.project && html`<${Why} project=${machine.project} generation=${machine.generation} configured=${machine.configured} isTroubleTold=${TROUBLED.has(machine.state)} />`}
       ${!machine.project && machine.state !== "failed" && html`<section class="panel"><h2>Why this machine</h2>
         <p class="muted">It belongs to no project. Once it is assigned, this says how that came about.</p></section>`}
     </div>

@@ -1,8 +1,9 @@
 // The head of a machine's page: whose it is, what it is in some lines, and what can be done with it.
 
 import { MachineActions } from "./actions.js";
+import { takesValues, whyNot } from "./configured.js";
 import { endsInWords, left } from "./deadline.js";
-import { age, exactly } from "./format.js";
+import { age, exactly, ms } from "./format.js";
 import { html } from "./html.js";
 import { isOlder, OLDER, OLDER_LONG } from "./image.js";
 import { useClock } from "./live.js";
@@ -14,7 +15,7 @@ import { useNarrow } from "./visiblerows.js";
 const NARROW_PX = 600;
 const NONE = html`<span class="muted">none</span>`;
 
-export function Head({ machine, live }) {
+export function Head({ machine, live, events }) {
   const isNarrow = useNarrow(NARROW_PX);
   const { id, project, state, url } = machine;
   return html`<header class="machine-head">
@@ -30,6 +31,7 @@ export function Head({ machine, live }) {
       <${Fact} name="URL"><${Address} url=${url} isAsleep=${state === "sleeping"} /><//>
       <${Age} since=${machine.created_at} />
       ${machine.lease && html`<${Deadline} lease=${machine.lease} />`}
+      ${takesValues(machine) && html`<${Configured} machine=${machine} events=${events} />`}
       ${!isNarrow && html`<${More} ...${{ machine, live }} />`}
     </dl>
     ${isNarrow && html`<details class="more"><summary>More</summary><dl class="about"><${More} ...${{ machine, live }} /></dl></details>`}
@@ -65,6 +67,13 @@ function Deadline({ lease }) {
     <${Fact} name="Last active">${activeAt
       ? html`<time datetime=${activeAt} title=${exactly(activeAt)}>${age(now - Date.parse(activeAt))} ago</time>`
       : html`<span class="muted">not known</span>`}<//>`;
+}
+
+/** Whether it has what its project gave it, and why not. */
+function Configured({ machine, events }) {
+  const { configured, setup } = machine;
+  const took = configured && setup ? `in ${ms(setup.ms)}` : "";
+  return html`<${Fact} name="Configured">${configured ? "yes" : "no"}${" "}<span class="muted">${took}${coded(whyNot(machine, events))}</span><//>`;
 }
 
 /** What is looked at seldom. */

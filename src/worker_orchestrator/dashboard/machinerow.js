@@ -1,6 +1,7 @@
 // One machine in the list. What it uses is read only while its row is on screen.
 
 import { MachineActions } from "./actions.js";
+import { configuredWord, whyNot } from "./configured.js";
 import { ends, endsInWords } from "./deadline.js";
 import { age, bytes, exactly, percent } from "./format.js";
 import { html } from "./html.js";
@@ -21,7 +22,7 @@ export function Row({ live, machine, pool, now, top, index, isOnScreen, isSevera
   const { isLive } = live;
   const isMeasured = isOnScreen && RUNS.has(state) && isLive && live.health?.engine.kind !== UNMEASURED;
   return html`<div class="row" role="row" aria-rowindex=${index} style=${{ transform: `translateY(${top}px)` }}>
-    <${Facts} machine=${machine} image=${pool?.image} template=${pool?.template} isSeveral=${isSeveral} until=${ends(machine.lease, now)} />
+    <${Facts} machine=${machine} image=${pool?.image} template=${pool?.template} isSeveral=${isSeveral} note=${noteOf(machine, now)} inFull=${noteInFull(machine, live.events)} />
     <span class="age" role="cell" title=${exactly(since)}>${age(now - Date.parse(since))}</span>
     ${IN_TROUBLE.has(state)
       ? html`<${Why} machine=${machine} now=${now} />`
@@ -35,11 +36,16 @@ const Actions = memo(MachineActions);
 /** In one word, as there is no room for more; whoever hears it hears all of it. */
 const Old = () => html`<span class="old" title=${OLDER_LONG}>older<span class="visually-hidden"> image or settings</span></span>`;
 
-const Facts = memo(({ machine, image, template, isSeveral, until }) => {
+/** What stands below its project. */
+const noteOf = (machine, now) => [ends(machine.lease, now), configuredWord(machine)].filter(Boolean).join(", ");
+
+const noteInFull = (machine, events) => [endsInWords(machine.lease), uncoded(whyNot(machine, events))].filter(Boolean).join(" ");
+
+const Facts = memo(({ machine, image, template, isSeveral, note, inFull }) => {
   const { id, pool, state, project, port, url, reason } = machine;
   return html`<span class="state" role="cell" title=${uncoded(reason)}><${Mark} state=${state} /></span>
     <span class="project" role="cell" title=${project}>${project ?? html`<span class="muted">–</span>`}
-      ${until && html`${" "}<span class="until" title=${endsInWords(machine.lease)}>${until}</span>`}</span>
+      ${note && html`${" "}<span class="until" title=${inFull}>${note}</span>`}</span>
     <span class="machine" role="cell"><a href="#/machines/${id}"><code>${id}</code></a></span>
     <span class="port" role="cell">
       ${url && state !== "sleeping"

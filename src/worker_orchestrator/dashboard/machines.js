@@ -1,6 +1,6 @@
 // All machines, as they are this moment: find one, sort them, act on one. Only the rows on screen are drawn and measured.
 
-import { AssignButton } from "./actions.js";
+import { AssignButton } from "./assign.js";
 import { Attempts, isPast } from "./attempts.js";
 import { age, number } from "./format.js";
 import { html, useEffect, useMemo, useRef, useState } from "./html.js";

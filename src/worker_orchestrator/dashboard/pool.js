@@ -1,6 +1,7 @@
 // One pool in one look: how many machines it has of what kind against its limits, and why it has not more.
 
-import { AssignButton, setPaused, SizesDialog } from "./actions.js";
+import { setPaused, SizesDialog } from "./actions.js";
+import { AssignButton } from "./assign.js";
 import { isPast, unsettled } from "./attempts.js";
 import { obstacle } from "./connection.js";
 import { show } from "./dialog.js";

@@ -1,7 +1,7 @@
 // The pools: a single one as it is; of several an overview of all with a switch, and the one that is chosen. The address says
 // which one that is: `#/?pool=NAME`.
 
-import { AssignButton } from "./actions.js";
+import { AssignButton } from "./assign.js";
 import { count, number } from "./format.js";
 import { html, useEffect, useId, useRef } from "./html.js";
 import { Bar, counted, Pool, Trouble } from "./pool.js";

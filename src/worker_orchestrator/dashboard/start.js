@@ -5,7 +5,7 @@ const TRIES = "orchestrator.tries";
 const MOST = 8;
 const AHEAD = [
   "vendor/preact", "vendor/hooks", "vendor/htm", "html", "api", "live", "fleet", "eventstream", "queries", "redraw", "memo", "statemark", "format", "route",
-  "overview", "pool", "pools", "standing", "actions", "attempts", "told", "image", "dialog", "history", "chart", "colours", "activity", "connection", "lazy", "login", "notice", "brand",
+  "overview", "pool", "pools", "standing", "actions", "assign", "configured", "attempts", "told", "image", "dialog", "history", "chart", "colours", "activity", "connection", "lazy", "login", "notice", "brand",
 ];
 
 // The browser need not read one module to learn of the next.

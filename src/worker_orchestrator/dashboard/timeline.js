@@ -18,9 +18,12 @@ const TITLES = {
   configuring: "Being configured", configured: "Configured", setup_failed: "Set-up failed", unconfigured: "Configuration lost", cleaned: "Cleaned",
 };
 
-const SAY_AGAIN = new Set(["restarted", "failed"]); // each of them is a death of its own, also for the same reason
+const SAY_AGAIN = new Set(["restarted", "failed", "setup_failed"]); // each of them is a death of its own, also for the same reason
 
-const PREPOSITIONS = { assigned: "to", released: "by", expired: "of", restarted: "for", withdrawn: "from", destroyed: "of", woken: "for", configuring: "by", configured: "by", setup_failed: "of", unconfigured: "of" };
+const PREPOSITIONS = {
+  assigned: "to", released: "by", expired: "of", restarted: "for", withdrawn: "from", destroyed: "of", woken: "for", configuring: "by",
+  configured: "by", setup_failed: "for", unconfigured: "of",
+};
 
 /** `{events, isRead, problem}`: those of the machine that are kept, oldest first. The page's own events go on where these end;
  *  after an outage they are read again from there. */

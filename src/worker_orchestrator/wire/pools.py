@@ -90,6 +90,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     until there is something to measure. A pool that is `retired` is no longer in the settings and makes no machines.
     `expiries` are the last assignments that a deadline ended, newest first.
     `port_names` are the names of its workers' ports, the first one that of `port`; empty for workers with one port.
+    `takes_values`: an assign may bring env, secrets and files for its workers.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     retired: bool = False
     on_release: str | None = None
     port_names: list[str] = []
+    takes_values: bool = False
     configured: PoolSizes
     changed: dict[str, int] = {}
     dropped: str | None = None

@@ -82,6 +82,7 @@ class Pools:
             retired=name not in spec.pools,
             on_release="recycle" if wanted.recycle else "reuse",
             port_names=list(wanted.port_names),
+            takes_values=wanted.late is not None,
             configured=self._configured(name),
             changed={} if name not in spec.pools else self._orchestrator.sizes.changed(name),
             dropped=self._orchestrator.sizes.dropped(name) or None if name in spec.pools else None,
