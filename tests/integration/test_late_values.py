@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from tests.integration.inside import a_probe_image, inside
 from tests.integration.late_service import DIRECTORY, FLAGS, a_tar, put
 from tests.integration.running import Running, a_service, orchestrator
 from tests.integration.waiting import eventually
+
+from worker_orchestrator.engines.extras import LateValues
+from worker_orchestrator.engines.late_archive import late_archive
 
 SECRET = "correct-horse battery'staple\nand a second line"
 
@@ -187,3 +191,17 @@ def test_the_command_line_gives_values_without_showing_them(reusing: Running, tm
     own = machine(reusing, "cli")
     assert inside(own, f"cd {DIRECTORY}; cat secrets/T secrets/U files/a.txt").out == "first-secretsecond-secreta file"
     reusing.release("cli")
+
+
+def test_busybox_unpacks_what_was_meant(example_image: str) -> None:
+    """Long names, names that are not ASCII, links: as GNU tar does (`test_late_archive`)."""
+    files = {f"{'long-' * 40}/{'name-' * 20}": b"long", "na\u00efve/\u6587\u4ef6.txt": b"not ASCII", "empty": b""}
+    archive = late_archive(LateValues({"A": "b"}, {"s": "secret"}, a_tar(files)), (1000, 1000), 1_700_000_000)
+    show = 'find . -type f | sort | while read -r f; do echo "$f $(cat "$f")"; done'
+    unpack = f"mkdir /there && cd /there && tar -x -p -f - && {show}"
+    words = ["docker", "run", "--rm", "-i", "--entrypoint", "/bin/busybox", example_image, "sh", "-c", unpack]
+    done = subprocess.run(words, input=archive, capture_output=True, check=True)
+    expected = {f"./files/{name} {content.decode()}" for name, content in files.items()}
+    found = set(done.stdout.decode().splitlines())
+    assert expected <= found
+    assert "./secrets/s secret" in found

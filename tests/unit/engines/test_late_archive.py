@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import random
-import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -98,11 +97,10 @@ def test_a_shell_reads_each_variable_as_it_was_meant(tmp_path: Path) -> None:
     assert msgspec.json.decode((tmp_path / "env.json").read_bytes()) == env
 
 
-@pytest.mark.parametrize("program", [("tar",), ("busybox", "tar")], ids=["tar", "busybox"])
-def test_other_programs_unpack_what_was_meant(program: tuple[str, ...], tmp_path: Path) -> None:
-    """Long names, names that are not ASCII, links, large and empty files."""
+def test_tar_unpacks_what_was_meant(tmp_path: Path) -> None:
+    """Long names, names that are not ASCII, links, large and empty files. (`test_late_values` has busybox do it.)"""
     archive = packed(LateValues(ENV, SECRETS, FILES))
-    unpack(archive, tmp_path, program)
+    unpack(archive, tmp_path)
     with tarfile.open(fileobj=io.BytesIO(archive)) as meant:
         names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
         assert names == set(meant.getnames())
@@ -115,10 +113,8 @@ def test_other_programs_unpack_what_was_meant(program: tuple[str, ...], tmp_path
     assert (tmp_path / "files" / "conf" / "now").read_bytes() == b"x" * 10_000
 
 
-def unpack(archive: bytes, folder: Path, program: tuple[str, ...] = ("tar",)) -> None:
-    if shutil.which(program[0]) is None:
-        pytest.skip(f"{program[0]} is not here")
-    subprocess.run([*program, "-x", "-o", "-p", "-f", "-", "-C", str(folder)], input=archive, check=True)
+def unpack(archive: bytes, folder: Path) -> None:
+    subprocess.run(["tar", "-x", "-o", "-p", "-f", "-", "-C", str(folder)], input=archive, check=True)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +161,6 @@ def test_half_an_archive_is_refused(cut: int) -> None:
 
 def test_a_file_of_holes_is_refused(tmp_path: Path) -> None:
     """A few bytes would become a terabyte."""
-    if shutil.which("tar") is None:
-        pytest.skip("tar is not here")
     with (tmp_path / "holes").open("wb") as file:
         file.truncate(2**40)
     sparse = subprocess.run(["tar", "-c", "-S", "-C", str(tmp_path), "holes"], capture_output=True, check=True).stdout
