@@ -101,14 +101,14 @@ def test_a_machine_says_whether_it_is_configured_and_why_not(tabs: Tabs, pools: 
     expect(fact).to_contain_text("yes in ")
     life = page.get_by_role("region", name="Its life")
     for moment in ("Being configured", "Configured"):
-        expect(life.get_by_role("listitem").filter(has_text=f"{moment}by shop")).to_be_visible()
+        expect(life.get_by_text(moment, exact=True)).to_be_visible()
     expect(page.get_by_role("region", name="Why this machine")).to_contain_text("It is configured")
     press(page, "Restart shop")
     again = page.get_by_role("dialog", name="Restart shop?")
     expect(again).to_contain_text("What it is configured with is in memory, and lost by this.")
     press(again, "Restart")
     expect(fact).to_contain_text("is gone", timeout=30_000)
-    expect(life.get_by_role("listitem").filter(has_text="Configuration lostof shop")).to_be_visible()
+    expect(life.get_by_text("Configuration lost", exact=True)).to_be_visible()
     assert complaints(page) == {}
     page.get_by_role("link", name="Machines", exact=True).first.click()
     note = row(page, "shop").get_by_text("not configured")
