@@ -24,8 +24,8 @@ down: .venv/.service  ## remove idle workers and what else the service left in D
 
 # Tests that measure time have the computer to themselves: ALONE. They come last, so that pytest has the last word. All others
 # run in six parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the core's
-# gate, which stands on its own tests) with the contract; what has a Docker of its own (OWN) with the COMMANDS; the browser; what
-# waits for DEADLINES; the API; and what is left. A part that takes the whole time by itself holds up all: then divide it.
+# gate, which stands on its own tests) with the contract; what has a Docker of its own (OWN) with COMMANDS; the BROWSER; what
+# waits for DEADLINES; the API; and what is left. They are divided so that each takes about as long as the others.
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 CORES := tests/unit tests/simulation
 OF_CORE := tests/unit/core
@@ -33,17 +33,19 @@ GATE := $(BIN)/coverage run --branch -m pytest $(OF_CORE) && $(BIN)/coverage rep
 OTHERS := $(PYTEST) $(CORES) --ignore=$(OF_CORE)
 ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight) $(patsubst %,tests/integration/test_%.py,command_line_speed deaths wake_speed)
 OWN := tests/chaos tests/integration/test_daemon.py tests/recipes
-COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output commands reload_command)
-DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook)
-API := $(patsubst %,tests/integration/test_%.py,client document_api edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams)
+COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output reload_command postman scripts)
+BROWSER := tests/browser tests/integration/test_commands.py
+DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker restart)
+API := $(patsubst %,tests/integration/test_%.py,client document_api edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams \
+  metrics pool_history pools_by_name pools_on_docker)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
 	  '$(LINT) && $(GATE) && $(OTHERS) && $(PYTEST) tests/contract' \
 	  '$(PYTEST) $(OWN) $(COMMANDS)' \
-	  '$(PYTEST) tests/browser $(addprefix --ignore=,$(ALONE))' \
+	  '$(PYTEST) $(BROWSER) $(addprefix --ignore=,$(ALONE))' \
 	  '$(PYTEST) $(DEADLINES)' \
 	  '$(PYTEST) $(API)' \
-	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract tests/browser $(ALONE) $(OWN) $(COMMANDS) $(DEADLINES) $(API))'
+	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(ALONE) $(OWN) $(COMMANDS) $(BROWSER) $(DEADLINES) $(API))'
 	$(DOCKER) $(PYTEST) $(ALONE)
 
 core: .venv/.tests  ## unit and simulation tests; those of the pure core must cover it to the last branch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import statistics
@@ -43,9 +44,9 @@ def ratio_of_medians(service: Running) -> float:
         assert service.get("/p").status == 200
         by_us.append(time.monotonic() - begun)
         put_to_sleep(service)
-        service.end(signal.SIGKILL)  # else it would start to probe
+        os.kill(service.pid, signal.SIGSTOP)  # else it would start to probe
         by_hand.append(start_by_hand(shown["id"], shown["port"]))
-        service.start()
+        os.kill(service.pid, signal.SIGCONT)
         eventually(lambda: machine(service)["state"] == "assigned", "it is awake")
     ratio = statistics.median(by_us) / statistics.median(by_hand)
     print(f"\nwoken in {statistics.median(by_us):.3f} s, by hand in {statistics.median(by_hand):.3f} s: {ratio:.2f}")
