@@ -100,9 +100,7 @@ class Configuring:
         if known is not None and known.stage is Stage.DONE:
             if known.digest == digest:
                 is_there = await self._has_its_values(own)
-                if (
-                    self._own(machine).configuration is not known
-                ):  # somebody else was quicker, perhaps with other values
+                if self._own(machine).configuration is not known:  # others were quicker, perhaps with other values
                     return await self.configure(machine, values, replace=replace)
                 if is_there:
                     return Configured(own, _report_of(own))
@@ -218,7 +216,7 @@ class Configuring:
         return Configured(own, report if late.hook or late.post else None)
 
 
-_REPLACE: Final = "Release it first, or say that these shall replace them."
+_REPLACE: Final = "Release it first, or replace them (`replace`, on the command line `--replace`)."
 
 
 class _HookOutput:
