@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import io
+from base64 import b64encode
 from collections.abc import Iterable
 from typing import Final
 
@@ -12,6 +12,7 @@ import msgspec
 
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.extras import LateValues
+from worker_orchestrator.engines.late_packing import packed
 from worker_orchestrator.errors import SetupFailed
 from worker_orchestrator.telemetry.foreign_text import plain
 
@@ -29,15 +30,7 @@ async def post_values(machine: Machine, address: str, path: str, token: str, val
     Raises SetupFailed if nothing answers, or if the worker answers anything but 2xx. It shows the first line of the answer,
     without any of the values.
     """
-    body = msgspec.json.encode(
-        {
-            "project": machine.project,
-            "generation": machine.generation,
-            "env": dict(values.env),
-            "secrets": dict(values.secrets),
-            "files": base64.b64encode(values.files).decode(),
-        }
-    )
+    body = await packed(values, lambda: _body(machine, values))
     host = f"[{address}]" if ":" in address else address
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
@@ -52,6 +45,18 @@ async def post_values(machine: Machine, address: str, path: str, token: str, val
     if not 200 <= status < 300:
         shown = _first_line(said.decode(errors="replace"), [token, *_texts(values)])
         raise SetupFailed(f"{machine.id} answered POST {path} with {status}.", machine=machine.id, output=shown)
+
+
+def _body(machine: Machine, values: LateValues) -> bytes:
+    return msgspec.json.encode(
+        {
+            "project": machine.project,
+            "generation": machine.generation,
+            "env": dict(values.env),
+            "secrets": dict(values.secrets),
+            "files": b64encode(values.files).decode(),
+        }
+    )
 
 
 def _why(error: Exception) -> str:

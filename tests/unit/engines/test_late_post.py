@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from worker_orchestrator.core.machine import Holding, Machine, State
+from worker_orchestrator.engines import late_post
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_post import post_values
 from worker_orchestrator.errors import SetupFailed
@@ -38,9 +40,9 @@ async def a_worker(answer: bytes) -> AsyncIterator[tuple[Machine, list[bytes]]]:
         yield replace(MACHINE, port=server.sockets[0].getsockname()[1]), asked
 
 
-async def post(machine: Machine) -> None:
+async def post(machine: Machine, values: LateValues = VALUES) -> None:
     async with asyncio.timeout(10):
-        await post_values(machine, "127.0.0.1", "/configure", "t0ken", VALUES)
+        await post_values(machine, "127.0.0.1", "/configure", "t0ken", values)
 
 
 def failure(answer: bytes) -> SetupFailed:
@@ -74,6 +76,29 @@ def test_it_gets_all_of_them_and_the_token() -> None:
         }
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(("size", "is_here"), [(3, True), (1024 * 1024, False)], ids=["small", "large"])
+def test_large_values_are_encoded_while_others_are_served(
+    monkeypatch: pytest.MonkeyPatch, size: int, *, is_here: bool
+) -> None:
+    threads: list[int] = []
+
+    def noted(content: bytes) -> bytes:
+        threads.append(threading.get_ident())
+        return base64.b64encode(content)
+
+    monkeypatch.setattr(late_post, "b64encode", noted)
+
+    async def story() -> None:
+        async with a_worker(answered(b"204 No Content", b"")) as (machine, asked):
+            await post(machine, LateValues({}, {}, bytes(size)))
+        assert (
+            msgspec.json.decode(asked[0].partition(b"\r\n\r\n")[2])["files"] == base64.b64encode(bytes(size)).decode()
+        )
+
+    asyncio.run(story())
+    assert [thread == threading.get_ident() for thread in threads] == [is_here]
 
 
 @pytest.mark.parametrize("status", [b"302 Found", b"400 No", b"500 Oh"])
