@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,11 +46,11 @@ async def post(machine: Machine, values: LateValues = VALUES) -> None:
         await post_values(machine, "127.0.0.1", "/configure", "t0ken", values)
 
 
-def failure(answer: bytes) -> SetupFailed:
+def failure(answer: bytes, values: LateValues = VALUES) -> SetupFailed:
     async def story() -> SetupFailed:
         async with a_worker(answer) as (machine, _):
             with pytest.raises(SetupFailed) as failed:
-                await post(machine)
+                await post(machine, values)
             return failed.value
 
     return asyncio.run(story())
@@ -112,6 +113,34 @@ def test_any_other_answer_is_a_failure_and_no_redirect_is_followed(status: bytes
 def test_the_first_line_of_the_answer_is_told_without_any_value() -> None:
     failed = failure(answered(b"400 No", b"bad hunter2, hunter, t0ken, x\x1b[1my and xy!\nmore"))
     assert failed.output == "bad ***, ***, ***, *** and ***!"
+
+
+KEY = "-----BEGIN-----\nMIIEvQIBADANBgkq\n  hkiG9w0BAQEFAASC\n-----END-----\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("no key: MIIEvQIBADANBgkq is short\nmore", "no key: *** is short"),
+        ("no key: [hkiG9w0BAQEFAASC]", "no key: [***]"),
+        (f"no key: {KEY}!", "no key: ***!"),
+        (f"no key: {KEY.encode('unicode_escape').decode()}!", r"no key: ***\n***\n ***\n***\n!"),
+        ("no key: MIIEvQIB\x1b[1mADANBgkq!", "no key: ***!"),
+        ("no key\n" * 3000, "no key"),
+        ("no key " * 3000, ""),
+    ],
+)
+def test_a_value_of_several_lines_is_not_told_line_by_line_either(said: str, shown: str) -> None:
+    failed = failure(answered(b"400 No", said.encode()), LateValues({}, {"key": KEY}))
+    assert failed.output == shown
+
+
+def test_an_answer_that_is_packed_is_not_unpacked() -> None:
+    """A few of its bytes could become gigabytes. What is not text is told as little as possible."""
+    body = gzip.compress(b"plain words " * 5000)
+    failed = failure(answered(b"400 No", body, b"Content-Encoding: gzip\r\n"))
+    assert failed.message == f"{MACHINE.id} answered POST /configure with 400."
+    assert "plain words" not in failed.output
 
 
 def test_an_answer_that_is_so_long_that_a_value_may_be_cut_is_not_told() -> None:
