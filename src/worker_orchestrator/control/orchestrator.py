@@ -107,7 +107,8 @@ class Orchestrator:
         """
         before = self.fleet.of_project(project)
         if values is not None:
-            self._parts.configuring.insist_on_late(pool or (DEFAULT_POOL if before is None else before.pool))
+            of_pool = pool or (DEFAULT_POOL if before is None else before.pool)
+            await self._parts.configuring.insist_on_room(of_pool, values)
         asked = Asked(metadata, terms) if metadata is not None or terms else None
         if asked is not None:
             self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
