@@ -131,7 +131,9 @@ class Orchestrator:
             commands.check_generation(machine, generation)
         after = commands.release(self.fleet, self._state.spec, machine, self._state.now())
         await self._resized_and_stored()
-        return Release(machine, is_removed=after is None or after.state is State.STOPPING)
+        is_removed = after is None or after.state is State.STOPPING
+        is_cleaned = not is_removed and after is not None and after.configuration is not None
+        return Release(machine, is_removed=is_removed, is_cleaned=is_cleaned)
 
     async def release(self, name: str) -> None:
         """Take the machine named by its id, its project or its container from its project.

@@ -39,6 +39,7 @@ _NOTHING: Final = "not-yet"
 _LATEST: Final = 2**33 - 1
 _RIGHTS: Final = 0o777
 _HEADER_BYTES: Final = 512
+_MOST_FILES: Final = 1000
 _QUOTED: Final = 11
 """A character of a variable becomes at most so many: five in `env`, six in `env.json`."""
 
@@ -72,7 +73,7 @@ def late_archive(values: LateValues, owner: Owner, now_s: int, *, anew: bool = F
 def may_be_too_large(values: LateValues) -> bool:
     """Whether there may be no room for these: only then it is worth while to make the archive in order to know."""
     texts = _QUOTED * sum(map(len, values.env.values())) + sum(map(len, values.secrets.values()))
-    files = len(values.secrets) + len(values.files) // _HEADER_BYTES + 4
+    files = len(values.secrets) + min(len(values.files) // _HEADER_BYTES, _MOST_FILES) + 4
     return 4 * texts + len(values.files) + 2 * _PAGE_BYTES * files > ROOM_BYTES - _KEPT_FREE_BYTES
 
 

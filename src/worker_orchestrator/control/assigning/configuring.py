@@ -43,6 +43,7 @@ from worker_orchestrator.telemetry.blotting import BlottedOutput
 __all__ = ["Configured", "Configuring"]
 
 WRITE_TIMEOUT_S: Final = 35.0
+LEAST_OF_VARIABLE: Final = 4
 LEAST_OF_HOOK_S: Final = 1.0
 """For a hook where writing took nearly all of the time."""
 
@@ -161,7 +162,7 @@ class Configuring:
         self, machine: Machine, late: Late, values: LateValues, *, anew: bool
     ) -> Configured | OrchestratorError:
         begun_at = self._state.now()
-        output = BlottedOutput([*values.secrets.values(), *values.env.values()] if late.hook else [])
+        output = BlottedOutput(_not_to_be_seen(values) if late.hook else [])
         exit_code: int | None = None
         problem: OrchestratorError | None = None
         try:
@@ -218,7 +219,7 @@ class Configuring:
             await self._journal.durable()
         except OrchestratorError as error:
             return error
-        if problem is not None:
+        if problem is not None and (own is not None or not isinstance(problem, SetupFailed)):
             return _told(problem, machine, report)
         if own is None:
             return SetupFailed(
@@ -247,6 +248,11 @@ class _HookOutput:
 
     def keep(self, stream: str, data: bytes) -> None:
         self._output.add(stream, data)
+
+
+def _not_to_be_seen(values: LateValues) -> list[str]:
+    """Every secret, and all variables but those that are part of every text, such as 1 and yes."""
+    return [*values.secrets.values(), *(value for value in values.env.values() if len(value) >= LEAST_OF_VARIABLE)]
 
 
 async def _result_of(set_up: _SetUp) -> Configured:
