@@ -16,7 +16,7 @@ help:  ## list these targets
 	@echo 'make TARGET, one of:'; awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { printf "  %-20s %s\n", $$1, $$2 }' Makefile
 
 # exec: Ctrl-C and kill reach the service itself, and make ends as it ends.
-run: .venv/.service example-worker  ## start the service with the example worker, its records in .state; ARGS="--port 9192" passes options on
+run: .venv/.service example-worker  ## start the service with the example worker, its records in .state; ARGS="--port 9192" passes options on, --image too
 	@exec $(DOCKER) $(BIN)/orchestrator serve --image $(IMAGE) $(ARGS)
 
 down: .venv/.service  ## remove idle workers and what else the service left in Docker; ARGS=--all removes all workers

@@ -170,7 +170,9 @@ class Wire:
             self._world.model.check_destroy(machine_id)
         return await self._call(f"destroy {machine_id}", lambda: self._engine.destroy(machine_id), told=True)
 
-    async def configure(self, machine: Machine, values: LateValues, *, anew: bool = False) -> None:
+    async def configure(
+        self, machine: Machine, values: LateValues, *, anew: bool = False, limit_s: float = 60.0
+    ) -> None:
         assert machine.project is not None, "only a project configures"
         self._world.given[id(values)] = (values, machine.project, machine.generation)
         what = f"configure {machine.id} with {values.env['WHAT']} of {machine.project}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+import time
 
 import pytest
 
@@ -10,7 +12,7 @@ from worker_orchestrator.telemetry.blotting import BlottedOutput, blotted
 
 
 def test_each_value_is_blotted_out_the_longest_first() -> None:
-    assert blotted("a hunter2, a hunter22 and hunter", ["hunter2", "hunter22"]) == "a ***, a *** and hunter"
+    assert blotted("a hunter2, a hunter22 and hunter\n", ["hunter2", "hunter22"]) == "a ***, a *** and hunter"
 
 
 def test_without_values_nothing_is() -> None:
@@ -78,3 +80,44 @@ def test_each_line_of_a_value_is_a_value_too() -> None:
     key = "-----BEGIN KEY-----\nMIIEvQIBADANBg\n}\n"
     assert blotted(f"lines: {key.replace(chr(10), ' ')}", [key]) == "lines: *** *** } "
     assert blotted("brackets } stay", [key]) == "brackets } stay"
+
+
+def test_values_that_overlap() -> None:
+    assert blotted("it is prefix-AAAA-rest-of-it, so", ["prefix-AAAA", "AAAA-rest-of-it"]) == "it is ***, so"
+
+
+def test_a_value_that_is_cut_off_with_the_output() -> None:
+    """As when a hook is killed while it prints."""
+    secret = "0123456789" * 500
+    assert blotted(f"it is {secret[:4000]}", [secret]) == "it is ***"
+    assert blotted("it is 01", [secret]) == "it is 01", "that may be anything"
+
+
+def test_lines_come_in_the_order_in_which_they_ended() -> None:
+    output = BlottedOutput(["x"])
+    for stream, data in [("out", b"one\ntw"), ("err", b"three\n"), ("out", b"o\n"), ("err", b"four")]:
+        output.add(stream, data)
+    assert output.last_lines() == "one\nthree\ntwo\nfour"
+
+
+def test_with_too_many_values_nothing_is_shown() -> None:
+    assert blotted("some words", ["\n".join(f"line {number}" for number in range(3000))]) == "***"
+    assert not blotted("", ["\n".join(f"line {number}" for number in range(3000))])
+
+
+def test_large_values_cost_no_time_before_the_end_and_leave_nothing_behind() -> None:
+    """Patterns would be kept by Python's own cache, values in them, and take seconds to make."""
+    values = [f"{number:04}" * 16_000 for number in range(60)]
+    patterns = len(re._cache)  # type: ignore[attr-defined] # what is to be found out
+    begun = time.perf_counter()
+    output = BlottedOutput(values)
+    for _ in range(1000):
+        output.add("out", b"a line of output\n")
+    assert time.perf_counter() - begun < 0.1
+    assert "***" not in output.last_lines()
+    assert len(re._cache) == patterns  # type: ignore[attr-defined]
+
+
+def test_it_says_whether_it_takes_long() -> None:
+    assert BlottedOutput(["a secret"]).is_quick
+    assert not BlottedOutput(["a secret" * 4000]).is_quick

@@ -86,18 +86,28 @@ def late_values(options: dict[str, Any]) -> dict[str, Any]:
     from_files = {name: _in_file(name, path) for name, path in paths}
     values = {name: _from_environment(name) for name in secrets} | from_files
     return {
-        "env": dict(_pair(each, "--env") for each in env) or None,
+        "env": _variables_of(env) or None,
         "secrets": values or None,
         "files": files,
         "replace": replace,
     }
 
 
+def _variables_of(env: tuple[str, ...]) -> dict[str, str]:
+    pairs = [_pair(each, "--env") for each in env]
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise CommandFailed(f"The variable {name!r} is given twice.", USAGE)
+    return dict(pairs)
+
+
 def _pair(text: str, option: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
         problem = 'no name before its "="' if equals else 'no "=", and is not shown, since it may be a secret'
-        raise CommandFailed(f"Each {option} must be NAME=value: one has {problem}.", USAGE)
+        form = "NAME=value" if option == "--env" else "NAME=FILE"
+        raise CommandFailed(f"Each {option} must be {form}: one has {problem}.", USAGE)
     return name, value
 
 

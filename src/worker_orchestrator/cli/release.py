@@ -54,6 +54,8 @@ def _in_words(released: Released) -> str:
         return f"{done}: it is removed with its files, since the settings no longer name its pool"
     if released.removed:
         return f"{done}: it is removed with its files, and the pool makes a new one if it needs one"
+    if released.cleaned:
+        return f"{done}: it is restarted, with its files, and goes back to the pool when none of its values are left"
     return f"{done}: it goes back to the pool as it is, with its files and processes"
 
 

@@ -32,7 +32,11 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The machine that a project had, as it was. `is_removed`: it goes with its files, and no other project gets it."""
+    """The machine that a project had, as it was. `is_removed`: it goes with its files, and no other project gets it.
+
+    `is_cleaned`: it is restarted before another one does.
+    """
 
     machine: Machine
     is_removed: bool
+    is_cleaned: bool = False

@@ -107,7 +107,8 @@ class Orchestrator:
         """
         before = self.fleet.of_project(project)
         if values is not None:
-            self._parts.configuring.insist_on_late(pool or (DEFAULT_POOL if before is None else before.pool))
+            of_pool = pool or (DEFAULT_POOL if before is None else before.pool)
+            await self._parts.configuring.insist_on_room(of_pool, values)
         asked = Asked(metadata, terms) if metadata is not None or terms else None
         if asked is not None:
             self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
@@ -130,7 +131,9 @@ class Orchestrator:
             commands.check_generation(machine, generation)
         after = commands.release(self.fleet, self._state.spec, machine, self._state.now())
         await self._resized_and_stored()
-        return Release(machine, is_removed=after is None or after.state is State.STOPPING)
+        is_removed = after is None or after.state is State.STOPPING
+        is_cleaned = not is_removed and after is not None and after.configuration is not None
+        return Release(machine, is_removed=is_removed, is_cleaned=is_cleaned)
 
     async def release(self, name: str) -> None:
         """Take the machine named by its id, its project or its container from its project.

@@ -126,8 +126,13 @@ class Configurable(Protocol):
     pool with `late.post` gets them as JSON at its own port.
     """
 
-    async def configure(self, machine: Machine, values: LateValues, *, anew: bool = False) -> None:
+    async def configure(
+        self, machine: Machine, values: LateValues, *, anew: bool = False, limit_s: float = 60.0
+    ) -> None:
         """Write these, and return when all of them are there. Safe to repeat. `anew`: remove what was written before.
+
+        `limit_s`: for the worker to answer a post.
+
 
         Raises SetupFailed if the worker refused them, InvalidInput for files that cannot be unpacked there; EngineRejected
         if the instance was made without a place for them; EngineUnavailable if nothing was written; OutcomeUnknown if it may

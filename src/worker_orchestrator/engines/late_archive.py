@@ -27,7 +27,7 @@ import msgspec
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.errors import InvalidInput
 
-__all__ = ["NAMES", "ROOM_BYTES", "Owner", "late_archive"]
+__all__ = ["NAMES", "ROOM_BYTES", "Owner", "late_archive", "may_be_too_large"]
 
 NAMES: Final = ("ready", "env", "env.json", "secrets", "files")
 """Of all that is in the folder of a worker's values."""
@@ -38,6 +38,10 @@ _PAGE_BYTES: Final = 4096
 _NOTHING: Final = "not-yet"
 _LATEST: Final = 2**33 - 1
 _RIGHTS: Final = 0o777
+_HEADER_BYTES: Final = 512
+_MOST_FILES: Final = 1000
+_QUOTED: Final = 11
+"""A character of a variable becomes at most so many: five in `env`, six in `env.json`."""
 
 Owner = tuple[int, int]
 """The numbers of a user and a group, as the container has them."""
@@ -64,6 +68,13 @@ def late_archive(values: LateValues, owner: Owner, now_s: int, *, anew: bool = F
         _add_files(packed, values.files)
     packed.file("ready", b"", 0o444)
     return packed.finished()
+
+
+def may_be_too_large(values: LateValues) -> bool:
+    """Whether there may be no room for these: only then it is worth while to make the archive in order to know."""
+    texts = _QUOTED * sum(map(len, values.env.values())) + sum(map(len, values.secrets.values()))
+    files = len(values.secrets) + min(len(values.files) // _HEADER_BYTES, _MOST_FILES) + 4
+    return 4 * texts + len(values.files) + 2 * _PAGE_BYTES * files > ROOM_BYTES - _KEPT_FREE_BYTES
 
 
 def _env(env: Mapping[str, str]) -> bytes:

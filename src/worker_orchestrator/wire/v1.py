@@ -123,7 +123,8 @@ class WakeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Released(msgspec.Struct, frozen=True, kw_only=True):
     """`removed` is whether the machine is removed with its files, and not kept for the next project. None: not told.
 
-    `retired`: the settings no longer name its pool, which makes no other one.
+    `retired`: the settings no longer name its pool, which makes no other one. `cleaned`: it is restarted first, since values
+    of its project may be in its memory.
     """
 
     project: str
@@ -131,6 +132,7 @@ class Released(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     removed: bool | None = None
     retired: bool = False
+    cleaned: bool = False
 
 
 class Destroyed(msgspec.Struct, frozen=True, kw_only=True):

@@ -107,7 +107,7 @@ def test_what_is_refused_never_shows_a_value(tmp_path: Path) -> None:
     assert "takes a name and no value" in usage("--secret", f"KEY={SECRET}")
     assert 'one has no "=", and is not shown' in usage("--env", SECRET)
     assert 'one has no name before its "="' in usage("--env", f"={SECRET}")
-    assert 'Each --secret-file must be NAME=value: one has no "="' in usage("--secret-file", SECRET)
+    assert 'Each --secret-file must be NAME=FILE: one has no "="' in usage("--secret-file", SECRET)
     assert usage("--secret", "NOT_THERE") == (
         "There is no secret 'NOT_THERE': no variable of this name is in the environment, and standard input is not a "
         "terminal, so nobody can be asked. Set it, or use --secret-file NOT_THERE=FILE."

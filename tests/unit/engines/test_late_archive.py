@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from worker_orchestrator.engines.extras import LateValues
-from worker_orchestrator.engines.late_archive import NAMES, late_archive
+from worker_orchestrator.engines.late_archive import NAMES, late_archive, may_be_too_large
 from worker_orchestrator.errors import InvalidInput
 
 ENV = {"PLAIN": "a", "QUOTED": """it's "$HOME" `id` \\ \n\t!""", "EMPTY": "", "WIDE": "Zoë 漢"}
@@ -182,3 +182,14 @@ def test_a_value_that_is_no_text_is_named_and_not_shown() -> None:
 
 def test_values_have_no_repr() -> None:
     assert "s3cr3t" not in repr(LateValues(ENV, SECRETS, FILES))
+
+
+def test_whether_values_may_be_too_large_is_known_without_packing_them() -> None:
+    """What is not suspected always fits."""
+    assert not may_be_too_large(
+        LateValues({"A": "b"}, {"s": "x" * 65536}, files_of(("a", tarfile.REGTYPE, b"x" * 900_000)))
+    )
+    large = LateValues({f"N{number}": "'" * 65536 for number in range(50)}, {})
+    assert may_be_too_large(large)
+    with pytest.raises(InvalidInput):
+        packed(large)

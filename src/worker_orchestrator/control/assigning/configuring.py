@@ -25,6 +25,7 @@ from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.spec import DEFAULT_POOL, Late
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.extras import Configurable, Exec, LateValues
+from worker_orchestrator.engines.late_archive import late_archive, may_be_too_large
 from worker_orchestrator.errors import (
     ConfiguredOtherwise,
     EngineError,
@@ -41,7 +42,10 @@ from worker_orchestrator.telemetry.blotting import BlottedOutput
 
 __all__ = ["Configured", "Configuring"]
 
-WRITE_TIMEOUT_S: Final = 30.0
+WRITE_TIMEOUT_S: Final = 35.0
+LEAST_OF_VARIABLE: Final = 4
+LEAST_OF_HOOK_S: Final = 1.0
+"""For a hook where writing took nearly all of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,12 @@ class Configuring:
         if not isinstance(self._engine, Configurable) or (late.hook and not isinstance(self._engine, Exec)):
             raise NotSupported("This engine cannot configure a worker that is running already.")
         return late
+
+    async def insist_on_room(self, pool: str, values: LateValues) -> None:
+        """Raises what `insist_on_late` does, and InvalidInput if workers of this pool have no room for these values."""
+        late = self.insist_on_late(pool)
+        if late.directory and may_be_too_large(values):
+            await asyncio.to_thread(late_archive, values, (0, 0), 0)
 
     async def configure(self, machine: Machine, values: LateValues, *, replace: bool = False) -> Configured:
         """Give this machine, which its project has just been told of, these values, unless it has them.
@@ -152,35 +162,40 @@ class Configuring:
         self, machine: Machine, late: Late, values: LateValues, *, anew: bool
     ) -> Configured | OrchestratorError:
         begun_at = self._state.now()
-        output = BlottedOutput([*values.secrets.values(), *values.env.values()])
+        output = BlottedOutput(_not_to_be_seen(values) if late.hook else [])
         exit_code: int | None = None
         problem: OrchestratorError | None = None
         try:
             await self._journal.durable()  # from here on it is known to be dirty, whatever happens to this process
             with self._uses.of(machine):
-                await self._write(machine, values, anew=anew)
+                await self._write(machine, late, values, anew=anew)
                 if late.hook:
-                    exit_code = await self._run_hook(machine, late, output)
+                    left_s = max(LEAST_OF_HOOK_S, late.timeout_s - (self._state.now() - begun_at))
+                    exit_code = await self._run_hook(machine, late, output, left_s)
         except OrchestratorError as error:
             problem = error
         took_ms = round((self._state.now() - begun_at) * 1000)
         if problem is None and late.hook and exit_code != 0:
             problem = _hook_failed(machine, late, exit_code)
-        return await self._ended(machine, late, problem, SetupReport(exit_code, took_ms, output.last_lines()))
+        shown = output.last_lines() if output.is_quick else await asyncio.to_thread(output.last_lines)
+        return await self._ended(machine, late, problem, SetupReport(exit_code, took_ms, shown))
 
-    async def _write(self, machine: Machine, values: LateValues, *, anew: bool) -> None:
+    async def _write(self, machine: Machine, late: Late, values: LateValues, *, anew: bool) -> None:
+        """The engine has a limit of its own for what it writes, and `late.timeout_s` for the worker to answer a post."""
         assert isinstance(self._engine, Configurable), "it was looked at before anything was written"
+        limit_s = WRITE_TIMEOUT_S + (late.timeout_s if late.post else 0.0)
+        work = self._engine.configure(machine, values, anew=anew, limit_s=late.timeout_s)
         try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
-                await self._contact.answer_of(self._engine.configure(machine, values, anew=anew))
+            async with asyncio.timeout(limit_s):
+                await self._contact.answer_of(work)
         except TimeoutError:
-            raise OutcomeUnknown(f"The container engine did not answer within {WRITE_TIMEOUT_S:g} s.") from None
+            raise OutcomeUnknown(f"The container engine did not answer within {limit_s:g} s.") from None
 
-    async def _run_hook(self, machine: Machine, late: Late, output: BlottedOutput) -> int | None:
+    async def _run_hook(self, machine: Machine, late: Late, output: BlottedOutput, limit_s: float) -> int | None:
         """Its exit code; None if it was killed because its time was up."""
         assert isinstance(self._engine, Exec), "it was looked at before anything was written"
-        await self._contact.heard(late.timeout_s)
-        return await self._engine.exec_into(machine.id, late.hook, _HookOutput(output), timeout_s=late.timeout_s)
+        await self._contact.heard(limit_s)
+        return await self._engine.exec_into(machine.id, late.hook, _HookOutput(output), timeout_s=limit_s)
 
     async def _ended(
         self, machine: Machine, late: Late, problem: OrchestratorError | None, report: SetupReport
@@ -204,7 +219,7 @@ class Configuring:
             await self._journal.durable()
         except OrchestratorError as error:
             return error
-        if problem is not None:
+        if problem is not None and (own is not None or not isinstance(problem, SetupFailed)):
             return _told(problem, machine, report)
         if own is None:
             return SetupFailed(
@@ -233,6 +248,11 @@ class _HookOutput:
 
     def keep(self, stream: str, data: bytes) -> None:
         self._output.add(stream, data)
+
+
+def _not_to_be_seen(values: LateValues) -> list[str]:
+    """Every secret, and all variables but those that are part of every text, such as 1 and yes."""
+    return [*values.secrets.values(), *(value for value in values.env.values() if len(value) >= LEAST_OF_VARIABLE)]
 
 
 async def _result_of(set_up: _SetUp) -> Configured:

@@ -52,7 +52,7 @@ from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_archive import NAMES, ROOM_BYTES, Owner, late_archive
 from worker_orchestrator.engines.late_packing import packed
 from worker_orchestrator.engines.late_post import post_values
-from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown
+from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, SetupFailed
 
 __all__ = ["DockerLate"]
 
@@ -83,7 +83,9 @@ class DockerLate(DockerLifecycle):
         self._places: dict[str, Place] = {}  # of the last listing, by machine id
         self._late_owners: dict[str, Owner] = {}  # by fingerprint of a template, or id of a container
 
-    async def configure(self, machine: Machine, values: LateValues, *, anew: bool = False) -> None:
+    async def configure(
+        self, machine: Machine, values: LateValues, *, anew: bool = False, limit_s: float = 60.0
+    ) -> None:
         native_id, labels = await self._made_as(machine.id)
         folder, path = labels.get(LATE_DIR, ""), labels.get(LATE_POST, "")
         if not folder and not path:
@@ -96,7 +98,12 @@ class DockerLate(DockerLifecycle):
         if path:
             await self._own(machine.id, running=True)  # else somebody else may have its port
             address, token = self._address_of(machine.id), self._token_of(machine.id)
-            await post_values(machine, address, path, token, values)
+            try:
+                async with asyncio.timeout(limit_s):
+                    await post_values(machine, address, path, token, values)
+            except TimeoutError:
+                late = f"{machine.id} did not answer POST {path} within {limit_s:g} s."
+                raise SetupFailed(late, machine=machine.id) from None
 
     async def is_configured(self, machine_id: str) -> bool:
         try:

@@ -111,7 +111,14 @@ class MemoryEngine(Meddling):
     async def destroy(self, machine_id: str) -> bool:
         return await self._write(lambda place: self._remove(place, machine_id), may_reject=False)
 
-    async def configure(self, machine: Machine, values: LateValues, *, anew: bool = False) -> None:  # noqa: ARG002
+    async def configure(  # it posts nothing
+        self,
+        machine: Machine,
+        values: LateValues,
+        *,
+        anew: bool = False,  # noqa: ARG002
+        limit_s: float = 60.0,  # noqa: ARG002
+    ) -> None:
         """All that was there before is gone, whether or not that is asked for."""
         await self._write(lambda place: self._give(place, machine.id, values), may_reject=True)
 

@@ -112,6 +112,7 @@ class Projects:
             generation=machine.generation,
             removed=done.is_removed,
             retired=machine.pool not in self._orchestrator.spec.pools,
+            cleaned=done.is_cleaned,
         )
         return tagged_response(released, released.generation)
 

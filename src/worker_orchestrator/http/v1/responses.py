@@ -15,6 +15,7 @@ from starlette.responses import Response
 from worker_orchestrator.control.assignment import SetupReport
 from worker_orchestrator.control.reading.history import Sample
 from worker_orchestrator.control.reading.views import LeaseView, MachineView
+from worker_orchestrator.core.configuration import Stage
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.http.machine_url import SHORT_ID, url_start
 from worker_orchestrator.store.rows import StoredEvent
@@ -92,9 +93,11 @@ class MachineShape:
 
 
 def _setup(machine: Machine) -> wire.Setup | None:
-    """How its project had it set up. What an earlier project did is nobody's business."""
+    """How its project had it set up, unless that is gone. What an earlier project did is nobody's business."""
     configuration = machine.configuration
-    if machine.holding is None or configuration is None or configuration.took_ms is None:
+    if machine.holding is None or configuration is None or configuration.stage is Stage.LOST:
+        return None
+    if configuration.took_ms is None:
         return None
     return wire.Setup(exit_code=configuration.exit_code, ms=configuration.took_ms)
 
