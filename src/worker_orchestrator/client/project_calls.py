@@ -14,13 +14,27 @@ from worker_orchestrator.client.keeping import keep_alive, one_try
 from worker_orchestrator.client.late_files import LateFiles, encoded_files
 from worker_orchestrator.client.request_building import JSON, deletion, generation_header, project_path, query_of
 from worker_orchestrator.client.retries import Service, send_with_retries
-from worker_orchestrator.errors import GenerationMismatch, MachineNotFound, OrchestratorError, SetupFailed
+from worker_orchestrator.errors import (
+    CallFailed,
+    ConfiguredOtherwise,
+    GenerationMismatch,
+    MachineFailed,
+    MachineNotFound,
+    NoMachineAvailable,
+    OrchestratorError,
+    OtherPool,
+    SetupFailed,
+)
 from worker_orchestrator.wire.v1 import AssignBody, KeepBody, Machine, Released, WakeBody, Why
 
 __all__ = ["ProjectCalls", "Values"]
 
 SETUP_S: Final = 60.0
 """How long setting up a worker may take, if its pool says nothing else."""
+
+
+_NOTHING_SET_UP: Final = (CallFailed, ConfiguredOtherwise, MachineFailed, NoMachineAvailable, OtherPool)
+"""After these errors of an assign nothing was set up, or it is not known: the project's machine, if any, is from before."""
 
 
 class Values(TypedDict, total=False):
@@ -223,7 +237,7 @@ class ProjectCalls(CallsBase):
         keepalive every third of the shortest: from a thread, or with asyncio from a task. While the service is away it
         tries again. If the project loses the machine all the same, it logs a warning.
 
-        Raises what `assign` raises. If setting it up fails the machine is released.
+        Raises what `assign` raises. If setting it up fails, with whatever error of the service, the machine is released.
         """
         body = AssignBody(
             wait_seconds=wait_seconds,
@@ -245,16 +259,23 @@ class ProjectCalls(CallsBase):
         """Nobody uses a machine whose block does not begin, but its project has it."""
         try:
             return (yield from self._assign(project, body))
-        except SetupFailed as failure:
-            try:
-                machine = yield from self._get(project_path(project, "machine"), Machine)
-                if machine.id == failure.machine:
-                    yield from self._give_back(project, machine)
-            except MachineNotFound:
-                pass  # it was removed for that
-            except OrchestratorError as error:
-                failure.add_note(f"Its machine was not released: {error}")
+        except _NOTHING_SET_UP:
             raise
+        except OrchestratorError as failure:
+            if _has_values(body):
+                yield from self._give_back_after(project, failure)
+            raise
+
+    def _give_back_after(self, project: str, failure: OrchestratorError) -> Steps[None]:
+        """Release the machine whose set-up ended with this error. What goes wrong with that is a note on it."""
+        try:
+            machine = yield from self._get(project_path(project, "machine"), Machine)
+            if _was_not_set_up(machine, failure):
+                yield from self._give_back(project, machine)
+        except MachineNotFound:
+            pass  # it was removed for that
+        except OrchestratorError as error:
+            failure.add_note(f"Its machine was not released: {error}")
 
     def _give_back(self, project: str, machine: Machine) -> Steps[None]:
         try:
@@ -265,6 +286,15 @@ class ProjectCalls(CallsBase):
     def _keep_alive(self, project: str, machine: Machine) -> Steps[None] | None:
         service = one_try(self._service, machine)
         return keep_alive(machine, lambda: self._keep(project, KeepBody(), machine.generation, service))
+
+
+def _was_not_set_up(machine: Machine, failure: OrchestratorError) -> bool:
+    """Whether it is the machine whose set-up ended with this error. A request that was refused before anything was done says
+    nothing of the machine that the project has: somebody may use that.
+    """
+    if isinstance(failure, SetupFailed):
+        return machine.id == failure.machine
+    return machine.configured is False and machine.setup is not None
 
 
 def _has_values(body: AssignBody) -> bool:

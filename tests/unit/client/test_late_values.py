@@ -19,7 +19,7 @@ from worker_orchestrator.client import Client
 from worker_orchestrator.client.call_steps import Send
 from worker_orchestrator.client.late_files import LateFiles, encoded_files
 from worker_orchestrator.client.project_calls import ProjectCalls
-from worker_orchestrator.errors import ConfiguredOtherwise, InvalidInput, SetupFailed
+from worker_orchestrator.errors import ConfiguredOtherwise, InvalidInput, OrchestratorError, SetupFailed
 from worker_orchestrator.http.v1.late_archive import checked_archive
 
 CONFIGURED = {**MACHINE, "configured": True, "setup": {"exit_code": 0, "ms": 38, "output": "made it\n"}}
@@ -153,6 +153,74 @@ def test_nothing_is_released_if_the_machine_went_with_its_set_up(connect: Connec
         pytest.fail("the block must not begin")
     assert [heard.method for heard in server.heard] == ["PUT", "GET"]
     assert not hasattr(caught.value, "__notes__")
+
+
+FAILED = {**MACHINE, "configured": False, "setup": {"exit_code": None, "ms": 30000, "output": ""}}
+AFTER_ALL = [
+    (500, "outcome_unknown"),
+    (502, "engine_rejected"),
+    (503, "engine_unavailable"),
+    (409, "not_running"),
+    (400, "invalid_request"),
+]
+
+
+@pytest.mark.parametrize(("status", "code"), AFTER_ALL, ids=[code for _, code in AFTER_ALL])
+def test_a_machine_is_released_whatever_its_set_up_ended_with(connect: Connect, status: int, code: str) -> None:
+    """Else its project keeps it, and nobody uses it."""
+    with (
+        scripted(problem(status, code), answer(200, FAILED), answer(200, RELEASED)) as server,
+        connect(server.url) as client,
+        pytest.raises(OrchestratorError) as caught,
+        client.machine("p", env={"A": "1"}),
+    ):
+        pytest.fail("the block must not begin")
+    assert caught.value.code == code
+    assert [(heard.method, heard.target) for heard in server.heard][1:] == [
+        ("GET", "/v1/projects/p/machine"),
+        ("DELETE", "/v1/projects/p/machine?generation=3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [CONFIGURED, MACHINE, {**MACHINE, "configured": False}],
+    ids=["configured before", "takes no values", "never set up"],
+)
+def test_a_machine_from_before_is_kept_if_the_request_was_refused(connect: Connect, machine: Mapping[str, Any]) -> None:
+    """Somebody may use it."""
+    with (
+        scripted(problem(400, "invalid_request"), answer(200, machine)) as server,
+        connect(server.url) as client,
+        pytest.raises(InvalidInput),
+        client.machine("p", env={"A": "1"}),
+    ):
+        pytest.fail("the block must not begin")
+    assert [heard.method for heard in server.heard] == ["PUT", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "values"),
+    [
+        (problem(409, "configured_otherwise"), {"env": {}}),
+        (problem(409, "other_pool"), {"env": {}}),
+        (problem(409, "machine_failed"), {"env": {}}),
+        (problem(503, "no_machine_available"), {"env": {}}),
+        (problem(401, "unauthorized"), {"env": {}}),
+        (answer(502), {"env": {}}),
+        (problem(500, "internal_error"), {}),
+    ],
+    ids=["other values", "other pool", "failed", "none", "token", "unreachable", "without values"],
+)
+def test_nothing_is_released_where_nothing_was_set_up(connect: Connect, reply: Act, values: Mapping[str, Any]) -> None:
+    with (
+        scripted(reply) as server,
+        connect(server.url, retries=0) as client,
+        pytest.raises(OrchestratorError),
+        client.machine("p", wait_seconds=0, **values),
+    ):
+        pytest.fail("the block must not begin")
+    assert [heard.method for heard in server.heard] == ["PUT"]
 
 
 def test_a_release_that_fails_then_is_a_note_on_the_error(connect: Connect) -> None:
