@@ -14,7 +14,7 @@ from worker_orchestrator.client.keeping import keep_alive, one_try
 from worker_orchestrator.client.late_files import LateFiles, encoded_files
 from worker_orchestrator.client.request_building import JSON, deletion, generation_header, project_path, query_of
 from worker_orchestrator.client.retries import Service, send_with_retries
-from worker_orchestrator.errors import GenerationMismatch, MachineNotFound, OrchestratorError, SetupFailed
+from worker_orchestrator.errors import GenerationMismatch, InvalidInput, MachineNotFound, OrchestratorError, SetupFailed
 from worker_orchestrator.wire.v1 import AssignBody, KeepBody, Machine, Released, WakeBody, Why
 
 __all__ = ["ProjectCalls", "Values"]
@@ -271,6 +271,16 @@ def _has_values(body: AssignBody) -> bool:
     return body.env is not None or body.secrets is not None or body.files is not None
 
 
+def _texts(what: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Bytes would be sent as base64, which is not what a worker expects. Raises InvalidInput, which shows no value."""
+    if not isinstance(values, Mapping):
+        raise InvalidInput(f"{what} must be a mapping of names to texts.")
+    for name, value in values.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidInput(f"{what} has something else than text under {name!r}: decode it, or send it as a file.")
+    return dict(values)
+
+
 def _encoded(
     *,
     env: Mapping[str, str] | None = None,
@@ -280,8 +290,8 @@ def _encoded(
 ) -> dict[str, Any]:
     """As an AssignBody has them."""
     return {
-        "env": None if env is None else dict(env),
-        "secrets": None if secrets is None else dict(secrets),
+        "env": None if env is None else _texts("env", env),
+        "secrets": None if secrets is None else _texts("secrets", secrets),
         "files": None if files is None else encoded_files(files),
         "replace": replace or None,
     }
