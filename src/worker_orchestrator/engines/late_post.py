@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import io
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Collection
 from typing import Final
 
 import aiohttp
@@ -12,15 +12,18 @@ import msgspec
 
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.extras import LateValues
+from worker_orchestrator.engines.late_packing import packed
 from worker_orchestrator.errors import SetupFailed
-from worker_orchestrator.telemetry.foreign_text import plain
+from worker_orchestrator.telemetry.blotting import BLOT, blotted
+from worker_orchestrator.telemetry.foreign_text import plain, plain_lines
 
 __all__ = ["post_values"]
 
 _CONNECT_S: Final = 5.0
 _READ_BYTES: Final = 128 * 1024
+_LINE_BYTES: Final = 4096
+"""No more of a text can be blotted and kept whole."""
 _SHOWN: Final = 200
-_BLOT: Final = "***"
 
 
 async def post_values(machine: Machine, address: str, path: str, token: str, values: LateValues) -> None:
@@ -29,20 +32,12 @@ async def post_values(machine: Machine, address: str, path: str, token: str, val
     Raises SetupFailed if nothing answers, or if the worker answers anything but 2xx. It shows the first line of the answer,
     without any of the values.
     """
-    body = msgspec.json.encode(
-        {
-            "project": machine.project,
-            "generation": machine.generation,
-            "env": dict(values.env),
-            "secrets": dict(values.secrets),
-            "files": base64.b64encode(values.files).decode(),
-        }
-    )
+    body = await packed(values, lambda: _body(machine, values))
     host = f"[{address}]" if ":" in address else address
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
     try:
-        async with aiohttp.ClientSession(timeout=limits) as session:
+        async with aiohttp.ClientSession(timeout=limits, auto_decompress=False) as session:
             url = f"http://{host}:{machine.port}{path}"
             async with session.post(url, data=io.BytesIO(body), headers=headers, allow_redirects=False) as reply:
                 said = b"" if reply.ok else await _beginning(reply)
@@ -52,6 +47,18 @@ async def post_values(machine: Machine, address: str, path: str, token: str, val
     if not 200 <= status < 300:
         shown = _first_line(said.decode(errors="replace"), [token, *_texts(values)])
         raise SetupFailed(f"{machine.id} answered POST {path} with {status}.", machine=machine.id, output=shown)
+
+
+def _body(machine: Machine, values: LateValues) -> bytes:
+    return msgspec.json.encode(
+        {
+            "project": machine.project,
+            "generation": machine.generation,
+            "env": dict(values.env),
+            "secrets": dict(values.secrets),
+            "files": b64encode(values.files).decode(),
+        }
+    )
 
 
 def _why(error: Exception) -> str:
@@ -71,15 +78,16 @@ async def _beginning(reply: aiohttp.ClientResponse) -> bytes:
     return said if len(said) <= _READ_BYTES else b""
 
 
-def _first_line(text: str, values: Iterable[str]) -> str:
-    """The first line as it can be shown, with each value blotted out, the longest first."""
-    words = sorted({value for value in values if value}, key=len, reverse=True)
-    for word in words:
-        text = text.replace(word, _BLOT)
-    shown = plain(next(iter(text.splitlines()), ""), _SHOWN)
-    for word in words:  # a value may have had a terminal's sequence in it
-        shown = shown.replace(plain(word, len(word)) or word, _BLOT)
-    return shown
+def _first_line(text: str, values: Collection[str]) -> str:
+    """The first line as it can be shown, without any value, and without any line of one. Empty if it is very long."""
+    for value in sorted((value for value in values if len(value.splitlines()) > 1), key=len, reverse=True):
+        text = text.replace(value, BLOT)  # while all of its lines are there
+    line = next(iter(text.splitlines()), "")
+    if len(line.encode()) > _LINE_BYTES:
+        return ""
+    words = {*values, *(plain(value, len(value)) for value in values if value), *map(plain_lines, values)}
+    shown = plain(blotted(line, words), _LINE_BYTES)
+    return plain(blotted(shown, words), _SHOWN)  # a value may have had a terminal's sequence in it, or other blanks
 
 
 def _texts(values: LateValues) -> list[str]:

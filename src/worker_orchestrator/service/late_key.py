@@ -20,13 +20,24 @@ import structlog
 
 from worker_orchestrator.errors import InvalidSetting
 
-__all__ = ["FILE", "derived", "fleeting", "read_or_make"]
+__all__ = ["FILE", "derived", "fleeting", "read_or_go_without", "read_or_make"]
 
 FILE: Final = "late-key"
 """In the state directory, beside the database. Only its owner can read it."""
 _BYTES: Final = 32
 
 _log = structlog.get_logger(__name__)
+
+
+def read_or_go_without(state_dir: Path, *, makes: bool = True, needed: bool = True) -> bytes:
+    """As `read_or_make`. Unless it is `needed`, one that is of no use is a warning, and a `fleeting` one takes its place."""
+    try:
+        return read_or_make(state_dir, makes=makes)
+    except InvalidSetting as error:
+        if needed:
+            raise
+        _log.warning("the key of configurations is of no use, and no pool needs it now", reason=error.message)
+        return fleeting()
 
 
 def read_or_make(state_dir: Path, *, makes: bool = True) -> bytes:
@@ -76,3 +87,8 @@ def _make(file: Path) -> None:
         written.flush()
         os.fsync(written.fileno())
     new.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # else its name may be gone after a crash, when workers were made with it
+    finally:
+        os.close(folder)

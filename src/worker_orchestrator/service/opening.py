@@ -142,9 +142,11 @@ def load_fleet(store: Store) -> Fleet:
 
 
 def _late_key(settings: Settings, *, makes: bool) -> bytes:
-    """The key of configurations. `makes`: also if there is none yet. Raises InvalidSetting."""
-    is_fleeting = settings.engine == "memory"
-    return late_key.fleeting() if is_fleeting else late_key.read_or_make(settings.state_dir, makes=makes)
+    """The key of configurations. `makes`: also if there is none yet. Raises InvalidSetting if a pool needs it."""
+    if settings.engine == "memory":
+        return late_key.fleeting()
+    needed = any(_late_of(pool) is not None for pool in settings.pools.values())
+    return late_key.read_or_go_without(settings.state_dir, makes=makes, needed=needed)
 
 
 async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:

@@ -50,6 +50,7 @@ from worker_orchestrator.engines.docker.template import (
 )
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_archive import NAMES, ROOM_BYTES, Owner, late_archive
+from worker_orchestrator.engines.late_packing import packed
 from worker_orchestrator.engines.late_post import post_values
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, SetupFailed
 
@@ -146,7 +147,7 @@ class DockerLate(DockerLifecycle):
     ) -> None:
         folder = labels[LATE_DIR]
         owner = await self._owner_of(machine, native_id, labels.get(LATE_USER, ""))
-        archive = late_archive(values, owner, int(time.time()), anew=anew)
+        archive = await packed(values, lambda: late_archive(values, owner, int(time.time()), anew=anew))
         call = archive_call(native_id, folder, self._dialect)
         try:
             with writing():

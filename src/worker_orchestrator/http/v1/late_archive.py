@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.http.v1.tar_headers import insist_on_plain_headers, refused_entry
 
 __all__ = ["ENTRIES", "FILES_BYTES", "checked_archive"]
 
@@ -28,23 +29,32 @@ _Entries = dict[str, tuple[tarfile.TarInfo, bytes]]
 
 def checked_archive(archive: bytes) -> bytes:
     """An archive of the same files, folders and links, sorted by path. Raises InvalidInput, which shows no content."""
-    entries: _Entries = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
-            for number, entry in enumerate(_entries(opened), 1):
-                path = _path(entry, number)
-                if path:
-                    _insist_on_new(entries, path, entry)
-                    entries[path] = entry, _content(opened, entry, path)
-            if any(archive[opened.offset : opened.offset + tarfile.BLOCKSIZE]):  # else zeros, or its end
-                raise tarfile.ReadError
-    except (tarfile.TarError, ValueError, OverflowError, RecursionError, OSError, EOFError):
+        entries = _read(archive)
+    except InvalidInput:
+        raise
+    except Exception:  # noqa: BLE001 # tarfile lets what is wrong in an archive be any error, such as IndexError
         raise InvalidInput("files is not a complete tar archive that is not compressed.") from None
     for path in list(entries):
         _add_folders(entries, path)
     if len(entries) > ENTRIES:
         raise _too_many()
     return _written(entries) if entries else b""
+
+
+def _read(archive: bytes) -> _Entries:
+    """All that is in it. Raises InvalidInput for an entry that is not taken, and anything for what is no archive."""
+    insist_on_plain_headers(archive)
+    entries: _Entries = {}
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
+        for number, entry in enumerate(_entries(opened), 1):
+            path = _path(entry, number)
+            if path:
+                _insist_on_new(entries, path, entry)
+                entries[path] = entry, _content(opened, entry, path)
+        if any(archive[opened.offset : opened.offset + tarfile.BLOCKSIZE]):  # else zeros, or its end
+            raise tarfile.ReadError
+    return entries
 
 
 def _entries(opened: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -64,26 +74,18 @@ def _too_many() -> InvalidInput:
 def _path(entry: tarfile.TarInfo, number: int) -> str:
     """Where it is to be, relative; empty for the folder that holds all. Raises InvalidInput."""
     path = "/".join(part for part in entry.name.split("/") if part not in {"", "."})
-    is_relative = not entry.name.startswith("/") and ".." not in path.split("/")
+    is_relative = not entry.name.startswith("/") and ".." not in path.split("/") and "\0" not in path
     if not is_relative or path.count("/") >= _DEEPEST or not _is_short(path):
-        raise _refused(
+        raise refused_entry(
             number,
-            "has a path that is not allowed: it must be relative, without .., and have at most "
+            "has a path that is not allowed: it must be relative, without .. and NUL, and have at most "
             f"{_LONGEST_PATH_BYTES} bytes and {_DEEPEST} names",
         )
-    is_plain = entry.type in {tarfile.REGTYPE, tarfile.AREGTYPE} and not entry.issparse()
-    if not is_plain and not entry.isdir() and not entry.issym():
-        raise _refused(number, "is neither a file, a folder nor a symbolic link")
     if not path and not entry.isdir():
-        raise _refused(number, "has no name")
+        raise refused_entry(number, "has no name")
     if entry.issym() and not _stays_inside(path, entry.linkname):
-        raise _refused(number, "is a link that is absolute, or may lead out of the folder")
+        raise refused_entry(number, "is a link that is absolute, or may lead out of the folder")
     return path
-
-
-def _refused(number: int, why: str) -> InvalidInput:
-    """A path may be long, and control the terminal of whoever reads of it. So it is the number that tells the entry."""
-    return InvalidInput(f"Entry {number} of the archive in files {why}.")
 
 
 def _is_short(path: str) -> bool:

@@ -7,6 +7,7 @@ import base64
 import io
 import tarfile
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,11 +18,13 @@ import pytest
 from msgspec.structs import replace
 
 from worker_orchestrator.core.machine import Holding, Machine, State
+from worker_orchestrator.engines.docker import late
 from worker_orchestrator.engines.docker.connect import Endpoint, open_client
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.extras import LateValues
+from worker_orchestrator.engines.late_archive import late_archive
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, InvalidInput, OutcomeUnknown
 
 MACHINE = replace(
@@ -129,6 +132,34 @@ def test_a_machine_that_was_listed_takes_one_call_and_a_look() -> None:
             assert await engine.is_configured(MACHINE.id)
 
     run(story)
+
+
+@pytest.mark.parametrize(("files", "is_here"), [(0, True), (960, False)], ids=["small", "large"])
+def test_many_files_are_packed_while_others_are_served(
+    monkeypatch: pytest.MonkeyPatch, files: int, *, is_here: bool
+) -> None:
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as archive:
+        for number in range(files):
+            archive.addfile(tarfile.TarInfo(f"{number}"))
+    threads: list[int] = []
+
+    def noted(*arguments: Any, **more: Any) -> bytes:
+        threads.append(threading.get_ident())
+        return late_archive(*arguments, **more)
+
+    monkeypatch.setattr(late, "late_archive", noted)
+
+    async def story() -> None:
+        fake = Fake("1000:1000")
+        async with an_engine(fake) as engine:
+            fake.there = {"/run/project/ready"}
+            await engine.configure(MACHINE, LateValues({}, {}, held.getvalue() if files else b""))
+            with tarfile.open(fileobj=io.BytesIO(fake.sent[0])) as sent:
+                assert len([one for one in sent.getnames() if one.startswith("files/")]) == files
+
+    run(story)
+    assert [thread == threading.get_ident() for thread in threads] == [is_here]
 
 
 def test_a_user_by_name_is_looked_up_once() -> None:
