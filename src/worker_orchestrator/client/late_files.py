@@ -9,7 +9,7 @@ import tarfile
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from worker_orchestrator.errors import InvalidInput
 
@@ -48,7 +48,8 @@ def _packed(entries: Iterator[tuple[tarfile.TarInfo, bytes]]) -> bytes:
 
 
 def _in_memory(files: Mapping[str, bytes]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    for path, content in files.items():
+    given: Mapping[Any, Any] = files
+    for path, content in given.items():
         if not isinstance(path, str) or not isinstance(content, bytes):
             raise InvalidInput(f"files has something else than bytes under {path!r}.")
         yield tarfile.TarInfo(path), content

@@ -273,9 +273,10 @@ def _has_values(body: AssignBody) -> bool:
 
 def _texts(what: str, values: Mapping[str, str]) -> dict[str, str]:
     """Bytes would be sent as base64, which is not what a worker expects. Raises InvalidInput, which shows no value."""
-    if not isinstance(values, Mapping):
+    given: object = values
+    if not isinstance(given, Mapping):
         raise InvalidInput(f"{what} must be a mapping of names to texts.")
-    for name, value in values.items():
+    for name, value in given.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise InvalidInput(f"{what} has something else than text under {name!r}: decode it, or send it as a file.")
     return dict(values)

@@ -223,7 +223,7 @@ def test_what_cannot_be_sent_is_refused_before_anything_is_sent(tmp_path: Path) 
 def test_what_is_no_text_or_no_bytes_is_refused_before_it_is_sent(values: Any) -> None:
     """Bytes would come to the worker as base64."""
     with scripted() as server, Client(server.url) as client:
-        with pytest.raises(InvalidInput, match="^(env|secrets|files) ") as refused:
+        with pytest.raises(InvalidInput, match=r"^(env|secrets|files) ") as refused:
             client.assign("p", **values)
         assert server.heard == []
     assert SECRET not in refused.value.message
