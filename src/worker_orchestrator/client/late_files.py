@@ -9,7 +9,7 @@ import tarfile
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from worker_orchestrator.errors import InvalidInput
 
@@ -27,7 +27,7 @@ def encoded_files(files: LateFiles) -> str:
     if isinstance(files, bytes):
         archive = files
     elif isinstance(files, Mapping):
-        archive = _packed((tarfile.TarInfo(path), content) for path, content in files.items())
+        archive = _packed(_in_memory(files))
     else:
         archive = _packed(_in_folder(Path(files)))
     if len(archive) > _MOST_BYTES:
@@ -45,6 +45,14 @@ def _packed(entries: Iterator[tuple[tarfile.TarInfo, bytes]]) -> bytes:
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     return file.getvalue()
+
+
+def _in_memory(files: Mapping[str, bytes]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    given: Mapping[Any, Any] = files
+    for path, content in given.items():
+        if not isinstance(path, str) or not isinstance(content, bytes):
+            raise InvalidInput(f"files has something else than bytes under {path!r}.")
+        yield tarfile.TarInfo(path), content
 
 
 def _in_folder(folder: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:

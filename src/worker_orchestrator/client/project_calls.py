@@ -18,6 +18,7 @@ from worker_orchestrator.errors import (
     CallFailed,
     ConfiguredOtherwise,
     GenerationMismatch,
+    InvalidInput,
     MachineFailed,
     MachineNotFound,
     NoMachineAvailable,
@@ -301,6 +302,17 @@ def _has_values(body: AssignBody) -> bool:
     return body.env is not None or body.secrets is not None or body.files is not None
 
 
+def _texts(what: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Bytes would be sent as base64, which is not what a worker expects. Raises InvalidInput, which shows no value."""
+    given: object = values
+    if not isinstance(given, Mapping):
+        raise InvalidInput(f"{what} must be a mapping of names to texts.")
+    for name, value in given.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidInput(f"{what} has something else than text under {name!r}: decode it, or send it as a file.")
+    return dict(values)
+
+
 def _encoded(
     *,
     env: Mapping[str, str] | None = None,
@@ -310,8 +322,8 @@ def _encoded(
 ) -> dict[str, Any]:
     """As an AssignBody has them."""
     return {
-        "env": None if env is None else dict(env),
-        "secrets": None if secrets is None else dict(secrets),
+        "env": None if env is None else _texts("env", env),
+        "secrets": None if secrets is None else _texts("secrets", secrets),
         "files": None if files is None else encoded_files(files),
         "replace": replace or None,
     }

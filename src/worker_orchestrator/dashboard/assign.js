@@ -12,8 +12,9 @@ const DEFAULT_POOL = "default";
 const Values = lazy("values", "Values");
 
 /** Whoever hangs up while it waits leaves the line. `given` is that of the fields, if they are shown. */
-async function assign(live, project, pool, given, signal) {
+async function assign(live, project, pool, given, signal, { needsValues = false } = {}) {
   const values = (await given?.collect()) ?? {};
+  if (needsValues && !Object.keys(values).length) throw new Error("Nothing was entered, so nothing was sent.");
   const body = pool ? { pool, ...values } : values;
   const asked = call(`/v1/projects/${encodeURIComponent(project)}/machine`, { method: "PUT", body, signal });
   const machine = await asked.finally(() => given?.forget());
@@ -71,7 +72,8 @@ export function ConfigureDialog({ live, machine: seen, onClose }) {
   const { id, project, pool, configured } = seen;
   const given = useRef(null);
   return html`<${ActDialog}
-    title=${`Configure ${project}`} action="Configure" busy="Configuring it…" act=${(signal) => assign(live, project, pool, given.current, signal)} onClose=${onClose}
+    title=${`Configure ${project}`} action="Configure" busy="Configuring it…" onClose=${onClose}
+    act=${(signal) => assign(live, project, pool, given.current, signal, { needsValues: true })}
   >
     <p class="muted">What <strong>${project}</strong> gives <code>${id}</code> is in its memory only, and gone when its container stops.</p>
     <${Values} given=${given} isReplacing=${configured} />

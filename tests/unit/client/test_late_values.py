@@ -283,3 +283,15 @@ def test_what_cannot_be_sent_is_refused_before_anything_is_sent(tmp_path: Path) 
     assert (
         said(bytes(1024 * 1024 + 1)) == f"The files are 1048577 bytes as an archive, but may be 1048576. {afterwards}"
     )
+
+
+@pytest.mark.parametrize(
+    "values", [{"secrets": {"K": b"hunter2-hunter2"}}, {"env": ["K=5"]}, {"files": {"a": SECRET}}, {"files": {1: b"x"}}]
+)
+def test_what_is_no_text_or_no_bytes_is_refused_before_it_is_sent(values: Any) -> None:
+    """Bytes would come to the worker as base64."""
+    with scripted() as server, Client(server.url) as client:
+        with pytest.raises(InvalidInput, match=r"^(env|secrets|files) ") as refused:
+            client.assign("p", **values)
+        assert server.heard == []
+    assert SECRET not in refused.value.message
