@@ -14,28 +14,14 @@ from worker_orchestrator.client.keeping import keep_alive, one_try
 from worker_orchestrator.client.late_files import LateFiles, encoded_files
 from worker_orchestrator.client.request_building import JSON, deletion, generation_header, project_path, query_of
 from worker_orchestrator.client.retries import Service, send_with_retries
-from worker_orchestrator.errors import (
-    CallFailed,
-    ConfiguredOtherwise,
-    GenerationMismatch,
-    InvalidInput,
-    MachineFailed,
-    MachineNotFound,
-    NoMachineAvailable,
-    OrchestratorError,
-    OtherPool,
-    SetupFailed,
-)
+from worker_orchestrator.client.set_up_ended import NOTHING_SET_UP, was_not_set_up
+from worker_orchestrator.errors import GenerationMismatch, InvalidInput, MachineNotFound, OrchestratorError
 from worker_orchestrator.wire.v1 import AssignBody, KeepBody, Machine, Released, WakeBody, Why
 
 __all__ = ["ProjectCalls", "Values"]
 
 SETUP_S: Final = 60.0
 """How long setting up a worker may take, if its pool says nothing else."""
-
-
-_NOTHING_SET_UP: Final = (CallFailed, ConfiguredOtherwise, MachineFailed, NoMachineAvailable, OtherPool)
-"""After these errors of an assign nothing was set up, or it is not known: the project's machine, if any, is from before."""
 
 
 class Values(TypedDict, total=False):
@@ -260,7 +246,7 @@ class ProjectCalls(CallsBase):
         """Nobody uses a machine whose block does not begin, but its project has it."""
         try:
             return (yield from self._assign(project, body))
-        except _NOTHING_SET_UP:
+        except NOTHING_SET_UP:
             raise
         except OrchestratorError as failure:
             if _has_values(body):
@@ -271,7 +257,7 @@ class ProjectCalls(CallsBase):
         """Release the machine whose set-up ended with this error. What goes wrong with that is a note on it."""
         try:
             machine = yield from self._get(project_path(project, "machine"), Machine)
-            if _was_not_set_up(machine, failure):
+            if was_not_set_up(machine, failure):
                 yield from self._give_back(project, machine)
         except MachineNotFound:
             pass  # it was removed for that
@@ -287,15 +273,6 @@ class ProjectCalls(CallsBase):
     def _keep_alive(self, project: str, machine: Machine) -> Steps[None] | None:
         service = one_try(self._service, machine)
         return keep_alive(machine, lambda: self._keep(project, KeepBody(), machine.generation, service))
-
-
-def _was_not_set_up(machine: Machine, failure: OrchestratorError) -> bool:
-    """Whether it is the machine whose set-up ended with this error. A request that was refused before anything was done says
-    nothing of the machine that the project has: somebody may use that.
-    """
-    if isinstance(failure, SetupFailed):
-        return machine.id == failure.machine
-    return machine.configured is False and machine.setup is not None
 
 
 def _has_values(body: AssignBody) -> bool:
