@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,7 +14,7 @@ from worker_orchestrator.cli.deadlines import deadline_options
 from worker_orchestrator.cli.late_options import late_options, late_values
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import with_client
-from worker_orchestrator.errors import InvalidInput, ProjectHasNoMachine, SetupFailed
+from worker_orchestrator.errors import InvalidInput, OrchestratorError, ProjectHasNoMachine, SetupFailed
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
@@ -64,7 +64,9 @@ def assign(  # one argument for each option
 
     asked = {**late_values(options), **options, "metadata": _notes(metadata) if metadata else None}
     with (
-        _setup_explained(),
+        _setup_explained(
+            client, project, with_values=any(asked[name] is not None for name in ("env", "secrets", "files"))
+        ),
         spinner(f"Waiting for a machine for {project}", lambda: _what_it_waits_for(client, project)),
     ):
         machine = client.assign(project, wait_seconds=wait, pool=pool, **asked)
@@ -82,8 +84,8 @@ def assign(  # one argument for each option
 
 
 @contextmanager
-def _setup_explained() -> Iterator[None]:
-    """Print the last lines of a hook that failed before the sentence that says so."""
+def _setup_explained(client: Client, project: str, *, with_values: bool) -> Iterator[None]:
+    """Before the sentence that says why, print the last lines of a hook that failed; or which machine the project has now."""
     try:
         yield
     except SetupFailed as error:
@@ -92,6 +94,23 @@ def _setup_explained() -> Iterator[None]:
         for line in error.output.splitlines():
             click.echo(f"  {output_line(line)}", err=True)
         raise
+    except OrchestratorError as error:
+        if with_values:
+            _tell_left(client, project, error)
+        raise
+
+
+def _tell_left(client: Client, project: str, error: OrchestratorError) -> None:
+    """On standard error, that a set-up which ended with this error left its machine with the project."""
+    from worker_orchestrator.client.set_up_ended import NOTHING_SET_UP, was_not_set_up  # noqa: PLC0415 # only then
+
+    if isinstance(error, NOTHING_SET_UP):
+        return
+    with suppress(OrchestratorError):  # it has none, or nobody can be asked
+        machine = client.machine_of(project)
+        if was_not_set_up(machine, error):
+            give_back = f"Assign again with values, or give it back: `orchestrator release {project}`."
+            click.echo(f"{project} has {machine.id}, which is not configured. {give_back}", err=True)
 
 
 def _tell_outdated(machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""What an assign with values that failed says of the machine that its project has now: whether its set-up ended with that."""
+"""What an assign with values that failed says of the machine that its project has: whether its set-up ended with that."""
 
 from __future__ import annotations
 

@@ -8,15 +8,16 @@ import os
 import pty
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner, Result
-from tests.unit.client.scripted import Act, ScriptedServer, answer, scripted
+from tests.unit.client.scripted import Act, ScriptedServer, answer, problem, scripted
 from tests.unit.client.test_calls import MACHINE
-from tests.unit.client.test_late_values import CONFIGURED, set_up_failed
+from tests.unit.client.test_late_values import CONFIGURED, FAILED, set_up_failed
 
 from worker_orchestrator.cli import main
 from worker_orchestrator.cli.assign import _tell_configured
@@ -33,12 +34,16 @@ SECRET = "hunter2-hunter2"
 
 
 def run(
-    *words: str, reply: Act | None = None, env: dict[str, str] | None = None, stdin: bytes = b""
+    *words: str,
+    reply: Act | None = None,
+    then: Sequence[Act] = (),
+    env: dict[str, str] | None = None,
+    stdin: bytes = b"",
 ) -> tuple[Result, Any]:
     """What `assign` does against a service with this reply, and what it sent; None if it sent nothing."""
     none = dict.fromkeys(("ORCHESTRATOR_URL", "ORCHESTRATOR_TOKEN", "ORCHESTRATOR_TOKEN_FILE"))
     server: ScriptedServer
-    with scripted(answer(200, CONFIGURED) if reply is None else reply) as server:
+    with scripted(answer(200, CONFIGURED) if reply is None else reply, *then) as server:
         done = CliRunner().invoke(
             main, ["--url", server.url, "assign", "p", *words], env={**none, **(env or {})}, input=stdin
         )
@@ -139,6 +144,24 @@ def test_a_set_up_that_failed_has_an_exit_code_of_its_own_and_the_last_lines_of_
     done, _ = run("--env", "A=1", reply=set_up_failed(setup=lines))
     assert (done.exit_code, done.stdout) == (SETUP_FAILED, "")
     assert done.stderr == "  one\n  \N{REPLACEMENT CHARACTER}[31mtwo\norchestrator: The hook ended with 3.\n"
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        (
+            answer(200, FAILED),
+            "p has m-1, which is not configured. Assign again with values, or give it back: `orchestrator release p`.\n",
+        ),
+        (answer(200, MACHINE), ""),
+        (problem(404, "project_has_no_machine"), ""),
+    ],
+    ids=["not set up", "from before", "none"],
+)
+def test_a_machine_that_a_failed_set_up_left_is_told_of(then: Act, told: str) -> None:
+    done, _ = run("--env", "A=1", reply=problem(502, "engine_rejected", "it is full"), then=[then])
+    assert (done.exit_code != 0, done.stdout) == (True, "")
+    assert done.stderr == f"{told}orchestrator: it is full\n"
 
 
 def test_a_machine_that_is_not_configured_is_told_of_on_standard_error() -> None:
