@@ -85,7 +85,7 @@ def assign(  # one argument for each option
 
 @contextmanager
 def _setup_explained(client: Client, project: str, *, with_values: bool) -> Iterator[None]:
-    """Before the sentence that says why, print the last lines of a hook that failed; or which machine the project has now."""
+    """Before the sentence that says why, print the last lines of a hook that failed; or which machine was left."""
     try:
         yield
     except SetupFailed as error:
