@@ -31,6 +31,7 @@ __all__ = [
     "GONE",
     "GONE_AT_START",
     "KEPT_BUSY",
+    "MAY_BE_CONFIGURED",
     "MOVED_TO_OTHER_PROJECT",
     "NEW",
     "NOT_RECEIVED",
@@ -135,6 +136,7 @@ FILES_GONE: Final = "Its files are gone too."
 ADOPTED: Final = "It was adopted with `orchestrator recover`."
 MOVED_TO_OTHER_PROJECT: Final = "It was adopted for another project with `orchestrator recover`."
 KEPT_BUSY: Final = "The database is a copy, so the machine may be in use: it is kept under its own name."
+MAY_BE_CONFIGURED: Final = "The database is a copy, so what the machine is configured with is not known."
 
 _NOT_RUNNING: Final = {
     "created": "The container was created, but does not run.",
