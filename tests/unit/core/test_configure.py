@@ -28,7 +28,7 @@ READY, STARTING, SLEEPING, STOPPING, FAILED = (
     State.STOPPING,
     State.FAILED,
 )
-CONFIGURED_BY_P = Configuration(Stage.DONE, "d1", is_certain=True, exit_code=0, took_ms=7)
+CONFIGURED_BY_P = Configuration(Stage.DONE, "d1", is_certain=True, exit_code=0, took_ms=7, was_done=True)
 
 
 def assigned(**pool: object) -> World:
@@ -117,6 +117,7 @@ def test_what_failed_is_not_configured_and_stays_with_its_project() -> None:
     assert after is not None
     assert after.configuration == Configuration(Stage.FAILED, "d1", is_certain=True, exit_code=3, took_ms=7)
     assert (after.is_configured, after.project, after.state) == (False, "p", READY)
+    assert configure.may_discard(after)
     assert world.last_change().cause is Cause.SETUP_FAILED
     assert world.last_change().reason == "It is not configured. The hook ended with 3."
 
@@ -126,7 +127,7 @@ def test_a_set_up_that_ends_in_nothing_but_success_says_so_without_a_word() -> N
     world = writing()
     after = configure.finish(world.fleet, world["m1"], world.now)
     assert after is not None
-    assert after.configuration == Configuration(Stage.DONE, "d1", is_certain=True)
+    assert after.configuration == Configuration(Stage.DONE, "d1", is_certain=True, was_done=True)
 
 
 def test_what_may_still_land_is_never_certain_again() -> None:
@@ -231,6 +232,40 @@ def test_a_failed_machine_may_go_and_is_never_handed_on() -> None:
     assert after == world["m1"]
     assert (after.state, after.project, after.reason) == (STOPPING, None, reasons.SETUP_FAILED_REMOVED)
     assert world.last_change().cause is Cause.RELEASED
+
+
+@pytest.mark.parametrize("lost_between", [False, True])
+def test_what_was_ever_set_up_well_stays_with_its_project_whatever_fails_later(*, lost_between: bool) -> None:
+    """There may be files of days in it."""
+    world = configured()
+    if lost_between:
+        configure.lose(world.fleet, world["m1"], world.now)
+    for digest in ("d2", "d3"):
+        after = finish(world, begin(world, digest), "The hook ended with 3.")
+        assert after is not None
+        assert not configure.may_discard(after)
+    world.fleet.take_pending()
+    with pytest.raises(AssertionError, match=r"^m1: its project may have files in it$"):
+        configure.discard(world.fleet, world["m1"], world.now)
+    assert world.fleet.pending == []
+
+
+def test_a_new_assignment_has_never_been_set_up() -> None:
+    world = dirty()
+    world.cleaned("m1")
+    world.now += 1
+    world.answer("m1")
+    world.assign("q")
+    after = finish(world, begin(world), "The hook ended with 3.")
+    assert after is not None
+    assert configure.may_discard(after)
+
+
+def test_a_machine_whose_record_was_lost_may_have_been_set_up_well() -> None:
+    assert UNKNOWN.was_done
+    assert not configure.may_discard(a_machine(project="p", configuration=UNKNOWN))
+    with pytest.raises(AssertionError, match=r"^w1: its set-up was begun$"):
+        configure.may_discard(a_machine(project="p"))
 
 
 # losing it
