@@ -191,6 +191,30 @@ def test_a_restart_behind_our_back_is_found_out_by_the_next_request() -> None:
     lived(story, late=LATE)
 
 
+def test_a_restart_behind_our_back_is_told_at_once() -> None:
+    """Also if no listing ever shows it as ended. A pause, and a network that is taken away, lose nothing."""
+
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        small.engine.kill(machine.id, Status.PAUSED)
+        await asyncio.sleep(1)
+        await small.engine.restore(machine.id, machine.port)
+        small.engine.disconnect(machine.id)
+        await asyncio.sleep(1)
+        await small.engine.restore(machine.id, machine.port)
+        await asyncio.sleep(1)
+        assert small.fleet.machines[machine.id].is_configured
+        small.engine.kill(machine.id)
+        await small.engine.start(machine.id)
+        await asyncio.sleep(0.1)
+        own = small.fleet.machines[machine.id]
+        assert (own.state, own.project, own.is_configured) == (State.READY, "p", False)
+        assert causes(small, machine.id)[-2:] == ["configured", "unconfigured"]
+        assert (await configured(small)).machine.is_configured
+
+    lived(story, late=LATE)
+
+
 def test_nothing_is_written_unless_it_is_stored_that_it_will_be(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(small: Small) -> None:
         await small.await_template()

@@ -49,6 +49,11 @@ class Configuration(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     was_done: bool = False
 
     @property
+    def is_in_memory(self) -> bool:
+        """Whether all or some of it is in the memory of its container, as far as is known."""
+        return self.stage in {Stage.WRITING, Stage.DONE}
+
+    @property
     def may_land(self) -> bool:
         """Whether something of it may still be written, whoever has the machine by then. Cleaning would prove nothing."""
         return self.stage is Stage.WRITING or not self.is_certain

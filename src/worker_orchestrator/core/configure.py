@@ -5,7 +5,8 @@ Each of these stores something before the worker is touched or anybody is told, 
     begin    WRITING, before anything is written: from then on the machine is dirty, whatever happens to this process
     finish   DONE or FAILED, when nothing more is written and the hook has ended
     lose     LOST, where somebody found that nothing of it is there. Whatever takes the machine out of READY does the same
-             (`Fleet.apply`)
+             (`Fleet.apply`), and so does the end of its container's run (`note_end`): it may be READY all the time if
+             somebody restarts that before a listing shows it
     discard  the machine goes with its failed set-up, unless an earlier one went well (`may_discard`)
 
 What is left of one attempt may still land after a later one has succeeded. So once that is uncertain it stays so for as long
@@ -28,7 +29,7 @@ from worker_orchestrator.core.reasons import (
 )
 from worker_orchestrator.core.refusals import not_configurable
 
-__all__ = ["begin", "discard", "finish", "lose", "may_discard", "may_have_values"]
+__all__ = ["begin", "discard", "finish", "lose", "may_discard", "may_have_values", "note_end"]
 
 
 def may_have_values(machine: Machine) -> bool:
@@ -98,6 +99,17 @@ def lose(fleet: Fleet, machine: Machine, now: float) -> Machine:
     after = replace(machine, configuration=configuration.lost(), reason=UNCONFIGURED)
     fleet.apply(machine, after, Cause.UNCONFIGURED, now)
     return after
+
+
+def note_end(fleet: Fleet, machine_id: str, now: float) -> bool:
+    """A run of this machine's container has ended. Whether what its project configured it with is lost by that."""
+    machine = fleet.machines.get(machine_id)
+    if machine is None or machine.holding is None or machine.configuration is None:
+        return False
+    if not machine.configuration.is_in_memory:
+        return False
+    lose(fleet, machine, now)
+    return True
 
 
 def may_discard(machine: Machine) -> bool:

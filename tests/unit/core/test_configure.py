@@ -286,6 +286,34 @@ def test_only_what_was_configured_is_lost() -> None:
         configure.lose(a_fleet(a_machine(project="p")), a_machine(project="p"), 0.0)
 
 
+@pytest.mark.parametrize("make", [configured, writing])
+def test_the_end_of_a_run_loses_it_whatever_runs_by_now(make: Callable[[], World]) -> None:
+    """A container that somebody restarts may run again in the next listing, so that the machine is READY all the time."""
+    world = make()
+    before = world["m1"].configuration
+    assert before is not None
+    assert configure.note_end(world.fleet, "m1", world.now)
+    assert world["m1"].configuration == before.lost()
+    assert (world["m1"].state, world["m1"].project, world["m1"].is_configured) == (READY, "p", False)
+    assert (world.last_change().cause, world.last_change().reason) == (Cause.UNCONFIGURED, reasons.UNCONFIGURED)
+    world.fleet.take_pending()
+    assert not configure.note_end(world.fleet, "m1", world.now), "one end may be told more than once"
+    assert world.fleet.pending == []
+
+
+@pytest.mark.parametrize("make", [assigned, failed, dirty])
+def test_the_end_of_a_run_loses_nothing_else(make: Callable[[], World]) -> None:
+    """What may be there after a set-up that failed may still be there."""
+    world = make()
+    assert not configure.note_end(world.fleet, "m1", world.now)
+    assert not configure.note_end(world.fleet, "m9", world.now)
+    assert world.fleet.pending == []
+
+
+def test_only_what_is_written_or_being_written_is_in_memory() -> None:
+    assert [stage for stage in Stage if Configuration(stage, "d").is_in_memory] == [Stage.WRITING, Stage.DONE]
+
+
 def die(world: World) -> None:
     world.instance("m1", Status.EXITED)
     world.now += 1
