@@ -35,6 +35,7 @@ __all__ = [
     "MOVED_TO_OTHER_PROJECT",
     "NEW",
     "NOT_RECEIVED",
+    "NOT_REUSED",
     "OUTDATED",
     "RELEASED",
     "RELEASED_OUTDATED",
@@ -107,6 +108,7 @@ UNCONFIGURED: Final = "What its project had configured it with was in memory, an
 CLEANING: Final = f"{RELEASED} It was configured, so it is restarted before anybody else gets it."
 CLEANED: Final = "Its container was restarted, and nothing of its former configuration is left."
 CLEANED_TOO_SLOWLY: Final = "It was not clean in time, so it is removed."
+NOT_REUSED: Final = "It was to be cleaned, and its pool uses no machine again any more: it is removed."
 RELEASED_UNCERTAIN: Final = f"{RELEASED} What it was configured with may still arrive, so it is removed."
 SETUP_FAILED_REMOVED: Final = "Its set-up failed, so it is removed."
 

@@ -644,17 +644,41 @@ def test_what_is_being_cleaned_counts_as_coming() -> None:
     assert world.fleet.pending == []
 
 
-def test_a_dirty_machine_whose_pool_left_the_settings_goes_when_it_has_answered() -> None:
-    world = dirty()
+def leave_settings(world: World) -> None:
     before, world.spec = world.spec, replace(world.spec, pools={})
     note_taken_away(world.fleet, before, world.spec, world.now)
     world.resize()
     assert world["m1"].is_dirty
-    world.cleaned("m1")
-    world.now += 1
-    world.answer("m1")
-    world.resize()
-    assert (world["m1"].state, world["m1"].reason) == (STOPPING, reasons.UNKNOWN_POOL)
+
+
+def recycle_from_now_on(world: World) -> None:
+    world.wants(recycle=True)
+
+
+@pytest.mark.parametrize("change", [leave_settings, recycle_from_now_on])
+@pytest.mark.parametrize("result", list(Result))
+def test_what_is_being_cleaned_goes_if_its_pool_uses_nothing_again_by_then(
+    change: Callable[[World], None], result: Result
+) -> None:
+    """Whatever becomes of the cleaning."""
+    world = dirty()
+    change(world)
+    world.cleaned("m1", result)
+    assert (world["m1"].state, world["m1"].reason) == (STOPPING, reasons.NOT_REUSED)
+    assert world.last_change().cause is Cause.RETIRED
+    assert follow_up(world.fleet, world.last_change(), world.now) == Destroy("m1")
+
+
+@pytest.mark.parametrize("change", [leave_settings, recycle_from_now_on])
+def test_a_cleaning_that_was_put_off_is_not_begun_if_its_pool_uses_nothing_again_by_then(
+    change: Callable[[World], None],
+) -> None:
+    world = dirty()
+    change(world)
+    assert world.tick(busy=["m1"]).actions == [], "it is under way, and its outcome tells"
+    assert world["m1"].is_dirty
+    assert world.tick().actions == [Destroy("m1")]
+    assert (world["m1"].state, world["m1"].reason) == (STOPPING, reasons.NOT_REUSED)
 
 
 def test_a_cleaned_machine_is_made_again_if_it_vanished() -> None:
