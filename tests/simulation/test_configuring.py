@@ -90,6 +90,23 @@ def test_the_next_project_gets_a_machine_in_which_nothing_is_left(*, answers_at_
     lived(story, late=LATE, min_idle=0, max_machines=1)
 
 
+def test_a_project_that_sent_nothing_leaves_nothing_that_could_read_what_the_next_one_sends() -> None:
+    async def story(small: Small) -> None:
+        await small.await_template()
+        machine = await small.assign("p")
+        run = small.engine.work(machine.id).run
+        await small.orchestrator.release("p")
+        assert small.fleet.machines[machine.id].is_dirty
+        other = (await configured(small, project="q")).machine
+        assert (other.id, other.is_configured) == (machine.id, True)
+        assert small.engine.work(machine.id).run == run + 1
+        assert causes(small, machine.id)[-6:] == [
+            "released", "cleaned", "answered", "assigned", "configuring", "configured",
+        ]  # fmt: skip
+
+    lived(story, late=LATE, min_idle=0, max_machines=1)
+
+
 def test_a_pool_that_recycles_removes_it() -> None:
     async def story(small: Small) -> None:
         machine = (await configured(small)).machine

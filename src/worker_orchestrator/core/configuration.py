@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-__all__ = ["UNKNOWN", "Configuration", "Stage"]
+__all__ = ["NOT_SENT", "UNKNOWN", "Configuration", "Stage"]
 
 
 class Stage(StrEnum):
@@ -65,3 +65,5 @@ class Configuration(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 UNKNOWN: Final = Configuration(Stage.LOST, "", was_done=True)
 """That of a machine whose record was lost or is old: it may have been configured since, and something may still land."""
+NOT_SENT: Final = Configuration(Stage.LOST, "", is_certain=True)
+"""That of a machine whose project sent nothing, and that is cleaned all the same: it may wait there for what others send."""

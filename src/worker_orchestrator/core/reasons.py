@@ -21,6 +21,7 @@ __all__ = [
     "CLEANED",
     "CLEANED_TOO_SLOWLY",
     "CLEANING",
+    "CLEANING_ANYWAY",
     "CONFIGURED",
     "CONFIGURING",
     "DESTROYED",
@@ -106,6 +107,7 @@ CONFIGURING: Final = "Its project configures it."
 CONFIGURED: Final = "Its project has configured it."
 UNCONFIGURED: Final = "What its project had configured it with was in memory, and is gone."
 CLEANING: Final = f"{RELEASED} It was configured, so it is restarted before anybody else gets it."
+CLEANING_ANYWAY: Final = f"{RELEASED} The next one may configure it, so it is restarted before."
 CLEANED: Final = "Its container was restarted, and nothing of its former configuration is left."
 CLEANED_TOO_SLOWLY: Final = "It was not clean in time, so it is removed."
 NOT_REUSED: Final = "It was to be cleaned, and its pool uses no machine again any more: it is removed."

@@ -10,7 +10,7 @@ from tests.unit.core.build import World, a_fleet, a_machine, a_spec, an_instance
 
 from worker_orchestrator.core import commands, configure, expiry, reasons
 from worker_orchestrator.core.action import Clean, Create, Destroy, Restart, Result
-from worker_orchestrator.core.configuration import UNKNOWN, Configuration, Stage
+from worker_orchestrator.core.configuration import NOT_SENT, UNKNOWN, Configuration, Stage
 from worker_orchestrator.core.deadlines import OVERDUE_S, next_deadline
 from worker_orchestrator.core.doomed import about_to_fail
 from worker_orchestrator.core.due_actions import due_action, follow_up, still_wanted
@@ -19,6 +19,7 @@ from worker_orchestrator.core.lease import OnExpiry, Terms
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.core.outcomes import is_awaited
 from worker_orchestrator.core.sizing import note_taken_away
+from worker_orchestrator.core.spec import Late
 from worker_orchestrator.errors import NotRunning
 
 READY, STARTING, SLEEPING, STOPPING, FAILED = (
@@ -435,6 +436,47 @@ def test_a_configured_machine_is_cleaned_before_another_project_gets_it() -> Non
     assert (after.is_dirty, after.is_coming, after.is_configured) == (True, True, False)
     assert world.line == ["q"]
     assert follow_up(world.fleet, world.last_change(), world.now) == Clean("m1")
+
+
+def test_what_takes_values_is_cleaned_also_if_its_project_sent_none() -> None:
+    """It may have left a process there that waits for what the next one sends. Also if it answered a moment ago."""
+    world = assigned(late=Late("/run/project"), max_machines=1)
+    world.answer("m1")
+    world.assign("q")
+    after = world.release("m1")
+    assert after == world["m1"]
+    assert (after.state, after.project, after.reason) == (STARTING, None, reasons.CLEANING_ANYWAY)
+    assert after.configuration == NOT_SENT
+    assert (NOT_SENT.stage, NOT_SENT.may_land, NOT_SENT.digest, NOT_SENT.was_done) == (Stage.LOST, False, "", False)
+    assert [change.cause for change in world.fleet.pending if change.machine.id == "m1"] == [Cause.RELEASED]
+    assert follow_up(world.fleet, world.last_change(), world.now) == Clean("m1")
+    world.cleaned("m1")
+    world.now += 1
+    world.answer("m1")
+    assert (world["m1"].project, world["m1"].configuration) == ("q", None)
+
+
+def test_what_takes_values_is_removed_where_its_pool_recycles_or_it_cannot_be_cleaned() -> None:
+    world = assigned(late=Late("/run/project"), recycle=True)
+    world.release("m1")
+    assert (world["m1"].state, world["m1"].reason) == (STOPPING, reasons.RELEASED)
+    world = assigned(late=Late("/run/project"))
+    world.spec = replace(world.spec, restarts_in_place=False)
+    world.release("m1")
+    assert (world["m1"].state, world["m1"].reason) == (STOPPING, reasons.RELEASED)
+
+
+def test_what_a_configured_machine_is_cleaned_for_is_said() -> None:
+    world = configured(late=Late("/run/project"))
+    world.release("m1")
+    assert (world["m1"].configuration, world["m1"].reason) == (CONFIGURED_BY_P, reasons.CLEANING)
+
+
+def test_what_nobody_heard_of_needs_no_cleaning() -> None:
+    """Nobody can have left anything there."""
+    world = assigned(late=Late("/run/project"))
+    commands.withdraw(world.fleet, world.spec, world["m1"], world.now)
+    assert world["m1"].is_idle
 
 
 def test_a_failed_set_up_is_cleaned_too() -> None:
