@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.contract.worlds import World, listening_on, soon, until_named
+from tests.contract.worlds import World, listening_on, soon
 
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.spec import DEFAULT_POOL
-from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.base import EndOf, Engine
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, PortTaken
 
 # create
@@ -251,7 +251,8 @@ async def test_the_end_of_an_instance_is_told_when_the_listing_shows_it(world: W
         await anext(watch)
         end = world.kill if how == "kill" else world.remove
         end(machine)
-        await until_named(watch, machine.id)
+        while not isinstance(sign := await anext(watch), EndOf) or sign != machine.id:
+            pass  # it is told to end before
         await world.engine.until_shown(machine.id)
     assert await world.status(machine) is (Status.EXITED if how == "kill" else None)
     assert isinstance(watch, AsyncGenerator)

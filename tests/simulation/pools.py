@@ -439,7 +439,7 @@ class History:
         if after is not None:
             assert after.is_configured is is_done
             assert self.engine.memory.get(machine_id) == values[1:] or not is_done
-            if not is_done and self.chance.random() < 0.3:
+            if not is_done and configure.may_discard(after) and self.chance.random() < 0.3:
                 configure.discard(self.fleet, after, self.now)
         self._follow_up()
 

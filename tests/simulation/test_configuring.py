@@ -90,6 +90,23 @@ def test_the_next_project_gets_a_machine_in_which_nothing_is_left(*, answers_at_
     lived(story, late=LATE, min_idle=0, max_machines=1)
 
 
+def test_a_project_that_sent_nothing_leaves_nothing_that_could_read_what_the_next_one_sends() -> None:
+    async def story(small: Small) -> None:
+        await small.await_template()
+        machine = await small.assign("p")
+        run = small.engine.work(machine.id).run
+        await small.orchestrator.release("p")
+        assert small.fleet.machines[machine.id].is_dirty
+        other = (await configured(small, project="q")).machine
+        assert (other.id, other.is_configured) == (machine.id, True)
+        assert small.engine.work(machine.id).run == run + 1
+        assert causes(small, machine.id)[-6:] == [
+            "released", "cleaned", "answered", "assigned", "configuring", "configured",
+        ]  # fmt: skip
+
+    lived(story, late=LATE, min_idle=0, max_machines=1)
+
+
 def test_a_pool_that_recycles_removes_it() -> None:
     async def story(small: Small) -> None:
         machine = (await configured(small)).machine
@@ -187,6 +204,30 @@ def test_a_restart_behind_our_back_is_found_out_by_the_next_request() -> None:
         assert again.machine.is_configured
         assert small.engine.values(machine.id) == A
         assert causes(small, machine.id)[-3:] == ["unconfigured", "configuring", "configured"]
+
+    lived(story, late=LATE)
+
+
+def test_a_restart_behind_our_back_is_told_at_once() -> None:
+    """Also if no listing ever shows it as ended. A pause, and a network that is taken away, lose nothing."""
+
+    async def story(small: Small) -> None:
+        machine = (await configured(small)).machine
+        small.engine.kill(machine.id, Status.PAUSED)
+        await asyncio.sleep(1)
+        await small.engine.restore(machine.id, machine.port)
+        small.engine.disconnect(machine.id)
+        await asyncio.sleep(1)
+        await small.engine.restore(machine.id, machine.port)
+        await asyncio.sleep(1)
+        assert small.fleet.machines[machine.id].is_configured
+        small.engine.kill(machine.id)
+        await small.engine.start(machine.id)
+        await asyncio.sleep(0.1)
+        own = small.fleet.machines[machine.id]
+        assert (own.state, own.project, own.is_configured) == (State.READY, "p", False)
+        assert causes(small, machine.id)[-2:] == ["configured", "unconfigured"]
+        assert (await configured(small)).machine.is_configured
 
     lived(story, late=LATE)
 

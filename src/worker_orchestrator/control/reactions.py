@@ -26,7 +26,7 @@ from worker_orchestrator.control.world.reports import (
     TemplateFound,
 )
 from worker_orchestrator.control.world.templates import Templates
-from worker_orchestrator.core import outcomes
+from worker_orchestrator.core import configure, outcomes
 from worker_orchestrator.core.action import Clean, Create, Outcome, Restart, Result
 from worker_orchestrator.core.instance import Verdict
 
@@ -66,10 +66,12 @@ class Reactions:
                 self._worker_probed(verdict)
             case TemplateFound():
                 self._template_found(report)
-            case Ended(machine_id):
+            case Ended(machine_id, is_certain):
                 self._fleet.hears_events = True
                 if self._fleet.doubt(machine_id, math.inf):
                     self._last_changes.doubted()
+                if is_certain and configure.note_end(self._fleet, machine_id, self._state.now()):
+                    self._decisions.apply_and_commit_soon()
             case Shown(machine_id):
                 self._fleet.doubt(machine_id, self._state.now())
                 self._state.wake.set()

@@ -9,7 +9,8 @@ fast with 10,000 machines as with ten. What each does with a machine of a projec
     release      idle: READY if it has just    STOPPING        STOPPING                   forgotten
                  answered, else STARTING;
                  STARTING, to be cleaned, if
-                 it was configured;
+                 it was or could have been
+                 configured;
                  STOPPING if the pool recycles,
                  a newer template came up, or
                  a configuration may still land
@@ -31,12 +32,14 @@ from typing import Final
 from msgspec.structs import replace
 
 from worker_orchestrator.core.brake import raise_brake, schedule_restart
+from worker_orchestrator.core.configuration import NOT_SENT
 from worker_orchestrator.core.expiry import keep
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.lease import Asked
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.reasons import (
     CLEANING,
+    CLEANING_ANYWAY,
     DESTROYED,
     NOT_RECEIVED,
     RELEASED,
@@ -170,7 +173,7 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
         return _stop(fleet, machine, _RELEASED, now, RELEASED)
     if pool.template not in {machine.template, None} and fleet.has_come_up(machine.pool, pool.template):
         return _stop(fleet, machine, _RELEASED, now, RELEASED_OUTDATED)
-    if machine.configuration is not None:
+    if machine.configuration is not None or pool.late is not None:
         return _have_cleaned(fleet, spec, machine, now)
     answers = is_verified(fleet, spec, machine, now) and not fleet.watches[machine.id].misses
     fresh = answers and not fleet.is_doubted(machine)
@@ -182,12 +185,15 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
 
 
 def _have_cleaned(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine:
-    """Take a configured machine from its project. It is cleaned before another one gets it, or removed if it cannot be."""
-    configuration = machine.configuration
-    assert configuration is not None, f"{machine.id} is clean"
+    """Take a machine from its project, which is cleaned before another one gets it, or removed if it cannot be.
+
+    One that was not configured may hold as much: what its project left running there would read what the next one sends.
+    """
+    configuration = machine.configuration or NOT_SENT
     if configuration.may_land or not spec.restarts_in_place:
         return _stop(fleet, machine, _RELEASED, now, RELEASED_UNCERTAIN if configuration.may_land else RELEASED)
-    after = replace(machine, state=State.STARTING, holding=None, reason=CLEANING)
+    reason = CLEANING if configuration is machine.configuration else CLEANING_ANYWAY
+    after = replace(machine, state=State.STARTING, holding=None, reason=reason, configuration=configuration)
     fleet.apply(machine, after, _RELEASED, now)
     return after
 

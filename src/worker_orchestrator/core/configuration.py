@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-__all__ = ["UNKNOWN", "Configuration", "Stage"]
+__all__ = ["NOT_SENT", "UNKNOWN", "Configuration", "Stage"]
 
 
 class Stage(StrEnum):
@@ -38,7 +38,7 @@ class Configuration(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `is_certain`: nothing that was written before may still land in the container. While it is WRITING that is said of what
     came before it. `exit_code` is that of the hook (None: there was none, or it was killed), `took_ms` how long the set-up
-    took.
+    took. `was_done`: its project had it set up well at some time, so that there may be files in it that nobody else has.
     """
 
     stage: Stage
@@ -46,6 +46,12 @@ class Configuration(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     is_certain: bool = False
     exit_code: int | None = None
     took_ms: int | None = None
+    was_done: bool = False
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all or some of it is in the memory of its container, as far as is known."""
+        return self.stage in {Stage.WRITING, Stage.DONE}
 
     @property
     def may_land(self) -> bool:
@@ -57,5 +63,7 @@ class Configuration(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return replace(self, stage=Stage.LOST, is_certain=not self.may_land)
 
 
-UNKNOWN: Final = Configuration(Stage.LOST, "")
+UNKNOWN: Final = Configuration(Stage.LOST, "", was_done=True)
 """That of a machine whose record was lost or is old: it may have been configured since, and something may still land."""
+NOT_SENT: Final = Configuration(Stage.LOST, "", is_certain=True)
+"""That of a machine whose project sent nothing, and that is cleaned all the same: it may wait there for what others send."""

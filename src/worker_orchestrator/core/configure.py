@@ -5,8 +5,9 @@ Each of these stores something before the worker is touched or anybody is told, 
     begin    WRITING, before anything is written: from then on the machine is dirty, whatever happens to this process
     finish   DONE or FAILED, when nothing more is written and the hook has ended
     lose     LOST, where somebody found that nothing of it is there. Whatever takes the machine out of READY does the same
-             (`Fleet.apply`)
-    discard  the machine goes with its failed set-up
+             (`Fleet.apply`), and so does the end of its container's run (`note_end`): it may be READY all the time if
+             somebody restarts that before a listing shows it
+    discard  the machine goes with its failed set-up, unless an earlier one went well (`may_discard`)
 
 What is left of one attempt may still land after a later one has succeeded. So once that is uncertain it stays so for as long
 as the project has the machine, and then the machine is removed and not handed on.
@@ -28,7 +29,7 @@ from worker_orchestrator.core.reasons import (
 )
 from worker_orchestrator.core.refusals import not_configurable
 
-__all__ = ["begin", "discard", "finish", "lose", "may_have_values"]
+__all__ = ["begin", "discard", "finish", "lose", "may_discard", "may_have_values", "note_end"]
 
 
 def may_have_values(machine: Machine) -> bool:
@@ -45,10 +46,13 @@ def begin(fleet: Fleet, machine: Machine, digest: str, now: float) -> Machine:
     if machine.state is not State.READY:
         raise not_configurable(machine)
     before = machine.configuration
-    is_certain = before is None or not before.may_land
-    after = replace(
-        machine, configuration=Configuration(Stage.WRITING, digest, is_certain=is_certain), reason=CONFIGURING
+    configuration = Configuration(
+        Stage.WRITING,
+        digest,
+        is_certain=before is None or not before.may_land,
+        was_done=before is not None and before.was_done,
     )
+    after = replace(machine, configuration=configuration, reason=CONFIGURING)
     fleet.apply(machine, after, Cause.CONFIGURING, now)
     return after
 
@@ -80,6 +84,7 @@ def finish(  # how a set-up ended
         is_certain=writing.is_certain and is_certain,
         exit_code=exit_code,
         took_ms=took_ms,
+        was_done=writing.was_done or why is None,
     )
     reason, cause = (CONFIGURED, Cause.CONFIGURED) if why is None else (setup_failed(why), Cause.SETUP_FAILED)
     after = replace(machine, configuration=configuration, reason=reason)
@@ -96,8 +101,29 @@ def lose(fleet: Fleet, machine: Machine, now: float) -> Machine:
     return after
 
 
+def note_end(fleet: Fleet, machine_id: str, now: float) -> bool:
+    """A run of this machine's container has ended. Whether what its project configured it with is lost by that."""
+    machine = fleet.machines.get(machine_id)
+    if machine is None or machine.holding is None or machine.configuration is None:
+        return False
+    if not machine.configuration.is_in_memory:
+        return False
+    lose(fleet, machine, now)
+    return True
+
+
+def may_discard(machine: Machine) -> bool:
+    """Whether a machine whose set-up failed holds nothing yet that its project could miss.
+
+    Not if an earlier set-up for the same assignment went well: there may be files of days in it by now.
+    """
+    assert machine.configuration is not None, f"{machine.id}: its set-up was begun"
+    return not machine.configuration.was_done
+
+
 def discard(fleet: Fleet, machine: Machine, now: float) -> Machine:
     """Take this machine, whose set-up failed, from its project, and remove it. Returns it as it is then."""
+    assert may_discard(machine), f"{machine.id}: its project may have files in it"
     after = replace(machine, state=State.STOPPING, holding=None, reason=SETUP_FAILED_REMOVED, evidence="")
     fleet.apply(machine, after, Cause.RELEASED, now)
     return after

@@ -143,7 +143,6 @@ One more change ends an assignment: a machine whose container vanished is forgot
 
 _GIVES_PROJECT: Final = frozenset({Cause.ASSIGNED, Cause.ADOPTED})
 _READY: Final = State.READY
-_IN_MEMORY: Final = frozenset({Stage.WRITING, Stage.DONE})
 _DONE: Final = Stage.DONE
 _STOPPING: Final = State.STOPPING
 _SLEEPING: Final = State.SLEEPING
@@ -232,7 +231,7 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
     @property
     def loses_memory(self) -> bool:
         """Whether its project has it, was configuring it, and it does not run: then that is lost."""
-        is_there = self.configuration is not None and self.configuration.stage in _IN_MEMORY
+        is_there = self.configuration is not None and self.configuration.is_in_memory
         return is_there and self.holding is not None and self.state is not _READY
 
     @property

@@ -27,6 +27,7 @@ What each outcome does. After any other, the next tick asks for the action again
 
 A cleaning that is done leaves a machine that has to answer anew. If the engine was unavailable it is tried again after 1 s.
 After any other outcome the machine is STOPPING: what is not known to have ended may restart it when another project has it.
+It is STOPPING after each, and at the next listing, if its pool recycles by then: the settings may have changed meanwhile.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
 from worker_orchestrator.core.reasons import (
     ANSWERED,
     CLEANED,
+    CLEANED_TOO_SLOWLY,
+    NOT_REUSED,
     answers_elsewhere,
     not_cleaned,
     restart_failed,
@@ -63,8 +66,16 @@ from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.waiting_line import serve_line
 from worker_orchestrator.core.watch import Watch
 
-__all__ = ["PROBE_S", "apply_outcome", "apply_verdict", "drop_dirty", "is_awaited", "patience_s", "start_deadline"]
-
+__all__ = [
+    "PROBE_S",
+    "apply_outcome",
+    "apply_verdict",
+    "drop_dirty",
+    "is_awaited",
+    "judge_cleaning",
+    "patience_s",
+    "start_deadline",
+]
 
 UNSURE_S = 1.0  # the pause after an action for which the engine gave no answer
 MISSES_TO_FAIL = 3
@@ -167,7 +178,7 @@ def apply_outcome(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, no
         case Restart() if machine.state is State.STARTING and machine.holding is not None:
             _apply_restart(fleet, spec, machine, outcome, now)
         case Clean() if machine.state is State.STARTING and machine.is_dirty:
-            _apply_clean(fleet, machine, outcome, now)
+            _apply_clean(fleet, spec, machine, outcome, now)
         case Destroy():
             _apply_destroy(fleet.watches[machine.id], outcome, now)
 
@@ -178,8 +189,18 @@ def drop_dirty(fleet: Fleet, machine: Machine, now: float, reason: str) -> None:
     fleet.apply(machine, after, Cause.RETIRED, now)
 
 
-def _apply_clean(fleet: Fleet, machine: Machine, outcome: Outcome, now: float) -> None:
-    if outcome.result is Result.DONE:
+def judge_cleaning(fleet: Fleet, spec: Spec, machine: Machine, begun_at: float, now: float) -> None:
+    """Have this dirty machine removed, which a listing that was begun then shows, unless it may still become clean."""
+    if spec.pool(machine.pool).recycle:
+        drop_dirty(fleet, machine, now, NOT_REUSED)
+    elif begun_at > start_deadline(fleet, spec, machine):
+        drop_dirty(fleet, machine, now, CLEANED_TOO_SLOWLY)
+
+
+def _apply_clean(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
+    if spec.pool(machine.pool).recycle:
+        drop_dirty(fleet, machine, now, NOT_REUSED)
+    elif outcome.result is Result.DONE:
         fleet.apply(machine, replace(machine, configuration=None, reason=CLEANED), Cause.CLEANED, now)
         watch = fleet.watches[machine.id]
         watch.since, watch.not_before = now, 0.0  # only what answers from here on counts

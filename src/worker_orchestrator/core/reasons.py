@@ -21,6 +21,7 @@ __all__ = [
     "CLEANED",
     "CLEANED_TOO_SLOWLY",
     "CLEANING",
+    "CLEANING_ANYWAY",
     "CONFIGURED",
     "CONFIGURING",
     "DESTROYED",
@@ -31,9 +32,11 @@ __all__ = [
     "GONE",
     "GONE_AT_START",
     "KEPT_BUSY",
+    "MAY_BE_CONFIGURED",
     "MOVED_TO_OTHER_PROJECT",
     "NEW",
     "NOT_RECEIVED",
+    "NOT_REUSED",
     "OUTDATED",
     "RELEASED",
     "RELEASED_OUTDATED",
@@ -104,8 +107,10 @@ CONFIGURING: Final = "Its project configures it."
 CONFIGURED: Final = "Its project has configured it."
 UNCONFIGURED: Final = "What its project had configured it with was in memory, and is gone."
 CLEANING: Final = f"{RELEASED} It was configured, so it is restarted before anybody else gets it."
+CLEANING_ANYWAY: Final = f"{RELEASED} The next one may configure it, so it is restarted before."
 CLEANED: Final = "Its container was restarted, and nothing of its former configuration is left."
 CLEANED_TOO_SLOWLY: Final = "It was not clean in time, so it is removed."
+NOT_REUSED: Final = "It was to be cleaned, and its pool uses no machine again any more: it is removed."
 RELEASED_UNCERTAIN: Final = f"{RELEASED} What it was configured with may still arrive, so it is removed."
 SETUP_FAILED_REMOVED: Final = "Its set-up failed, so it is removed."
 
@@ -135,6 +140,7 @@ FILES_GONE: Final = "Its files are gone too."
 ADOPTED: Final = "It was adopted with `orchestrator recover`."
 MOVED_TO_OTHER_PROJECT: Final = "It was adopted for another project with `orchestrator recover`."
 KEPT_BUSY: Final = "The database is a copy, so the machine may be in use: it is kept under its own name."
+MAY_BE_CONFIGURED: Final = "The database is a copy, so what the machine is configured with is not known."
 
 _NOT_RUNNING: Final = {
     "created": "The container was created, but does not run.",

@@ -18,7 +18,7 @@ What the listing shows of a machine, and what follows::
     STARTING, free       FAILED at the        FAILED                  FAILED                  FAILED at the deadline,
                          deadline                                                             if it does not answer
     STARTING, dirty      STOPPING             as running              as running              STOPPING at the deadline,
-                                                                                              if it is not clean
+                                                                                              or if its pool recycles
     STARTING, assigned   FAILED, gone         as READY, once the      kept; its project       READY at the deadline,
                                               restart has happened    hears why               answer or not
     SLEEPING             FAILED, gone         -                       as running, if paused   STARTING, revived, if it was
@@ -60,7 +60,7 @@ from worker_orchestrator.core.expiry import expire, warn
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status
 from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
-from worker_orchestrator.core.outcomes import drop_dirty, start_deadline
+from worker_orchestrator.core.outcomes import drop_dirty, judge_cleaning, start_deadline
 from worker_orchestrator.core.sizing import resize_all
 from worker_orchestrator.core.sleep import note_listed
 from worker_orchestrator.core.spec import Spec
@@ -225,8 +225,8 @@ class _Observation:
         """One that is being cleaned never fails, since its death proves nothing and nobody waits for its files."""
         if self.instance is None:
             drop_dirty(self.fleet, self.machine, self.now, why_gone(self.fleet, self.machine))
-        elif self.snapshot.begun_at > self._deadline:
-            drop_dirty(self.fleet, self.machine, self.now, reasons.CLEANED_TOO_SLOWLY)
+        else:
+            judge_cleaning(self.fleet, self.spec, self.machine, self.snapshot.begun_at, self.now)
 
     def _judge_coming(self) -> None:
         instance = self.instance

@@ -28,10 +28,16 @@ from typing import Final, Protocol
 from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Machine
 
-__all__ = ["INSTANCES", "Engine", "Identity", "Listing"]
+__all__ = ["INSTANCES", "EndOf", "Engine", "Identity", "Listing"]
 
 INSTANCES: Final = ""
 """An item of `Engine.watch`: instances changed, and no template has, so none needs to be asked for."""
+
+
+class EndOf(str):
+    """An item of `Engine.watch`: the id of an instance of which one run has ended, for certain. It may run again by now."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,8 @@ class Engine(Protocol):
         if only a listing can tell, and templates have not changed; else None.
 
         It ended, was told to end, was paused, or was taken off its network, or somebody put that right. It is named at the
-        first sign of that, and perhaps at each further one. The first item comes when the stream is open. The stream may
+        first sign of that, and perhaps at each further one; as `EndOf` where its main process has ended, so that nothing is
+        in its memory any more. The first item comes when the stream is open. The stream may
         miss changes, and may end. Raises EngineUnavailable.
         """
         ...

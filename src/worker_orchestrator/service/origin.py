@@ -112,10 +112,14 @@ def _computer() -> str:
 def keep_busy(fleet: Fleet, instances: Mapping[str, Instance], now: float) -> list[Machine]:
     """Assign every machine that runs and is free, as far as this fleet knows, to a project with the machine's name.
 
-    It may have been given to a project and configured since, so it is not handed on after that.
+    It may have been given to a project and configured since, so it is not handed on after that. Nor is one that has a
+    project: it may have been configured since, with other values or for another project. Returns those that were free.
     """
     kept = []
     for machine in list(fleet.machines.values()):
+        if machine.project is not None and machine.id in instances and instances[machine.id].is_configurable:
+            _doubt_configuration(fleet, machine, now)
+            continue
         may_be_taken = machine.project is None and machine.state in {State.READY, State.STARTING}
         if may_be_taken and machine.id in instances and fleet.of_project(machine.id) is None:
             fleet.generation += 1
@@ -125,3 +129,9 @@ def keep_busy(fleet: Fleet, instances: Mapping[str, Instance], now: float) -> li
                 after = replace(after, configuration=UNKNOWN)
             kept.append(fleet.apply(machine, after, Cause.ADOPTED, now).machine)
     return kept
+
+
+def _doubt_configuration(fleet: Fleet, machine: Machine, now: float) -> None:
+    """What a project's machine is configured with is not known. Its reason stays where it says what is to be done next."""
+    reason = reasons.MAY_BE_CONFIGURED if machine.state is State.READY else machine.reason
+    fleet.apply(machine, replace(machine, configuration=UNKNOWN, reason=reason), Cause.UNCONFIGURED, now)

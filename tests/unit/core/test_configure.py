@@ -10,7 +10,7 @@ from tests.unit.core.build import World, a_fleet, a_machine, a_spec, an_instance
 
 from worker_orchestrator.core import commands, configure, expiry, reasons
 from worker_orchestrator.core.action import Clean, Create, Destroy, Restart, Result
-from worker_orchestrator.core.configuration import UNKNOWN, Configuration, Stage
+from worker_orchestrator.core.configuration import NOT_SENT, UNKNOWN, Configuration, Stage
 from worker_orchestrator.core.deadlines import OVERDUE_S, next_deadline
 from worker_orchestrator.core.doomed import about_to_fail
 from worker_orchestrator.core.due_actions import due_action, follow_up, still_wanted
@@ -19,6 +19,7 @@ from worker_orchestrator.core.lease import OnExpiry, Terms
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.core.outcomes import is_awaited
 from worker_orchestrator.core.sizing import note_taken_away
+from worker_orchestrator.core.spec import Late
 from worker_orchestrator.errors import NotRunning
 
 READY, STARTING, SLEEPING, STOPPING, FAILED = (
@@ -28,7 +29,7 @@ READY, STARTING, SLEEPING, STOPPING, FAILED = (
     State.STOPPING,
     State.FAILED,
 )
-CONFIGURED_BY_P = Configuration(Stage.DONE, "d1", is_certain=True, exit_code=0, took_ms=7)
+CONFIGURED_BY_P = Configuration(Stage.DONE, "d1", is_certain=True, exit_code=0, took_ms=7, was_done=True)
 
 
 def assigned(**pool: object) -> World:
@@ -117,6 +118,7 @@ def test_what_failed_is_not_configured_and_stays_with_its_project() -> None:
     assert after is not None
     assert after.configuration == Configuration(Stage.FAILED, "d1", is_certain=True, exit_code=3, took_ms=7)
     assert (after.is_configured, after.project, after.state) == (False, "p", READY)
+    assert configure.may_discard(after)
     assert world.last_change().cause is Cause.SETUP_FAILED
     assert world.last_change().reason == "It is not configured. The hook ended with 3."
 
@@ -126,7 +128,7 @@ def test_a_set_up_that_ends_in_nothing_but_success_says_so_without_a_word() -> N
     world = writing()
     after = configure.finish(world.fleet, world["m1"], world.now)
     assert after is not None
-    assert after.configuration == Configuration(Stage.DONE, "d1", is_certain=True)
+    assert after.configuration == Configuration(Stage.DONE, "d1", is_certain=True, was_done=True)
 
 
 def test_what_may_still_land_is_never_certain_again() -> None:
@@ -233,6 +235,40 @@ def test_a_failed_machine_may_go_and_is_never_handed_on() -> None:
     assert world.last_change().cause is Cause.RELEASED
 
 
+@pytest.mark.parametrize("lost_between", [False, True])
+def test_what_was_ever_set_up_well_stays_with_its_project_whatever_fails_later(*, lost_between: bool) -> None:
+    """There may be files of days in it."""
+    world = configured()
+    if lost_between:
+        configure.lose(world.fleet, world["m1"], world.now)
+    for digest in ("d2", "d3"):
+        after = finish(world, begin(world, digest), "The hook ended with 3.")
+        assert after is not None
+        assert not configure.may_discard(after)
+    world.fleet.take_pending()
+    with pytest.raises(AssertionError, match=r"^m1: its project may have files in it$"):
+        configure.discard(world.fleet, world["m1"], world.now)
+    assert world.fleet.pending == []
+
+
+def test_a_new_assignment_has_never_been_set_up() -> None:
+    world = dirty()
+    world.cleaned("m1")
+    world.now += 1
+    world.answer("m1")
+    world.assign("q")
+    after = finish(world, begin(world), "The hook ended with 3.")
+    assert after is not None
+    assert configure.may_discard(after)
+
+
+def test_a_machine_whose_record_was_lost_may_have_been_set_up_well() -> None:
+    assert UNKNOWN.was_done
+    assert not configure.may_discard(a_machine(project="p", configuration=UNKNOWN))
+    with pytest.raises(AssertionError, match=r"^w1: its set-up was begun$"):
+        configure.may_discard(a_machine(project="p"))
+
+
 # losing it
 
 
@@ -249,6 +285,34 @@ def test_it_may_turn_out_to_be_gone() -> None:
 def test_only_what_was_configured_is_lost() -> None:
     with pytest.raises(AssertionError, match=r"^w1: it was configured$"):
         configure.lose(a_fleet(a_machine(project="p")), a_machine(project="p"), 0.0)
+
+
+@pytest.mark.parametrize("make", [configured, writing])
+def test_the_end_of_a_run_loses_it_whatever_runs_by_now(make: Callable[[], World]) -> None:
+    """A container that somebody restarts may run again in the next listing, so that the machine is READY all the time."""
+    world = make()
+    before = world["m1"].configuration
+    assert before is not None
+    assert configure.note_end(world.fleet, "m1", world.now)
+    assert world["m1"].configuration == before.lost()
+    assert (world["m1"].state, world["m1"].project, world["m1"].is_configured) == (READY, "p", False)
+    assert (world.last_change().cause, world.last_change().reason) == (Cause.UNCONFIGURED, reasons.UNCONFIGURED)
+    world.fleet.take_pending()
+    assert not configure.note_end(world.fleet, "m1", world.now), "one end may be told more than once"
+    assert world.fleet.pending == []
+
+
+@pytest.mark.parametrize("make", [assigned, failed, dirty])
+def test_the_end_of_a_run_loses_nothing_else(make: Callable[[], World]) -> None:
+    """What may be there after a set-up that failed may still be there."""
+    world = make()
+    assert not configure.note_end(world.fleet, "m1", world.now)
+    assert not configure.note_end(world.fleet, "m9", world.now)
+    assert world.fleet.pending == []
+
+
+def test_only_what_is_written_or_being_written_is_in_memory() -> None:
+    assert [stage for stage in Stage if Configuration(stage, "d").is_in_memory] == [Stage.WRITING, Stage.DONE]
 
 
 def die(world: World) -> None:
@@ -372,6 +436,47 @@ def test_a_configured_machine_is_cleaned_before_another_project_gets_it() -> Non
     assert (after.is_dirty, after.is_coming, after.is_configured) == (True, True, False)
     assert world.line == ["q"]
     assert follow_up(world.fleet, world.last_change(), world.now) == Clean("m1")
+
+
+def test_what_takes_values_is_cleaned_also_if_its_project_sent_none() -> None:
+    """It may have left a process there that waits for what the next one sends. Also if it answered a moment ago."""
+    world = assigned(late=Late("/run/project"), max_machines=1)
+    world.answer("m1")
+    world.assign("q")
+    after = world.release("m1")
+    assert after == world["m1"]
+    assert (after.state, after.project, after.reason) == (STARTING, None, reasons.CLEANING_ANYWAY)
+    assert after.configuration == NOT_SENT
+    assert (NOT_SENT.stage, NOT_SENT.may_land, NOT_SENT.digest, NOT_SENT.was_done) == (Stage.LOST, False, "", False)
+    assert [change.cause for change in world.fleet.pending if change.machine.id == "m1"] == [Cause.RELEASED]
+    assert follow_up(world.fleet, world.last_change(), world.now) == Clean("m1")
+    world.cleaned("m1")
+    world.now += 1
+    world.answer("m1")
+    assert (world["m1"].project, world["m1"].configuration) == ("q", None)
+
+
+def test_what_takes_values_is_removed_where_its_pool_recycles_or_it_cannot_be_cleaned() -> None:
+    world = assigned(late=Late("/run/project"), recycle=True)
+    world.release("m1")
+    assert (world["m1"].state, world["m1"].reason) == (STOPPING, reasons.RELEASED)
+    world = assigned(late=Late("/run/project"))
+    world.spec = replace(world.spec, restarts_in_place=False)
+    world.release("m1")
+    assert (world["m1"].state, world["m1"].reason) == (STOPPING, reasons.RELEASED)
+
+
+def test_what_a_configured_machine_is_cleaned_for_is_said() -> None:
+    world = configured(late=Late("/run/project"))
+    world.release("m1")
+    assert (world["m1"].configuration, world["m1"].reason) == (CONFIGURED_BY_P, reasons.CLEANING)
+
+
+def test_what_nobody_heard_of_needs_no_cleaning() -> None:
+    """Nobody can have left anything there."""
+    world = assigned(late=Late("/run/project"))
+    commands.withdraw(world.fleet, world.spec, world["m1"], world.now)
+    assert world["m1"].is_idle
 
 
 def test_a_failed_set_up_is_cleaned_too() -> None:
@@ -581,17 +686,41 @@ def test_what_is_being_cleaned_counts_as_coming() -> None:
     assert world.fleet.pending == []
 
 
-def test_a_dirty_machine_whose_pool_left_the_settings_goes_when_it_has_answered() -> None:
-    world = dirty()
+def leave_settings(world: World) -> None:
     before, world.spec = world.spec, replace(world.spec, pools={})
     note_taken_away(world.fleet, before, world.spec, world.now)
     world.resize()
     assert world["m1"].is_dirty
-    world.cleaned("m1")
-    world.now += 1
-    world.answer("m1")
-    world.resize()
-    assert (world["m1"].state, world["m1"].reason) == (STOPPING, reasons.UNKNOWN_POOL)
+
+
+def recycle_from_now_on(world: World) -> None:
+    world.wants(recycle=True)
+
+
+@pytest.mark.parametrize("change", [leave_settings, recycle_from_now_on])
+@pytest.mark.parametrize("result", list(Result))
+def test_what_is_being_cleaned_goes_if_its_pool_uses_nothing_again_by_then(
+    change: Callable[[World], None], result: Result
+) -> None:
+    """Whatever becomes of the cleaning."""
+    world = dirty()
+    change(world)
+    world.cleaned("m1", result)
+    assert (world["m1"].state, world["m1"].reason) == (STOPPING, reasons.NOT_REUSED)
+    assert world.last_change().cause is Cause.RETIRED
+    assert follow_up(world.fleet, world.last_change(), world.now) == Destroy("m1")
+
+
+@pytest.mark.parametrize("change", [leave_settings, recycle_from_now_on])
+def test_a_cleaning_that_was_put_off_is_not_begun_if_its_pool_uses_nothing_again_by_then(
+    change: Callable[[World], None],
+) -> None:
+    world = dirty()
+    change(world)
+    assert world.tick(busy=["m1"]).actions == [], "it is under way, and its outcome tells"
+    assert world["m1"].is_dirty
+    assert world.tick().actions == [Destroy("m1")]
+    assert (world["m1"].state, world["m1"].reason) == (STOPPING, reasons.NOT_REUSED)
 
 
 def test_a_cleaned_machine_is_made_again_if_it_vanished() -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from worker_orchestrator.core import reasons
 from worker_orchestrator.core.configuration import UNKNOWN, Configuration, Stage
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Status
-from worker_orchestrator.core.machine import Holding, Machine, State
+from worker_orchestrator.core.machine import Cause, Holding, Machine, State
 from worker_orchestrator.engines.base import Identity
 from worker_orchestrator.service.origin import home_of, keep_busy, reason_for_doubt
 
@@ -89,3 +90,28 @@ def test_what_was_being_cleaned_is_no_more_configured_than_before() -> None:
     (kept,) = keep_busy(fleet, running, 0.0)
     assert (kept.project, kept.configuration) == ("dirty", was.lost())
     assert fleet.machines["dirty"] == kept
+
+
+@pytest.mark.parametrize("known", [None, Configuration(Stage.DONE, "d", is_certain=True, was_done=True)])
+def test_what_a_project_has_may_be_configured_otherwise_by_now(known: Configuration | None) -> None:
+    """The copy says what was there when it was made. What cannot be configured stays as it is."""
+    own = Machine("late", "default", "t", State.READY, 1, Holding("p"), 5, configuration=known)
+    fleet = Fleet("owner", generation=7)
+    fleet.load([own, Machine("plain", "default", "t", State.READY, 2, Holding("q"), 6)], [], 0.0)
+    running = {name: Instance(name, "owner", "default", "t", Status.RUNNING) for name in ("late", "plain")}
+    running["late"] = replace(running["late"], is_configurable=True)
+    assert keep_busy(fleet, running, 0.0) == []
+    (change,) = fleet.pending
+    assert (change.cause, change.reason) == (Cause.UNCONFIGURED, reasons.MAY_BE_CONFIGURED)
+    assert fleet.machines["late"] == replace(own, configuration=UNKNOWN, reason=reasons.MAY_BE_CONFIGURED)
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.SLEEPING, State.FAILED])
+def test_what_does_not_serve_keeps_its_reason(state: State) -> None:
+    """That says whether a restart is due, and whether it is asleep."""
+    reason = reasons.RESTART_REQUESTED if state is State.STARTING else f"It was idle. {reasons.ASLEEP}"
+    own = Machine("late", "default", "t", state, 1, Holding("p"), 5, reason=reason)
+    fleet = Fleet("owner", generation=7)
+    fleet.load([own], [], 0.0)
+    keep_busy(fleet, {"late": Instance("late", "owner", "default", "t", Status.EXITED, is_configurable=True)}, 0.0)
+    assert fleet.machines["late"] == replace(own, configuration=UNKNOWN)

@@ -16,7 +16,9 @@ from worker_orchestrator.store.store import Store
 NEW = Machine("w1", "default", "t", State.READY, 9093, reason="new")
 OWN = replace(NEW, holding=Holding("ada"), generation=1)
 WRITING = replace(OWN, configuration=Configuration(Stage.WRITING, "d1", is_certain=True))
-DONE = replace(OWN, configuration=Configuration(Stage.DONE, "d1", is_certain=True, exit_code=0, took_ms=12))
+DONE = replace(
+    OWN, configuration=Configuration(Stage.DONE, "d1", is_certain=True, exit_code=0, took_ms=12, was_done=True)
+)
 DIRTY = replace(DONE, state=State.STARTING, holding=None)
 
 

@@ -212,7 +212,7 @@ class Configuring:
                 exit_code=report.exit_code,
                 took_ms=report.took_ms,
             )
-            if own is not None and isinstance(problem, SetupFailed) and late.replaces:
+            if own is not None and isinstance(problem, SetupFailed) and late.replaces and configure.may_discard(own):
                 configure.discard(self._fleet, own, self._state.now())
                 self._decisions.resize()
             self._journal.attribute()

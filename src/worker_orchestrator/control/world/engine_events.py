@@ -10,7 +10,7 @@ import structlog
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.world.reports import Ended, EngineChanged, EventsStopped, Shown, Tell
-from worker_orchestrator.engines.base import INSTANCES, Engine
+from worker_orchestrator.engines.base import INSTANCES, EndOf, Engine
 from worker_orchestrator.errors import EngineError
 
 __all__ = ["EngineEvents"]
@@ -47,7 +47,7 @@ class EngineEvents:
         if machine_id is None or machine_id == INSTANCES:
             self._tell(EngineChanged(templates=machine_id is None))
             return
-        self._tell(Ended(machine_id))
+        self._tell(Ended(machine_id, is_certain=isinstance(machine_id, EndOf)))
         if machine_id in self._awaited:
             self._awaited[machine_id] = True
             return

@@ -54,9 +54,13 @@ class TemplateFound:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The engine's stream of events says that this instance serves no longer, or again."""
+    """The engine's stream of events says that this instance serves no longer, or again.
+
+    `is_certain`: a run of it has ended, whatever a listing shows of it afterwards.
+    """
 
     machine_id: str
+    is_certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

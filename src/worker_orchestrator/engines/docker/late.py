@@ -116,9 +116,12 @@ class DockerLate(DockerLifecycle):
     async def clean(self, machine_id: str) -> None:
         with reading():
             containers = await self._of_machine(machine_id)
-        folder = containers[0]["Labels"].get(LATE_DIR, "") if containers else ""
+        labels = containers[0]["Labels"] if containers else {}
+        folder = labels.get(LATE_DIR, "")
         if not folder:
             raise EngineRejected(f"{machine_id} has no container with a folder in memory that could be cleaned.")
+        if LATE_POST in labels:
+            raise EngineRejected(f"{machine_id} takes values at its port, by a token that its last project has seen.")
         container = containers[0]
         with writing():
             await container.stop(t=CLEANING_GRACE_S)

@@ -19,7 +19,7 @@ import msgspec
 from aiodocker.utils import clean_filters
 
 from worker_orchestrator.core.instance import Instance, Status
-from worker_orchestrator.engines.base import INSTANCES
+from worker_orchestrator.engines.base import INSTANCES, EndOf
 from worker_orchestrator.engines.docker.calls import reading
 from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.connector import Client
@@ -185,7 +185,7 @@ class DockerWatching(DockerReach):
     def _main_process_ended(self, container_id: str) -> None:
         machine_id = self._machine_ids.get(container_id)
         if self._signs is not None and machine_id is not None:
-            self._signs.put_nowait(machine_id)
+            self._signs.put_nowait(EndOf(machine_id))
 
     # until a listing shows it
 

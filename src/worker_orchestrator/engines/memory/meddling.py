@@ -7,6 +7,7 @@ import asyncio
 from msgspec.structs import replace
 
 from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.engines.base import EndOf
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.memory.containers import HOME, Container, Containers
 from worker_orchestrator.engines.memory.faults import Faults
@@ -66,7 +67,8 @@ class Meddling(Containers):
         container.instance = replace(
             container.instance, status=status, detail="The container was killed.", trouble=trouble
         )
-        self._tell(machine_id if status in {Status.EXITED, Status.PAUSED} else None)
+        ended = {Status.EXITED: EndOf(machine_id), Status.PAUSED: machine_id}
+        self._tell(ended.get(status))
 
     def disconnect(self, machine_id: str) -> None:
         """Nobody reaches the instance any more, as after `docker network disconnect -f`."""
@@ -98,4 +100,4 @@ class Meddling(Containers):
     def remove(self, machine_id: str) -> None:
         """The instance is gone, as after `docker rm -f`."""
         self._containers.pop(machine_id).end()
-        self._tell(machine_id)
+        self._tell(EndOf(machine_id))

@@ -259,6 +259,22 @@ def test_an_engine_that_is_not_there_has_written_nothing() -> None:
     run(story)
 
 
+def test_a_container_whose_token_its_project_knows_is_not_cleaned() -> None:
+    """It would serve the next one under the same token. The settings may have lost `post` since it was made."""
+
+    async def story() -> None:
+        fake = Fake()
+        fake.labels["worker-orchestrator.late-post"] = "/configure"
+        async with an_engine(fake) as engine:
+            with pytest.raises(
+                EngineRejected, match=r"^worker-\S+ takes values at its port, by a token that its last "
+            ):
+                await engine.clean(MACHINE.id)
+            assert [what for what in fake.asked if not what.startswith("GET")] == [], "it was not even stopped"
+
+    run(story)
+
+
 def hide(engine: DockerEngine) -> None:
     """As it is while the engine does not run."""
     Path(engine._endpoint.url.removeprefix("unix://")).unlink()

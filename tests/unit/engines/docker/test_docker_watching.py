@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from worker_orchestrator.core.instance import Instance, Status
-from worker_orchestrator.engines.base import INSTANCES
+from worker_orchestrator.engines.base import INSTANCES, EndOf
 from worker_orchestrator.engines.docker.connect import Endpoint, open_client
 from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.engines.docker.template import LABEL, DockerOptions
@@ -130,7 +130,9 @@ def test_an_end_is_told_and_then_waited_for_until_docker_knows_of_it(
         await until(lambda: visible in engine._processes)
         docker.shown_running = 5
         child.kill()
-        assert await anext(watch) == "w1"
+        sign = await anext(watch)
+        assert sign == "w1"
+        assert isinstance(sign, EndOf), "it is certain, whatever the listing shows then"
         await engine.until_shown("w1")
         assert docker.shown_running < 0
 

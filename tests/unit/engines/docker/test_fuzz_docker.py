@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.engines.base import EndOf
 from worker_orchestrator.engines.docker.calls import reading, writing
 from worker_orchestrator.engines.docker.connect import Endpoint, candidates
 from worker_orchestrator.engines.docker.credentials import (
@@ -180,7 +181,9 @@ def test_doubt_is_cast_on_the_machine_whose_container_it_is(action: str) -> None
         attributes = {"name": name, f"{LABEL}.machine": machine_id}
         event = {"Type": "container", "Action": action, "Actor": {"ID": container_id, "Attributes": attributes}}
         assert concerns_us(event, {"c1": "w1"}) == (action != "start")
-        return doubtful_machine(event, {"c1": "w1"})
+        named = doubtful_machine(event, {"c1": "w1"})
+        assert isinstance(named, EndOf) == (named is not None and action == "die")
+        return named
 
     assert told("c1", "w1") == told("c1", "renamed") == "w1"
     assert told("c2", "w2", machine_id="w2") == "w2", "no listing has shown it yet"
