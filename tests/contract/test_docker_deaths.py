@@ -15,6 +15,7 @@ from tests.integration.docker_command import a_name, docker, make_image
 
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.engines.base import EndOf
 from worker_orchestrator.engines.docker.engine import DockerEngine
 
 EVENTS = r"GET .*/events"
@@ -69,6 +70,23 @@ async def test_the_end_of_the_main_process_is_told_without_any_event(docker_worl
         await until_named(watch, machine.id)
         await engine.until_shown(machine.id)
         assert (await engine.list()).instances[machine.id].status is Status.EXITED
+
+
+async def test_a_restart_by_hand_is_told_as_an_end_though_it_runs_again(docker_world: DockerWorld) -> None:
+    """What was in its memory is gone. A pause is told too, and is no end."""
+    engine, machine = docker_world.engine, await docker_world.running()
+    await engine.list()
+    async with watched(engine) as watch:
+        docker("pause", machine.id)
+        while (sign := await anext(watch)) != machine.id:
+            pass
+        assert not isinstance(sign, EndOf)
+        docker("unpause", machine.id)
+        docker("restart", "-t", "0", machine.id)
+        while not isinstance(sign := await anext(watch), EndOf) or sign != machine.id:
+            pass
+        await engine.until_shown(machine.id)
+        assert (await engine.list()).instances[machine.id].status is Status.RUNNING
 
 
 async def test_each_run_of_a_container_is_followed(docker_world: DockerWorld) -> None:

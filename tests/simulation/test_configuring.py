@@ -14,7 +14,14 @@ from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import State
 from worker_orchestrator.core.spec import DEFAULT_POOL, Late
 from worker_orchestrator.engines.extras import LateValues
-from worker_orchestrator.errors import CommitFailed, ConfiguredOtherwise, EngineRejected, InvalidInput, OutcomeUnknown
+from worker_orchestrator.errors import (
+    CommitFailed,
+    ConfiguredOtherwise,
+    EngineRejected,
+    InvalidInput,
+    OutcomeUnknown,
+    SetupFailed,
+)
 
 LATE = Late("/run/project")
 A, B = LateValues({"WHAT": "a"}, {"key": "hidden a"}), LateValues({"WHAT": "b"}, {"key": "hidden b"})
@@ -174,6 +181,33 @@ def test_half_of_a_configuration_is_none() -> None:
         assert (await configured(small, B)).machine.is_configured
 
     lived(story, late=LATE)
+
+
+@pytest.mark.parametrize("was_done", [False, True])
+def test_a_failed_set_up_replaces_only_what_was_never_set_up_well(
+    monkeypatch: pytest.MonkeyPatch, *, was_done: bool
+) -> None:
+    """Its project may have worked in it for days."""
+
+    async def story(small: Small) -> None:
+        await small.await_template()
+        machine = (await configured(small)).machine if was_done else await small.assign("p")
+
+        async def refuse(*_: object, **__: object) -> None:
+            raise SetupFailed("It answered with 500.", machine=machine.id)
+
+        monkeypatch.setattr(small.engine, "configure", refuse)
+        with pytest.raises(SetupFailed):
+            await configured(small, B, replace=True)
+        await asyncio.sleep(10)
+        assert (machine.id in small.engine.instances()) is was_done
+        assert (small.fleet.of_project("p") is not None) is was_done
+        monkeypatch.undo()
+        again = await configured(small, B)
+        assert again.machine.is_configured
+        assert (again.machine.id == machine.id) is was_done
+
+    lived(story, late=Late("/run/project", replaces=True))
 
 
 def test_a_sleep_and_a_death_lose_it_and_the_next_request_configures_it_again() -> None:
