@@ -108,7 +108,8 @@ class Configuring:
         own = self._own(machine)
         known = own.configuration
         if known is not None and known.stage is Stage.DONE:
-            if known.digest == digest:
+            can_look = bool(late.directory)  # else only its project can know, which says so by `replace`
+            if known.digest == digest and (can_look or not replace):
                 is_there = await self._has_its_values(own)
                 if self._own(machine).configuration is not known:  # others were quicker, perhaps with other values
                     return await self.configure(machine, values, replace=replace)
@@ -268,7 +269,8 @@ async def _result_of(set_up: _SetUp) -> Configured:
 
 def _hook_failed(machine: Machine, late: Late, exit_code: int | None) -> SetupFailed:
     how = f"did not end within {late.timeout_s:g} s, and was killed" if exit_code is None else f"ended with {exit_code}"
-    then = "It is removed." if late.replaces else "It stays with its project, and is not configured."
+    is_removed = late.replaces and configure.may_discard(machine)
+    then = "It is removed." if is_removed else "It stays with its project, and is not configured."
     return SetupFailed(f"The hook of {machine.id} {how}. {then}", machine=machine.id)
 
 
