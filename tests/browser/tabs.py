@@ -14,7 +14,8 @@ __all__ = ["AWAY", "PHONE", "REFUSED", "UNSIGNED", "Tabs", "is_live", "of_module
 
 PHONE: Final[Any] = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True}
 AWAY: Final = (
-    r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|SOCKET_NOT_CONNECTED)"
+    r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|CONTENT_LENGTH_MISMATCH|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|"
+    r"SOCKET_NOT_CONNECTED)"
 )
 """What a browser says while the service is away."""
 UNSIGNED: Final = r"status of 401"

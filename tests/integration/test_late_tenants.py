@@ -118,32 +118,40 @@ def test_every_tenant_finds_a_clean_machine(image: str, tmp_path: Path) -> None:
     assert causes.get("cleaned", 0) >= ROUNDS // 4, causes
 
 
-@pytest.mark.parametrize(("what", "when"), POINTS)
-def test_no_tenant_finds_anything_after_a_kill(image: str, tmp_path: Path, what: str, when: str) -> None:
-    """Between the request, the record, the values, the hook, the reply, the release and the cleaning."""
+@pytest.fixture(scope="module")
+def mortal(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service that is killed again and again, and goes on with what it had."""
     flags = ("--image", image, "--min-idle", "1", "--max-machines", "3", *FLAGS, "--late-timeout", "10")
-    with a_service(tmp_path / "service", *flags, start=False) as service:
-        service.start(command=(sys.executable, str(CRASHING), what, when, "2"), await_answer=False)
-        eventually(service._answers_or_ended, "the service answers", within_s=30)
-        before = Tenants(service, "before", random.Random(f"{SEED}/{what}/{when}"), QUICK_HOOKS)
-        client = Thread(target=before.play, args=(40,))
-        client.start()
-        code = service.wait()
-        client.join()
-        assert code == -signal.SIGKILL, f"the crash point was not reached:\n{service.log}"
-        service.start()
-        held = [project for (project,) in service.rows("SELECT project FROM machine WHERE project IS NOT NULL")]
-        for project in held:
-            own = call(service.ports.api, "GET", f"/v1/projects/{project}/machine").json
-            if own["configured"]:
-                assert inside(own, f"cat {DIRECTORY}/secrets/A").out == f"mark-of-{project}"
-            service.release(project)
-        after = Tenants(service, "after", random.Random(0), QUICK_HOOKS)
-        for _ in range(3):
-            after.play(1)
-            dirty = service.rows(
-                "SELECT id FROM machine WHERE state = 'ready' AND project IS NULL AND configuration <> ''"
-            )
-            assert dirty == []
-        assert before.unclean + after.unclean == []
-        assert before.broken + after.broken == []
+    with a_service(tmp_path_factory.mktemp("mortal"), *flags) as service:
+        service.await_idle(1)
+        service.end(signal.SIGKILL)
+        yield service
+
+
+@pytest.mark.parametrize(("what", "when"), POINTS)
+def test_no_tenant_finds_anything_after_a_kill(mortal: Running, what: str, when: str) -> None:
+    """Between the request, the record, the values, the hook, the reply, the release and the cleaning."""
+    if mortal.process is not None:  # the test before this one failed
+        mortal.end(signal.SIGKILL)
+    mortal.start(command=(sys.executable, str(CRASHING), what, when, "1"), await_answer=False)
+    eventually(mortal._answers_or_ended, "the service answers", within_s=30)
+    name = f"{what}-{when}"
+    before = Tenants(mortal, name, random.Random(f"{SEED}/{name}"), QUICK_HOOKS)
+    client = Thread(target=before.play, args=(40,))
+    client.start()
+    code = mortal.wait()
+    client.join()
+    assert code == -signal.SIGKILL, f"the crash point was not reached:\n{mortal.log}"
+    mortal.start()
+    for (project,) in mortal.rows("SELECT project FROM machine WHERE project IS NOT NULL"):
+        own = call(mortal.ports.api, "GET", f"/v1/projects/{project}/machine").json
+        if own["configured"]:
+            assert inside(own, f"cat {DIRECTORY}/secrets/A").out == f"mark-of-{project}"
+        mortal.release(project)
+    after = Tenants(mortal, f"after-{name}", random.Random(0), QUICK_HOOKS)
+    after.play(2)
+    dirty = "SELECT id FROM machine WHERE state = 'ready' AND project IS NULL AND configuration <> ''"
+    assert mortal.rows(dirty) == []
+    mortal.end(signal.SIGKILL)
+    assert before.unclean + after.unclean == []
+    assert before.broken + after.broken == []
