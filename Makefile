@@ -25,7 +25,7 @@ down: .venv/.service  ## remove idle workers and what else the service left in D
 # Tests that measure time have the computer to themselves: ALONE. They come last, so that pytest has the last word. All others
 # run in six parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the core's
 # gate, which stands on its own tests) with the contract; what has a Docker of its own (OWN) with COMMANDS; the BROWSER; what
-# waits for DEADLINES; the API; and what is left. They are divided so that each takes about as long as the others.
+# waits for DEADLINES and the like; the API; and what is left. They are divided so that each takes about as long as the others.
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 CORES := tests/unit tests/simulation
 OF_CORE := tests/unit/core
@@ -35,7 +35,7 @@ ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight)
 OWN := tests/chaos tests/integration/test_daemon.py tests/recipes
 COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output reload_command postman scripts)
 BROWSER := tests/browser tests/integration/test_commands.py
-DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker restart)
+DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker late_tenants)
 API := $(patsubst %,tests/integration/test_%.py,client document_api edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams \
   metrics pool_history pools_by_name pools_on_docker)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
