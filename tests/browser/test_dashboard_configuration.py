@@ -147,6 +147,7 @@ def test_a_project_that_has_a_machine_configures_it_on_its_page(tabs: Tabs, pool
     expect(shown).to_be_hidden(timeout=30_000)
     assert told(pools)["configured"] is True
     assert told(pools)["id"] == machine
+    expect(page.locator("dl.about > div").filter(has_text="Configured")).to_contain_text("yes")
     press(page, "Configure shop")
     expect(page.get_by_role("dialog").get_by_label("Replace")).to_be_checked()
 
