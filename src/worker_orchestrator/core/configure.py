@@ -24,7 +24,6 @@ from worker_orchestrator.core.reasons import (
     CONFIGURED,
     CONFIGURING,
     SETUP_FAILED_REMOVED,
-    UNCONFIGURED,
     setup_failed,
 )
 from worker_orchestrator.core.refusals import not_configurable
@@ -94,11 +93,8 @@ def finish(  # how a set-up ended
 
 def lose(fleet: Fleet, machine: Machine, now: float) -> Machine:
     """Nothing of its configuration is there any more. Returns the machine as it is then."""
-    configuration = machine.configuration
-    assert configuration is not None, f"{machine.id}: it was configured"
-    after = replace(machine, configuration=configuration.lost(), reason=UNCONFIGURED)
-    fleet.apply(machine, after, Cause.UNCONFIGURED, now)
-    return after
+    assert machine.configuration is not None, f"{machine.id}: it was configured"
+    return fleet.unconfigure(machine, now)
 
 
 def note_end(fleet: Fleet, machine_id: str, now: float) -> bool:

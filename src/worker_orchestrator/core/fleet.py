@@ -139,7 +139,7 @@ class Fleet(Leased):
         change of its own right before this one. So the machine is as `Change.after` says then, and not as `after` does.
         """
         if after is not None and after.configuration is not None and before is not None and after.loses_memory:
-            before = self._unconfigure(before, now)
+            before = self.unconfigure(before, now)
             after = replace(after, configuration=before.configuration)
         buries = (after is None or cause is _REMOVED) and self._buries(before, after, cause)
         change = Change(before, after, cause, buries, failure, deadline)
@@ -159,7 +159,7 @@ class Fleet(Leased):
         self.pending.append(change)
         return change
 
-    def _unconfigure(self, machine: Machine, now: float) -> Machine:
+    def unconfigure(self, machine: Machine, now: float) -> Machine:
         """Note that a project's machine has lost its configuration. Returns it as it is then."""
         configuration = machine.configuration
         assert configuration is not None, f"{machine.id}: only a machine that runs is configured"
