@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.browser.pages import Pages, Relay, pages, relay
 from tests.browser.tabs import Tabs
 from tests.integration.conftest import pytest_runtest_makereport
@@ -39,6 +39,10 @@ _ARGS = (
     "--no-first-run",
     "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP rebind.example 127.0.0.1",
 )
+
+expect.set_options(
+    timeout=15_000
+)  # as patient as a tab: on a busy computer a page of /docs takes more than 5 s to appear
 
 
 @contextmanager

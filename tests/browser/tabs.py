@@ -61,7 +61,7 @@ def url(service: Running, path: str = "") -> str:
 
 def is_live(page: Page) -> None:
     """It shows what the service told, and is told what happens."""
-    expect(page.get_by_role("status", name="Connection")).to_have_text("Live", timeout=15_000)
+    expect(page.get_by_role("status", name="Connection")).to_have_text("Live")
 
 
 def row(page: Page, text: str) -> Any:

@@ -139,9 +139,10 @@ class Events:
 
     @classmethod
     @contextmanager
-    def of(cls, owner: str, *, action: str) -> Iterator[Events]:
-        """Those of one action (`create`, `start`…) on this owner's containers."""
-        filters = ("--filter", f"label={LABEL}.owner={owner}", "--filter", f"event={action}")
+    def of(cls, owner: str, *actions: str) -> Iterator[Events]:
+        """Those of these actions (`create`, `start`…) on this owner's containers."""
+        wanted = (f"label={LABEL}.owner={owner}", *(f"event={action}" for action in actions))
+        filters = [part for one in wanted for part in ("--filter", one)]
         command = ["docker", "events", *filters, "--format", "{{json .}}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
