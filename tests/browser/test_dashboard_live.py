@@ -133,8 +133,9 @@ def test_a_view_that_was_never_opened_comes_when_the_service_is_back(tabs: Tabs,
     page.evaluate("id => { location.hash = `#/machines/${id}` }", machine)
     expect(page.get_by_role("main")).to_have_text("Loading…")
     holds_for(lambda: turn(page), "the page is there", for_s=1.5)
+    with page.expect_request("**/v1/events"):
+        page.get_by_role("button", name="Try now").click()
     pool.start()
-    page.get_by_role("button", name="Try now").click()
     is_live(page)
     expect(page.get_by_role("heading", name="shop")).to_be_visible()
     assert page.evaluate("window.sameDocument")
