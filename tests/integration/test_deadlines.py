@@ -22,6 +22,7 @@ from worker_orchestrator.client import Client
 
 GRACE_S: Final = 60.0
 LATE_S: Final = 2.0
+UNHEARD_S: Final = 1.5
 HOST_PORTS: Final = 20
 """More than six machines and those that end within a minute, and few enough to go once round in the first minute."""
 BUSY_S: Final = 1.5
@@ -217,6 +218,15 @@ def cli(service: Running, *words: str, code: int = 0) -> str:
     done = orchestrator(*words, cwd=service.folder, env=environment(env))
     assert done.returncode == code, (words, done.stdout, done.stderr)
     return done.stdout + done.stderr
+
+
+def test_nobody_has_used_what_only_the_service_has_asked(service: Running) -> None:
+    """An idle machine that was not heard for a while is asked whether it serves before its project is told of it."""
+    service.await_idle(2)
+    time.sleep(UNHEARD_S)
+    begun = time.monotonic()
+    assign(service, "opened-by-mistake", confirm_within=4)
+    await_end(service, "opened-by-mistake", begun, 4)
 
 
 def test_the_command_line_sets_keeps_and_shows_them(service: Running) -> None:

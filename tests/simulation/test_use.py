@@ -114,6 +114,23 @@ def test_what_is_open_in_it_keeps_it_and_its_end_is_the_last_use() -> None:
     lived(story, min_idle=1, terms=IDLE)
 
 
+@pytest.mark.parametrize("slow_s", [0.0, 0.5])
+@pytest.mark.parametrize("seen_before_s", [0.0, SPARED_S + 1])
+def test_that_the_service_itself_asks_whether_a_worker_serves_is_no_use(slow_s: float, seen_before_s: float) -> None:
+    """It does before it gives somebody a machine that it has not heard for a while. That is more than one reading's noise."""
+
+    async def story(small: Small) -> None:
+        machine = await served(small)
+        await small.orchestrator.release("p")
+        await asyncio.sleep(seen_before_s)
+        asked = small.engine.work(machine.id).received_bytes
+        machine = await small.assign("p")
+        assert (small.engine.work(machine.id).received_bytes > asked) is (seen_before_s > 0)
+        assert 30 <= await lost_after(small) <= 30 + LATE_S + slow_s
+
+    lived(story, min_idle=1, max_machines=1, slow_s=slow_s, terms=Terms(confirm_within=30))
+
+
 @pytest.mark.parametrize("terms", [Terms(confirm_within=30), IDLE])
 def test_counters_from_another_source_are_no_use(monkeypatch: pytest.MonkeyPatch, terms: Terms) -> None:
     """Docker is asked until the process of a container that has just started is known; it counts more than the kernel."""

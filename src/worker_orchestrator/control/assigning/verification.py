@@ -38,6 +38,7 @@ class Verification:
             return False
         if verdict.answered:
             self._probers.report(verdict)
+            self._state.note_answer(machine)
             return True
         steps.failed_probes.append((machine.id, verdict.detail))
         is_slow = limit_s < longest_s and verdict.took_s > limit_s * 0.9  # the time was up, it did not refuse

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,6 +100,7 @@ class ActivityWatch:
         machine = self._fleet.machines.get(machine_id)
         if machine is None or not needs_readings(machine):
             self._last.pop(machine_id, None)
+            self._state.asked_until.pop(machine_id, None)
             self._due.discard(machine_id)
         elif machine_id not in self._due:
             self._plan(machine)
@@ -121,6 +123,8 @@ class ActivityWatch:
 
     async def _judge(self, machine: Machine, counters: Counters | None) -> None:
         """Tell the core what this reading shows, or nothing where it decides nothing yet."""
+        if counters is not None and counters.at < self._state.asked_until.get(machine.id, -math.inf):
+            return  # that the service itself asked it since is no use of it: it is read anew
         now, last = self._state.now(), self._last.pop(machine.id, None)
         if counters is not None:
             self._last[machine.id] = _Last(machine.generation, counters)
@@ -128,7 +132,7 @@ class ActivityWatch:
             self._note(machine, now, is_active=True)
         elif counters is None:
             self._note(machine, now, is_active=None)
-        elif last is None or last.generation != machine.generation or not are_comparable(last.counters, counters):
+        elif last is None or not self._is_before(last, machine, counters):
             self._note(machine, now, is_active=None)  # what was before is not known
             self._note(machine, now, is_active=False)
         else:
@@ -138,6 +142,12 @@ class ActivityWatch:
                 await self._judge_silence(machine, counters.at, looks=rules.traffic is not Traffic.OFF)
             else:
                 self._note(machine, now, is_active=is_active)
+
+    def _is_before(self, last: _Last, machine: Machine, counters: Counters) -> bool:
+        """Whether all that was counted since this last reading came from others, while the same project had the machine."""
+        is_asked_since = last.counters.at < self._state.asked_until.get(machine.id, -math.inf)
+        is_same = last.generation == machine.generation and not is_asked_since
+        return is_same and are_comparable(last.counters, counters)
 
     async def _judge_silence(self, machine: Machine, at: float, *, looks: bool) -> None:
         """The counters that were read then show no use. `looks`: an open connection counts as use all the same."""

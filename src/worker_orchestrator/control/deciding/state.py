@@ -10,6 +10,7 @@ from worker_orchestrator.clock import Clock
 from worker_orchestrator.control.deciding.lease_clock import LeaseClock
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Snapshot
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.spec import Spec
 
 __all__ = ["ControlState"]
@@ -27,6 +28,7 @@ class ControlState:
     * `short_since` since when each pool that is short of idle machines is so, by its name
     * `wake`       set to have a listing made and judged soon
     * `looks_at_leases` whether the ticker looks for deadlines that come before its next tick: not while there is none
+    * `asked_until` when machines with deadlines were last asked whether they serve, before their projects were told of them
     * `leases`     set when `new_leases` has got the id of a machine whose project has it for other deadlines than before
     """
 
@@ -40,6 +42,7 @@ class ControlState:
         self.note_hosts()
         self.wake = asyncio.Event()
         self.leases, self.new_leases = asyncio.Event(), list[str]()
+        self.asked_until: dict[str, float] = {}
         self.looks_at_leases = False
         self.short_since: dict[str, float] = {}
         self._lease_clock: LeaseClock | None = None
@@ -123,6 +126,12 @@ class ControlState:
         if not self.looks_at_leases:
             self.looks_at_leases = True
             self.wake.set()
+
+    def note_answer(self, machine: Machine) -> None:
+        """This machine has answered, so its project is told of it now. What it has received so far is no use of it."""
+        if machine.lease is not None:
+            self.asked_until[machine.id] = self.now()
+            self.note_lease(machine.id)
 
     def note_listing(self) -> None:
         """A listing was judged, or failed."""

@@ -37,6 +37,8 @@ from worker_orchestrator.errors import (
 
 __all__ = ["Faults", "MemoryEngine"]
 
+PROBE_BYTES: Final = 413
+"""What a probe brings to an instance without a network: as much as the kernel counts of one on Docker."""
 _NATIVE_ID: Final = re.compile(r"[0-9a-f]{12}")
 _Deed = Callable[[Place], Awaitable[bool]]
 
@@ -154,7 +156,10 @@ class MemoryEngine(Meddling):
             if container.answer_s > limit_s:
                 return f"no answer within {limit_s:g} s"
             container = self._serving(machine)
-        return None if container is not None else "nothing answers"
+        if container is None:
+            return "nothing answers"
+        container.work.received_bytes += PROBE_BYTES
+        return None
 
     def _serving(self, machine: Machine) -> Container | None:
         """The container of this machine that answers on its port, on whichever engine."""
