@@ -117,7 +117,7 @@ def test_what_is_open_in_it_keeps_it_and_its_end_is_the_last_use() -> None:
 @pytest.mark.parametrize("slow_s", [0.0, 0.5])
 @pytest.mark.parametrize("seen_before_s", [0.0, SPARED_S + 1])
 def test_that_the_service_itself_asks_whether_a_worker_serves_is_no_use(slow_s: float, seen_before_s: float) -> None:
-    """It does before it gives somebody a machine that it has not heard for a while. That is more than one reading's noise."""
+    """It does before it gives somebody a machine that it has not heard for a while. That brings more than noise."""
 
     async def story(small: Small) -> None:
         machine = await served(small)
