@@ -173,7 +173,8 @@ class Configuration:
             fitting = [base for base in possible if sizes in _with_windows(base, mine.pools[name].windows)]
             if not fitting:
                 yield f"{sizes} of {name} are in force, not {changed[name]}"
-            bases[name] = fitting[0] if fitting else changed[name]
+            # While a window is open, both may look the same: then those are left out that could not be.
+            bases[name] = min(fitting or possible, key=lambda base: any(problems({name: base}, spec.max_machines)))
             if pool.paused != bool(changes.of(name).get("paused")):
                 yield f"{name} is paused: {pool.paused}, with {changes.of(name)}"
         limit = mine.max_machines if changes.limit is None else changes.limit
