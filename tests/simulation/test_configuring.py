@@ -11,7 +11,8 @@ from tests.simulation.small import Small, lived
 
 from worker_orchestrator.control.assignment import Assignment
 from worker_orchestrator.core.instance import Status
-from worker_orchestrator.core.machine import State
+from worker_orchestrator.core.lease import SPARED_S, Terms
+from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.spec import DEFAULT_POOL, Late
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.errors import (
@@ -65,6 +66,30 @@ def test_the_same_values_are_written_once_and_others_only_where_that_is_asked_fo
         assert (other.machine.id, other.machine.generation) == (machine.id, machine.generation)
 
     lived(story, late=LATE)
+
+
+def test_that_a_machine_is_set_up_is_no_use_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes, and whatever comes over its network meanwhile. Nor does it go back before it is set up."""
+
+    async def story(small: Small) -> None:
+        configure = small.engine.configure
+
+        async def slowly(machine: Machine, *args: Any, **more: Any) -> None:
+            for _ in range(33):
+                await asyncio.sleep(1)
+                small.engine.work(machine.id).received_bytes += 1000
+            await configure(machine, *args, **more)
+
+        monkeypatch.setattr(small.engine, "configure", slowly)
+        await small.await_idle(2)
+        await asyncio.sleep(SPARED_S + 1)
+        given = await configured(small)
+        assert given.machine.is_configured
+        begun_at = small.loop.time()
+        await small.until(lambda: small.fleet.of_project("p") is None)
+        assert 30 <= small.loop.time() - begun_at <= 32
+
+    lived(story, late=Late("/run/project", timeout_s=60.0), terms=Terms(confirm_within=30))
 
 
 def test_a_pool_that_takes_no_values_says_so_and_assigns_nothing() -> None:

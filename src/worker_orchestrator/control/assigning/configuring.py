@@ -168,7 +168,7 @@ class Configuring:
         problem: OrchestratorError | None = None
         try:
             await self._journal.durable()  # from here on it is known to be dirty, whatever happens to this process
-            with self._uses.of(machine):
+            with self._uses.set_up(machine):
                 await self._write(machine, late, values, anew=anew)
                 if late.hook:
                     left_s = max(LEAST_OF_HOOK_S, late.timeout_s - (self._state.now() - begun_at))

@@ -130,7 +130,7 @@ class ActivityWatch:
             self._last[machine.id] = _Last(machine.generation, counters)
         if self._uses.is_open(machine):
             self._note(machine, now, is_active=True)
-        elif counters is None:
+        elif counters is None or self._uses.is_set_up(machine):
             self._note(machine, now, is_active=None)
         elif last is None or not self._is_before(last, machine, counters):
             self._note(machine, now, is_active=None)  # what was before is not known

@@ -28,7 +28,7 @@ class ControlState:
     * `short_since` since when each pool that is short of idle machines is so, by its name
     * `wake`       set to have a listing made and judged soon
     * `looks_at_leases` whether the ticker looks for deadlines that come before its next tick: not while there is none
-    * `asked_until` when machines with deadlines were last asked whether they serve, before their projects were told of them
+    * `asked_until` when the service itself was last busy with a machine with deadlines, before its project was told of it
     * `leases`     set when `new_leases` has got the id of a machine whose project has it for other deadlines than before
     """
 
@@ -128,8 +128,9 @@ class ControlState:
             self.wake.set()
 
     def note_answer(self, machine: Machine) -> None:
-        """This machine has answered, so its project is told of it now. What it has received so far is no use of it."""
-        if machine.lease is not None:
+        """It serves, or is set up, so its project is told of it now. What it has received so far is no use of it."""
+        own = self.fleet.machines.get(machine.id)
+        if own is not None and own.lease is not None and own.generation == machine.generation:
             self.asked_until[machine.id] = self.now()
             self.note_lease(machine.id)
 

@@ -22,6 +22,7 @@ class Uses:
     def __init__(self, decisions: Decisions) -> None:
         self._decisions, self._state, self._fleet = decisions, decisions.state, decisions.fleet
         self._open = Counter[tuple[str, int]]()  # by machine id and generation
+        self._set_ups = set[tuple[str, int]]()  # machine ids and generations
 
     def is_open(self, machine: Machine) -> bool:
         """Whether the project that has this machine uses it at this moment."""
@@ -40,6 +41,20 @@ class Uses:
             if not self._open[assignment]:
                 del self._open[assignment]
             self._note(machine)
+
+    def is_set_up(self, machine: Machine) -> bool:
+        """Whether the service itself is at work in this machine, to set it up for its project."""
+        return _assignment(machine) in self._set_ups
+
+    @contextmanager
+    def set_up(self, machine: Machine) -> Iterator[None]:
+        """During this block the service sets this machine up. That is no use of it, and no deadline for silence passes."""
+        self._set_ups.add(_assignment(machine))
+        try:
+            yield
+        finally:
+            self._set_ups.discard(_assignment(machine))
+            self._state.note_answer(machine)
 
     async def during(self, machine: Machine, work: Coroutine[Any, Any, _T]) -> _T:
         """What this work returns or raises, all of which is use of this machine."""
