@@ -2,7 +2,7 @@
 
 A machine that sleeps is SLEEPING from the decision on. Its reason says how far that is, so it is stored as well::
 
-    falling asleep   its container is to be stopped. If it runs, it is stopped (again)
+    falling asleep   its container is to be stopped. If it runs, or if nobody knows whether it does, it is stopped (again)
     asleep           its container is known to have stopped: the engine said so, or a listing showed it. If it runs after
                      that, somebody else has started it, so the machine is awake
 
@@ -71,7 +71,7 @@ def note_listed(fleet: Fleet, machine: Machine, status: Status, now: float) -> N
 
 def must_be_stopped(machine: Machine, status: Status) -> bool:
     """Whether the container of this sleeping machine, which is in this status, is still to be stopped."""
-    return status in _RUNS and not machine.is_asleep
+    return (status in _RUNS or status is Status.UNKNOWN) and not machine.is_asleep
 
 
 def has_room_to_wake(fleet: Fleet, spec: Spec, machine: Machine) -> bool:
