@@ -228,10 +228,12 @@ def test_a_set_up_ends_in_nothing_where_the_machine_did_not_stay(meanwhile: Call
 
 def test_a_failed_machine_may_go_and_is_never_handed_on() -> None:
     """Also where its pool would use it again."""
-    world = failed()
+    world = World(fleet=a_fleet(replace(failed()["m1"], evidence="what it said when it died")))
+    world.now += 5
     after = configure.discard(world.fleet, world["m1"], world.now)
     assert after == world["m1"]
     assert (after.state, after.project, after.reason) == (STOPPING, None, reasons.SETUP_FAILED_REMOVED)
+    assert (after.evidence, world.fleet.watches["m1"].since) == ("", world.now)
     assert world.last_change().cause is Cause.RELEASED
 
 
