@@ -367,6 +367,35 @@ def test_a_wake_gives_no_other_machine_than_the_one_that_vanished() -> None:
     lived(story)
 
 
+@pytest.mark.parametrize("left_after_s", [0.0, 0.6, 3.0])
+def test_a_wake_is_left_with_nothing_once_nobody_waits_who_takes_another_machine(left_after_s: float) -> None:
+    """Else the project would get a machine that nobody has asked for, and nobody is told of."""
+
+    async def story(small: Small) -> None:
+        await small.await_template()
+        machine = await small.assign("p1")
+        await small.orchestrator.sleepers.sleep("p1")
+        small.engine._containers[machine.id].answer_s = 3600.0
+        wakes = asyncio.create_task(small.orchestrator.sleepers.wake("p1"))
+        await asyncio.sleep(0.1)
+        hung_up = asyncio.Event()
+        assigns = asyncio.create_task(small.assign("p1", hung_up=hung_up.wait))
+        await asyncio.sleep(0.1)
+        await small.orchestrator.release("p1")
+        await asyncio.sleep(left_after_s)
+        assert not assigns.done()
+        hung_up.set()
+        with pytest.raises(ProjectHasNoMachine):
+            await wakes
+        with pytest.raises(asyncio.CancelledError):
+            await assigns
+        for _ in range(30):
+            assert small.fleet.of_project("p1") is None
+            await asyncio.sleep(1)
+
+    lived(story, min_idle=0, max_machines=1, slow_s=2.0, recycle=True)
+
+
 def test_no_deadline_that_is_set_with_an_assignment_is_longer_than_its_pool_lets_it_be() -> None:
     """Not even where it was judged by the limits of another pool, from which the machine did not come in the end."""
 

@@ -11,7 +11,7 @@ from worker_orchestrator.control.assigning.outcome import outcome_of
 from worker_orchestrator.control.assigning.short_way import ShortWay
 from worker_orchestrator.control.assigning.verification import Verification
 from worker_orchestrator.control.deciding.decisions import Decisions
-from worker_orchestrator.control.deciding.seats import HangUp, SearchResult
+from worker_orchestrator.control.deciding.seats import HangUp, Seat, SearchResult
 from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.telling.traces import RESTARTED, WOKEN, Steps, Trace, Traces
@@ -201,11 +201,16 @@ class Search:
                 return await self._seats.wait(seat, hung_up, left_s)
             finally:
                 seat.only_own -= only_own
-                if self._seats.leave(seat):
+                if self._seats.leave(seat) or (not self._has_own(seat) and self._seats.end_in_vain(seat)):
                     self._abandon(project, seat.generation)
                     seat.search.cancel()
         except TimeoutError:  # the reason comes last: what was reserved is given back by now
             raise self._decisions.obstacle(pool, project) from None
+
+    def _has_own(self, seat: Seat) -> bool:
+        """Whether the project has the machine still that it had when its seat was opened."""
+        own = self._fleet.of_project(seat.project)
+        return own is not None and not own.gone and own.generation <= seat.generation
 
     def _take(self, wanted: _Wanted) -> Machine | None:
         own = self._fleet.of_project(wanted.project)

@@ -37,7 +37,7 @@ class Seat:
     """The place of one project in the line of a pool. `generation` is the fleet's when the seat was opened.
 
     `until` is the monotonic time to which one of its clients waits. `only_own` of them take no other machine than the one
-    that the project had.
+    that the project had. `is_vain`: it has that no more, and nobody is left who takes another one.
     """
 
     project: str
@@ -48,6 +48,7 @@ class Seat:
     clients: int = 0
     until: float = 0.0
     only_own: int = 0
+    is_vain: bool = False
 
 
 class Seats:
@@ -74,7 +75,7 @@ class Seats:
         """Raises ProjectHasNoMachine if nobody who waits on the seat of this project takes another machine than it had."""
         seat = self._seats.get(project)
         if seat is not None and seat.only_own == seat.clients:
-            raise ProjectHasNoMachine(f"The project {project} has no machine any more, so none was woken.")
+            raise _no_machine(project)
 
     def pool(self, project: str) -> str | None:
         """The pool in which this project waits for its machine; None if it has no seat whose search goes on."""
@@ -117,16 +118,30 @@ class Seats:
         self._seats.pop(seat.project, None)
         return True
 
+    def end_in_vain(self, seat: Seat) -> bool:
+        """Whether all who are left take only the machine that the project had, which it has no more. They hear so.
+
+        Then the caller must cancel the search, as after `leave`.
+        """
+        if seat.only_own < seat.clients or seat.search.done():
+            return False
+        seat.is_vain = True
+        self._seats.pop(seat.project, None)
+        return True
+
     @staticmethod
     async def wait(seat: Seat, hung_up: HangUp | None, wait_s: float) -> SearchResult:
         """The result of the search of this seat, even if the time is up in the same turn in which the search ends.
 
-        Raises what the search raises, TimeoutError after `wait_s`, and CancelledError when this client hung up.
+        Raises what the search raises, TimeoutError after `wait_s`, CancelledError when this client hung up, and
+        ProjectHasNoMachine if the search ended in vain.
         """
         leaving = None if hung_up is None else asyncio.ensure_future(hung_up())
         try:
             ends = {seat.search} if leaving is None else {seat.search, leaving}
             await asyncio.wait(ends, timeout=max(0.0, wait_s), return_when=asyncio.FIRST_COMPLETED)
+            if seat.is_vain:
+                raise _no_machine(seat.project)
             if seat.search.done():
                 return seat.search.result()
             if leaving is not None and leaving.done():
@@ -180,3 +195,7 @@ class Seats:
         for search in searches:
             search.cancel()
         await asyncio.gather(*searches, return_exceptions=True)
+
+
+def _no_machine(project: str) -> ProjectHasNoMachine:
+    return ProjectHasNoMachine(f"The project {project} has no machine any more, so none was woken.")
