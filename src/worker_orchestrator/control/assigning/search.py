@@ -11,7 +11,7 @@ from worker_orchestrator.control.assigning.outcome import outcome_of
 from worker_orchestrator.control.assigning.short_way import ShortWay
 from worker_orchestrator.control.assigning.verification import Verification
 from worker_orchestrator.control.deciding.decisions import Decisions
-from worker_orchestrator.control.deciding.seats import HangUp, Seat, SearchResult
+from worker_orchestrator.control.deciding.seats import HangUp, SearchResult, Seat
 from worker_orchestrator.control.deciding.untold import UntoldAssignments
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.telling.traces import RESTARTED, WOKEN, Steps, Trace, Traces
