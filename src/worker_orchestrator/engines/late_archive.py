@@ -60,7 +60,7 @@ def late_archive(values: LateValues, owner: Owner, now_s: int, *, anew: bool = F
         packed.file("files", b"", 0o400)
     packed.file("env", _env(values.env), 0o400)
     packed.file("env.json", msgspec.json.encode(dict(values.env)), 0o400)
-    packed.folder("secrets", 0o500)
+    packed.folder("secrets", 0o700)
     for name, value in values.secrets.items():
         packed.file(f"secrets/{name}", _bytes("secret", name, value), 0o400)
     packed.folder("files", 0o755)

@@ -65,7 +65,7 @@ def test_ready_comes_last_and_all_of_it_is_the_workers() -> None:
     assert {entry.name.partition("/")[0] for entry in found} == set(NAMES)
     modes = {entry.name: entry.mode for entry in found}
     assert (modes["env"], modes["env.json"], modes["ready"]) == (0o400, 0o400, 0o444)
-    assert (modes["secrets"], modes["secrets/token"]) == (0o500, 0o400)
+    assert (modes["secrets"], modes["secrets/token"]) == (0o700, 0o400)
     assert (modes["files"], modes["files/conf"], modes["files/conf/app.toml"]) == (0o755, 0o755, 0o640)
     times = {entry.name: entry.mtime for entry in found}
     assert (times["ready"], times["files/conf/app.toml"]) == (1_700_000_000, 1_600_000_000)
