@@ -52,7 +52,7 @@ from worker_orchestrator.engines.docker.template import (
     Template,
 )
 from worker_orchestrator.engines.extras import LateValues
-from worker_orchestrator.engines.late_archive import NAMES, ROOM_BYTES, Owner, late_archive
+from worker_orchestrator.engines.late_archive import NAMES, ROOM_BYTES, Owner, late_archive, survives_umask
 from worker_orchestrator.engines.late_packing import packed
 from worker_orchestrator.engines.late_post import post_values
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, SetupFailed
@@ -172,6 +172,8 @@ class DockerLate(DockerLifecycle):
         await self._put(machine, native_id, folder, archive)
 
     async def _fed(self, machine: Machine, native_id: str, archive: bytes) -> Fed:
+        if not survives_umask(archive):
+            return Fed.UNTOUCHED
         try:
             return await self._feeds.give(native_id, machine.template, archive)
         except OutcomeUnknown as error:

@@ -17,6 +17,7 @@ Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Exec
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class Feed:
 
     def __init__(self, program: Exec, wire: Wire) -> None:
         self._program, self._wire = program, wire
+        self.is_taken = False  # by whoever feeds it, and closes it
 
     @classmethod
     async def open(cls, client: Client, container_id: str, folder: str) -> Feed:
@@ -161,7 +163,7 @@ class Feeds:
     def __init__(self, open_client: Callable[[], Client]) -> None:
         self._open_client = open_client
         self._client: Client | None = None
-        self._open: dict[str, Feed] = {}  # whoever takes one out closes it
+        self._open: dict[str, Feed] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}  # those that open one, and wait for its end
         self._not_before: dict[str, float] = {}  # loop time
         self._failures: Counter[str] = Counter()  # by template
@@ -183,7 +185,7 @@ class Feeds:
                 self._not_before[container_id] = now + PAUSE_S
                 task = asyncio.create_task(self._keep(container_id, waiting), name=f"feed of {container_id[:12]}")
                 self._tasks[container_id] = task
-                task.add_done_callback(lambda done, name=container_id: self._over(name, done))
+                task.add_done_callback(functools.partial(self._over, container_id))
 
     def _may_open(self, container_id: str, waiting: Waiting, now: float) -> bool:
         is_due = container_id not in self._tasks and now >= self._not_before.get(container_id, now)
@@ -203,8 +205,8 @@ class Feeds:
                 await feed.until_over()
                 self._failures[waiting.template] += await feed.exit_code() < _SIGNALLED
             finally:
-                if self._open.get(container_id) is feed:
-                    del self._open[container_id]
+                self._open.pop(container_id, None)
+                if not feed.is_taken:
                     await feed.aclose()
         except EngineRejected as error:
             self._failures[waiting.template] += status_of(error) not in {NOT_FOUND, CONFLICT}
@@ -218,7 +220,9 @@ class Feeds:
 
     async def give(self, container_id: str, template: str, archive: bytes) -> Fed:
         """Feed this archive to the program that waits there, if one does. Raises OutcomeUnknown if it may be at it yet."""
-        feed = self._open.pop(container_id, None)
+        feed = self._open.get(container_id)
+        if feed is not None:
+            feed.is_taken = True
         self.drop(container_id)
         if feed is None:
             return Fed.UNTOUCHED
@@ -236,6 +240,7 @@ class Feeds:
 
     def drop(self, container_id: str) -> None:
         """Let none wait there any more, and have none started that is about to be."""
+        self._open.pop(container_id, None)
         if container_id in self._tasks:
             self._tasks[container_id].cancel()
 
