@@ -30,7 +30,7 @@ from tests.integration.docker_command import docker, docker_json, processes_of
 
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.docker.engine import DockerEngine
-from worker_orchestrator.engines.docker.late_feed import Fed
+from worker_orchestrator.engines.docker.late_feed import Fed, Feed
 from worker_orchestrator.engines.extras import Foreseeing, LateValues
 from worker_orchestrator.errors import EngineRejected
 
@@ -262,6 +262,27 @@ async def test_whatever_happens_to_it_all_values_come(
     engine = await an_engine(docker_world, user="1234:1234")
     machine = await waiting(docker_world, engine)
     await happens(engine, machine)
+    with archives_of(engine, monkeypatch) as sent:
+        await engine.configure(machine, VALUES)
+        assert len(sent) == 1
+    assert await engine.is_configured(machine.id)
+    assert await said(engine, machine, f"cat {FOLDER}/secrets/a {FOLDER}/files/conf/app") == f"{PLANTED}x"
+    await none_is_left(machine)
+
+
+@pytest.mark.parametrize("cut", [0, 512, 1024, -10240, 0.5], ids=["all", "header", "entry", "end", "half"])
+async def test_what_was_cut_off_on_its_way_is_removed_and_comes_by_archive(
+    docker_world: DockerWorld, monkeypatch: pytest.MonkeyPatch, cut: float
+) -> None:
+    """Wherever it is cut: some programs end well where that is between two files."""
+    engine = await an_engine(docker_world)
+    machine = await waiting(docker_world, engine)
+    write = Feed._write
+
+    async def cut_off(feed: Feed, archive: bytes) -> None:
+        await write(feed, archive[: int(cut * len(archive)) if cut == 0.5 else int(cut)])
+
+    monkeypatch.setattr(Feed, "_write", cut_off)
     with archives_of(engine, monkeypatch) as sent:
         await engine.configure(machine, VALUES)
         assert len(sent) == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from tests.integration.waiting import eventually
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_archive import late_archive
 
+CRASHING = Path(__file__).with_name("crashing_service.py")
 SECRET = "correct-horse battery'staple\nand a second line"
 
 
@@ -208,6 +211,27 @@ def test_a_program_waits_for_the_values_of_the_first_project_and_for_no_other(im
         assert tars(first) == 0
         told(put(service, "next", {"HOOK": "true"}, {"A": SECRET}), 201)
         service.release("next")
+
+
+@pytest.mark.parametrize("when", ["before", "during", "after"])
+def test_a_kill_while_it_is_fed_leaves_a_machine_that_can_be_configured(image: str, tmp_path: Path, when: str) -> None:
+    insist_on_feeds()
+    with a_service(tmp_path / "service", "--image", image, "--min-idle", "1", *FLAGS, start=False) as service:
+        service.start(command=(sys.executable, str(CRASHING), "configure", when, "1"))
+        (first,) = service.await_idle(1)
+        eventually(lambda: tars(first) == 1, "a program waits")
+        with pytest.raises((OSError, http.client.HTTPException)):
+            put(service, "shop", {"HOOK": "true"}, {"A": "first", "B": SECRET}, a_tar({"a": b"x" * 900_000}))
+        assert service.wait() == -signal.SIGKILL
+        service.start()
+        own = machine(service, "shop")
+        assert (own["id"], own["configured"]) == (first, False)
+        eventually(lambda: tars(first) == 0, "it has ended with the service")
+        reply = told(put(service, "shop", {"HOOK": "true"}, {"A": SECRET}), 200)
+        assert (reply["id"], reply["configured"]) == (first, True)
+        assert inside(reply, f"cd {DIRECTORY}; ls secrets files; cat secrets/A").out == (
+            f"files:\n\nsecrets:\nA\n{SECRET}"
+        )
 
 
 def test_it_waits_no_longer_where_a_project_sent_nothing(image: str, tmp_path: Path) -> None:

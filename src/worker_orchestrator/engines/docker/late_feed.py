@@ -32,7 +32,7 @@ from worker_orchestrator.engines.docker.connector import Client
 from worker_orchestrator.engines.docker.wire import Wire
 from worker_orchestrator.errors import EngineError, EngineRejected, OutcomeUnknown
 
-__all__ = ["Fed", "Feeds", "Waiting"]
+__all__ = ["Fed", "Feed", "Feeds", "Waiting"]
 
 MOST: Final = 200
 """So many wait at once: each takes a connection to the engine, and there a bit of memory."""
