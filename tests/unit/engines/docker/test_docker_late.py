@@ -303,6 +303,22 @@ def test_what_a_program_may_be_taking_yet_is_not_known(monkeypatch: pytest.Monke
     run(story)
 
 
+def test_before_a_container_is_cleaned_no_program_is_awaited_there_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is about to be started would begin when another project has it."""
+    dropped: list[str] = []
+
+    async def story() -> None:
+        fake = Fake()
+        async with an_engine(fake) as engine:
+            monkeypatch.setattr(engine._feeds, "drop", lambda name: dropped.append(f"{name} after {fake.asked[-1:]}"))
+            with pytest.raises(EngineRejected):
+                await engine.clean(MACHINE.id)
+            assert fake.asked[-1] == "POST stop"
+        assert dropped == [f"{CONTAINER} after ['GET json']"]
+
+    run(story)
+
+
 @pytest.mark.parametrize(
     ("dialect", "is_owned", "waits"), [(SLOW, True, True), (SLOW, False, False), (DOCKER, True, False)]
 )
