@@ -22,13 +22,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
-from aiodocker.execs import Exec
+import msgspec
 from aiodocker.stream import Message
 
 from worker_orchestrator.engines.docker.calls import CONFLICT, NOT_FOUND, reading, status_of
 from worker_orchestrator.engines.docker.connector import Client
+from worker_orchestrator.engines.docker.reach import send_request
 from worker_orchestrator.engines.docker.wire import Wire
 from worker_orchestrator.errors import EngineError, EngineRejected, OutcomeUnknown
 
@@ -69,11 +70,19 @@ class Waiting:
     template: str
 
 
-class Feed:
-    """One program that waits, or is waited for."""
+class _State(msgspec.Struct, rename="pascal"):
+    """What the engine says of a program. It has a number from its beginning on, and an exit code at its end."""
 
-    def __init__(self, program: Exec, wire: Wire) -> None:
-        self._program, self._wire = program, wire
+    running: bool
+    pid: int = 0
+    exit_code: int | None = None
+
+
+class Feed:
+    """One program that waits for values."""
+
+    def __init__(self, client: Client, program_id: str, wire: Wire) -> None:
+        self._client, self._program_id, self._wire = client, program_id, wire
         self.is_taken = False  # by whoever feeds it, and closes it
 
     @classmethod
@@ -84,7 +93,7 @@ class Feed:
             program = await client.containers.container(container_id).exec(words, stdin=True)
             wire = Wire(client, program.id, tty=False, options={})
             await wire.open()
-        feed = cls(program, wire)
+        feed = cls(client, program.id, wire)
         try:
             await feed._until_there()
         except BaseException:
@@ -96,13 +105,14 @@ class Feed:
         """Wait until its process is there, or was."""
         while not self._wire.next_message().done():
             state = await self._state()
-            if state["Running"] and state["Pid"]:
+            if state.running and state.pid:
                 return
             await asyncio.sleep(_LOOK_PAUSE_S)
 
-    async def _state(self) -> Mapping[str, Any]:
+    async def _state(self) -> _State:
         with reading():
-            return await self._program.inspect()
+            async with send_request(self._client, "GET", f"/exec/{self._program_id}/json", params={}) as response:
+                return msgspec.json.decode(await response.read(), type=_State)
 
     async def until_over(self) -> None:
         """Wait until it says something or ends, which nobody asked it to do."""
@@ -132,10 +142,12 @@ class Feed:
         """How it ended, which the engine knows a moment after its output has ended. Raises EngineError, TimeoutError."""
         pause_s = _FIRST_PAUSE_S
         async with asyncio.timeout(_CODE_LIMIT_S):
-            while (state := await self._state())["Running"] or state["ExitCode"] is None:
+            while True:
+                state = await self._state()
+                if not state.running and state.exit_code is not None:
+                    return state.exit_code
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-        return int(state["ExitCode"])
 
     async def aclose(self) -> None:
         """Hang up, whereupon it ends."""

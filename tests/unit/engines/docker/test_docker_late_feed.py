@@ -37,13 +37,14 @@ class Program:
 class Fake:
     """An engine whose containers have a `tar` that ends with `code` when its input does, and names `named` before that.
 
-    `refused`: what it answers instead of making one. `hides`: it does not say how one has ended.
+    `refused`: what it answers instead of making one. `hides`: what it says instead of how one has ended.
     """
 
     def __init__(self, code: int = 0, named: bytes = b"env\nready\n") -> None:
         self.code, self.named = code, named
         self.refused: tuple[int, str] | None = None
-        self.ends_at_once = self.hides = False
+        self.hides: tuple[int, Any] | None = None
+        self.ends_at_once = False
         self.programs: list[Program] = []
         self.commands: list[Any] = []
 
@@ -60,8 +61,9 @@ class Fake:
             self.programs.append(Program())
             status, said = self.refused or (201, "")
             _write(writer, status, {"Id": f"{len(self.programs) - 1}", "message": said})
-        elif self.hides:
-            _write(writer, 500, {"message": "mangled"})
+        elif self.hides is not None:
+            status, said = self.hides
+            _write(writer, status, said)
         else:
             program = self.programs[int(path.split("/")[-2])]
             runs = program.has_begun.is_set() and not program.is_over.is_set()
@@ -175,14 +177,28 @@ def test_names_may_come_in_pieces_and_be_many() -> None:
     run(story)
 
 
-def test_one_of_which_nothing_is_known_may_be_at_it_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "instead",
+    [
+        (500, {"message": "mangled"}),
+        (404, {"message": "No such exec instance"}),
+        (200, {}),
+        (200, {"Running": "no"}),
+        (200, {"Running": True, "Pid": 7}),
+        (200, [None]),
+    ],
+    ids=str,
+)
+def test_one_of_which_nothing_is_known_may_be_at_it_yet(
+    monkeypatch: pytest.MonkeyPatch, instead: tuple[int, Any]
+) -> None:
     monkeypatch.setattr(late_feed, "_SEND_LIMIT_S", 0.3)
 
     async def story() -> None:
         fake = Fake()
         async with feeds_of(fake) as feeds:
             await waits(feeds, fake)
-            fake.hides = True
+            fake.hides = instead
             with pytest.raises(OutcomeUnknown):
                 await feeds.give(CONTAINER, "f00d", ARCHIVE)
 
