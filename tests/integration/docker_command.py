@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from tests.integration.waiting import eventually
 
+from worker_orchestrator.engines.docker.dialect import Dialect
+
 __all__ = [
     "EXAMPLE",
     "LABEL",
@@ -29,6 +31,7 @@ __all__ = [
     "owned",
     "processes_of",
     "remove_image",
+    "takes_feeds",
 ]
 
 EXAMPLE: Final = "worker-orchestrator-example:latest"
@@ -100,6 +103,11 @@ def processes_of(container: str) -> list[str]:
     """The number and the words of each process in it. Where its host has no `ps`, Podman would run the container's own."""
     shown = ("pid,args",) if is_podman() else ("-eo", "pid,args")
     return docker("top", container, *shown).out.splitlines()[1:]
+
+
+def takes_feeds() -> bool:
+    """Whether values get in by a program that waits for them."""
+    return not is_podman() and Dialect.of(json.loads(docker("info", "--format", "{{json .}}").out)).takes_feeds
 
 
 def engine_command() -> str:

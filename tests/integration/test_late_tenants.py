@@ -89,9 +89,9 @@ class Tenants:
         self.service.release(project)
 
     def look_around(self, worker: Any, project: str) -> None:
-        """Whatever bears a mark was left by somebody else."""
+        """Whatever bears a mark was left by somebody else. That a process ends meanwhile, as one of ours may, is no find."""
         script = (
-            f"ls -A {DIRECTORY}; grep -rl mark-of- {DIRECTORY} /dev/shm /proc/[0-9]*/environ; ps | grep '[s]leep 900'"
+            f"ls -A {DIRECTORY}; grep -rls mark-of- {DIRECTORY} /dev/shm /proc/[0-9]*/environ; ps | grep '[s]leep 900'"
         )
         found = inside(worker, script).out
         if found:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shlex
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.calling import Answer, call
-from tests.integration.docker_command import docker
+from tests.integration.docker_command import docker, processes_of, takes_feeds
 from tests.integration.inside import a_probe_image, inside
 from tests.integration.late_service import DIRECTORY, FLAGS, a_tar, put
 from tests.integration.running import Running, a_service, orchestrator
@@ -20,6 +24,7 @@ from tests.integration.waiting import eventually
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_archive import late_archive
 
+CRASHING = Path(__file__).with_name("crashing_service.py")
 SECRET = "correct-horse battery'staple\nand a second line"
 
 
@@ -169,6 +174,76 @@ def test_what_goes_wrong_can_be_replaced(image: str, tmp_path: Path) -> None:
         eventually(lambda: problem["machine"] not in service.containers(), "it is removed")
         second = told(put(service, "shop", {"HOOK": "true"}), 201)
         assert (second["configured"], second["id"] != problem["machine"]) == (True, True)
+
+
+def insist_on_feeds() -> None:
+    if not takes_feeds():
+        pytest.skip("this engine takes archives quickly")
+
+
+def tars(machine_id: str) -> int:
+    """How many programs wait for values in this machine."""
+    return sum(f"-f - -C {DIRECTORY}" in process for process in processes_of(machine_id))
+
+
+def test_a_program_waits_for_the_values_of_the_first_project_and_for_no_other(image: str, tmp_path: Path) -> None:
+    """Where archives are slow. It ends with the service, however that ends, and is there again when it runs."""
+    insist_on_feeds()
+    flags = ("--image", image, "--min-idle", "1", "--max-machines", "1", "--on-release", "reuse", *FLAGS)
+    with a_service(tmp_path / "service", *flags) as service:
+        (first,) = service.await_idle(1)
+        eventually(lambda: tars(first) == 1, "a program waits")
+        service.end(signal.SIGKILL)
+        eventually(lambda: tars(first) == 0, "it has ended with the service")
+        service.start()
+        eventually(lambda: tars(first) == 1, "a program waits again")
+        service.end()
+        eventually(lambda: tars(first) == 0, "it has ended with the service")
+        service.start()
+        eventually(lambda: tars(first) == 1, "a program waits again")
+        reply = told(put(service, "shop", {"HOOK": "true"}, {"A": SECRET}), 201)
+        assert (reply["id"], reply["configured"]) == (first, True)
+        assert inside(reply, f"cat {DIRECTORY}/secrets/A").out == SECRET
+        assert tars(first) == 0
+        service.release("shop")
+        eventually(lambda: service.idle() == [first], "it is clean, and idle")
+        time.sleep(2.5)  # it is looked for such machines once a second
+        assert tars(first) == 0
+        told(put(service, "next", {"HOOK": "true"}, {"A": SECRET}), 201)
+        service.release("next")
+
+
+@pytest.mark.parametrize("when", ["before", "during", "after"])
+def test_a_kill_while_it_is_fed_leaves_a_machine_that_can_be_configured(image: str, tmp_path: Path, when: str) -> None:
+    insist_on_feeds()
+    with a_service(tmp_path / "service", "--image", image, "--min-idle", "1", *FLAGS, start=False) as service:
+        service.start(command=(sys.executable, str(CRASHING), "configure", when, "1"))
+        (first,) = service.await_idle(1)
+        eventually(lambda: tars(first) == 1, "a program waits")
+        with pytest.raises((OSError, http.client.HTTPException)):
+            put(service, "shop", {"HOOK": "true"}, {"A": "first", "B": SECRET}, a_tar({"a": b"x" * 900_000}))
+        assert service.wait() == -signal.SIGKILL
+        service.start()
+        own = machine(service, "shop")
+        assert (own["id"], own["configured"]) == (first, False)
+        eventually(lambda: tars(first) == 0, "it has ended with the service")
+        reply = told(put(service, "shop", {"HOOK": "true"}, {"A": SECRET}), 200)
+        assert (reply["id"], reply["configured"]) == (first, True)
+        assert inside(reply, f"cd {DIRECTORY}; ls secrets files; cat secrets/A").out == (
+            f"files:\n\nsecrets:\nA\n{SECRET}"
+        )
+
+
+def test_it_waits_no_longer_where_a_project_sent_nothing(image: str, tmp_path: Path) -> None:
+    insist_on_feeds()
+    with a_service(tmp_path / "service", "--image", image, "--min-idle", "1", *FLAGS) as service:
+        (first,) = service.await_idle(1)
+        eventually(lambda: tars(first) == 1, "a program waits")
+        own = service.assign("shop")
+        eventually(lambda: tars(first) == 0, "it is given up")
+        reply = told(put(service, "shop", {"HOOK": "true"}, {"A": SECRET}), 200)
+        assert reply["configured"] is True
+        assert inside(own, f"cat {DIRECTORY}/secrets/A").out == SECRET
 
 
 def test_a_pool_that_takes_none_says_so(shared: Running) -> None:

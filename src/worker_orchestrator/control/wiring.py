@@ -28,6 +28,7 @@ from worker_orchestrator.control.deciding.activity import ActivityWatch
 from worker_orchestrator.control.deciding.clock_windows import ClockWindows
 from worker_orchestrator.control.deciding.decisions import Decisions
 from worker_orchestrator.control.deciding.effects import Effects
+from worker_orchestrator.control.deciding.foresight import Foresight
 from worker_orchestrator.control.deciding.idle_probes import IdleProbes
 from worker_orchestrator.control.deciding.journal import Journal
 from worker_orchestrator.control.deciding.lease_clock import LeaseClock
@@ -119,6 +120,7 @@ class Wiring:
         self.sleepers = Sleepers(self.decisions, self.search, self.carrying_out)
         key = late_key or secrets.token_bytes()
         self.configuring = Configuring(self.decisions, engine, self.background, self.uses, key)
+        self.foresight = Foresight(self.state, engine)
         self.views = Views(engine, self.state, self.journal, self.contact, self.last_changes)
         self.gauge = Gauge(self.state, self.seats, self.contact)
         self.standings = Standings(self.state, self.contact)
@@ -218,6 +220,7 @@ class Wiring:
             "engine events": self.engine_events.run(),
             "activity": self.activity.run(),
             "idle probes": self.idle_probes.run(interval_s),
+            "foresight": self.foresight.run(),
             "clock windows": self.clock_windows.run(),
             "traces": self.trace_keeper.run(),
             "store": self.journal.try_again_for_ever(),

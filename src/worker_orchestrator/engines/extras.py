@@ -9,7 +9,7 @@ follower, terminal or stuck program ever keeps the engine's other calls waiting.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
@@ -26,6 +26,7 @@ __all__ = [
     "Exec",
     "ExecOutput",
     "Files",
+    "Foreseeing",
     "LateValues",
     "Logs",
     "Stats",
@@ -148,6 +149,18 @@ class Configurable(Protocol):
         """End it, start it again in place, and return once it is known that nothing of its configuration is left.
 
         Safe to repeat. Raises EngineRejected if something is left or cannot be looked at, and every other EngineError.
+        """
+        ...
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """An engine that configures an instance more quickly if it knew that this may come."""
+
+    def foresee(self, machines: Collection[Machine]) -> None:
+        """Each of these is idle, no project has ever had it, and the next one may configure it. They are all of them.
+
+        Returns at once. What is prepared is given up again for those that are not among them a second time.
         """
         ...
 

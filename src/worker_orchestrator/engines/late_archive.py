@@ -27,7 +27,7 @@ import msgspec
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.errors import InvalidInput
 
-__all__ = ["NAMES", "ROOM_BYTES", "Owner", "late_archive", "may_be_too_large"]
+__all__ = ["NAMES", "ROOM_BYTES", "Owner", "late_archive", "may_be_too_large", "survives_umask"]
 
 NAMES: Final = ("ready", "env", "env.json", "secrets", "files")
 """Of all that is in the folder of a worker's values."""
@@ -38,6 +38,7 @@ _PAGE_BYTES: Final = 4096
 _NOTHING: Final = "not-yet"
 _LATEST: Final = 2**33 - 1
 _RIGHTS: Final = 0o777
+_OTHERS_WRITE: Final = 0o022
 _HEADER_BYTES: Final = 512
 _MOST_FILES: Final = 1000
 _QUOTED: Final = 11
@@ -60,7 +61,7 @@ def late_archive(values: LateValues, owner: Owner, now_s: int, *, anew: bool = F
         packed.file("files", b"", 0o400)
     packed.file("env", _env(values.env), 0o400)
     packed.file("env.json", msgspec.json.encode(dict(values.env)), 0o400)
-    packed.folder("secrets", 0o500)
+    packed.folder("secrets", 0o700)
     for name, value in values.secrets.items():
         packed.file(f"secrets/{name}", _bytes("secret", name, value), 0o400)
     packed.folder("files", 0o755)
@@ -75,6 +76,21 @@ def may_be_too_large(values: LateValues) -> bool:
     texts = _QUOTED * sum(map(len, values.env.values())) + sum(map(len, values.secrets.values()))
     files = len(values.secrets) + min(len(values.files) // _HEADER_BYTES, _MOST_FILES) + 4
     return 4 * texts + len(values.files) + 2 * _PAGE_BYTES * files > ROOM_BYTES - _KEPT_FREE_BYTES
+
+
+def survives_umask(archive: bytes) -> bool:
+    """Whether this archive is the same to a program that lets nobody but the owner write to what it makes.
+
+    Of those that are made here. busybox does so, unless it is root, whatever it is told.
+    """
+    at = 0
+    while archive[at]:
+        header = archive[at : at + _HEADER_BYTES]
+        if header[156:157] != tarfile.SYMTYPE and int(header[100:107], 8) & _OTHERS_WRITE:
+            return False
+        size = int(header[124:135], 8)
+        at += _HEADER_BYTES * (1 + -(-size // _HEADER_BYTES))
+    return True
 
 
 def _env(env: Mapping[str, str]) -> bytes:

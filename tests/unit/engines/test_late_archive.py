@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from worker_orchestrator.engines.extras import LateValues
-from worker_orchestrator.engines.late_archive import NAMES, late_archive, may_be_too_large
+from worker_orchestrator.engines.late_archive import NAMES, late_archive, may_be_too_large, survives_umask
 from worker_orchestrator.errors import InvalidInput
 
 ENV = {"PLAIN": "a", "QUOTED": """it's "$HOME" `id` \\ \n\t!""", "EMPTY": "", "WIDE": "Zoë 漢"}
@@ -65,7 +65,7 @@ def test_ready_comes_last_and_all_of_it_is_the_workers() -> None:
     assert {entry.name.partition("/")[0] for entry in found} == set(NAMES)
     modes = {entry.name: entry.mode for entry in found}
     assert (modes["env"], modes["env.json"], modes["ready"]) == (0o400, 0o400, 0o444)
-    assert (modes["secrets"], modes["secrets/token"]) == (0o500, 0o400)
+    assert (modes["secrets"], modes["secrets/token"]) == (0o700, 0o400)
     assert (modes["files"], modes["files/conf"], modes["files/conf/app.toml"]) == (0o755, 0o755, 0o640)
     times = {entry.name: entry.mtime for entry in found}
     assert (times["ready"], times["files/conf/app.toml"]) == (1_700_000_000, 1_600_000_000)
@@ -193,3 +193,28 @@ def test_whether_values_may_be_too_large_is_known_without_packing_them() -> None
     assert may_be_too_large(large)
     with pytest.raises(InvalidInput):
         packed(large)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "survives"),
+    [
+        (tarfile.REGTYPE, 0o755, True),
+        (tarfile.REGTYPE, 0o664, False),
+        (tarfile.REGTYPE, 0o602, False),
+        (tarfile.DIRTYPE, 0o755, True),
+        (tarfile.DIRTYPE, 0o775, False),
+        (tarfile.SYMTYPE, 0o777, True),
+    ],
+)
+def test_it_is_known_whether_others_may_write_to_something(kind: bytes, mode: int, *, survives: bool) -> None:
+    """Wherever that is in the archive: after long names, and after contents of any length."""
+    for name, before in (("x", 0), ("n" * 150, 1), ("x", 512), ("x", 513)):
+        held = io.BytesIO()
+        with tarfile.open(fileobj=held, mode="w") as archive:
+            first, entry = tarfile.TarInfo("a"), tarfile.TarInfo(name)
+            first.size, entry.type, entry.mode, entry.linkname = before, kind, mode, "a"
+            archive.addfile(first, io.BytesIO(b"\7" * before))
+            archive.addfile(entry)
+            archive.addfile(tarfile.TarInfo("z"))
+        made = late_archive(LateValues({"A": "b"}, {"s": "t" * 600}, held.getvalue()), (1, 1), 0, anew=True)
+        assert survives_umask(made) is survives

@@ -107,6 +107,7 @@ class DockerEngine(
         Machines of a pool that is not among them go on as they are; none can be created. Returns the names of the pools that
         are new or have other options than before: what `template` says of those, or is about to say, is out of date.
         """
+        self._feeds.drop_all()  # where a pool has `late` again, projects may have been that left no trace of it
         changed = self._pools.configure(options)
         used = {chosen.image for chosen in options.values()}
         self._images = {name: images for name, images in self._images.items() if name in used}
@@ -301,4 +302,5 @@ class DockerEngine(
 
     async def aclose(self) -> None:
         self._processes.close()
+        await self._feeds.aclose()
         await self._client.close()

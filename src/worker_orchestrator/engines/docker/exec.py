@@ -74,7 +74,7 @@ class DockerExec(DockerReach):
         native_id = await self._running_container(ends_at, machine_id, timeout_s)
         if native_id is None:
             return None
-        if stdin and not self._can_end_input:
+        if stdin and not self._can_end_input:  # then a shell hands it over, for it knows the length
             command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]
         attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
         what = Command(command, env, user, workdir)
@@ -149,14 +149,6 @@ class DockerExec(DockerReach):
         except EngineError:
             return False
         return True
-
-    @property
-    def _can_end_input(self) -> bool:
-        """Whether a connection can be closed one way, which with TLS and the pipes of Windows it cannot.
-
-        There a shell hands the command its input, for it knows the length.
-        """
-        return self._endpoint.scheme == "unix" or (self._endpoint.scheme in {"tcp", "http"} and not self._endpoint.tls)
 
 
 async def _run(attached: Attached, stdin: bytes, screened: _Screened) -> int | None:

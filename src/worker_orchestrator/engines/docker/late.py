@@ -18,7 +18,7 @@ import hmac
 import io
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import aiodocker
@@ -32,6 +32,8 @@ from worker_orchestrator.engines.docker.calls import docker_message, is_missing,
 from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.connector import Client
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
+from worker_orchestrator.engines.docker.late_feed import Fed, Feeds, Waiting
+from worker_orchestrator.engines.docker.late_memory import owned_memory
 from worker_orchestrator.engines.docker.lifecycle import DockerLifecycle
 from worker_orchestrator.engines.docker.owner import numeric_owner, owner_named
 from worker_orchestrator.engines.docker.paths import refusal
@@ -41,6 +43,7 @@ from worker_orchestrator.engines.docker.stat import archive_call, stat_of
 from worker_orchestrator.engines.docker.template import (
     LABEL,
     LATE_DIR,
+    LATE_OWNED,
     LATE_POST,
     LATE_USER,
     ON_LOOPBACK,
@@ -49,7 +52,7 @@ from worker_orchestrator.engines.docker.template import (
     Template,
 )
 from worker_orchestrator.engines.extras import LateValues
-from worker_orchestrator.engines.late_archive import NAMES, ROOM_BYTES, Owner, late_archive
+from worker_orchestrator.engines.late_archive import NAMES, ROOM_BYTES, Owner, late_archive, survives_umask
 from worker_orchestrator.engines.late_packing import packed
 from worker_orchestrator.engines.late_post import post_values
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, SetupFailed
@@ -82,6 +85,7 @@ class DockerLate(DockerLifecycle):
         self._labels: dict[str, Mapping[str, str]] = {}  # of our containers in the last listing, by machine id
         self._places: dict[str, Place] = {}  # of the last listing, by machine id
         self._late_owners: dict[str, Owner] = {}  # by fingerprint of a template, or id of a container
+        self._feeds = Feeds(self._open_aside)
 
     async def configure(
         self, machine: Machine, values: LateValues, *, anew: bool = False, limit_s: float = 60.0
@@ -105,6 +109,13 @@ class DockerLate(DockerLifecycle):
                 late = f"{machine.id} did not answer POST {path} within {limit_s:g} s."
                 raise SetupFailed(late, machine=machine.id) from None
 
+    def foresee(self, machines: Collection[Machine]) -> None:
+        if not (self._dialect.takes_feeds and self._can_end_input):
+            return
+        ids = {machine_id: native_id for native_id, machine_id in self._listed.items()}
+        owned = [one for one in machines if one.id in ids and LATE_OWNED in self._labels.get(one.id, {})]
+        self._feeds.want({ids[one.id]: Waiting(self._labels[one.id][LATE_DIR], one.template) for one in owned})
+
     async def is_configured(self, machine_id: str) -> bool:
         try:
             native_id, labels = await self._made_as(machine_id)
@@ -123,6 +134,7 @@ class DockerLate(DockerLifecycle):
         if LATE_POST in labels:
             raise EngineRejected(f"{machine_id} takes values at its port, by a token that its last project has seen.")
         container = containers[0]
+        self._feeds.drop(container.id)  # its project may have put anything there in the place of that program
         with writing():
             await container.stop(t=CLEANING_GRACE_S)
         if self._dialect.archives_reach_memory:  # now they show what is below the memory, on the disk
@@ -151,6 +163,23 @@ class DockerLate(DockerLifecycle):
         folder = labels[LATE_DIR]
         owner = await self._owner_of(machine, native_id, labels.get(LATE_USER, ""))
         archive = await packed(values, lambda: late_archive(values, owner, int(time.time()), anew=anew))
+        if anew:
+            self._feeds.drop(native_id)
+        elif (fed := await self._fed(machine, native_id, archive)) is Fed.DONE:
+            return
+        elif fed is Fed.BROKEN:
+            archive = await packed(values, lambda: late_archive(values, owner, int(time.time()), anew=True))
+        await self._put(machine, native_id, folder, archive)
+
+    async def _fed(self, machine: Machine, native_id: str, archive: bytes) -> Fed:
+        if not survives_umask(archive):
+            return Fed.UNTOUCHED
+        try:
+            return await self._feeds.give(native_id, machine.template, archive)
+        except OutcomeUnknown as error:
+            raise OutcomeUnknown(f"Whether {machine.id} has its values is not known. {error.message}") from error
+
+    async def _put(self, machine: Machine, native_id: str, folder: str, archive: bytes) -> None:
         call = archive_call(native_id, folder, self._dialect)
         try:
             with writing():
@@ -243,7 +272,11 @@ class DockerLate(DockerLifecycle):
 
     def _body_of(self, machine: Machine, template: Template) -> dict[str, Any]:
         token = self._token_of(machine.id) if template.options.late_post else ""
-        return template.create_body(self._owner, machine, token)
+        body = template.create_body(self._owner, machine, token)
+        owner = numeric_owner(template.user) or self._late_owners.get(template.fingerprint)
+        if not template.options.late_dir or not self._dialect.takes_feeds or owner is None:
+            return body
+        return owned_memory(body, owner, LATE_OWNED)
 
     def _address_of(self, machine_id: str) -> str:
         """Where its ports are reached from here."""

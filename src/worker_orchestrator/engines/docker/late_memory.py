@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker_orchestrator.engines.docker.dialect import Dialect
-from worker_orchestrator.engines.late_archive import ROOM_BYTES
+from worker_orchestrator.engines.late_archive import ROOM_BYTES, Owner
 
-__all__ = ["add_memory", "labelled_mounts"]
+__all__ = ["add_memory", "labelled_mounts", "owned_memory"]
 
 
 def add_memory(host_config: dict[str, Any], folder: str, dialect: Dialect) -> None:
@@ -38,3 +38,22 @@ def labelled_mounts(host_config: Mapping[str, Any], labels: Mapping[str, str]) -
         return {}
     mounts = host_config["Mounts"]
     return {"Mounts": [{**one, "VolumeOptions": {**one["VolumeOptions"], "Labels": labels}} for one in mounts]}
+
+
+def owned_memory(body: Mapping[str, Any], owner: Owner, label: str) -> dict[str, Any]:
+    """A create call whose folder for values is this user's, and that says so. Else it is root's, and only the engine writes.
+
+    Machines of one template may differ in that: the number of a user by name is known only when one of them was made.
+    """
+    mounts = [{**one, "VolumeOptions": _owned(one["VolumeOptions"], owner)} for one in body["HostConfig"]["Mounts"]]
+    return {
+        **body,
+        "Labels": {**body["Labels"], label: "true"},
+        "HostConfig": {**body["HostConfig"], "Mounts": mounts},
+    }
+
+
+def _owned(volume: Mapping[str, Any], owner: Owner) -> dict[str, Any]:
+    driver = volume["DriverConfig"]
+    asked = {**driver["Options"], "o": f"{driver['Options']['o']},uid={owner[0]},gid={owner[1]}"}
+    return {**volume, "DriverConfig": {**driver, "Options": asked}}

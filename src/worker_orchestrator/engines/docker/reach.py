@@ -122,6 +122,11 @@ class DockerReach:
         labels = container["Labels"]
         return labels.get(f"{LABEL}.machine") == machine_id and labels.get(f"{LABEL}.owner") in self.owners
 
+    @property
+    def _can_end_input(self) -> bool:
+        """Whether a connection can be closed one way, which with TLS and the pipes of Windows it cannot."""
+        return self._endpoint.scheme == "unix" or (self._endpoint.scheme in {"tcp", "http"} and not self._endpoint.tls)
+
     @asynccontextmanager
     async def _aside(self) -> AsyncIterator[Client]:
         """A client of its own for what lasts longer than one reply, so that it never keeps the other calls waiting."""

@@ -26,6 +26,7 @@ __all__ = [
     "ADVERTISED",
     "LABEL",
     "LATE_DIR",
+    "LATE_OWNED",
     "LATE_POST",
     "LATE_USER",
     "NETWORK",
@@ -59,6 +60,8 @@ LATE_DIR: Final = f"{LABEL}.late-dir"
 """The folder in memory in which a worker takes values; one that was made without lacks it. Nor has it the next two then."""
 LATE_USER: Final = f"{LABEL}.late-user"
 """Whom its image or its pool lets it run as, as Docker writes it; empty for root."""
+LATE_OWNED: Final = f"{LABEL}.late-owned"
+"""That this folder is its user's, so that a program of that user can write the values."""
 LATE_POST: Final = f"{LABEL}.late-post"
 """The path on its own port to which values are posted."""
 TOKEN: Final = "ORCHESTRATOR_TOKEN"  # noqa: S105 # a name

@@ -49,9 +49,7 @@ class Wire(Stream):
         Docker ends the output of a program that ended, but reads no more of its input, and a connection does not close
         before its input is read. So the connection is broken off then.
         """
-        if self._reading is None:
-            self._reading = asyncio.create_task(self.read_out())
-        reading = self._reading
+        reading = self.next_message()
         while not reading.done():
             await asyncio.wait({reading}, timeout=_LOOK_S)
             transport = self._transport()
@@ -60,6 +58,12 @@ class Wire(Stream):
         if self._reading is reading:
             self._reading = None
         return reading.result()
+
+    def next_message(self) -> asyncio.Task[Message | None]:
+        """The reading of the next message, for whoever waits for a sign of life only, as long as nothing is written."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self.read_out())
+        return self._reading
 
     async def write(self, data: bytes) -> None:
         """Return when there is room for more. A program that has ended takes nothing, which is not an error."""

@@ -67,5 +67,16 @@ def test_what_follows_differs_only_where_podman_differs() -> None:
     assert all(getattr(DOCKER, name) and not getattr(podman, name) for name in follows_not)
 
 
+def test_programs_wait_for_values_where_archives_are_slow_and_users_are_not_mapped() -> None:
+    """Docker 24 is the first that does not start itself anew for an archive. What says no version is taken for a new one."""
+    assert Dialect.of(DOCKER_20).takes_feeds
+    assert Dialect.of({**DOCKER_20, "ServerVersion": "23.0.6"}).takes_feeds
+    for version in ("24.0.0", "28.5.2", "", "dev"):
+        assert not Dialect.of({**DOCKER_20, "ServerVersion": version}).takes_feeds
+    for option in ("name=rootless", "name=userns"):
+        assert not Dialect.of({**DOCKER_20, "SecurityOptions": [option]}).takes_feeds
+    assert not Dialect.of({**PODMAN, "ServerVersion": "5.8.6"}).takes_feeds
+
+
 def test_an_engine_that_says_little_is_taken_for_docker() -> None:
     assert Dialect.of({}) == Dialect()

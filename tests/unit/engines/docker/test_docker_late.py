@@ -22,7 +22,8 @@ from worker_orchestrator.engines.docker import late
 from worker_orchestrator.engines.docker.connect import Endpoint, open_client
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.engine import DockerEngine
-from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.docker.late_feed import Fed, Waiting
+from worker_orchestrator.engines.docker.template import DockerOptions, make_template
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_archive import late_archive
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, InvalidInput, OutcomeUnknown
@@ -32,6 +33,8 @@ MACHINE = replace(
 )
 CONTAINER = "c" * 64
 PODMAN = Dialect.of({"BuildahVersion": "1.43.2", "Name": "host"})
+SLOW = Dialect.of({"ServerVersion": "20.10.24"})
+"""One whose archives are slow."""
 VALUES = LateValues({"A": "b"}, {"secret": "hunter2"})
 PASSWD = b"root:x:0:0::/:\nweb:x:33:34::/:\n"
 
@@ -245,6 +248,122 @@ def test_what_a_refused_archive_means(put: tuple[int, str] | None, error: type[E
                 await engine.configure(MACHINE, VALUES)
             assert said in str(raised.value)
             assert "hunter2" not in str(raised.value)
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("fed", "kinds"),
+    [(Fed.DONE, []), (Fed.UNTOUCHED, [[tarfile.REGTYPE]]), (Fed.BROKEN, [[tarfile.SYMTYPE, tarfile.REGTYPE]])],
+)
+def test_what_a_program_did_not_take_goes_as_an_archive(
+    monkeypatch: pytest.MonkeyPatch, fed: Fed, kinds: list[list[bytes]]
+) -> None:
+    """What it left half done is removed first."""
+    given: list[bytes] = []
+
+    async def give(container_id: str, template: str, archive: bytes) -> Fed:
+        assert (container_id, template) == (CONTAINER, MACHINE.template)
+        given.append(archive)
+        return fed
+
+    async def story() -> None:
+        fake = Fake()
+        async with an_engine(fake) as engine:
+            monkeypatch.setattr(engine._feeds, "give", give)
+            fake.there = {"/run/project/ready"}
+            await engine.configure(MACHINE, VALUES)
+            assert len(given) == 1
+            assert [kinds_of_ready(archive) for archive in fake.sent] == kinds
+            await engine.configure(MACHINE, VALUES, anew=True)
+            assert len(given) == 1, "something may be there"
+
+    run(story)
+
+
+def kinds_of_ready(archive: bytes) -> list[bytes]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        return [entry.type for entry in opened if entry.name == "ready"]
+
+
+def test_what_a_program_may_be_taking_yet_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def give(*_: Any) -> Fed:
+        raise OutcomeUnknown("It runs.")
+
+    async def story() -> None:
+        fake = Fake()
+        async with an_engine(fake) as engine:
+            monkeypatch.setattr(engine._feeds, "give", give)
+            with pytest.raises(
+                OutcomeUnknown, match=rf"^Whether {MACHINE.id} has its values is not known\. It runs\.$"
+            ):
+                await engine.configure(MACHINE, VALUES)
+            assert fake.sent == []
+
+    run(story)
+
+
+def test_before_a_container_is_cleaned_no_program_is_awaited_there_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is about to be started would begin when another project has it."""
+    dropped: list[str] = []
+
+    async def story() -> None:
+        fake = Fake()
+        async with an_engine(fake) as engine:
+            monkeypatch.setattr(engine._feeds, "drop", lambda name: dropped.append(f"{name} after {fake.asked[-1:]}"))
+            with pytest.raises(EngineRejected):
+                await engine.clean(MACHINE.id)
+            assert fake.asked[-1] == "POST stop"
+        assert dropped == [f"{CONTAINER} after ['GET json']"]
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "is_owned", "waits"), [(SLOW, True, True), (SLOW, False, False), (DOCKER, True, False)]
+)
+def test_programs_wait_where_archives_are_slow_and_the_folder_is_its_users(
+    monkeypatch: pytest.MonkeyPatch, dialect: Dialect, *, is_owned: bool, waits: bool
+) -> None:
+    wanted: dict[str, Waiting] = {}
+
+    async def story() -> None:
+        fake = Fake()
+        if is_owned:
+            fake.labels["worker-orchestrator.late-owned"] = "true"
+        async with an_engine(fake, dialect) as engine:
+            monkeypatch.setattr(engine._feeds, "want", wanted.update)
+            engine.foresee([MACHINE, replace(MACHINE, id="worker-1700000000000-unlisted0")])
+            assert wanted == ({CONTAINER: Waiting("/run/project", MACHINE.template)} if waits else {})
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "user", "is_of"),
+    [
+        (SLOW, "", "uid=0,gid=0"),
+        (SLOW, "1000:1001", "uid=1000,gid=1001"),
+        (SLOW, "web", ""),
+        (DOCKER, "1000:1001", ""),
+        (Dialect.of({"ServerVersion": "20.10.24", "SecurityOptions": ["name=userns"]}), "1000:1001", ""),
+    ],
+)
+def test_the_folder_is_its_users_where_that_is_of_use_and_known(dialect: Dialect, user: str, is_of: str) -> None:
+    async def story() -> None:
+        async with an_engine(Fake(), dialect) as engine:
+            image = {"Id": "i", "Config": {"ExposedPorts": {"80/tcp": {}}}}
+            made = make_template(DockerOptions("image", late_dir="/run/project", user=user), image, "net", dialect)
+            for known in ("", "uid=33,gid=34") if user == "web" and dialect is SLOW else (is_of,):
+                if known and not is_of:
+                    engine._late_owners[made.fingerprint] = (33, 34)
+                body = engine._body_of(MACHINE, made)
+                options = body["HostConfig"]["Mounts"][0]["VolumeOptions"]["DriverConfig"]["Options"]["o"]
+                assert options.partition("nosuid,nodev")[2].lstrip(",") == known
+                assert body["Labels"].get("worker-orchestrator.late-owned", "") == ("true" if known else "")
+            assert "uid=" not in str(made.body), "it is the same template"
+            without = make_template(DockerOptions("image", user=user), image, "net", dialect)
+            assert "Mounts" not in engine._body_of(MACHINE, without)["HostConfig"]
 
     run(story)
 
