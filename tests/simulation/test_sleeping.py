@@ -378,13 +378,17 @@ def test_a_wake_is_left_with_nothing_once_nobody_waits_who_takes_another_machine
         small.engine._containers[machine.id].answer_s = 3600.0
         wakes = asyncio.create_task(small.orchestrator.sleepers.wake("p1"))
         await asyncio.sleep(0.1)
-        hung_up = asyncio.Event()
-        assigns = asyncio.create_task(small.assign("p1", hung_up=hung_up.wait))
+        gives_up = asyncio.Event()
+
+        async def hung_up() -> None:
+            await gives_up.wait()
+
+        assigns = asyncio.create_task(small.assign("p1", hung_up=hung_up))
         await asyncio.sleep(0.1)
         await small.orchestrator.release("p1")
         await asyncio.sleep(left_after_s)
         assert not assigns.done()
-        hung_up.set()
+        gives_up.set()
         with pytest.raises(ProjectHasNoMachine):
             await wakes
         with pytest.raises(asyncio.CancelledError):
