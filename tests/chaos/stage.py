@@ -39,7 +39,7 @@ RETRY_S: Final = 0.5
 SERVICE: Final = Path(__file__).with_name("chaotic_service.py")
 _HINDERS: Final = (Kind.DAEMON_DOWN, Kind.DAEMON_FROZEN, Kind.DISK)
 _ROWS: Final = """
-SELECT id, state, project, port, gone, reason, pool, configuration <> '' AND configuration ->> 'stage' = 'done' FROM machine
+SELECT id, state, project, port, gone, reason, pool, configuration LIKE '%"stage":"done"%' FROM machine
 """
 
 

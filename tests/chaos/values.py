@@ -33,7 +33,7 @@ HOOKS: Final[Mapping[str, str]] = {
     "ends well": "true",
     "takes a while": "sleep 1.5",
     "keeps what it gets": _KEEPS,
-    "shows what it gets": f"cat {DIRECTORY}/env {DIRECTORY}/secrets/*",
+    "shows what it gets": f"echo $MARK; cat {DIRECTORY}/secrets/*",
     "fails": "exit 3",
     "fails later": "sleep 0.7; exit 3",
     "fails and keeps": f"{_KEEPS}; exit 3",
