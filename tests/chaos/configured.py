@@ -18,7 +18,7 @@ from tests.chaos.model import Model, Project, Row, Sure
 from tests.chaos.values import FAILS_WITH, Values
 from tests.integration.calling import Answer
 
-__all__ = ["Ask", "ConfiguredModel"]
+__all__ = ["NOT_BEGUN", "Ask", "ConfiguredModel"]
 
 STALE_S: Final = 20.0
 """So soon it must be on record that what was in memory is gone, counted only while nothing hinders that."""
@@ -28,6 +28,10 @@ CERTAINTY_S: Final = 40.0
 """A service that was started, or that lost its daemon or its disk, may give no machine for so long."""
 RESTART_S: Final = 300.0
 """The longest pause before a restart, and a start time-out."""
+NOT_BEGUN: Final = frozenset(
+    {"configured_otherwise", "no_machine_available", "port_taken", "machine_failed", "not_running"}
+)
+"""Codes of refusals after which nothing is other than before."""
 _HINDERS: Final = (Kind.SERVICE_FROZEN, Kind.DAEMON_DOWN, Kind.DAEMON_DYING, Kind.DAEMON_FROZEN, Kind.DISK)
 _EVERYWHERE: Final = (*_HINDERS, Kind.SERVICE_DOWN)
 _DEADLY: Final = (Kind.KILLED, Kind.REMOVED, Kind.PAUSED)
@@ -116,7 +120,7 @@ class ConfiguredModel:
         if ask.values is None:
             return
         given = ask.project.given
-        if code in {"configured_otherwise", "no_machine_available", "port_taken", "machine_failed", "not_running"}:
+        if code in NOT_BEGUN:
             given.fresh.remove(ask.values)
             return
         self._may_have_run(ask)

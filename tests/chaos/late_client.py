@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 from tests.chaos.client import Client, Send
-from tests.chaos.configured import Ask
+from tests.chaos.configured import NOT_BEGUN, Ask
 from tests.chaos.given import Known
 from tests.chaos.looking import Look, look_into
 from tests.chaos.model import Project
@@ -92,7 +92,7 @@ class LateClient(Client):
     ) -> None:
         project, first = self.projects[slot], self.projects[slot].fresh
         self.stage.model.asks(project)
-        ask = self.stage.configured.asks(project, values, replaces=replaces)
+        ask = self._begun(project, values, replaces=replaces)
         try:
             answer = self._sent(ask, hang_up_after_s)
         except TimeoutError:
@@ -105,6 +105,13 @@ class LateClient(Client):
             self._look(project)
         elif answer is not None and answer.status == 424 and not project.free:
             self._show(project)
+
+    def _begun(self, project: Project, values: Values | None, *, replaces: bool = False) -> Ask:
+        """From now on nobody knows whether it has its machine, if that may go with a set-up that fails."""
+        ask = self.stage.configured.asks(project, values, replaces=replaces)
+        if values is not None and self.stage.replaces and not project.given.was_done:
+            self.stage.model.takes(project)
+        return ask
 
     def _sent(self, ask: Ask, hang_up_after_s: float | None = None) -> Answer | None:
         if ask.values is None:
@@ -122,7 +129,7 @@ class LateClient(Client):
             Client._assign_twice(self, slot)
             return
         self.stage.model.asks(project)
-        ask = self.stage.configured.asks(project, self._new_values(project), replaces=False)
+        ask = self._begun(project, self._new_values(project))
         with ThreadPoolExecutor(2) as pool:
             answers = list(pool.map(lambda _: self._sent(ask), range(2)))
         best = min(answers, key=lambda answer: 600 if answer is None else answer.status)
@@ -151,18 +158,18 @@ class LateClient(Client):
             return
         project.fresh = False
         configured.refused(ask, answer.status, told)
-        if configured.hook_failed(ask, answer.status, told) and self.stage.replaces:
-            self._replaced(project, told["machine"])
+        if answer.status == 424:
+            self._failed(ask, told)
+        elif told["code"] in NOT_BEGUN and ask.machine is not None:
+            self.stage.model.kept(project, ask.machine)
 
-    def _replaced(self, project: Project, machine: str) -> None:
-        """Its set-up failed, and the machine goes with it, unless an earlier one went well."""
-        model, given = self.stage.model, project.given
-        if given.was_done:
-            return
-        if given.may_have_been:
-            model.takes(project)
-        else:
-            model.gave_up(project, destroyed=machine)
+    def _failed(self, ask: Ask, told: Any) -> None:
+        """Its set-up failed, and the machine may have gone with it; surely not if an earlier one went well."""
+        model, given, removed = self.stage.model, ask.project.given, self.stage.replaces
+        is_known = self.stage.configured.hook_failed(ask, 424, told)
+        if removed and is_known and not given.was_done and not given.may_have_been:
+            model.gave_up(ask.project, destroyed=told["machine"])
+            self.stage.timeline.count("machines that went with their set-up")
 
     # where it looks
 
