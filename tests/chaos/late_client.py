@@ -201,10 +201,19 @@ class LateClient(Client):
         if look is None:
             timeline.count("looks in vain")
         elif not project.host.startswith(look.host):
-            removed = self.stage.model.is_removed(machine) or machine in self.stage.model.doubtful
-            self.stage.model.check(removed, f"at {project.port} is {look.host}, not {project.host} of {machine}")
+            self._look_elsewhere(project, look.host)
         else:
             self.stage.configured.seen(project, look, asked_at)
             timeline.count(f"looks at {'what was told' if project.given.done else 'something'}")
             return look
         return None
+
+    def _look_elsewhere(self, project: Project, host: str) -> None:
+        """Another container answers at its port. A dockerd that was killed may give one address to two containers."""
+        machine, model = project.machine, self.stage.model
+        if machine is None or model.is_removed(machine) or machine in model.doubtful:
+            return
+        both = self.stage.addresses(project.host, host)
+        twice = len(both) == 2 and len({one.split()[-1] for one in both}) == 1
+        model.check(twice, f"at port {project.port} of {machine} is another container, {host}: {both}")
+        self.stage.timeline.count("looks at another container to which Docker gave the same address")

@@ -23,8 +23,8 @@ def check_leftovers(stage: Stage) -> None:
     done = orchestrator("down", "--all", "--yes", *flags, cwd=folder)
     check(done.returncode == 0, f"`down --all` failed: {done.stderr}")
     check(not stage.containers(), f"containers are left: {stage.containers()}")
-    volumes = docker("volume", "ls", "-q", host=stage.daemon.host).lines
-    check(not volumes, f"volumes are left: {volumes}")
+    if volumes := docker("volume", "ls", "-q", host=stage.daemon.host).lines:
+        stage.model.fail(f"volumes are left: {docker('volume', 'inspect', *volumes, host=stage.daemon.host).out}")
     for place in (folder, stage.daemon.folder):
         check(not (found := _with_values(place)), f"values are left in {found}")
 

@@ -21,7 +21,8 @@ TIMEOUT_S: Final = 5.0
 _SCRIPT: Final = f"""
 ready() {{ [ -f ready ] && stat -c '%i %z' ready; }}
 {{
-cd {DIRECTORY} && hostname; echo --
+hostname; echo --
+cd {DIRECTORY} || exit 1
 ready; echo --
 tar -c -f - . | base64; echo --
 ready; echo --
@@ -60,6 +61,8 @@ def look_into(port: int) -> Look | None:
 def parsed(said: str) -> Look | None:
     """None of what is not whole."""
     sections = [section.strip("\n") for section in said.split("--\n")]
+    if len(sections) == 2:
+        return Look(sections[0], ready=False, files={"(no folder)": b""}, marks=frozenset(), runs=())
     if len(sections) != _SECTIONS + 1:
         return None
     host, before, packed, after, elsewhere, runs = sections[:_SECTIONS]

@@ -232,6 +232,15 @@ class Stage:
         ).out.splitlines()
         return dict(line.split(maxsplit=1) for line in lines)
 
+    def addresses(self, *containers: str) -> list[str]:
+        """The address that the engine gave each of these, with the name of its container."""
+        words = (
+            "inspect",
+            "--format",
+            "{{.Name}} {{.State.Status}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+        )
+        return docker(*words, *containers, host=self.daemon.host, check=False).out.splitlines()
+
     def check(self) -> None:
         """All that must hold at any time."""
         if not self.owner:
