@@ -17,6 +17,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Final
 
 from tests.chaos.crowd import Crowd
 from tests.chaos.faults import Fault
-from tests.chaos.leftovers import check_leftovers
+from tests.chaos.leftovers import back_up, check_leftovers
 from tests.chaos.model import Row
 from tests.chaos.plan import Step, plan
 from tests.chaos.stage import MIN_IDLE, Stage, mount
@@ -66,9 +67,12 @@ class Chaos:
             stage.timeline.fault("all faults are withdrawn")
             if not stage.model.broken.is_set():
                 self._until(lambda: "" if stage.is_up else "the service is not up")
-                crowd.go_home()
-                self._until_settled()
-                crowd.ask_all()
+                with ThreadPoolExecutor(1) as beside:
+                    backup = beside.submit(back_up, stage)
+                    crowd.go_home()
+                    self._until_settled()
+                    crowd.ask_all()
+                backup.result()
                 stage.check()
                 check_leftovers(stage)
         finally:

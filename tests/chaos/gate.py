@@ -14,7 +14,7 @@ from typing import Final
 
 __all__ = ["Gate"]
 
-WAIT_S: Final = 4.0
+WAIT_S: Final = 2.0
 
 
 @dataclass(slots=True)

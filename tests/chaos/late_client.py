@@ -12,7 +12,7 @@ from tests.chaos.configured import NOT_BEGUN, Ask
 from tests.chaos.given import Known
 from tests.chaos.looking import Look, look_into
 from tests.chaos.model import Project
-from tests.chaos.values import HOOKS, LATE, Values
+from tests.chaos.values import HOOKS, LATE, WEIGHTS, Values
 from tests.integration.calling import Answer, call
 
 __all__ = ["LateClient"]
@@ -78,7 +78,7 @@ class LateClient(Client):
 
     def _new_values(self, project: Project, hook: str = "") -> Values:
         self._count += 1
-        return Values(project.name, self._count, hook or self.chance.choice(list(HOOKS)))
+        return Values(project.name, self._count, hook or self.chance.choices(list(HOOKS), WEIGHTS)[0])
 
     def _sends(self, ask: Ask) -> Send:
         body = {"pool": LATE, **({} if ask.values is None else ask.values.body)}

@@ -11,14 +11,19 @@ from tests.chaos.values import PLANTED
 from tests.integration.docker_command import docker
 from tests.integration.running import orchestrator
 
-__all__ = ["check_leftovers"]
+__all__ = ["back_up", "check_leftovers"]
+
+
+def back_up(stage: Stage) -> None:
+    """Make a copy of the records, as an operator does while the service runs."""
+    flags, folder = stage.service.command_flags, stage.service.folder
+    done = orchestrator("backup", str(folder / "backup.db"), *flags, cwd=folder)
+    stage.model.check(done.returncode == 0, f"the backup failed: {done.stderr}")
 
 
 def check_leftovers(stage: Stage) -> None:
-    """Back the records up, end the service, remove its machines. Then no container, volume or file has anything of it."""
+    """End the service, remove its machines. Then no container, volume or file has anything of what was sent."""
     check, flags, folder = stage.model.check, stage.service.command_flags, stage.service.folder
-    done = orchestrator("backup", str(folder / "backup.db"), *flags, cwd=folder)
-    check(done.returncode == 0, f"the backup failed: {done.stderr}")
     stage.end_service(signal.SIGTERM)
     done = orchestrator("down", "--all", "--yes", *flags, cwd=folder)
     check(done.returncode == 0, f"`down --all` failed: {done.stderr}")

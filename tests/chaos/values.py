@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from tests.integration.late_service import DIRECTORY, a_tar
 
-__all__ = ["HOOKS", "LATE", "MARK", "PLANTED", "RUNS_FILE", "SETTINGS", "Values", "marks_in"]
+__all__ = ["FAILS_WITH", "HOOKS", "LATE", "PLANTED", "RUNS_FILE", "WEIGHTS", "Values", "marks_in", "settings"]
 
 LATE: Final = "late"
 """The pool whose workers take values."""
@@ -31,13 +31,15 @@ _KEEPS: Final = (
 )
 HOOKS: Final[Mapping[str, str]] = {
     "ends well": "true",
-    "takes a while": "sleep 1.5",
+    "takes a while": "sleep 1",
     "keeps what it gets": _KEEPS,
     "shows what it gets": f"echo $MARK; cat {DIRECTORY}/secrets/*",
     "fails": "exit 3",
-    "fails later": "sleep 0.7; exit 3",
+    "fails later": "sleep 0.4; exit 3",
     "fails and keeps": f"{_KEEPS}; exit 3",
 }
+WEIGHTS: Final = (4, 2, 1, 2, 2, 1, 1)
+"""How often each of them is sent: what a hook leaves running is waited for, for seconds."""
 FAILS_WITH: Final = 3
 _HOOK: Final = f'. {DIRECTORY}/env; echo "$RUN" >>{RUNS_FILE}; eval "$HOOK"'
 SETTINGS: Final = """
