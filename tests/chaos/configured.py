@@ -18,7 +18,7 @@ from tests.chaos.model import Model, Project, Row, Sure
 from tests.chaos.values import FAILS_WITH, Values
 from tests.integration.calling import Answer
 
-__all__ = ["NOT_BEGUN", "Ask", "ConfiguredModel"]
+__all__ = ["Ask", "ConfiguredModel"]
 
 STALE_S: Final = 20.0
 """So soon it must be on record that what was in memory is gone, counted only while nothing hinders that."""
@@ -28,10 +28,6 @@ CERTAINTY_S: Final = 40.0
 """A service that was started, or that lost its daemon or its disk, may give no machine for so long."""
 RESTART_S: Final = 300.0
 """The longest pause before a restart, and a start time-out."""
-NOT_BEGUN: Final = frozenset(
-    {"configured_otherwise", "no_machine_available", "port_taken", "machine_failed", "not_running"}
-)
-"""Codes of refusals after which nothing is other than before."""
 _HINDERS: Final = (Kind.SERVICE_FROZEN, Kind.DAEMON_DOWN, Kind.DAEMON_DYING, Kind.DAEMON_FROZEN, Kind.DISK)
 _EVERYWHERE: Final = (*_HINDERS, Kind.SERVICE_DOWN)
 _DEADLY: Final = (Kind.KILLED, Kind.REMOVED, Kind.PAUSED)
@@ -120,7 +116,7 @@ class ConfiguredModel:
         if ask.values is None:
             return
         given = ask.project.given
-        if code in NOT_BEGUN:
+        if self.not_begun(ask, code):
             given.fresh.remove(ask.values)
             return
         self._may_have_run(ask)
@@ -136,6 +132,12 @@ class ConfiguredModel:
             self.model.check(self._has_cause(ask, answer.status, problem), f"{ask}, twice: no reason for {problem}")
         if refused or None in answers or self._lost(ask.machine, ask.at):
             ask.values.most_runs += 1
+
+    def not_begun(self, ask: Ask, code: str) -> bool:
+        """Whether a refusal means that nothing is other than before. A container that ended may have had all of it."""
+        if code in {"no_machine_available", "port_taken"}:
+            return not self._is_troubled(ask)
+        return code in {"configured_otherwise", "machine_failed"}
 
     def hook_failed(self, ask: Ask, status: int, problem: Any) -> bool:
         """Whether the machine is set up except for its hook, which ended as it was to end."""
@@ -155,7 +157,7 @@ class ConfiguredModel:
         if status == 424 and self.hook_failed(ask, status, problem):
             return True
         starts = status == 503 and self.harm.done(Kind.SERVICE_DOWN, since=ask.at - CERTAINTY_S)
-        documented = status in {404, 409, 424, 502, 503} and code != "other_pool"
+        documented = status in {404, 424, 502, 503}  # the 409 that are, are above
         return documented and (starts or self._is_troubled(ask))
 
     def _is_troubled(self, ask: Ask) -> bool:

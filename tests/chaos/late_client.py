@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from tests.chaos.client import Client, Send
-from tests.chaos.configured import NOT_BEGUN, Ask
+from tests.chaos.configured import Ask
 from tests.chaos.given import Known
 from tests.chaos.looking import Look, look_into
 from tests.chaos.model import Project
@@ -160,7 +160,7 @@ class LateClient(Client):
         configured.refused(ask, answer.status, told)
         if answer.status == 424:
             self._failed(ask, told)
-        elif told["code"] in NOT_BEGUN and ask.machine is not None:
+        elif ask.machine is not None and configured.not_begun(ask, told["code"]):
             self.stage.model.kept(project, ask.machine)
 
     def _failed(self, ask: Ask, told: Any) -> None:

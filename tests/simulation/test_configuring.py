@@ -22,6 +22,8 @@ from worker_orchestrator.errors import (
     EngineRejected,
     EngineUnavailable,
     InvalidInput,
+    NoMachineAvailable,
+    NotRunning,
     OutcomeUnknown,
     SetupFailed,
 )
@@ -378,5 +380,48 @@ def test_a_service_that_stops_waits_a_moment_for_a_set_up_and_then_says_that_it_
         assert asyncio.get_running_loop().time() - begun_at <= STOPPING_S + 0.1
         for answer in answers:
             assert isinstance(answer, Assignment if is_done else EngineUnavailable), answer
+
+    lived(story, late=LATE)
+
+
+def test_a_container_that_ends_in_the_midst_of_a_set_up_is_no_reason_to_give_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is started again, so its project hears the same as from any assign meanwhile: come back."""
+
+    async def story(small: Small) -> None:
+        machine = await small.assign("p")
+        write = small.engine.configure
+
+        async def ended(*_: Any, **__: Any) -> None:
+            raise NotRunning("It has just ended.")
+
+        monkeypatch.setattr(small.engine, "configure", ended)
+        with pytest.raises(NoMachineAvailable, match="has just ended"):
+            await configured(small)
+        assert not small.fleet.machines[machine.id].is_configured
+        monkeypatch.setattr(small.engine, "configure", write)
+        assert (await configured(small)).machine.is_configured
+
+    lived(story, late=LATE)
+
+
+def test_a_machine_that_stops_serving_before_it_is_configured_is_no_reason_to_give_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(small: Small) -> None:
+        await configured(small)
+
+        async def fell_asleep(_: str) -> bool:
+            await small.orchestrator.sleepers.sleep("p")
+            return True
+
+        with monkeypatch.context() as patched:
+            patched.setattr(small.engine, "is_configured", fell_asleep)
+            with pytest.raises(
+                NoMachineAvailable, match="does not serve, and only a machine that serves can be configured"
+            ):
+                await configured(small)
+        assert (await configured(small)).machine.is_configured
 
     lived(story, late=LATE)

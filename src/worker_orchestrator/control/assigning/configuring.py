@@ -33,6 +33,8 @@ from worker_orchestrator.errors import (
     EngineRejected,
     EngineUnavailable,
     InvalidInput,
+    NoMachineAvailable,
+    NotRunning,
     NotSupported,
     OrchestratorError,
     OutcomeUnknown,
@@ -45,7 +47,7 @@ __all__ = ["Configured", "Configuring"]
 
 WRITE_TIMEOUT_S: Final = 35.0
 STOPPING_S: Final = 3.0
-"""So long a set-up may take to end while the service is stopping, before all that wait for it are turned away."""
+"""So long a set-up may go on while the service is stopping, before all that wait for it are turned away."""
 LEAST_OF_VARIABLE: Final = 4
 LEAST_OF_HOOK_S: Final = 1.0
 """For a hook where writing took nearly all of the time."""
@@ -105,8 +107,8 @@ class Configuring:
     async def configure(self, machine: Machine, values: LateValues, *, replace: bool = False) -> Configured:
         """Give this machine, which its project has just been told of, these values, unless it has them.
 
-        `replace`: also if it was configured with other values. Raises ConfiguredOtherwise, SetupFailed, ProjectHasNoMachine
-        if the project loses it meanwhile, InvalidInput, EngineError, CommitFailed.
+        `replace`: also if it was configured with other values. Raises ConfiguredOtherwise, SetupFailed, NoMachineAvailable
+        if it does not run, ProjectHasNoMachine if its project loses it meanwhile, InvalidInput, EngineError, CommitFailed.
         """
         late, digest = self.insist_on_late(machine.pool), self._digest_of(values)
         while (other := self._under_way.get(machine.id)) is not None:
@@ -155,7 +157,10 @@ class Configuring:
     def _begin(self, machine: Machine, late: Late, values: LateValues, digest: str) -> _SetUp:
         """Nothing may come between this decision and the note that it is under way."""
         anew = configure.may_have_values(machine)
-        machine = configure.begin(self._fleet, machine, digest, self._state.now())
+        try:
+            machine = configure.begin(self._fleet, machine, digest, self._state.now())
+        except NotRunning as error:
+            raise NoMachineAvailable(error.message) from error
         self._journal.attribute()
         work = self._set_up(machine, late, values, anew=anew)
         set_up = _SetUp(machine.generation, digest, self._background.spawn(work, f"set-up of {machine.id}"))
@@ -203,6 +208,8 @@ class Configuring:
                 if late.hook:
                     left_s = max(LEAST_OF_HOOK_S, late.timeout_s - (self._state.now() - begun_at))
                     exit_code = await self._run_hook(machine, late, output, left_s)
+        except NotRunning as error:  # its container has just ended, and is started again: asking again helps
+            problem = NoMachineAvailable(error.message)
         except OrchestratorError as error:
             problem = error
         took_ms = round((self._state.now() - begun_at) * 1000)
