@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import os
 import random
 import shutil
 import subprocess
@@ -14,7 +15,9 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +25,13 @@ from typing import Final
 
 from tests.chaos.crowd import Crowd
 from tests.chaos.faults import Fault
+from tests.chaos.leftovers import back_up, check_leftovers
 from tests.chaos.model import Row
 from tests.chaos.plan import Step, plan
 from tests.chaos.stage import MIN_IDLE, Stage, mount
 from tests.integration.calling import call
-from tests.integration.daemon import a_daemon
+from tests.integration.daemon import Daemon, a_daemon
+from tests.integration.inside import a_probe_image
 
 __all__ = ["main"]
 
@@ -62,10 +67,14 @@ class Chaos:
             stage.timeline.fault("all faults are withdrawn")
             if not stage.model.broken.is_set():
                 self._until(lambda: "" if stage.is_up else "the service is not up")
-                crowd.go_home()
-                self._until_settled()
-                crowd.ask_all()
+                with ThreadPoolExecutor(1) as beside:
+                    backup = beside.submit(back_up, stage)
+                    crowd.go_home()
+                    self._until_settled()
+                    crowd.ask_all()
+                backup.result()
                 stage.check()
+                check_leftovers(stage)
         finally:
             crowd.done.set()
             stage.close()
@@ -135,8 +144,9 @@ class Chaos:
         for name, machine in listed.items():
             if containers.get(name) != "running" or not _answers(machine["port"]):
                 return f"{name} is {containers.get(name)}, of {machine['assignedProject']}, and does not answer"
-        idle = sum(not machine["isUsed"] for machine in listed.values())
-        return "" if idle >= MIN_IDLE else f"{idle} idle machines of {MIN_IDLE}: {sorted(rows.values(), key=str)}"
+        idle = Counter(rows[name].pool for name, machine in listed.items() if name in rows and not machine["isUsed"])
+        full = all(idle[pool] >= count for pool, count in MIN_IDLE.items())
+        return "" if full else f"{dict(idle)} idle machines of {MIN_IDLE}: {sorted(rows.values(), key=str)}"
 
     def _start_again(self, row: Row) -> None:
         """As its owner would, once, where it waits for minutes because it was killed again and again."""
@@ -200,16 +210,28 @@ def in_memory() -> Iterator[Path]:
         folder.rmdir()
 
 
+@contextmanager
+def an_image_in(daemon: Daemon) -> Iterator[str]:
+    """An image in this daemon whose workers let themselves be looked into."""
+    os.environ["DOCKER_HOST"] = daemon.host
+    with a_probe_image() as image:
+        del os.environ["DOCKER_HOST"]
+        yield image
+        os.environ["DOCKER_HOST"] = daemon.host
+
+
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args(words)
-    on_release = random.Random(given.seed).choice(["reuse", "recycle"])
-    print(f"seed {given.seed}, {given.seconds:g} s of faults, --on-release {on_release}", flush=True)
-    with in_memory() as folder, a_daemon() as daemon:
-        stage = Stage.prepare(daemon, folder / "chaos", on_release)
+    chance = random.Random(given.seed)
+    on_release, on_failure = chance.choice(["reuse", "recycle"]), chance.choice(["keep", "replace"])
+    ways = f"--on-release {on_release}, --on-setup-failure {on_failure}"
+    print(f"seed {given.seed}, {given.seconds:g} s of faults, {ways}", flush=True)
+    with in_memory() as folder, a_daemon() as daemon, an_image_in(daemon) as image:
+        stage = Stage.prepare(daemon, folder / "chaos", image, on_release, on_failure)
         chaos = Chaos(stage, given.seed, given.seconds)
         try:
             chaos.run()

@@ -15,10 +15,11 @@ from typing import Final
 from tests.chaos.harm import Kind
 from tests.chaos.model import Project
 from tests.chaos.stage import Stage
+from tests.chaos.values import PLANTED
 from tests.integration.calling import Answer, call
 from tests.integration.docker_command import docker
 
-__all__ = ["PATIENCE_S", "Client"]
+__all__ = ["PATIENCE_S", "Client", "Send"]
 
 PROJECTS: Final = 2
 PATIENCE_S: Final = 75.0
@@ -26,7 +27,14 @@ CUT_OFF_PAUSE_S: Final = 0.3
 VERIFIED_S: Final = 2.0
 """So old may be what makes a machine count as alive: 1 s of the service, and a moment for the reply."""
 DISK_MATTERS_S: Final = 30.0
-_Send = Callable[[float], Answer]  # with so many seconds of patience
+READS: Final = (
+    ("/health", (200, 503)),
+    ("/machines/list", (200,)),
+    ("/v1/machines", (200,)),
+    ("/v1/events?follow=false", (200,)),
+    ("/metrics", (200,)),
+)
+Send = Callable[[float], Answer]  # with so many seconds of patience
 _GONE: Final = (Kind.SERVICE_DOWN,)
 _DEADLY: Final = (Kind.KILLED, Kind.REMOVED, Kind.PAUSED)
 
@@ -55,7 +63,7 @@ class Client:
 
     def _new_project(self) -> Project:
         self._count += 1
-        return self.stage.model.new_project(f"c{self.number}-{self._count}")
+        return self.stage.model.new_project(f"c{self.number}-{self._count}", "default")
 
     def _one_step(self, slot: int) -> None:
         luck = self.chance.random()
@@ -90,7 +98,7 @@ class Client:
 
     # calls
 
-    def _ask(self, what: str, send: _Send, hang_up_after_s: float | None = None) -> Answer | None:
+    def _ask(self, what: str, send: Send, hang_up_after_s: float | None = None) -> Answer | None:
         """The answer, or None if none came: then the service must have gone, or this client hung up."""
         timeline, asked_at = self.stage.timeline, time.monotonic()
         try:
@@ -107,17 +115,18 @@ class Client:
             timeline.count(f"call {what.split(maxsplit=1)[0]} cut off")
             self.done.wait(CUT_OFF_PAUSE_S)
             return None
+        self.stage.model.check(PLANTED not in answer.text, f"{what}: a value is in the answer {answer.text}")
         timeline.call(f"{what}: {answer.status} {answer.text[:300]} ({answer.took_s:.2f} s)")
         timeline.count(f"call {what.split(maxsplit=1)[0]} {answer.status}")
         return answer
 
-    def _get(self, path: str) -> _Send:
+    def _get(self, path: str) -> Send:
         return lambda timeout_s: call(self.stage.service.ports.api, "GET", path, timeout_s=timeout_s)
 
-    def _delete(self, name: str) -> _Send:
+    def _delete(self, name: str) -> Send:
         return lambda timeout_s: call(self.stage.service.ports.api, "DELETE", f"/{name}", timeout_s=timeout_s)
 
-    def _post_destroy(self, machine: str) -> _Send:
+    def _post_destroy(self, machine: str) -> Send:
         body = {"containerId": machine}
         return lambda timeout_s: call(self.stage.service.ports.api, "POST", "/destroy", body, timeout_s=timeout_s)
 
@@ -138,12 +147,12 @@ class Client:
             return
         self._documented(what, answer, 200, 503)
         if answer.status == 200:
-            self._told(project, answer, asked_at, first=first)
+            self._told(project, *_machine_in(answer), asked_at, first=first)
         elif self.stage.harm.done(Kind.DISK, since=asked_at - DISK_MATTERS_S):
             project.fresh = False  # what was reserved for it may not be given back yet
 
-    def _told(self, project: Project, answer: Answer, asked_at: float, *, first: bool) -> None:
-        told_at, machine, port = time.monotonic(), answer.json["containerId"], answer.json["port"]
+    def _told(self, project: Project, machine: str, port: int, asked_at: float, *, first: bool) -> None:
+        told_at = time.monotonic()
         self.stage.model.told(project, machine, port)
         if not first:
             return
@@ -172,7 +181,7 @@ class Client:
             if answer is not None:
                 self._documented(f"assign {project.name}", answer, 200, 503)
                 if answer.status == 200:
-                    self._told(project, answer, asked_at, first=project.fresh)
+                    self._told(project, *_machine_in(answer), asked_at, first=project.fresh)
 
     def release(self, slot: int) -> None:
         project = self.projects[slot]
@@ -237,7 +246,7 @@ class Client:
                 self.retired.pop(0)
 
     def _read(self) -> None:
-        path, statuses = self.chance.choice([("/health", (200, 503)), ("/machines/list", (200,))])
+        path, statuses = self.chance.choice(READS)
         answer = self._ask(f"read {path}", self._get(path))
         if answer is None:
             return
@@ -274,6 +283,10 @@ class Client:
         gone = self.stage.model.is_removed(machine)
         self.stage.model.check(there or gone, f"{project.name} misses its file in {machine}: {answer.status}")
         self.stage.timeline.count("files found")
+
+
+def _machine_in(answer: Answer) -> tuple[str, int]:
+    return answer.json["containerId"], answer.json["port"]
 
 
 def _why_not(port: int) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Final
 
-from tests.chaos.client import PATIENCE_S, Client
+from tests.chaos.client import PATIENCE_S
+from tests.chaos.late_client import LateClient
 from tests.chaos.stage import Stage
 
 __all__ = ["Crowd"]
@@ -20,14 +21,14 @@ class Crowd:
     """What they do together."""
 
     stage: Stage
-    clients: list[Client]
+    clients: list[LateClient]
     done: Event
     threads: list[Thread] = field(default_factory=list)
 
     @classmethod
     def of(cls, stage: Stage, seed: int) -> Crowd:
         done = Event()
-        clients = [Client(stage, number, random.Random(f"{seed}/{number}"), done) for number in range(CLIENTS)]
+        clients = [LateClient(stage, number, random.Random(f"{seed}/{number}"), done) for number in range(CLIENTS)]
         return cls(stage, clients, done)
 
     def start(self) -> None:
@@ -52,8 +53,8 @@ class Crowd:
                     client.release(slot)
 
     def ask_all(self) -> None:
-        """Each project that holds a machine asks once more: it hears of the same one."""
+        """Each project that holds a machine asks once more: it hears of the same one, and can configure it."""
         for client in self.clients:
             for slot, project in enumerate(client.projects):
                 if project.machine is not None:
-                    client.assign(slot)
+                    client.assign_surely(slot)

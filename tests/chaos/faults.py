@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from tests.chaos.harm import Kind, Span
-from tests.chaos.stage import Stage, mount
+from tests.chaos.model import Row
+from tests.chaos.stage import BALLAST, Stage, mount
+from tests.chaos.values import LATE
 from tests.integration.docker_command import docker
 
 __all__ = ["FAULTS", "Fault"]
@@ -108,7 +110,7 @@ class DiskFull(Fault):
 
     @property
     def file(self) -> Path:
-        return self.stage.service.state_dir / "ballast"
+        return self.stage.service.state_dir / BALLAST
 
     def apply(self) -> str:
         self.span = self.stage.harm.begin(Kind.DISK)
@@ -247,11 +249,17 @@ class ContainersKilled(Fault):
 
     def targets(self) -> list[str]:
         """Some that run: of projects, idle, or any."""
+        rows = self.stage.rows() or ()
+        spared = {row.id for row in rows if self.spares(row)}
         running = sorted(name for name, status in self.stage.containers().items() if status == "running")
-        assigned = {row.id for row in self.stage.rows() or () if row.project is not None}
+        running = [name for name in running if name not in spared]
+        assigned = {row.id for row in rows if row.project is not None}
         kind, count = self.chance.random(), self.chance.randint(1, 4)
         chosen = [name for name in running if (name in assigned) == (kind < 0.5)] if kind < 0.85 else running
         return self.chance.sample(chosen, min(count, len(chosen)))
+
+    def spares(self, row: Row) -> bool:
+        return False
 
 
 class ContainersRemoved(ContainersKilled):
@@ -267,11 +275,16 @@ class ContainersPaused(ContainersKilled):
     kind = Kind.PAUSED
     words = ("pause",)
     paused: Iterable[str] = ()
+    is_calm = False
 
     def apply(self) -> str:
-        with self.stage.inside:  # containerd waits for ever for a container that was paused while a program began in it
+        # containerd waits for ever for a container that was paused while a program began in it, a hook for example
+        with self.stage.inside, self.stage.setups.closed() as self.is_calm:
             self.paused = super().apply().split()
         return " ".join(self.paused)
+
+    def spares(self, row: Row) -> bool:
+        return row.pool == LATE and not self.is_calm
 
     def withdraw(self) -> str:
         for name in self.paused:

@@ -64,6 +64,21 @@ class Harm:
         finally:
             self.end(span)
 
+    def begun(self, *kinds: Kind, since: float, what: str | None = None) -> bool:
+        """Whether one of these harms began since then."""
+        with self._lock:
+            return any(
+                span.kind in kinds and span.begun_at >= since and what in {None, span.what} for span in self.spans
+            )
+
+    def over(self, kind: Kind, *, since: float, until: float, what: str | None) -> bool:
+        """Whether this harm was all done between these times."""
+        with self._lock:
+            return any(
+                (span.kind, span.what) == (kind, what) and since <= span.begun_at and span.ended_at <= until
+                for span in self.spans
+            )
+
     def done(self, *kinds: Kind, since: float = 0.0, what: str | None = None) -> bool:
         """Whether one of these harms lasted at some time since then; `what` narrows it to one machine or port."""
         with self._lock:

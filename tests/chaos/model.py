@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Final
 
+from tests.chaos.given import Given
 from tests.chaos.harm import Harm, Kind
 
 __all__ = ["Model", "Project", "Row", "Sure"]
@@ -40,6 +41,8 @@ class Row:
     port: int | None
     gone: bool
     reason: str
+    pool: str = "default"
+    is_configured: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +56,9 @@ class Project:
     fresh: bool = True  # its next assign is a first one
     marked: str | None = None  # the machine in which it left a file
     serial: int = 0  # raised whenever something is asked or told
+    pool: str = "default"
+    host: str = ""  # the id of the container of the machine that it was told
+    given: Given = field(default_factory=Given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +98,9 @@ class Model:
 
     # what clients ask and hear
 
-    def new_project(self, name: str) -> Project:
+    def new_project(self, name: str, pool: str) -> Project:
         with self._lock:
-            return self.projects.setdefault(name, Project(name))
+            return self.projects.setdefault(name, Project(name, pool=pool))
 
     def retire(self, project: Project) -> None:
         """Nobody asks for this project any more, except to get rid of its machine."""
@@ -138,6 +144,7 @@ class Model:
         with self._lock:
             project.serial += 1
             project.free = project.fresh = True
+            project.given.ended()
             if destroyed is not None:
                 self.destroyed.add(destroyed)
 
@@ -151,6 +158,14 @@ class Model:
             serials = {project.name: project.serial for project in self.projects.values()}
             return Sure(serials, frozenset(self.destroyed))
 
+    def known_since(self, before: Sure) -> list[Project]:
+        """The projects of which nothing was asked or told since."""
+        with self._lock:
+            return self._known_since(before)
+
+    def _known_since(self, before: Sure) -> list[Project]:
+        return [project for project in self.projects.values() if before.serials.get(project.name) == project.serial]
+
     def check_rows(self, rows: Iterable[Row], before: Sure) -> None:
         """Compare the record with whatever was sure before it was read, and still is."""
         rows = list(rows)
@@ -161,9 +176,8 @@ class Model:
         held = sum(not row.gone for row in rows)
         self.check(held <= self.max_machines, f"{held} machines of {self.max_machines} on record")
         with self._lock:
-            for project in self.projects.values():
-                if before.serials.get(project.name) == project.serial:
-                    self._check_project(project, by_project.get(project.name))
+            for project in self._known_since(before):
+                self._check_project(project, by_project.get(project.name))
         for row in rows:
             over = row.id not in before.destroyed or row.state == "stopping"
             self.check(over, f"{row.id} was destroyed, and is {row.state}")

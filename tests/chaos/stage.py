@@ -7,25 +7,30 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, RLock, Thread
 from typing import Final
 
+from tests.chaos.configured import ConfiguredModel
+from tests.chaos.gate import Gate
 from tests.chaos.harm import Harm, Kind, Span
 from tests.chaos.model import Model, Row
 from tests.chaos.timeline import Timeline
+from tests.chaos.values import LATE, PLANTED, settings
 from tests.integration.daemon import Daemon
 from tests.integration.docker_command import LABEL, docker
 from tests.integration.running import Running
 
-__all__ = ["MIN_IDLE", "Stage"]
+__all__ = ["BALLAST", "MIN_IDLE", "Stage"]
 
-MIN_IDLE: Final = 3
-MAX_MACHINES: Final = 12
+MIN_IDLE: Final = {"default": 3, LATE: 2}
+MAX_MACHINES: Final = 14
 FLAGS: Final = ("--assign-timeout", "5", "--refresh-interval", "1", "--start-timeout", "30")
 DISK: Final = "12m"
+BALLAST: Final = "ballast"
 START_S: Final = 40.0
 """So long may a start take on this loaded machine, while nothing hinders it."""
 STOP_S: Final = 20.0
@@ -33,14 +38,16 @@ PAUSE_S: Final = 0.05
 RETRY_S: Final = 0.5
 SERVICE: Final = Path(__file__).with_name("chaotic_service.py")
 _HINDERS: Final = (Kind.DAEMON_DOWN, Kind.DAEMON_FROZEN, Kind.DISK)
-_ROWS: Final = "SELECT id, state, project, port, gone, reason FROM machine"
+_ROWS: Final = """
+SELECT id, state, project, port, gone, reason, pool, configuration LIKE '%"stage":"done"%' FROM machine
+"""
 
 
 @dataclass(slots=True)
 class Stage:
     """What faults work on. The supervisor is a thread: it judges each start and each end of the service.
 
-    `inside` is held by whoever runs a program in a container, or pauses some.
+    `inside` is held by whoever runs a program in a container, or pauses some; `setups` knows of those that the service runs.
     """
 
     daemon: Daemon
@@ -48,8 +55,11 @@ class Stage:
     timeline: Timeline
     harm: Harm
     model: Model
+    configured: ConfiguredModel
+    replaces: bool  # a machine goes with a set-up that failed
     wanted: bool = True
     inside: Lock = field(default_factory=Lock)
+    setups: Gate = field(default_factory=Gate)
     _down: Span | None = None
     _begun_at: float = 0.0
     _log_from: int = 0
@@ -60,14 +70,23 @@ class Stage:
     owner: str = ""
 
     @classmethod
-    def prepare(cls, daemon: Daemon, folder: Path, on_release: str) -> Stage:
-        sizes = ("--min-idle", str(MIN_IDLE), "--max-machines", str(MAX_MACHINES), "--on-release", on_release)
-        service = Running(folder, (*sizes, *FLAGS), daemon.host)
+    def prepare(cls, daemon: Daemon, folder: Path, image: str, on_release: str, on_failure: str) -> Stage:
+        sizes = (
+            "--min-idle",
+            str(MIN_IDLE["default"]),
+            "--max-machines",
+            str(MAX_MACHINES),
+            "--on-release",
+            on_release,
+        )
+        service = Running(folder, ("--image", image, *sizes, *FLAGS), daemon.host)
         service.state_dir.mkdir(parents=True)
         mount("-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(service.state_dir))
         (folder / "offset").write_text("0", encoding="ascii")
+        (folder / "orchestrator.toml").write_text(settings(MIN_IDLE[LATE], on_failure), encoding="ascii")
         harm = Harm()
-        return cls(daemon, service, Timeline(), harm, Model(harm, MAX_MACHINES))
+        model = Model(harm, MAX_MACHINES)
+        return cls(daemon, service, Timeline(), harm, model, ConfiguredModel(model), on_failure == "replace")
 
     # the supervisor
 
@@ -196,7 +215,10 @@ class Stage:
         except sqlite3.Error as error:
             self.timeline.count(f"unreadable {error}")
             return None
-        return [Row(name, state, project, port, bool(gone), why) for name, state, project, port, gone, why in found]
+        return [
+            Row(name, state, project, port, bool(gone), why, pool, bool(is_configured))
+            for name, state, project, port, gone, why, pool, is_configured in found
+        ]
 
     @property
     def docker_answers(self) -> bool:
@@ -210,6 +232,15 @@ class Stage:
         ).out.splitlines()
         return dict(line.split(maxsplit=1) for line in lines)
 
+    def addresses(self, *containers: str) -> list[str]:
+        """The address that the engine gave each of these, with the name of its container."""
+        words = (
+            "inspect",
+            "--format",
+            "{{.Name}} {{.State.Status}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+        )
+        return docker(*words, *containers, host=self.daemon.host, check=False).out.splitlines()
+
     def check(self) -> None:
         """All that must hold at any time."""
         if not self.owner:
@@ -219,12 +250,22 @@ class Stage:
         rows = self.rows()
         if rows is not None:
             self.model.check_rows(rows, before)
+            self.configured.check_rows(rows, before)
             if containers is not None:
                 self.model.check_containers(containers, rows)
         log = self.service.log
         fresh, self._log_seen = log[self._log_seen :], len(log)
         for word in ("Traceback", "defect", "Exception"):
             self.model.check(word not in fresh, f"the log speaks of a {word}")
+        stored = [name for name, content in self.stored() if PLANTED.encode() in content]
+        self.model.check(not stored and PLANTED not in fresh, f"a value is in {stored or 'the log'}")
+
+    def stored(self) -> Iterator[tuple[str, bytes]]:
+        """What is in the state directory now, but for what fills its disk."""
+        for file in self.service.state_dir.iterdir():
+            with suppress(FileNotFoundError):
+                if file.is_file() and file.name != BALLAST:
+                    yield file.name, file.read_bytes()
 
 
 def mount(*words: str) -> bool:

@@ -20,7 +20,7 @@ from worker_orchestrator.core.machine import Holding, Machine
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.engines.extras import Configurable, LateValues
-from worker_orchestrator.errors import EngineRejected, InvalidInput, OutcomeUnknown, PortTaken, SetupFailed
+from worker_orchestrator.errors import EngineRejected, InvalidInput, NotRunning, OutcomeUnknown, PortTaken, SetupFailed
 
 pytestmark = pytest.mark.promise("late")
 
@@ -140,7 +140,7 @@ async def test_cleaning_ends_all_that_has_read_the_values_and_leaves_none(docker
         docker("start", machine.id)
         assert await said(engine, machine, f"ls -A {FOLDER}") == "", "it is not seen in any case"
         return
-    with pytest.raises(EngineRejected, match=r"stopped while it was given its values\. They are lost\.$"):
+    with pytest.raises(NotRunning, match=r"stopped while it was given its values\. They are lost\.$"):
         await engine.configure(machine, VALUES)
     assert machine.port is not None
     with listening_on(machine.port), pytest.raises(PortTaken):

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.simulation.small import Small, lived
 
+from worker_orchestrator.control.assigning.configuring import STOPPING_S
 from worker_orchestrator.control.assignment import Assignment
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.lease import SPARED_S, Terms
@@ -19,7 +20,10 @@ from worker_orchestrator.errors import (
     CommitFailed,
     ConfiguredOtherwise,
     EngineRejected,
+    EngineUnavailable,
     InvalidInput,
+    NoMachineAvailable,
+    NotRunning,
     OutcomeUnknown,
     SetupFailed,
 )
@@ -346,5 +350,78 @@ def test_a_machine_that_is_taken_from_its_project_is_dirty_in_every_pool() -> No
         await small.orchestrator.release("p")
         await small.until(lambda: small.fleet.machines[machine.id].is_idle)
         assert small.engine.values(machine.id) is None
+
+    lived(story, late=LATE)
+
+
+@pytest.mark.parametrize(("takes_s", "is_done"), [(1.0, True), (60.0, False)])
+def test_a_service_that_stops_waits_a_moment_for_a_set_up_and_then_says_that_it_stops(
+    takes_s: float, *, is_done: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For whoever began it, whoever sends the same, and whoever wants to replace it: each before connections are closed."""
+
+    async def story(small: Small) -> None:
+        write = small.engine.configure
+
+        async def slowly(*args: Any, **more: Any) -> None:
+            await asyncio.sleep(takes_s)
+            await write(*args, **more)
+
+        monkeypatch.setattr(small.engine, "configure", slowly)
+        asked = [
+            asyncio.create_task(configured(small, values, replace=other))
+            for values, other in ((A, False), (A, False), (B, True))
+        ]
+        await small.until(lambda: small.fleet.of_project("p") is not None)
+        await asyncio.sleep(0.5)
+        begun_at = asyncio.get_running_loop().time()
+        small.orchestrator.turn_all_away()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert asyncio.get_running_loop().time() - begun_at <= STOPPING_S + 0.1
+        for answer in answers:
+            assert isinstance(answer, Assignment if is_done else EngineUnavailable), answer
+
+    lived(story, late=LATE)
+
+
+def test_a_container_that_ends_in_the_midst_of_a_set_up_is_no_reason_to_give_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is started again, so its project hears the same as from any assign meanwhile: come back."""
+
+    async def story(small: Small) -> None:
+        machine = await small.assign("p")
+        write = small.engine.configure
+
+        async def ended(*_: Any, **__: Any) -> None:
+            raise NotRunning("It has just ended.")
+
+        monkeypatch.setattr(small.engine, "configure", ended)
+        with pytest.raises(NoMachineAvailable, match="has just ended"):
+            await configured(small)
+        assert not small.fleet.machines[machine.id].is_configured
+        monkeypatch.setattr(small.engine, "configure", write)
+        assert (await configured(small)).machine.is_configured
+
+    lived(story, late=LATE)
+
+
+def test_a_machine_that_stops_serving_before_it_is_configured_is_no_reason_to_give_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(small: Small) -> None:
+        await configured(small)
+
+        async def fell_asleep(_: str) -> bool:
+            await small.orchestrator.sleepers.sleep("p")
+            return True
+
+        with monkeypatch.context() as patched:
+            patched.setattr(small.engine, "is_configured", fell_asleep)
+            with pytest.raises(
+                NoMachineAvailable, match="does not serve, and only a machine that serves can be configured"
+            ):
+                await configured(small)
+        assert (await configured(small)).machine.is_configured
 
     lived(story, late=LATE)

@@ -317,3 +317,4 @@ class Orchestrator:
         """Answer all requests that wait: the service is stopping."""
         self._parts.search.turn_all_away()
         self._parts.actions.turn_all_away()
+        self._parts.configuring.turn_all_away()

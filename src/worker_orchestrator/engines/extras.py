@@ -136,8 +136,8 @@ class Configurable(Protocol):
 
 
         Raises SetupFailed if the worker refused them, InvalidInput for files that cannot be unpacked there; EngineRejected
-        if the instance was made without a place for them; EngineUnavailable if nothing was written; OutcomeUnknown if it may
-        still be.
+        if the instance was made without a place for them; NotRunning if it ended meanwhile, and all of it with it;
+        EngineUnavailable if nothing was written; OutcomeUnknown if it may still be.
         """
         ...
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,8 @@ from worker_orchestrator.errors import (
     EngineRejected,
     EngineUnavailable,
     InvalidInput,
+    NoMachineAvailable,
+    NotRunning,
     NotSupported,
     OrchestratorError,
     OutcomeUnknown,
@@ -43,6 +46,8 @@ from worker_orchestrator.telemetry.blotting import BlottedOutput
 __all__ = ["Configured", "Configuring"]
 
 WRITE_TIMEOUT_S: Final = 35.0
+STOPPING_S: Final = 3.0
+"""So long a set-up may go on while the service is stopping, before all that wait for it are turned away."""
 LEAST_OF_VARIABLE: Final = 4
 LEAST_OF_HOOK_S: Final = 1.0
 """For a hook where writing took nearly all of the time."""
@@ -73,6 +78,13 @@ class Configuring:
         self._decisions, self._contact = decisions, decisions.contact
         self._engine, self._background, self._uses, self._key = engine, background, uses, key
         self._under_way: dict[str, _SetUp] = {}
+        self._turned_away = asyncio.Event()
+        self._stops_at = math.inf
+
+    def turn_all_away(self) -> None:
+        """Answer everybody who waits for a set-up that does not end soon: the service is stopping."""
+        self._stops_at = min(self._stops_at, self._state.now() + STOPPING_S)
+        self._turned_away.set()
 
     def insist_on_late(self, pool: str) -> Late:
         """How workers of this pool take values. Raises InvalidInput if they do not, NotSupported if the engine cannot."""
@@ -95,16 +107,16 @@ class Configuring:
     async def configure(self, machine: Machine, values: LateValues, *, replace: bool = False) -> Configured:
         """Give this machine, which its project has just been told of, these values, unless it has them.
 
-        `replace`: also if it was configured with other values. Raises ConfiguredOtherwise, SetupFailed, ProjectHasNoMachine
-        if the project loses it meanwhile, InvalidInput, EngineError, CommitFailed.
+        `replace`: also if it was configured with other values. Raises ConfiguredOtherwise, SetupFailed, NoMachineAvailable
+        if it does not run, ProjectHasNoMachine if its project loses it meanwhile, InvalidInput, EngineError, CommitFailed.
         """
         late, digest = self.insist_on_late(machine.pool), self._digest_of(values)
         while (other := self._under_way.get(machine.id)) is not None:
             if other.digest == digest and other.generation == machine.generation:
-                return await _result_of(other)
+                return await self._result_of(other)
             if not replace and other.generation == machine.generation:
                 raise ConfiguredOtherwise(f"{machine.id} is being configured with other values. {_REPLACE}")
-            await asyncio.wait({other.task})
+            await self._until_over(other)
         own = self._own(machine)
         known = own.configuration
         if known is not None and known.stage is Stage.DONE:
@@ -119,7 +131,7 @@ class Configuring:
                 return await self.configure(machine, values, replace=replace)
             if not replace:
                 raise ConfiguredOtherwise(f"{machine.id} was configured with other values. {_REPLACE}")
-        return await _result_of(self._begin(own, late, values, digest))
+        return await self._result_of(self._begin(own, late, values, digest))
 
     def _digest_of(self, values: LateValues) -> str:
         sent = [sorted(values.env.items()), sorted(values.secrets.items()), hashlib.sha256(values.files).hexdigest()]
@@ -145,7 +157,10 @@ class Configuring:
     def _begin(self, machine: Machine, late: Late, values: LateValues, digest: str) -> _SetUp:
         """Nothing may come between this decision and the note that it is under way."""
         anew = configure.may_have_values(machine)
-        machine = configure.begin(self._fleet, machine, digest, self._state.now())
+        try:
+            machine = configure.begin(self._fleet, machine, digest, self._state.now())
+        except NotRunning as error:
+            raise NoMachineAvailable(error.message) from error
         self._journal.attribute()
         work = self._set_up(machine, late, values, anew=anew)
         set_up = _SetUp(machine.generation, digest, self._background.spawn(work, f"set-up of {machine.id}"))
@@ -156,6 +171,26 @@ class Configuring:
     def _over(self, machine_id: str, set_up: _SetUp) -> None:
         if self._under_way.get(machine_id) is set_up:
             del self._under_way[machine_id]
+
+    async def _result_of(self, set_up: _SetUp) -> Configured:
+        """Wait for a set-up, which goes on if the caller gives up. Raises what it ended with, EngineUnavailable."""
+        await self._until_over(set_up)
+        result = set_up.task.result()
+        if isinstance(result, OrchestratorError):
+            raise result
+        return result
+
+    async def _until_over(self, set_up: _SetUp) -> None:
+        """Raises EngineUnavailable if the service stops before."""
+        leaving = asyncio.ensure_future(self._turned_away.wait())
+        try:
+            await asyncio.wait({set_up.task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+        left_s = max(0.0, self._stops_at - self._state.now())
+        done, _ = await asyncio.wait({set_up.task}, timeout=min(left_s, STOPPING_S))
+        if not done or set_up.task.cancelled():
+            raise EngineUnavailable("The service is stopping, and the machine is not set up. Ask again when it runs.")
 
     # in a task of its own
 
@@ -173,6 +208,8 @@ class Configuring:
                 if late.hook:
                     left_s = max(LEAST_OF_HOOK_S, late.timeout_s - (self._state.now() - begun_at))
                     exit_code = await self._run_hook(machine, late, output, left_s)
+        except NotRunning as error:  # its container has just ended, and is started again: asking again helps
+            problem = NoMachineAvailable(error.message)
         except OrchestratorError as error:
             problem = error
         took_ms = round((self._state.now() - begun_at) * 1000)
@@ -254,17 +291,6 @@ class _HookOutput:
 def _not_to_be_seen(values: LateValues) -> list[str]:
     """Every secret, and all variables but those that are part of every text, such as 1 and yes."""
     return [*values.secrets.values(), *(value for value in values.env.values() if len(value) >= LEAST_OF_VARIABLE)]
-
-
-async def _result_of(set_up: _SetUp) -> Configured:
-    """Wait for a set-up, which goes on if the caller gives up. Raises what it ended with."""
-    await asyncio.wait({set_up.task})
-    if set_up.task.cancelled():
-        raise EngineUnavailable("The service is stopping, and the machine is not set up. Ask again when it runs.")
-    result = set_up.task.result()
-    if isinstance(result, OrchestratorError):
-        raise result
-    return result
 
 
 def _hook_failed(machine: Machine, late: Late, exit_code: int | None) -> SetupFailed:

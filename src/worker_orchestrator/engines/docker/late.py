@@ -55,7 +55,14 @@ from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_archive import NAMES, ROOM_BYTES, Owner, late_archive, survives_umask
 from worker_orchestrator.engines.late_packing import packed
 from worker_orchestrator.engines.late_post import post_values
-from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, SetupFailed
+from worker_orchestrator.errors import (
+    EngineError,
+    EngineRejected,
+    EngineUnavailable,
+    NotRunning,
+    OutcomeUnknown,
+    SetupFailed,
+)
 
 __all__ = ["DockerLate"]
 
@@ -197,7 +204,7 @@ class DockerLate(DockerLifecycle):
             stopped = f"The container of {machine.id} stopped while it was given its values."
             if self._dialect.archives_reach_memory:
                 raise OutcomeUnknown(f"{stopped} They may be on its disk.")
-            raise EngineRejected(f"{stopped} They are lost.")
+            raise NotRunning(f"{stopped} They are lost.")
 
     async def _is_in_memory(self, native_id: str, folder: str) -> bool:
         """Whether what was just written is where the worker sees it."""

@@ -26,7 +26,7 @@ from worker_orchestrator.engines.docker.late_feed import Fed, Waiting
 from worker_orchestrator.engines.docker.template import DockerOptions, make_template
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_archive import late_archive
-from worker_orchestrator.errors import EngineRejected, EngineUnavailable, InvalidInput, OutcomeUnknown
+from worker_orchestrator.errors import EngineRejected, EngineUnavailable, InvalidInput, NotRunning, OutcomeUnknown
 
 MACHINE = replace(
     Machine("worker-1700000000000-abcdefghi", "default", "f00d", State.READY, 9093), holding=Holding("p"), generation=1
@@ -196,7 +196,7 @@ def test_what_was_written_into_a_container_that_had_stopped_is_no_success() -> N
     """Docker loses it; Podman may have it on the disk."""
 
     async def story() -> None:
-        for dialect, error in ((DOCKER, EngineRejected), (PODMAN, OutcomeUnknown)):
+        for dialect, error in ((DOCKER, NotRunning), (PODMAN, OutcomeUnknown)):
             fake = Fake()
             async with an_engine(fake, dialect) as engine:
                 with pytest.raises(error, match="stopped while it was given its values"):
