@@ -284,7 +284,12 @@ class ContainersPaused(ContainersKilled):
         return " ".join(self.paused)
 
     def spares(self, row: Row) -> bool:
-        return row.pool == LATE and not self.is_calm
+        """One in which a hook may begin, or the program that waits for values where no project has ever been."""
+        if row.pool != LATE:
+            return False
+        if row.generation:
+            return not self.is_calm
+        return "tar" not in docker("top", row.id, "-eo", "args", host=self.stage.daemon.host, check=False).out
 
     def withdraw(self) -> str:
         for name in self.paused:

@@ -43,6 +43,7 @@ class Row:
     reason: str
     pool: str = "default"
     is_configured: bool = False
+    generation: int = 0
 
 
 @dataclass(slots=True, eq=False)

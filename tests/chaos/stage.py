@@ -39,7 +39,7 @@ RETRY_S: Final = 0.5
 SERVICE: Final = Path(__file__).with_name("chaotic_service.py")
 _HINDERS: Final = (Kind.DAEMON_DOWN, Kind.DAEMON_FROZEN, Kind.DISK)
 _ROWS: Final = """
-SELECT id, state, project, port, gone, reason, pool, configuration LIKE '%"stage":"done"%' FROM machine
+SELECT id, state, project, port, gone, reason, pool, configuration LIKE '%"stage":"done"%', generation FROM machine
 """
 
 
@@ -216,8 +216,8 @@ class Stage:
             self.timeline.count(f"unreadable {error}")
             return None
         return [
-            Row(name, state, project, port, bool(gone), why, pool, bool(is_configured))
-            for name, state, project, port, gone, why, pool, is_configured in found
+            Row(name, state, project, port, bool(gone), why, pool, bool(is_configured), generation)
+            for name, state, project, port, gone, why, pool, is_configured, generation in found
         ]
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from base64 import b64encode
 from collections.abc import Collection
@@ -26,12 +27,23 @@ _LINE_BYTES: Final = 4096
 _SHOWN: Final = 200
 
 
-async def post_values(machine: Machine, address: str, path: str, token: str, values: LateValues) -> None:
-    """Post them as JSON. The worker may take its time: the caller sets the limit.
+async def post_values(  # what is sent where, and for how long
+    machine: Machine, address: str, path: str, token: str, values: LateValues, limit_s: float = 60.0
+) -> None:
+    """Post them as JSON. The worker may take its time, up to this limit.
 
-    Raises SetupFailed if nothing answers, or if the worker answers anything but 2xx. It shows the first line of the answer,
-    without any of the values.
+    Raises SetupFailed if nothing answers by then, or if the worker answers anything but 2xx. It shows the first line of the
+    answer, without any of the values.
     """
+    try:
+        async with asyncio.timeout(limit_s):
+            await _post(machine, address, path, token, values)
+    except TimeoutError:
+        late = f"{machine.id} did not answer POST {path} within {limit_s:g} s."
+        raise SetupFailed(late, machine=machine.id) from None
+
+
+async def _post(machine: Machine, address: str, path: str, token: str, values: LateValues) -> None:
     body = await packed(values, lambda: _body(machine, values))
     host = f"[{address}]" if ":" in address else address
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}

@@ -55,14 +55,7 @@ from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_archive import NAMES, ROOM_BYTES, Owner, late_archive, survives_umask
 from worker_orchestrator.engines.late_packing import packed
 from worker_orchestrator.engines.late_post import post_values
-from worker_orchestrator.errors import (
-    EngineError,
-    EngineRejected,
-    EngineUnavailable,
-    NotRunning,
-    OutcomeUnknown,
-    SetupFailed,
-)
+from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, NotRunning, OutcomeUnknown
 
 __all__ = ["DockerLate"]
 
@@ -109,12 +102,7 @@ class DockerLate(DockerLifecycle):
         if path:
             await self._own(machine.id, running=True)  # else somebody else may have its port
             address, token = self._address_of(machine.id), self._token_of(machine.id)
-            try:
-                async with asyncio.timeout(limit_s):
-                    await post_values(machine, address, path, token, values)
-            except TimeoutError:
-                late = f"{machine.id} did not answer POST {path} within {limit_s:g} s."
-                raise SetupFailed(late, machine=machine.id) from None
+            await post_values(machine, address, path, token, values, limit_s)
 
     def foresee(self, machines: Collection[Machine]) -> None:
         if not (self._dialect.takes_feeds and self._can_end_input):
