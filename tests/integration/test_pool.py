@@ -337,6 +337,22 @@ def test_whoever_waits_is_answered_when_the_service_stops(start: Start) -> None:
         assert "stopping" in refused(waits.result())
 
 
+def test_whoever_waits_for_a_command_hears_that_the_service_stops(start: Start) -> None:
+    """It would take longer than a service that stops may wait. A proxy or a program must not take that for a defect."""
+    service = start("--min-idle", "1", "--max-machines", "1")
+    machine = service.assign("holder")["containerId"]
+    words = {"command": ["sleep", "60"], "timeout_seconds": 50}
+    with ThreadPoolExecutor(1) as pool:
+        runs = pool.submit(call, service.ports.api, "POST", f"/v1/machines/{machine}/exec", words, timeout_s=60)
+        eventually(lambda: "sleep 60" in docker("top", machine).out, "it runs")
+        assert service.end() == 0
+        answer = runs.result()
+    problem = json.loads(answer.text)
+    assert (answer.status, problem["code"]) == (503, "outcome_unknown")
+    assert "The service is stopping" in problem["detail"]
+    assert "Traceback" not in service.log
+
+
 # images that do not run
 
 

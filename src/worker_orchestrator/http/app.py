@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
+from worker_orchestrator.errors import OutcomeUnknown
 from worker_orchestrator.http import problems
 from worker_orchestrator.http.access.callers import Callers, Kind
 from worker_orchestrator.http.access.guard import Guard
@@ -34,6 +35,9 @@ from worker_orchestrator.telemetry.request_id import REQUEST_ID, fit, new_id
 __all__ = ["App"]
 
 _DEFECT: Final = "This is a bug in the service. Its log has the details."
+_STOPPING: Final = (
+    "The service is stopping, and did not wait to see what came of this. Look, or ask again, when it runs."
+)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -172,7 +176,7 @@ class App:
         except asyncio.CancelledError:
             if body.is_closed:
                 raise HungUpError from None
-            raise
+            return failure(503, "Service unavailable", _STOPPING)  # nobody else ends a request
         except HungUpError:
             raise
         except Exception as error:  # noqa: BLE001 # the outermost edge: a defect is answered and logged, and may end the process
@@ -209,9 +213,9 @@ class App:
 
         try:
             await (self._v1 if refusal is None else refusal)(scope, receive_noted, send_noted)
-        except asyncio.CancelledError:
-            if not hung_up:
-                raise
+        except asyncio.CancelledError:  # as in `_answer`
+            if not hung_up and not began:
+                await problems.of_error(OutcomeUnknown(_STOPPING))(scope, receive, send)
         except Exception as error:  # noqa: BLE001 # as in `_answer`
             self._defect(error, scope["path"])
             if not began:
