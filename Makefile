@@ -78,7 +78,7 @@ soak: .venv/.tests example-worker  ## do deadlines hold for as long as they last
 # On the engine that `docker` uses here (DOCKER_HOST, a context): the worker's image must be there. It fills one column of the page.
 engines: .venv/.tests  ## does this engine keep every promise? Writes its column of docs/engines.md; takes twenty minutes
 	ENGINE_COLUMN=docs/engines $(PYTEST) -m promise tests/contract tests/integration
-	scripts/engines
+	$(BIN)/python scripts/engines
 
 browser: .venv/.tests example-worker  ## the dashboard, the docs page, and pages of other sites, in a real Chromium
 	$(DOCKER) $(PYTEST) tests/browser
