@@ -255,7 +255,8 @@ def test_the_command_line_lists_the_last_expiries(service: Running) -> None:
     listed = cli(service, "pools", "--expiries").splitlines()
     assert listed[0].split() == ["TIME", "POOL", "PROJECT", "MACHINE", "BY", "REASON"]
     assert any("early" in line and "Its project had not asked for it for 1 s." in line for line in listed[1:])
-    assert {one["by"] for one in json.loads(cli(service, "pools", "-o", "json"))[0]["expiries"]} <= {"ttl", "max_age"}
+    by = {one["by"] for one in json.loads(cli(service, "pools", "-o", "json"))[0]["expiries"]}
+    assert by <= {"ttl", "max_age", "confirm_within"}
 
 
 def test_nothing_of_an_expired_project_is_in_a_machine_that_is_handed_out(service: Running) -> None:
