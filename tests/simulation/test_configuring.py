@@ -313,6 +313,36 @@ def test_nothing_is_written_unless_it_is_stored_that_it_will_be(monkeypatch: pyt
     lived(story, late=LATE)
 
 
+def test_nothing_is_written_if_another_request_heard_that_it_was_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asked for something in the same turn, and was answered in it: then both were undone before the set-up looked."""
+
+    async def story(small: Small) -> None:
+        await small.await_template()
+        machine = await small.assign("p")
+        configuring, heard = small.orchestrator._parts.configuring, list[BaseException | None]()
+        begin = configuring._begin
+
+        def refuse(*_: object) -> None:
+            raise CommitFailed("The disk is full.")
+
+        def begin_beside_another(*args: Any, **more: Any) -> Any:
+            begun = begin(*args, **more)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(small.store, "commit", refuse)
+                configuring._journal.store_now(heard.append)
+            return begun
+
+        monkeypatch.setattr(configuring, "_begin", begin_beside_another)
+        with pytest.raises(CommitFailed):
+            await configured(small)
+        assert isinstance(heard[0], CommitFailed)
+        monkeypatch.undo()
+        assert small.engine.values(machine.id) is None
+        assert (await configured(small)).machine.is_configured
+
+    lived(story, late=LATE)
+
+
 def test_the_engine_remembers_nothing_of_what_has_ended() -> None:
     """A pause is no end. What it says of an instance tells that it may be configured."""
 

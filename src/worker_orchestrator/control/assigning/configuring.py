@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from worker_orchestrator.control.assigning.hook_output import HookOutput
 from worker_orchestrator.control.assignment import SetupReport
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.deciding.decisions import Decisions
@@ -28,6 +29,7 @@ from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.extras import Configurable, Exec, LateValues
 from worker_orchestrator.engines.late_archive import late_archive, may_be_too_large
 from worker_orchestrator.errors import (
+    CommitFailed,
     ConfiguredOtherwise,
     EngineError,
     EngineRejected,
@@ -202,7 +204,8 @@ class Configuring:
         exit_code: int | None = None
         problem: OrchestratorError | None = None
         try:
-            await self._journal.durable()  # from here on it is known to be dirty, whatever happens to this process
+            await self._journal.durable()
+            self._insist_on_note(machine)  # from here on it is known to be dirty, whatever happens to this process
             with self._uses.set_up(machine):
                 await self._write(machine, late, values, anew=anew)
                 if late.hook:
@@ -217,6 +220,14 @@ class Configuring:
             problem = _hook_failed(machine, late, exit_code)
         shown = output.last_lines() if output.is_quick else await asyncio.to_thread(output.last_lines)
         return await self._ended(machine, late, problem, SetupReport(exit_code, took_ms, shown))
+
+    def _insist_on_note(self, machine: Machine) -> None:
+        """Raises CommitFailed if it was undone that values may be in this machine, perhaps before this was waited for."""
+        own = self._fleet.machines.get(machine.id)
+        if own is not None and own.configuration is None:
+            raise CommitFailed(
+                self._journal.problem or "The set-up could not be noted, so it was not begun. Ask again."
+            )
 
     async def _write(self, machine: Machine, late: Late, values: LateValues, *, anew: bool) -> None:
         """The engine has a limit of its own for what it writes, and `late.timeout_s` for the worker to answer a post."""
@@ -233,7 +244,7 @@ class Configuring:
         """Its exit code; None if it was killed because its time was up."""
         assert isinstance(self._engine, Exec), "it was looked at before anything was written"
         await self._contact.heard(limit_s)
-        return await self._engine.exec_into(machine.id, late.hook, _HookOutput(output), timeout_s=limit_s)
+        return await self._engine.exec_into(machine.id, late.hook, HookOutput(output), timeout_s=limit_s)
 
     async def _ended(
         self, machine: Machine, late: Late, problem: OrchestratorError | None, report: SetupReport
@@ -270,22 +281,6 @@ class Configuring:
 
 
 _REPLACE: Final = "Release it first, or replace them (`replace`, on the command line `--replace`)."
-
-
-class _HookOutput:
-    """Where the output of a hook goes. There is always room for more of it."""
-
-    def __init__(self, output: BlottedOutput) -> None:
-        self._output = output
-
-    def started(self) -> None:
-        pass
-
-    async def take(self, stream: str, data: bytes) -> None:
-        self._output.add(stream, data)
-
-    def keep(self, stream: str, data: bytes) -> None:
-        self._output.add(stream, data)
 
 
 def _not_to_be_seen(values: LateValues) -> list[str]:
