@@ -400,6 +400,22 @@ def test_a_wake_is_left_with_nothing_once_nobody_waits_who_takes_another_machine
     lived(story, min_idle=0, max_machines=1, slow_s=2.0, recycle=True)
 
 
+def test_nobody_is_told_of_a_machine_that_was_found_to_serve_nobody_while_that_was_stored() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        machine = await small.assign("p1")
+        await asyncio.sleep(10)
+        wakes = asyncio.create_task(small.orchestrator.sleepers.wake("p1"))
+        await asyncio.sleep(0)
+        assert small.fleet.pending, "that its project keeps it is not stored yet"
+        small.fleet.doubted.add(machine.id)
+        small.fleet.ailing[machine.id] = "The container is paused."
+        with pytest.raises(NoMachineAvailable, match=r"cannot serve now\. The container is paused"):
+            await wakes
+
+    lived(story, min_idle=1, terms=Terms(ttl=100))
+
+
 def test_no_deadline_that_is_set_with_an_assignment_is_longer_than_its_pool_lets_it_be() -> None:
     """Not even where it was judged by the limits of another pool, from which the machine did not come in the end."""
 

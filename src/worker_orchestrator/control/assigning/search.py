@@ -156,13 +156,15 @@ class Search:
         return own.pool if own is not None else self._fleet.waiting.get(project, DEFAULT_POOL)
 
     async def _stored(self, machine: Machine, begun_at: float, *, is_new: bool) -> tuple[Machine, Trace | None]:
-        """This machine, once the assignment is stored."""
+        """This machine, once the assignment is stored. Raises NoMachineAvailable if it is known to serve nobody by then."""
         if is_new:
             self._decisions.resize()
             self._journal.attribute()
         if is_new or self._short_way.is_pending(machine):
             await self._journal.durable()
         self._journal.insist_on_going_on()
+        if machine.id in self._fleet.ailing and not is_new:
+            raise refusals.machine_ailing(self._fleet, machine)
         return machine, self._traces.add_short(machine, begun_at) if is_new else None
 
     async def _reserve(
