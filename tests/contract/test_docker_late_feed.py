@@ -253,6 +253,15 @@ def copy_into(machine: Machine, archive: bytes) -> None:
     subprocess.run(["docker", "cp", "-", f"{machine.id}:{FOLDER}"], input=archive, check=True)
 
 
+async def all_comes_by_one_archive(engine: DockerEngine, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with archives_of(engine, monkeypatch) as sent:
+        await engine.configure(machine, VALUES)
+        assert len(sent) == 1
+    assert await engine.is_configured(machine.id)
+    assert await said(engine, machine, f"cat {FOLDER}/secrets/a {FOLDER}/files/conf/app") == f"{PLANTED}x"
+    await none_is_left(machine)
+
+
 @pytest.mark.parametrize("happens", [killed, restarted, reloaded, frozen_and_killed, without_right])
 async def test_whatever_happens_to_it_all_values_come(
     docker_world: DockerWorld,
@@ -262,12 +271,7 @@ async def test_whatever_happens_to_it_all_values_come(
     engine = await an_engine(docker_world, user="1234:1234")
     machine = await waiting(docker_world, engine)
     await happens(engine, machine)
-    with archives_of(engine, monkeypatch) as sent:
-        await engine.configure(machine, VALUES)
-        assert len(sent) == 1
-    assert await engine.is_configured(machine.id)
-    assert await said(engine, machine, f"cat {FOLDER}/secrets/a {FOLDER}/files/conf/app") == f"{PLANTED}x"
-    await none_is_left(machine)
+    await all_comes_by_one_archive(engine, machine, monkeypatch)
 
 
 @pytest.mark.parametrize("cut", [0, 512, 1024, -10240, 0.5], ids=["all", "header", "entry", "end", "half"])
@@ -283,12 +287,7 @@ async def test_what_was_cut_off_on_its_way_is_removed_and_comes_by_archive(
         await write(feed, archive[: int(cut * len(archive)) if cut == 0.5 else int(cut)])
 
     monkeypatch.setattr(Feed, "_write", cut_off)
-    with archives_of(engine, monkeypatch) as sent:
-        await engine.configure(machine, VALUES)
-        assert len(sent) == 1
-    assert await engine.is_configured(machine.id)
-    assert await said(engine, machine, f"cat {FOLDER}/secrets/a {FOLDER}/files/conf/app") == f"{PLANTED}x"
-    await none_is_left(machine)
+    await all_comes_by_one_archive(engine, machine, monkeypatch)
 
 
 async def test_where_there_is_no_room_left_it_is_said_as_ever(docker_world: DockerWorld) -> None:

@@ -214,7 +214,9 @@ class App:
         try:
             await (self._v1 if refusal is None else refusal)(scope, receive_noted, send_noted)
         except asyncio.CancelledError:  # as in `_answer`
-            if not hung_up and not began:
+            if began and not hung_up:
+                raise
+            if not hung_up:
                 await problems.of_error(OutcomeUnknown(_STOPPING))(scope, receive, send)
         except Exception as error:  # noqa: BLE001 # as in `_answer`
             self._defect(error, scope["path"])
