@@ -17,17 +17,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.lease import Asked, EndsBy
 from worker_orchestrator.core.leased import Leased, has_changed_hands
-from worker_orchestrator.core.machine import (
-    GIVES_UP_PROJECT,
-    TOMBSTONES_KEPT,
-    Cause,
-    Change,
-    FailureKind,
-    Machine,
-    State,
-)
+from worker_orchestrator.core.machine import GIVES_UP_PROJECT, TOMBSTONES_KEPT, Cause, Change, Machine, State
 from worker_orchestrator.core.pool import Brake, Pool
 from worker_orchestrator.core.reasons import RESTART_REQUESTED, RESTART_REQUESTED_BEFORE, UNCONFIGURED, WOKEN_EARLY
 from worker_orchestrator.core.spec import Spec

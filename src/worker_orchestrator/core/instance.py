@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from worker_orchestrator.core.machine import FailureKind
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.reasons import not_running
 
 __all__ = ["Instance", "Snapshot", "Status", "Verdict"]

@@ -46,10 +46,11 @@ from worker_orchestrator.core.brake import (
     schedule_restart,
     schedule_retry,
 )
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import move_ports, no_port_left
 from worker_orchestrator.core.instance import Verdict
-from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
+from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.reasons import (
     ANSWERED,
     CLEANED,

@@ -57,9 +57,10 @@ from worker_orchestrator.core.deadlines import next_deadline
 from worker_orchestrator.core.doomed import ended_again
 from worker_orchestrator.core.due_actions import due_action
 from worker_orchestrator.core.expiry import expire, warn
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status
-from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
+from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.outcomes import drop_dirty, judge_cleaning, start_deadline
 from worker_orchestrator.core.sizing import resize_all
 from worker_orchestrator.core.sleep import note_listed

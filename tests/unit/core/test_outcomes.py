@@ -11,8 +11,9 @@ from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Re
 from worker_orchestrator.core.brake import Failure, fail_machine
 from worker_orchestrator.core.commands import destroy, restart
 from worker_orchestrator.core.due_actions import follow_up, still_wanted
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.instance import Status, Verdict
-from worker_orchestrator.core.machine import Cause, Change, FailureKind, Holding, Machine, State
+from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.core.outcomes import apply_verdict, is_awaited, patience_s, start_deadline
 from worker_orchestrator.core.sizing import new_machine
 from worker_orchestrator.core.waiting_line import is_verified
