@@ -112,9 +112,9 @@ class Fleet(Leased):
             self._follow_lease(None, machine, now)
             self.watches[machine.id].ends_gently = machine.state is State.STOPPING and machine.generation > 0
             self.watches[machine.id].restart_requests = _restart_requests(machine)
-            if machine.state in {_READY, State.SLEEPING}:
+            if machine.state in {_READY, State.PARKED, State.SLEEPING}:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
-            if machine.state is _READY:
+            if machine.state in {_READY, State.PARKED}:
                 self.pool(machine.pool).proven_template = machine.template
 
     def apply(
@@ -278,7 +278,7 @@ class Fleet(Leased):
             if old.state is not machine.state:
                 watch.ends_gently = machine.state is State.STOPPING and old.holding is not None
                 watch.tries = 0 if machine.state in _STOPS else watch.tries  # of another call
-                watch.port_is_taken = False
+                watch.port_is_taken, watch.is_paused = False, False
                 watch.misses, watch.not_before, watch.restart_acknowledged = 0, 0.0, False
                 watch.missed_at, watch.missed_why, watch.doubted_until = None, "", 0.0
         holding, had = machine.holding, None if old is None else old.holding

@@ -11,6 +11,8 @@ What each verdict does::
     restart requested,    nothing: it answers   nothing                                nothing
     or to be cleaned      for what is stopped
 
+A machine that comes out of the reserve has 5 s to answer, and then a listing shows that it failed.
+
 What each outcome does. After any other, the next tick asks for the action again if it is still due::
 
                    create                         restart                                stop             destroy
@@ -25,6 +27,9 @@ What each outcome does. After any other, the next tick asks for the action again
     unavailable,   again after 1 s                again after 1 s                        again after 1 s  again after 1 s
     unknown
 
+A machine that could not be parked has to answer and becomes idle; one that could not be let go on is FAILED. After a call
+of either kind of which nobody knows how it ended, the next tick looks.
+
 A cleaning that is done leaves a machine that has to answer anew. If the engine was unavailable it is tried again after 1 s.
 After any other outcome the machine is STOPPING: what is not known to have ended may restart it when another project has it.
 It is STOPPING after each, and at the next listing, if its pool recycles by then: the settings may have changed meanwhile.
@@ -34,7 +39,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Park, Restart, Result, Stop, Unpark
 from worker_orchestrator.core.brake import (
     Failure,
     clear_obstacle,
@@ -49,8 +54,9 @@ from worker_orchestrator.core.brake import (
 from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import move_ports, no_port_left
-from worker_orchestrator.core.instance import Verdict
+from worker_orchestrator.core.instance import Status, Verdict
 from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.parking import note_paused, note_refused, note_unpark_refused
 from worker_orchestrator.core.reasons import (
     ANSWERED,
     CLEANED,
@@ -82,6 +88,8 @@ UNSURE_S = 1.0  # the pause after an action for which the engine gave no answer
 MISSES_TO_FAIL = 3
 PROBE_S = 1.0
 """How long a probe lasts at least before it counts as missed."""
+UNPARK_S = 5.0
+"""How long a machine that was parked may take until it answers again, unless it has shown to be slower."""
 PATIENCE = 2.0
 """How much longer than its slowest answer an idle machine may take for the next one."""
 
@@ -101,6 +109,9 @@ def patience_s(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> float:
 
 def start_deadline(fleet: Fleet, spec: Spec, machine: Machine) -> float:
     """When a starting machine must have answered, in monotonic seconds."""
+    if machine.is_unparking:
+        watch = fleet.watches[machine.id]
+        return watch.since + max(UNPARK_S, PATIENCE * watch.slowest_answer_s)
     return fleet.watches[machine.id].since + spec.start_timeout_of(machine.pool)
 
 
@@ -173,6 +184,11 @@ def apply_outcome(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, no
         return
     if outcome.result in {Result.UNKNOWN, Result.UNAVAILABLE}:
         fleet.watches[machine.id].not_before = now + UNSURE_S
+    _apply_to(fleet, spec, machine, action, outcome, now)
+
+
+def _apply_to(fleet: Fleet, spec: Spec, machine: Machine, action: Action, outcome: Outcome, now: float) -> None:
+    """Apply it, if the machine is still as the action wants it."""
     match action:
         case Create() if machine.is_coming and action.machine == machine:
             _apply_create(fleet, spec, machine, outcome, now)
@@ -180,6 +196,10 @@ def apply_outcome(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, no
             _apply_restart(fleet, spec, machine, outcome, now)
         case Clean() if machine.state is State.STARTING and machine.is_dirty:
             _apply_clean(fleet, spec, machine, outcome, now)
+        case Park() if machine.state is State.PARKED:
+            _apply_park(fleet, machine, outcome, now)
+        case Unpark() if machine.is_unparking:
+            _apply_unpark(fleet, spec, machine, outcome, now)
         case Destroy():
             _apply_destroy(fleet.watches[machine.id], outcome, now)
 
@@ -220,6 +240,20 @@ def _apply_stop(fleet: Fleet, machine: Machine, outcome: Outcome, now: float) ->
         fleet.watches[machine.id].not_before = now + UNSURE_S
     else:
         schedule_retry(fleet.watches[machine.id], now)
+
+
+def _apply_park(fleet: Fleet, machine: Machine, outcome: Outcome, now: float) -> None:
+    if outcome.result is Result.DONE:
+        note_paused(fleet, machine, Status.PAUSED)
+    elif outcome.result not in {Result.UNKNOWN, Result.UNAVAILABLE}:
+        note_refused(fleet, machine, now)
+
+
+def _apply_unpark(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
+    if outcome.result is Result.DONE:
+        fleet.watches[machine.id].since = now
+    elif outcome.result not in {Result.UNKNOWN, Result.UNAVAILABLE}:
+        note_unpark_refused(fleet, spec, machine, outcome.message, now)
 
 
 def _apply_destroy(watch: Watch, outcome: Outcome, now: float) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "paused",
     "shortage",
     "startable",
+    "to_be_parked",
     "wanted",
 ]
 
@@ -49,10 +50,11 @@ class HeldBack(msgspec.Struct, frozen=True):
 
 
 class Shortage(msgspec.Struct, frozen=True):
-    """The machines that a pool lacks: for the projects in its line that nothing comes for yet, and to be idle."""
+    """The machines that a pool lacks: for projects in its line that nothing comes for yet, to be idle, and to be parked."""
 
     waiting: int
     idle: int
+    parked: int = 0
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -74,7 +76,7 @@ def wanted(fleet: Fleet, spec: Spec, name: str) -> Wanted:
     """What this pool wants at this moment, and why it does not have it."""
     pool, assigned = spec.pool(name), fleet.assigned_in(name)
     idle, lacks = pool.wanted_idle(assigned), shortage(fleet, pool, name)
-    missing = lacks.waiting + lacks.idle
+    missing = lacks.waiting + lacks.idle + lacks.parked
     holds = tuple(held_back(fleet, spec, name)) if missing else ()
     rule: Rule = "spare" if idle > pool.min_idle else "min_idle" if pool.window is None else "window"
     return Wanted(idle, rule, pool.most_idle(assigned), missing, holds)
@@ -88,7 +90,15 @@ def shortage(fleet: Fleet, pool: PoolSpec, name: str) -> Shortage:
         return Shortage(for_line, 0 if waiting or coming else 1)
     there = len(fleet.idle(name, pool.template)) - count_ailing(fleet, pool, name) + coming
     for_line = max(0, waiting - there)
-    return Shortage(for_line, max(0, pool.wanted_idle(fleet.assigned_in(name)) + waiting - there - for_line))
+    left = (
+        there + for_line - waiting - pool.wanted_idle(fleet.assigned_in(name))
+    )  # idle ones beyond those that are wanted
+    return Shortage(for_line, max(0, -left), max(0, to_be_parked(fleet, pool, name) - max(0, left)))
+
+
+def to_be_parked(fleet: Fleet, pool: PoolSpec, name: str) -> int:
+    """How many machines more the reserve of this pool is to have, of the template that it makes now."""
+    return max(0, pool.parked - len(fleet.parked(name, pool.template))) if pool.parked else 0
 
 
 def count_ailing(fleet: Fleet, pool: PoolSpec, name: str) -> int:

@@ -15,8 +15,9 @@ class Pausable(Protocol):
     """
 
     async def pause(self, machine_id: str) -> None:
-        """Pause it. Safe to repeat. Raises EngineRejected if it does not run or cannot be paused, and every other EngineError
-        but PortTaken.
+        """Pause it. Safe to repeat.
+
+        Raises EngineRejected if it does not run or cannot be paused, and every other EngineError but PortTaken.
         """
         ...
 

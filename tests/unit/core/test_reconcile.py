@@ -22,7 +22,8 @@ from worker_orchestrator.core.doomed import about_to_fail
 from worker_orchestrator.core.due_actions import follow_up, still_wanted
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Machine, State
-from worker_orchestrator.core.reconcile import AILING_S, reconcile
+from worker_orchestrator.core.observation import AILING_S
+from worker_orchestrator.core.reconcile import reconcile
 from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.errors import NoMachineAvailable
 

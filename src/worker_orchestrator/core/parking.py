@@ -1,0 +1,188 @@
+"""The reserve of a pool: machines that answered once and are paused until somebody needs them.
+
+A paused worker uses no processor, and goes on within some ten milliseconds, where a start takes hundreds. A pool that wants
+`parked` machines has them beside its idle ones. They come from there and go back there::
+
+    READY, free  ──── more idle than wanted, for 2 s ────►  PARKED     its container is paused
+    PARKED       ──── fewer idle than wanted, or a ──────►  STARTING   its container goes on, and it has to answer
+                      project waits, or it is to show                  within 5 s
+                      that it still answers
+    STARTING     ──── it answered ───────────────────────►  READY      as any other, so whoever waits longest gets it
+
+Whoever waits is served from the idle machines, then from the parked ones, and by new machines only then. New machines for
+the reserve are begun only while nobody waits and none is on its way out of it, because each start makes these slower.
+
+Only a machine that is known to be paused is taken out of the reserve, so that no pause is under way any more when it is to
+go on. If the engine refuses to pause one, that becomes idle again and nothing more is parked for a minute.
+
+We considered to have a machine paused in the turn in which it is too many, and decided against it: under `reuse` each
+release would pause a machine and each assign wake one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from msgspec.structs import replace
+
+from worker_orchestrator.core.brake import Failure, fail_machine
+from worker_orchestrator.core.failure_kind import FailureKind
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.reasons import (
+    OUTDATED,
+    PARK_REFUSED,
+    PARKED,
+    TOO_MANY_PARKED,
+    UNKNOWN_POOL,
+    UNPARKED,
+    UNPARKED_FOR_CHECK,
+    sentence,
+)
+from worker_orchestrator.core.room import retire_machine
+from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.core.waiting_line import does_not_come_up
+from worker_orchestrator.core.wanted import shortage
+
+__all__ = [
+    "keep_reserve",
+    "next_of_reserve",
+    "note_paused",
+    "note_refused",
+    "note_unpark_refused",
+    "retire_unknown_reserve",
+]
+
+PARK_AFTER_S: Final = 2.0
+"""How long idle machines must have been too many before they are parked."""
+REFUSED_PAUSE_S: Final = 60.0
+"""For how long nothing is parked after the engine refused to pause a machine."""
+
+
+def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> None:
+    """Wake what is needed of this pool's reserve, park what is idle beyond that, and retire what is too much of it."""
+    wanted = spec.pool(name)
+    if fleet.members(name).parked:
+        _wake_missing(fleet, wanted, name, now)
+        if wanted.template is not None and not wanted.paused:
+            _retire(fleet, wanted, name, wanted.template, now)
+            _wake_for_check(fleet, wanted, name, wanted.template, now)
+    if wanted.parked and wanted.template is not None:
+        _park_surplus(fleet, wanted, name, wanted.template, now)
+
+
+def retire_unknown_reserve(fleet: Fleet, name: str, now: float) -> None:
+    """Let the parked machines of a pool go that the settings do not name."""
+    for machine_id in list(fleet.all_parked(name)):
+        retire_machine(fleet, machine_id, UNKNOWN_POOL, now)
+
+
+def note_paused(fleet: Fleet, machine: Machine, status: Status) -> None:
+    """The container of this parked machine is in this status. One that runs is to be paused, whoever let it go on."""
+    fleet.watches[machine.id].is_paused = status is Status.PAUSED
+
+
+def note_refused(fleet: Fleet, machine: Machine, now: float) -> None:
+    """The engine refused to pause this parked machine, so it has to answer and becomes idle."""
+    fleet.pool(machine.pool).parks_not_before = now + REFUSED_PAUSE_S
+    _unpark(fleet, machine, PARK_REFUSED, now)
+
+
+def note_unpark_refused(fleet: Fleet, spec: Spec, machine: Machine, why: str, now: float) -> None:
+    """The engine refused to let this machine go on. Nobody has files in it, so it is replaced."""
+    failure = Failure(FailureKind.HELD_UP, sentence(why), harmless=True)
+    fail_machine(fleet, spec, machine, now, failure)
+
+
+def next_of_reserve(fleet: Fleet, spec: Spec) -> Iterator[float]:
+    """When a parked machine is to be checked next, and when idle ones are to be parked, in monotonic seconds."""
+    for name in fleet.pool_names:
+        wanted, pool = spec.pool(name), fleet.pool(name)
+        if pool.parks_since is not None:
+            yield max(pool.parks_since + PARK_AFTER_S, pool.parks_not_before)
+        if pool.too_many_parked_since is not None:
+            yield pool.too_many_parked_since + wanted.shrink_after_s
+        for machine_id in islice(fleet.parked(name, wanted.template), 1):
+            yield fleet.watches[machine_id].since + wanted.parked_check_s
+
+
+def _wake_missing(fleet: Fleet, wanted: PoolSpec, name: str, now: float) -> None:
+    """Wake as many parked machines as projects wait for and as idle ones are missing.
+
+    Those of an older template are woken only for projects, and only while the current one does not come up.
+    """
+    lacks = shortage(fleet, wanted, name)
+    missing = lacks.waiting if wanted.template is None or wanted.paused else lacks.waiting + lacks.idle
+    for machine_id in _paused(fleet, fleet.parked(name, wanted.template), missing):
+        _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
+    waiting = len(fleet.pool(name).line) - fleet.count_coming(name)
+    if waiting > 0 and does_not_come_up(fleet, wanted, name):
+        for machine_id in _paused(fleet, fleet.all_parked(name), waiting):
+            _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
+
+
+def _paused(fleet: Fleet, ids: Iterator[str] | dict[str, None], count: int) -> list[str]:
+    """The first of these that are known to be paused."""
+    return list(islice((one for one in ids if fleet.watches[one].is_paused), max(0, count)))
+
+
+def _unpark(fleet: Fleet, machine: Machine, why: str, now: float) -> None:
+    fleet.apply(machine, replace(machine, state=State.STARTING, reason=why), Cause.UNPARKED, now)
+
+
+def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
+    """Retire what was too much for long enough, and as many of older templates as new ones have replaced."""
+    pool, current = fleet.pool(name), fleet.parked(name, template)
+    surplus = len(current) - wanted.parked
+    if surplus <= 0:
+        pool.too_many_parked_since = None
+    elif pool.too_many_parked_since is None:
+        pool.too_many_parked_since = now
+    since = pool.too_many_parked_since
+    if since is not None and now >= since + wanted.shrink_after_s:
+        for machine_id in list(islice(current, surplus)):
+            retire_machine(fleet, machine_id, TOO_MANY_PARKED, now)
+        pool.too_many_parked_since = None
+    if fleet.has_come_up(name, template):
+        stale = list(fleet.stale_parked(name, template))
+        keep = max(0, wanted.parked - len(fleet.parked(name, template)))
+        for machine_id in stale[: max(0, len(stale) - keep)]:
+            retire_machine(fleet, machine_id, OUTDATED, now)
+
+
+def _wake_for_check(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
+    """Have the machine answer that has not for longest, one after the other, and only while nobody waits."""
+    if fleet.waiting or fleet.count_coming(name):
+        return
+    for machine_id in _paused(fleet, fleet.parked(name, template), 1):
+        if now >= fleet.watches[machine_id].since + wanted.parked_check_s:
+            fleet.pool(name).checked = machine_id
+            _unpark(fleet, fleet.machines[machine_id], UNPARKED_FOR_CHECK, now)
+
+
+def _park_surplus(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
+    """Park what is idle beyond what is wanted, the machine that answered last first. One that was only checked goes back."""
+    pool, idle = fleet.pool(name), fleet.idle(name, template)
+    room = wanted.parked - len(fleet.parked(name, template))
+    surplus = min(room, len(idle) - wanted.wanted_idle(fleet.assigned_in(name)))
+    if surplus <= 0 or pool.line or wanted.paused:
+        pool.parks_since = None
+        return
+    if pool.parks_since is None:
+        pool.parks_since = now
+    if pool.checked in idle and now >= pool.parks_not_before:
+        _park(fleet, pool.checked, now)
+        surplus -= 1
+    if now >= max(pool.parks_since + PARK_AFTER_S, pool.parks_not_before):
+        sound = (one for one in reversed(idle) if one not in fleet.doubted)
+        for machine_id in list(islice(sound, surplus)):
+            _park(fleet, machine_id, now)
+        pool.parks_since = None
+
+
+def _park(fleet: Fleet, machine_id: str, now: float) -> None:
+    machine = fleet.machines[machine_id]
+    fleet.apply(machine, replace(machine, state=State.PARKED, reason=PARKED), Cause.PARKED, now)
