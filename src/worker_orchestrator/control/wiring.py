@@ -8,6 +8,7 @@ follows a commit is the `Effects` of the journal.
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.sizing import note_taken_away
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.pausable import why_no_parking
 from worker_orchestrator.store.store import Store
 
 __all__ = ["Limits", "Wiring"]
@@ -104,7 +106,7 @@ class Wiring:
         fleet.hears_events = False  # until the engine's stream of events is open
         self.defect = Defect()
         self.background = Background(self.defect)
-        self.sizes = PoolSizes(spec, store, clock.wall_ms)
+        self.sizes = PoolSizes(spec, store, clock.wall_ms, functools.partial(why_no_parking, engine))
         self.state = ControlState(fleet, self.sizes.applied(spec), clock)
         self.lease_clock = LeaseClock(fleet, store, clock, self.state.now())
         self.state.use(self.lease_clock)

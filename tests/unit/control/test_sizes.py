@@ -72,6 +72,12 @@ def test_a_pool_has_a_limit_of_its_own_beside_that_of_all(store: Store) -> None:
         ("default", {"limit": 2}, f"{TOGETHER} 3, but must be at most the limit, which is 2."),
         ("default", {"min_idle": 9, "limit": 9}, f"{TOGETHER} 10, but must be at most the limit, which is 9."),
         ("default", {"max_idle": 1}, "max_idle is 1, but must be at least min_idle, which is 2."),
+        ("node20", {"parked": 7}, "parked is 7, which makes 8 machines with min_idle, but that must be at most max_machines, "
+            "which is 7."),
+        ("default", {"parked": 9}, "parked is 9, which makes 11 machines with min_idle, but that must be at most the limit, "
+            "which is 10."),
+        ("default", {"parked": 8}, "The min_idle and parked of all pools together is 11, but must be at most the limit, which "
+            "is 10."),
     ],
 )  # fmt: skip
 def test_sizes_that_cannot_be_are_refused_and_nothing_is_changed(
@@ -82,6 +88,31 @@ def test_sizes_that_cannot_be_are_refused_and_nothing_is_changed(
         made.change(pool, changes)
     assert str(refused.value) == why
     assert made.applied(SPEC) == sizes(store).applied(SPEC) == SPEC
+
+
+def test_how_many_are_parked_survives_a_restart_until_it_is_given_back(store: Store) -> None:
+    spec = Spec({"default": PoolSpec("t", parked=1), "node20": PoolSpec("u")}, max_machines=10)
+    made = sizes(store, spec)
+    made.change("default", {"parked": 3})
+    made.change("node20", {"parked": 2})
+    for one in (made, sizes(store, spec)):
+        assert [pool.parked for pool in one.applied(spec).pools.values()] == [3, 2]
+        assert one.changed("default") == {"parked": 3}
+    made.change("default", {"parked": None})
+    made.change("node20", {"parked": 0})
+    for one in (made, sizes(store, spec)):
+        assert [pool.parked for pool in one.applied(spec).pools.values()] == [1, 0]
+
+
+def test_none_are_parked_where_the_engine_cannot_pause_them(store: Store) -> None:
+    """But what has nothing to do with that is changed all the same, and none are parked any more if that is asked for."""
+    made = PoolSizes(SPEC, store, lambda: 1, lambda pool: f"{pool} cannot be paused." if pool == "node20" else "")
+    made.change("default", {"parked": 1})
+    with pytest.raises(InvalidInput, match=r"^node20 cannot be paused\.$"):
+        made.change("node20", {"parked": 1, "min_idle": 2})
+    assert (made.applied(SPEC).pools["node20"].parked, made.applied(SPEC).pools["node20"].min_idle) == (0, 1)
+    made.change("node20", {"parked": 0, "min_idle": 2})
+    assert made.applied(SPEC).pools["node20"].min_idle == 2
 
 
 def test_a_pause_is_of_one_pool(store: Store) -> None:
