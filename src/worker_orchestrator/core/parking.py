@@ -83,8 +83,8 @@ def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> None:
     if wanted.template is None or wanted.paused:
         pool.parks_since = pool.too_many_parked_since = None
         return
-    _retire(fleet, wanted, name, wanted.template, now)
     _park_surplus(fleet, wanted, name, wanted.template, now)
+    _retire(fleet, wanted, name, wanted.template, now)
     if pool.checked not in fleet.coming(name, wanted.template):
         pool.checked = ""  # it went back, or is needed: from now on it is as any other
     _wake_for_check(fleet, wanted, name, wanted.template, now)

@@ -30,9 +30,9 @@ STARTING, READY, PARKED, STOPPING, FAILED = State.STARTING, State.READY, State.P
 NOT_DONE = [Result.REJECTED, Result.OBSTRUCTED, Result.PORT_TAKEN]
 
 
-def a_reserve(count: int = 1, *, is_known: bool = True, template: str = OLD, spec: Any = None, **pool: Any) -> World:
+def a_reserve(count: int = 1, *, is_known: bool = True, made_of: str = OLD, spec: Any = None, **pool: Any) -> World:
     """So many parked machines w1, w2, …; `is_known`: a listing has shown that they are paused."""
-    machines = [parked(f"w{n}", template, port=9100 + n) for n in range(1, count + 1)]
+    machines = [parked(f"w{n}", made_of, port=9100 + n) for n in range(1, count + 1)]
     world = World(spec=spec or a_spec(**{"parked": count, **pool}), fleet=a_fleet(*machines, now=1000.0))
     for machine in machines:
         world.instance(machine.id, Status.PAUSED)
@@ -479,7 +479,7 @@ def test_new_machines_for_the_reserve_are_parked_when_they_have_answered() -> No
         world.instance(machine_id)
         world.answer(machine_id)
     after(after(world, 0.0), 2.0)
-    assert world.in_state(PARKED) == ["m2", "m1"]
+    assert list(world.fleet.parked(DEFAULT_POOL, OLD)) == ["m2", "m1"]
     assert len(world.fleet.machines) == 2
 
 
@@ -757,7 +757,7 @@ def test_nobody_is_told_to_wait_for_a_reserve_of_another_pool() -> None:
 
 
 def test_while_an_image_is_being_pulled_nothing_is_woken_of_an_older_template() -> None:
-    world = a_reserve(1, template=OLD, spec=a_spec(template=None, pending=True, parked=1))
+    world = a_reserve(1, spec=a_spec(template=None, pending=True, parked=1))
     assert world.assign("p") is None
     world.resize()
     assert world["w1"].state is PARKED
@@ -804,7 +804,7 @@ def test_parked_machines_of_an_older_template_go_when_new_ones_are_parked() -> N
 
 
 def test_while_new_machines_do_not_come_up_the_old_reserve_stays() -> None:
-    world = braked(a_reserve(2, template=OLD, spec=a_spec(template=NEW, parked=2)))
+    world = braked(a_reserve(2, spec=a_spec(template=NEW, parked=2)))
     after(world, 50.0)
     assert world.in_state(PARKED) == ["w1", "w2"]
 
