@@ -743,6 +743,14 @@ def test_whoever_could_get_no_new_machine_waits_for_one_of_the_reserve(pool: dic
         world.assign("r")
 
 
+def test_whoever_waits_in_a_pool_that_vanishes_is_told_so_whatever_comes_out_of_its_reserve() -> None:
+    world = a_reserve()
+    world.assign("p")
+    world.resize()
+    world.spec = several(other={})
+    assert list(waiting_line.turn_away(world.fleet, world.spec, world.now)) == ["p"]
+
+
 def test_nobody_is_told_to_wait_for_a_reserve_of_another_pool() -> None:
     world = World(spec=several(a={"parked": 1}, b={"template": NEW, "paused": True}), fleet=a_fleet(parked(pool="a")))
     assert pool_refusal(world.fleet, world.spec, "a", world.now) is None
