@@ -60,7 +60,7 @@ def claim_of(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     has = fleet.count_idle(name) - count_ailing(fleet, wanted, name) + len(fleet.coming(name, template)) - served
     wanted_idle = wanted.wanted_idle(fleet.assigned_in(name))
     idle = min(lacks.idle, most - for_line)
-    parked = min(lacks.parked, most - for_line - idle) if _is_quiet(fleet) else 0
+    parked = min(lacks.parked, most - for_line - idle)
     return Claim(name, template, for_line, idle, served, has, wanted.min_idle, wanted_idle, parked)
 
 
@@ -78,8 +78,9 @@ def fair_order(fleet: Fleet, claims: Sequence[Claim]) -> Iterator[Claim]:
     for _, number in by_ticket:
         yield claims[number]
         claims[number].waiting -= 1
+    if not _is_quiet(fleet):
         for claim in claims:
-            claim.parked = 0  # a machine is on its way for somebody who waits
+            claim.parked = 0
     by_need = [(*_need(claim), claim.pool, number) for number, claim in enumerate(claims) if claim.idle or claim.parked]
     heapify(by_need)
     while by_need:

@@ -455,6 +455,14 @@ def test_nobody_waits_for_a_start_beside_those_of_the_reserve() -> None:
     assert [world[one].pool for one in world.in_state(STARTING)] == ["a"]
 
 
+def test_a_wake_of_any_pool_puts_off_the_starts_of_every_reserve() -> None:
+    """Also where it was decided in the same turn, and after that of the other pool."""
+    world = World(spec=several(a={"parked": 1}, b={"parked": 1, "min_idle": 1}), fleet=a_fleet(parked(pool="b")))
+    world.watch("w1").is_paused = True
+    world.resize()
+    assert world.in_state(STARTING) == ["w1"]
+
+
 def test_who_waits_for_what_cannot_come_keeps_no_reserve_from_growing() -> None:
     world = World(spec=several(a={"parked": 1}, b={"max_machines": 1}), fleet=a_fleet(a_machine(pool="b", project="p")))
     world.assign("q", "b")
