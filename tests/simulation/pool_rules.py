@@ -32,7 +32,7 @@ class PoolState:
     held: int  # slots
     is_braked: bool
     may_try: bool  # one machine may be begun, though a brake is on
-    parked: int  # of the template that is wanted now
+    parked: int  # of the template that is wanted now, with those that only show that they answer
     paused: int  # those of them that are known to be paused
     parked_before: int  # of other templates
 
@@ -83,6 +83,7 @@ def _state(fleet: Fleet, spec: Spec, name: str, now: float) -> PoolState:
     tickets = list(fleet.pool(name).line.values())
     serves = [m for m in idle if m.template == wanted.template and not (tickets and m.id in fleet.ailing)]
     parked = [machine for machine in machines if machine.state is State.PARKED]
+    checked = [machine for machine in machines if machine.is_coming and machine.reason == reasons.UNPARKED_FOR_CHECK]
     brakes = (fleet.image_brake(name, wanted.template), fleet.obstacle(name, wanted.template))
     on = [brake for brake in brakes if brake is not None and brake.is_on]
     return PoolState(
@@ -96,7 +97,7 @@ def _state(fleet: Fleet, spec: Spec, name: str, now: float) -> PoolState:
         sum(not machine.gone for machine in machines),
         bool(on),
         bool(on) and max(brake.until for brake in on) <= now,
-        sum(machine.template == wanted.template for machine in parked),
+        sum(machine.template == wanted.template for machine in [*parked, *checked]),
         sum(machine.template == wanted.template and fleet.watches[machine.id].is_paused for machine in parked),
         sum(machine.template != wanted.template for machine in parked),
     )

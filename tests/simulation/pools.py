@@ -359,7 +359,7 @@ class History:
         for name, pool in self.spec.pools.items():
             most = pool.most_idle(self.fleet.assigned_in(name))
             if most is not None:
-                most += max(0, pool.parked - len(self.fleet.parked(name, pool.template)))  # they may go there yet
+                most += max(0, pool.parked - self._count_parked(name))  # they may go there yet
             idle = len(self.fleet.idle(name, pool.template))
             retired = [
                 change.machine.id
@@ -804,7 +804,8 @@ class History:
     def _count_parked(self, name: str) -> int:
         """How many machines its reserve has of today's template, with those that only show that they answer."""
         template = self.spec.pools[name].template
-        checked = sum(self._is_checked(one) for one in self.fleet.coming(name, template))
+        coming = (self.fleet.machines[one] for one in self.fleet.coming(name, template))
+        checked = sum(machine.reason == reasons.UNPARKED_FOR_CHECK for machine in coming)
         return len(self.fleet.parked(name, template)) + checked
 
     def _lacks(self, name: str, pool: PoolSpec) -> Iterator[str]:

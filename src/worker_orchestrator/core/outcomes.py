@@ -27,9 +27,9 @@ What each outcome does. After any other, the next tick asks for the action again
     unavailable,   again after 1 s                again after 1 s                        again after 1 s  again after 1 s
     unknown
 
-A machine that could not be parked has to answer and becomes idle; one that could not be let go on is FAILED. If nobody
-knows how a call of either kind ended, a listing shows that. One that may still be paused is then not parked again: see
-`parking`.
+A machine that could not be parked has to answer and becomes idle. One that the engine refuses to let go on is FAILED; if
+something obstructs that, it is tried again after 1 s while its time lasts. If nobody knows how a call of either kind ended,
+the next listing shows it. One that may still be paused is then not parked again: see `parking`.
 
 A cleaning that is done leaves a machine that has to answer anew. If the engine was unavailable it is tried again after 1 s.
 After any other outcome the machine is STOPPING: what is not known to have ended may restart it when another project has it.
@@ -253,11 +253,12 @@ def _apply_park(fleet: Fleet, machine: Machine, outcome: Outcome, now: float) ->
 
 
 def _apply_unpark(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
+    watch = fleet.watches[machine.id]
     if outcome.result in {Result.DONE, Result.UNAVAILABLE}:
-        fleet.watches[
-            machine.id
-        ].since = now  # it has all its time from here on: that the engine is away is not its fault
-    elif outcome.result is not Result.UNKNOWN:
+        watch.since = now  # it has all its time from here on: that the engine is away is not its fault
+    elif outcome.result in {Result.OBSTRUCTED, Result.PORT_TAKEN}:
+        watch.not_before = now + UNSURE_S
+    elif outcome.result is Result.REJECTED:
         note_unpark_refused(fleet, spec, machine, outcome.message, now)
 
 

@@ -56,7 +56,7 @@ from worker_orchestrator.core.reasons import (
 from worker_orchestrator.core.room import retire_machine
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.waiting_line import does_not_come_up
-from worker_orchestrator.core.wanted import count_ailing
+from worker_orchestrator.core.wanted import count_ailing, to_be_parked
 
 __all__ = [
     "keep_reserve",
@@ -179,7 +179,7 @@ def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float
         for machine_id in stale[: max(0, replaced)]:
             retire_machine(fleet, machine_id, OUTDATED, now)
         stale = stale[max(0, replaced) :]
-    surplus = len(stale) + len(current) - wanted.parked
+    surplus = len(stale) + len(current) + fleet.count_checked(name, template) - wanted.parked
     if surplus <= 0:
         pool.too_many_parked_since = None
         return
@@ -204,8 +204,7 @@ def _wake_for_check(fleet: Fleet, wanted: PoolSpec, name: str, template: str, no
 def _park_surplus(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
     """Park what is idle beyond what is wanted, the machine that answered last first. One that was only checked goes back."""
     pool, idle = fleet.pool(name), fleet.idle(name, template)
-    room = wanted.parked - len(fleet.parked(name, template))
-    surplus = min(room, len(idle) - wanted.wanted_idle(fleet.assigned_in(name)))
+    surplus = min(to_be_parked(fleet, wanted, name), len(idle) - wanted.wanted_idle(fleet.assigned_in(name)))
     if surplus <= 0 or pool.line:
         pool.parks_since = None
         return

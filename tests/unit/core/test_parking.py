@@ -395,11 +395,22 @@ def test_while_the_engine_is_away_the_time_to_go_on_does_not_pass() -> None:
     assert start_deadline(world.fleet, world.spec, world["w1"]) == world.now + 5.0
 
 
-@pytest.mark.parametrize("result", NOT_DONE)
-def test_one_that_the_engine_does_not_let_go_on_is_replaced(result: Result) -> None:
+@pytest.mark.parametrize("result", [Result.OBSTRUCTED, Result.PORT_TAKEN])
+def test_if_something_outside_prevents_that_one_goes_on_it_is_tried_again_while_its_time_lasts(result: Result) -> None:
     world = a_reserve(min_idle=1, parked=0)
     world.resize()
-    world.unpaused("w1", result, "no such container")
+    world.unpaused("w1", result, "no memory left")
+    assert world.tick().actions == []
+    world.now += 1.0
+    assert world.tick().actions == [Unpark("w1")]
+    assert world.in_state(STARTING) == ["w1"]
+    assert after(world, 4.1)["w1"].state is FAILED
+
+
+def test_one_that_the_engine_refuses_to_let_go_on_is_replaced() -> None:
+    world = a_reserve(min_idle=1, parked=0)
+    world.resize()
+    world.unpaused("w1", Result.REJECTED, "no such container")
     assert (world["w1"].state, world["w1"].reason) == (FAILED, "no such container.")
     assert failure_of(world, "w1") is FailureKind.HELD_UP
     assert world.pool.image_brake is None
@@ -510,6 +521,23 @@ def test_a_parked_machine_shows_every_now_and_then_that_it_answers_and_goes_back
     assert (world["w1"].state, world["w2"].state) == (PARKED, STARTING)
     assert world.causes("w1") == [Cause.UNPARKED, Cause.ANSWERED, Cause.PARKED]
     assert world.pool.checked == "w2"
+
+
+def test_who_shows_that_it_answers_has_its_place_still() -> None:
+    """Nothing is parked or begun for it meanwhile, and what is too much beside it does not become less."""
+    world = a_reserve(1, parked_check_s=300.0, max_idle=0, shrink_after_s=10.0)
+    world.now += 295.0
+    world.up()
+    world.resize()
+    too_many_since = world.pool.too_many_since
+    assert too_many_since == world.now
+    after(world, 5.0)
+    assert world["w1"].reason == reasons.UNPARKED_FOR_CHECK
+    assert (world.pool.too_many_since, world.pool.parks_since) == (too_many_since, None)
+    world.unpaused("w1")
+    world.answer("w1")
+    after(world, 5.0)
+    assert (world["w1"].state, world["m1"].state) == (PARKED, STOPPING)
 
 
 def test_who_is_handed_out_after_its_check_is_no_more_than_any_other_when_it_is_released() -> None:
