@@ -815,7 +815,7 @@ class History:
             yield f"somebody waits in {name} beside free places"
         if idle < pool.wanted_idle(self.fleet.assigned_in(name)):
             yield f"{name} has {idle} idle machines, and room"
-        if parked < pool.parked:
+        if parked < pool.parked and not self.fleet.unparking:  # which puts it off
             yield f"{name} has {parked} parked machines of {pool.parked}, and room"
         if self.fleet.has_stale(name, pool.template) or list(self.fleet.stale_parked(name, pool.template)):
             yield f"{name} has outdated machines, and room"
