@@ -110,9 +110,8 @@ def note_listed(fleet: Fleet, machine: Machine, status: Status, now: float) -> N
 def note_paused(fleet: Fleet, machine: Machine) -> None:
     """The container of this parked machine is paused, so it may be taken out of the reserve."""
     watch = fleet.watches[machine.id]
-    if not watch.is_paused:
-        fleet.unsettled.add(machine.pool)
     watch.is_paused, watch.may_be_paused_late = True, False
+    fleet.unsettled.add(machine.pool)
 
 
 def note_pause_unknown(fleet: Fleet, machine: Machine) -> None:

@@ -513,7 +513,7 @@ def test_a_parked_machine_shows_every_now_and_then_that_it_answers_and_goes_back
     assert world.in_state(PARKED) == ["w1", "w2"]
     after(world, 0.1)
     assert (world.in_state(STARTING), world["w1"].reason) == (["w1"], reasons.UNPARKED_FOR_CHECK)
-    world.resize()
+    resize_all(world.fleet, world.spec, world.now, world.new_id)
     assert world.in_state(STARTING) == ["w1"], "one after the other"
     world.unpaused("w1")
     world.answer("w1")
