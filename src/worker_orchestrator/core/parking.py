@@ -131,6 +131,7 @@ def _paused(fleet: Fleet, ids: Iterator[str] | dict[str, None], count: int) -> l
 
 def _unpark(fleet: Fleet, machine: Machine, why: str, now: float) -> None:
     fleet.apply(machine, replace(machine, state=State.STARTING, reason=why), Cause.UNPARKED, now)
+    fleet.watches[machine.id].unparked_at = now
 
 
 def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:

@@ -31,6 +31,7 @@ class Watch:
     restart_acknowledged: bool = False  # the engine acknowledged the last restart
     not_before: float = 0.0  # when the next try is due
     port_is_taken: bool = False  # another process has its host port, so it could not be started
+    unparked_at: float | None = None  # when it last came out of the reserve
     is_paused: bool = False  # the engine paused it since it was parked, or a listing showed that
     destroyed_at: float | None = None  # when the engine acknowledged its removal
     ends_gently: bool = False  # it belonged to a project until it began to stop, so its worker gets time to end
