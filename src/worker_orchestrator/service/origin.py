@@ -112,7 +112,8 @@ def _computer() -> str:
 def keep_busy(fleet: Fleet, instances: Mapping[str, Instance], now: float) -> list[Machine]:
     """Assign every machine that runs and is free, as far as this fleet knows, to a project with the machine's name.
 
-    It may have been given to a project and configured since, so it is not handed on after that. Nor is one that has a
+    It may have been given to a project and configured since, so it is not handed on after that. One that was parked goes on,
+    and is looked at as one that is restarted. Nor is one handed on that has a
     project: it may have been configured since, with other values or for another project. Returns those that were free.
     """
     kept = []
@@ -120,11 +121,12 @@ def keep_busy(fleet: Fleet, instances: Mapping[str, Instance], now: float) -> li
         if machine.project is not None and machine.id in instances and instances[machine.id].is_configurable:
             _doubt_configuration(fleet, machine, now)
             continue
-        may_be_taken = machine.project is None and machine.state in {State.READY, State.STARTING}
+        may_be_taken = machine.project is None and machine.state in {State.READY, State.PARKED, State.STARTING}
         if may_be_taken and machine.id in instances and fleet.of_project(machine.id) is None:
             fleet.generation += 1
             holding, reason = Holding(machine.id), reasons.KEPT_BUSY
-            after = replace(machine, holding=holding, generation=fleet.generation, reason=reason)
+            state = State.STARTING if machine.state is State.PARKED else machine.state
+            after = replace(machine, state=state, holding=holding, generation=fleet.generation, reason=reason)
             if instances[machine.id].is_configurable:
                 after = replace(after, configuration=UNKNOWN)
             kept.append(fleet.apply(machine, after, Cause.ADOPTED, now).machine)
