@@ -130,6 +130,7 @@ class DockerLate(DockerLifecycle):
             raise EngineRejected(f"{machine_id} takes values at its port, by a token that its last project has seen.")
         container = containers[0]
         self._feeds.drop(container.id)  # its project may have put anything there in the place of that program
+        await self._let_go_on(container)
         with writing():
             await container.stop(t=CLEANING_GRACE_S)
         if self._dialect.archives_reach_memory:  # now they show what is below the memory, on the disk
