@@ -117,7 +117,7 @@ class Observation:
             self._fail(FailureKind.VANISHED, why_gone(self.fleet, self.machine), gone=True, harmless=True)
         elif self.instance.status in DEAD:
             self._fail(self.instance.end, self._how_it_ended(self.instance), harmless=True)
-        elif self.instance.status is not Status.PAUSED and self.instance.trouble:
+        elif self.instance.is_cut_off or (self.instance.status is not Status.PAUSED and self.instance.trouble):
             self._fail(FailureKind.HELD_UP, reasons.cannot_serve(self.instance.trouble), harmless=True)
         else:
             note_paused(self.fleet, self.machine, self.instance.status)
