@@ -104,8 +104,9 @@ class Wiring:
         fleet.hears_events = False  # until the engine's stream of events is open
         self.defect = Defect()
         self.background = Background(self.defect)
-        self.sizes = PoolSizes(spec, store, clock.wall_ms)
+        self.sizes = PoolSizes(spec, store, clock.wall_ms, engine)
         self.state = ControlState(fleet, self.sizes.applied(spec), clock)
+        self.foresight = Foresight(self.state, engine)
         self.lease_clock = LeaseClock(fleet, store, clock, self.state.now())
         self.state.use(self.lease_clock)
         self._make_telling(store, observer)
@@ -120,7 +121,6 @@ class Wiring:
         self.sleepers = Sleepers(self.decisions, self.search, self.carrying_out)
         key = late_key or secrets.token_bytes()
         self.configuring = Configuring(self.decisions, engine, self.background, self.uses, key)
-        self.foresight = Foresight(self.state, engine)
         self.views = Views(engine, self.state, self.journal, self.contact, self.last_changes)
         self.gauge = Gauge(self.state, self.seats, self.contact)
         self.standings = Standings(self.state, self.contact)
@@ -150,7 +150,7 @@ class Wiring:
     def _make_deciding(self, store: Store, observer: Observer) -> None:
         state, self.seats, self.untold = self.state, Seats(), UntoldAssignments(self.state)
         telling = (self.traces, self.last_changes, self.feed, observer)
-        effects = Effects(state, self.seats, self.actions, self.probers, *telling, self.defect)
+        effects = Effects(state, self.seats, self.actions, self.probers, self.foresight, *telling, self.defect)
         self.journal = Journal(state.fleet, store, effects, self.defect, state.wall_ms, observer)
         self.decisions = Decisions(
             state, self.journal, self.seats, self.contact, self.actions, self.templates, self.background

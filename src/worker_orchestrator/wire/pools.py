@@ -30,6 +30,7 @@ class PoolSizes(msgspec.Struct, frozen=True, kw_only=True):
     max_idle: int | None
     limit: int
     max_machines: int | None = None
+    parked: int = 0
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +91,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     reason `why`; None: not told. `held_back` says what keeps it from having them; None if nothing does. `demand` is None
     until there is something to measure. A pool that is `retired` is no longer in the settings and makes no machines.
     `expiries` are the last assignments that a deadline ended, newest first.
+    `parked` machines are kept beside the idle ones, paused until somebody needs them.
     `port_names` are the names of its workers' ports, the first one that of `port`; empty for workers with one port.
     `takes_values`: an assign may bring env, secrets and files for its workers.
     """
@@ -102,6 +104,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     max_machines: int | None = None
     spare: float = 0.0
+    parked: int = 0
     paused: bool
     retired: bool = False
     on_release: str | None = None
@@ -135,6 +138,7 @@ class PoolPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_idle: int | msgspec.UnsetType | None = msgspec.UNSET
     limit: int | msgspec.UnsetType | None = msgspec.UNSET
     max_machines: int | msgspec.UnsetType | None = msgspec.UNSET
+    parked: int | msgspec.UnsetType | None = msgspec.UNSET
     paused: bool | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -20,6 +20,7 @@ from typing import Final
 
 import structlog
 
+from worker_orchestrator.control.deciding.foresight import Foresight
 from worker_orchestrator.control.deciding.seats import Seats
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.defect import Defect
@@ -31,6 +32,7 @@ from worker_orchestrator.control.telling.traces import Traces
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.core import due_actions, outcomes, reasons, refusals
+from worker_orchestrator.core.action import Park
 from worker_orchestrator.core.lease import Lease
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
@@ -52,6 +54,7 @@ class Effects:
         seats: Seats,
         actions: Actions,
         probers: Probers,
+        foresight: Foresight,
         traces: Traces,
         last_changes: LastChanges,
         feed: Feed,
@@ -59,7 +62,7 @@ class Effects:
         defect: Defect,
     ) -> None:
         self._state, self._fleet, self._seats = state, state.fleet, seats
-        self._actions, self._probers = actions, probers
+        self._actions, self._probers, self._foresight = actions, probers, foresight
         self._traces, self._last_changes, self._feed = traces, last_changes, feed
         self._observer, self._defect, self._log = observer, defect, ChangeLog()
 
@@ -125,6 +128,8 @@ class Effects:
     def _start_action(self, change: Change) -> None:
         action = due_actions.follow_up(self._fleet, change, self._state.now())
         if action is not None and due_actions.still_wanted(self._fleet, action):
+            if isinstance(action, Park):
+                self._foresight.tell_of(action.machine_id)
             self._actions.start(action)
 
     def _probe(self, change: Change) -> None:
