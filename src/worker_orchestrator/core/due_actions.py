@@ -4,7 +4,7 @@ It is derived from a change the moment that is stored (`follow_up`), and again f
 So there is no queue of work, and an action that gets lost costs one tick::
 
     state, project        due                  unless
-    PARKED                pause                its container is paused
+    PARKED                pause                its container is paused, or may be paused by an earlier call
     STARTING, from the    go on                its container runs
     reserve
     STARTING, free        create               its container exists, at the right port, and has been started
@@ -71,7 +71,7 @@ def due_action(fleet: Fleet, spec: Spec, machine: Machine, instance: Instance | 
     match machine.state:
         case State.STARTING if machine.holding is None:
             return _due_of_coming(spec, machine, instance)
-        case State.PARKED:
+        case State.PARKED if not fleet.watches[machine.id].may_be_paused_late:
             return Park(machine.id) if instance is not None and instance.status in _MAYBE_RUNNING else None
         case State.STARTING if spec.restarts_in_place:
             is_stopped = instance is not None and instance.status in {Status.EXITED, Status.CREATED}

@@ -93,8 +93,9 @@ class Fleet(Leased):
         return machine.id in self.doubted
 
     def has_come_up(self, pool: str, template: str) -> bool:
-        """Whether machines of this template serve, or the last one to come up was of it."""
-        return bool(self.idle(pool, template)) or self.pool(pool).proven_template == template
+        """Whether machines of this template serve or did so until they were parked, or the last one to come up was of it."""
+        serve = self.idle(pool, template) or self.parked(pool, template)
+        return bool(serve) or self.pool(pool).proven_template == template
 
     def is_port_taken(self, port: int) -> bool:
         return ("", port) in self.ports or port in self.refused_ports
@@ -116,6 +117,7 @@ class Fleet(Leased):
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
             if machine.state in {_READY, State.PARKED}:
                 self.pool(machine.pool).proven_template = machine.template
+            self.watches[machine.id].may_be_paused_late = machine.state is State.PARKED
 
     def apply(
         self,

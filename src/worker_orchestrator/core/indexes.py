@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Final
 
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.reasons import UNPARKED_FOR_CHECK
 
 __all__ = ["Indexes", "Members"]
 
@@ -91,6 +92,12 @@ class Indexes:
     def parked(self, pool: str, template: str | None) -> dict[str, None]:
         """Ids of the pool's parked machines of this template, the first to be parked first."""
         return self._members.get(pool, _NOBODY).parked.get(template, _NO_IDS)
+
+    def count_checked(self, pool: str, template: str | None) -> int:
+        """How many machines of this template are out of the pool's reserve only to show that they still answer."""
+        if not self.unparking:
+            return 0
+        return sum(self.machines[one].reason == UNPARKED_FOR_CHECK for one in self.coming(pool, template))
 
     def has_reserve(self, pool: str) -> bool:
         """Whether the pool has a parked machine, or one that was parked and is about to answer."""

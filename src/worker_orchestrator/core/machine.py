@@ -245,7 +245,7 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_unparking(self) -> bool:
-        """It was parked, and its container goes on or is about to. Its reason says so, so it is known after a restart too."""
+        """It was parked, and its container goes on or is about to. Its reason says so, also to the next run."""
         return self.state is State.STARTING and self.holding is None and self.reason in _UNPARKING
 
     @property

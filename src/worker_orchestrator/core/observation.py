@@ -5,8 +5,8 @@ What the listing shows of a machine, and what follows::
     state, project       not listed           exited                  cannot serve (paused,   running
                                                                       no network)
     READY, free          FAILED, gone         FAILED                  FAILED after 5 s        -
-    PARKED               FAILED, gone         FAILED                  FAILED, unless it is    paused again
-                                                                      paused
+    PARKED               FAILED, gone         FAILED                  FAILED, unless it is    paused again; STOPPING if a
+                                                                      paused and no more      pause may still happen
     STARTING, from the   FAILED, gone         FAILED                  as STARTING, free,      as STARTING, free
     reserve                                                           unless it is paused
     READY, assigned      FAILED, gone         STARTING, restarted;    kept; its project       -
@@ -53,8 +53,8 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status
 from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.outcomes import drop_dirty, judge_cleaning, start_deadline
-from worker_orchestrator.core.parking import note_paused
-from worker_orchestrator.core.sleep import note_listed
+from worker_orchestrator.core.parking import note_listed
+from worker_orchestrator.core.sleep import note_listed as note_sleeper_listed
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.watch import Watch
 
@@ -113,14 +113,16 @@ class Observation:
 
     def _judge_parked(self) -> None:
         """Its end says nothing about its image: it served, and then it did nothing."""
-        if self.instance is None:
+        instance = self.instance
+        if instance is None:
             self._fail(FailureKind.VANISHED, why_gone(self.fleet, self.machine), gone=True, harmless=True)
-        elif self.instance.status in DEAD:
-            self._fail(self.instance.end, self._how_it_ended(self.instance), harmless=True)
-        elif self.instance.is_cut_off or (self.instance.status is not Status.PAUSED and self.instance.trouble):
-            self._fail(FailureKind.HELD_UP, reasons.cannot_serve(self.instance.trouble), harmless=True)
+        elif instance.status in DEAD:
+            self._fail(instance.end, self._how_it_ended(instance), harmless=True)
+        elif instance.is_cut_off or (instance.trouble and instance.status is not Status.PAUSED):
+            trouble = reasons.CUT_OFF if instance.is_cut_off else instance.trouble
+            self._fail(FailureKind.HELD_UP, reasons.cannot_serve(trouble), harmless=True)
         else:
-            note_paused(self.fleet, self.machine, self.instance.status)
+            note_listed(self.fleet, self.machine, instance.status, self.now)
 
     def _wait_out(self, ailment: str) -> None:
         """Do not hand it out meanwhile. If it stays like that it is replaced, since no project has files in it."""
@@ -159,7 +161,7 @@ class Observation:
         if self.instance is None:
             self._fail(FailureKind.VANISHED, self._vanished, gone=True)
         else:
-            note_listed(self.fleet, self.machine, self.instance.status, self.now)
+            note_sleeper_listed(self.fleet, self.machine, self.instance.status, self.now)
 
     def _restart_or_fail(self, instance: Instance) -> None:
         """Restart it, if the engine can and it has tries left. A death that was caused from outside never ends it for good.
@@ -191,8 +193,7 @@ class Observation:
         elif self.machine.is_unparking and (instance is None or instance.status in DEAD):
             self._judge_parked()
         elif self.machine.is_unparking and instance is not None and instance.status is Status.PAUSED:
-            if self.snapshot.begun_at > self._deadline:
-                self._judge_overdue(instance)
+            self._judge_paused(instance)
         elif instance is not None and instance.status in {Status.EXITED, Status.TERMINATING}:
             self._fail(instance.end, self._how_it_ended(instance))
         elif instance is not None and instance.trouble:  # caused from outside
@@ -204,6 +205,13 @@ class Observation:
                 self._note_room()
             if self.snapshot.begun_at > self._deadline:
                 self._judge_overdue(instance)
+
+    def _judge_paused(self, instance: Instance) -> None:
+        """It is to go on, and does not yet. While the engine was away, nobody could let it."""
+        if self.snapshot.after_outage:
+            self._watch.since = self.now
+        elif self.snapshot.begun_at > self._deadline:
+            self._judge_overdue(instance)
 
     def _note_room(self) -> None:
         """An engine that only accepts creates found room for this one: nothing stands in the way of others any more."""

@@ -27,8 +27,9 @@ What each outcome does. After any other, the next tick asks for the action again
     unavailable,   again after 1 s                again after 1 s                        again after 1 s  again after 1 s
     unknown
 
-A machine that could not be parked has to answer and becomes idle; one that could not be let go on is FAILED. After a call
-of either kind of which nobody knows how it ended, the next tick looks.
+A machine that could not be parked has to answer and becomes idle. One that the engine refuses to let go on is FAILED; if
+something obstructs that, it is tried again after 1 s while its time lasts. If nobody knows how a call of either kind ended,
+the next listing shows it. One that may still be paused is then not parked again: see `parking`.
 
 A cleaning that is done leaves a machine that has to answer anew. If the engine was unavailable it is tried again after 1 s.
 After any other outcome the machine is STOPPING: what is not known to have ended may restart it when another project has it.
@@ -54,9 +55,9 @@ from worker_orchestrator.core.brake import (
 from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import move_ports, no_port_left
-from worker_orchestrator.core.instance import Status, Verdict
+from worker_orchestrator.core.instance import Verdict
 from worker_orchestrator.core.machine import Cause, Machine, State
-from worker_orchestrator.core.parking import note_paused, note_refused, note_unpark_refused
+from worker_orchestrator.core.parking import note_pause_unknown, note_paused, note_refused, note_unpark_refused
 from worker_orchestrator.core.reasons import (
     ANSWERED,
     CLEANED,
@@ -244,15 +245,20 @@ def _apply_stop(fleet: Fleet, machine: Machine, outcome: Outcome, now: float) ->
 
 def _apply_park(fleet: Fleet, machine: Machine, outcome: Outcome, now: float) -> None:
     if outcome.result is Result.DONE:
-        note_paused(fleet, machine, Status.PAUSED)
-    elif outcome.result not in {Result.UNKNOWN, Result.UNAVAILABLE}:
+        note_paused(fleet, machine)
+    elif outcome.result is Result.UNKNOWN:
+        note_pause_unknown(fleet, machine)
+    elif outcome.result is not Result.UNAVAILABLE:
         note_refused(fleet, machine, now)
 
 
 def _apply_unpark(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
-    if outcome.result is Result.DONE:
-        fleet.watches[machine.id].since = now
-    elif outcome.result not in {Result.UNKNOWN, Result.UNAVAILABLE}:
+    watch = fleet.watches[machine.id]
+    if outcome.result in {Result.DONE, Result.UNAVAILABLE}:
+        watch.since = now  # it has all its time from here on: that the engine is away is not its fault
+    elif outcome.result in {Result.OBSTRUCTED, Result.PORT_TAKEN}:
+        watch.not_before = now + UNSURE_S
+    elif outcome.result is Result.REJECTED:
         note_unpark_refused(fleet, spec, machine, outcome.message, now)
 
 

@@ -13,7 +13,17 @@ Whoever waits is served from the idle machines, then from the parked ones, and b
 the reserve are begun only while nobody waits and none is on its way out of it, because each start makes these slower.
 
 Only a machine that is known to be paused is taken out of the reserve, so that no pause is under way any more when it is to
-go on. If the engine refuses to pause one, that becomes idle again and nothing more is parked for a minute.
+go on. If nobody knows how a pause ended, and then the container runs, it may still be paused at any moment, when a project
+has it: so it is removed. So is one that runs when the service starts: the last run may have ended while it was being paused.
+If the engine refuses to pause a machine, that becomes idle again and nothing more is parked for a minute.
+
+How the container of a parked machine is found, and what is done::
+
+    paused          nothing
+    runs            it is paused (again), unless it may be paused late: then it is removed
+    unknown         it is paused (again), unless it may be paused late
+    ended, gone,    its machine FAILED, and is replaced. That says nothing about its image
+    on no network
 
 We considered to have a machine paused in the turn in which it is too many, and decided against it: under `reuse` each
 release would pause a machine and each assign wake one.
@@ -21,7 +31,7 @@ release would pause a machine and each assign wake one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -36,6 +46,7 @@ from worker_orchestrator.core.reasons import (
     OUTDATED,
     PARK_REFUSED,
     PARKED,
+    PARKED_UNCERTAIN,
     TOO_MANY_PARKED,
     UNKNOWN_POOL,
     UNPARKED,
@@ -45,11 +56,13 @@ from worker_orchestrator.core.reasons import (
 from worker_orchestrator.core.room import retire_machine
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.waiting_line import does_not_come_up
-from worker_orchestrator.core.wanted import shortage
+from worker_orchestrator.core.wanted import count_ailing, to_be_parked
 
 __all__ = [
     "keep_reserve",
     "next_of_reserve",
+    "note_listed",
+    "note_pause_unknown",
     "note_paused",
     "note_refused",
     "note_unpark_refused",
@@ -64,14 +77,17 @@ REFUSED_PAUSE_S: Final = 60.0
 
 def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> None:
     """Wake what is needed of this pool's reserve, park what is idle beyond that, and retire what is too much of it."""
-    wanted = spec.pool(name)
+    wanted, pool = spec.pool(name), fleet.pool(name)
     if fleet.members(name).parked:
         _wake_missing(fleet, wanted, name, now)
-        if wanted.template is not None and not wanted.paused:
-            _retire(fleet, wanted, name, wanted.template, now)
-            _wake_for_check(fleet, wanted, name, wanted.template, now)
-    if wanted.parked and wanted.template is not None:
-        _park_surplus(fleet, wanted, name, wanted.template, now)
+    if wanted.template is None or wanted.paused:
+        pool.parks_since = pool.too_many_parked_since = None
+        return
+    _park_surplus(fleet, wanted, name, wanted.template, now)
+    _retire(fleet, wanted, name, wanted.template, now)
+    if pool.checked not in fleet.coming(name, wanted.template):
+        pool.checked = ""  # it went back, or is needed: from now on it is as any other
+    _wake_for_check(fleet, wanted, name, wanted.template, now)
 
 
 def retire_unknown_reserve(fleet: Fleet, name: str, now: float) -> None:
@@ -80,9 +96,28 @@ def retire_unknown_reserve(fleet: Fleet, name: str, now: float) -> None:
         retire_machine(fleet, machine_id, UNKNOWN_POOL, now)
 
 
-def note_paused(fleet: Fleet, machine: Machine, status: Status) -> None:
-    """The container of this parked machine is in this status. One that runs is to be paused, whoever let it go on."""
-    fleet.watches[machine.id].is_paused = status is Status.PAUSED
+def note_listed(fleet: Fleet, machine: Machine, status: Status, now: float) -> None:
+    """A listing shows the container of this parked machine, which has not ended, in this status."""
+    watch = fleet.watches[machine.id]
+    if status is Status.PAUSED:
+        note_paused(fleet, machine)
+    elif status is not Status.UNKNOWN and watch.may_be_paused_late:
+        retire_machine(fleet, machine.id, PARKED_UNCERTAIN, now)
+    else:
+        watch.is_paused = False
+
+
+def note_paused(fleet: Fleet, machine: Machine) -> None:
+    """The container of this parked machine is paused, so it may be taken out of the reserve."""
+    watch = fleet.watches[machine.id]
+    if not watch.is_paused:
+        fleet.unsettled.add(machine.pool)
+    watch.is_paused, watch.may_be_paused_late = True, False
+
+
+def note_pause_unknown(fleet: Fleet, machine: Machine) -> None:
+    """Nobody knows whether the container of this parked machine was paused, or whether it will be."""
+    fleet.watches[machine.id].may_be_paused_late = True
 
 
 def note_refused(fleet: Fleet, machine: Machine, now: float) -> None:
@@ -114,17 +149,19 @@ def _wake_missing(fleet: Fleet, wanted: PoolSpec, name: str, now: float) -> None
 
     Those of an older template are woken only for projects, and only while the current one does not come up.
     """
-    lacks = shortage(fleet, wanted, name)
-    missing = lacks.waiting if wanted.template is None or wanted.paused else lacks.waiting + lacks.idle
-    for machine_id in _paused(fleet, fleet.parked(name, wanted.template), missing):
+    line, starts = len(fleet.pool(name).line), wanted.template is not None and not wanted.paused
+    needed = line + (wanted.wanted_idle(fleet.assigned_in(name)) if starts else 0)
+    serve = len(fleet.idle(name, wanted.template)) - count_ailing(fleet, wanted, name)
+    coming = len(fleet.coming(name, wanted.template))
+    for machine_id in _paused(fleet, fleet.parked(name, wanted.template), needed - serve - coming):
         _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
-    waiting = len(fleet.pool(name).line) - fleet.count_coming(name)
+    waiting = line - fleet.count_coming(name)
     if waiting > 0 and does_not_come_up(fleet, wanted, name):
         for machine_id in _paused(fleet, fleet.all_parked(name), waiting):
             _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
 
 
-def _paused(fleet: Fleet, ids: Iterator[str] | dict[str, None], count: int) -> list[str]:
+def _paused(fleet: Fleet, ids: Iterable[str], count: int) -> list[str]:
     """The first of these that are known to be paused."""
     return list(islice((one for one in ids if fleet.watches[one].is_paused), max(0, count)))
 
@@ -135,28 +172,29 @@ def _unpark(fleet: Fleet, machine: Machine, why: str, now: float) -> None:
 
 
 def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
-    """Retire what was too much for long enough, and as many of older templates as new ones have replaced."""
+    """Retire as many of older templates as new ones have replaced, and what was too much for long enough."""
     pool, current = fleet.pool(name), fleet.parked(name, template)
-    surplus = len(current) - wanted.parked
+    stale = list(fleet.stale_parked(name, template))
+    if stale and fleet.has_come_up(name, template):
+        replaced = len(stale) - max(0, wanted.parked - len(current))
+        for machine_id in stale[: max(0, replaced)]:
+            retire_machine(fleet, machine_id, OUTDATED, now)
+        stale = stale[max(0, replaced) :]
+    surplus = len(stale) + len(current) + fleet.count_checked(name, template) - wanted.parked
     if surplus <= 0:
         pool.too_many_parked_since = None
-    elif pool.too_many_parked_since is None:
+        return
+    if pool.too_many_parked_since is None:
         pool.too_many_parked_since = now
-    since = pool.too_many_parked_since
-    if since is not None and now >= since + wanted.shrink_after_s:
-        for machine_id in list(islice(current, surplus)):
+    if now >= pool.too_many_parked_since + wanted.shrink_after_s:
+        for machine_id in [*stale, *current][:surplus]:
             retire_machine(fleet, machine_id, TOO_MANY_PARKED, now)
         pool.too_many_parked_since = None
-    if fleet.has_come_up(name, template):
-        stale = list(fleet.stale_parked(name, template))
-        keep = max(0, wanted.parked - len(fleet.parked(name, template)))
-        for machine_id in stale[: max(0, len(stale) - keep)]:
-            retire_machine(fleet, machine_id, OUTDATED, now)
 
 
 def _wake_for_check(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
-    """Have the machine answer that has not for longest, one after the other, and only while nobody waits."""
-    if fleet.waiting or fleet.count_coming(name):
+    """Have the machine answer that has not for longest, one after the other, and only while nobody waits for a machine."""
+    if fleet.pool(name).line or fleet.count_coming(name):
         return
     for machine_id in _paused(fleet, fleet.parked(name, template), 1):
         if now >= fleet.watches[machine_id].since + wanted.parked_check_s:
@@ -167,20 +205,20 @@ def _wake_for_check(fleet: Fleet, wanted: PoolSpec, name: str, template: str, no
 def _park_surplus(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
     """Park what is idle beyond what is wanted, the machine that answered last first. One that was only checked goes back."""
     pool, idle = fleet.pool(name), fleet.idle(name, template)
-    room = wanted.parked - len(fleet.parked(name, template))
-    surplus = min(room, len(idle) - wanted.wanted_idle(fleet.assigned_in(name)))
-    if surplus <= 0 or pool.line or wanted.paused:
+    surplus = min(to_be_parked(fleet, wanted, name), len(idle) - wanted.wanted_idle(fleet.assigned_in(name)))
+    if surplus <= 0 or pool.line:
         pool.parks_since = None
         return
     if pool.parks_since is None:
         pool.parks_since = now
-    if pool.checked in idle and now >= pool.parks_not_before:
-        _park(fleet, pool.checked, now)
-        surplus -= 1
-    if now >= max(pool.parks_since + PARK_AFTER_S, pool.parks_not_before):
-        sound = (one for one in reversed(idle) if one not in fleet.doubted)
-        for machine_id in list(islice(sound, surplus)):
-            _park(fleet, machine_id, now)
+    if now < pool.parks_not_before:
+        return
+    is_time = now >= pool.parks_since + PARK_AFTER_S
+    may_go: Iterable[str] = reversed(idle) if is_time else idle.keys() & {pool.checked}
+    sound = list(islice((one for one in may_go if one not in fleet.doubted), surplus))
+    for machine_id in sound:
+        _park(fleet, machine_id, now)
+    if is_time or len(sound) == surplus:
         pool.parks_since = None
 
 

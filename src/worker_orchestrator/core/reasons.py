@@ -24,6 +24,7 @@ __all__ = [
     "CLEANING_ANYWAY",
     "CONFIGURED",
     "CONFIGURING",
+    "CUT_OFF",
     "DESTROYED",
     "DISPLACED",
     "DISPLACED_BY_WAKER",
@@ -39,6 +40,7 @@ __all__ = [
     "NOT_REUSED",
     "OUTDATED",
     "PARKED",
+    "PARKED_UNCERTAIN",
     "PARK_REFUSED",
     "RELEASED",
     "RELEASED_OUTDATED",
@@ -141,7 +143,9 @@ UNPARKED: Final = "It was parked and is needed, so its container goes on."
 """As `RESTART_REQUESTED`: the next run of the service reads from it that the container is there and may still be paused."""
 UNPARKED_FOR_CHECK: Final = "It was parked, and goes on for a moment to show that it still answers."
 PARK_REFUSED: Final = "The engine did not pause it, so its container goes on."
+PARKED_UNCERTAIN: Final = "It was to be paused, and the engine may still do so, so it is removed."
 TOO_MANY_PARKED: Final = "More machines were parked than are wanted (parked)."
+CUT_OFF: Final = "Its container is on no network."
 RUNS_AGAIN: Final = "The container was started again, but not by this service."
 EXISTS_AGAIN: Final = "The container exists again."
 GONE: Final = "The container no longer exists, and this service has no record of removing it."

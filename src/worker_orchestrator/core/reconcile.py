@@ -78,5 +78,5 @@ def _is_as_it_was(fleet: Fleet, machine: Machine, instance: Instance) -> bool:
     if machine.state is State.READY:
         return not instance.ailment and instance.status not in DEAD
     if machine.state is State.PARKED:
-        return instance.status is Status.PAUSED and fleet.watches[machine.id].is_paused
+        return instance.status is Status.PAUSED and fleet.watches[machine.id].is_paused and not instance.is_cut_off
     return instance.status is Status.EXITED and machine.is_asleep

@@ -6,7 +6,7 @@ Room goes to one machine after the other, in this order::
     1. projects that wait    whoever waits longest, over all pools
     2. below min_idle        the pool that has least of its `min_idle`; of two equal ones the first by name
     3. below `spare`         the pool that has least of what it wants
-    4. below `parked`        by name, and only while nobody waits and no machine comes out of a reserve
+    4. below `parked`        by name, and only while nobody waits for a machine that is on its way
     5. outdated machines     one replacement per pool, by name
 
 A pool that could not use room now (it is paused, without a template, braked, or at its own limit) claims none, so it keeps
@@ -60,9 +60,13 @@ def claim_of(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     has = fleet.count_idle(name) - count_ailing(fleet, wanted, name) + len(fleet.coming(name, template)) - served
     wanted_idle = wanted.wanted_idle(fleet.assigned_in(name))
     idle = min(lacks.idle, most - for_line)
-    is_quiet = not (fleet.waiting or fleet.unparking)
-    parked = min(lacks.parked, most - for_line - idle) if is_quiet else 0
+    parked = min(lacks.parked, most - for_line - idle)
     return Claim(name, template, for_line, idle, served, has, wanted.min_idle, wanted_idle, parked)
+
+
+def _is_quiet(fleet: Fleet) -> bool:
+    """Whether nobody waits for a machine that is on its way: each start would make that slower."""
+    return not fleet.unparking and not any(fleet.count_coming(name) for name in set(fleet.waiting.values()))
 
 
 def fair_order(fleet: Fleet, claims: Sequence[Claim]) -> Iterator[Claim]:
@@ -74,6 +78,9 @@ def fair_order(fleet: Fleet, claims: Sequence[Claim]) -> Iterator[Claim]:
     for _, number in by_ticket:
         yield claims[number]
         claims[number].waiting -= 1
+    if not _is_quiet(fleet):
+        for claim in claims:
+            claim.parked = 0
     by_need = [(*_need(claim), claim.pool, number) for number, claim in enumerate(claims) if claim.idle or claim.parked]
     heapify(by_need)
     while by_need:

@@ -62,7 +62,7 @@ def _claim(fleet: Fleet, spec: Spec, name: str, now: float) -> Claim | None:
         return None
     if pool.line:
         serve_line(fleet, spec, name, now)
-    if wanted.parked or fleet.members(name).parked:
+    if wanted.parked or fleet.members(name).parked or pool.waits_for_reserve:
         keep_reserve(fleet, spec, name, now)
     if wanted.template is None or wanted.paused:
         pool.too_many_since = None
@@ -74,7 +74,7 @@ def _claim(fleet: Fleet, spec: Spec, name: str, now: float) -> Claim | None:
             return claim_of(fleet, spec, name, wanted.template, now)
         if size is _Size.CROWDED_OUT:
             fleet.crowded_out.add(name)
-    if not pool.line:
+    if not (pool.line or pool.waits_for_reserve):
         fleet.unsettled.discard(name)
     return None
 

@@ -97,8 +97,13 @@ def shortage(fleet: Fleet, pool: PoolSpec, name: str) -> Shortage:
 
 
 def to_be_parked(fleet: Fleet, pool: PoolSpec, name: str) -> int:
-    """How many machines more the reserve of this pool is to have, of the template that it makes now."""
-    return max(0, pool.parked - len(fleet.parked(name, pool.template))) if pool.parked else 0
+    """How many machines more the reserve of this pool is to have, of the template that it makes now.
+
+    One that comes out of it only to show that it answers has its place still.
+    """
+    if not pool.parked:
+        return 0
+    return max(0, pool.parked - len(fleet.parked(name, pool.template)) - fleet.count_checked(name, pool.template))
 
 
 def count_ailing(fleet: Fleet, pool: PoolSpec, name: str) -> int:

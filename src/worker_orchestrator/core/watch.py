@@ -33,6 +33,7 @@ class Watch:
     port_is_taken: bool = False  # another process has its host port, so it could not be started
     unparked_at: float | None = None  # when it last came out of the reserve
     is_paused: bool = False  # the engine paused it since it was parked, or a listing showed that
+    may_be_paused_late: bool = False  # it was to be paused, and nobody knows how that ended: it may still happen
     destroyed_at: float | None = None  # when the engine acknowledged its removal
     ends_gently: bool = False  # it belonged to a project until it began to stop, so its worker gets time to end
     quiet: Quiet | None = None  # what is known of its project's use of it; only where a lease limits that

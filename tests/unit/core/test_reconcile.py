@@ -53,6 +53,7 @@ def test_a_busy_machine_is_neither_judged_nor_acted_upon(state: State, status: S
     """About a machine with an action in flight the listing proves nothing."""
     machine = a_machine(state=state, project="p" if state is State.SLEEPING else None)
     world = with_one(machine, status)
+    world.wants(parked=1)
     world.watch("w1").destroyed_at = world.now
     world.now += 10_000.0
     plan = world.tick(busy={"w1"})
