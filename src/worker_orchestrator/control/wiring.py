@@ -150,7 +150,9 @@ class Wiring:
     def _make_deciding(self, store: Store, observer: Observer) -> None:
         state, self.seats, self.untold = self.state, Seats(), UntoldAssignments(self.state)
         telling = (self.traces, self.last_changes, self.feed, observer)
-        effects = Effects(state, self.seats, self.actions, self.probers, self.foresight, *telling, self.defect)
+        self.idle_probes = IdleProbes(state, self.probers, self.background)
+        asking = (self.probers, self.foresight, self.idle_probes)
+        effects = Effects(state, self.seats, self.actions, *asking, *telling, self.defect)
         self.journal = Journal(state.fleet, store, effects, self.defect, state.wall_ms, observer)
         self.decisions = Decisions(
             state, self.journal, self.seats, self.contact, self.actions, self.templates, self.background
@@ -164,7 +166,6 @@ class Wiring:
             self.background,
             self._limits.activity_interval_s,
         )
-        self.idle_probes = IdleProbes(state, self.probers, self.background)
         self.ticker = Ticker(
             state,
             self.decisions,

@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from worker_orchestrator.control.deciding.foresight import Foresight
+from worker_orchestrator.control.deciding.idle_probes import IdleProbes
 from worker_orchestrator.control.deciding.seats import Seats
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.defect import Defect
@@ -40,6 +41,7 @@ from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 __all__ = ["Effects"]
 
 _READY: Final = State.READY
+_RELEASED: Final = Cause.RELEASED
 _UNCONFIGURED: Final = Cause.UNCONFIGURED
 
 _log = structlog.get_logger(__name__)
@@ -55,6 +57,7 @@ class Effects:
         actions: Actions,
         probers: Probers,
         foresight: Foresight,
+        idle_probes: IdleProbes,
         traces: Traces,
         last_changes: LastChanges,
         feed: Feed,
@@ -62,7 +65,8 @@ class Effects:
         defect: Defect,
     ) -> None:
         self._state, self._fleet, self._seats = state, state.fleet, seats
-        self._actions, self._probers, self._foresight = actions, probers, foresight
+        self._actions, self._probers = actions, probers
+        self._foresight, self._idle_probes = foresight, idle_probes
         self._traces, self._last_changes, self._feed = traces, last_changes, feed
         self._observer, self._defect, self._log = observer, defect, ChangeLog()
 
@@ -75,6 +79,8 @@ class Effects:
             if before is None or after is None or before.state is not _READY or after.state is not _READY:
                 self._start_action(change)
                 self._probe(change)
+            elif change.cause is _RELEASED:
+                self._idle_probes.released(after)
             self._answer_waiters(change)
             if after is not None and after.holding is not None and after.holding.lease is not None:
                 self._note_lease(before, after, after.holding.lease)
