@@ -151,8 +151,9 @@ class Wiring:
         state, self.seats, self.untold = self.state, Seats(), UntoldAssignments(self.state)
         telling = (self.traces, self.last_changes, self.feed, observer)
         self.idle_probes = IdleProbes(state, self.probers, self.background)
-        asking = (self.probers, self.foresight, self.idle_probes)
-        effects = Effects(state, self.seats, self.actions, *asking, *telling, self.defect)
+        effects = Effects(
+            state, self.seats, self.actions, self.probers, self.foresight, self.idle_probes, *telling, self.defect
+        )
         self.journal = Journal(state.fleet, store, effects, self.defect, state.wall_ms, observer)
         self.decisions = Decisions(
             state, self.journal, self.seats, self.contact, self.actions, self.templates, self.background
