@@ -18,7 +18,7 @@ class Watch:
 
     born: float  # when this process first knew of the machine
     since: float  # when its state or project last changed
-    state_since: float  # when its state last changed
+    state_since: float = 0.0  # when its state last changed
     ready_at: float | None = None  # when it first became READY
     verified_at: float | None = None  # when the last probe that it answered began
     answer_s: float = 0.0  # how long the last answer took
