@@ -52,7 +52,7 @@ _pool = click.option(
 @_pool
 @output_option("text", "json")
 @with_client
-def scale(
+def scale(  # noqa: PLR0913 # one for each size
     client: Client,
     *,
     name: str,

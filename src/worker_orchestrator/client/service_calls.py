@@ -53,9 +53,7 @@ class ServiceCalls(CallsBase):
 
         Raises PoolNotFound, InvalidInput.
         """
-        patch = PoolPatch(
-            min_idle=min_idle, max_idle=max_idle, limit=limit, max_machines=max_machines, parked=parked
-        )
+        patch = PoolPatch(min_idle=min_idle, max_idle=max_idle, limit=limit, max_machines=max_machines, parked=parked)
         return (yield from self._patch(name, patch))
 
     @operation

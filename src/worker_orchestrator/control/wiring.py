@@ -8,7 +8,6 @@ follows a commit is the `Effects` of the journal.
 from __future__ import annotations
 
 import asyncio
-import functools
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -60,7 +59,6 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.sizing import note_taken_away
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.engines.base import Engine
-from worker_orchestrator.engines.pausable import why_no_parking
 from worker_orchestrator.store.store import Store
 
 __all__ = ["Limits", "Wiring"]
@@ -106,8 +104,9 @@ class Wiring:
         fleet.hears_events = False  # until the engine's stream of events is open
         self.defect = Defect()
         self.background = Background(self.defect)
-        self.sizes = PoolSizes(spec, store, clock.wall_ms, functools.partial(why_no_parking, engine))
+        self.sizes = PoolSizes(spec, store, clock.wall_ms, engine)
         self.state = ControlState(fleet, self.sizes.applied(spec), clock)
+        self.foresight = Foresight(self.state, engine)
         self.lease_clock = LeaseClock(fleet, store, clock, self.state.now())
         self.state.use(self.lease_clock)
         self._make_telling(store, observer)
@@ -122,7 +121,6 @@ class Wiring:
         self.sleepers = Sleepers(self.decisions, self.search, self.carrying_out)
         key = late_key or secrets.token_bytes()
         self.configuring = Configuring(self.decisions, engine, self.background, self.uses, key)
-        self.foresight = Foresight(self.state, engine)
         self.views = Views(engine, self.state, self.journal, self.contact, self.last_changes)
         self.gauge = Gauge(self.state, self.seats, self.contact)
         self.standings = Standings(self.state, self.contact)
@@ -152,7 +150,10 @@ class Wiring:
     def _make_deciding(self, store: Store, observer: Observer) -> None:
         state, self.seats, self.untold = self.state, Seats(), UntoldAssignments(self.state)
         telling = (self.traces, self.last_changes, self.feed, observer)
-        effects = Effects(state, self.seats, self.actions, self.probers, *telling, self.defect)
+        self.idle_probes = IdleProbes(state, self.probers, self.background)
+        effects = Effects(
+            state, self.seats, self.actions, self.probers, self.foresight, self.idle_probes, *telling, self.defect
+        )
         self.journal = Journal(state.fleet, store, effects, self.defect, state.wall_ms, observer)
         self.decisions = Decisions(
             state, self.journal, self.seats, self.contact, self.actions, self.templates, self.background
@@ -166,7 +167,6 @@ class Wiring:
             self.background,
             self._limits.activity_interval_s,
         )
-        self.idle_probes = IdleProbes(state, self.probers, self.background)
         self.ticker = Ticker(
             state,
             self.decisions,

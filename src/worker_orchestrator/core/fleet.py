@@ -107,7 +107,7 @@ class Fleet(Leased):
         assert not self.machines, "a fleet is loaded once"
         self.tombstones.update(dict.fromkeys(tombstones))
         for machine in machines:
-            self.watches[machine.id] = Watch(born=now, since=now)
+            self.watches[machine.id] = Watch(born=now, since=now, state_since=now)
             self._add_to_indexes(machine)
             self.unlisted.add(machine.id)
             self._follow_lease(None, machine, now)
@@ -273,11 +273,12 @@ class Fleet(Leased):
         self._add_to_indexes(machine, keeps_place=keeps_place)
         if old is None:
             self.unsettled.add(machine.pool)
-            self.watches[machine_id] = Watch(born=now, since=now)
+            self.watches[machine_id] = Watch(born=now, since=now, state_since=now)
         elif old.state is not machine.state or has_changed_hands(old, machine):
             watch = self.watches[machine_id]
             watch.since, watch.restart_requests = now, 0
             if old.state is not machine.state:
+                watch.state_since = now
                 watch.ends_gently = machine.state is State.STOPPING and old.holding is not None
                 watch.tries = 0 if machine.state in _STOPS else watch.tries  # of another call
                 watch.port_is_taken, watch.is_paused = False, False

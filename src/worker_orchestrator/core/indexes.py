@@ -89,6 +89,12 @@ class Indexes:
         """How many machines of the pool, of any template, are on their way to becoming idle."""
         return sum(map(len, self._members.get(pool, _NOBODY).coming.values()))
 
+    def count_unparking(self, pool: str, template: str | None) -> int:
+        """How many machines of the pool, of this template, were parked and do not answer yet."""
+        if not self.unparking:
+            return 0
+        return sum(self.machines[one].is_unparking for one in self.coming(pool, template))
+
     def parked(self, pool: str, template: str | None) -> dict[str, None]:
         """Ids of the pool's parked machines of this template, the first to be parked first."""
         return self._members.get(pool, _NOBODY).parked.get(template, _NO_IDS)

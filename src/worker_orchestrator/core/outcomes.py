@@ -126,11 +126,12 @@ def is_awaited(fleet: Fleet, machine: Machine) -> bool:
 def apply_verdict(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> None:
     """Apply what one probe found: see the table above.
 
-    A probe that began before the machine last changed its state or its project proves nothing. One without a result ends
-    the row of misses, because whatever prevented it may have caused the misses before it.
+    A probe that began before the machine last changed its state proves nothing. If only its project has changed since, an
+    answer proves that the worker served then, and anything else proves nothing. One without a result ends the row of misses,
+    because whatever prevented it may have caused the misses before it.
     """
     machine = fleet.machines.get(verdict.machine_id)
-    if machine is None or verdict.begun_at < fleet.watches[machine.id].since:
+    if machine is None or not _proves_something(fleet.watches[machine.id], machine, verdict):
         return
     watch = fleet.watches[machine.id]
     if watch.restart_requests or machine.is_dirty:
@@ -158,6 +159,12 @@ def apply_verdict(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> Non
     if machine.is_idle and watch.misses >= MISSES_TO_FAIL:
         failure = Failure(FailureKind.STOPPED_ANSWERING, stopped_answering(verdict.detail))
         fail_machine(fleet, spec, machine, now, failure)
+
+
+def _proves_something(watch: Watch, machine: Machine, verdict: Verdict) -> bool:
+    if verdict.begun_at >= watch.since:
+        return True
+    return verdict.answered is True and machine.state is State.READY and verdict.begun_at >= watch.state_since
 
 
 def _holder_of_address(fleet: Fleet, verdict: Verdict) -> str | None:

@@ -151,8 +151,8 @@ def _wake_missing(fleet: Fleet, wanted: PoolSpec, name: str, now: float) -> None
     line, starts = len(fleet.pool(name).line), wanted.template is not None and not wanted.paused
     needed = line + (wanted.wanted_idle(fleet.assigned_in(name)) if starts else 0)
     serve = len(fleet.idle(name, wanted.template)) - count_ailing(fleet, wanted, name)
-    coming = len(fleet.coming(name, wanted.template))
-    for machine_id in _paused(fleet, fleet.parked(name, wanted.template), needed - serve - coming):
+    awake = serve + fleet.count_unparking(name, wanted.template)  # what is being created takes longer than a wake
+    for machine_id in _paused(fleet, fleet.parked(name, wanted.template), needed - awake):
         _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
     waiting = line - fleet.count_coming(name)
     if waiting > 0 and does_not_come_up(fleet, wanted, name):
@@ -167,6 +167,7 @@ def _paused(fleet: Fleet, ids: Iterable[str], count: int) -> list[str]:
 
 def _unpark(fleet: Fleet, machine: Machine, why: str, now: float) -> None:
     fleet.apply(machine, replace(machine, state=State.STARTING, reason=why), Cause.UNPARKED, now)
+    fleet.watches[machine.id].unparked_at = now
 
 
 def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:

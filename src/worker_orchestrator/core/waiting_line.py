@@ -15,7 +15,16 @@ from worker_orchestrator.core.refusals import pool_refusal
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.errors import NoMachineAvailable
 
-__all__ = ["does_not_come_up", "hand_over", "is_verified", "leave_line", "next_idle", "serve_line", "turn_away"]
+__all__ = [
+    "does_not_come_up",
+    "goes_stale",
+    "hand_over",
+    "is_verified",
+    "leave_line",
+    "next_idle",
+    "serve_line",
+    "turn_away",
+]
 
 _ASSIGNED: Final = Cause.ASSIGNED
 
@@ -89,6 +98,12 @@ def is_verified(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
     if watch.verified_at is None or watch.verified_at < watch.doubted_until:
         return False
     return fleet.hears_events and now - watch.verified_at - watch.answer_s <= spec.verify_after_s
+
+
+def goes_stale(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
+    """Whether the last answer of this machine, which is idle, counts no longer than half as long as one does."""
+    verified_at = fleet.watches[machine.id].verified_at
+    return verified_at is None or now - verified_at > spec.verify_after_s / 2
 
 
 def does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:

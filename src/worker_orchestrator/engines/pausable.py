@@ -11,18 +11,18 @@ __all__ = ["Pausable", "why_no_parking"]
 
 @runtime_checkable
 class Pausable(Protocol):
-    """An engine that can pause an instance: it uses no processor, keeps all that it has in memory, and goes on where it was.
+    """An engine that can pause an instance: it uses no processor, keeps all that it has in memory, and goes on later.
 
     Whether the engine at hand can do that for a pool is part of what `Engine.template` judges, if the settings say that the
     pool parks machines. Of a pool that begins to do so at run time, `cannot_park` is asked.
     """
 
     def cannot_park(self, pool: str) -> str:
-        """Why machines of this pool cannot be paused until somebody needs them, with what to do, for people; empty if they can."""
+        """Why machines of this pool cannot be parked, with what to do, for people; empty if they can."""
         ...
 
     async def pause(self, machine_id: str) -> None:
-        """Pause it. Safe to repeat.
+        """Pause it. Safe to repeat, so one that is paused is a success.
 
         Raises EngineRejected if it does not run or cannot be paused, and every other EngineError but PortTaken.
         """

@@ -229,8 +229,8 @@ def spec_of(
     parked = [name for name, pool in settings.pools.items() if pool.parked]
     if parked and not pauses:
         raise InvalidSetting(
-            f"parked is set for the pool {parked[0]}, but the engine {settings.engine} cannot pause workers. Leave it out, and "
-            "set a higher min_idle."
+            f"parked is set for the pool {parked[0]}, but the engine {settings.engine} cannot pause workers. Leave it out, "
+            "and set a higher min_idle."
         )
     return Spec(
         {name: _spec_of_pool(pool) for name, pool in settings.pools.items()},

@@ -210,7 +210,7 @@ def _app(parts: _Parts, token: str) -> App:
 
 
 def _left_running(fleet: Fleet) -> list[Machine]:
-    runs = {State.READY, State.STARTING, State.STOPPING}
+    runs = {State.READY, State.PARKED, State.STARTING, State.STOPPING}
     return [machine for machine in fleet.machines.values() if machine.state in runs or machine.project]
 
 

@@ -66,8 +66,8 @@ class PoolSettings:
         0,
         parsers.number(0, 10_000),
         "N",
-        "Number of machines to keep besides the idle ones, started and paused: they use no processor, and one goes on within "
-        "milliseconds where none is idle.",
+        "Number of machines to keep besides the idle ones, started and paused. They use no processor, and one goes on in a "
+        "moment where none is idle. Default: none.",
         _SIZE,
     )
     parked_check: float = setting(

@@ -37,6 +37,7 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
     """Machines by state. `past_failures` are those of `failed` that belong to no project and have no container any more."""
 
     idle: int = 0
+    parked: int = 0
     starting: int = 0
     assigned: int = 0
     restarting: int = 0

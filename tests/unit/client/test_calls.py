@@ -396,7 +396,14 @@ def test_only_what_is_given_is_changed(connect: Connect) -> None:
         client.scale("node20", max_machines=7)
         client.scale("node20", parked=3)
     bodies = [heard.json for heard in server.heard]
-    assert bodies == [{"min_idle": 4}, {"max_idle": None}, {"paused": True}, {"paused": False}, {"max_machines": 7}, {"parked": 3}]
+    assert bodies == [
+        {"min_idle": 4},
+        {"max_idle": None},
+        {"paused": True},
+        {"paused": False},
+        {"max_machines": 7},
+        {"parked": 3},
+    ]
     assert server.heard[-1].target == "/v1/pools/node20"
 
 

@@ -300,6 +300,22 @@ def test_as_many_are_woken_as_projects_wait_and_idle_ones_are_missing() -> None:
     assert world.in_state(STARTING) == ["w1", "w2", "w3", "w4"]
 
 
+def test_nobody_waits_for_a_machine_that_is_being_created_while_one_is_parked() -> None:
+    """It is for the reserve: a create takes longer than a wake."""
+    world = a_reserve(2, parked=3)
+    world.resize()
+    assert sorted(world.in_state(STARTING)) == ["m1"]
+    world.assign("p")
+    world.resize()
+    assert sorted(world.in_state(STARTING)) == ["m1", "w1"]
+    world.assign("q")
+    world.resize()
+    assert sorted(world.in_state(STARTING)) == ["m1", "w1", "w2"]
+    world.assign("r")
+    world.resize()
+    assert sorted(world.in_state(STARTING)) == ["m1", "w1", "w2"], "the third one gets what is being created"
+
+
 def test_who_finds_the_reserve_empty_gets_a_new_machine() -> None:
     world = a_reserve(1)
     for project in ("p", "q"):

@@ -448,8 +448,8 @@ WINDOW = '[[pools.web.windows]]\ncron = "0 8 * * *"\nfor = "1h"\nmin_idle = 3\n'
         (
             "max_machines = 8\n" + WINDOW.replace("min_idle = 3", "min_idle = 7") + "[pools.web]\nparked = 2\n",
             (
-                "In pool web, parked is 2, which makes 9 machines with min_idle of the window `0 8 * * *`, but that must be at "
-                "most max_machines, which is 8."
+                "In pool web, parked is 2, which makes 9 machines with min_idle of the window `0 8 * * *`, but that must be "
+                "at most max_machines, which is 8."
             ),
         ),
     ],

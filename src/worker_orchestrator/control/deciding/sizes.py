@@ -23,6 +23,8 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.windows import SizesInForce, Window, sizes_at
+from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.pausable import why_no_parking
 from worker_orchestrator.errors import CommitFailed, InvalidInput
 from worker_orchestrator.store.store import Store
 
@@ -39,8 +41,8 @@ _Changes = dict[str, Any]
 class Sizes:
     """The sizes of one pool, and `limit`, which is `max_machines` of the fleet.
 
-    `max_idle` None: no idle machine is too many. `max_machines` None: the pool has no limit of its own. `parked` machines are
-    kept beside the idle ones.
+    `max_idle` None: no idle machine is too many. `max_machines` None: the pool has no limit of its own. `parked` machines
+    are kept beside the idle ones.
     """
 
     min_idle: int
@@ -83,8 +85,8 @@ class _Kept:
 class PoolSizes:
     """What each pool should be, with the changes of `store` over the settings. `configured` is what the settings say.
 
-    `cannot_park`: why machines of a pool cannot be parked, for people; empty if they can. `change_due_s`: when a window opens
-    or closes next, in seconds since 1970; None if no pool has windows.
+    `engine` is asked whether machines of a pool can be parked. `change_due_s`: when a window opens or closes next, in
+    seconds since 1970; None if no pool has windows.
     """
 
     def __init__(
@@ -92,9 +94,9 @@ class PoolSizes:
         spec: Spec,
         store: Store,
         wall_ms: Callable[[], int],
-        cannot_park: Callable[[str], str] = lambda _pool: "",
+        engine: Engine,
     ) -> None:
-        self._store, self._wall_ms, self._cannot_park = store, wall_ms, cannot_park
+        self._store, self._wall_ms, self._engine = store, wall_ms, engine
         self.change_due_s: int | None = None
         self._changes: dict[str, _Changes] = {}  # of each pool that was ever in the settings of this run
         self._limit: int | None = None
@@ -217,7 +219,7 @@ class PoolSizes:
         limit = changes.get(_LIMIT) if _LIMIT in changes else self._limit
         in_force = {one: self._changes[one] for one in self.configured}
         self._insist_on_possible({**in_force, name: merged}, limit, name)
-        if changes.get("parked") and (why := self._cannot_park(name)):
+        if changes.get("parked") and (why := why_no_parking(self._engine, name)):
             raise InvalidInput(why)
         self._store.commit((), {_key(name): json.dumps(merged), _FLEET: _fleet(limit)}, self._wall_ms())
         self._changes[name], self._limit = merged, limit

@@ -3,11 +3,11 @@
 A project may wait for a container to go on, so that is one call as a rule: the container is known by the id that the last
 listing showed under its machine's id, as ours. Only one that no listing has shown is looked up by its labels.
 
-Docker refuses to pause what is paused (409) and to let go on what runs (500), and so does Podman (500, or 409), each in words
-of its own. So whoever was refused looks: if it is as it was to be, that is success.
+Docker refuses to pause what is paused (409) and to let go on what runs (500), and so does Podman (500), each in words of its
+own. So whoever was refused looks: if it is as it was to be, that is success.
 
-Whatever else is done to containers is told as a sign (`watching.py`), so that it is looked at. What was done here is known, and
-the event of it is none: else each container that goes on for a project would be doubted, and listed, just as it is needed.
+Whatever else is done to containers is told as a sign (`watching.py`), so that it is looked at. What was done here is known,
+and the event of it is none: else each container that goes on for a project would be doubted just as it is needed.
 Sources: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerPause,
 https://github.com/moby/moby/blob/v20.10.24/daemon/unpause.go
 """

@@ -55,7 +55,10 @@ class Fake:
         if self.state == "gone" or not path.startswith("/c1/"):
             return 404, {"message": "No such container"}
         if path == "/c1/json":
-            return 200, {"State": {"Paused": self.state == "paused", "Running": self.state in {"running", "paused"}}}
+            return 200, {
+                "Id": "c1",
+                "State": {"Paused": self.state == "paused", "Running": self.state in {"running", "paused"}},
+            }
         if path == "/c1/stop":
             return self._stopped()
         return self._switched(path.removeprefix("/c1/"))

@@ -58,8 +58,16 @@ def refusal(options: Mapping[str, Any], info: Mapping[str, Any], host: EngineHos
             {},
             "--env sets ORCHESTRATOR_TOKEN, in which each worker gets a token of its own with --late-post: give yours",
         ),
-        ({"parked": 1}, {"CgroupDriver": "none"}, "The engine cannot pause workers, as --parked needs it: it has no control"),
-        ({"parked": 1, "ready": "healthcheck"}, {}, "--parked is for workers that go on within milliseconds, but after a pause"),
+        (
+            {"parked": 1},
+            {"CgroupDriver": "none"},
+            "The engine cannot pause workers, as --parked needs it: it has no control",
+        ),
+        (
+            {"parked": 1, "ready": "healthcheck"},
+            {},
+            "--parked is for workers that go on within milliseconds, but after a pause",
+        ),
         ({}, {"OSType": "windows"}, "The engine runs windows containers: switch it to Linux containers."),
     ],
 )
