@@ -82,23 +82,14 @@ def test_what_may_have_been_configured_since_is_never_handed_on() -> None:
     assert [(m.id, m.configuration) for m in kept] == [("plain", None), ("late", UNKNOWN)]
 
 
-def test_what_is_in_the_reserve_is_kept_unless_it_is_paused() -> None:
-    """It may have been given to a project since. What is paused serves nobody, so it stays where it is."""
-    states = {"paused": State.PARKED, "runs": State.PARKED, "waits": State.STARTING, "goes": State.STARTING}
-    machines = [
-        Machine(name, "default", "t", state, port, reason=reasons.UNPARKED)
-        for port, (name, state) in enumerate(states.items(), 1)
-    ]
+@pytest.mark.parametrize("status", [Status.PAUSED, Status.RUNNING])
+@pytest.mark.parametrize("state", [State.PARKED, State.STARTING])
+def test_what_is_in_the_reserve_is_kept_as_well(state: State, status: Status) -> None:
+    """It may have been given to a project since, and paused by somebody who copies it."""
     fleet = Fleet("owner")
-    fleet.load(machines, [], 0.0)
-    found = {"paused": Status.PAUSED, "runs": Status.RUNNING, "waits": Status.PAUSED, "goes": Status.RUNNING}
-    running = {name: Instance(name, "owner", "default", "t", status) for name, status in found.items()}
-    kept = keep_busy(fleet, running, 0.0)
-    assert [(m.id, m.project, m.state) for m in kept] == [
-        ("runs", "runs", State.STARTING),
-        ("goes", "goes", State.STARTING),
-    ]
-    assert [fleet.machines[name] for name in ("paused", "waits")] == [machines[0], machines[2]]
+    fleet.load([Machine("reserve", "default", "t", state, 1, reason=reasons.UNPARKED)], [], 0.0)
+    (kept,) = keep_busy(fleet, {"reserve": Instance("reserve", "owner", "default", "t", status)}, 0.0)
+    assert (kept.project, kept.state, kept.is_unparking) == ("reserve", State.STARTING, False)
 
 
 def test_what_was_being_cleaned_is_no_more_configured_than_before() -> None:
