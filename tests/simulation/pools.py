@@ -664,7 +664,7 @@ class History:
     def _with_reserve(self, pool: PoolSpec) -> PoolSpec:
         """Half of them park machines. They are woken often enough for a history to see it."""
         return replace(
-            pool, parked=self.chance.choice([0, 0, 1, 2, 3]), parked_check_s=self.chance.choice([60.0, 60.0, 500.0])
+            pool, parked=self.chance.choice([0, 0, 1, 2, 3]), parked_check_s=self.chance.choice([200.0, 1000.0])
         )
 
     def _reload(self, what: str, pools: dict[str, PoolSpec], **more: Any) -> None:
@@ -815,7 +815,7 @@ class History:
             yield f"somebody waits in {name} beside free places"
         if idle < pool.wanted_idle(self.fleet.assigned_in(name)):
             yield f"{name} has {idle} idle machines, and room"
-        if parked < pool.parked and not self.fleet.unparking:  # which puts it off
+        if parked < pool.parked:
             yield f"{name} has {parked} parked machines of {pool.parked}, and room"
         if self.fleet.has_stale(name, pool.template) or list(self.fleet.stale_parked(name, pool.template)):
             yield f"{name} has outdated machines, and room"

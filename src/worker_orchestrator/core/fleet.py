@@ -187,6 +187,10 @@ class Fleet(Leased):
     def leave_line(self, project: str) -> None:
         """Forget that this project waits, for a machine or for room to wake its own."""
         self.wakers.pop(project, None)
+        self._wait_for_no_other(project)
+
+    def _wait_for_no_other(self, project: str) -> None:
+        """Forget that this project waits for a machine that it does not have."""
         self.asked.pop(project, None)
         pool = self.waiting.pop(project, None)
         if pool is not None:
@@ -244,8 +248,10 @@ class Fleet(Leased):
             elif change.before is not None and change.cause in GIVES_UP_PROJECT:
                 self.watches[change.machine.id].restart_requests = _restart_requests(change.before)
             had = None if change.before is None else change.before.project
-            if had is not None and self.machines[change.machine.id].state is not State.SLEEPING:
-                self.leave_line(had)  # it has its machine back; who waits to wake one goes on waiting
+            if had is not None:
+                self._wait_for_no_other(had)  # it has its machine back
+                if self.machines[change.machine.id].state is not State.SLEEPING:
+                    self.wakers.pop(had, None)  # who waits to wake one goes on waiting
 
     def _set_machine(self, machine_id: str, machine: Machine | None, now: float) -> None:
         old = self.machines.get(machine_id)
