@@ -742,8 +742,18 @@ def test_a_change_that_could_not_be_stored_leaves_the_reserve_as_it_was() -> Non
     world.fleet.undo(world.fleet.take_pending(), world.now)
     assert world["w1"] == parked(port=9101)
     assert_indexes_hold(world.fleet)
-    assert world.tick().actions == [], "its container is paused still, which shows only now"
-    assert world["w1"].state is STARTING, "so it is woken in the same tick"
+    world.resize()
+    assert world["w1"].state is STARTING, "it is known to be paused still"
+
+
+def test_a_refused_pause_that_could_not_be_stored_is_asked_for_again() -> None:
+    world = up(1, parked=1)
+    after(after(world, 0.0), 2.0)
+    world.fleet.take_pending()
+    world.paused("m1", Result.REJECTED)
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert (world["m1"].state, world.watch("m1").is_paused) == (PARKED, False)
+    assert world.tick().actions == [Park("m1")]
 
 
 def test_what_may_be_paused_late_is_so_also_after_a_change_that_could_not_be_stored() -> None:
