@@ -939,7 +939,7 @@ def test_a_pool_that_vanishes_lets_its_reserve_go() -> None:
     world.spec = several(other={})
     world.resize()
     assert (world.in_state(STOPPING), world["w1"].reason) == (["w1", "w2"], reasons.UNKNOWN_POOL)
-    assert (world.pool.parks_since, world.pool.too_many_parked_since) == (None, None)
+    assert not world.pool.waits_for_reserve
 
 
 # room
