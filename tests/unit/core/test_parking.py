@@ -813,6 +813,16 @@ def test_whoever_waits_in_a_pool_that_vanishes_is_told_so_whatever_comes_out_of_
     assert list(waiting_line.turn_away(world.fleet, world.spec, world.now)) == ["p"]
 
 
+def test_nobody_waits_for_a_try_of_what_does_not_come_up_while_an_older_machine_is_parked() -> None:
+    world = a_reserve(2, spec=a_spec(template=NEW, parked=2))
+    world.begin()
+    braked(world)
+    for project in ("p", "q", "r"):
+        world.assign(project)
+        world.resize()
+    assert sorted(world.in_state(STARTING)) == ["m1", "w1", "w2"]
+
+
 def test_nobody_is_told_to_wait_for_a_reserve_of_another_pool() -> None:
     world = World(spec=several(a={"parked": 1}, b={"template": NEW, "paused": True}), fleet=a_fleet(parked(pool="a")))
     assert pool_refusal(world.fleet, world.spec, "a", world.now) is None
