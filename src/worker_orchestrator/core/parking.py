@@ -155,7 +155,7 @@ def _wake_missing(fleet: Fleet, wanted: PoolSpec, name: str, now: float) -> None
     for machine_id in _paused(fleet, fleet.parked(name, wanted.template), needed - serve - awake):
         _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
     waiting = line - len(fleet.out_of_reserve(name))
-    if waiting > 0 and does_not_come_up(fleet, wanted, name):
+    if does_not_come_up(fleet, wanted, name):
         for machine_id in _paused(fleet, fleet.all_parked(name), waiting):
             _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
 
