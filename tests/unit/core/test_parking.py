@@ -896,6 +896,17 @@ def test_parked_machines_of_an_older_template_go_when_new_ones_are_parked() -> N
     assert_indexes_hold(world.fleet)
 
 
+def test_a_full_reserve_of_today_leaves_no_place_for_one_of_an_older_template() -> None:
+    world = a_reserve(1)
+    world.fleet.apply(None, a_machine("old", template="template-0", port=9300), Cause.ADOPTED, world.now)
+    old = world["old"]
+    world.fleet.apply(old, replace(old, state=PARKED, reason=reasons.PARKED), Cause.PARKED, world.now)
+    world.now += 1.0
+    world.resize()
+    assert (world["old"].reason, world.watch("old").since) == (reasons.OUTDATED, world.now)
+    assert world["w1"].state is PARKED
+
+
 def test_while_new_machines_do_not_come_up_the_old_reserve_stays() -> None:
     world = braked(a_reserve(2, spec=a_spec(template=NEW, parked=2)))
     after(world, 50.0)
@@ -931,8 +942,17 @@ def test_what_is_more_than_parked_is_retired_once_that_lasted() -> None:
     world.wants(parked=1)
     after(after(world, 0.0), 10.0)
     assert (world.in_state(STOPPING), world["w1"].reason) == (["w1", "w2"], reasons.TOO_MANY_PARKED)
+    assert world.watch("w1").since == world.now
     assert world.in_state(PARKED) == ["w3"]
     assert world.last_change().cause is Cause.RETIRED
+
+
+def test_who_shows_that_it_answers_counts_where_the_reserve_is_too_large() -> None:
+    world = a_reserve(2, parked_check_s=300.0)
+    after(world, 300.0)
+    world.wants(parked=1)
+    world.resize()
+    assert (world["w1"].state, world["w2"].state) == (STARTING, STOPPING)
 
 
 def test_a_full_fleet_gives_up_an_old_parked_machine_for_a_new_one() -> None:
