@@ -155,7 +155,7 @@ def _wake_missing(fleet: Fleet, wanted: PoolSpec, name: str, now: float) -> None
     for machine_id in _paused(fleet, fleet.parked(name, wanted.template), needed - serve - awake):
         _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
     waiting = line - len(fleet.out_of_reserve(name))
-    if waiting > 0 and does_not_come_up(fleet, wanted, name):
+    if does_not_come_up(fleet, wanted, name):
         for machine_id in _paused(fleet, fleet.all_parked(name), waiting):
             _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
 
@@ -173,13 +173,13 @@ def _unpark(fleet: Fleet, machine: Machine, why: str, now: float) -> None:
 def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
     """Retire as many of older templates as new ones have replaced, and what was too much for long enough."""
     pool, current = fleet.pool(name), fleet.parked(name, template)
-    stale = list(fleet.stale_parked(name, template))
+    stale, count = list(fleet.stale_parked(name, template)), len(current) + fleet.count_checked(name, template)
     if stale and fleet.has_come_up(name, template):
-        replaced = len(stale) - max(0, wanted.parked - len(current))
+        replaced = len(stale) - max(0, wanted.parked - count)
         for machine_id in stale[: max(0, replaced)]:
             retire_machine(fleet, machine_id, OUTDATED, now)
-        stale = stale[max(0, replaced) :]
-    surplus = len(stale) + len(current) + fleet.count_checked(name, template) - wanted.parked
+        stale = []  # those that are left are none too many
+    surplus = len(stale) + count - wanted.parked
     if surplus <= 0:
         pool.too_many_parked_since = None
         return
@@ -192,8 +192,8 @@ def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float
 
 
 def _wake_for_check(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
-    """Have the machine answer that has not for longest, one after the other, and only while nobody waits for a machine."""
-    if fleet.pool(name).line or fleet.count_coming(name):
+    """Have the machine answer that has not for longest, one after the other, and only while no other one comes."""
+    if fleet.count_coming(name):
         return
     for machine_id in _paused(fleet, fleet.parked(name, template), 1):
         if now >= fleet.watches[machine_id].since + wanted.parked_check_s:

@@ -38,6 +38,7 @@ def a_reserve(count: int = 1, *, is_known: bool = True, made_of: str = OLD, spec
         world.instance(machine.id, Status.PAUSED)
         world.watch(machine.id).may_be_paused_late = not is_known
         world.watch(machine.id).is_paused = is_known
+        world.watch(machine.id).ready_at = 999.0  # its image would be blamed if it failed now
     return world
 
 
@@ -188,6 +189,7 @@ def test_a_machine_that_the_engine_does_not_pause_has_to_answer_and_is_idle_agai
     after(after(world, 0.0), 2.0)
     world.paused("m1", result, "no freezer")
     assert (world["m1"].state, world["m1"].reason) == (STARTING, reasons.PARK_REFUSED)
+    assert world.watch("m1").since == world.now
     assert follow_up(world.fleet, world.last_change(), world.now) == Unpark("m1")
     world.unpaused("m1")
     world.answer("m1")
@@ -234,6 +236,7 @@ def test_what_may_still_be_paused_is_removed_if_it_runs() -> None:
     world.instance("w1")
     world.tick()
     assert (world["w1"].state, world["w1"].reason) == (STOPPING, reasons.PARKED_UNCERTAIN)
+    assert world.watch("w1").since == world.now
     assert world.in_state(STARTING) == ["m1"], "it is replaced"
 
 
@@ -278,6 +281,7 @@ def test_who_asks_gets_a_parked_machine_before_a_new_one() -> None:
     assert world.assign("p") is None
     world.resize()
     assert (world.in_state(STARTING), world["w1"].reason) == (["w1"], reasons.UNPARKED)
+    assert (world.watch("w1").since, world.watch("w1").unparked_at) == (world.now, world.now)
     change = world.last_change()
     assert (change.cause, follow_up(world.fleet, change, world.now)) == (Cause.UNPARKED, Unpark("w1"))
     assert still_wanted(world.fleet, Unpark("w1"))
@@ -428,6 +432,7 @@ def test_one_that_the_engine_refuses_to_let_go_on_is_replaced() -> None:
     world.resize()
     world.unpaused("w1", Result.REJECTED, "no such container")
     assert (world["w1"].state, world["w1"].reason) == (FAILED, "no such container.")
+    assert world.watch("w1").since == world.now
     assert failure_of(world, "w1") is FailureKind.HELD_UP
     assert world.pool.image_brake is None
     world.tick()
@@ -794,7 +799,7 @@ def test_whoever_could_get_no_new_machine_waits_for_one_of_the_reserve(pool: dic
     assert world.assign("p") is None
     world.resize()
     assert waiting_line.turn_away(world.fleet, world.spec, world.now) == {}
-    assert world.in_state(STARTING) == ["w1"]
+    assert (world.in_state(STARTING), world.watch("w1").since) == (["w1"], world.now)
     world.assign("q")
     assert waiting_line.turn_away(world.fleet, world.spec, world.now) == {}
     world.unpaused("w1")
@@ -853,14 +858,22 @@ def test_a_paused_pool_wakes_for_projects_alone() -> None:
 
 
 def test_machines_that_cannot_serve_are_made_up_for_while_somebody_waits() -> None:
-    world = a_reserve(1, min_idle=1)
+    world = a_reserve(3, min_idle=1)
     world.fleet.apply(None, a_machine("w9", port=9300), Cause.ADOPTED, world.now)
     world.instance("w9", Status.PAUSED, trouble="It is paused.")
     world.tick()
-    assert world["w1"].state is PARKED
+    assert len(world.in_state(PARKED)) == 3
     world.assign("p")
     world.resize()
-    assert world["w1"].state is STARTING
+    assert world.in_state(STARTING) == ["w1", "w2"], "one for the project, and one to be idle"
+
+
+def test_as_many_are_woken_as_spare_wants() -> None:
+    world = a_reserve(3, spare=0.5)
+    for n in range(4):
+        world.fleet.apply(None, a_machine(f"p{n}", port=9300 + n, project=f"p{n}"), Cause.ADOPTED, world.now)
+    world.resize()
+    assert world.in_state(STARTING) == ["w1", "w2"]
 
 
 # templates
@@ -881,6 +894,17 @@ def test_parked_machines_of_an_older_template_go_when_new_ones_are_parked() -> N
     after(after(world, 0.0), 2.0)
     assert world.in_state(PARKED) == ["m1", "m2"]
     assert_indexes_hold(world.fleet)
+
+
+def test_a_full_reserve_of_today_leaves_no_place_for_one_of_an_older_template() -> None:
+    world = a_reserve(1)
+    world.fleet.apply(None, a_machine("old", template="template-0", port=9300), Cause.ADOPTED, world.now)
+    old = world["old"]
+    world.fleet.apply(old, replace(old, state=PARKED, reason=reasons.PARKED), Cause.PARKED, world.now)
+    world.now += 1.0
+    world.resize()
+    assert (world["old"].reason, world.watch("old").since) == (reasons.OUTDATED, world.now)
+    assert world["w1"].state is PARKED
 
 
 def test_while_new_machines_do_not_come_up_the_old_reserve_stays() -> None:
@@ -918,8 +942,17 @@ def test_what_is_more_than_parked_is_retired_once_that_lasted() -> None:
     world.wants(parked=1)
     after(after(world, 0.0), 10.0)
     assert (world.in_state(STOPPING), world["w1"].reason) == (["w1", "w2"], reasons.TOO_MANY_PARKED)
+    assert world.watch("w1").since == world.now
     assert world.in_state(PARKED) == ["w3"]
     assert world.last_change().cause is Cause.RETIRED
+
+
+def test_who_shows_that_it_answers_counts_where_the_reserve_is_too_large() -> None:
+    world = a_reserve(2, parked_check_s=300.0)
+    after(world, 300.0)
+    world.wants(parked=1)
+    world.resize()
+    assert (world["w1"].state, world["w2"].state) == (STARTING, STOPPING)
 
 
 def test_a_full_fleet_gives_up_an_old_parked_machine_for_a_new_one() -> None:
