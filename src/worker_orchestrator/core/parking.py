@@ -217,7 +217,7 @@ def _park_surplus(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now:
     sound = list(islice((one for one in may_go if one not in fleet.doubted), surplus))
     for machine_id in sound:
         _park(fleet, machine_id, now)
-    if is_time or len(sound) == surplus:
+    if is_time:
         pool.parks_since = None
 
 

@@ -150,6 +150,17 @@ def test_a_machine_that_may_have_ended_is_not_parked() -> None:
     world.fleet.doubt("m2", math.inf)
     after(world, 2.0)
     assert world.in_state(PARKED) == ["m1"]
+    assert world.pool.parks_since is None
+
+
+def test_what_is_idle_and_wanted_is_not_parked() -> None:
+    world = up(1, spare=0.5, parked=1)
+    for n in range(2):
+        world.fleet.apply(None, a_machine(f"p{n}", port=9300 + n, project=f"p{n}"), Cause.ADOPTED, world.now)
+    world.resize()
+    assert world.pool.parks_since is None
+    after(after(world, 10.0), 10.0)
+    assert world.in_state(PARKED) == []
 
 
 def test_no_more_is_parked_than_the_reserve_is_to_have() -> None:
