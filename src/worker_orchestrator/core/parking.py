@@ -75,19 +75,23 @@ REFUSED_PAUSE_S: Final = 60.0
 """For how long nothing is parked after the engine refused to pause a machine."""
 
 
-def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> None:
-    """Wake what is needed of this pool's reserve, park what is idle beyond that, and retire what is too much of it."""
+def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> bool:
+    """Wake what is needed of this pool's reserve, park what is idle beyond that, and retire what is too much of it.
+
+    Returns whether more of that is due after a while, though nothing changes until then.
+    """
     wanted, pool = spec.pool(name), fleet.pool(name)
     if fleet.members(name).parked:
         _wake_missing(fleet, wanted, name, now)
     if wanted.template is None or wanted.paused:
         pool.parks_since = pool.too_many_parked_since = None
-        return
+        return False
     _park_surplus(fleet, wanted, name, wanted.template, now)
     _retire(fleet, wanted, name, wanted.template, now)
     if pool.checked not in fleet.coming(name, wanted.template):
         pool.checked = ""  # it went back, or is needed: from now on it is as any other
     _wake_for_check(fleet, wanted, name, wanted.template, now)
+    return pool.parks_since is not None or pool.too_many_parked_since is not None
 
 
 def retire_unknown_reserve(fleet: Fleet, name: str, now: float) -> None:

@@ -993,7 +993,8 @@ def test_a_pool_that_vanishes_lets_its_reserve_go() -> None:
     world.spec = several(other={})
     world.resize()
     assert (world.in_state(STOPPING), world["w1"].reason) == (["w1", "w2"], reasons.UNKNOWN_POOL)
-    assert not world.pool.waits_for_reserve
+    assert world.pool.parks_since is None
+    assert world.pool.too_many_parked_since is None
 
 
 # room
