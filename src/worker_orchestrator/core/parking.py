@@ -43,10 +43,12 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.reasons import (
+    ANSWERED,
     OUTDATED,
     PARK_REFUSED,
     PARKED,
     PARKED_UNCERTAIN,
+    STILL_ANSWERS,
     TOO_MANY_PARKED,
     UNKNOWN_POOL,
     UNPARKED,
@@ -89,6 +91,7 @@ def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> bool:
     _park_surplus(fleet, wanted, name, wanted.template, now)
     _retire(fleet, wanted, name, wanted.template, now)
     if pool.checked not in fleet.coming(name, wanted.template):
+        _note_checked(fleet, pool.checked, now)
         pool.checked = ""  # it went back, or is needed: from now on it is as any other
     _wake_for_check(fleet, wanted, name, wanted.template, now)
     return pool.parks_since is not None or pool.too_many_parked_since is not None
@@ -203,6 +206,13 @@ def _wake_for_check(fleet: Fleet, wanted: PoolSpec, name: str, template: str, no
         if now >= fleet.watches[machine_id].since + wanted.parked_check_s:
             fleet.pool(name).checked = machine_id
             _unpark(fleet, fleet.machines[machine_id], UNPARKED_FOR_CHECK, now)
+
+
+def _note_checked(fleet: Fleet, machine_id: str, now: float) -> None:
+    """This machine has shown that it answers. If it stays idle that is news, which its answer was not."""
+    machine = fleet.machines.get(machine_id)
+    if machine is not None and machine.is_idle and machine.reason == STILL_ANSWERS:
+        fleet.apply(machine, replace(machine, reason=ANSWERED), Cause.ANSWERED, now)
 
 
 def _park_surplus(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:

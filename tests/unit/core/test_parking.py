@@ -21,6 +21,7 @@ from worker_orchestrator.core.outcomes import start_deadline
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.reconcile import reconcile
 from worker_orchestrator.core.refusals import pool_refusal
+from worker_orchestrator.core.routine import is_routine
 from worker_orchestrator.core.sizing import resize_all
 from worker_orchestrator.core.wanted import Shortage, shortage, wanted
 from worker_orchestrator.errors import NoMachineAvailable, NotAssigned
@@ -553,6 +554,47 @@ def test_a_parked_machine_shows_every_now_and_then_that_it_answers_and_goes_back
     assert (world["w1"].state, world["w2"].state) == (PARKED, STARTING)
     assert world.causes("w1") == [Cause.UNPARKED, Cause.ANSWERED, Cause.PARKED]
     assert world.pool.checked == "w2"
+
+
+def news(world: World) -> list[Cause]:
+    """The changes since the last look that make an event, by their causes."""
+    return [change.cause for change in world.fleet.take_pending() if not is_routine(change)]
+
+
+def test_that_a_parked_machine_still_answers_is_no_news() -> None:
+    """A hundred of them would push all other events out of the table within hours."""
+    world = a_reserve(1, parked_check_s=300.0)
+    after(world, 300.0)
+    world.unpaused("w1")
+    world.answer("w1")
+    assert world["w1"].reason == reasons.STILL_ANSWERS
+    world.tick()
+    assert world["w1"].state is PARKED
+    assert len(world.fleet.pending) == 3
+    assert news(world) == []
+
+
+def test_that_it_stays_idle_after_that_is_news() -> None:
+    world = a_reserve(1, parked_check_s=300.0)
+    after(world, 300.0)
+    world.spec = a_spec(parked=1, min_idle=1)
+    world.unpaused("w1")
+    world.answer("w1")
+    world.tick()
+    assert world["w1"].reason == reasons.ANSWERED
+    assert world.idle == ["w1"]
+    assert news(world)[0] is Cause.ANSWERED
+
+
+def test_that_it_is_needed_is_news() -> None:
+    world = a_reserve(1)
+    world.assign("p")
+    world.resize()
+    world.unpaused("w1")
+    world.answer("w1")
+    assert news(world)[:3] == [Cause.UNPARKED, Cause.ANSWERED, Cause.ASSIGNED]
+    world.fleet.apply(world["w1"], world["w1"], Cause.KEPT, world.now)
+    assert news(world) == []
 
 
 def test_who_shows_that_it_answers_has_its_place_still() -> None:
