@@ -719,6 +719,7 @@ def test_a_machine_of_the_reserve_that_somebody_removed_is_replaced(state: State
     world.remove("w1")
     world.tick()
     assert (world["w1"].state, world["w1"].gone) == (FAILED, True)
+    assert world["w1"].reason == reasons.GONE_AT_START
     assert failure_of(world, "w1") is FailureKind.VANISHED
     assert world.pool.image_brake is None
     assert world["m1"].state is STARTING
@@ -1033,7 +1034,9 @@ def test_a_pool_that_vanishes_lets_its_reserve_go() -> None:
     world = a_reserve(2)
     world.pool.parks_since = world.pool.too_many_parked_since = world.now
     world.spec = several(other={})
+    world.now += 1.0
     world.resize()
+    assert world.watch("w1").since == world.now
     assert (world.in_state(STOPPING), world["w1"].reason) == (["w1", "w2"], reasons.UNKNOWN_POOL)
     assert world.pool.parks_since is None
     assert world.pool.too_many_parked_since is None
@@ -1096,6 +1099,14 @@ def test_the_room_for_idle_machines_is_not_taken_by_the_reserve() -> None:
     assert sorted(world[one].pool for one in world.in_state(STARTING)) == ["a", "b", "b"]
 
 
+def test_the_room_for_what_spare_wants_is_not_taken_by_the_reserve() -> None:
+    held = [a_machine(f"p{n}", port=9300 + n, project=f"p{n}", pool="b") for n in range(2)]
+    spec = several(max_machines=4, a={"parked": 3}, b={"spare": 1.0})
+    world = World(spec=spec, fleet=a_fleet(*held, a_machine("w1", pool="b")))
+    world.resize()
+    assert [world[one].pool for one in world.in_state(STARTING)] == ["b"]
+
+
 def test_the_reserve_comes_before_replacements() -> None:
     old = a_machine("w1", template="template-0", pool="a")
     spec = several(max_machines=2, a={"min_idle": 1}, b={"parked": 1})
@@ -1110,6 +1121,7 @@ def test_a_parked_machine_is_put_in_order_by_how_long_it_is_parked() -> None:
     assert list(world.fleet.all_parked(DEFAULT_POOL)) == ["w1", "w2"]
     assert list(world.fleet.stale_parked(DEFAULT_POOL, NEW)) == ["w1", "w2"]
     assert list(world.fleet.stale_parked(DEFAULT_POOL, OLD)) == []
+    assert list(world.fleet.all_parked("nowhere")) == []
 
 
 def test_a_create_of_a_machine_that_is_to_go_on_is_never_due() -> None:
