@@ -1022,6 +1022,23 @@ def test_a_full_fleet_gives_up_an_old_parked_machine_for_a_new_one() -> None:
     assert world.in_state(STARTING) == ["m1"]
 
 
+def test_a_pool_at_its_limit_gives_up_an_old_parked_machine_and_none_of_today() -> None:
+    world = a_reserve(1, parked=3, max_machines=2)
+    world.fleet.apply(None, a_machine("old", template="template-0", port=9300), Cause.ADOPTED, world.now)
+    old = world["old"]
+    world.fleet.apply(old, replace(old, state=PARKED, reason=reasons.PARKED), Cause.PARKED, world.now)
+    world.resize()
+    assert world.in_state(STOPPING) == ["old"]
+
+
+def test_where_no_port_is_left_for_whoever_waits_a_reserve_lacks_ports_too() -> None:
+    taken = [a_machine(f"p{n}", port=9093 + n, project=f"p{n}", pool="b") for n in range(2)]
+    world = World(spec=several(last_port=9094, a={"parked": 1}, b={}), fleet=a_fleet(*taken))
+    world.assign("q", "b")
+    world.resize()
+    assert (world.fleet.pool("a").out_of_ports, world.fleet.pool("b").out_of_ports) == (True, True)
+
+
 def test_idle_machines_of_an_older_template_are_replaced_from_the_reserve_first() -> None:
     world = a_reserve(2, min_idle=2)
     for n in (7, 8):
