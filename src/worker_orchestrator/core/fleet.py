@@ -12,6 +12,7 @@ applies its changes at once and leaves them in `Fleet.pending`. The shell stores
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -62,6 +63,7 @@ class Fleet(Leased):
         self.doubted: set[str] = set()  # ids of READY machines that may have ended; they are not handed out
         self.ailing: dict[str, str] = {}  # id -> why it cannot serve, by the last listing; all of them are doubted
         self.unlisted: set[str] = set()  # ids of machines that it was loaded with, until the first listing
+        self.used: Counter[str] = Counter()  # id -> how many commands and terminals are open in it; it is not parked
         self.hears_events = True  # the engine reports each end at once; without that, an earlier answer proves nothing
 
     # reading

@@ -25,6 +25,9 @@ How the container of a parked machine is found, and what is done::
     ended, gone,    its machine FAILED, and is replaced. That says nothing about its image
     on no network
 
+A machine in which somebody has a command or a terminal open is not parked: nothing in what is paused can be ended, so a
+command whose time is up would go on later, beside a project.
+
 We considered to have a machine paused in the turn in which it is too many, and decided against it: under `reuse` each
 release would pause a machine and each assign wake one.
 """
@@ -228,7 +231,7 @@ def _park_surplus(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now:
         return
     is_time = now >= pool.parks_since + PARK_AFTER_S
     may_go: Iterable[str] = reversed(idle) if is_time else idle.keys() & {pool.checked}
-    sound = list(islice((one for one in may_go if one not in fleet.doubted), surplus))
+    sound = list(islice((one for one in may_go if one not in fleet.doubted and one not in fleet.used), surplus))
     for machine_id in sound:
         _park(fleet, machine_id, now)
     if is_time:

@@ -154,6 +154,19 @@ def test_a_machine_that_may_have_ended_is_not_parked() -> None:
     assert world.pool.parks_since is None
 
 
+def test_a_machine_in_which_a_command_runs_is_parked_when_that_has_ended() -> None:
+    """Nothing in what is paused can be ended, so a command whose time is up would go on later, beside a project."""
+    world = up(2, parked=2)
+    world.fleet.used["m2"] = 1
+    after(world, 0.0)
+    after(world, 2.0)
+    assert world.in_state(PARKED) == ["m1"]
+    del world.fleet.used["m2"]
+    after(world, 10.0)
+    after(world, 2.0)
+    assert world.in_state(PARKED) == ["m1", "m2"]
+
+
 def test_what_is_idle_and_wanted_is_not_parked() -> None:
     world = up(1, spare=0.5, parked=1)
     for n in range(2):

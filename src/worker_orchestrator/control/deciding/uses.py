@@ -14,6 +14,7 @@ from worker_orchestrator.core.machine import Machine
 __all__ = ["Uses"]
 
 _T = TypeVar("_T")
+_K = TypeVar("_K")
 
 
 class Uses:
@@ -33,13 +34,13 @@ class Uses:
         """During this block the project that has this machine uses it."""
         assignment = _assignment(machine)
         self._open[assignment] += 1
+        self._fleet.used[machine.id] += 1
         self._note(machine)
         try:
             yield
         finally:
-            self._open[assignment] -= 1
-            if not self._open[assignment]:
-                del self._open[assignment]
+            _count_down(self._open, assignment)
+            _count_down(self._fleet.used, machine.id)
             self._note(machine)
 
     def is_set_up(self, machine: Machine) -> bool:
@@ -77,6 +78,13 @@ class Uses:
         if own is not None and own.generation == machine.generation:
             expiry.note_use(self._fleet, own.id, self._state.now())
             self._decisions.commit_soon()
+
+
+def _count_down(counts: Counter[_K], key: _K) -> None:
+    """One fewer of these; nothing is kept of what is counted no more."""
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 def _assignment(machine: Machine) -> tuple[str, int]:
