@@ -63,7 +63,8 @@ FEW_CASES: Final = {"v1Reload"}
 """All that it is asked is a yes or a no."""
 WELL_TRIED: Final = 20
 EXAMPLES: Final = 70
-AS_THE_SETTINGS_SAY: Final = {"paused": False, "min_idle": None, "max_idle": None, "limit": None, "max_machines": None}
+SIZES: Final = ("min_idle", "max_idle", "parked", "limit", "max_machines")
+AS_THE_SETTINGS_SAY: Final = {"paused": False, **dict.fromkeys(SIZES)}
 UNAVAILABLE: Final = {"no_machine_available", "engine_rejected"}
 """Codes from 500 on that a request may get from a service that is well."""
 

@@ -45,6 +45,7 @@ class WorkerExec:
         engine = self._calls.engine
         if not isinstance(engine, Exec):
             raise not_supported("run a command in a worker")
+        parameters.insist_on_running(machine)
         if JSONL in request.headers.get("accept", ""):
             return await self._run_streamed(request, engine, machine, body)
         work = self._calls.when_reachable(engine.exec(machine.id, body.command, **_options(body)), body.timeout_seconds)

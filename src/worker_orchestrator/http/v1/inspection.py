@@ -31,6 +31,7 @@ class WorkerInspection:
         engine = self._calls.engine
         if not isinstance(engine, Stats):
             raise not_supported("measure what a worker uses")
+        parameters.insist_on_running(machine)
         used = await self._calls.ask(request, engine.stats(machine.id))
         past = [_reading(one) for one in self._past.of(machine.id, past_s)]
         self._past.add(machine.id, used)

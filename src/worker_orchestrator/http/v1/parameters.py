@@ -17,9 +17,9 @@ from starlette.requests import HTTPConnection, Request
 
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.core import commands
-from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.project import project_id
-from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.errors import InvalidInput, NotRunning
 
 __all__ = [
     "allow_only",
@@ -30,6 +30,7 @@ __all__ = [
     "file_path",
     "flag",
     "generations",
+    "insist_on_running",
     "number",
     "path_machine",
     "path_machine_if_match",
@@ -65,6 +66,15 @@ async def path_machine_if_match(request: HTTPConnection, orchestrator: Orchestra
     for generation in expected:
         commands.check_generation(machine, generation)
     return machine
+
+
+def insist_on_running(machine: Machine) -> None:
+    """Raises NotRunning for a parked machine. The engine would say how to let it go on, and it would be paused again."""
+    if machine.state is State.PARKED:
+        raise NotRunning(
+            f"{machine.id} is parked, which means paused until a project needs a machine. Its logs and files can be "
+            "reached meanwhile. To run something, use the machine of a project (`orchestrator assign PROJECT`)."
+        )
 
 
 def allow_only(query: QueryParams, names: Collection[str]) -> None:

@@ -90,6 +90,7 @@ class TerminalSockets:
         engine = self._orchestrator.engine
         if not isinstance(engine, Terminals):
             raise not_supported("open a terminal in a worker")
+        parameters.insist_on_running(machine)
         await self._orchestrator.contact.heard()
         opening = engine.terminal(machine.id, command, columns=columns, rows=rows, user=user, workdir=workdir)
         return machine, await opening
