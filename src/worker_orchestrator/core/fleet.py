@@ -120,6 +120,8 @@ class Fleet(Leased):
             if machine.state in {_READY, State.PARKED}:
                 self.pool(machine.pool).proven_template = machine.template
             self.watches[machine.id].may_be_paused_late = machine.state is State.PARKED
+            if machine.reason == reasons.UNPARKED_FOR_CHECK:
+                self.pool(machine.pool).checked = machine.id
 
     def apply(
         self,

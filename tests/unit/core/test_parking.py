@@ -599,6 +599,21 @@ def test_that_it_stays_idle_after_that_is_news() -> None:
     assert news(world)[0] is Cause.ANSWERED
 
 
+@pytest.mark.parametrize(("min_idle", "told"), [(0, []), (1, [Cause.ANSWERED])])
+def test_the_next_run_of_the_service_goes_on_with_a_check(min_idle: int, told: list[Cause]) -> None:
+    """It goes back at once; that it stays idle is news, since it is parked in the last event of it."""
+    world = a_reserve(1, parked_check_s=300.0)
+    after(world, 300.0)
+    world.crash()
+    world.fleet.take_pending()
+    world.spec = a_spec(parked=1, min_idle=min_idle)
+    world.unpaused("w1")
+    world.answer("w1")
+    world.resize()
+    assert world["w1"].state is (READY if min_idle else PARKED)
+    assert [cause for cause in news(world) if cause is not Cause.CREATED] == told
+
+
 def test_that_it_is_needed_is_news() -> None:
     world = a_reserve(1)
     world.assign("p")
