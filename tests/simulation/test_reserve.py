@@ -31,6 +31,9 @@ def test_a_pool_fills_its_reserve_and_pauses_it() -> None:
     async def story(small: Small) -> None:
         await has_reserve(small, 2)
         assert len(small.idle) == 1
+        shown = small.shown()
+        assert shown['orchestrator_machines{pool="default",state="parked"}'] == 2
+        assert shown['orchestrator_wanted_parked{pool="default"}'] == 2
         await asyncio.sleep(250)
         assert (len(small.idle), len(paused(small)), small.calls("create")) == (1, 2, 3)
 

@@ -61,7 +61,8 @@ class PoolGauges:
     """One pool. `refill_lag_s`: for how long fewer machines have been idle than it wants; 0 where it is full, or paused.
 
     `image_fails`: the image of this pool does not come up, or it was replaced and the new one is not known to be better.
-    `wanted_idle`: the idle machines that it wants now, `min_idle` at least. `max_machines`: its own limit, None without one.
+    `wanted_idle`: the idle machines that it wants now, `min_idle` at least. `wanted_parked`: those that it wants in its reserve.
+    `max_machines`: its own limit, None without one.
     `slots_held` and `waiting` are as in `Gauges`. A pool that is `retired` is not in the settings any more.
     """
 
@@ -75,6 +76,7 @@ class PoolGauges:
     image_fails: bool
     paused: bool
     retired: bool = False
+    wanted_parked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +131,5 @@ class Gauge:
             image_fails=brake is not None and brake.is_on,
             paused=wanted.paused,
             retired=name not in self._state.spec.pools,
+            wanted_parked=wanted.parked,
         )
