@@ -1124,6 +1124,14 @@ def test_the_room_for_what_spare_wants_is_not_taken_by_the_reserve() -> None:
     assert [world[one].pool for one in world.in_state(STARTING)] == ["b"]
 
 
+def test_idle_machines_and_the_reserve_together_keep_to_the_limit_of_their_pool() -> None:
+    held = [a_machine(f"p{n}", port=9300 + n, project=f"p{n}") for n in range(2)]
+    world = World(spec=a_spec(max_machines=100, min_idle=1, parked=2), fleet=a_fleet(*held))
+    world.wants(max_machines=4)
+    world.resize()
+    assert len(world.in_state(STARTING)) == 2
+
+
 def test_the_reserve_comes_before_replacements() -> None:
     old = a_machine("w1", template="template-0", pool="a")
     spec = several(max_machines=2, a={"min_idle": 1}, b={"parked": 1})
