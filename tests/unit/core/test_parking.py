@@ -1110,6 +1110,15 @@ def test_what_windows_left_is_parked_before_it_is_shed() -> None:
     assert len(world.in_state(STOPPING)) == 1
 
 
+def test_what_windows_left_is_shed_where_the_reserve_is_full() -> None:
+    world = a_reserve(1, min_idle=1)
+    for _ in range(3):
+        world.up()
+    world.pool.shed_since = world.now - 1000.0
+    world.tick()
+    assert len(world.in_state(STOPPING)) == 2
+
+
 def test_the_room_for_idle_machines_is_not_taken_by_the_reserve() -> None:
     world = World(spec=several(max_machines=3, a={"parked": 3}, b={"min_idle": 2}))
     world.resize()
