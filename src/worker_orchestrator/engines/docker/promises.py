@@ -65,7 +65,7 @@ def why_not_parked(options: DockerOptions, dialect: Dialect, *, is_checked: bool
         )
     if is_checked:
         return (
-            "The image has a HEALTHCHECK. If the engine pauses a container just as it starts that check, the container hangs "
+            "The image has a HEALTHCHECK. If the engine pauses a container just as it starts that, the container hangs "
             "for good. Build the image without it (HEALTHCHECK NONE) for --parked, or choose --parked 0."
         )
     return ""
