@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from worker_orchestrator.errors import EngineUnavailable, NotRunning
+from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning
 
 __all__ = ["Programs"]
 
@@ -43,10 +43,13 @@ class Programs:
 
     @contextmanager
     def starting(self, native_id: str) -> Iterator[None]:
-        """Around the start of one, until it is there. If that fails, it may be there later."""
+        """Around the start of one, until it is there. If that fails, it may be there later, unless the engine refused it."""
         self.begin(native_id)
         try:
             yield
+        except EngineRejected:
+            self.end(native_id)
+            raise
         except BaseException:
             asyncio.get_running_loop().call_later(LANDS_WITHIN_S, self.end, native_id)
             raise

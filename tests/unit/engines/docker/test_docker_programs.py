@@ -8,7 +8,7 @@ import pytest
 
 from worker_orchestrator.engines.docker import programs as module
 from worker_orchestrator.engines.docker.programs import Programs
-from worker_orchestrator.errors import EngineUnavailable, NotRunning
+from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning
 
 ONE, OTHER = "c" * 64, "d" * 64
 
@@ -52,3 +52,11 @@ def test_a_start_that_failed_may_land_a_while_later(monkeypatch: pytest.MonkeyPa
             pass
 
     asyncio.run(story())
+
+
+def test_a_start_that_was_refused_does_not() -> None:
+    programs = Programs()
+    with pytest.raises(EngineRejected), programs.starting(ONE):
+        raise EngineRejected("The container is paused.")
+    with programs.pausing(ONE):
+        pass
