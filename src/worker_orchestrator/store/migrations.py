@@ -148,6 +148,18 @@ STEPS: Final[tuple[str, ...]] = (
         json_valid(configuration) AND (project IS NOT NULL OR state <> 'ready')
         AND (project IS NULL OR state = 'ready' OR json_extract(configuration, '$.stage') IN ('failed', 'lost'))))
     """,
+    # When projects came for machines of a pool, and what was learned from that.
+    """
+    CREATE TABLE arrival (
+        pool    TEXT NOT NULL,
+        minute  INTEGER NOT NULL,
+        count   INTEGER NOT NULL CHECK (count > 0),
+        offsets BLOB NOT NULL,
+        PRIMARY KEY (pool, minute)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX arrival_minute ON arrival (minute);
+    CREATE TABLE demand (pool TEXT PRIMARY KEY, learned TEXT NOT NULL) STRICT, WITHOUT ROWID
+    """,
 )
 """The migrations, as SQL: the first brings version 1 to version 2, and so on. `schema.sql` is always the newest version."""
 SCHEMA_VERSION: Final = 1 + len(STEPS)
