@@ -1,7 +1,7 @@
 """What sizes that follow demand save, replayed: python -m bench.sizes
 
 Nothing is timed, and all that is drawn has a seed: the figures are the same on every computer. `bench.document` puts them
-into docs/benchmarks.md, and tests/bench/test_sizes.py insists on the limits.
+into docs/benchmarks.md, and tests/bench/test_following_sizes.py insists on the limits.
 """
 
 from __future__ import annotations

@@ -22,13 +22,15 @@ _MAY_WAKE: Final = 0.1
 class Question(msgspec.Struct, frozen=True):
     """What is asked of one pool: the sizes that reach `target`. It has `idle` and `parked` now, by its settings.
 
-    It warms a machine in `warm_s`, may have no more than `most` machines, and can park some where it `can_park`.
+    `least`: what follows demand keeps so many idle at least. The pool warms a machine in `warm_s`, may have no more than
+    `most` machines, and can park some where it `can_park`.
     """
 
     target: float
     warm_s: float
     idle: int
     parked: int = 0
+    least: int = 0
     can_park: bool = False
     most: int = 10_000
     shrink_after_s: float = 300.0
@@ -73,7 +75,7 @@ def plan(arrivals: Sequence[float], span: Span, question: Question) -> Generator
     cheapest = min(reaching, key=lambda row: (row.idle, row.parked)) if counted and reaching else None
     demand = Demand()
     demand.note_warm_up(question.warm_s)
-    following = Adaptive(demand, question.target, question.can_park, most=question.most)
+    following = Adaptive(demand, question.target, question.can_park, question.least, question.most)
     outcome = yield from replay(arrivals, span, question.warm_s, following, question.shrink_after_s)
     rows.append(Row(outcome.most_idle, outcome.most_parked, outcome, is_adaptive=True))
     return Plan(tuple(rows), cheapest)

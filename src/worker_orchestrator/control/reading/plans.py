@@ -17,6 +17,7 @@ from worker_orchestrator.control.deciding.forecasts import Forecasts
 from worker_orchestrator.control.deciding.sizes import PoolSizes
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.core.plan import Plan, Question, plan
+from worker_orchestrator.core.refusals import pool_not_found
 from worker_orchestrator.core.replay import Span
 from worker_orchestrator.store.arrivals import KEPT_MIN, Minute
 
@@ -50,28 +51,33 @@ class Plans:
         self._one_at_a_time = asyncio.Lock()
 
     async def of(self, pool: str, target: float | None, days: int) -> PlanOfPool:
-        """The plan of this pool, which the settings name, for this hit ratio (None: that of its settings).
+        """The plan of this pool for this hit ratio (None: that of its settings).
 
-        Raises StoreError.
+        Raises PoolNotFound, StoreError.
         """
-        spec = self._state.spec.pools[pool]
-        wanted = self._sizes.in_force(pool)
-        most = [each for each in (spec.max_machines, self._state.spec.max_machines) if each is not None]
-        question = Question(
-            target or spec.target,
-            self._forecasts.demands.of(pool).warm_s,
-            wanted.min_idle,
-            most=min(most),
-            shrink_after_s=spec.shrink_after_s if spec.is_adaptive else spec.shed_after_s,
-        )
         async with self._one_at_a_time:
             self._forecasts.look()
-            record = self._forecasts.demands.record
+            record, question = self._forecasts.demands.record, self._question(pool, target)
             record.save({})
             now_s = self._state.wall_ms() / 1000
             last = int(now_s // 60)
             read = record.store.reader(pool, last - KEPT_MIN, last)
             return await asyncio.to_thread(_replayed, read, question, days, now_s)
+
+    def _question(self, pool: str, target: float | None) -> Question:
+        if pool not in self._state.spec.pools:  # since a reload, perhaps, while another plan was made
+            raise pool_not_found(self._state.spec, pool)
+        spec = self._state.spec.pools[pool]
+        wanted = self._sizes.in_force(pool)
+        most = [each for each in (spec.max_machines, self._state.spec.max_machines) if each is not None]
+        return Question(
+            target or spec.target,
+            self._forecasts.demands.of(pool).warm_s,
+            wanted.min_idle,
+            least=wanted.min_idle if spec.is_adaptive else min(1, wanted.min_idle),
+            most=min(most),
+            shrink_after_s=spec.shrink_after_s if spec.is_adaptive else spec.shed_after_s,
+        )
 
 
 def _replayed(read: Callable[[], list[Minute]], question: Question, days: int, now_s: float) -> PlanOfPool:

@@ -77,7 +77,9 @@ def _said(name: str, found: PlanOfPool) -> str:
     if found.span is None or not found.plan.rows or not found.plan.rows[0].outcome.arrivals:
         return f"No assign of the pool {name} is on record in this time, so nothing can be said of its sizes."
     count, hours = found.plan.rows[0].outcome.arrivals, (found.span.until_s - found.span.count_from_s) / 3600
-    lasted = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
+    lasted = (
+        f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours" if hours >= 2 else f"{hours * 60:.0f} min"
+    )
     cut = " These are the last ones: more are on record than are replayed." if found.is_cut else ""
     came = "1 assign" if count == 1 else f"{count} assigns"
     return f"{came} in {lasted}, replayed with {found.question.warm_s:.3g} s until a new machine answers.{cut}"
