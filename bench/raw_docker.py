@@ -39,6 +39,7 @@ class RawDocker:
     def __init__(self, session: aiohttp.ClientSession, template: Template, engine: str = "") -> None:
         self.session, self._template, self.engine = session, template, engine
         self._networks: dict[str, str] = {}  # by container id: those that have one of their own
+        self._port_of: dict[str, int] = {}  # by container id
         self._ports = itertools.cycle(range(FIRST_PORT, FIRST_PORT + 900))
 
     async def one(self) -> str:
@@ -55,9 +56,24 @@ class RawDocker:
             self._networks[made["Id"]] = machine.id
         async with self.session.post(f"{DOCKER}/containers/{made['Id']}/start") as reply:
             assert reply.status == 204, await reply.text()
-        while await http_probe("127.0.0.1", port) is not None:
-            await asyncio.sleep(_PAUSE_S)
+        self._port_of[made["Id"]] = port
+        await self.until_ready(made["Id"])
         return str(made["Id"])
+
+    async def until_ready(self, native: str) -> None:
+        """Ask this container until it answers HTTP."""
+        while await http_probe("127.0.0.1", self._port_of[native]) is not None:
+            await asyncio.sleep(_PAUSE_S)
+
+    async def pause(self, native: str) -> None:
+        await self._switch(native, "pause")
+
+    async def unpause(self, native: str) -> None:
+        await self._switch(native, "unpause")
+
+    async def _switch(self, native: str, action: str) -> None:
+        async with self.session.post(f"{DOCKER}/containers/{native}/{action}") as reply:
+            assert reply.status == 204, await reply.text()
 
     async def _make_network(self, name: str) -> None:
         wanted = {"name": name, "driver": "bridge", "dns_enabled": False, "options": {"isolate": "strict"}}

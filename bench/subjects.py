@@ -142,6 +142,12 @@ class Subject:
     def idle(self) -> int:
         return sum(not machine["isUsed"] for machine in self.machines())
 
+    def parked(self) -> int:
+        """How many machines are paused until somebody needs them."""
+        status, body = ask(self.port, "GET", "/v1/machines?state=parked&limit=1000")
+        assert status == 200, body
+        return len(json.loads(body)["machines"])
+
     def await_idle(self, count: int, within_s: float = 600.0) -> None:
         until(lambda: self.idle() >= count, f"{count} idle machines", within_s, pause_s=0.05)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Error, Page, expect
 from tests.browser.hearing import Heard
 from tests.integration.running import Running
 
-__all__ = ["AWAY", "PHONE", "REFUSED", "UNSIGNED", "Tabs", "is_live", "of_module", "row", "url"]
+__all__ = ["AWAY", "PHONE", "REFUSED", "UNSIGNED", "Tabs", "dialog_of", "is_live", "of_module", "row", "url"]
 
 PHONE: Final[Any] = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True}
 AWAY: Final = (
@@ -67,6 +68,21 @@ def is_live(page: Page) -> None:
 def row(page: Page, text: str) -> Any:
     """Of the list of machines, the row with this in it."""
     return page.get_by_role("table", name="Machines").get_by_role("row").filter(has_text=text)
+
+
+def dialog_of(page: Page, button: Any) -> Any:
+    """The dialog that this button opens.
+
+    A click is none if the page moves under the pointer, as when a notice appears above it because the computer's network
+    changed and the stream of events was cut. Then a person clicks again.
+    """
+    dialog = page.get_by_role("dialog")
+    for _ in range(3):
+        button.click()
+        with suppress(Error):
+            dialog.wait_for(timeout=5000)
+            break
+    return dialog
 
 
 def of_module(page: Page, script: str, argument: object) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.axe import cut_off, violations
-from tests.browser.tabs import AWAY, PHONE, REFUSED, Tabs, of_module, row
+from tests.browser.tabs import AWAY, PHONE, REFUSED, Tabs, dialog_of, of_module, row
 from tests.integration.docker_command import a_name, docker, make_image
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
@@ -173,8 +173,8 @@ def test_an_older_machine_says_than_what_and_an_image_keeps_its_tag(tabs: Tabs, 
     expect(old).to_be_visible()
     expect(old).to_have_attribute("title", re.compile("than new machines"))
     assert not is_cut(page, "shop-1", ".old")
-    row(page, "shop-1").get_by_role("button", name="Release shop-1").click()
-    expect(page.get_by_role("dialog")).to_contain_text("This machine stays as it is")  # for there is no newer one
+    dialog = dialog_of(page, row(page, "shop-1").get_by_role("button", name="Release shop-1"))
+    expect(dialog).to_contain_text("This machine stays as it is")  # for there is no newer one
     page.keyboard.press("Escape")
     page.goto(f"{page.url}?state=past")
     machine = gone(broken)[0]["id"]

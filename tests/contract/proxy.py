@@ -18,7 +18,10 @@ _CHUNK_BYTES: Final = 65536
 
 
 class Proxy:
-    """`lose` and `keep_back` are patterns of request lines (`POST .*/start`). `close` makes the engine unreachable."""
+    """`lose` and `keep_back` are patterns of request lines (`POST .*/start`). `close` makes the engine unreachable.
+
+    `asked`: the first line of each request that came.
+    """
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -30,6 +33,7 @@ class Proxy:
         self.lose = "nothing"
         self.lost = 0
         self.keep_back = "nothing"
+        self.asked: list[str] = []
 
     @property
     def url(self) -> str:
@@ -89,6 +93,7 @@ class Proxy:
     ) -> None:
         while chunk := await reader.read(_CHUNK_BYTES):
             lines.append(chunk.partition(b"\r\n")[0].decode("latin-1"))
+            self.asked.append(lines[-1])
             if re.match(self.lose, lines[-1]):
                 cut.set()
             writer.write(chunk)

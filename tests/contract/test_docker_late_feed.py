@@ -28,7 +28,7 @@ from tests.contract.test_docker_late import (
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import docker, docker_json, processes_of
 
-from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.engines.docker.late_feed import Fed, Feed
 from worker_orchestrator.engines.extras import Foreseeing, LateValues
@@ -333,6 +333,37 @@ async def test_files_that_others_may_write_to_come_by_archive(
         await engine.configure(machine, LateValues({}, {}, held.getvalue()))
         assert len(sent) == 1
     assert await said(engine, machine, f"stat -c %a {FOLDER}/files/shared") == "666\n"
+
+
+async def test_it_is_frozen_with_its_container_and_goes_on_with_it(
+    docker_world: DockerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it waited there before, or is started just before the pause. None is started in what is paused."""
+    engine = await an_engine(docker_world)
+    before, just_then = await waiting(docker_world, engine), await running(docker_world, engine)
+    none = await running(docker_world, engine)
+    parked = [replace(one, state=State.PARKED, holding=None, generation=0) for one in (before, just_then)]
+    engine.foresee(parked[1:], more=True)
+    for machine in (before, just_then, none):
+        await engine.pause(machine.id)
+        assert len(tars(machine)) == (machine is not none)
+    for _ in range(3):
+        engine.foresee([*parked, replace(none, state=State.PARKED, holding=None, generation=0)])
+    await engine.pause(none.id)
+    await asyncio.sleep(1.5)
+    assert [len(tars(machine)) for machine in (before, just_then, none)] == [1, 1, 0]
+    with archives_of(engine, monkeypatch) as sent:
+        for machine in (before, just_then):
+            await engine.unpause(machine.id)
+            await serves(engine, machine)
+            await engine.configure(machine, VALUES)
+        assert sent == []
+        await engine.unpause(none.id)
+        await engine.configure(none, VALUES)
+        assert len(sent) == 1
+    for machine in (before, just_then, none):
+        assert await engine.is_configured(machine.id)
+        assert await said(engine, machine, f"cat {FOLDER}/secrets/a {FOLDER}/files/conf/app") == f"{PLANTED}x"
 
 
 async def test_what_is_given_anew_is_an_archive(docker_world: DockerWorld, monkeypatch: pytest.MonkeyPatch) -> None:

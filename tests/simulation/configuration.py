@@ -26,7 +26,7 @@ __all__ = ["FIRST_PORT", "POOLS", "Changes", "Configuration"]
 
 FIRST_PORT: Final = 9093
 POOLS: Final = (DEFAULT_POOL, "node", "python")
-SIZES: Final = ("min_idle", "max_idle", "max_machines")
+SIZES: Final = ("min_idle", "max_idle", "max_machines", "parked")
 EDITS_TRIED: Final = 9
 
 
@@ -60,7 +60,7 @@ class Configuration:
     def draw(cls, chance: random.Random) -> Configuration:
         names = POOLS[: chance.choice([1, 1, 2, 3])]
         pools = {name: draw_pool(chance, 3 if name == DEFAULT_POOL else 2) for name in names}
-        least = max(1, sum(pool.min_idle for pool in pools.values()))
+        least = max(1, sum(pool.min_idle + pool.parked for pool in pools.values()))
         limit = chance.randint(least, max(least, 8))
         spec = Spec(
             pools,
@@ -92,7 +92,7 @@ class Configuration:
             other = self
             for _ in range(chance.choice([1, 1, 2, 3])):
                 other = other._edited_once(chance)
-            wanted = sum(pool.min_idle for pool in other.spec.pools.values())
+            wanted = sum(pool.min_idle + pool.parked for pool in other.spec.pools.values())
             fits = other.spec.max_awake is None or wanted <= other.spec.max_awake
             if fits and not any(problems(other._sizes(Changes()), other.spec.max_machines)):
                 return other
@@ -185,7 +185,7 @@ class Configuration:
 
 def draw_pool(chance: random.Random, most_idle: int) -> PoolSpec:
     min_idle, windows = chance.randint(0, most_idle), draw_windows(chance)
-    return PoolSpec(
+    pool = PoolSpec(
         None,
         min_idle=min_idle,
         max_idle=chance.choice([None, None, min_idle, min_idle + 1, min_idle + 2]),
@@ -199,6 +199,15 @@ def draw_pool(chance: random.Random, most_idle: int) -> PoolSpec:
         port_names=draw_ports(chance),
         late=_draw_late(random.Random(f"late {min_idle} {chance.getstate()[1][:3]}")),
     )
+    return _with_reserve(pool, random.Random(f"parked {min_idle} {chance.getstate()[1][:3]}"))
+
+
+def _with_reserve(pool: PoolSpec, chance: random.Random) -> PoolSpec:
+    """Half of all pools park machines, if there is room for that. It is drawn by itself, as `late` is."""
+    room = None if pool.max_machines is None else pool.max_machines - pool.min_idle
+    parked = chance.choice([0, 0, 1, 2])
+    parked_check_s = chance.choice([20.0, 300.0])
+    return replace(pool, parked=parked if room is None else min(parked, room), parked_check_s=parked_check_s)
 
 
 def _draw_late(chance: random.Random) -> Late:
@@ -215,7 +224,7 @@ def _draw_sleep(chance: random.Random, spec: Spec) -> Spec:
         else pool
         for name, pool in spec.pools.items()
     }
-    least = max(1, sum(pool.min_idle for pool in pools.values()))
+    least = max(1, sum(pool.min_idle + pool.parked for pool in pools.values()))
     max_awake = chance.randint(least, max(least, spec.max_machines)) if chance.random() < 0.4 else None
     return replace(spec, pools=pools, max_awake=max_awake)
 
@@ -235,13 +244,13 @@ def draw_ports(chance: random.Random) -> tuple[str, ...]:
 def problems(sizes: Mapping[str, Mapping[str, Any]], limit: int) -> Iterator[str]:
     """Why the settings would refuse these sizes of all pools."""
     for name, of_pool in sizes.items():
-        min_idle, max_idle, own = (of_pool[size] for size in SIZES)
-        if own is not None and min_idle > own:
-            yield f"{name} wants {min_idle} idle machines and may have {own} machines"
+        min_idle, max_idle, own, parked = (of_pool[size] for size in SIZES)
+        if own is not None and min_idle + parked > own:
+            yield f"{name} wants {min_idle} idle machines, {parked} parked ones, and may have {own} machines"
         if max_idle is not None and min_idle > max_idle:
             yield f"{name} wants {min_idle} idle machines and may keep {max_idle}"
-    if sum(of_pool["min_idle"] for of_pool in sizes.values()) > limit:
-        yield f"all pools together want more idle machines than the limit, which is {limit}"
+    if sum(of_pool["min_idle"] + of_pool["parked"] for of_pool in sizes.values()) > limit:
+        yield f"all pools together want more idle and parked machines than the limit, which is {limit}"
 
 
 def _with_windows(base: Mapping[str, int | None], windows: Sequence[Window]) -> list[dict[str, int | None]]:
@@ -256,4 +265,4 @@ def _with_windows(base: Mapping[str, int | None], windows: Sequence[Window]) -> 
 
 def _without_sizes(pool: PoolSpec) -> PoolSpec:
     found_out = {"template": None, "problem": "", "pending": True, "paused": False, "window": None}
-    return replace(pool, min_idle=0, max_idle=None, max_machines=None, **found_out)
+    return replace(pool, min_idle=0, max_idle=None, max_machines=None, parked=0, **found_out)

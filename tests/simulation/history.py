@@ -27,6 +27,7 @@ from tests.simulation.world import OWNER, Killed, Process, World, nobody
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.reasons import UNPARKED_FOR_CHECK
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.errors import (
@@ -218,6 +219,9 @@ class _History:
         decisions, fleet = process.orchestrator._decisions, process.fleet
         pools = decisions.state.spec.pools.items()
         idle = [one for name, pool in pools if fleet.pool(name).line for one in fleet.idle(name, pool.template)]
+        for name, pool in pools:
+            if fleet.pool(name).line:
+                idle += [one for one in fleet.parked(name, pool.template) if fleet.watches[one].is_paused]
         if fleet.wakers and not fleet.all_leaving() and not fleet.falling_asleep:
             idle += [one.id for one in fleet.machines.values() if one.is_idle]
         if decisions.contact.problem is not None:
@@ -249,7 +253,9 @@ class _History:
         makes_room = fleet.all_leaving() or fleet.falling_asleep or fleet.wakers
         for ticket, name in () if makes_room else waiting:
             others = [(one, pool) for one, pool in spec.pools.items() if one != name]
-            can_be_displaced = any(fleet.count_idle(one) > pool.min_idle for one, pool in others)
+            can_be_displaced = any(
+                fleet.count_idle(one) > pool.min_idle or fleet.members(one).parked for one, pool in others
+            )
             lacks_ports = self._free_ports(fleet) < spec.pools[name].port_count
             if can_be_displaced or not (lacks_ports or spec.is_full(fleet.slots_held, fleet.awake)):
                 yield name, ticket
@@ -519,6 +525,7 @@ class _History:
             "max_machines": chance.choice([None, 1, 2, 4]),
             "limit": chance.choice([None, 1, 3, 5, 8]),
             "paused": chance.choice([None, False, True]),
+            "parked": chance.choice([None, 0, 1, 2]),
         }
         changes = {key: wanted[key] for key in chance.sample(sorted(wanted), chance.randint(1, 3))}
         return self._change(process, name, changes)
@@ -661,6 +668,8 @@ class _History:
             (self._kill_instance, 3 * bad),
             (self._remove_instance, 1.5 * bad),
             (self._afflict, 2 * bad),
+            (self._unpause, 1 * bad),
+            (self._restart_daemon, 0.5 * bad),
             (self._hide_instance, 1 * bad),
             (self._rename, 1 * bad),
             (self._weather, 2 * bad),
@@ -786,7 +795,26 @@ class _History:
         elif how == "cut off":
             self.engine.disconnect(machine_id)
         else:
+            if how is Status.PAUSED:
+                self.model.paused_by_others.add(machine_id)
             self.engine.kill(machine_id, Status(how))
+
+    def _unpause(self) -> None:
+        """Somebody lets an instance go on that is paused."""
+        paused = self._ours(Status.PAUSED)
+        if paused and self.engine.engine_id == "memory":
+            machine_id = self.chance.choice(paused)
+            self.world.note(f"{machine_id} is let go on by somebody")
+            self.model.paused_by_others.discard(machine_id)
+            self.engine._containers[machine_id].thaw()
+            self.engine._tell()
+
+    def _restart_daemon(self) -> None:
+        """What is paused then dies."""
+        if self.engine.engine_id == "memory":
+            self.world.note("the daemon is restarted")
+            for machine_id in self._ours(Status.PAUSED):
+                self.engine.kill(machine_id)
 
     def _hide_instance(self) -> None:
         """As far as anybody can tell it was removed; a while later it is there again, with all that is in it."""
@@ -963,9 +991,11 @@ class _History:
             if container.instance.id in self.model.planted:
                 continue
             container.mute = False
-            if container.instance.status in {Status.PAUSED, Status.UNKNOWN}:
+            is_paused = container.instance.status is Status.PAUSED
+            if container.instance.status is Status.UNKNOWN or container.instance.id in self.model.paused_by_others:
                 container.instance = replace(container.instance, status=Status.RUNNING)
-            container.instance = replace(container.instance, trouble="", renamed="")
+            trouble = container.instance.trouble if is_paused else ""
+            container.instance = replace(container.instance, trouble=trouble, renamed="", is_cut_off=False)
 
     async def _come_to_rest(self) -> None:
         until = self.loop.time() + RESTS_WITHIN_S
@@ -1012,13 +1042,16 @@ class _History:
         for machine in fleet.machines.values():
             if machine.is_idle and machine.pool not in process.orchestrator.spec.pools:
                 return f"{machine.id} is idle in {machine.pool}, which is not in force"
-            if machine.state in {State.STARTING, State.STOPPING}:
+            if machine.state in {State.STARTING, State.STOPPING} and machine.reason != UNPARKED_FOR_CHECK:
                 return f"{machine.id} is {machine.state}: {machine.reason}"
             if machine.state is State.SLEEPING and not machine.is_asleep:
                 return f"{machine.id} is falling asleep"
             instance = self.world.home().get(machine.id)
             if machine.is_asleep and (instance is None or instance.status is Status.RUNNING):
                 return f"{machine.id} is asleep on record, and not there: {instance}"
+            is_paused = instance is not None and instance.status is Status.PAUSED
+            if machine.state is State.PARKED and not is_paused:
+                return f"{machine.id} is parked on record, and not paused: {instance}"
             if machine.state is State.FAILED and machine.project is None and not machine.gone:
                 return f"{machine.id} failed and is still there"
         for name in process.orchestrator.spec.pools:
@@ -1047,9 +1080,15 @@ class _History:
         most = pool.most_idle(assigned)
         if most is not None and idle > most:
             return f"{idle} idle machines in {name}, and {most} are the most"
+        checked = sum(fleet.machines[one].reason == UNPARKED_FOR_CHECK for one in fleet.coming(name, template))
+        parked = len(fleet.parked(name, template)) + checked
+        if parked > pool.parked or (parked < pool.parked and not (is_full or lacks_ports)):
+            return f"{parked} machines are parked in {name}, not {pool.parked}"
         brake = fleet.image_brake(name, template)
         is_kept = is_full and brake is not None and brake.is_on  # else what works would go for what does not come up
-        if not (lacks_ports or is_kept) and (stale := list(fleet.stale(name, template))):
+        if not (lacks_ports or is_kept) and (
+            stale := [*fleet.stale(name, template), *fleet.stale_parked(name, template)]
+        ):
             return f"{stale} of {name} are stale"
         return ""
 

@@ -94,6 +94,7 @@ class Model:
         self.sure: dict[str, Promise] = {}
         self.removed: set[str] = set()
         self.planted: dict[str, Instance] = {}
+        self.paused_by_others: set[str] = set()
         self.answered_at: dict[str, float] = {}  # the last probe that was answered
         self.once_hidden: set[str] = set()  # instances that nobody found for a while, though they were there
         self.kept: dict[str, Promise] = {}  # by machine: what was forgotten meanwhile, with files that nobody gave up
@@ -360,6 +361,10 @@ class Model:
             kept = row is not None and (row.id, row.generation) == (promise.machine_id, promise.generation)
             self._check(kept, f"{promise.project} holds {promise.machine_id}, and on disk it has {row}")
             self._check(row is None or not row.gone, f"{promise.machine_id} is said to be gone, and nobody removed it")
+            found = home.get(promise.machine_id)
+            is_paused = found is not None and found.status is Status.PAUSED
+            by_us = is_paused and promise.machine_id not in self.paused_by_others
+            self._check(not by_us, f"{promise.machine_id} is paused, and {promise.project} holds it")
         for machine_id, instance in self.planted.items():
             self._check(home.get(machine_id) == instance, f"{machine_id} of {instance.owner} was touched")
         ours = [i for i in home.values() if i.owner == self.owner and i.id not in self.planted]
@@ -418,6 +423,12 @@ class Model:
             self._check(not held, f"{machine_id} is destroyed, and {promise.project} holds it")
         kept = self.kept.get(machine_id)
         self._check(kept is None, f"{machine_id} is destroyed, and was merely forgotten: {kept} was not given up")
+
+    def check_pause(self, machine_id: str) -> None:
+        """The process asks the engine to pause this, until somebody needs it."""
+        self.check_touch("pause", machine_id)
+        for promise in self.sure.values():
+            self._check(promise.machine_id != machine_id, f"{machine_id} is paused, and {promise.project} holds it")
 
     def check_clean(self, machine_id: str) -> None:
         """The process asks the engine to end this, to start it again, and to look whether anything is left in it."""

@@ -12,10 +12,10 @@ from fractions import Fraction
 
 from worker_orchestrator.core import reasons
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Cause, Change
+from worker_orchestrator.core.machine import Cause, Change, State
 from worker_orchestrator.core.spec import PoolSpec, Spec
 
-__all__ = ["Before", "PoolState", "limits", "sizing"]
+__all__ = ["Before", "PoolState", "limits", "reserve", "sizing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,13 @@ class PoolState:
     held: int  # slots
     is_braked: bool
     may_try: bool  # one machine may be begun, though a brake is on
+    parked: int  # of the template that is wanted now, with those that only show that they answer
+    paused: int  # those of them that are known to be paused
+    parked_before: int  # of other templates
+
+    @property
+    def lacks_parked(self) -> int:
+        return max(0, self.spec.parked - self.parked)
 
     @property
     def idle(self) -> int:
@@ -75,6 +82,8 @@ def _state(fleet: Fleet, spec: Spec, name: str, now: float) -> PoolState:
     idle = [machine for machine in machines if machine.is_idle]
     tickets = list(fleet.pool(name).line.values())
     serves = [m for m in idle if m.template == wanted.template and not (tickets and m.id in fleet.ailing)]
+    parked = [machine for machine in machines if machine.state is State.PARKED]
+    checked = [machine for machine in machines if machine.is_coming and machine.reason == reasons.UNPARKED_FOR_CHECK]
     brakes = (fleet.image_brake(name, wanted.template), fleet.obstacle(name, wanted.template))
     on = [brake for brake in brakes if brake is not None and brake.is_on]
     return PoolState(
@@ -88,6 +97,9 @@ def _state(fleet: Fleet, spec: Spec, name: str, now: float) -> PoolState:
         sum(not machine.gone for machine in machines),
         bool(on),
         bool(on) and max(brake.until for brake in on) <= now,
+        sum(machine.template == wanted.template for machine in [*parked, *checked]),
+        sum(machine.template == wanted.template and fleet.watches[machine.id].is_paused for machine in parked),
+        sum(machine.template != wanted.template for machine in parked),
     )
 
 
@@ -129,15 +141,38 @@ def sizing(before: Before, fleet: Fleet, spec: Spec, now: float) -> Iterator[str
     yield from _displaced(before, after, fleet, spec, changes)
 
 
+def reserve(before: Before, fleet: Fleet, spec: Spec) -> Iterator[str]:
+    """What is wrong with what came out of the reserves since then, and with what was put there."""
+    changes = fleet.pending[before.decided :]
+    for name, wanted in spec.pools.items():
+        pool = _state(fleet, spec, name, 0.0)
+        parked = [one for one in changes if one.cause is Cause.PARKED and one.machine.pool == name]
+        if parked and pool.parked > wanted.parked:
+            yield f"{name} parks {len(parked)}, and has {pool.parked} of {wanted.parked}"
+        if parked and pool.current < pool.wanted:
+            yield f"{name} parks {len(parked)}, and has {pool.current} idle of {pool.wanted}"
+        if wanted.template is None or not pool.paused:
+            continue
+        lacks = len(pool.tickets) + (0 if wanted.paused else pool.wanted) - pool.current - pool.coming
+        if lacks > 0:
+            yield f"{name} lacks {lacks} machines, and {pool.paused} that are paused stay so"
+
+
 def _begun(changes: Sequence[Change], pool: str) -> int:
     return sum(change.cause is Cause.CREATED and change.machine.pool == pool for change in changes)
+
+
+def _woken(changes: Sequence[Change], pool: str, template: str | None) -> int:
+    """How many machines came out of the reserve."""
+    woken = (change.machine for change in changes if change.cause is Cause.UNPARKED)
+    return sum(machine.pool == pool and machine.template == template for machine in woken)
 
 
 def _waiters(before: Before, after: Before, changes: Sequence[Change]) -> Iterator[str]:
     """Nobody is passed by whoever came later, nor by a machine that shall be idle."""
     for name, pool in before.pools.items():
-        begun = _begun(changes, name)
-        served = pool.tickets[pool.covered :][:begun]
+        begun, woken = _begun(changes, name), _woken(changes, name, pool.spec.template)
+        served = pool.tickets[pool.covered + woken :][:begun]
         for other, now in after.pools.items():
             if other == name or not now.unserved:
                 continue
@@ -153,8 +188,12 @@ def _idle(before: Before, after: Before, fleet: Fleet, changes: Sequence[Change]
         return
     for name, pool in after.pools.items():
         was = before.pools[name]
-        if _begun(changes, name) <= len(was.tickets) - was.covered:
+        begun, lacked = _begun(changes, name), len(was.tickets) - was.covered
+        if begun <= max(0, lacked - _woken(changes, name, pool.spec.template)):
             continue
+        is_for_reserve = was.stale == 0 and pool.has > max(was.wanted, was.spec.min_idle)
+        if is_for_reserve and (fleet.unparking or any(one.tickets and one.coming for one in after.pools.values())):
+            yield f"{name} begins a machine for its reserve, and somebody waits for one that comes"
         had = pool.has - 1  # before the last one that was begun
         for other, poor in after.pools.items():
             is_replaced = before.pools[other].stale > 0  # one by one, and an old one may have gone just now
@@ -163,17 +202,22 @@ def _idle(before: Before, after: Before, fleet: Fleet, changes: Sequence[Change]
                 yield f"{other} has {poor.has} of {poor.spec.min_idle}, and {name} got one beside {had}"
             elif is_poor and Fraction(had, pool.spec.min_idle) > Fraction(poor.has, poor.spec.min_idle):
                 yield f"{other} has {poor.has} of {poor.spec.min_idle}, and {name} got one beside {had} of its"
-        if was.stale == 0 and pool.has > max(was.wanted, was.spec.min_idle):
-            yield f"{name} begins {pool.has}, and wants {was.wanted}"
+        if was.stale == 0 and pool.has > max(was.wanted, was.spec.min_idle) + pool.lacks_parked:
+            yield f"{name} begins {pool.has}, and wants {was.wanted}, and {pool.lacks_parked} to be parked"
 
 
 def _displaced(before: Before, after: Before, fleet: Fleet, spec: Spec, changes: Sequence[Change]) -> Iterator[str]:
-    """An idle machine goes only for a project of another pool, from a full fleet, and from above `min_idle`."""
-    gone = [one.machine for one in changes if one.cause is Cause.RETIRED and one.machine.reason == reasons.DISPLACED]
+    """A parked machine, or else an idle one, goes only for a project of another pool, from a full fleet.
+
+    No idle one goes unless its pool has more than `min_idle`.
+    """
+    displaced = [one for one in changes if one.cause is Cause.RETIRED and one.machine.reason == reasons.DISPLACED]
+    gone = [one.machine for one in displaced]
+    was_idle = {one.machine.id for one in displaced if one.before is not None and one.before.is_idle}
     unserved = {name: len(pool.unserved) for name, pool in after.pools.items() if pool.unserved}
     leaving = sum(machine.is_leaving for machine in fleet.machines.values())
     for machine in gone:
-        if fleet.count_idle(machine.pool) < spec.pool(machine.pool).min_idle:
+        if machine.id in was_idle and fleet.count_idle(machine.pool) < spec.pool(machine.pool).min_idle:
             yield f"{machine.id} of {machine.pool} was displaced below min_idle"
         if not set(unserved) - {machine.pool}:
             yield f"{machine.id} of {machine.pool} was displaced for nobody"
@@ -187,3 +231,6 @@ def _displaced(before: Before, after: Before, fleet: Fleet, spec: Spec, changes:
         waits = set(unserved) - {name}
         if is_full and waits and leaving < sum(unserved.values()) and pool.idle > pool.spec.min_idle:
             yield f"{waits} wait, and {name} has {pool.idle} idle of {pool.spec.min_idle}"
+        is_spared = pool.parked + pool.parked_before > 0 and waits and is_full
+        if is_spared and (was_idle or leaving < sum(unserved.values())):
+            yield f"{waits} wait, and {name} has {pool.parked} and {pool.parked_before} parked machines"

@@ -16,11 +16,11 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from msgspec.structs import replace
-from tests.simulation.pool_rules import Before, limits, sizing
+from tests.simulation.pool_rules import Before, limits, reserve, sizing
 from tests.unit.core.build import assert_indexes_hold
 
 from worker_orchestrator.core import commands, configure, due_actions, outcomes, reasons, reconcile, waiting_line
-from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Park, Restart, Result, Stop, Unpark
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
 from worker_orchestrator.core.machine import Cause, Machine, State
@@ -74,6 +74,16 @@ class Engine:
                 self.becomes(machine_id, Status.RUNNING)
             case Stop(machine_id) if machine_id in self.containers:
                 self.becomes(machine_id, Status.EXITED)
+            case Park(machine_id) | Unpark(machine_id):
+                return self._switch(machine_id, Status.PAUSED if isinstance(action, Park) else Status.RUNNING)
+        return Result.DONE
+
+    def _switch(self, machine_id: str, status: Status) -> Result:
+        """Pause it, or let it go on. What is on no network stays so."""
+        found = self.containers.get(machine_id)
+        if found is None or found.status not in {Status.RUNNING, Status.PAUSED}:
+            return Result.REJECTED
+        self.becomes(machine_id, status, found.trouble)
         return Result.DONE
 
     def write(self, machine_id: str, generation: int, digest: str) -> bool:
@@ -127,6 +137,10 @@ class History:
         self.untold: set[str] = set()  # projects that were served and have not heard of it
         self.set_ups: dict[str, SetUp] = {}  # one for each machine at a time
         self.landing: list[tuple[str, int, str]] = []  # what may yet be written, after whoever wrote it gave up
+        self.late: list[Action] = []  # pauses and their ends that may yet be carried out, after we gave up
+        self.paused_by_others: set[str] = set()
+        self.went_on_at: dict[str, float] = {}  # by machine: when it was last decided that it comes out of the reserve
+        self.answered_at: dict[str, float] = {}  # and when it last answered
         names = NAMES[: chance.randint(2, 4)]
         self.dropped: dict[str, PoolSpec] = {}  # pools that the settings do not name for the time being
         limit = chance.randint(2, 9)
@@ -181,6 +195,9 @@ class History:
             (self._refuse, 8 * self.bad),
             (self._die, 5 * self.bad),
             (self._hold_up, 3 * self.bad),
+            (self._meddle_with_pause, 3 * self.bad),
+            (self._switch_late, 3 * self.bad),
+            (self._restart_daemon, 0.5 * self.bad),
             (self._crash, 1 * self.bad),
         ]
 
@@ -213,6 +230,8 @@ class History:
         before = Before.look(fleet, spec, now)
         self.resized += 1
         copy = _copy_of(fleet) if self.resized % LOOKS_AT_ALL == 0 else None
+        if copy is not None:
+            fleet.unsettled.update(self._to_be_checked())  # by the tick that comes for that
         decided, made = len(fleet.pending), self.made
         resize(fleet, spec, now, new_id)
         if copy is not None:
@@ -222,6 +241,19 @@ class History:
             assert sorted(copy.hurried) == sorted(fleet.hurried)
         self.insist(sizing(before, fleet, spec, now))
         self._check_surplus(before.decided)
+        self.insist(reserve(before, fleet, spec))
+        for change in fleet.pending[before.decided :]:
+            if change.cause is Cause.UNPARKED:
+                self.went_on_at[change.machine.id] = now
+
+    def _to_be_checked(self) -> list[str]:
+        """Pools with a machine that is parked for so long that it is to show that it answers."""
+        machines, watches = self.fleet.machines.values(), self.fleet.watches
+        return [
+            one.pool
+            for one in machines
+            if one.state is State.PARKED and self.now >= watches[one.id].since + self.spec.pool(one.pool).parked_check_s
+        ]
 
     def _store(self) -> None:
         for change in self.fleet.take_pending():
@@ -281,12 +313,23 @@ class History:
         for change in self.fleet.pending:
             if change.cause is Cause.RETIRED:
                 assert change.before is not None
-                assert change.before.is_idle or change.before.is_dirty, (
-                    "only what is idle, or cannot be cleaned, is retired"
+                was = change.before
+                assert was.is_idle or was.is_dirty or was.state is State.PARKED, (
+                    "only what is idle or parked, or cannot be cleaned, is retired"
                 )
+            if change.cause is Cause.ASSIGNED:
+                answered_at = self.answered_at[change.machine.id]
+                went_on_at = self.went_on_at.get(change.machine.id, answered_at)
+                assert answered_at >= went_on_at, f"{change.machine.id} was parked, and has not answered since"
         for name in [*self.spec.pools, *self.dropped]:
             self._check_what_is_told(name)
         self._check_memory()
+        for machine in self.fleet.machines.values():
+            found = self.engine.containers.get(machine.id)
+            is_paused = found is not None and found.status is Status.PAUSED
+            assert not is_paused or machine.holding is None or machine.id in self.paused_by_others, (
+                f"{machine.id} of {machine.project} is paused by us"
+            )
 
     def _check_memory(self) -> None:
         """What a project configured is seen by no other one, whatever was lost, and whenever it was written."""
@@ -315,6 +358,8 @@ class History:
         """Idle machines above what the pool may keep go once there were too many for long enough, and not before."""
         for name, pool in self.spec.pools.items():
             most = pool.most_idle(self.fleet.assigned_in(name))
+            if most is not None:
+                most += max(0, pool.parked - self._count_parked(name))  # they may go there yet
             idle = len(self.fleet.idle(name, pool.template))
             retired = [
                 change.machine.id
@@ -492,7 +537,42 @@ class History:
 
     def _refuse(self) -> None:
         kinds = [Result.REJECTED, Result.OBSTRUCTED, Result.PORT_TAKEN, Result.UNAVAILABLE, Result.UNKNOWN]
-        self._settle(self.chance.choice(kinds))
+        result = self.chance.choice(kinds)
+        flights = dict(self.flights)
+        self._settle(result)
+        for machine_id in flights.keys() - self.flights.keys() if result is Result.UNKNOWN else ():
+            action = flights[machine_id]
+            if isinstance(action, Park | Unpark):
+                self.late += [action] * self.chance.choice([0, 1, 1])
+
+    def _switch_late(self) -> None:
+        """A pause, or the end of one, of which nobody knew how it ended."""
+        if self.late:
+            action = self.late.pop(self.chance.randrange(len(self.late)))
+            self.note(f"late: {type(action).__name__} {action.machine_id}: {self.engine.land(action)}")
+            self._follow_up()
+
+    def _meddle_with_pause(self) -> None:
+        """Somebody pauses a container, or lets one go on."""
+        if machine_id := self._some_container():
+            status = self.engine.containers[machine_id].status
+            if status in {Status.RUNNING, Status.PAUSED}:
+                other = Status.RUNNING if status is Status.PAUSED else Status.PAUSED
+                self.note(f"{machine_id} is {other} by somebody")
+                self.engine.becomes(machine_id, other, self.engine.containers[machine_id].trouble)
+                self._note_paused_by_others(machine_id)
+
+    def _note_paused_by_others(self, machine_id: str) -> None:
+        self.paused_by_others.discard(machine_id)
+        if self.engine.containers[machine_id].status is Status.PAUSED:
+            self.paused_by_others.add(machine_id)
+
+    def _restart_daemon(self) -> None:
+        """What is paused then dies."""
+        self.note("the daemon is restarted")
+        for machine_id, found in list(self.engine.containers.items()):
+            if found.status is Status.PAUSED:
+                self.engine.becomes(machine_id, Status.EXITED)
 
     def _answer(self) -> None:
         asked = [m for m in self.fleet.machines.values() if m.state in {State.STARTING, State.READY}]
@@ -507,6 +587,8 @@ class History:
         if self.spec.first_port is None and answered:
             verdict = replace(verdict, host="h", port=int(machine.id[1:]))
         self.note(f"{machine.id} {'answers' if answered else 'is silent'}")
+        if answered:
+            self.answered_at[machine.id] = self.now
         outcomes.apply_verdict(self.fleet, self.spec, verdict, self.now)
 
     def _tick(self) -> None:
@@ -545,6 +627,8 @@ class History:
         for action in self.flights.values():
             if self.chance.random() < 0.5:
                 self.engine.land(action)
+            elif isinstance(action, Park | Unpark) and self.chance.random() < self.bad:
+                self.late.append(action)
         self.flights.clear()
         for machine_id, one in self.set_ups.items():
             if one.is_stored and one.begun.configuration is not None:
@@ -575,7 +659,13 @@ class History:
             shrink_after_s=chance.choice([0.0, 0.0, 10.0, 60.0]),
             port_names=chance.choice([(), (), ("http",), ("http", "hmr"), ("http", "hmr", "debug")]),
         )
-        return replace(drawn, shed_after_s=drawn.shrink_after_s)
+        return self._with_reserve(replace(drawn, shed_after_s=drawn.shrink_after_s))
+
+    def _with_reserve(self, pool: PoolSpec) -> PoolSpec:
+        """Half of them park machines. They are woken often enough for a history to see it."""
+        return replace(
+            pool, parked=self.chance.choice([0, 0, 1, 2, 3]), parked_check_s=self.chance.choice([60.0, 60.0, 500.0])
+        )
 
     def _reload(self, what: str, pools: dict[str, PoolSpec], **more: Any) -> None:
         self.note(f"settings: {what}")
@@ -599,7 +689,7 @@ class History:
     def _change_sizes(self) -> None:
         name = self._some_pool()
         drawn = self._draw_pool(name)
-        fields = ("min_idle", "max_idle", "max_machines", "spare", "shrinks", "shrink_after_s", "recycle")
+        fields = ("min_idle", "max_idle", "max_machines", "spare", "shrinks", "shrink_after_s", "recycle", "parked")
         sizes = {field: getattr(drawn, field) for field in fields}
         self._change(name, "has other sizes", **sizes, shed_after_s=drawn.shed_after_s)
 
@@ -647,16 +737,20 @@ class History:
             self._store()
         self.engine.broken.clear()
         self.fleet.refused_ports.clear()
-        for machine_id in list(self.engine.containers):
-            if self.engine.containers[machine_id].trouble:
+        for action in self.late:
+            self.engine.land(action)
+        self.late.clear()
+        for machine_id, found in list(self.engine.containers.items()):
+            if found.trouble or machine_id in self.paused_by_others:
                 self.engine.becomes(machine_id, Status.RUNNING)
+        self.paused_by_others.clear()
         for name, pool in self.spec.pools.items():
             if pool.template is None or pool.paused:
                 template = pool.template or f"{name}-0"
                 self._change(name, "is well", template=template, problem="", pending=False, paused=False)
         for _ in range(ROUNDS):
             self._one_good_round()
-            if not self.flights and not list(self._unrest()):
+            if not any(not self._is_checked(one) for one in self.flights) and not list(self._unrest()):
                 break
         self._one_good_round()
         assert not list(self._unrest()), f"does not come to rest: {list(self._unrest())}"
@@ -674,6 +768,11 @@ class History:
         self._tick()
         self._store()
 
+    def _is_checked(self, machine_id: str) -> bool:
+        """Whether it is out of the reserve only to show that it answers, or on its way back."""
+        machine = self.fleet.machines.get(machine_id)
+        return machine is not None and (machine.reason == reasons.UNPARKED_FOR_CHECK or machine.state is State.PARKED)
+
     def _free_ports(self) -> int:
         if self.spec.first_port is None:
             return 0
@@ -681,23 +780,42 @@ class History:
 
     def _unrest(self) -> Iterator[str]:
         """What is not as it should be of a fleet at rest."""
-        machines = self.fleet.machines.values()
-        for machine in machines:
-            if machine.is_coming or machine.is_leaving:
+        for machine in self.fleet.machines.values():
+            if (machine.is_coming or machine.is_leaving) and not self._is_checked(machine.id):
                 yield f"{machine.id} is on its way"
-            if machine.pool not in self.spec.pools and machine.is_idle:
-                yield f"{machine.id} of {machine.pool} is idle, which is not in the settings"
-        room = self.spec.max_machines - self.fleet.slots_held
+            found = self.engine.containers.get(machine.id)
+            is_paused = machine.id in self.flights or (found is not None and found.status is Status.PAUSED)
+            if machine.state is State.PARKED and not is_paused:
+                yield f"{machine.id} is parked on record alone: {found}"
+            if machine.pool not in self.spec.pools and (machine.is_idle or machine.state is State.PARKED):
+                yield f"{machine.id} of {machine.pool} is kept, which is not in the settings"
         for name, pool in self.spec.pools.items():
-            own_room = room if pool.max_machines is None else pool.max_machines - self.fleet.slots_held_by(name)
-            idle = len(self.fleet.idle(name, pool.template))
             if self.fleet.pool(name).too_many_since is not None or self.fleet.pool(name).shed_since is not None:
                 yield f"{name} has too many idle machines"
+            if self._count_parked(name) > pool.parked:
+                yield f"{name} has {self._count_parked(name)} parked machines of {pool.parked}"
+            room = self.spec.max_machines - self.fleet.slots_held
+            if pool.max_machines is not None:
+                room = min(room, pool.max_machines - self.fleet.slots_held_by(name))
             lacks_ports = self._free_ports() < pool.port_count or bool(self.fleet.waiting)
-            if min(room, own_room) > 0 and not (self.fleet.pool(name).out_of_ports and lacks_ports):
-                if self.fleet.pool(name).line:
-                    yield f"somebody waits in {name} beside free places"
-                if idle < pool.wanted_idle(self.fleet.assigned_in(name)):
-                    yield f"{name} has {idle} idle machines, and room"
-                if self.fleet.has_stale(name, pool.template):
-                    yield f"{name} has outdated machines, and room"
+            if room > 0 and not (self.fleet.pool(name).out_of_ports and lacks_ports):
+                yield from self._lacks(name, pool)
+
+    def _count_parked(self, name: str) -> int:
+        """How many machines its reserve has of today's template, with those that only show that they answer."""
+        template = self.spec.pools[name].template
+        coming = (self.fleet.machines[one] for one in self.fleet.coming(name, template))
+        checked = sum(machine.reason == reasons.UNPARKED_FOR_CHECK for machine in coming)
+        return len(self.fleet.parked(name, template)) + checked
+
+    def _lacks(self, name: str, pool: PoolSpec) -> Iterator[str]:
+        """What this pool lacks though it has room."""
+        idle, parked = len(self.fleet.idle(name, pool.template)), self._count_parked(name)
+        if self.fleet.pool(name).line:
+            yield f"somebody waits in {name} beside free places"
+        if idle < pool.wanted_idle(self.fleet.assigned_in(name)):
+            yield f"{name} has {idle} idle machines, and room"
+        if parked < pool.parked:
+            yield f"{name} has {parked} parked machines of {pool.parked}, and room"
+        if self.fleet.has_stale(name, pool.template) or list(self.fleet.stale_parked(name, pool.template)):
+            yield f"{name} has outdated machines, and room"

@@ -94,6 +94,10 @@ class Small:
         samples = self.shown().items()
         return int(sum(count for key, count in samples if f'engine_calls_total{{call="{name}"' in key))
 
+    def probes_answered(self) -> int:
+        """How often a worker was asked whether it serves, and said so."""
+        return int(self.shown()['orchestrator_probes_total{result="answered"}'])
+
     def shown(self) -> dict[str, float]:
         """Each sample of the metrics, by its name with labels."""
         lines = self.metrics.exposition(self.orchestrator.gauges()).decode().splitlines()

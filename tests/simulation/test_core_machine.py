@@ -23,11 +23,12 @@ from msgspec.structs import replace
 from tests.unit.core.build import assert_indexes_hold
 
 from worker_orchestrator.core import commands, configure, due_actions, outcomes, waiting_line
-from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Park, Restart, Result, Stop, Unpark
 from worker_orchestrator.core.doomed import about_to_fail
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
 from worker_orchestrator.core.machine import GIVES_UP_PROJECT, Cause, Change, Machine, State
+from worker_orchestrator.core.reasons import UNPARKED_FOR_CHECK
 from worker_orchestrator.core.reconcile import reconcile
 from worker_orchestrator.core.sizing import resize
 from worker_orchestrator.core.spec import PoolSpec, Spec
@@ -82,6 +83,7 @@ class Container:
     is_broken: bool = False  # exits whenever it is started
     memory: tuple[int, str] | None = None  # what it was configured with: generation and digest
     landed_late: bool = False  # by a call that we had given up, after its machine was known to be gone
+    paused_by_others: bool = False
 
     @property
     def runs(self) -> bool:
@@ -95,7 +97,8 @@ class Container:
     def becomes(self, status: Status, *, killed: bool = False) -> None:
         if status is Status.EXITED:
             self.memory = None
-        self.instance = replace(self.instance, status=status, killed=killed, trouble="")
+        self.paused_by_others = False
+        self.instance = replace(self.instance, status=status, killed=killed, trouble="", is_cut_off=False)
 
 
 class Place:
@@ -133,6 +136,10 @@ class Place:
                 return Result.DONE
             case Clean(machine_id):
                 return self._restart(machine_id, stop_first=True)
+            case Park(machine_id):
+                return self._switch(machine_id, Status.PAUSED)
+            case Unpark(machine_id):
+                return self._switch(machine_id, Status.RUNNING)
 
     def write(self, machine_id: str, values: tuple[int, str]) -> bool:
         """Have this in the memory of the container, if that runs."""
@@ -185,6 +192,17 @@ class Place:
             if self._is_taken(found.port, machine_id):
                 return Result.PORT_TAKEN
             found.becomes(Status.EXITED if found.is_broken else Status.RUNNING)
+        return Result.DONE
+
+    def _switch(self, machine_id: str, status: Status) -> Result:
+        """Pause it, or let it go on. What is on no network stays so."""
+        found = None if machine_id in self.hidden else self.containers.get(machine_id)
+        if found is None or found.instance.status not in {Status.RUNNING, Status.PAUSED}:
+            return Result.REJECTED
+        is_cut_off = found.instance.is_cut_off
+        found.becomes(status)
+        trouble = "it is cut off" if is_cut_off else ""
+        found.instance = replace(found.instance, is_cut_off=is_cut_off, trouble=trouble)
         return Result.DONE
 
     def _stop(self, machine_id: str) -> Result:
@@ -257,6 +275,8 @@ class Core(RuleBasedStateMachine):
         max_machines=st.integers(1, 6),
         spare_ports=st.none() | st.integers(0, 2),
         tenants=st.none() | st.integers(0, 2),
+        parked=st.sampled_from([0, 0, 1, 2]),
+        parked_check_s=st.sampled_from([20.0, 300.0]),
     )
     def begin(
         self,
@@ -267,9 +287,12 @@ class Core(RuleBasedStateMachine):
         max_machines: int,
         spare_ports: int | None,
         tenants: int | None,
+        parked: int,
+        parked_check_s: float,
     ) -> None:
         """A pool that is about to begin, or one that is up, with some projects."""
         pool = PoolSpec("t0", min_idle, None if max_idle is None else min_idle + max_idle, recycle)
+        pool = replace(pool, parked=parked, parked_check_s=parked_check_s)
         first_port = None if spare_ports is None else FIRST_PORT
         last_port = FIRST_PORT + max_machines - 1 + (spare_ports or 0)
         self.spec = Spec({DEFAULT_POOL: pool}, max_machines, first_port, last_port)
@@ -335,6 +358,7 @@ class Core(RuleBasedStateMachine):
             if list(self.fleet.stale(DEFAULT_POOL, template)):
                 missing = max(missing, 1)
             missing += len(self.fleet.ailing)
+            missing += max(0, self.pool.parked - len(self.fleet.parked(DEFAULT_POOL, template)))
             assert len(begun_or_idle) <= missing, "no more is begun than is missing"
         for change in self.fleet.pending[self.seen :]:
             machine = change.machine
@@ -418,6 +442,10 @@ class Core(RuleBasedStateMachine):
                 assert row.state is State.STARTING
             case Destroy():
                 self.check_destroy(machine_id)
+            case Park() | Unpark():
+                assert row is not None
+                assert row.holding is None
+                assert not row.is_dirty
         self.flights[machine_id] = Flight(action)
         self.listing.busy.add(machine_id)
 
@@ -631,6 +659,13 @@ class Core(RuleBasedStateMachine):
             self.resize()
             self.turn_away()
 
+    @rule(parked=st.integers(0, 3), commit=commits)
+    def wants_another_reserve(self, *, parked: int, commit: str) -> None:
+        self.spec = replace(self.spec, pools={DEFAULT_POOL: replace(self.pool, parked=parked)})
+        with self.decision(commit):
+            self.resize()
+            self.turn_away()
+
     # configurations
 
     def serving(self) -> list[Machine]:
@@ -759,10 +794,19 @@ class Core(RuleBasedStateMachine):
             container.instance = replace(container.instance, renamed="")
             if container.is_held_up:
                 container.becomes(Status.RUNNING)
-        elif container.runs:
-            status = Status.RUNNING if how == "cut off" else Status.PAUSED
+        elif container.runs or (how == "cut off" and container.instance.status is Status.PAUSED):
+            status = Status.PAUSED if how != "cut off" else container.instance.status
             trouble = "" if how == "pause" else f"it is {how}"
-            container.instance = replace(container.instance, status=status, trouble=trouble)
+            is_cut_off = container.instance.is_cut_off or how == "cut off"
+            container.instance = replace(container.instance, status=status, trouble=trouble, is_cut_off=is_cut_off)
+            container.paused_by_others |= status is Status.PAUSED
+
+    @rule()
+    def the_daemon_is_restarted(self) -> None:
+        """What is paused then dies."""
+        for machine_id in self.ours():
+            if self.place.containers[machine_id].instance.status is Status.PAUSED:
+                self.place.containers[machine_id].becomes(Status.EXITED, killed=True)
 
     @rule(owner=st.sampled_from([OWNER, OTHER_OWNER, None]), reuse=st.booleans(), pick=picks)
     def others_are_at_work(self, *, owner: str | None, reuse: bool, pick: int) -> None:
@@ -843,12 +887,20 @@ class Core(RuleBasedStateMachine):
             if machine.is_idle:
                 assert self.answered_at[machine.id] >= self.in_use_until[machine.id], "idle means that it answered"
         assert self.others <= set(self.place.containers), "what is none of ours is untouched"
+        self.no_project_has_what_we_pause()
         self.nobody_sees_what_another_project_configured()
         if hasattr(self, "spec"):
             holding = {m.id for m in machines if not m.gone}
             assert self.fleet.slots_held == len(holding)
             assert len(holding - self.turned_up) <= self.spec.max_machines
             self.containers_are_ours_and_no_more_than_allowed()
+
+    def no_project_has_what_we_pause(self) -> None:
+        """Whenever a pause is carried out that we gave up."""
+        for machine in self.fleet.machines.values():
+            found = self.place.containers.get(machine.id)
+            if found is not None and found.instance.status is Status.PAUSED and not found.paused_by_others:
+                assert machine.project is None, f"{machine} is paused by us"
 
     def nobody_sees_what_another_project_configured(self) -> None:
         """Neither by what is decided nor by what is stored, and whenever it was written."""
@@ -897,6 +949,22 @@ class Core(RuleBasedStateMachine):
         self.one_good_round(ROUND_S)
         assert list(self.unrest()) == []
 
+    def restless_reserve(self) -> Iterator[str]:
+        template, parked = self.pool.template, self.machines(State.PARKED)
+        checked = [m for m in self.machines(State.STARTING) if m.reason == UNPARKED_FOR_CHECK]
+        for machine in parked:
+            container = self.place.containers.get(machine.id)
+            is_paused = container is not None and container.instance.status is Status.PAUSED
+            if machine.id not in self.flights and not is_paused:
+                yield "a machine that is parked on record alone"
+        if any(machine.template != template for machine in parked):
+            yield "a parked machine of an older template"
+        room = self.spec.max_machines - self.fleet.slots_held
+        if len(parked) + len(checked) < self.pool.parked and room > 0:
+            yield "fewer parked machines than are wanted"
+        if len(parked) + len(checked) > self.pool.parked:
+            yield "more parked machines than are wanted"
+
     def restless_sleepers(self) -> Iterator[str]:
         for machine in self.machines(State.SLEEPING):
             container = self.place.containers.get(machine.id)
@@ -920,9 +988,10 @@ class Core(RuleBasedStateMachine):
             yield "a project that waits though there is room"
         if list(self.fleet.stale(DEFAULT_POOL, template)):
             yield "an idle machine of an older template"
-        if [m for m in machines if m.is_coming or m.is_leaving]:
+        if [m for m in machines if (m.is_coming and m.reason != UNPARKED_FOR_CHECK) or m.is_leaving]:
             yield "a machine on its way"
         yield from self.restless_sleepers()
+        yield from self.restless_reserve()
         if any(self.fleet.watches[m.id].restart_requests for m in machines):
             yield "a restart that was asked for and not carried out"
         needed = {m.id for m in machines if not m.gone or m.project is not None}

@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.core.instance import Instance
-from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.core.machine import Machine, State
 
 
 def counted(small: Small, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
@@ -68,3 +68,22 @@ def test_one_that_has_just_answered_is_at_hand_all_the_time(monkeypatch: pytest.
             await asyncio.sleep(1.2)
 
     lived(story, min_idle=20, max_machines=20)
+
+
+def test_one_that_comes_and_goes_is_asked_before_its_next_project_would_have_to_wait() -> None:
+    """Its turn in the sweep comes while a project has it, as a rule; so it is asked as it is released, twice a second."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        await small.assign("p0")
+        probes_before = small.probes_answered()
+        for number in range(400):
+            await small.orchestrator.release(f"p{number}")
+            (machine,) = small.fleet.machines.values()
+            assert machine.state is State.READY, f"after {number} rounds it has to answer first"
+            await asyncio.sleep(0.01)
+            await small.assign(f"p{number + 1}")
+            await asyncio.sleep(0.01)
+        assert 12 <= small.probes_answered() - probes_before <= 24
+
+    lived(story, min_idle=1, max_machines=1, slow_s=0.002)

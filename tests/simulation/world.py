@@ -189,6 +189,18 @@ class Wire:
             self._world.model.check_clean(machine_id)
         await self._call(f"clean {machine_id}", lambda: self._engine.clean(machine_id), told=True)
 
+    def cannot_park(self, pool: str) -> str:
+        return self._engine.cannot_park(pool)
+
+    async def pause(self, machine_id: str) -> None:
+        if self._process.is_alive:
+            self._world.model.check_pause(machine_id)
+        await self._call(f"pause {machine_id}", lambda: self._engine.pause(machine_id), told=True)
+
+    async def unpause(self, machine_id: str) -> None:
+        self._world.model.check_touch("unpause", machine_id)
+        await self._call(f"unpause {machine_id}", lambda: self._engine.unpause(machine_id), told=True)
+
     async def exec(self, machine_id: str, command: Sequence[str], **more: Any) -> Completed:
         raise NotImplementedError
 

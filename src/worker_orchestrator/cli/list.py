@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-STATES: Final = ("idle", "starting", "assigned", "restarting", "sleeping", "stopping", "failed")
+STATES: Final = ("idle", "parked", "starting", "assigned", "restarting", "sleeping", "stopping", "failed")
 OLDEST_LIST_S: Final = 5.0
 """A watched list is never older, even if the stream of events missed something."""
 _PAUSE_S: Final = 0.2

@@ -136,6 +136,8 @@ def _apply(client: Client, found: PoolPlan, *, asks: bool) -> None:
     changes: dict[str, Any] = {"min_idle": found.proposed.idle}
     if pool.max_idle is not None and pool.max_idle < found.proposed.idle:
         changes["max_idle"] = found.proposed.idle
+    if pool.parked != found.proposed.parked:
+        changes["parked"] = found.proposed.parked
     words = ", ".join(f"{size} {getattr(pool, size)} -> {value}" for size, value in changes.items())
     if all(getattr(pool, size) == value for size, value in changes.items()):
         click.echo(f"The pool {found.pool} has this size already.", err=True)

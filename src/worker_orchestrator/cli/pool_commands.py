@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS"]
 
 CONFIGURED: Final = "default"
-_TITLES: Final = {"min_idle": "min idle", "max_idle": "max idle", "max_machines": "own limit", "limit": "limit"}
+_TITLES: Final = {
+    "min_idle": "min idle",
+    "max_idle": "max idle",
+    "parked": "parked",
+    "max_machines": "own limit",
+    "limit": "limit",
+}
+_UNTOLD: Final = {"parked": 0, "max_machines": None}
+"""Sizes of which nothing is said while they are so, and the settings say the same."""
 
 
 def _parse_size(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
@@ -38,18 +46,20 @@ _pool = click.option(
 @click.command(short_help="Change how many machines the pool keeps.")
 @click.option("--min-idle", callback=_parse_size, metavar="N", help="Idle machines to keep ready.")
 @click.option("--max-idle", callback=_parse_size, metavar="N", help="Idle machines above this are removed.")
+@click.option("--parked", callback=_parse_size, metavar="N", help="Machines to keep paused until somebody needs them.")
 @click.option("--max-machines", callback=_parse_size, metavar="N", help="Hard limit of machines of this pool.")
 @click.option("--limit", callback=_parse_size, metavar="N", help="Hard limit of machines, of all pools together.")
 @_pool
 @output_option("text", "json")
 @with_client
-def scale(
+def scale(  # noqa: PLR0913 # one for each size
     client: Client,
     *,
     name: str,
     output: str,
     min_idle: int | str | None,
     max_idle: int | str | None,
+    parked: int | str | None,
     max_machines: int | str | None,
     limit: int | str | None,
 ) -> None:
@@ -58,7 +68,13 @@ def scale(
     What is changed here survives a restart of the service. `default` instead of a number goes back to the setting. --limit
     is that of all pools together, whichever pool is named.
     """
-    sizes = {"min_idle": min_idle, "max_idle": max_idle, "max_machines": max_machines, "limit": limit}
+    sizes = {
+        "min_idle": min_idle,
+        "max_idle": max_idle,
+        "parked": parked,
+        "max_machines": max_machines,
+        "limit": limit,
+    }
     wanted: dict[str, Any] = {
         size: None if value == CONFIGURED else value for size, value in sizes.items() if value is not None
     }
@@ -86,9 +102,9 @@ def resume(client: Client, *, name: str, output: str) -> None:
 def _print_sizes(pool: Pool) -> None:
     for size, title in _TITLES.items():
         now, configured = getattr(pool, size), getattr(pool.configured, size)
-        if size != "max_machines" or (now, configured) != (None, None):
+        if size not in _UNTOLD or {now, configured} != {_UNTOLD[size]}:
             chosen = pool.changed.get(size, configured)
-            why = "demand asks for it" if size == "min_idle" and pool.sizing == "adaptive" else "a window is open"
+            why = "demand asks for it" if size != "max_idle" and pool.sizing == "adaptive" else "a window is open"
             click.echo(f"  {title:<9} {_size(now)}{_why_other(now, configured, chosen, why)}")
     if pool.dropped:
         click.echo(f"  dropped   {printable(pool.dropped)}")

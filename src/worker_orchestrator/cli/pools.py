@@ -24,6 +24,7 @@ _EXPIRY_HEADERS: Final = ("TIME", "POOL", "PROJECT", "MACHINE", "BY", "REASON")
 _WIDE_HEADERS: Final = (
     "WANTED",
     "SPARE",
+    "PARKED",
     "RESTARTING",
     "SLEEPING",
     "STOPPING",
@@ -81,9 +82,10 @@ def _row(pool: Pool, *, wide: bool) -> tuple[str, ...]:
     if not wide:
         return row
     wanted = "-" if pool.wanted_idle is None else str(pool.wanted_idle)
+    parked = f"{machines.parked}/{pool.parked}" if pool.parked else str(machines.parked)
     more = map(str, (machines.restarting, machines.sleeping, machines.stopping, machines.failed))
     words = (pool.template or "-", printable(pool.why) or "-", printable(pool.held_back or "") or "-")
-    return (*row, wanted, f"{pool.spare:.0%}" if pool.spare else "-", *more, *words)
+    return (*row, wanted, f"{pool.spare:.0%}" if pool.spare else "-", parked, *more, *words)
 
 
 def state_of_pool(pool: Pool) -> str:

@@ -30,6 +30,7 @@ STYLES: Final = {
     "assigned": "cyan",
     "starting": "yellow",
     "restarting": "yellow",
+    "parked": "blue",
     "sleeping": "blue",
     "stopping": "dim",
     "failed": "red",

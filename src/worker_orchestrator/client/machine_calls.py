@@ -51,7 +51,8 @@ class MachineCalls(CallsBase):
     ) -> Steps[list[Machine]]:
         """All machines that match the filters, ordered by id. Reads as many pages as there are.
 
-        `states`: some of idle, starting, assigned, restarting, sleeping, stopping, failed. `pool`: one pool, or several.
+        `states`: some of idle, parked, starting, assigned, restarting, sleeping, stopping,
+        failed. `pool`: one pool, or several.
         """
         machines: list[Machine] = []
         pools = (pool,) if isinstance(pool, str) else pool or ()

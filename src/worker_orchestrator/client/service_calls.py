@@ -43,15 +43,17 @@ class ServiceCalls(CallsBase):
         max_idle: int | UnsetType | None = UNSET,
         limit: int | UnsetType | None = UNSET,
         max_machines: int | UnsetType | None = UNSET,
+        parked: int | UnsetType | None = UNSET,
     ) -> Steps[Pool]:
         """Change sizes of a pool. They stay after a restart of the service.
 
-        `max_machines` is the pool's own limit; `limit` is that of all pools together, whichever pool is named. None goes
-        back to the setting. A size that is left out stays as it is.
+        `max_machines` is the pool's own limit; `limit` is that of all pools together, whichever pool is named. `parked`
+        machines are kept beside the idle ones, paused until somebody needs them. None goes back to the setting. A size that
+        is left out stays as it is.
 
         Raises PoolNotFound, InvalidInput.
         """
-        patch = PoolPatch(min_idle=min_idle, max_idle=max_idle, limit=limit, max_machines=max_machines)
+        patch = PoolPatch(min_idle=min_idle, max_idle=max_idle, limit=limit, max_machines=max_machines, parked=parked)
         return (yield from self._patch(name, patch))
 
     @operation

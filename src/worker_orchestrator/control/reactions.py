@@ -27,7 +27,7 @@ from worker_orchestrator.control.world.reports import (
 )
 from worker_orchestrator.control.world.templates import Templates
 from worker_orchestrator.core import configure, outcomes
-from worker_orchestrator.core.action import Clean, Create, Outcome, Restart, Result
+from worker_orchestrator.core.action import Clean, Create, Outcome, Restart, Result, Unpark
 from worker_orchestrator.core.instance import Verdict
 
 __all__ = ["Reactions"]
@@ -97,7 +97,7 @@ class Reactions:
         outcomes.apply_outcome(self._fleet, self._state.spec, action, outcome, self._state.now())
         self._decisions.turn_away()
         self._decisions.journal.flush()
-        if outcome.result is Result.DONE and isinstance(action, Create | Restart | Clean):
+        if outcome.result is Result.DONE and isinstance(action, Create | Restart | Clean | Unpark):
             self._ask_for_an_answer(machine_id)
             return
         if outcome.result is Result.OBSTRUCTED:

@@ -107,8 +107,9 @@ class Wiring:
         fleet.hears_events = False  # until the engine's stream of events is open
         self.defect = Defect()
         self.background = Background(self.defect)
-        self.sizes = PoolSizes(spec, store, clock.wall_ms)
+        self.sizes = PoolSizes(spec, store, clock.wall_ms, engine)
         self.state = ControlState(fleet, self.sizes.applied(spec), clock)
+        self.foresight = Foresight(self.state, engine)
         self.lease_clock = LeaseClock(fleet, store, clock, self.state.now())
         self.state.use(self.lease_clock)
         self.arrivals = ArrivalRecord(store.arrivals, clock.wall_ms)
@@ -125,7 +126,6 @@ class Wiring:
         self.sleepers = Sleepers(self.decisions, self.search, self.carrying_out)
         key = late_key or secrets.token_bytes()
         self.configuring = Configuring(self.decisions, engine, self.background, self.uses, key)
-        self.foresight = Foresight(self.state, engine)
         self._make_reading(engine)
         self._reactions = Reactions(
             self.decisions, self.contact, self.probers, self.templates, self.traces, self.last_changes
@@ -153,7 +153,10 @@ class Wiring:
     def _make_deciding(self, store: Store, observer: Observer) -> None:
         state, self.seats, self.untold = self.state, Seats(), UntoldAssignments(self.state)
         telling = (self.traces, self.last_changes, self.feed, observer)
-        effects = Effects(state, self.seats, self.actions, self.probers, *telling, self.defect)
+        self.idle_probes = IdleProbes(state, self.probers, self.background)
+        effects = Effects(
+            state, self.seats, self.actions, self.probers, self.foresight, self.idle_probes, *telling, self.defect
+        )
         self.journal = Journal(state.fleet, store, effects, self.defect, state.wall_ms, observer)
         self.decisions = Decisions(
             state, self.journal, self.seats, self.contact, self.actions, self.templates, self.background
@@ -168,7 +171,6 @@ class Wiring:
             self.background,
             self._limits.activity_interval_s,
         )
-        self.idle_probes = IdleProbes(state, self.probers, self.background)
         self.ticker = Ticker(
             state,
             self.decisions,

@@ -11,7 +11,7 @@ import msgspec
 
 from worker_orchestrator.core.machine import Machine
 
-__all__ = ["Action", "Clean", "Create", "Destroy", "Outcome", "Restart", "Result", "Stop"]
+__all__ = ["Action", "Clean", "Create", "Destroy", "Outcome", "Park", "Restart", "Result", "Stop", "Unpark"]
 
 
 class Create(msgspec.Struct, frozen=True):
@@ -55,7 +55,19 @@ class Clean(msgspec.Struct, frozen=True):
     machine_id: str
 
 
-Action = Create | Restart | Stop | Destroy | Clean
+class Park(msgspec.Struct, frozen=True):
+    """Pause the container of this machine, which is free; if it is paused, that is success."""
+
+    machine_id: str
+
+
+class Unpark(msgspec.Struct, frozen=True):
+    """Let the container of this machine go on, which was parked; if it is not paused, that is success."""
+
+    machine_id: str
+
+
+Action = Create | Restart | Stop | Destroy | Clean | Park | Unpark
 
 
 class Result(StrEnum):

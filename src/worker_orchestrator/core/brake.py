@@ -24,8 +24,9 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
+from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.reasons import GONE, GONE_AT_START, failed_machine, restart_put_off
 from worker_orchestrator.core.spec import Spec

@@ -34,9 +34,10 @@ from msgspec.structs import replace
 from worker_orchestrator.core.brake import raise_brake, schedule_restart
 from worker_orchestrator.core.configuration import NOT_SENT
 from worker_orchestrator.core.expiry import keep
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.lease import Asked
-from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
+from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.reasons import (
     CLEANING,
     CLEANING_ANYWAY,

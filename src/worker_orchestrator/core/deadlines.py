@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import State
 from worker_orchestrator.core.outcomes import start_deadline
+from worker_orchestrator.core.parking import next_of_reserve
 from worker_orchestrator.core.spec import Spec
 
 __all__ = ["next_deadline", "next_of_leases"]
@@ -17,13 +18,14 @@ OVERDUE_S = 0.25
 def next_deadline(fleet: Fleet, spec: Spec, now: float) -> float | None:
     """When the next one is due, in monotonic seconds; None if none is.
 
-    It is a start time-out, a retry, the end of a brake's pause, the end of an assignment or its announcement, or the time at
-    which idle machines were too many for long enough.
+    It is a start time-out, a retry, the end of a brake's pause, the end of an assignment or its announcement, the time at
+    which idle machines were too many for long enough, or when the reserve is to be looked after.
     """
     times = [watch.not_before for watch in fleet.watches.values()]
     times += [not_before for _, not_before in fleet.orphan_retries.values()]
     times += [brake.until for pool in fleet.pools.values() for brake in (pool.image_brake, pool.obstacle) if brake]
     times += _shrinkings(fleet, spec)
+    times += next_of_reserve(fleet, spec)
     leases_at = next_of_leases(fleet)
     times += [] if leases_at is None else [leases_at]
     for machine in fleet.machines.values():

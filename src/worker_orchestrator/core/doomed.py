@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Status
@@ -13,12 +14,14 @@ from worker_orchestrator.core.watch import Watch
 
 __all__ = ["about_to_fail", "ended_again"]
 
+_SERVE_OR_MAY: Final = frozenset({State.STARTING, State.READY, State.PARKED})
+
 
 def about_to_fail(fleet: Fleet, instances: Mapping[str, Instance], spec: Spec, now: float) -> Iterator[str]:
     """Ids of machines that this listing will fail or restart and whose container exists: their last lines can be read."""
     for machine in fleet.machines.values():
         instance = instances.get(machine.id)
-        if instance is None or machine.is_dirty or machine.state not in {State.STARTING, State.READY}:
+        if instance is None or machine.is_dirty or machine.state not in _SERVE_OR_MAY:
             continue
         exited = instance.status is Status.EXITED
         if machine.holding is not None:

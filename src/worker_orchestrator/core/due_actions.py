@@ -4,6 +4,9 @@ It is derived from a change the moment that is stored (`follow_up`), and again f
 So there is no queue of work, and an action that gets lost costs one tick::
 
     state, project        due                  unless
+    PARKED                pause                its container is paused, or may be paused by an earlier call
+    STARTING, from the    go on                its container runs
+    reserve
     STARTING, free        create               its container exists, at the right port, and has been started
     STARTING, dirty       clean                -
     STARTING, assigned    restart              its container runs, and nobody requested a restart; or the engine cannot
@@ -17,7 +20,7 @@ So there is no queue of work, and an action that gets lost costs one tick::
 
 from __future__ import annotations
 
-from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Restart, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Park, Restart, Stop, Unpark
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
@@ -27,6 +30,9 @@ from worker_orchestrator.core.unrecorded import is_orphan
 
 __all__ = ["due_action", "follow_up", "removal", "still_wanted"]
 
+_MAYBE_PAUSED = frozenset({Status.PAUSED, Status.UNKNOWN})
+_MAYBE_RUNNING = frozenset({Status.RUNNING, Status.UNKNOWN})
+
 
 def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
     """The action that a change makes due at once. The tick finds every action that is put off or got lost."""
@@ -35,6 +41,10 @@ def follow_up(fleet: Fleet, change: Change, now: float) -> Action | None:
         return None
     if after.state is State.STOPPING or (after.state is State.FAILED and after.holding is None and not after.gone):
         return removal(fleet, after)
+    if change.cause is Cause.PARKED:
+        return Park(after.id)
+    if change.cause is Cause.UNPARKED:
+        return Unpark(after.id)
     if change.cause is Cause.SLEPT:
         return Stop(after.id, after.pool)
     if after.state is State.STARTING:
@@ -59,12 +69,10 @@ def due_action(fleet: Fleet, spec: Spec, machine: Machine, instance: Instance | 
     if fleet.watches[machine.id].not_before > now:
         return None
     match machine.state:
-        case State.STARTING if machine.is_dirty:
-            return Clean(machine.id)
         case State.STARTING if machine.holding is None:
-            waits = instance is None or instance.status is Status.CREATED
-            is_moved = spec.first_port is not None and instance is not None and _is_elsewhere(machine, instance)
-            return Create(machine) if waits or is_moved else None
+            return _due_of_coming(spec, machine, instance)
+        case State.PARKED if not fleet.watches[machine.id].may_be_paused_late:
+            return Park(machine.id) if instance is not None and instance.status in _MAYBE_RUNNING else None
         case State.STARTING if spec.restarts_in_place:
             is_stopped = instance is not None and instance.status in {Status.EXITED, Status.CREATED}
             is_requested = fleet.watches[machine.id].restart_requests > 0 and instance is not None
@@ -81,6 +89,16 @@ def due_action(fleet: Fleet, spec: Spec, machine: Machine, instance: Instance | 
     return None
 
 
+def _due_of_coming(spec: Spec, machine: Machine, instance: Instance | None) -> Action | None:
+    if machine.is_dirty:
+        return Clean(machine.id)
+    if machine.is_unparking:
+        return Unpark(machine.id) if instance is not None and instance.status in _MAYBE_PAUSED else None
+    waits = instance is None or instance.status is Status.CREATED
+    is_moved = spec.first_port is not None and instance is not None and _is_elsewhere(machine, instance)
+    return Create(machine) if waits or is_moved else None
+
+
 def _is_elsewhere(machine: Machine, instance: Instance) -> bool:
     """Whether it has other host ports than were planned: an earlier create landed late."""
     return instance.port not in {None, machine.port} or instance.ports not in ((), machine.ports)
@@ -93,6 +111,10 @@ def still_wanted(fleet: Fleet, action: Action) -> bool:
         return machine == action.machine and action.machine.is_coming
     if isinstance(action, Clean):
         return machine is not None and machine.state is State.STARTING and machine.is_dirty
+    if isinstance(action, Park):
+        return machine is not None and machine.state is State.PARKED
+    if isinstance(action, Unpark):
+        return machine is not None and machine.is_unparking
     if isinstance(action, Restart):
         return machine is not None and machine.state is State.STARTING and machine.holding is not None
     if isinstance(action, Stop):

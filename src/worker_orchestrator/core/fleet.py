@@ -17,17 +17,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.lease import Asked, EndsBy
 from worker_orchestrator.core.leased import Leased, has_changed_hands
-from worker_orchestrator.core.machine import (
-    GIVES_UP_PROJECT,
-    TOMBSTONES_KEPT,
-    Cause,
-    Change,
-    FailureKind,
-    Machine,
-    State,
-)
+from worker_orchestrator.core.machine import GIVES_UP_PROJECT, TOMBSTONES_KEPT, Cause, Change, Machine, State
 from worker_orchestrator.core.pool import Brake, Pool
 from worker_orchestrator.core.reasons import RESTART_REQUESTED, RESTART_REQUESTED_BEFORE, UNCONFIGURED, WOKEN_EARLY
 from worker_orchestrator.core.spec import Spec
@@ -100,8 +93,9 @@ class Fleet(Leased):
         return machine.id in self.doubted
 
     def has_come_up(self, pool: str, template: str) -> bool:
-        """Whether machines of this template serve, or the last one to come up was of it."""
-        return bool(self.idle(pool, template)) or self.pool(pool).proven_template == template
+        """Whether machines of this template serve or did so until they were parked, or the last one to come up was of it."""
+        serve = self.idle(pool, template) or self.parked(pool, template)
+        return bool(serve) or self.pool(pool).proven_template == template
 
     def is_port_taken(self, port: int) -> bool:
         return ("", port) in self.ports or port in self.refused_ports
@@ -113,16 +107,17 @@ class Fleet(Leased):
         assert not self.machines, "a fleet is loaded once"
         self.tombstones.update(dict.fromkeys(tombstones))
         for machine in machines:
-            self.watches[machine.id] = Watch(born=now, since=now)
+            self.watches[machine.id] = Watch(born=now, since=now, state_since=now)
             self._add_to_indexes(machine)
             self.unlisted.add(machine.id)
             self._follow_lease(None, machine, now)
             self.watches[machine.id].ends_gently = machine.state is State.STOPPING and machine.generation > 0
             self.watches[machine.id].restart_requests = _restart_requests(machine)
-            if machine.state in {_READY, State.SLEEPING}:
+            if machine.state in {_READY, State.PARKED, State.SLEEPING}:
                 self.watches[machine.id].ready_at = -math.inf  # long ago, as far as we know
-            if machine.state is _READY:
+            if machine.state in {_READY, State.PARKED}:
                 self.pool(machine.pool).proven_template = machine.template
+            self.watches[machine.id].may_be_paused_late = machine.state is State.PARKED
 
     def apply(
         self,
@@ -278,14 +273,15 @@ class Fleet(Leased):
         self._add_to_indexes(machine, keeps_place=keeps_place)
         if old is None:
             self.unsettled.add(machine.pool)
-            self.watches[machine_id] = Watch(born=now, since=now)
+            self.watches[machine_id] = Watch(born=now, since=now, state_since=now)
         elif old.state is not machine.state or has_changed_hands(old, machine):
             watch = self.watches[machine_id]
             watch.since, watch.restart_requests = now, 0
             if old.state is not machine.state:
+                watch.state_since = now
                 watch.ends_gently = machine.state is State.STOPPING and old.holding is not None
                 watch.tries = 0 if machine.state in _STOPS else watch.tries  # of another call
-                watch.port_is_taken = False
+                watch.port_is_taken, watch.is_paused = False, False
                 watch.misses, watch.not_before, watch.restart_acknowledged = 0, 0.0, False
                 watch.missed_at, watch.missed_why, watch.doubted_until = None, "", 0.0
         holding, had = machine.holding, None if old is None else old.holding

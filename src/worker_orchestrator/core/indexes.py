@@ -9,25 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.reasons import UNPARKED_FOR_CHECK
 
 __all__ = ["Indexes", "Members"]
 
 _READY: Final = State.READY
 _SLEEPING: Final = State.SLEEPING
 _STARTING: Final = State.STARTING
+_PARKED: Final = State.PARKED
 
 _Ids = dict[str, None]  # ids of machines, oldest first
 
 
 @dataclass(slots=True)
 class Members:
-    """The machines of one pool. A free machine is in one of the three at most."""
+    """The machines of one pool. A free machine is in one of the four at most."""
 
     idle: dict[str | None, _Ids] = field(default_factory=dict)  # by template; none is empty
     coming: dict[str | None, _Ids] = field(default_factory=dict)  # by template; none is empty
+    parked: dict[str | None, _Ids] = field(default_factory=dict)  # by template; none is empty
     leaving: _Ids = field(default_factory=dict)
     count: int = 0  # all that are on record
     slots_held: int = 0
@@ -49,6 +53,7 @@ class Indexes:
         self.pool_names: AbstractSet[str] = self._members.keys()  # of all machines on record
         self.slots_held = 0  # of `max_machines`: one by each machine whose container is not known to be gone
         self._asleep = 0
+        self.unparking = 0  # machines that were parked and do not answer yet
         self.falling_asleep = 0  # machines whose containers are being stopped, so that they sleep
 
     @property
@@ -79,6 +84,44 @@ class Indexes:
     def coming(self, pool: str, template: str | None) -> dict[str, None]:
         """Ids of the pool's machines of this template that are on their way to becoming idle."""
         return self._members.get(pool, _NOBODY).coming.get(template, _NO_IDS)
+
+    def count_coming(self, pool: str) -> int:
+        """How many machines of the pool, of any template, are on their way to becoming idle."""
+        return sum(map(len, self._members.get(pool, _NOBODY).coming.values()))
+
+    def count_unparking(self, pool: str, template: str | None) -> int:
+        """How many machines of the pool, of this template, were parked and do not answer yet."""
+        if not self.unparking:
+            return 0
+        return sum(self.machines[one].is_unparking for one in self.coming(pool, template))
+
+    def parked(self, pool: str, template: str | None) -> dict[str, None]:
+        """Ids of the pool's parked machines of this template, the first to be parked first."""
+        return self._members.get(pool, _NOBODY).parked.get(template, _NO_IDS)
+
+    def count_checked(self, pool: str, template: str | None) -> int:
+        """How many machines of this template are out of the pool's reserve only to show that they still answer."""
+        if not self.unparking:
+            return 0
+        return sum(self.machines[one].reason == UNPARKED_FOR_CHECK for one in self.coming(pool, template))
+
+    def has_reserve(self, pool: str) -> bool:
+        """Whether the pool has a parked machine, or one that was parked and is about to answer."""
+        members = self._members.get(pool, _NOBODY)
+        if members.parked:
+            return True
+        return self.unparking > 0 and any(
+            self.machines[one].is_unparking for ids in members.coming.values() for one in ids
+        )
+
+    def all_parked(self, pool: str) -> Iterator[str]:
+        """Ids of the pool's parked machines of every template."""
+        return chain.from_iterable(self._members.get(pool, _NOBODY).parked.values())
+
+    def stale_parked(self, pool: str, template: str | None) -> Iterator[str]:
+        """Ids of the pool's parked machines of every other template."""
+        groups = self._members.get(pool, _NOBODY).parked
+        return chain.from_iterable(ids for made_of, ids in groups.items() if made_of != template)
 
     def has_stale(self, pool: str, template: str | None) -> bool:
         """Whether `stale` yields anything."""
@@ -129,10 +172,10 @@ class Indexes:
             members.slots_held += 1
         self.machines[machine.id] = machine
         if machine.holding is None:
-            if machine.state is _READY:
-                members.idle.setdefault(machine.template, {})[machine.id] = None
-            elif machine.state is _STARTING:
-                members.coming.setdefault(machine.template, {})[machine.id] = None
+            groups = _groups(members, machine)
+            if groups is not None:
+                groups.setdefault(machine.template, {})[machine.id] = None
+                self.unparking += groups is members.coming and machine.is_unparking
             elif machine.is_leaving:
                 members.leaving[machine.id] = None
 
@@ -156,15 +199,25 @@ class Indexes:
             self.slots_held -= 1
             members.slots_held -= 1
         if machine.holding is None:
-            if machine.state is _READY:
-                _drop(members.idle, machine)
-            elif machine.state is _STARTING:
-                _drop(members.coming, machine)
+            groups = _groups(members, machine)
+            if groups is not None:
+                _drop(groups, machine)
+                self.unparking -= groups is members.coming and machine.is_unparking
             elif machine.is_leaving:
                 del members.leaving[machine.id]
         members.count -= 1
         if not (members.count or keeps_place):
             del self._members[machine.pool]  # else each assign would look for machines of pools that are long gone
+
+
+def _groups(members: Members, machine: Machine) -> dict[str | None, _Ids] | None:
+    """Those of the four, by template, to which this free machine belongs; None if it is leaving or gone."""
+    state = machine.state
+    if state is _READY:
+        return members.idle
+    if state is _STARTING:
+        return members.coming
+    return members.parked if state is _PARKED else None
 
 
 def _drop(groups: dict[str | None, _Ids], machine: Machine) -> None:

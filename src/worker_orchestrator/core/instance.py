@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from worker_orchestrator.core.machine import FailureKind
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.reasons import not_running
 
 __all__ = ["Instance", "Snapshot", "Status", "Verdict"]
@@ -44,7 +44,8 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     does not report. `unplaced` says that the engine has nowhere to run it (no room, a quota), which is no fault of its
     image. An engine that expects room soon leaves it empty, and the instance is PENDING. `detail`, `trouble` and `unplaced`
     become reasons, so they are full sentences (`core/reasons`). `is_configurable`: it was made so that a project can
-    configure it while it runs, so it may be configured.
+    configure it while it runs, so it may be configured. `is_cut_off`: it is on no network; of one that is paused, `trouble`
+    says only that.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     unplaced: str = ""
     ports: tuple[tuple[str, int], ...] = ()
     is_configurable: bool = False
+    is_cut_off: bool = False
 
     @property
     def ailment(self) -> str:

@@ -4,7 +4,8 @@ Two facts about a machine are kept apart on purpose. Its *state* says where its 
 which project has it. A machine that is restarted for its project is STARTING and assigned at the same time, and one whose
 worker died is FAILED and still assigned, because its files are somebody's work.
 
-Each row is a state, each column the state after a change, and each cell has the causes that usually lead there::
+Each row is a state, each column the state after a change, and each cell has the causes that usually lead there. A READY
+machine may also become PARKED (parked), which becomes STARTING (unparked), STOPPING (destroyed, retired) or FAILED::
 
                  STARTING             READY                 SLEEPING   STOPPING               FAILED         no record
     no record    created              adopted
@@ -42,8 +43,9 @@ from typing import Final
 import msgspec
 
 from worker_orchestrator.core.configuration import Configuration, Stage
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.lease import Announcement, EndsBy, Lease
-from worker_orchestrator.core.reasons import ASLEEP, expiring
+from worker_orchestrator.core.reasons import ASLEEP, PARK_REFUSED, UNPARKED, UNPARKED_FOR_CHECK, expiring
 
 __all__ = [
     "GIVES_UP_PROJECT",
@@ -51,7 +53,6 @@ __all__ = [
     "TRANSITIONS",
     "Cause",
     "Change",
-    "FailureKind",
     "Holding",
     "Machine",
     "State",
@@ -70,6 +71,9 @@ class State(StrEnum):
 
     STARTING = "starting"  # it is recorded, and its container is being created, restarted or probed
     READY = "ready"  # it answered a probe
+    PARKED = (
+        "parked"  # it answered, and its container is paused, or is being paused, until somebody needs it; it is free
+    )
     SLEEPING = "sleeping"  # its container is stopped, or is being stopped, and its project has it with its files
     STOPPING = "stopping"  # its container is being destroyed
     FAILED = "failed"  # it does not serve; it is kept as evidence, or because its files are a project's work
@@ -90,6 +94,8 @@ class Cause(StrEnum):
     SLEPT = "slept"  # it was put to sleep: its container is being stopped
     ASLEEP = "asleep"  # its container is known to have stopped for that
     WOKEN = "woken"  # its project asked for it again
+    PARKED = "parked"  # it was put into the reserve: its container is being paused
+    UNPARKED = "unparked"  # it is needed, or is to show that it still answers: its container goes on
     FAILED = "failed"
     OBSTRUCTED = "obstructed"  # something outside the worker and its image kept it from starting
     RETIRED = "retired"  # surplus, or of an older template
@@ -107,27 +113,12 @@ class Cause(StrEnum):
     CLEANED = "cleaned"  # nothing of its configuration is left: it was restarted, and that was looked at
 
 
-class FailureKind(StrEnum):
-    """Why a machine failed, for those who count failures: the machine's `reason` says it in words, for people."""
-
-    STOPPED_ANSWERING = "stopped_answering"  # it served, and answers no probe any more
-    HELD_UP = "held_up"  # it runs, and somebody keeps it from serving
-    START_TIMEOUT = "start_timeout"  # its container did not come to run in time
-    ANSWER_TIMEOUT = "answer_timeout"  # its container runs, and did not answer in time
-    NOT_RESTARTED = "not_restarted"  # no restart brought it back
-    VANISHED = "vanished"  # somebody else removed its container
-    OUT_OF_MEMORY = "out_of_memory"  # the kernel ended it
-    KILLED = "killed"  # somebody ended it from outside
-    EXITED = "exited"  # it ended by itself
-    REJECTED = "rejected"  # the engine refused to create it
-    OTHER = "other"
-
-
 _S = State
 TRANSITIONS: Final[Mapping[State | None, AbstractSet[State | None]]] = {
     None: {_S.STARTING, _S.READY},
     _S.STARTING: {_S.STARTING, _S.READY, _S.STOPPING, _S.FAILED},
-    _S.READY: {_S.READY, _S.STARTING, _S.SLEEPING, _S.STOPPING, _S.FAILED},
+    _S.READY: {_S.READY, _S.STARTING, _S.PARKED, _S.SLEEPING, _S.STOPPING, _S.FAILED},
+    _S.PARKED: {_S.STARTING, _S.STOPPING, _S.FAILED},
     _S.SLEEPING: {_S.SLEEPING, _S.STARTING, _S.STOPPING, _S.FAILED},
     _S.STOPPING: {None},
     _S.FAILED: {_S.FAILED, _S.STARTING, _S.STOPPING, None},
@@ -141,10 +132,12 @@ the operator set a deadline for that, nor by a crash.
 One more change ends an assignment: a machine whose container vanished is forgotten when its project asks for another.
 """
 
+_UNPARKING: Final = frozenset({UNPARKED, UNPARKED_FOR_CHECK, PARK_REFUSED})
 _GIVES_PROJECT: Final = frozenset({Cause.ASSIGNED, Cause.ADOPTED})
 _READY: Final = State.READY
 _DONE: Final = Stage.DONE
 _STOPPING: Final = State.STOPPING
+_PARKED: Final = State.PARKED
 _SLEEPING: Final = State.SLEEPING
 _ASSIGNED: Final = Cause.ASSIGNED
 _EXPIRING: Final = Cause.EXPIRING
@@ -198,7 +191,9 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
         assert self.holding is None or self.state is not _STOPPING, f"{self.id}: a stopping machine has no project"
         assert self.holding is not None or self.state is not _SLEEPING, f"{self.id}: only a project's machine sleeps"
         assert not self.gone or self.state is State.FAILED, f"{self.id}: only a failed machine may be gone"
+        assert self.holding is None or self.state is not _PARKED, f"{self.id}: a parked machine has no project"
         if self.configuration is not None:
+            assert self.state is not _PARKED, f"{self.id}: a parked machine is clean"
             assert self.holding is not None or self.state is not _READY, f"{self.id}: an idle machine is clean"
 
     @property
@@ -247,6 +242,11 @@ class Machine(msgspec.Struct, frozen=True, gc=False):
     def is_coming(self) -> bool:
         """On its way to becoming idle."""
         return self.state is State.STARTING and self.holding is None
+
+    @property
+    def is_unparking(self) -> bool:
+        """It was parked, and its container goes on or is about to. Its reason says so, also to the next run."""
+        return self.state is State.STARTING and self.holding is None and self.reason in _UNPARKING
 
     @property
     def is_asleep(self) -> bool:

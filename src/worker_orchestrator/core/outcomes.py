@@ -11,6 +11,8 @@ What each verdict does::
     restart requested,    nothing: it answers   nothing                                nothing
     or to be cleaned      for what is stopped
 
+A machine that comes out of the reserve has 5 s to answer, and then a listing shows that it failed.
+
 What each outcome does. After any other, the next tick asks for the action again if it is still due::
 
                    create                         restart                                stop             destroy
@@ -25,6 +27,10 @@ What each outcome does. After any other, the next tick asks for the action again
     unavailable,   again after 1 s                again after 1 s                        again after 1 s  again after 1 s
     unknown
 
+A machine that could not be parked has to answer and becomes idle. One that the engine refuses to let go on is FAILED; if
+something obstructs that, it is tried again after 1 s while its time lasts. If nobody knows how a call of either kind ended,
+the next listing shows it. One that may still be paused is then not parked again: see `parking`.
+
 A cleaning that is done leaves a machine that has to answer anew. If the engine was unavailable it is tried again after 1 s.
 After any other outcome the machine is STOPPING: what is not known to have ended may restart it when another project has it.
 It is STOPPING after each, and at the next listing, if its pool recycles by then: the settings may have changed meanwhile.
@@ -34,7 +40,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Park, Restart, Result, Stop, Unpark
 from worker_orchestrator.core.brake import (
     Failure,
     clear_obstacle,
@@ -46,10 +52,12 @@ from worker_orchestrator.core.brake import (
     schedule_restart,
     schedule_retry,
 )
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import move_ports, no_port_left
 from worker_orchestrator.core.instance import Verdict
-from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.parking import note_pause_unknown, note_paused, note_refused, note_unpark_refused
 from worker_orchestrator.core.reasons import (
     ANSWERED,
     CLEANED,
@@ -81,6 +89,8 @@ UNSURE_S = 1.0  # the pause after an action for which the engine gave no answer
 MISSES_TO_FAIL = 3
 PROBE_S = 1.0
 """How long a probe lasts at least before it counts as missed."""
+UNPARK_S = 5.0
+"""How long a machine that was parked may take until it answers again, unless it has shown to be slower."""
 PATIENCE = 2.0
 """How much longer than its slowest answer an idle machine may take for the next one."""
 
@@ -100,6 +110,9 @@ def patience_s(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> float:
 
 def start_deadline(fleet: Fleet, spec: Spec, machine: Machine) -> float:
     """When a starting machine must have answered, in monotonic seconds."""
+    if machine.is_unparking:
+        watch = fleet.watches[machine.id]
+        return watch.since + max(UNPARK_S, PATIENCE * watch.slowest_answer_s)
     return fleet.watches[machine.id].since + spec.start_timeout_of(machine.pool)
 
 
@@ -113,11 +126,12 @@ def is_awaited(fleet: Fleet, machine: Machine) -> bool:
 def apply_verdict(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> None:
     """Apply what one probe found: see the table above.
 
-    A probe that began before the machine last changed its state or its project proves nothing. One without a result ends
-    the row of misses, because whatever prevented it may have caused the misses before it.
+    A probe that began before the machine last changed its state proves nothing. If only its project has changed since, an
+    answer proves that the worker served then, and anything else proves nothing. One without a result ends the row of misses,
+    because whatever prevented it may have caused the misses before it.
     """
     machine = fleet.machines.get(verdict.machine_id)
-    if machine is None or verdict.begun_at < fleet.watches[machine.id].since:
+    if machine is None or not _proves_something(fleet.watches[machine.id], machine, verdict):
         return
     watch = fleet.watches[machine.id]
     if watch.restart_requests or machine.is_dirty:
@@ -147,6 +161,12 @@ def apply_verdict(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> Non
         fail_machine(fleet, spec, machine, now, failure)
 
 
+def _proves_something(watch: Watch, machine: Machine, verdict: Verdict) -> bool:
+    if verdict.begun_at >= watch.since:
+        return True
+    return verdict.answered is True and machine.state is State.READY and verdict.begun_at >= watch.state_since
+
+
 def _holder_of_address(fleet: Fleet, verdict: Verdict) -> str | None:
     """The id of the machine that has on record the address, given by the engine, at which this probe was answered.
 
@@ -172,6 +192,11 @@ def apply_outcome(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, no
         return
     if outcome.result in {Result.UNKNOWN, Result.UNAVAILABLE}:
         fleet.watches[machine.id].not_before = now + UNSURE_S
+    _apply_to(fleet, spec, machine, action, outcome, now)
+
+
+def _apply_to(fleet: Fleet, spec: Spec, machine: Machine, action: Action, outcome: Outcome, now: float) -> None:
+    """Apply it, if the machine is still as the action wants it."""
     match action:
         case Create() if machine.is_coming and action.machine == machine:
             _apply_create(fleet, spec, machine, outcome, now)
@@ -179,6 +204,10 @@ def apply_outcome(fleet: Fleet, spec: Spec, action: Action, outcome: Outcome, no
             _apply_restart(fleet, spec, machine, outcome, now)
         case Clean() if machine.state is State.STARTING and machine.is_dirty:
             _apply_clean(fleet, spec, machine, outcome, now)
+        case Park() if machine.state is State.PARKED:
+            _apply_park(fleet, machine, outcome, now)
+        case Unpark() if machine.is_unparking:
+            _apply_unpark(fleet, spec, machine, outcome, now)
         case Destroy():
             _apply_destroy(fleet.watches[machine.id], outcome, now)
 
@@ -219,6 +248,25 @@ def _apply_stop(fleet: Fleet, machine: Machine, outcome: Outcome, now: float) ->
         fleet.watches[machine.id].not_before = now + UNSURE_S
     else:
         schedule_retry(fleet.watches[machine.id], now)
+
+
+def _apply_park(fleet: Fleet, machine: Machine, outcome: Outcome, now: float) -> None:
+    if outcome.result is Result.DONE:
+        note_paused(fleet, machine)
+    elif outcome.result is Result.UNKNOWN:
+        note_pause_unknown(fleet, machine)
+    elif outcome.result is not Result.UNAVAILABLE:
+        note_refused(fleet, machine, now)
+
+
+def _apply_unpark(fleet: Fleet, spec: Spec, machine: Machine, outcome: Outcome, now: float) -> None:
+    watch = fleet.watches[machine.id]
+    if outcome.result in {Result.DONE, Result.UNAVAILABLE}:
+        watch.since = now  # it has all its time from here on: that the engine is away is not its fault
+    elif outcome.result in {Result.OBSTRUCTED, Result.PORT_TAKEN}:
+        watch.not_before = now + UNSURE_S
+    elif outcome.result is Result.REJECTED:
+        note_unpark_refused(fleet, spec, machine, outcome.message, now)
 
 
 def _apply_destroy(watch: Watch, outcome: Outcome, now: float) -> None:

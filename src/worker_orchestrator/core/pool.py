@@ -43,4 +43,13 @@ class Pool:
     proven_at: float = -math.inf  # when that was, if this process saw it
     out_of_ports: bool = False  # the last create found no free host port
     too_many_since: float | None = None  # since when it has more idle machines than it may keep
+    parks_since: float | None = None  # since when it has more idle machines than it wants, and room in its reserve
+    parks_not_before: float = 0.0  # the engine refused to pause a machine, so none is parked until then
+    too_many_parked_since: float | None = None  # since when its reserve is larger than it may be
+    checked: str = ""  # the machine that comes out of the reserve only to show that it answers
     shed_since: float | None = None  # when windows or `spare` were taken from it, until what they left is gone
+
+    @property
+    def waits_for_reserve(self) -> bool:
+        """Whether something of its reserve is due after a while, though nothing changes until then."""
+        return self.parks_since is not None or self.too_many_parked_since is not None

@@ -24,6 +24,7 @@ __all__ = [
     "CLEANING_ANYWAY",
     "CONFIGURED",
     "CONFIGURING",
+    "CUT_OFF",
     "DESTROYED",
     "DISPLACED",
     "DISPLACED_BY_WAKER",
@@ -38,6 +39,9 @@ __all__ = [
     "NOT_RECEIVED",
     "NOT_REUSED",
     "OUTDATED",
+    "PARKED",
+    "PARKED_UNCERTAIN",
+    "PARK_REFUSED",
     "RELEASED",
     "RELEASED_OUTDATED",
     "RELEASED_UNCERTAIN",
@@ -47,8 +51,11 @@ __all__ = [
     "SETUP_FAILED_REMOVED",
     "SLEEP_REQUESTED",
     "SURPLUS",
+    "TOO_MANY_PARKED",
     "UNCONFIGURED",
     "UNKNOWN_POOL",
+    "UNPARKED",
+    "UNPARKED_FOR_CHECK",
     "UNWANTED",
     "WOKEN",
     "WOKEN_EARLY",
@@ -131,6 +138,14 @@ It is stored, so that the next run of the service knows as well that somebody el
 WOKEN: Final = "Its project asked for it again, so it wakes."
 WOKEN_EARLY: Final = "Its project asked for it again while its container was being stopped, so that is started again."
 """As `RESTART_REQUESTED`: whatever answers is about to be stopped, and the machine must be restarted."""
+PARKED: Final = "It answered, and is paused until somebody needs it."
+UNPARKED: Final = "It was parked and is needed, so its container goes on."
+"""As `RESTART_REQUESTED`: the next run of the service reads from it that the container is there and may still be paused."""
+UNPARKED_FOR_CHECK: Final = "It was parked, and goes on for a moment to show that it still answers."
+PARK_REFUSED: Final = "The engine did not pause it, so its container goes on."
+PARKED_UNCERTAIN: Final = "It was to be paused, and the engine may still do so, so it is removed."
+TOO_MANY_PARKED: Final = "More machines were parked than are wanted (parked)."
+CUT_OFF: Final = "Its container is on no network."
 RUNS_AGAIN: Final = "The container was started again, but not by this service."
 EXISTS_AGAIN: Final = "The container exists again."
 GONE: Final = "The container no longer exists, and this service has no record of removing it."

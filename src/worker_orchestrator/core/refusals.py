@@ -121,6 +121,8 @@ def insist_on_terms(spec: Spec, pool: str, terms: Terms) -> None:
 def pool_refusal(fleet: Fleet, spec: Spec, pool: str, now: float) -> NoMachineAvailable | None:
     """Why no machine can come in this pool; None if waiting makes sense."""
     wanted = spec.pool(pool)
+    if pool in spec.pools and fleet.has_reserve(pool):
+        return None  # that comes also where nothing can be started
     if wanted.template is None:
         return None if wanted.pending else NoMachineAvailable(wanted.problem, retry_after_s=10.0)
     if wanted.paused and not fleet.coming(pool, wanted.template):

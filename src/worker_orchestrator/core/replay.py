@@ -1,7 +1,7 @@
 """What sizes would have been worth: recorded arrivals, replayed against a fixed size or against one that follows demand.
 
 A replayed pool does what a pool does: it orders a machine for each one that it lacks, each takes the same time to warm, and
-those who wait get them in turn. An arrival that finds no idle machine gets a parked one, which wakes in `WAKE_S`. Idle
+those who wait get them in turn. Where idle machines are missing, parked ones wake in `WAKE_S`, for arrivals first. Idle
 machines that are too many for `shrink_after_s` are given up, and parked ones at once. No limit on machines, no failure and
 no release is replayed.
 """
@@ -131,14 +131,14 @@ def finished(steps: Generator[None, None, _T]) -> _T:
 
 
 class _Pool:
-    """One pool as it is replayed, at `at_s`. `coming` are the times at which machines will be warm."""
+    """One pool as it is replayed. `_coming` are the times at which new machines will be warm, `_waking` those of parked ones."""
 
     def __init__(self, warm_s: float, shrink_after_s: float, span: Span) -> None:
         self._warm_s, self._shrink_after_s, self._count_from_s = warm_s, shrink_after_s, span.count_from_s
         self._at_s, self._too_many_since = span.begin_s, math.inf
         self._idle = self._parked = self._most_idle = self._most_parked = 0
         self._want_idle = self._want_parked = 0
-        self._coming, self._waiting = deque[float](), deque[float]()
+        self._coming, self._waking, self._waiting = deque[float](), deque[float](), deque[float]()
         self._idle_s = self._parked_s = 0.0
         self._waits = list[float]()
         self._count = self._hits = 0
@@ -163,32 +163,40 @@ class _Pool:
         self.pass_time(at_s)
         is_counted = at_s >= self._count_from_s
         self._count += is_counted
-        if self._idle or self._parked:
-            wait_s = 0.0 if self._idle else WAKE_S
-            if self._idle:
-                self._idle -= 1
-            else:
-                self._parked -= 1
-            self._hits += is_counted
-            if is_counted and wait_s:
-                self._waits.append(wait_s)
-        else:
+        if not (self._idle or self._waking or self._parked):
             self._waiting.append(at_s)
+        elif self._idle:
+            self._idle -= 1
+            self._hits += is_counted
+        else:
+            if not self._waking:
+                self._wake()
+            wait_s = self._waking.popleft() - at_s
+            self._hits += is_counted
+            if is_counted:
+                self._waits.append(wait_s)
         self._order()
 
     def pass_time(self, until_s: float) -> None:
-        while self._coming and self._coming[0] <= until_s:
-            ready_s = self._coming.popleft()
-            self._sum_up(ready_s)
+        while (next_s := min(self._coming[0] if self._coming else math.inf, self._next_awake())) <= until_s:
+            self._sum_up(next_s)
+            if next_s == self._next_awake():
+                self._waking.popleft()
+                self._idle += 1
+                continue
+            self._coming.popleft()
             if self._waiting:
                 arrived_s = self._waiting.popleft()
                 if arrived_s >= self._count_from_s:
-                    self._waits.append(ready_s - arrived_s)
-            elif self._idle >= self._want_idle and self._parked < self._want_parked:
+                    self._waits.append(next_s - arrived_s)
+            elif self._idle + len(self._waking) >= self._want_idle and self._parked < self._want_parked:
                 self._parked += 1
             else:
                 self._idle += 1
         self._sum_up(until_s)
+
+    def _next_awake(self) -> float:
+        return self._waking[0] if self._waking else math.inf
 
     def outcome(self) -> Replayed:
         """Those who still wait count with the time until they get a machine."""
@@ -202,9 +210,17 @@ class _Pool:
         return Replayed(self._count, self._hits, p50_s, p99_s, *hours, self._most_idle, self._most_parked)
 
     def _order(self) -> None:
-        lacks = max(0, self._want_idle + len(self._waiting) - self._idle) + max(0, self._want_parked - self._parked)
+        """Wake what is missing of idle machines, and have new ones made of what is missing then."""
+        while self._parked and self._idle + len(self._waking) < self._want_idle:
+            self._wake()
+        lacks = max(0, self._want_idle + len(self._waiting) - self._idle - len(self._waking))
+        lacks += max(0, self._want_parked - self._parked)
         for _ in range(lacks - len(self._coming)):
             self._coming.append(self._at_s + self._warm_s)
+
+    def _wake(self) -> None:
+        self._parked -= 1
+        self._waking.append(self._at_s + WAKE_S)
 
     def _sum_up(self, until_s: float) -> None:
         counted_s = until_s - max(self._at_s, self._count_from_s)

@@ -6,11 +6,12 @@ Room goes to one machine after the other, in this order::
     1. projects that wait    whoever waits longest, over all pools
     2. below min_idle        the pool that has least of its `min_idle`; of two equal ones the first by name
     3. below `spare`         the pool that has least of what it wants
-    4. outdated machines     one replacement per pool, by name
+    4. below `parked`        by name, and only while nobody waits for a machine that is on its way
+    5. outdated machines     one replacement per pool, by name
 
 A pool that could not use room now (it is paused, without a template, braked, or at its own limit) claims none, so it keeps
-none from the others. If no slot or no port is left while projects wait, an idle machine goes that another pool has above its
-`min_idle`. For a machine that is to wake, any idle machine goes if no pool has one above its `min_idle`.
+none from the others. If no slot or no port is left while projects wait, a parked machine of another pool goes, else an idle
+one that another pool has above its `min_idle`. For a machine that is to wake, any idle machine goes if nothing else can.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = ["Claim", "claim_of", "displace", "displace_for_wakers", "fair_order",
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """The room that one pool could use now: for projects that wait, and for idle machines.
+    """The room that one pool could use now: for projects that wait, for idle machines, and for parked ones.
 
     `served`: how many projects at the head of its line have a machine coming already. `has`: its idle machines, with those
     that come to be idle. Those that cannot serve now do not count while projects wait.
@@ -47,6 +48,7 @@ class Claim:
     has: int
     min_idle: int
     wanted_idle: int
+    parked: int
 
 
 def claim_of(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> Claim:
@@ -58,7 +60,13 @@ def claim_of(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     has = fleet.count_idle(name) - count_ailing(fleet, wanted, name) + len(fleet.coming(name, template)) - served
     wanted_idle = wanted.wanted_idle(fleet.assigned_in(name))
     idle = min(lacks.idle, most - for_line)
-    return Claim(name, template, for_line, idle, served, has, wanted.min_idle, wanted_idle)
+    parked = min(lacks.parked, most - for_line - idle)
+    return Claim(name, template, for_line, idle, served, has, wanted.min_idle, wanted_idle, parked)
+
+
+def _is_quiet(fleet: Fleet) -> bool:
+    """Whether nobody waits for a machine that is on its way: each start would make that slower."""
+    return not fleet.unparking and not any(fleet.count_coming(name) for name in set(fleet.waiting.values()))
 
 
 def fair_order(fleet: Fleet, claims: Sequence[Claim]) -> Iterator[Claim]:
@@ -70,15 +78,21 @@ def fair_order(fleet: Fleet, claims: Sequence[Claim]) -> Iterator[Claim]:
     for _, number in by_ticket:
         yield claims[number]
         claims[number].waiting -= 1
-    by_need = [(*_need(claim), claim.pool, number) for number, claim in enumerate(claims) if claim.idle]
+    if not _is_quiet(fleet):
+        for claim in claims:
+            claim.parked = 0
+    by_need = [(*_need(claim), claim.pool, number) for number, claim in enumerate(claims) if claim.idle or claim.parked]
     heapify(by_need)
     while by_need:
         number = by_need[0][-1]
         claim = claims[number]
         yield claim
-        claim.idle -= 1
-        claim.has += 1
         if claim.idle:
+            claim.idle -= 1
+            claim.has += 1
+        else:
+            claim.parked -= 1
+        if claim.idle or claim.parked:
             heapreplace(by_need, (*_need(claim), claim.pool, number))
         else:
             heappop(by_need)
@@ -95,14 +109,14 @@ def _need(claim: Claim) -> tuple[int, float]:
         return 0, claim.has / claim.min_idle
     if claim.has < claim.wanted_idle:
         return 1, claim.has / claim.wanted_idle
-    return 2, 0.0
+    return (3, 0.0) if claim.idle else (2, 0.0)
 
 
 def displace(fleet: Fleet, spec: Spec, claims: Sequence[Claim], now: float) -> None:
-    """Retire idle machines that other pools have above `min_idle`, for projects that there is no slot or no port for.
+    """Retire machines that other pools have parked, or idle above `min_idle`, for projects without a slot or a port.
 
-    `claims` are those that are left. The machine that is idle for longest goes first, and no more go than there are such
-    projects, less the places that become free anyway.
+    `claims` are those that are left. The machine that is parked or idle for longest goes first, and no more go than there
+    are such projects, less the places that become free anyway.
     """
     waiting = sum(claim.waiting for claim in claims)
     if not waiting:
@@ -116,27 +130,36 @@ def displace(fleet: Fleet, spec: Spec, claims: Sequence[Claim], now: float) -> N
             for name, wanted in spec.pools.items()
             if fleet.count_idle(name) > wanted.min_idle and any(one.waiting and one.pool != name for one in claims)
         ]
-        spared = [machine_id for name in donors for machine_id in fleet.first_idle(name)]
+        spared = _parked_of_others(fleet, claims) or [one for name in donors for one in fleet.first_idle(name)]
         if not spared:
             return
-        oldest = min(spared, key=lambda machine_id: (fleet.watches[machine_id].since, machine_id))
-        retire_machine(fleet, oldest, DISPLACED, now)
+        retire_machine(fleet, _oldest(fleet, spared), DISPLACED, now)
+
+
+def _parked_of_others(fleet: Fleet, claims: Sequence[Claim]) -> list[str]:
+    """The parked machines of every pool that another one, in which projects wait, could use the places of."""
+    waiting = {claim.pool for claim in claims if claim.waiting}
+    return [one for name in fleet.pool_names if waiting - {name} for one in fleet.all_parked(name)]
+
+
+def _oldest(fleet: Fleet, ids: Sequence[str]) -> str:
+    return min(ids, key=lambda machine_id: (fleet.watches[machine_id].since, machine_id))
 
 
 def displace_for_wakers(fleet: Fleet, spec: Spec, now: float) -> None:
     """Retire idle machines, so that machines can wake whose projects wait for that: one for each, less what ends anyway.
 
-    Those that are idle for longest go first, and before all others those that a pool has above its `min_idle`.
+    Parked ones go first, then those that a pool has idle above its `min_idle`; of these the one that is it for longest.
     """
     assert spec.max_awake is not None, "without max_awake nobody waits to wake a machine"
     ending = len(fleet.all_leaving()) + fleet.falling_asleep
     for _ in range(fleet.awake + len(fleet.wakers) - spec.max_awake - ending):
         above = [name for name in fleet.pool_names if fleet.count_idle(name) > spec.pool(name).min_idle]
-        spared = [machine_id for name in above or fleet.pool_names for machine_id in fleet.first_idle(name)]
+        parked = [one for name in fleet.pool_names for one in fleet.all_parked(name)]
+        spared = parked or [one for name in above or fleet.pool_names for one in fleet.first_idle(name)]
         if not spared:
             return
-        oldest = min(spared, key=lambda machine_id: (fleet.watches[machine_id].since, machine_id))
-        retire_machine(fleet, oldest, DISPLACED_BY_WAKER, now)
+        retire_machine(fleet, _oldest(fleet, spared), DISPLACED_BY_WAKER, now)
 
 
 def make_room(fleet: Fleet, spec: Spec) -> None:
@@ -165,6 +188,6 @@ def _hurry(fleet: Fleet, leaving: Sequence[str], needed: int) -> None:
 
 
 def retire_machine(fleet: Fleet, machine_id: str, reason: str, now: float) -> None:
-    """Have this idle machine removed."""
+    """Have this machine removed, which is idle or parked."""
     machine = fleet.machines[machine_id]
     fleet.apply(machine, replace(machine, state=State.STOPPING, reason=reason), Cause.RETIRED, now)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from enum import Enum
-from itertools import islice
+from itertools import chain, islice
 
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import take_ports
 from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.parking import keep_reserve, retire_unknown_reserve
 from worker_orchestrator.core.pool import Pool
 from worker_orchestrator.core.reasons import NEW, OUTDATED, SURPLUS, UNKNOWN_POOL, UNWANTED
 from worker_orchestrator.core.room import (
@@ -24,6 +25,7 @@ from worker_orchestrator.core.room import (
 from worker_orchestrator.core.sleep import serve_wakers
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.waiting_line import serve_line
+from worker_orchestrator.core.wanted import to_be_parked
 
 __all__ = ["new_machine", "note_taken_away", "resize", "resize_all"]
 
@@ -60,6 +62,8 @@ def _claim(fleet: Fleet, spec: Spec, name: str, now: float) -> Claim | None:
         return None
     if pool.line:
         serve_line(fleet, spec, name, now)
+    if wanted.parked or fleet.members(name).parked or pool.waits_for_reserve:
+        keep_reserve(fleet, spec, name, now)
     if wanted.template is None or wanted.paused:
         pool.too_many_since = None
     else:
@@ -70,7 +74,7 @@ def _claim(fleet: Fleet, spec: Spec, name: str, now: float) -> Claim | None:
             return claim_of(fleet, spec, name, wanted.template, now)
         if size is _Size.CROWDED_OUT:
             fleet.crowded_out.add(name)
-    if not pool.line:
+    if not (pool.line or pool.waits_for_reserve):
         fleet.unsettled.discard(name)
     return None
 
@@ -148,10 +152,11 @@ def _size(  # all of it is at hand where this is called, after every assign and 
     least, most = wanted.min_idle, wanted.max_idle
     if wanted.spare or wanted.shrinks:
         least, most = wanted.wanted_idle(members.assigned), wanted.most_idle(members.assigned)
-    if most is not None and idle > most:
+    reserve = to_be_parked(fleet, wanted, name)
+    if (most is not None and idle > most + reserve) or len(members.parked) > (template in members.parked):
         return _Size.WRONG
     waiting = len(pool.line)
-    if not (fleet.ailing and waiting) and idle + len(members.coming.get(template, ())) >= least + waiting:
+    if not (fleet.ailing and waiting) and idle + len(members.coming.get(template, ())) >= least + waiting + reserve:
         return _Size.RIGHT
     if wanted.is_at_limit(members.slots_held):
         return _Size.RIGHT
@@ -174,21 +179,23 @@ def _begin_missing(fleet: Fleet, spec: Spec, claims: Sequence[Claim], now: float
             too_many = needs
             short.add(following.pool)
             if following.waiting or needs <= min(spec.pool(claim.pool).port_count for claim in claims):
-                short.update(claim.pool for claim in claims if claim.waiting + claim.idle > 0)
+                short.update(claim.pool for claim in claims if claim.waiting + claim.idle + claim.parked > 0)
                 break
     for claim in claims if short else ():
         fleet.pool(claim.pool).out_of_ports = claim.pool in short
     displace(fleet, spec, claims, now)
     for claim in claims:
         if _must_break_first(fleet, spec, claim, now, is_next=claim is following):
-            retire_machine(fleet, next(fleet.stale(claim.pool, claim.template)), OUTDATED, now)
+            name, template = claim.pool, claim.template
+            stale = chain(fleet.stale_parked(name, template), fleet.stale(name, template))
+            retire_machine(fleet, next(stale), OUTDATED, now)
 
 
 def _retire_surplus(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
     """Retire what was too many for long enough, and as many machines of older templates as new ones have replaced."""
     idle, assigned, pool = fleet.idle(name, template), fleet.assigned_in(name), fleet.pool(name)
     most = wanted.most_idle(assigned)
-    surplus = 0 if most is None else len(idle) - most
+    surplus = 0 if most is None else len(idle) - most - to_be_parked(fleet, wanted, name)
     if surplus <= 0:
         pool.too_many_since = None
     elif pool.too_many_since is None:
@@ -209,7 +216,7 @@ def _shed(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) 
     pool = fleet.pool(name)
     if pool.shed_since is None:
         return
-    least = wanted.wanted_idle(fleet.assigned_in(name))
+    least = wanted.wanted_idle(fleet.assigned_in(name)) + to_be_parked(fleet, wanted, name)
     idle, coming = fleet.idle(name, template), len(fleet.coming(name, template)) - len(pool.line)
     if wanted.max_idle is not None or len(idle) + coming <= least:
         pool.shed_since = None
@@ -219,8 +226,10 @@ def _shed(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) 
 
 
 def _retire_unknown(fleet: Fleet, name: str, now: float) -> None:
-    """Let the idle machines of a pool go that the settings do not name."""
-    fleet.pool(name).too_many_since = None
+    """Let the idle and the parked machines of a pool go that the settings do not name."""
+    pool = fleet.pool(name)
+    pool.too_many_since = pool.too_many_parked_since = pool.parks_since = None
+    retire_unknown_reserve(fleet, name, now)
     for machine_id in list(fleet.stale(name, None)):
         retire_machine(fleet, machine_id, UNKNOWN_POOL, now)
 
@@ -232,7 +241,7 @@ def _must_break_first(fleet: Fleet, spec: Spec, claim: Claim, now: float, *, is_
     While it is unknown whether the image comes up, its own pool must get the place: `is_next`, or one of its projects waits.
     """
     name, template = claim.pool, claim.template
-    if not fleet.has_stale(name, template):
+    if not fleet.has_stale(name, template) and next(fleet.stale_parked(name, template), None) is None:
         return False
     under_way = fleet.coming(name, template) or fleet.leaving(name)
     brake, obstacle = fleet.image_brake(name, template), fleet.obstacle(name, template)

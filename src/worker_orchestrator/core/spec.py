@@ -55,6 +55,9 @@ class PoolSpec(msgspec.Struct, frozen=True):
     `terms` are the deadlines of each new assignment that asks for no others (None: there are none), and `on_expiry` is what
     happens then. So long before it comes, the end of an assignment is announced (`warn_before_s`; 0: never). `activity` says
     what counts as use of its workers. `late` says how they take a configuration (None: not at all).
+
+    `parked` machines are wanted beside the idle ones: started, answered once, and paused until somebody needs them. Each is
+    woken after `parked_check_s` seconds, to show that it still answers.
     """
 
     template: str | None
@@ -81,6 +84,8 @@ class PoolSpec(msgspec.Struct, frozen=True):
     warn_before_s: float = 0.0
     activity: ActivityRules = ActivityRules()
     late: Late | None = None
+    parked: int = 0
+    parked_check_s: float = 300.0
 
     @property
     def port_count(self) -> int:

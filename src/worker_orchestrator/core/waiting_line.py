@@ -15,7 +15,16 @@ from worker_orchestrator.core.refusals import pool_refusal
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.errors import NoMachineAvailable
 
-__all__ = ["hand_over", "is_verified", "leave_line", "next_idle", "serve_line", "turn_away"]
+__all__ = [
+    "does_not_come_up",
+    "goes_stale",
+    "hand_over",
+    "is_verified",
+    "leave_line",
+    "next_idle",
+    "serve_line",
+    "turn_away",
+]
 
 _ASSIGNED: Final = Cause.ASSIGNED
 
@@ -67,7 +76,7 @@ def next_idle(fleet: Fleet, spec: Spec, pool: str, now: float) -> Machine | None
         last = fleet.machines[next(reversed(idle))]
         if is_verified(fleet, spec, last, now) and not fleet.is_doubted(last):
             return last
-    if first is None and _does_not_come_up(fleet, wanted, pool):
+    if first is None and does_not_come_up(fleet, wanted, pool):
         return _first_undoubted(fleet, fleet.stale(pool, wanted.template))
     return first
 
@@ -91,7 +100,13 @@ def is_verified(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
     return fleet.hears_events and now - watch.verified_at - watch.answer_s <= spec.verify_after_s
 
 
-def _does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
+def goes_stale(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
+    """Whether the last answer of this machine, which is idle, counts no longer than half as long as one does."""
+    verified_at = fleet.watches[machine.id].verified_at
+    return verified_at is None or now - verified_at > spec.verify_after_s / 2
+
+
+def does_not_come_up(fleet: Fleet, wanted: PoolSpec, pool: str) -> bool:
     """Whether no machine of the current template is to be expected soon."""
     if wanted.template is None:
         return bool(wanted.problem)

@@ -33,6 +33,7 @@ __all__ = [
     "paused",
     "shortage",
     "startable",
+    "to_be_parked",
     "wanted",
 ]
 
@@ -50,10 +51,11 @@ class HeldBack(msgspec.Struct, frozen=True):
 
 
 class Shortage(msgspec.Struct, frozen=True):
-    """The machines that a pool lacks: for the projects in its line that nothing comes for yet, and to be idle."""
+    """The machines that a pool lacks: for projects in its line that nothing comes for yet, to be idle, and to be parked."""
 
     waiting: int
     idle: int
+    parked: int = 0
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -75,7 +77,7 @@ def wanted(fleet: Fleet, spec: Spec, name: str) -> Wanted:
     """What this pool wants at this moment, and why it does not have it."""
     pool, assigned = spec.pool(name), fleet.assigned_in(name)
     idle, lacks = pool.wanted_idle(assigned), shortage(fleet, pool, name)
-    missing = lacks.waiting + lacks.idle
+    missing = lacks.waiting + lacks.idle + lacks.parked
     holds = tuple(held_back(fleet, spec, name)) if missing else ()
     rule: Rule = "min_idle" if pool.window is None else "window"
     if idle > pool.min_idle:
@@ -93,7 +95,20 @@ def shortage(fleet: Fleet, pool: PoolSpec, name: str) -> Shortage:
         return Shortage(for_line, 0 if waiting or coming else 1)
     there = len(fleet.idle(name, pool.template)) - count_ailing(fleet, pool, name) + coming
     for_line = max(0, waiting - there)
-    return Shortage(for_line, max(0, pool.wanted_idle(fleet.assigned_in(name)) + waiting - there - for_line))
+    left = (
+        there + for_line - waiting - pool.wanted_idle(fleet.assigned_in(name))
+    )  # idle ones beyond those that are wanted
+    return Shortage(for_line, max(0, -left), max(0, to_be_parked(fleet, pool, name) - max(0, left)))
+
+
+def to_be_parked(fleet: Fleet, pool: PoolSpec, name: str) -> int:
+    """How many machines more the reserve of this pool is to have, of the template that it makes now.
+
+    One that comes out of it only to show that it answers has its place still.
+    """
+    if not pool.parked:
+        return 0
+    return max(0, pool.parked - len(fleet.parked(name, pool.template)) - fleet.count_checked(name, pool.template))
 
 
 def count_ailing(fleet: Fleet, pool: PoolSpec, name: str) -> int:

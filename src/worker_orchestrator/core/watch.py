@@ -18,6 +18,7 @@ class Watch:
 
     born: float  # when this process first knew of the machine
     since: float  # when its state or project last changed
+    state_since: float = 0.0  # when its state last changed
     ready_at: float | None = None  # when it first became READY
     verified_at: float | None = None  # when the last probe that it answered began
     answer_s: float = 0.0  # how long the last answer took
@@ -31,6 +32,9 @@ class Watch:
     restart_acknowledged: bool = False  # the engine acknowledged the last restart
     not_before: float = 0.0  # when the next try is due
     port_is_taken: bool = False  # another process has its host port, so it could not be started
+    unparked_at: float | None = None  # when it last came out of the reserve
+    is_paused: bool = False  # the engine paused it since it was parked, or a listing showed that
+    may_be_paused_late: bool = False  # it was to be paused, and nobody knows how that ended: it may still happen
     destroyed_at: float | None = None  # when the engine acknowledged its removal
     ends_gently: bool = False  # it belonged to a project until it began to stop, so its worker gets time to end
     quiet: Quiet | None = None  # what is known of its project's use of it; only where a lease limits that

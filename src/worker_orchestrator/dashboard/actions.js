@@ -186,7 +186,7 @@ function DestroyDialog({ live, machine: seen, onClose }) {
 export function SizesDialog({ live, pool, onClose }) {
   const isOneOfSeveral = live.pools.length > 1;
   const own = isOneOfSeveral ? { max_machines: pool.max_machines ?? null } : {};
-  const [before] = useState({ min_idle: pool.min_idle, max_idle: pool.max_idle, limit: pool.limit, ...own });
+  const [before] = useState({ min_idle: pool.min_idle, max_idle: pool.max_idle, parked: pool.parked ?? 0, limit: pool.limit, ...own });
   const [sizes, setSizes] = useState(before);
   const save = async () => {
     // What was not changed may be that of an open window, and is to go with it.
@@ -200,6 +200,7 @@ export function SizesDialog({ live, pool, onClose }) {
     ${reason && html`<p class="muted">It wants ${pool.wanted_idle} idle now: ${coded(reason)}</p>`}
     ${field("min_idle", "Min idle", "Machines that stand ready.", 0)}
     ${field("max_idle", "Max idle", "Idle ones above this are removed; empty: as the settings say.", 0)}
+    ${field("parked", "Parked", "Started and paused besides, for when none is idle.", 0)}
     ${isOneOfSeveral && field("max_machines", "Own limit", "Machines of this pool, at most; empty: as the settings say.", 1)}
     ${field("limit", isOneOfSeveral ? "Limit of all pools" : "Limit", "All machines together, at most.", 1)}
     <p class="muted">This holds at once, and also after a restart.${isOneOfSeveral && " The limit of all pools is the same for each of them."}</p>

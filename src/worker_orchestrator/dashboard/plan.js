@@ -51,14 +51,18 @@ function Advice({ live, plan }) {
 }
 
 function ApplyDialog({ live, pool, proposed, onClose }) {
-  const { max_idle: most } = live.pools.find(({ name }) => name === pool) ?? {};
-  const changes = { min_idle: proposed.idle, ...(most !== null && most < proposed.idle && { max_idle: proposed.idle }) };
+  const { max_idle: most, parked } = live.pools.find(({ name }) => name === pool) ?? {};
+  const changes = {
+    min_idle: proposed.idle,
+    ...(most !== null && most < proposed.idle && { max_idle: proposed.idle }),
+    ...(parked !== proposed.parked && { parked: proposed.parked }),
+  };
   const act = async () => {
     await changePool(live, pool, changes);
     say(`Pool ${pool} has new sizes.`);
   };
   return html`<${ActDialog} title=${`Size of pool ${pool}`} action="Set" act=${act} onClose=${onClose}>
-    <p>Min idle becomes <b>${number(changes.min_idle)}</b>${changes.max_idle !== undefined && html`, and max idle too`}. This holds at once, and also after a restart.</p>
+    <p>Min idle becomes <b>${number(changes.min_idle)}</b>${changes.max_idle !== undefined && html`, and max idle too`}${changes.parked !== undefined && html`, and <b>${number(changes.parked)}</b> are parked`}. This holds at once, and also after a restart.</p>
   <//>`;
 }
 

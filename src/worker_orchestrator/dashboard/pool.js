@@ -14,7 +14,7 @@ import { Mark } from "./statemark.js";
 import { Advice, coded } from "./told.js";
 
 const Plan = lazy("plan", "Plan"); // few look at it
-const SHOWN = ["assigned", "idle", "starting", "restarting", "sleeping", "stopping", "failed"];
+const SHOWN = ["assigned", "idle", "parked", "starting", "restarting", "sleeping", "stopping", "failed"];
 const ALWAYS = new Set(["assigned", "idle", "starting", "failed"]);
 
 /** Machines that take room, by state, of one pool or of all. The failed ones without a container do not: `lost` are those of projects, `past` the others. */
@@ -34,8 +34,9 @@ export function Pool({ live, pool }) {
   const id = useId();
   const { counts, lost, past } = counted(live, pool.name);
   const query = queryOf(live, pool);
-  const notes = { idle: wanted(pool), failed: html`<${Beside} lost=${lost} past=${past} query=${query} />` };
-  const shown = SHOWN.filter((state) => ALWAYS.has(state) || counts[state]);
+  const reserve = pool.parked > 0 && html`<small>of ${number(pool.parked)}</small>`;
+  const notes = { idle: wanted(pool), parked: reserve, failed: html`<${Beside} lost=${lost} past=${past} query=${query} />` };
+  const shown = SHOWN.filter((state) => ALWAYS.has(state) || counts[state] || (state === "parked" && pool.parked > 0));
   const isShared = live.pools.length > 1 && !pool.max_machines; // it has no limit of its own
   return html`<section class="panel pool" aria-labelledby=${id}>
     <header>

@@ -43,7 +43,8 @@ function AllPools({ live, query }) {
   const id = useId();
   const { pools } = live;
   const all = counted(live).counts;
-  const labels = ["Pool", "State", "Assigned", all.sleeping && "Sleeping", "Idle", "Starting", "Failed", "Waiting", "Limit", "Image"].filter(Boolean);
+  const hasReserve = all.parked > 0 || pools.some((pool) => pool.parked > 0);
+  const labels = ["Pool", "State", "Assigned", all.sleeping && "Sleeping", "Idle", hasReserve && "Parked", "Starting", "Failed", "Waiting", "Limit", "Image"].filter(Boolean);
   return html`<section class="panel pool" aria-labelledby=${id}>
     <header>
       <h2 id=${id}>${count(pools.length, "pool")}</h2>
@@ -58,7 +59,7 @@ function AllPools({ live, query }) {
           )}
         </tr></thead>
         <tbody role="rowgroup">
-          ${pools.map((pool) => html`<${Line} key=${pool.name} pool=${pool} counts=${counted(live, pool.name).counts} hasSleepers=${all.sleeping > 0} href=${hrefWith("", query, { pool: pool.name })} />`)}
+          ${pools.map((pool) => html`<${Line} key=${pool.name} pool=${pool} counts=${counted(live, pool.name).counts} hasSleepers=${all.sleeping > 0} hasReserve=${hasReserve} href=${hrefWith("", query, { pool: pool.name })} />`)}
         </tbody>
       </table>
     </div>
@@ -67,7 +68,7 @@ function AllPools({ live, query }) {
 }
 
 /** On a narrow screen it is a card: there each number says what it counts, and those that count nothing are left out. */
-function Line({ pool, counts, hasSleepers, href }) {
+function Line({ pool, counts, hasSleepers, hasReserve, href }) {
   const { name, image, max_machines: own, wanted_idle: wanted, min_idle: least, waiting, retired, held_back: heldBack } = pool;
   const word = wordOfPool(pool);
   const cell = (kind, n, more = "", mark = "") =>
@@ -78,6 +79,7 @@ function Line({ pool, counts, hasSleepers, href }) {
     ${cell("assigned", counts.assigned)}
     ${hasSleepers && cell("sleeping", counts.sleeping)}
     ${cell("idle", counts.idle, retired ? "" : `of ${number(wanted ?? least)}`)}
+    ${hasReserve && cell("parked", counts.parked, pool.parked ? `of ${number(pool.parked)}` : "")}
     ${cell("starting", counts.starting + counts.restarting)}
     ${cell("failed", counts.failed, "", "bad")}
     ${cell("waiting", waiting, "", "busy")}

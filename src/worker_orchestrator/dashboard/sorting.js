@@ -1,7 +1,7 @@
 // Which machines a list shows, and in which order. Pure.
 
 const BY_NAME = new Intl.Collator("en", { numeric: true });
-const BY_URGENCY = ["failed", "restarting", "starting", "assigned", "idle", "sleeping", "stopping"];
+const BY_URGENCY = ["failed", "restarting", "starting", "assigned", "idle", "parked", "sleeping", "stopping"];
 
 export const COLUMNS = {
   state: { label: "State", key: (one) => BY_URGENCY.indexOf(one.state) },

@@ -5,6 +5,7 @@ import { html } from "./html.js";
 const SHAPES = {
   idle: html`<circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" stroke-width="2" />`,
   assigned: html`<circle cx="6" cy="6" r="5" fill="currentColor" />`,
+  parked: html`<circle cx="6" cy="6" r="5" fill="none" stroke="currentColor" stroke-width="1.5" /><path d="M4.6 3.8v4.4M7.4 3.8v4.4" stroke="currentColor" stroke-width="1.5" />`,
   starting: html`<path d="M6 1a5 5 0 1 1-5 5" fill="none" stroke="currentColor" stroke-width="2" />`,
   restarting: html`<path d="M6 1a5 5 0 1 1-5 5M6 4v2h3" fill="none" stroke="currentColor" stroke-width="2" />`,
   sleeping: html`<path d="M8.5 1.5a5 5 0 1 0 2 6.5a4 4 0 0 1 -2 -6.5" fill="currentColor" />`,
@@ -31,4 +32,4 @@ export function wordOf(state, project) {
   return state ?? "gone";
 }
 
-export const STATES = ["idle", "starting", "assigned", "restarting", "sleeping", "stopping", "failed"];
+export const STATES = ["idle", "parked", "starting", "assigned", "restarting", "sleeping", "stopping", "failed"];

@@ -157,10 +157,11 @@ class Configurable(Protocol):
 class Foreseeing(Protocol):
     """An engine that configures an instance more quickly if it knew that this may come."""
 
-    def foresee(self, machines: Collection[Machine]) -> None:
-        """Each of these is idle, no project has ever had it, and the next one may configure it. They are all of them.
+    def foresee(self, machines: Collection[Machine], *, more: bool = False) -> None:
+        """Each of these is idle, or parked, no project has ever had it, and the next one may configure it.
 
-        Returns at once. What is prepared is given up again for those that are not among them a second time.
+        They are all of them, or with `more` some more: one that is about to be paused is named before. Returns at once. What
+        is prepared is given up again for those that are not among them a second time.
         """
         ...
 

@@ -198,6 +198,7 @@ def _options_of(pool: PoolSettings) -> DockerOptions:
         log_limit=as_bytes(pool.log_limit),
         late_dir=pool.late_dir,
         late_post=pool.late_post,
+        parked=pool.parked,
     )
 
 
@@ -206,11 +207,13 @@ def publish_options(settings: Settings) -> PublishOptions:
     return PublishOptions((settings.publish_address,), settings.advertise_host)
 
 
-def spec_of(settings: Settings, *, plans_ports: bool = True, restarts_in_place: bool = True) -> Spec:
+def spec_of(
+    settings: Settings, *, plans_ports: bool = True, restarts_in_place: bool = True, pauses: bool = True
+) -> Spec:
     """What the settings want of the fleet, on an engine that can do this; the templates are found out later.
 
-    Raises InvalidSetting if a pool names ports and the engine cannot give several of them to one worker, or if machines of a
-    pool are to sleep and the engine cannot start them again.
+    Raises InvalidSetting if a pool names ports and the engine cannot give several of them to one worker, if machines of a
+    pool are to sleep and the engine cannot start them again, or if some are to be parked and the engine cannot pause them.
     """
     if not plans_ports and (named := [name for name, pool in settings.pools.items() if pool.ports]):
         raise InvalidSetting(
@@ -222,6 +225,12 @@ def spec_of(settings: Settings, *, plans_ports: bool = True, restarts_in_place: 
         raise InvalidSetting(
             f"on_expiry is sleep for the pool {asleep[0]}, but the engine {settings.engine} cannot start a worker again in "
             "place, with its files. Set it to release or destroy."
+        )
+    parked = [name for name, pool in settings.pools.items() if pool.parked]
+    if parked and not pauses:
+        raise InvalidSetting(
+            f"parked is set for the pool {parked[0]}, but the engine {settings.engine} cannot pause workers. Leave it out, "
+            "and set a higher min_idle."
         )
     return Spec(
         {name: _spec_of_pool(pool) for name, pool in settings.pools.items()},
@@ -262,6 +271,8 @@ def _spec_of_pool(pool: PoolSettings) -> PoolSpec:
         warn_before_s=pool.warn_before,
         activity=ActivityRules(Traffic(pool.idle_traffic), pool.idle_traffic_min, pool.idle_cpu),
         late=_late_of(pool),
+        parked=pool.parked,
+        parked_check_s=pool.parked_check,
     )
 
 

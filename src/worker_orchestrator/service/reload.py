@@ -26,6 +26,7 @@ from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.pausable import Pausable
 from worker_orchestrator.errors import InvalidSetting, OrchestratorError, SettingsChanged
 from worker_orchestrator.service.opening import configure_engine, spec_of
 from worker_orchestrator.settings.difference import Difference, difference
@@ -101,7 +102,12 @@ class Configuration:
     def _spec_of(self, settings: Settings) -> Spec:
         """Raises InvalidSetting. A size that an operator changed in an emergency is never dropped by a reload."""
         engine = self._engine
-        spec = spec_of(settings, plans_ports=engine.plans_ports, restarts_in_place=engine.restarts_in_place)
+        spec = spec_of(
+            settings,
+            plans_ports=engine.plans_ports,
+            restarts_in_place=engine.restarts_in_place,
+            pauses=isinstance(engine, Pausable),
+        )
         conflict = self._orchestrator.conflict(spec)
         if conflict:
             raise InvalidSetting(

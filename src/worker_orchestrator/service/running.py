@@ -25,6 +25,7 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.extras import Bearings
+from worker_orchestrator.engines.pausable import Pausable
 from worker_orchestrator.errors import EngineError, InvalidSetting, PortInUse
 from worker_orchestrator.http.access.callers import Callers
 from worker_orchestrator.http.access.guard import Guard
@@ -163,7 +164,12 @@ def _assemble(settings: Settings, read_again: Callable[[], Settings], opened: Op
     webhook = _webhook(settings, webhook_key, opened, metrics, clock)
     orchestrator = Orchestrator(
         opened.fleet,
-        spec_of(settings, plans_ports=opened.engine.plans_ports, restarts_in_place=opened.engine.restarts_in_place),
+        spec_of(
+            settings,
+            plans_ports=opened.engine.plans_ports,
+            restarts_in_place=opened.engine.restarts_in_place,
+            pauses=isinstance(opened.engine, Pausable),
+        ),
         opened.engine,
         opened.store,
         clock,
@@ -204,7 +210,7 @@ def _app(parts: _Parts, token: str) -> App:
 
 
 def _left_running(fleet: Fleet) -> list[Machine]:
-    runs = {State.READY, State.STARTING, State.STOPPING}
+    runs = {State.READY, State.PARKED, State.STARTING, State.STOPPING}
     return [machine for machine in fleet.machines.values() if machine.state in runs or machine.project]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,10 +10,10 @@ from worker_orchestrator.core.activity import DEFAULT_TRAFFIC_MIN
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.core.windows import Window
 from worker_orchestrator.settings import late, parsers
-from worker_orchestrator.settings.named_ports import contradictions_of_ports, named_ports
+from worker_orchestrator.settings.named_ports import named_ports
 from worker_orchestrator.settings.setting import Inherited, choice, repeatable, setting, switch
 
-__all__ = ["DEFAULT_ENV", "DEFAULT_POOL", "PoolSettings", "contradictions"]
+__all__ = ["DEFAULT_ENV", "DEFAULT_POOL", "PoolSettings"]
 
 DEFAULT_ENV: Final[Mapping[str, str]] = {
     "DATABASE_URL": "postgresql://postgres:postgres@host.docker.internal:5432/postgres",
@@ -74,6 +74,21 @@ class PoolSettings:
         "How long idle machines are kept that are too many. Default: 0 for those above --max-idle, and 300 where a window, "
         "--spare or --sizing adaptive had made the pool larger.",
         _SIZE,
+    )
+    parked: int = setting(
+        0,
+        parsers.number(0, 10_000),
+        "N",
+        "Number of machines to keep besides the idle ones, started and paused. They use no processor, and one goes on in a "
+        "moment where none is idle. Default: none.",
+        _SIZE,
+    )
+    parked_check: float = setting(
+        300.0,
+        parsers.seconds(1, 86_400),
+        "SECONDS",
+        "How often each of the --parked machines goes on for a moment, to show that it still answers.",
+        _ALWAYS,
     )
     max_machines: int | None = setting(
         None, parsers.number(1, 10_000), "N", "Limit on the number of machines of the pool, idle and assigned.", _SIZE
@@ -276,40 +291,3 @@ class PoolSettings:
     )
     windows: tuple[Window, ...] = ()
     """Times at which it keeps more idle machines. A flag or variable for them would not be readable."""
-
-
-def contradictions(pool: PoolSettings, most: int) -> Iterator[str]:
-    """What in the settings of one pool does not go together, as sentences that begin with a setting.
-
-    `most`: the limit on the machines of all pools.
-    """
-    if pool.max_idle is not None and pool.max_idle < pool.min_idle:
-        yield f"max_idle is {pool.max_idle}, but must be at least min_idle, which is {pool.min_idle}."
-    limit, whose = most, "max_machines"
-    if pool.max_machines is not None and pool.max_machines < most:
-        limit, whose = pool.max_machines, "its own max_machines"
-    if pool.min_idle > limit:
-        yield f"min_idle is {pool.min_idle}, but must be at most {whose}, which is {limit}."
-    for window in pool.windows:
-        named = f"of the window `{window.cron}`"
-        if window.max_idle is not None and window.max_idle < window.min_idle:
-            yield (
-                f"max_idle {named} is {window.max_idle}, but must be at least its min_idle, which is {window.min_idle}."
-            )
-        if window.min_idle > limit:
-            yield f"min_idle {named} is {window.min_idle}, but must be at most {whose}, which is {limit}."
-    yield from contradictions_of_ports(pool.worker_port, pool.ports, pool.ready_port)
-    yield from late.contradictions_of_late(
-        pool.late_dir, pool.late_hook, pool.late_post, pool.late_timeout, pool.on_setup_failure, pool.on_release
-    )
-    if pool.insecure_shared_network and (pool.network or pool.outbound != "any"):
-        other = f"network ({pool.network})" if pool.network else f"outbound ({pool.outbound})"
-        yield (
-            "insecure_shared_network is on, which needs a network that the service makes and that leads anywhere: do "
-            f"not set {other}."
-        )
-    if pool.network and pool.outbound != "any":
-        yield (
-            f"outbound is {pool.outbound}, which needs the network that the service makes: do not set network "
-            f"({pool.network})."
-        )

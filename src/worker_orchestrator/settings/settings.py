@@ -15,7 +15,8 @@ import platformdirs
 
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings import parsers
-from worker_orchestrator.settings.pool import DEFAULT_ENV, DEFAULT_POOL, PoolSettings, contradictions
+from worker_orchestrator.settings.pool import DEFAULT_ENV, DEFAULT_POOL, PoolSettings
+from worker_orchestrator.settings.pool_contradictions import contradictions
 from worker_orchestrator.settings.setting import (
     ENV_PREFIX,
     Inherited,
@@ -161,17 +162,19 @@ class Settings(PoolSettings):
             raise InvalidSetting(f"{both} are both set. Set only one of them.")
 
     def _refuse_too_many_idle(self) -> None:
-        idle = {name: pool.min_idle for name, pool in self.pools.items() if pool.min_idle}
-        if sum(idle.values()) > self.max_machines:
-            each = ", ".join(f"{name} ({count})" for name, count in idle.items())
+        """Parked machines count as well, since they take room, and memory."""
+        kept = {name: pool.min_idle + pool.parked for name, pool in self.pools.items()}
+        what = "min_idle and parked" if any(pool.parked for pool in self.pools.values()) else "min_idle"
+        if sum(kept.values()) > self.max_machines:
+            each = ", ".join(f"{name} ({count})" for name, count in kept.items() if count)
             raise InvalidSetting(
-                f"The min_idle of all pools together is {sum(idle.values())}, but must be at most max_machines, which is "
+                f"The {what} of all pools together is {sum(kept.values())}, but must be at most max_machines, which is "
                 f"{self.max_machines}: {each}."
             )
-        if self.max_awake is not None and sum(idle.values()) > self.max_awake:
+        if self.max_awake is not None and sum(kept.values()) > self.max_awake:
             raise InvalidSetting(
-                f"max_awake is {self.max_awake}, but must be at least the min_idle of all pools together, which is "
-                f"{sum(idle.values())}."
+                f"max_awake is {self.max_awake}, but must be at least the {what} of all pools together, which is "
+                f"{sum(kept.values())}."
             )
 
     def _refuse_range_of_ports(self) -> None:

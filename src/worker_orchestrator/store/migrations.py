@@ -148,6 +148,64 @@ STEPS: Final[tuple[str, ...]] = (
         json_valid(configuration) AND (project IS NOT NULL OR state <> 'ready')
         AND (project IS NULL OR state = 'ready' OR json_extract(configuration, '$.stage') IN ('failed', 'lost'))))
     """,
+    # Machines may be parked. SQLite cannot change a constraint, so the table is made anew.
+    """
+    DROP TRIGGER machine_takes_ports;
+    DROP TRIGGER machine_changes_ports;
+    DROP TRIGGER machine_leaves_ports;
+    DROP INDEX machine_project;
+    ALTER TABLE machine RENAME TO old_machine;
+    CREATE TABLE machine (
+        id         TEXT PRIMARY KEY,
+        pool       TEXT NOT NULL,
+        template   TEXT NOT NULL,
+        state      TEXT NOT NULL CHECK (state IN ('starting', 'ready', 'parked', 'sleeping', 'stopping', 'failed')),
+        port       INTEGER CHECK (port BETWEEN 1 AND 65535),
+        project    TEXT,
+        generation INTEGER NOT NULL CHECK (generation >= 0),
+        host       TEXT NOT NULL,
+        gone       INTEGER NOT NULL CHECK (gone IN (0, 1)),
+        reason     TEXT NOT NULL,
+        evidence   TEXT NOT NULL,
+        metadata   TEXT NOT NULL DEFAULT '',
+        changed_ms INTEGER NOT NULL DEFAULT 0,
+        event_seq     INTEGER NOT NULL DEFAULT 0,
+        event_cause   TEXT NOT NULL DEFAULT '',
+        event_project TEXT,
+        ports         TEXT NOT NULL DEFAULT '[]'
+            CHECK (json_array_length(ports) = 0 OR json_extract(ports, '$[0][1]') IS port),
+        lease         TEXT NOT NULL DEFAULT '',
+        configuration TEXT NOT NULL DEFAULT '' CHECK (configuration = '' OR (json_valid(configuration)
+            AND (project IS NOT NULL OR state NOT IN ('ready', 'parked'))
+            AND (project IS NULL OR state = 'ready' OR json_extract(configuration, '$.stage') IN ('failed', 'lost')))),
+        CHECK (lease = '' OR (project IS NOT NULL AND json_valid(lease))),
+        CHECK (state <> 'sleeping' OR project IS NOT NULL),
+        CHECK (state <> 'parked' OR project IS NULL),
+        CHECK (state <> 'stopping' OR project IS NULL),
+        CHECK (gone = 0 OR state = 'failed'),
+        CHECK (project IS NULL OR generation > 0)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO machine SELECT id, pool, template, state, port, project, generation, host, gone, reason, evidence, metadata,
+        changed_ms, event_seq, event_cause, event_project, ports, lease, configuration FROM old_machine;
+    DROP TABLE old_machine;
+    CREATE UNIQUE INDEX machine_project ON machine (project) WHERE project IS NOT NULL;
+    CREATE TRIGGER machine_takes_ports AFTER INSERT ON machine BEGIN
+        INSERT INTO machine_port SELECT new.host, json_extract(value, '$[1]'), new.id, json_extract(value, '$[0]')
+            FROM json_each(iif(new.ports = '[]', json_array(json_array('', new.port)), new.ports))
+            WHERE new.port IS NOT NULL AND new.gone = 0;
+    END;
+    CREATE TRIGGER machine_changes_ports AFTER UPDATE OF id, host, port, ports, gone ON machine BEGIN
+        DELETE FROM machine_port WHERE machine = old.id AND host = old.host
+            AND port IN (SELECT json_extract(value, '$[1]') FROM json_each(old.ports) UNION SELECT old.port);
+        INSERT INTO machine_port SELECT new.host, json_extract(value, '$[1]'), new.id, json_extract(value, '$[0]')
+            FROM json_each(iif(new.ports = '[]', json_array(json_array('', new.port)), new.ports))
+            WHERE new.port IS NOT NULL AND new.gone = 0;
+    END;
+    CREATE TRIGGER machine_leaves_ports AFTER DELETE ON machine BEGIN
+        DELETE FROM machine_port WHERE machine = old.id AND host = old.host
+            AND port IN (SELECT json_extract(value, '$[1]') FROM json_each(old.ports) UNION SELECT old.port);
+    END
+    """,
     # When projects came for machines of a pool, and what was learned from that.
     """
     CREATE TABLE arrival (

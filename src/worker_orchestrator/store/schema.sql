@@ -12,7 +12,7 @@ CREATE TABLE machine (
     id         TEXT PRIMARY KEY,
     pool       TEXT NOT NULL,
     template   TEXT NOT NULL,
-    state      TEXT NOT NULL CHECK (state IN ('starting', 'ready', 'sleeping', 'stopping', 'failed')),
+    state      TEXT NOT NULL CHECK (state IN ('starting', 'ready', 'parked', 'sleeping', 'stopping', 'failed')),
     port       INTEGER CHECK (port BETWEEN 1 AND 65535),
     project    TEXT,
     generation INTEGER NOT NULL CHECK (generation >= 0),
@@ -33,10 +33,11 @@ CREATE TABLE machine (
     lease         TEXT NOT NULL DEFAULT '',
     -- What is known of its configuration, as JSON (`core/configuration.py`); empty for a clean machine. No values are stored.
     configuration TEXT NOT NULL DEFAULT '' CHECK (configuration = '' OR (json_valid(configuration)
-        AND (project IS NOT NULL OR state <> 'ready')
+        AND (project IS NOT NULL OR state NOT IN ('ready', 'parked'))
         AND (project IS NULL OR state = 'ready' OR json_extract(configuration, '$.stage') IN ('failed', 'lost')))),
     CHECK (lease = '' OR (project IS NOT NULL AND json_valid(lease))),
     CHECK (state <> 'sleeping' OR project IS NOT NULL),
+    CHECK (state <> 'parked' OR project IS NULL),
     CHECK (state <> 'stopping' OR project IS NULL),
     CHECK (gone = 0 OR state = 'failed'),
     CHECK (project IS NULL OR generation > 0)

@@ -33,12 +33,14 @@ class PoolSizes(msgspec.Struct, frozen=True, kw_only=True):
     max_idle: int | None
     limit: int
     max_machines: int | None = None
+    parked: int = 0
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
     """Machines by state. `past_failures` are those of `failed` that belong to no project and have no container any more."""
 
     idle: int = 0
+    parked: int = 0
     starting: int = 0
     assigned: int = 0
     restarting: int = 0
@@ -89,11 +91,12 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     `dropped` says what of that did not go with the settings at the last start, and is changed no longer; None if nothing.
     `on_release` is reuse or recycle: whether a released machine is given on as it is, or removed. None: not told.
     `spare`: how many idle machines it wants for each one that a project has. `wanted_idle` is what it wants now, for the
-    reason `why`; None: not told. `sizing` is fixed or adaptive: then idle machines follow demand for the hit ratio `target`.
-    `held_back` says what keeps it from having them; None if nothing does. `demand` is None until there is something to
-    measure. A pool that is `retired` is no longer in the settings and makes no machines. `expiries` are the last assignments
-    that a deadline ended, newest first. `port_names` are the names of its workers' ports, the first one that of `port`;
-    empty for workers with one port. `takes_values`: an assign may bring env, secrets and files for its workers.
+    reason `why`; None: not told. `sizing` is fixed or adaptive: then what stands ready follows demand for the hit ratio
+    `target`. `held_back` says what keeps it from having them; None if nothing does. `demand` is None until there is something
+    to measure. A pool that is `retired` is no longer in the settings and makes no machines. `expiries` are the last
+    assignments that a deadline ended, newest first. `parked` machines are kept beside the idle ones, paused until somebody
+    needs them. `port_names` are the names of its workers' ports, the first one that of `port`; empty for workers with one
+    port, which needs no name. `takes_values`: an assign may bring env, secrets and files for its workers.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     spare: float = 0.0
     sizing: str = "fixed"
     target: float = 0.99
+    parked: int = 0
     paused: bool
     retired: bool = False
     on_release: str | None = None
@@ -139,6 +143,7 @@ class PoolPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_idle: int | msgspec.UnsetType | None = msgspec.UNSET
     limit: int | msgspec.UnsetType | None = msgspec.UNSET
     max_machines: int | msgspec.UnsetType | None = msgspec.UNSET
+    parked: int | msgspec.UnsetType | None = msgspec.UNSET
     paused: bool | msgspec.UnsetType = msgspec.UNSET
 
 

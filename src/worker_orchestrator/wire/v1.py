@@ -266,6 +266,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float | None
     p99_ms: float | None
     refill_lag_seconds: float
+    parked: int = 0
     sleeping: int = 0
     assigns: dict[str, int] = {}
 

@@ -102,6 +102,9 @@ def test_what_is_proposed_is_set_as_scale_does(capsys: pytest.CaptureFixture[str
     capped: Any = Service(replace(POOL, max_idle=5))
     command._apply(capped, PLAN, asks=False)
     assert capped.scaled == [("node20", {"min_idle": 17, "max_idle": 17})]
+    parking: Any = Service()
+    command._apply(parking, replace(PLAN, proposed=PlannedSizes(idle=2, parked=15)), asks=False)
+    assert parking.scaled == [("node20", {"min_idle": 2, "parked": 15})]
 
 
 @pytest.mark.parametrize(

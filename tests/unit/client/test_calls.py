@@ -394,8 +394,16 @@ def test_only_what_is_given_is_changed(connect: Connect) -> None:
         client.pause()
         client.resume("default")
         client.scale("node20", max_machines=7)
+        client.scale("node20", parked=3)
     bodies = [heard.json for heard in server.heard]
-    assert bodies == [{"min_idle": 4}, {"max_idle": None}, {"paused": True}, {"paused": False}, {"max_machines": 7}]
+    assert bodies == [
+        {"min_idle": 4},
+        {"max_idle": None},
+        {"paused": True},
+        {"paused": False},
+        {"max_machines": 7},
+        {"parked": 3},
+    ]
     assert server.heard[-1].target == "/v1/pools/node20"
 
 
@@ -408,7 +416,8 @@ def test_a_pool_of_an_earlier_service_is_understood(connect: Connect) -> None:
     }  # fmt: skip
     with scripted(answer(200, pool)) as server, connect(server.url) as client:
         told = client.pool()
-    assert (told.max_machines, told.spare, told.retired) == (None, 0, False)
+    assert (told.max_machines, told.spare, told.parked, told.retired) == (None, 0, 0, False)
+    assert told.configured.parked == 0
     assert (told.wanted_idle, told.why, told.held_back, told.demand) == (None, "", None, None)
 
 

@@ -14,8 +14,9 @@ import worker_orchestrator
 from worker_orchestrator.control.reading.prometheus import Metrics
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.action import Result
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.instance import Status
-from worker_orchestrator.core.machine import Cause, Change, FailureKind, State
+from worker_orchestrator.core.machine import Cause, Change, State
 
 SOURCES = Path(worker_orchestrator.__file__).parent
 CORE = [

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.control.deciding.foresight import Foresight
 from worker_orchestrator.core.machine import Holding, Machine, State
+from worker_orchestrator.core.reasons import UNPARKED
 from worker_orchestrator.core.spec import Late, PoolSpec
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.memory.engine import MemoryEngine
@@ -24,11 +25,18 @@ POOLS = {
 
 
 class Told:
+    """What it was told the last time, and what was added to that."""
+
     def __init__(self) -> None:
         self.of: list[str] = []
+        self.more: list[str] = []
 
-    def foresee(self, machines: Collection[Machine]) -> None:
-        self.of = [machine.id for machine in machines]
+    def foresee(self, machines: Collection[Machine], *, more: bool = False) -> None:
+        told = [machine.id for machine in machines]
+        if more:
+            self.more += told
+        else:
+            self.of = told
 
 
 def told_of(*machines: Machine, engine: Any) -> None:
@@ -55,6 +63,30 @@ def test_only_idle_machines_that_were_never_assigned_count() -> None:
     ]
     told_of(IDLE, *others, engine=told)
     assert told.of == [IDLE.id]
+
+
+def test_parked_machines_and_those_that_go_on_count_as_well() -> None:
+    told = Told()
+    parked = replace(IDLE, id="parked", state=State.PARKED)
+    goes_on = replace(IDLE, id="goes on", state=State.STARTING, reason=UNPARKED)
+    told_of(IDLE, parked, goes_on, replace(parked, id="had", generation=3), engine=told)
+    assert told.of == [IDLE.id, "parked", "goes on"]
+
+
+def test_of_one_that_is_about_to_be_paused_it_is_told_at_once_and_nothing_is_given_up() -> None:
+    told = Told()
+    machines = [
+        replace(IDLE, id="a", state=State.PARKED),
+        replace(IDLE, id="b", state=State.PARKED, generation=3),
+        IDLE,
+    ]
+    fleet = SimpleNamespace(machines={machine.id: machine for machine in machines})
+    state = SimpleNamespace(fleet=fleet, spec=SimpleNamespace(pools=POOLS))
+    foresight = Foresight(cast("Any", state), cast("Engine", told))
+    for machine_id in ("a", "b", "gone"):
+        foresight.tell_of(machine_id)
+    assert (told.of, told.more) == ([], ["a"])
+    Foresight(cast("Any", state), MemoryEngine("owner", serve_http=False)).tell_of("a")
 
 
 def test_an_engine_that_prepares_nothing_is_told_nothing() -> None:

@@ -16,7 +16,7 @@ from tests.simulation.small import Small, lived
 from worker_orchestrator.control.reading.gauges import WORDS
 from worker_orchestrator.control.telling.observer import AssignOutcome, Call, Delivery
 from worker_orchestrator.core.action import Result
-from worker_orchestrator.core.machine import FailureKind
+from worker_orchestrator.core.failure_kind import FailureKind
 
 PAGE = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
 ROWS = re.findall(r"^\| `(\w+)` \| (\w+)((?:, `\w+`)*) \|", PAGE, re.MULTILINE)

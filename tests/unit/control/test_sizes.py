@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 import structlog
 
 from worker_orchestrator.control.deciding.sizes import PoolSizes
 from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.errors import CommitFailed, InvalidInput
 from worker_orchestrator.store.store import Store
 
 SPEC = Spec({"default": PoolSpec("t"), "node20": PoolSpec("u", min_idle=1, max_machines=7)}, max_machines=10)
 
 TOGETHER = "The min_idle of all pools together is"
+KEPT = "The min_idle and parked of all pools together is"
+MADE = "machines with min_idle, but that must be at most"
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ def store() -> Iterator[Store]:
 
 def sizes(store: Store, spec: Spec = SPEC) -> PoolSizes:
     """As a service has them that starts now."""
-    return PoolSizes(spec, store, lambda: 1)
+    return PoolSizes(spec, store, lambda: 1, MemoryEngine("owner", serve_http=False))
 
 
 def remember(store: Store, **stored: object) -> None:
@@ -72,6 +77,9 @@ def test_a_pool_has_a_limit_of_its_own_beside_that_of_all(store: Store) -> None:
         ("default", {"limit": 2}, f"{TOGETHER} 3, but must be at most the limit, which is 2."),
         ("default", {"min_idle": 9, "limit": 9}, f"{TOGETHER} 10, but must be at most the limit, which is 9."),
         ("default", {"max_idle": 1}, "max_idle is 1, but must be at least min_idle, which is 2."),
+        ("node20", {"parked": 7}, f"parked is 7, which makes 8 {MADE} max_machines, which is 7."),
+        ("default", {"parked": 9}, f"parked is 9, which makes 11 {MADE} the limit, which is 10."),
+        ("default", {"parked": 8}, f"{KEPT} 11, but must be at most the limit, which is 10."),
     ],
 )  # fmt: skip
 def test_sizes_that_cannot_be_are_refused_and_nothing_is_changed(
@@ -82,6 +90,36 @@ def test_sizes_that_cannot_be_are_refused_and_nothing_is_changed(
         made.change(pool, changes)
     assert str(refused.value) == why
     assert made.applied(SPEC) == sizes(store).applied(SPEC) == SPEC
+
+
+def test_how_many_are_parked_survives_a_restart_until_it_is_given_back(store: Store) -> None:
+    spec = Spec({"default": PoolSpec("t", parked=1), "node20": PoolSpec("u")}, max_machines=10)
+    made = sizes(store, spec)
+    made.change("default", {"parked": 3})
+    made.change("node20", {"parked": 2})
+    for one in (made, sizes(store, spec)):
+        assert [pool.parked for pool in one.applied(spec).pools.values()] == [3, 2]
+        assert one.changed("default") == {"parked": 3}
+    made.change("default", {"parked": None})
+    made.change("node20", {"parked": 0})
+    for one in (made, sizes(store, spec)):
+        assert [pool.parked for pool in one.applied(spec).pools.values()] == [1, 0]
+
+
+def test_none_are_parked_where_the_engine_cannot_pause_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But what has nothing to do with that is changed all the same, and none are parked any more if that is asked for."""
+    engine = MemoryEngine("owner", serve_http=False)
+    monkeypatch.setattr(engine, "cannot_park", lambda pool: f"{pool} cannot be paused." if pool == "node20" else "")
+    made = PoolSizes(SPEC, store, lambda: 1, engine)
+    made.change("default", {"parked": 1})
+    with pytest.raises(InvalidInput, match=r"^node20 cannot be paused\.$"):
+        made.change("node20", {"parked": 1, "min_idle": 2})
+    assert (made.applied(SPEC).pools["node20"].parked, made.applied(SPEC).pools["node20"].min_idle) == (0, 1)
+    made.change("node20", {"parked": 0, "min_idle": 2})
+    assert made.applied(SPEC).pools["node20"].min_idle == 2
+    made = PoolSizes(SPEC, store, lambda: 1, cast("Engine", object()))
+    with pytest.raises(InvalidInput, match=r"^The engine cannot pause workers, so none can be parked"):
+        made.change("default", {"parked": 1})
 
 
 def test_a_pause_is_of_one_pool(store: Store) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from worker_orchestrator.core import commands, outcomes, sizing
-from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Park, Restart, Result, Stop, Unpark
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.indexes import Members
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
@@ -204,6 +204,18 @@ class World:
     def cleaned(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
         self.apply_outcome(Clean(machine_id), result, message)
 
+    def paused(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
+        """How the pause of a parked machine ended; if it was done, listings show that."""
+        if result is Result.DONE:
+            self.instance(machine_id, Status.PAUSED)
+        self.apply_outcome(Park(machine_id), result, message)
+
+    def unpaused(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
+        """How the end of that pause ended."""
+        if result is Result.DONE:
+            self.instance(machine_id)
+        self.apply_outcome(Unpark(machine_id), result, message)
+
     def stopped(self, machine_id: str, result: Result = Result.DONE, message: str = "") -> None:
         self.apply_outcome(Stop(machine_id, DEFAULT_POOL), result, message)
 
@@ -258,6 +270,7 @@ def indexes(fleet: Fleet) -> dict[str, object]:
         "ports": fleet.ports,
         "held": fleet.slots_held,
         "awake": (fleet.awake, fleet.falling_asleep),
+        "unparking": fleet.unparking,
         "watched": set(fleet.watches),
         "members": {name: _of(members) for name, members in fleet._members.items()},
     }
@@ -267,6 +280,7 @@ def _of(members: Members) -> dict[str, object]:
     return {
         "idle": {template: set(ids) for template, ids in members.idle.items()},
         "coming": {template: set(ids) for template, ids in members.coming.items()},
+        "parked": {template: set(ids) for template, ids in members.parked.items()},
         "leaving": set(members.leaving),
         "count": members.count,
         "held": members.slots_held,

@@ -17,8 +17,9 @@ from worker_orchestrator.core.brake import (
     schedule_restart,
     schedule_retry,
 )
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.instance import Status
-from worker_orchestrator.core.machine import Cause, FailureKind, State
+from worker_orchestrator.core.machine import Cause, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.watch import Watch
 from worker_orchestrator.settings.settings import DEFAULT_POOL

@@ -11,9 +11,10 @@ from tests.unit.core.build import World, a_fleet, a_machine, with_one
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.action import Result
 from worker_orchestrator.core.brake import RESTART_PAUSES_S
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.instance import Status
-from worker_orchestrator.core.machine import Cause, FailureKind, State
-from worker_orchestrator.core.reconcile import AILING_S
+from worker_orchestrator.core.machine import Cause, State
+from worker_orchestrator.core.observation import AILING_S
 
 STARTING, READY, FAILED = State.STARTING, State.READY, State.FAILED
 

@@ -68,8 +68,8 @@ def test_loading_takes_over_machines_and_tombstones() -> None:
 def test_deadlines_begin_anew_at_loading() -> None:
     """The process saw nothing of a loaded machine yet, so it counts as unverified and as up since long ago."""
     fleet = a_fleet(a_machine("w1"), a_machine("w2", STARTING, port=9094), now=5.0)
-    assert fleet.watches["w1"] == Watch(born=5.0, since=5.0, ready_at=-math.inf)
-    assert fleet.watches["w2"] == Watch(born=5.0, since=5.0)
+    assert fleet.watches["w1"] == Watch(born=5.0, since=5.0, state_since=5.0, ready_at=-math.inf)
+    assert fleet.watches["w2"] == Watch(born=5.0, since=5.0, state_since=5.0)
     assert fleet.watches["w2"].verified_at is None
 
 
@@ -270,7 +270,7 @@ def test_a_new_state_forgets_missed_probes_and_the_next_try() -> None:
     fleet.apply(a_machine(), a_machine(project="p"), Cause.ASSIGNED, 2.0)
     assert watch == seen
     fleet.apply(a_machine(project="p"), a_machine(state=STARTING, project="p"), Cause.RESTARTED, 3.0)
-    assert watch == Watch(born=1.0, since=3.0, ready_at=-math.inf)
+    assert watch == Watch(born=1.0, since=3.0, state_since=3.0, ready_at=-math.inf)
 
 
 def test_what_was_seen_of_a_machine_survives_its_moves() -> None:
@@ -354,7 +354,7 @@ def test_undo_brings_back_what_was_forgotten() -> None:
     fleet.undo(fleet.take_pending(), 3.0)
     assert fleet.machines == {"w1": a_machine(state=STOPPING)}
     assert fleet.tombstones.keys() == set()
-    assert fleet.watches["w1"] == Watch(born=3.0, since=3.0)
+    assert fleet.watches["w1"] == Watch(born=3.0, since=3.0, state_since=3.0)
 
 
 def test_undo_of_a_restart_gives_the_try_back() -> None:

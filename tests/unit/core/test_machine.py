@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 from tests.unit.core.build import OWNER, a_machine, an_instance
 
-from worker_orchestrator.core.action import Clean, Create, Destroy, Outcome, Restart, Result, Stop
-from worker_orchestrator.core.configuration import Stage
+from worker_orchestrator.core.action import Clean, Create, Destroy, Outcome, Park, Restart, Result, Stop, Unpark
+from worker_orchestrator.core.configuration import Configuration, Stage
 from worker_orchestrator.core.instance import Instance, Snapshot, Status, Verdict
 from worker_orchestrator.core.lease import EndsBy
 from worker_orchestrator.core.machine import GIVES_UP_PROJECT, TRANSITIONS, Cause, Change, Holding, Machine, State
+from worker_orchestrator.core.reasons import NEW, PARK_REFUSED, UNPARKED, UNPARKED_FOR_CHECK
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
-SLEEPING = State.SLEEPING
+SLEEPING, PARKED = State.SLEEPING, State.PARKED
 STATES = [None, *State]
 LEGAL = {
     (None, STARTING),
@@ -28,9 +30,13 @@ LEGAL = {
     (STARTING, FAILED),
     (READY, READY),
     (READY, STARTING),
+    (READY, PARKED),
     (READY, SLEEPING),
     (READY, STOPPING),
     (READY, FAILED),
+    (PARKED, STARTING),
+    (PARKED, STOPPING),
+    (PARKED, FAILED),
     (SLEEPING, SLEEPING),
     (SLEEPING, STARTING),
     (SLEEPING, STOPPING),
@@ -48,14 +54,15 @@ def in_state(state: State | None, beside: State | None = None) -> Machine | None
     """A machine in this state, which comes from or goes to another one; a project has it if one of them is SLEEPING."""
     if state is None:
         return None
-    return a_machine(state=state, project="p" if SLEEPING in {state, beside} and state is not STOPPING else None)
+    is_held = SLEEPING in {state, beside} and state not in {STOPPING, PARKED}
+    return a_machine(state=state, project="p" if is_held else None)
 
 
 # states
 
 
 def test_the_table_holds_all_legal_moves() -> None:
-    """Twenty moves there are, out of six places."""
+    """Twenty-four moves there are, out of seven places."""
     assert {(old, new) for old, followers in TRANSITIONS.items() for new in followers} == LEGAL
     assert set(TRANSITIONS) == set(STATES)
 
@@ -207,6 +214,25 @@ def test_a_handover_gives_a_machine_to_a_project() -> None:
 # machines
 
 
+@pytest.mark.parametrize(
+    "holder", [{"project": "p"}, {"configuration": Configuration(Stage.LOST, "d", is_certain=True)}]
+)
+def test_a_parked_machine_is_free_and_clean(holder: dict[str, Any]) -> None:
+    """Whoever gets it must find nothing of anybody else."""
+    assert a_machine(state=PARKED).state is PARKED
+    with pytest.raises(AssertionError, match=r"^w1: a parked machine (has no project|is clean)$"):
+        a_machine(state=PARKED, **holder)
+
+
+@pytest.mark.parametrize("reason", [UNPARKED, UNPARKED_FOR_CHECK, PARK_REFUSED])
+def test_the_reason_of_a_starting_machine_says_that_it_was_parked(reason: str) -> None:
+    """That is stored, so the next run of the service lets its container go on as well."""
+    assert a_machine(state=STARTING, reason=reason).is_unparking
+    assert not a_machine(state=STARTING, reason=reason, project="p").is_unparking
+    assert not a_machine(state=READY, reason=reason).is_unparking
+    assert not a_machine(state=STARTING, reason=NEW).is_unparking
+
+
 def test_idle_and_coming_need_a_state_and_no_project() -> None:
     """Idle is READY without a project; coming is STARTING without one."""
     machines = [a_machine(state=state) for state in State if state is not SLEEPING]
@@ -253,14 +279,16 @@ def test_each_action_names_its_machine() -> None:
     """One action per machine at a time: the id is what they are told apart by."""
     assert [
         action.machine_id
-        for action in (Create(a_machine("w1")), Restart("w2"), Destroy("w3"), Stop("w4", "a"), Clean("w5"))
-    ] == [
-        "w1",
-        "w2",
-        "w3",
-        "w4",
-        "w5",
-    ]
+        for action in (
+            Create(a_machine("w1")),
+            Restart("w2"),
+            Destroy("w3"),
+            Stop("w4", "a"),
+            Clean("w5"),
+            Park("w6"),
+            Unpark("w7"),
+        )
+    ] == ["w1", "w2", "w3", "w4", "w5", "w6", "w7"]
 
 
 # words that others read: the store, the API, the log
@@ -268,7 +296,7 @@ def test_each_action_names_its_machine() -> None:
 
 def test_the_words_of_the_vocabulary() -> None:
     """These stand in stores and logs: a changed word is a changed format."""
-    assert [state.value for state in State] == ["starting", "ready", "sleeping", "stopping", "failed"]
+    assert [state.value for state in State] == ["starting", "ready", "parked", "sleeping", "stopping", "failed"]
     assert [status.value for status in Status] == [
         "created",
         "pending",
@@ -291,6 +319,8 @@ def test_the_words_of_the_vocabulary() -> None:
         "slept",
         "asleep",
         "woken",
+        "parked",
+        "unparked",
         "failed",
         "obstructed",
         "retired",

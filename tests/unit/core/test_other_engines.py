@@ -10,8 +10,9 @@ from tests.unit.core.build import OLD, World, a_fleet, a_machine, a_spec, assert
 
 from worker_orchestrator.core import commands, outcomes, reasons
 from worker_orchestrator.core.action import Create, Destroy, Outcome, Restart, Result
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.instance import Instance, Status, Verdict
-from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
+from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.errors import MachineFailed
 

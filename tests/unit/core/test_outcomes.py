@@ -11,11 +11,12 @@ from worker_orchestrator.core.action import Action, Create, Destroy, Restart, Re
 from worker_orchestrator.core.brake import Failure, fail_machine
 from worker_orchestrator.core.commands import destroy, restart
 from worker_orchestrator.core.due_actions import follow_up, still_wanted
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.instance import Status, Verdict
-from worker_orchestrator.core.machine import Cause, Change, FailureKind, Holding, Machine, State
+from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.core.outcomes import apply_verdict, is_awaited, patience_s, start_deadline
 from worker_orchestrator.core.sizing import new_machine
-from worker_orchestrator.core.waiting_line import is_verified
+from worker_orchestrator.core.waiting_line import goes_stale, is_verified
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
@@ -178,6 +179,45 @@ def test_a_probe_begun_before_the_machine_last_changed_hands_proves_nothing() ->
     assert world.watch("w1").misses == 0
     world.answer("w1", begun_at=world.now)
     assert world["w1"].state is READY
+
+
+def test_an_answer_to_a_probe_begun_before_only_the_project_changed_is_fresh() -> None:
+    """It is the same worker in the same life. That it did not answer then proves nothing of what it does now."""
+    world = World(fleet=a_fleet(a_machine()))
+    world.now += 60.0
+    begun_at = world.now - 0.001
+    world.assign("p")
+    world.miss("w1", begun_at=begun_at)
+    assert world.watch("w1").misses == 0
+    verdict = Verdict("w1", begun_at, answered=None)
+    apply_verdict(world.fleet, world.spec, verdict, world.now)
+    assert world.watch("w1").verified_at is None
+    world.answer("w1", begun_at=begun_at)
+    assert world.watch("w1").verified_at == begun_at
+    assert is_verified(world.fleet, world.spec, world["w1"], world.now)
+
+
+def test_an_answer_from_before_a_machine_was_ready_is_not() -> None:
+    """A restart lies in between."""
+    world = World(fleet=a_fleet(a_machine(state=STARTING)))
+    begun_at = world.now
+    world.now += 1.0
+    world.answer("w1")
+    world.assign("p")
+    world.watch("w1").verified_at = None
+    world.answer("w1", begun_at=begun_at)
+    assert world.watch("w1").verified_at is None
+
+
+def test_an_idle_machine_goes_stale_when_half_of_the_time_is_over_for_which_its_answer_counts() -> None:
+    """So that another answer may be in before that."""
+    world = World(fleet=a_fleet(a_machine()))
+    assert goes_stale(world.fleet, world.spec, world["w1"], world.now)
+    world.answer("w1")
+    world.now += 0.5
+    assert not goes_stale(world.fleet, world.spec, world["w1"], world.now)
+    world.now += 0.001
+    assert goes_stale(world.fleet, world.spec, world["w1"], world.now)
 
 
 def test_the_verdict_on_a_forgotten_machine_is_ignored() -> None:

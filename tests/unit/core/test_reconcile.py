@@ -22,7 +22,8 @@ from worker_orchestrator.core.doomed import about_to_fail
 from worker_orchestrator.core.due_actions import follow_up, still_wanted
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Machine, State
-from worker_orchestrator.core.reconcile import AILING_S, reconcile
+from worker_orchestrator.core.observation import AILING_S
+from worker_orchestrator.core.reconcile import reconcile
 from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.errors import NoMachineAvailable
 
@@ -52,6 +53,7 @@ def test_a_busy_machine_is_neither_judged_nor_acted_upon(state: State, status: S
     """About a machine with an action in flight the listing proves nothing."""
     machine = a_machine(state=state, project="p" if state is State.SLEEPING else None)
     world = with_one(machine, status)
+    world.wants(parked=1)
     world.watch("w1").destroyed_at = world.now
     world.now += 10_000.0
     plan = world.tick(busy={"w1"})

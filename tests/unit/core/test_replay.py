@@ -31,11 +31,20 @@ def test_without_idle_machines_each_waits_the_time_to_warm() -> None:
     assert (found.hits, found.p50_wait_s, found.p99_wait_s, found.idle_hours) == (0, 10, 10, 0)
 
 
-def test_a_parked_machine_wakes_for_whoever_finds_no_idle_one() -> None:
+def test_parked_machines_wake_where_idle_ones_are_missing() -> None:
     found = fixed([100, 101, 102], 1, 1)
-    assert (found.hits, found.p50_wait_s) == (2, WAKE_S)
-    assert found.p99_wait_s == 8
-    assert found.parked_hours == pytest.approx((101 + 3600 - 112) / 3600, abs=0.01)
+    assert (found.hits, found.p50_wait_s, found.p99_wait_s) == (2, 0, 8)
+    assert found.parked_hours == pytest.approx((100 + 3600 - 112) / 3600)
+    assert found.idle_hours == pytest.approx((100 + 1 - WAKE_S + 3600 - 111) / 3600)
+
+
+def test_who_finds_no_idle_machine_waits_for_a_parked_one_to_wake() -> None:
+    """One that is about to wake anyway comes first."""
+    found = fixed([100, 100.03, 100.03, 100.03], 1, 2)
+    assert found.hits == 3
+    waits = [fixed([100, 100.03, 100.03][:count], 1, 2).p99_wait_s for count in (2, 3)]
+    assert waits == [pytest.approx(0.02), pytest.approx(WAKE_S)]
+    assert fixed([100], 0, 1).p99_wait_s == pytest.approx(WAKE_S)
 
 
 def test_only_what_comes_later_is_counted() -> None:

@@ -18,8 +18,9 @@ from tests.unit.core.build import (
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.action import Destroy, Result
 from worker_orchestrator.core.brake import Failure, fail_machine
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.instance import Status
-from worker_orchestrator.core.machine import Cause, FailureKind, State
+from worker_orchestrator.core.machine import Cause, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 

@@ -14,9 +14,10 @@ from worker_orchestrator.core import commands, expiry, reasons, waiting_line
 from worker_orchestrator.core.action import Create, Destroy, Restart, Result, Stop
 from worker_orchestrator.core.brake import RESTART_PAUSES_S
 from worker_orchestrator.core.due_actions import follow_up, still_wanted
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.lease import SPARED_S, EndsBy, OnExpiry, Terms
-from worker_orchestrator.core.machine import Cause, FailureKind, Machine, State
+from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.reasons import ASLEEP, SLEEP_REQUESTED, asleep, falling_asleep
 from worker_orchestrator.core.refusals import insist_on_room, machine_asleep, machine_restarting
 from worker_orchestrator.core.sleep import put_to_sleep, try_at_once

@@ -56,7 +56,9 @@ WELL_FORMED = st.fixed_dictionaries(
         "image": st.from_regex(r"[a-z0-9][a-z0-9._/:-]{0,30}", fullmatch=True),
         "min_idle": st.integers(0, 5),
         "max_idle": st.integers(5, 10),
-        "max_machines": st.integers(5, 10_000),
+        "parked": st.integers(0, 5),
+        "parked_check": st.floats(1, 3600).map(lambda s: round(s, 3)),
+        "max_machines": st.integers(10, 10_000),
         "assign_timeout": st.floats(0.1, 3600).map(lambda s: round(s, 3)),
         "ready_path": st.from_regex(r"/[!-~]{0,20}", fullmatch=True),
         "env": st.dictionaries(

@@ -27,7 +27,7 @@ OTHER: Mapping[str, Any] = {
     "ttl": 3600, "max_age": 86_400, "idle_timeout": 900, "confirm_within": 60, "on_expiry": "destroy",
     "idle_traffic": "any", "idle_traffic_min": 5000, "idle_cpu": 0.1, "warn_before": 90,
     "late_dir": "/run/project", "late_hook": ("/app/set-up", "--fast"),
-    "late_post": "/configure", "late_timeout": 5.0, "on_setup_failure": "replace",
+    "late_post": "/configure", "late_timeout": 5.0, "on_setup_failure": "replace", "parked": 6, "parked_check": 20.0,
 }  # fmt: skip
 """Other values than the defaults, for every setting of a pool but those that others exclude."""
 
@@ -85,7 +85,7 @@ def test_each_setting_of_a_pool_says_when_it_is_inherited() -> None:
     assert {name for name, kind in kinds.items() if kind is not None} == of_pool
     assert of_pool == OTHER.keys() | {"network", "insecure_shared_network", "ports", "ready_port"}
     assert {name for name, kind in kinds.items() if kind is Inherited.NEVER} == {
-        "min_idle", "max_idle", "max_machines", "spare", "sizing", "target", "shrink_after",
+        "min_idle", "max_idle", "max_machines", "spare", "sizing", "target", "shrink_after", "parked",
     }  # fmt: skip
     assert {name for name, kind in kinds.items() if kind is Inherited.WITH_IMAGE} == {
         "worker_port", "ports", "ready", "ready_path", "ready_port",
@@ -98,7 +98,7 @@ def test_each_setting_of_a_pool_says_when_it_is_inherited() -> None:
 
 def test_an_empty_table_is_a_pool_with_everything_from_outside_but_the_sizes(from_file: Load) -> None:
     found = from_file(toml(OTHER) + "[pools.web]\n").pools["web"]
-    sizes = {"min_idle": 2, "max_idle": None, "spare": 0.0, "shrink_after": None, "max_machines": None}
+    sizes = {"min_idle": 2, "max_idle": None, "spare": 0.0, "shrink_after": None, "parked": 0, "max_machines": None}
     sizes |= {"sizing": "fixed", "target": 0.99}
     assert found == PoolSettings(**{**OTHER, "env": {**DEFAULT_ENV, "A": "1"}, **sizes})
 
@@ -312,6 +312,25 @@ WINDOW = '[[pools.web.windows]]\ncron = "0 8 * * *"\nfor = "1h"\nmin_idle = 3\n'
             ),
         ),
         (
+            "[pools.web]\nmin_idle = 1\nparked = 4\nmax_machines = 4\n",
+            (
+                "In pool web, parked is 4, which makes 5 machines with min_idle, but that must be at most its own "
+                "max_machines, which is 4."
+            ),
+        ),
+        (
+            "max_machines = 10\n[pools.web]\nparked = 5\n[pools.a]\nparked = 1\n",
+            (
+                "The min_idle and parked of all pools together is 12, but must be at most max_machines, which is 10: "
+                "default (2), web (7), a (3)."
+            ),
+        ),
+        (
+            "max_awake = 3\nparked = 2\n",
+            "max_awake is 3, but must be at least the min_idle and parked of all pools together, which is 4.",
+        ),
+        ("parked = -1\n", "parked in o.toml (line 1) is -1, but must be a whole number from 0 to 10000."),
+        (
             'outbound = "host"\n[pools.web]\nnetwork = "mine"\n',
             "In pool web, outbound is host, which needs the network that the service makes: do not set network (mine).",
         ),
@@ -427,6 +446,13 @@ WINDOW = '[[pools.web.windows]]\ncron = "0 8 * * *"\nfor = "1h"\nmin_idle = 3\n'
         (
             "max_machines = 8\n" + WINDOW.replace("min_idle = 3", "min_idle = 9"),
             "In pool web, min_idle of the window `0 8 * * *` is 9, but must be at most max_machines, which is 8.",
+        ),
+        (
+            "max_machines = 8\n" + WINDOW.replace("min_idle = 3", "min_idle = 7") + "[pools.web]\nparked = 2\n",
+            (
+                "In pool web, parked is 2, which makes 9 machines with min_idle of the window `0 8 * * *`, but that must be "
+                "at most max_machines, which is 8."
+            ),
         ),
     ],
 )

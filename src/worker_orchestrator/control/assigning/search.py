@@ -272,8 +272,9 @@ class Search:
 
     def _result(self, machine: Machine, steps: Steps, *, is_known: bool) -> SearchResult:
         if not is_known:
-            why = steps.why(self._fleet.watches[machine.id])
-            return SearchResult(machine, self._traces.add_searched(machine, steps, why))
+            watch = self._fleet.watches[machine.id]
+            is_warm = steps.came_from_reserve(watch)
+            return SearchResult(machine, self._traces.add_searched(machine, steps, steps.why(watch), is_warm=is_warm))
         if steps.is_wake:
             self._traces.add_searched(machine, steps, WOKEN)
             return SearchResult(machine, None)  # it is no assignment

@@ -20,6 +20,8 @@ from typing import Final
 
 import structlog
 
+from worker_orchestrator.control.deciding.foresight import Foresight
+from worker_orchestrator.control.deciding.idle_probes import IdleProbes
 from worker_orchestrator.control.deciding.seats import Seats
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.defect import Defect
@@ -31,6 +33,7 @@ from worker_orchestrator.control.telling.traces import Traces
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.core import due_actions, outcomes, reasons, refusals
+from worker_orchestrator.core.action import Park
 from worker_orchestrator.core.lease import Lease
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
@@ -38,6 +41,7 @@ from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 __all__ = ["Effects"]
 
 _READY: Final = State.READY
+_RELEASED: Final = Cause.RELEASED
 _UNCONFIGURED: Final = Cause.UNCONFIGURED
 
 _log = structlog.get_logger(__name__)
@@ -52,6 +56,8 @@ class Effects:
         seats: Seats,
         actions: Actions,
         probers: Probers,
+        foresight: Foresight,
+        idle_probes: IdleProbes,
         traces: Traces,
         last_changes: LastChanges,
         feed: Feed,
@@ -60,6 +66,7 @@ class Effects:
     ) -> None:
         self._state, self._fleet, self._seats = state, state.fleet, seats
         self._actions, self._probers = actions, probers
+        self._foresight, self._idle_probes = foresight, idle_probes
         self._traces, self._last_changes, self._feed = traces, last_changes, feed
         self._observer, self._defect, self._log = observer, defect, ChangeLog()
 
@@ -72,6 +79,8 @@ class Effects:
             if before is None or after is None or before.state is not _READY or after.state is not _READY:
                 self._start_action(change)
                 self._probe(change)
+            elif change.cause is _RELEASED:
+                self._idle_probes.released(after)
             self._answer_waiters(change)
             if after is not None and after.holding is not None and after.holding.lease is not None:
                 self._note_lease(before, after, after.holding.lease)
@@ -125,6 +134,8 @@ class Effects:
     def _start_action(self, change: Change) -> None:
         action = due_actions.follow_up(self._fleet, change, self._state.now())
         if action is not None and due_actions.still_wanted(self._fleet, action):
+            if isinstance(action, Park):
+                self._foresight.tell_of(action.machine_id)
             self._actions.start(action)
 
     def _probe(self, change: Change) -> None:

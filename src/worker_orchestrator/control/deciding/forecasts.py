@@ -97,7 +97,7 @@ class Forecasts:
             for took_s in took.get(name, ()):
                 demand.note_warm_up(took_s)
             demand.step(at_s, came.get(name, ()))
-            forecast = demand.forecast(pool.target, can_park=False)
+            forecast = demand.forecast(pool.target, can_park=self._sizes.can_park(name))
             if pool.is_adaptive:
                 forecasts[name] = forecast
         return forecasts
@@ -129,8 +129,9 @@ class Forecasts:
     def _put_in_force(self) -> None:
         before = put_in_force(self._state, self._sizes, self._decisions)
         for name, pool in self._state.spec.pools.items() if before is not None else ():
-            if before is not None and pool.min_idle != before.pools[name].min_idle:
-                _log.info("a pool follows demand", pool=name, min_idle=pool.min_idle)
+            was = pool if before is None else before.pools[name]
+            if (pool.min_idle, pool.parked) != (was.min_idle, was.parked):
+                _log.info("a pool follows demand", pool=name, min_idle=pool.min_idle, parked=pool.parked)
 
     def _warm_ups(self) -> dict[str, list[float]]:
         """By pool, how long machines took from their record to their first answer that answered since the last look."""

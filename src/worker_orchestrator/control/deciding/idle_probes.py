@@ -1,4 +1,9 @@
-"""Probes all idle machines in turn, each once per refresh, so that few must be probed when they are handed out."""
+"""Probes all idle machines in turn, each once per refresh, so that few must be probed when they are handed out.
+
+Where machines are handed on as they are, one that comes and goes all the time is hardly ever idle when its turn comes. An
+answer is enough for a second, so once in a second a project would have to wait for a probe, which takes long where requests
+keep the event loop busy. So such a machine is probed as it is released, once half of its second is over.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,7 @@ from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.outcomes import PROBE_S, patience_s
+from worker_orchestrator.core.waiting_line import goes_stale
 
 __all__ = ["IdleProbes"]
 
@@ -27,6 +33,7 @@ class IdleProbes:
         self._state, self._probers, self._background = state, probers, background
         self._room = asyncio.Semaphore(PARALLEL)
         self._slow: set[str] = set()  # machines that may take long to answer, and that have not yet
+        self._again: set[str] = set()  # machines that are probed since they were released
         self._round: set[asyncio.Task[None]] = set()  # the probes for which this round waits
 
     async def run(self, interval_s: float) -> None:
@@ -65,6 +72,14 @@ class IdleProbes:
             await self._probers.ask(machine, limit_s)
         finally:
             self._slow.discard(machine_id)
+
+    def released(self, machine: Machine) -> None:
+        """This machine has just become idle as it is. Probe it before its last answer is too old, beside its turns."""
+        if machine.id in self._again or not goes_stale(self._state.fleet, self._state.spec, machine, self._state.now()):
+            return
+        self._again.add(machine.id)
+        task = self._background.spawn(self._probe(machine.id), f"probe {machine.id}")
+        task.add_done_callback(lambda _: self._again.discard(machine.id))
 
     def _still_idle(self, machine_id: str) -> Machine | None:
         """The machine, if it is still idle when its turn comes. The machine of a project is not probed here."""

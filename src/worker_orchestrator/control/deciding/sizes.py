@@ -25,6 +25,8 @@ from msgspec.structs import replace
 from worker_orchestrator.core.demand import Forecast
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.windows import SizesInForce, Window, sizes_at
+from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.pausable import why_no_parking
 from worker_orchestrator.errors import CommitFailed, InvalidInput
 from worker_orchestrator.store.store import Store
 
@@ -41,13 +43,20 @@ _Changes = dict[str, Any]
 class Sizes:
     """The sizes of one pool, and `limit`, which is `max_machines` of the fleet.
 
-    `max_idle` None: no idle machine is too many. `max_machines` None: the pool has no limit of its own.
+    `max_idle` None: no idle machine is too many. `max_machines` None: the pool has no limit of its own. `parked` machines
+    are kept beside the idle ones.
     """
 
     min_idle: int
     max_idle: int | None
     limit: int
     max_machines: int | None = None
+    parked: int = 0
+
+    @property
+    def kept(self) -> int:
+        """How many machines it keeps for projects to come."""
+        return self.min_idle + self.parked
 
     def problem(self) -> str:
         """Why they cannot be; empty where they can."""
@@ -57,6 +66,12 @@ class Sizes:
             return f"min_idle is {self.min_idle}, but must be at most max_machines, which is {self.max_machines}."
         if self.max_idle is not None and self.max_idle < self.min_idle:
             return f"max_idle is {self.max_idle}, but must be at least min_idle, which is {self.min_idle}."
+        for whose, most in (("the limit", self.limit), ("max_machines", self.max_machines)):
+            if most is not None and self.kept > most:
+                return (
+                    f"parked is {self.parked}, which makes {self.kept} machines with min_idle, but that must be at most "
+                    f"{whose}, which is {most}."
+                )
         return ""
 
 
@@ -72,19 +87,17 @@ class _Kept:
 class PoolSizes:
     """What each pool should be, with the changes of `store` over the settings. `configured` is what the settings say.
 
-    `change_due_s`: when a window opens or closes next, in seconds since 1970; None if no pool has windows. `forecasts`: what
-    demand asks for now, of each pool whose sizes follow it.
+    `engine` is asked whether machines of a pool can be parked. `change_due_s`: when a window opens or closes next, in
+    seconds since 1970; None if no pool has windows. `forecasts`: what demand asks for now, of each pool whose sizes follow it.
     """
 
-    def __init__(self, spec: Spec, store: Store, wall_ms: Callable[[], int]) -> None:
-        self._store, self._wall_ms = store, wall_ms
+    def __init__(self, spec: Spec, store: Store, wall_ms: Callable[[], int], engine: Engine) -> None:
+        self._store, self._wall_ms, self._engine = store, wall_ms, engine
         self.change_due_s: int | None = None
         self.forecasts: Mapping[str, Forecast] = {}
         self._changes: dict[str, _Changes] = {}  # of each pool that was ever in the settings of this run
         self._limit: int | None = None
-        self._dropped: dict[
-            str, str
-        ] = {}  # by pool, and of the limit under no name: what is no longer changed, and why
+        self._dropped: dict[str, str] = {}  # by pool, the limit under no name: what is no longer changed, and why
         self.configure(spec)
 
     def configure(self, spec: Spec) -> None:
@@ -176,8 +189,9 @@ class PoolSizes:
     def _applied_to(self, name: str, pool: PoolSpec, now: SizesInForce | None) -> PoolSpec:
         sizes = self.in_force(name)
         least, most = (sizes.min_idle, sizes.max_idle) if now is None else (now.min_idle, now.max_idle)
-        forecast = self.forecasts.get(name) if pool.is_adaptive else None
-        asked = 0 if forecast is None else min(forecast.idle, _most(sizes, most))
+        forecast = (self.forecasts.get(name) if pool.is_adaptive else None) or Forecast(0, 0)
+        asked = min(forecast.idle, _most(sizes, most))
+        reserve = min(forecast.parked, _most(sizes, None) - max(least, asked))
         return replace(
             pool,
             min_idle=max(least, asked),
@@ -185,6 +199,7 @@ class PoolSizes:
             follows_demand=asked > least,
             window=None if now is None or now.min_idle == sizes.min_idle or asked > least else _asking(now),
             max_machines=sizes.max_machines,
+            parked=max(sizes.parked, reserve),
             paused=bool(self._changes[name].get("paused", False)),
         )
 
@@ -194,7 +209,7 @@ class PoolSizes:
         return sizes if self._limit is None else {**sizes, _LIMIT: self._limit}
 
     def change(self, name: str, changes: Mapping[str, int | bool | None]) -> None:
-        """Store some of `min_idle`, `max_idle`, `max_machines`, `limit` (None: as the settings say) and `paused`.
+        """Store some of `min_idle`, `max_idle`, `max_machines`, `parked`, `limit` (None: as the settings say) and `paused`.
 
         `limit` is the fleet's, so it must leave room for the idle machines of each pool.
         Raises InvalidInput, CommitFailed; nothing is changed then.
@@ -204,6 +219,8 @@ class PoolSizes:
         limit = changes.get(_LIMIT) if _LIMIT in changes else self._limit
         in_force = {one: self._changes[one] for one in self.configured}
         self._insist_on_possible({**in_force, name: merged}, limit, name)
+        if changes.get("parked") and (why := why_no_parking(self._engine, name)):
+            raise InvalidInput(why)
         self._store.commit((), {_key(name): json.dumps(merged), _FLEET: _fleet(limit)}, self._wall_ms())
         self._changes[name], self._limit = merged, limit
         self._note_changed(name, changes)
@@ -225,9 +242,14 @@ class PoolSizes:
         """Why these sizes cannot be, each with the name of its pool; without one if it is about all pools together."""
         sizes = {name: self._sizes(name, each, limit) for name, each in changes.items()}
         yield from ((name, problem) for name, each in sizes.items() if (problem := each.problem()))
-        wanted, most = sum(each.min_idle for each in sizes.values()), min(each.limit for each in sizes.values())
-        if wanted > most:
-            yield "", f"The min_idle of all pools together is {wanted}, but must be at most the limit, which is {most}."
+        kept, most = sum(each.kept for each in sizes.values()), min(each.limit for each in sizes.values())
+        what = "min_idle and parked" if any(each.parked for each in sizes.values()) else "min_idle"
+        if kept > most:
+            yield "", f"The {what} of all pools together is {kept}, but must be at most the limit, which is {most}."
+
+    def can_park(self, name: str) -> bool:
+        """Whether machines of this pool can be parked, as far as the engine knows."""
+        return not why_no_parking(self._engine, name)
 
     def in_force(self, name: str) -> Sizes:
         """The sizes of this pool, but for what windows and demand ask for."""
@@ -240,12 +262,13 @@ class PoolSizes:
             max_idle=changes.get("max_idle", known.max_idle),
             limit=known.limit if limit is None else limit,
             max_machines=changes.get("max_machines", known.max_machines),
+            parked=changes.get("parked", known.parked),
         )
 
 
 def _configured(spec: Spec) -> dict[str, Sizes]:
     return {
-        name: Sizes(pool.min_idle, pool.max_idle, spec.max_machines, pool.max_machines)
+        name: Sizes(pool.min_idle, pool.max_idle, spec.max_machines, pool.max_machines, pool.parked)
         for name, pool in spec.pools.items()
     }
 

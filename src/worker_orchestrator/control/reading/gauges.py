@@ -17,8 +17,17 @@ from worker_orchestrator.core.spec import Spec
 
 __all__ = ["WORDS", "Gauge", "Gauges", "PoolGauges", "Word", "names_of_pools", "word"]
 
-Word = Literal["idle", "starting", "assigned", "restarting", "sleeping", "stopping", "failed"]
-WORDS: Final[tuple[Word, ...]] = ("idle", "starting", "assigned", "restarting", "sleeping", "stopping", "failed")
+Word = Literal["idle", "parked", "starting", "assigned", "restarting", "sleeping", "stopping", "failed"]
+WORDS: Final[tuple[Word, ...]] = (
+    "idle",
+    "parked",
+    "starting",
+    "assigned",
+    "restarting",
+    "sleeping",
+    "stopping",
+    "failed",
+)
 
 
 def word(machine: Machine) -> Word:
@@ -28,6 +37,8 @@ def word(machine: Machine) -> Word:
             return "starting" if machine.project is None else "restarting"
         case State.READY:
             return "idle" if machine.project is None else "assigned"
+        case State.PARKED:
+            return "parked"
         case State.SLEEPING:
             return "sleeping"
         case State.STOPPING:

@@ -55,6 +55,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     unavailable: int
     p50_ms: float | None
     p99_ms: float | None
+    parked: int = 0
     sleeping: int = 0
     assigns: dict[str, int] = {}
 
@@ -177,6 +178,7 @@ def _sample(at_ms: int, gauges: Gauges, counts: _Counts) -> Sample:
     return Sample(
         at_ms=at_ms,
         idle=machines["idle"],
+        parked=machines["parked"],
         starting=machines["starting"],
         assigned=machines["assigned"],
         restarting=machines["restarting"],

@@ -74,6 +74,8 @@ class Plans:
             target or spec.target,
             self._forecasts.demands.of(pool).warm_s,
             wanted.min_idle,
+            wanted.parked,
+            can_park=self._sizes.can_park(pool),
             least=wanted.min_idle if spec.is_adaptive else min(1, wanted.min_idle),
             most=min(most),
             shrink_after_s=spec.shrink_after_s if spec.is_adaptive else spec.shed_after_s,

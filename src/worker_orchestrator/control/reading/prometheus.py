@@ -24,8 +24,9 @@ from worker_orchestrator.control.reading.gauges import WORDS, Gauges, PoolGauges
 from worker_orchestrator.control.telling.observer import AssignOutcome, Call, Delivery, Observer
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.action import Result
+from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.lease import EndsBy
-from worker_orchestrator.core.machine import Cause, Change, FailureKind, State
+from worker_orchestrator.core.machine import Cause, Change, State
 from worker_orchestrator.telemetry.counters import Durations, Histogram, Tallies
 
 __all__ = ["CONTENT_TYPE", "Metrics"]

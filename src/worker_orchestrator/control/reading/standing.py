@@ -102,6 +102,13 @@ class Standings:
         )
 
     def _why(self, name: str, now: Wanted) -> str:
+        parked, forecast = self._state.spec.pool(name).parked, self._forecasts.of(name)
+        if forecast is not None and parked == forecast.parked:
+            return self._why_idle(name, now)  # it says that as well
+        reserve = f" Beside these, {parked} are to be parked (parked)." if parked else ""
+        return f"{self._why_idle(name, now)}{reserve}"
+
+    def _why_idle(self, name: str, now: Wanted) -> str:
         pool, assigned = self._state.spec.pool(name), self._state.fleet.assigned_in(name)
         if name not in self._state.spec.pools:
             return "The settings no longer name this pool, so it keeps no idle machine."

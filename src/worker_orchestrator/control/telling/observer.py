@@ -18,8 +18,10 @@ __all__ = ["AssignOutcome", "Call", "Delivery", "Observer", "Observers", "result
 
 _T = TypeVar("_T")
 
-Call = Literal["create", "restart", "stop", "clean", "destroy", "list", "ping", "identity", "template"]
-"""Calls of the engine: the names of its methods."""
+Call = Literal[
+    "create", "restart", "stop", "clean", "park", "unpark", "destroy", "list", "ping", "identity", "template"
+]
+"""Calls of the engine: the names of its methods, but for `pause` and `unpause`, which are named after what they are for."""
 
 
 class AssignOutcome(StrEnum):

@@ -65,6 +65,10 @@ class Steps:
     is_wake: bool = False  # its machine slept
     failed_probes: list[tuple[str, str]] = field(default_factory=list)
 
+    def came_from_reserve(self, watch: Watch) -> bool:
+        """Whether the machine of this watch was parked until this search needed one."""
+        return watch.unparked_at is not None and watch.unparked_at >= self.asked_at
+
     def why(self, watch: Watch) -> str:
         """Why it was warm, or cold, in one sentence."""
         if self.line_s is None:
@@ -75,6 +79,8 @@ class Steps:
             self.ahead, f"{self.ahead} other projects were"
         )
         idle = f"No machine was idle (min_idle is {self.wanted}, {others} waiting)"
+        if self.came_from_reserve(watch):
+            return f"{idle}, so a parked one went on for it."
         if watch.born >= self.asked_at:
             return f"{idle}, so one was started for it."
         if watch.ready_at is not None and watch.ready_at > self.asked_at:
@@ -144,8 +150,8 @@ class Traces:
             )
         )
 
-    def add_searched(self, machine: Machine, steps: Steps, why: str) -> Trace:
-        """It took a search."""
+    def add_searched(self, machine: Machine, steps: Steps, why: str, *, is_warm: bool = False) -> Trace:
+        """It took a search. `is_warm`: although it waited, no machine had to be started for that."""
         birth = self._births.get(machine.id, _UNSEEN)
         return self._add(
             Trace(
@@ -153,7 +159,7 @@ class Traces:
                 machine_id=machine.id,
                 generation=machine.generation,
                 at_ms=self._wall_ms(),
-                how="warm" if steps.line_s is None else "cold",
+                how="warm" if steps.line_s is None or is_warm else "cold",
                 why=why,
                 total_ms=_ms(self._observer.now() - steps.begun_at),
                 commit_ms=_ms(steps.commit_s),

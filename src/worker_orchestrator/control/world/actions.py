@@ -21,9 +21,10 @@ from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Call, Observer, result_of
 from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.control.world.reports import Settled, Tell
-from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Restart, Result, Stop
+from worker_orchestrator.core.action import Action, Clean, Create, Destroy, Outcome, Park, Restart, Result, Stop, Unpark
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.extras import Configurable
+from worker_orchestrator.engines.pausable import Pausable
 from worker_orchestrator.errors import EngineError, EngineRejected, PortTaken
 
 __all__ = ["Actions"]
@@ -59,6 +60,7 @@ class Actions:
         self._listings: list[set[str]] = []
         self._room = asyncio.Semaphore(PARALLEL)
         self._room_to_restart = asyncio.Semaphore(PARALLEL)  # a worker that is stopped first may take 10 s to end
+        self._room_to_unpark = asyncio.Semaphore(PARALLEL)  # a project waits for that, and it takes a few ms
         self.stop_timeout_s = stop_timeout_s
         self.stop_timeouts_s: Mapping[str, float] = {}
         self._ending: dict[str, asyncio.Event] = {}  # workers that have time to end, each with what cuts it short
@@ -157,7 +159,7 @@ class Actions:
             if isinstance(action, Stop):
                 outcome = ended or Outcome(Result.UNKNOWN, "The worker was not given the time to end.")
             else:
-                async with self._room_to_restart if isinstance(action, Restart | Clean) else self._room:
+                async with self._room_for(action):
                     begun_at = self._observer.now()
                     outcome = ended or await self._outcome(self._call_engine(action), ACTION_TIMEOUT_S)
             took_s = self._observer.now() - begun_at
@@ -174,6 +176,16 @@ class Actions:
             )
         self._tell(Settled(action, outcome, took_s))
         return outcome
+
+    def _room_for(self, action: Action) -> asyncio.Semaphore:
+        """What takes long keeps nothing waiting that does not."""
+        match action:
+            case Restart() | Clean():
+                return self._room_to_restart
+            case Unpark():
+                return self._room_to_unpark
+            case _:
+                return self._room
 
     async def _let_end(self, action: Action) -> Outcome | None:
         """Let a worker end that is to sleep, or is to be removed gently. Returns how that ended.
@@ -216,7 +228,7 @@ class Actions:
             return Outcome(result_of(error), error.message, port=error.port if isinstance(error, PortTaken) else None)
         return Outcome(Result.DONE, under_way=is_done is False)
 
-    async def _call_engine(self, action: Create | Restart | Destroy | Clean) -> bool | None:
+    async def _call_engine(self, action: Create | Restart | Destroy | Clean | Park | Unpark) -> bool | None:
         match action:
             case Create(machine):
                 return await self._engine.create(machine)
@@ -230,6 +242,17 @@ class Actions:
                     raise EngineRejected(f"This engine cannot clean {machine_id}.")
                 await self._engine.clean(machine_id)
                 return None
+            case Park(machine_id):
+                await self._pausable(machine_id).pause(machine_id)
+                return None
+            case Unpark(machine_id):
+                await self._pausable(machine_id).unpause(machine_id)
+                return None
+
+    def _pausable(self, machine_id: str) -> Pausable:
+        if not isinstance(self._engine, Pausable):
+            raise EngineRejected(f"This engine can neither pause {machine_id} nor let it go on.")
+        return self._engine
 
 
 async def _within(wait: Callable[[], Awaitable[None]], limit_s: float) -> bool:
@@ -264,3 +287,7 @@ def _name_of(action: Action) -> Call:
             return "destroy"
         case Clean():
             return "clean"
+        case Park():
+            return "park"
+        case Unpark():
+            return "unpark"

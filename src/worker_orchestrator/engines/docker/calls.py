@@ -58,6 +58,8 @@ _DEEDS: Final = (
     (re.compile(r"POST containers/create\b"), "create the container"),
     (re.compile(r"POST containers/[^/]+/start\b"), "start the container"),
     (re.compile(r"POST containers/[^/]+/stop\b"), "stop the container"),
+    (re.compile(r"POST containers/[^/]+/pause\b"), "pause the container"),
+    (re.compile(r"POST containers/[^/]+/unpause\b"), "let the container go on"),
     (re.compile(r"DELETE containers/[^/]+$"), "remove the container"),
     (re.compile(r"POST networks/create\b"), "create the network"),
 )

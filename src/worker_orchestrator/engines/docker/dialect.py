@@ -39,6 +39,7 @@ class Dialect:
     is_rootless: bool = False
     cgroups: int = 0
     has_systemd_cgroups: bool = False
+    has_no_cgroups: bool = False
     has_containerd_store: bool = False
     has_user_namespaces: bool = False
     identity: str = ""
@@ -59,6 +60,7 @@ class Dialect:
             is_rootless="name=rootless" in options or bool(info.get("Rootless")),
             cgroups=int(cgroups) if cgroups.isdecimal() else 0,
             has_systemd_cgroups=info.get("CgroupDriver") == "systemd",
+            has_no_cgroups=info.get("CgroupDriver") == "none",
             has_containerd_store=any(_CONTAINERD in str(pair) for pair in info.get("DriverStatus") or ()),
             has_user_namespaces="name=userns" in options,
             # Podman gives another id at each call, so it is known by its computer and the folder of its data.
@@ -108,6 +110,11 @@ class Dialect:
     def lacks_cgroups(self) -> bool:
         """Whether it keeps no limit, and measures its host: rootless on cgroups version 1. Podman does not say so."""
         return self.is_rootless and self.cgroups == 1
+
+    @property
+    def cannot_pause(self) -> bool:
+        """Whether it has no control group of its own for a container, without which none can be paused."""
+        return self.lacks_cgroups or self.has_no_cgroups
 
     @property
     def hides_host(self) -> bool:

@@ -34,8 +34,8 @@ from worker_orchestrator.engines.docker.late import DockerLate
 from worker_orchestrator.engines.docker.listing import instance_of, with_killer
 from worker_orchestrator.engines.docker.logs import DockerLogs
 from worker_orchestrator.engines.docker.own_networks import OwnNetworks
-from worker_orchestrator.engines.docker.pool_options import naming_pool, ready_port_of
-from worker_orchestrator.engines.docker.promises import refuse_unkept
+from worker_orchestrator.engines.docker.pool_options import in_pool, naming_pool, ready_port_of
+from worker_orchestrator.engines.docker.promises import refuse_unkept, why_not_parked
 from worker_orchestrator.engines.docker.publishing import place_of, unpublished
 from worker_orchestrator.engines.docker.template import (
     LABEL,
@@ -117,6 +117,11 @@ class DockerEngine(
         options = self._pools.all.get(pool)
         images = None if options is None else self._images.get(options.image)
         return "" if images is None else images.progress
+
+    def cannot_park(self, pool: str) -> str:
+        options = self._pools.all.get(pool)
+        why = "" if options is None else why_not_parked(options, self._dialect)
+        return why and in_pool(pool, why)
 
     # reading
 

@@ -26,7 +26,7 @@ import msgspec
 from aiodocker.containers import DockerContainer
 from aiodocker.utils import clean_filters
 
-from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.archive import Reader, content_of, first_entry
 from worker_orchestrator.engines.docker.calls import docker_message, is_missing, reading, writing
 from worker_orchestrator.engines.docker.connect import Endpoint
@@ -104,12 +104,18 @@ class DockerLate(DockerLifecycle):
             address, token = self._address_of(machine.id), self._token_of(machine.id)
             await post_values(machine, address, path, token, values, limit_s)
 
-    def foresee(self, machines: Collection[Machine]) -> None:
+    def foresee(self, machines: Collection[Machine], *, more: bool = False) -> None:
         if not (self._dialect.takes_feeds and self._can_end_input):
             return
         ids = {machine_id: native_id for native_id, machine_id in self._listed.items()}
-        owned = [one for one in machines if one.id in ids and LATE_OWNED in self._labels.get(one.id, {})]
-        self._feeds.want({ids[one.id]: Waiting(self._labels[one.id][LATE_DIR], one.template) for one in owned})
+        labels = {one.id: self._labels.get(one.id, {}) for one in machines if one.id in ids}
+        owned = [one for one in machines if LATE_OWNED in labels.get(one.id, {})]
+        places = {ids[it.id]: Waiting(labels[it.id][LATE_DIR], it.template, it.state is State.READY) for it in owned}
+        self._feeds.want(places, more=more)
+
+    async def pause(self, machine_id: str) -> None:
+        await self._feeds.prepare(self._container_of(machine_id))
+        await super().pause(machine_id)
 
     async def is_configured(self, machine_id: str) -> bool:
         try:
@@ -130,6 +136,7 @@ class DockerLate(DockerLifecycle):
             raise EngineRejected(f"{machine_id} takes values at its port, by a token that its last project has seen.")
         container = containers[0]
         self._feeds.drop(container.id)  # its project may have put anything there in the place of that program
+        await self._let_go_on(container)
         with writing():
             await container.stop(t=CLEANING_GRACE_S)
         if self._dialect.archives_reach_memory:  # now they show what is below the memory, on the disk

@@ -8,6 +8,9 @@ Nobody depends on it. Where there is no such program, where it has ended, or whe
 archive of the engine. It is fed once. What proves that all is there is both that it named `ready`, which comes last, and
 that it ended with 0: some of them take an input that was cut off between two files for a whole one.
 
+It is frozen with its container, and goes on with it. None can be started in one that is paused, so one that is wanted is
+there before its container is paused (`prepare`).
+
 It waits only where no project has ever been, since a project could put something else in the place of `tar`, which would
 take the values of the next one. It ends with its container's run, and with its input: if this process dies, the kernel
 closes that.
@@ -17,6 +20,7 @@ Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Exec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -46,6 +50,7 @@ _OPEN_LIMIT_S: Final = 10.0
 _SEND_LIMIT_S: Final = 30.0
 _CODE_LIMIT_S: Final = 5.0
 _LOOK_PAUSE_S: Final = 0.02
+_PREPARE_LIMIT_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.001
 _LONGEST_PAUSE_S: Final = 0.02
 _TAIL_BYTES: Final = 64
@@ -64,10 +69,14 @@ class Fed(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Where a program is to wait: in which folder, and of which template its container is."""
+    """Where a program is to wait: in which folder, and of which template its container is.
+
+    `may_begin`: if none waits there yet, one can be started now.
+    """
 
     folder: str
     template: str
+    may_begin: bool = True
 
 
 class _State(msgspec.Struct, rename="pascal"):
@@ -177,27 +186,46 @@ class Feeds:
         self._client: Client | None = None
         self._open: dict[str, Feed] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}  # those that open one, and wait for its end
+        self._opening: dict[str, asyncio.Event] = {}  # of those that are not there yet
         self._not_before: dict[str, float] = {}  # loop time
         self._failures: Counter[str] = Counter()  # by template
         self._unwanted: set[str] = set()
+        self._wanted: Mapping[str, Waiting] = {}
         self._room = asyncio.Semaphore(_PARALLEL)
 
-    def want(self, wanted: Mapping[str, Waiting]) -> None:
-        """See to it that one waits in each of these containers, and in no other. Returns at once.
+    def want(self, wanted: Mapping[str, Waiting], *, more: bool = False) -> None:
+        """See to it that one waits in each of these containers, and in no other; with `more` in these as well.
 
-        One that was wanted the last time still waits until the next: its values may be on their way.
+        Returns at once. One that was wanted the last time still waits until the next: its values may be on their way.
         """
+        if more:
+            self._wanted = {**self._wanted, **wanted}
+            return
         gone, now = self._tasks.keys() - wanted.keys(), asyncio.get_running_loop().time()
         for container_id in gone & self._unwanted:
             self.drop(container_id)
-        self._unwanted = gone
+        self._unwanted, self._wanted = gone, wanted
         self._not_before = {key: when for key, when in self._not_before.items() if key in wanted}
         for container_id, waiting in wanted.items():
-            if self._may_open(container_id, waiting, now):
-                self._not_before[container_id] = now + PAUSE_S
-                task = asyncio.create_task(self._keep(container_id, waiting), name=f"feed of {container_id[:12]}")
-                self._tasks[container_id] = task
-                task.add_done_callback(functools.partial(self._over, container_id))
+            if waiting.may_begin:
+                self._begin(container_id, waiting, now)
+
+    def _begin(self, container_id: str, waiting: Waiting, now: float) -> None:
+        if self._may_open(container_id, waiting, now):
+            self._not_before[container_id] = now + PAUSE_S
+            task = asyncio.create_task(self._keep(container_id, waiting), name=f"feed of {container_id[:12]}")
+            self._tasks[container_id], self._opening[container_id] = task, asyncio.Event()
+            task.add_done_callback(functools.partial(self._over, container_id))
+
+    async def prepare(self, container_id: str) -> None:
+        """Return once one waits in this container, which is about to be paused, if one is wanted there; else soon anyway."""
+        if container_id not in self._wanted:
+            return
+        self._begin(container_id, self._wanted[container_id], asyncio.get_running_loop().time())
+        if container_id in self._opening:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PREPARE_LIMIT_S):
+                    await self._opening[container_id].wait()
 
     def _may_open(self, container_id: str, waiting: Waiting, now: float) -> bool:
         is_due = container_id not in self._tasks and now >= self._not_before.get(container_id, now)
@@ -206,6 +234,12 @@ class Feeds:
     def _over(self, container_id: str, done: asyncio.Task[None]) -> None:
         if self._tasks.get(container_id) is done:
             del self._tasks[container_id]
+            self._note_opened(container_id)
+
+    def _note_opened(self, container_id: str) -> None:
+        """It is there, or it will not be."""
+        if container_id in self._opening:
+            self._opening.pop(container_id).set()
 
     async def _keep(self, container_id: str, waiting: Waiting) -> None:
         """Open one, and count it as a failure if it ends by itself and not with its container."""
@@ -213,6 +247,7 @@ class Feeds:
             async with self._room, asyncio.timeout(_OPEN_LIMIT_S):
                 feed = await Feed.open(self._aside(), container_id, waiting.folder)
             self._open[container_id] = feed
+            self._note_opened(container_id)
             try:
                 await feed.until_over()
                 self._failures[waiting.template] += await feed.exit_code() < _SIGNALLED

@@ -33,7 +33,8 @@ from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.network import WorkerNetworks
 from worker_orchestrator.engines.docker.obstacles import ADDRESS, taken_port
 from worker_orchestrator.engines.docker.own_networks import OwnNetworks
-from worker_orchestrator.engines.docker.reach import DockerReach, send_request
+from worker_orchestrator.engines.docker.pausing import DockerPausing
+from worker_orchestrator.engines.docker.reach import send_request
 from worker_orchestrator.engines.docker.removing import remove
 from worker_orchestrator.engines.docker.template import (
     LABEL,
@@ -58,7 +59,7 @@ _NEVER_STARTED: Final = frozenset({"created", "initialized"})
 _log = structlog.get_logger(__name__)
 
 
-class DockerLifecycle(DockerReach):
+class DockerLifecycle(DockerPausing):
     """Makes, starts, stops and removes containers.
 
     `host_addresses` returns the addresses to publish on, as the host is now; None if the operator named one.
@@ -250,6 +251,7 @@ class DockerLifecycle(DockerReach):
         if not containers:
             raise EngineRejected(f"{machine_id} has no container that could be restarted.")
         if stop_first:
+            await self._let_go_on(containers[0])
             with writing():
                 await containers[0].stop()
         with self._looking_at_the_host():
@@ -271,6 +273,7 @@ class DockerLifecycle(DockerReach):
             containers = await self._of_machine(machine_id)
         async with self._aside() as client:
             for container in containers:
+                await self._let_go_on(container)
                 try:
                     with writing():
                         await client.containers.container(container.id).stop(t=math.ceil(grace_s))

@@ -131,6 +131,7 @@ def instance_of(container: DockerContainer, dialect: Dialect = DOCKER) -> Instan
     networks = (container["NetworkSettings"] or {}).get("Networks")
     ports = [port["PublicPort"] for port in container["Ports"] or () if "PublicPort" in port]
     named = _named(labels, container["Ports"] or ())
+    is_cut_off = status in {Status.RUNNING, Status.PAUSED} and _is_cut_off(networks, ports, dialect)
     return Instance(
         id=machine_id,
         owner=labels.get(f"{LABEL}.owner", ""),
@@ -142,10 +143,11 @@ def instance_of(container: DockerContainer, dialect: Dialect = DOCKER) -> Instan
         port=named[0][1] if named else ports[0] if ports else None,
         killed=code is not None and int(code.group(1)) == _SIGKILL,
         detail=reasons.exited(int(code.group(1))) if code is not None else "",
-        trouble=_trouble(status, name, container, dialect, is_cut_off=_is_cut_off(networks, ports, dialect)),
+        trouble=_trouble(status, name, container, dialect, is_cut_off=is_cut_off),
         renamed="" if name == machine_id else name,
         ports=named,
         is_configurable=LATE_DIR in labels or LATE_POST in labels,
+        is_cut_off=is_cut_off,
     )
 
 
@@ -173,7 +175,7 @@ def _trouble(status: Status, name: str, container: DockerContainer, dialect: Dia
     command = dialect.command
     if status is Status.PAUSED:
         return f"The container is paused, so nothing in it answers. Run `{command} unpause {name}` to continue it."
-    if status is Status.RUNNING and is_cut_off:
+    if is_cut_off:
         network = (
             container["Labels"].get(NETWORK) or container["HostConfig"]["NetworkMode"]
         )  # Podman's list lacks the latter

@@ -12,7 +12,7 @@ from worker_orchestrator.engines.docker.template import TOKEN, DockerOptions
 from worker_orchestrator.errors import EngineRejected
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["EngineHost", "refuse_unkept"]
+__all__ = ["EngineHost", "refuse_unkept", "why_not_parked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,25 @@ def refuse_unkept(
         raise EngineRejected(why)
 
 
+def why_not_parked(options: DockerOptions, dialect: Dialect) -> str:
+    """Why workers with these options cannot be paused until somebody needs them, with what to do; empty if they can.
+
+    Docker ends the health check of what it pauses, and begins it anew when that goes on: its first answer comes after the
+    whole interval of the check, and until then Docker says `unhealthy`.
+    """
+    if dialect.cannot_pause:
+        return (
+            "The engine cannot pause workers, as --parked needs it: it has no control groups for them. Set them up "
+            f"({_delegation(dialect)}), or choose --parked 0."
+        )
+    if options.ready == "healthcheck":
+        return (
+            "--parked is for workers that go on within milliseconds, but after a pause the engine says only at the next run "
+            "of a health check whether a worker is ready: choose --ready http or --ready tcp, or --parked 0."
+        )
+    return ""
+
+
 def _unanswered(addresses: Collection[str], dialect: Dialect) -> Iterator[str]:
     if not dialect.answers_on_ipv6 and (ipv6 := [it for it in addresses if ":" in it]):
         yield (
@@ -53,6 +72,8 @@ def _unkept(options: DockerOptions, dialect: Dialect, info: Mapping[str, Any], h
         yield f"{dialect} cannot lead workers to its host: install {needed} or newer."
     yield from _runtime(options, dialect, info)
     yield from _late(options, dialect, info)
+    if options.parked and (why := why_not_parked(options, dialect)):
+        yield why
     processors = info.get("NCPU") or 0
     if processors and options.cpus > processors:
         yield f"--cpus is {options.cpus:g}, but the engine has only {processors}: choose less."

@@ -93,6 +93,7 @@ class DockerOptions:
     * `log_limit`          of all log files of one worker together
     * `late_dir`           a folder in memory for the values that a project brings; empty: none
     * `late_post`          the path on the worker's port to which they are posted; empty: they are not
+    * `parked`             so many workers are to be paused until somebody needs them; none is made in another way for that
     """
 
     image: str
@@ -116,6 +117,7 @@ class DockerOptions:
     log_limit: int = 0
     late_dir: str = ""
     late_post: str = ""
+    parked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ from worker_orchestrator.engines.docker.connector import Client
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.listing import concerns_us, doubtful_machine, end_awaited_s, started_container
 from worker_orchestrator.engines.docker.main_process import CAN_SEE_ENDS, MainProcesses
-from worker_orchestrator.engines.docker.reach import DockerReach, send_request
+from worker_orchestrator.engines.docker.pausing import DockerPausing
+from worker_orchestrator.engines.docker.reach import send_request
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.errors import EngineError
 
@@ -47,7 +48,7 @@ class _Over(Enum):
     OVER = "over"
 
 
-class DockerWatching(DockerReach):
+class DockerWatching(DockerPausing):
     """Tells which containers can serve no longer, or again."""
 
     def __init__(
@@ -101,7 +102,7 @@ class DockerWatching(DockerReach):
         started = started_container(event, self._listed, self.owners)
         if started is not None:
             self._look_up(*started, anew=True)
-        if concerns_us(event, self._listed):
+        if concerns_us(event, self._listed) and not self._is_own_event(event):
             machine_id = doubtful_machine(event, self._listed)
             if machine_id is not None and (awaited_s := end_awaited_s(event)):
                 self._awaited[machine_id] = asyncio.get_running_loop().time() + awaited_s

@@ -16,13 +16,14 @@ from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.memory.faults import Faults
-from worker_orchestrator.engines.memory.page import Output, Page, Work
+from worker_orchestrator.engines.memory.page import Freezer, Output, Page, Work
 from worker_orchestrator.errors import EngineRejected, NotRunning, PortTaken
 
-__all__ = ["HOME", "Container", "Containers", "Place"]
+__all__ = ["HOME", "ON_NO_NETWORK", "Container", "Containers", "Place"]
 
 HOME: Final = "memory"
 """The name of the engine that is ours; `switch` lets others answer."""
+ON_NO_NETWORK: Final = "The container is on no network."
 _FIRST_GIVEN_PORT: Final = 40_001
 """The engine gives ports from here on if it gives the addresses and nothing touches the network."""
 
@@ -40,6 +41,7 @@ class Container:
     is_ready: bool = False  # and all of that is there
     output: Output = field(default_factory=Output)
     work: Work = field(default_factory=Work)
+    freezer: Freezer = field(default_factory=Freezer)
 
     def serves(self, port: int | None) -> bool:
         """Whether it answers on this port."""
@@ -50,6 +52,18 @@ class Container:
         """Let it be reached no more."""
         while self.servers:
             self.servers.pop().close()
+        self.freezer.end()
+
+    def freeze(self) -> None:
+        """Let it do nothing, and keep all that it has: who connects to it gets no answer until it goes on."""
+        self.freezer.freeze()
+        self.instance = replace(self.instance, status=Status.PAUSED, trouble="The container is paused.")
+
+    def thaw(self) -> None:
+        """Let it go on where it was."""
+        self.freezer.thaw()
+        trouble = ON_NO_NETWORK if self.instance.is_cut_off else ""
+        self.instance = replace(self.instance, status=Status.RUNNING, detail="", trouble=trouble)
 
     def end(self) -> None:
         """Let it end: it answers no more, its output is complete, and what was in its memory is gone."""
@@ -168,9 +182,23 @@ class Containers:
             container.instance = replace(container.instance, status=Status.EXITED, detail="The container was stopped.")
         if container.instance.status is not Status.RUNNING:
             self._insist_on_free(_ports_of(container.instance))
+            container.close()
             await self._open(container)
             container.work.begin_anew()
-            container.instance = replace(container.instance, status=Status.RUNNING, detail="", trouble="")
+            container.instance = replace(
+                container.instance, status=Status.RUNNING, detail="", trouble="", is_cut_off=False
+            )
+        return True
+
+    async def _switch(self, place: Place, machine_id: str, *, paused: bool) -> bool:
+        """Carry out a pause, or its end."""
+        container = place.get(machine_id)
+        if container is None or container.instance.status not in {Status.RUNNING, Status.PAUSED}:
+            raise EngineRejected(f"The instance {machine_id} does not run.")
+        if paused:
+            container.freeze()
+        elif container.instance.status is Status.PAUSED:
+            container.thaw()
         return True
 
     async def _give(self, place: Place, machine_id: str, values: LateValues) -> bool:
@@ -227,7 +255,7 @@ class Containers:
         """Let it be reached, at the address that we planned or that it gets now."""
         machine_id, port = container.instance.id, container.instance.port
         if self._serve_http and not container.mute:
-            page = Page(machine_id, container.output, container.work)
+            page = Page(machine_id, container.output, container.work, container.freezer)
             for each in _ports_of(container.instance) or (0,):
                 try:
                     container.servers.append(await asyncio.start_server(page.answer, self._host, each))

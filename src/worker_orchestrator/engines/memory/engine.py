@@ -110,6 +110,15 @@ class MemoryEngine(Meddling):
     async def stop(self, machine_id: str, grace_s: float) -> None:
         await self._write(lambda place: self._let_end(place, machine_id, grace_s), may_reject=True)
 
+    def cannot_park(self, pool: str) -> str:  # noqa: ARG002 # all of them can
+        return ""
+
+    async def pause(self, machine_id: str) -> None:
+        await self._write(lambda place: self._switch(place, machine_id, paused=True), may_reject=True)
+
+    async def unpause(self, machine_id: str) -> None:
+        await self._write(lambda place: self._switch(place, machine_id, paused=False), may_reject=True)
+
     async def destroy(self, machine_id: str) -> bool:
         return await self._write(lambda place: self._remove(place, machine_id), may_reject=False)
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.engines.base import EndOf
 from worker_orchestrator.engines.extras import LateValues
-from worker_orchestrator.engines.memory.containers import HOME, Container, Containers
+from worker_orchestrator.engines.memory.containers import HOME, ON_NO_NETWORK, Container, Containers
 from worker_orchestrator.engines.memory.faults import Faults
 from worker_orchestrator.engines.memory.page import Work
 
@@ -59,14 +59,16 @@ class Meddling(Containers):
     def kill(self, machine_id: str, status: Status = Status.EXITED) -> None:
         """The instance stops serving, as after `docker kill` (or `docker pause`, with that status)."""
         container = self._containers[machine_id]
-        if status is Status.EXITED:
+        if status is Status.PAUSED:
+            container.freeze()
+        elif status is Status.EXITED:
             container.end()
         else:
             container.close()
-        trouble = "The container is paused." if status is Status.PAUSED else ""
-        container.instance = replace(
-            container.instance, status=status, detail="The container was killed.", trouble=trouble
-        )
+        if status is not Status.PAUSED:
+            container.instance = replace(
+                container.instance, status=status, detail="The container was killed.", trouble=""
+            )
         ended = {Status.EXITED: EndOf(machine_id), Status.PAUSED: machine_id}
         self._tell(ended.get(status))
 
@@ -74,16 +76,24 @@ class Meddling(Containers):
         """Nobody reaches the instance any more, as after `docker network disconnect -f`."""
         container = self._containers[machine_id]
         container.close()
+        is_paused = container.instance.status is Status.PAUSED
         container.instance = replace(
-            container.instance, port=None, ports=(), address=None, trouble="The container is on no network."
+            container.instance,
+            port=None,
+            ports=(),
+            address=None,
+            is_cut_off=True,
+            trouble=container.instance.trouble if is_paused else ON_NO_NETWORK,
         )
         self._tell(machine_id)
 
     async def restore(self, machine_id: str, port: int | None) -> None:
         """What was paused or disconnected serves again, on this port."""
         container = self._containers[machine_id]
-        container.instance = replace(container.instance, status=Status.RUNNING, port=port, trouble="", detail="")
-        await self._open(container)
+        container.instance = replace(container.instance, port=port, is_cut_off=False)
+        container.thaw()
+        if not container.servers:
+            await self._open(container)
         self._tell()
 
     async def start(self, machine_id: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["Output", "Page", "Work"]
+__all__ = ["Freezer", "Output", "Page", "Work"]
 
 _KEPT_LINES: Final = 1000
 
@@ -69,21 +69,64 @@ class Work:
         self.run, self.received_bytes, self.sent_bytes, self.cpu_s = self.run + 1, 0, 0, 0.0
 
 
+@dataclass(slots=True)
+class _Hold:
+    """Answers that are kept back, and what becomes of them in the end."""
+
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    goes_on: bool = False
+
+
+class Freezer:
+    """Keeps the answers of an instance back while it is paused."""
+
+    def __init__(self) -> None:
+        self._hold: _Hold | None = None
+
+    def freeze(self) -> None:
+        """Safe to repeat."""
+        self._hold = self._hold or _Hold()
+
+    def thaw(self) -> None:
+        """Let all that waits be answered."""
+        self._release(goes_on=True)
+
+    def end(self) -> None:
+        """Let nothing that waits be answered: the instance ended, or nobody reaches it."""
+        self._release(goes_on=False)
+
+    def _release(self, *, goes_on: bool) -> None:
+        if self._hold is not None:
+            self._hold.goes_on = goes_on
+            self._hold.is_over.set()
+            self._hold = None
+
+    async def goes_on(self) -> bool:
+        """Wait while the instance is paused; whether it goes on then."""
+        hold = self._hold
+        if hold is None:
+            return True
+        await hold.is_over.wait()
+        return hold.goes_on
+
+
 class Page:
     """What a demo worker answers to every request."""
 
-    def __init__(self, machine_id: str, output: Output, work: Work) -> None:
+    def __init__(self, machine_id: str, output: Output, work: Work, freezer: Freezer) -> None:
         body = f"Hello from {machine_id}, a worker of the memory engine.\n".encode()
         head = (
             f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         self._response = head.encode() + body
-        self._output, self._work = output, work
+        self._output, self._work, self._freezer = output, work, freezer
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._work.connections += 1
         try:
             request = await reader.readuntil(b"\r\n\r\n")
+            if not await self._freezer.goes_on():
+                return
             writer.write(self._response)
             await writer.drain()
             self._work.received_bytes += len(request)

@@ -80,6 +80,7 @@ class Pools:
             spare=wanted.spare,
             sizing="adaptive" if wanted.is_adaptive else "fixed",
             target=wanted.target,
+            parked=wanted.parked,
             paused=wanted.paused,
             retired=name not in spec.pools,
             on_release="recycle" if wanted.recycle else "reuse",
@@ -105,7 +106,11 @@ class Pools:
             return wire.PoolSizes(min_idle=0, max_idle=0, limit=spec.max_machines)
         sizes = self._orchestrator.sizes.configured[name]
         return wire.PoolSizes(
-            min_idle=sizes.min_idle, max_idle=sizes.max_idle, limit=sizes.limit, max_machines=sizes.max_machines
+            min_idle=sizes.min_idle,
+            max_idle=sizes.max_idle,
+            limit=sizes.limit,
+            max_machines=sizes.max_machines,
+            parked=sizes.parked,
         )
 
     def _demand(self, name: str, standing: Standing) -> wire.Demand | None:
@@ -148,7 +153,7 @@ class Pools:
 
 
 def _changes(body: wire.PoolPatch) -> dict[str, int | bool | None]:
-    sent = {name: getattr(body, name) for name in ("min_idle", "max_idle", "limit", "max_machines", "paused")}
+    sent = {name: getattr(body, name) for name in body.__struct_fields__}
     changes = {name: value for name, value in sent.items() if value is not msgspec.UNSET}
     for name, value in changes.items():
         least = 1 if name in {"limit", "max_machines"} else 0

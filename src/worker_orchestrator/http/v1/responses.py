@@ -35,7 +35,7 @@ __all__ = [
     "when",
 ]
 
-STATES: Final = ("idle", "starting", "assigned", "restarting", "sleeping", "stopping", "failed")
+STATES: Final = ("idle", "parked", "starting", "assigned", "restarting", "sleeping", "stopping", "failed")
 _CREATED: Final = re.compile(r"worker-(\d{1,15})-")
 
 

@@ -332,7 +332,7 @@ def test_programs_wait_where_archives_are_slow_and_the_folder_is_its_users(
         if is_owned:
             fake.labels["worker-orchestrator.late-owned"] = "true"
         async with an_engine(fake, dialect) as engine:
-            monkeypatch.setattr(engine._feeds, "want", wanted.update)
+            monkeypatch.setattr(engine._feeds, "want", lambda those, *, more: None if more else wanted.update(those))
             engine.foresee([MACHINE, replace(MACHINE, id="worker-1700000000000-unlisted0")])
             assert wanted == ({CONTAINER: Waiting("/run/project", MACHINE.template)} if waits else {})
 

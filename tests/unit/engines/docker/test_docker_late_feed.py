@@ -304,3 +304,54 @@ def test_one_that_is_about_to_be_started_can_be_dropped() -> None:
             assert fake.programs == []
 
     run(story)
+
+
+def test_before_a_container_is_paused_one_waits_in_it_if_it_is_wanted() -> None:
+    """None is begun in one that is paused already, and one that waits there goes on waiting."""
+
+    async def story() -> None:
+        fake = Fake()
+        async with feeds_of(fake) as feeds:
+            paused = Waiting(WAITING.folder, WAITING.template, may_begin=False)
+            feeds.want({CONTAINER: paused})
+            await asyncio.sleep(0.05)
+            assert fake.programs == []
+            feeds.want({CONTAINER: paused}, more=True)
+            await feeds.prepare(CONTAINER)
+            assert len(fake.programs) == 1
+            await feeds.prepare(CONTAINER)
+            for _ in range(3):
+                feeds.want({CONTAINER: paused})
+            assert len(fake.programs) == 1
+            assert await feeds.give(CONTAINER, "f00d", ARCHIVE) is Fed.DONE
+            assert fake.programs[0].taken == ARCHIVE
+
+    run(story)
+
+
+def test_a_pause_waits_for_none_that_is_not_wanted_or_cannot_be() -> None:
+    async def story() -> None:
+        fake = Fake()
+        async with feeds_of(fake) as feeds:
+            await feeds.prepare(CONTAINER)
+            assert fake.commands == []
+            fake.refused = (409, "Container is paused")
+            feeds.want({CONTAINER: WAITING}, more=True)
+            await feeds.prepare(CONTAINER)
+            assert (len(fake.commands), fake.waiting, feeds._open) == (1, 0, {})
+
+    run(story)
+
+
+def test_what_is_told_of_besides_gives_nothing_else_up() -> None:
+    async def story() -> None:
+        fake = Fake()
+        async with feeds_of(fake) as feeds:
+            feeds.want({CONTAINER: WAITING})
+            await waits(feeds, fake)
+            for _ in range(3):
+                feeds.want({OTHER: WAITING}, more=True)
+            assert not fake.programs[0].killed.is_set()
+            assert await feeds.give(CONTAINER, "f00d", ARCHIVE) is Fed.DONE
+
+    run(story)

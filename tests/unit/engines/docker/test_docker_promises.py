@@ -58,6 +58,16 @@ def refusal(options: Mapping[str, Any], info: Mapping[str, Any], host: EngineHos
             {},
             "--env sets ORCHESTRATOR_TOKEN, in which each worker gets a token of its own with --late-post: give yours",
         ),
+        (
+            {"parked": 1},
+            {"CgroupDriver": "none"},
+            "The engine cannot pause workers, as --parked needs it: it has no control",
+        ),
+        (
+            {"parked": 1, "ready": "healthcheck"},
+            {},
+            "--parked is for workers that go on within milliseconds, but after a pause",
+        ),
         ({}, {"OSType": "windows"}, "The engine runs windows containers: switch it to Linux containers."),
     ],
 )
@@ -80,6 +90,18 @@ def test_limits_that_a_rootless_engine_only_seems_to_keep_are_refused(options: d
     assert "a rootless engine needs them delegated to its user" in refusal(options, {**rootless, "CgroupVersion": "1"})
     assert refusal(options, {**rootless, "CgroupVersion": "2"}) == ""
     assert refusal(options, {**PODMAN, "CgroupVersion": "1"}) == ""
+
+
+@pytest.mark.parametrize("engine", [DOCKER, PODMAN])
+def test_workers_that_a_rootless_engine_cannot_pause_are_not_parked(engine: dict[str, Any]) -> None:
+    """On cgroups version 1 it refuses each pause."""
+    rootless = {**engine, **ROOTLESS}
+    said = refusal({"parked": 1}, {**rootless, "CgroupVersion": "1"})
+    assert said.startswith("The engine cannot pause workers, as --parked needs it")
+    assert said.endswith("which takes cgroups version 2 and systemd), or choose --parked 0.")
+    assert refusal({}, {**rootless, "CgroupVersion": "1"}) == ""
+    assert refusal({"parked": 1}, {**rootless, "CgroupVersion": "2", "CgroupDriver": "systemd"}) == ""
+    assert refusal({"parked": 1}, {**engine, "CgroupVersion": "1", "CgroupDriver": "cgroupfs"}) == ""
 
 
 @pytest.mark.parametrize("engine", [DOCKER, PODMAN])

@@ -67,7 +67,7 @@ def test_every_option_that_changes_a_worker_changes_the_template(name: str) -> N
 
 
 def test_no_option_is_forgotten_here() -> None:
-    """`image` and the networks count as what they were resolved to; `ready` is a matter of who asks.
+    """`image` and the networks count as what they were resolved to; `ready` is a matter of who asks, and `parked` of when.
 
     So is the name of the host in URLs.
     """
@@ -78,6 +78,7 @@ def test_no_option_is_forgotten_here() -> None:
         "ready",
         "ready_path",
         "ready_port",
+        "parked",
     }
 
 
@@ -87,6 +88,7 @@ def test_the_image_and_the_network_count_and_the_machine_does_not() -> None:
     assert make_template(PLAIN, {**IMAGE, "Id": "sha256:def"}, "net", DOCKER).fingerprint != same.fingerprint
     assert make_template(PLAIN, IMAGE, "other", DOCKER).fingerprint != same.fingerprint
     assert make_template(replace(PLAIN, ready="tcp"), IMAGE, "net", DOCKER).fingerprint == same.fingerprint
+    assert make_template(replace(PLAIN, parked=3), IMAGE, "net", DOCKER).fingerprint == same.fingerprint
     assert template(publish=PublishOptions(("127.0.0.1", "::1"))).fingerprint != same.fingerprint
     assert template(publish=PublishOptions(advertise_host="example.com")).fingerprint == same.fingerprint
     backwards = replace(PLAIN, env={"B": "1", "A": "2"})

@@ -1,0 +1,227 @@
+"""The reserve of a pool: machines that answered once and are paused until somebody needs them.
+
+A paused worker uses no processor, and goes on within some ten milliseconds, where a start takes hundreds. A pool that wants
+`parked` machines has them beside its idle ones. They come from there and go back there::
+
+    READY, free  ──── more idle than wanted, for 2 s ────►  PARKED     its container is paused
+    PARKED       ──── fewer idle than wanted, or a ──────►  STARTING   its container goes on, and it has to answer
+                      project waits, or it is to show                  within 5 s
+                      that it still answers
+    STARTING     ──── it answered ───────────────────────►  READY      as any other, so whoever waits longest gets it
+
+Whoever waits is served from the idle machines, then from the parked ones, and by new machines only then. New machines for
+the reserve are begun only while nobody waits and none is on its way out of it, because each start makes these slower.
+
+Only a machine that is known to be paused is taken out of the reserve, so that no pause is under way any more when it is to
+go on. If nobody knows how a pause ended, and then the container runs, it may still be paused at any moment, when a project
+has it: so it is removed. So is one that runs when the service starts: the last run may have ended while it was being paused.
+If the engine refuses to pause a machine, that becomes idle again and nothing more is parked for a minute.
+
+How the container of a parked machine is found, and what is done::
+
+    paused          nothing
+    runs            it is paused (again), unless it may be paused late: then it is removed
+    unknown         it is paused (again), unless it may be paused late
+    ended, gone,    its machine FAILED, and is replaced. That says nothing about its image
+    on no network
+
+We considered to have a machine paused in the turn in which it is too many, and decided against it: under `reuse` each
+release would pause a machine and each assign wake one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final
+
+from msgspec.structs import replace
+
+from worker_orchestrator.core.brake import Failure, fail_machine
+from worker_orchestrator.core.failure_kind import FailureKind
+from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.reasons import (
+    OUTDATED,
+    PARK_REFUSED,
+    PARKED,
+    PARKED_UNCERTAIN,
+    TOO_MANY_PARKED,
+    UNKNOWN_POOL,
+    UNPARKED,
+    UNPARKED_FOR_CHECK,
+    sentence,
+)
+from worker_orchestrator.core.room import retire_machine
+from worker_orchestrator.core.spec import PoolSpec, Spec
+from worker_orchestrator.core.waiting_line import does_not_come_up
+from worker_orchestrator.core.wanted import count_ailing, to_be_parked
+
+__all__ = [
+    "keep_reserve",
+    "next_of_reserve",
+    "note_listed",
+    "note_pause_unknown",
+    "note_paused",
+    "note_refused",
+    "note_unpark_refused",
+    "retire_unknown_reserve",
+]
+
+PARK_AFTER_S: Final = 2.0
+"""How long idle machines must have been too many before they are parked."""
+REFUSED_PAUSE_S: Final = 60.0
+"""For how long nothing is parked after the engine refused to pause a machine."""
+
+
+def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> None:
+    """Wake what is needed of this pool's reserve, park what is idle beyond that, and retire what is too much of it."""
+    wanted, pool = spec.pool(name), fleet.pool(name)
+    if fleet.members(name).parked:
+        _wake_missing(fleet, wanted, name, now)
+    if wanted.template is None or wanted.paused:
+        pool.parks_since = pool.too_many_parked_since = None
+        return
+    _park_surplus(fleet, wanted, name, wanted.template, now)
+    _retire(fleet, wanted, name, wanted.template, now)
+    if pool.checked not in fleet.coming(name, wanted.template):
+        pool.checked = ""  # it went back, or is needed: from now on it is as any other
+    _wake_for_check(fleet, wanted, name, wanted.template, now)
+
+
+def retire_unknown_reserve(fleet: Fleet, name: str, now: float) -> None:
+    """Let the parked machines of a pool go that the settings do not name."""
+    for machine_id in list(fleet.all_parked(name)):
+        retire_machine(fleet, machine_id, UNKNOWN_POOL, now)
+
+
+def note_listed(fleet: Fleet, machine: Machine, status: Status, now: float) -> None:
+    """A listing shows the container of this parked machine, which has not ended, in this status."""
+    watch = fleet.watches[machine.id]
+    if status is Status.PAUSED:
+        note_paused(fleet, machine)
+    elif status is not Status.UNKNOWN and watch.may_be_paused_late:
+        retire_machine(fleet, machine.id, PARKED_UNCERTAIN, now)
+    else:
+        watch.is_paused = False
+
+
+def note_paused(fleet: Fleet, machine: Machine) -> None:
+    """The container of this parked machine is paused, so it may be taken out of the reserve."""
+    watch = fleet.watches[machine.id]
+    if not watch.is_paused:
+        fleet.unsettled.add(machine.pool)
+    watch.is_paused, watch.may_be_paused_late = True, False
+
+
+def note_pause_unknown(fleet: Fleet, machine: Machine) -> None:
+    """Nobody knows whether the container of this parked machine was paused, or whether it will be."""
+    fleet.watches[machine.id].may_be_paused_late = True
+
+
+def note_refused(fleet: Fleet, machine: Machine, now: float) -> None:
+    """The engine refused to pause this parked machine, so it has to answer and becomes idle."""
+    fleet.pool(machine.pool).parks_not_before = now + REFUSED_PAUSE_S
+    _unpark(fleet, machine, PARK_REFUSED, now)
+
+
+def note_unpark_refused(fleet: Fleet, spec: Spec, machine: Machine, why: str, now: float) -> None:
+    """The engine refused to let this machine go on. Nobody has files in it, so it is replaced."""
+    failure = Failure(FailureKind.HELD_UP, sentence(why), harmless=True)
+    fail_machine(fleet, spec, machine, now, failure)
+
+
+def next_of_reserve(fleet: Fleet, spec: Spec) -> Iterator[float]:
+    """When a parked machine is to be checked next, and when idle ones are to be parked, in monotonic seconds."""
+    for name in fleet.pool_names:
+        wanted, pool = spec.pool(name), fleet.pool(name)
+        if pool.parks_since is not None:
+            yield max(pool.parks_since + PARK_AFTER_S, pool.parks_not_before)
+        if pool.too_many_parked_since is not None:
+            yield pool.too_many_parked_since + wanted.shrink_after_s
+        for machine_id in islice(fleet.parked(name, wanted.template), 1):
+            yield fleet.watches[machine_id].since + wanted.parked_check_s
+
+
+def _wake_missing(fleet: Fleet, wanted: PoolSpec, name: str, now: float) -> None:
+    """Wake as many parked machines as projects wait for and as idle ones are missing.
+
+    Those of an older template are woken only for projects, and only while the current one does not come up.
+    """
+    line, starts = len(fleet.pool(name).line), wanted.template is not None and not wanted.paused
+    needed = line + (wanted.wanted_idle(fleet.assigned_in(name)) if starts else 0)
+    serve = len(fleet.idle(name, wanted.template)) - count_ailing(fleet, wanted, name)
+    awake = serve + fleet.count_unparking(name, wanted.template)  # what is being created takes longer than a wake
+    for machine_id in _paused(fleet, fleet.parked(name, wanted.template), needed - awake):
+        _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
+    waiting = line - fleet.count_coming(name)
+    if waiting > 0 and does_not_come_up(fleet, wanted, name):
+        for machine_id in _paused(fleet, fleet.all_parked(name), waiting):
+            _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
+
+
+def _paused(fleet: Fleet, ids: Iterable[str], count: int) -> list[str]:
+    """The first of these that are known to be paused."""
+    return list(islice((one for one in ids if fleet.watches[one].is_paused), max(0, count)))
+
+
+def _unpark(fleet: Fleet, machine: Machine, why: str, now: float) -> None:
+    fleet.apply(machine, replace(machine, state=State.STARTING, reason=why), Cause.UNPARKED, now)
+    fleet.watches[machine.id].unparked_at = now
+
+
+def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
+    """Retire as many of older templates as new ones have replaced, and what was too much for long enough."""
+    pool, current = fleet.pool(name), fleet.parked(name, template)
+    stale = list(fleet.stale_parked(name, template))
+    if stale and fleet.has_come_up(name, template):
+        replaced = len(stale) - max(0, wanted.parked - len(current))
+        for machine_id in stale[: max(0, replaced)]:
+            retire_machine(fleet, machine_id, OUTDATED, now)
+        stale = stale[max(0, replaced) :]
+    surplus = len(stale) + len(current) + fleet.count_checked(name, template) - wanted.parked
+    if surplus <= 0:
+        pool.too_many_parked_since = None
+        return
+    if pool.too_many_parked_since is None:
+        pool.too_many_parked_since = now
+    if now >= pool.too_many_parked_since + wanted.shrink_after_s:
+        for machine_id in [*stale, *current][:surplus]:
+            retire_machine(fleet, machine_id, TOO_MANY_PARKED, now)
+        pool.too_many_parked_since = None
+
+
+def _wake_for_check(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
+    """Have the machine answer that has not for longest, one after the other, and only while nobody waits for a machine."""
+    if fleet.pool(name).line or fleet.count_coming(name):
+        return
+    for machine_id in _paused(fleet, fleet.parked(name, template), 1):
+        if now >= fleet.watches[machine_id].since + wanted.parked_check_s:
+            fleet.pool(name).checked = machine_id
+            _unpark(fleet, fleet.machines[machine_id], UNPARKED_FOR_CHECK, now)
+
+
+def _park_surplus(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
+    """Park what is idle beyond what is wanted, the machine that answered last first. One that was only checked goes back."""
+    pool, idle = fleet.pool(name), fleet.idle(name, template)
+    surplus = min(to_be_parked(fleet, wanted, name), len(idle) - wanted.wanted_idle(fleet.assigned_in(name)))
+    if surplus <= 0 or pool.line:
+        pool.parks_since = None
+        return
+    if pool.parks_since is None:
+        pool.parks_since = now
+    if now < pool.parks_not_before:
+        return
+    is_time = now >= pool.parks_since + PARK_AFTER_S
+    may_go: Iterable[str] = reversed(idle) if is_time else idle.keys() & {pool.checked}
+    sound = list(islice((one for one in may_go if one not in fleet.doubted), surplus))
+    for machine_id in sound:
+        _park(fleet, machine_id, now)
+    if is_time or len(sound) == surplus:
+        pool.parks_since = None
+
+
+def _park(fleet: Fleet, machine_id: str, now: float) -> None:
+    machine = fleet.machines[machine_id]
+    fleet.apply(machine, replace(machine, state=State.PARKED, reason=PARKED), Cause.PARKED, now)
