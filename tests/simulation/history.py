@@ -994,8 +994,8 @@ class _History:
             is_paused = container.instance.status is Status.PAUSED
             if container.instance.status is Status.UNKNOWN or container.instance.id in self.model.paused_by_others:
                 container.instance = replace(container.instance, status=Status.RUNNING)
-            trouble = container.instance.trouble if is_paused else ""
-            container.instance = replace(container.instance, trouble=trouble, renamed="", is_cut_off=False)
+            why = container.instance.trouble if is_paused else ""
+            container.instance = replace(container.instance, trouble=why, renamed="", is_cut_off=False)
 
     async def _come_to_rest(self) -> None:
         until = self.loop.time() + RESTS_WITHIN_S

@@ -32,13 +32,14 @@ class PoolState:
     held: int  # slots
     is_braked: bool
     may_try: bool  # one machine may be begun, though a brake is on
-    parked: int  # of the template that is wanted now, with those that only show that they answer
+    parked: int  # of the template that is wanted now
     paused: int  # those of them that are known to be paused
     parked_before: int  # of other templates
+    checked: int  # those that are out of the reserve only to show that they answer
 
     @property
     def lacks_parked(self) -> int:
-        return max(0, self.spec.parked - self.parked)
+        return max(0, self.spec.parked - self.parked - self.checked)
 
     @property
     def idle(self) -> int:
@@ -97,9 +98,10 @@ def _state(fleet: Fleet, spec: Spec, name: str, now: float) -> PoolState:
         sum(not machine.gone for machine in machines),
         bool(on),
         bool(on) and max(brake.until for brake in on) <= now,
-        sum(machine.template == wanted.template for machine in [*parked, *checked]),
+        sum(machine.template == wanted.template for machine in parked),
         sum(machine.template == wanted.template and fleet.watches[machine.id].is_paused for machine in parked),
         sum(machine.template != wanted.template for machine in parked),
+        sum(machine.template == wanted.template for machine in checked),
     )
 
 

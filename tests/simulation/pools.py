@@ -664,7 +664,7 @@ class History:
     def _with_reserve(self, pool: PoolSpec) -> PoolSpec:
         """Half of them park machines. They are woken often enough for a history to see it."""
         return replace(
-            pool, parked=self.chance.choice([0, 0, 1, 2, 3]), parked_check_s=self.chance.choice([60.0, 60.0, 500.0])
+            pool, parked=self.chance.choice([0, 0, 1, 2, 3]), parked_check_s=self.chance.choice([200.0, 1000.0])
         )
 
     def _reload(self, what: str, pools: dict[str, PoolSpec], **more: Any) -> None:

@@ -960,7 +960,7 @@ class Core(RuleBasedStateMachine):
         if any(machine.template != template for machine in parked):
             yield "a parked machine of an older template"
         room = self.spec.max_machines - self.fleet.slots_held
-        if len(parked) + len(checked) < self.pool.parked and room > 0:
+        if len(parked) + len(checked) < self.pool.parked and room > 0 and not checked:  # else it is put off
             yield "fewer parked machines than are wanted"
         if len(parked) + len(checked) > self.pool.parked:
             yield "more parked machines than are wanted"

@@ -17,12 +17,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from worker_orchestrator.core import reasons
 from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.lease import Asked, EndsBy
 from worker_orchestrator.core.leased import Leased, has_changed_hands
 from worker_orchestrator.core.machine import GIVES_UP_PROJECT, TOMBSTONES_KEPT, Cause, Change, Machine, State
 from worker_orchestrator.core.pool import Brake, Pool
-from worker_orchestrator.core.reasons import RESTART_REQUESTED, RESTART_REQUESTED_BEFORE, UNCONFIGURED, WOKEN_EARLY
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.watch import Watch
 
@@ -33,7 +33,7 @@ _REMOVED: Final = Cause.REMOVED
 _ADOPTED: Final = Cause.ADOPTED
 
 _STOPS = frozenset({State.SLEEPING, State.STOPPING})
-_RESTART_REQUESTED = frozenset({RESTART_REQUESTED, RESTART_REQUESTED_BEFORE, WOKEN_EARLY})
+_RESTART_REQUESTED = frozenset({reasons.RESTART_REQUESTED, reasons.RESTART_REQUESTED_BEFORE, reasons.WOKEN_EARLY})
 
 
 class Fleet(Leased):
@@ -158,7 +158,7 @@ class Fleet(Leased):
         """Note that a project's machine has lost its configuration. Returns it as it is then."""
         configuration = machine.configuration
         assert configuration is not None, f"{machine.id}: only a machine that runs is configured"
-        lost = replace(machine, configuration=configuration.lost(), reason=UNCONFIGURED)
+        lost = replace(machine, configuration=configuration.lost(), reason=reasons.UNCONFIGURED)
         self.apply(machine, lost, Cause.UNCONFIGURED, now)
         return lost
 
@@ -187,6 +187,10 @@ class Fleet(Leased):
     def leave_line(self, project: str) -> None:
         """Forget that this project waits, for a machine or for room to wake its own."""
         self.wakers.pop(project, None)
+        self._wait_for_no_other(project)
+
+    def _wait_for_no_other(self, project: str) -> None:
+        """Forget that this project waits for a machine that it does not have."""
         self.asked.pop(project, None)
         pool = self.waiting.pop(project, None)
         if pool is not None:
@@ -241,11 +245,17 @@ class Fleet(Leased):
                 watch = self.watches[change.machine.id]
                 watch.tries = max(0, watch.tries - 1)  # it was never begun
                 watch.restart_requests = max(0, watch.restart_requests - 1)
+            elif change.cause is Cause.UNPARKED:
+                self.watches[change.machine.id].is_paused = (
+                    change.reason != reasons.PARK_REFUSED
+                )  # nobody has let it go on
             elif change.before is not None and change.cause in GIVES_UP_PROJECT:
                 self.watches[change.machine.id].restart_requests = _restart_requests(change.before)
             had = None if change.before is None else change.before.project
-            if had is not None and self.machines[change.machine.id].state is not State.SLEEPING:
-                self.leave_line(had)  # it has its machine back; who waits to wake one goes on waiting
+            if had is not None:
+                self._wait_for_no_other(had)  # it has its machine back
+                if self.machines[change.machine.id].state is not State.SLEEPING:
+                    self.wakers.pop(had, None)  # who waits to wake one goes on waiting
 
     def _set_machine(self, machine_id: str, machine: Machine | None, now: float) -> None:
         old = self.machines.get(machine_id)

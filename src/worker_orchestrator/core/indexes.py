@@ -89,11 +89,12 @@ class Indexes:
         """How many machines of the pool, of any template, are on their way to becoming idle."""
         return sum(map(len, self._members.get(pool, _NOBODY).coming.values()))
 
-    def count_unparking(self, pool: str, template: str | None) -> int:
-        """How many machines of the pool, of this template, were parked and do not answer yet."""
+    def out_of_reserve(self, pool: str) -> list[Machine]:
+        """The machines of the pool, of any template, that were parked and do not answer yet."""
         if not self.unparking:
-            return 0
-        return sum(self.machines[one].is_unparking for one in self.coming(pool, template))
+            return []
+        coming = (self.machines[one] for ids in self._members.get(pool, _NOBODY).coming.values() for one in ids)
+        return [machine for machine in coming if machine.is_unparking]
 
     def parked(self, pool: str, template: str | None) -> dict[str, None]:
         """Ids of the pool's parked machines of this template, the first to be parked first."""
@@ -101,18 +102,12 @@ class Indexes:
 
     def count_checked(self, pool: str, template: str | None) -> int:
         """How many machines of this template are out of the pool's reserve only to show that they still answer."""
-        if not self.unparking:
-            return 0
-        return sum(self.machines[one].reason == UNPARKED_FOR_CHECK for one in self.coming(pool, template))
+        out = self.out_of_reserve(pool)
+        return sum(machine.template == template and machine.reason == UNPARKED_FOR_CHECK for machine in out)
 
     def has_reserve(self, pool: str) -> bool:
         """Whether the pool has a parked machine, or one that was parked and is about to answer."""
-        members = self._members.get(pool, _NOBODY)
-        if members.parked:
-            return True
-        return self.unparking > 0 and any(
-            self.machines[one].is_unparking for ids in members.coming.values() for one in ids
-        )
+        return bool(self._members.get(pool, _NOBODY).parked or self.out_of_reserve(pool))
 
     def all_parked(self, pool: str) -> Iterator[str]:
         """Ids of the pool's parked machines of every template."""

@@ -110,9 +110,8 @@ def note_listed(fleet: Fleet, machine: Machine, status: Status, now: float) -> N
 def note_paused(fleet: Fleet, machine: Machine) -> None:
     """The container of this parked machine is paused, so it may be taken out of the reserve."""
     watch = fleet.watches[machine.id]
-    if not watch.is_paused:
-        fleet.unsettled.add(machine.pool)
     watch.is_paused, watch.may_be_paused_late = True, False
+    fleet.unsettled.add(machine.pool)
 
 
 def note_pause_unknown(fleet: Fleet, machine: Machine) -> None:
@@ -145,17 +144,17 @@ def next_of_reserve(fleet: Fleet, spec: Spec) -> Iterator[float]:
 
 
 def _wake_missing(fleet: Fleet, wanted: PoolSpec, name: str, now: float) -> None:
-    """Wake as many parked machines as projects wait for and as idle ones are missing.
+    """Wake as many parked machines as projects wait for and as idle ones are missing, though some are being created.
 
     Those of an older template are woken only for projects, and only while the current one does not come up.
     """
     line, starts = len(fleet.pool(name).line), wanted.template is not None and not wanted.paused
     needed = line + (wanted.wanted_idle(fleet.assigned_in(name)) if starts else 0)
     serve = len(fleet.idle(name, wanted.template)) - count_ailing(fleet, wanted, name)
-    awake = serve + fleet.count_unparking(name, wanted.template)  # what is being created takes longer than a wake
-    for machine_id in _paused(fleet, fleet.parked(name, wanted.template), needed - awake):
+    awake = sum(one.template == wanted.template for one in fleet.out_of_reserve(name))
+    for machine_id in _paused(fleet, fleet.parked(name, wanted.template), needed - serve - awake):
         _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
-    waiting = line - fleet.count_coming(name)
+    waiting = line - len(fleet.out_of_reserve(name))
     if waiting > 0 and does_not_come_up(fleet, wanted, name):
         for machine_id in _paused(fleet, fleet.all_parked(name), waiting):
             _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)

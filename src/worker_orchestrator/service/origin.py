@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from worker_orchestrator.core import reasons
 from worker_orchestrator.core.configuration import UNKNOWN
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.instance import Instance, Status
+from worker_orchestrator.core.instance import Instance
 from worker_orchestrator.core.machine import Cause, Holding, Machine, State
 from worker_orchestrator.engines.base import Identity
 from worker_orchestrator.errors import StoreRefused
@@ -113,8 +113,8 @@ def keep_busy(fleet: Fleet, instances: Mapping[str, Instance], now: float) -> li
     """Assign every machine that runs and is free, as far as this fleet knows, to a project with the machine's name.
 
     It may have been given to a project and configured since, so it is not handed on after that. Nor is one that has a
-    project: it may have been configured since, with other values or for another project. One that is in the reserve and is
-    paused serves nobody. Returns those that were free.
+    project: it may have been configured since, with other values or for another project. One that is on
+    record as parked may be paused by somebody since. Returns those that were free.
     """
     kept = []
     for machine in list(fleet.machines.values()):
@@ -123,9 +123,6 @@ def keep_busy(fleet: Fleet, instances: Mapping[str, Instance], now: float) -> li
             continue
         may_be_taken = machine.project is None and machine.state in {State.READY, State.STARTING, State.PARKED}
         if may_be_taken and machine.id in instances and fleet.of_project(machine.id) is None:
-            is_of_reserve = machine.state is State.PARKED or machine.is_unparking
-            if is_of_reserve and instances[machine.id].status is Status.PAUSED:
-                continue
             fleet.generation += 1
             state = State.STARTING if machine.state is State.PARKED else machine.state
             holding, reason = Holding(machine.id), reasons.KEPT_BUSY

@@ -529,7 +529,7 @@ def test_a_parked_machine_shows_every_now_and_then_that_it_answers_and_goes_back
     assert world.in_state(PARKED) == ["w1", "w2"]
     after(world, 0.1)
     assert (world.in_state(STARTING), world["w1"].reason) == (["w1"], reasons.UNPARKED_FOR_CHECK)
-    world.resize()
+    resize_all(world.fleet, world.spec, world.now, world.new_id)
     assert world.in_state(STARTING) == ["w1"], "one after the other"
     world.unpaused("w1")
     world.answer("w1")
@@ -742,8 +742,18 @@ def test_a_change_that_could_not_be_stored_leaves_the_reserve_as_it_was() -> Non
     world.fleet.undo(world.fleet.take_pending(), world.now)
     assert world["w1"] == parked(port=9101)
     assert_indexes_hold(world.fleet)
-    assert world.tick().actions == [], "its container is paused still, which shows only now"
-    assert world["w1"].state is STARTING, "so it is woken in the same tick"
+    world.resize()
+    assert world["w1"].state is STARTING, "it is known to be paused still"
+
+
+def test_a_refused_pause_that_could_not_be_stored_is_asked_for_again() -> None:
+    world = up(1, parked=1)
+    after(after(world, 0.0), 2.0)
+    world.fleet.take_pending()
+    world.paused("m1", Result.REJECTED)
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert (world["m1"].state, world.watch("m1").is_paused) == (PARKED, False)
+    assert world.tick().actions == [Park("m1")]
 
 
 def test_what_may_be_paused_late_is_so_also_after_a_change_that_could_not_be_stored() -> None:
@@ -801,6 +811,16 @@ def test_whoever_waits_in_a_pool_that_vanishes_is_told_so_whatever_comes_out_of_
     world.resize()
     world.spec = several(other={})
     assert list(waiting_line.turn_away(world.fleet, world.spec, world.now)) == ["p"]
+
+
+def test_nobody_waits_for_a_try_of_what_does_not_come_up_while_an_older_machine_is_parked() -> None:
+    world = a_reserve(2, spec=a_spec(template=NEW, parked=2))
+    world.begin()
+    braked(world)
+    for project in ("p", "q", "r"):
+        world.assign(project)
+        world.resize()
+    assert sorted(world.in_state(STARTING)) == ["m1", "w1", "w2"]
 
 
 def test_nobody_is_told_to_wait_for_a_reserve_of_another_pool() -> None:
@@ -929,7 +949,7 @@ def test_a_pool_that_vanishes_lets_its_reserve_go() -> None:
     world.spec = several(other={})
     world.resize()
     assert (world.in_state(STOPPING), world["w1"].reason) == (["w1", "w2"], reasons.UNKNOWN_POOL)
-    assert (world.pool.parks_since, world.pool.too_many_parked_since) == (None, None)
+    assert not world.pool.waits_for_reserve
 
 
 # room

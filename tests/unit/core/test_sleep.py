@@ -300,6 +300,16 @@ def test_an_undone_wake_leaves_it_asleep() -> None:
         assert world["m1"].state is STARTING
 
 
+def test_who_gave_a_sleeping_machine_up_and_asked_for_another_waits_for_none_if_that_is_undone() -> None:
+    """It has its machine back, and nobody has a machine and waits for one."""
+    world = sleeping()
+    world.release("m1")
+    assert world.assign("p") is None
+    assert world.line == ["p"]
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert (world["m1"].state, world.line, world.fleet.waiting) == (SLEEPING, [], {})
+
+
 def test_an_undone_sleep_leaves_it_ready() -> None:
     world = assigned(terms=Terms(ttl=10))
     before = world["m1"]

@@ -82,6 +82,16 @@ def test_what_may_have_been_configured_since_is_never_handed_on() -> None:
     assert [(m.id, m.configuration) for m in kept] == [("plain", None), ("late", UNKNOWN)]
 
 
+@pytest.mark.parametrize("status", [Status.PAUSED, Status.RUNNING])
+@pytest.mark.parametrize("state", [State.PARKED, State.STARTING])
+def test_what_is_in_the_reserve_is_kept_as_well(state: State, status: Status) -> None:
+    """It may have been given to a project since, and paused by somebody who copies it."""
+    fleet = Fleet("owner")
+    fleet.load([Machine("reserve", "default", "t", state, 1, reason=reasons.UNPARKED)], [], 0.0)
+    (kept,) = keep_busy(fleet, {"reserve": Instance("reserve", "owner", "default", "t", status)}, 0.0)
+    assert (kept.project, kept.state, kept.is_unparking) == ("reserve", State.STARTING, False)
+
+
 def test_what_was_being_cleaned_is_no_more_configured_than_before() -> None:
     fleet = Fleet("owner")
     was = Configuration(Stage.DONE, "d", is_certain=True)

@@ -30,6 +30,8 @@ from worker_orchestrator.errors import EngineError, EngineRejected, PortTaken
 __all__ = ["Actions"]
 
 ACTION_TIMEOUT_S: Final = 30.0
+UNPARK_TIMEOUT_S: Final = 10.0
+"""It takes a few milliseconds. A project may wait for it, and gets another machine if it hangs."""
 REMOVED_WITHIN_S: Final = 30.0
 """For a listing to show that a removal which the engine has accepted is done."""
 PARALLEL: Final = 32
@@ -161,7 +163,7 @@ class Actions:
             else:
                 async with self._room_for(action):
                     begun_at = self._observer.now()
-                    outcome = ended or await self._outcome(self._call_engine(action), ACTION_TIMEOUT_S)
+                    outcome = ended or await self._outcome(self._call_engine(action), _limit_s(action))
             took_s = self._observer.now() - begun_at
         finally:
             del self._running[action.machine_id]
@@ -253,6 +255,10 @@ class Actions:
         if not isinstance(self._engine, Pausable):
             raise EngineRejected(f"This engine can neither pause {machine_id} nor let it go on.")
         return self._engine
+
+
+def _limit_s(action: Action) -> float:
+    return UNPARK_TIMEOUT_S if isinstance(action, Unpark) else ACTION_TIMEOUT_S
 
 
 async def _within(wait: Callable[[], Awaitable[None]], limit_s: float) -> bool:

@@ -108,9 +108,10 @@ class DockerLate(DockerLifecycle):
         if not (self._dialect.takes_feeds and self._can_end_input):
             return
         ids = {machine_id: native_id for native_id, machine_id in self._listed.items()}
-        labels = {one.id: self._labels.get(one.id, {}) for one in machines if one.id in ids}
-        owned = [one for one in machines if LATE_OWNED in labels.get(one.id, {})]
-        places = {ids[it.id]: Waiting(labels[it.id][LATE_DIR], it.template, it.state is State.READY) for it in owned}
+        owned = [one for one in machines if one.id in ids and LATE_OWNED in self._labels.get(one.id, {})]
+        paused = {one.id for one in owned if one.state is State.PARKED or one.is_unparking}
+        folders = {one.id: self._labels[one.id][LATE_DIR] for one in owned}
+        places = {ids[it.id]: Waiting(folders[it.id], it.template, it.id not in paused) for it in owned}
         self._feeds.want(places, more=more)
 
     async def pause(self, machine_id: str) -> None:
