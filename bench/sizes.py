@@ -65,8 +65,17 @@ def _cases() -> tuple[Case, ...]:
 CASES: Final = _cases()
 
 
+_MEASURED: Final = dict[str, Measured]()
+
+
 def measure(case: Case) -> Measured:
-    """Replay it against sizes that follow demand, and against fixed ones from the smallest up."""
+    """Replay it, once, against sizes that follow demand, and against fixed ones from the smallest up."""
+    if case.name not in _MEASURED:
+        _MEASURED[case.name] = _measured(case)
+    return _MEASURED[case.name]
+
+
+def _measured(case: Case) -> Measured:
     span = Span(START_S, START_S + case.learned_days * DAY_S, START_S + case.days * DAY_S)
     demand = Demand()
     demand.note_warm_up(case.warm_s)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.simulation.small import Small, lived
+from tests.simulation.test_counting import outcomes
 
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.plans import PlanOfPool
@@ -86,6 +87,25 @@ def test_the_pool_grows_with_the_rate_and_shrinks_after_it() -> None:
         shrunk = wanted(small)
         assert shrunk < grown
         assert len(small.idle) == shrunk, "idle machines that are too many for long enough are removed"
+
+    lived_adaptively(story, recycle=True)
+
+
+def test_for_bursts_machines_are_parked_and_idle_ones_are_few() -> None:
+    async def story(small: Small) -> None:
+        await small.await_idle(1)
+        await come(small, 60.0, 900)
+        await come(small, 1.0, 1, at_once=12, prefix="burst")
+        await asyncio.sleep(60)
+        pool = small.orchestrator.spec.pools["default"]
+        assert pool.min_idle <= 4 < pool.parked
+        assert re.search(r"so \d idle; bursts of up to 1[0-9], so \d+ parked\.$", why(small)), why(small)
+        await small.until(lambda: len(small.fleet.parked("default", "memory")) == pool.parked, within_s=120)
+        found = await plan(small)
+        assert found.question.can_park
+        assert any(row.parked for row in found.plan.rows)
+        await come(small, 1.0, 1, at_once=8, prefix="again")
+        assert outcomes(small)["cold"] <= 14
 
     lived_adaptively(story, recycle=True)
 

@@ -131,7 +131,7 @@ def finished(steps: Generator[None, None, _T]) -> _T:
 
 
 class _Pool:
-    """One pool as it is replayed. `_coming` are the times at which new machines will be warm, `_waking` those of parked ones."""
+    """One pool as it is replayed. `_coming`: when new machines will be warm. `_waking`: when parked ones will be awake."""
 
     def __init__(self, warm_s: float, shrink_after_s: float, span: Span) -> None:
         self._warm_s, self._shrink_after_s, self._count_from_s = warm_s, shrink_after_s, span.count_from_s

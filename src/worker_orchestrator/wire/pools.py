@@ -92,11 +92,11 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     `on_release` is reuse or recycle: whether a released machine is given on as it is, or removed. None: not told.
     `spare`: how many idle machines it wants for each one that a project has. `wanted_idle` is what it wants now, for the
     reason `why`; None: not told. `sizing` is fixed or adaptive: then what stands ready follows demand for the hit ratio
-    `target`. `held_back` says what keeps it from having them; None if nothing does. `demand` is None until there is something
-    to measure. A pool that is `retired` is no longer in the settings and makes no machines. `expiries` are the last
-    assignments that a deadline ended, newest first. `parked` machines are kept beside the idle ones, paused until somebody
-    needs them. `port_names` are the names of its workers' ports, the first one that of `port`; empty for workers with one
-    port, which needs no name. `takes_values`: an assign may bring env, secrets and files for its workers.
+    `target`. `held_back` says what keeps it from having them; None if nothing does. `demand` is None until there is
+    something to measure. A pool that is `retired` is no longer in the settings and makes no machines. `expiries` are the
+    last assignments that a deadline ended, newest first. `parked` machines are kept beside the idle ones, paused until
+    somebody needs them. `port_names` are the names of its workers' ports, the first one that of `port`; empty for workers
+    with one port, which needs no name. `takes_values`: an assign may bring env, secrets and files for its workers.
     """
 
     name: str

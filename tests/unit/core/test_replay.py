@@ -54,6 +54,11 @@ def test_only_what_comes_later_is_counted() -> None:
         assert found.idle_hours == pytest.approx((1800 - 10) / 3600)
 
 
+def test_who_gets_a_parked_machine_before_it_begins_to_count_is_not_counted() -> None:
+    found = fixed([1795, 1795, 1795], 1, 2, span=Span(0, 1800, 3600))
+    assert (found.arrivals, found.hits, found.p99_wait_s) == (0, 0, 0)
+
+
 def test_who_waits_when_it_begins_to_count_is_not_counted() -> None:
     found = fixed([1795, 1796], 1, span=Span(0, 1800, 3600))
     assert (found.arrivals, found.hits, found.p99_wait_s) == (0, 0, 0)

@@ -88,7 +88,7 @@ class PoolSizes:
     """What each pool should be, with the changes of `store` over the settings. `configured` is what the settings say.
 
     `engine` is asked whether machines of a pool can be parked. `change_due_s`: when a window opens or closes next, in
-    seconds since 1970; None if no pool has windows. `forecasts`: what demand asks for now, of each pool whose sizes follow it.
+    seconds since 1970; None if no pool has windows. `forecasts`: what demand asks for now, by pool.
     """
 
     def __init__(self, spec: Spec, store: Store, wall_ms: Callable[[], int], engine: Engine) -> None:
