@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from bench.demand import DAY_S, START_S, day_with_burst, weekly_wave
 from worker_orchestrator.core.demand import Demand
-from worker_orchestrator.core.replay import Adaptive, Replayed, Span, finished, replay, replay_fixed
+from worker_orchestrator.core.replay import Adaptive, Replayed, Span, replay, replay_fixed
 
 __all__ = ["CASES", "Case", "Measured", "measure", "table"]
 
@@ -79,7 +79,7 @@ def _measured(case: Case) -> Measured:
     span = Span(START_S, START_S + case.learned_days * DAY_S, START_S + case.days * DAY_S)
     demand = Demand()
     demand.note_warm_up(case.warm_s)
-    following = finished(replay(case.arrivals, span, case.warm_s, Adaptive(demand, TARGET, case.can_park)))
+    following = replay(case.arrivals, span, case.warm_s, Adaptive(demand, TARGET, case.can_park))
     size = 0
     while (fixed := replay_fixed(case.arrivals, span, case.warm_s, size)).hit_ratio < TARGET:
         size += 1

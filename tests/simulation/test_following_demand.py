@@ -183,6 +183,9 @@ def test_what_another_version_learned_is_learned_anew_and_of_former_pools_nothin
         forecasts = small.orchestrator._parts.forecasts
         demands = forecasts.demands.__class__(forecasts.demands.record, small.clock.wall_ms)
         assert demands.of("default") == Demand()
+        small.store._connection.execute("ALTER TABLE arrival RENAME TO away")
+        assert demands.of("another") == Demand(), "and what cannot be read is learned from what comes"
+        small.store._connection.execute("ALTER TABLE away RENAME TO arrival")
         await small.await_idle(1)
         await asyncio.sleep(61)
         assert set(small.store.arrivals.learned()) == {"default"}

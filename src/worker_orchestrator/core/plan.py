@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -54,29 +54,27 @@ class Plan(msgspec.Struct, frozen=True):
     proposed: Row | None
 
 
-def plan(arrivals: Sequence[float], span: Span, question: Question) -> Generator[None, None, Plan]:
-    """Returns the plan; from one yield to the next, little is done. Before `span.count_from_s` it is only learned from."""
+def plan(arrivals: Sequence[float], span: Span, question: Question) -> Plan:
+    """What happened before `span.count_from_s` is only learned from."""
     counted = arrivals[bisect_left(arrivals, span.count_from_s) :]
     found = Counter(found_by(counted, question.warm_s))
-    yield
     best = min(smallest_fixed(found, 1 - question.target), question.most)
     rows = list[Row]()
     for idle in _sizes(best, question.idle, question.most):
         rows.append(Row(idle, 0, replay_fixed(arrivals, span, question.warm_s, idle)))
-        yield
     pairs = {(question.idle, question.parked)} if question.parked else set[tuple[int, int]]()
     if question.can_park and counted:
         often = min(best, smallest_fixed(found, _MAY_WAKE))
         pairs |= {(often, best - often)} if best > often else set()
     for idle, parked in sorted(pairs):
-        rows.append(Row(idle, parked, (yield from replay(arrivals, span, question.warm_s, Fixed(idle, parked)))))
+        rows.append(Row(idle, parked, replay(arrivals, span, question.warm_s, Fixed(idle, parked))))
     rows.sort(key=lambda row: (row.idle + row.parked, row.idle))
     reaching = [row for row in rows if row.outcome.hit_ratio >= question.target]
     cheapest = min(reaching, key=lambda row: (row.idle, row.parked)) if counted and reaching else None
     demand = Demand()
     demand.note_warm_up(question.warm_s)
     following = Adaptive(demand, question.target, question.can_park, question.least, question.most)
-    outcome = yield from replay(arrivals, span, question.warm_s, following, question.shrink_after_s)
+    outcome = replay(arrivals, span, question.warm_s, following, question.shrink_after_s)
     rows.append(Row(outcome.most_idle, outcome.most_parked, outcome, is_adaptive=True))
     return Plan(tuple(rows), cheapest)
 

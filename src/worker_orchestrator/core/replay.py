@@ -11,20 +11,18 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Generator, Sequence
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from worker_orchestrator.core.demand import Demand
 
-__all__ = ["LOOK_S", "WAKE_S", "Adaptive", "Fixed", "Replayed", "Span", "finished", "replay", "replay_fixed"]
+__all__ = ["LOOK_S", "WAKE_S", "Adaptive", "Fixed", "Replayed", "Span", "replay", "replay_fixed"]
 
 WAKE_S: Final = 0.05
 LOOK_S: Final = 30.0
 """A replayed pool that follows demand looks at it so often."""
-
-_T = TypeVar("_T")
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -104,8 +102,8 @@ def replay(
     warm_s: float,
     sizes: Fixed | Adaptive,
     shrink_after_s: float = 300.0,
-) -> Generator[None, None, Replayed]:
-    """Replay arrivals, which are in order and within the span. Returns the outcome. It yields after every little step."""
+) -> Replayed:
+    """Replay arrivals, which are in order and within the span."""
     pool = _Pool(warm_s, shrink_after_s, span)
     place, at_s = 0, span.begin_s
     pool.resize(*sizes.look(at_s, ()), is_begin=True)
@@ -116,18 +114,7 @@ def replay(
             place += 1
         pool.pass_time(at_s)
         pool.resize(*sizes.look(at_s, arrivals[first:place]))
-        yield
     return pool.outcome()
-
-
-def finished(steps: Generator[None, None, _T]) -> _T:
-    """What this returns in the end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            outcome: _T = end.value
-            return outcome
 
 
 class _Pool:

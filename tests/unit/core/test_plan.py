@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from tests.unit.core.demands import DAY, START, bursts, independent
 
 from worker_orchestrator.core.plan import Plan, Question, plan
-from worker_orchestrator.core.replay import Span, finished, replay_fixed
+from worker_orchestrator.core.replay import Span, replay_fixed
 
 SPAN = Span(START, START, START + DAY)
 DAY_OF_DEMAND = sorted(independent(lambda _at: 1.0, 1, 1, 1.0) + bursts(1, 1))
 
 
 def planned(arrivals: list[float], question: Question, span: Span = SPAN) -> Plan:
-    return finished(plan(arrivals, span, question))
+    return plan(arrivals, span, question)
 
 
 def test_the_smallest_size_that_reaches_the_target_is_proposed() -> None:

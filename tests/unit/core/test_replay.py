@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker_orchestrator.core.demand import Demand
-from worker_orchestrator.core.replay import WAKE_S, Adaptive, Fixed, Replayed, Span, finished, replay, replay_fixed
+from worker_orchestrator.core.replay import WAKE_S, Adaptive, Fixed, Replayed, Span, replay, replay_fixed
 
 SPAN = Span(0, 0, 3600)
 
 
 def fixed(arrivals: list[float], idle: int, parked: int = 0, *, warm_s: float = 10.0, span: Span = SPAN) -> Replayed:
-    return finished(replay(arrivals, span, warm_s, Fixed(idle, parked)))
+    return replay(arrivals, span, warm_s, Fixed(idle, parked))
 
 
 def test_an_idle_machine_is_taken_at_once_and_replaced_after_the_time_to_warm() -> None:
@@ -100,18 +100,18 @@ class Falling(Fixed, frozen=True):
 
 
 def test_machines_that_are_too_many_are_given_up_after_a_while() -> None:
-    kept = finished(replay([], SPAN, 10, Falling(5, 3), 300))
+    kept = replay([], SPAN, 10, Falling(5, 3), 300)
     assert kept.idle_hours == pytest.approx((900 * 5 + 2700) / 3600)
     assert kept.parked_hours == pytest.approx(600 * 3 / 3600)
-    spared = finished(replay([], SPAN, 10, Falling(5, 0, again_s=810), 300))
+    spared = replay([], SPAN, 10, Falling(5, 0, again_s=810), 300)
     assert spared.idle_hours == pytest.approx(5), "they were wanted again before that"
 
 
 def test_sizes_that_follow_demand_stay_within_their_limits() -> None:
     times = [60.0 * minute + second for minute in range(60) for second in range(10)]
     limited = Adaptive(Demand(), 0.99, can_park=True, least=2, most=4, least_parked=1)
-    found = finished(replay(times, SPAN, 30.0, limited))
+    found = replay(times, SPAN, 30.0, limited)
     assert (found.most_idle, found.most_parked) == (4, 1)
-    plain = finished(replay(times, SPAN, 30.0, Adaptive(Demand(), 0.99, can_park=False)))
+    plain = replay(times, SPAN, 30.0, Adaptive(Demand(), 0.99, can_park=False))
     assert plain.most_idle > 4
     assert plain.most_parked == 0

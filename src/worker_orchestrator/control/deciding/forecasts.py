@@ -8,6 +8,7 @@ time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -20,6 +21,8 @@ from worker_orchestrator.control.deciding.sizes_in_force import put_in_force
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.telling.arrivals import ArrivalRecord
 from worker_orchestrator.core.demand import Demand, Forecast
+from worker_orchestrator.errors import StoreError
+from worker_orchestrator.store.arrivals import Minute
 
 __all__ = ["LOOK_S", "Demands", "Forecasts"]
 
@@ -62,7 +65,10 @@ class Demands:
     def _followed(self, pool: str, demand: Demand) -> Demand:
         """Learn what came after it was stored."""
         first, last = int(demand.at_s // 60), self._wall_ms() // 60_000
-        for minute in self.record.store.of(pool, first, last):
+        minutes = list[Minute]()
+        with contextlib.suppress(StoreError):  # what cannot be read is learned from what comes
+            minutes = self.record.store.of(pool, first, last)
+        for minute in minutes:
             times = [at_s for at_s in minute.times() if at_s > demand.at_s]
             if times:
                 demand.step(max(times[-1], demand.at_s), times)

@@ -1,14 +1,16 @@
 """Which sizes of a pool would have been right for the demand that is on record: read and replayed in a thread.
 
-A replay is work for the processor. So the thread gives way every few milliseconds at most: an assign does not wait for it.
+A replay is work for the processor. Python lets a thread have its turn for 5 ms, and an assign would wait for that. So
+meanwhile turns are short.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import time
-from collections.abc import Callable, Generator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -26,8 +28,8 @@ __all__ = ["LONGEST_DAYS", "PlanOfPool", "Plans"]
 LONGEST_DAYS: Final = KEPT_MIN // (24 * 60)
 MOST_ARRIVALS: Final = 100_000
 """The last ones are replayed. These take about a second."""
-_WORKS_S: Final = 0.002
-_GIVES_WAY_S: Final = 0.0005
+_TURN_S: Final = 0.0005
+"""No thread waits for longer than this until it may run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class Plans:
             now_s = self._state.wall_ms() / 1000
             last = int(now_s // 60)
             read = record.store.reader(pool, last - KEPT_MIN, last)
-            return await asyncio.to_thread(_replayed, read, question, days, now_s)
+            with _short_turns():
+                return await asyncio.to_thread(_replayed, read, question, days, now_s)
 
     def _question(self, pool: str, target: float | None) -> Question:
         if pool not in self._state.spec.pools:  # since a reload, perhaps, while another plan was made
@@ -82,6 +85,16 @@ class Plans:
         )
 
 
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual_s)
+
+
 def _replayed(read: Callable[[], list[Minute]], question: Question, days: int, now_s: float) -> PlanOfPool:
     minutes = read()
     kept = _last_of(minutes)
@@ -90,7 +103,7 @@ def _replayed(read: Callable[[], list[Minute]], question: Question, days: int, n
     arrivals = [at_s for at_s in chain.from_iterable(minute.times() for minute in kept) if at_s <= now_s]
     begin_s = kept[0].minute * 60.0
     span = Span(begin_s, max(begin_s, now_s - days * 86_400), math.ceil(now_s))
-    return PlanOfPool(question, span, _giving_way(plan(arrivals, span, question)), is_cut=len(kept) < len(minutes))
+    return PlanOfPool(question, span, plan(arrivals, span, question), is_cut=len(kept) < len(minutes))
 
 
 def _last_of(minutes: list[Minute]) -> list[Minute]:
@@ -100,17 +113,3 @@ def _last_of(minutes: list[Minute]) -> list[Minute]:
         place -= 1
         count += minutes[place].count
     return minutes[place:]
-
-
-def _giving_way(steps: Generator[None, None, Plan]) -> Plan:
-    """What these steps return. The event loop runs in between: by itself, Python changes threads only every 5 ms."""
-    until_s = time.perf_counter() + _WORKS_S
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Plan = end.value
-            return found
-        if time.perf_counter() > until_s:
-            time.sleep(_GIVES_WAY_S)
-            until_s = time.perf_counter() + _WORKS_S
