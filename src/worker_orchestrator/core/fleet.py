@@ -253,9 +253,7 @@ class Fleet(Leased):
                 self.watches[change.machine.id].restart_requests = _restart_requests(change.before)
             had = None if change.before is None else change.before.project
             if had is not None:
-                self._wait_for_no_other(had)  # it has its machine back
-                if self.machines[change.machine.id].state is not State.SLEEPING:
-                    self.wakers.pop(had, None)  # who waits to wake one goes on waiting
+                self._wait_for_no_other(had)  # it has its machine back; who waits to wake that goes on waiting
 
     def _set_machine(self, machine_id: str, machine: Machine | None, now: float) -> None:
         old = self.machines.get(machine_id)

@@ -103,7 +103,7 @@ class Cause(StrEnum):
     REMOVED = "removed"  # its container is known to be gone
     FORGOTTEN = "forgotten"
     ANNOTATED = "annotated"  # its project replaced the metadata
-    KEPT = "kept"  # its project has it for longer; the only change without an event
+    KEPT = "kept"  # its project has it for longer; no event (`core/routine.py`)
     EXPIRING = "expiring"  # a deadline passes soon; nothing changes but that this was told
     EXPIRED = "expired"  # a deadline that its project or the operator set has passed
     CONFIGURING = "configuring"  # its project gave it values, which are about to be written

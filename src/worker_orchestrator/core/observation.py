@@ -193,7 +193,7 @@ class Observation:
         elif self.machine.is_unparking and (instance is None or instance.status in DEAD):
             self._judge_parked()
         elif self.machine.is_unparking and instance is not None and instance.status is Status.PAUSED:
-            self._judge_paused(instance)
+            self._judge_paused()
         elif instance is not None and instance.status in {Status.EXITED, Status.TERMINATING}:
             self._fail(instance.end, self._how_it_ended(instance))
         elif instance is not None and instance.trouble:  # caused from outside
@@ -204,14 +204,14 @@ class Observation:
             if instance is not None and instance.status is Status.RUNNING:
                 self._note_room()
             if self.snapshot.begun_at > self._deadline:
-                self._judge_overdue(instance)
+                self._judge_overdue()
 
-    def _judge_paused(self, instance: Instance) -> None:
+    def _judge_paused(self) -> None:
         """It is to go on, and does not yet. While the engine was away, nobody could let it."""
         if self.snapshot.after_outage:
             self._watch.since = self.now
         elif self.snapshot.begun_at > self._deadline:
-            self._judge_overdue(instance)
+            self._judge_overdue()
 
     def _note_room(self) -> None:
         """An engine that only accepts creates found room for this one: nothing stands in the way of others any more."""
@@ -219,7 +219,8 @@ class Observation:
         if obstacle is not None and self._watch.born >= obstacle.raised_at:
             clear_obstacle(self.fleet, self.machine)
 
-    def _judge_overdue(self, instance: Instance | None) -> None:
+    def _judge_overdue(self) -> None:
+        instance = self.instance
         if instance is None or instance.status is not Status.RUNNING:
             is_unreachable = instance is not None and instance.unreachable_since is not None
             reason = reasons.started_too_slowly(self._limit_s)

@@ -63,6 +63,8 @@ from worker_orchestrator.core.reasons import (
     CLEANED,
     CLEANED_TOO_SLOWLY,
     NOT_REUSED,
+    STILL_ANSWERS,
+    UNPARKED_FOR_CHECK,
     answers_elsewhere,
     not_cleaned,
     restart_failed,
@@ -148,7 +150,8 @@ def apply_verdict(fleet: Fleet, spec: Spec, verdict: Verdict, now: float) -> Non
         if machine.is_idle:
             fleet.move_to_end(machine)
         if machine.state is State.STARTING:
-            ready = replace(machine, state=State.READY, reason=ANSWERED, evidence="")
+            reason = STILL_ANSWERS if machine.reason == UNPARKED_FOR_CHECK else ANSWERED
+            ready = replace(machine, state=State.READY, reason=reason, evidence="")
             if verdict.port is not None:
                 ready = replace(ready, host=verdict.host, port=verdict.port)
             fleet.apply(machine, ready, Cause.ANSWERED, now)

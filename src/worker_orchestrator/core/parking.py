@@ -43,10 +43,12 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.reasons import (
+    ANSWERED,
     OUTDATED,
     PARK_REFUSED,
     PARKED,
     PARKED_UNCERTAIN,
+    STILL_ANSWERS,
     TOO_MANY_PARKED,
     UNKNOWN_POOL,
     UNPARKED,
@@ -75,19 +77,24 @@ REFUSED_PAUSE_S: Final = 60.0
 """For how long nothing is parked after the engine refused to pause a machine."""
 
 
-def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> None:
-    """Wake what is needed of this pool's reserve, park what is idle beyond that, and retire what is too much of it."""
+def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> bool:
+    """Wake what is needed of this pool's reserve, park what is idle beyond that, and retire what is too much of it.
+
+    Returns whether more of that is due after a while, though nothing changes until then.
+    """
     wanted, pool = spec.pool(name), fleet.pool(name)
     if fleet.members(name).parked:
         _wake_missing(fleet, wanted, name, now)
     if wanted.template is None or wanted.paused:
         pool.parks_since = pool.too_many_parked_since = None
-        return
+        return False
     _park_surplus(fleet, wanted, name, wanted.template, now)
     _retire(fleet, wanted, name, wanted.template, now)
     if pool.checked not in fleet.coming(name, wanted.template):
+        _note_checked(fleet, pool.checked, now)
         pool.checked = ""  # it went back, or is needed: from now on it is as any other
     _wake_for_check(fleet, wanted, name, wanted.template, now)
+    return pool.parks_since is not None or pool.too_many_parked_since is not None
 
 
 def retire_unknown_reserve(fleet: Fleet, name: str, now: float) -> None:
@@ -155,7 +162,7 @@ def _wake_missing(fleet: Fleet, wanted: PoolSpec, name: str, now: float) -> None
     for machine_id in _paused(fleet, fleet.parked(name, wanted.template), needed - serve - awake):
         _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
     waiting = line - len(fleet.out_of_reserve(name))
-    if waiting > 0 and does_not_come_up(fleet, wanted, name):
+    if does_not_come_up(fleet, wanted, name):
         for machine_id in _paused(fleet, fleet.all_parked(name), waiting):
             _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
 
@@ -173,13 +180,13 @@ def _unpark(fleet: Fleet, machine: Machine, why: str, now: float) -> None:
 def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
     """Retire as many of older templates as new ones have replaced, and what was too much for long enough."""
     pool, current = fleet.pool(name), fleet.parked(name, template)
-    stale = list(fleet.stale_parked(name, template))
+    stale, count = list(fleet.stale_parked(name, template)), len(current) + fleet.count_checked(name, template)
     if stale and fleet.has_come_up(name, template):
-        replaced = len(stale) - max(0, wanted.parked - len(current))
+        replaced = len(stale) - max(0, wanted.parked - count)
         for machine_id in stale[: max(0, replaced)]:
             retire_machine(fleet, machine_id, OUTDATED, now)
-        stale = stale[max(0, replaced) :]
-    surplus = len(stale) + len(current) + fleet.count_checked(name, template) - wanted.parked
+        stale = []  # those that are left are none too many
+    surplus = len(stale) + count - wanted.parked
     if surplus <= 0:
         pool.too_many_parked_since = None
         return
@@ -192,13 +199,20 @@ def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float
 
 
 def _wake_for_check(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
-    """Have the machine answer that has not for longest, one after the other, and only while nobody waits for a machine."""
-    if fleet.pool(name).line or fleet.count_coming(name):
+    """Have the machine answer that has not for longest, one after the other, and only while no other one comes."""
+    if fleet.count_coming(name):
         return
     for machine_id in _paused(fleet, fleet.parked(name, template), 1):
         if now >= fleet.watches[machine_id].since + wanted.parked_check_s:
             fleet.pool(name).checked = machine_id
             _unpark(fleet, fleet.machines[machine_id], UNPARKED_FOR_CHECK, now)
+
+
+def _note_checked(fleet: Fleet, machine_id: str, now: float) -> None:
+    """This machine has shown that it answers. If it stays idle that is news, which its answer was not."""
+    machine = fleet.machines.get(machine_id)
+    if machine is not None and machine.is_idle and machine.reason == STILL_ANSWERS:
+        fleet.apply(machine, replace(machine, reason=ANSWERED), Cause.ANSWERED, now)
 
 
 def _park_surplus(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
@@ -217,7 +231,7 @@ def _park_surplus(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now:
     sound = list(islice((one for one in may_go if one not in fleet.doubted), surplus))
     for machine_id in sound:
         _park(fleet, machine_id, now)
-    if is_time or len(sound) == surplus:
+    if is_time:
         pool.parks_since = None
 
 

@@ -48,8 +48,3 @@ class Pool:
     too_many_parked_since: float | None = None  # since when its reserve is larger than it may be
     checked: str = ""  # the machine that comes out of the reserve only to show that it answers
     shed_since: float | None = None  # when windows or `spare` were taken from it, until what they left is gone
-
-    @property
-    def waits_for_reserve(self) -> bool:
-        """Whether something of its reserve is due after a while, though nothing changes until then."""
-        return self.parks_since is not None or self.too_many_parked_since is not None

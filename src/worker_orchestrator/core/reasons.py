@@ -50,6 +50,7 @@ __all__ = [
     "RUNS_AGAIN",
     "SETUP_FAILED_REMOVED",
     "SLEEP_REQUESTED",
+    "STILL_ANSWERS",
     "SURPLUS",
     "TOO_MANY_PARKED",
     "UNCONFIGURED",
@@ -141,6 +142,7 @@ WOKEN_EARLY: Final = "Its project asked for it again while its container was bei
 PARKED: Final = "It answered, and is paused until somebody needs it."
 UNPARKED: Final = "It was parked and is needed, so its container goes on."
 """As `RESTART_REQUESTED`: the next run of the service reads from it that the container is there and may still be paused."""
+STILL_ANSWERS: Final = "It was parked, and has shown that it still answers."
 UNPARKED_FOR_CHECK: Final = "It was parked, and goes on for a moment to show that it still answers."
 PARK_REFUSED: Final = "The engine did not pause it, so its container goes on."
 PARKED_UNCERTAIN: Final = "It was to be paused, and the engine may still do so, so it is removed."

@@ -9,6 +9,7 @@ from itertools import chain, islice
 
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import take_ports
+from worker_orchestrator.core.indexes import Members
 from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.parking import keep_reserve, retire_unknown_reserve
 from worker_orchestrator.core.pool import Pool
@@ -62,19 +63,20 @@ def _claim(fleet: Fleet, spec: Spec, name: str, now: float) -> Claim | None:
         return None
     if pool.line:
         serve_line(fleet, spec, name, now)
-    if wanted.parked or fleet.members(name).parked or pool.waits_for_reserve:
-        keep_reserve(fleet, spec, name, now)
+    members, is_due = fleet.members(name), pool.parks_since is not None or pool.too_many_parked_since is not None
+    if wanted.parked or members.parked or is_due:
+        is_due = keep_reserve(fleet, spec, name, now)
     if wanted.template is None or wanted.paused:
         pool.too_many_since = None
     else:
-        size = _size(fleet, wanted, name, wanted.template, pool, spec)
+        size = _size(fleet, wanted, name, wanted.template, pool, members, spec)
         if size is _Size.WRONG:
             _retire_surplus(fleet, wanted, name, wanted.template, now)
             _shed(fleet, wanted, name, wanted.template, now)
             return claim_of(fleet, spec, name, wanted.template, now)
         if size is _Size.CROWDED_OUT:
             fleet.crowded_out.add(name)
-    if not (pool.line or pool.waits_for_reserve):
+    if not (pool.line or is_due):
         fleet.unsettled.discard(name)
     return None
 
@@ -141,10 +143,9 @@ def new_machine(fleet: Fleet, spec: Spec, pool: str, template: str, machine_id: 
 
 
 def _size(  # all of it is at hand where this is called, after every assign and release
-    fleet: Fleet, wanted: PoolSpec, name: str, template: str, pool: Pool, spec: Spec
+    fleet: Fleet, wanted: PoolSpec, name: str, template: str, pool: Pool, members: Members, spec: Spec
 ) -> _Size:
     """Whether a machine is missing or surplus: a quick check, since none is after almost every assign or release."""
-    members = fleet.members(name)
     idle = len(members.idle.get(template, ()))
     has_stale = len(members.idle) > (idle > 0)
     if has_stale or pool.too_many_since is not None or pool.shed_since is not None:
@@ -152,7 +153,7 @@ def _size(  # all of it is at hand where this is called, after every assign and 
     least, most = wanted.min_idle, wanted.max_idle
     if wanted.spare or wanted.shrinks:
         least, most = wanted.wanted_idle(members.assigned), wanted.most_idle(members.assigned)
-    reserve = to_be_parked(fleet, wanted, name)
+    reserve = to_be_parked(fleet, wanted, name) if wanted.parked else 0
     if (most is not None and idle > most + reserve) or len(members.parked) > (template in members.parked):
         return _Size.WRONG
     waiting = len(pool.line)

@@ -28,6 +28,8 @@ const WORDS = {
   slept: "is being put to sleep for",
   asleep: "sleeps",
   woken: "is being woken for",
+  parked: "is being parked",
+  unparked: "is parked no more, and has to answer",
   failed: "failed",
   obstructed: "cannot be started now",
   retired: "is no longer needed",
@@ -44,9 +46,9 @@ const WORDS = {
 
 const KINDS = {
   assigns: { label: "Assigns and releases", causes: new Set(["assigned", "released", "expiring", "expired", "withdrawn", "annotated", "configuring", "configured", "unconfigured"]) },
-  starts: { label: "Starts", causes: new Set(["created", "adopted", "moved", "answered", "restarted", "revived", "woken", "cleaned"]) },
+  starts: { label: "Starts", causes: new Set(["created", "adopted", "moved", "answered", "restarted", "revived", "woken", "unparked", "cleaned"]) },
   failures: { label: "Failures", causes: new Set(["failed", "obstructed", "setup_failed"]) },
-  ends: { label: "Ends", causes: new Set(["retired", "destroyed", "removed", "forgotten", "slept", "asleep"]) },
+  ends: { label: "Ends", causes: new Set(["retired", "destroyed", "removed", "forgotten", "slept", "asleep", "parked"]) },
 };
 
 const NAMES_POOL = new Set(["created", "adopted"]);

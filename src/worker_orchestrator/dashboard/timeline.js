@@ -14,7 +14,7 @@ const TITLES = {
   created: "Created", adopted: "Found again", moved: "Moved to another port", answered: "Answered", assigned: "Assigned",
   released: "Released", expired: "Expired", withdrawn: "Withdrawn", restarted: "Restarted", revived: "Came back", failed: "Failed", retired: "Retired",
   obstructed: "Held up", destroyed: "Destroyed", removed: "Container removed", forgotten: "Forgotten", annotated: "Metadata set",
-  expiring: "Ends soon", slept: "Put to sleep", asleep: "Asleep", woken: "Woken",
+  expiring: "Ends soon", slept: "Put to sleep", asleep: "Asleep", woken: "Woken", parked: "Parked", unparked: "Parked no more",
   configuring: "Being configured", configured: "Configured", setup_failed: "Set-up failed", unconfigured: "Configuration lost", cleaned: "Cleaned",
 };
 

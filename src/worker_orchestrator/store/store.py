@@ -19,6 +19,7 @@ from typing import Final, Self
 import apsw
 
 from worker_orchestrator.core.machine import Cause, Change, Machine
+from worker_orchestrator.core.routine import is_routine
 from worker_orchestrator.errors import CommitFailed, StoreError
 from worker_orchestrator.store.arrivals import Arrivals
 from worker_orchestrator.store.connection import BEGIN, Connection
@@ -224,7 +225,7 @@ class Store:
         for key, value in meta.items():
             self._execute(begin + _META, (key, str(value)))
             begin = ""
-        told = [change for change in changes if change.cause is not _KEPT]  # clients keep theirs every few seconds
+        told = [change for change in changes if not is_routine(change)]
         events = list(map(event_of, count(self._log.newest + 1), told, repeat(at_ms)))
         if self.outbox.is_wanted:
             self.outbox.add(told, events)

@@ -20,7 +20,18 @@ from worker_orchestrator.core.machine import Cause, Change, State
 
 SOURCES = Path(worker_orchestrator.__file__).parent
 CORE = [
-    f"core/{name}" for name in ("brake", "commands", "due_actions", "outcomes", "reconcile", "sizing", "waiting_line")
+    f"core/{name}"
+    for name in (
+        "brake",
+        "commands",
+        "due_actions",
+        "observation",
+        "outcomes",
+        "parking",
+        "reconcile",
+        "sizing",
+        "waiting_line",
+    )
 ]
 MODULES = [*CORE, "control/assigning/search", "control/orchestrator"]
 NAMED = {f"FailureKind.{kind.name}" for kind in FailureKind if kind is not FailureKind.OTHER}

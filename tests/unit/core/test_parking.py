@@ -21,6 +21,7 @@ from worker_orchestrator.core.outcomes import start_deadline
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.reconcile import reconcile
 from worker_orchestrator.core.refusals import pool_refusal
+from worker_orchestrator.core.routine import is_routine
 from worker_orchestrator.core.sizing import resize_all
 from worker_orchestrator.core.wanted import Shortage, shortage, wanted
 from worker_orchestrator.errors import NoMachineAvailable, NotAssigned
@@ -38,6 +39,7 @@ def a_reserve(count: int = 1, *, is_known: bool = True, made_of: str = OLD, spec
         world.instance(machine.id, Status.PAUSED)
         world.watch(machine.id).may_be_paused_late = not is_known
         world.watch(machine.id).is_paused = is_known
+        world.watch(machine.id).ready_at = 999.0  # its image would be blamed if it failed now
     return world
 
 
@@ -149,6 +151,17 @@ def test_a_machine_that_may_have_ended_is_not_parked() -> None:
     world.fleet.doubt("m2", math.inf)
     after(world, 2.0)
     assert world.in_state(PARKED) == ["m1"]
+    assert world.pool.parks_since is None
+
+
+def test_what_is_idle_and_wanted_is_not_parked() -> None:
+    world = up(1, spare=0.5, parked=1)
+    for n in range(2):
+        world.fleet.apply(None, a_machine(f"p{n}", port=9300 + n, project=f"p{n}"), Cause.ADOPTED, world.now)
+    world.resize()
+    assert world.pool.parks_since is None
+    after(after(world, 10.0), 10.0)
+    assert world.in_state(PARKED) == []
 
 
 def test_no_more_is_parked_than_the_reserve_is_to_have() -> None:
@@ -188,6 +201,7 @@ def test_a_machine_that_the_engine_does_not_pause_has_to_answer_and_is_idle_agai
     after(after(world, 0.0), 2.0)
     world.paused("m1", result, "no freezer")
     assert (world["m1"].state, world["m1"].reason) == (STARTING, reasons.PARK_REFUSED)
+    assert world.watch("m1").since == world.now
     assert follow_up(world.fleet, world.last_change(), world.now) == Unpark("m1")
     world.unpaused("m1")
     world.answer("m1")
@@ -234,6 +248,7 @@ def test_what_may_still_be_paused_is_removed_if_it_runs() -> None:
     world.instance("w1")
     world.tick()
     assert (world["w1"].state, world["w1"].reason) == (STOPPING, reasons.PARKED_UNCERTAIN)
+    assert world.watch("w1").since == world.now
     assert world.in_state(STARTING) == ["m1"], "it is replaced"
 
 
@@ -278,6 +293,7 @@ def test_who_asks_gets_a_parked_machine_before_a_new_one() -> None:
     assert world.assign("p") is None
     world.resize()
     assert (world.in_state(STARTING), world["w1"].reason) == (["w1"], reasons.UNPARKED)
+    assert (world.watch("w1").since, world.watch("w1").unparked_at) == (world.now, world.now)
     change = world.last_change()
     assert (change.cause, follow_up(world.fleet, change, world.now)) == (Cause.UNPARKED, Unpark("w1"))
     assert still_wanted(world.fleet, Unpark("w1"))
@@ -428,6 +444,7 @@ def test_one_that_the_engine_refuses_to_let_go_on_is_replaced() -> None:
     world.resize()
     world.unpaused("w1", Result.REJECTED, "no such container")
     assert (world["w1"].state, world["w1"].reason) == (FAILED, "no such container.")
+    assert world.watch("w1").since == world.now
     assert failure_of(world, "w1") is FailureKind.HELD_UP
     assert world.pool.image_brake is None
     world.tick()
@@ -537,6 +554,47 @@ def test_a_parked_machine_shows_every_now_and_then_that_it_answers_and_goes_back
     assert (world["w1"].state, world["w2"].state) == (PARKED, STARTING)
     assert world.causes("w1") == [Cause.UNPARKED, Cause.ANSWERED, Cause.PARKED]
     assert world.pool.checked == "w2"
+
+
+def news(world: World) -> list[Cause]:
+    """The changes since the last look that make an event, by their causes."""
+    return [change.cause for change in world.fleet.take_pending() if not is_routine(change)]
+
+
+def test_that_a_parked_machine_still_answers_is_no_news() -> None:
+    """A hundred of them would push all other events out of the table within hours."""
+    world = a_reserve(1, parked_check_s=300.0)
+    after(world, 300.0)
+    world.unpaused("w1")
+    world.answer("w1")
+    assert world["w1"].reason == reasons.STILL_ANSWERS
+    world.tick()
+    assert world["w1"].state is PARKED
+    assert len(world.fleet.pending) == 3
+    assert news(world) == []
+
+
+def test_that_it_stays_idle_after_that_is_news() -> None:
+    world = a_reserve(1, parked_check_s=300.0)
+    after(world, 300.0)
+    world.spec = a_spec(parked=1, min_idle=1)
+    world.unpaused("w1")
+    world.answer("w1")
+    world.tick()
+    assert world["w1"].reason == reasons.ANSWERED
+    assert world.idle == ["w1"]
+    assert news(world)[0] is Cause.ANSWERED
+
+
+def test_that_it_is_needed_is_news() -> None:
+    world = a_reserve(1)
+    world.assign("p")
+    world.resize()
+    world.unpaused("w1")
+    world.answer("w1")
+    assert news(world)[:3] == [Cause.UNPARKED, Cause.ANSWERED, Cause.ASSIGNED]
+    world.fleet.apply(world["w1"], world["w1"], Cause.KEPT, world.now)
+    assert news(world) == []
 
 
 def test_who_shows_that_it_answers_has_its_place_still() -> None:
@@ -661,6 +719,7 @@ def test_a_machine_of_the_reserve_that_somebody_removed_is_replaced(state: State
     world.remove("w1")
     world.tick()
     assert (world["w1"].state, world["w1"].gone) == (FAILED, True)
+    assert world["w1"].reason == reasons.GONE_AT_START
     assert failure_of(world, "w1") is FailureKind.VANISHED
     assert world.pool.image_brake is None
     assert world["m1"].state is STARTING
@@ -794,7 +853,7 @@ def test_whoever_could_get_no_new_machine_waits_for_one_of_the_reserve(pool: dic
     assert world.assign("p") is None
     world.resize()
     assert waiting_line.turn_away(world.fleet, world.spec, world.now) == {}
-    assert world.in_state(STARTING) == ["w1"]
+    assert (world.in_state(STARTING), world.watch("w1").since) == (["w1"], world.now)
     world.assign("q")
     assert waiting_line.turn_away(world.fleet, world.spec, world.now) == {}
     world.unpaused("w1")
@@ -853,14 +912,22 @@ def test_a_paused_pool_wakes_for_projects_alone() -> None:
 
 
 def test_machines_that_cannot_serve_are_made_up_for_while_somebody_waits() -> None:
-    world = a_reserve(1, min_idle=1)
+    world = a_reserve(3, min_idle=1)
     world.fleet.apply(None, a_machine("w9", port=9300), Cause.ADOPTED, world.now)
     world.instance("w9", Status.PAUSED, trouble="It is paused.")
     world.tick()
-    assert world["w1"].state is PARKED
+    assert len(world.in_state(PARKED)) == 3
     world.assign("p")
     world.resize()
-    assert world["w1"].state is STARTING
+    assert world.in_state(STARTING) == ["w1", "w2"], "one for the project, and one to be idle"
+
+
+def test_as_many_are_woken_as_spare_wants() -> None:
+    world = a_reserve(3, spare=0.5)
+    for n in range(4):
+        world.fleet.apply(None, a_machine(f"p{n}", port=9300 + n, project=f"p{n}"), Cause.ADOPTED, world.now)
+    world.resize()
+    assert world.in_state(STARTING) == ["w1", "w2"]
 
 
 # templates
@@ -881,6 +948,17 @@ def test_parked_machines_of_an_older_template_go_when_new_ones_are_parked() -> N
     after(after(world, 0.0), 2.0)
     assert world.in_state(PARKED) == ["m1", "m2"]
     assert_indexes_hold(world.fleet)
+
+
+def test_a_full_reserve_of_today_leaves_no_place_for_one_of_an_older_template() -> None:
+    world = a_reserve(1)
+    world.fleet.apply(None, a_machine("old", template="template-0", port=9300), Cause.ADOPTED, world.now)
+    old = world["old"]
+    world.fleet.apply(old, replace(old, state=PARKED, reason=reasons.PARKED), Cause.PARKED, world.now)
+    world.now += 1.0
+    world.resize()
+    assert (world["old"].reason, world.watch("old").since) == (reasons.OUTDATED, world.now)
+    assert world["w1"].state is PARKED
 
 
 def test_while_new_machines_do_not_come_up_the_old_reserve_stays() -> None:
@@ -918,8 +996,17 @@ def test_what_is_more_than_parked_is_retired_once_that_lasted() -> None:
     world.wants(parked=1)
     after(after(world, 0.0), 10.0)
     assert (world.in_state(STOPPING), world["w1"].reason) == (["w1", "w2"], reasons.TOO_MANY_PARKED)
+    assert world.watch("w1").since == world.now
     assert world.in_state(PARKED) == ["w3"]
     assert world.last_change().cause is Cause.RETIRED
+
+
+def test_who_shows_that_it_answers_counts_where_the_reserve_is_too_large() -> None:
+    world = a_reserve(2, parked_check_s=300.0)
+    after(world, 300.0)
+    world.wants(parked=1)
+    world.resize()
+    assert (world["w1"].state, world["w2"].state) == (STARTING, STOPPING)
 
 
 def test_a_full_fleet_gives_up_an_old_parked_machine_for_a_new_one() -> None:
@@ -935,6 +1022,23 @@ def test_a_full_fleet_gives_up_an_old_parked_machine_for_a_new_one() -> None:
     assert world.in_state(STARTING) == ["m1"]
 
 
+def test_a_pool_at_its_limit_gives_up_an_old_parked_machine_and_none_of_today() -> None:
+    world = a_reserve(1, parked=3, max_machines=2)
+    world.fleet.apply(None, a_machine("old", template="template-0", port=9300), Cause.ADOPTED, world.now)
+    old = world["old"]
+    world.fleet.apply(old, replace(old, state=PARKED, reason=reasons.PARKED), Cause.PARKED, world.now)
+    world.resize()
+    assert world.in_state(STOPPING) == ["old"]
+
+
+def test_where_no_port_is_left_for_whoever_waits_a_reserve_lacks_ports_too() -> None:
+    taken = [a_machine(f"p{n}", port=9093 + n, project=f"p{n}", pool="b") for n in range(2)]
+    world = World(spec=several(last_port=9094, a={"parked": 1}, b={}), fleet=a_fleet(*taken))
+    world.assign("q", "b")
+    world.resize()
+    assert (world.fleet.pool("a").out_of_ports, world.fleet.pool("b").out_of_ports) == (True, True)
+
+
 def test_idle_machines_of_an_older_template_are_replaced_from_the_reserve_first() -> None:
     world = a_reserve(2, min_idle=2)
     for n in (7, 8):
@@ -947,9 +1051,12 @@ def test_a_pool_that_vanishes_lets_its_reserve_go() -> None:
     world = a_reserve(2)
     world.pool.parks_since = world.pool.too_many_parked_since = world.now
     world.spec = several(other={})
+    world.now += 1.0
     world.resize()
+    assert world.watch("w1").since == world.now
     assert (world.in_state(STOPPING), world["w1"].reason) == (["w1", "w2"], reasons.UNKNOWN_POOL)
-    assert not world.pool.waits_for_reserve
+    assert world.pool.parks_since is None
+    assert world.pool.too_many_parked_since is None
 
 
 # room
@@ -1009,6 +1116,14 @@ def test_the_room_for_idle_machines_is_not_taken_by_the_reserve() -> None:
     assert sorted(world[one].pool for one in world.in_state(STARTING)) == ["a", "b", "b"]
 
 
+def test_the_room_for_what_spare_wants_is_not_taken_by_the_reserve() -> None:
+    held = [a_machine(f"p{n}", port=9300 + n, project=f"p{n}", pool="b") for n in range(2)]
+    spec = several(max_machines=4, a={"parked": 3}, b={"spare": 1.0})
+    world = World(spec=spec, fleet=a_fleet(*held, a_machine("w1", pool="b")))
+    world.resize()
+    assert [world[one].pool for one in world.in_state(STARTING)] == ["b"]
+
+
 def test_the_reserve_comes_before_replacements() -> None:
     old = a_machine("w1", template="template-0", pool="a")
     spec = several(max_machines=2, a={"min_idle": 1}, b={"parked": 1})
@@ -1023,6 +1138,7 @@ def test_a_parked_machine_is_put_in_order_by_how_long_it_is_parked() -> None:
     assert list(world.fleet.all_parked(DEFAULT_POOL)) == ["w1", "w2"]
     assert list(world.fleet.stale_parked(DEFAULT_POOL, NEW)) == ["w1", "w2"]
     assert list(world.fleet.stale_parked(DEFAULT_POOL, OLD)) == []
+    assert list(world.fleet.all_parked("nowhere")) == []
 
 
 def test_a_create_of_a_machine_that_is_to_go_on_is_never_due() -> None:

@@ -310,6 +310,21 @@ def test_who_gave_a_sleeping_machine_up_and_asked_for_another_waits_for_none_if_
     assert (world["m1"].state, world.line, world.fleet.waiting) == (SLEEPING, [], {})
 
 
+def test_an_undone_sleep_spares_it_for_as_long_as_before() -> None:
+    """It came back to life a while ago, and not now."""
+    world = sleeping(terms=Terms(ttl=10))
+    world.assign("p")
+    world.restarted("m1")
+    world.answer("m1")
+    spared_until = world.watch("m1").spared_until
+    assert spared_until > 0
+    world.fleet.take_pending()
+    world.now += 5.0
+    commands.sleep(world.fleet, world["m1"], world.now)
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert world.watch("m1").spared_until == spared_until
+
+
 def test_an_undone_sleep_leaves_it_ready() -> None:
     world = assigned(terms=Terms(ttl=10))
     before = world["m1"]

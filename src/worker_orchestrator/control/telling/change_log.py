@@ -7,16 +7,16 @@ from typing import Final
 import structlog
 
 from worker_orchestrator.core.machine import Cause, Change
+from worker_orchestrator.core.routine import is_routine
 
 __all__ = ["ChangeLog"]
 
 _EVENTS: Final = {cause: cause.value for cause in Cause}  # an enum takes 1 µs to tell its own value
-_KEPT: Final = Cause.KEPT
 _EXPIRING: Final = Cause.EXPIRING
 
 
 class ChangeLog:
-    """Logs every change but keepalives.
+    """Logs every change that is news.
 
     It is made once the log is configured: structlog looks for the logger at each call otherwise.
     """
@@ -27,10 +27,9 @@ class ChangeLog:
     def write(self, change: Change, request: str, the_pool: str) -> None:
         """Log this change, with the id of the request that caused it (empty if there was none).
 
-        The line says in which pool it happened, unless there is only `the_pool`. A keepalive is no line: clients send one
-        every few seconds.
+        The line says in which pool it happened, unless there is only `the_pool`. What is no news is no line.
         """
-        if change.cause is _KEPT:
+        if is_routine(change):
             return
         after = change.after
         machine = after if after is not None and after.holding is not None else change.before or change.machine
