@@ -102,7 +102,7 @@ def test_a_clock_that_is_put_back_does_no_harm() -> None:
     assert demand.last == [START + HOUR]
     demand.step(START + HOUR + 60, [START + HOUR + 30])
     assert demand.forecast(0.99, can_park=False).idle >= 1
-    demand.step(START + HOUR + 60, [START + HOUR + 60]), "twice at one time"
+    demand.step(START + HOUR + 60, [START + HOUR + 60])  # twice at one time
 
 
 def test_an_arrival_that_is_told_late_counts_as_if_it_came_now() -> None:

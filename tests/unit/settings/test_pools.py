@@ -98,7 +98,14 @@ def test_each_setting_of_a_pool_says_when_it_is_inherited() -> None:
 
 def test_an_empty_table_is_a_pool_with_everything_from_outside_but_the_sizes(from_file: Load) -> None:
     found = from_file(toml(OTHER) + "[pools.web]\n").pools["web"]
-    sizes = {"min_idle": 2, "max_idle": None, "spare": 0.0, "shrink_after": None, "parked": 0, "max_machines": None}
+    sizes: dict[str, Any] = {
+        "min_idle": 2,
+        "max_idle": None,
+        "spare": 0.0,
+        "shrink_after": None,
+        "parked": 0,
+        "max_machines": None,
+    }
     sizes |= {"sizing": "fixed", "target": 0.99}
     assert found == PoolSettings(**{**OTHER, "env": {**DEFAULT_ENV, "A": "1"}, **sizes})
 
