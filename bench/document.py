@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from bench import sizes
 from bench.book import Book, read
 from bench.charts import Bar, bars
 from bench.claims import CLAIMS
@@ -213,6 +214,7 @@ _PARTS: Final[dict[str, Callable[[Book], str]]] = {
     "starts": _starts,
     "scale": _scale,
     "lists": _lists,
+    "sizes": lambda _book: sizes.table(),
     "counts": _counts,
     "stopped": _stopped,
 }

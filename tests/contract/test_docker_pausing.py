@@ -11,7 +11,7 @@ from tests.integration.docker_command import a_name, docker
 
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.spec import DEFAULT_POOL
-from worker_orchestrator.errors import EngineRejected, OutcomeUnknown
+from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning, OutcomeUnknown
 
 
 async def test_letting_one_go_on_is_a_single_call(docker_world: DockerWorld) -> None:
@@ -126,3 +126,20 @@ async def test_one_that_is_paused_outlives_the_service(docker_world: DockerWorld
     await engine.unpause(machine.id)
     await docker_world.serves(machine)
     await watch.aclose()
+
+
+async def test_none_is_paused_in_which_a_command_runs(docker_world: DockerWorld) -> None:
+    """Somebody uses it. And in what is paused none is started."""
+    machine, engine = await docker_world.running(), docker_world.engine
+    await engine.list()
+    running = asyncio.create_task(engine.exec(machine.id, ["sleep", "2"]))
+    await asyncio.sleep(1.0)
+    with pytest.raises(EngineUnavailable):
+        await engine.pause(machine.id)
+    assert await docker_world.status(machine) is Status.RUNNING
+    assert (await running).exit_code == 0
+    await engine.pause(machine.id)
+    with pytest.raises(NotRunning):
+        await engine.exec(machine.id, ["true"])
+    await engine.unpause(machine.id)
+    await docker_world.serves(machine)

@@ -21,6 +21,7 @@ from tests.integration.waiting import eventually
 READS = (
     "/v1/machines",
     "/v1/pools",
+    "/v1/pools/default/plan",
     "/v1/projects/planted/machine",
     "/v1/projects/planted/why",
     "/v1/events?follow=false",

@@ -55,6 +55,7 @@ TABLE: Final[dict[str, Entry]] = {
     "restart": Entry("restart", _MACHINES, "Start a project's machine again, with its files."),
     "destroy": Entry("destroy", _MACHINES, "Remove a machine with all its files."),
     "pools": Entry("pools", _POOL, "List the pools."),
+    "plan": Entry("plan", _POOL, "Say which sizes would have been right."),
     "scale": Entry("pool_commands", _POOL, "Change how many machines the pool keeps."),
     "pause": Entry("pool_commands", _POOL, "Stop making new machines for now."),
     "resume": Entry("pool_commands", _POOL, "Make new machines again."),

@@ -103,7 +103,9 @@ def _print_sizes(pool: Pool) -> None:
     for size, title in _TITLES.items():
         now, configured = getattr(pool, size), getattr(pool.configured, size)
         if size not in _UNTOLD or {now, configured} != {_UNTOLD[size]}:
-            click.echo(f"  {title:<9} {_size(now)}{_why_other(now, configured, pool.changed.get(size, configured))}")
+            chosen = pool.changed.get(size, configured)
+            why = "demand asks for it" if size != "max_idle" and pool.sizing == "adaptive" else "a window is open"
+            click.echo(f"  {title:<9} {_size(now)}{_why_other(now, configured, chosen, why)}")
     if pool.dropped:
         click.echo(f"  dropped   {printable(pool.dropped)}")
 
@@ -117,7 +119,7 @@ def _print(pool: Pool, output: str) -> None:
     click.echo(f"  machines  {counted(pool.machines)}")
     if pool.waiting:
         click.echo(f"  waiting   {pool.waiting}")
-    if pool.wanted_idle not in {None, pool.configured.min_idle} or pool.retired:
+    if pool.wanted_idle not in {None, pool.configured.min_idle} or pool.retired or pool.sizing == "adaptive":
         click.echo(f"  wanted    {pool.wanted_idle} idle: {printable(pool.why)}")
     if pool.problem:
         click.echo(f"  problem   {printable(pool.problem)}")
@@ -137,10 +139,10 @@ def _made_of(pool: Pool) -> str:
     return f"image {pool.image}{', ports ' if pool.port_names else ''}{', '.join(pool.port_names)}"
 
 
-def _why_other(now: int | None, configured: int | None, chosen: int | None) -> str:
-    """Why a size is not as the settings say; `chosen` is what it is while no window asks for another one."""
+def _why_other(now: int | None, configured: int | None, chosen: int | None, why: str) -> str:
+    """Why a size is not as the settings say; `chosen` is what it is while nothing else asks for another one, and `why`."""
     if now != chosen:
-        return f"  (a window is open; otherwise {_size(chosen)})"
+        return f"  ({why}; otherwise {_size(chosen)})"
     return "" if now == configured else f"  (the settings say {_size(configured)})"
 
 

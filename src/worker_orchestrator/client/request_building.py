@@ -23,12 +23,12 @@ __all__ = [
 JSON: Final = {"content-type": "application/json"}
 
 
-def query_of(**values: str | int | bool | None) -> tuple[tuple[str, str], ...]:
+def query_of(**values: str | float | bool | None) -> tuple[tuple[str, str], ...]:
     """The query parameters, without those that are None."""
     return tuple((name, _text(value)) for name, value in values.items() if value is not None)
 
 
-def _text(value: str | int) -> str:
+def _text(value: str | float) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

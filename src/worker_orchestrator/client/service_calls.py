@@ -10,7 +10,7 @@ from worker_orchestrator.client.call_steps import Flow, Request, Steps
 from worker_orchestrator.client.calls_base import CallsBase
 from worker_orchestrator.client.event_stream import follow_events
 from worker_orchestrator.client.request_building import JSON, pool_path, query_of
-from worker_orchestrator.wire.v1 import Event, History, Pool, PoolPatch, Pools, Reloaded, ServiceHealth
+from worker_orchestrator.wire.v1 import Event, History, Pool, PoolPatch, PoolPlan, Pools, Reloaded, ServiceHealth
 
 __all__ = ["ServiceCalls"]
 
@@ -55,6 +55,16 @@ class ServiceCalls(CallsBase):
         """
         patch = PoolPatch(min_idle=min_idle, max_idle=max_idle, limit=limit, max_machines=max_machines, parked=parked)
         return (yield from self._patch(name, patch))
+
+    @operation
+    def plan(self, name: str = "default", *, target: float | None = None, days: int | None = None) -> Steps[PoolPlan]:
+        """Which sizes would have been right for the assigns of the last `days` (None: 7), as they were recorded.
+
+        `target` is the wanted share of assigns that find a machine; None: that of the settings.
+
+        Raises PoolNotFound, InvalidInput.
+        """
+        return (yield from self._get(f"{pool_path(name)}/plan", PoolPlan, query_of(target=target, days=days)))
 
     @operation
     def pause(self, name: str = "default") -> Steps[Pool]:

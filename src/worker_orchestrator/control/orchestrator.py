@@ -46,6 +46,7 @@ class Orchestrator:
     * `contact`    asks the engine on behalf of a caller, with a limit
     * `defect`     takes the first broken invariant, and stops the service
     * `sizes`      what the settings say of the sizes of pools, and what was changed of them at run time
+    * `plans`      says which sizes would have been right for the demand that is on record
     * `conflict`   says why what was changed at run time cannot stay with other sizes of the settings
     * `reconfigure` has it keep other pools, or other sizes, from now on
     * `elsewhere`  the host of each machine, by its id, that was published elsewhere than the settings say now
@@ -69,9 +70,8 @@ class Orchestrator:
         self._parts, self._state, self._decisions = parts, parts.state, parts.decisions
         self._journal, self._views = parts.journal, parts.views
         self.feed, self.traces, self.contact = parts.feed, parts.traces, parts.contact
-        self.defect = parts.defect
-        self.short_way, self.reconfigure = parts.short_way, parts.reconfigure
-        self.sizes, self.conflict = parts.sizes, parts.sizes.conflict
+        self.defect, self.short_way, self.reconfigure = parts.defect, parts.short_way, parts.reconfigure
+        self.sizes, self.conflict, self.plans = parts.sizes, parts.sizes.conflict, parts.plans
         self.leases, self.uses, self.sleepers = parts.leases, parts.uses, parts.sleepers
         self.elsewhere: Mapping[str, str] = parts.state.elsewhere
 

@@ -28,6 +28,7 @@ from worker_orchestrator.control.deciding.activity import ActivityWatch
 from worker_orchestrator.control.deciding.clock_windows import ClockWindows
 from worker_orchestrator.control.deciding.decisions import Decisions
 from worker_orchestrator.control.deciding.effects import Effects
+from worker_orchestrator.control.deciding.forecasts import Demands, Forecasts
 from worker_orchestrator.control.deciding.foresight import Foresight
 from worker_orchestrator.control.deciding.idle_probes import IdleProbes
 from worker_orchestrator.control.deciding.journal import Journal
@@ -41,8 +42,10 @@ from worker_orchestrator.control.deciding.uses import Uses
 from worker_orchestrator.control.defect import Defect
 from worker_orchestrator.control.reactions import Reactions
 from worker_orchestrator.control.reading.gauges import Gauge
+from worker_orchestrator.control.reading.plans import Plans
 from worker_orchestrator.control.reading.standing import Standings
 from worker_orchestrator.control.reading.views import Views
+from worker_orchestrator.control.telling.arrivals import ArrivalRecord
 from worker_orchestrator.control.telling.feed import Feed
 from worker_orchestrator.control.telling.last_changes import LastChanges
 from worker_orchestrator.control.telling.observer import Observer
@@ -109,6 +112,8 @@ class Wiring:
         self.foresight = Foresight(self.state, engine)
         self.lease_clock = LeaseClock(fleet, store, clock, self.state.now())
         self.state.use(self.lease_clock)
+        self.arrivals = ArrivalRecord(store.arrivals, clock.wall_ms)
+        observer = observer.joined(self.arrivals)
         self._make_telling(store, observer)
         self._make_world(engine, engine_id, observer)
         self._make_deciding(store, observer)
@@ -121,9 +126,7 @@ class Wiring:
         self.sleepers = Sleepers(self.decisions, self.search, self.carrying_out)
         key = late_key or secrets.token_bytes()
         self.configuring = Configuring(self.decisions, engine, self.background, self.uses, key)
-        self.views = Views(engine, self.state, self.journal, self.contact, self.last_changes)
-        self.gauge = Gauge(self.state, self.seats, self.contact)
-        self.standings = Standings(self.state, self.contact)
+        self._make_reading(engine)
         self._reactions = Reactions(
             self.decisions, self.contact, self.probers, self.templates, self.traces, self.last_changes
         )
@@ -159,6 +162,7 @@ class Wiring:
             state, self.journal, self.seats, self.contact, self.actions, self.templates, self.background
         )
         self.clock_windows = ClockWindows(state, self.sizes, self.decisions)
+        self.forecasts = Forecasts(state, self.sizes, self.decisions, Demands(self.arrivals, state.wall_ms))
         self.uses = Uses(self.decisions)
         self.activity = ActivityWatch(
             self.decisions,
@@ -176,6 +180,13 @@ class Wiring:
             self.actions,
             self.probers,
         )
+
+    def _make_reading(self, engine: Engine) -> None:
+        state, contact = self.state, self.contact
+        self.views = Views(engine, state, self.journal, contact, self.last_changes)
+        self.gauge = Gauge(state, self.seats, contact)
+        self.standings = Standings(state, contact, self.forecasts)
+        self.plans = Plans(state, self.sizes, self.forecasts)
 
     def _react(self, report: Report) -> None:
         """The function that `world/` reports to. `world/` is made before `Reactions`, hence this detour."""
@@ -224,6 +235,7 @@ class Wiring:
             "idle probes": self.idle_probes.run(interval_s),
             "foresight": self.foresight.run(),
             "clock windows": self.clock_windows.run(),
+            "forecasts": self.forecasts.run(),
             "traces": self.trace_keeper.run(),
             "store": self.journal.try_again_for_ever(),
         }

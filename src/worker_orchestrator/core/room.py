@@ -60,7 +60,7 @@ def claim_of(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     has = fleet.count_idle(name) - count_ailing(fleet, wanted, name) + len(fleet.coming(name, template)) - served
     wanted_idle = wanted.wanted_idle(fleet.assigned_in(name))
     idle = min(lacks.idle, most - for_line)
-    parked = min(lacks.parked, most - for_line - idle)
+    parked = min(lacks.parked, most - idle)  # where somebody waits none is begun
     return Claim(name, template, for_line, idle, served, has, wanted.min_idle, wanted_idle, parked)
 
 

@@ -47,7 +47,8 @@ class PoolSpec(msgspec.Struct, frozen=True):
     retired, once, `shed_after_s` seconds after these were taken from it.
 
     `windows` are its clock windows. `min_idle` and `max_idle` are what is in force now, and `window` is the open one that
-    asks for this `min_idle`. `start_timeout_s` is its own; None: that of the fleet.
+    asks for this `min_idle`. If it `is_adaptive`, its sizes follow demand for the hit ratio `target`, and
+    `follows_demand` says that this is what asks for this `min_idle`. `start_timeout_s` is its own; None: that of the fleet.
 
     `port_names` are the names of the ports of its workers; empty for workers with one port, which needs no name.
 
@@ -73,6 +74,9 @@ class PoolSpec(msgspec.Struct, frozen=True):
     shed_after_s: float = 300.0
     windows: tuple[Window, ...] = ()
     window: Window | None = None
+    is_adaptive: bool = False
+    target: float = 0.99
+    follows_demand: bool = False
     start_timeout_s: float | None = None
     port_names: tuple[str, ...] = ()
     terms: Terms | None = None
@@ -97,7 +101,7 @@ class PoolSpec(msgspec.Struct, frozen=True):
 
     def most_idle(self, assigned: int) -> int | None:
         """How many idle machines it may keep while projects have so many; None if idle machines are never too many."""
-        if self.max_idle is None and self.shrinks:
+        if self.shrinks and (self.max_idle is None or self.is_adaptive):
             return self.wanted_idle(assigned)
         return self.max_idle
 

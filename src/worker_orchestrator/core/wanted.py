@@ -5,6 +5,7 @@ A pool wants idle machines beside one for each project in its line::
     rule        idle machines wanted
     min_idle    `min_idle`
     window      `min_idle` of a clock window that is open, if that is more
+    adaptive    what demand asks for, if that is more, within the limits of the pool
     spare       `spare` times the machines that projects have, rounded up; if that is more, and `max_idle` at most
 """
 
@@ -36,7 +37,7 @@ __all__ = [
     "wanted",
 ]
 
-Rule = Literal["min_idle", "window", "spare"]
+Rule = Literal["min_idle", "window", "adaptive", "spare"]
 Hold = Literal["template", "obstacle", "image", "paused", "pool_limit", "limit", "awake", "ports"]
 MOST_NAMED: Final = 3
 """So many of the projects are named that hold all machines."""
@@ -78,7 +79,11 @@ def wanted(fleet: Fleet, spec: Spec, name: str) -> Wanted:
     idle, lacks = pool.wanted_idle(assigned), shortage(fleet, pool, name)
     missing = lacks.waiting + lacks.idle + lacks.parked
     holds = tuple(held_back(fleet, spec, name)) if missing else ()
-    rule: Rule = "spare" if idle > pool.min_idle else "min_idle" if pool.window is None else "window"
+    rule: Rule = "min_idle" if pool.window is None else "window"
+    if idle > pool.min_idle:
+        rule = "spare"
+    elif pool.follows_demand:
+        rule = "adaptive"
     return Wanted(idle, rule, pool.most_idle(assigned), missing, holds)
 
 

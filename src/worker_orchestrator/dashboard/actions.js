@@ -67,7 +67,7 @@ async function destroy(live, { id, generation }) {
   say(`${id} is destroyed.`);
 }
 
-async function changePool(live, name, changes) {
+export async function changePool(live, name, changes) {
   live.putPool(await call(`/v1/pools/${encodeURIComponent(name)}`, { method: "PATCH", body: changes }));
 }
 

@@ -7,11 +7,13 @@ import { obstacle } from "./connection.js";
 import { show } from "./dialog.js";
 import { age, count, exactly, number, time } from "./format.js";
 import { html, useId, useState } from "./html.js";
+import { lazy } from "./lazy.js";
 import { useClock } from "./live.js";
 import { isInTrouble, reasonBesideMinIdle } from "./standing.js";
 import { Mark } from "./statemark.js";
 import { Advice, coded } from "./told.js";
 
+const Plan = lazy("plan", "Plan"); // few look at it
 const SHOWN = ["assigned", "idle", "parked", "starting", "restarting", "sleeping", "stopping", "failed"];
 const ALWAYS = new Set(["assigned", "idle", "starting", "failed"]);
 
@@ -54,7 +56,17 @@ export function Pool({ live, pool }) {
     ${pool.paused && html`<p class="muted">It starts and replaces nothing until it is resumed. Projects keep their machines.</p>`}
     ${isInTrouble(pool) && html`<${Trouble} live=${live} pool=${pool} />`}
     ${pool.expiries?.length > 0 && html`<${Expiries} expiries=${pool.expiries} />`}
+    ${!pool.retired && html`<${Planned} live=${live} pool=${pool.name} />`}
   </section>`;
+}
+
+/** Which sizes would have been right: replayed once somebody opens it. */
+function Planned({ live, pool }) {
+  const [isOpen, setOpen] = useState(false);
+  return html`<details class="expiries" open=${isOpen} onToggle=${({ target }) => setOpen(target.open)}>
+    <summary>Which size would have been right?</summary>
+    ${isOpen && html`<${Plan} live=${live} pool=${pool} />`}
+  </details>`;
 }
 
 /** The last projects that lost a machine by a deadline, and why. */

@@ -244,8 +244,11 @@ def spec_of(
 
 
 def _spec_of_pool(pool: PoolSettings) -> PoolSpec:
-    shrinks = bool(pool.spare or pool.windows)
-    grew = bool(pool.windows) or (shrinks and pool.max_idle is None)  # `spare` never wants more than `max_idle`
+    is_adaptive = pool.sizing == "adaptive"
+    shrinks = bool(pool.spare or pool.windows or is_adaptive)
+    grew = (
+        bool(pool.windows) or is_adaptive or (shrinks and pool.max_idle is None)
+    )  # `spare` never wants more than `max_idle`
     shrink_after_s = SHRINK_AFTER_S if grew else 0.0
     return PoolSpec(
         None,
@@ -259,6 +262,8 @@ def _spec_of_pool(pool: PoolSettings) -> PoolSpec:
         shrink_after_s=shrink_after_s if pool.shrink_after is None else pool.shrink_after,
         shed_after_s=SHRINK_AFTER_S if pool.shrink_after is None else pool.shrink_after,
         windows=pool.windows,
+        is_adaptive=is_adaptive,
+        target=pool.target,
         start_timeout_s=pool.start_timeout,
         port_names=tuple(name for name, _ in pool.ports),
         terms=Terms(pool.ttl, pool.max_age, pool.idle_timeout, pool.confirm_within) or None,

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from worker_orchestrator.core.demand import LEAST_TARGET, MOST_TARGET
+
 __all__ = [
-    "as_bytes", "capabilities", "duration", "environment", "host_name", "host_names", "image", "local_address",
+    "as_bytes", "capabilities", "duration", "environment", "hit_ratio", "host_name", "host_names", "image", "local_address",
     "network_name", "number", "one_of", "origins", "path", "processors", "seconds", "share", "size", "text", "url_path",
     "user", "variable_name", "web_url", "yes_no",
 ]  # fmt: skip
@@ -127,6 +129,15 @@ def share(value: Any) -> float:
         if parsed <= 10:
             return parsed
     raise ValueError("a share such as 25% or 0.25, from 0 to 1000%")
+
+
+def hit_ratio(value: Any) -> float:
+    """From 0.99 or 99%."""
+    match = _SHARE.fullmatch(_as_text(value))
+    parsed = 0.0 if match is None else round(float(match[1]) / (100 if match[2] else 1), 9)
+    if LEAST_TARGET <= parsed <= MOST_TARGET:
+        return parsed
+    raise ValueError(f"a share from {LEAST_TARGET} to {MOST_TARGET}, such as 0.99 or 99%")
 
 
 def path(value: Any) -> Path:

@@ -54,12 +54,25 @@ class PoolSettings:
         "Idle machines to keep as a share of the assigned ones, such as 25%, if that is more than --min-idle.",
         _SIZE,
     )
+    sizing: str = choice(
+        ("fixed", "adaptive"),
+        "Whether idle machines are as many as the settings say, or follow demand: --min-idle at least, and as many more as "
+        "--target needs.",
+        _SIZE,
+    )
+    target: float = setting(
+        0.99,
+        parsers.hit_ratio,
+        "RATIO",
+        "With --sizing adaptive, and for `orchestrator plan`: the share of the assigns that find a machine ready.",
+        _SIZE,
+    )
     shrink_after: float | None = setting(
         None,
         parsers.seconds(0, 86_400),
         "SECONDS",
-        "How long idle machines are kept that are too many. Default: 0 for those above --max-idle, and 300 where a window "
-        "or --spare had made the pool larger.",
+        "How long idle machines are kept that are too many. Default: 0 for those above --max-idle, and 300 where a window, "
+        "--spare or --sizing adaptive had made the pool larger.",
         _SIZE,
     )
     parked: int = setting(

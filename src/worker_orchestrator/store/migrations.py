@@ -206,6 +206,18 @@ STEPS: Final[tuple[str, ...]] = (
             AND port IN (SELECT json_extract(value, '$[1]') FROM json_each(old.ports) UNION SELECT old.port);
     END
     """,
+    # When projects came for machines of a pool, and what was learned from that.
+    """
+    CREATE TABLE arrival (
+        pool    TEXT NOT NULL,
+        minute  INTEGER NOT NULL,
+        count   INTEGER NOT NULL CHECK (count > 0),
+        offsets BLOB NOT NULL,
+        PRIMARY KEY (pool, minute)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX arrival_minute ON arrival (minute);
+    CREATE TABLE demand (pool TEXT PRIMARY KEY, learned TEXT NOT NULL) STRICT, WITHOUT ROWID
+    """,
 )
 """The migrations, as SQL: the first brings version 1 to version 2, and so on. `schema.sql` is always the newest version."""
 SCHEMA_VERSION: Final = 1 + len(STEPS)

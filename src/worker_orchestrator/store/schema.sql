@@ -125,3 +125,21 @@ CREATE TABLE outbox (
     project TEXT NOT NULL,
     body    TEXT NOT NULL
 ) STRICT;
+
+-- When projects came for machines of a pool: one row for each minute in which somebody came, written about once a minute. The
+-- times in the minute are milliseconds, two bytes each, the lower one first. No project is named. Five weeks are kept.
+CREATE TABLE arrival (
+    pool    TEXT NOT NULL,
+    minute  INTEGER NOT NULL,
+    count   INTEGER NOT NULL CHECK (count > 0),
+    offsets BLOB NOT NULL,
+    PRIMARY KEY (pool, minute)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX arrival_minute ON arrival (minute);
+
+-- What was learned of the demand for a pool.
+CREATE TABLE demand (
+    pool    TEXT PRIMARY KEY,
+    learned TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -21,6 +21,7 @@ import apsw
 from worker_orchestrator.core.machine import Cause, Change, Machine
 from worker_orchestrator.core.routine import is_routine
 from worker_orchestrator.errors import CommitFailed, StoreError
+from worker_orchestrator.store.arrivals import Arrivals
 from worker_orchestrator.store.connection import BEGIN, Connection
 from worker_orchestrator.store.database import (
     BUSY_TIMEOUT_MS,
@@ -81,6 +82,7 @@ class Store:
         # With durability "power" the second transaction would be another fsync.
         self._log = EventLog(self._connection, may_use_rows=durability == "process")
         self.outbox = Outbox(self._connection)
+        self.arrivals = Arrivals(self._connection, path)
 
     # reading
 

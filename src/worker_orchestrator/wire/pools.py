@@ -14,11 +14,14 @@ __all__ = [
     "Counted",
     "Demand",
     "Expiry",
+    "PlannedSizes",
     "Pool",
     "PoolPatch",
+    "PoolPlan",
     "PoolSizes",
     "Pools",
     "Reloaded",
+    "ReplayedSizes",
     "SettingChange",
 ]
 
@@ -88,12 +91,12 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     `dropped` says what of that did not go with the settings at the last start, and is changed no longer; None if nothing.
     `on_release` is reuse or recycle: whether a released machine is given on as it is, or removed. None: not told.
     `spare`: how many idle machines it wants for each one that a project has. `wanted_idle` is what it wants now, for the
-    reason `why`; None: not told. `held_back` says what keeps it from having them; None if nothing does. `demand` is None
-    until there is something to measure. A pool that is `retired` is no longer in the settings and makes no machines.
-    `expiries` are the last assignments that a deadline ended, newest first.
-    `parked` machines are kept beside the idle ones, paused until somebody needs them.
-    `port_names` are the names of its workers' ports, the first one that of `port`; empty for workers with one port.
-    `takes_values`: an assign may bring env, secrets and files for its workers.
+    reason `why`; None: not told. `sizing` is fixed or adaptive: then what stands ready follows demand for the hit ratio
+    `target`. `held_back` says what keeps it from having them; None if nothing does. `demand` is None until there is
+    something to measure. A pool that is `retired` is no longer in the settings and makes no machines. `expiries` are the
+    last assignments that a deadline ended, newest first. `parked` machines are kept beside the idle ones, paused until
+    somebody needs them. `port_names` are the names of its workers' ports, the first one that of `port`; empty for workers
+    with one port, which needs no name. `takes_values`: an assign may bring env, secrets and files for its workers.
     """
 
     name: str
@@ -104,6 +107,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     max_machines: int | None = None
     spare: float = 0.0
+    sizing: str = "fixed"
+    target: float = 0.99
     parked: int = 0
     paused: bool
     retired: bool = False
@@ -140,6 +145,50 @@ class PoolPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_machines: int | msgspec.UnsetType | None = msgspec.UNSET
     parked: int | msgspec.UnsetType | None = msgspec.UNSET
     paused: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class PlannedSizes(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes of a pool: so many idle machines, and so many parked ones."""
+
+    idle: int
+    parked: int
+
+
+class ReplayedSizes(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes, and what they would have been worth. Where they follow demand (`adaptive`) they are the largest that it had.
+
+    `hit_ratio`: the share of the assigns that would have found a machine, idle or parked. Hours are machine-hours.
+    """
+
+    idle: int
+    parked: int
+    adaptive: bool
+    hit_ratio: float
+    p50_wait_seconds: float
+    p99_wait_seconds: float
+    idle_hours: float
+    parked_hours: float
+
+
+class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What was recorded of a pool from `since` to `until` (None: nothing was), replayed against several sizes.
+
+    `arrivals` were counted, each new machine took `warm_up_seconds`. `now` are the sizes that the pool has without windows
+    and demand. `proposed` is the cheapest fixed size that would have reached `target`; None if none can. `sentence` says how
+    much was replayed.
+    """
+
+    pool: str
+    sizing: str
+    target: float
+    since: datetime | None
+    until: datetime | None
+    arrivals: int
+    warm_up_seconds: float
+    sizes: list[ReplayedSizes]
+    now: PlannedSizes
+    proposed: PlannedSizes | None
+    sentence: str
 
 
 class SettingChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -610,6 +610,63 @@ def test_what_could_not_be_cleaned_is_removed(result: Result) -> None:
     assert world.pool.obstacle is None
 
 
+def _recycles(world: World) -> None:
+    """Its pool began to recycle, and then its cleaning ended."""
+    world.spec = a_spec(recycle=True)
+    world.cleaned("m1")
+
+
+def _recycles_at_a_look(world: World) -> None:
+    world.spec = a_spec(recycle=True)
+    world.instance("m1")
+    world.tick()
+
+
+def _is_overdue(world: World) -> None:
+    world.instance("m1")
+    world.now += world.spec.start_timeout_s
+    world.tick()
+
+
+def _is_gone(world: World) -> None:
+    world.instances.pop("m1")
+    world.tick()
+
+
+def _was_refused(world: World) -> None:
+    world.cleaned("m1", Result.REJECTED, "Something is left")
+
+
+@pytest.mark.parametrize("ends", [_recycles, _recycles_at_a_look, _is_overdue, _is_gone, _was_refused])
+def test_what_is_removed_instead_of_cleaned_goes_from_that_moment_on(ends: Callable[[World], None]) -> None:
+    """Whoever looks for what has been leaving for longest finds it in its place. Its last lines were of another end."""
+    world = dirty()
+    world.fleet.apply(world["m1"], replace(world["m1"], evidence="last lines"), Cause.RESTARTED, world.now)
+    world.now += 7
+    ends(world)
+    assert (world["m1"].state, world["m1"].evidence) == (STOPPING, "")
+    assert world.watch("m1").since == world.now
+
+
+def test_what_may_still_land_goes_from_its_release_on() -> None:
+    world = writing()
+    world.now += 7
+    world.release("m1")
+    assert world["m1"].state is STOPPING
+    assert world.watch("m1").since == world.now
+
+
+def test_what_came_back_to_life_is_spared_also_after_a_change_that_was_undone() -> None:
+    """For as long as it was before."""
+    world = assigned(terms=Terms(ttl=60.0))
+    world.watch("m1").spared_until = 7.0
+    world.fleet.apply(world["m1"], replace(world["m1"], state=STARTING), Cause.RESTARTED, world.now)
+    world.now += 1
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert world["m1"].state is READY
+    assert world.watch("m1").spared_until == 7.0
+
+
 def test_an_engine_that_is_away_is_asked_again_in_a_moment() -> None:
     world = dirty()
     world.cleaned("m1", Result.UNAVAILABLE, "Docker does not answer.")

@@ -1138,6 +1138,15 @@ def test_what_windows_left_is_parked_before_it_is_shed() -> None:
     assert len(world.in_state(STOPPING)) == 1
 
 
+def test_what_windows_left_is_shed_where_the_reserve_is_full() -> None:
+    world = a_reserve(1, min_idle=1)
+    for _ in range(3):
+        world.up()
+    world.pool.shed_since = world.now - 1000.0
+    world.tick()
+    assert len(world.in_state(STOPPING)) == 2
+
+
 def test_the_room_for_idle_machines_is_not_taken_by_the_reserve() -> None:
     world = World(spec=several(max_machines=3, a={"parked": 3}, b={"min_idle": 2}))
     world.resize()
@@ -1150,6 +1159,14 @@ def test_the_room_for_what_spare_wants_is_not_taken_by_the_reserve() -> None:
     world = World(spec=spec, fleet=a_fleet(*held, a_machine("w1", pool="b")))
     world.resize()
     assert [world[one].pool for one in world.in_state(STARTING)] == ["b"]
+
+
+def test_idle_machines_and_the_reserve_together_keep_to_the_limit_of_their_pool() -> None:
+    held = [a_machine(f"p{n}", port=9300 + n, project=f"p{n}") for n in range(2)]
+    world = World(spec=a_spec(max_machines=100, min_idle=1, parked=2), fleet=a_fleet(*held))
+    world.wants(max_machines=4)
+    world.resize()
+    assert len(world.in_state(STARTING)) == 2
 
 
 def test_the_reserve_comes_before_replacements() -> None:

@@ -49,6 +49,10 @@ def test_what_a_pool_may_keep_is_max_idle_else_what_it_wants_if_it_shrinks() -> 
     assert PoolSpec("t", min_idle=2).most_idle(10) is None
     assert PoolSpec("t", min_idle=2, spare=1.0).most_idle(10) is None
     assert PoolSpec("t", min_idle=2, shrinks=True).most_idle(10) == 2
+    assert PoolSpec("t", min_idle=2, max_idle=9, shrinks=True).most_idle(10) == 9
+    assert PoolSpec("t", min_idle=2, max_idle=9, shrinks=True, is_adaptive=True).most_idle(10) == 2, (
+        "it follows demand down"
+    )
     assert PoolSpec("t", min_idle=2, spare=1.0, shrinks=True).most_idle(10) == 10
     assert PoolSpec("t", min_idle=2, max_idle=0, spare=1.0, shrinks=True).most_idle(10) == 0
 

@@ -205,3 +205,11 @@ def test_where_a_window_asks_for_min_idle_it_is_the_rule() -> None:
     assert told(world).rule == "window"
     world.wants(spare=0.5)
     assert told(world).rule == "spare"
+
+
+def test_demand_is_the_rule_where_it_asks_for_more_than_min_idle_and_spare() -> None:
+    assert told(a_world(min_idle=4, is_adaptive=True, follows_demand=True, shrinks=True)) == Wanted(
+        4, "adaptive", 4, 4, ()
+    )
+    assert told(a_world(min_idle=2, is_adaptive=True, shrinks=True)).rule == "min_idle"
+    assert told(a_world(assigned=10, min_idle=4, spare=0.5, is_adaptive=True, follows_demand=True)).rule == "spare"

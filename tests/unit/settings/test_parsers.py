@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings.loading import load
-from worker_orchestrator.settings.parsers import as_bytes, duration, share
+from worker_orchestrator.settings.parsers import as_bytes, duration, hit_ratio, share
 
 
 @pytest.mark.parametrize(
@@ -174,6 +175,19 @@ def test_what_is_no_duration_is_refused(written: Any) -> None:
 )
 def test_a_share_is_a_percentage_or_a_number(written: Any, read: float) -> None:
     assert share(written) == read
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("99%", 0.99), (0.99, 0.99), ("50 %", 0.5), ("0.9999", 0.9999), ("99.5%", 0.995)]
+)
+def test_a_hit_ratio_is_a_share_below_one(written: Any, read: float) -> None:
+    assert hit_ratio(written) == read
+
+
+@pytest.mark.parametrize("written", ["1", 1, "100%", "49%", 0.3, "0.99999", "many", True, None, float("nan")])
+def test_what_is_no_hit_ratio_is_refused(written: Any) -> None:
+    with pytest.raises(ValueError, match=re.escape("from 0.5 to 0.9999")):
+        hit_ratio(written)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from worker_orchestrator.settings.settings import DEFAULT_ENV, Settings, setting
 Load = Callable[..., Settings]
 OTHER: Mapping[str, Any] = {
     "image": "other", "worker_port": 1234, "min_idle": 3, "max_idle": 9, "spare": 0.5, "shrink_after": 7.0,
+    "sizing": "adaptive", "target": 0.95,
     "max_machines": 50, "outbound": "host", "env": {"A": "1"}, "memory": "1g", "cpus": 1.5, "pids_limit": 99,
     "log_limit": "1m", "cap_drop": ("ALL",), "allow_sudo": True, "read_only": True, "user": "1000", "runtime": "runsc",
     "ready": "tcp", "ready_path": "/health", "start_timeout": 20.0, "stop_timeout": 3.0, "on_release": "recycle",
@@ -84,7 +85,7 @@ def test_each_setting_of_a_pool_says_when_it_is_inherited() -> None:
     assert {name for name, kind in kinds.items() if kind is not None} == of_pool
     assert of_pool == OTHER.keys() | {"network", "insecure_shared_network", "ports", "ready_port"}
     assert {name for name, kind in kinds.items() if kind is Inherited.NEVER} == {
-        "min_idle", "max_idle", "max_machines", "spare", "shrink_after", "parked",
+        "min_idle", "max_idle", "max_machines", "spare", "sizing", "target", "shrink_after", "parked",
     }  # fmt: skip
     assert {name for name, kind in kinds.items() if kind is Inherited.WITH_IMAGE} == {
         "worker_port", "ports", "ready", "ready_path", "ready_port",
@@ -97,7 +98,15 @@ def test_each_setting_of_a_pool_says_when_it_is_inherited() -> None:
 
 def test_an_empty_table_is_a_pool_with_everything_from_outside_but_the_sizes(from_file: Load) -> None:
     found = from_file(toml(OTHER) + "[pools.web]\n").pools["web"]
-    sizes = {"min_idle": 2, "max_idle": None, "spare": 0.0, "shrink_after": None, "parked": 0, "max_machines": None}
+    sizes: dict[str, Any] = {
+        "min_idle": 2,
+        "max_idle": None,
+        "spare": 0.0,
+        "shrink_after": None,
+        "parked": 0,
+        "max_machines": None,
+    }
+    sizes |= {"sizing": "fixed", "target": 0.99}
     assert found == PoolSettings(**{**OTHER, "env": {**DEFAULT_ENV, "A": "1"}, **sizes})
 
 

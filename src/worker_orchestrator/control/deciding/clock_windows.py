@@ -9,6 +9,7 @@ import structlog
 
 from worker_orchestrator.control.deciding.decisions import Decisions
 from worker_orchestrator.control.deciding.sizes import PoolSizes
+from worker_orchestrator.control.deciding.sizes_in_force import put_in_force
 from worker_orchestrator.control.deciding.state import ControlState
 
 __all__ = ["ClockWindows"]
@@ -54,13 +55,8 @@ class ClockWindows:
         return min(max(0.0, due_s - self._state.wall_ms() / 1000), LONGEST_PAUSE_S)
 
     def _apply(self) -> None:
-        before, after = self._state.spec, self._sizes.applied(self._state.spec)
-        if after == before:
-            return
-        self._state.spec = after
-        for name, pool in after.pools.items():
-            if pool.min_idle != before.pools[name].min_idle:
+        before = put_in_force(self._state, self._sizes, self._decisions)
+        for name, pool in self._state.spec.pools.items() if before is not None else ():
+            if before is not None and pool.min_idle != before.pools[name].min_idle:
                 window = None if pool.window is None else pool.window.cron
                 _log.info("a window opened or closed", pool=name, min_idle=pool.min_idle, window=window)
-        self._decisions.apply_and_commit_soon()
-        self._state.wake.set()

@@ -3,6 +3,7 @@
 A restart must not undo what an operator changed in an emergency. A size that is reset (None) follows its setting again. What
 does not go with newer settings at a start is dropped for good: it is told once, and not stored any longer.
 
+In a pool whose sizes follow demand, the forecast counts if it is more than its `min_idle` and no more than its limits allow.
 While a clock window of a pool is open, its `min_idle` counts if it is the higher one, and its `max_idle` stands in for the
 pool's. What was changed at run time takes the place of the settings' sizes, and not of the windows.
 
@@ -21,6 +22,7 @@ from typing import Any, Final
 import structlog
 from msgspec.structs import replace
 
+from worker_orchestrator.core.demand import Forecast
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.windows import SizesInForce, Window, sizes_at
 from worker_orchestrator.engines.base import Engine
@@ -86,23 +88,16 @@ class PoolSizes:
     """What each pool should be, with the changes of `store` over the settings. `configured` is what the settings say.
 
     `engine` is asked whether machines of a pool can be parked. `change_due_s`: when a window opens or closes next, in
-    seconds since 1970; None if no pool has windows.
+    seconds since 1970; None if no pool has windows. `forecasts`: what demand asks for now, by pool.
     """
 
-    def __init__(
-        self,
-        spec: Spec,
-        store: Store,
-        wall_ms: Callable[[], int],
-        engine: Engine,
-    ) -> None:
+    def __init__(self, spec: Spec, store: Store, wall_ms: Callable[[], int], engine: Engine) -> None:
         self._store, self._wall_ms, self._engine = store, wall_ms, engine
         self.change_due_s: int | None = None
+        self.forecasts: Mapping[str, Forecast] = {}
         self._changes: dict[str, _Changes] = {}  # of each pool that was ever in the settings of this run
         self._limit: int | None = None
-        self._dropped: dict[
-            str, str
-        ] = {}  # by pool, and of the limit under no name: what is no longer changed, and why
+        self._dropped: dict[str, str] = {}  # by pool, the limit under no name: what is no longer changed, and why
         self.configure(spec)
 
     def configure(self, spec: Spec) -> None:
@@ -185,21 +180,26 @@ class PoolSizes:
         }
         self.change_due_s = min((each.until_s for each in now.values() if each.until_s is not None), default=None)
         pools = {name: self._applied_to(name, pool, now.get(name)) for name, pool in spec.pools.items()}
-        return replace(spec, pools=pools, max_machines=self._sizes_in_force(next(iter(spec.pools))).limit)
+        return replace(spec, pools=pools, max_machines=self.in_force(next(iter(spec.pools))).limit)
 
     def _idle_sizes(self, name: str) -> tuple[int, int | None]:
-        sizes = self._sizes_in_force(name)
+        sizes = self.in_force(name)
         return sizes.min_idle, sizes.max_idle
 
     def _applied_to(self, name: str, pool: PoolSpec, now: SizesInForce | None) -> PoolSpec:
-        sizes = self._sizes_in_force(name)
+        sizes = self.in_force(name)
+        least, most = (sizes.min_idle, sizes.max_idle) if now is None else (now.min_idle, now.max_idle)
+        forecast = (self.forecasts.get(name) if pool.is_adaptive else None) or Forecast(0, 0)
+        asked = min(forecast.idle, _most(sizes, most))
+        reserve = min(forecast.parked, _most(sizes, None) - max(least, asked))
         return replace(
             pool,
-            min_idle=sizes.min_idle if now is None else now.min_idle,
-            max_idle=sizes.max_idle if now is None else now.max_idle,
-            window=None if now is None or now.min_idle == sizes.min_idle else _asking(now),
+            min_idle=max(least, asked),
+            max_idle=most,
+            follows_demand=asked > least,
+            window=None if now is None or now.min_idle == sizes.min_idle or asked > least else _asking(now),
             max_machines=sizes.max_machines,
-            parked=sizes.parked,
+            parked=max(sizes.parked, reserve),
             paused=bool(self._changes[name].get("paused", False)),
         )
 
@@ -247,7 +247,12 @@ class PoolSizes:
         if kept > most:
             yield "", f"The {what} of all pools together is {kept}, but must be at most the limit, which is {most}."
 
-    def _sizes_in_force(self, name: str) -> Sizes:
+    def can_park(self, name: str) -> bool:
+        """Whether machines of this pool can be parked, as far as the engine knows."""
+        return not why_no_parking(self._engine, name)
+
+    def in_force(self, name: str) -> Sizes:
+        """The sizes of this pool, but for what windows and demand ask for."""
         return self._sizes(name, self._changes[name], self._limit)
 
     def _sizes(self, name: str, changes: _Changes, limit: int | None) -> Sizes:
@@ -266,6 +271,11 @@ def _configured(spec: Spec) -> dict[str, Sizes]:
         name: Sizes(pool.min_idle, pool.max_idle, spec.max_machines, pool.max_machines, pool.parked)
         for name, pool in spec.pools.items()
     }
+
+
+def _most(sizes: Sizes, max_idle: int | None) -> int:
+    """How many idle machines there may be."""
+    return min(each for each in (max_idle, sizes.max_machines, sizes.limit) if each is not None)
 
 
 def _asking(now: SizesInForce) -> Window:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from worker_orchestrator.control.deciding.forecasts import Forecasts
 from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.world.contact import Contact
+from worker_orchestrator.core.demand import Forecast
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.pool import Brake
@@ -62,11 +64,31 @@ def demand(assigns_per_minute: float, warm_up_s: float | None) -> Demand | None:
     return Demand(assigns_per_minute, warm_up_s, needed)
 
 
+def follows(forecast: Forecast) -> str:
+    """Of what the sizes of a pool that follow demand were worked out, without a full stop."""
+    if not forecast.idle:
+        return "adaptive: nobody has come for a machine of this pool yet"
+    said = (
+        f"adaptive: {forecast.rate:.2g} assigns per minute at this hour, {forecast.warm_s:.2g} s to warm, so "
+        f"{forecast.ordinary} idle"
+    )
+    bursts = f"; bursts of up to {forecast.largest}"
+    if forecast.parked:
+        return f"{said}{bursts}, so {forecast.parked} parked"
+    if forecast.idle == forecast.ordinary:
+        return said
+    return f"{said}{bursts} {'at any time' if forecast.always else 'about this time'}, so {forecast.idle} idle"
+
+
+def _capped(forecast: Forecast, idle: int) -> str:
+    return f", and its limits allow {idle}" if idle < forecast.idle else ""
+
+
 class Standings:
     """Reads the fleet and what it should be."""
 
-    def __init__(self, state: ControlState, contact: Contact) -> None:
-        self._state, self._contact = state, contact
+    def __init__(self, state: ControlState, contact: Contact, forecasts: Forecasts) -> None:
+        self._state, self._contact, self._forecasts = state, contact, forecasts
 
     def of(self, name: str, machines: Sequence[Machine]) -> Standing:
         """`machines` are all of this pool, which the settings may no longer name."""
@@ -80,7 +102,9 @@ class Standings:
         )
 
     def _why(self, name: str, now: Wanted) -> str:
-        parked = self._state.spec.pool(name).parked
+        parked, forecast = self._state.spec.pool(name).parked, self._forecasts.of(name)
+        if forecast is not None and parked == forecast.parked:
+            return self._why_idle(name, now)  # it says that as well
         reserve = f" Beside these, {parked} are to be parked (parked)." if parked else ""
         return f"{self._why_idle(name, now)}{reserve}"
 
@@ -92,8 +116,13 @@ class Standings:
         if now.rule == "spare":
             capped = ", and max_idle allows no more" if now.idle == pool.max_idle else ""
             return f"spare asks for {share}, which is more than min_idle ({pool.min_idle}){capped}."
+        forecast = self._forecasts.of(name)
+        if forecast is not None and now.rule == "adaptive":
+            return f"{follows(forecast)}{_capped(forecast, now.idle)}."
         if pool.window is not None:
             return f"The window `{pool.window.cron}` ({pool.window.zone.key}) is open, and its min_idle is {now.idle}."
+        if forecast is not None:
+            return f"min_idle is {pool.min_idle}, and demand asks for no more ({follows(forecast)})."
         more = f", and spare asks for no more ({share})" if pool.spare else ""
         return f"min_idle is {pool.min_idle}{more}."
 

@@ -76,6 +76,10 @@ class Observer:
     def waiting_for_webhook(self, count: int) -> None:
         """So many messages wait to be told to the webhook, with those under way."""
 
+    def joined(self, other: Observer) -> Observer:
+        """This one and another one, both of which hear of everything."""
+        return Observers(self, other)
+
     async def measure(self, call: Call, work: Awaitable[_T]) -> _T:
         """Have the engine do this, and tell how it ended."""
         begun_at, result = self.now(), Result.UNKNOWN  # as it is when the time is up
@@ -96,6 +100,9 @@ class Observers(Observer):
     def __init__(self, *observers: Observer) -> None:
         super().__init__(observers[0].now)
         self._observers = observers
+
+    def joined(self, other: Observer) -> Observer:
+        return Observers(*self._observers, other)
 
     def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None, pool: str) -> None:
         for one in self._observers:

@@ -14,6 +14,7 @@ from aiodocker.stream import Message
 
 from worker_orchestrator.engines.docker.calls import reading
 from worker_orchestrator.engines.docker.kill import MARK, Search, kill_inside, kill_on_this_computer, new_mark
+from worker_orchestrator.engines.docker.programs import Programs
 from worker_orchestrator.engines.docker.reach import while_it_runs
 from worker_orchestrator.engines.docker.wire import Wire
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, NotRunning
@@ -47,9 +48,12 @@ class Command:
 class Attached:
     """One command in the container of one machine. `is_local`: its processes may be visible on this computer."""
 
-    def __init__(self, client: aiodocker.Docker, machine_id: str, native_id: str, *, is_local: bool) -> None:
+    def __init__(
+        self, client: aiodocker.Docker, machine_id: str, native_id: str, programs: Programs, *, is_local: bool
+    ) -> None:
         self._client, self._machine_id, self._native_id = client, machine_id, native_id
-        self._is_local = is_local
+        self._programs, self._is_local = programs, is_local
+        self._is_inside = False
         self._mark = new_mark()
         self._user = ""
         self._tty = False
@@ -73,6 +77,8 @@ class Attached:
             # The keys that Docker takes for "hang up" must never be typed: a key that few have, then a long secret sequence.
             "detach_keys": ",".join(["ctrl-@", *self._mark[-16:]]),
         }
+        self._programs.begin(self._native_id)
+        self._is_inside = True
         # A start may land although its caller has gone, so it goes on, and `aclose` waits for it.
         self._starting = asyncio.create_task(self._start(made, tty or {}))
         await asyncio.shield(self._starting)
@@ -170,6 +176,8 @@ class Attached:
             await self._client.close()
             if self._starting is not None:
                 self._starting.cancel()
+            if self._is_inside:
+                self._programs.end(self._native_id)
 
     @contextlib.asynccontextmanager
     async def _read_on(self, take: Callable[[Message], None] | None) -> AsyncIterator[None]:

@@ -35,7 +35,7 @@ from worker_orchestrator.engines.docker.listing import instance_of, with_killer
 from worker_orchestrator.engines.docker.logs import DockerLogs
 from worker_orchestrator.engines.docker.own_networks import OwnNetworks
 from worker_orchestrator.engines.docker.pool_options import in_pool, naming_pool, ready_port_of
-from worker_orchestrator.engines.docker.promises import refuse_unkept, why_not_parked
+from worker_orchestrator.engines.docker.promises import has_health_check, refuse_unkept, why_not_parked
 from worker_orchestrator.engines.docker.publishing import place_of, unpublished
 from worker_orchestrator.engines.docker.template import (
     LABEL,
@@ -89,6 +89,7 @@ class DockerEngine(
         """`options` are those of each pool, by its name."""
         super().__init__(endpoint, client, owner, options, host_addresses, dialect, publish)
         self._images: dict[str, Images] = {}  # by reference
+        self._checked: set[str] = set()  # images that have a health check, by reference
         self._room_to_pull = asyncio.Semaphore(PULLS_AT_ONCE)
         self._info = JoinedWork(client.system.info, "what the engine says of itself")
         self._killed: dict[str, bool] = {}  # by container id: whether SIGKILL came from outside
@@ -120,7 +121,8 @@ class DockerEngine(
 
     def cannot_park(self, pool: str) -> str:
         options = self._pools.all.get(pool)
-        why = "" if options is None else why_not_parked(options, self._dialect)
+        is_checked = options is not None and options.image in self._checked
+        why = "" if options is None else why_not_parked(options, self._dialect, is_checked=is_checked)
         return why and in_pool(pool, why)
 
     # reading
@@ -170,6 +172,10 @@ class DockerEngine(
             engine = await self._info.result()
             dialect = Dialect.of(engine)
             refuse_unkept(options, dialect, engine, engine_host(self._endpoint), self._publish.addresses)
+            (self._checked.add if has_health_check(image) else self._checked.discard)(options.image)
+            is_checked = options.image in self._checked
+            if options.parked and (why := why_not_parked(options, dialect, is_checked=is_checked)):
+                raise EngineRejected(why)
             return make_template(options, image, network, dialect, self._publish)
 
     async def list(self) -> Listing:

@@ -76,7 +76,7 @@ class DockerExec(DockerReach):
             return None
         if stdin and not self._can_end_input:  # then a shell hands it over, for it knows the length
             command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]
-        attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
+        attached = Attached(self._open_aside(), machine_id, native_id, self._programs, is_local=self._endpoint.is_local)
         what = Command(command, env, user, workdir)
         screened = _Screened(output, what)
         code, limit = None, asyncio.timeout_at(ends_at)

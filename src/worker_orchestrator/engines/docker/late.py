@@ -85,7 +85,7 @@ class DockerLate(DockerLifecycle):
         self._labels: dict[str, Mapping[str, str]] = {}  # of our containers in the last listing, by machine id
         self._places: dict[str, Place] = {}  # of the last listing, by machine id
         self._late_owners: dict[str, Owner] = {}  # by fingerprint of a template, or id of a container
-        self._feeds = Feeds(self._open_aside)
+        self._feeds = Feeds(self._open_aside, self._programs)
 
     async def configure(
         self, machine: Machine, values: LateValues, *, anew: bool = False, limit_s: float = 60.0

@@ -33,9 +33,10 @@ from aiodocker.stream import Message
 
 from worker_orchestrator.engines.docker.calls import CONFLICT, NOT_FOUND, reading, status_of
 from worker_orchestrator.engines.docker.connector import Client
+from worker_orchestrator.engines.docker.programs import Programs
 from worker_orchestrator.engines.docker.reach import send_request
 from worker_orchestrator.engines.docker.wire import Wire
-from worker_orchestrator.errors import EngineError, EngineRejected, OutcomeUnknown
+from worker_orchestrator.errors import EngineError, EngineRejected, NotRunning, OutcomeUnknown
 
 __all__ = ["Fed", "Feed", "Feeds", "Waiting"]
 
@@ -181,8 +182,8 @@ class _LastLine:
 class Feeds:
     """The programs that wait, by the ids of their containers. `open_client`: opens a client for what lasts long."""
 
-    def __init__(self, open_client: Callable[[], Client]) -> None:
-        self._open_client = open_client
+    def __init__(self, open_client: Callable[[], Client], programs: Programs) -> None:
+        self._open_client, self._programs = open_client, programs
         self._client: Client | None = None
         self._open: dict[str, Feed] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}  # those that open one, and wait for its end
@@ -219,9 +220,8 @@ class Feeds:
 
     async def prepare(self, container_id: str) -> None:
         """Return once one waits in this container, which is about to be paused, if one is wanted there; else soon anyway."""
-        if container_id not in self._wanted:
-            return
-        self._begin(container_id, self._wanted[container_id], asyncio.get_running_loop().time())
+        if container_id in self._wanted:
+            self._begin(container_id, self._wanted[container_id], asyncio.get_running_loop().time())
         if container_id in self._opening:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PREPARE_LIMIT_S):
@@ -245,7 +245,8 @@ class Feeds:
         """Open one, and count it as a failure if it ends by itself and not with its container."""
         try:
             async with self._room, asyncio.timeout(_OPEN_LIMIT_S):
-                feed = await Feed.open(self._aside(), container_id, waiting.folder)
+                with self._programs.starting(container_id):
+                    feed = await Feed.open(self._aside(), container_id, waiting.folder)
             self._open[container_id] = feed
             self._note_opened(container_id)
             try:
@@ -257,8 +258,8 @@ class Feeds:
                     await feed.aclose()
         except EngineRejected as error:
             self._failures[waiting.template] += status_of(error) not in {NOT_FOUND, CONFLICT}
-        except (EngineError, TimeoutError):
-            pass  # the engine is away, or busy
+        except (EngineError, NotRunning, TimeoutError):
+            pass  # the engine is away, or busy, or the container is being paused
 
     def _aside(self) -> Client:
         if self._client is None:

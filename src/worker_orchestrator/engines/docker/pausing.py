@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final, NamedTuple
 
 from aiodocker.containers import DockerContainer
@@ -81,8 +81,9 @@ class DockerPausing(DockerReach):
 
     async def _switch_container(self, native_id: str, *, paused: bool) -> None:
         container = self._client.containers.container(native_id)
+        apart = self._programs.pausing(native_id) if paused else nullcontext()
         try:
-            with self._awaiting_event(native_id, "pause" if paused else "unpause"), writing():
+            with apart, self._awaiting_event(native_id, "pause" if paused else "unpause"), writing():
                 await (container.pause() if paused else container.unpause())
         except EngineRejected as error:
             if is_missing(error) or await self._is_paused(native_id) is not paused:

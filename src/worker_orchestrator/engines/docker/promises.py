@@ -12,7 +12,7 @@ from worker_orchestrator.engines.docker.template import TOKEN, DockerOptions
 from worker_orchestrator.errors import EngineRejected
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["EngineHost", "refuse_unkept", "why_not_parked"]
+__all__ = ["EngineHost", "has_health_check", "refuse_unkept", "why_not_parked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,17 @@ def refuse_unkept(
         raise EngineRejected(why)
 
 
-def why_not_parked(options: DockerOptions, dialect: Dialect) -> str:
+def has_health_check(image: Mapping[str, Any]) -> bool:
+    """Whether the engine runs a check of its own in containers of this image, as it shows that."""
+    test = ((image.get("Config") or {}).get("Healthcheck") or {}).get("Test") or ["NONE"]
+    return bool(test[0] != "NONE")
+
+
+def why_not_parked(options: DockerOptions, dialect: Dialect, *, is_checked: bool = False) -> str:
     """Why workers with these options cannot be paused until somebody needs them, with what to do; empty if they can.
+
+    `is_checked`: their image has a health check. The engine starts it by itself, and if it pauses a container just then, it
+    can never let it go on (`programs.py`).
 
     Docker ends the health check of what it pauses, and begins it anew when that goes on: its first answer comes after the
     whole interval of the check, and until then Docker says `unhealthy`.
@@ -53,6 +62,11 @@ def why_not_parked(options: DockerOptions, dialect: Dialect) -> str:
         return (
             "--parked is for workers that go on within milliseconds, but after a pause the engine says only at the next run "
             "of a health check whether a worker is ready: choose --ready http or --ready tcp, or --parked 0."
+        )
+    if is_checked:
+        return (
+            "The image has a HEALTHCHECK. If the engine pauses a container just as it starts that, the container hangs "
+            "for good. Build the image without it (HEALTHCHECK NONE) for --parked, or choose --parked 0."
         )
     return ""
 

@@ -29,6 +29,7 @@ from worker_orchestrator.engines.docker.connect import Endpoint, open_client
 from worker_orchestrator.engines.docker.connector import Client
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.pool_options import PoolOptions
+from worker_orchestrator.engines.docker.programs import Programs
 from worker_orchestrator.engines.docker.template import LABEL, DockerOptions
 from worker_orchestrator.errors import EngineRejected, NotRunning
 from worker_orchestrator.telemetry.foreign_text import plain
@@ -59,6 +60,7 @@ class DockerReach:
         self._endpoint, self._client, self._owner = endpoint, client, owner
         self._pools, self._dialect = PoolOptions(options), dialect
         self.owners = {owner}
+        self._programs = Programs()
         self._listed: dict[str, str] = {}  # machine ids by container id: what the last listing showed of ours
         self._copied: dict[
             str, str

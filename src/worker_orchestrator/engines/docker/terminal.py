@@ -76,7 +76,7 @@ class DockerTerminals(DockerReach):
     @asynccontextmanager
     async def _opening(self, machine_id: str, native_id: str) -> AsyncIterator[_Terminal]:
         """A terminal that is closed if its opening fails or takes too long."""
-        attached = Attached(self._open_aside(), machine_id, native_id, is_local=self._endpoint.is_local)
+        attached = Attached(self._open_aside(), machine_id, native_id, self._programs, is_local=self._endpoint.is_local)
         terminal = _Terminal(attached, machine_id)
         try:
             async with asyncio.timeout(_OPEN_LIMIT_S):

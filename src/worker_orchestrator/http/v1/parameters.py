@@ -27,6 +27,7 @@ __all__ = [
     "check_choices",
     "check_range",
     "check_text",
+    "decimal",
     "file_path",
     "flag",
     "generations",
@@ -41,6 +42,7 @@ __all__ = [
 
 LARGEST: Final = 2**53 - 1
 _NUMBER: Final = re.compile(r"[0-9]{1,16}")
+_DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _ETAG: Final = re.compile(r'"([0-9]{1,16})"')
 _T = TypeVar("_T")
 _N = TypeVar("_N", int, float)
@@ -93,6 +95,17 @@ def number(query: QueryParams, name: str, least: int, most: int) -> int | None:
     parsed = int(value) if _NUMBER.fullmatch(value) else -1
     if not least <= parsed <= most:
         raise InvalidInput(f"{name} is {value[:40]!r}, but must be a whole number from {least} to {most}.")
+    return parsed
+
+
+def decimal(query: QueryParams, name: str, least: float, most: float) -> float | None:
+    """A number of the query; None if it is not there. Raises InvalidInput."""
+    value = _single(query, name)
+    if value is None:
+        return None
+    parsed = float(value) if _DECIMAL.fullmatch(value) else math.nan
+    if not least <= parsed <= most:
+        raise InvalidInput(f"{name} is {value[:40]!r}, but must be a number from {least:.15g} to {most:.15g}.")
     return parsed
 
 

@@ -78,6 +78,8 @@ class Pools:
             limit=spec.max_machines,
             max_machines=wanted.max_machines,
             spare=wanted.spare,
+            sizing="adaptive" if wanted.is_adaptive else "fixed",
+            target=wanted.target,
             parked=wanted.parked,
             paused=wanted.paused,
             retired=name not in spec.pools,

@@ -26,6 +26,7 @@ from worker_orchestrator.http.v1.history import HistoryRoute
 from worker_orchestrator.http.v1.inspection import WorkerInspection
 from worker_orchestrator.http.v1.logs import WorkerLogs
 from worker_orchestrator.http.v1.machines import Machines
+from worker_orchestrator.http.v1.plans import PoolPlans
 from worker_orchestrator.http.v1.pools import Pools
 from worker_orchestrator.http.v1.projects import Projects
 from worker_orchestrator.http.v1.reload import Configuration, Reload
@@ -59,6 +60,7 @@ def v1(
         *_worker_routes(orchestrator, service_end),
         *_pool_routes(
             Pools(orchestrator, configuration.image_of, history),
+            PoolPlans(orchestrator),
             Events(orchestrator, service_end),
             HistoryRoute(history),
             health,
@@ -107,10 +109,11 @@ def _worker_routes(orchestrator: Orchestrator, service_end: ServiceEnd) -> list[
     ]
 
 
-def _pool_routes(pools: Pools, events: Events, history: HistoryRoute, health: Health) -> list[Route]:
+def _pool_routes(pools: Pools, plans: PoolPlans, events: Events, history: HistoryRoute, health: Health) -> list[Route]:
     return [
         _by_method("/v1/pools", GET=pools.list),
         _by_method("/v1/pools/{name}", GET=pools.show, PATCH=pools.change),
+        _by_method("/v1/pools/{name}/plan", GET=(plans.show, "target", "days")),
         _by_method("/v1/events", GET=(events.stream, "after", "follow", "project", "machine")),
         _by_method("/v1/history", GET=(history.show, "seconds")),
         _by_method("/v1/health", GET=health.show),

@@ -16,6 +16,7 @@ import pytest
 from worker_orchestrator.engines.docker import late_feed
 from worker_orchestrator.engines.docker.connect import Endpoint, open_client
 from worker_orchestrator.engines.docker.late_feed import FAILURES, Fed, Feeds, Waiting
+from worker_orchestrator.engines.docker.programs import Programs
 from worker_orchestrator.errors import OutcomeUnknown
 
 CONTAINER, OTHER = "c" * 64, "d" * 64
@@ -108,7 +109,7 @@ async def feeds_of(fake: Fake) -> AsyncIterator[Feeds]:
                 client.api_version = "v1.41"
                 return client
 
-            feeds = Feeds(opened)
+            feeds = Feeds(opened, Programs())
             try:
                 yield feeds
             finally:

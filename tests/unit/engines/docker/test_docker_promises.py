@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from worker_orchestrator.engines.docker.dialect import Dialect
-from worker_orchestrator.engines.docker.promises import EngineHost, refuse_unkept
+from worker_orchestrator.engines.docker.promises import EngineHost, has_health_check, refuse_unkept, why_not_parked
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.errors import EngineRejected
 
@@ -90,6 +90,20 @@ def test_limits_that_a_rootless_engine_only_seems_to_keep_are_refused(options: d
     assert "a rootless engine needs them delegated to its user" in refusal(options, {**rootless, "CgroupVersion": "1"})
     assert refusal(options, {**rootless, "CgroupVersion": "2"}) == ""
     assert refusal(options, {**PODMAN, "CgroupVersion": "1"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("check", "has"),
+    [(None, False), ({"Test": ["NONE"]}, False), ({"Test": []}, False), ({"Test": ["CMD", "true"]}, True)],
+)
+def test_workers_of_an_image_with_a_health_check_are_not_parked(check: Any, *, has: bool) -> None:
+    """The engine would hang if it began one just as it pauses the container."""
+    is_checked = has_health_check({"Config": {"Healthcheck": check}})
+    assert is_checked is has
+    said = why_not_parked(PLAIN, Dialect.of(DOCKER), is_checked=is_checked)
+    assert said.startswith("The image has a HEALTHCHECK." if has else "")
+    assert bool(said) is has
+    assert not has_health_check({})
 
 
 @pytest.mark.parametrize("engine", [DOCKER, PODMAN])
