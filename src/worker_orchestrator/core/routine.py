@@ -14,6 +14,8 @@ from worker_orchestrator.core.reasons import STILL_ANSWERS, UNPARKED_FOR_CHECK
 
 __all__ = ["is_routine"]
 
+_ASSIGNED: Final = Cause.ASSIGNED
+_RELEASED: Final = Cause.RELEASED
 _KEPT: Final = Cause.KEPT
 _PARKED: Final = Cause.PARKED
 _UNPARKED: Final = Cause.UNPARKED
@@ -23,6 +25,8 @@ _ANSWERED: Final = Cause.ANSWERED
 def is_routine(change: Change) -> bool:
     """Whether this change is no news."""
     cause, before, after = change.cause, change.before, change.after
+    if cause is _ASSIGNED or cause is _RELEASED:  # almost all changes, and each is asked about twice
+        return False
     if cause is _UNPARKED:
         return after is not None and after.reason == UNPARKED_FOR_CHECK
     if cause is _ANSWERED:

@@ -29,6 +29,11 @@ def contradictions(pool: PoolSettings, most: int) -> Iterator[str]:
                 f"max_idle {named} is {window.max_idle}, but must be at least its min_idle, which is {window.min_idle}."
             )
         yield from _more_than(limit, whose, window.min_idle, pool.parked, named)
+    if pool.parked and pool.ready == "healthcheck":
+        yield (
+            f"parked is {pool.parked}, which needs workers that are asked for an answer, but ready is healthcheck: what Docker "
+            "says of a worker's health is old for a while after a pause. Choose ready http or tcp."
+        )
     yield from contradictions_of_ports(pool.worker_port, pool.ports, pool.ready_port)
     yield from late.contradictions_of_late(
         pool.late_dir, pool.late_hook, pool.late_post, pool.late_timeout, pool.on_setup_failure, pool.on_release
