@@ -31,8 +31,8 @@ def contradictions(pool: PoolSettings, most: int) -> Iterator[str]:
         yield from _more_than(limit, whose, window.min_idle, pool.parked, named)
     if pool.parked and pool.ready == "healthcheck":
         yield (
-            f"parked is {pool.parked}, which needs workers that are asked for an answer, but ready is healthcheck: what Docker "
-            "says of a worker's health is old for a while after a pause. Choose ready http or tcp."
+            f"parked is {pool.parked}, which needs workers that are asked for an answer, but ready is healthcheck: what "
+            "Docker says of a worker's health is old for a while after a pause. Choose ready http or tcp."
         )
     yield from contradictions_of_ports(pool.worker_port, pool.ports, pool.ready_port)
     yield from late.contradictions_of_late(
