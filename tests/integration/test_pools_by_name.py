@@ -46,7 +46,14 @@ def service(pools: Running) -> Iterator[Running]:
     """As the settings say, and without projects when the test ends."""
     yield pools
     for name in ("default", "node20", "python"):
-        reset = {"paused": False, "min_idle": None, "max_idle": None, "limit": None, "max_machines": None, "parked": None}
+        reset = {
+            "paused": False,
+            "min_idle": None,
+            "max_idle": None,
+            "limit": None,
+            "max_machines": None,
+            "parked": None,
+        }
         assert call(pools.ports.api, "PATCH", f"/v1/pools/{name}", reset).status == 200
     for machine in call(pools.ports.api, "GET", "/v1/machines?state=assigned&limit=1000").json["machines"]:
         assert call(pools.ports.api, "DELETE", f"/v1/projects/{machine['project']}/machine").status == 200
