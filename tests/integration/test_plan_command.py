@@ -42,7 +42,7 @@ def test_what_was_recorded_is_shown_and_what_is_proposed_is_set(service: Running
     assert "hit ratio   o fixed size" in shown
     plan = json.loads(planned(service, "-o", "json"))
     assert (plan["arrivals"], plan["target"], plan["now"]) == (8, 0.99, {"idle": 1, "parked": 0})
-    done = command(service, "-o", "json", "--apply")
+    done = command(service, "-o", "json", "--apply", "--yes")
     proposed = json.loads(done.stdout)["proposed"]
     pool = json.loads(service.get("/v1/pools/default").text)
     assert (pool["min_idle"], pool["parked"]) == (proposed["idle"], proposed["parked"])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from worker_orchestrator.cli.asking import ask
 from worker_orchestrator.cli.completion_candidates import complete_pool
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import with_client
-from worker_orchestrator.cli.terminal_display import is_interactive, print_table
+from worker_orchestrator.cli.terminal_display import print_table
 from worker_orchestrator.cli.text_formats import json_document, printable
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def plan(
     else:
         _print(found)
     if applies:
-        asks = output == "text" and not yes and is_interactive(sys.stdin) and is_interactive(sys.stdout)
-        _apply(client, found, asks=asks)
+        _apply(client, found, asks=not yes)
 
 
 def _print(found: PoolPlan) -> None:
@@ -143,7 +142,7 @@ def _apply(client: Client, found: PoolPlan, *, asks: bool) -> None:
         click.echo(f"The pool {found.pool} has this size already.", err=True)
         return
     click.echo(f"~ pool {found.pool}: {words}", err=True)
-    if asks and not click.confirm("Apply?", default=True):
+    if asks and not ask("Apply?", "Nothing was set."):
         return
     client.scale(found.pool, **changes)
     click.echo("Applied.", err=True)

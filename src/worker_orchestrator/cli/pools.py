@@ -24,7 +24,6 @@ _EXPIRY_HEADERS: Final = ("TIME", "POOL", "PROJECT", "MACHINE", "BY", "REASON")
 _WIDE_HEADERS: Final = (
     "WANTED",
     "SPARE",
-    "PARKED",
     "RESTARTING",
     "SLEEPING",
     "STOPPING",
@@ -55,8 +54,9 @@ def pools(client: Client, *, expiries: bool, output: str) -> None:
         for pool in found:
             click.echo(pool.name)
     else:
-        wide = output == "wide"
-        print_table(_HEADERS + (_WIDE_HEADERS if wide else ()), [_row(pool, wide=wide) for pool in found])
+        wide, parks = output == "wide", any(pool.parked or pool.machines.parked for pool in found)
+        headers = (*_HEADERS[:3], *(("PARKED",) if parks else ()), *_HEADERS[3:], *(_WIDE_HEADERS if wide else ()))
+        print_table(headers, [_row(pool, wide=wide, parks=parks) for pool in found])
 
 
 def _print_expiries(found: Sequence[Pool]) -> None:
@@ -73,19 +73,20 @@ def _print_expiries(found: Sequence[Pool]) -> None:
         click.echo("No deadline has ended an assignment, as far as events are kept.", err=True)
 
 
-def _row(pool: Pool, *, wide: bool) -> tuple[str, ...]:
+def _row(pool: Pool, *, wide: bool, parks: bool = False) -> tuple[str, ...]:
+    """`parks`: some pool has or wants a reserve, so there is a column for that."""
     machines = pool.machines
-    counts = (machines.idle, machines.assigned, machines.starting, pool.waiting, pool.min_idle)
+    parked = (f"{machines.parked}/{pool.parked}" if pool.parked else str(machines.parked),) if parks else ()
+    counts = (machines.idle, *parked, machines.assigned, machines.starting, pool.waiting, pool.min_idle)
     limit = min(pool.limit, pool.limit if pool.max_machines is None else pool.max_machines)
     sizes = ("-" if pool.max_idle is None else str(pool.max_idle), str(limit))
     row = (pool.name, printable(pool.image) or "-", *map(str, counts), *sizes, state_of_pool(pool))
     if not wide:
         return row
     wanted = "-" if pool.wanted_idle is None else str(pool.wanted_idle)
-    parked = f"{machines.parked}/{pool.parked}" if pool.parked else str(machines.parked)
     more = map(str, (machines.restarting, machines.sleeping, machines.stopping, machines.failed))
     words = (pool.template or "-", printable(pool.why) or "-", printable(pool.held_back or "") or "-")
-    return (*row, wanted, f"{pool.spare:.0%}" if pool.spare else "-", parked, *more, *words)
+    return (*row, wanted, f"{pool.spare:.0%}" if pool.spare else "-", *more, *words)
 
 
 def state_of_pool(pool: Pool) -> str:

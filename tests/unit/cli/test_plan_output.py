@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from tests.unit.cli.test_pools_table import POOL
 
 from worker_orchestrator.cli import plan as command
+from worker_orchestrator.cli.exit_codes import CommandFailed
 from worker_orchestrator.wire.v1 import PlannedSizes, Pool, PoolPlan, ReplayedSizes
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -130,3 +132,11 @@ def test_on_a_terminal_it_asks_first(answer: bool, monkeypatch: pytest.MonkeyPat
     service: Any = Service()
     command._apply(service, PLAN, asks=True)
     assert bool(service.scaled) is answer
+
+
+def test_where_nobody_can_be_asked_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    service: Any = Service()
+    with pytest.raises(CommandFailed, match=r"^Nothing was set\. Standard input is not a terminal"):
+        command._apply(service, PLAN, asks=True)
+    assert service.scaled == []

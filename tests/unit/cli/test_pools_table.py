@@ -56,6 +56,15 @@ def test_a_row_has_a_cell_for_each_header() -> None:
     assert (shown["WANTED"], shown["SPARE"], shown["WHY"], shown["HELD BACK"]) == ("4", "25%", "min_idle is 4.", "-")
 
 
+def test_where_a_pool_has_a_reserve_each_row_says_how_many_are_parked() -> None:
+    parking = msgspec.structs.replace(
+        POOL, name="web", parked=5, machines=msgspec.structs.replace(POOL.machines, parked=3)
+    )
+    assert _row(parking, wide=False, parks=True)[3] == "3/5"
+    assert _row(POOL, wide=False, parks=True)[3] == "0"
+    assert len(_row(POOL, wide=True, parks=True)) == len(_row(POOL, wide=True)) + 1
+
+
 @pytest.mark.parametrize(("own", "shown"), [(None, "100"), (8, "8"), (200, "100")])
 def test_the_limit_is_the_one_that_is_reached_first(own: int | None, shown: str) -> None:
     row = _row(msgspec.structs.replace(POOL, max_machines=own), wide=False)

@@ -24,6 +24,8 @@ _ANSWERED: Final = Cause.ANSWERED
 _STOPPING: Final = State.STOPPING
 
 KEPT: Final = 10_000
+UNPARKED_WITHIN_S: Final = 10.0
+"""What answers later than that after it was woken has had another state in between."""
 SAVE_EVERY_S: Final = 1.0
 
 
@@ -66,8 +68,16 @@ class Steps:
     failed_probes: list[tuple[str, str]] = field(default_factory=list)
 
     def came_from_reserve(self, watch: Watch) -> bool:
-        """Whether the machine of this watch was parked until this search needed one."""
-        return watch.unparked_at is not None and watch.unparked_at >= self.asked_at
+        """Whether the machine of this watch was parked until somebody needed one, and has answered since this search began.
+
+        Machines that are woken at once answer in any order, so it may have been woken for a project that came before.
+        """
+        woken_at, ready_at = watch.unparked_at, watch.state_since
+        return (
+            woken_at is not None
+            and ready_at >= max(self.asked_at, woken_at)
+            and ready_at - woken_at <= UNPARKED_WITHIN_S
+        )
 
     def why(self, watch: Watch) -> str:
         """Why it was warm, or cold, in one sentence."""
