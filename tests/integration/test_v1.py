@@ -318,7 +318,7 @@ def test_a_request_is_found_again_by_its_id(memory: Running) -> None:
         ("PUT", "/projects/p/machine", b"{", "The body of this call is invalid"),
         ("PUT", "/projects/p/machine", {"metadata": {"": "x"}}, "a key has 1 to 64 characters"),
         ("DELETE", "/projects/p/machine?generation=x", None, "generation is 'x', but must be a whole number"),
-        ("GET", "/machines?state=odd", None, "state is 'odd', but must be one of idle, starting"),
+        ("GET", "/machines?state=odd", None, "state is 'odd', but must be one of idle, parked, starting"),
         ("GET", "/machines?limit=0", None, "limit is '0', but must be a whole number from 1 to 1000."),
         ("GET", "/events?follow=perhaps", None, "follow is 'perhaps', but must be true or false."),
         ("PATCH", "/pools/default", {"limit": 0}, "limit is 0, but must be a whole number from 1 to 10000, or null."),
