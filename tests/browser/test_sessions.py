@@ -133,15 +133,24 @@ def test_another_page_gets_nothing_by_the_session(
     other.wait_for_load_state()
     before = len(target.seen)
     script = BY_SCRIPT[attack].replace("TARGET", target.url).replace("HELD", held(guarded))
-    told = other.evaluate(
-        f"() => {script}.then(String, String)" if "navigator" not in script else f"() => String({script})"
-    )
-    assert told in NOTHING
-    if "TARGET" in BY_SCRIPT[attack]:
-        eventually(lambda: turn(page, target.seen[before:]), "a request arrives")
+    call = f"() => {script}.then(String, String)" if "navigator" not in script else f"() => String({script})"
+    for _ in range(3):  # a browser drops what it sends when the computer's network changes, which containers make it do
+        assert other.evaluate(call) in NOTHING
+        if "TARGET" not in BY_SCRIPT[attack] or arrives(page, target, before):
+            break
+    else:
+        pytest.fail("no request arrives")
     assert {one.status for one in target.seen[before:] if one.path != "/favicon.ico"} <= {403}
     assert page.evaluate(CALL, ["/v1/machines", "GET", {"x-session-key": key}]) == 200, "the session goes on"
     assert assigned(guarded) == ["held"]
+
+
+def arrives(page: Page, target: Relay, before: int) -> bool:
+    """Whether a request arrives within five seconds."""
+    try:
+        return bool(eventually(lambda: turn(page, target.seen[before:]), "a request arrives", within_s=5.0))
+    except AssertionError:
+        return False
 
 
 def turn(page: Page, seen: list[_T]) -> list[_T]:
