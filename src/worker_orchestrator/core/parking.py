@@ -21,7 +21,7 @@ How the container of a parked machine is found, and what is done::
 
     paused          nothing
     runs            it is paused (again), unless it may be paused late: then it is removed
-    unknown         it is paused (again), unless it may be paused late
+    unknown         it is paused (again), unless it may be paused late: then it is removed if that is still so after a minute
     ended, gone,    its machine FAILED, and is replaced. That says nothing about its image
     on no network
 
@@ -78,6 +78,8 @@ PARK_AFTER_S: Final = 2.0
 """How long idle machines must have been too many before they are parked."""
 REFUSED_PAUSE_S: Final = 60.0
 """For how long nothing is parked after the engine refused to pause a machine."""
+UNCERTAIN_S: Final = 60.0
+"""How long a machine may be one that nobody can use: the engine may pause it late, and cannot say whether it runs."""
 
 
 def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> bool:
@@ -111,10 +113,11 @@ def note_listed(fleet: Fleet, machine: Machine, status: Status, now: float) -> N
     watch = fleet.watches[machine.id]
     if status is Status.PAUSED:
         note_paused(fleet, machine)
-    elif status is not Status.UNKNOWN and watch.may_be_paused_late:
+        return
+    watch.is_paused = False
+    is_certain = status is not Status.UNKNOWN or now >= watch.state_since + UNCERTAIN_S
+    if is_certain and watch.may_be_paused_late:
         retire_machine(fleet, machine.id, PARKED_UNCERTAIN, now)
-    else:
-        watch.is_paused = False
 
 
 def note_paused(fleet: Fleet, machine: Machine) -> None:

@@ -265,6 +265,18 @@ def test_what_may_still_be_paused_is_removed_if_it_runs() -> None:
     assert world.in_state(STARTING) == ["m1"], "it is replaced"
 
 
+def test_what_may_still_be_paused_is_removed_if_it_is_unknown_for_a_minute() -> None:
+    """Else it would stand for a reserve that nobody can use, for ever."""
+    world = a_reserve(is_known=False)
+    world.instance("w1", Status.UNKNOWN)
+    world.now = world.watch("w1").state_since + 59.9
+    assert world.tick().actions == []
+    assert world["w1"].state is PARKED
+    after(world, 0.1)
+    assert (world["w1"].state, world["w1"].reason) == (STOPPING, reasons.PARKED_UNCERTAIN)
+    assert world.in_state(STARTING) == ["m1"], "it is replaced"
+
+
 def test_a_pause_that_was_not_carried_out_is_asked_for_again() -> None:
     world = a_reserve()
     world.watch("w1").is_paused = False

@@ -33,8 +33,15 @@ _PODMAN: Final = Path("/run/.containerenv")
 _SYSTEMD: Final = Path("/run/systemd/system")
 """It is there if process 1 is systemd. Source: https://www.freedesktop.org/software/systemd/man/latest/sd_booted.html"""
 _MOUNTS: Final = Path("/proc/self/mountinfo")
-_OF_CONTAINER: Final = re.compile(r"/containers/[0-9a-f]{64}/")
-"""From there Docker mounts the host name and the resolver's file of a container: it is the root of such a mount."""
+_OF_THIS_CONTAINER: Final = re.compile(
+    r"\S+ \S+ \S+ \S*/containers/[0-9a-f]{64}/\S+ /etc/(?:hostname|hosts|resolv\.conf) "
+)
+"""A container's host name and its resolver's file are mounts of files of that folder of Docker's.
+
+Docker 20.10 mounts them on its host too while files are copied out of a container, and there somewhere below its own folder.
+Source: https://www.kernel.org/doc/html/latest/filesystems/proc.html (/proc/PID/mountinfo: the root is the fourth field, the
+mount point the fifth).
+"""
 _ALL: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 # nothing is bound here
 _IN_CONTAINER: Final = (
     "this process runs in a container that has a network of its own. Run that container with `docker run --network host`, "
@@ -80,8 +87,7 @@ def engine_host(endpoint: Endpoint) -> EngineHost:
 
 def _is_in_container() -> bool:
     with contextlib.suppress(OSError):
-        roots = (line.split(" ")[3:4] for line in _MOUNTS.read_text(errors="replace").splitlines())
-        if any(_OF_CONTAINER.search(root) for line in roots for root in line):
+        if any(map(_OF_THIS_CONTAINER.match, _MOUNTS.read_text(errors="replace").splitlines())):
             return True
     return _PODMAN.exists()
 

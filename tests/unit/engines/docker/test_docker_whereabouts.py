@@ -118,6 +118,14 @@ def test_a_host_that_runs_containers_is_none(tmp_path: Path) -> None:
     assert "runs in another network namespace" in told(network(Gateway=THEIRS))
 
 
+def test_a_host_from_whose_container_files_are_copied_is_none(tmp_path: Path) -> None:
+    """Docker 20.10 mounts there what it mounts in a container, for as long as that takes."""
+    root, below = f"/var/lib/docker/containers/{'0a' * 32}", f"/var/lib/docker/overlay2/{'0b' * 32}/merged/etc"
+    mounts = [f"51 50 254:0 {root}/{name} {below}/{name} rw - ext4 /dev/vda rw\n" for name in ("hosts", "hostname")]
+    (tmp_path / "mountinfo").write_text("".join(mounts))
+    assert "runs in another network namespace" in told(network(Gateway=THEIRS))
+
+
 def test_of_podman_nothing_is_concluded() -> None:
     """Its bridges exist only while a container is on them."""
     assert told(network(Gateway=THEIRS), info={"BuildahVersion": "1.43.0"}) == ""
