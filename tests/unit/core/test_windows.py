@@ -128,6 +128,7 @@ def test_forty_openings_are_looked_at_on_either_side() -> None:
     two_days = window("0 * 1-2 * *", 1)
     found = sizes_at([two_days], 2, None, at("2026-06-01 08:30"))
     assert (found.since_s, found.until_s) == (at("2026-06-01 00:00"), at("2026-06-03 00:00"))
+    assert found.open[0].until_s == found.until_s
     found = sizes_at([two_days], 2, None, at("2026-06-01 07:30"))
     assert (found.open[0].until_s, found.until_s) == (None, at("2026-06-01 07:00") + 40 * HOUR)
     always = sizes_at([window("0 * * * *", 1)], 2, None, at("2026-06-05 12:30"))
@@ -145,6 +146,14 @@ def test_of_overlapping_windows_the_highest_min_idle_counts() -> None:
     assert (found.min_idle, [each.window for each in found.open]) == (20, both)
     assert (found.since_s, found.until_s) == (at("2026-06-01 12:00"), at("2026-06-01 14:00"))
     assert sizes_at(both, 2, None, at("2026-06-01 14:00")).since_s == at("2026-06-01 14:00")
+
+
+def test_of_closed_windows_the_last_one_to_close_and_the_first_one_to_open_count() -> None:
+    """In whatever order they are written."""
+    noon, morning = window("0 12 * * *", 2), window("0 8 * * *", 2)
+    for both in ([noon, morning], [morning, noon]):
+        found = sizes_at(both, 2, None, at("2026-06-01 15:00"))
+        assert (found.since_s, found.until_s) == (at("2026-06-01 14:00"), at("2026-06-02 08:00"))
 
 
 def test_the_pools_own_min_idle_is_the_least() -> None:
