@@ -17,7 +17,7 @@ from typing import Final
 from bench import book, computer
 from bench.book import Book
 from bench.claims import CLAIMS, QUICK
-from bench.questions import beside, cold, counts, idle, life, limits, scale, warm
+from bench.questions import beside, cold, counts, idle, life, limits, parked, scale, warm
 from bench.run import Run
 from bench.subjects import BUILD
 from bench.table import table
@@ -32,6 +32,7 @@ QUESTIONS: Final[dict[str, Callable[[Run], None]]] = {
     "crowded": warm.crowded,
     "warm-peers": warm.peers,
     "cold": cold.cold_beside_peers,
+    "parked": parked.parked,
     "refill": life.refill,
     "death": life.death,
     "start": life.start_up,

@@ -52,14 +52,32 @@ def _syncs_quickly(book: Book) -> bool:
 
 
 CLAIMS: Final = (
-    _ratio("cold assign, against raw create + start + ready", 1.10, "cold.1.service", "cold.1.raw"),
-    _ratio("20 at once on an empty pool, against 20 raw ones", 1.10, "cold.20.service", "cold.20.raw"),
+    _ratio("cold assign, against raw create + start + ready", 1.03, "cold.1.service", "cold.1.raw"),
+    _ratio("20 at once on an empty pool, against 20 raw ones", 1.03, "cold.20.service", "cold.20.raw"),
+    _ratio(
+        "20 at once, nothing idle and 20 parked, against 20 raw starts", 0.1, "parked.20.service", "parked.20.start"
+    ),
+    _ratio("one from the parked reserve, against one raw start", 0.1, "parked.1.service", "parked.1.start"),
+    _ratio("the same, against a raw unpause and first answer", 1.3, "parked.1.service", "parked.1.wake"),
+    _at_most("ten parked workers that each burn 5 % of a core when running", 0.003, "cores", "parked.processor.paused"),
     _ratio(
         "warm pairs/s, 16 connections, against Express, which stores nothing",
         2.0,
         "warm.16.service.pairs",
         "warm.16.express.pairs",
         at_least=True,
+    ),
+    _ratio(
+        "processor time of a pair, 16 connections, against Express",
+        0.33,
+        "warm.16.service.cpu_us",
+        "warm.16.express.cpu_us",
+    ),
+    _ratio(
+        "p99 of an assign, 100 connections on 100 machines, against Express",
+        0.5,
+        "warm.100.service.p99",
+        "warm.100.express.p99",
     ),
     _ratio("warm assign at 250/s against Express, p50", 0.85, "open.service.p50", "open.express.p50"),
     _ratio("warm assign at 250/s against Express, p99", 0.6, "open.service.p99", "open.express.p99"),
@@ -83,6 +101,7 @@ CLAIMS: Final = (
     ),
     _at_most("ready after start, 300 containers to adopt", 1.5, "s", "start.300.ready_s"),
     _at_most("memory at rest, 300 containers", 90, "MiB", "rest.300.memory_mib"),
+    _at_most("the same, 100 of them parked", 75, "MiB", "rest.parked.memory_mib"),
     Claim(
         "memory under load against 0.6 × Express + 40 MiB",
         1.0,

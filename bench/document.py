@@ -91,6 +91,19 @@ def _cold(book: Book) -> str:
     return _table(("ms until all are served", *(f"{parallel} at once" for parallel in _PARALLEL)), rows)
 
 
+def _parked(book: Book) -> str:
+    rows = [
+        (what, *(_value(book, f"parked.{parallel}.{name}") for parallel in (1, 20)))
+        for what, name in (
+            ("raw create, start, first answer", "start"),
+            ("raw unpause", "unpause"),
+            ("raw unpause, first answer", "wake"),
+            ("this service, nothing idle and so many parked", "service"),
+        )
+    ]
+    return _table(("ms until all are served", "one", "20 at once"), rows)
+
+
 def _warm(book: Book) -> str:
     rows = []
     for count in (1, 10, 16, 100):
@@ -208,6 +221,7 @@ _PARTS: Final[dict[str, Callable[[Book], str]]] = {
     "claims": _claims,
     "limits": _limits,
     "cold": _cold,
+    "parked": _parked,
     "warm": _warm,
     "open": _opened,
     "life": _life,

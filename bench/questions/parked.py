@@ -1,18 +1,16 @@
-"""Measure what machines are worth that are started and paused: python -m bench.parked [--rounds 15] [--raw]
+"""What machines are worth that are started and paused.
 
 By the engine's own API, in turns, for 1 and for 20 at once: a pause, an unpause, an unpause with the first answer (a wake),
-and what a wake spares: create, start, first answer. Beside these the service (not with --raw): assigns that find nothing
-idle, and so many parked as they are. Every assign must be answered with 200.
+and what a wake spares: create, start, first answer. Beside these the service: assigns that find nothing idle, and so many
+parked as they are. Every assign must be answered with 200.
 
-At last the processors that ten paused containers use together, in each of which something burns a twentieth of one.
+Then the processors that ten paused containers use together, in each of which something burns a twentieth of one. At last the
+memory of the service with 300 machines, 100 of them parked.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -21,70 +19,48 @@ from typing import Final
 
 import aiohttp
 
-from bench.book import Book
 from bench.raw_docker import DOCKER, RawDocker, raw_docker
 from bench.run import Run
 from bench.subjects import IMAGE, Subject, service, until
 
+__all__ = ["parked"]
+
 AT_ONCE: Final = (1, 20)
-LIMITS: Final = (
-    ("20 wakes at once, of 20 raw starts", "parked.20.{wake}", "parked.20.start", 0.1),
-    ("one wake, of one raw start", "parked.1.{wake}", "parked.1.start", 0.1),
-    ("one wake by the service, of a raw wake", "parked.1.service", "parked.1.wake", 1.3),
-)
-"""What must hold: a name, what is compared with what, and how much it may be of that."""
+ROUNDS: Final = 15
 BURNERS: Final = 10
 SHARE: Final = 0.05
 """Of a processor, that each of them uses while it is not paused."""
-MOST_SHARE: Final = 0.003
-"""Of a processor, that all of them together may use while they are paused."""
+PROCESSOR_S: Final = 30.0
+"""For how long it is looked at what they use."""
+IDLE_BESIDE, PARKED_BESIDE = 200, 100
 _BURN: Final = "while :; do i=0; while [ $i -lt {turns} ]; do i=$((i+1)); done; sleep 0.1; done"
 _SETTLE_S: Final = 3.0
 _Side = tuple[str, Callable[[int], Awaitable[float]]]
 
 
-def main() -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # containers are removed on the way out
-    parser = argparse.ArgumentParser(prog="python -m bench.parked", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="of each; of one at a time twice as many")
-    parser.add_argument("--raw", action="store_true", help="only the engine, without the service")
-    parser.add_argument("--processor", type=float, default=30.0, metavar="SECONDS", help="for how long it is looked at")
-    chosen = parser.parse_args()
-    run = Run(Book(about={}))
+def parked(run: Run) -> None:
+    """A wake beside a start, what paused containers use, and what they cost the service."""
     with ExitStack() as subjects:
-        parked = {} if chosen.raw else {count: subjects.enter_context(_parking(count)) for count in AT_ONCE}
-        print(asyncio.run(_measure(run, parked, chosen.rounds)))
-    asyncio.run(_burn(run, chosen.processor))
-    for name in sorted(run.book.values):
-        print(f"{name}: median {run.book.median(name):.3f} of {len(run.book.values[name])}")
-    return int(not _holds(run.book))
+        asyncio.run(_measure(run, {count: subjects.enter_context(_parking(count)) for count in AT_ONCE}))
+    asyncio.run(_burn(run, run.seconds(PROCESSOR_S, 10.0)))
+    sizes = ("--min-idle", str(IDLE_BESIDE), "--parked", str(PARKED_BESIDE), "--max-machines", "300")
+    with service(*sizes) as subject:
+        subject.await_idle(IDLE_BESIDE)
+        _await_parked(subject, PARKED_BESIDE)
+        for _ in range(run.rounds(3, least=1)):
+            time.sleep(10.0)
+            run.book.add("rest.parked.memory_mib", subject.memory_mib())
 
 
-def _holds(book: Book) -> bool:
-    """Print each limit with what was measured, and return whether all of them hold."""
-    found = [book.median("parked.processor.paused") <= MOST_SHARE]
-    print(f"processors of {BURNERS} parked burners: {book.median('parked.processor.paused'):.4f} of {MOST_SHARE:g}")
-    wake = "service" if "parked.1.service" in book else "wake"
-    for what, name, of, limit in LIMITS:
-        measured = name.format(wake=wake)
-        if measured in book:
-            ratio = book.ratio(measured, of)
-            print(f"{what}: {ratio:.3f} of {limit:g}")
-            found.append(ratio <= limit)
-    return all(found)
-
-
-async def _measure(run: Run, parked: Mapping[int, Subject], rounds: int) -> str:
+async def _measure(run: Run, parking: Mapping[int, Subject]) -> None:
     async with raw_docker() as raw, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         await raw.remove([await raw.one()])  # connections, the image in the page cache
         for parallel in AT_ONCE:
             async with _paused(raw, parallel) as ids:
                 sides: list[_Side] = [("start", _start(raw)), ("wake", _wake(run, raw, ids))]
-                if parallel in parked:
-                    sides.append(("service", _assign(http, parked[parallel])))
-                for name, timed in run.interleaved(rounds * (2 if parallel == 1 else 1), sides):
+                sides.append(("service", _assign(http, parking[parallel])))
+                for name, timed in run.interleaved(ROUNDS * (2 if parallel == 1 else 1), sides):
                     run.book.add(f"parked.{parallel}.{name}", await timed(parallel))
-        return raw.engine
 
 
 async def _timed(work: Sequence[Awaitable[object]]) -> float:
@@ -145,7 +121,7 @@ def _parking(count: int) -> Iterator[Subject]:
 
 
 def _await_parked(subject: Subject, count: int) -> None:
-    until(lambda: subject.parked() >= count, f"{count} parked machines", 120.0, pause_s=0.05)
+    until(lambda: subject.parked() >= count, f"{count} parked machines", 300.0, pause_s=0.05)
 
 
 def _assign(http: aiohttp.ClientSession, subject: Subject) -> Callable[[int], Awaitable[float]]:
@@ -230,7 +206,3 @@ def _cpu_s(native: str) -> float:
     for path in Path("/sys/fs/cgroup").glob(f"**/*{native}*/cpu.stat"):
         return int(path.read_text().split()[1]) / 1e6
     raise FileNotFoundError(f"no control group of {native} counts its processor time")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
