@@ -24,7 +24,13 @@ WORDS: Final = ROOT / "bench" / "words.md"
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 CHARTS: Final = ROOT / "docs" / "benchmarks"
 
-_NAMES: Final = {"raw": "raw Docker API", "service": "this service", "express": "Express", "power": "this, power-safe"}
+_NAMES: Final = {
+    "raw": "raw Docker API",
+    "plain": "raw, unprotected",
+    "service": "this service",
+    "express": "Express",
+    "power": "this, power-safe",
+}
 _PARALLEL: Final = (1, 4, 10, 20)
 _SIZES: Final = (10, 100, 1000, 10_000)
 
@@ -85,7 +91,7 @@ def _limits(book: Book) -> str:
 
 def _cold(book: Book) -> str:
     rows = []
-    for name in ("raw", "service", *PEERS):
+    for name in ("raw", "service", "plain", *PEERS):
         times = [f"cold.{parallel}.{name}" for parallel in _PARALLEL]
         rows.append((_NAMES.get(name, name), *(_value(book, time) for time in times)))
     return _table(("ms until all are served", *(f"{parallel} at once" for parallel in _PARALLEL)), rows)

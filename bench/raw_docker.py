@@ -42,17 +42,27 @@ class RawDocker:
         self._port_of: dict[str, int] = {}  # by container id
         self._ports = itertools.cycle(range(FIRST_PORT, FIRST_PORT + 900))
 
-    async def one(self) -> str:
-        """Create a container, start it and wait until it is ready. Returns Docker's id."""
+    async def one(self, *, plain: bool = False) -> str:
+        """Create a container, start it and wait until it is ready. Returns Docker's id.
+
+        A plain one is what `docker run --publish 127.0.0.1:PORT:PORT` makes, without the options of our workers.
+        """
         port = next(self._ports)
         machine = Machine(f"raw-{port}-{time.time_ns()}", "default", "t", State.STARTING, port)
         body = self._template.create_body("bench", machine)
-        if self._template.network is None:
+        if plain:
+            bindings = {name: bound[:1] for name, bound in body["HostConfig"]["PortBindings"].items()}
+            body = {
+                "Image": body["Image"],
+                "ExposedPorts": {name: {} for name in bindings},
+                "HostConfig": {"PortBindings": bindings},
+            }
+        elif self._template.network is None:
             await self._make_network(machine.id)
         async with self.session.post(f"{DOCKER}/containers/create", params={"name": machine.id}, json=body) as reply:
             made = await reply.json()
             assert reply.status == 201, made
-        if self._template.network is None:
+        if self._template.network is None and not plain:
             self._networks[made["Id"]] = machine.id
         async with self.session.post(f"{DOCKER}/containers/{made['Id']}/start") as reply:
             assert reply.status == 204, await reply.text()

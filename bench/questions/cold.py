@@ -49,7 +49,20 @@ class _Service:
         await asyncio.gather(*map(one, ids))
 
 
-def _measure(side: RawDocker | _Service) -> Callable[[int], Awaitable[float]]:
+class _Plain:
+    """The raw API without the options of our workers."""
+
+    def __init__(self, raw: RawDocker) -> None:
+        self._raw = raw
+
+    async def one(self) -> str:
+        return await self._raw.one(plain=True)
+
+    async def remove(self, ids: list[str]) -> None:
+        await self._raw.remove(ids)
+
+
+def _measure(side: RawDocker | _Service | _Plain) -> Callable[[int], Awaitable[float]]:
     async def timed(parallel: int) -> float:
         begun = time.perf_counter()
         made = await asyncio.gather(*(side.one() for _ in range(parallel)))
@@ -64,6 +77,8 @@ def _measure(side: RawDocker | _Service) -> Callable[[int], Awaitable[float]]:
 async def _compare(run: Run, subject: Subject, peers: Sequence[Side], rounds: Mapping[int, int]) -> None:
     async with raw_docker() as raw, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         sides: list[Side] = [("raw", _measure(raw)), ("service", _measure(_Service(http, subject))), *peers]
+        if peers:
+            sides.append(("plain", _measure(_Plain(raw))))
         for name, timed in sides:
             await _noted(run, name, timed, 1)  # connections, the image in the page cache
         for parallel, usual in rounds.items():

@@ -10,6 +10,7 @@ from tests.contract.worlds import DockerWorld, until_named
 from tests.integration.docker_command import a_name, docker
 
 from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning, OutcomeUnknown
 
@@ -26,6 +27,23 @@ async def test_letting_one_go_on_is_a_single_call(docker_world: DockerWorld) -> 
         assert "/unpause" in proxy.asked[0]
         await engine.unpause(machine.id)
         assert await docker_world.status(machine) is Status.RUNNING
+
+
+async def test_many_that_come_and_go_are_never_refused_and_answer_each_time(docker_world: DockerWorld) -> None:
+    """Docker hears of each pause a little late, and may then refuse the next call: what it says for a moment is not so."""
+    engine = docker_world.engine
+    machines = [await docker_world.running() for _ in range(8)]
+    await engine.list()
+
+    async def come_and_go(machine: Machine) -> None:
+        instance = await docker_world.instance(machine)
+        for _ in range(12):
+            for _ in range(2):
+                await engine.pause(machine.id)
+                await engine.unpause(machine.id)
+            assert await engine.probe(machine, instance, 5.0) is None
+
+    await asyncio.gather(*map(come_and_go, machines))
 
 
 async def test_a_reply_that_was_lost_is_no_answer(docker_world: DockerWorld) -> None:

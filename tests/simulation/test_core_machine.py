@@ -957,6 +957,8 @@ class Core(RuleBasedStateMachine):
             is_paused = container is not None and container.instance.status is Status.PAUSED
             if machine.id not in self.flights and not is_paused:
                 yield "a machine that is parked on record alone"
+            if container is not None and not container.answers:
+                yield "a parked machine that will not answer when it is checked"
         if any(machine.template != template for machine in parked):
             yield "a parked machine of an older template"
         room = self.spec.max_machines - self.fleet.slots_held

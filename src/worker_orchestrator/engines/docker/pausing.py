@@ -4,7 +4,10 @@ A project may wait for a container to go on, so that is one call as a rule: the 
 listing showed under its machine's id, as ours. Only one that no listing has shown is looked up by its labels.
 
 Docker refuses to pause what is paused (409) and to let go on what runs (500), and so does Podman (500), each in words of its
-own. So whoever was refused looks: if it is as it was to be, that is success.
+own. So whoever was refused looks: if it is as it was to be, that is success. But Docker hears of each pause from its runtime
+too, a little after it has answered, and takes that for what is. Until all news of earlier calls has come, it may take what is
+paused for running, and what runs for paused. So whoever is refused tries again, for half a second.
+Seen with 20.10: `findings/docker-pause-is-forgotten-by-old-news.sh`.
 
 Whatever else is done to containers is told as a sign (`watching.py`), so that it is looked at. What was done here is known,
 and the event of it is none: else each container that goes on for a project would be doubted just as it is needed.
@@ -31,6 +34,8 @@ from worker_orchestrator.errors import EngineRejected
 
 __all__ = ["DockerPausing"]
 
+AGAIN_S: Final = (0.02, 0.1, 0.4)
+"""How long is waited before each further try of what Docker refused."""
 EVENT_WITHIN_S: Final = 10.0
 """So long the event of a call may take."""
 
@@ -80,14 +85,23 @@ class DockerPausing(DockerReach):
         await self._switch_container(containers[0].id, paused=paused)
 
     async def _switch_container(self, native_id: str, *, paused: bool) -> None:
+        for again_s in (*AGAIN_S, None):
+            try:
+                await self._ask_to_switch(native_id, paused=paused)
+            except EngineRejected as error:
+                found = None if is_missing(error) else await self._is_paused(native_id)
+                if found is None or (again_s is None and found is not paused):
+                    raise
+            else:
+                return
+            if again_s is not None:
+                await asyncio.sleep(again_s)
+
+    async def _ask_to_switch(self, native_id: str, *, paused: bool) -> None:
         container = self._client.containers.container(native_id)
         apart = self._programs.pausing(native_id) if paused else nullcontext()
-        try:
-            with apart, self._awaiting_event(native_id, "pause" if paused else "unpause"), writing():
-                await (container.pause() if paused else container.unpause())
-        except EngineRejected as error:
-            if is_missing(error) or await self._is_paused(native_id) is not paused:
-                raise
+        with apart, self._awaiting_event(native_id, "pause" if paused else "unpause"), writing():
+            await (container.pause() if paused else container.unpause())
 
     async def _let_go_on(self, container: DockerContainer) -> None:
         """Before a container of a listing is stopped: Podman refuses to stop what is paused. Raises EngineError."""

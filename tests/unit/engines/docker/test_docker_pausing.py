@@ -34,6 +34,7 @@ class Fake:
     def __init__(self, *, is_podman: bool = False, state: str = "running") -> None:
         self.is_podman, self.state = is_podman, state
         self.asked: list[str] = []
+        self.old_news: list[str] = []  # what it refuses the next calls with, as it takes the container for running
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -59,6 +60,8 @@ class Fake:
                 "Id": "c1",
                 "State": {"Paused": self.state == "paused", "Running": self.state in {"running", "paused"}},
             }
+        if self.old_news:
+            return 500, {"message": self.old_news.pop(0)}
         if path == "/c1/stop":
             return self._stopped()
         return self._switched(path.removeprefix("/c1/"))
@@ -118,9 +121,42 @@ def test_each_is_one_call_and_that_it_is_so_already_is_success(*, is_podman: boo
         for switch, path, state in ((engine.pause, "/c1/pause", "paused"), (engine.unpause, "/c1/unpause", "running")):
             await switch(MACHINE)
             assert (fake.asked, fake.state) == ([f"POST {path}"], state)
-            await switch(MACHINE)
-            assert (fake.asked, fake.state) == ([f"POST {path}", f"POST {path}", "GET /c1/json"], state)
             fake.asked.clear()
+            await switch(MACHINE)
+            assert fake.state == state
+            assert fake.asked[:2] == [f"POST {path}", "GET /c1/json"]
+            fake.asked.clear()
+
+    with_engine(fake, story)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "state"),
+    [("Container c1 is not paused", "running"), ("cannot pause a paused container: unknown", "paused")],
+)
+def test_what_docker_refuses_by_old_news_is_tried_again(refusal: str, state: str) -> None:
+    """It has heard of an unpause, and not yet of the pause after it."""
+    before = {"running": "paused", "paused": "running"}[state]
+    fake = Fake(state=before)
+    fake.old_news = [refusal]
+
+    async def story(engine: DockerEngine) -> None:
+        await (engine.unpause if state == "running" else engine.pause)(MACHINE)
+        assert fake.state == state
+        assert sum(call.startswith("POST") for call in fake.asked) == 2
+
+    with_engine(fake, story)
+
+
+@pytest.mark.parametrize("state", ["running", "paused"])
+def test_what_is_refused_each_time_is_refused(state: str) -> None:
+    fake = Fake(state=state)
+    fake.old_news = ["freezer not supported"] * 4
+
+    async def story(engine: DockerEngine) -> None:
+        with pytest.raises(EngineRejected, match="freezer not supported"):
+            await (engine.pause if state == "running" else engine.unpause)(MACHINE)
+        assert fake.state == state
 
     with_engine(fake, story)
 
