@@ -5,8 +5,8 @@ listing showed under its machine's id, as ours. Only one that no listing has sho
 
 Docker refuses to pause what is paused (409) and to let go on what runs (500), and so does Podman (500), each in words of its
 own. So whoever was refused looks: if it is as it was to be, that is success. But Docker hears of each pause from its runtime
-too, a little after it has answered, and takes that for what is. Until all news of earlier calls has come, it may take what is
-paused for running, and what runs for paused. So whoever is refused tries again, for half a second.
+too, a little after it has answered, and takes that for what is. Until all news of earlier calls has come, it may take what
+is paused for running, and what runs for paused. So whoever is refused tries again, for half a second.
 Seen with 20.10: `findings/docker-pause-is-forgotten-by-old-news.sh`.
 
 Whatever else is done to containers is told as a sign (`watching.py`), so that it is looked at. What was done here is known,
