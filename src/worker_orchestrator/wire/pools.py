@@ -27,13 +27,16 @@ __all__ = [
 
 
 class PoolSizes(msgspec.Struct, frozen=True, kw_only=True):
-    """The sizes in the settings. The pool may have been given others since. `limit` is that of all pools together."""
+    """The sizes in the settings. The pool may have been given others since. `limit` is that of all pools together.
+
+    `parked` None: the settings say nothing, so demand may have some parked in a pool that follows it. With 0 none ever is.
+    """
 
     min_idle: int
     max_idle: int | None
     limit: int
     max_machines: int | None = None
-    parked: int = 0
+    parked: int | None = None
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):

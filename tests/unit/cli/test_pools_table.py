@@ -103,3 +103,21 @@ def test_what_was_dropped_of_the_sizes_is_told_below_them(capsys: pytest.Capture
     lines = capsys.readouterr().out.splitlines()
     at = lines.index("  dropped   `orchestrator scale` had set min_idle 7.")
     assert lines[at + 1].startswith("  machines")
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, None),
+        ({"parked": 3, "changed": {"parked": 3}}, "3  (the settings say 0)"),
+        ({"parked": 21, "sizing": "adaptive"}, "21  (demand asks for it; otherwise 0)"),
+        ({"changed": {"parked": 0}}, None),
+        ({"sizing": "adaptive", "changed": {"parked": 0}}, "0  (none ever, also where demand would ask for it)"),
+    ],
+)
+def test_of_a_reserve_it_is_said_who_wants_it(
+    changes: dict[str, Any], shown: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _print(msgspec.structs.replace(POOL, **changes), "text")
+    lines = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()]
+    assert [line[1] for line in lines if line[0] == "parked"] == ([] if shown is None else [shown])

@@ -76,7 +76,9 @@ def test_bursts_are_for_the_reserve_although_most_come_in_them() -> None:
 
 def test_ordinary_times_are_for_idle_machines() -> None:
     """Two a second, and three seconds to warm: six are on their way at any time."""
-    found = planned(STEADY[:7200], Question(0.99, 3.2, idle=0, can_park=True), Span(START, START, START + 3600)).proposed
+    found = planned(
+        STEADY[:7200], Question(0.99, 3.2, idle=0, can_park=True), Span(START, START, START + 3600)
+    ).proposed
     assert found is not None
     assert (found.idle, found.parked) == (7, 0)
 
