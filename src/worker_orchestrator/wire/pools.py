@@ -176,9 +176,9 @@ class ReplayedSizes(msgspec.Struct, frozen=True, kw_only=True):
 class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What was recorded of a pool from `since` to `until` (None: nothing was), replayed against several sizes.
 
-    `arrivals` were counted, each new machine took `warm_up_seconds`. `now` are the sizes that the pool has without windows
-    and demand. `proposed` is the cheapest fixed size that would have reached `target`; None if none can. `sentence` says how
-    much was replayed.
+    `arrivals` were counted, each new machine took `warm_up_seconds`. `now` are the sizes that the pool has without windows;
+    if it follows demand, those that this asks for now. `proposed` is the fixed size of the least cost that would have reached
+    `target`; None if none can, or if not `enough` is on record. `sentence` says how much was replayed.
     """
 
     pool: str
@@ -190,6 +190,7 @@ class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_seconds: float
     sizes: list[ReplayedSizes]
     now: PlannedSizes
+    enough: bool = True
     proposed: PlannedSizes | None
     sentence: str
 
