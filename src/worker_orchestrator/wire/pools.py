@@ -198,7 +198,8 @@ class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
 class SettingChange(msgspec.Struct, frozen=True, kw_only=True):
     """What changed in the settings. `pool` None: a setting of the service. Values are for people, and secrets are hidden.
 
-    `setting` None: the pool itself is new, and `after` says what it is, or it is gone.
+    `setting` None: the pool itself is new, and `after` says what it is, or it is gone. `holds`: the size that was set in its
+    stead at run time, and that goes on to hold.
     """
 
     pool: str | None = None
@@ -206,6 +207,7 @@ class SettingChange(msgspec.Struct, frozen=True, kw_only=True):
     before: str | None = None
     after: str | None = None
     needs_restart: bool = False
+    holds: int | None = None
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,12 @@ POOL = Pool(
     problem=None,
     back_off=None,
 )
+RESERVE_IS_SHORT: dict[str, Any] = {
+    "held_back": "All 8 machines are in use.",
+    "waiting": 0,
+    "parked": 3,
+    "machines": Counted(idle=4, parked=2, assigned=2),
+}
 BACK_OFF = BackOff(retry_in_seconds=3, reason="It exits.", evidence="")
 
 
@@ -38,6 +44,13 @@ BACK_OFF = BackOff(retry_in_seconds=3, reason="It exits.", evidence="")
     [
         ({}, "ok"),
         ({"held_back": "All 8 machines are in use."}, "short"),
+        (RESERVE_IS_SHORT, "short reserve"),
+        ({**RESERVE_IS_SHORT, "wanted_idle": None}, "short reserve"),
+        ({**RESERVE_IS_SHORT, "waiting": 1}, "short"),
+        ({**RESERVE_IS_SHORT, "wanted_idle": 5}, "short"),
+        ({**RESERVE_IS_SHORT, "wanted_idle": None, "min_idle": 5}, "short"),
+        ({**RESERVE_IS_SHORT, "parked": 2}, "short"),
+        ({**RESERVE_IS_SHORT, "held_back": None}, "ok"),
         ({"back_off": BACK_OFF, "held_back": "It exits."}, "failing"),
         ({"problem": "The image is not here."}, "failing"),
         ({"paused": True, "back_off": BACK_OFF}, "paused"),
