@@ -177,8 +177,8 @@ class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What was recorded of a pool from `since` to `until` (None: nothing was), replayed against several sizes.
 
     `arrivals` were counted, each new machine took `warm_up_seconds`. `now` are the sizes that the pool has without windows;
-    if it follows demand, those that this asks for now. `proposed` is the fixed size of the least cost that would have reached
-    `target`; None if none can, or if not `enough` is on record. `sentence` says how much was replayed.
+    if it follows demand, those that this asks for now. `proposed` is the fixed size of the least cost that would have
+    reached `target`; None if none can, or if not `enough` is on record. `sentence` says how much was replayed.
     """
 
     pool: str

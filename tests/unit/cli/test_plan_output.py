@@ -86,7 +86,9 @@ def test_the_widest_table_fits_a_terminal_of_80_columns(capsys: pytest.CaptureFi
     """For five weeks, a thousand machines and waits of more than a quarter of an hour."""
     most = replace(size(9999, 0.9999, 840 * 9999), parked=9999, parked_hours=840.0 * 9999, p50_wait_seconds=1234.5678)
     wide = replace(most, p99_wait_seconds=99_999.5)
-    command._print(replace(PLAN, sizes=[wide, replace(wide, adaptive=True)], proposed=PlannedSizes(idle=9999, parked=9999)))
+    command._print(
+        replace(PLAN, sizes=[wide, replace(wide, adaptive=True)], proposed=PlannedSizes(idle=9999, parked=9999))
+    )
     shown = capsys.readouterr().out.splitlines()
     assert any("max 9999" in line for line in shown)
     assert "1235 s" in shown[3]
@@ -134,7 +136,10 @@ def test_what_is_proposed_is_set_as_scale_does(capsys: pytest.CaptureFixture[str
     command._apply(service, PLAN, asks=False)
     assert service.scaled == [("node20", {"min_idle": 17})]
     assert capsys.readouterr().err == "~ pool node20: min_idle 4 -> 17\nApplied.\n"
-    for capped in (replace(POOL, changed={"max_idle": 5}), replace(POOL, configured=PoolSizes(**{**SIZES, "max_idle": 5}))):
+    for capped in (
+        replace(POOL, changed={"max_idle": 5}),
+        replace(POOL, configured=PoolSizes(**{**SIZES, "max_idle": 5})),
+    ):
         service = Service(replace(capped, max_idle=40))  # a window is open, and that is not what changes
         command._apply(service, PLAN, asks=False)
         assert service.scaled == [("node20", {"min_idle": 17, "max_idle": 17})]

@@ -45,8 +45,8 @@ def test_how_little_is_on_record_is_said_and_nothing_is_proposed(count: int, las
 def test_of_enough_a_size_is_proposed() -> None:
     told = planned("web", found(200, 50 * HOUR, is_cut=True))
     assert told.sentence == (
-        "200 assigns in 2.1 days, replayed with 3.1 s until a new machine answers. These are the last ones: more are on record "
-        "than are replayed."
+        "200 assigns in 2.1 days, replayed with 3.1 s until a new machine answers. These are the last ones: more are on "
+        "record than are replayed."
     )
     assert told.enough
     assert told.proposed is not None

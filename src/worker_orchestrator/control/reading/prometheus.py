@@ -273,7 +273,11 @@ class _Fleet(Collector):
 
 _OF_POOL: Final[tuple[tuple[str, str, Callable[[PoolGauges], float | None]], ...]] = (
     ("min_idle", "Machines to be kept idle.", lambda pool: pool.min_idle),
-    ("wanted_idle", "Machines to be kept idle now, by min_idle, an open window, demand or spare.", lambda pool: pool.wanted_idle),
+    (
+        "wanted_idle",
+        "Machines to be kept idle now, by min_idle, an open window, demand or spare.",
+        lambda pool: pool.wanted_idle,
+    ),
     ("wanted_parked", "Machines to be kept parked now, by the settings or by demand.", lambda pool: pool.wanted_parked),
     (
         "refill_lag_seconds",
