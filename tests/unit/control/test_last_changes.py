@@ -34,5 +34,6 @@ def test_that_it_is_handed_out_after_that_is_a_change() -> None:
     assert changes.at_ms == {"w": 40}
     changes.committed([Change(taken, taken, Cause.KEPT)], 50)
     assert (changes.at_ms, changes.version) == ({"w": 40}, 1)
-    changes.committed([Change(taken, None, Cause.FORGOTTEN)], 60)
+    failed = replace(taken, state=State.FAILED, holding=None)
+    changes.committed([Change(failed, None, Cause.FORGOTTEN)], 60)
     assert (changes.at_ms, changes.version) == ({}, 2)
