@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.tabs import AWAY, PHONE, Tabs, is_live, row, url
 from tests.integration.docker_command import docker
 from tests.integration.running import Running, a_service
-from tests.integration.waiting import holds_for
+from tests.integration.waiting import eventually, holds_for
 
 WATCH: Final = """([machine, before]) => { window.changed = new Promise(resolve => {
     const state = () => [...document.querySelectorAll('.row')].find(row => row.textContent.includes(machine))
@@ -157,6 +157,7 @@ CUT: Final = """() => {
         return fillText.call(this, text, x, y, ...more)
     }
 }"""
+IS_DRAWN: Final = "window.drawn.some(({ text }) => /^\\d+:\\d\\d/.test(text))"
 
 
 @pytest.mark.parametrize("width", [375, 390, 412])
@@ -168,5 +169,5 @@ def test_on_a_phone_no_label_of_a_chart_is_cut_off(tabs: Tabs, pool: Running, wi
     for label in ("15 min", "1 h", "6 h", "24 h"):
         page.evaluate("window.drawn.length = 0")
         page.get_by_role("group", name="Time range").get_by_role("button", name=label, exact=True).click()
-        page.wait_for_function("window.drawn.some(({ text }) => /^\\d+:\\d\\d/.test(text))")
+        eventually(lambda: page.evaluate(IS_DRAWN), "a time stands below a chart")
         assert page.evaluate("window.drawn.filter(({ isCut }) => isCut)") == []
