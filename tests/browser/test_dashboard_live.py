@@ -10,10 +10,10 @@ from typing import Final
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.browser.tabs import AWAY, Tabs, is_live, row
+from tests.browser.tabs import AWAY, PHONE, Tabs, is_live, row, url
 from tests.integration.docker_command import docker
 from tests.integration.running import Running, a_service
-from tests.integration.waiting import holds_for
+from tests.integration.waiting import eventually, holds_for
 
 WATCH: Final = """([machine, before]) => { window.changed = new Promise(resolve => {
     const state = () => [...document.querySelectorAll('.row')].find(row => row.textContent.includes(machine))
@@ -145,3 +145,29 @@ def turn(page: Page) -> bool:
     """Whether the page is the same, after a moment in which it could go on."""
     page.wait_for_timeout(100)
     return bool(page.evaluate("window.sameDocument"))
+
+
+CUT: Final = """() => {
+    window.drawn = []
+    const fillText = CanvasRenderingContext2D.prototype.fillText
+    CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...more) {
+        const { width } = this.measureText(text)
+        const left = x - width * ({ center: 0.5, right: 1, end: 1 }[this.textAlign] ?? 0)
+        window.drawn.push({ text, isCut: left < 0 || left + width > this.canvas.width })
+        return fillText.call(this, text, x, y, ...more)
+    }
+}"""
+IS_DRAWN: Final = "window.drawn.some(({ text }) => /^\\d+:\\d\\d/.test(text))"
+
+
+@pytest.mark.parametrize("width", [375, 390, 412])
+def test_on_a_phone_no_label_of_a_chart_is_cut_off(tabs: Tabs, pool: Running, width: int) -> None:
+    page = tabs.empty(**{**PHONE, "viewport": {"width": width, "height": 812}})
+    page.add_init_script(f"({CUT})()")
+    page.goto(url(pool))
+    is_live(page)
+    for label in ("15 min", "1 h", "6 h", "24 h"):
+        page.evaluate("window.drawn.length = 0")
+        page.get_by_role("group", name="Time range").get_by_role("button", name=label, exact=True).click()
+        eventually(lambda: page.evaluate(IS_DRAWN), "a time stands below a chart")
+        assert page.evaluate("window.drawn.filter(({ isCut }) => isCut)") == []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,11 +45,36 @@ def test_what_was_recorded_is_shown_and_what_is_proposed_is_set(service: Running
     assert "hit ratio   o fixed size" in shown
     plan = json.loads(planned(service, "-o", "json"))
     assert (plan["arrivals"], plan["target"], plan["now"]) == (8, 0.99, {"idle": 1, "parked": 0})
+    assert "That is too little to propose a size" in shown
+    assert (plan["enough"], plan["proposed"]) == (False, None)
+    assert "No size is proposed, so nothing is set." in command(service, "--apply", "--yes").stderr
+
+
+def recorded(service: Running, bursts: int, size: int) -> None:
+    """As if bursts of so many had come, one every half hour up to now. The service must not run."""
+    last = int(time.time()) // 60
+    offsets = b"".join(ms.to_bytes(2, "little") for ms in range(size))
+    minutes = [("default", last - 30 * number, size, offsets) for number in range(bursts)]
+    with closing(sqlite3.connect(service.state_dir / "orchestrator.db")) as db, db:
+        db.executemany("INSERT OR REPLACE INTO arrival VALUES (?, ?, ?, ?)", minutes)
+
+
+def test_what_is_proposed_of_a_record_is_set_whatever_the_pool_has(start: Start) -> None:
+    """Bursts of six: one idle machine, and five parked ones."""
+    service = start("--min-idle", "2", "--max-machines", "12")
+    service.await_idle(2)
+    service.end(signal.SIGTERM)
+    recorded(service, bursts=8, size=6)
+    service.start()
+    plan = json.loads(planned(service, "-o", "json"))
+    assert (plan["enough"], plan["proposed"]) == (True, {"idle": 1, "parked": 5})
     done = command(service, "-o", "json", "--apply", "--yes")
-    proposed = json.loads(done.stdout)["proposed"]
+    assert "~ pool default: min_idle 2 -> 1, parked 0 -> 5\nApplied.\n" in done.stderr
     pool = json.loads(service.get("/v1/pools/default").text)
-    assert (pool["min_idle"], pool["parked"]) == (proposed["idle"], proposed["parked"])
-    assert "Applied." in done.stderr or "has this size already" in done.stderr
+    assert (pool["min_idle"], pool["parked"]) == (1, 5)
+    again = command(service, "-o", "json", "--apply", "--yes")
+    assert json.loads(again.stdout)["proposed"] == plan["proposed"]
+    assert "has this size already" in again.stderr
 
 
 def test_the_record_survives_a_restart_and_a_kill(start: Start) -> None:

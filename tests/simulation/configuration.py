@@ -177,6 +177,10 @@ class Configuration:
             bases[name] = min(fitting or possible, key=lambda base: any(problems({name: base}, spec.max_machines)))
             if pool.paused != bool(changes.of(name).get("paused")):
                 yield f"{name} is paused: {pool.paused}, with {changes.of(name)}"
+            of_file, parked = mine.pools[name].never_parks, changes.of(name).get("parked")
+            never = {of_file if parked is None else parked == 0} | ({of_file} if may_drop else set())
+            if pool.never_parks not in never:
+                yield f"{name} never parks: {pool.never_parks}, with {changes.of(name)}"
         limit = mine.max_machines if changes.limit is None else changes.limit
         if spec.max_machines != limit and not (may_drop and spec.max_machines == mine.max_machines):
             yield f"the limit {spec.max_machines} is in force, not {limit}"
@@ -264,5 +268,12 @@ def _with_windows(base: Mapping[str, int | None], windows: Sequence[Window]) -> 
 
 
 def _without_sizes(pool: PoolSpec) -> PoolSpec:
-    found_out = {"template": None, "problem": "", "pending": True, "paused": False, "window": None}
+    found_out = {
+        "template": None,
+        "problem": "",
+        "pending": True,
+        "paused": False,
+        "window": None,
+        "never_parks": False,
+    }
     return replace(pool, min_idle=0, max_idle=None, max_machines=None, parked=0, **found_out)

@@ -15,11 +15,13 @@ from worker_orchestrator.cli.text_formats import json_document, printable
 
 if TYPE_CHECKING:
     from worker_orchestrator.client import Client
-    from worker_orchestrator.wire.v1 import PlannedSizes, PoolPlan, ReplayedSizes
+    from worker_orchestrator.wire.v1 import PlannedSizes, Pool, PoolPlan, ReplayedSizes
 
 __all__ = ["COMMANDS", "plot"]
 
-_HEADERS: Final = ("IDLE", "PARKED", "HIT RATIO", "P50 WAIT", "P99 WAIT", "IDLE HOURS", "PARKED HOURS", "")
+_HEADERS: Final = ("IDLE", "PARKED", "HITS", "P50", "P99", "IDLE H", "PARKED H", "")
+_OF_RESERVE: Final = ("PARKED", "PARKED H")
+"""Not shown where nothing is parked in any row."""
 _WIDTH: Final = 60
 _HEIGHT: Final = 12
 
@@ -44,9 +46,12 @@ def plan(
 ) -> None:
     """Replay the assigns that were recorded against several sizes, and show what each would have been worth.
 
-    HIT RATIO is the share of the assigns that would have found a machine, idle or parked; the waits are of all assigns.
-    HOURS are the machine-hours for which machines would have been idle or parked. The last row is a size that follows
-    demand, as with `sizing = "adaptive"`. No limit, failure or release is replayed.
+    HITS is the share of the assigns that would have found a machine, idle or parked (the hit ratio); P50 and P99 are waits
+    of all assigns. H are the machine-hours for which machines would have been idle or parked. The last row is a size that
+    follows demand, as with `sizing = "adaptive"`. No limit, failure or release is replayed.
+
+    The size is proposed that reaches the target at the least cost, an hour of an idle machine counting as much as two of a
+    parked one. It depends on the record, the target and the limits of the pool, and not on its present size.
     """
     found = client.plan(name, target=target, days=days)
     if output == "json":
@@ -62,7 +67,10 @@ def _print(found: PoolPlan) -> None:
     if not found.arrivals:
         return
     click.echo()
-    print_table(_HEADERS, [_row(found, one) for one in found.sizes])
+    left_out = () if any(one.parked for one in found.sizes) else _OF_RESERVE
+    rows = [dict(zip(_HEADERS, _row(found, one), strict=True)) for one in found.sizes]
+    headers = tuple(header for header in _HEADERS if header not in left_out)
+    print_table(headers, [tuple(row[header] for header in headers) for row in rows])
     click.echo()
     for line in plot(found):
         click.echo(line)
@@ -71,16 +79,20 @@ def _print(found: PoolPlan) -> None:
 
 
 def _row(found: PoolPlan, one: ReplayedSizes) -> tuple[str, ...]:
-    many = "up to " if one.adaptive else ""
-    waits = (f"{seconds:.3g} s" for seconds in (one.p50_wait_seconds, one.p99_wait_seconds))
-    hours = (f"{hours:.1f}" for hours in (one.idle_hours, one.parked_hours))
-    return (f"{many}{one.idle}", f"{many}{one.parked}", f"{one.hit_ratio:.4f}", *waits, *hours, _note(found, one))
+    most = "max " if one.adaptive else ""
+    waits = (f"{_short(seconds)} s" for seconds in (one.p50_wait_seconds, one.p99_wait_seconds))
+    hours = (f"{hours:.1f}" if hours < 1000 else f"{hours:.0f}" for hours in (one.idle_hours, one.parked_hours))
+    return (f"{most}{one.idle}", f"{most}{one.parked}", f"{one.hit_ratio:.4f}", *waits, *hours, _note(found, one))
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.3g}" if seconds < 1000 else f"{seconds:.0f}"
 
 
 def _note(found: PoolPlan, one: ReplayedSizes) -> str:
     if one.adaptive:
         return "follows demand"
-    notes = {"proposed": found.proposed, "now": found.now}
+    notes = {"proposed": found.proposed, "now": found.now if found.sizing == "fixed" else None}
     return ", ".join(word for word, sizes in notes.items() if sizes is not None and _is(one, sizes))
 
 
@@ -116,11 +128,19 @@ def plot(found: PoolPlan) -> list[str]:
 
 
 def _advice(found: PoolPlan) -> str:
+    follows = ""
+    if found.sizing == "adaptive":
+        follows = f" The pool follows demand, and keeps {_in_words(found.now)} now."
+    if not found.enough:
+        return f"Too little is on record to propose a size.{follows}"
     if found.proposed is None:
         more = "Allow more with `orchestrator scale --max-machines N`."
-        return f"No size that the pool may have reaches {found.target:g}. {more}"
-    parked = f" and {found.proposed.parked} parked" if found.proposed.parked else ""
-    return f"The smallest fixed size that reaches {found.target:g} is {found.proposed.idle} idle{parked}."
+        return f"No size that the pool may have reaches {found.target:g}. {more}{follows}"
+    return f"The smallest fixed size that reaches {found.target:g} is {_in_words(found.proposed)}.{follows}"
+
+
+def _in_words(sizes: PlannedSizes) -> str:
+    return f"{sizes.idle} idle and {sizes.parked} parked" if sizes.parked else f"{sizes.idle} idle"
 
 
 def _apply(client: Client, found: PoolPlan, *, asks: bool) -> None:
@@ -132,20 +152,28 @@ def _apply(client: Client, found: PoolPlan, *, asks: bool) -> None:
         click.echo("No size is proposed, so nothing is set.", err=True)
         return
     pool = client.pool(found.pool)
-    changes: dict[str, Any] = {"min_idle": found.proposed.idle}
-    if pool.max_idle is not None and pool.max_idle < found.proposed.idle:
-        changes["max_idle"] = found.proposed.idle
-    if pool.parked != found.proposed.parked:
-        changes["parked"] = found.proposed.parked
-    words = ", ".join(f"{size} {getattr(pool, size)} -> {value}" for size, value in changes.items())
-    if all(getattr(pool, size) == value for size, value in changes.items()):
+    changes = _changes(pool, found.now, found.proposed)
+    if not changes:
         click.echo(f"The pool {found.pool} has this size already.", err=True)
         return
+    words = ", ".join(f"{size} {before} -> {after}" for size, (before, after) in changes.items())
     click.echo(f"~ pool {found.pool}: {words}", err=True)
     if asks and not ask("Apply?", "Nothing was set."):
         return
-    client.scale(found.pool, **changes)
+    sizes: dict[str, Any] = {size: after for size, (_, after) in changes.items()}
+    if sizes.get("parked") == 0 and not pool.configured.parked:
+        sizes["parked"] = None  # as the settings say: a 0 here would say that none is ever parked
+    client.scale(found.pool, **sizes)
     click.echo("Applied.", err=True)
+
+
+def _changes(pool: Pool, now: PlannedSizes, to: PlannedSizes) -> dict[str, tuple[int, int]]:
+    """What each size is now, without clock windows, and what it becomes."""
+    changes = {"min_idle": (now.idle, to.idle), "parked": (now.parked, to.parked)}
+    most = pool.changed.get("max_idle", pool.configured.max_idle)
+    if most is not None and most < to.idle:
+        changes["max_idle"] = (most, to.idle)
+    return {size: (before, after) for size, (before, after) in changes.items() if before != after}
 
 
 COMMANDS: Final[tuple[Any, ...]] = (plan,)

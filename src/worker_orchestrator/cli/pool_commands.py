@@ -46,7 +46,12 @@ _pool = click.option(
 @click.command(short_help="Change how many machines the pool keeps.")
 @click.option("--min-idle", callback=_parse_size, metavar="N", help="Idle machines to keep ready.")
 @click.option("--max-idle", callback=_parse_size, metavar="N", help="Idle machines above this are removed.")
-@click.option("--parked", callback=_parse_size, metavar="N", help="Machines to keep paused until somebody needs them.")
+@click.option(
+    "--parked",
+    callback=_parse_size,
+    metavar="N",
+    help="Machines to keep paused for when none is idle; 0: none ever.",
+)
 @click.option("--max-machines", callback=_parse_size, metavar="N", help="Hard limit of machines of this pool.")
 @click.option("--limit", callback=_parse_size, metavar="N", help="Hard limit of machines, of all pools together.")
 @_pool
@@ -102,8 +107,13 @@ def resume(client: Client, *, name: str, output: str) -> None:
 def _print_sizes(pool: Pool) -> None:
     for size, title in _TITLES.items():
         now, configured = getattr(pool, size), getattr(pool.configured, size)
+        chosen = pool.changed.get(size, configured)
+        if size == "parked" and chosen == 0 and pool.sizing == "adaptive":
+            click.echo("  parked    0  (none ever, also where demand would ask for it)")
+            continue
+        if size == "parked":  # where the settings say nothing, demand may ask for some
+            configured, chosen = configured or 0, chosen or 0
         if size not in _UNTOLD or {now, configured} != {_UNTOLD[size]}:
-            chosen = pool.changed.get(size, configured)
             why = "demand asks for it" if size != "max_idle" and pool.sizing == "adaptive" else "a window is open"
             click.echo(f"  {title:<9} {_size(now)}{_why_other(now, configured, chosen, why)}")
     if pool.dropped:

@@ -90,12 +90,13 @@ def _row(pool: Pool, *, wide: bool, parks: bool = False) -> tuple[str, ...]:
 
 
 def state_of_pool(pool: Pool) -> str:
-    """How a pool is, in one word.
+    """How a pool is, in a word or two.
 
     * `retired`  the settings no longer name it
     * `paused`   it starts no machines until `orchestrator resume`
     * `failing`  its machines do not come up, or cannot be made
     * `short`    it has fewer machines than it wants, and a limit holds it back
+    * `short reserve`  only parked ones are missing: nobody waits, and as many are idle as it wants
     * `ok`       none of these
     """
     if pool.retired:
@@ -104,7 +105,10 @@ def state_of_pool(pool: Pool) -> str:
         return "paused"
     if pool.back_off is not None or pool.problem is not None:
         return "failing"
-    return "ok" if pool.held_back is None else "short"
+    if pool.held_back is None:
+        return "ok"
+    lacks_idle = pool.waiting or pool.machines.idle < (pool.min_idle if pool.wanted_idle is None else pool.wanted_idle)
+    return "short reserve" if pool.machines.parked < pool.parked and not lacks_idle else "short"
 
 
 COMMANDS: Final = (pools,)

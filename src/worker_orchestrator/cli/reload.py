@@ -73,7 +73,8 @@ def _line(change: SettingChange) -> str:
         return f"- pool {change.pool}" if change.after is None else f"+ pool {change.pool}: {change.after}"
     whose = "" if change.pool is None else f"pool {change.pool}, "
     restart = " (needs a restart)" if change.needs_restart else ""
-    return f"~ {whose}{change.setting}: {change.before} -> {change.after}{restart}"
+    holds = "" if change.holds is None else f" (`orchestrator scale` has set {change.holds}, which goes on to hold)"
+    return f"~ {whose}{change.setting}: {change.before} -> {change.after}{restart}{holds}"
 
 
 COMMANDS: Final[tuple[Any, ...]] = (reload,)

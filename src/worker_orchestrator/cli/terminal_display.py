@@ -36,6 +36,7 @@ STYLES: Final = {
     "failed": "red",
     "ok": "green",
     "short": "yellow",
+    "short reserve": "yellow",
     "paused": "yellow",
     "retired": "dim",
     "failing": "red",

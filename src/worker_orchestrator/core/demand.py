@@ -265,9 +265,9 @@ def found_by(arrivals: Sequence[float], warm_s: float, before: Sequence[float] =
         yield min(number - first, _MOST_AT_ONCE)
 
 
-def smallest_fixed(found: Mapping[int, int], may_miss: float) -> int:
-    """The smallest fixed size at which no larger share of these arrivals would have found nothing."""
-    left = may_miss * sum(found.values())
+def smallest_fixed(found: Mapping[int, float], may_miss: float) -> int:
+    """The smallest fixed size at which no larger share of these arrivals, or of this time, would have found nothing."""
+    left = round(may_miss * sum(found.values()), 6)  # (1 - 0.9) * 10 is a little less than 1
     for size in sorted(found, reverse=True):
         left -= found[size]
         if left < 0:

@@ -10,17 +10,23 @@ from typing import Final
 import msgspec
 
 from worker_orchestrator.core.demand import Demand, found_by, smallest_fixed
-from worker_orchestrator.core.replay import Adaptive, Fixed, Replayed, Span, replay, replay_fixed
+from worker_orchestrator.core.replay import Adaptive, Fixed, Replayed, Span, replay, replay_fixed, under_way
 
-__all__ = ["Plan", "Question", "Row", "plan"]
+__all__ = ["LEAST_ARRIVALS", "LEAST_S", "Plan", "Question", "Row", "plan"]
 
+LEAST_ARRIVALS: Final = 20
+LEAST_S: Final = 3600.0
+"""Of fewer arrivals, or in less time, no size follows: nothing is proposed."""
 _MOST_ROWS: Final = 12
-_MAY_WAKE: Final = 0.1
-"""So many arrivals may get a parked machine where sizes are proposed: the others find one that is idle."""
+_AT_MOST_OF_TIME: Final = 0.1
+"""For so much of the time more machines may be on their way than are kept idle, where the others are parked."""
+_WORTH_OF_PARKED: Final = 0.5
+"""A machine costs memory and processor time, and a parked one the first of these two alone."""
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What is asked of one pool: the sizes that reach `target`. It has `idle` and `parked` now, by its settings.
+    """What is asked of one pool: the sizes that reach `target`. It has `idle` and `parked` now, which are always replayed
+    as well, unless they follow demand (`is_adaptive`). What is proposed does not depend on them.
 
     `least`: what follows demand keeps so many idle at least. The pool warms a machine in `warm_s`, may have no more than
     `most` machines, and can park some where it `can_park`.
@@ -34,6 +40,7 @@ class Question(msgspec.Struct, frozen=True):
     can_park: bool = False
     most: int = 10_000
     shrink_after_s: float = 300.0
+    is_adaptive: bool = False
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -44,43 +51,68 @@ class Row(msgspec.Struct, frozen=True):
     outcome: Replayed
     is_adaptive: bool = False
 
+    @property
+    def cost(self) -> float:
+        """In hours of an idle machine."""
+        return self.outcome.idle_hours + _WORTH_OF_PARKED * self.outcome.parked_hours
+
 
 class Plan(msgspec.Struct, frozen=True):
-    """Rows from the smallest size to the largest; the last one follows demand. `proposed` is the cheapest fixed one that
-    reaches the target; None if nobody came, or if it would need more machines than the pool may have.
+    """Rows from the smallest size to the largest; the last one follows demand.
+
+    `proposed` is the fixed one of the least cost that reaches the target, with so many idle as ordinary times need. None if
+    too little is on record (`is_enough`), or if it would need more machines than the pool may have.
     """
 
     rows: tuple[Row, ...]
     proposed: Row | None
+    is_enough: bool = False
 
 
 def plan(arrivals: Sequence[float], span: Span, question: Question) -> Plan:
     """What happened before `span.count_from_s` is only learned from."""
     counted = arrivals[bisect_left(arrivals, span.count_from_s) :]
+    late = Span(max(span.begin_s, span.count_from_s - 2 * question.warm_s), span.count_from_s, span.until_s)
+    recent = arrivals[bisect_left(arrivals, late.begin_s) :]  # no fixed size knows of those before
     found = Counter(found_by(counted, question.warm_s))
     best = min(smallest_fixed(found, 1 - question.target), question.most)
-    rows = list[Row]()
-    for idle in _sizes(best, question.idle, question.most):
-        rows.append(Row(idle, 0, replay_fixed(arrivals, span, question.warm_s, idle)))
-    pairs = {(question.idle, question.parked)} if question.parked else set[tuple[int, int]]()
-    if question.can_park and counted:
-        often = min(best, smallest_fixed(found, _MAY_WAKE))
-        pairs |= {(often, best - often)} if best > often else set()
-    for idle, parked in sorted(pairs):
-        rows.append(Row(idle, parked, replay(arrivals, span, question.warm_s, Fixed(idle, parked))))
-    rows.sort(key=lambda row: (row.idle + row.parked, row.idle))
-    reaching = [row for row in rows if row.outcome.hit_ratio >= question.target]
-    cheapest = min(reaching, key=lambda row: (row.idle, row.parked)) if counted and reaching else None
+    ordinary = smallest_fixed(under_way(recent, late, question.warm_s), _AT_MOST_OF_TIME)
+    offered = {(idle, 0) for idle in _sizes(best, question.most)}
+    if question.can_park and ordinary < best:
+        offered |= _with_reserve(ordinary, best, question.most)
+    now = set[tuple[int, int]]() if question.is_adaptive else {(question.idle, question.parked)}
+    rows = [_row(recent, late, question, *sizes) for sizes in sorted(offered | now, key=lambda one: (sum(one), one))]
+    is_enough = len(counted) >= LEAST_ARRIVALS and span.until_s - span.count_from_s >= LEAST_S
+    fit = [row for row in rows if (row.idle, row.parked) in offered and row.outcome.hit_ratio >= question.target]
+    proposed = min(fit, key=lambda row: (row.cost, row.idle + row.parked, row.idle)) if is_enough and fit else None
+    return Plan((*rows, _following(arrivals, span, question)), proposed, is_enough)
+
+
+def _row(arrivals: Sequence[float], span: Span, question: Question, idle: int, parked: int) -> Row:
+    if not parked:
+        return Row(idle, 0, replay_fixed(arrivals, span, question.warm_s, idle))
+    return Row(idle, parked, replay(arrivals, span, question.warm_s, Fixed(idle, parked)))
+
+
+def _following(arrivals: Sequence[float], span: Span, question: Question) -> Row:
     demand = Demand()
     demand.note_warm_up(question.warm_s)
     following = Adaptive(demand, question.target, question.can_park, question.least, question.most)
     outcome = replay(arrivals, span, question.warm_s, following, question.shrink_after_s)
-    rows.append(Row(outcome.most_idle, outcome.most_parked, outcome, is_adaptive=True))
-    return Plan(tuple(rows), cheapest)
+    return Row(outcome.most_idle, outcome.most_parked, outcome, is_adaptive=True)
 
 
-def _sizes(best: int, now: int, most: int) -> list[int]:
-    """Sizes to look at: the one that is in force, the best one, a few above, and below it so many that it can be read."""
+def _sizes(best: int, most: int) -> list[int]:
+    """Sizes to look at: the best one, a few above, and below it so many that it can be read."""
     step = max(1, -(-best // _MOST_ROWS))
-    sizes = {*range(0, best, step), best, best + 1, best + 1 + best // 4, now}
-    return sorted(size for size in sizes if size <= most or size == now)
+    return [size for size in {*range(0, best, step), best, best + 1, best + 1 + best // 4} if size <= most]
+
+
+def _with_reserve(ordinary: int, best: int, most: int) -> set[tuple[int, int]]:
+    """Idle and parked machines to look at: as many as the best size has, all but those that ordinary times need parked, or
+    half of these; and a smaller reserve and a larger one.
+    """
+    reserve = best - ordinary
+    found = {(ordinary, parked) for parked in (reserve // 2, reserve, reserve + 1 + reserve // 4)}
+    found.add((ordinary + reserve // 2, reserve - reserve // 2))
+    return {(idle, parked) for idle, parked in found if parked and idle + parked <= most}

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Sequence
-from typing import Final
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
 
 import msgspec
 
 from worker_orchestrator.core.demand import Demand
 
-__all__ = ["LOOK_S", "WAKE_S", "Adaptive", "Fixed", "Replayed", "Span", "replay", "replay_fixed"]
+__all__ = ["LOOK_S", "WAKE_S", "Adaptive", "Fixed", "Replayed", "Span", "replay", "replay_fixed", "under_way"]
 
 WAKE_S: Final = 0.05
 LOOK_S: Final = 30.0
@@ -56,6 +56,7 @@ class Fixed(msgspec.Struct, frozen=True):
 
     idle: int
     parked: int = 0
+    look_s: ClassVar[float] = math.inf
 
     def look(self, _at_s: float, _arrivals: Sequence[float]) -> tuple[int, int]:
         return self.idle, self.parked
@@ -70,6 +71,7 @@ class Adaptive(msgspec.Struct, frozen=True):
     least: int = 0
     most: int = 10_000
     least_parked: int = 0
+    look_s: ClassVar[float] = LOOK_S
 
     def look(self, at_s: float, arrivals: Sequence[float]) -> tuple[int, int]:
         """The sizes from now on; `arrivals` are those since the last look."""
@@ -96,6 +98,17 @@ def replay_fixed(arrivals: Sequence[float], span: Span, warm_s: float, idle: int
     return Replayed(count, none, p50_s, p99_s, idle_s / 3600, 0.0, idle, 0)
 
 
+def under_way(arrivals: Sequence[float], span: Span, warm_s: float) -> Mapping[int, float]:
+    """For how many seconds so many machines were on their way, whatever the size: one for each that came of late."""
+    changes = sorted([*((at_s, 1) for at_s in arrivals), *((at_s + warm_s, -1) for at_s in arrivals)])
+    lasted, count, since_s = defaultdict[int, float](float), 0, span.count_from_s
+    for at_s, by in [*changes, (span.until_s, 0)]:
+        until_s = min(max(at_s, since_s), span.until_s)
+        lasted[count] += until_s - since_s
+        since_s, count = until_s, count + by
+    return lasted
+
+
 def replay(
     arrivals: Sequence[float],
     span: Span,
@@ -108,7 +121,7 @@ def replay(
     place, at_s = 0, span.begin_s
     pool.resize(*sizes.look(at_s, ()), is_begin=True)
     while at_s < span.until_s:
-        first, at_s = place, min(at_s + LOOK_S, span.until_s)
+        first, at_s = place, min(at_s + sizes.look_s, span.until_s)
         while place < len(arrivals) and arrivals[place] < at_s:
             pool.arrive(arrivals[place])
             place += 1

@@ -57,7 +57,7 @@ class PoolSpec(msgspec.Struct, frozen=True):
     what counts as use of its workers. `late` says how they take a configuration (None: not at all).
 
     `parked` machines are wanted beside the idle ones: started, answered once, and paused until somebody needs them. Each is
-    woken after `parked_check_s` seconds, to show that it still answers.
+    woken after `parked_check_s` seconds, to show that it still answers. If it `never_parks`, demand asks for none either.
     """
 
     template: str | None
@@ -85,6 +85,7 @@ class PoolSpec(msgspec.Struct, frozen=True):
     activity: ActivityRules = ActivityRules()
     late: Late | None = None
     parked: int = 0
+    never_parks: bool = False
     parked_check_s: float = 300.0
 
     @property

@@ -200,14 +200,14 @@ export function SizesDialog({ live, pool, onClose }) {
     ${reason && html`<p class="muted">It wants ${pool.wanted_idle} idle now: ${coded(reason)}</p>`}
     ${field("min_idle", "Min idle", "Machines that stand ready.", 0)}
     ${field("max_idle", "Max idle", "Idle ones above this are removed; empty: as the settings say.", 0)}
-    ${field("parked", "Parked", "Started and paused besides, for when none is idle.", 0)}
+    ${field("parked", "Parked", "Started and paused besides, for when none is idle; 0: none ever; empty: as the settings say.", 0)}
     ${isOneOfSeveral && field("max_machines", "Own limit", "Machines of this pool, at most; empty: as the settings say.", 1)}
     ${field("limit", isOneOfSeveral ? "Limit of all pools" : "Limit", "All machines together, at most.", 1)}
     <p class="muted">This holds at once, and also after a restart.${isOneOfSeveral && " The limit of all pools is the same for each of them."}</p>
   <//>`;
 }
 
-const OPTIONAL = { max_idle: "that none are", max_machines: "no limit" };
+const OPTIONAL = { parked: "nothing", max_idle: "that none are", max_machines: "no limit" };
 
 function SizeField({ name, label, hint, least, sizes, setSizes, configured }) {
   const id = useId();

@@ -5,6 +5,10 @@ import { minute, number, time } from "./format.js";
 import { html, useEffect, useId, useMemo, useRef, useState } from "./html.js";
 import { load } from "./lazy.js";
 
+const LEAST_LEFT = 56; // of the labels at the left, in pixels
+const LETTER = 6.5;
+const PADDING = 4;
+
 let loading;
 const library = () => (loading ??= load("vendor/uplot.js").then((module) => module.default));
 
@@ -85,7 +89,7 @@ function optionsOf(UPlot, { series, stacked, log, least, height, sync, format, s
   return {
     width,
     height,
-    padding: [8, 4, 0, 0],
+    padding: [8, PADDING, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 }, ...(sync && { sync: { key: sync, scales: ["x", null] } }) },
     scales: {
@@ -110,15 +114,16 @@ function styleOf(UPlot, { label, colour: name, kind }, stacked) {
   return { ...style, fill, width: 1, paths: UPlot.paths.stepped({ align: -1 }) };
 }
 
-/** To the minute, or where the marks are closer than that, to the second. */
+/** To the minute, or where the marks are closer than that, to the second. At the edge, where it would be cut off, there is none. */
 function clockAt(plot, splits, s) {
-  if (splits[1] - splits[0] >= 60) return minute(s * 1000);
+  const said = splits[1] - splits[0] >= 60 ? minute(s * 1000) : time(s * 1000);
   const { min, max } = plot.scales.x;
-  return max - s < (max - min) * 0.08 ? "" : time(s * 1000); // at the edge it would be cut off
+  const left = ((max - s) / (max - min)) * (plot.width - LEAST_LEFT - PADDING);
+  return left + PADDING < (said.length * LETTER) / 2 ? "" : said;
 }
 
 /** Room for the longest label, and of all charts on a page the same where that can be. */
-const widthOf = (labels) => Math.max(56, 16 + 6.5 * Math.max(0, ...(labels ?? []).map((label) => label?.length ?? 0)));
+const widthOf = (labels) => Math.max(LEAST_LEFT, 16 + LETTER * Math.max(0, ...(labels ?? []).map((label) => label?.length ?? 0)));
 
 const isDecade = (value) => Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6);
 

@@ -17,7 +17,7 @@ const STATES = [
   { label: "failed or past", colour: "failed", kind: "area" },
   { label: "stopping", colour: "muted", kind: "area" },
   { label: "sleeping", colour: "line-strong", kind: "area" },
-  { label: "parked", colour: "line", kind: "area" },
+  { label: "parked", colour: "parked", kind: "area" },
   { label: "starting", colour: "busy", kind: "area" },
   { label: "idle", colour: "idle", kind: "area" },
   { label: "assigned", colour: "accent", kind: "area" },

@@ -37,32 +37,43 @@ export function Plan({ live, pool }) {
     <p class="muted">${plan.sentence} Wanted: ${ratio(plan.target)} of the assigns find a machine.</p>
     <${Picture} plan=${plan} />
     <${Table} plan=${plan} />
-    <p><${Advice} live=${live} plan=${plan} /> <button onClick=${() => setAsked(asked + 1)}>Replay again</button></p>
+    <p><${Advice} live=${live} plan=${plan} onSet=${() => setAsked(asked + 1)} /> <button onClick=${() => setAsked(asked + 1)}>Replay again</button></p>
   </div>`;
 }
 
-function Advice({ live, plan }) {
-  const { proposed, pool, sizing, target } = plan;
-  if (!proposed) return html`No size that the pool may have reaches ${ratio(target)}.`;
+function Advice({ live, plan, onSet }) {
+  const { enough, now, proposed, pool, sizing, target } = plan;
+  const follows = sizing === "adaptive" && ` This pool follows demand, and keeps ${sizes(now)} now.`;
+  if (!enough) return html`Too little is on record to propose a size.${follows}`;
+  if (!proposed) return html`No size that the pool may have reaches ${ratio(target)}.${follows}`;
   const said = html`The smallest fixed size that reaches ${ratio(target)} is <b>${sizes(proposed)}</b>.`;
-  if (sizing === "adaptive") return html`${said} This pool follows demand.`;
-  const set = () => show(ApplyDialog, { live, pool, proposed });
+  if (follows) return html`${said}${follows}`;
+  const changes = changesOf(plan, live.pools.find(({ name }) => name === pool));
+  if (!changes.length) return html`${said} The pool has it.`;
+  const set = () => show(ApplyDialog, { live, pool, changes, onSet });
   return html`${said} <button disabled=${!live.isLive} title=${obstacle(live)} onClick=${set}>Use this size…</button>`;
 }
 
-function ApplyDialog({ live, pool, proposed, onClose }) {
-  const { max_idle: most, parked } = live.pools.find(({ name }) => name === pool) ?? {};
-  const changes = {
-    min_idle: proposed.idle,
-    ...(most !== null && most < proposed.idle && { max_idle: proposed.idle }),
-    ...(parked !== proposed.parked && { parked: proposed.parked }),
-  };
+/** From which sizes, without clock windows, to which. A reserve that is not needed goes back to the settings: a 0 would say that none is ever parked. */
+function changesOf({ now, proposed }, pool) {
+  const most = pool?.changed.max_idle ?? pool?.configured.max_idle ?? null;
+  const parked = proposed.parked || pool?.configured.parked ? proposed.parked : null;
+  return [
+    { name: "min_idle", label: "Min idle", from: now.idle, to: proposed.idle },
+    { name: "max_idle", label: "Max idle", from: most, to: most === null ? null : Math.max(most, proposed.idle) },
+    { name: "parked", label: "Parked", from: now.parked, to: proposed.parked, value: parked },
+  ].filter(({ from, to }) => from !== to);
+}
+
+function ApplyDialog({ live, pool, changes, onSet, onClose }) {
   const act = async () => {
-    await changePool(live, pool, changes);
+    await changePool(live, pool, Object.fromEntries(changes.map(({ name, to, value = to }) => [name, value])));
     say(`Pool ${pool} has new sizes.`);
+    onSet();
   };
   return html`<${ActDialog} title=${`Size of pool ${pool}`} action="Set" act=${act} onClose=${onClose}>
-    <p>Min idle becomes <b>${number(changes.min_idle)}</b>${changes.max_idle !== undefined && html`, and max idle too`}${changes.parked !== undefined && html`, and <b>${number(changes.parked)}</b> are parked`}. This holds at once, and also after a restart.</p>
+    ${changes.map(({ name, label, from, to }) => html`<p key=${name}>${label}: ${number(from)} → <b>${number(to)}</b></p>`)}
+    <p class="muted">This holds at once, and also after a restart.</p>
   <//>`;
 }
 
@@ -127,5 +138,6 @@ function Table({ plan }) {
 
 function noteOf(plan, one) {
   if (one.adaptive) return "follows demand";
-  return [isSame(one, plan.proposed) && "proposed", isSame(one, plan.now) && "now", one.hit_ratio < plan.target && "too few"].filter(Boolean).join(", ");
+  const isNow = plan.sizing === "fixed" && isSame(one, plan.now);
+  return [isSame(one, plan.proposed) && "proposed", isNow && "now", one.hit_ratio < plan.target && "too few"].filter(Boolean).join(", ");
 }

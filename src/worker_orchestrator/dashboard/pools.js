@@ -9,7 +9,7 @@ import { hrefWith, useRoute } from "./route.js";
 import { withOwnTrouble, wordOfPool } from "./standing.js";
 import { Mark } from "./statemark.js";
 
-const SHAPES = { ok: "ok", short: "warning", paused: "paused", failing: "failed", retired: "gone" };
+const SHAPES = { ok: "ok", short: "warning", "short reserve": "warning", paused: "paused", failing: "failed", retired: "gone" };
 
 export function Pools({ live }) {
   const { query } = useRoute();
@@ -70,12 +70,12 @@ function AllPools({ live, query }) {
 /** On a narrow screen it is a card: there each number says what it counts, and those that count nothing are left out. */
 function Line({ pool, counts, hasSleepers, hasReserve, href }) {
   const { name, image, max_machines: own, wanted_idle: wanted, min_idle: least, waiting, retired, held_back: heldBack } = pool;
-  const word = wordOfPool(pool);
+  const word = wordOfPool(pool, counts);
   const cell = (kind, n, more = "", mark = "") =>
     html`<td role="cell" class="number ${kind} ${n ? mark : "none"}" data-label=${kind}><span>${number(n)}${more && html` <small>${more}</small>`}</span></td>`;
   return html`<tr role="row">
     <th scope="row" role="rowheader" class="pool-name"><a href=${href}>${name}</a></th>
-    <td role="cell" class="state" title=${(word === "short" && heldBack) || undefined}><${Mark} state=${SHAPES[word]}>${word}<//></td>
+    <td role="cell" class="state" title=${(word.startsWith("short") && heldBack) || undefined}><${Mark} state=${SHAPES[word]}>${word}<//></td>
     ${cell("assigned", counts.assigned)}
     ${hasSleepers && cell("sleeping", counts.sleeping)}
     ${cell("idle", counts.idle, retired ? "" : `of ${number(wanted ?? least)}`)}

@@ -1,11 +1,13 @@
 // How pools stand: in a word, why they want what they want, and which of them somebody must look at. Pure.
 
-/** As `orchestrator pools` says it: retired, paused, failing, short or ok. */
-export function wordOfPool({ retired, paused, back_off: backOff, problem, held_back: heldBack }) {
-  if (retired) return "retired";
-  if (paused) return "paused";
-  if (backOff || problem) return "failing";
-  return heldBack ? "short" : "ok";
+/** As `orchestrator pools` says it: retired, paused, failing, short, short reserve or ok. `counts` are its machines by state. */
+export function wordOfPool(pool, counts = pool.machines) {
+  if (pool.retired) return "retired";
+  if (pool.paused) return "paused";
+  if (pool.back_off || pool.problem) return "failing";
+  if (!pool.held_back) return "ok";
+  const lacksIdle = pool.waiting > 0 || counts.idle < (pool.wanted_idle ?? pool.min_idle);
+  return counts.parked < pool.parked && !lacksIdle ? "short reserve" : "short";
 }
 
 /** Its machines do not come up, or cannot be made. A pool that the settings no longer name makes none, and that is no trouble. */

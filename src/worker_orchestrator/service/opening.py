@@ -198,7 +198,7 @@ def _options_of(pool: PoolSettings) -> DockerOptions:
         log_limit=as_bytes(pool.log_limit),
         late_dir=pool.late_dir,
         late_post=pool.late_post,
-        parked=pool.parked,
+        parked=pool.parked or 0,
     )
 
 
@@ -271,7 +271,8 @@ def _spec_of_pool(pool: PoolSettings) -> PoolSpec:
         warn_before_s=pool.warn_before,
         activity=ActivityRules(Traffic(pool.idle_traffic), pool.idle_traffic_min, pool.idle_cpu),
         late=_late_of(pool),
-        parked=pool.parked,
+        parked=pool.parked or 0,
+        never_parks=pool.parked == 0,
         parked_check_s=pool.parked_check,
     )
 

@@ -24,7 +24,7 @@ import structlog
 
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.wiring import Limits
-from worker_orchestrator.core.spec import Spec
+from worker_orchestrator.core.spec import DEFAULT_POOL, Spec
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.pausable import Pausable
 from worker_orchestrator.errors import InvalidSetting, OrchestratorError, SettingsChanged
@@ -64,7 +64,7 @@ class Configuration:
         """What a reload would change now. Raises InvalidSetting."""
         wanted = await asyncio.to_thread(self._read_again)
         self._spec_of(wanted)
-        return dataclasses.replace(difference(self.settings, wanted), digest=self._digest(wanted))
+        return dataclasses.replace(self._difference(wanted), digest=self._digest(wanted))
 
     async def reload(self, digest: str = "") -> Difference:
         """Take over what changed. Returns that. `digest`: only what the look with this digest has shown.
@@ -80,13 +80,24 @@ class Configuration:
                 )
             return self._take_over(wanted)
 
+    def _difference(self, wanted: Settings) -> Difference:
+        """What changes, and which sizes of it were set at run time, so that nothing follows from it for now."""
+        found, sizes = difference(self.settings, wanted), self._orchestrator.sizes
+        changed = {
+            name: tuple(dataclasses.replace(change, holds=sizes.changed(name).get(change.name)) for change in changes)
+            for name, changes in found.changed.items()
+        }
+        limits = {"max_machines": sizes.changed(DEFAULT_POOL).get("limit")}
+        service = tuple(dataclasses.replace(change, holds=limits.get(change.name)) for change in found.service)
+        return dataclasses.replace(found, changed=changed, service=service)
+
     def _digest(self, wanted: Settings) -> str:
         """Of the settings in force and of these. Settings that are equal and were read in the same order have the same."""
         return hmac.digest(self._key, repr((self.settings, wanted)).encode(), hashlib.sha256).hex()[:32]
 
     def _take_over(self, wanted: Settings) -> Difference:
         """Without a pause: nobody sees one half of the old settings and one of the new ones."""
-        found = difference(self.settings, wanted)
+        found = self._difference(wanted)
         if not found:
             return found
         stays = {change.name: getattr(self.settings, change.name) for change in found.needs_restart}

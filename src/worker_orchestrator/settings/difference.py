@@ -22,17 +22,21 @@ TAKEN_OVER: Final = frozenset({"max_machines", "assign_timeout", "activity_inter
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A setting whose value changed, with both values for people."""
+    """A setting whose value changed, with both values for people. `holds`: the size that was set in its stead at run time,
+    and that goes on to hold.
+    """
 
     name: str
     old: str
     new: str
     needs_restart: bool = False
+    holds: int | None = None
 
     def __str__(self) -> str:
         """Such as "memory: 512m -> 1g"."""
         restart = " (needs a restart of the service)" if self.needs_restart else ""
-        return f"{self.name}: {self.old} -> {self.new}{restart}"
+        holds = "" if self.holds is None else f" (`orchestrator scale` has set {self.holds}, which goes on to hold)"
+        return f"{self.name}: {self.old} -> {self.new}{restart}{holds}"
 
 
 @dataclass(frozen=True, slots=True)

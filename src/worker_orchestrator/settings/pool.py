@@ -75,12 +75,12 @@ class PoolSettings:
         "--spare or --sizing adaptive had made the pool larger.",
         _SIZE,
     )
-    parked: int = setting(
-        0,
+    parked: int | None = setting(
+        None,
         parsers.number(0, 10_000),
         "N",
         "Number of machines to keep besides the idle ones, started and paused. They use no processor, and one goes on in a "
-        "moment where none is idle. Default: none.",
+        "moment where none is idle. Default: none, and with --sizing adaptive as many as demand asks for; with 0 none ever.",
         _SIZE,
     )
     parked_check: float = setting(

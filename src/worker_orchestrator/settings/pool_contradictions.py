@@ -21,17 +21,18 @@ def contradictions(pool: PoolSettings, most: int) -> Iterator[str]:
     limit, whose = most, "max_machines"
     if pool.max_machines is not None and pool.max_machines < most:
         limit, whose = pool.max_machines, "its own max_machines"
-    yield from _more_than(limit, whose, pool.min_idle, pool.parked)
+    parked = pool.parked or 0
+    yield from _more_than(limit, whose, pool.min_idle, parked)
     for window in pool.windows:
         named = f"of the window `{window.cron}`"
         if window.max_idle is not None and window.max_idle < window.min_idle:
             yield (
                 f"max_idle {named} is {window.max_idle}, but must be at least its min_idle, which is {window.min_idle}."
             )
-        yield from _more_than(limit, whose, window.min_idle, pool.parked, named)
-    if pool.parked and pool.ready == "healthcheck":
+        yield from _more_than(limit, whose, window.min_idle, parked, named)
+    if parked and pool.ready == "healthcheck":
         yield (
-            f"parked is {pool.parked}, which needs workers that are asked for an answer, but ready is healthcheck: what "
+            f"parked is {parked}, which needs workers that are asked for an answer, but ready is healthcheck: what "
             "Docker says of a worker's health is old for a while after a pause. Choose ready http or tcp."
         )
     yield from contradictions_of_ports(pool.worker_port, pool.ports, pool.ready_port)

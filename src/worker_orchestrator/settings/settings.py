@@ -163,7 +163,7 @@ class Settings(PoolSettings):
 
     def _refuse_too_many_idle(self) -> None:
         """Parked machines count as well, since they take room, and memory."""
-        kept = {name: pool.min_idle + pool.parked for name, pool in self.pools.items()}
+        kept = {name: pool.min_idle + (pool.parked or 0) for name, pool in self.pools.items()}
         what = "min_idle and parked" if any(pool.parked for pool in self.pools.values()) else "min_idle"
         if sum(kept.values()) > self.max_machines:
             each = ", ".join(f"{name} ({count})" for name, count in kept.items() if count)

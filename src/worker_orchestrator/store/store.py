@@ -52,7 +52,6 @@ __all__ = ["DATABASE", "Store"]
 DATABASE: Final = "orchestrator.db"
 TRACES_KEPT: Final = 10_000
 
-_KEPT: Final = Cause.KEPT
 
 _META: Final = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _TRIAL: Final = "INSERT OR REPLACE INTO meta VALUES ('trial', hex(zeroblob(4096)))"
@@ -249,7 +248,7 @@ class Store:
         assert change.before is not None, "it was on record"
         assert change.after is not None, "it stays on record"
         changed, values = changed_columns(change.before, change.after)
-        if change.cause is _KEPT and values:
+        if not event and values and is_routine(change):
             statement = begin + update_machine(changed, with_event=False, with_time=False)
             self._execute(statement, (*values, change.after.id))
         else:

@@ -27,13 +27,16 @@ __all__ = [
 
 
 class PoolSizes(msgspec.Struct, frozen=True, kw_only=True):
-    """The sizes in the settings. The pool may have been given others since. `limit` is that of all pools together."""
+    """The sizes in the settings. The pool may have been given others since. `limit` is that of all pools together.
+
+    `parked` None: the settings say nothing, so demand may have some parked in a pool that follows it. With 0 none ever is.
+    """
 
     min_idle: int
     max_idle: int | None
     limit: int
     max_machines: int | None = None
-    parked: int = 0
+    parked: int | None = None
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,9 +176,9 @@ class ReplayedSizes(msgspec.Struct, frozen=True, kw_only=True):
 class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What was recorded of a pool from `since` to `until` (None: nothing was), replayed against several sizes.
 
-    `arrivals` were counted, each new machine took `warm_up_seconds`. `now` are the sizes that the pool has without windows
-    and demand. `proposed` is the cheapest fixed size that would have reached `target`; None if none can. `sentence` says how
-    much was replayed.
+    `arrivals` were counted, each new machine took `warm_up_seconds`. `now` are the sizes that the pool has without windows;
+    if it follows demand, those that this asks for now. `proposed` is the fixed size of the least cost that would have
+    reached `target`; None if none can, or if not `enough` is on record. `sentence` says how much was replayed.
     """
 
     pool: str
@@ -187,6 +190,7 @@ class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_seconds: float
     sizes: list[ReplayedSizes]
     now: PlannedSizes
+    enough: bool = True
     proposed: PlannedSizes | None
     sentence: str
 
@@ -194,7 +198,8 @@ class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
 class SettingChange(msgspec.Struct, frozen=True, kw_only=True):
     """What changed in the settings. `pool` None: a setting of the service. Values are for people, and secrets are hidden.
 
-    `setting` None: the pool itself is new, and `after` says what it is, or it is gone.
+    `setting` None: the pool itself is new, and `after` says what it is, or it is gone. `holds`: the size that was set in its
+    stead at run time, and that goes on to hold.
     """
 
     pool: str | None = None
@@ -202,6 +207,7 @@ class SettingChange(msgspec.Struct, frozen=True, kw_only=True):
     before: str | None = None
     after: str | None = None
     needs_restart: bool = False
+    holds: int | None = None
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,12 @@ POOL = Pool(
     problem=None,
     back_off=None,
 )
+RESERVE_IS_SHORT: dict[str, Any] = {
+    "held_back": "All 8 machines are in use.",
+    "waiting": 0,
+    "parked": 3,
+    "machines": Counted(idle=4, parked=2, assigned=2),
+}
 BACK_OFF = BackOff(retry_in_seconds=3, reason="It exits.", evidence="")
 
 
@@ -38,6 +44,13 @@ BACK_OFF = BackOff(retry_in_seconds=3, reason="It exits.", evidence="")
     [
         ({}, "ok"),
         ({"held_back": "All 8 machines are in use."}, "short"),
+        (RESERVE_IS_SHORT, "short reserve"),
+        ({**RESERVE_IS_SHORT, "wanted_idle": None}, "short reserve"),
+        ({**RESERVE_IS_SHORT, "waiting": 1}, "short"),
+        ({**RESERVE_IS_SHORT, "wanted_idle": 5}, "short"),
+        ({**RESERVE_IS_SHORT, "wanted_idle": None, "min_idle": 5}, "short"),
+        ({**RESERVE_IS_SHORT, "parked": 2}, "short"),
+        ({**RESERVE_IS_SHORT, "held_back": None}, "ok"),
         ({"back_off": BACK_OFF, "held_back": "It exits."}, "failing"),
         ({"problem": "The image is not here."}, "failing"),
         ({"paused": True, "back_off": BACK_OFF}, "paused"),
@@ -103,3 +116,21 @@ def test_what_was_dropped_of_the_sizes_is_told_below_them(capsys: pytest.Capture
     lines = capsys.readouterr().out.splitlines()
     at = lines.index("  dropped   `orchestrator scale` had set min_idle 7.")
     assert lines[at + 1].startswith("  machines")
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, None),
+        ({"parked": 3, "changed": {"parked": 3}}, "3  (the settings say 0)"),
+        ({"parked": 21, "sizing": "adaptive"}, "21  (demand asks for it; otherwise 0)"),
+        ({"changed": {"parked": 0}}, None),
+        ({"sizing": "adaptive", "changed": {"parked": 0}}, "0  (none ever, also where demand would ask for it)"),
+    ],
+)
+def test_of_a_reserve_it_is_said_who_wants_it(
+    changes: dict[str, Any], shown: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _print(msgspec.structs.replace(POOL, **changes), "text")
+    lines = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()]
+    assert [line[1] for line in lines if line[0] == "parked"] == ([] if shown is None else [shown])

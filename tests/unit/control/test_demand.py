@@ -94,6 +94,8 @@ def test_the_sentence_can_be_checked_by_hand() -> None:
     said = f"6 assigns per minute {times} 20 s until a new machine answers = 2 idle machines needed, on average."
     assert found.says(2) == said
     assert found.says(1) == f"{said} The pool keeps 1, so projects have to wait."
+    assert found.says(1, 1) == said, "what is parked serves as well"
+    assert found.says(0, 1) == f"{said} The pool keeps 0 and 1 parked, so projects have to wait."
     one = demand(3, 20)
     assert one is not None
     assert "= 1 idle machine needed" in one.says(1)

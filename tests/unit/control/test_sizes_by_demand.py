@@ -40,6 +40,7 @@ def in_force(store: Store, forecast: Forecast, *, limit: int = 100, **pool: Any)
         ({"min_idle": 8}, 8, 20),
         ({"max_idle": 3}, 3, 20),
         ({"parked": 25}, 6, 25),
+        ({"never_parks": True}, 6, 0),
         ({"max_machines": 10}, 6, 4),
         ({"limit": 5}, 5, 0),
         ({"windows": (ALWAYS,)}, 6, 20),
@@ -53,6 +54,30 @@ def test_what_asks_for_most_counts_within_the_limits(
     assert (found.min_idle, found.parked) == (idle, parked)
     assert found.follows_demand is (idle not in {1, 8})
     assert found.window is None
+
+
+def test_a_pool_never_parks_whose_operator_says_none(store: Store) -> None:
+    """In the settings, or at run time until that is given back."""
+    engine = MemoryEngine("owner", serve_http=False)
+    spec = Spec(
+        {"default": PoolSpec("t", is_adaptive=True), "never": PoolSpec("t", is_adaptive=True, never_parks=True)}
+    )
+
+    def said(made: PoolSizes) -> list[tuple[bool, int, int | None]]:
+        made.forecasts = dict.fromkeys(spec.pools, Forecast(6, 20))
+        applied, configured = made.applied(spec).pools, made.configured
+        return [(made.can_park(name), applied[name].parked, configured[name].parked) for name in spec.pools]
+
+    made = PoolSizes(spec, store, lambda: 1, engine)
+    assert said(made) == [(True, 20, None), (False, 0, 0)]
+    made.change("default", {"parked": 0})
+    made.change("never", {"parked": 3})
+    for one in (made, PoolSizes(spec, store, lambda: 1, engine)):
+        assert said(one) == [(False, 0, None), (True, 20, 0)]
+        assert [pool.never_parks for pool in one.applied(spec).pools.values()] == [True, False]
+    made.change("default", {"parked": None})
+    made.change("never", {"parked": None})
+    assert said(made) == [(True, 20, None), (False, 0, 0)]
 
 
 def test_an_open_window_that_asks_for_more_is_what_is_told(store: Store) -> None:

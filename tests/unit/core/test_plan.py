@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.unit.core.demands import DAY, START, bursts, independent
 
-from worker_orchestrator.core.plan import Plan, Question, plan
+from worker_orchestrator.core.plan import Plan, Question, Row, plan
 from worker_orchestrator.core.replay import Span, replay_fixed
 
 SPAN = Span(START, START, START + DAY)
@@ -40,8 +41,61 @@ def test_with_parked_machines_few_are_idle() -> None:
     assert found.idle + found.parked == plain.idle
     assert found.idle <= 2 < found.parked
     assert found.outcome.hit_ratio >= 0.99
+    assert found.cost < plain.cost
     assert (2, 1) in {(row.idle, row.parked) for row in parking.rows}, "what it has now"
     assert parking.rows[-1].parked > 0
+
+
+def test_a_machine_that_is_parked_costs_half_of_one_that_is_idle() -> None:
+    outcome = replay_fixed([START], SPAN, 3.0, 1)
+    one_of_each = replace(outcome, idle_hours=24.0, parked_hours=24.0)
+    assert Row(1, 1, one_of_each).cost == pytest.approx(36)
+
+
+BURSTS = sorted(START + 900 * number + one / 1000 for number in range(96) for one in range(20))
+"""Of twenty each, and nobody else."""
+STEADY = [START + second / 2 for second in range(2 * int(DAY))]
+
+
+@pytest.mark.parametrize("now", [(0, 0), (2, 0), (2, 20), (20, 0), (40, 60)])
+@pytest.mark.parametrize("arrivals", [BURSTS, DAY_OF_DEMAND])
+def test_what_a_pool_has_now_does_not_matter(arrivals: list[float], now: tuple[int, int]) -> None:
+    question = Question(0.99, 3.0, *now, can_park=True)
+    none_now = planned(arrivals, replace(question, idle=0, parked=0))
+    found = planned(arrivals, question)
+    assert found.proposed == none_now.proposed
+    assert now in {(row.idle, row.parked) for row in found.rows}
+    assert len(found.rows) < 25
+
+
+def test_bursts_are_for_the_reserve_although_most_come_in_them() -> None:
+    found = planned(BURSTS, Question(0.99, 3.0, idle=18, parked=2, can_park=True)).proposed
+    assert found is not None
+    assert (found.idle, found.parked) == (1, 19)
+
+
+def test_ordinary_times_are_for_idle_machines() -> None:
+    """Two a second, and three seconds to warm: six are on their way at any time."""
+    found = planned(
+        STEADY[:7200], Question(0.99, 3.2, idle=0, can_park=True), Span(START, START, START + 3600)
+    ).proposed
+    assert found is not None
+    assert (found.idle, found.parked) == (7, 0)
+
+
+def test_a_reserve_stays_within_the_limit_of_the_pool() -> None:
+    found = planned(BURSTS, Question(0.99, 3.0, idle=0, can_park=True, most=20))
+    assert max(row.idle + row.parked for row in found.rows[:-1]) == 20
+    assert found.proposed is not None
+    capped = planned(BURSTS, Question(0.99, 3.0, idle=0, can_park=True, most=19))
+    assert capped.proposed is None
+    assert capped.is_enough
+
+
+def test_the_sizes_of_a_pool_that_follows_demand_have_no_row() -> None:
+    found = planned(BURSTS, Question(0.99, 3.0, idle=3, parked=40, can_park=True, is_adaptive=True))
+    assert (3, 40) not in {(row.idle, row.parked) for row in found.rows}
+    assert found.proposed == planned(BURSTS, Question(0.99, 3.0, idle=0, can_park=True)).proposed
 
 
 def test_if_one_idle_machine_is_enough_none_is_parked() -> None:
@@ -53,6 +107,7 @@ def test_if_one_idle_machine_is_enough_none_is_parked() -> None:
 def test_nothing_is_proposed_where_nobody_came_or_the_pool_may_not_be_so_large() -> None:
     nobody = planned([], Question(0.99, 3.0, idle=2, can_park=True))
     assert nobody.proposed is None
+    assert not nobody.is_enough
     assert nobody.rows[-1].outcome.arrivals == 0
     capped = planned(DAY_OF_DEMAND, Question(0.99, 3.0, idle=9, most=5))
     assert capped.proposed is None
@@ -60,16 +115,30 @@ def test_nothing_is_proposed_where_nobody_came_or_the_pool_may_not_be_so_large()
     assert capped.rows[-1].idle <= 5
 
 
+@pytest.mark.parametrize(
+    ("count", "lasts_s", "is_enough"), [(20, 3600, True), (19, 3600, False), (20, 3599, False), (2000, 60, False)]
+)
+def test_of_too_little_no_size_follows(count: int, lasts_s: float, is_enough: bool) -> None:  # noqa: FBT001
+    times = [START + lasts_s * number / count for number in range(count)]
+    found = planned(times, Question(0.99, 3.0, idle=1, can_park=True), Span(START, START, START + lasts_s))
+    assert found.is_enough is is_enough
+    assert (found.proposed is not None) is is_enough
+    assert found.rows[0].outcome.arrivals == count, "it is replayed all the same"
+
+
 def test_what_came_before_is_only_learned_from() -> None:
-    times = [START + second for second in (0, 0, 0, 0, 50_000, 60_000)]
+    before = [START + second for second in (0, 0, 0, 0, 39_999, 39_999)]
+    times = before + [START + 50_000 + 600 * number for number in range(20)]
     found = planned(times, Question(0.99, 3.0, idle=1), Span(START, START + 40_000, START + DAY))
-    assert {row.outcome.arrivals for row in found.rows} == {2}
+    assert {row.outcome.arrivals for row in found.rows} == {20}
     assert found.proposed is not None
     assert found.proposed.idle == 1
+    seconds = DAY - 40_000 - 20 * 3.0 - 2.0
+    assert found.proposed.outcome.idle_hours == pytest.approx(seconds / 3600), "one was still on its way"
 
 
 @given(
-    st.lists(st.floats(0, 3600, exclude_max=True), min_size=1, max_size=80).map(sorted),
+    st.lists(st.floats(0, 3600, exclude_max=True), min_size=20, max_size=80).map(sorted),
     st.sampled_from([0.5, 0.9, 0.99]),
     st.floats(0.5, 300),
 )

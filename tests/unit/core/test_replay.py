@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker_orchestrator.core.demand import Demand
-from worker_orchestrator.core.replay import WAKE_S, Adaptive, Fixed, Replayed, Span, replay, replay_fixed
+from worker_orchestrator.core.replay import (
+    LOOK_S,
+    WAKE_S,
+    Adaptive,
+    Fixed,
+    Replayed,
+    Span,
+    replay,
+    replay_fixed,
+    under_way,
+)
 
 SPAN = Span(0, 0, 3600)
 
@@ -94,6 +106,7 @@ class Falling(Fixed, frozen=True):
 
     at_s: float = 600
     again_s: float = 1e9
+    look_s: ClassVar[float] = LOOK_S
 
     def look(self, at_s: float, _arrivals: object) -> tuple[int, int]:
         return (1, 0) if self.at_s <= at_s < self.again_s else (self.idle, self.parked)
@@ -115,3 +128,9 @@ def test_sizes_that_follow_demand_stay_within_their_limits() -> None:
     plain = replay(times, SPAN, 30.0, Adaptive(Demand(), 0.99, can_park=False))
     assert plain.most_idle > 4
     assert plain.most_parked == 0
+
+
+def test_how_long_so_many_were_on_their_way() -> None:
+    assert under_way([], SPAN, 10.0) == {0: 3600}
+    assert under_way([100, 105, 3595], SPAN, 10.0) == {0: 3600 - 15 - 5, 1: 5 + 5 + 5, 2: 5}
+    assert under_way([1795, 1798], Span(0, 1800, 3600), 10.0) == {0: 1800 - 8, 1: 3, 2: 5}

@@ -103,6 +103,18 @@ def test_sizes_hold_at_once_and_what_was_changed_at_run_time_still_wins(tmp_path
         await running.until(lambda: len(running.idle("default")) == 2)
         assert running.orchestrator.spec.pools["node20"].min_idle == 3
         assert running.orchestrator.sizes.configured["node20"].min_idle == 2
+        running.orchestrator.change_pool("default", {"limit": 30})
+        running.file.write_text(TWO_POOLS.replace('"b"', '"c"') + "[pools.default]\nmax_machines = 20\n")
+        found = await running.configuration.look()
+        assert found.lines() == [
+            "~ pool default, min_idle: 2 -> 1",
+            "~ pool default, max_machines: - -> 20",
+            "~ pool node20, image: b -> c",
+            "~ pool node20, min_idle: 2 -> 1 (`orchestrator scale` has set 3, which goes on to hold)",
+        ]
+        assert await running.reload("max_machines = 40\n" + TWO_POOLS.replace("min_idle = 1", "min_idle = 2")) == [
+            "~ max_machines: 100 -> 40 (`orchestrator scale` has set 30, which goes on to hold)"
+        ]
 
     lived(tmp_path, story)
 

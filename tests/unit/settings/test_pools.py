@@ -103,7 +103,7 @@ def test_an_empty_table_is_a_pool_with_everything_from_outside_but_the_sizes(fro
         "max_idle": None,
         "spare": 0.0,
         "shrink_after": None,
-        "parked": 0,
+        "parked": None,
         "max_machines": None,
     }
     sizes |= {"sizing": "fixed", "target": 0.99}

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core.lease import EndsBy, Lease, Terms
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
+from worker_orchestrator.core.reasons import PARKED, STILL_ANSWERS, UNPARKED, UNPARKED_FOR_CHECK
 from worker_orchestrator.errors import CommitFailed, StoreError, StoreRefused
 from worker_orchestrator.store.database import (
     BUSY_TIMEOUT_MS,
@@ -169,6 +170,26 @@ def test_tombstones_are_kept_in_the_order_in_which_they_came_whatever_the_clock_
     with Store(path) as store:
         bury(store, "w6", 2)
         assert store.tombstones() == ["w4", "w5", "w6"]
+
+
+def test_a_parked_machine_that_still_answers_counts_as_unchanged(path: Path) -> None:
+    """Its row tells how it is, and when that was news."""
+    parked = replace(READY, state=State.PARKED, reason=PARKED)
+    checked = replace(parked, state=State.STARTING, reason=UNPARKED_FOR_CHECK)
+    answers = replace(READY, reason=STILL_ANSWERS)
+    with Store(path) as store:
+        store.commit([*ASSIGNING[:2], Change(READY, parked, Cause.PARKED)], {}, 5)
+        check = (
+            Change(parked, checked, Cause.UNPARKED),
+            Change(checked, answers, Cause.ANSWERED),
+            Change(answers, parked, Cause.PARKED),
+        )
+        for number, change in enumerate(check, start=6):
+            store.commit([change], {}, number)
+            assert (store.machines(), store.changed_ms()) == ([change.after], {NEW.id: 5})
+        taken = replace(parked, state=State.STARTING, reason=UNPARKED)
+        store.commit([Change(parked, taken, Cause.UNPARKED)], {}, 9)
+        assert store.changed_ms() == {NEW.id: 9}
 
 
 def test_what_is_adopted_has_no_tombstone_any_more(store: Store) -> None:

@@ -44,19 +44,19 @@ class Sizes:
     """The sizes of one pool, and `limit`, which is `max_machines` of the fleet.
 
     `max_idle` None: no idle machine is too many. `max_machines` None: the pool has no limit of its own. `parked` machines
-    are kept beside the idle ones.
+    are kept beside the idle ones; None: none, but for what demand asks for, which it does not do where this is 0.
     """
 
     min_idle: int
     max_idle: int | None
     limit: int
     max_machines: int | None = None
-    parked: int = 0
+    parked: int | None = None
 
     @property
     def kept(self) -> int:
         """How many machines it keeps for projects to come."""
-        return self.min_idle + self.parked
+        return self.min_idle + (self.parked or 0)
 
     def problem(self) -> str:
         """Why they cannot be; empty where they can."""
@@ -174,7 +174,7 @@ class PoolSizes:
         """The spec with the sizes that are in force at this moment."""
         wall_s = self._wall_ms() / 1000
         now = {
-            name: sizes_at(pool.windows, *self._idle_sizes(name), wall_s)
+            name: sizes_at(pool.windows, (own := self.in_force(name)).min_idle, own.max_idle, wall_s)
             for name, pool in spec.pools.items()
             if pool.windows
         }
@@ -182,16 +182,12 @@ class PoolSizes:
         pools = {name: self._applied_to(name, pool, now.get(name)) for name, pool in spec.pools.items()}
         return replace(spec, pools=pools, max_machines=self.in_force(next(iter(spec.pools))).limit)
 
-    def _idle_sizes(self, name: str) -> tuple[int, int | None]:
-        sizes = self.in_force(name)
-        return sizes.min_idle, sizes.max_idle
-
     def _applied_to(self, name: str, pool: PoolSpec, now: SizesInForce | None) -> PoolSpec:
         sizes = self.in_force(name)
         least, most = (sizes.min_idle, sizes.max_idle) if now is None else (now.min_idle, now.max_idle)
         forecast = (self.forecasts.get(name) if pool.is_adaptive else None) or Forecast(0, 0)
         asked = min(forecast.idle, _most(sizes, most))
-        reserve = min(forecast.parked, _most(sizes, None) - max(least, asked))
+        reserve = 0 if sizes.parked == 0 else min(forecast.parked, _most(sizes, None) - max(least, asked))
         return replace(
             pool,
             min_idle=max(least, asked),
@@ -199,7 +195,8 @@ class PoolSizes:
             follows_demand=asked > least,
             window=None if now is None or now.min_idle == sizes.min_idle or asked > least else _asking(now),
             max_machines=sizes.max_machines,
-            parked=max(sizes.parked, reserve),
+            parked=max(sizes.parked or 0, reserve),
+            never_parks=sizes.parked == 0,
             paused=bool(self._changes[name].get("paused", False)),
         )
 
@@ -223,15 +220,12 @@ class PoolSizes:
             raise InvalidInput(why)
         self._store.commit((), {_key(name): json.dumps(merged), _FLEET: _fleet(limit)}, self._wall_ms())
         self._changes[name], self._limit = merged, limit
-        self._note_changed(name, changes)
-        _log.info("pool changed", pool=name, **changes)
-
-    def _note_changed(self, name: str, changes: Mapping[str, object]) -> None:
-        """Whoever sets sizes has seen what was dropped."""
+        # whoever sets sizes has seen what was dropped
         if _LIMIT in changes:
             self._dropped.pop("", None)
         if _only_sizes(changes):
             self._dropped.pop(name, None)
+        _log.info("pool changed", pool=name, **changes)
 
     def _insist_on_possible(self, changes: Mapping[str, _Changes], limit: int | None, changed: str) -> None:
         """Raises InvalidInput. A pool that is not the changed one is named, since its sizes were not sent."""
@@ -248,8 +242,8 @@ class PoolSizes:
             yield "", f"The {what} of all pools together is {kept}, but must be at most the limit, which is {most}."
 
     def can_park(self, name: str) -> bool:
-        """Whether machines of this pool can be parked, as far as the engine knows."""
-        return not why_no_parking(self._engine, name)
+        """Whether machines of this pool may be parked, and can be, as far as the engine knows."""
+        return self.in_force(name).parked != 0 and not why_no_parking(self._engine, name)
 
     def in_force(self, name: str) -> Sizes:
         """The sizes of this pool, but for what windows and demand ask for."""
@@ -268,9 +262,13 @@ class PoolSizes:
 
 def _configured(spec: Spec) -> dict[str, Sizes]:
     return {
-        name: Sizes(pool.min_idle, pool.max_idle, spec.max_machines, pool.max_machines, pool.parked)
+        name: Sizes(pool.min_idle, pool.max_idle, spec.max_machines, pool.max_machines, _parked(pool))
         for name, pool in spec.pools.items()
     }
+
+
+def _parked(pool: PoolSpec) -> int | None:
+    return pool.parked if pool.parked or pool.never_parks else None
 
 
 def _most(sizes: Sizes, max_idle: int | None) -> int:

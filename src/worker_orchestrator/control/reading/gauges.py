@@ -61,7 +61,7 @@ class PoolGauges:
     """One pool. `refill_lag_s`: for how long fewer machines have been idle than it wants; 0 where it is full, or paused.
 
     `image_fails`: the image of this pool does not come up, or it was replaced and the new one is not known to be better.
-    `wanted_idle`: the idle machines that it wants now, `min_idle` at least. `wanted_parked`: those in its reserve.
+    `wanted_idle`: the idle machines that it wants now, whoever asks for them. `wanted_parked`: those in its reserve.
     `max_machines`: its own limit, None without one.
     `slots_held` and `waiting` are as in `Gauges`. A pool that is `retired` is not in the settings any more.
     """

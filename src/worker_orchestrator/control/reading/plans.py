@@ -71,17 +71,18 @@ class Plans:
         if pool not in self._state.spec.pools:  # since a reload, perhaps, while another plan was made
             raise pool_not_found(self._state.spec, pool)
         spec = self._state.spec.pools[pool]
-        wanted = self._sizes.in_force(pool)
+        wanted = self._sizes.in_force(pool)  # without windows, which a fixed size replaces
+        now = (spec.min_idle, spec.parked) if spec.is_adaptive else (wanted.min_idle, wanted.parked or 0)
         most = [each for each in (spec.max_machines, self._state.spec.max_machines) if each is not None]
         return Question(
             target or spec.target,
             self._forecasts.demands.of(pool).warm_s,
-            wanted.min_idle,
-            wanted.parked,
+            *now,
             can_park=self._sizes.can_park(pool),
             least=wanted.min_idle if spec.is_adaptive else min(1, wanted.min_idle),
             most=min(most),
             shrink_after_s=spec.shrink_after_s if spec.is_adaptive else spec.shed_after_s,
+            is_adaptive=spec.is_adaptive,
         )
 
 

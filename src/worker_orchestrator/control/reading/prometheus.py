@@ -273,8 +273,12 @@ class _Fleet(Collector):
 
 _OF_POOL: Final[tuple[tuple[str, str, Callable[[PoolGauges], float | None]], ...]] = (
     ("min_idle", "Machines to be kept idle.", lambda pool: pool.min_idle),
-    ("wanted_idle", "Machines to be kept idle now: min_idle, or more by spare.", lambda pool: pool.wanted_idle),
-    ("wanted_parked", "Machines to be kept parked beside the idle ones.", lambda pool: pool.wanted_parked),
+    (
+        "wanted_idle",
+        "Machines to be kept idle now, by min_idle, an open window, demand or spare.",
+        lambda pool: pool.wanted_idle,
+    ),
+    ("wanted_parked", "Machines to be kept parked now, by the settings or by demand.", lambda pool: pool.wanted_parked),
     (
         "refill_lag_seconds",
         "For how long fewer machines have been idle than are to be.",

@@ -46,13 +46,13 @@ class Demand:
     warm_up_s: float
     idle_needed: int
 
-    def says(self, wanted_idle: int) -> str:
-        """In one sentence, and in a second one if the pool wants fewer."""
-        few = self.idle_needed > wanted_idle
+    def says(self, idle: int, parked: int = 0) -> str:
+        """In one sentence, and in a second one if the pool keeps fewer."""
+        few, keeps = self.idle_needed > idle + parked, f"{idle} and {parked} parked" if parked else str(idle)
         return (
             f"{self.assigns_per_minute:.3g} assigns per minute {_TIMES} {self.warm_up_s:.3g} s until a new machine answers "
             f"= {self.idle_needed} idle machine{'' if self.idle_needed == 1 else 's'} needed, on average."
-            f"{f' The pool keeps {wanted_idle}, so projects have to wait.' if few else ''}"
+            f"{f' The pool keeps {keeps}, so projects have to wait.' if few else ''}"
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from worker_orchestrator.core.machine import Cause, Change
+from worker_orchestrator.core.routine import is_routine
 
 __all__ = ["LastChanges"]
 
@@ -20,14 +21,18 @@ class LastChanges:
         self.version = 0
 
     def committed(self, changes: Sequence[Change], wall_ms: int) -> None:
-        """These changes were stored just now. To keep a machine, as clients do every few seconds, is no change of it."""
+        """These changes were stored just now.
+
+        To keep a machine, as clients do every few seconds, is no change of it. Nor is it for people that a parked one showed
+        that it still answers.
+        """
         for change in changes:
             if change.cause is _KEPT:
                 continue
             self.version += 1
             if change.after is None:
                 self.at_ms.pop(change.machine.id, None)
-            else:
+            elif not is_routine(change):
                 self.at_ms[change.machine.id] = wall_ms
 
     def doubted(self) -> None:

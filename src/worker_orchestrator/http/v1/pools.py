@@ -114,6 +114,9 @@ class Pools:
         )
 
     def _demand(self, name: str, standing: Standing) -> wire.Demand | None:
+        pool = self._orchestrator.spec.pool(name)
+        if pool.is_adaptive:  # it reckons with more than an average, and `why` says with what
+            return None
         found = demand(self._history.assigns_per_minute(name), standing.warm_up_s)
         if found is None:
             return None
@@ -121,7 +124,7 @@ class Pools:
             assigns_per_minute=round(found.assigns_per_minute, 3),
             warm_up_seconds=round(found.warm_up_s, 3),
             idle_needed=found.idle_needed,
-            sentence=found.says(standing.wanted_idle),
+            sentence=found.says(standing.wanted_idle, pool.parked),
         )
 
     def _beside_the_image(self, name: str, wanted: PoolSpec) -> str:

@@ -67,5 +67,10 @@ def _changes(found: Difference) -> Iterator[wire.SettingChange]:
 
 def _changed(change: Change, pool: str | None) -> wire.SettingChange:
     return wire.SettingChange(
-        pool=pool, setting=change.name, before=change.old, after=change.new, needs_restart=change.needs_restart
+        pool=pool,
+        setting=change.name,
+        before=change.old,
+        after=change.new,
+        needs_restart=change.needs_restart,
+        holds=change.holds,
     )
