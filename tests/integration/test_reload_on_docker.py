@@ -152,7 +152,13 @@ def test_what_was_scaled_survives_a_reload_and_a_restart(service: Running) -> No
     for _ in range(2):
         node, going = pools_of(service)["node20"], pools_of(service)["going"]
         assert (node["min_idle"], node["max_machines"], node["limit"]) == (3, 4, 11)
-        assert node["configured"] == {"min_idle": 2, "max_idle": None, "limit": 14, "max_machines": None, "parked": 0}
+        assert node["configured"] == {
+            "min_idle": 2,
+            "max_idle": None,
+            "limit": 14,
+            "max_machines": None,
+            "parked": None,
+        }
         assert (going["min_idle"], going["configured"]["min_idle"]) == (0, 0)
         service.end()
         service.start()

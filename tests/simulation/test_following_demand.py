@@ -126,9 +126,13 @@ def test_a_fixed_pool_stays_as_it_is_and_is_learned_of_all_the_same() -> None:
         await come(small, 5.0, 600)
         assert wanted(small) == 1
         found = await plan(small)
-        assert found.plan.proposed is not None
+        assert (found.plan.proposed, found.plan.is_enough) == (None, False), "ten minutes say too little"
         assert found.plan.rows[0].outcome.arrivals == 120
         assert found.question.warm_s < 20
+        await asyncio.sleep(3000)
+        found = await plan(small)
+        assert found.plan.rows[0].outcome.arrivals == 120
+        assert found.plan.proposed is not None
 
     lived_adaptively(story, recycle=True, is_adaptive=False)
 

@@ -269,7 +269,7 @@ def test_each_pool_tells_its_own_image_sizes_and_machines() -> None:
         assert (node["name"], node["image"], node["machines"]["assigned"]) == ("node20", "my/node20", 1)
         assert (default["min_idle"], default["max_machines"], default["limit"]) == (2, None, 12)
         assert (node["min_idle"], node["max_machines"], node["limit"], node["spare"]) == (1, 4, 12, 0.5)
-        assert node["configured"] == {"min_idle": 1, "max_idle": None, "limit": 12, "max_machines": 4, "parked": 0}
+        assert node["configured"] == {"min_idle": 1, "max_idle": None, "limit": 12, "max_machines": 4, "parked": None}
         assert await told(small, "/pools/node20") == node
 
     lived_with(story, replace(NODE, max_machines=4, spare=0.5))
