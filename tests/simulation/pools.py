@@ -790,7 +790,8 @@ class History:
             if machine.pool not in self.spec.pools and (machine.is_idle or machine.state is State.PARKED):
                 yield f"{machine.id} of {machine.pool} is kept, which is not in the settings"
         for name, pool in self.spec.pools.items():
-            if self.fleet.pool(name).too_many_since is not None or self.fleet.pool(name).shed_since is not None:
+            known = self.fleet.pool(name)
+            if not known.too_many_since is known.shed_since is known.unneeded_since is None:
                 yield f"{name} has too many idle machines"
             if self._count_parked(name) > pool.parked:
                 yield f"{name} has {self._count_parked(name)} parked machines of {pool.parked}"
