@@ -208,7 +208,7 @@ def _wake_missing(fleet: Fleet, wanted: PoolSpec, name: str, now: float) -> None
 
 def _hastens_at(pool: Pool) -> float:
     """When one more machine is to be woken, if nothing of what wakes has answered until then and somebody still waits."""
-    return pool.woken_at + HELD_UP_S * 2**pool.hastened
+    return pool.woken_at + HELD_UP_S * 2.0**pool.hastened
 
 
 def _paused(fleet: Fleet, ids: Iterable[str], count: int) -> list[str]:
