@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,12 +64,7 @@ def assign(  # one argument for each option
 
     asked = {**late_values(options), **options, "metadata": _notes(metadata) if metadata else None}
     with (
-        _setup_explained(
-            client,
-            project,
-            with_values=any(asked[name] is not None for name in ("env", "secrets", "files")),
-            as_json=output == "json",
-        ),
+        _setup_explained(client, project, asked, as_json=output == "json"),
         spinner(f"Waiting for a machine for {project}", lambda: _what_it_waits_for(client, project)),
     ):
         machine = client.assign(project, wait_seconds=wait, pool=pool, **asked)
@@ -87,7 +82,7 @@ def assign(  # one argument for each option
 
 
 @contextmanager
-def _setup_explained(client: Client, project: str, *, with_values: bool, as_json: bool) -> Iterator[None]:
+def _setup_explained(client: Client, project: str, asked: Mapping[str, object], *, as_json: bool) -> Iterator[None]:
     """Before the sentence that says why, print the last lines of a hook that failed; or which machine was left.
 
     `as_json`: how a set-up failed is the result, so it is on standard output as well.
@@ -103,7 +98,7 @@ def _setup_explained(client: Client, project: str, *, with_values: bool, as_json
             _print_failed(project, error)
         raise
     except OrchestratorError as error:
-        if with_values:
+        if any(asked[name] is not None for name in ("env", "secrets", "files")):
             _tell_left(client, project, error)
         raise
 
