@@ -246,14 +246,11 @@ def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float
 def _retire_unneeded(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
     """Retire what came up for the reserve, or comes from there, and was wanted by nobody for long enough."""
     pool, idle = fleet.pool(name), fleet.idle(name, template)
-    surplus = (
-        len(idle) - len(pool.line) - wanted.wanted_idle(fleet.assigned_in(name)) - to_be_parked(fleet, wanted, name)
-    )
+    surplus = len(idle) - wanted.wanted_idle(fleet.assigned_in(name)) - to_be_parked(fleet, wanted, name)
     if surplus > 0 or not wanted.parked or len(pool.for_reserve) > 2 * fleet.members(name).count:
         pool.for_reserve = {one for one in pool.for_reserve if _may_be_unneeded(fleet.machines.get(one))}
-    unneeded = (
-        [one for one in idle if one in pool.for_reserve and not fleet.machines[one].generation] if surplus > 0 else []
-    )
+    candidates = [one for one in idle if one in pool.for_reserve] if surplus > 0 else []
+    unneeded = [one for one in candidates if not fleet.machines[one].generation]
     if not unneeded:
         pool.unneeded_since = None
         return

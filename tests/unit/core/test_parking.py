@@ -764,6 +764,18 @@ def test_what_a_project_gave_back_stays_idle_though_it_was_begun_for_the_reserve
     assert given not in world.pool.for_reserve, "it is not looked after any more"
 
 
+def test_an_assign_that_could_not_be_stored_changes_nothing_of_that() -> None:
+    world = begun_for_reserve(2)
+    world.wants(parked=0)
+    come_up(world, "m1", "m2")
+    world.fleet.take_pending()
+    assert world.assign("p") == "m1"
+    world.resize()
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    after(after(world, 0.0), 100.0)
+    assert world.in_state(STOPPING) == ["m1", "m2"]
+
+
 def test_what_was_begun_to_be_idle_or_for_a_project_stays_idle() -> None:
     world = up(2, min_idle=2, shed_after_s=100.0)
     world.resize()
