@@ -56,6 +56,7 @@ from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.pool import Pool
 from worker_orchestrator.core.reasons import (
     ANSWERED,
+    NOT_TO_BE_PARKED,
     OUTDATED,
     PARK_REFUSED,
     PARKED,
@@ -65,7 +66,6 @@ from worker_orchestrator.core.reasons import (
     UNKNOWN_POOL,
     UNPARKED,
     UNPARKED_FOR_CHECK,
-    UNWANTED,
     sentence,
 )
 from worker_orchestrator.core.room import retire_machine
@@ -258,7 +258,7 @@ def _retire_unneeded(fleet: Fleet, wanted: PoolSpec, name: str, template: str, n
         pool.unneeded_since = now
     if now >= pool.unneeded_since + wanted.shed_after_s:
         for machine_id in unneeded[:surplus]:
-            retire_machine(fleet, machine_id, UNWANTED, now)
+            retire_machine(fleet, machine_id, NOT_TO_BE_PARKED, now)
         pool.unneeded_since = None
 
 

@@ -729,7 +729,7 @@ def test_what_comes_up_for_a_reserve_that_is_wanted_no_more_goes_after_a_while()
     assert world.in_state(STOPPING) == []
     world.now = begun_at + 100.0
     world.tick()
-    assert (world.in_state(STOPPING), world["m1"].reason) == (["m1", "m2"], reasons.UNWANTED)
+    assert (world.in_state(STOPPING), world["m1"].reason) == (["m1", "m2"], reasons.NOT_TO_BE_PARKED)
     assert world.pool.unneeded_since is None
     assert world.last_change().cause is Cause.RETIRED
 
