@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import subprocess
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -23,7 +24,8 @@ from tests.integration.docker_command import docker
 __all__ = ["FAULTS", "Fault"]
 
 WATCHED_S: Final = 4.0
-"""So long somebody waits for a pause. Reserves are looked after more often than that."""
+"""So long somebody waits for a pause, or for a parked machine. Reserves are looked after more often than that."""
+LOOK_S: Final = 0.05
 
 
 class Fault(ABC):
@@ -340,8 +342,13 @@ class ReserveMeddled(ContainersKilled):
         return f"{how} {super().apply()}"
 
     def targets(self) -> list[str]:
-        parked = sorted(row.id for row in self.stage.rows() or () if row.state == "parked")
+        until = time.monotonic() + WATCHED_S
+        while not (parked := self._parked()) and time.monotonic() < until:
+            time.sleep(LOOK_S)
         return self.chance.sample(parked, min(self.chance.randint(1, 4), len(parked)))
+
+    def _parked(self) -> list[str]:
+        return sorted(row.id for row in self.stage.rows() or () if row.state == "parked")
 
 
 class ReserveResized(Fault):
