@@ -23,7 +23,7 @@ from tests.integration.docker_command import docker
 
 __all__ = ["FAULTS", "Fault"]
 
-WATCHED_S: Final = 4.0
+WATCHED_S: Final = 8.0
 """So long somebody waits for a pause, or for a parked machine. Reserves are looked after more often than that."""
 LOOK_S: Final = 0.05
 
