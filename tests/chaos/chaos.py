@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from tests.chaos.faults import Fault
 from tests.chaos.leftovers import back_up, check_leftovers
 from tests.chaos.model import Row
 from tests.chaos.plan import Step, plan
-from tests.chaos.stage import MIN_IDLE, Stage, mount
+from tests.chaos.stage import MAX_MACHINES, MIN_IDLE, PARKED, Stage, mount
 from tests.integration.calling import call
 from tests.integration.daemon import Daemon, a_daemon
 from tests.integration.inside import a_probe_image
@@ -67,6 +67,7 @@ class Chaos:
             stage.timeline.fault("all faults are withdrawn")
             if not stage.model.broken.is_set():
                 self._until(lambda: "" if stage.is_up else "the service is not up")
+                self._until(lambda: "" if all(stage.resize(pool, None) for pool in PARKED) else "no size can be set")
                 with ThreadPoolExecutor(1) as beside:
                     backup = beside.submit(back_up, stage)
                     crowd.go_home()
@@ -74,6 +75,7 @@ class Chaos:
                     crowd.ask_all()
                 backup.result()
                 stage.check()
+                self._count_wakes()
                 check_leftovers(stage)
         finally:
             crowd.done.set()
@@ -136,17 +138,44 @@ class Chaos:
         if leaked := containers.keys() - rows.keys():
             return f"containers without a record: {leaked}"
         listed = {machine["id"]: machine for machine in stage.service.machines()}
-        for row in rows.values():
-            failed = row.state == "failed" and row.project is not None and stage.model.may_have_failed(row)
-            if row.id not in listed and not failed:
-                self._start_again(row)
-                return f"not in the list: {row}"
+        if wrong := self._unlisted(rows.values(), listed, containers):
+            return wrong
         for name, machine in listed.items():
             if containers.get(name) != "running" or not _answers(machine["port"]):
                 return f"{name} is {containers.get(name)}, of {machine['assignedProject']}, and does not answer"
         idle = Counter(rows[name].pool for name, machine in listed.items() if name in rows and not machine["isUsed"])
-        full = all(idle[pool] >= count for pool, count in MIN_IDLE.items())
-        return "" if full else f"{dict(idle)} idle machines of {MIN_IDLE}: {sorted(rows.values(), key=str)}"
+        parked = Counter(row.pool for row in rows.values() if row.state == "parked")
+        full = all(idle[pool] >= count for pool, count in MIN_IDLE.items()) and self._has_reserves(parked, len(rows))
+        if full:
+            return ""
+        has = f"{dict(idle)} idle machines of {MIN_IDLE}, {dict(parked)} parked ones of {PARKED}"
+        return f"{has}: {sorted(rows.values(), key=str)}"
+
+    def _unlisted(self, rows: Iterable[Row], listed: Collection[str], containers: Mapping[str, str]) -> str:
+        """What is not in the list of machines that serve, though it is neither parked nor may have failed for good."""
+        for row in rows:
+            if row.state == "parked":
+                if containers.get(row.id) != "paused":
+                    return f"{row.id} is parked on record, and its container is {containers.get(row.id)}"
+                continue
+            failed = row.state == "failed" and row.project is not None and self.stage.model.may_have_failed(row)
+            if row.id not in listed and not failed:
+                self._start_again(row)
+                return f"not in the list: {row}"
+        return ""
+
+    def _has_reserves(self, parked: Mapping[str, int], machines: int) -> bool:
+        """Whether each reserve has its size. One that follows demand may be larger, and take the room of the others."""
+        if not self.stage.is_adaptive:
+            return all(parked[pool] == count for pool, count in PARKED.items())
+        return machines == MAX_MACHINES or all(parked[pool] >= count for pool, count in PARKED.items())
+
+    def _count_wakes(self) -> None:
+        """How often machines went into a reserve and came out of it, as far as events are kept."""
+        counts = dict(self.stage.service.rows("SELECT cause, count(*) FROM event GROUP BY cause"))
+        for cause in ("parked", "unparked"):
+            self.stage.timeline.counts[f"machines {cause}"] += counts.get(cause, 0)
+            self.stage.model.check(counts.get(cause, 0) > 0, f"no machine was ever {cause}")
 
     def _start_again(self, row: Row) -> None:
         """As its owner would, once, where it waits for minutes because it was killed again and again."""
@@ -228,10 +257,11 @@ def main(words: Sequence[str]) -> int:
     given = parser.parse_args(words)
     chance = random.Random(given.seed)
     on_release, on_failure = chance.choice(["reuse", "recycle"]), chance.choice(["keep", "replace"])
-    ways = f"--on-release {on_release}, --on-setup-failure {on_failure}"
+    sizing = chance.choice(["fixed", "adaptive"])
+    ways = f"--on-release {on_release}, --on-setup-failure {on_failure}, --sizing {sizing}"
     print(f"seed {given.seed}, {given.seconds:g} s of faults, {ways}", flush=True)
     with in_memory() as folder, a_daemon() as daemon, an_image_in(daemon) as image:
-        stage = Stage.prepare(daemon, folder / "chaos", image, on_release, on_failure)
+        stage = Stage.prepare(daemon, folder / "chaos", image, on_release, on_failure, sizing)
         chaos = Chaos(stage, given.seed, given.seconds)
         try:
             chaos.run()

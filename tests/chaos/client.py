@@ -47,6 +47,7 @@ class Client:
     number: int
     chance: random.Random
     done: Event
+    pace: float = 5.0  # steps a second
     projects: list[Project] = field(default_factory=list)
     retired: list[str] = field(default_factory=list)
     _count: int = 0
@@ -56,7 +57,7 @@ class Client:
             self.projects = [self._new_project() for _ in range(PROJECTS)]
             while not self.done.is_set():
                 self._one_step(self.chance.randrange(PROJECTS))
-                self.done.wait(self.chance.expovariate(5))
+                self.done.wait(self.chance.expovariate(self.pace))
         except Exception as error:
             self.stage.model.fail(f"client {self.number} failed: {error!r}")
             raise

@@ -14,6 +14,8 @@ from tests.chaos.stage import Stage
 __all__ = ["Crowd"]
 
 CLIENTS: Final = 8
+PACES: Final = (5.0, 1.0)
+"""Steps a second of each: where all are in a hurry, nothing is left for the reserves."""
 
 
 @dataclass(slots=True)
@@ -28,7 +30,10 @@ class Crowd:
     @classmethod
     def of(cls, stage: Stage, seed: int) -> Crowd:
         done = Event()
-        clients = [LateClient(stage, number, random.Random(f"{seed}/{number}"), done) for number in range(CLIENTS)]
+        pace = random.Random(f"{seed}/pace").choice(PACES)
+        clients = [
+            LateClient(stage, number, random.Random(f"{seed}/{number}"), done, pace) for number in range(CLIENTS)
+        ]
         return cls(stage, clients, done)
 
     def start(self) -> None:

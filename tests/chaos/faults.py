@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import resource
+import select
 import signal
 import socket
+import subprocess
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -14,11 +17,15 @@ from typing import ClassVar, Final
 
 from tests.chaos.harm import Kind, Span
 from tests.chaos.model import Row
-from tests.chaos.stage import BALLAST, Stage, mount
+from tests.chaos.stage import BALLAST, PARKED, Stage, mount
 from tests.chaos.values import LATE
 from tests.integration.docker_command import docker
 
 __all__ = ["FAULTS", "Fault"]
+
+WATCHED_S: Final = 8.0
+"""So long somebody waits for a pause, or for a parked machine. Reserves are looked after more often than that."""
+LOOK_S: Final = 0.05
 
 
 class Fault(ABC):
@@ -64,6 +71,32 @@ class ServiceStopped(ServiceKilled):
 
     def apply(self) -> str:
         return self.stage.end_service(signal.SIGTERM)
+
+
+class ServiceKilledAtPause(ServiceKilled):
+    """Right after a container was paused, or let go on, and before the service knows how that ended."""
+
+    needs = frozenset({"daemon"})
+    weight = 3
+
+    def apply(self) -> str:
+        words = [
+            "docker",
+            "--host",
+            self.stage.daemon.host,
+            "events",
+            "--filter",
+            "event=pause",
+            "--filter",
+            "event=unpause",
+        ]
+        with subprocess.Popen([*words, "--format", "{{.Action}}"], stdout=subprocess.PIPE, text=True) as events:
+            assert events.stdout is not None
+            happened = select.select([events.stdout], [], [], WATCHED_S)[0]
+            ended = self.stage.end_service(signal.SIGKILL) if happened else "nothing was paused"
+            events.kill()
+            said = events.stdout.readline().strip()
+        return f"{said}: {ended}" if happened else ended
 
 
 class ServiceFrozen(Fault):
@@ -297,6 +330,43 @@ class ContainersPaused(ContainersKilled):
         return ""
 
 
+class ReserveMeddled(ContainersKilled):
+    """Parked machines are let go on, killed or removed by others; some of them just as they are needed."""
+
+    weight = 5
+
+    def apply(self) -> str:
+        how = self.chance.choice(["unpause", "kill", "rm"])
+        type(self).kind = {"unpause": Kind.LET_GO_ON, "kill": Kind.KILLED, "rm": Kind.REMOVED}[how]
+        type(self).words = ("rm", "-f") if how == "rm" else (how,)
+        return f"{how} {super().apply()}"
+
+    def targets(self) -> list[str]:
+        until = time.monotonic() + WATCHED_S
+        while not (parked := self._parked()) and time.monotonic() < until:
+            time.sleep(LOOK_S)
+        return self.chance.sample(parked, min(self.chance.randint(1, 4), len(parked)))
+
+    def _parked(self) -> list[str]:
+        return sorted(row.id for row in self.stage.rows() or () if row.state == "parked")
+
+
+class ReserveResized(Fault):
+    """Another size at run time, while machines are on their way into the reserve and out of it."""
+
+    holds = frozenset({"reserve"})
+    lasts_s = (0.3, 6.0)
+    weight = 3
+
+    def apply(self) -> str:
+        pool, parked = self.chance.choice(list(PARKED)), self.chance.randint(0, 5)
+        return f"{pool} to {parked}" if self.stage.resize(pool, parked) else "was not done"
+
+    def withdraw(self) -> str:
+        done = [pool for pool in PARKED if self.stage.resize(pool, None)]
+        return " ".join(done)
+
+
 class PortsTaken(Fault):
     """Listening sockets of others, which never answer: on loopback or on all addresses."""
 
@@ -329,6 +399,7 @@ class PortsTaken(Fault):
 
 FAULTS: Final[tuple[type[Fault], ...]] = (
     ServiceKilled,
+    ServiceKilledAtPause,
     ServiceStopped,
     ServiceFrozen,
     ClockSet,
@@ -341,5 +412,7 @@ FAULTS: Final[tuple[type[Fault], ...]] = (
     ContainersKilled,
     ContainersRemoved,
     ContainersPaused,
+    ReserveMeddled,
+    ReserveResized,
     PortsTaken,
 )

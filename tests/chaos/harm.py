@@ -25,6 +25,7 @@ class Kind(StrEnum):
     KILLED = "container killed"
     REMOVED = "container removed"
     PAUSED = "container paused"
+    LET_GO_ON = "container let go on"
     PORT = "port taken"
 
 

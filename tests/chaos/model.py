@@ -18,6 +18,8 @@ from tests.chaos.harm import Harm, Kind
 
 __all__ = ["Model", "Project", "Row", "Sure"]
 
+PAUSED_S: Final = 60.0
+"""What chaos paused is let go on sooner than that."""
 LEAK_S: Final = 20.0
 """A container without a record must be gone within this time, counted only while nothing hinders its removal."""
 _HINDERS_REMOVAL: Final = (
@@ -82,6 +84,7 @@ class Model:
     violations: list[str] = field(default_factory=list)
     broken: Event = field(default_factory=Event)
     _unknown_s: dict[str, float] = field(default_factory=dict)
+    _paused: dict[str, int] = field(default_factory=dict)  # generation of each machine of a project that was paused
     _looked_at: float = field(default_factory=time.monotonic)
     _lock: Lock = field(default_factory=Lock)
 
@@ -193,8 +196,10 @@ class Model:
 
     def check_containers(self, containers: Mapping[str, str], rows: Iterable[Row]) -> None:
         """Containers (id: status) that were listed before the record was read."""
+        rows = list(rows)
+        self._check_paused(containers, rows)
         present = {row.id: row for row in rows if not row.gone}
-        running = [name for name, status in containers.items() if status == "running" and name in present]
+        running = [name for name, status in containers.items() if status in {"running", "paused"} and name in present]
         self.check(
             len(running) <= self.max_machines, f"{len(running)} containers of {self.max_machines} run: {running}"
         )
@@ -206,6 +211,23 @@ class Model:
             self.check(
                 for_s < LEAK_S, f"the container {name} has no record, for {for_s:.0f} s in which nothing hindered"
             )
+
+    def _check_paused(self, containers: Mapping[str, str], rows: Iterable[Row]) -> None:
+        """Nobody has a machine of the reserve that is paused, or was paused late.
+
+        A machine that was assigned at the last look, and is so still, was not parked in between. The containers were listed
+        in between.
+        """
+        paused = {
+            row.id: row.generation
+            for row in rows
+            if row.project is not None and row.state == "ready" and containers.get(row.id) == "paused"
+        }
+        for name, generation in paused.items():
+            own = self.harm.done(Kind.PAUSED, since=time.monotonic() - PAUSED_S, what=name)
+            held = self._paused.get(name) == generation
+            self.check(own or not held, f"{name} is paused, and a project has it, and nobody else paused it")
+        self._paused = paused
 
     def may_have_failed(self, row: Row) -> bool:
         """Whether chaos did enough to an assigned machine for it to stay down, with its files.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import sqlite3
 import subprocess
@@ -20,14 +21,19 @@ from tests.chaos.harm import Harm, Kind, Span
 from tests.chaos.model import Model, Row
 from tests.chaos.timeline import Timeline
 from tests.chaos.values import LATE, PLANTED, settings
+from tests.integration.calling import call
 from tests.integration.daemon import Daemon
 from tests.integration.docker_command import LABEL, docker
 from tests.integration.running import Running
 
-__all__ = ["BALLAST", "MIN_IDLE", "Stage"]
+__all__ = ["BALLAST", "MAX_MACHINES", "MIN_IDLE", "PARKED", "Stage"]
 
 MIN_IDLE: Final = {"default": 3, LATE: 2}
-MAX_MACHINES: Final = 14
+PARKED: Final = {"default": 3, LATE: 2}
+MAX_IDLE: Final = {"default": 5, LATE: 3}
+MAX_MACHINES: Final = 22
+"""Fewer than all projects and all reserves need, and enough for what is left in the end."""
+PARKED_CHECK_S: Final = 8
 FLAGS: Final = ("--assign-timeout", "5", "--refresh-interval", "1", "--start-timeout", "30")
 DISK: Final = "12m"
 BALLAST: Final = "ballast"
@@ -36,6 +42,7 @@ START_S: Final = 40.0
 STOP_S: Final = 20.0
 PAUSE_S: Final = 0.05
 RETRY_S: Final = 0.5
+PATIENCE_S: Final = 5.0
 SERVICE: Final = Path(__file__).with_name("chaotic_service.py")
 _HINDERS: Final = (Kind.DAEMON_DOWN, Kind.DAEMON_FROZEN, Kind.DISK)
 _ROWS: Final = """
@@ -57,6 +64,7 @@ class Stage:
     model: Model
     configured: ConfiguredModel
     replaces: bool  # a machine goes with a set-up that failed
+    is_adaptive: bool  # the sizes of the pool `default` follow demand
     wanted: bool = True
     inside: Lock = field(default_factory=Lock)
     setups: Gate = field(default_factory=Gate)
@@ -70,23 +78,24 @@ class Stage:
     owner: str = ""
 
     @classmethod
-    def prepare(cls, daemon: Daemon, folder: Path, image: str, on_release: str, on_failure: str) -> Stage:
-        sizes = (
-            "--min-idle",
-            str(MIN_IDLE["default"]),
-            "--max-machines",
-            str(MAX_MACHINES),
-            "--on-release",
-            on_release,
-        )
-        service = Running(folder, ("--image", image, *sizes, *FLAGS), daemon.host)
+    def prepare(  # what varies from run to run
+        cls, daemon: Daemon, folder: Path, image: str, on_release: str, on_failure: str, sizing: str
+    ) -> Stage:
+        sizes = {"--min-idle": MIN_IDLE, "--max-idle": MAX_IDLE, "--parked": PARKED}
+        own = [word for flag, by_pool in sizes.items() for word in (flag, str(by_pool["default"]))]
+        own += ["--parked-check", str(PARKED_CHECK_S), "--shrink-after", "2", "--sizing", sizing]
+        limit = ("--max-machines", str(MAX_MACHINES), "--on-release", on_release)
+        service = Running(folder, ("--image", image, *own, *limit, *FLAGS), daemon.host)
         service.state_dir.mkdir(parents=True)
         mount("-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(service.state_dir))
         (folder / "offset").write_text("0", encoding="ascii")
-        (folder / "orchestrator.toml").write_text(settings(MIN_IDLE[LATE], on_failure), encoding="ascii")
+        late = {"min_idle": MIN_IDLE[LATE], "max_idle": MAX_IDLE[LATE], "parked": PARKED[LATE]}
+        table = settings({**late, "parked_check_s": PARKED_CHECK_S}, on_failure)
+        (folder / "orchestrator.toml").write_text(table, encoding="ascii")
         harm = Harm()
         model = Model(harm, MAX_MACHINES)
-        return cls(daemon, service, Timeline(), harm, model, ConfiguredModel(model), on_failure == "replace")
+        configured, is_adaptive = ConfiguredModel(model), sizing == "adaptive"
+        return cls(daemon, service, Timeline(), harm, model, configured, on_failure == "replace", is_adaptive)
 
     # the supervisor
 
@@ -231,6 +240,16 @@ class Stage:
             "ps", "-a", *by_owner, "--format", "{{.Names}} {{.State}}", host=self.daemon.host
         ).out.splitlines()
         return dict(line.split(maxsplit=1) for line in lines)
+
+    def resize(self, pool: str, parked: int | None) -> bool:
+        """Have so many parked machines in this pool (None: as its settings say). False if the service did not do that."""
+        try:
+            path, body = f"/v1/pools/{pool}", {"parked": parked}
+            answer = call(self.service.ports.api, "PATCH", path, body, timeout_s=PATIENCE_S)
+        except (OSError, http.client.HTTPException):
+            return False
+        self.timeline.count(f"resized {answer.status}")
+        return answer.status == 200
 
     def addresses(self, *containers: str) -> list[str]:
         """The address that the engine gave each of these, with the name of its container."""

@@ -45,16 +45,20 @@ _HOOK: Final = f'. {DIRECTORY}/env; echo "$RUN" >>{RUNS_FILE}; eval "$HOOK"'
 SETTINGS: Final = """
 [pools.{pool}]
 min_idle = {min_idle}
+max_idle = {max_idle}
+parked = {parked}
+parked_check = {parked_check_s}
+shrink_after = 2
 on_setup_failure = "{on_failure}"
 late = {{ dir = "{directory}", hook = ["/bin/sh", "-c", {hook}], timeout = {timeout_s} }}
 """
 
 
-def settings(min_idle: int, on_failure: str) -> str:
-    """The table of this pool in the service's settings."""
+def settings(sizes: Mapping[str, int], on_failure: str) -> str:
+    """The table of this pool in the service's settings. `sizes`: `min_idle`, `max_idle`, `parked` and `parked_check_s`."""
     return SETTINGS.format(
         pool=LATE,
-        min_idle=min_idle,
+        **sizes,
         on_failure=on_failure,
         directory=DIRECTORY,
         hook=json.dumps(_HOOK),

@@ -133,6 +133,7 @@ class History:
         self.surplus_since: dict[str, float] = {}  # the same, whatever a lost batch took back
         self.stored_surplus_since: dict[str, float] = {}
         self.shed_since: dict[str, float] = {}  # when a pool ceased to shrink
+        self.unneeded_since: dict[str, float] = {}  # since when it has idle machines that were for its reserve alone
         self.resized = 0
         self.untold: set[str] = set()  # projects that were served and have not heard of it
         self.set_ups: dict[str, SetUp] = {}  # one for each machine at a time
@@ -241,6 +242,7 @@ class History:
             assert sorted(copy.hurried) == sorted(fleet.hurried)
         self.insist(sizing(before, fleet, spec, now))
         self._check_surplus(before.decided)
+        self._check_unneeded(before.decided)
         self.insist(reserve(before, fleet, spec))
         for change in fleet.pending[before.decided :]:
             if change.cause is Cause.UNPARKED:
@@ -380,6 +382,36 @@ class History:
                 self._no_surplus(name)
             if idle > most:
                 assert self.now < since + pool.shrink_after_s + LATE_S, f"{name} keeps {idle} idle machines of {most}"
+
+    def _unneeded(self, name: str, pool: PoolSpec) -> list[str]:
+        """Idle machines that were for the reserve and never had a project, if more are idle than are wanted."""
+        idle = self.fleet.idle(name, pool.template)
+        wants = pool.wanted_idle(self.fleet.assigned_in(name)) + max(0, pool.parked - self._count_parked(name))
+        known = self.fleet.pool(name).for_reserve
+        return (
+            [one for one in idle if one in known and not self.fleet.machines[one].generation]
+            if len(idle) > wants
+            else []
+        )
+
+    def _check_unneeded(self, decided: int) -> None:
+        """What came up for a reserve goes once nobody wanted it for long enough, not before, and never what is wanted."""
+        for name, pool in self.spec.pools.items():
+            gone = [
+                change.before
+                for change in self.fleet.pending[decided:]
+                if change.machine.pool == name and change.machine.reason == reasons.NOT_TO_BE_PARKED
+            ]
+            if gone:
+                assert all(one is not None and one.is_idle and not one.generation for one in gone), f"{gone} go"
+                since, idle = self.unneeded_since.pop(name, self.now), len(self.fleet.idle(name, pool.template))
+                assert self.now + LATE_S >= since + pool.shed_after_s, f"{gone} of {name} go too early"
+                wants = pool.wanted_idle(self.fleet.assigned_in(name)) + max(0, pool.parked - self._count_parked(name))
+                assert idle >= wants, f"{gone} of {name} go, and it has {idle} of {wants}"
+            if self._unneeded(name, pool):
+                self.unneeded_since.setdefault(name, self.now)
+            else:
+                self.unneeded_since.pop(name, None)
 
     def _no_surplus(self, name: str) -> None:
         self.too_many_since.pop(name, None)
@@ -638,6 +670,7 @@ class History:
         self.surplus_since.clear()
         self.stored_surplus_since.clear()
         self.shed_since.clear()
+        self.unneeded_since.clear()
         old = self.fleet
         self.fleet = Fleet(OWNER, generation=old.generation, last_port=old.last_port)
         self.fleet.load(old.machines.values(), old.tombstones, self.now)
@@ -790,16 +823,23 @@ class History:
             if machine.pool not in self.spec.pools and (machine.is_idle or machine.state is State.PARKED):
                 yield f"{machine.id} of {machine.pool} is kept, which is not in the settings"
         for name, pool in self.spec.pools.items():
-            if self.fleet.pool(name).too_many_since is not None or self.fleet.pool(name).shed_since is not None:
-                yield f"{name} has too many idle machines"
-            if self._count_parked(name) > pool.parked:
-                yield f"{name} has {self._count_parked(name)} parked machines of {pool.parked}"
+            yield from self._too_many(name, pool)
             room = self.spec.max_machines - self.fleet.slots_held
             if pool.max_machines is not None:
                 room = min(room, pool.max_machines - self.fleet.slots_held_by(name))
             lacks_ports = self._free_ports() < pool.port_count or bool(self.fleet.waiting)
             if room > 0 and not (self.fleet.pool(name).out_of_ports and lacks_ports):
                 yield from self._lacks(name, pool)
+
+    def _too_many(self, name: str, pool: PoolSpec) -> Iterator[str]:
+        """What this pool has and should not have."""
+        if unneeded := self._unneeded(name, pool):
+            yield f"{unneeded} of {name} were for the reserve, and stay idle"
+        known = self.fleet.pool(name)
+        if not known.too_many_since is known.shed_since is known.unneeded_since is None:
+            yield f"{name} has too many idle machines"
+        if self._count_parked(name) > pool.parked:
+            yield f"{name} has {self._count_parked(name)} parked machines of {pool.parked}"
 
     def _count_parked(self, name: str) -> int:
         """How many machines its reserve has of today's template, with those that only show that they answer."""

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
+import pytest
+from starlette.datastructures import Headers, QueryParams
+from starlette.websockets import WebSocket
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.core import reasons
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import EngineRejected
+from worker_orchestrator.http.server.streamed_response import ServiceEnd
+from worker_orchestrator.http.v1.terminal import TerminalSockets
 
 
 def parked(small: Small) -> list[str]:
@@ -137,25 +143,156 @@ def test_what_may_be_paused_late_is_given_to_nobody() -> None:
     lived(story, min_idle=0, parked=1)
 
 
-def test_a_wake_that_hangs_is_given_up_and_another_machine_serves() -> None:
+def hangs(small: Small, *ids: str) -> asyncio.Event:
+    """From now on these do not go on before this is set."""
+    go_on, unpause = asyncio.Event(), small.engine.unpause
+
+    async def late(machine_id: str) -> None:
+        if machine_id in ids:
+            await go_on.wait()
+        await unpause(machine_id)
+
+    small.engine.unpause = late  # type: ignore[method-assign]
+    return go_on
+
+
+@pytest.mark.parametrize("hanging", [1, 2])
+def test_whoever_waits_for_a_wake_that_hangs_gets_another_machine_after_a_second(hanging: int) -> None:
+    """After three, if that hangs too: each is waited for twice as long as the one before it."""
+
     async def story(small: Small) -> None:
-        first, second = await has_reserve(small, 2)
-        hang, go_on = asyncio.Event(), small.engine.unpause
-
-        async def unpause(machine_id: str) -> None:
-            if machine_id == first:
-                await hang.wait()
-            await go_on(machine_id)
-
-        small.engine.unpause = unpause  # type: ignore[method-assign]
+        ids = await has_reserve(small, 3)
+        go_on = hangs(small, *ids[:hanging])
         begun_at = asyncio.get_running_loop().time()
         machine = await small.assign("p1")
-        assert machine.id == second
+        assert machine.id == ids[hanging]
+        assert asyncio.get_running_loop().time() - begun_at < 2**hanging - 1 + 0.1
+        assert small.calls("unpark") <= hanging + 1
+        go_on.set()
+        await has_reserve(small, 3)
+
+    lived(story, min_idle=0, parked=3, max_machines=9)
+
+
+def test_a_wake_that_hangs_is_given_up() -> None:
+    async def story(small: Small) -> None:
+        (first,) = await has_reserve(small, 1)
+        go_on = hangs(small, first)
+        begun_at = asyncio.get_running_loop().time()
+        machine = await small.assign("p1")
+        assert machine.id != first
         assert asyncio.get_running_loop().time() - begun_at < 12
         assert small.fleet.machines[first].reason == reasons.started_too_slowly(5.0)
-        hang.set()
+        go_on.set()
 
-    lived(story, min_idle=0, parked=2)
+    lived(story, min_idle=0, parked=1)
+
+
+def test_a_burst_on_an_engine_that_wakes_one_after_the_other_wakes_no_more_than_that() -> None:
+    """Each takes 0.3 s, so the last one waits for six. Nothing is made up for, and nothing is given up."""
+
+    async def story(small: Small) -> None:
+        before = await has_reserve(small, 40)
+        turn, unpause = asyncio.Lock(), small.engine.unpause
+
+        async def one_by_one(machine_id: str) -> None:
+            async with turn:
+                await asyncio.sleep(0.3)
+                await unpause(machine_id)
+
+        small.engine.unpause = one_by_one  # type: ignore[method-assign]
+        given = await asyncio.gather(*(small.assign(f"p{number}") for number in range(20)))
+        assert {machine.id for machine in given} == set(before[:20])
+        assert small.calls("unpark") == 20
+
+    lived(story, min_idle=0, parked=40, max_machines=100)
+
+
+def test_a_smaller_reserve_at_run_time_lets_go_what_is_being_made_for_it() -> None:
+    async def story(small: Small) -> None:
+        await small.until(lambda: len(small.fleet.machines) == 4)
+        small.orchestrator.change_pool("default", {"parked": 1})
+        await has_reserve(small, 1)
+        await asyncio.sleep(10)
+        assert len(small.idle) == 3
+        await asyncio.sleep(300)
+        assert (len(small.idle), len(parked(small))) == (0, 1)
+
+    lived(story, min_idle=0, parked=4, slow_s=1.0)
+
+
+class Socket:
+    """The WebSocket of a client that asks for a terminal in a machine, and stays until `left` is set."""
+
+    def __init__(self, machine_id: str) -> None:
+        self.path_params, self.query_params, self.headers = {"id": machine_id}, QueryParams(""), Headers()
+        self.scope: dict[str, Any] = {"subprotocols": []}
+        self.left, self.got, self._asked = asyncio.Event(), list[str](), False
+
+    async def receive(self) -> dict[str, Any]:
+        if self._asked:
+            await self.left.wait()
+            return {"type": "websocket.disconnect"}
+        self._asked = True
+        return {"type": "websocket.connect"}
+
+    async def accept(self, _: str | None) -> None:
+        self.got.append("accepted")
+
+    async def send_denial_response(self, _: object) -> None:
+        self.got.append("denied")
+
+    async def close(self, _: int = 1000) -> None:
+        self.got.append("closed")
+
+
+class Shell:
+    """A terminal in which nothing ever happens."""
+
+    is_closed = False
+
+    async def read(self) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async def aclose(self) -> None:
+        await asyncio.sleep(3)
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("ends", ["well", "refused", "hung up"])
+def test_a_machine_in_which_a_terminal_is_being_opened_is_not_parked(ends: str) -> None:
+    """Nor until the terminal is closed: what is frozen meanwhile is neither opened nor ended."""
+
+    async def story(small: Small) -> None:
+        await small.await_template()
+        await small.await_idle(1)
+        machine, opens, shell = small.idle[0], asyncio.Event(), Shell()
+
+        async def terminal(*_: object, **__: object) -> Shell:
+            await opens.wait()
+            if ends == "refused":
+                raise EngineRejected("no")
+            return shell
+
+        small.engine.terminal = terminal  # type: ignore[attr-defined]
+        socket = Socket(machine.id)
+        serving = asyncio.create_task(TerminalSockets(small.orchestrator, ServiceEnd()).open(cast("WebSocket", socket)))
+        await asyncio.sleep(10)
+        assert parked(small) == []
+        if ends == "hung up":
+            socket.left.set()
+        opens.set()
+        if ends == "well":
+            await asyncio.sleep(10)
+            assert (parked(small), socket.got) == ([], ["accepted"])
+            socket.left.set()
+            await small.until(lambda: shell.is_closed or parked(small))
+            assert shell.is_closed
+        await serving
+        await has_reserve(small, 1)
+
+    lived(story, min_idle=0, parked=1)
 
 
 def test_somebody_who_lets_a_parked_machine_go_on_has_it_paused_again() -> None:

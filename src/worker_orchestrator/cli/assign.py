@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,9 +64,7 @@ def assign(  # one argument for each option
 
     asked = {**late_values(options), **options, "metadata": _notes(metadata) if metadata else None}
     with (
-        _setup_explained(
-            client, project, with_values=any(asked[name] is not None for name in ("env", "secrets", "files"))
-        ),
+        _setup_explained(client, project, asked, as_json=output == "json"),
         spinner(f"Waiting for a machine for {project}", lambda: _what_it_waits_for(client, project)),
     ):
         machine = client.assign(project, wait_seconds=wait, pool=pool, **asked)
@@ -84,8 +82,11 @@ def assign(  # one argument for each option
 
 
 @contextmanager
-def _setup_explained(client: Client, project: str, *, with_values: bool) -> Iterator[None]:
-    """Before the sentence that says why, print the last lines of a hook that failed; or which machine was left."""
+def _setup_explained(client: Client, project: str, asked: Mapping[str, object], *, as_json: bool) -> Iterator[None]:
+    """Before the sentence that says why, print the last lines of a hook that failed; or which machine was left.
+
+    `as_json`: how a set-up failed is the result, so it is on standard output as well.
+    """
     try:
         yield
     except SetupFailed as error:
@@ -93,11 +94,22 @@ def _setup_explained(client: Client, project: str, *, with_values: bool) -> Iter
 
         for line in error.output.splitlines():
             click.echo(f"  {output_line(line)}", err=True)
+        if as_json:
+            _print_failed(project, error)
         raise
     except OrchestratorError as error:
-        if with_values:
+        if any(asked[name] is not None for name in ("env", "secrets", "files")):
             _tell_left(client, project, error)
         raise
+
+
+def _print_failed(project: str, error: SetupFailed) -> None:
+    """The words of the problem that /v1 replies."""
+    from worker_orchestrator.cli.text_formats import json_document  # noqa: PLC0415 # only for this format
+
+    setup = {"exit_code": error.exit_code, "ms": error.took_ms, "output": error.output}
+    told = {"project": project, "code": error.code, "detail": error.message, "machine": error.machine, "setup": setup}
+    click.echo(json_document(told))
 
 
 def _tell_left(client: Client, project: str, error: OrchestratorError) -> None:

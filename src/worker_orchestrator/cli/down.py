@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import click
 
@@ -20,10 +21,11 @@ from worker_orchestrator.core.instance import Instance, Snapshot
 from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.unrecorded import orphans
 from worker_orchestrator.engines.removal import remove
-from worker_orchestrator.errors import EngineError, EngineRejected, StoreLocked
+from worker_orchestrator.errors import EngineError, EngineRejected, StoreError, StoreLocked
 from worker_orchestrator.service import opening
 from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.lock import Lock
+from worker_orchestrator.store.store import Store
 from worker_orchestrator.telemetry import logs
 
 __all__ = ["run", "stop_service"]
@@ -37,12 +39,29 @@ PARALLEL = 100
 
 
 def run(settings: Settings, *, everything: bool, yes: bool) -> None:
-    """`everything`: assigned machines too. `yes`: without asking. Raises OrchestratorError."""
+    """`everything`: assigned machines too. `yes`: without asking, else before anything is done. Raises OrchestratorError."""
     logs.configure(settings.log_format)
+    assigned = _assigned_before(settings) if everything and not yes else []
+    confirmed: set[tuple[str, str | None]] = set()
+    if assigned and _is_confirmed(assigned, "No machine was removed, and no service was stopped."):
+        confirmed = {(machine.id, machine.project) for machine in assigned}
+    is_declined = bool(assigned) and not confirmed
     stop_service(settings)
     if settings.engine != "memory":
         existing_database(settings, ", so nothing was removed")
-    run_on_event_loop(_down(settings, everything=everything, yes=yes))
+    run_on_event_loop(_down(settings, confirmed, everything=everything and not is_declined, yes=yes))
+
+
+def _assigned_before(settings: Settings) -> list[Machine]:
+    """The machines of projects as they are on record, also while the service runs. Empty if the records cannot be read:
+    whatever is wrong with them is told when they are opened.
+    """
+    try:
+        with Store(existing_database(settings, ""), look_only=True) as store:
+            machines = store.machines()
+    except StoreError:
+        return []
+    return [machine for machine in machines if machine.project is not None and not machine.gone]
 
 
 def stop_service(settings: Settings) -> None:
@@ -62,14 +81,20 @@ def stop_service(settings: Settings) -> None:
         time.sleep(0.05)
 
 
-async def _down(settings: Settings, *, everything: bool, yes: bool) -> None:
+async def _down(
+    settings: Settings, confirmed: AbstractSet[tuple[str, str | None]], *, everything: bool, yes: bool
+) -> None:
+    """Remove what is to be removed. Whatever a project got after it was asked about the `confirmed` ones is asked about."""
     async with opening.open_fleet(settings) as opened:
         machines = list(opened.fleet.machines.values())
         present = (await opened.engine.list()).instances
         # A machine that vanished while a project had it may be there again: then its files are there as before.
         assigned = [m for m in machines if m.project is not None and (not m.gone or m.id in present)]
         to_remove = [machine for machine in machines if machine.project is None]
-        if everything and assigned and (yes or _is_confirmed(assigned)):
+        unasked = [machine for machine in assigned if (machine.id, machine.project) not in confirmed]
+        if everything and (
+            yes or not unasked or _is_confirmed(unasked, "No machine was removed. The service is stopped.")
+        ):
             to_remove += assigned
         left_assigned = [machine for machine in assigned if machine not in to_remove]
         _forget(opened, [machine for machine in machines if machine not in to_remove and machine not in assigned])
@@ -114,11 +139,12 @@ def _others(instances: Mapping[str, Instance], owner: str) -> list[str]:
     return [instance.id for instance in instances.values() if instance.owner == owner]
 
 
-def _is_confirmed(assigned: list[Machine]) -> bool:
+def _is_confirmed(assigned: list[Machine], otherwise: str) -> bool:
+    """Whether somebody says that these may be removed. `otherwise`: what follows where nobody can be asked."""
     for machine in assigned:
         click.echo(f"  {machine.id}  assigned to {machine.project}", err=True)
     machines = "1 assigned machine" if len(assigned) == 1 else f"{len(assigned)} assigned machines"
-    return ask(f"Remove {machines} with all files?", "No machine was removed. The service is stopped.")
+    return ask(f"Remove {machines} with all files?", otherwise)
 
 
 def _forget(opened: opening.Opened, gone: list[Machine]) -> None:

@@ -25,6 +25,14 @@ How the container of a parked machine is found, and what is done::
     ended, gone,    its machine FAILED, and is replaced. That says nothing about its image
     on no network
 
+Whoever waits does not have to wait for a wake that hangs while others are parked. If nothing that wakes in a pool has
+answered for 1 s, and nothing was woken meanwhile, one more machine is woken, and the next ones 2 s, 4 s and so on later,
+until one answers. So an engine that is slow with a burst, but gets on with it, is asked for no more than before.
+
+A machine that was begun for the reserve, or comes from there, goes after `shed_after_s` if it is idle, nobody wants it, and
+it never had a project: a smaller reserve was wanted meanwhile, or another machine has taken its place. What projects gave
+back stays.
+
 A machine in which somebody has a command or a terminal open is not parked: nothing in what is paused can be ended, so a
 command whose time is up would go on later, beside a project.
 
@@ -45,8 +53,10 @@ from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Machine, State
+from worker_orchestrator.core.pool import Pool
 from worker_orchestrator.core.reasons import (
     ANSWERED,
+    NOT_TO_BE_PARKED,
     OUTDATED,
     PARK_REFUSED,
     PARKED,
@@ -64,6 +74,8 @@ from worker_orchestrator.core.waiting_line import does_not_come_up
 from worker_orchestrator.core.wanted import count_ailing, to_be_parked
 
 __all__ = [
+    "HELD_UP_S",
+    "is_due_later",
     "keep_reserve",
     "next_of_reserve",
     "note_listed",
@@ -78,6 +90,8 @@ PARK_AFTER_S: Final = 2.0
 """How long idle machines must have been too many before they are parked."""
 REFUSED_PAUSE_S: Final = 60.0
 """For how long nothing is parked after the engine refused to pause a machine."""
+HELD_UP_S: Final = 1.0
+"""For how long no machine that wakes may have answered until one more is woken for whoever waits."""
 UNCERTAIN_S: Final = 60.0
 """How long a machine may be one that nobody can use: the engine may pause it late, and cannot say whether it runs."""
 
@@ -91,7 +105,7 @@ def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> bool:
     if fleet.members(name).parked:
         _wake_missing(fleet, wanted, name, now)
     if wanted.template is None or wanted.paused:
-        pool.parks_since = pool.too_many_parked_since = None
+        pool.parks_since = pool.too_many_parked_since = pool.unneeded_since = None
         return False
     _park_surplus(fleet, wanted, name, wanted.template, now)
     _retire(fleet, wanted, name, wanted.template, now)
@@ -99,7 +113,14 @@ def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> bool:
         _note_checked(fleet, pool.checked, now)
         pool.checked = ""  # it went back, or is needed: from now on it is as any other
     _wake_for_check(fleet, wanted, name, wanted.template, now)
-    return pool.parks_since is not None or pool.too_many_parked_since is not None
+    _retire_unneeded(fleet, wanted, name, wanted.template, now)
+    return is_due_later(pool)
+
+
+def is_due_later(pool: Pool) -> bool:
+    """Whether something of this pool's reserve is due after a while, though nothing changes until then."""
+    times = (pool.parks_since, pool.too_many_parked_since, pool.unneeded_since)
+    return any(since is not None for since in times)
 
 
 def retire_unknown_reserve(fleet: Fleet, name: str, now: float) -> None:
@@ -152,6 +173,10 @@ def next_of_reserve(fleet: Fleet, spec: Spec) -> Iterator[float]:
             yield max(pool.parks_since + PARK_AFTER_S, pool.parks_not_before)
         if pool.too_many_parked_since is not None:
             yield pool.too_many_parked_since + wanted.shrink_after_s
+        if pool.unneeded_since is not None:
+            yield pool.unneeded_since + wanted.shed_after_s
+        if pool.line and pool.waking and fleet.members(name).parked:
+            yield _hastens_at(pool)
         for machine_id in islice(fleet.parked(name, wanted.template), 1):
             yield fleet.watches[machine_id].since + wanted.parked_check_s
 
@@ -161,16 +186,29 @@ def _wake_missing(fleet: Fleet, wanted: PoolSpec, name: str, now: float) -> None
 
     Those of an older template are woken only for projects, and only while the current one does not come up.
     """
-    line, starts = len(fleet.pool(name).line), wanted.template is not None and not wanted.paused
+    pool, starts = fleet.pool(name), wanted.template is not None and not wanted.paused
+    line, waking = len(pool.line), fleet.out_of_reserve(name)
+    if pool.waking - {machine.id for machine in waking}:  # one has answered, or failed
+        pool.woken_at, pool.hastened = now, 0
+    is_held_up = bool(line and waking) and now >= _hastens_at(pool)
     needed = line + (wanted.wanted_idle(fleet.assigned_in(name)) if starts else 0)
     serve = len(fleet.idle(name, wanted.template)) - count_ailing(fleet, wanted, name)
-    awake = sum(one.template == wanted.template for one in fleet.out_of_reserve(name))
-    for machine_id in _paused(fleet, fleet.parked(name, wanted.template), needed - serve - awake):
-        _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
-    waiting = line - len(fleet.out_of_reserve(name))
+    awake = sum(one.template == wanted.template for one in waking)
+    woken = _paused(fleet, fleet.parked(name, wanted.template), max(needed - serve - awake, is_held_up))
     if does_not_come_up(fleet, wanted, name):
-        for machine_id in _paused(fleet, fleet.all_parked(name), waiting):
-            _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
+        others = (one for one in fleet.all_parked(name) if one not in woken)
+        count = max(line - len(waking) - len(woken), is_held_up - len(woken))
+        woken = [*woken, *_paused(fleet, others, count)]
+    for machine_id in woken:
+        _unpark(fleet, fleet.machines[machine_id], UNPARKED, now)
+    if woken:
+        pool.woken_at, pool.hastened = now, pool.hastened + is_held_up
+    pool.waking = frozenset(machine.id for machine in fleet.out_of_reserve(name))
+
+
+def _hastens_at(pool: Pool) -> float:
+    """When one more machine is to be woken, if nothing of what wakes has answered until then and somebody still waits."""
+    return pool.woken_at + HELD_UP_S * 2.0**pool.hastened
 
 
 def _paused(fleet: Fleet, ids: Iterable[str], count: int) -> list[str]:
@@ -181,6 +219,7 @@ def _paused(fleet: Fleet, ids: Iterable[str], count: int) -> list[str]:
 def _unpark(fleet: Fleet, machine: Machine, why: str, now: float) -> None:
     fleet.apply(machine, replace(machine, state=State.STARTING, reason=why), Cause.UNPARKED, now)
     fleet.watches[machine.id].unparked_at = now
+    fleet.pool(machine.pool).for_reserve.add(machine.id)
 
 
 def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
@@ -202,6 +241,30 @@ def _retire(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float
         for machine_id in [*stale, *current][:surplus]:
             retire_machine(fleet, machine_id, TOO_MANY_PARKED, now)
         pool.too_many_parked_since = None
+
+
+def _retire_unneeded(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:
+    """Retire what came up for the reserve, or comes from there, and was wanted by nobody for long enough."""
+    pool, idle = fleet.pool(name), fleet.idle(name, template)
+    surplus = len(idle) - wanted.wanted_idle(fleet.assigned_in(name)) - to_be_parked(fleet, wanted, name)
+    if surplus > 0 or not wanted.parked or len(pool.for_reserve) > 2 * fleet.members(name).count:
+        pool.for_reserve = {one for one in pool.for_reserve if _may_be_unneeded(fleet.machines.get(one))}
+    candidates = [one for one in idle if one in pool.for_reserve] if surplus > 0 else []
+    unneeded = [one for one in candidates if not fleet.machines[one].generation]
+    if not unneeded:
+        pool.unneeded_since = None
+        return
+    if pool.unneeded_since is None:
+        pool.unneeded_since = now
+    if now >= pool.unneeded_since + wanted.shed_after_s:
+        for machine_id in unneeded[:surplus]:
+            retire_machine(fleet, machine_id, NOT_TO_BE_PARKED, now)
+        pool.unneeded_since = None
+
+
+def _may_be_unneeded(machine: Machine | None) -> bool:
+    """Whether this machine has had no project, or one that it was given to a moment ago: that may be undone."""
+    return machine is not None and (machine.holding is not None or not machine.generation)
 
 
 def _wake_for_check(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) -> None:

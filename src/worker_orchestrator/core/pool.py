@@ -47,4 +47,9 @@ class Pool:
     parks_not_before: float = 0.0  # the engine refused to pause a machine, so none is parked until then
     too_many_parked_since: float | None = None  # since when its reserve is larger than it may be
     checked: str = ""  # the machine that comes out of the reserve only to show that it answers
+    for_reserve: set[str] = field(default_factory=set)  # machines that were begun for its reserve, or were in it
+    unneeded_since: float | None = None  # since when some of these are idle, had no project, and are not wanted
+    waking: frozenset[str] = frozenset()  # the machines that came out of the reserve and did not answer yet
+    woken_at: float = -math.inf  # when the last of these came out, or was the last to answer or to fail
+    hastened: int = 0  # so many more than are needed were woken since one of them answered
     shed_since: float | None = None  # when windows or `spare` were taken from it, until what they left is gone

@@ -147,6 +147,7 @@ UNPARKED_FOR_CHECK: Final = "It was parked, and goes on for a moment to show tha
 PARK_REFUSED: Final = "The engine did not pause it, so its container goes on."
 PARKED_UNCERTAIN: Final = "It was to be paused, and the engine may still do so, so it is removed."
 TOO_MANY_PARKED: Final = "More machines were parked than are wanted (parked)."
+NOT_TO_BE_PARKED: Final = "It was parked or to be parked, had no project, and is not wanted any more."
 CUT_OFF: Final = "Its container is on no network."
 RUNS_AGAIN: Final = "The container was started again, but not by this service."
 EXISTS_AGAIN: Final = "The container exists again."

@@ -50,6 +50,11 @@ class Claim:
     wanted_idle: int
     parked: int
 
+    @property
+    def is_for_reserve(self) -> bool:
+        """Whether the next place is for its reserve: all else has what it lacks."""
+        return not (self.waiting or self.idle)
+
 
 def claim_of(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> Claim:
     """What this pool claims now. It is not paused, and `template` is its own."""

@@ -11,7 +11,7 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.host_ports import take_ports
 from worker_orchestrator.core.indexes import Members
 from worker_orchestrator.core.machine import Cause, Machine, State
-from worker_orchestrator.core.parking import keep_reserve, retire_unknown_reserve
+from worker_orchestrator.core.parking import is_due_later, keep_reserve, retire_unknown_reserve
 from worker_orchestrator.core.pool import Pool
 from worker_orchestrator.core.reasons import NEW, OUTDATED, SURPLUS, UNKNOWN_POOL, UNWANTED
 from worker_orchestrator.core.room import (
@@ -63,8 +63,8 @@ def _claim(fleet: Fleet, spec: Spec, name: str, now: float) -> Claim | None:
         return None
     if pool.line:
         serve_line(fleet, spec, name, now)
-    members, is_due = fleet.members(name), pool.parks_since is not None or pool.too_many_parked_since is not None
-    if wanted.parked or members.parked or is_due:
+    members, is_due = fleet.members(name), is_due_later(pool)
+    if wanted.parked or members.parked or pool.for_reserve or is_due:
         is_due = keep_reserve(fleet, spec, name, now)
     if wanted.template is None or wanted.paused:
         pool.too_many_since = None
@@ -176,7 +176,12 @@ def _begin_missing(fleet: Fleet, spec: Spec, claims: Sequence[Claim], now: float
         needs = spec.pool(following.pool).port_count
         if needs >= too_many:
             short.add(following.pool)
-        elif new_machine(fleet, spec, following.pool, following.template, new_id(), now) is None:
+            continue
+        new = new_machine(fleet, spec, following.pool, following.template, new_id(), now)
+        if new is not None:
+            if following.is_for_reserve:
+                fleet.pool(following.pool).for_reserve.add(new.id)
+        else:
             too_many = needs
             short.add(following.pool)
             if following.waiting or needs <= min(spec.pool(claim.pool).port_count for claim in claims):
@@ -229,7 +234,7 @@ def _shed(fleet: Fleet, wanted: PoolSpec, name: str, template: str, now: float) 
 def _retire_unknown(fleet: Fleet, name: str, now: float) -> None:
     """Let the idle and the parked machines of a pool go that the settings do not name."""
     pool = fleet.pool(name)
-    pool.too_many_since = pool.too_many_parked_since = pool.parks_since = None
+    pool.too_many_since = pool.too_many_parked_since = pool.parks_since = pool.unneeded_since = None
     retire_unknown_reserve(fleet, name, now)
     for machine_id in list(fleet.stale(name, None)):
         retire_machine(fleet, machine_id, UNKNOWN_POOL, now)

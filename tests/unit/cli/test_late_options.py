@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import pty
 import sys
@@ -144,6 +145,21 @@ def test_a_set_up_that_failed_has_an_exit_code_of_its_own_and_the_last_lines_of_
     done, _ = run("--env", "A=1", reply=set_up_failed(setup=lines))
     assert (done.exit_code, done.stdout) == (SETUP_FAILED, "")
     assert done.stderr == "  one\n  \N{REPLACEMENT CHARACTER}[31mtwo\norchestrator: The hook ended with 3.\n"
+
+
+def test_a_script_that_reads_json_gets_a_set_up_that_failed_as_json() -> None:
+    done, _ = run("--env", "A=1", "-o", "json", reply=set_up_failed())
+    assert done.exit_code == SETUP_FAILED
+    assert json.loads(done.stdout) == {
+        "project": "p",
+        "code": "setup_failed",
+        "detail": "The hook ended with 3.",
+        "machine": "m-1",
+        "setup": {"exit_code": 3, "ms": 15, "output": "no ***\n"},
+    }
+    assert done.stderr == "  no ***\norchestrator: The hook ended with 3.\n"
+    named, _ = run("--env", "A=1", "-o", "name", reply=set_up_failed())
+    assert (named.exit_code, named.stdout) == (SETUP_FAILED, "")
 
 
 @pytest.mark.parametrize(

@@ -560,6 +560,301 @@ def test_new_machines_for_the_reserve_are_parked_when_they_have_answered() -> No
     assert len(world.fleet.machines) == 2
 
 
+# a wake that hangs, and a burst that is slow
+
+
+def waits_on_a_wake(count: int = 3, **pool: Any) -> World:
+    """A project waits for w1, which was woken for it and does not answer. So many are parked, with w1."""
+    world = a_reserve(count, **pool)
+    world.assign("p")
+    world.resize()
+    assert world.in_state(STARTING) == ["w1"]
+    return world
+
+
+def woken(world: World) -> list[str]:
+    """What came out of the reserve so far, the first one first."""
+    return [change.machine.id for change in world.fleet.pending if change.cause is Cause.UNPARKED]
+
+
+def test_whoever_waits_for_a_wake_that_hangs_gets_another_machine_after_a_second() -> None:
+    world = waits_on_a_wake()
+    assert world.tick().wake_at == world.now + 1.0
+    after(world, 0.9)
+    assert woken(world) == ["w1"]
+    after(world, 0.1)
+    assert woken(world) == ["w1", "w2"]
+    world.unpaused("w2")
+    world.answer("w2")
+    assert world["w2"].project == "p"
+    world.unpaused("w1")
+    world.answer("w1")
+    after(after(world, 0.0), 2.0)
+    assert world["w1"].state is PARKED, "it is too many now"
+    assert_indexes_hold(world.fleet)
+
+
+def test_where_nothing_answers_more_are_woken_ever_more_seldom_and_no_more_than_are_parked() -> None:
+    world = waits_on_a_wake(9)
+    at = {world.now: 1}
+    for _ in range(19):
+        after(world, 0.25)
+        at.setdefault(world.now, len(woken(world)))
+    counts = [count for _, count in sorted(at.items())]
+    assert [counts.index(count) * 0.25 for count in sorted({*counts})] == [0.0, 1.0, 3.0]
+    small = waits_on_a_wake(2)
+    for _ in range(8):
+        after(small, 0.5)
+    assert woken(small) == ["w1", "w2"]
+
+
+def test_a_burst_that_an_engine_serves_one_after_the_other_wakes_no_more_than_it_needs() -> None:
+    """The last one has hung for almost five seconds when it answers. The engine gets on with it."""
+    world = a_reserve(40)
+    for number in range(20):
+        world.assign(f"p{number}")
+    world.resize()
+    burst = woken(world)
+    assert len(burst) == 20
+    for machine_id in burst:
+        after(world, 0.24)
+        world.unpaused(machine_id)
+        world.answer(machine_id)
+    assert woken(world) == burst
+    assert len(world.fleet.projects) == 20
+
+
+def test_a_burst_that_stands_still_wakes_one_more_and_not_one_for_each() -> None:
+    world = a_reserve(40)
+    for number in range(20):
+        world.assign(f"p{number}")
+    world.resize()
+    after(world, 1.0)
+    assert len(woken(world)) == 21
+    after(world, 1.9)
+    assert len(woken(world)) == 21
+    after(world, 0.1)
+    assert len(woken(world)) == 22
+    world.unpaused("w1")
+    world.answer("w1")
+    world.resize()
+    after(world, 0.9)
+    assert len(woken(world)) == 22
+    after(world, 0.1)
+    assert len(woken(world)) == 23, "one has answered since, so it is a second again"
+
+
+def test_who_comes_while_another_wake_hangs_gets_a_machine_at_once() -> None:
+    world = waits_on_a_wake()
+    after(world, 1.0)
+    world.unpaused("w2")
+    world.answer("w2")
+    after(after(world, 0.0), 1.5)
+    world.assign("q")
+    world.resize()
+    assert woken(world) == ["w1", "w2", "w3"]
+
+
+def test_what_wakes_to_be_idle_is_not_hastened() -> None:
+    world = a_reserve(3, min_idle=1)
+    world.resize()
+    after(world, 4.0)
+    assert woken(world) == ["w1"]
+    assert world.tick().wake_at != world.pool.woken_at + 1.0
+
+
+def test_while_nothing_else_is_parked_nobody_is_looked_after_for_a_wake_that_hangs() -> None:
+    world = waits_on_a_wake(1, parked=1)
+    wake_at = world.tick().wake_at
+    assert wake_at is not None
+    assert wake_at > world.now + 1.0
+
+
+@pytest.mark.parametrize("pool", [{"paused": True}, {"template": None, "problem": "No such image."}])
+def test_a_wake_that_hangs_is_made_up_for_where_only_the_reserve_is_left(pool: dict[str, Any]) -> None:
+    world = waits_on_a_wake(4, **pool)
+    after(world, 1.0)
+    assert woken(world) == ["w1", "w2"]
+    after(world, 0.5)
+    world.assign("q")
+    world.resize()
+    assert woken(world) == ["w1", "w2"], "one of the two is for it"
+    world.assign("r")
+    world.resize()
+    assert woken(world) == ["w1", "w2", "w3"]
+
+
+def test_a_failed_wake_is_replaced_at_once_and_the_second_begins_anew() -> None:
+    world = waits_on_a_wake()
+    after(world, 0.9)
+    world.apply_outcome(Unpark("w1"), Result.REJECTED, "no")
+    world.resize()
+    assert woken(world) == ["w1", "w2"]
+    after(world, 0.9)
+    assert woken(world) == ["w1", "w2"]
+    after(world, 0.1)
+    assert woken(world) == ["w1", "w2", "w3"]
+
+
+# what was begun for the reserve and is not wanted any more
+
+
+def begun_for_reserve(count: int = 2, **pool: Any) -> World:
+    """So many machines m1, m2, … are being made for the reserve."""
+    world = World(spec=a_spec(**{"parked": count, "shed_after_s": 100.0, **pool}))
+    world.resize()
+    assert len(world.in_state(STARTING)) == count
+    return world
+
+
+def come_up(world: World, *ids: str) -> None:
+    for machine_id in ids:
+        world.instance(machine_id)
+        world.answer(machine_id)
+        world.now += 0.001
+
+
+def test_what_comes_up_for_a_reserve_that_is_wanted_no_more_goes_after_a_while() -> None:
+    world = begun_for_reserve(3)
+    world.wants(parked=1)
+    come_up(world, "m1", "m2", "m3")
+    after(after(world, 0.0), 2.0)
+    assert (world.in_state(PARKED), world.idle) == (["m3"], ["m1", "m2"])
+    begun_at = world.pool.unneeded_since
+    assert begun_at is not None
+    assert DEFAULT_POOL in world.fleet.unsettled
+    assert world.tick().wake_at == begun_at + 100.0
+    world.now = begun_at + 99.9
+    world.tick()
+    assert world.in_state(STOPPING) == []
+    world.now = begun_at + 100.0
+    world.tick()
+    assert (world.in_state(STOPPING), world["m1"].reason) == (["m1", "m2"], reasons.NOT_TO_BE_PARKED)
+    assert world.pool.unneeded_since is None
+    assert world.last_change().cause is Cause.RETIRED
+
+
+def test_it_stays_if_it_is_wanted_again_in_time_to_be_parked_or_idle() -> None:
+    world = begun_for_reserve(2)
+    world.wants(parked=0)
+    come_up(world, "m1", "m2")
+    after(world, 50.0)
+    assert world.pool.unneeded_since is not None
+    world.wants(parked=1, min_idle=1)
+    after(after(world, 0.0), 2.0)
+    assert (len(world.idle), len(world.in_state(PARKED))) == (1, 1)
+    assert world.fleet.pool(DEFAULT_POOL).unneeded_since is None
+    after(world, 200.0)
+    assert world.in_state(STOPPING) == []
+
+
+def test_what_a_project_gave_back_stays_idle_though_it_was_begun_for_the_reserve() -> None:
+    world = begun_for_reserve(2)
+    world.wants(parked=0)
+    come_up(world, "m1", "m2")
+    world.resize()
+    given = world.assign("p")
+    assert given is not None
+    world.release(given)
+    world.answer(given)
+    after(after(world, 0.0), 100.0)
+    assert world.idle == [given]
+    after(world, 1000.0)
+    assert world.idle == [given]
+    assert given not in world.pool.for_reserve, "it is not looked after any more"
+
+
+def test_an_assign_that_could_not_be_stored_changes_nothing_of_that() -> None:
+    world = begun_for_reserve(2)
+    world.wants(parked=0)
+    come_up(world, "m1", "m2")
+    world.fleet.take_pending()
+    assert world.assign("p") == "m1"
+    world.resize()
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    after(after(world, 0.0), 100.0)
+    assert world.in_state(STOPPING) == ["m1", "m2"]
+
+
+def test_what_was_begun_to_be_idle_or_for_a_project_stays_idle() -> None:
+    world = up(2, min_idle=2, shed_after_s=100.0)
+    world.resize()
+    world.wants(min_idle=0)
+    after(after(world, 0.0), 1000.0)
+    assert len(world.idle) == 2
+
+
+def test_what_came_out_of_the_reserve_for_nobody_goes_when_another_has_its_place() -> None:
+    """Its project went away, and less is wanted in the reserve."""
+    world = waits_on_a_wake(2, shed_after_s=100.0)
+    waiting_line.leave_line(world.fleet, "p")
+    world.wants(parked=1)
+    world.unpaused("w1")
+    world.answer("w1")
+    after(after(world, 0.0), 100.0)
+    assert (world["w1"].state, world.in_state(PARKED)) == (STOPPING, ["w2"])
+
+
+def test_no_more_go_than_nobody_wants() -> None:
+    """What a project gave back is idle in place of one that was begun for the reserve."""
+    world = begun_for_reserve(3, min_idle=0)
+    world.wants(parked=0, min_idle=2)
+    come_up(world, "m1", "m2", "m3")
+    after(after(world, 0.0), 100.0)
+    assert (len(world.in_state(STOPPING)), len(world.idle)) == (1, 2)
+
+
+@pytest.mark.parametrize("prevented", ["paused", "dropped"])
+def test_while_a_pool_is_left_alone_no_time_runs_for_what_nobody_wants(prevented: str) -> None:
+    world = begun_for_reserve(1)
+    world.wants(parked=0)
+    come_up(world, "m1")
+    world.resize()
+    assert world.pool.unneeded_since is not None
+    if prevented == "paused":
+        world.wants(paused=True)
+    else:
+        world.spec = replace(world.spec, pools={})
+    world.resize()
+    assert world.pool.unneeded_since is None
+
+
+def test_a_retirement_of_what_nobody_wants_that_could_not_be_stored_is_tried_again() -> None:
+    world = begun_for_reserve(1)
+    world.wants(parked=0)
+    come_up(world, "m1")
+    after(world, 0.0)
+    world.fleet.take_pending()
+    after(world, 100.0)
+    assert world.in_state(STOPPING) == ["m1"]
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    after(after(world, 0.0), 100.0)
+    assert world.in_state(STOPPING) == ["m1"]
+
+
+def test_what_is_remembered_of_a_reserve_is_forgotten_with_its_machines() -> None:
+    """Of a pool that always uses all that it has, so that nothing is ever idle for nothing."""
+    world = a_reserve(1, recycle=True)
+    for number in range(50):
+        world.assign(f"p{number}")
+        world.resize()
+        (machine_id,) = world.in_state(STARTING)
+        world.instance(machine_id)
+        world.answer(machine_id)
+        world.resize()
+        come_up(world, *world.in_state(STARTING))
+        after(after(world, 0.0), 2.0)
+        for parked_id in world.in_state(PARKED):
+            world.apply_outcome(Park(parked_id), Result.DONE)
+            world.instance(parked_id, Status.PAUSED)
+        world.release(machine_id)
+        world.apply_outcome(Destroy(machine_id), Result.DONE)
+        world.remove(machine_id)
+        after(world, 0.1)
+    assert len(world.fleet.machines) == 1
+    assert len(world.pool.for_reserve) <= 4
+
+
 # that it still answers
 
 

@@ -182,6 +182,39 @@ def with_configuration(configuration: Configuration | None, **more: Any) -> Mach
     return Machine(**{**fields, "configuration": configuration, **more})
 
 
+def test_what_became_of_a_machine_whose_set_up_failed_is_told_until_its_project_loses_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(service: Service) -> None:
+        async def refuse(machine: Machine, *_: object, **__: object) -> None:
+            raise SetupFailed("It answered with 500.", machine=machine.id)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(service.orchestrator.engine, "configure", refuse)
+            status, problem = await service.assign(**VALUES)
+        assert (status, problem["code"]) == (424, "setup_failed")
+        status, told = await service.call(service.projects.why)
+        assert (status, told["code"]) == (404, "project_has_no_machine")
+        its = f" It had {problem['machine']}, whose set-up failed at "
+        its_end = (
+            ", so that was removed. It is not configured. It answered with 500. "
+            f"`orchestrator events --machine {problem['machine']}` tells its story."
+        )
+        assert its in told["detail"]
+        assert f"{its_end} Run `orchestrator assign p` to get one." in told["detail"]
+
+        status, machine = await service.assign(**VALUES)
+        assert (status, machine["id"] != problem["machine"]) == (201, True)
+        why = (await service.why())["why"]
+        assert its in why
+        assert f"{its_end} It is configured" in why
+
+        await service.call(service.projects.release)
+        assert problem["machine"] not in (await service.call(service.projects.why))[1]["detail"]
+
+    lived(story, late_dir="/run/project", on_setup_failure="replace", min_idle=2)
+
+
 def test_the_reply_has_the_set_up_with_the_last_lines_of_the_hook() -> None:
     asked: dict[str, Any] = {}
     done = Assignment(with_configuration(DONE), is_new=True, setup=SetupReport(0, 120, "made it\n"))

@@ -33,9 +33,10 @@ from worker_orchestrator.control.telling.traces import Traces
 from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.core import due_actions, outcomes, reasons, refusals
-from worker_orchestrator.core.action import Park
+from worker_orchestrator.core.action import Park, Unpark
 from worker_orchestrator.core.lease import Lease
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.parking import HELD_UP_S
 from worker_orchestrator.errors import CommitFailed, NoMachineAvailable
 
 __all__ = ["Effects"]
@@ -136,6 +137,8 @@ class Effects:
         if action is not None and due_actions.still_wanted(self._fleet, action):
             if isinstance(action, Park):
                 self._foresight.tell_of(action.machine_id)
+            elif isinstance(action, Unpark):
+                self._state.wake_if_awaited(change.machine.pool, HELD_UP_S)
             self._actions.start(action)
 
     def _probe(self, change: Change) -> None:

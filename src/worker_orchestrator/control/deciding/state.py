@@ -107,6 +107,14 @@ class ControlState:
         """Have a listing made and judged after so many seconds."""
         asyncio.get_running_loop().call_later(delay_s, self.wake.set)
 
+    def wake_if_awaited(self, pool: str, delay_s: float) -> None:
+        """Have a listing made and judged after so many seconds, if projects wait for machines of this pool then."""
+        asyncio.get_running_loop().call_later(delay_s, self._wake_if_awaited, pool)
+
+    def _wake_if_awaited(self, pool: str) -> None:
+        if self.fleet.pool(pool).line:
+            self.wake.set()
+
     async def next_listing(self) -> None:
         """Wait for a listing that begins now, or for the failure of one; 2 s at most."""
         try:

@@ -1,7 +1,7 @@
 """How each project came to the machine that it has: warm or cold, why, and where the time went.
 
-A trace lives as long as its assignment. `Traces` also remembers how long each machine took to come up, from what this
-process saw of it.
+A trace lives as long as its assignment. `Traces` also remembers how long each machine took to come up, and which machines
+projects lost because their set-up failed, from what this process saw of them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import msgspec
 
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
+from worker_orchestrator.core.reasons import SETUP_FAILED_REMOVED
 from worker_orchestrator.core.watch import Watch
 from worker_orchestrator.store.store import Store
 
-__all__ = ["RESTARTED", "WOKEN", "Steps", "Trace", "TraceKeeper", "Traces"]
+__all__ = ["RESTARTED", "WOKEN", "Lost", "Steps", "Trace", "TraceKeeper", "Traces"]
 
 _ANSWERED: Final = Cause.ANSWERED
 _STOPPING: Final = State.STOPPING
@@ -114,6 +115,15 @@ class _Birth:
 _UNSEEN: Final = _Birth()
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A machine that was removed because its set-up failed, of which `why` tells: when, in ms since 1970."""
+
+    machine_id: str
+    at_ms: int
+    why: str
+
+
 class Traces:
     """The traces of current assignments, by generation, the last 10,000 at most."""
 
@@ -122,12 +132,17 @@ class Traces:
         self._traces: dict[int, Trace] = {}
         self._unsaved: dict[int, Trace] = {}
         self._births: dict[str, _Birth] = {}
+        self._lost: dict[str, Lost] = {}  # by project, the one that lost its machine first comes first
 
     def of(self, machine: Machine) -> Trace | None:
         """How this machine came to the project that it has."""
         trace = self._traces.get(machine.generation)
         is_its = trace is not None and (trace.project, trace.machine_id) == (machine.project, machine.id)
         return trace if is_its else None
+
+    def lost(self, project: str) -> Lost | None:
+        """The machine before the one that this project has, or its last one, if that was removed since its set-up failed."""
+        return self._lost.get(project)
 
     def take_unsaved(self) -> list[Trace]:
         """Those that are new since the last call, as far as their assignments last."""
@@ -195,8 +210,16 @@ class Traces:
             if before is not None and before.holding is not None and (after is None or after.holding is None):
                 self._traces.pop(before.generation, None)
                 self._unsaved.pop(before.generation, None)
+                self._note_lost(before.holding.project, before, after)
             if after is None or after.state is _STOPPING:
                 self._births.pop(change.machine.id, None)
+
+    def _note_lost(self, project: str, before: Machine, after: Machine | None) -> None:
+        self._lost.pop(project, None)
+        if after is not None and after.reason == SETUP_FAILED_REMOVED:
+            self._lost[project] = Lost(before.id, self._wall_ms(), before.reason)
+            if len(self._lost) > KEPT:
+                del self._lost[next(iter(self._lost))]
 
     def _answered(self, change: Change) -> None:
         birth = self._births.get(change.machine.id)

@@ -121,7 +121,7 @@ class Projects:
         try:
             machine = await self._orchestrator.traced_machine_of(project)
         except ProjectHasNoMachine as error:
-            told = (error.message, self._expiry(project), self._why_none(project))
+            told = (error.message, self._expiry(project), self._lost(project).strip(), self._why_none(project))
             raise ProjectHasNoMachine(" ".join(filter(None, told))) from None
         trace = self._orchestrator.trace(project)
         events = [event(one) for one in self._orchestrator.feed.of_assignment(machine)]
@@ -135,7 +135,7 @@ class Projects:
             generation=machine.generation,
             at=when(trace.at_ms) if trace is not None else assigned_at[-1] if assigned_at else None,
             how="unknown" if trace is None else trace.how,
-            why=f"{how_it_came}{self._configured(machine)}{trouble}",
+            why=f"{how_it_came}{self._lost(project)}{self._configured(machine)}{trouble}",
             trouble=trouble.strip() or None,
             stages=None if trace is None else _stages(trace),
             failed_probes=[
@@ -155,6 +155,14 @@ class Projects:
             return ""
         last = max(ended, key=lambda one: one.id)
         return f"It lost {last.machine} at {when(last.at_ms):%Y-%m-%dT%H:%M:%SZ}. {last.reason}"
+
+    def _lost(self, project: str) -> str:
+        """Which machine it had before, after a blank, if that was removed since its set-up failed; else empty."""
+        lost = self._orchestrator.traces.lost(project)
+        if lost is None:
+            return ""
+        had = f"It had {lost.machine_id}, whose set-up failed at {when(lost.at_ms):%Y-%m-%dT%H:%M:%SZ}, so that was removed."
+        return f" {had} {lost.why} `orchestrator events --machine {lost.machine_id}` tells its story."
 
     def _why_none(self, project: str) -> str:
         """What a project without a machine waits for, or would hear if it asked for one now, without naming a pool."""

@@ -16,7 +16,6 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.extras import Terminal, Terminals
 from worker_orchestrator.errors import EngineError, InvalidInput, OrchestratorError
 from worker_orchestrator.http import problems
@@ -33,9 +32,6 @@ GOING_AWAY: Final = 1001
 NOT_UNDERSTOOD: Final = 1007
 PROTOCOL: Final = "orchestrator"
 """A page in a browser offers this protocol and another one, which is the key of its session: the server must choose one."""
-
-
-_Opened = tuple[Machine, Terminal]
 
 
 class _Size(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,22 +57,22 @@ class TerminalSockets:
         )
 
     async def open(self, socket: WebSocket) -> None:
-        try:
-            opened = await _unless_gone(socket, self._terminal(socket))
-        except OrchestratorError as error:
-            await socket.send_denial_response(problems.of_error(error))
-            return
-        if opened is None:
-            return
-        machine, terminal = opened
-        try:
-            with self._orchestrator.uses.of(machine):
+        with contextlib.ExitStack() as use:
+            try:
+                terminal = await _unless_gone(socket, self._terminal(socket, use))
+            except OrchestratorError as error:
+                await socket.send_denial_response(problems.of_error(error))
+                return
+            if terminal is None:
+                return
+            try:
                 await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
                 await self._join(socket, terminal)
-        finally:
-            await terminal.aclose()
+            finally:
+                await terminal.aclose()
 
-    async def _terminal(self, socket: WebSocket) -> _Opened:
+    async def _terminal(self, socket: WebSocket, use: contextlib.ExitStack) -> Terminal:
+        """Open it. Until `use` ends, its machine is in use: from before it is opened, so that no pause comes in between."""
         query = socket.query_params
         parameters.allow_only(query, TERMINAL_QUERY)
         command = parameters.repeated(query, "command", 100) or ["sh"]
@@ -91,9 +87,9 @@ class TerminalSockets:
         if not isinstance(engine, Terminals):
             raise not_supported("open a terminal in a worker")
         parameters.insist_on_running(machine)
+        use.enter_context(self._orchestrator.uses.of(machine))
         await self._orchestrator.contact.heard()
-        opening = engine.terminal(machine.id, command, columns=columns, rows=rows, user=user, workdir=workdir)
-        return machine, await opening
+        return await engine.terminal(machine.id, command, columns=columns, rows=rows, user=user, workdir=workdir)
 
     async def _join(self, socket: WebSocket, terminal: Terminal) -> None:
         """Pass bytes both ways until one side ends."""
@@ -120,7 +116,7 @@ class TerminalSockets:
                 await socket.close(NOT_UNDERSTOOD if isinstance(results[1], str) else GOING_AWAY)
 
 
-async def _unless_gone(socket: WebSocket, opening: Coroutine[Any, Any, _Opened]) -> _Opened | None:
+async def _unless_gone(socket: WebSocket, opening: Coroutine[Any, Any, Terminal]) -> Terminal | None:
     """What is opened; None, and it is closed, if the client leaves before that. Until then the client sends nothing."""
     await socket.receive()  # the request to connect
     opened, left = asyncio.ensure_future(opening), asyncio.ensure_future(socket.receive())
