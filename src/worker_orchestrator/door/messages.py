@@ -22,7 +22,6 @@ class Kind(StrEnum):
     FAILED = "failed"  # its machine failed
     NONE = "none"  # its project has no machine
     UNKNOWN = "unknown"  # no project can have this host
-    REFUSED = "refused"  # previews may not be seen
 
 
 class Question(msgspec.Struct, frozen=True):

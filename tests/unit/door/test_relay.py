@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from relayed import Relayed, lived, says
+from tests.unit.door.relayed import Relayed, lived, says
 
 from worker_orchestrator.door.messages import Kind, Question, Route
 

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.history import History
 from worker_orchestrator.errors import OrchestratorError
+from worker_orchestrator.http.previews.urls import NO_URLS, PreviewUrls
 from worker_orchestrator.http.problems import code_of, of_error, problem
 from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.v1 import parameters
@@ -48,12 +49,13 @@ def v1(
     *,
     advertise_host: str,
     configuration: Configuration,
+    preview_urls: PreviewUrls = NO_URLS,
 ) -> Starlette:
     """The application behind /v1. `service_end` ends its streams.
 
     `configuration` has the settings in force, and reads them again.
     """
-    shape = MachineShape(advertise_host)
+    shape = MachineShape(advertise_host, preview_urls)
     routes = [
         *_project_routes(Projects(orchestrator, shape, health.obstacles_of)),
         *_machine_routes(Machines(orchestrator, shape)),
