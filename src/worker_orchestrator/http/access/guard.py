@@ -91,12 +91,12 @@ class Guard:
             )
         origin = headers.get(b"origin")
         if origin is not None:
-            return None if self._knows_origin(origin, host) else _cross_site(origin.decode("latin-1"))
+            return None if self._knows_origin(origin, host) else self._cross_site(origin)
         site = headers.get(b"sec-fetch-site")
         if site == b"cross-site":
             return _cross_site("another site")
         if site == b"same-site" and not self._knows_origin(referer := headers.get(b"referer", b""), host):
-            return _cross_site(referer.decode("latin-1") or "a page that sends no Referer")
+            return self._cross_site(referer or b"a page that sends no Referer")
         return None
 
     def assign_refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
@@ -138,6 +138,15 @@ class Guard:
         if headers.get(b"access-control-request-private-network") == b"true":
             granted.append((b"access-control-allow-private-network", b"true"))
         return granted
+
+    def _cross_site(self, origin: bytes) -> Reply:
+        text = origin.decode("latin-1")
+        match = _ORIGIN.fullmatch(text.lower())
+        if match is not None and match[2] in self._previews:
+            return failure(
+                403, "Cross-site request refused", f"{text} is the preview of a project, whose pages may not call."
+            )
+        return _cross_site(text)
 
     def _knows_host(self, host: str) -> bool:
         if host in self._previews:
