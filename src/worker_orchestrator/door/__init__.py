@@ -12,6 +12,9 @@ read of it (`channel`); from then on the service has nothing to do with it. Wher
 `visitor`      one connection of a client: request after request
 `exchange`     one request and its reply, with a worker
 `workers`      connections to workers that wait for the next request
+`admission`    what a visitor shows to be let in
+`purpose`      what a request is for
+`messages`     what the two processes tell each other
 `routes`       where hosts lead, as the service said
 `pages`        what is shown in the place of a worker
 """

@@ -29,6 +29,8 @@ FIRST_BYTE_S: Final = 300.0
 """So long a worker may think about a request."""
 HEAD_S: Final = 10.0
 """So long the head of a reply may take from its first byte on."""
+BODY_S: Final = 300.0
+"""So long a client may take for the next piece of a body."""
 MOST_INTERIM: Final = 20
 
 
@@ -78,13 +80,17 @@ class Exchange:
         """What goes wrong here ends the worker's connection, and with it the wait for the reply."""
         body, worker, is_chunked = self._body, self._worker, self._head.length == CHUNKED
         try:
-            while data := await body.read():
+            while True:
+                async with asyncio.timeout(BODY_S):
+                    data = await body.read()
+                if not data:
+                    break
                 worker.write(chunk(data) if is_chunked else data)
                 await worker.drain()
             if is_chunked:
                 worker.write(last_chunk(body.trailers))
             self._client.on_end = worker.abort
-        except (CutError, MalformedError):
+        except (CutError, MalformedError, TimeoutError):
             if not worker.has_ended:  # else it may have answered before it closed
                 worker.abort()
 
@@ -134,10 +140,11 @@ class Exchange:
         worker = self._worker
         try:
             async with asyncio.timeout(FIRST_BYTE_S):
-                first = await worker.read()
-            worker.unread(first)
-            async with asyncio.timeout(HEAD_S):
-                raw = await worker.read_head(REPLY_HEAD_LIMIT_BYTES)
+                await worker.wait()
+            raw = worker.take_head(REPLY_HEAD_LIMIT_BYTES)
+            if raw is None:
+                async with asyncio.timeout(HEAD_S):
+                    raw = await worker.read_head(REPLY_HEAD_LIMIT_BYTES)
         except TimeoutError:
             raise WorkerError("Its head does not come to an end.") from None
         except TooLongError:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-__all__ = ["Gone", "Kind", "Question", "Route", "Told", "asked", "encoded", "told"]
+__all__ = ["Gone", "Kind", "Question", "Route", "Shown", "Told", "asked", "encoded", "told"]
 
 
 class Kind(StrEnum):
@@ -22,6 +22,23 @@ class Kind(StrEnum):
     FAILED = "failed"  # its machine failed
     NONE = "none"  # its project has no machine
     UNKNOWN = "unknown"  # no project can have this host
+    REFUSED = "refused"  # who asks may not see it, nor hear whether there is anything
+
+
+class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a visitor shows to be let in: the parameter of a link, cookies that came of one, the token of the service.
+
+    `address` is that of the visitor, by which wrong tokens are counted.
+    """
+
+    link: str = ""
+    passes: tuple[str, ...] = ()
+    token: str = ""
+    address: str = ""
+
+    def __repr__(self) -> str:
+        """Without secrets."""
+        return "Shown(…)"
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -30,13 +47,15 @@ class Question(msgspec.Struct, frozen=True):
     id: int
     host: str
     visits: bool
+    shown: Shown = Shown()
 
 
 class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag="route"):
     """The answer to the question with this `id`.
 
     `key` stands for one assignment of one machine. `rewrites`: the worker is told that it is called `localhost`.
-    `detail` is a sentence for people.
+    `detail` is a sentence for people. `is_for_all`: everybody may see it, and not only who asked. `ends_in_s`: so long who
+    asked may see it; None: without an end. `cookie` is the value of the header Set-Cookie with which somebody enters.
     """
 
     id: int
@@ -47,6 +66,9 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag="route"):
     port: int = 0
     key: str = ""
     rewrites: bool = False
+    is_for_all: bool = True
+    ends_in_s: float | None = None
+    cookie: str = ""
 
 
 class Gone(msgspec.Struct, frozen=True, tag="gone"):

@@ -68,6 +68,8 @@ def about(route: Route, dashboard: str) -> Said:
             link = ("Give it a machine", f"{dashboard}#/?assign={quote(project, safe='')}") if dashboard else None
             detail = f"The project {project} has no machine. `orchestrator assign {project}` gives it one."
             return Said(404, "No machine", detail, "no_machine", 0, link)
+        case Kind.REFUSED:
+            return Said(403, "Not shown", route.detail, "preview_refused")
         case _:
             return Said(
                 404, "Nothing here", route.detail or "No project with a machine has this address.", "no_project"

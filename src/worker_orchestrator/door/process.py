@@ -17,6 +17,7 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from worker_orchestrator.door import pages
 from worker_orchestrator.door.channel import Channel, Heard
@@ -26,19 +27,22 @@ from worker_orchestrator.door.routes import Routes
 from worker_orchestrator.door.stream import Stream
 from worker_orchestrator.door.visitor import Visitor
 from worker_orchestrator.door.workers import Workers
+from worker_orchestrator.telemetry import logs
 
 __all__ = ["MODULE", "Config", "Door", "main"]
 
 MODULE: Final = "worker_orchestrator.door.process"
+_log = structlog.get_logger(__name__)
 _FULL: Final = Said(503, "Too many connections", "There are as many as there may be. Try again in a second.", "full", 1)
 
 
 class Config(msgspec.Struct, frozen=True):
-    """What the service says at the start: the domain of previews, and how many connections there may be."""
+    """What the service says at the start: the domain of previews, how many connections there may be, and how to log."""
 
     domain: str
     per_client: int
     total: int
+    log_format: str = "console"
 
 
 class Door:
@@ -73,7 +77,13 @@ class Door:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended_task)
+
+    def _ended_task(self, task: asyncio.Task[None]) -> None:
+        """A defect costs one connection, and a line in the log."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("defect of the door", exc_info=error)
 
     async def _visit(self, connection: socket.socket, read: bytes) -> None:
         stream = Stream(read)
@@ -106,6 +116,7 @@ def main() -> None:
     own = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(own.fileno(), False)  # noqa: FBT003 # its name says what it is
     config = msgspec.json.decode(sys.argv[2], type=Config)
+    logs.configure(config.log_format)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the service hears them, and ends this
     loop_factory = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -35,6 +36,7 @@ class Stream(asyncio.Protocol):
     def __init__(self, first: bytes = b"") -> None:
         self._loop = asyncio.get_running_loop()
         self._held = first
+        self._searched = 0  # so far there is no end of a head
         self._reader: asyncio.Future[None] | None = None
         self._writers: list[asyncio.Future[None]] = []
         self._is_reading_paused = self._is_writing_paused = False
@@ -49,6 +51,11 @@ class Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=HIGH_BYTES)
+        own = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            own.setsockopt(
+                socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
+            )  # else a tunnel whose peer has vanished stays for ever
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else ""
 
@@ -88,42 +95,47 @@ class Stream(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """What has come, at least a byte; empty at the end."""
-        while not self._held and not self.has_ended:
-            await self._wait()
-        data, self._held = self._held, b""
-        if self._is_reading_paused and self._transport is not None:
-            self._is_reading_paused = False
-            self._transport.resume_reading()
+        await self.wait()
+        data, self._held, self._searched = self._held, b"", 0
+        self._go_on_reading()
         return data
 
     def unread(self, data: bytes) -> None:
         """Put back what was read too much."""
-        self._held = data + self._held
+        self._held, self._searched = data + self._held, 0
+
+    def take_head(self, limit_bytes: int) -> bytes | None:
+        """Up to and with the next empty line; None if that has not come yet. Raises TooLongError."""
+        end = self._held.find(_END, max(0, self._searched - len(_END)))
+        if end < 0:
+            self._searched = len(self._held)
+            if len(self._held) > limit_bytes:
+                raise TooLongError
+            return None
+        end += len(_END)
+        if end > limit_bytes:
+            raise TooLongError
+        head, self._held, self._searched = self._held[:end], self._held[end:], 0
+        self._go_on_reading()
+        return head
 
     async def read_head(self, limit_bytes: int) -> bytes | None:
         """Up to and with the next empty line; None if the connection ends before it begins.
 
         Raises TooLongError, and CutError if the connection ends within.
         """
-        searched = 0
-        while (end := self._held.find(_END, searched)) < 0:
-            if len(self._held) > limit_bytes:
-                raise TooLongError
+        while (head := self.take_head(limit_bytes)) is None:
             if self.has_ended:
                 if self._held:
                     raise CutError
                 return None
-            searched = max(0, len(self._held) - len(_END))
             await self._wait()
-        end += len(_END)
-        if end > limit_bytes:
-            raise TooLongError
-        head, rest = self._held[:end], self._held[end:]
-        self._held = b""
-        if self._is_reading_paused or rest:
-            self.unread(rest)
-            self._go_on_reading()
         return head
+
+    async def wait(self) -> None:
+        """Return when something has come, or nothing will."""
+        while not self._held and not self.has_ended:
+            await self._wait()
 
     def _go_on_reading(self) -> None:
         if self._is_reading_paused and len(self._held) <= HIGH_BYTES and self._transport is not None:

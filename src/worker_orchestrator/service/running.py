@@ -84,6 +84,7 @@ class _Parts:
     history: History
     service_end: ServiceEnd
     webhook: Webhook | None
+    callers: Callers
     previews: PreviewParts
 
 
@@ -186,8 +187,10 @@ def _assemble(
         late_key=opened.values_key,
     )
     configuration = Configuration(settings, read_again, opened.engine, orchestrator)
-    previews = previews_of(settings, token, opened.engine, orchestrator, configuration, told)
-    return _Parts(settings, opened, orchestrator, configuration, metrics, history, ServiceEnd(), webhook, previews)
+    callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner)
+    previews = previews_of(settings, callers, opened.engine, orchestrator, configuration, told, opened.links_key)
+    end = ServiceEnd()
+    return _Parts(settings, opened, orchestrator, configuration, metrics, history, end, webhook, callers, previews)
 
 
 def _app(parts: _Parts, token: str) -> App:
@@ -200,7 +203,7 @@ def _app(parts: _Parts, token: str) -> App:
         parts.service_end,
         advertise_host=settings.advertise_host,
         configuration=parts.configuration,
-        preview_urls=parts.previews.urls,
+        links=parts.previews.links,
     )
     guard = Guard(
         settings.allow_host,
@@ -208,14 +211,13 @@ def _app(parts: _Parts, token: str) -> App:
         worker_ports=_WorkerPorts(settings.first_port, settings.last_port, fleet),
         any_host=bool(token),
         previews=parts.previews.hosts,
-        why_no_preview=parts.previews.refusal,
     )
     return App(
         Document(orchestrator, settings.advertise_host),
         routes,
         Monitoring(health.obstacles, lambda: (parts.metrics.exposition(orchestrator.gauges()), CONTENT_TYPE)),
         guard,
-        Callers(token, settings.rate_limit, time.monotonic, fleet.owner),
+        parts.callers,
         orchestrator.defect.report,
     )
 

@@ -292,6 +292,11 @@ class PoolSettings:
     wake_on_visit: str = choice(
         ("on", "off"), "Whether who visits the preview of a project that sleeps wakes its machine.", _ALWAYS
     )
+    preview_access: str = choice(
+        ("auto", "public", "link"),
+        "Who may see previews: everybody, or who has a link. Default: everybody on this computer, without a token.",
+        _ALWAYS,
+    )
     preview_host: str = choice(
         ("own", "localhost"),
         "Which Host a worker sees of the visitors of its preview: its own, or localhost with its port.",

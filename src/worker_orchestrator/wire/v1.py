@@ -28,6 +28,7 @@ from worker_orchestrator.wire.pools import (
     ReplayedSizes,
     SettingChange,
 )
+from worker_orchestrator.wire.previews import Link, LinkBody, PublishedPort
 
 __all__ = [
     "AssignBody",
@@ -48,6 +49,8 @@ __all__ = [
     "History",
     "KeepBody",
     "Lease",
+    "Link",
+    "LinkBody",
     "Machine",
     "Machines",
     "PlannedSizes",
@@ -72,17 +75,6 @@ __all__ = [
     "WakeBody",
     "Why",
 ]
-
-
-class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
-    """A port of a worker that its pool gave a name: where it is on the host. `url` is None once the container is gone.
-
-    `preview_url` is as in `Machine`.
-    """
-
-    port: int
-    url: str | None
-    preview_url: str | None = None
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,11 +15,14 @@ from worker_orchestrator.control.telling.observer import Observers
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.preview_names import name_of
-from worker_orchestrator.door.messages import Kind, Question, Route
+from worker_orchestrator.door.messages import Kind, Question, Route, Shown
 from worker_orchestrator.engines.memory.engine import MemoryEngine
+from worker_orchestrator.http.access.callers import Callers
 from worker_orchestrator.http.access.guard import Guard
+from worker_orchestrator.http.previews.admission import Admission
 from worker_orchestrator.http.previews.finding import Finding, ToldRoutes
 from worker_orchestrator.http.previews.hosts import PreviewHosts
+from worker_orchestrator.http.previews.links import Links
 from worker_orchestrator.http.previews.urls import PreviewUrls
 from worker_orchestrator.service.opening import docker_options, spec_of
 from worker_orchestrator.service.reload import limits_of
@@ -28,10 +31,16 @@ from worker_orchestrator.settings.pool import PoolSettings
 from worker_orchestrator.store.store import Store
 
 HOSTS = PreviewHosts("localhost", ["pool.localhost"])
+TOKEN = "a-secret-of-at-least-16-characters"  # of this test
 
 
 class Stage:
-    def __init__(self) -> None:
+    """`token`: that of the service; empty if it has none. `wall`: what time it is, in seconds."""
+
+    def __init__(self, token: str = "") -> None:
+        self.wall, self.links = 1_000_000.0, Links(b"k" * 32)
+        callers = Callers(token, None, lambda: self.wall)
+        self.admission = Admission(self.links, callers, lambda: self.wall, is_guarded=bool(token), is_secure=False)
         settings = load({"engine": "memory", "min_idle": 1, "ports": ("web=3000", "api=4000")}, {}, None)
         self.engine = MemoryEngine("owner", serve_http=False, options=docker_options(settings))
         self.told, self.gone = ToldRoutes(), list[str]()
@@ -43,23 +52,28 @@ class Stage:
         )
         self.pools: dict[str, PoolSettings] = dict(settings.pools)
         self.finding = Finding(
-            self.orchestrator, HOSTS, self.told, pools=lambda: self.pools, address_of=lambda _: "10.0.0.1"
+            self.orchestrator,
+            HOSTS,
+            self.told,
+            self.admission,
+            pools=lambda: self.pools,
+            address_of=lambda _: "10.0.0.1",
         )
         self.beside = list[asyncio.Task[None]]()
 
     def spawn(self, work: Coroutine[Any, Any, None], _: str) -> None:
         self.beside.append(asyncio.create_task(work))
 
-    async def at(self, host: str, *, visits: bool = True) -> Route:
-        return await self.finding.answer(Question(1, host, visits), self.spawn)
+    async def at(self, host: str, shown: Shown | None = None, *, visits: bool = True) -> Route:
+        return await self.finding.answer(Question(1, host, visits, shown or Shown()), self.spawn)
 
     async def assigned(self, project: str = "app") -> Machine:
         return await self.orchestrator.assign(project, None)
 
 
-def lived(story: Callable[[Stage], Awaitable[None]]) -> None:
+def lived(story: Callable[[Stage], Awaitable[None]], token: str = "") -> None:
     async def live() -> None:
-        stage = Stage()
+        stage = Stage(token)
         running = asyncio.create_task(stage.orchestrator.run())
         try:
             async with asyncio.timeout(20):
@@ -180,6 +194,125 @@ def test_a_pool_may_say_that_its_workers_are_told_another_host() -> None:
         assert (await stage.at("app.localhost")).rewrites
 
     lived(story)
+
+
+# who may see them
+
+
+def test_where_a_token_is_required_nobody_sees_or_hears_anything_without_a_link() -> None:
+    async def story(stage: Stage) -> None:
+        await stage.assigned()
+        refused = [await stage.at(host) for host in ("app.localhost", "other.localhost", "a.b.localhost")]
+        assert {route.kind for route in refused} == {Kind.REFUSED}
+        assert {(route.detail, route.project, route.port) for route in refused} == {(refused[0].detail, "", 0)}
+
+    lived(story, TOKEN)
+
+
+def test_a_link_lets_in_until_its_end_and_becomes_a_cookie() -> None:
+    async def story(stage: Stage) -> None:
+        machine = await stage.assigned()
+        link = stage.links.sign(machine, int(stage.wall) + 100)
+        entered = await stage.at("app.localhost", Shown(link=link))
+        assert (entered.kind, entered.is_for_all, entered.ends_in_s) == (Kind.WORKER, False, 100)
+        assert entered.cookie == f"orchestrator_preview={link}; Path=/; HttpOnly; Max-Age=100; SameSite=Lax"
+        stage.wall += 40
+        again = await stage.at("app.localhost", Shown(passes=("made-up", link)))
+        assert (again.kind, again.ends_in_s, again.cookie) == (Kind.WORKER, 60, "")
+        stage.wall += 60
+        for shown in (Shown(link=link), Shown(passes=(link,))):
+            assert (await stage.at("app.localhost", shown)).kind is Kind.REFUSED
+
+    lived(story, TOKEN)
+
+
+def test_a_link_is_good_for_one_project_and_one_assignment() -> None:
+    async def story(stage: Stage) -> None:
+        machine = await stage.assigned()
+        link = stage.links.sign(machine, int(stage.wall) + 100)
+        await stage.assigned("other")
+        assert (await stage.at("other.localhost", Shown(link=link))).kind is Kind.REFUSED
+        await stage.orchestrator.release("app")
+        assert (await stage.at("app.localhost", Shown(passes=(link,)))).kind is Kind.REFUSED
+        await stage.assigned()
+        assert (await stage.at("app.localhost", Shown(passes=(link,)))).kind is Kind.REFUSED
+
+    lived(story, TOKEN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda link: link[:-1],
+        lambda link: link[:-1] + ("A" if link[-1] != "A" else "B"),
+        lambda link: f"9{link}",
+        lambda link: link.upper(),
+        lambda link: f"{link} ",
+        lambda link: link.replace(".", ""),
+        lambda _: "",
+        lambda _: "." * 60,
+        lambda _: "\u0661" * 10 + "." + "a" * 43,
+    ],
+)
+def test_a_link_that_was_changed_is_none(change: Callable[[str], str]) -> None:
+    async def story(stage: Stage) -> None:
+        link = stage.links.sign(await stage.assigned(), int(stage.wall) + 100)
+        assert (await stage.at("app.localhost", Shown(link=change(link)))).kind is Kind.REFUSED
+        assert (await stage.at("app.localhost", Shown(passes=(change(link),)))).kind is Kind.REFUSED
+
+    lived(story, TOKEN)
+
+
+def test_the_token_of_the_service_lets_a_program_in_and_wrong_ones_count() -> None:
+    async def story(stage: Stage) -> None:
+        await stage.assigned()
+        assert (await stage.at("app.localhost", Shown(token=TOKEN, address="192.0.2.1"))).kind is Kind.WORKER
+        assert (await stage.at("no.localhost", Shown(token=TOKEN, address="192.0.2.1"))).kind is Kind.NONE
+        for number in range(11):
+            wrong = Shown(token=f"wrong-{number}", address="192.0.2.2")
+            assert (await stage.at("app.localhost", wrong)).kind is Kind.REFUSED
+        late = Shown(token=TOKEN, address="192.0.2.2")
+        assert (await stage.at("app.localhost", late)).kind is Kind.REFUSED
+
+    lived(story, TOKEN)
+
+
+def test_a_pool_may_be_for_everybody_or_for_nobody_without_a_link() -> None:
+    async def story(stage: Stage) -> None:
+        await stage.assigned()
+        stage.pools["default"] = replace(stage.pools["default"], preview_access="public")
+        assert (await stage.at("app.localhost")).is_for_all
+        stage.pools["default"] = replace(stage.pools["default"], preview_access="link")
+        assert (await stage.at("app.localhost")).kind is Kind.REFUSED
+        assert stage.finding.is_by_link("default")
+
+    for token in ("", TOKEN):
+        lived(story, token)
+
+
+def test_who_has_a_link_wakes_what_sleeps_wherever_it_stood() -> None:
+    async def story(stage: Stage) -> None:
+        machine = await asleep(stage)
+        link = stage.links.sign(machine, int(stage.wall) + 100)
+        assert (await stage.at("app.localhost", Shown(passes=(link,)), visits=False)).kind is Kind.ASLEEP
+        assert (await stage.at("app.localhost", visits=True)).kind is Kind.REFUSED
+        assert stage.beside == []
+        assert (await stage.at("app.localhost", Shown(link=link), visits=False)).kind is Kind.COMING
+        await stage.beside[0]
+
+    lived(story, TOKEN)
+
+
+def test_over_https_a_page_that_is_embedded_gets_the_cookie_too() -> None:
+    async def story(stage: Stage) -> None:
+        machine, callers = await stage.assigned(), Callers(TOKEN, None, lambda: stage.wall)
+        admission = Admission(stage.links, callers, lambda: stage.wall, is_guarded=True, is_secure=True)
+        link = stage.links.sign(machine, int(stage.wall) + 100)
+        admitted = admission.of(Shown(link=link), machine, "auto")
+        assert admitted is not None
+        assert admitted.cookie.endswith("; Secure; SameSite=None; Partitioned")
+
+    lived(story, TOKEN)
 
 
 # hosts and URLs

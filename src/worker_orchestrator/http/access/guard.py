@@ -37,9 +37,9 @@ _FROM_BROWSERS: Final = frozenset(
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _EXPOSED = b"ETag, Retry-After, X-Request-Id"
 _ORIGIN: Final = re.compile(r"(https?)://([^/]+)(?:/.*)?")
-_NO_PREVIEW: Final = "The preview is not here."
-_OWN_HOST: Final = (
-    "If this is a name of the service itself, start it with --allow-host NAME; --preview off is for no previews at all."
+_PREVIEW: Final = (
+    "This is the address of a preview. If it is a name of the service itself, start it with --allow-host NAME. With "
+    "--preview off there are no previews at all."
 )
 _USUAL_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
@@ -48,7 +48,7 @@ class Guard:
     """Judges a request by its headers (names in lower case). `allow_hosts` are names, `allow_origins` whole origins.
 
     `worker_ports`: the ports of workers' pages. `any_host`: every Host is allowed, since a token is required. `previews` has
-    the hosts of previews, with or without a port; `why_no_preview` says why none is shown.
+    the hosts of previews, with or without a port.
     """
 
     def __init__(
@@ -59,10 +59,9 @@ class Guard:
         worker_ports: Container[int] = (),
         any_host: bool = False,
         previews: Container[str] = (),
-        why_no_preview: str = "",
     ) -> None:
         self._any_host, self._worker_ports = any_host, worker_ports
-        self._previews, self._why_no_preview = previews, f"{why_no_preview or _NO_PREVIEW} {_OWN_HOST}"
+        self._previews = previews
         self._hosts = _LOCAL_NAMES | {name.lower().rstrip(".") for name in allow_hosts}
         self._origins = frozenset(origin.lower().rstrip("/") for origin in allow_origins)
 
@@ -82,7 +81,7 @@ class Guard:
         """The reply to a caller that may not call; None if it may."""
         host = headers.get(b"host", b"").decode("latin-1")
         if host in self._previews:
-            return failure(403, "Host of a preview", self._why_no_preview)
+            return failure(403, "Host of a preview", _PREVIEW)
         if not self._knows_host(host):
             return failure(
                 403,

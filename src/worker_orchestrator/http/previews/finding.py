@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from worker_orchestrator.control.orchestrator import Orchestrator
@@ -17,6 +18,7 @@ from worker_orchestrator.core.machine import Change, Machine, State
 from worker_orchestrator.core.preview_names import Label, read_label
 from worker_orchestrator.door.messages import Kind, Question, Route
 from worker_orchestrator.errors import OrchestratorError, ProjectHasNoMachine
+from worker_orchestrator.http.previews.admission import Admission
 from worker_orchestrator.http.previews.hosts import PreviewHosts
 from worker_orchestrator.settings.pool import PoolSettings
 
@@ -26,6 +28,10 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 """Runs something beside, under a name."""
 
 WAKE_S: Final = 60.0
+_REFUSED: Final = (
+    "This preview is not for everybody. `orchestrator url PROJECT` makes a link by which it can be seen for a while. If you "
+    "have one, it has ended, or its project has another machine now."
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -65,11 +71,12 @@ class Finding:
         orchestrator: Orchestrator,
         hosts: PreviewHosts,
         told: ToldRoutes,
+        admission: Admission,
         *,
         pools: Callable[[], Mapping[str, PoolSettings]],
         address_of: Callable[[Machine], str],
     ) -> None:
-        self._orchestrator, self._hosts, self._told = orchestrator, hosts, told
+        self._orchestrator, self._hosts, self._told, self._admission = orchestrator, hosts, told, admission
         self._pools, self._address_of = pools, address_of
         self._waking: set[str] = set()
 
@@ -79,20 +86,41 @@ class Finding:
         text = self._hosts.label(question.host)
         label = None if text is None else read_label(text)
         project = None if label is None else self._project(label)
+        machine = None if project is None else await self._machine_of(project)
+        admitted = self._admission.of(question.shown, machine, self._access(machine))
+        if admitted is None:
+            return Route(number, Kind.REFUSED, detail=_REFUSED)
         if label is None or project is None:
             return Route(number, Kind.UNKNOWN)
-        try:
-            machine = await self._orchestrator.machine_of(project)
-        except ProjectHasNoMachine:
+        if machine is None:
             return Route(number, Kind.NONE, project)
-        return self._route(question, label, project, machine, spawn)
+        visits = question.visits or bool(admitted.cookie)  # who has a link came to see it, wherever it stood
+        route = self._route(number, label, project, machine, spawn if visits else None)
+        return msgspec.structs.replace(
+            route, is_for_all=admitted.is_for_all, ends_in_s=admitted.left_s, cookie=admitted.cookie
+        )
 
-    def _route(self, question: Question, label: Label, project: str, machine: Machine, spawn: Spawn) -> Route:
-        number = question.id
+    def is_by_link(self, pool: str) -> bool:
+        """Whether the previews of this pool need a link."""
+        settings = self._pools().get(pool)
+        return self._admission.is_by_link("" if settings is None else settings.preview_access)
+
+    def _access(self, machine: Machine | None) -> str:
+        settings = None if machine is None else self._pools().get(machine.pool)
+        return "" if settings is None else settings.preview_access
+
+    async def _machine_of(self, project: str) -> Machine | None:
+        try:
+            return await self._orchestrator.machine_of(project)
+        except ProjectHasNoMachine:
+            return None
+
+    def _route(self, number: int, label: Label, project: str, machine: Machine, spawn: Spawn | None) -> Route:
+        """`spawn` is None for what wakes nothing."""
         match machine.state:
             case State.READY:
                 return self._to_worker(number, label, project, machine)
-            case State.SLEEPING if question.visits and self._wakes(machine):
+            case State.SLEEPING if spawn is not None and self._wakes(machine):
                 self._wake(project, machine, spawn)
                 return Route(number, Kind.COMING, project, "It slept, and wakes.")
             case State.SLEEPING:
