@@ -43,10 +43,13 @@ class NoReplyError(Exception):
 
 
 class Exchange:
-    """A request of `client` that goes to `worker`. `has_begun`: the client was sent something of the reply."""
+    """A request of `client` that goes to `worker`. `scheme` is that of the address that the client knows.
 
-    def __init__(self, client: Stream, head: RequestHead, worker: Stream, route: Route) -> None:
-        self._client, self._head, self._worker, self._route = client, head, worker, route
+    `has_begun`: the client was sent something of the reply.
+    """
+
+    def __init__(self, client: Stream, head: RequestHead, worker: Stream, route: Route, scheme: str) -> None:
+        self._client, self._head, self._worker, self._route, self._scheme = client, head, worker, route, scheme
         self._body = Body(client, head.length if head.length is not None else 0)
         self._upload: asyncio.Task[None] | None = None
         self.has_begun = False
@@ -58,7 +61,7 @@ class Exchange:
         Raises WorkerError, NoReplyError unless `has_begun`; CutError if the client has gone, or has to be cut off.
         """
         authority = b"localhost:%d" % self._route.port if self._route.rewrites else b""
-        self._worker.write(request_to_worker(self._head, self._client.client, authority=authority))
+        self._worker.write(request_to_worker(self._head, self._client.client, self._scheme, authority=authority))
         if self._body.is_complete:
             self._client.on_end = self._worker.abort
             if self._client.has_ended:

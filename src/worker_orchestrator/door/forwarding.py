@@ -31,8 +31,11 @@ _OWN_COOKIES: Final = (b"orchestrator_",)
 _DOMAIN: Final = re.compile(rb"\s*domain\s*(?:=.*)?", re.IGNORECASE | re.DOTALL)
 
 
-def request_to_worker(head: RequestHead, client: str, *, authority: bytes = b"") -> bytes:
-    """The head for the worker. `client` is the address of who asked. `authority` stands in the place of the Host."""
+def request_to_worker(head: RequestHead, client: str, scheme: str = "http", *, authority: bytes = b"") -> bytes:
+    """The head for the worker. `client` is the address of who asked, `scheme` that of the address of the preview.
+
+    `authority` stands in the place of the Host.
+    """
     lines = [b"%b %b HTTP/1.1" % (head.method, head.target), b"Host: %b" % (authority or head.host)]
     dropped = _NOT_TO_WORKER | head.options
     for known, name, value in head.fields:
@@ -47,7 +50,7 @@ def request_to_worker(head: RequestHead, client: str, *, authority: bytes = b"")
         else:
             lines.append(b"%b: %b" % (name, value))
     lines += _framing(head.length)
-    lines += _forwarded(head.host, client)
+    lines += _forwarded(head.host, client, scheme.encode())
     if head.upgrade:
         lines += [b"Connection: Upgrade", b"Upgrade: %b" % head.upgrade]
     elif b"te" in head.options and b"trailers" in head.get(b"te").lower():
@@ -96,14 +99,14 @@ def _is_forged(name: bytes) -> bool:
     return b"_" in name and name.replace(b"_", b"-") in _NOT_TO_WORKER
 
 
-def _forwarded(host: bytes, client: str) -> list[bytes]:
+def _forwarded(host: bytes, client: str, scheme: bytes) -> list[bytes]:
     address = client.encode("ascii", "replace")
     node = b'"[%b]"' % address if b":" in address else address or b"unknown"
     return [
         b"X-Forwarded-For: %b" % (address or b"unknown"),
         b"X-Forwarded-Host: %b" % host,
-        b"X-Forwarded-Proto: http",
-        b'Forwarded: for=%b;host="%b";proto=http' % (node, host),
+        b"X-Forwarded-Proto: %b" % scheme,
+        b'Forwarded: for=%b;host="%b";proto=%b' % (node, host, scheme),
     ]
 
 

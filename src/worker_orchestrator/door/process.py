@@ -37,12 +37,13 @@ _FULL: Final = Said(503, "Too many connections", "There are as many as there may
 
 
 class Config(msgspec.Struct, frozen=True):
-    """What the service says at the start: the domain of previews, how many connections there may be, and how to log."""
+    """What the service says at the start: domain and scheme of previews, how many connections there may be, how to log."""
 
     domain: str
     per_client: int
     total: int
     log_format: str = "console"
+    scheme: str = "http"
 
 
 class Door:
@@ -100,7 +101,8 @@ class Door:
             return
         self._clients[client] += 1
         try:
-            await Visitor(stream, self._routes, self._workers, f".{self._config.domain}").run()
+            domain, scheme = f".{self._config.domain}", self._config.scheme
+            await Visitor(stream, self._routes, self._workers, domain, scheme).run()
         finally:
             self._clients[client] -= 1
             if not self._clients[client]:

@@ -34,10 +34,14 @@ _NO_WORD: Final = Said(503, "No answer", "The service does not say where this le
 
 
 class Visitor:
-    """Answers what comes on `stream`. `domain` is what all hosts of previews end with, with a dot before it."""
+    """Answers what comes on `stream`. `domain` is what all hosts of previews end with, with a dot before it.
 
-    def __init__(self, stream: Stream, routes: Routes, workers: Workers, domain: str) -> None:
-        self._stream, self._routes, self._workers, self._domain = stream, routes, workers, domain
+    `scheme` is that of the addresses of previews.
+    """
+
+    def __init__(self, stream: Stream, routes: Routes, workers: Workers, domain: str, scheme: str = "http") -> None:
+        self._stream, self._routes, self._workers = stream, routes, workers
+        self._domain, self._scheme = domain, scheme
 
     async def run(self) -> None:
         """Until the connection ends."""
@@ -113,7 +117,7 @@ class Visitor:
         return await self._exchange(head, route, worker)
 
     async def _exchange(self, head: RequestHead, route: Route, worker: Stream) -> bool:
-        exchange, is_over = Exchange(self._stream, head, worker, route), False
+        exchange, is_over = Exchange(self._stream, head, worker, route, self._scheme), False
 
         def end() -> None:
             worker.abort()

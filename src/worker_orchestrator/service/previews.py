@@ -71,5 +71,11 @@ def previews_of(
     of_links = PreviewLinks(orchestrator, urls, links, finding.is_by_link, time.time)
     if not is_on:
         return PreviewParts(NO_HOSTS, of_links)
-    config = Config(settings.preview_domain, settings.max_connections, MOST_CONNECTIONS, settings.log_format)
+    config = Config(
+        settings.preview_domain,
+        settings.max_connections,
+        MOST_CONNECTIONS,
+        settings.log_format,
+        template.partition(":")[0],
+    )
     return PreviewParts(hosts, of_links, DoorProcess(config, finding, told))
