@@ -99,12 +99,10 @@ def test_a_link_on_a_foreign_page_does_not_wake_and_the_button_on_the_page_does(
     pool.release("sleeper")
 
 
-def test_a_page_without_a_machine_leads_to_the_dashboard_which_gives_it_one_on_request(
-    page: Page, pool: Running
-) -> None:
+def test_a_page_without_a_machine_names_the_dashboard_which_gives_it_one(page: Page, pool: Running) -> None:
     page.goto(preview(pool, "fresh"))
     expect(page.locator("h1")).to_have_text("No machine")
-    page.click("a.button")
+    page.goto(page.locator("code").last.inner_text())
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_label("Project")).to_have_value("fresh")
     assert pool.machine_of("fresh") is None

@@ -1,7 +1,7 @@
 """What a visitor sees in the place of a worker: a page for people, JSON for programs.
 
-No page here does anything to a machine by itself. Who wants one is led to the dashboard, on the service's own origin, where
-its own rules of who may call hold.
+No page here does anything to a machine. Who wants one is told the address of the dashboard, on the service's own origin. It
+is no link: the service refuses to be opened from any page of another site, and these pages are of another site.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ def about(route: Route, dashboard: str) -> Said:
         case Kind.FAILED:
             return Said(502, "It does not run", f"{route.detail} `orchestrator why {project}` says more.", "failed")
         case Kind.NONE if project:
-            link = ("Give it a machine", f"{dashboard}#/?assign={quote(project, safe='')}") if dashboard else None
-            detail = f"The project {project} has no machine. `orchestrator assign {project}` gives it one."
-            return Said(404, "No machine", detail, "no_machine", 0, link)
+            detail = f"The project {project} has no machine. `orchestrator assign {project}` gives it one"
+            place = f"{dashboard}#/?assign={quote(project, safe='')}"
+            other = f", and so does the dashboard: open `{place}` yourself." if dashboard else "."
+            return Said(404, "No machine", f"{detail}{other}", "no_machine")
         case Kind.REFUSED:
             return Said(403, "Not shown", route.detail, "preview_refused")
         case _:
