@@ -40,7 +40,7 @@ INSIDE: Final = {"v1Logs", "v1Stats", "v1Environment", "v1Exec", "v1ReadFile", "
 BY_WEBSOCKET: Final = {"v1Terminal"}
 ENDLESS: Final = {"v1Logs", "v1Events"}
 DEPENDS: Final = {
-    *("v1KeepAlive", "v1Release", "v1Sleep", "v1Wake", "v1Destroy", "v1Restart"),
+    *("v1KeepAlive", "v1Link", "v1Release", "v1Sleep", "v1Wake", "v1Destroy", "v1Restart"),
     *("v1PatchPool", "v1Exec", "v1WriteFile", "v1Terminal"),
 }
 """What fits the description may be refused all the same: an old generation, sizes that contradict those that there are."""
@@ -48,6 +48,7 @@ LEAVES_TRACES: Final = {
     *(
         "v1Assign",
         "v1KeepAlive",
+        "v1Link",
         "v1MachineOfProject",
         "v1Release",
         "v1Sleep",
@@ -165,6 +166,12 @@ def give_project(case: Case[Any], there: Place) -> None:
     fence(case, machine["generation"])
 
 
+def give_project_without_ports(case: Case[Any], there: Place) -> None:
+    give_project(case, there)
+    if isinstance(case.body, dict):
+        case.body.pop("port", None)  # its pool gives names to none
+
+
 def fence(case: Case[Any], generation: int) -> None:
     """What the case says of a generation becomes true."""
     if "generation" in (case.query or {}):
@@ -214,6 +221,7 @@ GIVE: Final[Mapping[str, Callable[[Case[Any], Place], None]]] = {
     "v1Assign": give_known_pool,
     "v1MachineOfProject": give_project,
     "v1KeepAlive": give_project,
+    "v1Link": give_project_without_ports,
     "v1Release": give_project,
     "v1Sleep": give_project,
     "v1Wake": give_project,

@@ -137,6 +137,19 @@ def test_nginx_with_tls_in_front(reader: Reader) -> None:
     assert "404" in reader.run(other)
 
 
+def test_previews_behind_nginx(reader: Reader) -> None:
+    """After a release its link shows nothing."""
+    needs("nginx", "nginx-light")
+    tls = a_port()
+    reader.replacing = {"8443": tls}
+    reader.follow(RECIPES / "previews.md")
+    ask = "curl --silent --output /dev/null --write-out '%{http_code}' --cookie jar --cacert cert.pem"
+    url = f"https://preview-demo.preview.localhost:{tls}"
+    assert reader.run(f"{ask} {url}/health") == "200"
+    reader.run("orchestrator release preview-demo")
+    assert reader.run(f"{ask} {url}/health") == "403"
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This version as `make wheel` makes it."""

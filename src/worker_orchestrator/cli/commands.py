@@ -46,6 +46,8 @@ TABLE: Final[dict[str, Entry]] = {
     "release": Entry("release", _PROJECTS, "Give the machine of a project back."),
     "sleep": Entry("sleep", _PROJECTS, "Stop a project's machine, and keep it with its files."),
     "wake": Entry("sleep", _PROJECTS, "Wake a project's machine."),
+    "url": Entry("preview", _PROJECTS, "Make a link to the preview of a project."),
+    "open": Entry("preview", _PROJECTS, "Open the preview of a project in a browser."),
     "why": Entry("why", _PROJECTS, "Explain how a project got its machine."),
     "list": Entry("list", _MACHINES, "List machines."),
     "show": Entry("show", _MACHINES, "Show one machine."),

@@ -78,6 +78,7 @@ def _machine_facts(machine: Machine, image: str) -> list[tuple[str, str]]:
         "State": machine.state,
         "Project": machine.project,
         "URL": machine.url,
+        "Preview": machine.preview_url,
         "Ports": ", ".join(f"{name} {port.url or port.port}" for name, port in machine.ports.items()),
         "Generation": str(machine.generation),
         "Container": machine.container_id,

@@ -16,7 +16,7 @@ from worker_orchestrator.client.request_building import JSON, deletion, generati
 from worker_orchestrator.client.retries import Service, send_with_retries
 from worker_orchestrator.client.set_up_ended import NOTHING_SET_UP, was_not_set_up
 from worker_orchestrator.errors import GenerationMismatch, InvalidInput, MachineNotFound, OrchestratorError
-from worker_orchestrator.wire.v1 import AssignBody, KeepBody, Machine, Released, WakeBody, Why
+from worker_orchestrator.wire.v1 import AssignBody, KeepBody, Link, LinkBody, Machine, Released, WakeBody, Why
 
 __all__ = ["ProjectCalls", "Values"]
 
@@ -241,6 +241,16 @@ class ProjectCalls(CallsBase):
             lambda machine: self._give_back(project, machine),
             lambda machine: self._keep_alive(project, machine),
         )
+
+    @operation
+    def link(self, project: str, *, seconds: float | None = None, port: str | None = None) -> Steps[Link]:
+        """A URL by which the preview of a project is seen for so long (None: an hour), of its first port or of this one.
+
+        It ends early when the project loses its machine. Raises ProjectHasNoMachine, InvalidInput, NotSupported.
+        """
+        body = msgspec.json.encode(LinkBody(seconds=seconds, port=port))
+        request = Request(method="POST", path=project_path(project, "links"), headers=JSON, body=body)
+        return (yield from self._send(request, Link))
 
     def _assign_or_give_back(self, project: str, body: AssignBody) -> Steps[Machine]:
         """Nobody uses a machine whose block does not begin, but its project has it."""

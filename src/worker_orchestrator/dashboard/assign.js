@@ -3,9 +3,10 @@
 import { call } from "./api.js";
 import { obstacle } from "./connection.js";
 import { ActDialog, show } from "./dialog.js";
-import { html, useId, useRef, useState } from "./html.js";
+import { html, useEffect, useId, useRef, useState } from "./html.js";
 import { lazy } from "./lazy.js";
 import { say } from "./notice.js";
+import { changeQuery, useRoute } from "./route.js";
 
 const PROJECT = "[A-Za-z0-9_~:@+=,\\-][A-Za-z0-9._~:@+=,\\-]{0,127}";
 const DEFAULT_POOL = "default";
@@ -32,8 +33,8 @@ export function poolOf(live, project, pool) {
   return live.pools.find((one) => one.name === name);
 }
 
-function AssignDialog({ live, pool: first, onClose }) {
-  const [project, setProject] = useState("");
+function AssignDialog({ live, pool: first, project: wanted = "", onClose }) {
+  const [project, setProject] = useState(wanted);
   const pools = live.pools.filter((one) => !one.retired);
   const [pool, setPool] = useState(pools.length > 1 ? first : "");
   const given = useRef(null);
@@ -61,9 +62,18 @@ function AssignDialog({ live, pool: first, onClose }) {
   <//>`;
 }
 
-/** A button that opens it. `pool` is the one that is proposed. */
+/**
+ * A button that opens it. `pool` is the one that is proposed. The address may open it as well (`#/?assign=my-project`), as the
+ * page of a preview without a machine does; nothing is assigned before somebody says so here.
+ */
 export function AssignButton({ live, pool = "" }) {
   const open = () => show(AssignDialog, { live, pool });
+  const wanted = useRoute().query.get("assign");
+  useEffect(() => {
+    if (!wanted || !live.isLive) return;
+    changeQuery("", { assign: "" });
+    show(AssignDialog, { live, pool, project: wanted });
+  }, [wanted, live.isLive]);
   return html`<button class="primary" disabled=${!live.isLive} title=${obstacle(live)} onClick=${open}>Assign…</button>`;
 }
 

@@ -29,6 +29,7 @@ export function Head({ machine, live, events }) {
     <${Older} ...${{ machine, live }} />
     <dl class="about">
       <${Fact} name="URL"><${Address} url=${url} isAsleep=${state === "sleeping"} /><//>
+      ${machine.preview_url && html`<${Fact} name="Preview"><a href=${machine.preview_url} target="_blank" rel="noreferrer">${machine.preview_url}</a><//>`}
       <${Age} since=${machine.created_at} />
       ${machine.lease && html`<${Deadline} lease=${machine.lease} />`}
       ${takesValues(machine) && html`<${Configured} machine=${machine} events=${events} />`}

@@ -53,7 +53,8 @@ class Opened:
 
     `home` says where the store is used now. `doubt` says why the store may not know what runs there; it is empty if nothing
     suggests that, or if the store has no machines. `is_older`: a newer copy of the database may have used the numbers of
-    events and generations that this one would use next. `values_key` is that of the digests of what machines are given.
+    events and generations that this one would use next. `values_key` is that of the digests of what machines are given,
+    `links_key` that of links to previews.
     """
 
     store: Store
@@ -65,6 +66,7 @@ class Opened:
     is_older: bool
     file: Path | None
     values_key: bytes
+    links_key: bytes
 
     def skip_numbers(self) -> dict[str, object]:
         """Skip numbers of generations and events that a newer copy may have used. Returns the facts to commit with it."""
@@ -100,7 +102,7 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
                 key = _late_key(settings, makes=not look_only)
                 engines.use_key(engine, late_key.derived(key, "token"))
                 identity = await engine.identity()
-                opened = _opened(store, path, engine, identity, late_key.derived(key, "values"))
+                opened = _opened(store, path, engine, identity, key)
                 if not accept and not look_only:
                     _refuse_if_in_doubt(opened, settings)
                     opened.move_in(opened.skip_numbers() if opened.is_older else {})
@@ -112,14 +114,16 @@ async def open_fleet(settings: Settings, *, accept: bool = False, look_only: boo
             lock.release()
 
 
-def _opened(store: Store, path: Path | None, engine: Engine, identity: Identity, values_key: bytes) -> Opened:
+def _opened(store: Store, path: Path | None, engine: Engine, identity: Identity, key: bytes) -> Opened:
     fleet, here = load_fleet(store), home_of(path, identity)
     is_empty = all(machine.gone for machine in fleet.machines.values())
     matters = {**here, "engine": ""} if is_empty else here  # a store without machines may be used with any engine
     why = reason_for_doubt(store.meta(), matters, marked=identity.marked)
     if not why and path is not None and not is_latest(path, store.meta().get("session", "")):
         why = "it is an older copy than the one that was used last, and does not know what happened since"
-    return Opened(store, fleet, engine, identity, here, "" if is_empty else why, bool(why), path, values_key)
+    values_key, links_key = late_key.derived(key, "values"), late_key.derived(key, "links")
+    doubt = "" if is_empty else why
+    return Opened(store, fleet, engine, identity, here, doubt, bool(why), path, values_key, links_key)
 
 
 def _refuse_if_in_doubt(opened: Opened, settings: Settings) -> None:

@@ -32,6 +32,7 @@ from worker_orchestrator.http.access.guard import Guard
 from worker_orchestrator.http.app import App
 from worker_orchestrator.http.document import Document
 from worker_orchestrator.http.monitoring import Monitoring
+from worker_orchestrator.http.previews.finding import ToldRoutes
 from worker_orchestrator.http.server.listening import is_beyond_loopback, listen
 from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.server.uvicorn_server import Server
@@ -39,6 +40,7 @@ from worker_orchestrator.http.v1 import v1
 from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.service.already_running import who_listens
 from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
+from worker_orchestrator.service.previews import PreviewParts, previews_of
 from worker_orchestrator.service.reload import Configuration, limits_of
 from worker_orchestrator.settings import token as token_file
 from worker_orchestrator.settings import webhook_secret
@@ -82,6 +84,8 @@ class _Parts:
     history: History
     service_end: ServiceEnd
     webhook: Webhook | None
+    callers: Callers
+    previews: PreviewParts
 
 
 async def serve(
@@ -98,9 +102,11 @@ async def serve(
     sockets = await _listen(settings)
     try:
         async with open_fleet(settings) as opened:
-            parts = _assemble(settings, read_again or (lambda: settings), opened, webhook_key)
+            parts = _assemble(settings, read_again or (lambda: settings), opened, webhook_key, token)
             await _look_around(opened.engine)
-            server = Server(_app(parts, token), settings.max_connections, lambda: announce(sockets))
+            server = Server(
+                _app(parts, token), settings.max_connections, lambda: announce(sockets), parts.previews.of_server
+            )
             await _run(server, parts, sockets)
             return _left_running(opened.fleet)
     finally:
@@ -158,8 +164,10 @@ def _webhook(settings: Settings, key: bytes, opened: Opened, metrics: Metrics, c
     return Webhook(opened.store.outbox, WebhookCalls(settings.webhook, key), metrics, clock.wall_ms)
 
 
-def _assemble(settings: Settings, read_again: Callable[[], Settings], opened: Opened, webhook_key: bytes) -> _Parts:
-    clock, metrics = Clock(), Metrics()
+def _assemble(
+    settings: Settings, read_again: Callable[[], Settings], opened: Opened, webhook_key: bytes, token: str
+) -> _Parts:
+    clock, metrics, told = Clock(), Metrics(), ToldRoutes()
     history = History(opened.store, clock.wall_ms)
     webhook = _webhook(settings, webhook_key, opened, metrics, clock)
     orchestrator = Orchestrator(
@@ -175,11 +183,14 @@ def _assemble(settings: Settings, read_again: Callable[[], Settings], opened: Op
         clock,
         limits_of(settings),
         opened.identity.id,
-        observer=Observers(metrics, history, *([] if webhook is None else [webhook])),
+        observer=Observers(metrics, history, told, *([] if webhook is None else [webhook])),
         late_key=opened.values_key,
     )
     configuration = Configuration(settings, read_again, opened.engine, orchestrator)
-    return _Parts(settings, opened, orchestrator, configuration, metrics, history, ServiceEnd(), webhook)
+    callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner)
+    previews = previews_of(settings, callers, opened.engine, orchestrator, configuration, told, opened.links_key)
+    end = ServiceEnd()
+    return _Parts(settings, opened, orchestrator, configuration, metrics, history, end, webhook, callers, previews)
 
 
 def _app(parts: _Parts, token: str) -> App:
@@ -192,19 +203,21 @@ def _app(parts: _Parts, token: str) -> App:
         parts.service_end,
         advertise_host=settings.advertise_host,
         configuration=parts.configuration,
+        links=parts.previews.links,
     )
     guard = Guard(
         settings.allow_host,
         settings.allow_origin,
         worker_ports=_WorkerPorts(settings.first_port, settings.last_port, fleet),
         any_host=bool(token),
+        previews=parts.previews.hosts,
     )
     return App(
         Document(orchestrator, settings.advertise_host),
         routes,
         Monitoring(health.obstacles, lambda: (parts.metrics.exposition(orchestrator.gauges()), CONTENT_TYPE)),
         guard,
-        Callers(token, settings.rate_limit, time.monotonic, fleet.owner),
+        parts.callers,
         orchestrator.defect.report,
     )
 
@@ -234,6 +247,8 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> N
         background.spawn(keep_checkpointed(parts.opened.store), "checkpoints")
         if parts.webhook is not None:
             background.spawn(parts.webhook.run(), "webhook")
+        if parts.previews.door is not None:
+            background.spawn(parts.previews.door.run(background.spawn), "door")
         _freeze_garbage_collector()
         await server.serve(sockets)
     finally:

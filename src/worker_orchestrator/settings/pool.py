@@ -289,5 +289,18 @@ class PoolSettings:
         "A worker that uses more processors than this, such as 0.05, is in use. Default: its work does not count.",
         _ALWAYS,
     )
+    wake_on_visit: str = choice(
+        ("on", "off"), "Whether who visits the preview of a project that sleeps wakes its machine.", _ALWAYS
+    )
+    preview_access: str = choice(
+        ("auto", "public", "link"),
+        "Who may see previews: everybody, or who has a link. Default: everybody on this computer, without a token.",
+        _ALWAYS,
+    )
+    preview_host: str = choice(
+        ("own", "localhost"),
+        "Which Host a worker sees of the visitors of its preview: its own, or localhost with its port.",
+        _WITH_IMAGE,
+    )
     windows: tuple[Window, ...] = ()
     """Times at which it keeps more idle machines. A flag or variable for them would not be readable."""

@@ -15,6 +15,7 @@ import platformdirs
 
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings import parsers
+from worker_orchestrator.settings import preview as preview_values
 from worker_orchestrator.settings.pool import DEFAULT_ENV, DEFAULT_POOL, PoolSettings
 from worker_orchestrator.settings.pool_contradictions import contradictions
 from worker_orchestrator.settings.setting import (
@@ -132,6 +133,21 @@ class Settings(PoolSettings):
             "help": "File with the secret with which these messages are signed. Default: one that is made in --state-dir.",
             "values": "FILE",
         },
+    )
+    preview: str = choice(
+        ("on", "off"), "Whether projects have addresses of their own at this service, such as my-project.localhost."
+    )
+    preview_domain: str = setting(
+        "localhost",
+        preview_values.domain,
+        "NAME",
+        "Domain of these addresses. Names below localhost lead to this computer.",
+    )
+    url_template: str = setting(
+        "",
+        preview_values.template,
+        "URL",
+        "How the addresses of previews are told, such as https://{name}.example.com/. Default: as this service has them.",
     )
     durability: str = choice(
         ("process", "power"), "What an answered change survives: the end of the process, or also a power cut (fsync)."

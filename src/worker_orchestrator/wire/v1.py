@@ -28,6 +28,7 @@ from worker_orchestrator.wire.pools import (
     ReplayedSizes,
     SettingChange,
 )
+from worker_orchestrator.wire.previews import Link, LinkBody, PublishedPort
 
 __all__ = [
     "AssignBody",
@@ -48,6 +49,8 @@ __all__ = [
     "History",
     "KeepBody",
     "Lease",
+    "Link",
+    "LinkBody",
     "Machine",
     "Machines",
     "PlannedSizes",
@@ -74,13 +77,6 @@ __all__ = [
 ]
 
 
-class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
-    """A port of a worker that its pool gave a name: where it is on the host. `url` is None once the container is gone."""
-
-    port: int
-    url: str | None
-
-
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """One machine. `generation` grows with every assignment, so that a late release or destroy is recognised.
 
@@ -88,7 +84,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     older image or older settings than new machines are. `ports` has the ports by the names that its pool gave them, with
     the one of `url` first; it is empty if the pool names none, or if it is not told. `lease` is None if no deadline
     ends the assignment. `configured` is whether its project's values are in it; None for a pool that takes none, or if no
-    project has it. `setup` tells of the last set-up; None if there was none.
+    project has it. `setup` tells of the last set-up; None if there was none. `preview_url` is the address of its project,
+    which stays the same whichever machine it has; None if it has none.
     """
 
     id: str
@@ -113,6 +110,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     lease: Lease | None = None
     configured: bool | None = None
     setup: Setup | None = None
+    preview_url: str | None = None
 
 
 class Machines(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ OTHER: Mapping[str, Any] = {
     "idle_traffic": "any", "idle_traffic_min": 5000, "idle_cpu": 0.1, "warn_before": 90,
     "late_dir": "/run/project", "late_hook": ("/app/set-up", "--fast"),
     "late_post": "/configure", "late_timeout": 5.0, "on_setup_failure": "replace", "parked": 6, "parked_check": 20.0,
+    "wake_on_visit": "off", "preview_access": "link", "preview_host": "localhost",
 }  # fmt: skip
 """Other values than the defaults, for every setting of a pool but those that others exclude."""
 
@@ -90,6 +91,7 @@ def test_each_setting_of_a_pool_says_when_it_is_inherited() -> None:
     assert {name for name, kind in kinds.items() if kind is Inherited.WITH_IMAGE} == {
         "worker_port", "ports", "ready", "ready_path", "ready_port",
         "late_dir", "late_hook", "late_post", "late_timeout", "on_setup_failure",
+        "preview_host",
     }  # fmt: skip
 
 

@@ -231,7 +231,7 @@ class DockerEngine(
             return await self._healthcheck(machine, options.image)
         name, port = ready_port_of(machine, options, labels)
         assert port is not None, "a Docker machine has a host port"
-        address = self._address_of(machine.id)
+        address = self.address_of(machine.id)
         if options.ready == "tcp":
             missing = await tcp_probe(address, port, limit_s)
         else:

@@ -101,7 +101,7 @@ class DockerLate(DockerLifecycle):
             await self._write(machine, native_id, labels, values, anew=anew)
         if path:
             await self._own(machine.id, running=True)  # else somebody else may have its port
-            address, token = self._address_of(machine.id), self._token_of(machine.id)
+            address, token = self.address_of(machine.id), self._token_of(machine.id)
             await post_values(machine, address, path, token, values, limit_s)
 
     def foresee(self, machines: Collection[Machine], *, more: bool = False) -> None:
@@ -281,7 +281,7 @@ class DockerLate(DockerLifecycle):
             return body
         return owned_memory(body, owner, LATE_OWNED)
 
-    def _address_of(self, machine_id: str) -> str:
+    def address_of(self, machine_id: str) -> str:
         """Where its ports are reached from here."""
         place = self._places.get(machine_id)
         address = self._publish.addresses[0] if place is None else place.address

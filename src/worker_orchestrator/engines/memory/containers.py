@@ -100,6 +100,10 @@ class Containers:
         self._given_ports = itertools.count(_FIRST_GIVEN_PORT)
         self._listeners: dict[asyncio.Event, deque[str]] = {}  # with the ids of what ended
 
+    def address_of(self, machine_id: str) -> str:  # noqa: ARG002 # all are at one
+        """Where the ports of its pages are reached."""
+        return self._host
+
     @property
     def _containers(self) -> Place:
         """What the engine that answers now has."""

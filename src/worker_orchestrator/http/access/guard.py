@@ -8,6 +8,7 @@
   refused. An origin with a port of the workers is not taken for ours, since some project wrote the page of a worker. Pages
   on one host are same-site whatever their port, and an image or a link sends no Origin, so there the Referer must name the
   page.
+* A host of a preview is none of ours, as a Host and as an Origin, whatever else is allowed: some project wrote its pages.
 * A browser's prefetch is given no machine. Neither is its request over plain HTTP to another name than loopback, if no token
   is required: there browsers do not say which site the request comes from.
 
@@ -22,6 +23,7 @@ from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
+from worker_orchestrator.http.access.authority import hostname, port_of
 from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
 
 __all__ = ["Guard"]
@@ -34,16 +36,19 @@ _FROM_BROWSERS: Final = frozenset(
 """The headers that `refusal` and `assign_refusal` read beside the host and the user agent."""
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _EXPOSED = b"ETag, Retry-After, X-Request-Id"
-_AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]*:[0-9a-f:.]*)\]|([^\[\]:/?#@\s]+))(?::(\d{1,5})?)?")
 _ORIGIN: Final = re.compile(r"(https?)://([^/]+)(?:/.*)?")
-LAST_PORT: Final = 65535
+_PREVIEW: Final = (
+    "This is the address of a preview. If it is a name of the service itself, start it with --allow-host NAME. With "
+    "--preview off there are no previews at all."
+)
 _USUAL_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
 
 class Guard:
     """Judges a request by its headers (names in lower case). `allow_hosts` are names, `allow_origins` whole origins.
 
-    `worker_ports`: the ports of workers' pages. `any_host`: every Host is allowed, since a token is required.
+    `worker_ports`: the ports of workers' pages. `any_host`: every Host is allowed, since a token is required. `previews` has
+    the hosts of previews, with or without a port.
     """
 
     def __init__(
@@ -53,15 +58,17 @@ class Guard:
         *,
         worker_ports: Container[int] = (),
         any_host: bool = False,
+        previews: Container[str] = (),
     ) -> None:
         self._any_host, self._worker_ports = any_host, worker_ports
+        self._previews = previews
         self._hosts = _LOCAL_NAMES | {name.lower().rstrip(".") for name in allow_hosts}
         self._origins = frozenset(origin.lower().rstrip("/") for origin in allow_origins)
 
     def lets_pass(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether this request may be made, also if it asks for a machine."""
         if self.is_no_browser(headers):
-            return self._any_host or self._knows_host(headers.get(b"host", b"").decode("latin-1"))
+            return self._knows_host(headers.get(b"host", b"").decode("latin-1"))
         is_refused = self.refusal(headers) is not None or self.assign_refusal(headers) is not None
         return not is_refused and b"access-control-request-method" not in headers
 
@@ -73,7 +80,9 @@ class Guard:
     def refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
         """The reply to a caller that may not call; None if it may."""
         host = headers.get(b"host", b"").decode("latin-1")
-        if not self._any_host and not self._knows_host(host):
+        if host in self._previews:
+            return failure(403, "Host of a preview", _PREVIEW)
+        if not self._knows_host(host):
             return failure(
                 403,
                 "Host not allowed",
@@ -81,12 +90,12 @@ class Guard:
             )
         origin = headers.get(b"origin")
         if origin is not None:
-            return None if self._knows_origin(origin, host) else _cross_site(origin.decode("latin-1"))
+            return None if self._knows_origin(origin, host) else self._cross_site(origin)
         site = headers.get(b"sec-fetch-site")
         if site == b"cross-site":
             return _cross_site("another site")
         if site == b"same-site" and not self._knows_origin(referer := headers.get(b"referer", b""), host):
-            return _cross_site(referer.decode("latin-1") or "a page that sends no Referer")
+            return self._cross_site(referer or b"a page that sends no Referer")
         return None
 
     def assign_refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
@@ -129,8 +138,19 @@ class Guard:
             granted.append((b"access-control-allow-private-network", b"true"))
         return granted
 
+    def _cross_site(self, origin: bytes) -> Reply:
+        text = origin.decode("latin-1")
+        match = _ORIGIN.fullmatch(text.lower())
+        if match is not None and match[2] in self._previews:
+            return failure(
+                403, "Cross-site request refused", f"{text} is the preview of a project, whose pages may not call."
+            )
+        return _cross_site(text)
+
     def _knows_host(self, host: str) -> bool:
-        return _hostname(host) in self._hosts or _is_loopback(host)
+        if host in self._previews:
+            return False
+        return self._any_host or hostname(host) in self._hosts or _is_loopback(host)
 
     def _knows_origin(self, origin: bytes, host: str) -> bool:
         """Whether pages of this origin, or of the origin of this URL, may call."""
@@ -138,9 +158,11 @@ class Guard:
         if match is None:
             return False
         scheme, authority = match.groups()
+        if authority in self._previews:
+            return False
         if f"{scheme}://{authority}" in self._origins or authority == host.lower():
             return True
-        return _is_loopback(authority) and _port(authority, _USUAL_PORTS[scheme]) not in self._worker_ports
+        return _is_loopback(authority) and port_of(authority, _USUAL_PORTS[scheme]) not in self._worker_ports
 
 
 def _cross_site(origin: str) -> Reply:
@@ -158,22 +180,8 @@ def _option_value(origin: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _hostname(authority: str) -> str | None:
-    """The name in `name:port`, in lower case, without brackets and final dot; None if this is not of that form."""
-    match = _AUTHORITY.fullmatch(authority.lower())
-    if match is None or int(match[3] or 0) > LAST_PORT:
-        return None
-    return (match[1] or match[2]).rstrip(".")
-
-
-def _port(authority: str, usual: int) -> int:
-    match = _AUTHORITY.fullmatch(authority)
-    return usual if match is None or not match[3] else int(match[3])
-
-
-@lru_cache(maxsize=256)
 def _is_loopback(authority: str) -> bool:
-    name = _hostname(authority)
+    name = hostname(authority)
     if name is None or name == "localhost":
         return name is not None
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
 from functools import partial
 from socket import socket
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,7 @@ from worker_orchestrator.http.server.websocket import FRAME_LIMIT_BYTES, Bounded
 if TYPE_CHECKING:
     from worker_orchestrator.http.app import App
 
-__all__ = ["Server"]
+__all__ = ["Previews", "Server"]
 
 MOST_CONNECTIONS: Final = 65_536
 RESERVE: Final = 256
@@ -28,6 +29,14 @@ TICKS_PER_DATE: Final = 10
 """So often uvicorn makes the date anew."""
 BACKLOG: Final = 4096
 """Connections that wait in the kernel, for each of at most two addresses. asyncio takes all of them at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Previews:
+    """The hosts of previews, and what takes the connections whose requests are for one of them."""
+
+    hosts: Container[str]
+    hand_over: Callable[[int, bytes], bool]
 
 
 class CurrentHeaders(list[tuple[bytes, bytes]]):
@@ -46,14 +55,23 @@ class CurrentHeaders(list[tuple[bytes, bytes]]):
 
 
 class Server(uvicorn.Server):
-    """`started` is called once the service answers. We end the orchestrator and the server together, so signals are ours."""
+    """`started` is called once the service answers. Without `previews` there are none.
 
-    def __init__(self, app: App, connections_per_client: int, started: Callable[[], None]) -> None:
+    We end the orchestrator and the server together, so signals are ours.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        connections_per_client: int,
+        started: Callable[[], None],
+        previews: Previews | None = None,
+    ) -> None:
         total, backlog = _connection_limits()
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_protocol(app, Connections(connections_per_client, total)),
+                http=_protocol(app, Connections(connections_per_client, total), previews),
                 h11_max_incomplete_event_size=limits.HEAD_LIMIT_BYTES,
                 lifespan="off",
                 ws=BoundedSocket,
@@ -86,13 +104,22 @@ class Server(uvicorn.Server):
         yield
 
 
-def _protocol(app: App, connections: Connections) -> Any:
+def _protocol(app: App, connections: Connections, previews: Previews | None) -> Any:
     """What makes the protocol of a connection. Without httptools uvicorn uses h11, which bounds the head and no more."""
     try:
-        from worker_orchestrator.http.server.protocol import BoundedProtocol  # noqa: PLC0415 # needs httptools
+        from worker_orchestrator.http.server.handing_over import HandingProtocol  # noqa: PLC0415 # needs httptools
+        from worker_orchestrator.http.server.protocol import BoundedProtocol  # noqa: PLC0415 # as above
     except ImportError:
         return "h11"
-    return partial(BoundedProtocol, open_connections=connections, at_once=app.at_once)
+    if previews is None:
+        return partial(BoundedProtocol, open_connections=connections, at_once=app.at_once)
+    return partial(
+        HandingProtocol,
+        open_connections=connections,
+        at_once=app.at_once,
+        previews=previews.hosts,
+        hand_over=previews.hand_over,
+    )
 
 
 def _connection_limits() -> tuple[int, int]:

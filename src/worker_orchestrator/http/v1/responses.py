@@ -18,6 +18,7 @@ from worker_orchestrator.control.reading.views import LeaseView, MachineView
 from worker_orchestrator.core.configuration import Stage
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.http.machine_url import SHORT_ID, url_start
+from worker_orchestrator.http.previews.urls import NO_URLS, PreviewUrls
 from worker_orchestrator.store.rows import StoredEvent
 from worker_orchestrator.wire import v1 as wire
 
@@ -58,8 +59,8 @@ def when(ms: int) -> datetime:
 class MachineShape:
     """Makes the JSON shape of machines; `advertise_host` is the host in their URLs if the engine names no other."""
 
-    def __init__(self, advertise_host: str) -> None:
-        self._host = advertise_host
+    def __init__(self, advertise_host: str, preview_urls: PreviewUrls = NO_URLS) -> None:
+        self._host, self._previews = advertise_host, preview_urls
 
     def of(self, view: MachineView) -> wire.Machine:
         machine, instance = view.machine, view.instance
@@ -86,10 +87,15 @@ class MachineShape:
             next_try_at=None if view.next_try_ms is None else when(view.next_try_ms),
             outdated=view.is_outdated,
             lease=None if view.lease is None else _lease(view.lease),
-            ports={name: wire.PublishedPort(port=port, url=_url(machine, host, port)) for name, port in machine.ports},
+            ports={name: self._port(machine, host, name, port) for name, port in machine.ports},
+            preview_url=self._previews.of(machine.project),
             configured=view.is_configured,
             setup=_setup(machine),
         )
+
+    def _port(self, machine: Machine, host: str, name: str, port: int) -> wire.PublishedPort:
+        preview_url = self._previews.of(machine.project, name)
+        return wire.PublishedPort(port=port, url=_url(machine, host, port), preview_url=preview_url)
 
 
 def _setup(machine: Machine) -> wire.Setup | None:

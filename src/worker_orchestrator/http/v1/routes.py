@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.history import History
 from worker_orchestrator.errors import OrchestratorError
+from worker_orchestrator.http.previews.urls import NO_URLS
 from worker_orchestrator.http.problems import code_of, of_error, problem
 from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.v1 import parameters
@@ -24,6 +25,7 @@ from worker_orchestrator.http.v1.files import WorkerFiles
 from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.http.v1.history import HistoryRoute
 from worker_orchestrator.http.v1.inspection import WorkerInspection
+from worker_orchestrator.http.v1.links import PreviewLinks
 from worker_orchestrator.http.v1.logs import WorkerLogs
 from worker_orchestrator.http.v1.machines import Machines
 from worker_orchestrator.http.v1.plans import PoolPlans
@@ -48,14 +50,16 @@ def v1(
     *,
     advertise_host: str,
     configuration: Configuration,
+    links: PreviewLinks | None = None,
 ) -> Starlette:
     """The application behind /v1. `service_end` ends its streams.
 
-    `configuration` has the settings in force, and reads them again.
+    `configuration` has the settings in force, and reads them again. `links`: to previews.
     """
-    shape = MachineShape(advertise_host)
+    shape = MachineShape(advertise_host, NO_URLS if links is None else links.urls)
     routes = [
         *_project_routes(Projects(orchestrator, shape, health.obstacles_of)),
+        *([] if links is None else [_by_method("/v1/projects/{project}/links", POST=(links.make, "generation"))]),
         *_machine_routes(Machines(orchestrator, shape)),
         *_worker_routes(orchestrator, service_end),
         *_pool_routes(

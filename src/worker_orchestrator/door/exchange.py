@@ -1,0 +1,191 @@
+"""One request and its reply: to a worker and back, piece by piece, as fast as the slower side goes.
+
+Up to the first byte for the client, whatever goes wrong with the worker is one clear 502. After it the connection is cut,
+so that no client takes half a reply for a whole one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+from worker_orchestrator.door.bodies import Body, chunk, last_chunk
+from worker_orchestrator.door.forwarding import reply_to_client, request_to_worker
+from worker_orchestrator.door.heads import (
+    CHUNKED,
+    REPLY_HEAD_LIMIT_BYTES,
+    MalformedError,
+    ReplyHead,
+    RequestHead,
+    read_reply,
+)
+from worker_orchestrator.door.messages import Route
+from worker_orchestrator.door.stream import CutError, Stream, TooLongError
+
+__all__ = ["Exchange", "NoReplyError", "WorkerError"]
+
+FIRST_BYTE_S: Final = 300.0
+"""So long a worker may think about a request."""
+HEAD_S: Final = 10.0
+"""So long the head of a reply may take from its first byte on."""
+BODY_S: Final = 300.0
+"""So long a client may take for the next piece of a body."""
+MOST_INTERIM: Final = 20
+
+
+class WorkerError(Exception):
+    """What the worker sent is no reply. The text says why, for people."""
+
+
+class NoReplyError(Exception):
+    """The worker ended the connection without a byte: nothing listens behind its port, or it did not want this request."""
+
+
+class Exchange:
+    """A request of `client` that goes to `worker`. `scheme` is that of the address that the client knows.
+
+    `has_begun`: the client was sent something of the reply.
+    """
+
+    def __init__(self, client: Stream, head: RequestHead, worker: Stream, route: Route, scheme: str) -> None:
+        self._client, self._head, self._worker, self._route, self._scheme = client, head, worker, route, scheme
+        self._body = Body(client, head.length if head.length is not None else 0)
+        self._upload: asyncio.Task[None] | None = None
+        self.has_begun = False
+        self.is_reusable = False  # the worker's connection, afterwards
+
+    async def run(self) -> bool:
+        """Relay it. Returns whether the client's connection can be used for another request.
+
+        Raises WorkerError, NoReplyError unless `has_begun`; CutError if the client has gone, or has to be cut off.
+        """
+        authority = b"localhost:%d" % self._route.port if self._route.rewrites else b""
+        self._worker.write(request_to_worker(self._head, self._client.client, self._scheme, authority=authority))
+        if self._body.is_complete:
+            self._client.on_end = self._worker.abort
+            if self._client.has_ended:
+                raise CutError
+        else:
+            self._upload = asyncio.create_task(self._send_body())
+        try:
+            return await self._relay_reply()
+        finally:
+            self._client.on_end = None
+            if self._upload is not None and not self._upload.done():
+                self._upload.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._upload
+
+    # to the worker
+
+    async def _send_body(self) -> None:
+        """What goes wrong here ends the worker's connection, and with it the wait for the reply."""
+        body, worker, is_chunked = self._body, self._worker, self._head.length == CHUNKED
+        try:
+            while True:
+                async with asyncio.timeout(BODY_S):
+                    data = await body.read()
+                if not data:
+                    break
+                worker.write(chunk(data) if is_chunked else data)
+                await worker.drain()
+            if is_chunked:
+                worker.write(last_chunk(body.trailers))
+            self._client.on_end = worker.abort
+        except (CutError, MalformedError, TimeoutError):
+            if not worker.has_ended:  # else it may have answered before it closed
+                worker.abort()
+
+    # to the client
+
+    async def _relay_reply(self) -> bool:
+        reply = await self._final_head()
+        if reply.status == 101:
+            await self._tunnel(reply)
+            return False
+        client, request = self._client, self._head
+        is_chunked = reply.length in {None, CHUNKED} and not request.is_old
+        keep_alive = request.keep_alive and (reply.length not in {None, CHUNKED} or is_chunked) and self._is_sent()
+        length = CHUNKED if is_chunked else None if reply.length == CHUNKED else reply.length
+        client.write(reply_to_client(reply, request, length, keep_alive=keep_alive))
+        self.has_begun = True
+        body = Body(self._worker, reply.length)
+        try:
+            while data := await body.read():
+                client.write(chunk(data) if is_chunked else data)
+                await client.drain()
+        except (CutError, MalformedError):
+            client.abort()
+            raise CutError from None
+        if is_chunked:
+            client.write(last_chunk(body.trailers))
+        self.is_reusable = reply.keep_alive and reply.length is not None and self._is_sent()
+        return keep_alive and self._is_sent()
+
+    def _is_sent(self) -> bool:
+        """Whether the worker has all of the request."""
+        return self._upload is None or (self._upload.done() and self._body.is_complete)
+
+    async def _final_head(self) -> ReplyHead:
+        """The head of the reply; those before it (100, 103) go on at once."""
+        for _ in range(MOST_INTERIM):
+            reply = await self._next_head()
+            if reply.status == 101 and not self._head.upgrade:
+                raise WorkerError("It changes to a protocol that nobody asked for.")
+            if reply.status >= 200 or reply.status == 101:
+                return reply
+            if not self._head.is_old:
+                self._client.write(reply_to_client(reply, self._head, None, keep_alive=True))
+        raise WorkerError("It sends one interim reply after the other.")
+
+    async def _next_head(self) -> ReplyHead:
+        worker = self._worker
+        try:
+            async with asyncio.timeout(FIRST_BYTE_S):
+                await worker.wait()
+            raw = worker.take_head(REPLY_HEAD_LIMIT_BYTES)
+            if raw is None:
+                async with asyncio.timeout(HEAD_S):
+                    raw = await worker.read_head(REPLY_HEAD_LIMIT_BYTES)
+        except TimeoutError:
+            raise WorkerError("Its head does not come to an end.") from None
+        except TooLongError:
+            raise WorkerError(f"Its head has more than {REPLY_HEAD_LIMIT_BYTES} bytes.") from None
+        except CutError:
+            raise WorkerError("It ends within its head.") from None
+        if raw is None:
+            if self._client.has_ended:
+                raise CutError  # nobody waits for it
+            raise NoReplyError
+        try:
+            return read_reply(raw, self._head.method)
+        except MalformedError as error:
+            raise WorkerError(str(error)) from None
+
+    async def _tunnel(self, reply: ReplyHead) -> None:
+        """Both sides speak another protocol from now on, such as WebSocket: bytes go on as they are."""
+        client, worker = self._client, self._worker
+        client.on_end = None
+        client.write(reply_to_client(reply, self._head, None, keep_alive=True))
+        self.has_begun = True
+        ways = [asyncio.create_task(_pour(client, worker)), asyncio.create_task(_pour(worker, client))]
+        try:
+            await asyncio.wait(ways)
+        finally:
+            for way in ways:
+                way.cancel()
+            worker.close()
+
+
+async def _pour(source: Stream, sink: Stream) -> None:
+    """Until the source ends, which the sink is told. If one side is lost, so is the other."""
+    with contextlib.suppress(CutError):
+        while data := await source.read():
+            sink.write(data)
+            await sink.drain()
+        if not source.is_lost:
+            sink.write_eof()
+            return
+    sink.abort()
+    source.abort()

@@ -1,0 +1,96 @@
+"""What the service and the door tell each other, beside the connections that are handed over.
+
+The door asks where a host leads (`Question`), and the service says it (`Route`). A route that leads to a worker holds until
+the service says that it does not any more (`Gone`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+__all__ = ["Gone", "Kind", "Question", "Route", "Shown", "Told", "asked", "encoded", "told"]
+
+
+class Kind(StrEnum):
+    """What there is at a host."""
+
+    WORKER = "worker"  # a worker that serves
+    COMING = "coming"  # its machine starts, or wakes: try again in a moment
+    ASLEEP = "asleep"  # its machine sleeps, and this request does not wake it
+    FAILED = "failed"  # its machine failed
+    NONE = "none"  # its project has no machine
+    UNKNOWN = "unknown"  # no project can have this host
+    REFUSED = "refused"  # who asks may not see it, nor hear whether there is anything
+
+
+class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a visitor shows to be let in: the parameter of a link, cookies that came of one, the token of the service.
+
+    `address` is that of the visitor, by which wrong tokens are counted.
+    """
+
+    link: str = ""
+    passes: tuple[str, ...] = ()
+    token: str = ""
+    address: str = ""
+
+    def __repr__(self) -> str:
+        """Without secrets."""
+        return "Shown(…)"
+
+
+class Question(msgspec.Struct, frozen=True):
+    """Where this host leads. `visits`: somebody wants to see it, so a machine that sleeps may be woken for that."""
+
+    id: int
+    host: str
+    visits: bool
+    shown: Shown = Shown()
+
+
+class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag="route"):
+    """The answer to the question with this `id`.
+
+    `key` stands for one assignment of one machine. `rewrites`: the worker is told that it is called `localhost`.
+    `detail` is a sentence for people. `is_for_all`: everybody may see it, and not only who asked. `ends_in_s`: so long who
+    asked may see it; None: without an end. `cookie` is the value of the header Set-Cookie with which somebody enters.
+    """
+
+    id: int
+    kind: Kind
+    project: str = ""
+    detail: str = ""
+    host: str = ""
+    port: int = 0
+    key: str = ""
+    rewrites: bool = False
+    is_for_all: bool = True
+    ends_in_s: float | None = None
+    cookie: str = ""
+
+
+class Gone(msgspec.Struct, frozen=True, tag="gone"):
+    """Routes with this key hold no more, and what goes on under them ends."""
+
+    key: str
+
+
+Told = Route | Gone
+_questions = msgspec.json.Decoder(Question)
+_told = msgspec.json.Decoder(Told)
+
+
+def encoded(message: Question | Told) -> bytes:
+    return msgspec.json.encode(message)
+
+
+def asked(data: bytes) -> Question:
+    """Raises msgspec.MsgspecError."""
+    return _questions.decode(data)
+
+
+def told(data: bytes) -> Told:
+    """Raises msgspec.MsgspecError."""
+    return _told.decode(data)

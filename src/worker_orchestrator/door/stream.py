@@ -1,0 +1,210 @@
+"""One TCP connection as both sides of a relay use it: read as it comes, written as fast as the other side reads.
+
+Nothing is read ahead beyond `HIGH_BYTES`, so what one side does not take is not fetched from the other one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Final, cast
+
+__all__ = ["HIGH_BYTES", "CutError", "Stream", "TooLongError"]
+
+HIGH_BYTES: Final = 256 * 1024
+"""So much of what came in is held at most, and so much of what is to go out, before a side has to wait."""
+STALL_S: Final = 120.0
+"""So long a side may take nothing of what is sent to it."""
+LINGER_S: Final = 2.0
+LINGER_BYTES: Final = 16 * 1024 * 1024
+_END: Final = b"\r\n\r\n"
+
+
+class CutError(Exception):
+    """The other side ended the connection before it had sent what it had begun."""
+
+
+class TooLongError(Exception):
+    """A head is longer than it may be."""
+
+
+class Stream(asyncio.Protocol):
+    """`first` was read from this connection before. `client` is the address of the other side."""
+
+    def __init__(self, first: bytes = b"") -> None:
+        self._loop = asyncio.get_running_loop()
+        self._held = first
+        self._searched = 0  # so far there is no end of a head
+        self._reader: asyncio.Future[None] | None = None
+        self._writers: list[asyncio.Future[None]] = []
+        self._is_reading_paused = self._is_writing_paused = False
+        self._transport: asyncio.Transport | None = None
+        self.has_ended = False  # nothing more will come
+        self.is_lost = False  # nothing can be sent any more
+        self.on_end: Callable[[], None] | None = None
+        self.client = ""
+
+    # what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=HIGH_BYTES)
+        own = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            own.setsockopt(
+                socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
+            )  # else a tunnel whose peer has vanished stays for ever
+        peer = transport.get_extra_info("peername")
+        self.client = peer[0] if isinstance(peer, tuple) else ""
+
+    def data_received(self, data: bytes) -> None:
+        self._held = self._held + data if self._held else data
+        if len(self._held) > HIGH_BYTES and not self._is_reading_paused and self._transport is not None:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+        self._wake_reader()
+
+    def eof_received(self) -> bool:
+        self._end()
+        return True  # the other direction goes on
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.is_lost = True
+        for writer in self._writers:
+            if not writer.done():
+                writer.set_result(None)
+        self._end()
+
+    def pause_writing(self) -> None:
+        self._is_writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_writing_paused = False
+        for writer in self._writers:
+            if not writer.done():
+                writer.set_result(None)
+
+    # reading
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it is open, and nothing came that nobody has read."""
+        return not self._held and not self.has_ended
+
+    async def read(self) -> bytes:
+        """What has come, at least a byte; empty at the end."""
+        await self.wait()
+        data, self._held, self._searched = self._held, b"", 0
+        self._go_on_reading()
+        return data
+
+    def unread(self, data: bytes) -> None:
+        """Put back what was read too much."""
+        self._held, self._searched = data + self._held, 0
+
+    def take_head(self, limit_bytes: int) -> bytes | None:
+        """Up to and with the next empty line; None if that has not come yet. Raises TooLongError."""
+        end = self._held.find(_END, max(0, self._searched - len(_END)))
+        if end < 0:
+            self._searched = len(self._held)
+            if len(self._held) > limit_bytes:
+                raise TooLongError
+            return None
+        end += len(_END)
+        if end > limit_bytes:
+            raise TooLongError
+        head, self._held, self._searched = self._held[:end], self._held[end:], 0
+        self._go_on_reading()
+        return head
+
+    async def read_head(self, limit_bytes: int) -> bytes | None:
+        """Up to and with the next empty line; None if the connection ends before it begins.
+
+        Raises TooLongError, and CutError if the connection ends within.
+        """
+        while (head := self.take_head(limit_bytes)) is None:
+            if self.has_ended:
+                if self._held:
+                    raise CutError
+                return None
+            await self._wait()
+        return head
+
+    async def wait(self) -> None:
+        """Return when something has come, or nothing will."""
+        while not self._held and not self.has_ended:
+            await self._wait()
+
+    def _go_on_reading(self) -> None:
+        if self._is_reading_paused and len(self._held) <= HIGH_BYTES and self._transport is not None:
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+
+    async def _wait(self) -> None:
+        self._reader = self._loop.create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _end(self) -> None:
+        if self.has_ended and self.on_end is None:
+            return
+        self.has_ended = True
+        self._wake_reader()
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()
+
+    # writing
+
+    def write(self, data: bytes) -> None:
+        if not self.is_lost and self._transport is not None:
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Return when more may be written. Raises CutError if nobody takes it."""
+        if self._is_writing_paused and not self.is_lost:
+            writer = self._loop.create_future()
+            self._writers.append(writer)
+            try:
+                async with asyncio.timeout(STALL_S):
+                    await writer
+            except TimeoutError:
+                self.abort()
+            finally:
+                self._writers.remove(writer)
+        if self.is_lost:
+            raise CutError
+
+    def write_eof(self) -> None:
+        """Nothing more will be sent."""
+        if not self.is_lost and self._transport is not None and self._transport.can_write_eof():
+            with contextlib.suppress(OSError, RuntimeError):
+                self._transport.write_eof()
+
+    def close(self) -> None:
+        """End it when what was written has gone out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End it now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def linger(self) -> None:
+        """End it so that the other side can read what was written, though it has sent more than was read."""
+        self.write_eof()
+        dropped = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while dropped <= LINGER_BYTES and (data := await self.read()):
+                    dropped += len(data)
+        self.close()

@@ -1,0 +1,154 @@
+"""The door's process, as the service starts and watches it: it is there from the first visit of a preview on.
+
+Connections are handed over at once, also while it starts: they wait in the socket between the two. If it ends, its
+connections end as well, and another one is started when somebody comes, at once or after a pause that grows with each end.
+It ends by itself when the service does, also by SIGKILL: its end of the socket is closed then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from typing import Final
+
+import msgspec
+import structlog
+
+from worker_orchestrator.door.channel import Channel, Heard
+from worker_orchestrator.door.messages import Gone, Question, asked, encoded
+from worker_orchestrator.door.process import MODULE, Config
+from worker_orchestrator.http.previews.finding import Finding, Spawn, ToldRoutes
+from worker_orchestrator.settings.setting import ENV_PREFIX
+
+__all__ = ["DoorProcess", "can_run"]
+
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 30.0
+GOOD_S: Final = 60.0
+"""Having run for so long, it is started again at once if it ends."""
+END_S: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+def can_run() -> bool:
+    """Whether connections can be handed over here: not on Windows, and only where httptools reads them."""
+    if not hasattr(socket, "send_fds"):
+        return False
+    try:
+        import httptools  # noqa: F401, PLC0415 # only to see whether it is there
+    except ImportError:
+        return False
+    return True
+
+
+class DoorProcess:
+    """`config` is for the process. `finding` answers its questions, `told` says which answers hold no more."""
+
+    def __init__(self, config: Config, finding: Finding, told: ToldRoutes) -> None:
+        self._config, self._finding, self._told = config, finding, told
+        self._channel: Channel | None = None
+        self._theirs: socket.socket | None = None  # the other end, until the process has it
+        self._needed = asyncio.Event()
+        self._ends, self._rests_until = 0, 0.0  # in a row, and in loop time
+        self._spawn: Spawn | None = None
+        told.gone = self._tell_gone
+
+    def hand_over(self, descriptor: int, read: bytes) -> bool:
+        """Give it this connection, of which these bytes were read. False if it rests, or has too much to do."""
+        if self._channel is None:
+            if self._spawn is None or asyncio.get_running_loop().time() < self._rests_until:
+                return False
+            own, self._theirs = socket.socketpair()
+            self._channel = Channel(own, Heard(self._hear, lambda connection, _: connection.close(), self._lost))
+            self._needed.set()
+        return self._channel.hand_over(descriptor, read)
+
+    async def run(self, spawn: Spawn) -> None:
+        """Keep it running whenever it is needed, until cancelled. `spawn` runs what goes on beside."""
+        self._spawn = spawn
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await self._needed.wait()
+                begun_at = loop.time()
+                how = await self._run_once()
+                self._lost()
+                self._needed.clear()
+                self._ends = 1 if loop.time() - begun_at > GOOD_S else self._ends + 1
+                pause_s = min(FIRST_PAUSE_S * 2 ** (self._ends - 1), LONGEST_PAUSE_S)
+                self._rests_until = loop.time() + pause_s
+                _log.warning("the door ended, and starts again when somebody comes", how=how, pause_seconds=pause_s)
+        finally:
+            self._spawn = None
+            self._lost()
+
+    async def _run_once(self) -> str:
+        """Until it ends. Returns how that was."""
+        theirs, self._theirs = self._theirs, None
+        assert theirs is not None, "it is needed, so there is a channel for it"
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                MODULE,
+                str(theirs.fileno()),
+                msgspec.json.encode(self._config).decode(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env={name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)},
+            )
+        except OSError as error:
+            return f"it could not be started: {error.strerror or error}"
+        finally:
+            theirs.close()
+        _log.info("the door is open", pid=process.pid)
+        try:
+            return f"exit code {await process.wait()}"
+        finally:
+            if process.returncode is None:
+                self._lost()  # it ends when it sees that
+                await _ended(process)
+
+    def _hear(self, message: bytes) -> None:
+        try:
+            question = asked(message)
+        except msgspec.MsgspecError:
+            _log.error("the door asked what nobody understands")
+            return
+        if self._spawn is not None:
+            self._spawn(self._answer(question), f"where {question.host[:100]} leads")
+
+    async def _answer(self, question: Question) -> None:
+        assert self._spawn is not None, "nobody asks before it runs"
+        route = await self._finding.answer(question, self._spawn)
+        if self._channel is not None:
+            self._channel.tell(encoded(route))
+
+    def _tell_gone(self, key: str) -> None:
+        if self._channel is not None:
+            self._channel.tell(encoded(Gone(key)))
+
+    def _lost(self) -> None:
+        """It has gone, or is to go: nothing that it was told counts any more."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+        if self._theirs is not None:
+            self._theirs.close()
+            self._theirs = None
+        self._told.forget_all()
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    try:
+        async with asyncio.timeout(END_S):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -1,0 +1,81 @@
+"""What the settings say of previews, and the parts that serve them.
+
+Where they are off, nothing of this is in the way of any request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Container
+from dataclasses import dataclass
+
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.door.process import Config
+from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.reachable import Reachable
+from worker_orchestrator.http.access.callers import Callers
+from worker_orchestrator.http.previews.admission import Admission
+from worker_orchestrator.http.previews.finding import Finding, ToldRoutes
+from worker_orchestrator.http.previews.hosts import NO_HOSTS, PreviewHosts
+from worker_orchestrator.http.previews.links import Links
+from worker_orchestrator.http.previews.urls import NAME, PreviewUrls
+from worker_orchestrator.http.server.listening import is_beyond_loopback
+from worker_orchestrator.http.server.uvicorn_server import MOST_CONNECTIONS, Previews
+from worker_orchestrator.http.v1.links import PreviewLinks
+from worker_orchestrator.service.door import DoorProcess, can_run
+from worker_orchestrator.service.reload import Configuration
+from worker_orchestrator.settings.settings import Settings
+
+__all__ = ["PreviewParts", "previews_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewParts:
+    """`hosts` are never those of the service. There is no `door` if previews are off."""
+
+    hosts: Container[str]
+    links: PreviewLinks
+    door: DoorProcess | None = None
+
+    @property
+    def of_server(self) -> Previews | None:
+        """What the server hands over, and to what."""
+        return None if self.door is None else Previews(self.hosts, self.door.hand_over)
+
+
+def previews_of(
+    settings: Settings,
+    callers: Callers,
+    engine: Engine,
+    orchestrator: Orchestrator,
+    configuration: Configuration,
+    told: ToldRoutes,
+    key: bytes,
+) -> PreviewParts:
+    """The parts for these settings. `told` hears what the orchestrator commits, `key` is the secret of links."""
+    is_on = settings.preview == "on" and can_run()
+    usual = f"http://{NAME}.{settings.preview_domain}:{settings.port}/" if is_on else ""
+    template = settings.url_template or usual
+    hosts = PreviewHosts(settings.preview_domain, settings.allow_host)
+    urls, links = PreviewUrls(template), Links(key)
+    is_guarded = callers.need_token or is_beyond_loopback(settings.host)
+    admission = Admission(links, callers, time.time, is_guarded=is_guarded, is_secure=template.startswith("https:"))
+
+    def address_of(machine: Machine) -> str:
+        return engine.address_of(machine.id) if isinstance(engine, Reachable) else machine.host
+
+    finding = Finding(
+        orchestrator, hosts, told, admission, pools=lambda: configuration.settings.pools, address_of=address_of
+    )
+    of_links = PreviewLinks(orchestrator, urls, links, finding.is_by_link, time.time)
+    if not is_on:
+        return PreviewParts(NO_HOSTS, of_links)
+    config = Config(
+        settings.preview_domain,
+        settings.max_connections,
+        MOST_CONNECTIONS,
+        settings.log_format,
+        template.partition(":")[0],
+    )
+    return PreviewParts(hosts, of_links, DoorProcess(config, finding, told))

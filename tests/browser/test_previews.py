@@ -1,0 +1,113 @@
+"""Previews in a real Chromium: each project's page has an origin of its own, which commands nothing and shares nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.browser.pages import Pages
+from tests.integration.calling import call
+from tests.integration.running import Running, a_service
+from tests.integration.waiting import eventually
+
+FETCH = """async ([url, options]) => {
+    try { return (await fetch(url, options)).status } catch { return 0 }
+}"""
+SOCKET = """url => new Promise((resolve) => {
+    const socket = new WebSocket(url)
+    socket.onopen = () => resolve("open")
+    socket.onerror = () => resolve("refused")
+})"""
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with a_service(tmp_path_factory.mktemp("previews"), "--engine", "memory", "--min-idle", "2") as running:
+        running.await_idle(2)
+        yield running
+
+
+def preview(pool: Running, project: str) -> str:
+    return f"http://{project}.localhost:{pool.ports.api}/"
+
+
+def test_a_page_of_a_preview_commands_nothing(page: Page, pool: Running) -> None:
+    held = pool.assign("evil")
+    page.goto(preview(pool, "evil"))
+    expect(page.locator("body")).to_contain_text(held["containerId"])
+    order = json.dumps({"containerId": held["containerId"]})
+    for host in ("localhost", "127.0.0.1"):
+        api = f"http://{host}:{pool.ports.api}"
+        calls: list[tuple[str, dict[str, Any]]] = [
+            ("/victim", {}),
+            ("/victim", {"mode": "no-cors"}),
+            ("/evil", {"method": "DELETE"}),
+            ("/v1/projects/victim/machine", {"method": "PUT"}),
+            ("/destroy", {"method": "POST", "mode": "no-cors", "body": order}),
+        ]
+        for path, options in calls:
+            assert page.evaluate(FETCH, [api + path, options]) == 0, (host, path)
+        machine = held["containerId"]
+        assert page.evaluate(SOCKET, f"ws://{host}:{pool.ports.api}/v1/machines/{machine}/terminal") == "refused"
+    page.set_content(f"<form method=post action='http://localhost:{pool.ports.api}/destroy'></form>")
+    page.evaluate("document.forms[0].submit()")
+    page.wait_for_load_state()
+    assert pool.machine_of("victim") is None
+    assert pool.machine_of("evil")["id"] == held["containerId"]  # type: ignore[index]
+    pool.release("evil")
+
+
+def test_the_path_of_the_service_is_the_workers_own_at_a_preview(page: Page, pool: Running) -> None:
+    """So what a page asks of its own host reaches its worker, and not the API."""
+    pool.assign("own")
+    page.goto(preview(pool, "own"))
+    page.evaluate(FETCH, [f"{preview(pool, 'own')}victim", {}])
+    page.evaluate(FETCH, [f"{preview(pool, 'own')}v1/projects/victim/machine", {"method": "PUT"}])
+    assert pool.machine_of("victim") is None
+    pool.release("own")
+
+
+def test_cookies_of_one_project_reach_neither_another_one_nor_the_service(page: Page, pool: Running) -> None:
+    for project in ("one", "two"):
+        pool.assign(project)
+    page.goto(preview(pool, "one"))
+    page.evaluate("document.cookie = 'mine=1; path=/'; document.cookie = 'all=1; domain=localhost; path=/'")
+    assert page.evaluate("document.cookie") == "mine=1"
+    for url in (preview(pool, "two"), f"http://localhost:{pool.ports.api}/"):
+        page.goto(url)
+        assert page.evaluate("document.cookie") == ""
+    assert {(one["name"], one["domain"]) for one in page.context.cookies()} == {("mine", "one.localhost")}
+    for project in ("one", "two"):
+        pool.release(project)
+
+
+def test_a_link_on_a_foreign_page_does_not_wake_and_the_button_on_the_page_does(
+    page: Page, pool: Running, site: Pages
+) -> None:
+    pool.assign("sleeper")
+    assert call(pool.ports.api, "POST", "/v1/projects/sleeper/machine/sleep").status == 200
+    page.goto(site.put(f"<a href='{preview(pool, 'sleeper')}'>go</a><img src='{preview(pool, 'sleeper')}x.png'>"))
+    page.click("a")
+    expect(page.locator("h1")).to_have_text("Asleep")
+    assert pool.get("/v1/projects/sleeper/machine").json["state"] == "sleeping"
+    page.click("a.button")
+    expect(page.locator("body")).to_contain_text("a worker of the memory engine", timeout=20_000)
+    assert pool.get("/v1/projects/sleeper/machine").json["state"] == "assigned"
+    pool.release("sleeper")
+
+
+def test_a_page_without_a_machine_names_the_dashboard_which_gives_it_one(page: Page, pool: Running) -> None:
+    page.goto(preview(pool, "fresh"))
+    expect(page.locator("h1")).to_have_text("No machine")
+    page.goto(page.locator("code").last.inner_text())
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Project")).to_have_value("fresh")
+    assert pool.machine_of("fresh") is None
+    dialog.get_by_role("button", name="Assign").click()
+    eventually(lambda: pool.machine_of("fresh"), "it has a machine")
+    page.goto(preview(pool, "fresh"))
+    expect(page.locator("body")).to_contain_text("a worker of the memory engine")
+    pool.release("fresh")
