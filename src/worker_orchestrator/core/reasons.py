@@ -38,6 +38,7 @@ __all__ = [
     "NEW",
     "NOT_RECEIVED",
     "NOT_REUSED",
+    "NOT_TO_BE_PARKED",
     "OUTDATED",
     "PARKED",
     "PARKED_UNCERTAIN",
