@@ -121,7 +121,7 @@ def test_in_silence_an_empty_piece_says_that_the_command_goes_on(monkeypatch: py
 
     async def work(pipe: OutputPipe) -> int:
         pipe.started()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         return 0
 
     *pings, end = all_lines(work)
