@@ -1,11 +1,15 @@
 """The service with a wall clock that chaos sets, and a log that a limit on the size of its files does not reach.
 
+At SIGUSR2 it writes what each of its tasks waits for into its log.
+
 usage: chaotic_service.py OFFSET_FILE serve FLAG…    the file holds seconds that are added to the wall clock
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -35,8 +39,16 @@ def log_through_a_pipe() -> None:
     writer.stdin.close()
 
 
+def tell_tasks(*_: object) -> None:
+    """A task that is over is not told."""
+    for task in list(asyncio.tasks._all_tasks):  # type: ignore[attr-defined] # a handler has no loop to ask
+        if not task.done():
+            task.print_stack(file=sys.stderr)
+
+
 if __name__ == "__main__":
     log_through_a_pipe()
+    signal.signal(signal.SIGUSR2, tell_tasks)
     shift_wall_clock(Path(sys.argv[1]))
     sys.argv = ["orchestrator", *sys.argv[2:]]
     main()

@@ -40,6 +40,8 @@ BALLAST: Final = "ballast"
 START_S: Final = 40.0
 """So long may a start take on this loaded machine, while nothing hinders it."""
 STOP_S: Final = 20.0
+TOLD_S: Final = 1.0
+"""For the service to write what its tasks wait for."""
 PAUSE_S: Final = 0.05
 RETRY_S: Final = 0.5
 PATIENCE_S: Final = 5.0
@@ -190,6 +192,8 @@ class Stage:
                 code = process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self.model.fail(f"the service did not stop within {STOP_S:g} s of {how.name}")
+                process.send_signal(signal.SIGUSR2)
+                time.sleep(TOLD_S)
                 process.kill()
                 code = process.wait()
             self.service.process = None
