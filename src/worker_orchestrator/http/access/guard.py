@@ -10,6 +10,8 @@
   page.
 * A host of a preview is none of ours, as a Host and as an Origin, whatever else is allowed: some project wrote its pages.
   Below their domain an origin counts only if it is allowed by name, and on a port on which there are no previews.
+* Links of all sites may lead a person to the dashboard's page, in a tab of its own. It is the same for all, and commands
+  nothing until somebody does.
 * A browser's prefetch is given no machine. Neither is its request over plain HTTP to another name than loopback, if no token
   is required: there browsers do not say which site the request comes from.
 
@@ -81,14 +83,9 @@ class Guard:
     def refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
         """The reply to a caller that may not call; None if it may."""
         host = headers.get(b"host", b"").decode("latin-1")
-        if host in self._previews:
-            return failure(403, "Host of a preview", _PREVIEW)
-        if not self._knows_host(host):
-            return failure(
-                403,
-                "Host not allowed",
-                f"The host {host!r} is not allowed. Call localhost, or start the service with --allow-host NAME.",
-            )
+        refusal = self._host_refusal(host)
+        if refusal is not None:
+            return refusal
         origin = headers.get(b"origin")
         if origin is not None:
             return None if self._knows_origin(origin, host) else self._cross_site(origin, host)
@@ -98,6 +95,16 @@ class Guard:
         if site == b"same-site" and not self._knows_origin(referer := headers.get(b"referer", b""), host):
             return self._cross_site(referer or b"a page that sends no Referer", host)
         return None
+
+    def page_refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
+        """As `refusal`, for a page that is the same for all and commands nothing: any site may lead a person there.
+
+        That is what a browser says of a link that fills a tab, and of no frame and no script that asks.
+        """
+        fills_a_tab = headers.get(b"sec-fetch-mode") == b"navigate" and headers.get(b"sec-fetch-dest") == b"document"
+        if fills_a_tab and b"origin" not in headers:
+            return self._host_refusal(headers.get(b"host", b"").decode("latin-1"))
+        return self.refusal(headers)
 
     def assign_refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
         """The reply to a request that `refusal` lets pass, but that may not be given a machine; None if it may."""
@@ -138,6 +145,17 @@ class Guard:
         if headers.get(b"access-control-request-private-network") == b"true":
             granted.append((b"access-control-allow-private-network", b"true"))
         return granted
+
+    def _host_refusal(self, host: str) -> Reply | None:
+        if host in self._previews:
+            return failure(403, "Host of a preview", _PREVIEW)
+        if self._knows_host(host):
+            return None
+        return failure(
+            403,
+            "Host not allowed",
+            f"The host {host!r} is not allowed. Call localhost, or start the service with --allow-host NAME.",
+        )
 
     def _cross_site(self, origin: bytes, host: str) -> Reply:
         text = origin.decode("latin-1")
