@@ -22,6 +22,19 @@ SOCKET = """url => new Promise((resolve) => {
     socket.onerror = () => resolve("refused")
 })"""
 
+HELD_KEY = """field => field.dispatchEvent(
+    new KeyboardEvent("keydown", {key: "Enter", repeat: true, bubbles: true, cancelable: true}))"""
+# When the button of a dialog is seen first, and when it can be pressed.
+TIMES = """{
+    const look = () => {
+        const button = document.querySelector("dialog button[type=submit]")
+        if (button) window.shownAt ??= performance.now()
+        if (button && !button.disabled) window.readyAt ??= performance.now()
+        requestAnimationFrame(look)
+    }
+    look()
+}"""
+
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
@@ -99,15 +112,53 @@ def test_a_link_on_a_foreign_page_does_not_wake_and_the_button_on_the_page_does(
     pool.release("sleeper")
 
 
-def test_a_page_without_a_machine_names_the_dashboard_which_gives_it_one(page: Page, pool: Running) -> None:
+def test_the_button_on_a_page_without_a_machine_opens_the_dashboard_which_asks_first(page: Page, pool: Running) -> None:
+    page.context.add_init_script(TIMES)
     page.goto(preview(pool, "fresh"))
     expect(page.locator("h1")).to_have_text("No machine")
-    page.goto(page.locator("code").last.inner_text())
-    dialog = page.get_by_role("dialog")
+    with page.context.expect_page() as opened:
+        page.click("a.button")
+    dashboard = opened.value
+    dialog = dashboard.get_by_role("dialog")
     expect(dialog.get_by_label("Project")).to_have_value("fresh")
+    assert dashboard.evaluate("window.opener") is None
+    assert not dialog.get_by_label("Project").evaluate(HELD_KEY), "a key that is still held down is no answer"
+    expect(dialog.get_by_role("button", name="Assign")).to_be_enabled()
+    assert dashboard.evaluate("readyAt - shownAt") > 400, "nor is the second click of a double one"
     assert pool.machine_of("fresh") is None
     dialog.get_by_role("button", name="Assign").click()
     eventually(lambda: pool.machine_of("fresh"), "it has a machine")
     page.goto(preview(pool, "fresh"))
     expect(page.locator("body")).to_contain_text("a worker of the memory engine")
     pool.release("fresh")
+
+
+def test_of_all_the_service_a_page_of_a_preview_may_open_only_the_dashboard_in_a_tab(page: Page, pool: Running) -> None:
+    pool.assign("evil")
+    page.goto(preview(pool, "evil"))
+    api = f"http://localhost:{pool.ports.api}/"
+    for options in ({}, {"mode": "no-cors"}, {"headers": {"accept": "text/html"}}):
+        assert page.evaluate(FETCH, [api, options]) == 0
+    seen: dict[str, list[int]] = {}
+    page.context.on("response", lambda reply: seen.setdefault(reply.url, []).append(reply.status))
+    page.evaluate(
+        """url => new Promise(loaded => {
+            const frame = document.body.appendChild(Object.assign(document.createElement("iframe"), {src: url}))
+            frame.onload = loaded
+        })""",
+        f"{api}?framed",
+    )
+    assert seen[f"{api}?framed"] == [403]
+    for path, status in (
+        ("victim", 403),
+        ("docs", 403),
+        ("machines/list", 403),
+        ("assets/index.html", 403),
+        ("?led", 200),
+    ):
+        page.goto(preview(pool, "evil"))
+        with page.expect_navigation() as led:
+            page.evaluate("url => { location = url }", f"{api}{path}")
+        assert (led.value.status, path) == (status, path)
+    assert pool.machine_of("victim") is None
+    pool.release("evil")

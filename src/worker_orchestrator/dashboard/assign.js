@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { obstacle } from "./connection.js";
-import { ActDialog, show } from "./dialog.js";
+import { ActDialog, show, useSeen } from "./dialog.js";
 import { html, useEffect, useId, useRef, useState } from "./html.js";
 import { lazy } from "./lazy.js";
 import { say } from "./notice.js";
@@ -40,8 +40,9 @@ function AssignDialog({ live, pool: first, project: wanted = "", onClose }) {
   const given = useRef(null);
   const id = useId();
   const takesValues = poolOf(live, project, pool)?.takes_values;
+  const isSeen = useSeen(wanted !== "");
   return html`<${ActDialog}
-    title="Assign a machine" action="Assign" isReady=${project !== ""} busy="Waiting for a machine…"
+    title="Assign a machine" action="Assign" isReady=${project !== "" && isSeen} busy="Waiting for a machine…"
     act=${(signal) => assign(live, project, pool, given.current, signal)} onClose=${onClose}
   >
     <label for=${id}>Project</label>

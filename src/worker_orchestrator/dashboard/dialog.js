@@ -63,6 +63,29 @@ function Refused({ message, setup }) {
 const FailedSetup = ({ exit_code: code, ms: took, output }) => html`<p class="muted">${code === null ? "It took" : `Exit code ${code}, after`} ${ms(took)}.</p>
   ${output && html`<pre tabindex="0" role="region" aria-label="Last lines of the set-up">${output}</pre>`}`;
 
+/** A key that was pressed on another page, and is still held down, confirms nothing here. */
+const stopHeldKey = (event) => event.repeat && event.key === "Enter" && event.preventDefault();
+
+const TO_READ_MS = 700;
+
+/** Whether a person has had the time to see what another page led to: a second click of a double one is no answer. */
+export function useSeen(isLed) {
+  const [isSeen, setSeen] = useState(!isLed);
+  useEffect(() => {
+    if (!isLed) return undefined;
+    let timer;
+    const begin = () => {
+      clearTimeout(timer);
+      setSeen(false);
+      timer = setTimeout(() => setSeen(true), TO_READ_MS);
+    };
+    begin();
+    addEventListener("focus", begin); // it may have been opened behind another window
+    return () => (clearTimeout(timer), removeEventListener("focus", begin));
+  }, []);
+  return isSeen;
+}
+
 /**
  * Asks, does it, and closes; stays open and says why where it fails. `act(signal)` returns a promise, and `signal` is aborted
  * where the dialog is closed meanwhile; `action` names it, `busy` says what is waited for.
@@ -88,7 +111,7 @@ export function ActDialog({ title, action, isDanger = false, isReady = true, bus
     }
   };
   return html`<${Dialog} title=${title} onClose=${onClose}>
-    <form onSubmit=${submit} aria-busy=${isBusy}>
+    <form onSubmit=${submit} onKeyDown=${stopHeldKey} aria-busy=${isBusy}>
       ${children}
       ${problem && html`<${Refused} message=${problem.message} setup=${problem.setup} />`}
       <div class="choices">

@@ -1,7 +1,7 @@
 """What a visitor sees in the place of a worker: a page for people, JSON for programs.
 
-No page here does anything to a machine. Who wants one is told the address of the dashboard, on the service's own origin. It
-is no link: the service refuses to be opened from any page of another site, and these pages are of another site.
+No page here does anything to a machine. Who wants one is led to the dashboard, on the service's own origin, which asks
+before it gives one. Its page is all of the service that can be opened from pages of another site, as these are.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ def about(route: Route, dashboard: str) -> Said:
         case Kind.NONE if project:
             detail = f"The project {project} has no machine. `orchestrator assign {project}` gives it one"
             place = f"{dashboard}#/?assign={quote(project, safe='')}"
-            other = f", and so does the dashboard: open `{place}` yourself." if dashboard else "."
-            return Said(404, "No machine", f"{detail}{other}", "no_machine")
+            other = ", and so does the dashboard, which asks first." if dashboard else ", and so does the dashboard."
+            link = ("Give it a machine", place) if dashboard else None
+            return Said(404, "No machine", f"{detail}{other}", "no_machine", 0, link)
         case Kind.REFUSED:
             return Said(403, "Not shown", route.detail, "preview_refused")
         case _:
@@ -139,10 +140,15 @@ def _page(said: Said) -> bytes:
     link = (
         ""
         if said.link is None
-        else f'<p><a class="button" href="{escape(said.link[1])}">{escape(said.link[0])}</a></p>'
+        else f'<p><a class="button" href="{escape(said.link[1])}"{_target(said.link[1])}>{escape(said.link[0])}</a></p>'
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{again}<title>{escape(said.title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
         f"<body><h1>{escape(said.title)}</h1><p>{detail}</p>{link}</body></html>\n"
     ).encode()
+
+
+def _target(place: str) -> str:
+    """A page of the service is shown in a tab of its own, because it cannot be embedded."""
+    return ' target="_blank" rel="noopener noreferrer"' if place else ""

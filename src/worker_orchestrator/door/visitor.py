@@ -149,6 +149,6 @@ class Visitor:
         return goes_on
 
     def _dashboard(self, head: RequestHead) -> str:
-        """Its address, if it is beside the previews; else empty: the domain of previews may be anywhere."""
+        """Its address, if it is beside the previews; else empty: a domain of previews, or a proxy, may be anywhere."""
         _, colon, port = head.host.decode().partition(":")
-        return f"http://localhost{colon}{port}/" if self._domain == ".localhost" else ""
+        return f"http://localhost{colon}{port}/" if (self._domain, self._scheme) == (".localhost", "http") else ""

@@ -87,7 +87,7 @@ class App:
             await self._open_socket(scope, receive, send, headers)
             return
         cors: list[Header] = [(b"x-request-id", request_id.encode())]
-        reply = self._probe_reply(scope, headers) if path in Monitoring.PROBES else self._guard.refusal(headers)
+        reply = self._probe_reply(scope, headers) if path in Monitoring.PROBES else self._refusal(scope, headers)
         if reply is None:
             cors += [*self._guard.cors(headers), *([(b"vary", b"Accept")] if path == "/" else ())]
             asset = self._asset(scope["method"], path, headers)
@@ -140,6 +140,10 @@ class App:
             return True
         finally:
             REQUEST_ID.reset(token)
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Reply | None:
+        is_dashboard = scope["method"] == "GET" and dashboard.is_page(scope["path"], headers)
+        return self._guard.page_refusal(headers) if is_dashboard else self._guard.refusal(headers)
 
     def _early_reply(self, scope: Scope, headers: dict[bytes, bytes], *, is_file: bool = False) -> Reply | None:
         """The reply that needs no route: to a browser's preflight, which has no token, and to a caller who is refused."""

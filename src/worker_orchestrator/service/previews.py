@@ -19,7 +19,7 @@ from worker_orchestrator.http.previews.admission import Admission
 from worker_orchestrator.http.previews.finding import Finding, ToldRoutes
 from worker_orchestrator.http.previews.hosts import NO_HOSTS, PreviewHosts
 from worker_orchestrator.http.previews.links import Links
-from worker_orchestrator.http.previews.urls import NAME, PreviewUrls
+from worker_orchestrator.http.previews.urls import NAME, PreviewUrls, port_at
 from worker_orchestrator.http.server.listening import is_beyond_loopback
 from worker_orchestrator.http.server.uvicorn_server import MOST_CONNECTIONS, Previews
 from worker_orchestrator.http.v1.links import PreviewLinks
@@ -32,10 +32,11 @@ __all__ = ["PreviewParts", "previews_of"]
 
 @dataclass(frozen=True, slots=True)
 class PreviewParts:
-    """`hosts` are never those of the service. There is no `door` if previews are off."""
+    """`hosts`, on these `ports`, are never those of the service. There is no `door` if previews are off."""
 
     hosts: Container[str]
     links: PreviewLinks
+    ports: frozenset[int] = frozenset()
     door: DoorProcess | None = None
 
     @property
@@ -78,4 +79,5 @@ def previews_of(
         settings.log_format,
         template.partition(":")[0],
     )
-    return PreviewParts(hosts, of_links, DoorProcess(config, finding, told))
+    ports = frozenset(port_at(url) for url in (usual, template))
+    return PreviewParts(hosts, of_links, ports, DoorProcess(config, finding, told))

@@ -211,6 +211,7 @@ def _app(parts: _Parts, token: str) -> App:
         worker_ports=_WorkerPorts(settings.first_port, settings.last_port, fleet),
         any_host=bool(token),
         previews=parts.previews.hosts,
+        preview_ports=parts.previews.ports,
     )
     return App(
         Document(orchestrator, settings.advertise_host),

@@ -116,12 +116,13 @@ def test_where_no_worker_serves_people_see_a_page_and_programs_get_json(
     lived(no_worker, story)
 
 
-def test_a_page_without_a_machine_says_where_the_dashboard_is_and_does_nothing_itself() -> None:
+def test_a_page_without_a_machine_leads_to_the_dashboard_and_does_nothing_itself() -> None:
     async def story(stage: Relayed) -> None:
         stage.answer = lambda question: Route(question.id, Kind.NONE, "a b")
         page = await stage.get(*TYPED)
-        assert b"<code>http://localhost/#/?assign=a%20b</code>" in page
-        assert b"href" not in page
+        assert page.count(b"href") == 1
+        link = b'<a class="button" href="http://localhost/#/?assign=a%20b" target="_blank" rel="noopener noreferrer">'
+        assert link in page
         assert b"<form" not in page
         assert b"<script" not in page
 

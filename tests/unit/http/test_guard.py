@@ -194,6 +194,45 @@ def test_a_browser_that_does_not_say_which_page_asks_gets_no_machine() -> None:
     assert status_of_assign(Guard(any_host=True), host="pool.example", user_agent=BROWSER) == 200
 
 
+# the dashboard's page, to which other sites may lead
+
+
+def status_of_page(**headers: str) -> int:
+    reply = GUARD.page_refusal(given(headers))
+    return 200 if reply is None else reply.status
+
+
+TAB = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "same-origin", "none"])
+def test_any_site_may_lead_a_person_to_a_page_that_commands_nothing(site: str) -> None:
+    assert status_of_page(**TAB, sec_fetch_site=site) == 200
+    assert status_of_page(**TAB, sec_fetch_site=site, referer="https://evil.example/") == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sec_fetch_dest": "iframe"},
+        {"sec_fetch_dest": "object"},
+        {"sec_fetch_dest": ""},
+        {"sec_fetch_mode": "no-cors"},
+        {"sec_fetch_mode": "cors", "sec_fetch_dest": "empty"},
+        {"sec_fetch_mode": ""},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"host": "evil.example"},
+    ],
+)
+def test_no_site_may_frame_or_fetch_it_and_no_foreign_name_leads_to_it(change: dict[str, str]) -> None:
+    assert status_of_page(**{**TAB, "sec_fetch_site": "cross-site", **change}) == 403
+
+
+def test_such_a_link_leads_to_nothing_else() -> None:
+    assert status(**TAB, sec_fetch_site="cross-site") == 403
+
+
 HEADERS = st.fixed_dictionaries(
     {"host": st.sampled_from(["localhost", "localhost:9092", "pool.example", "evil.example", "192.168.0.1", ""])},
     optional={

@@ -23,7 +23,7 @@ from worker_orchestrator.http.previews.admission import Admission
 from worker_orchestrator.http.previews.finding import Finding, ToldRoutes
 from worker_orchestrator.http.previews.hosts import PreviewHosts
 from worker_orchestrator.http.previews.links import Links
-from worker_orchestrator.http.previews.urls import PreviewUrls
+from worker_orchestrator.http.previews.urls import PreviewUrls, port_at
 from worker_orchestrator.service.opening import docker_options, spec_of
 from worker_orchestrator.service.reload import limits_of
 from worker_orchestrator.settings.loading import load
@@ -354,9 +354,51 @@ def test_a_preview_commands_nothing_neither_by_its_host_nor_by_its_pages(guard: 
     assert guard.refusal({b"host": b"localhost:9092", **referer}) is not None
 
 
-def test_an_origin_of_a_preview_is_not_accepted_even_if_it_is_allowed() -> None:
-    guard = Guard(allow_origins=["http://evil.localhost:9092"], previews=HOSTS)
-    assert guard.refusal({b"host": b"localhost", b"origin": b"http://evil.localhost:9092"}) is not None
+PORTS = frozenset({port_at("http://{name}.localhost:9092/"), port_at("https://{name}.localhost/")})
+OF_PREVIEWS = (
+    "http://evil.localhost:9092",
+    "https://evil.localhost:9092",
+    "http://evil.localhost.:9092",
+    "https://evil.localhost",
+    "https://evil.localhost:443",
+)
+
+
+@pytest.mark.parametrize("origin", OF_PREVIEWS)
+@pytest.mark.parametrize("host", [b"localhost", b"localhost:9092", b"127.0.0.1:9092", b"pool.localhost:7000"])
+def test_an_origin_of_a_preview_is_not_accepted_even_if_it_is_allowed(origin: str, host: bytes) -> None:
+    guard = Guard(["pool.localhost"], OF_PREVIEWS, previews=HOSTS, preview_ports=PORTS)
+    refusal = guard.refusal({b"host": host, b"origin": origin.encode()})
+    assert refusal is not None
+    assert refusal.body.message.endswith("is the preview of a project, whose pages may not call.")
+    referer = {b"sec-fetch-site": b"same-site", b"referer": f"{origin}/x".encode()}
+    assert guard.refusal({b"host": host, **referer}) is not None
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "is_accepted"),
+    [
+        ("localhost:9092", 9092, False),
+        ("localhost:9092", 3000, True),
+        ("localhost", 80, False),
+        ("localhost", 443, False),
+    ],
+)
+def test_previews_are_on_the_port_by_which_the_service_is_called(host: str, port: int, *, is_accepted: bool) -> None:
+    origin = f"http://evil.localhost:{port}"
+    guard = Guard(allow_origins=[origin], previews=HOSTS)
+    assert (guard.refusal({b"host": host.encode(), b"origin": origin.encode()}) is None) is is_accepted
+
+
+def test_an_app_below_the_domain_may_call_from_another_port_if_it_is_allowed_by_name() -> None:
+    guard = Guard(allow_origins=["http://app.localhost:3000"], previews=HOSTS, preview_ports=PORTS)
+    host = {b"host": b"localhost:9092"}
+    assert guard.refusal({**host, b"origin": b"http://app.localhost:3000", b"sec-fetch-site": b"cross-site"}) is None
+    assert guard.lets_pass({**host, b"origin": b"http://app.localhost:3000"})
+    for origin in (b"http://other.localhost:3000", b"https://app.localhost:3000", b"http://app.localhost:3001"):
+        refusal = guard.refusal({**host, b"origin": origin})
+        assert refusal is not None
+        assert f"--allow-origin {origin.decode()}" in refusal.body.message
 
 
 def test_a_name_of_the_service_below_the_domain_stays_one() -> None:

@@ -1,14 +1,16 @@
-"""The name in a Host header, or in the origin of a page."""
+"""The name and the port in a Host header, or in the origin of a page."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["LAST_PORT", "hostname", "port_of"]
+__all__ = ["LAST_PORT", "USUAL_PORTS", "hostname", "port_of"]
 
 LAST_PORT: Final = 65535
+USUAL_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]*:[0-9a-f:.]*)\]|([^\[\]:/?#@\s]+))(?::(\d{1,5})?)?")
 
 

@@ -9,6 +9,9 @@
   on one host are same-site whatever their port, and an image or a link sends no Origin, so there the Referer must name the
   page.
 * A host of a preview is none of ours, as a Host and as an Origin, whatever else is allowed: some project wrote its pages.
+  Below their domain an origin counts only if it is allowed by name, and on a port on which there are no previews.
+* Links of all sites may lead a person to the dashboard's page, in a tab of its own. It is the same for all, and commands
+  nothing until somebody does.
 * A browser's prefetch is given no machine. Neither is its request over plain HTTP to another name than loopback, if no token
   is required: there browsers do not say which site the request comes from.
 
@@ -23,7 +26,7 @@ from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from worker_orchestrator.http.access.authority import hostname, port_of
+from worker_orchestrator.http.access.authority import USUAL_PORTS, hostname, port_of
 from worker_orchestrator.http.reply import Header, Reply, failure, retry_after
 
 __all__ = ["Guard"]
@@ -41,14 +44,13 @@ _PREVIEW: Final = (
     "This is the address of a preview. If it is a name of the service itself, start it with --allow-host NAME. With "
     "--preview off there are no previews at all."
 )
-_USUAL_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
 
 class Guard:
     """Judges a request by its headers (names in lower case). `allow_hosts` are names, `allow_origins` whole origins.
 
     `worker_ports`: the ports of workers' pages. `any_host`: every Host is allowed, since a token is required. `previews` has
-    the hosts of previews, with or without a port.
+    the hosts of previews, with or without a port, and `preview_ports` those on which they are, beside that of each Host.
     """
 
     def __init__(
@@ -59,9 +61,10 @@ class Guard:
         worker_ports: Container[int] = (),
         any_host: bool = False,
         previews: Container[str] = (),
+        preview_ports: Container[int] = (),
     ) -> None:
         self._any_host, self._worker_ports = any_host, worker_ports
-        self._previews = previews
+        self._previews, self._preview_ports = previews, preview_ports
         self._hosts = _LOCAL_NAMES | {name.lower().rstrip(".") for name in allow_hosts}
         self._origins = frozenset(origin.lower().rstrip("/") for origin in allow_origins)
 
@@ -80,23 +83,28 @@ class Guard:
     def refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
         """The reply to a caller that may not call; None if it may."""
         host = headers.get(b"host", b"").decode("latin-1")
-        if host in self._previews:
-            return failure(403, "Host of a preview", _PREVIEW)
-        if not self._knows_host(host):
-            return failure(
-                403,
-                "Host not allowed",
-                f"The host {host!r} is not allowed. Call localhost, or start the service with --allow-host NAME.",
-            )
+        refusal = self._host_refusal(host)
+        if refusal is not None:
+            return refusal
         origin = headers.get(b"origin")
         if origin is not None:
-            return None if self._knows_origin(origin, host) else self._cross_site(origin)
+            return None if self._knows_origin(origin, host) else self._cross_site(origin, host)
         site = headers.get(b"sec-fetch-site")
         if site == b"cross-site":
             return _cross_site("another site")
         if site == b"same-site" and not self._knows_origin(referer := headers.get(b"referer", b""), host):
-            return self._cross_site(referer or b"a page that sends no Referer")
+            return self._cross_site(referer or b"a page that sends no Referer", host)
         return None
+
+    def page_refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
+        """As `refusal`, for a page that is the same for all and commands nothing: any site may lead a person there.
+
+        That is what a browser says of a link that fills a tab, and of no frame and no script that asks.
+        """
+        fills_a_tab = headers.get(b"sec-fetch-mode") == b"navigate" and headers.get(b"sec-fetch-dest") == b"document"
+        if fills_a_tab and b"origin" not in headers:
+            return self._host_refusal(headers.get(b"host", b"").decode("latin-1"))
+        return self.refusal(headers)
 
     def assign_refusal(self, headers: Mapping[bytes, bytes]) -> Reply | None:
         """The reply to a request that `refusal` lets pass, but that may not be given a machine; None if it may."""
@@ -138,14 +146,29 @@ class Guard:
             granted.append((b"access-control-allow-private-network", b"true"))
         return granted
 
-    def _cross_site(self, origin: bytes) -> Reply:
+    def _host_refusal(self, host: str) -> Reply | None:
+        if host in self._previews:
+            return failure(403, "Host of a preview", _PREVIEW)
+        if self._knows_host(host):
+            return None
+        return failure(
+            403,
+            "Host not allowed",
+            f"The host {host!r} is not allowed. Call localhost, or start the service with --allow-host NAME.",
+        )
+
+    def _cross_site(self, origin: bytes, host: str) -> Reply:
         text = origin.decode("latin-1")
         match = _ORIGIN.fullmatch(text.lower())
-        if match is not None and match[2] in self._previews:
-            return failure(
-                403, "Cross-site request refused", f"{text} is the preview of a project, whose pages may not call."
-            )
-        return _cross_site(text)
+        if (
+            match is None
+            or match[2] not in self._previews
+            or not self._has_previews(port_of(match[2], USUAL_PORTS[match[1]]), host)
+        ):
+            return _cross_site(text)  # it can be allowed
+        return failure(
+            403, "Cross-site request refused", f"{text} is the preview of a project, whose pages may not call."
+        )
 
     def _knows_host(self, host: str) -> bool:
         if host in self._previews:
@@ -158,11 +181,16 @@ class Guard:
         if match is None:
             return False
         scheme, authority = match.groups()
+        is_allowed = f"{scheme}://{authority}" in self._origins
         if authority in self._previews:
-            return False
-        if f"{scheme}://{authority}" in self._origins or authority == host.lower():
+            return is_allowed and not self._has_previews(port_of(authority, USUAL_PORTS[scheme]), host)
+        if is_allowed or authority == host.lower():
             return True
-        return _is_loopback(authority) and port_of(authority, _USUAL_PORTS[scheme]) not in self._worker_ports
+        return _is_loopback(authority) and port_of(authority, USUAL_PORTS[scheme]) not in self._worker_ports
+
+    def _has_previews(self, port: int, host: str) -> bool:
+        """Whether there are previews on this port, where the service is called by this Host. They share its port."""
+        return port in self._preview_ports or port in {port_of(host, usual) for usual in USUAL_PORTS.values()}
 
 
 def _cross_site(origin: str) -> Reply:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from worker_orchestrator.core.preview_names import label_of
+from worker_orchestrator.http.access.authority import USUAL_PORTS, port_of
 
-__all__ = ["NAME", "NO_URLS", "PreviewUrls"]
+__all__ = ["NAME", "NO_URLS", "PreviewUrls", "port_at"]
 
 NAME: Final = "{name}"
 """What stands for the name of the project in a template."""
@@ -27,3 +28,9 @@ class PreviewUrls:
 
 
 NO_URLS: Final = PreviewUrls()
+
+
+def port_at(template: str) -> int:
+    """The port of all addresses that this template makes."""
+    scheme, _, rest = template.partition("://")
+    return port_of(rest.rstrip("/").replace(NAME, "name"), USUAL_PORTS[scheme])
