@@ -76,6 +76,19 @@ def test_no_script_and_no_other_site_gets_the_cookie_and_the_token_is_not_kept(t
     assert cookie["value"] not in kept
 
 
+def test_a_preview_opens_by_a_link_that_is_made_for_it(tabs: Tabs, guarded: Running) -> None:
+    """Its bare address shows nothing where the service wants a token."""
+    page = tabs.open(guarded, f"machines/{machine_of(guarded, 'held')}", live=False)
+    sign_in(page)
+    is_live(page)
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name=f"http://held.localhost:{guarded.ports.api}/").click()
+    preview = opened.value
+    expect(preview.locator("h1")).to_contain_text("Hello from")
+    assert preview.url == f"http://held.localhost:{guarded.ports.api}/"
+    assert preview.evaluate("window.opener") is None
+
+
 def test_a_stolen_cookie_alone_opens_nothing(tabs: Tabs, guarded: Running) -> None:
     page = tabs.open(guarded, live=False)
     sign_in(page)

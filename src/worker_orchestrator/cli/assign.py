@@ -78,6 +78,8 @@ def assign(  # one argument for each option
     _tell_outdated(machine)
     _tell_configured(machine, is_interactive=is_interactive(sys.stderr))
     url = machine.url if port is None else _url_of(machine, port)
+    if output == "url" and machine.preview_url is not None and is_interactive(sys.stderr):
+        click.echo(f"Its preview stays at {machine.preview_url} (orchestrator open {project}).", err=True)
     click.echo(machine.id if output == "name" else url or machine.id)
 
 

@@ -66,18 +66,21 @@ def url(client: Client, project: str, *, lasts_s: int | None, port: str | None, 
 @_link_options
 @with_client
 def open_(client: Client, project: str, *, lasts_s: int | None, port: str | None) -> None:
-    """Open the preview of PROJECT in a browser on this computer. Without one, its URL is printed."""
+    """Open the preview of PROJECT in a browser on this computer, and print its URL."""
+    import webbrowser  # noqa: PLC0415 # for this command alone
+
     link = client.link(project, seconds=lasts_s, port=port)
-    if click.launch(link.url) != 0:
-        click.echo(link.url)
-        _tell_end(link)
+    click.echo(link.url)
+    _tell_end(link)
+    if not webbrowser.open(link.url):
+        click.echo("There is no browser here that could be opened.", err=True)
 
 
 def _tell_end(link: Link) -> None:
     if link.expires_at is not None:
-        from worker_orchestrator.cli.text_formats import time_left, utc_time  # noqa: PLC0415 # only where it ends
+        from worker_orchestrator.cli.text_formats import utc_time  # noqa: PLC0415 # only where it ends
 
-        click.echo(f"It is good until {utc_time(link.expires_at)} (for {time_left(link.expires_at)}).", err=True)
+        click.echo(f"It is good until {utc_time(link.expires_at)}.", err=True)
 
 
 COMMANDS: Final[tuple[Any, ...]] = (url, open_)

@@ -1,12 +1,14 @@
 // The head of a machine's page: whose it is, what it is in some lines, and what can be done with it.
 
 import { MachineActions } from "./actions.js";
+import { call } from "./api.js";
 import { takesValues, whyNot } from "./configured.js";
 import { endsInWords, left } from "./deadline.js";
 import { age, exactly, ms } from "./format.js";
 import { html } from "./html.js";
 import { isOlder, OLDER, OLDER_LONG } from "./image.js";
 import { useClock } from "./live.js";
+import { say } from "./notice.js";
 import { hrefWith } from "./route.js";
 import { Mark } from "./statemark.js";
 import { coded } from "./told.js";
@@ -29,7 +31,7 @@ export function Head({ machine, live, events }) {
     <${Older} ...${{ machine, live }} />
     <dl class="about">
       <${Fact} name="URL"><${Address} url=${url} isAsleep=${state === "sleeping"} /><//>
-      ${machine.preview_url && html`<${Fact} name="Preview"><a href=${machine.preview_url} target="_blank" rel="noreferrer">${machine.preview_url}</a><//>`}
+      ${machine.preview_url && html`<${Fact} name="Preview"><${Preview} machine=${machine} /><//>`}
       <${Age} since=${machine.created_at} />
       ${machine.lease && html`<${Deadline} lease=${machine.lease} />`}
       ${takesValues(machine) && html`<${Configured} machine=${machine} events=${events} />`}
@@ -44,6 +46,24 @@ function Address({ url, isAsleep }) {
   if (!url) return NONE;
   if (isAsleep) return html`${url} <span class="muted">may be somebody else's until it wakes</span>`;
   return html`<a href=${url} target="_blank" rel="noreferrer">${url}</a>`;
+}
+
+/** Its address stays the same. Where previews are not for everybody, it is opened by a link that is made for that. */
+function Preview({ machine }) {
+  const { project, preview_url: address } = machine;
+  const opened = async (event) => {
+    event.preventDefault();
+    const view = window.open("about:blank", "_blank"); // at once: after an answer it would be a pop-up
+    try {
+      const { url } = await call(`/v1/projects/${encodeURIComponent(project)}/links`, { method: "POST", body: {} });
+      view.opener = null;
+      view.location.replace(url);
+    } catch (problem) {
+      view.close();
+      say(problem.message, { isProblem: true });
+    }
+  };
+  return html`<a href=${address} target="_blank" rel="noreferrer" onClick=${opened}>${address}</a>`;
 }
 
 /** A project that gets an older machine is to know it, and why. */

@@ -54,8 +54,9 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag="route"):
     """The answer to the question with this `id`.
 
     `key` stands for one assignment of one machine. `rewrites`: the worker is told that it is called `localhost`.
-    `detail` is a sentence for people. `is_for_all`: everybody may see it, and not only who asked. `ends_in_s`: so long who
-    asked may see it; None: without an end. `cookie` is the value of the header Set-Cookie with which somebody enters.
+    `detail` is a sentence for people. `wakes`: a visit would wake the machine that sleeps. `is_for_all`: everybody may see
+    it, and not only who asked. `ends_in_s`: so long who asked may see it; None: without an end. `cookie` is the value of the
+    header Set-Cookie with which somebody enters.
     """
 
     id: int
@@ -69,6 +70,7 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag="route"):
     is_for_all: bool = True
     ends_in_s: float | None = None
     cookie: str = ""
+    wakes: bool = True
 
 
 class Gone(msgspec.Struct, frozen=True, tag="gone"):

@@ -59,9 +59,8 @@ def about(route: Route, dashboard: str) -> Said:
             )
         case Kind.ASLEEP:
             detail = f"The machine of {project} sleeps, and its files are kept. {route.detail}".strip()
-            return Said(
-                503, "Asleep", f"{detail} `orchestrator wake {project}` wakes it.", "asleep", 0, ("Wake it", "")
-            )
+            button = ("Wake it", "") if route.wakes else None
+            return Said(503, "Asleep", f"{detail} `orchestrator wake {project}` wakes it.", "asleep", 0, button)
         case Kind.FAILED:
             return Said(502, "It does not run", f"{route.detail} `orchestrator why {project}` says more.", "failed")
         case Kind.NONE if project:

@@ -129,6 +129,17 @@ def test_a_page_without_a_machine_leads_to_the_dashboard_and_does_nothing_itself
     lived(no_worker, story)
 
 
+@pytest.mark.parametrize("wakes", [True, False])
+def test_a_page_of_what_sleeps_has_a_button_only_where_a_visit_wakes_it(*, wakes: bool) -> None:
+    async def story(stage: Relayed) -> None:
+        stage.answer = lambda question: Route(question.id, Kind.ASLEEP, "app", wakes=wakes)
+        page = await stage.get(*FOREIGN_LINK)
+        assert (b"Wake it" in page) == wakes
+        assert b"orchestrator wake app" in page
+
+    lived(no_worker, story)
+
+
 def test_the_service_is_told_who_visits() -> None:
     async def story(stage: Relayed) -> None:
         stage.answer = lambda question: Route(question.id, Kind.ASLEEP, "app")

@@ -177,9 +177,11 @@ def test_a_visit_wakes_what_sleeps_once() -> None:
 def test_what_is_no_visit_does_not_wake_it_nor_a_visit_where_the_pool_says_so() -> None:
     async def story(stage: Stage) -> None:
         machine = await asleep(stage)
-        assert (await stage.at("app.localhost", visits=False)).kind is Kind.ASLEEP
+        route = await stage.at("app.localhost", visits=False)
+        assert (route.kind, route.wakes) == (Kind.ASLEEP, True)
         stage.pools["default"] = replace(stage.pools["default"], wake_on_visit="off")
-        assert (await stage.at("app.localhost")).kind is Kind.ASLEEP
+        route = await stage.at("app.localhost")
+        assert (route.kind, route.wakes) == (Kind.ASLEEP, False)
         assert stage.beside == []
         assert stage.fleet.machines[machine.id].state is State.SLEEPING
 

@@ -124,7 +124,7 @@ class Finding:
                 self._wake(project, machine, spawn)
                 return Route(number, Kind.COMING, project, "It slept, and wakes.")
             case State.SLEEPING:
-                return Route(number, Kind.ASLEEP, project)
+                return Route(number, Kind.ASLEEP, project, wakes=self._wakes(machine))
             case State.FAILED:
                 return Route(number, Kind.FAILED, project, f"The machine of {project} failed.")
             case _:
