@@ -991,10 +991,9 @@ class _History:
             if container.instance.id in self.model.planted:
                 continue
             container.mute = False
-            is_paused = container.instance.status is Status.PAUSED
             if container.instance.status is Status.UNKNOWN or container.instance.id in self.model.paused_by_others:
                 container.instance = replace(container.instance, status=Status.RUNNING)
-            why = container.instance.trouble if is_paused else ""
+            why = container.instance.trouble if container.instance.status is Status.PAUSED else ""
             container.instance = replace(container.instance, trouble=why, renamed="", is_cut_off=False)
 
     async def _come_to_rest(self) -> None:
