@@ -44,7 +44,7 @@ class Channel:
         own.settimeout(0)
         self._loop = asyncio.get_running_loop()
         self._held = b""
-        self._came: deque[int] = deque()  # descriptors whose frames are not complete
+        self._came: deque[int | None] = deque()  # descriptors whose frames are not complete; None: it was lost
         self._to_send: deque[tuple[bytes, int | None]] = deque()
         self._waiting_bytes, self._is_closed = 0, False
         self._loop.add_reader(own, self._receive)
@@ -77,8 +77,9 @@ class Channel:
         for _, descriptor in self._to_send:
             if descriptor is not None:
                 os.close(descriptor)
-        for descriptor in self._came:
-            os.close(descriptor)
+        for came in self._came:
+            if came is not None:
+                os.close(came)
         self._to_send.clear()
         self._came.clear()
         self._socket.close()
@@ -118,12 +119,14 @@ class Channel:
 
     def _receive(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._socket, _READ_BYTES, _MOST_SOCKETS)
+            data, descriptors, flags, _ = socket.recv_fds(self._socket, _READ_BYTES, _MOST_SOCKETS)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            data, descriptors = b"", []
-        self._came.extend(descriptors)
+            data, descriptors, flags = b"", [], 0
+        # Out of descriptors, the kernel closes what came. Its frame must not take the connection of the next one.
+        is_lost = not descriptors and bool(flags & socket.MSG_CTRUNC)
+        self._came.extend([None] if is_lost else descriptors)
         if not data:
             self._end()
             return
@@ -139,8 +142,8 @@ class Channel:
     def _take(self, kind: int, content: bytes) -> None:
         if kind == _MESSAGE:
             self._heard.message(content)
-        elif kind == _CONNECTION and self._came:
-            self._heard.connection(socket.socket(fileno=self._came.popleft()), content)
+        elif kind == _CONNECTION and self._came and (came := self._came.popleft()) is not None:
+            self._heard.connection(socket.socket(fileno=came), content)
 
     def _end(self) -> None:
         if not self._is_closed:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -120,5 +122,46 @@ def test_the_end_of_one_side_is_heard_by_the_other() -> None:
         one.channel.close()
         await other.ended.wait()
         assert not one.ended.is_set()
+
+    lived(story)
+
+
+def test_a_connection_that_is_lost_for_want_of_descriptors_does_not_lend_its_request_to_the_next_one() -> None:
+    def frame(read: bytes) -> bytes:
+        return struct.pack("!BI", 2, len(read)) + read
+
+    async def story(one: End, other: End) -> None:
+        sender, lost, kept = one.channel._socket, socket.socketpair(), socket.socketpair()
+        first, (soft, hard) = frame(b"a" * 1000), resource.getrlimit(resource.RLIMIT_NOFILE)
+        socket.send_fds(sender, [first[:500]], [lost[0].fileno()])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            await other.until(lambda: other.channel._held)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        sender.send(first[500:])  # the kernel gives this and what follows in one piece
+        socket.send_fds(sender, [frame(b"b")], [kept[0].fileno()])
+        await other.until(lambda: other.connections)
+        ((connection, read),) = other.connections
+        kept[1].sendall(b"own")
+        assert (read, connection.recv(10)) == (b"b", b"own")
+        for each in (*lost, *kept):
+            each.close()
+
+    lived(story)
+
+
+def test_a_connection_that_was_lost_is_none_to_be_closed_at_the_end() -> None:
+    async def story(one: End, other: End) -> None:
+        pair, (soft, hard) = socket.socketpair(), resource.getrlimit(resource.RLIMIT_NOFILE)
+        socket.send_fds(one.channel._socket, [b"\x02"], [pair[0].fileno()])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            await other.until(lambda: other.channel._held)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        other.channel.close()
+        for each in pair:
+            each.close()
 
     lived(story)
