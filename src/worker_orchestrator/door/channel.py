@@ -25,6 +25,8 @@ _READ_BYTES: Final = 256 * 1024
 _MOST_SOCKETS: Final = 64
 WAITING_BYTES: Final = 64 * 1024 * 1024
 """So much may wait for a door that does not read, before connections are refused."""
+WAITING_CONNECTIONS: Final = 200
+"""And so many connections: each is a descriptor of the service, where nobody counts it any more. The kernel holds some more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Channel:
         self._held = b""
         self._came: deque[int | None] = deque()  # descriptors whose frames are not complete; None: it was lost
         self._to_send: deque[tuple[bytes, int | None]] = deque()
-        self._waiting_bytes, self._is_closed = 0, False
+        self._waiting_bytes, self._waiting_connections, self._is_closed = 0, 0, False
         self._loop.add_reader(own, self._receive)
 
     def tell(self, message: bytes) -> None:
@@ -59,7 +61,7 @@ class Channel:
 
         False if that cannot be done now.
         """
-        if self._is_closed or self._waiting_bytes > WAITING_BYTES:
+        if self._is_closed or self._waiting_bytes > WAITING_BYTES or self._waiting_connections >= WAITING_CONNECTIONS:
             return False
         try:
             copy = os.dup(descriptor)
@@ -89,6 +91,7 @@ class Channel:
     def _queue(self, frame: bytes, descriptor: int | None) -> None:
         self._to_send.append((frame, descriptor))
         self._waiting_bytes += len(frame)
+        self._waiting_connections += descriptor is not None
         if len(self._to_send) == 1:
             self._send()
 
@@ -111,6 +114,7 @@ class Channel:
             self._to_send.popleft()
             if descriptor is not None:
                 os.close(descriptor)
+                self._waiting_connections -= 1
             if sent < len(data):
                 self._to_send.appendleft((data[sent:], None))
         self._loop.remove_writer(self._socket)

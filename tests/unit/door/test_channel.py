@@ -10,7 +10,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from worker_orchestrator.door.channel import WAITING_BYTES, Channel, Heard
+from worker_orchestrator.door.channel import WAITING_BYTES, WAITING_CONNECTIONS, Channel, Heard
 
 
 class End:
@@ -110,6 +110,26 @@ def test_a_door_that_does_not_read_is_given_nothing_more() -> None:
             taken += 1
             assert taken < 100
         assert taken >= WAITING_BYTES // 1_000_000
+        deaf.close()
+        for each in (given, kept, own[1]):
+            each.close()
+
+    lived(story)
+
+
+def test_a_door_that_does_not_read_keeps_few_descriptors_of_the_service() -> None:
+    async def story(one: End, other: End) -> None:
+        own = socket.socketpair()
+        deaf = Channel(own[0], Heard(lambda _: None, lambda *_: None, lambda: None))
+        given, kept = socket.socketpair()
+        before = descriptors()
+        while deaf.hand_over(given.fileno(), b"GET / HTTP/1.1"):
+            assert descriptors() <= before + WAITING_CONNECTIONS
+        taken = 0
+        while not taken:  # once it reads, it is given more
+            await asyncio.sleep(0)
+            socket.recv_fds(own[1], 1000, 1)
+            taken = deaf.hand_over(given.fileno(), b"GET / HTTP/1.1")
         deaf.close()
         for each in (given, kept, own[1]):
             each.close()
