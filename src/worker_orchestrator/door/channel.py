@@ -26,7 +26,7 @@ _MOST_SOCKETS: Final = 64
 WAITING_BYTES: Final = 64 * 1024 * 1024
 """So much may wait for a door that does not read, before connections are refused."""
 WAITING_CONNECTIONS: Final = 200
-"""And so many connections: each is a descriptor of the service, where nobody counts it any more. The kernel holds some more."""
+"""And so many connections: each is a descriptor of the service, which counts it no more. The kernel holds some besides."""
 
 
 @dataclass(frozen=True, slots=True)

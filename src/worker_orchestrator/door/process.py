@@ -29,9 +29,13 @@ from worker_orchestrator.door.visitor import Visitor
 from worker_orchestrator.door.workers import Workers
 from worker_orchestrator.telemetry import logs
 
-__all__ = ["MODULE", "Config", "Door", "main"]
+__all__ = ["MODULE", "Config", "Door", "main", "room"]
 
 MODULE: Final = "worker_orchestrator.door.process"
+RESERVE: Final = 64
+"""File descriptors for what runs here beside connections."""
+PER_VISITOR: Final = 3
+"""File descriptors: its own, that to its worker, and a third for what rests or is about to end."""
 _log = structlog.get_logger(__name__)
 _FULL: Final = Said(503, "Too many connections", "There are as many as there may be. Try again in a second.", "full", 1)
 
@@ -109,8 +113,20 @@ class Door:
                 del self._clients[client]
 
 
+def room(total: int) -> int:
+    """As many connections as there may be, at most as many as this process has descriptors for."""
+    try:
+        import resource  # noqa: PLC0415 # not on Windows
+    except ImportError:
+        return total
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if descriptors == resource.RLIM_INFINITY:
+        return total
+    return max(1, min(total, (descriptors - RESERVE) // PER_VISITOR))
+
+
 async def _run(own: socket.socket, config: Config) -> None:
-    await Door(own, config).run()
+    await Door(own, msgspec.structs.replace(config, total=room(config.total))).run()
 
 
 def main() -> None:

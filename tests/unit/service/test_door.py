@@ -146,7 +146,7 @@ def test_between_its_end_and_the_news_of_it_nobody_is_handed_over_to_nothing() -
         finally:
             os.kill(pid, signal.SIGCONT)
         while b"no machine" not in await stage.visit():
-            await asyncio.sleep(0.01)
+            pass
 
     lived(story)
 
@@ -159,7 +159,7 @@ def test_a_channel_that_breaks_before_its_process_is_there_costs_that_start_alon
         assert channel is not None
         channel._end()
         while b"no machine" not in await stage.visit():
-            await asyncio.sleep(0.01)
+            pass
         assert not stage.running.done()
 
     lived(story)
