@@ -59,8 +59,8 @@ class Exchange:
     async def run(self) -> bool:
         """Relay it. Returns whether the client's connection can be used for another request.
 
-        Raises WorkerError, NoReplyError, MalformedError (of the request's body) unless `has_begun`; CutError if the client has
-        gone, or has to be cut off.
+        Raises WorkerError, NoReplyError, MalformedError (of the request's body) unless `has_begun`; CutError if the client
+        has gone, or has to be cut off.
         """
         authority = b"localhost:%d" % self._route.port if self._route.rewrites else b""
         self._worker.write(request_to_worker(self._head, self._client.client, self._scheme, authority=authority))

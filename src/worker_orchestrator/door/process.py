@@ -21,6 +21,7 @@ import structlog
 
 from worker_orchestrator.door import pages
 from worker_orchestrator.door.channel import Channel, Heard
+from worker_orchestrator.door.client_address import client_of
 from worker_orchestrator.door.messages import Gone, told
 from worker_orchestrator.door.pages import Said
 from worker_orchestrator.door.routes import Routes
@@ -98,10 +99,13 @@ class Door:
         except OSError:
             connection.close()  # the client has gone
             return
-        client = stream.client
+        client = client_of(stream.client)
         if self._clients[client] >= self._config.per_client or len(self._tasks) > self._config.total:
             stream.write(pages.as_reply(_FULL, None, keep_alive=False))
-            await stream.linger()
+            if len(self._tasks) > self._config.total * 5 // 4:
+                stream.close()  # so many are being refused that lingering takes the descriptors of others
+            else:
+                await stream.linger()
             return
         self._clients[client] += 1
         try:
