@@ -21,7 +21,7 @@ import structlog
 
 from worker_orchestrator.door import pages
 from worker_orchestrator.door.channel import Channel, Heard
-from worker_orchestrator.door.client_address import client_of
+from worker_orchestrator.door.clients import client_of
 from worker_orchestrator.door.messages import Gone, told
 from worker_orchestrator.door.pages import Said
 from worker_orchestrator.door.routes import Routes

@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from worker_orchestrator.door.client_address import client_of
+from worker_orchestrator.door.clients import client_of
 
 __all__ = ["Buckets", "Guesses", "Strikes", "client_of", "is_on_loopback"]
 
