@@ -13,6 +13,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from worker_orchestrator.core.project import is_project_id
@@ -83,6 +84,10 @@ def _hashed(project: str) -> str:
     return f"{_HASHED}{_digest_of(project)}"
 
 
+@lru_cache(maxsize=16_384)
 def _digest_of(project: str) -> str:
-    """160 bits of it, so that nobody finds two projects with the same one."""
+    """160 bits of it, so that nobody finds two projects with the same one.
+
+    They are kept, since a visitor who asks for one has it compared with that of each project.
+    """
     return base64.b32encode(hashlib.sha256(project.encode()).digest()).decode().lower()[:_DIGEST]

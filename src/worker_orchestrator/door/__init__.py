@@ -4,6 +4,7 @@ The service listens. A connection whose request names a preview's host is handed
 read of it (`channel`); from then on the service has nothing to do with it. Where a host leads is asked of the service.
 
 `process`      what runs here, and the connection to the service
+`clients`      which addresses are one client
 `channel`      frames between the two processes, and the sockets that go with them
 `stream`       one TCP connection, as both sides of a relay use it
 `heads`        the heads of requests and replies, read strictly

@@ -25,6 +25,8 @@ _READ_BYTES: Final = 256 * 1024
 _MOST_SOCKETS: Final = 64
 WAITING_BYTES: Final = 64 * 1024 * 1024
 """So much may wait for a door that does not read, before connections are refused."""
+WAITING_CONNECTIONS: Final = 200
+"""And so many connections: each is a descriptor of the service, which counts it no more. The kernel holds some besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,9 @@ class Channel:
         own.settimeout(0)
         self._loop = asyncio.get_running_loop()
         self._held = b""
-        self._came: deque[int] = deque()  # descriptors whose frames are not complete
+        self._came: deque[int | None] = deque()  # descriptors whose frames are not complete; None: it was lost
         self._to_send: deque[tuple[bytes, int | None]] = deque()
-        self._waiting_bytes, self._is_closed = 0, False
+        self._waiting_bytes, self._waiting_connections, self._is_closed = 0, 0, False
         self._loop.add_reader(own, self._receive)
 
     def tell(self, message: bytes) -> None:
@@ -59,7 +61,7 @@ class Channel:
 
         False if that cannot be done now.
         """
-        if self._is_closed or self._waiting_bytes > WAITING_BYTES:
+        if self._is_closed or self._waiting_bytes > WAITING_BYTES or self._waiting_connections >= WAITING_CONNECTIONS:
             return False
         try:
             copy = os.dup(descriptor)
@@ -77,8 +79,9 @@ class Channel:
         for _, descriptor in self._to_send:
             if descriptor is not None:
                 os.close(descriptor)
-        for descriptor in self._came:
-            os.close(descriptor)
+        for came in self._came:
+            if came is not None:
+                os.close(came)
         self._to_send.clear()
         self._came.clear()
         self._socket.close()
@@ -88,6 +91,7 @@ class Channel:
     def _queue(self, frame: bytes, descriptor: int | None) -> None:
         self._to_send.append((frame, descriptor))
         self._waiting_bytes += len(frame)
+        self._waiting_connections += descriptor is not None
         if len(self._to_send) == 1:
             self._send()
 
@@ -110,6 +114,7 @@ class Channel:
             self._to_send.popleft()
             if descriptor is not None:
                 os.close(descriptor)
+                self._waiting_connections -= 1
             if sent < len(data):
                 self._to_send.appendleft((data[sent:], None))
         self._loop.remove_writer(self._socket)
@@ -118,12 +123,14 @@ class Channel:
 
     def _receive(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._socket, _READ_BYTES, _MOST_SOCKETS)
+            data, descriptors, flags, _ = socket.recv_fds(self._socket, _READ_BYTES, _MOST_SOCKETS)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            data, descriptors = b"", []
-        self._came.extend(descriptors)
+            data, descriptors, flags = b"", [], 0
+        # Out of descriptors, the kernel closes what came. Its frame must not take the connection of the next one.
+        is_lost = not descriptors and bool(flags & socket.MSG_CTRUNC)
+        self._came.extend([None] if is_lost else descriptors)
         if not data:
             self._end()
             return
@@ -139,8 +146,8 @@ class Channel:
     def _take(self, kind: int, content: bytes) -> None:
         if kind == _MESSAGE:
             self._heard.message(content)
-        elif kind == _CONNECTION and self._came:
-            self._heard.connection(socket.socket(fileno=self._came.popleft()), content)
+        elif kind == _CONNECTION and self._came and (came := self._came.popleft()) is not None:
+            self._heard.connection(socket.socket(fileno=came), content)
 
     def _end(self) -> None:
         if not self._is_closed:

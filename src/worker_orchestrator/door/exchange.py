@@ -52,13 +52,15 @@ class Exchange:
         self._client, self._head, self._worker, self._route, self._scheme = client, head, worker, route, scheme
         self._body = Body(client, head.length if head.length is not None else 0)
         self._upload: asyncio.Task[None] | None = None
+        self._malformed: MalformedError | None = None  # what is wrong with the body of the request
         self.has_begun = False
         self.is_reusable = False  # the worker's connection, afterwards
 
     async def run(self) -> bool:
         """Relay it. Returns whether the client's connection can be used for another request.
 
-        Raises WorkerError, NoReplyError unless `has_begun`; CutError if the client has gone, or has to be cut off.
+        Raises WorkerError, NoReplyError, MalformedError (of the request's body) unless `has_begun`; CutError if the client
+        has gone, or has to be cut off.
         """
         authority = b"localhost:%d" % self._route.port if self._route.rewrites else b""
         self._worker.write(request_to_worker(self._head, self._client.client, self._scheme, authority=authority))
@@ -93,7 +95,8 @@ class Exchange:
             if is_chunked:
                 worker.write(last_chunk(body.trailers))
             self._client.on_end = worker.abort
-        except (CutError, MalformedError, TimeoutError):
+        except (CutError, MalformedError, TimeoutError) as error:
+            self._malformed = error if isinstance(error, MalformedError) else None
             if not worker.has_ended:  # else it may have answered before it closed
                 worker.abort()
 
@@ -157,7 +160,7 @@ class Exchange:
         if raw is None:
             if self._client.has_ended:
                 raise CutError  # nobody waits for it
-            raise NoReplyError
+            raise self._malformed or NoReplyError
         try:
             return read_reply(raw, self._head.method)
         except MalformedError as error:

@@ -21,6 +21,7 @@ import structlog
 
 from worker_orchestrator.door import pages
 from worker_orchestrator.door.channel import Channel, Heard
+from worker_orchestrator.door.clients import client_of
 from worker_orchestrator.door.messages import Gone, told
 from worker_orchestrator.door.pages import Said
 from worker_orchestrator.door.routes import Routes
@@ -29,9 +30,13 @@ from worker_orchestrator.door.visitor import Visitor
 from worker_orchestrator.door.workers import Workers
 from worker_orchestrator.telemetry import logs
 
-__all__ = ["MODULE", "Config", "Door", "main"]
+__all__ = ["MODULE", "Config", "Door", "main", "room"]
 
 MODULE: Final = "worker_orchestrator.door.process"
+RESERVE: Final = 64
+"""File descriptors for what runs here beside connections."""
+PER_VISITOR: Final = 3
+"""File descriptors: its own, that to its worker, and a third for what rests or is about to end."""
 _log = structlog.get_logger(__name__)
 _FULL: Final = Said(503, "Too many connections", "There are as many as there may be. Try again in a second.", "full", 1)
 
@@ -94,10 +99,13 @@ class Door:
         except OSError:
             connection.close()  # the client has gone
             return
-        client = stream.client
+        client = client_of(stream.client)
         if self._clients[client] >= self._config.per_client or len(self._tasks) > self._config.total:
             stream.write(pages.as_reply(_FULL, None, keep_alive=False))
-            await stream.linger()
+            if len(self._tasks) > self._config.total * 5 // 4:
+                stream.close()  # so many are being refused that lingering takes the descriptors of others
+            else:
+                await stream.linger()
             return
         self._clients[client] += 1
         try:
@@ -109,8 +117,20 @@ class Door:
                 del self._clients[client]
 
 
+def room(total: int) -> int:
+    """As many connections as there may be, at most as many as this process has descriptors for."""
+    try:
+        import resource  # noqa: PLC0415 # not on Windows
+    except ImportError:
+        return total
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if descriptors == resource.RLIM_INFINITY:
+        return total
+    return max(1, min(total, (descriptors - RESERVE) // PER_VISITOR))
+
+
 async def _run(own: socket.socket, config: Config) -> None:
-    await Door(own, config).run()
+    await Door(own, msgspec.structs.replace(config, total=room(config.total))).run()
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+
 from worker_orchestrator.door.messages import Gone, Kind, Question, Route, Shown, Told, encoded
 
 __all__ = ["GoneError", "Routes"]
@@ -36,7 +38,7 @@ class Routes:
         self._last_id = 0
         self._loop = asyncio.get_running_loop()
         self._asked: dict[int, tuple[_Who, asyncio.Future[Route]]] = {}
-        self._known: dict[_Who, tuple[float, Route]] = {}  # until when; only those that lead to a worker
+        self._known: dict[_Who, tuple[float, Route]] = {}  # since when; only those that lead to a worker
         self._keys: set[str] = set()  # of all that may lead to a worker still, as far as the service has said
         self._in_use: dict[str, dict[object, Callable[[], None]]] = {}  # how what goes on under a key is ended
 
@@ -58,8 +60,14 @@ class Routes:
             del self._asked[number]
 
     def _known_to(self, who: _Who) -> Route | None:
-        until, route = self._known.get(who, (0.0, None))
-        return route if until > self._loop.time() else None
+        since, route = self._known.get(who, (0.0, None))
+        age_s = self._loop.time() - since
+        if route is None or age_s >= KEPT_S:
+            return None
+        if route.ends_in_s is None:
+            return route
+        left_s = route.ends_in_s - age_s
+        return msgspec.structs.replace(route, ends_in_s=left_s) if left_s > 0 else None
 
     def hear(self, told: Told) -> None:
         """The service said this."""
@@ -79,11 +87,10 @@ class Routes:
             self._keys.add(route.key)
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()  # they are asked for again
-            left_s = KEPT_S if route.ends_in_s is None else min(KEPT_S, route.ends_in_s)
             if route.is_for_all:
                 who = who[0], _NOTHING
             if route.is_for_all or who[1] != _NOTHING:
-                self._known[who] = self._loop.time() + left_s, route
+                self._known[who] = self._loop.time(), route
         if not answer.done():
             answer.set_result(route)
 

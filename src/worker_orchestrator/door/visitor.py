@@ -103,9 +103,11 @@ class Visitor:
             return await self._say(pages.bad_gateway(route.project, str(error)), head)
         except NoReplyError:
             return await self._say(pages.no_answer(route.project), head)
+        except MalformedError as error:
+            return await self._say(pages.malformed(str(error)), None)
 
     async def _relay(self, head: RequestHead, route: Route) -> bool:
-        """Raises WorkerError, NoReplyError, CutError."""
+        """Raises WorkerError, NoReplyError, CutError, MalformedError."""
         rested = self._workers.take(route) if head.length is None and head.method in _AGAIN else None
         if rested is not None:
             with contextlib.suppress(NoReplyError):

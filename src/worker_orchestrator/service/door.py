@@ -53,6 +53,7 @@ class DoorProcess:
         self._channel: Channel | None = None
         self._theirs: socket.socket | None = None  # the other end, until the process has it
         self._needed = asyncio.Event()
+        self._runs = False  # from its start until it is known to have ended
         self._ends, self._rests_until = 0, 0.0  # in a row, and in loop time
         self._spawn: Spawn | None = None
         told.gone = self._tell_gone
@@ -60,8 +61,8 @@ class DoorProcess:
     def hand_over(self, descriptor: int, read: bytes) -> bool:
         """Give it this connection, of which these bytes were read. False if it rests, or has too much to do."""
         if self._channel is None:
-            if self._spawn is None or asyncio.get_running_loop().time() < self._rests_until:
-                return False
+            if self._spawn is None or self._runs or asyncio.get_running_loop().time() < self._rests_until:
+                return False  # what one is given that is about to end would get no reply
             own, self._theirs = socket.socketpair()
             self._channel = Channel(own, Heard(self._hear, lambda connection, _: connection.close(), self._lost))
             self._needed.set()
@@ -74,10 +75,11 @@ class DoorProcess:
         try:
             while True:
                 await self._needed.wait()
-                begun_at = loop.time()
+                begun_at, self._runs = loop.time(), True
                 how = await self._run_once()
                 self._lost()
                 self._needed.clear()
+                self._runs = False
                 self._ends = 1 if loop.time() - begun_at > GOOD_S else self._ends + 1
                 pause_s = min(FIRST_PAUSE_S * 2 ** (self._ends - 1), LONGEST_PAUSE_S)
                 self._rests_until = loop.time() + pause_s
@@ -89,7 +91,8 @@ class DoorProcess:
     async def _run_once(self) -> str:
         """Until it ends. Returns how that was."""
         theirs, self._theirs = self._theirs, None
-        assert theirs is not None, "it is needed, so there is a channel for it"
+        if theirs is None:
+            return "what it was to be given could not be sent"
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,

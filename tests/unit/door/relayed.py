@@ -67,8 +67,11 @@ class Relayed:
         return await self.ask("\r\n".join([*lines, "", ""]).encode())
 
 
+USUAL: Final = Config("localhost", 100, 1000)
+
+
 @asynccontextmanager
-async def relayed(worker: Worker) -> AsyncIterator[Relayed]:
+async def relayed(worker: Worker, config: Config = USUAL) -> AsyncIterator[Relayed]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await worker(reader, writer)
@@ -83,7 +86,7 @@ async def relayed(worker: Worker) -> AsyncIterator[Relayed]:
         stage = Relayed(server.sockets[0].getsockname()[1])
         nobody = Heard(stage.hear, lambda connection, _: connection.close(), stage.ended.set)
         stage.channel = Channel(own, nobody)
-        door = tasks.create_task(Door(theirs, Config("localhost", 100, 1000)).run())
+        door = tasks.create_task(Door(theirs, config).run())
         with socket.create_server(("127.0.0.1", 0), backlog=500) as listener:
             listener.settimeout(0)
             stage.port = listener.getsockname()[1]
@@ -97,11 +100,11 @@ async def relayed(worker: Worker) -> AsyncIterator[Relayed]:
                 await door
 
 
-def lived(worker: Worker, story: Callable[[Relayed], Awaitable[None]]) -> None:
+def lived(worker: Worker, story: Callable[[Relayed], Awaitable[None]], config: Config = USUAL) -> None:
     """Live through a story with a door before this worker."""
 
     async def live() -> None:
-        async with relayed(worker) as stage:
+        async with relayed(worker, config) as stage:
             await story(stage)
 
     asyncio.run(live())

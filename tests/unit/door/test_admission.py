@@ -107,6 +107,26 @@ def test_what_goes_on_ends_with_the_link() -> None:
     lived(worker, story)
 
 
+def test_what_begins_while_a_route_is_kept_ends_with_the_link_as_well() -> None:
+    async def worker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        if b"GET /goes-on" in head:
+            await reader.read()
+
+    async def story(stage: Relayed) -> None:
+        loop = asyncio.get_running_loop()
+        guarded(stage, ends_in_s=1.0)
+        begun_at = loop.time()
+        assert status_of(await stage.get("Cookie: orchestrator_preview=good")) == 200
+        await asyncio.sleep(0.7)
+        await stage.get("Cookie: orchestrator_preview=good", path="/goes-on")
+        assert loop.time() - begun_at < 1.6
+        assert len(stage.questions) == 1
+
+    lived(worker, story)
+
+
 def test_where_everybody_may_see_it_a_link_only_disappears() -> None:
     async def story(stage: Relayed) -> None:
         reply = await stage.get(path="/?orchestrator_link=x")

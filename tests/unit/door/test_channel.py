@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from worker_orchestrator.door.channel import WAITING_BYTES, Channel, Heard
+from worker_orchestrator.door.channel import WAITING_BYTES, WAITING_CONNECTIONS, Channel, Heard
 
 
 class End:
@@ -115,10 +117,71 @@ def test_a_door_that_does_not_read_is_given_nothing_more() -> None:
     lived(story)
 
 
+def test_a_door_that_does_not_read_keeps_few_descriptors_of_the_service() -> None:
+    async def story(one: End, other: End) -> None:
+        own = socket.socketpair()
+        deaf = Channel(own[0], Heard(lambda _: None, lambda *_: None, lambda: None))
+        given, kept = socket.socketpair()
+        before = descriptors()
+        while deaf.hand_over(given.fileno(), b"GET / HTTP/1.1"):
+            assert descriptors() <= before + WAITING_CONNECTIONS
+        taken = 0
+        while not taken:  # once it reads, it is given more
+            await asyncio.sleep(0)
+            socket.recv_fds(own[1], 1000, 1)
+            taken = deaf.hand_over(given.fileno(), b"GET / HTTP/1.1")
+        deaf.close()
+        for each in (given, kept, own[1]):
+            each.close()
+
+    lived(story)
+
+
 def test_the_end_of_one_side_is_heard_by_the_other() -> None:
     async def story(one: End, other: End) -> None:
         one.channel.close()
         await other.ended.wait()
         assert not one.ended.is_set()
+
+    lived(story)
+
+
+def test_a_connection_that_is_lost_for_want_of_descriptors_does_not_lend_its_request_to_the_next_one() -> None:
+    def frame(read: bytes) -> bytes:
+        return struct.pack("!BI", 2, len(read)) + read
+
+    async def story(one: End, other: End) -> None:
+        sender, lost, kept = one.channel._socket, socket.socketpair(), socket.socketpair()
+        first, (soft, hard) = frame(b"a" * 1000), resource.getrlimit(resource.RLIMIT_NOFILE)
+        socket.send_fds(sender, [first[:500]], [lost[0].fileno()])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            await other.until(lambda: other.channel._held)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        sender.send(first[500:])  # the kernel gives this and what follows in one piece
+        socket.send_fds(sender, [frame(b"b")], [kept[0].fileno()])
+        await other.until(lambda: other.connections)
+        ((connection, read),) = other.connections
+        kept[1].sendall(b"own")
+        assert (read, connection.recv(10)) == (b"b", b"own")
+        for each in (*lost, *kept):
+            each.close()
+
+    lived(story)
+
+
+def test_a_connection_that_was_lost_is_none_to_be_closed_at_the_end() -> None:
+    async def story(one: End, other: End) -> None:
+        pair, (soft, hard) = socket.socketpair(), resource.getrlimit(resource.RLIMIT_NOFILE)
+        socket.send_fds(one.channel._socket, [b"\x02"], [pair[0].fileno()])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            await other.until(lambda: other.channel._held)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        other.channel.close()
+        for each in pair:
+            each.close()
 
     lived(story)

@@ -426,3 +426,21 @@ def test_the_end_of_the_service_ends_the_door() -> None:
         stage.channel.close()
 
     lived(echo, story)
+
+
+@pytest.mark.parametrize(
+    "body", [b"2 \r\nab\r\n0\r\n\r\n", b"0x2\r\nab\r\n0\r\n\r\n", b"2\r\nabXX0\r\n\r\n", b"2;a\nb\r\nab\r\n"]
+)
+def test_a_request_whose_chunks_are_malformed_is_the_fault_of_who_sent_it(body: bytes) -> None:
+    async def story(stage: Relayed) -> None:
+        head = b"POST / HTTP/1.1\r\nHost: app.localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        reply = await stage.ask(head + body)
+        assert status_of(reply) == 400
+        assert b"chunk" in body_of(reply)
+
+    lived(waits, story)
+
+
+async def waits(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """A worker that answers when it has all."""
+    await reader.read(-1)

@@ -39,7 +39,7 @@ class Stage:
 
     def __init__(self, token: str = "") -> None:
         self.wall, self.links = 1_000_000.0, Links(b"k" * 32)
-        callers = Callers(token, None, lambda: self.wall)
+        self.callers = callers = Callers(token, None, lambda: self.wall)
         self.admission = Admission(self.links, callers, lambda: self.wall, is_guarded=bool(token), is_secure=False)
         settings = load({"engine": "memory", "min_idle": 1, "ports": ("web=3000", "api=4000")}, {}, None)
         self.engine = MemoryEngine("owner", serve_http=False, options=docker_options(settings))
@@ -275,6 +275,18 @@ def test_the_token_of_the_service_lets_a_program_in_and_wrong_ones_count() -> No
             assert (await stage.at("app.localhost", wrong)).kind is Kind.REFUSED
         late = Shown(token=TOKEN, address="192.0.2.2")
         assert (await stage.at("app.localhost", late)).kind is Kind.REFUSED
+
+    lived(story, TOKEN)
+
+
+def test_wrong_tokens_of_visitors_keep_no_caller_of_the_service_out() -> None:
+    async def story(stage: Stage) -> None:
+        headers = {b"authorization": f"Bearer {TOKEN}".encode()}
+        await stage.assigned()
+        for number in range(20):
+            await stage.at("app.localhost", Shown(token=f"wrong-{number}", address="127.0.0.1"))
+        assert stage.callers.refusal("127.0.0.1", headers) is None
+        assert stage.callers.are_free("127.0.0.1", headers)
 
     lived(story, TOKEN)
 

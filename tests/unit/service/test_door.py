@@ -131,3 +131,35 @@ def test_one_that_cannot_start_is_tried_less_and_less_often(monkeypatch: pytest.
         assert not stage.running.done()
 
     lived(story)
+
+
+def test_between_its_end_and_the_news_of_it_nobody_is_handed_over_to_nothing() -> None:
+    async def story(stage: Stage) -> None:
+        await stage.visit()
+        (pid,) = processes()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            channel = stage.door._channel
+            assert channel is not None
+            channel._end()  # as when it has gone: its end of the channel tells sooner than its exit code
+            assert await stage.visit() == b""
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        while b"no machine" not in await stage.visit():
+            pass
+
+    lived(story)
+
+
+def test_a_channel_that_breaks_before_its_process_is_there_costs_that_start_alone() -> None:
+    async def story(stage: Stage) -> None:
+        with socket.socket() as given:
+            assert stage.door.hand_over(given.fileno(), REQUEST)
+        channel = stage.door._channel
+        assert channel is not None
+        channel._end()
+        while b"no machine" not in await stage.visit():
+            pass
+        assert not stage.running.done()
+
+    lived(story)

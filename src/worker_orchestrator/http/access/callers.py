@@ -55,7 +55,7 @@ class Callers:
         self._counts_loopback = rate is not None
         self._is_open = not token and rate is None
         self._buckets = _buckets(DEFAULT_RATE if rate is None else rate)
-        self._guesses, self._strikes, self._clock = Guesses(), Strikes(), clock
+        self._guesses, self._of_visitors, self._strikes, self._clock = Guesses(), Guesses(), Strikes(), clock
         self.sessions = Sessions(clock, name)
 
     @property
@@ -76,7 +76,7 @@ class Callers:
         if self._digest is None:
             return True
         token = _bearer(headers)
-        return self._is_right(client, headers, token) is True if token else self.sessions.holds(headers)
+        return self._is_right(client, headers, token, self._guesses) is True if token else self.sessions.holds(headers)
 
     def are_known(self, address: str, headers: Mapping[bytes, bytes]) -> bool:
         """Whether these headers let a caller in: with the token, or the cookie and the key of a session."""
@@ -85,7 +85,7 @@ class Callers:
     def token_refusal(self, address: str, headers: Mapping[bytes, bytes], token: bytes) -> Reply | None:
         """The reply to a wrong token, which counts against its sender; None if it is the right one."""
         client = client_of(address)
-        verdict = self._is_right(client, headers, token)
+        verdict = self._is_right(client, headers, token, self._guesses)
         if verdict is True:
             return None
         if verdict is False:
@@ -98,6 +98,18 @@ class Callers:
             "the right one.",
             retry_after(verdict),
         )
+
+    def is_right_of_visitor(self, address: str, token: bytes) -> bool:
+        """Whether a visitor of a preview has the token.
+
+        Wrong ones count apart from those of callers: the page of a project can send them too, from the address of whoever
+        looks at it, and behind a proxy all visitors have one address, which may be that of a caller.
+        """
+        client, guesses = client_of(address), self._of_visitors
+        verdict = self._is_right(client, {}, token, guesses)
+        if verdict is False:
+            guesses.was_wrong(client, b"", _digest(token), self._clock())
+        return verdict is True
 
     def lease(self, headers: Mapping[bytes, bytes]) -> Lease | None:
         """How long a caller with a session may go on; None for one with the token, or if none is required."""
@@ -130,15 +142,15 @@ class Callers:
             return self.token_refusal(address, headers, token)
         return self._wrong_credentials(client_of(address)) if _have_credentials(headers) else _token_required()
 
-    def _is_right(self, client: str, headers: Mapping[bytes, bytes], token: bytes) -> bool | float:
+    def _is_right(self, client: str, headers: Mapping[bytes, bytes], token: bytes, guesses: Guesses) -> bool | float:
         """Whether this is the token; if too many were wrong, the seconds until one is checked again."""
         digest, way, now = _digest(token), _way(headers), self._clock()
-        wait_s = self._guesses.wait_s(client, way, digest, now)
+        wait_s = guesses.wait_s(client, way, digest, now)
         if wait_s:
             return wait_s
         if self._digest is None or not hmac.compare_digest(digest, self._digest):
             return False
-        self._guesses.was_right(client, way, now)
+        guesses.was_right(client, way, now)
         return True
 
     def _wrong_credentials(self, client: str) -> Reply:

@@ -6,11 +6,11 @@ Times are seconds of any clock that never goes back. https://en.wikipedia.org/wi
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Final, Generic, TypeVar
+
+from worker_orchestrator.door.clients import client_of
 
 __all__ = ["Buckets", "Guesses", "Strikes", "client_of", "is_on_loopback"]
 
@@ -24,20 +24,6 @@ KNOWN_AGAIN_S: Final = 60.0
 LONGEST_WAY_BYTES: Final = 256
 
 _T = TypeVar("_T")
-
-
-@lru_cache(maxsize=1024)
-def client_of(address: str) -> str:
-    """The client that an address stands for: the address itself, and in IPv6 its /64, since one host may use all of that."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return ""  # a local socket: all its callers are one client
-    if isinstance(ip, ipaddress.IPv4Address) or ip.is_loopback:
-        return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.ip_network((ip, 64), strict=False))
 
 
 def is_on_loopback(client: str) -> bool:

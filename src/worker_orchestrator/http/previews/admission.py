@@ -66,9 +66,9 @@ class Admission:
         return Admitted(left_s=max(ends)) if ends else None
 
     def _is_right(self, shown: Shown) -> bool:
-        """Wrong tokens count as they do at the service itself."""
-        is_needed = self._callers.need_token
-        return is_needed and self._callers.token_refusal(shown.address, {}, shown.token.encode("latin-1")) is None
+        """Wrong tokens count, but nobody can keep callers of the service itself out with them."""
+        callers = self._callers
+        return callers.need_token and callers.is_right_of_visitor(shown.address, shown.token.encode("latin-1"))
 
     def _cookie(self, text: str, left_s: float) -> str:
         """A page that is embedded in another site gets it over HTTPS only, and then for that site alone."""
