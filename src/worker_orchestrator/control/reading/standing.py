@@ -103,8 +103,9 @@ class Standings:
 
     def _why(self, name: str, now: Wanted) -> str:
         parked, forecast = self._state.spec.pool(name).parked, self._forecasts.of(name)
-        if forecast is not None and parked == forecast.parked:
-            return self._why_idle(name, now)  # it says that as well
+        if forecast is not None and parked <= forecast.parked:  # what demand asks for is said already
+            capped = f" Its limits allow {parked} parked." if parked < forecast.parked else ""
+            return f"{self._why_idle(name, now)}{capped}"
         reserve = f" Beside these, {parked} are to be parked (parked)." if parked else ""
         return f"{self._why_idle(name, now)}{reserve}"
 
