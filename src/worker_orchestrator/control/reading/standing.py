@@ -68,8 +68,9 @@ def follows(forecast: Forecast) -> str:
     """Of what the sizes of a pool that follow demand were worked out, without a full stop."""
     if not forecast.idle:
         return "adaptive: nobody has come for a machine of this pool yet"
+    assumed = " (assumed: no machine was seen to start yet)" if forecast.is_warm_s_assumed else ""
     said = (
-        f"adaptive: {forecast.rate:.2g} assigns per minute at this hour, {forecast.warm_s:.2g} s to warm, so "
+        f"adaptive: {forecast.rate:.2g} assigns per minute at this hour, {forecast.warm_s:.2g} s to warm{assumed}, so "
         f"{forecast.ordinary} idle"
     )
     bursts = f"; bursts of up to {forecast.largest}"
