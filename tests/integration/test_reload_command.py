@@ -167,10 +167,17 @@ def test_a_dry_run_only_shows_and_says_what_needs_a_restart(service: Running) ->
         "applied": False,
         "changes": [
             {"pool": "python", "setting": None, "before": None, "after": "image my/python:3, min_idle 0"}
-            | {"needs_restart": False},
-            {"pool": "node20", "setting": None, "before": None, "after": None, "needs_restart": False},
-            {"pool": None, "setting": "max_machines", "before": "12", "after": "13", "needs_restart": False},
-            {"pool": None, "setting": "rate_limit", "before": "-", "after": "7", "needs_restart": True},
+            | {"needs_restart": False, "holds": None},
+            {"pool": "node20", "setting": None, "before": None, "after": None, "needs_restart": False, "holds": None},
+            {
+                "pool": None,
+                "setting": "max_machines",
+                "before": "12",
+                "after": "13",
+                "needs_restart": False,
+                "holds": None,
+            },
+            {"pool": None, "setting": "rate_limit", "before": "-", "after": "7", "needs_restart": True, "holds": None},
         ],
     }
     assert names(service) == ["default", "node20"]
