@@ -143,11 +143,15 @@ def test_it_does_not_ask_where_all_that_is_left_needs_a_restart(service: Running
 
 def test_it_does_not_ask_with_yes_nor_without_a_terminal(service: Running) -> None:
     write(service, OTHER)
-    assert "Apply?" not in at_a_terminal(service, "--yes", keys="").seen
+    seen = at_a_terminal(service, "--yes", keys="").seen
+    assert "Apply?" not in seen
+    assert "Applied." in seen
     assert names(service) == ["default", "python"]
     write(service, AS_STARTED)
     done = run(service, "reload")
-    assert done.stdout.decode().splitlines()[:2] == ["+ pool node20: image my/node:20, min_idle 1", "- pool python"]
+    lines = done.stdout.decode().splitlines()
+    assert lines[:2] == ["+ pool node20: image my/node:20, min_idle 1", "- pool python"]
+    assert lines[-1] == "Applied."
     assert names(service) == ["default", "node20"]
     assert out(service, "reload") == "Nothing has changed.\n"
 
@@ -163,10 +167,17 @@ def test_a_dry_run_only_shows_and_says_what_needs_a_restart(service: Running) ->
         "applied": False,
         "changes": [
             {"pool": "python", "setting": None, "before": None, "after": "image my/python:3, min_idle 0"}
-            | {"needs_restart": False},
-            {"pool": "node20", "setting": None, "before": None, "after": None, "needs_restart": False},
-            {"pool": None, "setting": "max_machines", "before": "12", "after": "13", "needs_restart": False},
-            {"pool": None, "setting": "rate_limit", "before": "-", "after": "7", "needs_restart": True},
+            | {"needs_restart": False, "holds": None},
+            {"pool": "node20", "setting": None, "before": None, "after": None, "needs_restart": False, "holds": None},
+            {
+                "pool": None,
+                "setting": "max_machines",
+                "before": "12",
+                "after": "13",
+                "needs_restart": False,
+                "holds": None,
+            },
+            {"pool": None, "setting": "rate_limit", "before": "-", "after": "7", "needs_restart": True, "holds": None},
         ],
     }
     assert names(service) == ["default", "node20"]
@@ -232,7 +243,7 @@ def test_sighup_ends_a_service_at_a_terminal_and_not_one_under_nohup(tmp_path: P
 def test_a_window_of_the_new_file_opens_at_once_and_is_no_change_by_hand(service: Running) -> None:
     write(service, AS_STARTED + "[[pools.node20.windows]]\ncron = '* * * * *'\nfor = '1h'\nmin_idle = 3\n")
     lines = out(service, "reload").splitlines()
-    assert lines == ["~ pool node20, windows: - -> min_idle 3 for 1h from `* * * * *` (UTC)"]
+    assert lines == ["~ pool node20, windows: - -> min_idle 3 for 1h from `* * * * *` (UTC)", "Applied."]
     shown = out(service, "scale", "--pool", "node20", "--max-idle", "5")
     assert "min idle  3  (a window is open; otherwise 1)" in shown
     assert "max idle  5  (the settings say none)" in shown

@@ -204,10 +204,11 @@ def test_no_name_of_a_project_is_stored_with_it(named: str) -> None:
         await small.orchestrator.assign("secret-project", named)
         await asyncio.sleep(120)
         small.orchestrator._parts.forecasts.save(is_last=True)
-        rows = small.store._connection.rows("SELECT * FROM arrival") + small.store._connection.rows(
-            "SELECT * FROM demand"
+        arrivals, learned = (small.store._connection.rows(f"SELECT * FROM {each}") for each in ("arrival", "demand"))
+        assert {row[0] for row in arrivals} == {named}
+        assert {row[0] for row in learned} == {"default", named}, (
+            "of all pools, how long their machines take to warm up"
         )
-        assert {row[0] for row in rows} == {named}
-        assert "secret" not in repr(rows)
+        assert "secret" not in repr([*arrivals, *learned])
 
     lived_adaptively(story, beside={"node20": PoolSpec(None, min_idle=0, pending=True)})

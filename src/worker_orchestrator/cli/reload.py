@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
+_APPLIED: Final = "Applied."
+
 
 @click.command(short_help="Have the service read its settings again.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
@@ -30,28 +32,40 @@ def reload(client: Client, *, dry_run: bool, yes: bool, output: str) -> None:
 
     It reads the same file as at its start, with the same flags and environment. On a terminal this shows what changes, and
     asks; if the file is changed before the answer, it shows that and asks again. A file with an error changes nothing.
+
+    Without a terminal, as in a script, it applies what changed without asking, and says so; --dry-run only shows it.
     """
     asks = output == "text" and not yes and is_interactive(sys.stdin) and is_interactive(sys.stdout)
     if dry_run:
         _show(client.reload(dry_run=True), output)
     elif not asks:
-        _show(client.reload(), output)
+        _tell_applied(client.reload(), output)
     else:
         while not _is_settled(client):
             click.echo("The settings have changed meanwhile. Now the difference is:")
+
+
+def _tell_applied(found: Reloaded, output: str) -> None:
+    _show(found, output)
+    if output == "text" and found.applied and _has_effect(found):
+        click.echo(_APPLIED)
+
+
+def _has_effect(found: Reloaded) -> bool:
+    """Whether anything of this can be applied while the service runs."""
+    return any(not change.needs_restart for change in found.changes)
 
 
 def _is_settled(client: Client) -> bool:
     """Show what would change, and ask. False if it is not applied because it is not what was shown any more."""
     found = client.reload(dry_run=True)
     _show(found, "text")
-    can_apply = any(not change.needs_restart for change in found.changes)
-    if can_apply and click.confirm("Apply?", default=True):
+    if _has_effect(found) and click.confirm("Apply?", default=True):
         try:
             client.reload(digest=found.digest)
         except SettingsChanged:
             return False
-        click.echo("Applied.")
+        click.echo(_APPLIED)
     return True
 
 

@@ -92,7 +92,7 @@ def _announce(settings: Settings, sockets: Sequence[socket.socket], *, goes_on: 
             "the worker is at the URL in the reply.\n",
             err=True,
         )
-    for warning in _warnings(settings):
+    for warning in (*_warnings(settings), *_images(settings)):
         click.echo(f"  {warning}\n", err=True)
     sys.stderr.flush()
 
@@ -119,6 +119,8 @@ def _log_start(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     )
     for warning in _warnings(settings):
         _log.warning("open to others", why=warning)
+    for warning in _images(settings):
+        _log.warning("the default image is used", why=warning)
 
 
 def _on_release_of_pools(settings: Settings) -> dict[str, dict[str, str]]:
@@ -154,6 +156,15 @@ def _warnings(settings: Settings) -> Iterator[str]:
         yield (
             f"The URLs of workers are on {settings.advertise_host}. For callers on other computers add "
             "--advertise-host NAME --publish-address 0.0.0.0."
+        )
+
+
+def _images(settings: Settings) -> Iterator[str]:
+    """Of pools whose image may be another one than was meant."""
+    for name in settings.without_image if settings.engine != "memory" else ():
+        yield (
+            f"The pool {name} uses the default image {settings.pools[name].image}: its table names no image, and no pool "
+            f"inherits the one in [pools.default]. Put `image` into [pools.{name}], or above all tables."
         )
 
 

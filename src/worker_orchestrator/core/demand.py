@@ -67,8 +67,9 @@ class Forecast(msgspec.Struct, frozen=True):
     """The sizes that are wanted now, and of what they were worked out.
 
     `idle` and `parked` machines; `ordinary` times need so many idle. `rate` is in arrivals per minute, `warm_s` the time in
-    which nine of ten machines warm up. `burst`: as many are covered when they come at once (0: no burst is expected now), of
-    `largest` that did. `always`: bursts come at times that cannot be foreseen, so they are covered all the time.
+    which nine of ten machines warm up, which `is_warm_s_assumed` while none was seen. `burst`: as many are covered when they
+    come at once (0: no burst is expected now), of `largest` that did. `always`: bursts come at times that cannot be
+    foreseen, so they are covered all the time.
     """
 
     idle: int
@@ -79,6 +80,7 @@ class Forecast(msgspec.Struct, frozen=True):
     burst: int = 0
     largest: int = 0
     always: bool = False
+    is_warm_s_assumed: bool = False
 
 
 class Day(msgspec.Struct):
@@ -126,6 +128,11 @@ class Demand(msgspec.Struct):
     foreseen: int = 0
     always: bool = False
     capped_at_s: float = 0.0
+
+    @property
+    def is_warm_s_assumed(self) -> bool:
+        """Whether no machine was seen to warm up yet."""
+        return not self.warm_ups
 
     @property
     def warm_s(self) -> float:
@@ -223,7 +230,8 @@ class Demand(msgspec.Struct):
         self.stock = max(idle, min(self.cap, self.foreseen))
         parked = max(0, burst - idle) if can_park else 0
         idle = idle if can_park else max(idle, burst)
-        return Forecast(idle, parked, self.base, rate, warm_s, burst, self.largest if burst else 0, self.always)
+        largest = self.largest if burst else 0
+        return Forecast(idle, parked, self.base, rate, warm_s, burst, largest, self.always, self.is_warm_s_assumed)
 
     def _usual_of_hour(self, at_s: float) -> float:
         """The rate of this hour of the week; while that is not known, that of this hour on other days; else 0."""

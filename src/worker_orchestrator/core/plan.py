@@ -28,7 +28,8 @@ class Question(msgspec.Struct, frozen=True):
     """What is asked of one pool: the sizes that reach `target`. It has `idle` and `parked` now, which are always replayed
     as well, unless they follow demand (`is_adaptive`). What is proposed does not depend on them.
 
-    `least`: what follows demand keeps so many idle at least. The pool warms a machine in `warm_s`, may have no more than
+    `least`: what follows demand keeps so many idle at least. The pool warms a machine in `warm_s`, which `is_warm_s_assumed`
+    while none was seen to. It may have no more than
     `most` machines, and can park some where it `can_park`.
     """
 
@@ -41,6 +42,7 @@ class Question(msgspec.Struct, frozen=True):
     most: int = 10_000
     shrink_after_s: float = 300.0
     is_adaptive: bool = False
+    is_warm_s_assumed: bool = False
 
 
 class Row(msgspec.Struct, frozen=True):

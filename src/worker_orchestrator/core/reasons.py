@@ -27,6 +27,7 @@ __all__ = [
     "CUT_OFF",
     "DESTROYED",
     "DISPLACED",
+    "DISPLACED_BY_MIN_IDLE",
     "DISPLACED_BY_WAKER",
     "EXISTS_AGAIN",
     "FILES_GONE",
@@ -96,6 +97,9 @@ RELEASED_OUTDATED: Final = f"{RELEASED} {OUTDATED}"
 SURPLUS: Final = "There were more idle machines than max_idle allows."
 UNWANTED: Final = "There were more idle machines than its pool wants."
 DISPLACED: Final = "Another pool's project waits for its place."
+DISPLACED_BY_MIN_IDLE: Final = (
+    "Only demand asked for it to be parked, and another pool has fewer idle machines than its min_idle."
+)
 DISPLACED_BY_WAKER: Final = "A machine that slept is to wake in its place."
 UNKNOWN_POOL: Final = "Its pool is not in the settings."
 _EXPIRED: Final = {

@@ -12,11 +12,14 @@ Room goes to one machine after the other, in this order::
 A pool that could not use room now (it is paused, without a template, braked, or at its own limit) claims none, so it keeps
 none from the others. If no slot or no port is left while projects wait, a parked machine of another pool goes, else an idle
 one that another pool has above its `min_idle`. For a machine that is to wake, any idle machine goes if nothing else can.
+
+A pool that has fewer idle machines than were asked for in writing gets the places of machines that another pool has parked
+and nobody asked for in writing: those are there because demand is expected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace, merge
 from itertools import islice
@@ -25,11 +28,20 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Cause, State
-from worker_orchestrator.core.reasons import DISPLACED, DISPLACED_BY_WAKER
+from worker_orchestrator.core.reasons import DISPLACED, DISPLACED_BY_MIN_IDLE, DISPLACED_BY_WAKER
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.wanted import count_ailing, shortage, startable
 
-__all__ = ["Claim", "claim_of", "displace", "displace_for_wakers", "fair_order", "make_room", "retire_machine"]
+__all__ = [
+    "Claim",
+    "claim_of",
+    "displace",
+    "displace_for_wakers",
+    "fair_order",
+    "make_room",
+    "may_displace",
+    "retire_machine",
+]
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +49,8 @@ class Claim:
     """The room that one pool could use now: for projects that wait, for idle machines, and for parked ones.
 
     `served`: how many projects at the head of its line have a machine coming already. `has`: its idle machines, with those
-    that come to be idle. Those that cannot serve now do not count while projects wait.
+    that come to be idle. Those that cannot serve now do not count while projects wait. `least_idle` of `min_idle` are asked
+    for in writing.
     """
 
     pool: str
@@ -47,6 +60,7 @@ class Claim:
     served: int
     has: int
     min_idle: int
+    least_idle: int
     wanted_idle: int
     parked: int
 
@@ -66,7 +80,7 @@ def claim_of(fleet: Fleet, spec: Spec, name: str, template: str, now: float) -> 
     wanted_idle = wanted.wanted_idle(fleet.assigned_in(name))
     idle = min(lacks.idle, most - for_line)
     parked = min(lacks.parked, most - idle)  # where somebody waits none is begun
-    return Claim(name, template, for_line, idle, served, has, wanted.min_idle, wanted_idle, parked)
+    return Claim(name, template, for_line, idle, served, has, wanted.min_idle, wanted.least_idle, wanted_idle, parked)
 
 
 def _is_quiet(fleet: Fleet) -> bool:
@@ -117,19 +131,40 @@ def _need(claim: Claim) -> tuple[int, float]:
     return (3, 0.0) if claim.idle else (2, 0.0)
 
 
+def may_displace(fleet: Fleet, spec: Spec, name: str, lacks: int) -> bool:
+    """Whether this pool, which lacks so many idle machines that were asked for in writing, can have the places of others."""
+    return lacks > 0 and next(_unwritten_of_others(fleet, spec, {name}), None) is not None
+
+
 def displace(fleet: Fleet, spec: Spec, claims: Sequence[Claim], now: float) -> None:
     """Retire machines that other pools have parked, or idle above `min_idle`, for projects without a slot or a port.
 
     `claims` are those that are left. The machine that is parked or idle for longest goes first, and no more go than there
-    are such projects, less the places that become free anyway.
+    are such projects, less the places that become free anyway. After that what nobody asked for in writing goes for idle
+    machines that somebody did ask for.
     """
     waiting = sum(claim.waiting for claim in claims)
-    if not waiting:
+    if waiting:
+        _displace_for_waiting(fleet, spec, claims, waiting - _ending(fleet, spec), now)
+    lacking = {claim.pool: min(claim.idle, claim.least_idle - claim.has) for claim in claims}
+    lacking = {name: count for name, count in lacking.items() if count > 0}
+    if not lacking:
         return
+    for _ in range(sum(lacking.values()) - max(0, _ending(fleet, spec) - waiting)):
+        spared = list(_unwritten_of_others(fleet, spec, lacking))
+        if not spared:
+            return
+        retire_machine(fleet, _oldest(fleet, spared), DISPLACED_BY_MIN_IDLE, now)
+
+
+def _ending(fleet: Fleet, spec: Spec) -> int:
+    """How many places become free anyway."""
     ending = len(fleet.all_leaving())
-    if fleet.slots_held < spec.max_machines:
-        ending += fleet.falling_asleep
-    for _ in range(waiting - ending):
+    return ending + fleet.falling_asleep if fleet.slots_held < spec.max_machines else ending
+
+
+def _displace_for_waiting(fleet: Fleet, spec: Spec, claims: Sequence[Claim], count: int, now: float) -> None:
+    for _ in range(count):
         donors = [
             name
             for name, wanted in spec.pools.items()
@@ -145,6 +180,14 @@ def _parked_of_others(fleet: Fleet, claims: Sequence[Claim]) -> list[str]:
     """The parked machines of every pool that another one, in which projects wait, could use the places of."""
     waiting = {claim.pool for claim in claims if claim.waiting}
     return [one for name in fleet.pool_names if waiting - {name} for one in fleet.all_parked(name)]
+
+
+def _unwritten_of_others(fleet: Fleet, spec: Spec, pools: Collection[str]) -> Iterator[str]:
+    """The parked machines of pools with more than is asked for in writing, whose places another one of `pools` could use."""
+    for name, wanted in spec.pools.items():
+        groups = fleet.members(name).parked if any(one != name for one in pools) else {}
+        if groups and sum(map(len, groups.values())) > wanted.least_parked:
+            yield from fleet.all_parked(name)
 
 
 def _oldest(fleet: Fleet, ids: Sequence[str]) -> str:

@@ -47,8 +47,9 @@ class PoolSpec(msgspec.Struct, frozen=True):
     retired, once, `shed_after_s` seconds after these were taken from it.
 
     `windows` are its clock windows. `min_idle` and `max_idle` are what is in force now, and `window` is the open one that
-    asks for this `min_idle`. If it `is_adaptive`, its sizes follow demand for the hit ratio `target`, and
-    `follows_demand` says that this is what asks for this `min_idle`. `start_timeout_s` is its own; None: that of the fleet.
+    asks for this `min_idle`. If it `is_adaptive`, its sizes follow demand for the hit ratio `target`: `idle_by_demand` of
+    `min_idle` and `parked_by_demand` of `parked` are asked for by demand alone, the others by an operator, in writing.
+    `start_timeout_s` is its own; None: that of the fleet.
 
     `port_names` are the names of the ports of its workers; empty for workers with one port, which needs no name.
 
@@ -76,7 +77,7 @@ class PoolSpec(msgspec.Struct, frozen=True):
     window: Window | None = None
     is_adaptive: bool = False
     target: float = 0.99
-    follows_demand: bool = False
+    idle_by_demand: int = 0
     start_timeout_s: float | None = None
     port_names: tuple[str, ...] = ()
     terms: Terms | None = None
@@ -85,6 +86,7 @@ class PoolSpec(msgspec.Struct, frozen=True):
     activity: ActivityRules = ActivityRules()
     late: Late | None = None
     parked: int = 0
+    parked_by_demand: int = 0
     never_parks: bool = False
     parked_check_s: float = 300.0
 
@@ -92,6 +94,21 @@ class PoolSpec(msgspec.Struct, frozen=True):
     def port_count(self) -> int:
         """How many host ports a machine of this pool needs."""
         return len(self.port_names) or 1
+
+    @property
+    def follows_demand(self) -> bool:
+        """Whether demand is what asks for this `min_idle`."""
+        return self.idle_by_demand > 0
+
+    @property
+    def least_idle(self) -> int:
+        """How many idle machines are asked for in writing: by `min_idle`, or by a clock window."""
+        return self.min_idle - self.idle_by_demand
+
+    @property
+    def least_parked(self) -> int:
+        """How many parked machines are asked for in writing."""
+        return self.parked - self.parked_by_demand
 
     def wanted_idle(self, assigned: int) -> int:
         """How many idle machines the pool wants while projects have so many of its machines."""

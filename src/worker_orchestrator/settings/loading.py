@@ -28,6 +28,7 @@ CONFIG_FILE: Final = "orchestrator.toml"
 _INHERITED: Final = (Inherited.ALWAYS, Inherited.WITH_IMAGE)
 _NOT_SETTINGS: Final = frozenset({ENV_PREFIX + "CONFIG", ENV_PREFIX + "URL"})
 """Variables that other parts of the command line read."""
+_NOT_INHERITED: Final = "default, since no pool inherits the image in [pools.default]"
 _LIMIT: Final = "max_machines"
 """In `[pools.default]` it is the limit of that pool, and outside of it that of all pools."""
 
@@ -73,16 +74,21 @@ def read(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | No
     of_default = without_displaced(_of_default(default, in_file, known), given)
     flat = {**of_default, **_of_service(outside, known), **given}
     limit = default.values.get(_LIMIT)
+    without_image = tuple(name for name, found in pools.items() if "image" in default.values and "image" not in found)
     return Reading(
         Settings(
             **_values(flat),
             own_max_machines=None if limit is None else limit.value,
             other_pools={name: PoolSettings(**_values(found)) for name, found in pools.items()},
+            without_image=without_image,
         ),
         {name: each.source for name, each in flat.items()},
         {
             **({} if limit is None else {DEFAULT_POOL: {_LIMIT: limit.source}}),
-            **{name: _sources(found, tables[name]) for name, found in pools.items()},
+            **{
+                name: _sources(found, tables[name]) | ({"image": _NOT_INHERITED} if name in without_image else {})
+                for name, found in pools.items()
+            },
         },
     )
 

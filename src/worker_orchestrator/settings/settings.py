@@ -157,6 +157,8 @@ class Settings(PoolSettings):
     """The limit of the pool `default` itself, which only `[pools.default]` can set."""
     other_pools: Mapping[str, PoolSettings] = field(default_factory=dict)
     """All pools but `default`."""
+    without_image: tuple[str, ...] = ()
+    """Pools that have the default image although `[pools.default]` names one: that is not inherited."""
 
     @property
     def pools(self) -> Mapping[str, PoolSettings]:

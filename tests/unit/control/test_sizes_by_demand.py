@@ -38,8 +38,11 @@ def in_force(store: Store, forecast: Forecast, *, limit: int = 100, **pool: Any)
     [
         ({}, 6, 20),
         ({"min_idle": 8}, 8, 20),
-        ({"max_idle": 3}, 3, 20),
+        ({"max_idle": 3}, 3, 0),
+        ({"max_idle": 8}, 6, 2),
+        ({"max_idle": 8, "parked": 5}, 6, 5),
         ({"parked": 25}, 6, 25),
+        ({"parked": 4}, 6, 20),
         ({"never_parks": True}, 6, 0),
         ({"max_machines": 10}, 6, 4),
         ({"limit": 5}, 5, 0),
@@ -54,6 +57,10 @@ def test_what_asks_for_most_counts_within_the_limits(
     assert (found.min_idle, found.parked) == (idle, parked)
     assert found.follows_demand is (idle not in {1, 8})
     assert found.window is None
+    assert (found.least_idle, found.least_parked) == (
+        pool.get("min_idle", 1) if not found.windows else 4,
+        pool.get("parked", 0),
+    )
 
 
 def test_a_pool_never_parks_whose_operator_says_none(store: Store) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, several
+from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, an_instance, several
 
 from worker_orchestrator.core import refusals, sizing
 from worker_orchestrator.core.action import Result
+from worker_orchestrator.core.instance import Status
 from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.pool import Brake
-from worker_orchestrator.core.reasons import DISPLACED, OUTDATED, SURPLUS
+from worker_orchestrator.core.reasons import DISPLACED, DISPLACED_BY_MIN_IDLE, OUTDATED, SURPLUS
 
 STARTING, READY, STOPPING, FAILED = State.STARTING, State.READY, State.STOPPING, State.FAILED
 
@@ -440,6 +441,78 @@ def test_nothing_goes_for_what_shall_be_idle() -> None:
     world = world_of(some("a", idle=3), max_machines=3, a={}, b={"min_idle": 2})
     world.resize()
     assert displaced(world) == []
+
+
+# what nobody asked for in writing
+
+
+def by_demand(world: World) -> list[str]:
+    return [one.id for one in world.fleet.machines.values() if one.reason == DISPLACED_BY_MIN_IDLE]
+
+
+def paused(pool: str, count: int) -> list[Machine]:
+    return some(pool, idle=count, state=State.PARKED)
+
+
+def test_a_min_idle_gets_the_places_of_what_another_pool_has_parked_by_demand_alone() -> None:
+    """In a full fleet the pool that came later had no idle machine, for as long as the other one expected bursts."""
+    held = some("a", assigned=22)
+    world = world_of(
+        paused("a", 7), some("c", idle=1), held, max_machines=30, a={"parked": 7, "parked_by_demand": 7}, b={}, c={}
+    )
+    for number in range(1, 8):
+        world.instances[f"a{number}"] = an_instance(f"a{number}", Status.PAUSED, pool="a")
+    for one in ("c1", *(f"ap{number}" for number in range(1, 23))):
+        world.instances[one] = an_instance(one, pool=one[0])
+    world.tick()
+    world.watch("a4").since, world.watch("a6").since = 1.0, 2.0
+    world.resize()
+    assert by_demand(world) == []
+    world.wants("b", min_idle=2)
+    world.resize()
+    assert by_demand(world) == ["a4", "a6"], "who was parked for longest goes first"
+    world.resize()
+    assert by_demand(world) == ["a4", "a6"], "two places are all that is needed"
+    for gone in ("a4", "a6"):
+        world.destroyed(gone)
+        world.remove(gone)
+    world.now += 1.0
+    world.tick()
+    assert begun(world) == {"b": 2}
+    world.tick()
+    assert (by_demand(world), len(world.in_state(State.PARKED))) == ([], 5)
+
+
+def test_what_a_forecast_has_left_of_its_reserve_goes_as_well() -> None:
+    world = world_of(paused("a", 3), max_machines=3, a={"parked": 1, "shrink_after_s": 300.0}, b={"min_idle": 3})
+    world.resize()
+    assert len(by_demand(world)) == 2, "one is asked for in writing"
+
+
+@pytest.mark.parametrize(
+    "pools",
+    [
+        {"a": {"parked": 3}, "b": {"min_idle": 2}},
+        {"a": {"parked": 3, "parked_by_demand": 3}, "b": {"min_idle": 2, "idle_by_demand": 2}},
+        {"a": {"parked": 3, "parked_by_demand": 3}, "b": {"min_idle": 2, "max_machines": 0}},
+    ],
+)
+def test_what_is_written_does_not_yield_and_nothing_yields_to_what_is_not(pools: Any) -> None:
+    world = world_of(paused("a", 3), max_machines=3, **pools)
+    world.resize()
+    assert by_demand(world) == []
+
+
+def test_projects_that_wait_are_served_first_and_what_ends_anyway_counts() -> None:
+    leaving = [a_machine("x", STOPPING, pool="c", port=1)]
+    demand = {"parked": 5, "parked_by_demand": 5}
+    world = world_of(paused("a", 5), leaving, max_machines=6, a=demand, b={"min_idle": 2}, c={})
+    world.assign("p", "c")
+    world.resize()
+    assert (displaced(world), by_demand(world)) == ([], ["a1", "a2"])
+    world.assign("q", "c")
+    world.resize()
+    assert (displaced(world), by_demand(world)) == ([], ["a1", "a2", "a3"])
 
 
 def test_no_pool_makes_room_for_itself() -> None:

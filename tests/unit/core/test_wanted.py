@@ -208,8 +208,8 @@ def test_where_a_window_asks_for_min_idle_it_is_the_rule() -> None:
 
 
 def test_demand_is_the_rule_where_it_asks_for_more_than_min_idle_and_spare() -> None:
-    assert told(a_world(min_idle=4, is_adaptive=True, follows_demand=True, shrinks=True)) == Wanted(
+    assert told(a_world(min_idle=4, is_adaptive=True, idle_by_demand=1, shrinks=True)) == Wanted(
         4, "adaptive", 4, 4, ()
     )
     assert told(a_world(min_idle=2, is_adaptive=True, shrinks=True)).rule == "min_idle"
-    assert told(a_world(assigned=10, min_idle=4, spare=0.5, is_adaptive=True, follows_demand=True)).rule == "spare"
+    assert told(a_world(assigned=10, min_idle=4, spare=0.5, is_adaptive=True, idle_by_demand=1)).rule == "spare"

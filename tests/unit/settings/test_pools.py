@@ -119,6 +119,19 @@ def test_a_table_with_an_image_takes_over_nothing_that_belongs_to_another_one(fr
     assert (found.memory, found.read_only) == ("1g", True)
 
 
+def test_it_is_known_which_pools_have_the_default_image_beside_one_of_default_alone(tmp_path: Path) -> None:
+    """A stranger expects them to inherit it; so `config` says why they do not, also where it leaves out defaults."""
+    file = tmp_path / "orchestrator.toml"
+    file.write_text('[pools.default]\nimage = "mine"\n[pools.web]\n[pools.own]\nimage = "own"\n')
+    found = read({}, {}, file)
+    assert (found.settings.without_image, found.settings.pools["web"].image) == (("web",), PoolSettings().image)
+    assert found.pool_sources["web"] == {"image": "default, since no pool inherits the image in [pools.default]"}
+    assert read({"image": "flag"}, {}, file).settings.without_image == ()
+    for text in ('image = "above"\n[pools.default]\nimage = "mine"\n[pools.web]\n', "[pools.web]\n"):
+        file.write_text(text)
+        assert read({}, {}, file).settings.without_image == ()
+
+
 def test_a_table_has_the_last_word_on_its_pool(from_file: Load) -> None:
     """Also before flags and variables, which set `default` and what others inherit."""
     found = from_file('[pools.web]\nmemory = "2g"\nmin-idle = 4\n', {"memory": "3g"}, ORCHESTRATOR_USER="1000")

@@ -17,7 +17,7 @@ ENTRY = "an entry that is not allowed, but must be NAME=value"
 ADDRESS = "localhost or an IP address of this computer, such as 127.0.0.1."
 ORIGIN = "a web origin with its scheme, such as https://app.example.com."
 HOST = "a host name or an IP address, without http:// and a port, such as my-host."
-IN_TABLES_ALONE = {"windows", "own_max_machines", "other_pools"}
+IN_TABLES_ALONE = {"windows", "own_max_machines", "other_pools", "without_image"}
 NAME = "a name or an IP address without a port, such as my-host."
 DOCUMENT = Path(__file__).parents[3] / "docs" / "settings.md"
 

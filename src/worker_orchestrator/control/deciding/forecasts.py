@@ -29,7 +29,10 @@ __all__ = ["LOOK_S", "Demands", "Forecasts"]
 LOOK_S: Final = 10.0
 LOOKS_TO_SAVE: Final = 6
 SAVES_TO_KEEP_LEARNED: Final = 10
-"""What was learned is a few KB, and can be learned again from the arrivals that are stored every minute."""
+"""What was learned is a few KB, and can be learned again from the arrivals that are stored every minute: all but the
+times to warm, of which no row tells. So it is stored at once when these have changed much."""
+MUCH: Final = 0.2
+"""By such a share of the time to warm."""
 SAVES_TO_PRUNE: Final = 60
 
 _log = structlog.get_logger(__name__)
@@ -41,15 +44,32 @@ class Demands:
     def __init__(self, record: ArrivalRecord, wall_ms: Callable[[], int]) -> None:
         self.record, self._wall_ms = record, wall_ms
         self._of = {name: self._read(name, learned) for name, learned in record.store.learned().items()}
+        self._kept_warm_s = self._warm_s()
 
     def of(self, pool: str) -> Demand:
         if pool not in self._of:
             self._of[pool] = self._followed(pool, Demand())
         return self._of[pool]
 
-    def learned(self) -> dict[str, str]:
-        """As JSON, of each pool for which somebody came of late."""
-        return {pool: msgspec.json.encode(demand).decode() for pool, demand in self._of.items() if demand.days}
+    def save(self, *, with_learned: bool) -> None:
+        """Store who came, and if it is due what was learned."""
+        warm_s = self._warm_s()
+        if self.record.save(self._learned() if with_learned else {}) and with_learned:
+            self._kept_warm_s = warm_s
+
+    def would_be_lost(self) -> bool:
+        """Whether machines warm up in quite another time than is stored."""
+        return any(
+            abs(warm_s - self._kept_warm_s.get(pool, 0.0)) > MUCH * warm_s for pool, warm_s in self._warm_s().items()
+        )
+
+    def _warm_s(self) -> dict[str, float]:
+        """By pool, the time to warm that was measured."""
+        return {pool: demand.warm_s for pool, demand in self._of.items() if not demand.is_warm_s_assumed}
+
+    def _learned(self) -> dict[str, str]:
+        """As JSON, of each pool of which anything is known."""
+        return {pool: msgspec.json.encode(one).decode() for pool, one in self._of.items() if one.days or one.warm_ups}
 
     def keep_only(self, pools: set[str]) -> None:
         self._of = {pool: demand for pool, demand in self._of.items() if pool in pools}
@@ -111,7 +131,7 @@ class Forecasts:
     def save(self, *, is_last: bool = False) -> None:
         """Store what is new: the arrivals every time, and now and then what was learned."""
         is_due = is_last or self._saves % SAVES_TO_KEEP_LEARNED == SAVES_TO_KEEP_LEARNED - 1
-        self.demands.record.save(self.demands.learned() if is_due else {})
+        self.demands.save(with_learned=is_due)
         if self._saves % SAVES_TO_PRUNE == 0:
             pools = set(self._state.spec.pools)
             self.demands.keep_only(pools)
@@ -124,6 +144,8 @@ class Forecasts:
         try:
             while True:
                 self.look()
+                if self.demands.would_be_lost():
+                    self.demands.save(with_learned=True)
                 looks += 1
                 if looks % LOOKS_TO_SAVE == 0:
                     self.save()

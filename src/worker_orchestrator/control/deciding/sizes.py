@@ -187,15 +187,16 @@ class PoolSizes:
         least, most = (sizes.min_idle, sizes.max_idle) if now is None else (now.min_idle, now.max_idle)
         forecast = (self.forecasts.get(name) if pool.is_adaptive else None) or Forecast(0, 0)
         asked = min(forecast.idle, _most(sizes, most))
-        reserve = 0 if sizes.parked == 0 else min(forecast.parked, _most(sizes, None) - max(least, asked))
+        reserve = 0 if sizes.parked == 0 else min(forecast.parked, _most(sizes, most) - max(least, asked))
         return replace(
             pool,
             min_idle=max(least, asked),
             max_idle=most,
-            follows_demand=asked > least,
+            idle_by_demand=max(0, asked - least),
             window=None if now is None or now.min_idle == sizes.min_idle or asked > least else _asking(now),
             max_machines=sizes.max_machines,
             parked=max(sizes.parked or 0, reserve),
+            parked_by_demand=max(0, reserve - (sizes.parked or 0)),
             never_parks=sizes.parked == 0,
             paused=bool(self._changes[name].get("paused", False)),
         )

@@ -74,15 +74,17 @@ class Plans:
         wanted = self._sizes.in_force(pool)  # without windows, which a fixed size replaces
         now = (spec.min_idle, spec.parked) if spec.is_adaptive else (wanted.min_idle, wanted.parked or 0)
         most = [each for each in (spec.max_machines, self._state.spec.max_machines) if each is not None]
+        demand = self._forecasts.demands.of(pool)
         return Question(
             target or spec.target,
-            self._forecasts.demands.of(pool).warm_s,
+            demand.warm_s,
             *now,
             can_park=self._sizes.can_park(pool),
             least=wanted.min_idle if spec.is_adaptive else min(1, wanted.min_idle),
             most=min(most),
             shrink_after_s=spec.shrink_after_s if spec.is_adaptive else spec.shed_after_s,
             is_adaptive=spec.is_adaptive,
+            is_warm_s_assumed=demand.is_warm_s_assumed,
         )
 
 

@@ -68,8 +68,9 @@ def follows(forecast: Forecast) -> str:
     """Of what the sizes of a pool that follow demand were worked out, without a full stop."""
     if not forecast.idle:
         return "adaptive: nobody has come for a machine of this pool yet"
+    assumed = " (assumed: no machine was seen to start yet)" if forecast.is_warm_s_assumed else ""
     said = (
-        f"adaptive: {forecast.rate:.2g} assigns per minute at this hour, {forecast.warm_s:.2g} s to warm, so "
+        f"adaptive: {forecast.rate:.2g} assigns per minute at this hour, {forecast.warm_s:.2g} s to warm{assumed}, so "
         f"{forecast.ordinary} idle"
     )
     bursts = f"; bursts of up to {forecast.largest}"
@@ -103,8 +104,9 @@ class Standings:
 
     def _why(self, name: str, now: Wanted) -> str:
         parked, forecast = self._state.spec.pool(name).parked, self._forecasts.of(name)
-        if forecast is not None and parked == forecast.parked:
-            return self._why_idle(name, now)  # it says that as well
+        if forecast is not None and parked <= forecast.parked:  # what demand asks for is said already
+            capped = f" Its limits allow {parked} parked." if parked < forecast.parked else ""
+            return f"{self._why_idle(name, now)}{capped}"
         reserve = f" Beside these, {parked} are to be parked (parked)." if parked else ""
         return f"{self._why_idle(name, now)}{reserve}"
 

@@ -58,15 +58,19 @@ class ArrivalRecord(Observer):
             times.sort()
         return found
 
-    def save(self, learned: Mapping[str, str]) -> None:
-        """Store what is new, with what was learned. What cannot be stored is tried again with what follows."""
+    def save(self, learned: Mapping[str, str]) -> bool:
+        """Store what is new, with what was learned. False if that failed: it is tried again with what follows."""
         rows = [(pool, self._minutes[pool, minute].closed(minute)) for pool, minute in self._unsaved]
-        if (rows or learned) and self.store.keep(rows, learned):
+        if not (rows or learned):
+            return True
+        if self.store.keep(rows, learned):
             self._unsaved.clear()
             self._minutes.clear()
-        elif len(self._minutes) > _MOST_UNSAVED:
+            return True
+        if len(self._minutes) > _MOST_UNSAVED:
             self._unsaved = set(sorted(self._unsaved, key=lambda key: key[1])[-_MOST_UNSAVED:])
             self._minutes = {key: self._minutes[key] for key in self._unsaved}
+        return False
 
     def _note(self, pool: str, at_ms: int) -> None:
         minute, offset = divmod(at_ms, _MINUTE_MS)

@@ -83,6 +83,8 @@ def _said(name: str, found: PlanOfPool) -> str:
     little = "" if found.plan.is_enough else f" That is too little to propose a size, which takes {_ENOUGH}."
     came = "1 assign" if count == 1 else f"{count} assigns"
     warm = f"{found.question.warm_s:.3g} s until a new machine answers"
+    if found.question.is_warm_s_assumed:
+        warm += ", which is assumed: none was seen to start yet"
     return f"{came} in {_duration(lasted_s)}, replayed with {warm}.{little}{cut}"
 
 
