@@ -267,8 +267,7 @@ def found_by(arrivals: Sequence[float], warm_s: float, before: Sequence[float] =
     """How many came in the time to warm before each of these arrivals, which come after those `before`; all are in order."""
     all_of_them, first = [*before, *arrivals], 0
     for number in range(len(before), len(all_of_them)):
-        since_s = all_of_them[number] - warm_s
-        while all_of_them[first] <= since_s:
+        while all_of_them[first] + warm_s <= all_of_them[number]:  # rounded as in a replay
             first += 1
         yield min(number - first, _MOST_AT_ONCE)
 

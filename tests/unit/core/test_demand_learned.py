@@ -233,7 +233,7 @@ def test_a_rush_that_is_larger_than_any_pool_is_counted_as_one() -> None:
 
 @given(st.lists(st.floats(0, 100), max_size=50).map(sorted), st.floats(0.01, 50), st.integers(0, 50))
 def test_how_many_were_found_is_the_same_in_pieces(times: list[float], warm_s: float, cut: int) -> None:
-    slowly = [sum(1 for other in times[:number] if other > at - warm_s) for number, at in enumerate(times)]
+    slowly = [sum(1 for other in times[:number] if other + warm_s > at) for number, at in enumerate(times)]
     assert list(found_by(times, warm_s)) == slowly
     assert list(found_by(times[cut:], warm_s, times[:cut])) == slowly[cut:]
 
