@@ -7,6 +7,7 @@ import { age, exactly, ms } from "./format.js";
 import { html } from "./html.js";
 import { isOlder, OLDER, OLDER_LONG } from "./image.js";
 import { useClock } from "./live.js";
+import { QrButton } from "./qr.js";
 import { hrefWith } from "./route.js";
 import { Mark } from "./statemark.js";
 import { coded } from "./told.js";
@@ -29,7 +30,7 @@ export function Head({ machine, live, events }) {
     <${Older} ...${{ machine, live }} />
     <dl class="about">
       <${Fact} name="URL"><${Address} url=${url} isAsleep=${state === "sleeping"} /><//>
-      ${machine.preview_url && html`<${Fact} name="Preview"><a href=${machine.preview_url} target="_blank" rel="noreferrer">${machine.preview_url}</a><//>`}
+      ${machine.preview_url && html`<${Fact} name="Preview"><a href=${machine.preview_url} target="_blank" rel="noreferrer">${machine.preview_url}</a> <${QrButton} machine=${machine} /><//>`}
       <${Age} since=${machine.created_at} />
       ${machine.lease && html`<${Deadline} lease=${machine.lease} />`}
       ${takesValues(machine) && html`<${Configured} machine=${machine} events=${events} />`}
