@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,3 +165,34 @@ def test_of_all_the_service_a_page_of_a_preview_may_open_only_the_dashboard_in_a
         assert (led.value.status, path) == (status, path)
     assert pool.machine_of("victim") is None
     pool.release("evil")
+
+
+def test_a_phone_reads_the_address_of_a_preview_from_the_dashboard(page: Page, tmp_path: Path) -> None:
+    """And gets in with it, where a link is needed."""
+    if shutil.which("zbarimg") is None:
+        pytest.fail("zbarimg is missing: install Debian's package zbar-tools.", pytrace=False)
+    config = tmp_path / "pool.toml"
+    config.write_text('preview_access = "link"\n')
+    template = "https://{name}.preview.example.com/"
+    flags = ("--engine", "memory", "--config", str(config), "--url-template", template)
+    with a_service(tmp_path / "service", *flags) as service:
+        held = service.assign("phone")
+        page.goto(f"http://localhost:{service.ports.api}/#/machines/{held['containerId']}")
+        page.get_by_role("button", name="QR code").click()
+        code = page.get_by_role("img", name="QR code that opens the preview")
+        code.screenshot(path=tmp_path / "code.png")
+        read = subprocess.run(
+            ["zbarimg", "--quiet", "--raw", tmp_path / "code.png"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        assert read.startswith("https://phone.preview.example.com/?orchestrator_link=")
+        assert read == page.get_by_role("dialog").get_by_role("link").get_attribute("href")
+        host = {"host": f"phone.localhost:{service.ports.api}"}
+        assert service.get(f"/?{read.partition('?')[2]}", host).status == 303
+
+
+def test_an_address_that_leads_each_device_to_itself_has_no_code(page: Page, pool: Running) -> None:
+    held = pool.assign("here")
+    page.goto(f"http://localhost:{pool.ports.api}/#/machines/{held['containerId']}")
+    expect(page.get_by_role("link", name=preview(pool, "here"))).to_be_visible()
+    expect(page.get_by_role("button", name="QR code")).to_have_count(0)
+    pool.release("here")

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 import schemathesis
@@ -40,7 +40,7 @@ INSIDE: Final = {"v1Logs", "v1Stats", "v1Environment", "v1Exec", "v1ReadFile", "
 BY_WEBSOCKET: Final = {"v1Terminal"}
 ENDLESS: Final = {"v1Logs", "v1Events"}
 DEPENDS: Final = {
-    *("v1KeepAlive", "v1Link", "v1Release", "v1Sleep", "v1Wake", "v1Destroy", "v1Restart"),
+    *("v1KeepAlive", "v1Link", "v1Route", "v1Release", "v1Sleep", "v1Wake", "v1Destroy", "v1Restart"),
     *("v1PatchPool", "v1Exec", "v1WriteFile", "v1Terminal"),
 }
 """What fits the description may be refused all the same: an old generation, sizes that contradict those that there are."""
@@ -51,6 +51,7 @@ LEAVES_TRACES: Final = {
         "v1Link",
         "v1MachineOfProject",
         "v1Release",
+        "v1Route",
         "v1Sleep",
         "v1Wake",
         "v1Why",
@@ -199,6 +200,12 @@ def give_archive(case: Case[Any]) -> None:
             case.body.pop("replace", None)
 
 
+def give_host(case: Case[Any], there: Place) -> None:
+    """That of a preview, with a port or without."""
+    host = urlsplit(there.assign()["preview_url"]).netloc
+    case.query["host"] = host if there.offered["v1Route"] % 2 else host.partition(":")[0]
+
+
 def give_command(case: Case[Any], there: Place) -> None:
     give_machine(case, there)
     assert isinstance(case.body, dict)
@@ -222,6 +229,7 @@ GIVE: Final[Mapping[str, Callable[[Case[Any], Place], None]]] = {
     "v1MachineOfProject": give_project,
     "v1KeepAlive": give_project,
     "v1Link": give_project_without_ports,
+    "v1Route": give_host,
     "v1Release": give_project,
     "v1Sleep": give_project,
     "v1Wake": give_project,
@@ -316,7 +324,8 @@ class Example:
             if one["in"] == "path":
                 path = path.replace(f"{{{one['name']}}}", quote(str(there.get(one["name"], one.get("example")))))
             elif one["in"] == "query" and "example" in one:
-                query.append((one["name"], one["example"]))
+                is_host = one["name"] == "host"  # that of the machine's project
+                query.append((one["name"], urlsplit(machine["preview_url"]).hostname if is_host else one["example"]))
         return f"{path}?{urlencode(query, doseq=True)}".removesuffix("?")
 
 

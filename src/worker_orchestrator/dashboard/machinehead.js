@@ -9,6 +9,7 @@ import { html } from "./html.js";
 import { isOlder, OLDER, OLDER_LONG } from "./image.js";
 import { useClock } from "./live.js";
 import { say } from "./notice.js";
+import { QrButton } from "./qr.js";
 import { hrefWith } from "./route.js";
 import { Mark } from "./statemark.js";
 import { coded } from "./told.js";
@@ -31,7 +32,7 @@ export function Head({ machine, live, events }) {
     <${Older} ...${{ machine, live }} />
     <dl class="about">
       <${Fact} name="URL"><${Address} url=${url} isAsleep=${state === "sleeping"} /><//>
-      ${machine.preview_url && html`<${Fact} name="Preview"><${Preview} machine=${machine} /><//>`}
+      ${machine.preview_url && html`<${Fact} name="Preview"><${Preview} machine=${machine} /> <${QrButton} machine=${machine} /><//>`}
       <${Age} since=${machine.created_at} />
       ${machine.lease && html`<${Deadline} lease=${machine.lease} />`}
       ${takesValues(machine) && html`<${Configured} machine=${machine} events=${events} />`}

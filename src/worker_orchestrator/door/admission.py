@@ -11,22 +11,26 @@ from typing import Final
 from worker_orchestrator.door.heads import RequestHead
 from worker_orchestrator.door.messages import Shown
 
-__all__ = ["COOKIE", "PARAMETER", "redirect", "shown_by", "without_link"]
+__all__ = ["COOKIE", "PARAMETER", "TOKEN", "passes_in", "redirect", "shown_by", "text_of", "without_link"]
 
 COOKIE: Final = "orchestrator_preview"
 PARAMETER: Final = "orchestrator_link"
-_TOKEN: Final = b"x-orchestrator-token"
+TOKEN: Final = b"x-orchestrator-token"
 _MOST_PASSES: Final = 5
 _LONGEST: Final = 512
 
 
 def shown_by(head: RequestHead, address: str) -> Shown:
     """What this request shows. `address` is that of the client."""
-    named = (pair.strip(b" \t").partition(b"=") for pair in head.get(b"cookie").split(b";"))
+    token = text_of(head.get(TOKEN))
+    return Shown(text_of(_link(head.target)), passes_in(head.get(b"cookie")), token, address if token else "")
+
+
+def passes_in(cookie: bytes) -> tuple[str, ...]:
+    """What came of links, of all that is in the header Cookie."""
+    named = (pair.strip(b" \t").partition(b"=") for pair in cookie.split(b";"))
     passes = [value for name, _, value in named if name == COOKIE.encode() and value]
-    token = _text(head.get(_TOKEN))
-    known = tuple(dict.fromkeys(map(_text, passes[:_MOST_PASSES])))
-    return Shown(_text(_link(head.target)), known, token, address if token else "")
+    return tuple(dict.fromkeys(map(text_of, passes[:_MOST_PASSES])))
 
 
 def without_link(target: bytes) -> bytes:
@@ -61,6 +65,6 @@ def _is_link(field: bytes) -> bool:
     return field.partition(b"=")[0] == PARAMETER.encode()
 
 
-def _text(value: bytes) -> str:
+def text_of(value: bytes) -> str:
     """What is too long is nothing that the service gave."""
     return value.decode("latin-1") if len(value) <= _LONGEST else ""

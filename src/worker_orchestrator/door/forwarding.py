@@ -13,7 +13,7 @@ from typing import Final
 
 from worker_orchestrator.door.heads import CHUNKED, ReplyHead, RequestHead
 
-__all__ = ["reply_to_client", "request_to_worker"]
+__all__ = ["kept_cookies", "reply_to_client", "request_to_worker"]
 
 _ONE_CONNECTION: Final = frozenset(
     {
@@ -42,7 +42,7 @@ def request_to_worker(head: RequestHead, client: str, scheme: str = "http", *, a
         if known in dropped or _is_forged(known):
             continue
         if known == b"cookie":
-            kept = _kept_cookies(value)
+            kept = kept_cookies(value)
             if kept:
                 lines.append(b"%b: %b" % (name, kept))
         elif known == b"origin" and authority and value.partition(b"://")[2] == head.host:
@@ -110,7 +110,7 @@ def _forwarded(host: bytes, client: str, scheme: bytes) -> list[bytes]:
     ]
 
 
-def _kept_cookies(value: bytes) -> bytes:
+def kept_cookies(value: bytes) -> bytes:
     """The cookies of the page; those of the service are left out."""
     pairs = (pair.strip(b" \t") for pair in value.split(b";"))
     return b"; ".join(pair for pair in pairs if pair and not pair.startswith(_OWN_COOKIES))

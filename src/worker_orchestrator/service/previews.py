@@ -23,6 +23,8 @@ from worker_orchestrator.http.previews.urls import NAME, PreviewUrls, port_at
 from worker_orchestrator.http.server.listening import is_beyond_loopback
 from worker_orchestrator.http.server.uvicorn_server import MOST_CONNECTIONS, Previews
 from worker_orchestrator.http.v1.links import PreviewLinks
+from worker_orchestrator.http.v1.preview_route import PreviewRoute
+from worker_orchestrator.http.v1.routes import PreviewCalls
 from worker_orchestrator.service.door import DoorProcess, can_run
 from worker_orchestrator.service.reload import Configuration
 from worker_orchestrator.settings.settings import Settings
@@ -35,7 +37,7 @@ class PreviewParts:
     """`hosts`, on these `ports`, are never those of the service. There is no `door` if previews are off."""
 
     hosts: Container[str]
-    links: PreviewLinks
+    calls: PreviewCalls
     ports: frozenset[int] = frozenset()
     door: DoorProcess | None = None
 
@@ -71,7 +73,7 @@ def previews_of(
     )
     of_links = PreviewLinks(orchestrator, urls, links, finding.is_by_link, time.time)
     if not is_on:
-        return PreviewParts(NO_HOSTS, of_links)
+        return PreviewParts(NO_HOSTS, PreviewCalls(of_links, PreviewRoute(None)))
     config = Config(
         settings.preview_domain,
         settings.max_connections,
@@ -80,4 +82,5 @@ def previews_of(
         template.partition(":")[0],
     )
     ports = frozenset(port_at(url) for url in (usual, template))
-    return PreviewParts(hosts, of_links, ports, DoorProcess(config, finding, told))
+    calls = PreviewCalls(of_links, PreviewRoute(finding.answer_for_proxy))
+    return PreviewParts(hosts, calls, ports, DoorProcess(config, finding, told))

@@ -203,7 +203,7 @@ def _app(parts: _Parts, token: str) -> App:
         parts.service_end,
         advertise_host=settings.advertise_host,
         configuration=parts.configuration,
-        links=parts.previews.links,
+        previews=parts.previews.calls,
     )
     guard = Guard(
         settings.allow_host,

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-__all__ = ["Link", "LinkBody", "PublishedPort"]
+__all__ = ["Link", "LinkBody", "PreviewTarget", "PublishedPort"]
 
 
 class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,3 +35,11 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     url: str
     expires_at: datetime | None
+
+
+class PreviewTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker to which the host of a preview leads: `target` is its address and port, `host` the Host that it is told."""
+
+    project: str
+    target: str
+    host: str

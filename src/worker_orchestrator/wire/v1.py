@@ -28,7 +28,7 @@ from worker_orchestrator.wire.pools import (
     ReplayedSizes,
     SettingChange,
 )
-from worker_orchestrator.wire.previews import Link, LinkBody, PublishedPort
+from worker_orchestrator.wire.previews import Link, LinkBody, PreviewTarget, PublishedPort
 
 __all__ = [
     "AssignBody",
@@ -59,6 +59,7 @@ __all__ = [
     "PoolPlan",
     "PoolSizes",
     "Pools",
+    "PreviewTarget",
     "Problem",
     "PublishedPort",
     "Released",

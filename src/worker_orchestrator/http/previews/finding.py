@@ -80,8 +80,12 @@ class Finding:
         self._pools, self._address_of = pools, address_of
         self._waking: set[str] = set()
 
-    async def answer(self, question: Question, spawn: Spawn) -> Route:
-        """Where this host leads. `spawn` runs what goes on beside: the wake of a machine."""
+    async def answer_for_proxy(self, question: Question) -> Route:
+        """Where this host leads now. The proxy asks for each request, and nothing is woken."""
+        return await self.answer(question, None)
+
+    async def answer(self, question: Question, spawn: Spawn | None) -> Route:
+        """Where this host leads. `spawn` runs what goes on beside: the wake of a machine. None: nothing is woken."""
         number = question.id
         text = self._hosts.label(question.host)
         label = None if text is None else read_label(text)

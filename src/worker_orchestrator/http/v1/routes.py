@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -30,16 +31,25 @@ from worker_orchestrator.http.v1.logs import WorkerLogs
 from worker_orchestrator.http.v1.machines import Machines
 from worker_orchestrator.http.v1.plans import PoolPlans
 from worker_orchestrator.http.v1.pools import Pools
+from worker_orchestrator.http.v1.preview_route import PreviewRoute
 from worker_orchestrator.http.v1.projects import Projects
 from worker_orchestrator.http.v1.reload import Configuration, Reload
 from worker_orchestrator.http.v1.responses import MachineShape
 from worker_orchestrator.http.v1.terminal import TERMINAL_QUERY, TerminalSockets
 
-__all__ = ["v1"]
+__all__ = ["PreviewCalls", "v1"]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Call = Endpoint | tuple[Endpoint, *tuple[str, ...]]
 """The endpoint, with the names of the query parameters that it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewCalls:
+    """Links to previews, and where their hosts lead."""
+
+    links: PreviewLinks
+    route: PreviewRoute
 
 
 def v1(
@@ -50,16 +60,17 @@ def v1(
     *,
     advertise_host: str,
     configuration: Configuration,
-    links: PreviewLinks | None = None,
+    previews: PreviewCalls | None = None,
 ) -> Starlette:
     """The application behind /v1. `service_end` ends its streams.
 
-    `configuration` has the settings in force, and reads them again. `links`: to previews.
+    `configuration` has the settings in force, and reads them again. `previews`: None for no calls
+    about them.
     """
-    shape = MachineShape(advertise_host, NO_URLS if links is None else links.urls)
+    shape = MachineShape(advertise_host, NO_URLS if previews is None else previews.links.urls)
     routes = [
         *_project_routes(Projects(orchestrator, shape, health.obstacles_of)),
-        *([] if links is None else [_by_method("/v1/projects/{project}/links", POST=(links.make, "generation"))]),
+        *([] if previews is None else _preview_routes(previews)),
         *_machine_routes(Machines(orchestrator, shape)),
         *_worker_routes(orchestrator, service_end),
         *_pool_routes(
@@ -75,6 +86,13 @@ def v1(
     app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type] # each handles its own class
     app.router.redirect_slashes = False
     return app
+
+
+def _preview_routes(previews: PreviewCalls) -> list[Route]:
+    return [
+        _by_method("/v1/projects/{project}/links", POST=(previews.links.make, "generation")),
+        _by_method("/v1/route", GET=(previews.route.show, "host")),
+    ]
 
 
 def _project_routes(projects: Projects) -> list[Route]:
