@@ -22,8 +22,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_start_says_which_image_it_is_and_why(folder: Path) -> None:
     assert list(_images(load({}, {}, folder / "orchestrator.toml"))) == [
         (
-            "The pool web uses the default image yashtech00/worker:v1: its table names no image, and no pool inherits the one "
-            "in [pools.default]. Put `image` into [pools.web], or above all tables."
+            "The pool web uses the default image yashtech00/worker:v1: its table names no image, and no pool inherits the "
+            "one in [pools.default]. Put `image` into [pools.web], or above all tables."
         )
     ]
     assert list(_images(load({"engine": "memory"}, {}))) == [], "it runs no image"
