@@ -91,7 +91,7 @@ def _stage_rows(stages: Stages, *, is_cold: bool) -> list[tuple[str, str]]:
         ("in line", stages.line_ms),
         ("probe", stages.probe_ms),
         ("commit", stages.commit_ms),
-        ("all together", stages.total_ms),
+        ("total", stages.total_ms),
     )
     before = (("create", stages.create_ms), ("until ready", stages.ready_ms))
     rows = list[tuple[str, str]]()

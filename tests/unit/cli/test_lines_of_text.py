@@ -27,7 +27,7 @@ STAGES: dict[str, Any] = {
 def test_stages_are_those_of_the_request_and_those_before_it() -> None:
     """A warm machine took its time before anybody asked: these do not add up to the total."""
     titles = [stage for stage, _ in _stage_rows(Stages(**STAGES), is_cold=False)]
-    assert titles == ["in this request", "  commit", "  all together", "beforehand", "  create", "  until ready"]
+    assert titles == ["in this request", "  commit", "  total", "beforehand", "  create", "  until ready"]
     assert "meanwhile, this machine" in [stage for stage, _ in _stage_rows(Stages(**STAGES), is_cold=True)]
     unknown = Stages(**dict.fromkeys(STAGES, None) | {"line_ms": 5.0})
     assert [stage for stage, _ in _stage_rows(unknown, is_cold=True)] == ["in this request", "  in line"]
