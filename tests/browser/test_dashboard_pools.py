@@ -280,6 +280,9 @@ def test_a_pool_gets_its_own_limit_and_nothing_else_is_sent(tabs: Tabs, service:
     assert pool(service, "preview")["max_machines"] == 5
     assert save("") == {"max_machines": None}
     assert pool(service, "preview")["max_machines"] is None
+    page.get_by_role("button", name="Sizes…").click()
+    page.get_by_role("dialog", name="Sizes of pool preview").get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Nothing was changed: pool preview has the sizes that it had.")).to_be_visible()
 
 
 def test_a_pool_comes_and_goes_with_a_reload(tabs: Tabs, service: Running, settings: Settings) -> None:

@@ -218,7 +218,7 @@ def test_why_tells_how_a_project_came_to_its_machine(shared: Running, project: s
     said = out(shared, "why", project)
     assert said.startswith(f"{project} has {machine} (generation ")
     assert ": warm." in said.splitlines()[0]
-    assert re.search(r"^total +\d", said, re.MULTILINE)
+    assert re.search(r"^  total +\d", said, re.MULTILINE)
     assert out(shared, "why", machine) == said
     assert document(shared, "why", project)["machine"] == machine
 

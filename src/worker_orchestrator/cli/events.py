@@ -70,7 +70,7 @@ def _print(events: Iterable[Event], output: str) -> None:
 def _line(event: Event) -> str:
     words = [
         utc_time(event.at),
-        f"#{event.id}",
+        f"{f'#{event.id}':<6}",
         f"{event.cause:<9}",
         event.machine,
         event.project or "-",

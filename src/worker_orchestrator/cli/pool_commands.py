@@ -105,6 +105,8 @@ def resume(client: Client, *, name: str, output: str) -> None:
 
 
 def _print_sizes(pool: Pool) -> None:
+    if pool.sizing == "adaptive":
+        click.echo(f"  sizing    adaptive: they follow demand for a hit ratio of {pool.target:g}")
     for size, title in _TITLES.items():
         now, configured = getattr(pool, size), getattr(pool.configured, size)
         chosen = pool.changed.get(size, configured)

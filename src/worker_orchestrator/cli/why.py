@@ -71,7 +71,7 @@ def _print(explanation: Why, until: str) -> None:
         click.echo(f"It has it until {until}, if nobody uses it, asks for it or keeps it until then.")
     if explanation.stages is not None:
         click.echo()
-        print_table(("STAGE", "TIME"), _stage_rows(explanation.stages))
+        print_table(("STAGE", "TIME"), _stage_rows(explanation.stages, is_cold=explanation.how == "cold"))
     if explanation.failed_probes:
         click.echo()
         rows = [(probe.machine, printable(probe.detail)) for probe in explanation.failed_probes]
@@ -85,16 +85,23 @@ def _print(explanation: Why, until: str) -> None:
         print_table(("TIME", "MACHINE", "EVENT", "STATE", "REASON"), events)
 
 
-def _stage_rows(stages: Stages) -> list[tuple[str, str]]:
-    durations_ms = (
+def _stage_rows(stages: Stages, *, is_cold: bool) -> list[tuple[str, str]]:
+    """What took time in this request, and what its machine had taken: a warm one was made before anybody asked for it."""
+    within = (
         ("in line", stages.line_ms),
-        ("create", stages.create_ms),
-        ("until ready", stages.ready_ms),
         ("probe", stages.probe_ms),
         ("commit", stages.commit_ms),
         ("total", stages.total_ms),
     )
-    return [(stage, milliseconds(ms)) for stage, ms in durations_ms if ms is not None]
+    before = (("create", stages.create_ms), ("until ready", stages.ready_ms))
+    rows = list[tuple[str, str]]()
+    for title, durations_ms in (
+        ("in this request", within),
+        ("meanwhile, this machine" if is_cold else "beforehand", before),
+    ):
+        known = [(f"  {stage}", milliseconds(ms)) for stage, ms in durations_ms if ms is not None]
+        rows += [(title, ""), *known] if known else []
+    return rows
 
 
 COMMANDS: Final = (why,)

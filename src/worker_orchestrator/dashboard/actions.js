@@ -190,8 +190,9 @@ export function SizesDialog({ live, pool, onClose }) {
   const [sizes, setSizes] = useState(before);
   const save = async () => {
     // What was not changed may be that of an open window, and is to go with it.
-    await changePool(live, pool.name, Object.fromEntries(Object.entries(sizes).filter(([name, size]) => size !== before[name])));
-    say(`Pool ${pool.name} has new sizes.`);
+    const changed = Object.entries(sizes).filter(([name, size]) => size !== before[name]);
+    if (changed.length) await changePool(live, pool.name, Object.fromEntries(changed));
+    say(changed.length ? `Pool ${pool.name} has new sizes.` : `Nothing was changed: pool ${pool.name} has the sizes that it had.`);
   };
   const field = (name, label, hint, least) =>
     html`<${SizeField} ...${{ name, label, hint, least, sizes, setSizes }} configured=${pool.configured[name]} />`;

@@ -97,7 +97,7 @@ function optionsOf(UPlot, { series, stacked, log, least, height, sync, format, s
       y: log ? { distr: 3, range: (_, low, high) => decades(low, high) } : { range: (_, __, high) => [0, Math.max(least, (high ?? 0) * 1.1)] },
     },
     axes: [
-      { ...axis, grid: { show: false }, size: 24, gap: 4, space: 72, values: (plot, splits) => splits.map((s) => clockAt(plot, splits, s)) },
+      { ...axis, grid: { show: false }, size: 24, gap: 8, space: 72, values: (plot, splits) => splits.map((s) => clockAt(plot, splits, s)) },
       { ...axis, ...isMarked, size: (_, labels) => widthOf(labels), gap: 8, space: 28, values: (_, splits) => splits.map((s) => (s === null ? "" : format(s))) },
     ],
     series: [{}, ...lines],

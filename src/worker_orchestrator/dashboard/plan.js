@@ -11,9 +11,9 @@ import { say } from "./notice.js";
 
 const WIDTH = 440;
 const HEIGHT = 160;
-const LEFT = 44;
+const LEFT = 56; // of labels that are larger on a phone
 const BOTTOM = 24;
-const TOP = 8;
+const TOP = 12;
 const ratio = (value) => `${(value * 100).toFixed(value > 0.99 ? 2 : 1)} %`;
 const sizes = ({ idle, parked }) => `${number(idle)} idle${parked ? ` + ${number(parked)} parked` : ""}`;
 const isSame = (one, other) => other !== null && !one.adaptive && one.idle === other.idle && one.parked === other.parked;
@@ -81,7 +81,8 @@ function ApplyDialog({ live, pool, changes, onSet, onClose }) {
 function Picture({ plan }) {
   const id = useId();
   const most = Math.max(0.1, ...plan.sizes.map((one) => one.idle_hours));
-  const least = Math.max(0, Math.min(plan.target, ...plan.sizes.map((one) => one.hit_ratio)) - 0.02);
+  const lowest = Math.min(plan.target, ...plan.sizes.map((one) => one.hit_ratio));
+  const least = Math.max(0, Math.floor((lowest - 0.02) * 100) / 100); // its label has no decimals
   const x = (hours) => LEFT + (hours / most) * (WIDTH - LEFT - 12);
   const y = (value) => TOP + ((1 - value) / (1 - least)) * (HEIGHT - TOP - BOTTOM);
   const fixed = plan.sizes.filter((one) => !one.adaptive && !one.parked);
@@ -100,8 +101,8 @@ function Picture({ plan }) {
       <line class="wanted" x1=${LEFT} x2=${WIDTH - 12} y1=${y(plan.target)} y2=${y(plan.target)} />
       <polyline points=${fixed.map((one) => `${x(one.idle_hours).toFixed(1)},${y(one.hit_ratio).toFixed(1)}`).join(" ")} />
       ${plan.sizes.map((one) => html`<${Mark} key=${`${one.idle} ${one.parked} ${one.adaptive}`} one=${one} plan=${plan} x=${x(one.idle_hours)} y=${y(one.hit_ratio)} />`)}
-      <text x=${LEFT - 6} y=${TOP + 8} text-anchor="end">100 %</text>
-      <text x=${LEFT - 6} y=${HEIGHT - BOTTOM} text-anchor="end">${(least * 100).toFixed(0)} %</text>
+      <text x=${LEFT - 6} y=${TOP} text-anchor="end" dominant-baseline="central">100 %</text>
+      <text x=${LEFT - 6} y=${HEIGHT - BOTTOM} text-anchor="end" dominant-baseline="central">${(least * 100).toFixed(0)} %</text>
       <text x=${LEFT} y=${HEIGHT - 6}>0</text>
       <text x=${WIDTH - 12} y=${HEIGHT - 6} text-anchor="end">${number(most)} h</text>
     </svg>

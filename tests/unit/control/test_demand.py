@@ -91,11 +91,17 @@ def test_the_sentence_can_be_checked_by_hand() -> None:
     found = demand(6, 20)
     assert found is not None
     times = "\N{MULTIPLICATION SIGN}"
-    said = f"6 assigns per minute {times} 20 s until a new machine answers = 2 idle machines needed, on average."
+    said = (
+        f"6 assigns per minute {times} 20 s until a new machine answers = 2 machines used up meanwhile, on average, so "
+        "2 idle machines are needed."
+    )
     assert found.says(2) == said
     assert found.says(1) == f"{said} The pool keeps 1, so projects have to wait."
     assert found.says(1, 1) == said, "what is parked serves as well"
     assert found.says(0, 1) == f"{said} The pool keeps 0 and 1 parked, so projects have to wait."
     one = demand(3, 20)
     assert one is not None
-    assert "= 1 idle machine needed" in one.says(1)
+    assert one.says(1).endswith("= 1 machines used up meanwhile, on average, so 1 idle machine is needed.")
+    few = demand(3, 1.12)
+    assert few is not None
+    assert few.says(1).endswith("= 0.056 machines used up meanwhile, on average, so 1 idle machine is needed.")

@@ -49,9 +49,11 @@ class Demand:
     def says(self, idle: int, parked: int = 0) -> str:
         """In one sentence, and in a second one if the pool keeps fewer."""
         few, keeps = self.idle_needed > idle + parked, f"{idle} and {parked} parked" if parked else str(idle)
+        used_up = self.assigns_per_minute * self.warm_up_s / 60
+        needed = "1 idle machine is" if self.idle_needed == 1 else f"{self.idle_needed} idle machines are"
         return (
             f"{self.assigns_per_minute:.3g} assigns per minute {_TIMES} {self.warm_up_s:.3g} s until a new machine answers "
-            f"= {self.idle_needed} idle machine{'' if self.idle_needed == 1 else 's'} needed, on average."
+            f"= {used_up:.2g} machines used up meanwhile, on average, so {needed} needed."
             f"{f' The pool keeps {keeps}, so projects have to wait.' if few else ''}"
         )
 
