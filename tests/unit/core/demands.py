@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from hypothesis import strategies as st
+
 HOUR = 3600.0
 DAY = 24 * HOUR
 WEEK = 7 * DAY
@@ -28,3 +30,8 @@ def bursts(days: int, seed: int, *, size: int = 30, about_s: float = 600.0) -> l
         begin = START + day * DAY + 14 * HOUR + drawn.uniform(-about_s, about_s)
         found += [begin + drawn.random() for _ in range(size)]
     return found
+
+
+def seconds(least: float, most: float) -> st.SearchStrategy[float]:
+    """On the ticks of a clock, of which sums are exact."""
+    return st.integers(round(least * 1024), round(most * 1024) - 1).map(lambda ticks: ticks / 1024)

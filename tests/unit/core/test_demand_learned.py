@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.core.demands import DAY, HOUR, START, WEEK, bursts, independent
+from tests.unit.core.demands import DAY, HOUR, START, WEEK, bursts, independent, seconds
 
 from worker_orchestrator.core.base_stock import base_stock
 from worker_orchestrator.core.demand import Demand, Forecast, found_by, smallest_fixed
@@ -231,7 +231,7 @@ def test_a_rush_that_is_larger_than_any_pool_is_counted_as_one() -> None:
     assert len(demand.days[-1].found) < 400
 
 
-@given(st.lists(st.floats(0, 100), max_size=50).map(sorted), st.floats(0.01, 50), st.integers(0, 50))
+@given(st.lists(seconds(0, 100), max_size=50).map(sorted), seconds(0.01, 50), st.integers(0, 50))
 def test_how_many_were_found_is_the_same_in_pieces(times: list[float], warm_s: float, cut: int) -> None:
     slowly = [sum(1 for other in times[:number] if other + warm_s > at) for number, at in enumerate(times)]
     assert list(found_by(times, warm_s)) == slowly

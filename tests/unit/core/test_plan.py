@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.unit.core.demands import DAY, START, bursts, independent
+from tests.unit.core.demands import DAY, START, bursts, independent, seconds
 
 from worker_orchestrator.core.plan import Plan, Question, Row, plan
 from worker_orchestrator.core.replay import Span, replay_fixed
@@ -138,9 +138,9 @@ def test_what_came_before_is_only_learned_from() -> None:
 
 
 @given(
-    st.lists(st.floats(0, 3600, exclude_max=True), min_size=20, max_size=80).map(sorted),
+    st.lists(seconds(0, 3600), min_size=20, max_size=80).map(sorted),
     st.sampled_from([0.5, 0.9, 0.99]),
-    st.floats(0.5, 300),
+    seconds(0.5, 300),
 )
 @example([1e-300] * 19 + [300.0], 0.9, 300.0)  # ready when the last one comes, as far as a sum of floats can tell
 @settings(max_examples=50, deadline=None)

@@ -7,6 +7,7 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.core.demands import seconds
 
 from worker_orchestrator.core.demand import Demand
 from worker_orchestrator.core.replay import (
@@ -81,10 +82,10 @@ def test_who_waits_to_the_end_counts_with_the_time_that_is_left() -> None:
     assert fixed([3599], 0).p99_wait_s == 10
 
 
-TIMES = st.lists(st.floats(0, 3600, exclude_max=True), max_size=60).map(sorted)
+TIMES = st.lists(seconds(0, 3600), max_size=60).map(sorted)
 
 
-@given(TIMES, st.integers(0, 8), st.floats(0.1, 400), st.floats(0, 3600))
+@given(TIMES, st.integers(0, 8), seconds(0.1, 400), seconds(0, 3600))
 def test_the_short_way_for_fixed_sizes_says_the_same(
     times: list[float], idle: int, warm_s: float, since: float
 ) -> None:
