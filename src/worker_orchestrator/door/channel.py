@@ -121,11 +121,17 @@ class Channel:
 
     # receiving
 
-    def _receive(self) -> None:
+    def catch_up(self) -> None:
+        """Hear now what the other process has said so far."""
+        while not self._is_closed and self._receive():
+            pass
+
+    def _receive(self) -> bool:
+        """Take what has come. Returns whether there was anything."""
         try:
             data, descriptors, flags, _ = socket.recv_fds(self._socket, _READ_BYTES, _MOST_SOCKETS)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError:
             data, descriptors, flags = b"", [], 0
         # Out of descriptors, the kernel closes what came. Its frame must not take the connection of the next one.
@@ -133,7 +139,7 @@ class Channel:
         self._came.extend([None] if is_lost else descriptors)
         if not data:
             self._end()
-            return
+            return False
         self._held += data
         while not self._is_closed and len(self._held) >= _HEADER.size:
             kind, length = _HEADER.unpack_from(self._held)
@@ -142,6 +148,7 @@ class Channel:
             content = self._held[_HEADER.size : _HEADER.size + length]
             self._held = self._held[_HEADER.size + length :]
             self._take(kind, content)
+        return True
 
     def _take(self, kind: int, content: bytes) -> None:
         if kind == _MESSAGE:

@@ -60,7 +60,7 @@ class Door:
         self._clients = Counter[str]()
         self._ended = asyncio.Event()
         self._channel = Channel(own, Heard(self._hear, self._admit, self._ended.set))
-        self._routes, self._workers = Routes(self._channel.tell), Workers()
+        self._routes, self._workers = Routes(self._channel.tell, self._channel.catch_up), Workers()
 
     async def run(self) -> None:
         """Until the service ends the connection."""

@@ -31,10 +31,10 @@ class GoneError(Exception):
 
 
 class Routes:
-    """`ask` sends a question to the service."""
+    """`ask` sends a question to the service; `catch_up` hears at once what that has said so far."""
 
-    def __init__(self, ask: Callable[[bytes], None]) -> None:
-        self._ask = ask
+    def __init__(self, ask: Callable[[bytes], None], catch_up: Callable[[], None]) -> None:
+        self._ask, self._catch_up = ask, catch_up
         self._last_id = 0
         self._loop = asyncio.get_running_loop()
         self._asked: dict[int, tuple[_Who, asyncio.Future[Route]]] = {}
@@ -108,6 +108,7 @@ class Routes:
     @contextmanager
     def using(self, key: str, end: Callable[[], None]) -> Iterator[None]:
         """While this goes on under a route, `end` is called if the route is gone. Raises GoneError if it is already."""
+        self._catch_up()  # or a door that is late leads to the machine of another project
         if key not in self._keys:
             raise GoneError
         token = object()

@@ -26,6 +26,7 @@ class Relayed:
         self.questions: list[Question] = []
         self.answer: Callable[[Question], Route] = self.to_worker
         self.channel: Channel
+        self.door: Door
         self.ended = asyncio.Event()
         self._accepted: list[socket.socket] = []
 
@@ -86,7 +87,8 @@ async def relayed(worker: Worker, config: Config = USUAL) -> AsyncIterator[Relay
         stage = Relayed(server.sockets[0].getsockname()[1])
         nobody = Heard(stage.hear, lambda connection, _: connection.close(), stage.ended.set)
         stage.channel = Channel(own, nobody)
-        door = tasks.create_task(Door(theirs, config).run())
+        stage.door = Door(theirs, config)
+        door = tasks.create_task(stage.door.run())
         with socket.create_server(("127.0.0.1", 0), backlog=500) as listener:
             listener.settimeout(0)
             stage.port = listener.getsockname()[1]

@@ -444,3 +444,26 @@ def test_a_request_whose_chunks_are_malformed_is_the_fault_of_who_sent_it(body: 
 async def waits(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     """A worker that answers when it has all."""
     await reader.read(-1)
+
+
+def test_a_door_that_is_late_hears_what_is_gone_before_it_asks_a_worker() -> None:
+    seen = list[bytes]()
+
+    async def worker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async def story(stage: Relayed) -> None:
+        reader, writer = await stage.open(b"GET /first HTTP/1.1\r\nHost: app.localhost\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        loop, channel = asyncio.get_running_loop(), stage.door._channel
+        loop.remove_reader(channel._socket)  # it has not come to that yet
+        stage.forget()
+        writer.write(b"GET /second HTTP/1.1\r\nHost: app.localhost\r\n\r\n")
+        assert b" 502 " in await reader.readuntil(b"\r\n\r\n")
+        assert [head.split()[1] for head in seen] == [b"/first"]
+        loop.add_reader(channel._socket, channel._receive)
+        writer.close()
+
+    lived(worker, story)
