@@ -30,13 +30,13 @@ export function Head({ machine, live, events }) {
     <${Older} ...${{ machine, live }} />
     <dl class="about">
       <${Fact} name="URL"><${Address} url=${url} isAsleep=${state === "sleeping"} /><//>
-      ${machine.preview_url && html`<${Fact} name="Preview"><a href=${machine.preview_url} target="_blank" rel="noreferrer">${machine.preview_url}</a> <${QrButton} machine=${machine} /><//>`}
+      ${!isNarrow && html`<${Preview} machine=${machine} />`}
       <${Age} since=${machine.created_at} />
       ${machine.lease && html`<${Deadline} lease=${machine.lease} />`}
       ${takesValues(machine) && html`<${Configured} machine=${machine} events=${events} />`}
       ${!isNarrow && html`<${More} ...${{ machine, live }} />`}
     </dl>
-    ${isNarrow && html`<details class="more"><summary>More</summary><dl class="about"><${More} ...${{ machine, live }} /></dl></details>`}
+    ${isNarrow && html`<details class="more"><summary>More</summary><dl class="about"><${Preview} machine=${machine} /><${More} ...${{ machine, live }} /></dl></details>`}
   </header>`;
 }
 
@@ -46,6 +46,11 @@ function Address({ url, isAsleep }) {
   if (isAsleep) return html`${url} <span class="muted">may be somebody else's until it wakes</span>`;
   return html`<a href=${url} target="_blank" rel="noreferrer">${url}</a>`;
 }
+
+/** Where it is seen in a browser, whichever machine its project has. */
+const Preview = ({ machine }) => machine.preview_url && html`<${Fact} name="Preview">
+  <a href=${machine.preview_url} target="_blank" rel="noreferrer">${machine.preview_url}</a> <${QrButton} machine=${machine} />
+<//>`;
 
 /** A project that gets an older machine is to know it, and why. */
 function Older({ machine, live }) {
