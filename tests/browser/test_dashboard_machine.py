@@ -69,7 +69,8 @@ def test_its_page_tells_its_life_and_why_it_is_whose_it_is(tabs: Tabs, pool: Run
         expect(why.get_by_role("row").filter(has_text=stage)).to_contain_text(re.compile(r"\d m?s$"))
     facts = page.locator(".about")
     expect(facts).to_contain_text("worker-orchestrator-example:latest")
-    expect(facts.get_by_role("link")).to_have_attribute("href", pool.assign("shop")["url"])
+    links = facts.get_by_role("link").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    assert links == [pool.assign("shop")["url"], f"http://shop.localhost:{pool.ports.api}/"]
 
 
 def test_its_life_goes_on_while_one_looks(tabs: Tabs, pool: Running) -> None:
@@ -205,6 +206,7 @@ def test_on_a_phone_the_head_leaves_room_for_the_rest(tabs: Tabs, pool: Running,
     page.locator("summary").focus()
     page.keyboard.press("Enter")
     expect(image).to_be_visible()
+    expect(page.get_by_role("link", name=f"http://shop.localhost:{pool.ports.api}/")).to_be_visible()
     assert violations(page) + cut_off(page) == []
 
 

@@ -136,7 +136,7 @@ def _advice(found: PoolPlan) -> str:
     if found.proposed is None:
         more = "Allow more with `orchestrator scale --max-machines N`."
         return f"No size that the pool may have reaches {found.target:g}. {more}{follows}"
-    return f"The smallest fixed size that reaches {found.target:g} is {_in_words(found.proposed)}.{follows}"
+    return f"The fixed size of least cost that reaches {found.target:g} is {_in_words(found.proposed)}.{follows}"
 
 
 def _in_words(sizes: PlannedSizes) -> str:

@@ -32,13 +32,13 @@ export function Head({ machine, live, events }) {
     <${Older} ...${{ machine, live }} />
     <dl class="about">
       <${Fact} name="URL"><${Address} url=${url} isAsleep=${state === "sleeping"} /><//>
-      ${machine.preview_url && html`<${Fact} name="Preview"><${Preview} machine=${machine} /> <${QrButton} machine=${machine} /><//>`}
+      ${!isNarrow && html`<${Preview} machine=${machine} />`}
       <${Age} since=${machine.created_at} />
       ${machine.lease && html`<${Deadline} lease=${machine.lease} />`}
       ${takesValues(machine) && html`<${Configured} machine=${machine} events=${events} />`}
       ${!isNarrow && html`<${More} ...${{ machine, live }} />`}
     </dl>
-    ${isNarrow && html`<details class="more"><summary>More</summary><dl class="about"><${More} ...${{ machine, live }} /></dl></details>`}
+    ${isNarrow && html`<details class="more"><summary>More</summary><dl class="about"><${Preview} machine=${machine} /><${More} ...${{ machine, live }} /></dl></details>`}
   </header>`;
 }
 
@@ -49,14 +49,18 @@ function Address({ url, isAsleep }) {
   return html`<a href=${url} target="_blank" rel="noreferrer">${url}</a>`;
 }
 
-/** Its address stays the same. Where previews are not for everybody, it is opened by a link that is made for that. */
-function Preview({ machine }) {
-  const { project, preview_url: address } = machine;
+/** Where it is seen in a browser, whichever machine its project has. */
+const Preview = ({ machine }) => machine.preview_url && html`<${Fact} name="Preview"><${PreviewLink} machine=${machine} /> <${QrButton} machine=${machine} /><//>`;
+
+/** Where previews are not for everybody, it is opened by a link that is made for that. */
+function PreviewLink({ machine }) {
+  const { project, generation, preview_url: address } = machine;
   const opened = async (event) => {
     event.preventDefault();
     const view = window.open("about:blank", "_blank"); // at once: after an answer it would be a pop-up
     try {
-      const { url } = await call(`/v1/projects/${encodeURIComponent(project)}/links`, { method: "POST", body: {} });
+      const path = `/v1/projects/${encodeURIComponent(project)}/links?generation=${generation}`;
+      const { url } = await call(path, { method: "POST", body: {} });
       view.opener = null;
       view.location.replace(url);
     } catch (problem) {

@@ -46,7 +46,7 @@ function Advice({ live, plan, onSet }) {
   const follows = sizing === "adaptive" && ` This pool follows demand, and keeps ${sizes(now)} now.`;
   if (!enough) return html`Too little is on record to propose a size.${follows}`;
   if (!proposed) return html`No size that the pool may have reaches ${ratio(target)}.${follows}`;
-  const said = html`The smallest fixed size that reaches ${ratio(target)} is <b>${sizes(proposed)}</b>.`;
+  const said = html`The fixed size of least cost that reaches ${ratio(target)} is <b>${sizes(proposed)}</b>.`;
   if (follows) return html`${said}${follows}`;
   const changes = changesOf(plan, live.pools.find(({ name }) => name === pool));
   if (!changes.length) return html`${said} The pool has it.`;

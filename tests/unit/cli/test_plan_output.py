@@ -72,7 +72,7 @@ def test_each_size_has_a_row_with_what_it_would_have_been_worth(capsys: pytest.C
     assert "4 0.9785 0 s 3.1 s 95.0 now" in lines
     assert "17 0.9912 0 s 3.1 s 407.0 proposed" in lines
     assert "max 23 0.9930 0 s 3.1 s 70.0 follows demand" in lines
-    assert "The smallest fixed size that reaches 0.99 is 17 idle." in lines
+    assert "The fixed size of least cost that reaches 0.99 is 17 idle." in lines
     parked = replace(PLAN, proposed=PlannedSizes(idle=2, parked=15), sizes=[*PLAN.sizes, size(2, 0.99, 48, parked=15)])
     command._print(parked)
     lines = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
@@ -100,7 +100,7 @@ def test_of_a_pool_that_follows_demand_no_fixed_size_is_the_one_of_now() -> None
     adaptive = replace(PLAN, sizing="adaptive")
     assert [command._note(adaptive, one) for one in adaptive.sizes] == ["", "", "proposed", "follows demand"]
     assert command._advice(adaptive) == (
-        "The smallest fixed size that reaches 0.99 is 17 idle. The pool follows demand, and keeps 4 idle now."
+        "The fixed size of least cost that reaches 0.99 is 17 idle. The pool follows demand, and keeps 4 idle now."
     )
 
 
