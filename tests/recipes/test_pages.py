@@ -144,9 +144,9 @@ def test_previews_behind_nginx(reader: Reader) -> None:
     reader.replacing = {"8443": tls}
     reader.follow(RECIPES / "previews.md")
     ask = "curl --silent --output /dev/null --write-out '%{http_code}' --cookie jar --cacert cert.pem"
-    url = f"https://preview-demo.preview.localhost:{tls}"
+    url = f"https://previews-demo.preview.localhost:{tls}"
     assert reader.run(f"{ask} {url}/health") == "200"
-    reader.run("orchestrator release preview-demo")
+    reader.run("orchestrator release previews-demo")
     assert reader.run(f"{ask} {url}/health") == "403"
 
 
