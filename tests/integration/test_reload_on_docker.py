@@ -40,9 +40,11 @@ def service(tmp_path: Path, example_image: str) -> Iterator[Running]:
 
 
 def reload(service: Running, text: str) -> list[str]:
-    """The lines that say what changed."""
+    """The lines that say what changed. The last one says that it holds."""
     (service.folder / "orchestrator.toml").write_text(text)
-    return out(service, "reload").splitlines()
+    *lines, last = out(service, "reload").splitlines()
+    assert last == "Applied."
+    return lines
 
 
 def pools_of(service: Running) -> dict[str, Any]:
