@@ -31,7 +31,7 @@ CORES := tests/unit tests/simulation
 OF_CORE := tests/unit/core
 GATE := $(BIN)/coverage run --branch -m pytest $(OF_CORE) && $(BIN)/coverage report --fail-under=100 --include="$(CORE)"
 OTHERS := $(PYTEST) $(CORES) --ignore=$(OF_CORE)
-ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight) $(patsubst %,tests/integration/test_%.py,command_line_speed deaths wake_speed)
+ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight) $(patsubst %,tests/integration/test_%.py,command_line_speed daemon_speed deaths wake_speed)
 OWN := tests/chaos tests/integration/test_daemon.py tests/recipes
 COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output reload_command postman scripts)
 BROWSER := tests/browser tests/integration/test_commands.py

@@ -19,7 +19,12 @@ TESTS = Path(__file__).with_name("own_daemon.py")
 
 def test_a_service_lives_through_whatever_its_daemon_does(example_image: str) -> None:
     """Every test of `own_daemon.py`, as root."""
-    words = alone(sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", "-q", str(TESTS))
+    run_alone(TESTS)
+
+
+def run_alone(tests: Path) -> None:
+    """Run the tests of this file in namespaces of their own. Fails with the calling test if one of them does."""
+    words = alone(sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", "-q", str(tests))
     done = subprocess.run(words, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL, check=False)
     print(done.stdout, done.stderr)
     if done.returncode != 0:
