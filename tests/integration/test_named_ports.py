@@ -63,8 +63,12 @@ def test_each_port_of_a_machine_has_a_url(service: Running) -> None:
     assert page(second) == "hmr\n"
     told = document(service, "assign", "p1")
     assert told["ports"] == {
-        "http": {"port": int(first.rpartition(":")[2]), "url": first},
-        "hmr": {"port": int(second.rpartition(":")[2]), "url": second},
+        name: {
+            "port": int(url.rpartition(":")[2]),
+            "url": url,
+            "preview_url": f"http://{name}--p1.localhost:{service.ports.api}/",
+        }
+        for name, url in (("http", first), ("hmr", second))
     }
     assert told["url"] == out(service, "assign", "p1", "--port", "http").strip() == first
     unknown = run(service, "assign", "p1", "--port", "ws", code=2)
@@ -137,7 +141,8 @@ def test_a_reload_brings_ports(service: Running) -> None:
     shown = out(service, "reload", "--yes")
     assert "~ pool default, ports: - -> app=9092" in shown
     told = eventually(lambda: document(service, "assign", "p2"), "a machine comes")
-    assert told["ports"] == {"app": {"port": told["port"], "url": told["url"]}}
+    preview = f"http://app--p2.localhost:{service.ports.api}/"
+    assert told["ports"] == {"app": {"port": told["port"], "url": told["url"], "preview_url": preview}}
     file.write_text(file.read_text() + "worker_port = 9092\n")
     refused = run(service, "reload", "--yes", code=2)
     assert b"In pool default, worker_port is 9092, and ports says which ports the worker has as well." in refused.stderr
