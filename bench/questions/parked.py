@@ -35,6 +35,8 @@ PROCESSOR_S: Final = 30.0
 IDLE_BESIDE, PARKED_BESIDE = 200, 100
 _BURN: Final = "while :; do i=0; while [ $i -lt {turns} ]; do i=$((i+1)); done; sleep 0.1; done"
 _SETTLE_S: Final = 3.0
+_NEWS_S: Final = 0.7
+"""Docker may refuse a call that comes too soon after another: `findings/docker-pause-is-forgotten-by-old-news.sh`."""
 _Side = tuple[str, Callable[[int], Awaitable[float]]]
 
 
@@ -101,9 +103,13 @@ def _wake(run: Run, raw: RawDocker, ids: Sequence[str]) -> Callable[[int], Await
 
     async def timed(parallel: int) -> float:
         run.book.add(f"parked.{parallel}.unpause", await _timed([raw.unpause(native) for native in ids]))
+        await asyncio.sleep(_NEWS_S)
         run.book.add(f"parked.{parallel}.pause", await _timed([raw.pause(native) for native in ids]))
+        await asyncio.sleep(_NEWS_S)
         took_ms = await _timed([one(native) for native in ids])
+        await asyncio.sleep(_NEWS_S)
         await asyncio.gather(*map(raw.pause, ids))
+        await asyncio.sleep(_NEWS_S)
         return took_ms
 
     return timed
