@@ -406,6 +406,10 @@ class History:
                 assert all(one is not None and one.is_idle and not one.generation for one in gone), f"{gone} go"
                 since, idle = self.unneeded_since.pop(name, self.now), len(self.fleet.idle(name, pool.template))
                 assert self.now + LATE_S >= since + pool.shed_after_s, f"{gone} of {name} go too early"
+                after = [change.after for change in self.fleet.pending[decided:] if change.after is not None]
+                idle += sum(
+                    one.pool == name and one.reason == reasons.DISPLACED for one in after
+                )  # for a project, then
                 wants = pool.wanted_idle(self.fleet.assigned_in(name)) + max(0, pool.parked - self._count_parked(name))
                 assert idle >= wants, f"{gone} of {name} go, and it has {idle} of {wants}"
             if self._unneeded(name, pool):

@@ -119,8 +119,8 @@ def keep_reserve(fleet: Fleet, spec: Spec, name: str, now: float) -> bool:
 
 def is_due_later(pool: Pool) -> bool:
     """Whether something of this pool's reserve is due after a while, though nothing changes until then."""
-    times = (pool.parks_since, pool.too_many_parked_since, pool.unneeded_since)
-    return any(since is not None for since in times)
+    is_parking, is_shrinking = pool.parks_since is not None, pool.too_many_parked_since is not None
+    return is_parking or is_shrinking or pool.unneeded_since is not None
 
 
 def retire_unknown_reserve(fleet: Fleet, name: str, now: float) -> None:

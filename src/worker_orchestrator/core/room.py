@@ -185,8 +185,8 @@ def _parked_of_others(fleet: Fleet, claims: Sequence[Claim]) -> list[str]:
 def _unwritten_of_others(fleet: Fleet, spec: Spec, pools: Collection[str]) -> Iterator[str]:
     """The parked machines of pools with more than is asked for in writing, whose places another one of `pools` could use."""
     for name, wanted in spec.pools.items():
-        groups = fleet.members(name).parked if any(one != name for one in pools) else {}
-        if groups and sum(map(len, groups.values())) > wanted.least_parked:
+        groups = fleet.members(name).parked
+        if groups and any(one != name for one in pools) and sum(map(len, groups.values())) > wanted.least_parked:
             yield from fleet.all_parked(name)
 
 
