@@ -163,6 +163,8 @@ def _size(  # all of it is at hand where this is called, after every assign and 
     if wanted.is_at_limit(members.slots_held):
         return _Size.RIGHT
     if not waiting and (fleet.slots_held >= spec.max_machines or spec.is_at_max_awake(fleet.awake)):
+        if len(spec.pools) == 1:
+            return _Size.CROWDED_OUT
         lacks = wanted.least_idle - idle - len(members.coming.get(template, ()))
         return _Size.WRONG if may_displace(fleet, spec, name, lacks) else _Size.CROWDED_OUT
     return _Size.WRONG  # for those who wait, another pool may make room

@@ -100,12 +100,15 @@ class Observers(Observer):
     def __init__(self, *observers: Observer) -> None:
         super().__init__(observers[0].now)
         self._observers = observers
+        # Of what each assign tells, only those hear that listen to it.
+        self._of_assigns = [one for one in observers if type(one).assign_ended is not Observer.assign_ended]
+        self._of_commits = [one for one in observers if type(one).committed is not Observer.committed]
 
     def joined(self, other: Observer) -> Observer:
         return Observers(*self._observers, other)
 
     def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None, pool: str) -> None:
-        for one in self._observers:
+        for one in self._of_assigns:
             one.assign_ended(outcome, took_s, trace, pool)
 
     def call_ended(self, call: Call, result: Result, took_s: float) -> None:
@@ -125,7 +128,7 @@ class Observers(Observer):
             one.events_ended()
 
     def committed(self, changes: Sequence[Change], took_s: float) -> None:
-        for one in self._observers:
+        for one in self._of_commits:
             one.committed(changes, took_s)
 
     def commit_failed(self, took_s: float) -> None:
