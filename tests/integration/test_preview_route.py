@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from tests.integration.calling import Answer, call
+from tests.integration.guarded import a_guarded_service
 from tests.integration.running import Running, a_service
-from tests.integration.waiting import eventually
 
 MEMORY: Final = ("--engine", "memory", "--min-idle", "1")
 TOKEN: Final = "tok-6be1d0f7c2b94a6f"  # of this test
@@ -27,20 +27,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("guarded")
-    (folder / "token").write_text(TOKEN)
-    (folder / "token").chmod(0o600)
-    with a_service(folder, *MEMORY, "--token-file", str(folder / "token"), start=False) as running:
-        running.start(await_answer=False)
-        eventually(lambda: _lives(running), "the service answers", within_s=30)
+    with a_guarded_service(tmp_path_factory.mktemp("guarded"), TOKEN, *MEMORY) as running:
         yield running
-
-
-def _lives(service: Running) -> bool:
-    try:
-        return service.get("/livez").status == 200
-    except OSError:
-        return False
 
 
 def route(service: Running, host: str, **headers: str) -> Answer:

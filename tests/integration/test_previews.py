@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from tests.integration.calling import Answer, call
+from tests.integration.guarded import a_guarded_service
 from tests.integration.running import Running, a_service, orchestrator
 from tests.integration.waiting import eventually
 
@@ -29,21 +30,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("guarded")
-    (folder / "token").write_text(TOKEN)
-    (folder / "token").chmod(0o600)
-    flags = (*MEMORY, "--token-file", str(folder / "token"))
-    with a_service(folder, *flags, start=False) as running:
-        running.start(await_answer=False)
-        eventually(lambda: _lives(running), "the service answers", within_s=30)
+    with a_guarded_service(tmp_path_factory.mktemp("guarded"), TOKEN, *MEMORY) as running:
         yield running
-
-
-def _lives(service: Running) -> bool:
-    try:
-        return service.get("/livez").status == 200
-    except OSError:
-        return False
 
 
 def visit(service: Running, host: str, path: str = "/", **headers: str) -> Answer:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from worker_orchestrator.cli.durations import seconds_of
+
 if TYPE_CHECKING:
     from worker_orchestrator.wire.v1 import Lease, Machine
 
@@ -27,19 +29,8 @@ _OPTIONS: Final = (
 def deadline_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each deadline; each is seconds then, or None where it is not given."""
     for name, text in reversed(_OPTIONS):
-        command = click.option(name, metavar="DURATION", callback=_parse, help=text)(command)
+        command = click.option(name, metavar="DURATION", callback=seconds_of(0, LONGEST_S), help=text)(command)
     return command
-
-
-def _parse(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
-    if value is None:
-        return None
-    from worker_orchestrator.settings.parsers import duration  # noqa: PLC0415 # few give one
-
-    try:
-        return duration(0, LONGEST_S)(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} must be {error}.") from None
 
 
 def short_expiry(lease: Lease) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from worker_orchestrator.cli.completion_candidates import complete_project
+from worker_orchestrator.cli.durations import seconds_of
 from worker_orchestrator.cli.output_option import output_option
 from worker_orchestrator.cli.service_connection import with_client
 
@@ -20,22 +21,15 @@ __all__ = ["COMMANDS"]
 LONGEST_S: Final = 30 * 86_400
 
 
-def _parse(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
-    if value is None:
-        return None
-    from worker_orchestrator.settings.parsers import duration  # noqa: PLC0415 # few give one
-
-    try:
-        return duration(1, LONGEST_S)(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not {error}.") from None
-
-
 def _link_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What a link can have."""
     port = click.option("--port", metavar="NAME", help="Of the port with this name. Default: the first one.")
     lasts = click.option(
-        "--for", "lasts_s", metavar="DURATION", callback=_parse, help="How long the link is good. Default: 1h."
+        "--for",
+        "lasts_s",
+        metavar="DURATION",
+        callback=seconds_of(1, LONGEST_S),
+        help="How long the link is good. Default: 1h.",
     )
     return lasts(port(command))
 
