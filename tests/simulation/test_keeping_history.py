@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 from tests.simulation.small import Small, lived
@@ -202,18 +201,20 @@ def test_what_cannot_be_stored_is_stored_with_what_follows(store: Store, history
 def test_all_observers_hear_of_everything() -> None:
     """Of each thing that there is to hear."""
     heard: list[tuple[str, str]] = []
+    told = [name for name in vars(Observer) if not name.startswith("_") and name not in {"measure", "joined"}]
 
     class Ear(Observer):
+        """One that overrides all there is to hear, below."""
+
         def __init__(self, name: str) -> None:
             super().__init__(lambda: 5.0)
-            self._name = name
+            self.name = name
 
-        def __getattribute__(self, what: str) -> Any:
-            if what in told:
-                return lambda *_args, **_words: heard.append((self._name, what))
-            return super().__getattribute__(what)
+    def hearing(what: str) -> Callable[..., None]:
+        return lambda ear, *_args, **_words: heard.append((ear.name, what))
 
-    told = [name for name in vars(Observer) if not name.startswith("_") and name not in {"measure", "joined"}]
+    for what in told:
+        setattr(Ear, what, hearing(what))
     both = Observers(Ear("one"), Ear("other"))
     assert both.now() == 5
     both.assign_ended(AssignOutcome.WARM, 0.1, TRACE, "default")
