@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiodocker
-from aiodocker.containers import DockerContainer
 
 from worker_orchestrator.cli.doctor.finding import Finding, ok, warning, wrong
 from worker_orchestrator.cli.doctor.image_checks import check_images, of_pool
@@ -23,6 +21,7 @@ from worker_orchestrator.cli.doctor.podman_checks import check_podman
 from worker_orchestrator.engines.docker.calls import reading
 from worker_orchestrator.engines.docker.connect import Endpoint, connect
 from worker_orchestrator.engines.docker.dialect import Dialect
+from worker_orchestrator.engines.docker.listed import Listed
 from worker_orchestrator.engines.docker.promises import refuse_unkept
 from worker_orchestrator.engines.docker.template import LABEL
 from worker_orchestrator.engines.docker.whereabouts import engine_host, is_on_loopback, misplacement
@@ -62,7 +61,7 @@ async def check_engine(settings: Settings, facts: EngineFacts) -> list[Finding]:
         with reading():
             info = await client.system.info()
             dialect = Dialect.of(info)
-            workers = await client.containers.list(all=True, filters=json.dumps({"label": [f"{LABEL}.machine"]}))
+            workers = await client.list_containers(f"{LABEL}.machine")
             _note_facts(endpoint, info, facts, workers)
         findings = [*_engine(endpoint, info, dialect), *_host_gateway(dialect), _clock(info), *_limits(settings, info)]
         findings += [*_promises(endpoint, settings, info), *check_podman(endpoint, dialect, settings)]
@@ -86,9 +85,7 @@ def _how_to_start(message: str) -> str:
     return "install Docker: `curl -fsSL https://get.docker.com | sudo sh` (on Debian: `sudo apt-get install docker.io`)"
 
 
-def _note_facts(
-    endpoint: Endpoint, info: Mapping[str, Any], facts: EngineFacts, workers: Sequence[DockerContainer]
-) -> None:
+def _note_facts(endpoint: Endpoint, info: Mapping[str, Any], facts: EngineFacts, workers: Sequence[Listed]) -> None:
     facts.is_local = endpoint.is_local
     facts.root = Path(str(info["DockerRootDir"])) if endpoint.is_local and info.get("DockerRootDir") else None
     ports = (port for worker in workers for port in worker["Ports"] or ())

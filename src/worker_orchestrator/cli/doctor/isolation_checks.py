@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from worker_orchestrator.cli.doctor.finding import Finding, warning
 from worker_orchestrator.engines.docker.dialect import Dialect
-from worker_orchestrator.engines.docker.publishing import Listed, unpublished
+from worker_orchestrator.engines.docker.listed import Listed
+from worker_orchestrator.engines.docker.publishing import unpublished
 from worker_orchestrator.engines.docker.template import LABEL
 from worker_orchestrator.http.server.listening import is_beyond_loopback
 from worker_orchestrator.settings.settings import Settings

@@ -11,8 +11,10 @@ import aiodocker
 import aiohttp
 import msgspec
 from aiodocker.containers import DockerContainer
+from aiodocker.utils import clean_filters
 
 from worker_orchestrator.engines.docker.calls import note_call
+from worker_orchestrator.engines.docker.listed import Listed, containers_in
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -86,6 +88,12 @@ class Client(aiodocker.Docker):
             if type(error).__module__.partition(".")[0] == "asyncssh":  # which need not be installed
                 raise aiohttp.ClientConnectionError(f"SSH: {error}") from error
             raise
+
+    async def list_containers(self, label: str) -> list[Listed]:
+        """All that carry this label, in any state. Raises DockerError, msgspec.DecodeError."""
+        params = {"all": "true", "filters": clean_filters({"label": [label]})}
+        async with self._query("containers/json", params=params) as response:
+            return containers_in(await response.read())
 
     async def create_container(self, body: Mapping[str, Any], name: str) -> tuple[DockerContainer, Sequence[object]]:
         """The container, and what the engine warned of, which aiodocker's own call drops. Raises DockerError."""

@@ -15,7 +15,6 @@ from contextlib import aclosing
 from typing import Final
 
 import aiodocker
-from aiodocker.containers import DockerContainer
 from msgspec.structs import replace
 
 from worker_orchestrator.core.instance import Instance, Status
@@ -31,6 +30,7 @@ from worker_orchestrator.engines.docker.files import DockerFiles
 from worker_orchestrator.engines.docker.images import Images
 from worker_orchestrator.engines.docker.joined_work import JoinedWork
 from worker_orchestrator.engines.docker.late import DockerLate
+from worker_orchestrator.engines.docker.listed import Listed
 from worker_orchestrator.engines.docker.listing import instance_of, with_killer
 from worker_orchestrator.engines.docker.logs import DockerLogs
 from worker_orchestrator.engines.docker.own_networks import OwnNetworks
@@ -197,7 +197,7 @@ class DockerEngine(
         """Of several under one id the last in this order counts: ours, by its own name, running."""
         return instance.owner in self.owners, not instance.renamed, instance.status is Status.RUNNING
 
-    def _placed(self, instances: Sequence[Instance], containers: Sequence[DockerContainer]) -> Sequence[Instance]:
+    def _placed(self, instances: Sequence[Instance], containers: Sequence[Listed]) -> Sequence[Instance]:
         """The instances with the host of each that is published elsewhere than the settings say now."""
         pairs = list(zip(instances, containers, strict=True))
         self._unpublished = {instance.id: lacks for instance, one in pairs if (lacks := unpublished(one))}

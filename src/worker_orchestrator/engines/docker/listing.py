@@ -10,13 +10,13 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from aiodocker.containers import DockerContainer
 from msgspec.structs import replace
 
 from worker_orchestrator.core import reasons
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.engines.base import EndOf
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
+from worker_orchestrator.engines.docker.listed import Listed
 from worker_orchestrator.engines.docker.template import LABEL, LATE_DIR, LATE_POST, NETWORK, PORTS
 
 __all__ = ["concerns_us", "doubtful_machine", "end_awaited_s", "instance_of", "started_container", "with_killer"]
@@ -118,7 +118,7 @@ def started_container(
     return None if machine_id is None else (actor.get("ID", ""), machine_id)
 
 
-def instance_of(container: DockerContainer, dialect: Dialect = DOCKER) -> Instance:
+def instance_of(container: Listed, dialect: Dialect = DOCKER) -> Instance:
     """The instance of one element of Docker's list of containers that is no copy.
 
     Its label says which machine it is, and not its name: people rename containers.
@@ -139,7 +139,7 @@ def instance_of(container: DockerContainer, dialect: Dialect = DOCKER) -> Instan
         template=labels.get(f"{LABEL}.template", ""),
         status=status,
         native_id=container["Id"],
-        address=next((net["IPAddress"] for net in (networks or {}).values() if _has_address(net)), None),
+        address=next((address for net in (networks or {}).values() if (address := _address(net))), None),
         port=named[0][1] if named else ports[0] if ports else None,
         killed=code is not None and int(code.group(1)) == _SIGKILL,
         detail=reasons.exited(int(code.group(1))) if code is not None else "",
@@ -161,8 +161,8 @@ def _named(labels: Mapping[str, str], ports: Sequence[Mapping[str, Any]]) -> tup
     return tuple(found.items()) if len(set(found.values())) == len(pairs) else ()
 
 
-def _has_address(network: Mapping[str, Any] | None) -> bool:
-    return bool(network and network.get("IPAddress"))
+def _address(network: Mapping[str, Any] | None) -> str | None:
+    return network.get("IPAddress") if network else None
 
 
 def _is_cut_off(networks: Mapping[str, Any] | None, ports: Sequence[int], dialect: Dialect) -> bool:
@@ -170,7 +170,7 @@ def _is_cut_off(networks: Mapping[str, Any] | None, ports: Sequence[int], dialec
     return not networks if dialect.isolates_by_network else networks == {} and not ports
 
 
-def _trouble(status: Status, name: str, container: DockerContainer, dialect: Dialect, *, is_cut_off: bool) -> str:
+def _trouble(status: Status, name: str, container: Listed, dialect: Dialect, *, is_cut_off: bool) -> str:
     """What somebody did to a container that has not ended, and how to put it right."""
     command = dialect.command
     if status is Status.PAUSED:

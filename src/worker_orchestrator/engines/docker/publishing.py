@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Final, Protocol
+from typing import Final
 
+from worker_orchestrator.engines.docker.listed import Listed
 from worker_orchestrator.engines.docker.template import ADVERTISED, PUBLISHED, PublishOptions
 
-__all__ = ["Listed", "Place", "place_of", "unpublished"]
+__all__ = ["Place", "place_of", "unpublished"]
 
 _ALL: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 # nothing is bound here
 
@@ -29,15 +30,9 @@ class Place:
     host: str
 
 
-class Listed(Protocol):
-    """One element of Docker's list of containers."""
-
-    def __getitem__(self, key: str) -> Any: ...
-
-
 def place_of(container: Listed, publish: PublishOptions) -> Place | None:
     """From one element of Docker's list. None if it is published as the settings say, or if that is not known."""
-    labels = container["Labels"] or {}
+    labels = container["Labels"]
     listed = {port["IP"] for port in container["Ports"] or () if port.get("PublicPort") and port.get("IP")}
     published = listed or set(labels.get(PUBLISHED, "").split())
     if not published or published & {*_ALL, *publish.addresses}:
@@ -55,7 +50,7 @@ def unpublished(container: Listed) -> frozenset[str]:
     if container["State"] != "running":
         return frozenset()
     listed = {port["IP"] for port in container["Ports"] or () if port.get("PublicPort") and port.get("IP")}
-    wanted = set((container["Labels"] or {}).get(PUBLISHED, "").split())
+    wanted = set(container["Labels"].get(PUBLISHED, "").split())
     return frozenset() if listed & _ALL else frozenset(wanted - listed)
 
 

@@ -16,7 +16,6 @@ import aiodocker
 import aiohttp
 import msgspec
 from aiodocker.containers import DockerContainer
-from aiodocker.utils import clean_filters
 
 from worker_orchestrator.engines.docker.calls import (
     CONFLICT,
@@ -28,6 +27,7 @@ from worker_orchestrator.engines.docker.calls import (
 from worker_orchestrator.engines.docker.connect import Endpoint, open_client
 from worker_orchestrator.engines.docker.connector import Client
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
+from worker_orchestrator.engines.docker.listed import Listed
 from worker_orchestrator.engines.docker.pool_options import PoolOptions
 from worker_orchestrator.engines.docker.programs import Programs
 from worker_orchestrator.engines.docker.template import LABEL, DockerOptions
@@ -70,15 +70,16 @@ class DockerReach:
         """The containers that are this machine, under any name; one whose name is its id comes first."""
         containers = await self._containers(f"{LABEL}.machine={machine_id}")
         own = [container for container in containers if self._is_own(container, machine_id)]
-        return sorted(own, key=lambda container: f"/{machine_id}" not in (container["Names"] or ()))
+        own.sort(key=lambda container: f"/{machine_id}" not in (container["Names"] or ()))
+        return [DockerContainer(self._client, **container) for container in own]
 
-    async def _containers(self, label: str = f"{LABEL}.machine") -> Sequence[DockerContainer]:
+    async def _containers(self, label: str = f"{LABEL}.machine") -> Sequence[Listed]:
         """Those that carry this label, of any owner, but for copies."""
-        containers = await self._client.containers.list(all=True, filters=clean_filters({"label": [label]}))
+        containers = await self._client.list_containers(label)
         copies = [await self._is_copy(container) for container in containers]
         return [container for container, is_copy in zip(containers, copies, strict=True) if not is_copy]
 
-    async def _is_copy(self, container: DockerContainer) -> bool:
+    async def _is_copy(self, container: Listed) -> bool:
         """Whether somebody started it from what `docker commit` made of a worker.
 
         Such an image carries that worker's labels. What we create has them from the create, and no other container can have
@@ -87,8 +88,8 @@ class DockerReach:
         machine_id, image = container["Labels"][f"{LABEL}.machine"], container["ImageID"]
         copied_from = await self._copied_from(image)
         if copied_from is None:  # its image was removed by force
-            return container.id not in self._listed and f"/{machine_id}" not in (container["Names"] or ())
-        return bool(copied_from == machine_id)
+            return container["Id"] not in self._listed and f"/{machine_id}" not in (container["Names"] or ())
+        return copied_from == machine_id
 
     async def _copied_from(self, image: str) -> str | None:
         """The machine id among an image's labels, empty without; None where there is no such image (any more)."""
@@ -120,7 +121,7 @@ class DockerReach:
             raise NotRunning(f"The container of {machine_id} does not run: it is {state}.{way_out}")
         return own[0].id
 
-    def _is_own(self, container: DockerContainer, machine_id: str) -> bool:
+    def _is_own(self, container: Listed | DockerContainer, machine_id: str) -> bool:
         labels = container["Labels"]
         return labels.get(f"{LABEL}.machine") == machine_id and labels.get(f"{LABEL}.owner") in self.owners
 

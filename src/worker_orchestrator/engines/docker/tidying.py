@@ -17,9 +17,9 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 import structlog
-from aiodocker.containers import DockerContainer
 
 from worker_orchestrator.engines.docker.calls import reading
+from worker_orchestrator.engines.docker.listed import Listed
 from worker_orchestrator.engines.docker.network import WorkerNetworks
 from worker_orchestrator.engines.docker.own_networks import OwnNetworks
 from worker_orchestrator.engines.docker.template import LABEL, NETWORK
@@ -45,7 +45,7 @@ class Tidying:
         shared: WorkerNetworks,
         own: OwnNetworks | None,
         in_use: Callable[[], AbstractSet[str]],
-        containers: Callable[[], Awaitable[Sequence[DockerContainer]]],
+        containers: Callable[[], Awaitable[Sequence[Listed]]],
     ) -> None:
         self._shared, self._own, self._in_use, self._containers = shared, own, in_use, containers
         self._left: frozenset[str] = frozenset()  # shared networks that nothing needed in the last look
@@ -82,6 +82,6 @@ class Tidying:
         await own.sweep(seen, ids)
 
 
-def _network_of(container: DockerContainer) -> str:
+def _network_of(container: Listed) -> str:
     """The network that it was made for, also while somebody has taken it off."""
     return str(container["Labels"].get(NETWORK) or container["HostConfig"]["NetworkMode"])

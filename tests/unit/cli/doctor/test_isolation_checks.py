@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from worker_orchestrator.cli.doctor.isolation_checks import check_isolation, check_published
 from worker_orchestrator.engines.docker.dialect import Dialect
+from worker_orchestrator.engines.docker.listed import Listed
 from worker_orchestrator.engines.docker.publishing import unpublished
 from worker_orchestrator.settings.settings import Settings
 
@@ -53,9 +54,9 @@ def test_below_docker_28_a_neighbour_reaches_loopback_by_a_route(
     assert all("same link" in says and version in says for _, says in told)
 
 
-def listed(*addresses: str, state: str = "running", **labels: str) -> dict[str, Any]:
-    ports = [{"IP": address, "PrivatePort": 9092, "PublicPort": 9093, "Type": "tcp"} for address in addresses]
-    return {"State": state, "Labels": {**LABELS, **labels}, "Ports": ports}
+def listed(*addresses: str, state: str = "running", **labels: str) -> Listed:
+    ports = [{"IP": address, "PrivatePort": 9092, "PublicPort": 9093} for address in addresses]
+    return cast("Listed", {"State": state, "Labels": {**LABELS, **labels}, "Ports": ports})
 
 
 @pytest.mark.parametrize(
@@ -67,10 +68,10 @@ def listed(*addresses: str, state: str = "running", **labels: str) -> dict[str, 
         (listed(state="exited"), set()),
         (listed("0.0.0.0"), set()),
         ({**listed(), "Labels": {}}, set()),
-        ({**listed(), "Labels": None, "Ports": None}, set()),
+        ({**listed(), "Labels": {}, "Ports": None}, set()),
     ],
 )
-def test_what_docker_did_not_publish_is_known_by_its_list(worker: dict[str, Any], lacks: set[str]) -> None:
+def test_what_docker_did_not_publish_is_known_by_its_list(worker: Listed, lacks: set[str]) -> None:
     assert unpublished(worker) == lacks
 
 

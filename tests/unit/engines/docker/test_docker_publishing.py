@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import pytest
 
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.docker.dialect import DOCKER
+from worker_orchestrator.engines.docker.listed import Listed
 from worker_orchestrator.engines.docker.publishing import Place, place_of
 from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions, Template, make_template
 
@@ -22,9 +23,9 @@ def now_on(*addresses: str, host: str = "localhost") -> PublishOptions:
     return PublishOptions(addresses, host)
 
 
-def a_container(*addresses: str, port: int | None = 9093, labels: dict[str, str] | None = None) -> dict[str, Any]:
-    ports = [{"IP": address, "PrivatePort": 9092, "PublicPort": port, "Type": "tcp"} for address in addresses]
-    return {"Labels": labels or {}, "Ports": [*ports, {"PrivatePort": 80, "Type": "tcp"}]}
+def a_container(*addresses: str, port: int | None = 9093, labels: dict[str, str] | None = None) -> Listed:
+    ports = [{"IP": address, "PrivatePort": 9092, "PublicPort": port} for address in addresses]
+    return cast("Listed", {"Labels": labels or {}, "Ports": [*ports, {"PrivatePort": 80}]})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiodocker.containers import DockerContainer
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from worker_orchestrator.engines.docker.credentials import (
 )
 from worker_orchestrator.engines.docker.dialect import DOCKER
 from worker_orchestrator.engines.docker.image_config import worker_port
+from worker_orchestrator.engines.docker.listed import Listed, containers_in
 from worker_orchestrator.engines.docker.listing import (
     concerns_us,
     doubtful_machine,
@@ -44,6 +44,8 @@ from worker_orchestrator.errors import EngineRejected, EngineUnavailable, Invali
 
 SECRET = "hunter2-of-the-registry"
 TEXT = st.text(st.characters(exclude_categories=[]), max_size=30)
+UTF_8 = st.text(max_size=30)
+"""What a Docker engine can send: it writes its JSON in Go, in UTF-8."""
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -98,10 +100,10 @@ ELEMENT = st.fixed_dictionaries(
     {
         "Id": st.text("0123456789abcdef", min_size=64, max_size=64),
         "Names": st.none() | st.sampled_from([[], ["/m"], ["/copy"], ["/linked/alias", "/m"]]),
-        "Labels": st.dictionaries(TEXT, TEXT, max_size=2).map(lambda labels: {**labels, f"{LABEL}.machine": "m"})
+        "Labels": st.dictionaries(UTF_8, UTF_8, max_size=2).map(lambda labels: {**labels, f"{LABEL}.machine": "m"})
         | st.builds(
             lambda named: {f"{LABEL}.machine": "m", f"{LABEL}.ports": named},
-            TEXT | st.sampled_from(["a=1 b=2", "a=1 a=2", "a=1 b=1", "a=x", "="]),
+            UTF_8 | st.sampled_from(["a=1 b=2", "a=1 a=2", "a=1 b=1", "a=x", "="]),
         ),
         "State": st.sampled_from(["created", "running", "paused", "exited", "dead", "removing", "new-word", ""]),
         "Status": st.sampled_from(
@@ -113,19 +115,19 @@ ELEMENT = st.fixed_dictionaries(
             optional={
                 "Networks": st.none()
                 | st.dictionaries(
-                    TEXT, st.none() | st.fixed_dictionaries({}, optional={"IPAddress": st.none() | TEXT}), max_size=3
+                    UTF_8, st.none() | st.fixed_dictionaries({}, optional={"IPAddress": st.none() | UTF_8}), max_size=3
                 )
             },
         ),
-        "HostConfig": st.fixed_dictionaries({"NetworkMode": TEXT}),
+        "HostConfig": st.fixed_dictionaries({"NetworkMode": UTF_8}),
         "Ports": st.none()
         | st.lists(
             st.fixed_dictionaries(
                 {},
                 optional={
                     "PublicPort": st.integers(0, 65535),
-                    "PrivatePort": st.integers(1, 3) | TEXT,
-                    "IP": TEXT,
+                    "PrivatePort": st.integers(1, 3) | UTF_8,
+                    "IP": UTF_8,
                 },
             ),
             max_size=3,
@@ -136,7 +138,7 @@ ELEMENT = st.fixed_dictionaries(
 
 @given(ELEMENT)
 def test_any_element_of_a_listing_is_an_instance(element: dict[str, Any]) -> None:
-    instance = instance_of(DockerContainer(None, **element))  # type: ignore[arg-type] # no connection is used
+    instance = instance_of(listed(element))
     assert isinstance(instance, Instance)
     assert len(set(dict(instance.ports).values())) == len(instance.ports)
     assert instance.id == "m", "its label says who it is"
@@ -248,14 +250,19 @@ def test_doubt_is_cast_on_a_machine_that_was_taken_off_its_network() -> None:
     assert not concerns_us(event("create", "c1"), {"c1": "w1"})
 
 
-def an_element(**fields: Any) -> DockerContainer:
+def listed(element: Mapping[str, Any]) -> Listed:
+    """As it is read from Docker's reply."""
+    return containers_in(msgspec.json.encode([element]))[0]
+
+
+def an_element(**fields: Any) -> Listed:
     labels = {f"{LABEL}.machine": "w1", f"{LABEL}.owner": "owner"}
     made = {
         "Id": "c1", "Names": ["/w1"], "Labels": labels, "State": "running", "Status": "Up 1 second",
         "NetworkSettings": {"Networks": {"n": {"IPAddress": "172.17.0.2"}}}, "Ports": [{"PublicPort": 9093}],
         "HostConfig": {"NetworkMode": "our-network"},
     }  # fmt: skip
-    return DockerContainer(None, **{**made, **fields})  # type: ignore[arg-type] # no connection is used
+    return listed({**made, **fields})
 
 
 def test_what_was_done_to_a_container_is_told_with_what_to_do() -> None:
