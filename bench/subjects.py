@@ -191,14 +191,28 @@ def _is_current(home: Path) -> bool:
     return all((home / name).read_bytes() == (EXPRESS / name).read_bytes() for name in ("package.json", "server.js"))
 
 
+def _users_python() -> str:
+    """The Python of an environment that has what a user's has: the tools of the tests are loaded where they are there."""
+    home, wanted = BUILD / "installed", (ROOT / "pyproject.toml").read_bytes()
+    stamp, python = home / "pyproject.toml", str(home / "bin" / "python")
+    if not stamp.exists() or stamp.read_bytes() != wanted:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--editable", str(ROOT)], check=True)
+        stamp.write_bytes(wanted)
+    return python
+
+
 @contextmanager
-def service(*flags: str, machines: int = 0, start: bool = True) -> Iterator[Subject]:
-    """The service on real Docker, with exactly this many idle machines, or as the flags say if 0. Containers end with it."""
+def service(*flags: str, machines: int = 0, start: bool = True, as_users: bool = False) -> Iterator[Subject]:
+    """The service on real Docker, with exactly this many idle machines, or as the flags say if 0. Containers end with it.
+
+    `as_users`: installed as users install it, and not as its developers do.
+    """
     sizes = ("--min-idle", str(machines), "--max-machines", str(machines)) if machines else ()
     with _folder("service") as folder:
         port = free_port()
         common = ["--state-dir", str(folder / "state"), "--image", IMAGE, "--log-format", "json"]
-        module = [sys.executable, "-m", "worker_orchestrator"]
+        module = [_users_python() if as_users else sys.executable, "-m", "worker_orchestrator"]
         wanted = ["--port", str(port), "--first-port", str(_next_block()), *sizes, *flags]
         subject = Subject("service", port, [*module, "serve", *common, *wanted], folder, PATHS)
         try:

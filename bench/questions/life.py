@@ -140,7 +140,7 @@ def start_up(run: Run) -> None:
     """With 0, 10, 100 and 300 real containers: use of memory and processor at rest, cost of a tick, duration of a start."""
     with service("--min-idle", "0", start=False) as subject:
         _starts(run, subject, 0)
-    with service("--max-machines", "300", start=False) as subject:
+    with service("--max-machines", "300", start=False, as_users=True) as subject:
         command = subject.command
         for count in (10, 100, 300):
             subject.command = [*command, "--min-idle", str(count)]

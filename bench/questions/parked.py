@@ -5,7 +5,7 @@ and what a wake spares: create, start, first answer. Beside these the service: a
 parked as they are. Every assign must be answered with 200.
 
 Then the processors that ten paused containers use together, in each of which something burns a twentieth of one. At last the
-memory of the service with 300 machines, 100 of them parked.
+memory of the service with 300 machines, 100 of them parked, installed as users install it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def parked(run: Run) -> None:
         asyncio.run(_measure(run, {count: subjects.enter_context(_parking(count)) for count in AT_ONCE}))
     asyncio.run(_burn(run, run.seconds(PROCESSOR_S, 10.0)))
     sizes = ("--min-idle", str(IDLE_BESIDE), "--parked", str(PARKED_BESIDE), "--max-machines", "300")
-    with service(*sizes) as subject:
+    with service(*sizes, as_users=True) as subject:
         subject.await_idle(IDLE_BESIDE)
         _await_parked(subject, PARKED_BESIDE)
         for _ in range(run.rounds(3, least=1)):
