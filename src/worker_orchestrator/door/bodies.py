@@ -105,7 +105,7 @@ class Body:
     async def read(self) -> bytes:
         """The next piece; empty when it is complete. Raises CutError, MalformedError."""
         while not self.is_complete:
-            data = await self._stream.read()
+            data = self._stream.take() or await self._stream.read()
             if not data:
                 if self._left is not None:
                     raise CutError

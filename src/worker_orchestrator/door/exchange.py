@@ -115,9 +115,10 @@ class Exchange:
         self.has_begun = True
         body = Body(self._worker, reply.length)
         try:
-            while data := await body.read():
+            while not body.is_complete and (data := await body.read()):
                 client.write(chunk(data) if is_chunked else data)
-                await client.drain()
+                if client.is_full:
+                    await client.drain()
         except (CutError, MalformedError):
             client.abort()
             raise CutError from None
@@ -145,8 +146,7 @@ class Exchange:
     async def _next_head(self) -> ReplyHead:
         worker = self._worker
         try:
-            async with asyncio.timeout(FIRST_BYTE_S):
-                await worker.wait()
+            await worker.wait(FIRST_BYTE_S)
             raw = worker.take_head(REPLY_HEAD_LIMIT_BYTES)
             if raw is None:
                 async with asyncio.timeout(HEAD_S):
