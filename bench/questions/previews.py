@@ -83,10 +83,12 @@ def _opened(run: Run, side: _Side) -> None:
 
 
 def _bodies(run: Run, side: _Side) -> None:
-    name, port, _ = side
+    name, port, cpu_s = side
     for way, move in (("down", transfers.down), ("up", transfers.up)):
+        before_s = cpu_s()
         took_s = move(port, HOST, LARGE_BYTES)
         run.book.add(f"previews.{name}.{way}", LARGE_BYTES / _MIB / took_s)
+        run.book.add(f"previews.{name}.{way}.cpu_ms", (cpu_s() - before_s) / (LARGE_BYTES / _MIB) * 1e3)
 
 
 def without_previews(run: Run) -> None:

@@ -105,7 +105,7 @@ class Body:
     async def read(self) -> bytes:
         """The next piece; empty when it is complete. Raises CutError, MalformedError."""
         while not self.is_complete:
-            data = self._stream.take() or await self._stream.read()
+            data = await self._stream.read()
             if not data:
                 if self._left is not None:
                     raise CutError
@@ -115,6 +115,11 @@ class Body:
             if data:
                 return data
         return b""
+
+    def taken(self) -> bytes:
+        """What has come of it so far; empty if that is nothing. Raises MalformedError if it comes in chunks."""
+        data = b"" if self.is_complete else self._stream.take()
+        return self._taken(data) if data else b""
 
     @property
     def trailers(self) -> Fields:

@@ -61,7 +61,8 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._held = self._held + data if self._held else data
-        if len(self._held) > HIGH_BYTES and not self._is_reading_paused and self._transport is not None:
+        # At the size of the largest piece that comes, so that large bodies go on as they came and are never put together.
+        if len(self._held) >= HIGH_BYTES and not self._is_reading_paused and self._transport is not None:
             self._is_reading_paused = True
             self._transport.pause_reading()
         self._wake_reader()
