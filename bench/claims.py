@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -45,6 +46,15 @@ def _ratio(what: str, limit: float, name: str, to: str, *, at_least: bool = Fals
 
 def _at_most(what: str, limit: float, unit: str, name: str) -> Claim:
     return Claim(what, limit, unit, (name,), lambda book: book.median(name))
+
+
+def _longer_by(what: str, limit: float, unit: str, name: str, to: str) -> Claim:
+    """How much more it is than the other one, in the same round."""
+
+    def measured(book: Book) -> float:
+        return statistics.median(a - b for a, b in zip(book.values[name], book.values[to], strict=False))
+
+    return Claim(what, limit, unit, (name, to), measured)
 
 
 def _syncs_quickly(book: Book) -> bool:
@@ -116,6 +126,29 @@ CLAIMS: Final = (
         "",
         ("counts.engine_calls",),
         lambda book: book.median("counts.engine_calls"),
+    ),
+    _ratio(
+        "small requests/s of previews, 16 connections, against Caddy as a plain proxy",
+        0.25,
+        "previews.door.rate",
+        "previews.caddy.rate",
+        at_least=True,
+    ),
+    _ratio("the same at 250/s, p50", 2.0, "previews.door.open.p50", "previews.caddy.open.p50"),
+    _ratio("a download of 128 MiB, against Caddy", 0.5, "previews.door.down", "previews.caddy.down", at_least=True),
+    _ratio("an upload of 128 MiB, against Caddy", 0.5, "previews.door.up", "previews.caddy.up", at_least=True),
+    _longer_by(
+        "what Caddy loses at 250/s by asking /v1/route first, p50",
+        1.0,
+        "ms",
+        "previews.asking.open.p50",
+        "previews.caddy.open.p50",
+    ),
+    _ratio(
+        "processor time of a pair, previews on without a visitor, against off",
+        1.02,
+        "preview.on.cpu_us",
+        "preview.off.cpu_us",
     ),
 )
 

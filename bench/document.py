@@ -132,6 +132,21 @@ def _opened(book: Book) -> str:
     return _table(("250/s", "p50 ms", "p99 ms", "p99.9 ms", "longest ms", "CPU %", "memory MiB"), rows)
 
 
+def _previews(book: Book) -> str:
+    rows = []
+    figures = ("rate", "cpu_us", "p99", "open.p50", "open.p99", "down", "up", "down.cpu_ms", "up.cpu_ms")
+    for name, who in (
+        ("worker", "the worker itself"),
+        ("door", "this service"),
+        ("caddy", "Caddy"),
+        ("asking", "Caddy, asking /v1/route"),
+    ):
+        if f"previews.{name}.rate" in book:
+            rows.append((who, *(_value(book, f"previews.{name}.{figure}") for figure in figures)))
+    head = ("requests/s", "CPU µs", "p99 ms", "p50 ms at 250/s", "p99 ms at 250/s")
+    return _table(("", *head, "down MiB/s", "up MiB/s", "CPU ms per MiB down", "and up"), rows)
+
+
 def _life(book: Book) -> str:
     rows = [
         ("refill: all ten idle machines taken, ten idle again", "refill.full_ms"),
@@ -230,6 +245,7 @@ _PARTS: Final[dict[str, Callable[[Book], str]]] = {
     "parked": _parked,
     "warm": _warm,
     "open": _opened,
+    "previews": _previews,
     "life": _life,
     "starts": _starts,
     "scale": _scale,

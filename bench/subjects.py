@@ -30,6 +30,8 @@ __all__ = [
     "express",
     "free_port",
     "in_memory",
+    "own_folder",
+    "running",
     "service",
     "until",
 ]
@@ -153,7 +155,7 @@ class Subject:
 
 
 @contextmanager
-def _folder(name: str) -> Iterator[Path]:
+def own_folder(name: str) -> Iterator[Path]:
     """A folder on the disk of the build: a temporary folder may be in memory, where a commit costs nothing."""
     BUILD.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=BUILD))
@@ -166,11 +168,11 @@ def _folder(name: str) -> Iterator[Path]:
 @contextmanager
 def empty(*, stores: bool = False) -> Iterator[Subject]:
     """The empty server. With `stores` it makes one commit for each request."""
-    with _folder("empty") as folder:
+    with own_folder("empty") as folder:
         port = free_port()
         command = [sys.executable, "-m", "bench.empty_server", str(port)]
         database = [str(folder / "bare.db")] if stores else []
-        yield from _running(Subject("empty", port, [*command, *database], folder, PATHS))
+        yield from running(Subject("empty", port, [*command, *database], folder, PATHS))
 
 
 @contextmanager
@@ -181,10 +183,10 @@ def express(machines: int) -> Iterator[Subject]:
         for file in ("package.json", "server.js"):
             shutil.copy(EXPRESS / file, home)
         subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund"], cwd=home, check=True)
-    with _folder("express") as folder:
+    with own_folder("express") as folder:
         port = free_port()
         command = ["node", str(home / "server.js"), str(port), str(machines)]
-        yield from _running(Subject("express", port, command, folder, {"NODE_ENV": "production"}))
+        yield from running(Subject("express", port, command, folder, {"NODE_ENV": "production"}))
 
 
 def _is_current(home: Path) -> bool:
@@ -209,14 +211,14 @@ def service(*flags: str, machines: int = 0, start: bool = True, as_users: bool =
     `as_users`: installed as users install it, and not as its developers do.
     """
     sizes = ("--min-idle", str(machines), "--max-machines", str(machines)) if machines else ()
-    with _folder("service") as folder:
+    with own_folder("service") as folder:
         port = free_port()
         common = ["--state-dir", str(folder / "state"), "--image", IMAGE, "--log-format", "json"]
         module = [_users_python() if as_users else sys.executable, "-m", "worker_orchestrator"]
         wanted = ["--port", str(port), "--first-port", str(_next_block()), *sizes, *flags]
         subject = Subject("service", port, [*module, "serve", *common, *wanted], folder, PATHS)
         try:
-            yield from _running(subject, start=start)
+            yield from running(subject, start=start)
         finally:
             down = [*module, "down", "--all", "--yes", *common]
             subprocess.run(down, check=False, capture_output=True, cwd=folder, env={**os.environ, **PATHS})
@@ -225,7 +227,7 @@ def service(*flags: str, machines: int = 0, start: bool = True, as_users: bool =
 @contextmanager
 def in_memory(machines: int, *flags: str, start: bool = True) -> Iterator[Subject]:
     """The service with a database on disk and machines that exist only in memory (`bench/in_memory.py`)."""
-    with _folder("in-memory") as folder:
+    with own_folder("in-memory") as folder:
         port = free_port()
         command = [
             sys.executable,
@@ -234,10 +236,10 @@ def in_memory(machines: int, *flags: str, start: bool = True) -> Iterator[Subjec
             str(folder / "state"),
             str(port),
         ]
-        yield from _running(Subject("in-memory", port, [*command, *flags], folder, PATHS), start=start)
+        yield from running(Subject("in-memory", port, [*command, *flags], folder, PATHS), start=start)
 
 
-def _running(subject: Subject, *, start: bool = True) -> Iterator[Subject]:
+def running(subject: Subject, *, start: bool = True) -> Iterator[Subject]:
     try:
         if start:
             subject.start()

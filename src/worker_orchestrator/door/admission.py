@@ -15,6 +15,8 @@ __all__ = ["COOKIE", "PARAMETER", "TOKEN", "passes_in", "redirect", "shown_by", 
 
 COOKIE: Final = "orchestrator_preview"
 PARAMETER: Final = "orchestrator_link"
+_COOKIE: Final = COOKIE.encode()
+_PARAMETER: Final = PARAMETER.encode()
 TOKEN: Final = b"x-orchestrator-token"
 _MOST_PASSES: Final = 5
 _LONGEST: Final = 512
@@ -28,8 +30,10 @@ def shown_by(head: RequestHead, address: str) -> Shown:
 
 def passes_in(cookie: bytes) -> tuple[str, ...]:
     """What came of links, of all that is in the header Cookie."""
+    if _COOKIE not in cookie:
+        return ()
     named = (pair.strip(b" \t").partition(b"=") for pair in cookie.split(b";"))
-    passes = [value for name, _, value in named if name == COOKIE.encode() and value]
+    passes = [value for name, _, value in named if name == _COOKIE and value]
     return tuple(dict.fromkeys(map(text_of, passes[:_MOST_PASSES])))
 
 
@@ -57,12 +61,14 @@ def redirect(head: RequestHead, cookie: str) -> bytes:
 
 
 def _link(target: bytes) -> bytes:
+    if _PARAMETER not in target:
+        return b""
     fields = target.partition(b"?")[2].split(b"&")
     return next((field.partition(b"=")[2] for field in fields if _is_link(field)), b"")
 
 
 def _is_link(field: bytes) -> bool:
-    return field.partition(b"=")[0] == PARAMETER.encode()
+    return field.partition(b"=")[0] == _PARAMETER
 
 
 def text_of(value: bytes) -> str:

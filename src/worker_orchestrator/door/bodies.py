@@ -116,6 +116,11 @@ class Body:
                 return data
         return b""
 
+    def taken(self) -> bytes:
+        """What has come of it so far; empty if that is nothing. Raises MalformedError if it comes in chunks."""
+        data = b"" if self.is_complete else self._stream.take()
+        return self._taken(data) if data else b""
+
     @property
     def trailers(self) -> Fields:
         return [] if self._chunks is None else self._chunks.trailers

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import struct
 from collections import deque
@@ -50,6 +51,8 @@ class Channel:
         self._to_send: deque[tuple[bytes, int | None]] = deque()
         self._waiting_bytes, self._waiting_connections, self._is_closed = 0, 0, False
         self._loop.add_reader(own, self._receive)
+        self._seen = select.poll()
+        self._seen.register(own, select.POLLIN)
 
     def tell(self, message: bytes) -> None:
         """Send a message. It is dropped if the channel is closed."""
@@ -123,7 +126,7 @@ class Channel:
 
     def catch_up(self) -> None:
         """Hear now what the other process has said so far."""
-        while not self._is_closed and self._receive():
+        while not self._is_closed and self._seen.poll(0) and self._receive():
             pass
 
     def _receive(self) -> bool:

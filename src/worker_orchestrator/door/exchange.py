@@ -63,10 +63,13 @@ class Exchange:
         has gone, or has to be cut off.
         """
         authority = b"localhost:%d" % self._route.port if self._route.rewrites else b""
-        self._worker.write(request_to_worker(self._head, self._client.client, self._scheme, authority=authority))
+        head = request_to_worker(self._head, self._client.client, self._scheme, authority=authority)
+        self._worker.write(head if self._head.length == CHUNKED else head + self._body.taken())
         if self._body.is_complete:
             self._client.on_end = self._worker.abort
-            if self._client.has_ended:
+            if (
+                self._client.has_ended and not self._head.length
+            ):  # one that sent a body may have closed its side after it
                 raise CutError
         else:
             self._upload = asyncio.create_task(self._send_body())
@@ -107,24 +110,37 @@ class Exchange:
         if reply.status == 101:
             await self._tunnel(reply)
             return False
-        client, request = self._client, self._head
+        request = self._head
         is_chunked = reply.length in {None, CHUNKED} and not request.is_old
         keep_alive = request.keep_alive and (reply.length not in {None, CHUNKED} or is_chunked) and self._is_sent()
         length = CHUNKED if is_chunked else None if reply.length == CHUNKED else reply.length
-        client.write(reply_to_client(reply, request, length, keep_alive=keep_alive))
-        self.has_begun = True
-        body = Body(self._worker, reply.length)
-        try:
-            while data := await body.read():
-                client.write(chunk(data) if is_chunked else data)
-                await client.drain()
-        except (CutError, MalformedError):
-            client.abort()
-            raise CutError from None
-        if is_chunked:
-            client.write(last_chunk(body.trailers))
+        await self._relay_body(
+            reply_to_client(reply, request, length, keep_alive=keep_alive), reply, is_chunked=is_chunked
+        )
         self.is_reusable = reply.keep_alive and reply.length is not None and self._is_sent()
         return keep_alive and self._is_sent()
+
+    async def _relay_body(self, head: bytes, reply: ReplyHead, *, is_chunked: bool) -> None:
+        """The head, and what has come of the body, go out in one piece: each write is a packet that wakes the client."""
+        client, body, out, self.has_begun = self._client, Body(self._worker, reply.length), head, True
+        try:
+            data = body.taken()
+            while True:
+                if data:
+                    out += chunk(data) if is_chunked else data
+                if body.is_complete:
+                    break
+                client.write(out)
+                out = b""
+                if client.is_full:
+                    await client.drain()
+                data = await body.read()
+        except (CutError, MalformedError):
+            client.write(out)
+            client.abort()
+            raise CutError from None
+        client.write(out + last_chunk(body.trailers) if is_chunked else out)
+        await client.drain()
 
     def _is_sent(self) -> bool:
         """Whether the worker has all of the request."""
@@ -145,8 +161,7 @@ class Exchange:
     async def _next_head(self) -> ReplyHead:
         worker = self._worker
         try:
-            async with asyncio.timeout(FIRST_BYTE_S):
-                await worker.wait()
+            await worker.wait(FIRST_BYTE_S)
             raw = worker.take_head(REPLY_HEAD_LIMIT_BYTES)
             if raw is None:
                 async with asyncio.timeout(HEAD_S):

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from worker_orchestrator.door.heads import CHUNKED, ReplyHead, RequestHead
@@ -37,9 +38,9 @@ def request_to_worker(head: RequestHead, client: str, scheme: str = "http", *, a
     `authority` stands in the place of the Host.
     """
     lines = [b"%b %b HTTP/1.1" % (head.method, head.target), b"Host: %b" % (authority or head.host)]
-    dropped = _NOT_TO_WORKER | head.options
+    options = head.options
     for known, name, value in head.fields:
-        if known in dropped or _is_forged(known):
+        if known in _NOT_TO_WORKER or known in options or (b"_" in known and _is_forged(known)):
             continue
         if known == b"cookie":
             kept = kept_cookies(value)
@@ -49,8 +50,9 @@ def request_to_worker(head: RequestHead, client: str, scheme: str = "http", *, a
             lines.append(b"%b: %b://%b" % (name, value.partition(b"://")[0], authority))
         else:
             lines.append(b"%b: %b" % (name, value))
-    lines += _framing(head.length)
-    lines += _forwarded(head.host, client, scheme.encode())
+    if head.length is not None:
+        lines += _framing(head.length)
+    lines.append(_forwarded(head.host, client, scheme))
     if head.upgrade:
         lines += [b"Connection: Upgrade", b"Upgrade: %b" % head.upgrade]
     elif b"te" in head.options and b"trailers" in head.get(b"te").lower():
@@ -61,13 +63,13 @@ def request_to_worker(head: RequestHead, client: str, scheme: str = "http", *, a
 def reply_to_client(reply: ReplyHead, request: RequestHead, length: int | None, *, keep_alive: bool) -> bytes:
     """The head for the client. `length` is how the body is framed for it; None: it goes on until the connection ends."""
     lines = [b"HTTP/1.1 %d %b" % (reply.status, reply.reason)]
-    dropped = _NOT_TO_CLIENT | reply.options
+    options = reply.options
     for known, name, value in reply.fields:
         if known == b"set-cookie":
             cookie = _without_domain(value)
             if cookie:
                 lines.append(b"%b: %b" % (name, cookie))
-        elif known not in dropped or (known == b"upgrade" and reply.status == 426):
+        elif (known not in _NOT_TO_CLIENT and known not in options) or (known == b"upgrade" and reply.status == 426):
             lines.append(b"%b: %b" % (name, value))
     if reply.status == 101:
         lines += [b"Connection: Upgrade", b"Upgrade: %b" % request.upgrade]
@@ -96,24 +98,27 @@ def _framing(length: int | None) -> list[bytes]:
 
 def _is_forged(name: bytes) -> bool:
     """Whether a program could take it for a field that only we write."""
-    return b"_" in name and name.replace(b"_", b"-") in _NOT_TO_WORKER
+    return name.replace(b"_", b"-") in _NOT_TO_WORKER
 
 
-def _forwarded(host: bytes, client: str, scheme: bytes) -> list[bytes]:
-    address = client.encode("ascii", "replace")
+@lru_cache(maxsize=1024)
+def _forwarded(host: bytes, client: str, scheme: str) -> bytes:
+    """The lines that say who asked: the same ones for all requests of a client to a host."""
+    address, told = client.encode("ascii", "replace"), scheme.encode()
     node = b'"[%b]"' % address if b":" in address else address or b"unknown"
-    return [
+    lines = (
         b"X-Forwarded-For: %b" % (address or b"unknown"),
         b"X-Forwarded-Host: %b" % host,
-        b"X-Forwarded-Proto: %b" % scheme,
-        b'Forwarded: for=%b;host="%b";proto=%b' % (node, host, scheme),
-    ]
+        b"X-Forwarded-Proto: %b" % told,
+        b'Forwarded: for=%b;host="%b";proto=%b' % (node, host, told),
+    )
+    return b"\r\n".join(lines)
 
 
 def kept_cookies(value: bytes) -> bytes:
     """The cookies of the page; those of the service are left out."""
-    pairs = (pair.strip(b" \t") for pair in value.split(b";"))
-    return b"; ".join(pair for pair in pairs if pair and not pair.startswith(_OWN_COOKIES))
+    pairs = [pair.strip(b" \t") for pair in value.split(b";")]
+    return b"; ".join([pair for pair in pairs if pair and not pair.startswith(_OWN_COOKIES)])
 
 
 def _without_domain(cookie: bytes) -> bytes:

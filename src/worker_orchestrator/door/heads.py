@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 __all__ = [
@@ -41,9 +42,11 @@ _REPLY: Final = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: ([\t\x20-\x7e\x80-\x
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}):([\t\x20-\x7e\x80-\xff]*)")
 _HOST: Final = re.compile(rb"[A-Za-z0-9.-]{1,255}(?::\d{1,5})?")
 _LENGTH: Final = re.compile(rb"\d{1,18}")
+_NOTHING: Final = frozenset[bytes]()
 _FRAMING: Final = frozenset(
     {b"content-length", b"transfer-encoding", b"host", b"connection", b"upgrade", b"te", b"trailer"}
 )
+_LENGTHS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _NO_UPGRADE: Final = (b"h2c", b"http", b"tls")
 """Protocols that nobody relays: in them a worker would read requests that nobody has looked at."""
 
@@ -52,9 +55,15 @@ class MalformedError(Exception):
     """This is not HTTP/1.1, or could be read in two ways. The text says what is wrong, for people."""
 
 
-@dataclass(frozen=True, slots=True)
+# Heads are not frozen, which would make each cost three times as much. Nobody changes one.
+
+
+@dataclass(slots=True)
 class RequestHead:
-    """`length` is None without a body. `upgrade` is the protocol that is asked for; empty if none is."""
+    """`length` is None without a body. `upgrade` is the protocol that is asked for; empty if none is.
+
+    `values` has the first value of each field by its name in lower case.
+    """
 
     method: bytes
     target: bytes
@@ -65,13 +74,14 @@ class RequestHead:
     keep_alive: bool
     upgrade: bytes
     options: frozenset[bytes]
+    values: dict[bytes, bytes]
 
     def get(self, name: bytes) -> bytes:
         """The value of a field (in lower case); empty if there is none, the first one if there are several."""
-        return next((value for known, _, value in self.fields if known == name), b"")
+        return self.values.get(name, b"")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReplyHead:
     """`length` is None if the body goes on until the connection ends, and 0 if there can be none."""
 
@@ -92,17 +102,18 @@ def read_request(head: bytes) -> RequestHead:
     if first is None:
         raise MalformedError("The request line is not `METHOD /path HTTP/1.1`.")
     method, target, minor = first.groups()
-    fields = read_fields(lines[1:], FIELD_LIMIT)
-    is_old, options = minor == b"0", _options(fields)
-    hosts = _values(fields, b"host")
-    if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
+    fields, values, repeated = _read(lines, FIELD_LIMIT)
+    is_old, options = minor == b"0", _options(fields, values, repeated)
+    host = values.get(b"host", b"")
+    if b"host" in repeated or _HOST.fullmatch(host) is None:
         raise MalformedError("There must be one Host field, with a host name.")
-    length = _length(fields)
+    length = _length(values, repeated)
     if is_old and length == CHUNKED:
         raise MalformedError("HTTP/1.0 knows no chunks.")
-    upgrade = _upgrade(fields, options) if not is_old and length is None else b""
+    may_upgrade = b"upgrade" in options and b"upgrade" not in repeated and not is_old and length is None
+    upgrade = _upgrade(values.get(b"upgrade", b"")) if may_upgrade else b""
     keep_alive = b"close" not in options and (not is_old or b"keep-alive" in options)
-    return RequestHead(method, target, is_old, fields, hosts[0], length, keep_alive, upgrade, options)
+    return RequestHead(method, target, is_old, fields, host, length, keep_alive, upgrade, options, values)
 
 
 def read_reply(head: bytes, method: bytes) -> ReplyHead:
@@ -112,64 +123,75 @@ def read_reply(head: bytes, method: bytes) -> ReplyHead:
     if first is None:
         raise MalformedError("Its status line is not `HTTP/1.1 200 OK`.")
     minor, code, reason = first.groups()
-    fields = read_fields(lines[1:], REPLY_FIELD_LIMIT)
-    status, is_old, options = int(code), minor == b"0", _options(fields)
-    length = _length(fields)
+    fields, values, repeated = _read(lines, REPLY_FIELD_LIMIT)
+    status, is_old, options = int(code), minor == b"0", _options(fields, values, repeated)
+    length = _length(values, repeated)
     if is_old and length == CHUNKED:
         raise MalformedError("HTTP/1.0 knows no chunks.")
     has_body = method != b"HEAD" and status >= 200 and status not in {204, 304}
     keep_alive = b"close" not in options and not is_old
-    declared = next(iter(_values(fields, b"content-length")), b"")
+    declared = values.get(b"content-length", b"")
     return ReplyHead(status, reason or b"", fields, length if has_body else 0, keep_alive, options, declared)
 
 
 def read_fields(lines: list[bytes], limit: int) -> Fields:
     """The fields in these lines. Raises MalformedError."""
-    if len(lines) > limit:
+    return _read([b"", *lines], limit)[0]
+
+
+def _read(lines: list[bytes], limit: int) -> tuple[Fields, dict[bytes, bytes], set[bytes]]:
+    """The fields in the lines behind the first one; the first value of each; which of them are there more than once."""
+    if len(lines) - 1 > limit:
         raise MalformedError(f"There are more than {limit} fields.")
-    fields = Fields()
-    for line in lines:
-        found = _FIELD.fullmatch(line)
+    fields, values, repeated = Fields(), dict[bytes, bytes](), set[bytes]()
+    for number in range(1, len(lines)):
+        found = _FIELD.fullmatch(lines[number])
         if found is None:
             raise MalformedError("A line of the head is no `Name: value`.")
         name, value = found.groups()
-        known = name.lower()
+        known, value = name.lower(), value.strip(b" \t")
         if b"_" in known and known.replace(b"_", b"-") in _FRAMING:
             raise MalformedError("A field has `_` in a name that some programs read as `-`.")
-        fields.append((known, name, value.strip(b" \t")))
-    return fields
+        fields.append((known, name, value))
+        if known in values:
+            repeated.add(known)
+        else:
+            values[known] = value
+    return fields, values, repeated
 
 
-def _values(fields: Fields, name: bytes) -> list[bytes]:
-    return [value for known, _, value in fields if known == name]
-
-
-def _options(fields: Fields) -> frozenset[bytes]:
+def _options(fields: Fields, values: dict[bytes, bytes], repeated: set[bytes]) -> frozenset[bytes]:
     """What Connection says, in lower case."""
-    values = _values(fields, b"connection")
-    options = frozenset(one.strip(b" \t").lower() for value in values for one in value.split(b",")) - {b""}
+    value = values.get(b"connection")
+    if value is None:
+        return _NOTHING
+    if b"connection" in repeated:
+        value = b",".join([value for known, _, value in fields if known == b"connection"])
+    return _options_in(value)
+
+
+@lru_cache(maxsize=64)
+def _options_in(value: bytes) -> frozenset[bytes]:
+    options = frozenset(one.strip(b" \t").lower() for one in value.split(b",")) - {b""}
     if not _FRAMING.isdisjoint(options - {b"upgrade", b"te"}):
         raise MalformedError("Connection names a field that says how long the message is.")
     return options
 
 
-def _length(fields: Fields) -> int | None:
-    lengths, codings = _values(fields, b"content-length"), _values(fields, b"transfer-encoding")
-    if len(lengths) + len(codings) > 1:
+def _length(values: dict[bytes, bytes], repeated: set[bytes]) -> int | None:
+    length, coding = values.get(b"content-length"), values.get(b"transfer-encoding")
+    if length is None and coding is None:
+        return None
+    if None not in {length, coding} or not _LENGTHS.isdisjoint(repeated):
         raise MalformedError("There is more than one Content-Length or Transfer-Encoding.")
-    if codings:
-        if codings[0].lower() != b"chunked":
+    if coding is not None:
+        if coding.lower() != b"chunked":
             raise MalformedError("The Transfer-Encoding is not `chunked`.")
         return CHUNKED
-    if not lengths:
-        return None
-    if _LENGTH.fullmatch(lengths[0]) is None:
+    if length is None or _LENGTH.fullmatch(length) is None:
         raise MalformedError("The Content-Length is no number.")
-    return int(lengths[0])
+    return int(length)
 
 
-def _upgrade(fields: Fields, options: frozenset[bytes]) -> bytes:
-    wanted = _values(fields, b"upgrade")
-    if b"upgrade" not in options or len(wanted) != 1 or b"," in wanted[0]:
-        return b""
-    return b"" if wanted[0].lower().startswith(_NO_UPGRADE) else wanted[0]
+def _upgrade(wanted: bytes) -> bytes:
+    return b"" if b"," in wanted or wanted.lower().startswith(_NO_UPGRADE) else wanted

@@ -14,11 +14,14 @@ from worker_orchestrator.door.heads import RequestHead
 __all__ = ["is_prefetch", "is_visit", "wants_page"]
 
 _OWN: Final = frozenset({b"none", b"same-origin"})
+_PURPOSES: Final = frozenset({b"sec-purpose", b"purpose", b"x-moz"})
 _READING: Final = frozenset({b"GET", b"HEAD"})
 
 
 def is_prefetch(head: RequestHead) -> bool:
     """Whether a browser makes it before anybody asked for it."""
+    if _PURPOSES.isdisjoint(head.values):
+        return False
     purpose = (head.get(b"sec-purpose") + head.get(b"purpose") + head.get(b"x-moz")).lower()
     return b"prefetch" in purpose or b"prerender" in purpose
 

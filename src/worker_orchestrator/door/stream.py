@@ -61,7 +61,8 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._held = self._held + data if self._held else data
-        if len(self._held) > HIGH_BYTES and not self._is_reading_paused and self._transport is not None:
+        # At the size of the largest piece that comes, so that large bodies go on as they came and are never put together.
+        if len(self._held) >= HIGH_BYTES and not self._is_reading_paused and self._transport is not None:
             self._is_reading_paused = True
             self._transport.pause_reading()
         self._wake_reader()
@@ -95,10 +96,9 @@ class Stream(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """What has come, at least a byte; empty at the end."""
-        await self.wait()
-        data, self._held, self._searched = self._held, b"", 0
-        self._go_on_reading()
-        return data
+        if not self._held:
+            await self.wait()
+        return self.take()
 
     def unread(self, data: bytes) -> None:
         """Put back what was read too much."""
@@ -106,6 +106,8 @@ class Stream(asyncio.Protocol):
 
     def take_head(self, limit_bytes: int) -> bytes | None:
         """Up to and with the next empty line; None if that has not come yet. Raises TooLongError."""
+        if not self._held:
+            return None
         end = self._held.find(_END, max(0, self._searched - len(_END)))
         if end < 0:
             self._searched = len(self._held)
@@ -116,7 +118,8 @@ class Stream(asyncio.Protocol):
         if end > limit_bytes:
             raise TooLongError
         head, self._held, self._searched = self._held[:end], self._held[end:], 0
-        self._go_on_reading()
+        if self._is_reading_paused:
+            self._go_on_reading()
         return head
 
     async def read_head(self, limit_bytes: int) -> bytes | None:
@@ -132,22 +135,33 @@ class Stream(asyncio.Protocol):
             await self._wait()
         return head
 
-    async def wait(self) -> None:
-        """Return when something has come, or nothing will."""
+    async def wait(self, limit_s: float | None = None) -> None:
+        """Return when something has come, or nothing will. Raises TimeoutError after so long."""
         while not self._held and not self.has_ended:
-            await self._wait()
+            await self._wait(limit_s)
+
+    def take(self) -> bytes:
+        """What has come; empty if that is nothing."""
+        data, self._held, self._searched = self._held, b"", 0
+        if self._is_reading_paused:
+            self._go_on_reading()
+        return data
 
     def _go_on_reading(self) -> None:
         if self._is_reading_paused and len(self._held) <= HIGH_BYTES and self._transport is not None:
             self._is_reading_paused = False
             self._transport.resume_reading()
 
-    async def _wait(self) -> None:
-        self._reader = self._loop.create_future()
+    async def _wait(self, limit_s: float | None = None) -> None:
+        """A timer of its own costs less than asyncio.timeout, which cancels the task."""
+        self._reader = reader = self._loop.create_future()
+        timer = None if limit_s is None else self._loop.call_later(limit_s, _is_late, reader)
         try:
-            await self._reader
+            await reader
         finally:
             self._reader = None
+            if timer is not None:
+                timer.cancel()
 
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
@@ -167,6 +181,11 @@ class Stream(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         if not self.is_lost and self._transport is not None:
             self._transport.write(data)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `drain` has something to wait for, or to raise."""
+        return self._is_writing_paused or self.is_lost
 
     async def drain(self) -> None:
         """Return when more may be written. Raises CutError if nobody takes it."""
@@ -208,3 +227,8 @@ class Stream(asyncio.Protocol):
                 while dropped <= LINGER_BYTES and (data := await self.read()):
                     dropped += len(data)
         self.close()
+
+
+def _is_late(reader: asyncio.Future[None]) -> None:
+    if not reader.done():
+        reader.set_exception(TimeoutError())

@@ -75,8 +75,10 @@ class Visitor:
     async def _awaited_head(self) -> bytes | None:
         """The next head; None if the connection ends first. Raises TimeoutError."""
         if self._stream.is_clean:
-            async with asyncio.timeout(REST_S):
-                await self._stream.wait()
+            await self._stream.wait(REST_S)
+            head = self._stream.take_head(HEAD_LIMIT_BYTES)
+            if head is not None:
+                return head
         async with asyncio.timeout(HEAD_S):
             return await self._stream.read_head(HEAD_LIMIT_BYTES)
 

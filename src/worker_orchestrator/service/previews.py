@@ -6,7 +6,7 @@ Where they are off, nothing of this is in the way of any request.
 from __future__ import annotations
 
 import time
-from collections.abc import Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from worker_orchestrator.control.orchestrator import Orchestrator
@@ -27,6 +27,7 @@ from worker_orchestrator.http.v1.preview_route import PreviewRoute
 from worker_orchestrator.http.v1.routes import PreviewCalls
 from worker_orchestrator.service.door import DoorProcess, can_run
 from worker_orchestrator.service.reload import Configuration
+from worker_orchestrator.settings.pool import PoolSettings
 from worker_orchestrator.settings.settings import Settings
 
 __all__ = ["PreviewParts", "previews_of"]
@@ -65,12 +66,12 @@ def previews_of(
     is_guarded = callers.need_token or is_beyond_loopback(settings.host)
     admission = Admission(links, callers, time.time, is_guarded=is_guarded, is_secure=template.startswith("https:"))
 
-    def address_of(machine: Machine) -> str:
-        return engine.address_of(machine.id) if isinstance(engine, Reachable) else machine.host
+    reachable = engine if isinstance(engine, Reachable) else None  # once, since it looks through the whole class
 
-    finding = Finding(
-        orchestrator, hosts, told, admission, pools=lambda: configuration.settings.pools, address_of=address_of
-    )
+    def address_of(machine: Machine) -> str:
+        return machine.host if reachable is None else reachable.address_of(machine.id)
+
+    finding = Finding(orchestrator, hosts, told, admission, pools=_pools_in_force(configuration), address_of=address_of)
     of_links = PreviewLinks(orchestrator, urls, links, finding.is_by_link, time.time)
     if not is_on:
         return PreviewParts(NO_HOSTS, PreviewCalls(of_links, PreviewRoute(None)))
@@ -84,3 +85,18 @@ def previews_of(
     ports = frozenset(port_at(url) for url in (usual, template))
     calls = PreviewCalls(of_links, PreviewRoute(finding.answer_for_proxy))
     return PreviewParts(hosts, calls, ports, DoorProcess(config, finding, told))
+
+
+def _pools_in_force(configuration: Configuration) -> Callable[[], Mapping[str, PoolSettings]]:
+    """The settings of the pools. A proxy asks where a host leads for each request, so they are put together once."""
+    settings = configuration.settings
+    pools = settings.pools
+
+    def in_force() -> Mapping[str, PoolSettings]:
+        nonlocal settings, pools
+        if configuration.settings is not settings:
+            settings = configuration.settings
+            pools = settings.pools
+        return pools
+
+    return in_force
