@@ -11,19 +11,26 @@ import socket
 from collections.abc import Callable
 from typing import Final, cast
 
-__all__ = ["HIGH_BYTES", "CutError", "Stream", "TooLongError"]
+__all__ = ["HIGH_BYTES", "STALL_S", "CutError", "StalledError", "Stream", "TooLongError"]
 
-HIGH_BYTES: Final = 256 * 1024
+HIGH_BYTES: Final = 64 * 1024
 """So much of what came in is held at most, and so much of what is to go out, before a side has to wait."""
 STALL_S: Final = 120.0
 """So long a side may take nothing of what is sent to it."""
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 16 * 1024 * 1024
+_NEW_LINE: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
+_VANISHED: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+"""After a minute of silence the kernel asks a peer whether it is there still, and after two it has vanished."""
 
 
 class CutError(Exception):
     """The other side ended the connection before it had sent what it had begun."""
+
+
+class StalledError(CutError):
+    """The other side took nothing for so long that the connection was ended."""
 
 
 class TooLongError(Exception):
@@ -52,10 +59,11 @@ class Stream(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=HIGH_BYTES)
         own = transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):
-            own.setsockopt(
-                socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
-            )  # else a tunnel whose peer has vanished stays for ever
+        with contextlib.suppress(OSError):  # else a tunnel whose peer has vanished stays for ever
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _VANISHED:
+                if hasattr(socket, name):
+                    own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else ""
 
@@ -104,6 +112,23 @@ class Stream(asyncio.Protocol):
         """Put back what was read too much."""
         self._held, self._searched = data + self._held, 0
 
+    def skip_blank_lines(self, most: int) -> int:
+        """Drop the blank lines at the beginning of what has come, so many at most. Returns how many these were."""
+        count = 0
+        while count < most and self._held.startswith(_NEW_LINE, count * len(_NEW_LINE)):
+            count += 1
+        if count:
+            self._held, self._searched = self._held[count * len(_NEW_LINE) :], 0
+        return count
+
+    async def wait_for_more_than_blank_lines(self, most: int) -> None:
+        """Return when something else has come, or nothing will. So many blank lines are dropped at most."""
+        while not self.has_ended:
+            most -= self.skip_blank_lines(most)
+            if self._held not in {b"", _NEW_LINE[:1]}:
+                return
+            await self._wait()
+
     def take_head(self, limit_bytes: int) -> bytes | None:
         """Up to and with the next empty line; None if that has not come yet. Raises TooLongError."""
         end = self._held.find(_END, max(0, self._searched - len(_END)))
@@ -129,8 +154,13 @@ class Stream(asyncio.Protocol):
                 if self._held:
                     raise CutError
                 return None
+            self._resume_reading()  # a head may be longer than what is held of a body
             await self._wait()
         return head
+
+    def now(self) -> float:
+        """The time of its loop, in seconds."""
+        return self._loop.time()
 
     async def wait(self) -> None:
         """Return when something has come, or nothing will."""
@@ -138,7 +168,11 @@ class Stream(asyncio.Protocol):
             await self._wait()
 
     def _go_on_reading(self) -> None:
-        if self._is_reading_paused and len(self._held) <= HIGH_BYTES and self._transport is not None:
+        if len(self._held) <= HIGH_BYTES:
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_reading_paused and self._transport is not None:
             self._is_reading_paused = False
             self._transport.resume_reading()
 
@@ -178,6 +212,7 @@ class Stream(asyncio.Protocol):
                     await writer
             except TimeoutError:
                 self.abort()
+                raise StalledError from None
             finally:
                 self._writers.remove(writer)
         if self.is_lost:
