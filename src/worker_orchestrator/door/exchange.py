@@ -100,7 +100,7 @@ class Exchange:
                 if not data:
                     break
                 worker.write(chunk(data) if is_chunked else data)
-                await worker.drain()
+                await worker.drain(self._client)
             if is_chunked:
                 worker.write(last_chunk(body.trailers))
             self._client.on_end = worker.abort
@@ -127,7 +127,7 @@ class Exchange:
         try:
             while data := await body.read():
                 client.write(chunk(data) if is_chunked else data)
-                await client.drain()
+                await client.drain(self._worker)
         except (CutError, MalformedError):
             client.abort()
             raise CutError from None
@@ -220,7 +220,7 @@ async def _pour(source: Stream, sink: Stream) -> None:
     with contextlib.suppress(CutError):
         while data := await source.read():
             sink.write(data)
-            await sink.drain()
+            await sink.drain(source)
         if not source.is_lost:
             sink.write_eof()
             return

@@ -1,6 +1,7 @@
 """One TCP connection as both sides of a relay use it: read as it comes, written as fast as the other side reads.
 
-Nothing is read ahead beyond `HIGH_BYTES`, so what one side does not take is not fetched from the other one.
+Nothing is read ahead beyond `HIGH_BYTES`, so what one side does not take is not fetched from the other one. While one side
+does not read, next to nothing of what is on its way to it is held here: a piece that was read, and what the kernel took.
 """
 
 from __future__ import annotations
@@ -13,14 +14,22 @@ from typing import Final, cast
 
 __all__ = ["HIGH_BYTES", "STALL_S", "CutError", "StalledError", "Stream", "TooLongError"]
 
-HIGH_BYTES: Final = 64 * 1024
-"""So much of what came in is held at most, and so much of what is to go out, before a side has to wait."""
+PIECE_BYTES: Final = 64 * 1024
+"""So much is read at once."""
+HIGH_BYTES: Final = 32 * 1024
+"""If more than this came in and nobody has read it, nothing more is fetched."""
+WRITE_HIGH_BYTES: Final = 16 * 1024
+"""If more than this is to go out, who writes has to wait."""
+UNSENT_BYTES: Final = 64 * 1024
+"""So much at most waits in the kernel for a peer that does not read, beside what is on its way: else it is megabytes."""
 STALL_S: Final = 120.0
 """So long a side may take nothing of what is sent to it."""
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 16 * 1024 * 1024
 _NEW_LINE: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
+_piece: Final = memoryview(bytearray(PIECE_BYTES))
+"""Where all connections read to, one after the other: it is copied from before the next one reads."""
 _VANISHED: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 """After a minute of silence the kernel asks a peer whether it is there still, and after two it has vanished."""
 
@@ -37,7 +46,7 @@ class TooLongError(Exception):
     """A head is longer than it may be."""
 
 
-class Stream(asyncio.Protocol):
+class Stream(asyncio.BufferedProtocol):
     """`first` was read from this connection before. `client` is the address of the other side."""
 
     def __init__(self, first: bytes = b"") -> None:
@@ -57,21 +66,28 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=HIGH_BYTES)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         own = transport.get_extra_info("socket")
         with contextlib.suppress(OSError):  # else a tunnel whose peer has vanished stays for ever
             own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in _VANISHED:
                 if hasattr(socket, name):
                     own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else ""
 
+    def get_buffer(self, _: int) -> memoryview:
+        return _piece
+
+    def buffer_updated(self, count: int) -> None:
+        self.data_received(bytes(_piece[:count]))
+
     def data_received(self, data: bytes) -> None:
         self._held = self._held + data if self._held else data
-        if len(self._held) > HIGH_BYTES and not self._is_reading_paused and self._transport is not None:
-            self._is_reading_paused = True
-            self._transport.pause_reading()
+        if len(self._held) > HIGH_BYTES:
+            self._pause_reading()
         self._wake_reader()
 
     def eof_received(self) -> bool:
@@ -171,6 +187,11 @@ class Stream(asyncio.Protocol):
         if len(self._held) <= HIGH_BYTES:
             self._resume_reading()
 
+    def _pause_reading(self) -> None:
+        if not self._is_reading_paused and self._transport is not None:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
     def _resume_reading(self) -> None:
         if self._is_reading_paused and self._transport is not None:
             self._is_reading_paused = False
@@ -202,9 +223,11 @@ class Stream(asyncio.Protocol):
         if not self.is_lost and self._transport is not None:
             self._transport.write(data)
 
-    async def drain(self) -> None:
-        """Return when more may be written. Raises CutError if nobody takes it."""
+    async def drain(self, source: Stream | None = None) -> None:
+        """Return when more may be written; meanwhile nothing is fetched from `source`. Raises CutError if it is lost."""
         if self._is_writing_paused and not self.is_lost:
+            if source is not None:
+                source._pause_reading()  # noqa: SLF001 # the other side of the same relay
             writer = self._loop.create_future()
             self._writers.append(writer)
             try:
@@ -215,6 +238,8 @@ class Stream(asyncio.Protocol):
                 raise StalledError from None
             finally:
                 self._writers.remove(writer)
+                if source is not None:
+                    source._go_on_reading()  # noqa: SLF001 # as above
         if self.is_lost:
             raise CutError
 
