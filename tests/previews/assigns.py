@@ -1,22 +1,22 @@
-"""What visitors that do not read cost those who assign: the same service, with two hundred of them and without, in turn."""
+"""What visitors that hardly read cost those who assign: the same service, with two hundred of them and without, in turn."""
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import socket
 import statistics
+import subprocess
+import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.running import Running, a_service
 
-ROUNDS = 7
-ASSIGNS = 300
+ROUNDS = 9
+ASSIGNS = 400
+SETTLE_S = 2.0
+FLAGS = ("--engine", "memory", "--min-idle", "1")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,29 @@ class Compared:
         )
 
 
+class _Visitors:
+    """The process of `visitors`. `worker_port` is that of their worker."""
+
+    def __init__(self) -> None:
+        command = sys.executable, "-m", "tests.previews.visitors"
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.worker_port = int(self._process.stdout.readline())
+
+    def tell(self, line: str) -> None:
+        """Return when it is done, and has had its consequences."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == f"{line}\n"
+        time.sleep(SETTLE_S)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
 def _p99_ms(service: Running) -> float:
     """Of assigns of a project that has its machine, on one connection."""
     caller = http.client.HTTPConnection("127.0.0.1", service.ports.api)
@@ -49,45 +72,27 @@ def _p99_ms(service: Running) -> float:
     return statistics.quantiles(took, n=100)[98]
 
 
-@contextlib.contextmanager
-def _slow(service: Running, count: int) -> Iterator[None]:
-    """So many visitors that send a byte of their body now and then, and read nothing."""
-    visitors, is_over = list[socket.socket](), threading.Event()
-    for _ in range(count):
-        one = socket.create_connection(("127.0.0.1", service.ports.api))
-        one.sendall(b"POST / HTTP/1.1\r\nHost: visited.localhost\r\nContent-Length: 1000000\r\n\r\n")
-        visitors.append(one)
-
-    def drip() -> None:
-        while not is_over.wait(1.0):
-            for one in visitors:
-                with contextlib.suppress(OSError):
-                    one.send(b"x")
-
-    dripping = threading.Thread(target=drip)
-    dripping.start()
-    try:
-        time.sleep(0.5)
-        yield
-    finally:
-        is_over.set()
-        dripping.join()
-        for one in visitors:
-            one.close()
-
-
 def compared(count: int = 200, rounds: int = ROUNDS) -> Compared:
     """Measure in turn."""
-    without, beside = list[float](), list[float]()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        a_service(Path(folder), "--engine", "memory", "--min-idle", "1") as service,
-    ):
-        service.assign("assigned")
-        service.assign("visited")
-        _p99_ms(service)
-        for _ in range(rounds):
-            without.append(_p99_ms(service))
-            with _slow(service, count):
+    without, beside, visitors = list[float](), list[float](), _Visitors()
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            a_service(Path(folder), *FLAGS, start=False) as service,
+        ):
+            port, service_elsewhere = (
+                f"WORKER_PORT={visitors.worker_port}",
+                str(Path(__file__).with_name("elsewhere.py")),
+            )
+            service.start(command=("env", port, sys.executable, service_elsewhere))
+            service.assign("assigned")
+            service.assign("visited")
+            _p99_ms(service)
+            for _ in range(rounds):
+                without.append(_p99_ms(service))
+                visitors.tell(f"open {service.ports.api} {count}")
                 beside.append(_p99_ms(service))
+                visitors.tell("close")
+    finally:
+        visitors.end()
     return Compared(statistics.median(without), statistics.median(beside))
