@@ -1,7 +1,7 @@
 """A worker with an endless reply, and visitors of it that hardly read, in a process of their own.
 
-It prints the port of the worker. Each line that it is told is done before it prints that line: `open PORT COUNT` (visitors of
-the service at that port) and `close`.
+It prints the port of the worker. Each line that it is told is done before it prints that line: `open PORT COUNT` (so many
+visitors of the service at that port) and `close`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def _visit(port: int, begun: asyncio.Semaphore) -> None:
         await loop.sock_sendall(own, REQUEST)
         assert (await loop.sock_recv(own, 12)) == b"HTTP/1.1 200"
         begun.release()
-        while await loop.sock_recv(own, READ_BYTES):
+        while await loop.sock_recv(own, READ_BYTES):  # noqa: ASYNC110 # it is slow by itself
             await asyncio.sleep(1)
 
 

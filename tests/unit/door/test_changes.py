@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 from tests.unit.door.relayed import Relayed, lived
@@ -129,8 +130,7 @@ def test_a_service_that_does_not_say_ends_nothing(monkeypatch: pytest.MonkeyPatc
 
     async def story(stage: Relayed) -> None:
         end = await opened(stage)
-        stage.hear = lambda _: None  # type: ignore[method-assign]
-        stage.channel._heard = type(stage.channel._heard)(stage.hear, stage.channel._heard.connection, stage.ended.set)
+        stage.channel._heard = replace(stage.channel._heard, message=lambda _: None)
         stage.channel.tell(encoded(Changed()))
         assert await goes_on(end)
         end[1].close()

@@ -18,6 +18,7 @@ import websockets.asyncio.server
 from tests.unit.door.relayed import relayed
 from tests.unit.door.test_relay import echo
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
 MASK = b"\x11\x22\x33\x44"
 TEXT, BINARY, CLOSE, PING, PONG, FIN, RSV1 = 1, 2, 8, 9, 10, 0x80, 0x40
@@ -223,8 +224,14 @@ def test_every_case_has_the_same_verdict_with_a_door_and_without() -> None:
 
     async def story() -> None:
         server = websockets.asyncio.server.serve(
-            other.serve, "127.0.0.1", 0, max_size=LARGEST, subprotocols=["chat"], ping_interval=None, close_timeout=1
-        )  # type: ignore[call-overload] # a subprotocol is a string
+            other.serve,
+            "127.0.0.1",
+            0,
+            max_size=LARGEST,
+            subprotocols=[Subprotocol("chat")],
+            ping_interval=None,
+            close_timeout=1,
+        )
         async with asyncio.timeout(120), server as serving, relayed(echo) as stage:
             stage.worker_port = next(iter(serving.sockets)).getsockname()[1]
             for number, (name, case) in enumerate(CASES.items()):
