@@ -9,7 +9,7 @@ import sys
 from tests.previews import memory
 from tests.previews.assigns import compared
 
-MOST_PER_READER_MIB = 0.2
+MOST_PER_READER_MIB = 0.15
 MOST_FOR_A_BODY_MIB = 10.0
 MOST_RATIO = 1.2
 
