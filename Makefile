@@ -6,7 +6,7 @@ DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak engines browser screenshots newman bench bench-engine bench-quick openapi example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines browser screenshots newman bench bench-engine bench-quick openapi example-worker wheel clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -74,6 +74,10 @@ chaos: .venv/.tests example-worker  ## ten minutes of kills, frozen daemons and 
 # As chaos, in namespaces of its own; the clock on the wall is set with libfaketime. Its logs are kept in build/soak.
 soak: .venv/.tests example-worker  ## do deadlines hold for as long as they last? Twenty minutes; MINUTES=n, ACTS="clock set" for some of it
 	$(DOCKER) $(BIN)/python -m tests.soak.run
+
+# The service runs on the engine in memory: no Docker is needed.
+previews: .venv/.tests  ## what do slow visitors and bodies of 1 GiB cost the door, and an assign beside them? SLOW=n, GIB=n
+	$(BIN)/python -m tests.previews.run
 
 # On the engine that `docker` uses here (DOCKER_HOST, a context): the worker's image must be there. It fills one column of the page.
 engines: .venv/.tests  ## does this engine keep every promise? Writes its column of docs/engines.md; takes twenty minutes

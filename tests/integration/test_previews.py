@@ -61,8 +61,15 @@ def test_a_visit_wakes_a_machine_and_a_foreign_page_does_not(service: Running) -
     foreign = visit(service, "sleeper.localhost", sec_fetch_site="cross-site", sec_fetch_mode="navigate")
     assert foreign.status == 503
     assert service.get("/v1/projects/sleeper/machine").json["state"] == "sleeping"
-    assert visit(service, "sleeper.localhost").status == 503
     eventually(lambda: visit(service, "sleeper.localhost").status == 200, "it is awake", within_s=20)
+
+
+def test_a_program_waits_while_a_machine_wakes_and_a_page_looks_again(service: Running) -> None:
+    service.assign("waited-for")
+    for fields, statuses in (({}, {200}), ({"accept": "text/html"}, {503, 200})):
+        assert call(service.ports.api, "POST", "/v1/projects/waited-for/machine/sleep").status == 200
+        assert visit(service, "waited-for.localhost", **fields).status in statuses
+        eventually(lambda: visit(service, "waited-for.localhost").status == 200, "it is awake", within_s=20)
 
 
 def test_a_preview_commands_nothing(service: Running) -> None:
@@ -91,6 +98,33 @@ def test_the_door_is_a_process_that_may_die(service: Running) -> None:
             return False
 
     eventually(is_back, "another door is open", within_s=20)
+
+
+def test_a_door_that_hangs_is_replaced(service: Running) -> None:
+    service.assign("kept")
+    assert visit(service, "kept.localhost").status == 200
+    door = door_of(service)
+    assert door is not None
+    os.kill(door.pid, signal.SIGSTOP)
+
+    def is_back() -> bool:
+        try:
+            return visit(service, "kept.localhost").status == 200
+        except OSError:
+            return False
+
+    eventually(is_back, "another door is open", within_s=40)
+    assert not door.is_running()
+
+
+def test_after_a_reload_to_links_strangers_see_nothing_from_then_on(tmp_path: Path) -> None:
+    (tmp_path / "orchestrator.toml").write_text('preview_access = "public"\n')
+    with a_service(tmp_path, *MEMORY) as running:
+        running.assign("app")
+        assert visit(running, "app.localhost").status == 200
+        (tmp_path / "orchestrator.toml").write_text('preview_access = "link"\n')
+        assert call(running.ports.api, "POST", "/v1/reload", {}).status == 200
+        assert visit(running, "app.localhost").status == 403
 
 
 def test_the_door_ends_with_the_service(tmp_path: Path) -> None:

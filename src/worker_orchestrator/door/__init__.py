@@ -5,6 +5,7 @@ read of it (`channel`); from then on the service has nothing to do with it. Wher
 
 `process`      what runs here, and the connection to the service
 `clients`      which addresses are one client
+`connections`  how many there may be, and which of them make room for others
 `channel`      frames between the two processes, and the sockets that go with them
 `stream`       one TCP connection, as both sides of a relay use it
 `heads`        the heads of requests and replies, read strictly
@@ -15,6 +16,7 @@ read of it (`channel`); from then on the service has nothing to do with it. Wher
 `workers`      connections to workers that wait for the next request
 `admission`    what a visitor shows to be let in
 `purpose`      what a request is for
+`refusals`     how often one client may ask for what leads to no worker
 `messages`     what the two processes tell each other
 `routes`       where hosts lead, as the service said
 `pages`        what is shown in the place of a worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from functools import lru_cache
 
-__all__ = ["client_of"]
+__all__ = ["client_of", "is_on_loopback"]
 
 
 @lru_cache(maxsize=1024)
@@ -20,3 +20,8 @@ def client_of(address: str) -> str:
     if ip.ipv4_mapped is not None:
         return str(ip.ipv4_mapped)
     return str(ipaddress.ip_network((ip, 64), strict=False))
+
+
+def is_on_loopback(client: str) -> bool:
+    """Whether a client, as `client_of` names it, calls from this machine."""
+    return client.startswith("127.") or client in {"::1", ""}

@@ -1,7 +1,7 @@
 """One request and its reply: to a worker and back, piece by piece, as fast as the slower side goes.
 
-Up to the first byte for the client, whatever goes wrong with the worker is one clear 502. After it the connection is cut,
-so that no client takes half a reply for a whole one.
+Up to the first byte for the client, whatever goes wrong is told in one clear sentence: 502 if the worker is at fault, 504 if
+it is late, 408 if the client is. After it the connection is cut, so that no client takes half a reply for a whole one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from worker_orchestrator.door.heads import (
     read_reply,
 )
 from worker_orchestrator.door.messages import Route
-from worker_orchestrator.door.stream import CutError, Stream, TooLongError
+from worker_orchestrator.door.stream import STALL_S, CutError, StalledError, Stream, TooLongError
 
-__all__ = ["Exchange", "NoReplyError", "WorkerError"]
+__all__ = ["Exchange", "LateError", "NoReplyError", "WorkerError"]
 
 FIRST_BYTE_S: Final = 300.0
-"""So long a worker may think about a request."""
+"""So long a worker may think about a request, from the moment on at which it has all of it."""
 HEAD_S: Final = 10.0
 """So long the head of a reply may take from its first byte on."""
 BODY_S: Final = 300.0
@@ -42,6 +42,14 @@ class NoReplyError(Exception):
     """The worker ended the connection without a byte: nothing listens behind its port, or it did not want this request."""
 
 
+class LateError(Exception):
+    """Somebody took too long: the client (`status` is 408), or the worker (504). The text says with what, for people."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
 class Exchange:
     """A request of `client` that goes to `worker`. `scheme` is that of the address that the client knows.
 
@@ -52,24 +60,23 @@ class Exchange:
         self._client, self._head, self._worker, self._route, self._scheme = client, head, worker, route, scheme
         self._body = Body(client, head.length if head.length is not None else 0)
         self._upload: asyncio.Task[None] | None = None
-        self._malformed: MalformedError | None = None  # what is wrong with the body of the request
+        self._fault: MalformedError | LateError | None = None  # what is wrong with the body of the request, or late
+        self._waits_since = client.now()  # for the worker, if it has all of the request
         self.has_begun = False
         self.is_reusable = False  # the worker's connection, afterwards
 
     async def run(self) -> bool:
         """Relay it. Returns whether the client's connection can be used for another request.
 
-        Raises WorkerError, NoReplyError, MalformedError (of the request's body) unless `has_begun`; CutError if the client
-        has gone, or has to be cut off.
+        Raises WorkerError, NoReplyError, LateError, MalformedError (of the request's body) unless `has_begun`; CutError if
+        the client has gone, or has to be cut off.
         """
         authority = b"localhost:%d" % self._route.port if self._route.rewrites else b""
         head = request_to_worker(self._head, self._client.client, self._scheme, authority=authority)
         self._worker.write(head if self._head.length == CHUNKED else head + self._body.taken())
         if self._body.is_complete:
             self._client.on_end = self._worker.abort
-            if (
-                self._client.has_ended and not self._head.length
-            ):  # one that sent a body may have closed its side after it
+            if self._client.has_ended and not self._head.length:  # after a body it may have closed its side
                 raise CutError
         else:
             self._upload = asyncio.create_task(self._send_body())
@@ -94,13 +101,14 @@ class Exchange:
                 if not data:
                     break
                 worker.write(chunk(data) if is_chunked else data)
-                await worker.drain()
+                await worker.drain(self._client)
             if is_chunked:
                 worker.write(last_chunk(body.trailers))
             self._client.on_end = worker.abort
+            self._waits_since = worker.now()
         except (CutError, MalformedError, TimeoutError) as error:
-            self._malformed = error if isinstance(error, MalformedError) else None
-            if not worker.has_ended:  # else it may have answered before it closed
+            if not worker.has_ended or isinstance(error, StalledError):  # else it may have answered before it closed
+                self._fault = _fault_of(error)
                 worker.abort()
 
     # to the client
@@ -133,7 +141,7 @@ class Exchange:
                 client.write(out)
                 out = b""
                 if client.is_full:
-                    await client.drain()
+                    await client.drain(self._worker)
                 data = await body.read()
         except (CutError, MalformedError):
             client.write(out)
@@ -154,32 +162,45 @@ class Exchange:
                 raise WorkerError("It changes to a protocol that nobody asked for.")
             if reply.status >= 200 or reply.status == 101:
                 return reply
+            self._waits_since = self._worker.now()
             if not self._head.is_old:
                 self._client.write(reply_to_client(reply, self._head, None, keep_alive=True))
         raise WorkerError("It sends one interim reply after the other.")
 
     async def _next_head(self) -> ReplyHead:
         worker = self._worker
+        await self._first_byte()
         try:
-            await worker.wait(FIRST_BYTE_S)
             raw = worker.take_head(REPLY_HEAD_LIMIT_BYTES)
             if raw is None:
                 async with asyncio.timeout(HEAD_S):
                     raw = await worker.read_head(REPLY_HEAD_LIMIT_BYTES)
         except TimeoutError:
-            raise WorkerError("Its head does not come to an end.") from None
+            raise LateError(504, f"The head of its reply does not come to an end within {HEAD_S:g} s.") from None
         except TooLongError:
             raise WorkerError(f"Its head has more than {REPLY_HEAD_LIMIT_BYTES} bytes.") from None
         except CutError:
-            raise WorkerError("It ends within its head.") from None
+            raise self._fault or WorkerError("It ends within its head.") from None
         if raw is None:
             if self._client.has_ended:
                 raise CutError  # nobody waits for it
-            raise self._malformed or NoReplyError
+            raise self._fault or NoReplyError
         try:
             return read_reply(raw, self._head.method)
         except MalformedError as error:
             raise WorkerError(str(error)) from None
+
+    async def _first_byte(self) -> None:
+        """Return when something of a reply has come, or nothing will. While the client sends, the worker is not late."""
+        worker = self._worker
+        while True:
+            is_sending = self._upload is not None and not self._upload.done()
+            left_s = FIRST_BYTE_S if is_sending else self._waits_since + FIRST_BYTE_S - worker.now()
+            if left_s <= 0:
+                raise LateError(504, f"It has not answered within {FIRST_BYTE_S:g} s.")
+            with contextlib.suppress(TimeoutError):
+                await worker.wait(left_s)
+                return
 
     async def _tunnel(self, reply: ReplyHead) -> None:
         """Both sides speak another protocol from now on, such as WebSocket: bytes go on as they are."""
@@ -196,12 +217,23 @@ class Exchange:
             worker.close()
 
 
+def _fault_of(error: CutError | MalformedError | TimeoutError) -> MalformedError | LateError | None:
+    """Whose fault it is that the body of a request did not arrive; None: nobody is there to hear it, or the worker ended."""
+    if isinstance(error, MalformedError):
+        return error
+    if isinstance(error, StalledError):
+        return LateError(504, f"It has taken nothing of the request for {STALL_S:g} s.")
+    return (
+        LateError(408, f"Nothing of the body has come for {BODY_S:g} s.") if isinstance(error, TimeoutError) else None
+    )
+
+
 async def _pour(source: Stream, sink: Stream) -> None:
     """Until the source ends, which the sink is told. If one side is lost, so is the other."""
     with contextlib.suppress(CutError):
         while data := await source.read():
             sink.write(data)
-            await sink.drain()
+            await sink.drain(source)
         if not source.is_lost:
             sink.write_eof()
             return

@@ -1,7 +1,8 @@
 """What the service and the door tell each other, beside the connections that are handed over.
 
 The door asks where a host leads (`Question`), and the service says it (`Route`). A route that leads to a worker holds until
-the service says that it does not any more (`Gone`).
+the service says that it does not any more (`Gone`), or that others may see it now (`Changed`). The service also asks all the
+time whether the door does anything at all (`Ping`, `Pong`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,21 @@ from enum import StrEnum
 
 import msgspec
 
-__all__ = ["Gone", "Kind", "Question", "Route", "Shown", "Told", "asked", "encoded", "told"]
+__all__ = [
+    "Asked",
+    "Changed",
+    "Gone",
+    "Kind",
+    "Ping",
+    "Pong",
+    "Question",
+    "Route",
+    "Shown",
+    "Told",
+    "asked",
+    "encoded",
+    "told",
+]
 
 
 class Kind(StrEnum):
@@ -41,13 +56,22 @@ class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
         return "Shown(…)"
 
 
-class Question(msgspec.Struct, frozen=True):
-    """Where this host leads. `visits`: somebody wants to see it, so a machine that sleeps may be woken for that."""
+class Question(msgspec.Struct, frozen=True, omit_defaults=True, tag="question"):
+    """Where this host leads. `visits`: somebody wants to see it, so a machine that sleeps may be woken for that.
+
+    `is_beside`: it is no page that somebody goes to, but what a page of another site loads. That wakes nothing, even with a
+    link.
+    """
 
     id: int
     host: str
     visits: bool
     shown: Shown = Shown()
+    is_beside: bool = False
+
+
+class Pong(msgspec.Struct, frozen=True, tag="pong"):
+    """The door has heard a `Ping`."""
 
 
 class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag="route"):
@@ -79,16 +103,25 @@ class Gone(msgspec.Struct, frozen=True, tag="gone"):
     key: str
 
 
-Told = Route | Gone
-_questions = msgspec.json.Decoder(Question)
+class Changed(msgspec.Struct, frozen=True, tag="changed"):
+    """Who may see what has changed: routes are to be asked for again, also those under which something goes on."""
+
+
+class Ping(msgspec.Struct, frozen=True, tag="ping"):
+    """Is to be answered at once."""
+
+
+Asked = Question | Pong
+Told = Route | Gone | Changed | Ping
+_questions = msgspec.json.Decoder(Asked)
 _told = msgspec.json.Decoder(Told)
 
 
-def encoded(message: Question | Told) -> bytes:
+def encoded(message: Asked | Told) -> bytes:
     return msgspec.json.encode(message)
 
 
-def asked(data: bytes) -> Question:
+def asked(data: bytes) -> Asked:
     """Raises msgspec.MsgspecError."""
     return _questions.decode(data)
 

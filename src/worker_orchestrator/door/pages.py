@@ -16,7 +16,7 @@ from worker_orchestrator.door.heads import RequestHead
 from worker_orchestrator.door.messages import Kind, Route
 from worker_orchestrator.door.purpose import wants_page
 
-__all__ = ["Said", "about", "as_reply", "bad_gateway", "malformed", "no_answer"]
+__all__ = ["Said", "about", "as_reply", "bad_gateway", "late", "malformed", "no_answer"]
 
 _REASONS: Final = {
     400: b"Bad Request",
@@ -25,6 +25,7 @@ _REASONS: Final = {
     405: b"Method Not Allowed",
     408: b"Request Timeout",
     421: b"Misdirected Request",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     502: b"Bad Gateway",
     503: b"Service Unavailable",
@@ -89,6 +90,13 @@ def no_answer(project: str) -> Said:
 
 def bad_gateway(project: str, why: str) -> Said:
     return Said(502, "Not understood", f"The reply of the worker of {project} is of no use. {why}", "bad_reply")
+
+
+def late(project: str, status: int, why: str) -> Said:
+    """`status` is 408 if the client was late, 504 if the worker was."""
+    if status == 408:
+        return Said(408, "Too slow", f"The request was not sent in time. {why}", "late_request")
+    return Said(504, "Too slow", f"The worker of {project} is too slow. {why}", "late_reply")
 
 
 def malformed(why: str, status: int = 400) -> Said:

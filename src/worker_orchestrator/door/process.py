@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -21,9 +20,11 @@ import structlog
 
 from worker_orchestrator.door import pages
 from worker_orchestrator.door.channel import Channel, Heard
-from worker_orchestrator.door.clients import client_of
-from worker_orchestrator.door.messages import Gone, told
+from worker_orchestrator.door.clients import client_of, is_on_loopback
+from worker_orchestrator.door.connections import Connections
+from worker_orchestrator.door.messages import Gone, Ping, Pong, encoded, told
 from worker_orchestrator.door.pages import Said
+from worker_orchestrator.door.refusals import Refusals
 from worker_orchestrator.door.routes import Routes
 from worker_orchestrator.door.stream import Stream
 from worker_orchestrator.door.visitor import Visitor
@@ -57,7 +58,8 @@ class Door:
     def __init__(self, own: socket.socket, config: Config) -> None:
         self._config, self._loop = config, asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._clients = Counter[str]()
+        self._connections = Connections(config.per_client, config.total)
+        self._refusals = Refusals()
         self._ended = asyncio.Event()
         self._channel = Channel(own, Heard(self._hear, self._admit, self._ended.set))
         self._routes, self._workers = Routes(self._channel.tell, self._channel.catch_up), Workers()
@@ -68,11 +70,15 @@ class Door:
         for task in list(self._tasks):
             task.cancel()
         self._workers.close()
+        self._routes.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.sleep(0)  # the connections are closed in the next turn of the loop
 
     def _hear(self, message: bytes) -> None:
         heard = told(message)
+        if isinstance(heard, Ping):
+            self._channel.tell(encoded(Pong()))
+            return
         self._routes.hear(heard)
         if isinstance(heard, Gone):
             self._workers.drop(heard.key)
@@ -99,22 +105,24 @@ class Door:
         except OSError:
             connection.close()  # the client has gone
             return
+        domain, scheme = f".{self._config.domain}", self._config.scheme
+        visitor = Visitor(stream, self._routes, self._workers, self._connections, self._refusals, domain, scheme)
         client = client_of(stream.client)
-        if self._clients[client] >= self._config.per_client or len(self._tasks) > self._config.total:
-            stream.write(pages.as_reply(_FULL, None, keep_alive=False))
-            if len(self._tasks) > self._config.total * 5 // 4:
-                stream.close()  # so many are being refused that lingering takes the descriptors of others
-            else:
-                await stream.linger()
+        # Behind a proxy on this computer all visitors have its address.
+        if not self._connections.admit(visitor, client, shares_all=is_on_loopback(client)):
+            await self._refuse(stream)
             return
-        self._clients[client] += 1
         try:
-            domain, scheme = f".{self._config.domain}", self._config.scheme
-            await Visitor(stream, self._routes, self._workers, domain, scheme).run()
+            await visitor.run()
         finally:
-            self._clients[client] -= 1
-            if not self._clients[client]:
-                del self._clients[client]
+            self._connections.leave(visitor)
+
+    async def _refuse(self, stream: Stream) -> None:
+        stream.write(pages.as_reply(_FULL, None, keep_alive=False))
+        if len(self._tasks) > self._config.total * 5 // 4:
+            stream.close()  # so many are being refused that lingering takes the descriptors of others
+        else:
+            await stream.linger()
 
 
 def room(total: int) -> int:

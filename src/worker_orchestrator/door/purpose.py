@@ -11,7 +11,7 @@ from typing import Final
 
 from worker_orchestrator.door.heads import RequestHead
 
-__all__ = ["is_prefetch", "is_visit", "wants_page"]
+__all__ = ["is_beside", "is_prefetch", "is_visit", "wants_page"]
 
 _OWN: Final = frozenset({b"none", b"same-origin"})
 _PURPOSES: Final = frozenset({b"sec-purpose", b"purpose", b"x-moz"})
@@ -35,6 +35,13 @@ def is_visit(head: RequestHead) -> bool:
         return site in _OWN and head.get(b"sec-fetch-mode") == b"navigate"
     is_browser = head.get(b"user-agent").startswith(b"Mozilla/") or head.get(b"origin") or head.get(b"referer")
     return not is_browser
+
+
+def is_beside(head: RequestHead) -> bool:
+    """Whether it is what a page of another site loads, such as an image, and no page that somebody goes to."""
+    site = head.get(b"sec-fetch-site")
+    is_own = not site or site in _OWN
+    return not is_own and (head.get(b"sec-fetch-mode") != b"navigate" or head.get(b"sec-fetch-dest") != b"document")
 
 
 def wants_page(head: RequestHead) -> bool:

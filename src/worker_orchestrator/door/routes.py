@@ -1,18 +1,20 @@
 """Where hosts lead, as the service said. A route to a worker is kept for a while, or until the service says that it is gone.
 
 When it is gone, everything that goes on under it ends: what a visitor of one project has open never leads to the next one.
+When others may see it now, what goes on is asked for again, by whoever began it, and ends if it would not begin now.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from worker_orchestrator.door.messages import Gone, Kind, Question, Route, Shown, Told, encoded
+from worker_orchestrator.door.messages import Changed, Gone, Kind, Question, Route, Shown, Told, encoded
 
 __all__ = ["GoneError", "Routes"]
 
@@ -30,6 +32,22 @@ class GoneError(Exception):
     """The assignment has ended since the service said where it is."""
 
 
+@dataclass(slots=True, eq=False)
+class _Use:
+    """What goes on under a route. `ending` is when it has to end in any case."""
+
+    who: _Who
+    end: Callable[[], None]
+    ending: asyncio.TimerHandle | None = None
+
+    def limit(self, ends_in_s: float | None) -> None:
+        """From now on it may go on for so long."""
+        if self.ending is not None:
+            self.ending.cancel()
+        loop = asyncio.get_running_loop()
+        self.ending = None if ends_in_s is None else loop.call_later(ends_in_s, self.end)
+
+
 class Routes:
     """`ask` sends a question to the service; `catch_up` hears at once what that has said so far."""
 
@@ -40,10 +58,16 @@ class Routes:
         self._asked: dict[int, tuple[_Who, asyncio.Future[Route]]] = {}
         self._known: dict[_Who, tuple[float, Route]] = {}  # since when; only those that lead to a worker
         self._keys: set[str] = set()  # of all that may lead to a worker still, as far as the service has said
-        self._in_use: dict[str, dict[object, Callable[[], None]]] = {}  # how what goes on under a key is ended
+        self._in_use: dict[str, set[_Use]] = {}
+        self._last_before_change = 0  # routes up to this number may show what may not be seen any more
+        self._to_check: dict[_Who, None] = {}
+        self._checking: asyncio.Task[None] | None = None
 
-    async def find(self, host: str, shown: Shown, *, visits: bool) -> Route:
-        """Where this host, in lower case and without a port, leads. Raises TimeoutError if the service does not say."""
+    async def find(self, host: str, shown: Shown, *, visits: bool, is_beside: bool = False) -> Route:
+        """Where this host, in lower case and without a port, leads. Raises TimeoutError if the service does not say.
+
+        `visits` and `is_beside` are as in `Question`.
+        """
         who = host, shown
         known = self._known_to((host, _NOTHING)) or self._known_to(who)
         if known is not None:
@@ -53,7 +77,7 @@ class Routes:
         answer: asyncio.Future[Route] = self._loop.create_future()
         self._asked[number] = who, answer
         try:
-            self._ask(encoded(Question(number, host, visits, shown)))
+            self._ask(encoded(Question(number, host, visits, shown, is_beside)))
             async with asyncio.timeout(ANSWER_S):
                 return await answer
         finally:
@@ -76,6 +100,10 @@ class Routes:
                 self._forget(told.key)
             case Route():
                 self._learn(told)
+            case Changed():
+                self._known.clear()
+                self._last_before_change = self._last_id
+                self._check(dict.fromkeys(use.who for uses in self._in_use.values() for use in uses))
 
     def _learn(self, route: Route) -> None:
         """It is kept at once, since the next message may say that it is gone."""
@@ -98,26 +126,57 @@ class Routes:
         self._keys.discard(key)
         for who in [who for who, (_, route) in self._known.items() if route.key == key]:
             del self._known[who]
-        for end in list(self._in_use.pop(key, {}).values()):
-            end()
+        for use in self._in_use.pop(key, set()):
+            use.end()
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._checking is not None:
+            self._checking.cancel()
+
+    def _check(self, seen: Iterable[_Who]) -> None:
+        """Ask again whether these may see what they see."""
+        self._to_check.update(dict.fromkeys(seen))
+        if self._to_check and (self._checking is None or self._checking.done()):
+            self._checking = asyncio.create_task(self._end_what_is_not_shown())
+
+    async def _end_what_is_not_shown(self) -> None:
+        while self._to_check:
+            who, _ = self._to_check.popitem()
+            try:
+                route = await self.find(*who, visits=False)
+            except TimeoutError:
+                continue  # nobody has said that it is not shown
+            for use in [use for uses in self._in_use.values() for use in uses if use.who == who]:
+                if route.kind is Kind.WORKER:
+                    use.limit(route.ends_in_s)
+                else:
+                    use.end()
 
     def holds(self, key: str) -> bool:
         """Whether routes with this key may lead to a worker still."""
         return key in self._keys
 
     @contextmanager
-    def using(self, key: str, end: Callable[[], None]) -> Iterator[None]:
-        """While this goes on under a route, `end` is called if the route is gone. Raises GoneError if it is already."""
+    def using(self, route: Route, host: str, shown: Shown, end: Callable[[], None]) -> Iterator[None]:
+        """While this goes on under a route, `end` is called if it has to end. Raises GoneError if the route is gone already.
+
+        It was found for this host and what a visitor showed.
+        """
         self._catch_up()  # or a door that is late leads to the machine of another project
-        if key not in self._keys:
+        if route.key not in self._keys:
             raise GoneError
-        token = object()
-        self._in_use.setdefault(key, {})[token] = end
+        use = _Use((host, shown), end)
+        use.limit(route.ends_in_s)
+        self._in_use.setdefault(route.key, set()).add(use)
+        if route.id <= self._last_before_change:
+            self._check([use.who])
         try:
             yield
         finally:
-            used = self._in_use.get(key)
+            use.limit(None)
+            used = self._in_use.get(route.key)
             if used is not None:
-                used.pop(token, None)
+                used.discard(use)
                 if not used:
-                    del self._in_use[key]
+                    del self._in_use[route.key]

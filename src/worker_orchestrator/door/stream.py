@@ -1,6 +1,7 @@
 """One TCP connection as both sides of a relay use it: read as it comes, written as fast as the other side reads.
 
-Nothing is read ahead beyond `HIGH_BYTES`, so what one side does not take is not fetched from the other one.
+Nothing is read ahead beyond `HIGH_BYTES`, so what one side does not take is not fetched from the other one. While one side
+does not read, next to nothing of what is on its way to it is held here: a piece that was read, and what the kernel took.
 """
 
 from __future__ import annotations
@@ -11,26 +12,41 @@ import socket
 from collections.abc import Callable
 from typing import Final, cast
 
-__all__ = ["HIGH_BYTES", "CutError", "Stream", "TooLongError"]
+__all__ = ["HIGH_BYTES", "STALL_S", "CutError", "StalledError", "Stream", "TooLongError"]
 
-HIGH_BYTES: Final = 256 * 1024
-"""So much of what came in is held at most, and so much of what is to go out, before a side has to wait."""
+PIECE_BYTES: Final = 64 * 1024
+"""So much is read at once."""
+HIGH_BYTES: Final = 32 * 1024
+"""If more than this came in and nobody has read it, nothing more is fetched."""
+WRITE_HIGH_BYTES: Final = 16 * 1024
+"""If more than this is to go out, who writes has to wait."""
+UNSENT_BYTES: Final = 64 * 1024
+"""So much at most waits in the kernel for a peer that does not read, beside what is on its way: else it is megabytes."""
 STALL_S: Final = 120.0
 """So long a side may take nothing of what is sent to it."""
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 16 * 1024 * 1024
+_NEW_LINE: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
+_piece: Final = memoryview(bytearray(PIECE_BYTES))
+"""Where all connections read to, one after the other: it is copied from before the next one reads."""
+_VANISHED: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+"""After a minute of silence the kernel asks a peer whether it is there still, and after two it has vanished."""
 
 
 class CutError(Exception):
     """The other side ended the connection before it had sent what it had begun."""
 
 
+class StalledError(CutError):
+    """The other side took nothing for so long that the connection was ended."""
+
+
 class TooLongError(Exception):
     """A head is longer than it may be."""
 
 
-class Stream(asyncio.Protocol):
+class Stream(asyncio.BufferedProtocol):
     """`first` was read from this connection before. `client` is the address of the other side."""
 
     def __init__(self, first: bytes = b"") -> None:
@@ -50,21 +66,29 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=HIGH_BYTES)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         own = transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):
-            own.setsockopt(
-                socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
-            )  # else a tunnel whose peer has vanished stays for ever
+        with contextlib.suppress(OSError):  # else a tunnel whose peer has vanished stays for ever
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _VANISHED:
+                if hasattr(socket, name):
+                    own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else ""
 
+    def get_buffer(self, _: int) -> memoryview:
+        return _piece
+
+    def buffer_updated(self, count: int) -> None:
+        self.data_received(bytes(_piece[:count]))
+
     def data_received(self, data: bytes) -> None:
         self._held = self._held + data if self._held else data
-        # At the size of the largest piece that comes, so that large bodies go on as they came and are never put together.
-        if len(self._held) >= HIGH_BYTES and not self._is_reading_paused and self._transport is not None:
-            self._is_reading_paused = True
-            self._transport.pause_reading()
+        # At a size below that of a whole piece, so that large bodies go on as they came and are never put together.
+        if len(self._held) >= HIGH_BYTES:
+            self._pause_reading()
         self._wake_reader()
 
     def eof_received(self) -> bool:
@@ -104,6 +128,26 @@ class Stream(asyncio.Protocol):
         """Put back what was read too much."""
         self._held, self._searched = data + self._held, 0
 
+    def skip_blank_lines(self, most: int) -> int:
+        """Drop the blank lines at the beginning of what has come, so many at most. Returns how many these were."""
+        count = 0
+        while count < most and self._held.startswith(_NEW_LINE, count * len(_NEW_LINE)):
+            count += 1
+        if count:
+            self._held, self._searched = self._held[count * len(_NEW_LINE) :], 0
+        return count
+
+    async def wait_for_more_than_blank_lines(self, most: int, limit_s: float) -> None:
+        """Return when something else has come, or nothing will. So many blank lines are dropped at most.
+
+        Raises TimeoutError if nothing at all comes for so long.
+        """
+        while not self.has_ended:
+            most -= self.skip_blank_lines(most)
+            if self._held not in {b"", _NEW_LINE[:1]}:
+                return
+            await self._wait(limit_s)
+
     def take_head(self, limit_bytes: int) -> bytes | None:
         """Up to and with the next empty line; None if that has not come yet. Raises TooLongError."""
         if not self._held:
@@ -132,8 +176,13 @@ class Stream(asyncio.Protocol):
                 if self._held:
                     raise CutError
                 return None
+            self._resume_reading()  # a head may be longer than what is held of a body
             await self._wait()
         return head
+
+    def now(self) -> float:
+        """The time of its loop, in seconds."""
+        return self._loop.time()
 
     async def wait(self, limit_s: float | None = None) -> None:
         """Return when something has come, or nothing will. Raises TimeoutError after so long."""
@@ -148,7 +197,16 @@ class Stream(asyncio.Protocol):
         return data
 
     def _go_on_reading(self) -> None:
-        if self._is_reading_paused and len(self._held) <= HIGH_BYTES and self._transport is not None:
+        if len(self._held) <= HIGH_BYTES:
+            self._resume_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._is_reading_paused and self._transport is not None:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_reading_paused and self._transport is not None:
             self._is_reading_paused = False
             self._transport.resume_reading()
 
@@ -187,9 +245,11 @@ class Stream(asyncio.Protocol):
         """Whether `drain` has something to wait for, or to raise."""
         return self._is_writing_paused or self.is_lost
 
-    async def drain(self) -> None:
-        """Return when more may be written. Raises CutError if nobody takes it."""
+    async def drain(self, source: Stream | None = None) -> None:
+        """Return when more may be written; meanwhile nothing is fetched from `source`. Raises CutError if it is lost."""
         if self._is_writing_paused and not self.is_lost:
+            if source is not None:
+                source._pause_reading()  # noqa: SLF001 # the other side of the same relay
             writer = self._loop.create_future()
             self._writers.append(writer)
             try:
@@ -197,8 +257,11 @@ class Stream(asyncio.Protocol):
                     await writer
             except TimeoutError:
                 self.abort()
+                raise StalledError from None
             finally:
                 self._writers.remove(writer)
+                if source is not None:
+                    source._go_on_reading()  # noqa: SLF001 # as above
         if self.is_lost:
             raise CutError
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from dataclasses import replace
 from typing import Final
 
 from worker_orchestrator.door import pages
 from worker_orchestrator.door.admission import redirect, shown_by, without_link
-from worker_orchestrator.door.exchange import Exchange, NoReplyError, WorkerError
+from worker_orchestrator.door.clients import client_of
+from worker_orchestrator.door.connections import Connections
+from worker_orchestrator.door.exchange import Exchange, LateError, NoReplyError, WorkerError
 from worker_orchestrator.door.heads import HEAD_LIMIT_BYTES, MalformedError, RequestHead, read_request
-from worker_orchestrator.door.messages import Kind, Route
+from worker_orchestrator.door.messages import Kind, Route, Shown
 from worker_orchestrator.door.pages import Said
-from worker_orchestrator.door.purpose import is_prefetch, is_visit
+from worker_orchestrator.door.purpose import is_beside, is_prefetch, is_visit, wants_page
+from worker_orchestrator.door.refusals import Refusals
 from worker_orchestrator.door.routes import GoneError, Routes
 from worker_orchestrator.door.stream import CutError, Stream, TooLongError
 from worker_orchestrator.door.workers import Workers
@@ -21,8 +25,16 @@ from worker_orchestrator.door.workers import Workers
 __all__ = ["Visitor"]
 
 HEAD_S: Final = 10.0
-REST_S: Final = 60.0
-"""So long a connection is kept between two requests."""
+REST_S: Final = 75.0
+"""So long a connection is kept between two requests: longer than nginx keeps one, which is a minute."""
+HOLD_S: Final = 5.0
+"""So long a program's request waits for a machine that is on its way; a page looks again by itself."""
+HOLD_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.4)
+"""Between two questions whether the machine is there; the last one again and again."""
+MOST_HELD: Final = 200
+"""Requests that wait so, of all visitors."""
+MOST_BLANK_LINES: Final = 4
+"""So many before a request are ignored. https://www.rfc-editor.org/rfc/rfc9112#section-2.2"""
 _AGAIN: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """What may be sent once more if a connection that rested turns out to be closed."""
 _READING: Final = frozenset({b"GET", b"HEAD"})
@@ -30,40 +42,63 @@ _NO_METHODS: Final = frozenset({b"CONNECT", b"TRACE"})
 _TOO_LONG: Final = f"The request line and the fields may have {HEAD_LIMIT_BYTES} bytes at most."
 _IN_ADVANCE: Final = Said(503, "Not fetched in advance", "A preview is shown to who visits it.", "prefetch")
 _ELSEWHERE: Final = Said(421, "Another host", "Ask for this host on another connection.", "misdirected")
+_TOO_OFTEN: Final = Said(
+    429,
+    "Too often",
+    "Too many requests from this address lead to no worker. Try again in a second.",
+    "too_many_requests",
+    1,
+)
 _NO_WORD: Final = Said(503, "No answer", "The service does not say where this leads. Try again.", "no_route", 1)
 
 
 class Visitor:
     """Answers what comes on `stream`. `domain` is what all hosts of previews end with, with a dot before it.
 
-    `scheme` is that of the addresses of previews.
+    `scheme` is that of the addresses of previews. `connections` are told whether this one rests.
     """
 
-    def __init__(self, stream: Stream, routes: Routes, workers: Workers, domain: str, scheme: str = "http") -> None:
+    held = 0  # requests of all visitors that wait for a machine
+
+    def __init__(  # what all visitors share
+        self,
+        stream: Stream,
+        routes: Routes,
+        workers: Workers,
+        connections: Connections,
+        refusals: Refusals,
+        domain: str,
+        scheme: str = "http",
+    ) -> None:
         self._stream, self._routes, self._workers = stream, routes, workers
+        self._connections, self._refusals = connections, refusals
         self._domain, self._scheme = domain, scheme
 
     async def run(self) -> None:
         """Until the connection ends."""
         try:
             while await self._answer_next():
-                pass
+                self._connections.rest(self)
             await self._stream.linger()
         except CutError:
             self._stream.abort()
         finally:
             self._stream.close()
 
+    def give_way(self) -> None:
+        """Close now: it rests, and others need its place."""
+        self._stream.close()
+
     async def _answer_next(self) -> bool:
         """Answer one request. Returns whether another may follow. Raises CutError."""
-        stream = self._stream
         try:
-            raw = stream.take_head(HEAD_LIMIT_BYTES) or await self._awaited_head()
+            raw = await self._next_head()
             if raw is None:
                 return False
-            head = read_request(raw.lstrip(b"\r\n") if raw.startswith(b"\r\n") else raw)
-        except TimeoutError:
-            return False
+            self._connections.begin(self)
+            head = read_request(raw)
+        except LateError as error:
+            return await self._say(pages.late("", error.status, str(error)), None)
         except TooLongError:
             return await self._say(pages.malformed(_TOO_LONG, 431), None)
         except MalformedError as error:
@@ -72,15 +107,28 @@ class Visitor:
             return await self._say(pages.malformed(f"{head.method.decode()} is not relayed.", 405), head)
         return await self._lead(head)
 
-    async def _awaited_head(self) -> bytes | None:
-        """The next head; None if the connection ends first. Raises TimeoutError."""
-        if self._stream.is_clean:
-            await self._stream.wait(REST_S)
-            head = self._stream.take_head(HEAD_LIMIT_BYTES)
-            if head is not None:
-                return head
-        async with asyncio.timeout(HEAD_S):
-            return await self._stream.read_head(HEAD_LIMIT_BYTES)
+    async def _next_head(self) -> bytes | None:
+        """The next head; None if the connection ends first, or rests for too long.
+
+        Raises LateError, TooLongError, CutError.
+        """
+        stream = self._stream
+        stream.skip_blank_lines(MOST_BLANK_LINES)
+        head = stream.take_head(HEAD_LIMIT_BYTES)
+        if head is not None:
+            return head
+        try:
+            await stream.wait_for_more_than_blank_lines(MOST_BLANK_LINES, REST_S)
+        except TimeoutError:
+            return None
+        head = stream.take_head(HEAD_LIMIT_BYTES)
+        if head is not None:
+            return head
+        try:
+            async with asyncio.timeout(HEAD_S):
+                return await stream.read_head(HEAD_LIMIT_BYTES)
+        except TimeoutError:
+            raise LateError(408, f"Its head did not come to an end within {HEAD_S:g} s.") from None
 
     async def _lead(self, head: RequestHead) -> bool:
         host = head.host.decode("ascii").lower().partition(":")[0].rstrip(".")
@@ -89,38 +137,68 @@ class Visitor:
         if is_prefetch(head):
             return await self._say(_IN_ADVANCE, head)
         shown = shown_by(head, self._stream.client)
+        client = client_of(self._stream.client)
+        if self._refusals.are_too_many(client, self._stream.now()):
+            return await self._say(_TOO_OFTEN, head)
         try:
-            route = await self._routes.find(host, shown, visits=is_visit(head))
+            route = await self._found(head, host, shown)
         except TimeoutError:
             return await self._say(_NO_WORD, head)
         if shown.link and head.method in _READING and route.kind is not Kind.REFUSED:
             self._stream.write(redirect(head, route.cookie))
             return False
         head = replace(head, target=without_link(head.target)) if shown.link else head
-        if route.kind is not Kind.WORKER:
-            return await self._say(pages.about(route, self._dashboard(head)), head)
+        if route.kind is Kind.WORKER:
+            return await self._reply_of_worker(head, route, host, shown)
+        self._refusals.add(client, self._stream.now())
+        return await self._say(pages.about(route, self._dashboard(head)), head)
+
+    async def _found(self, head: RequestHead, host: str, shown: Shown) -> Route:
+        """Where it leads. A program waits a while for a machine that is on its way. Raises TimeoutError, CutError."""
+        visits, stream = is_visit(head), self._stream
+        route = await self._routes.find(host, shown, visits=visits, is_beside=is_beside(head))
+        if route.kind is not Kind.COMING or not visits or wants_page(head) or Visitor.held >= MOST_HELD:
+            return route
+        pauses, ends_at = itertools.chain(HOLD_PAUSES_S, itertools.repeat(HOLD_PAUSES_S[-1])), stream.now() + HOLD_S
+        Visitor.held += 1
         try:
-            return await self._relay(head, route)
+            while True:
+                await asyncio.sleep(next(pauses))
+                if stream.has_ended:
+                    raise CutError
+                route = await self._routes.find(host, shown, visits=visits)
+                if route.kind is not Kind.COMING or stream.now() >= ends_at:
+                    return route
+        finally:
+            Visitor.held -= 1
+
+    async def _reply_of_worker(self, head: RequestHead, route: Route, host: str, shown: Shown) -> bool:
+        try:
+            return await self._relay(head, route, host, shown)
         except WorkerError as error:
             return await self._say(pages.bad_gateway(route.project, str(error)), head)
         except NoReplyError:
             return await self._say(pages.no_answer(route.project), head)
+        except LateError as error:
+            return await self._say(pages.late(route.project, error.status, str(error)), head)
         except MalformedError as error:
             return await self._say(pages.malformed(str(error)), None)
 
-    async def _relay(self, head: RequestHead, route: Route) -> bool:
-        """Raises WorkerError, NoReplyError, CutError, MalformedError."""
+    async def _relay(self, head: RequestHead, route: Route, host: str, shown: Shown) -> bool:
+        """Raises WorkerError, NoReplyError, LateError, CutError, MalformedError."""
         rested = self._workers.take(route) if head.length is None and head.method in _AGAIN else None
         if rested is not None:
             with contextlib.suppress(NoReplyError):
-                return await self._exchange(head, route, rested)
+                return await self._exchange(head, route, rested, (host, shown))
         try:
             worker = await self._workers.connect(route)
-        except (OSError, TimeoutError):
+        except TimeoutError:
+            raise LateError(504, "It takes no connection on this port.") from None
+        except OSError:
             raise NoReplyError from None
-        return await self._exchange(head, route, worker)
+        return await self._exchange(head, route, worker, (host, shown))
 
-    async def _exchange(self, head: RequestHead, route: Route, worker: Stream) -> bool:
+    async def _exchange(self, head: RequestHead, route: Route, worker: Stream, who: tuple[str, Shown]) -> bool:
         exchange, is_over = Exchange(self._stream, head, worker, route, self._scheme), False
 
         def end() -> None:
@@ -128,9 +206,8 @@ class Visitor:
             if exchange.has_begun:
                 self._stream.abort()
 
-        ending = None if route.ends_in_s is None else asyncio.get_running_loop().call_later(route.ends_in_s, end)
         try:
-            with self._routes.using(route.key, end):
+            with self._routes.using(route, *who, end):
                 goes_on = await exchange.run()
                 is_over = exchange.is_reusable
         except GoneError:
@@ -138,8 +215,6 @@ class Visitor:
         else:
             return goes_on
         finally:
-            if ending is not None:
-                ending.cancel()
             if is_over and self._routes.holds(route.key):
                 self._workers.keep(route, worker)
             else:

@@ -3,6 +3,9 @@
 Connections are handed over at once, also while it starts: they wait in the socket between the two. If it ends, its
 connections end as well, and another one is started when somebody comes, at once or after a pause that grows with each end.
 It ends by itself when the service does, also by SIGKILL: its end of the socket is closed then.
+
+One that hangs keeps all that it was given, and never ends. So it is asked all the time whether it is there, and killed if it
+does not say so.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import msgspec
 import structlog
 
 from worker_orchestrator.door.channel import Channel, Heard
-from worker_orchestrator.door.messages import Gone, Question, asked, encoded
+from worker_orchestrator.door.messages import Changed, Gone, Ping, Pong, Question, asked, encoded
 from worker_orchestrator.door.process import MODULE, Config
 from worker_orchestrator.http.previews.finding import Finding, Spawn, ToldRoutes
 from worker_orchestrator.settings.setting import ENV_PREFIX
@@ -30,6 +33,12 @@ LONGEST_PAUSE_S: Final = 30.0
 GOOD_S: Final = 60.0
 """Having run for so long, it is started again at once if it ends."""
 END_S: Final = 2.0
+PING_S: Final = 2.0
+"""So often it is asked whether it is there. Nothing is counted while the service itself stands still."""
+MOST_UNANSWERED: Final = 3
+"""So many such questions may be without an answer: it hangs for at least 4 s, or 6, before it is killed."""
+START_S: Final = 30.0
+"""So long it may take until its first answer, on a computer that is very busy."""
 
 _log = structlog.get_logger(__name__)
 
@@ -56,6 +65,7 @@ class DoorProcess:
         self._runs = False  # from its start until it is known to have ended
         self._ends, self._rests_until = 0, 0.0  # in a row, and in loop time
         self._spawn: Spawn | None = None
+        self._unanswered, self._has_answered = 0, False  # pings since its last answer
         told.gone = self._tell_gone
 
     def hand_over(self, descriptor: int, read: bytes) -> bool:
@@ -67,6 +77,11 @@ class DoorProcess:
             self._channel = Channel(own, Heard(self._hear, lambda connection, _: connection.close(), self._lost))
             self._needed.set()
         return self._channel.hand_over(descriptor, read)
+
+    def tell_changed(self) -> None:
+        """Who may see what may have changed: what goes on is looked at again."""
+        if self._channel is not None:
+            self._channel.tell(encoded(Changed()))
 
     async def run(self, spawn: Spawn) -> None:
         """Keep it running whenever it is needed, until cancelled. `spawn` runs what goes on beside."""
@@ -110,21 +125,40 @@ class DoorProcess:
         finally:
             theirs.close()
         _log.info("the door is open", pid=process.pid)
+        watch = asyncio.create_task(self._watch(process))
         try:
-            return f"exit code {await process.wait()}"
+            code = await process.wait()
+            return "it did not answer, and was killed" if watch.done() else f"exit code {code}"
         finally:
+            watch.cancel()
             if process.returncode is None:
                 self._lost()  # it ends when it sees that
                 await _ended(process)
 
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Return when it hangs, and was killed."""
+        self._unanswered, self._has_answered = 0, False
+        while self._channel is not None:
+            if self._unanswered >= (MOST_UNANSWERED if self._has_answered else START_S / PING_S):
+                _log.error("the door hangs", pid=process.pid, unanswered=self._unanswered)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                return
+            self._unanswered += 1
+            self._channel.tell(encoded(Ping()))
+            await asyncio.sleep(PING_S)
+        await asyncio.Event().wait()  # it ends by itself
+
     def _hear(self, message: bytes) -> None:
         try:
-            question = asked(message)
+            heard = asked(message)
         except msgspec.MsgspecError:
             _log.error("the door asked what nobody understands")
             return
-        if self._spawn is not None:
-            self._spawn(self._answer(question), f"where {question.host[:100]} leads")
+        if isinstance(heard, Pong):
+            self._unanswered, self._has_answered = 0, True
+        elif self._spawn is not None:
+            self._spawn(self._answer(heard), f"where {heard.host[:100]} leads")
 
     async def _answer(self, question: Question) -> None:
         assert self._spawn is not None, "nobody asks before it runs"

@@ -84,7 +84,9 @@ def previews_of(
     )
     ports = frozenset(port_at(url) for url in (usual, template))
     calls = PreviewCalls(of_links, PreviewRoute(finding.answer_for_proxy))
-    return PreviewParts(hosts, calls, ports, DoorProcess(config, finding, told))
+    door = DoorProcess(config, finding, told)
+    configuration.taken_over = door.tell_changed
+    return PreviewParts(hosts, calls, ports, door)
 
 
 def _pools_in_force(configuration: Configuration) -> Callable[[], Mapping[str, PoolSettings]]:

@@ -46,12 +46,16 @@ def limits_of(settings: Settings) -> Limits:
 
 
 class Configuration:
-    """`settings` are those in force. `read_again` reads what they would be now; it raises InvalidSetting."""
+    """`settings` are those in force. `read_again` reads what they would be now; it raises InvalidSetting.
+
+    `taken_over` is called after each reload that changed something.
+    """
 
     def __init__(
         self, settings: Settings, read_again: Callable[[], Settings], engine: Engine, orchestrator: Orchestrator
     ) -> None:
         self.settings = settings
+        self.taken_over: Callable[[], None] = lambda: None
         self._read_again, self._engine, self._orchestrator = read_again, engine, orchestrator
         self._one_at_a_time = asyncio.Lock()  # else what was read first might be taken over last
         self._key = secrets.token_bytes(16)
@@ -108,6 +112,7 @@ class Configuration:
         self.settings = settings
         for line in found.lines():
             _log.info("settings reloaded", change=line)
+        self.taken_over()
         return found
 
     def _spec_of(self, settings: Settings) -> Spec:

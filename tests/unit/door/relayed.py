@@ -14,6 +14,13 @@ from worker_orchestrator.door.process import Config, Door
 
 PATIENCE_S: Final = 20.0
 
+
+async def until(holds: Callable[[], object]) -> None:
+    """Return when that holds."""
+    while not holds():  # noqa: ASYNC110 # whatever it is
+        await asyncio.sleep(0.01)
+
+
 Worker = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -35,6 +42,7 @@ class Relayed:
 
     def hear(self, message: bytes) -> None:
         question = asked(message)
+        assert isinstance(question, Question)
         self.questions.append(question)
         self.channel.tell(encoded(self.answer(question)))
 

@@ -64,8 +64,8 @@ class Stage:
     def spawn(self, work: Coroutine[Any, Any, None], _: str) -> None:
         self.beside.append(asyncio.create_task(work))
 
-    async def at(self, host: str, shown: Shown | None = None, *, visits: bool = True) -> Route:
-        return await self.finding.answer(Question(1, host, visits, shown or Shown()), self.spawn)
+    async def at(self, host: str, shown: Shown | None = None, *, visits: bool = True, is_beside: bool = False) -> Route:
+        return await self.finding.answer(Question(1, host, visits, shown or Shown(), is_beside), self.spawn)
 
     async def assigned(self, project: str = "app") -> Machine:
         return await self.orchestrator.assign(project, None)
@@ -310,6 +310,10 @@ def test_who_has_a_link_wakes_what_sleeps_wherever_it_stood() -> None:
         link = stage.links.sign(machine, int(stage.wall) + 100)
         assert (await stage.at("app.localhost", Shown(passes=(link,)), visits=False)).kind is Kind.ASLEEP
         assert (await stage.at("app.localhost", visits=True)).kind is Kind.REFUSED
+        assert stage.beside == []
+        assert (
+            await stage.at("app.localhost", Shown(link=link), visits=False, is_beside=True)
+        ).kind is Kind.ASLEEP  # an image
         assert stage.beside == []
         assert (await stage.at("app.localhost", Shown(link=link), visits=False)).kind is Kind.COMING
         await stage.beside[0]

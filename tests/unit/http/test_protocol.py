@@ -14,10 +14,10 @@ from typing import Any, Final, cast
 
 import pytest
 
+from worker_orchestrator.door.connections import Connections
 from worker_orchestrator.http.app import App, Receive, Scope, Send
 from worker_orchestrator.http.reply import Reply
 from worker_orchestrator.http.server import limits
-from worker_orchestrator.http.server.connections import Connections
 from worker_orchestrator.http.server.listening import listen
 from worker_orchestrator.http.server.uvicorn_server import Server
 

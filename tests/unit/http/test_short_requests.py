@@ -16,8 +16,8 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from worker_orchestrator.core.project import CHARACTERS, LONGEST, RESERVED_PROJECTS, is_project_id
+from worker_orchestrator.door.connections import Connections
 from worker_orchestrator.http.reply import Reply
-from worker_orchestrator.http.server.connections import Connections
 from worker_orchestrator.http.server.protocol import BoundedProtocol
 from worker_orchestrator.http.server.reply_writer import ReplyWriter
 from worker_orchestrator.http.server.short_requests import LONGEST_BYTES, read_short_request

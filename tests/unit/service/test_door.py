@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
@@ -114,6 +115,58 @@ def test_if_it_ends_another_one_is_started_for_the_next_visit() -> None:
         while b"no machine" not in await stage.visit():
             pass
         assert processes() not in ([], [pid])
+
+    lived(story)
+
+
+@pytest.fixture
+def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door_module, "PING_S", 0.2)
+
+
+@pytest.mark.usefixtures("quick_watch")
+def test_one_that_hangs_is_replaced_and_visits_get_through_again() -> None:
+    async def story(stage: Stage) -> None:
+        await stage.visit()
+        (pid,) = processes()
+        await until(lambda: stage.door._has_answered)
+        os.kill(pid, signal.SIGSTOP)
+        assert b"no machine" not in await stage.visit()
+        await until(lambda: pid not in processes())
+        while b"no machine" not in await stage.visit():
+            pass
+        assert processes() not in ([], [pid])
+
+    lived(story)
+
+
+@pytest.mark.usefixtures("quick_watch")
+def test_one_that_answers_is_left_alone_also_after_the_service_stood_still() -> None:
+    async def story(stage: Stage) -> None:
+        await stage.visit()
+        (pid,) = processes()
+        await until(lambda: stage.door._has_answered)
+        for _ in range(3):
+            time.sleep(1.5)  # noqa: ASYNC251 # the service stands still
+            await asyncio.sleep(0.3)
+        assert processes() == [pid]
+
+    lived(story)
+
+
+@pytest.mark.usefixtures("quick_watch")
+def test_one_that_hangs_from_its_start_on_has_a_longer_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door_module, "START_S", 2.0)
+
+    async def story(stage: Stage) -> None:
+        visiting = asyncio.create_task(stage.visit())
+        await until(processes)
+        (pid,) = processes()
+        os.kill(pid, signal.SIGSTOP)
+        begun_at = asyncio.get_running_loop().time()
+        await until(lambda: pid not in processes())
+        assert asyncio.get_running_loop().time() - begun_at > 1.0
+        assert b"no machine" not in await visiting
 
     lived(story)
 

@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from worker_orchestrator.door.clients import client_of
+from worker_orchestrator.door.clients import client_of, is_on_loopback
 
 __all__ = ["Buckets", "Guesses", "Strikes", "client_of", "is_on_loopback"]
 
@@ -24,11 +24,6 @@ KNOWN_AGAIN_S: Final = 60.0
 LONGEST_WAY_BYTES: Final = 256
 
 _T = TypeVar("_T")
-
-
-def is_on_loopback(client: str) -> bool:
-    """Whether a client, as `client_of` names it, calls from this machine."""
-    return client.startswith("127.") or client in {"::1", ""}
 
 
 class Buckets:

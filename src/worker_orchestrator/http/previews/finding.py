@@ -98,7 +98,8 @@ class Finding:
             return Route(number, Kind.UNKNOWN)
         if machine is None:
             return Route(number, Kind.NONE, project)
-        visits = question.visits or bool(admitted.cookie)  # who has a link came to see it, wherever it stood
+        # Who has a link came to see it, wherever it stood, unless a page of another site loads it by itself.
+        visits = question.visits or (bool(admitted.cookie) and not question.is_beside)
         route = self._route(number, label, project, machine, spawn if visits else None)
         return msgspec.structs.replace(
             route, is_for_all=admitted.is_for_all, ends_in_s=admitted.left_s, cookie=admitted.cookie

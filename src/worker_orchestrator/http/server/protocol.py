@@ -22,10 +22,10 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from worker_orchestrator.door.connections import Connections
 from worker_orchestrator.http.access.throttle import client_of
 from worker_orchestrator.http.reply import Reply
 from worker_orchestrator.http.server import limits, upgrades
-from worker_orchestrator.http.server.connections import Connections
 from worker_orchestrator.http.server.deadline import Deadline
 from worker_orchestrator.http.server.incoming_message import BETWEEN, BODY, HEAD, IncomingMessage, StopReadingError
 from worker_orchestrator.http.server.outlet import Outlet

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 from uvicorn.server import ServerState
 
+from worker_orchestrator.door.connections import Connections
 from worker_orchestrator.engines.docker.main_process import SHARE_OF_DESCRIPTORS
 from worker_orchestrator.http.server import limits
-from worker_orchestrator.http.server.connections import Connections
 from worker_orchestrator.http.server.websocket import FRAME_LIMIT_BYTES, BoundedSocket
 
 if TYPE_CHECKING:

@@ -1,4 +1,5 @@
-"""The open connections. Idle ones never keep a new caller out: they make room, the longest idle one first.
+"""The open connections, of the service and of the door. Idle ones never keep a new caller out: they make room, the longest
+idle one first.
 
 A connection is idle while no request of it is being answered; half a head does not count. One client may have `per_client`
 connections, all together `total`. Every step is O(1).
@@ -41,9 +42,12 @@ class Connections:
     def __len__(self) -> int:
         return len(self._client_of)
 
-    def admit(self, connection: Connection, client: str) -> bool:
-        """Count a new connection, which is idle; False if there is no room and none can be made."""
-        known = self._clients.get(client)
+    def admit(self, connection: Connection, client: str, *, shares_all: bool = False) -> bool:
+        """Count a new connection, which is idle; False if there is no room and none can be made.
+
+        `shares_all`: this client stands for many, so only the limit of all together holds for it.
+        """
+        known = None if shares_all else self._clients.get(client)
         if known is not None and known.count >= self._per_client and not self._make_room(known.idle):
             return False
         if len(self._client_of) >= self._total and not self._make_room(self._idle):

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from worker_orchestrator.http.server.connections import Connections
+from worker_orchestrator.door.connections import Connections
 
 
 class Line:
