@@ -86,7 +86,7 @@ browser: .venv/.tests example-worker  ## the dashboard, the docs page, and pages
 	$(DOCKER) $(PYTEST) tests/browser
 
 # Vite comes from npm's registry. Of this, `make test` has what docs/recipes/vite.md says.
-vite: .venv/.tests example-worker  ## hot reload of Vite in a real Chromium, by the door, Caddy and nginx; EDITS=n for more edits; five minutes
+vite: .venv/.tests example-worker  ## hot reload of Vite in a real Chromium, by the door, Caddy and nginx; EDITS=n for more edits
 	$(DOCKER) $(PYTEST) -s tests/previews
 
 screenshots: .venv/.tests example-worker  ## the pictures of the dashboard in docs/screenshots

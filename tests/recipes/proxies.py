@@ -71,9 +71,9 @@ def a_proxy(
     command, port = COMMANDS[file], port or int(a_port())
     needs(command[0], _PACKAGES[command[0]])
     text = text or (EXAMPLES / file).read_text(encoding="utf-8")
-    for theirs, own in (("8443", str(port)), ("127.0.0.1:9092", f"127.0.0.1:{service_port}"), (_DOMAIN, domain)):
+    for theirs, ours in (("8443", str(port)), ("127.0.0.1:9092", f"127.0.0.1:{service_port}"), (_DOMAIN, domain)):
         assert theirs in text, f"{file} has no {theirs}"
-        text = text.replace(theirs, own)
+        text = text.replace(theirs, ours)
     (folder / file).write_text(text, encoding="utf-8")
     (folder / "token.conf").write_text(f'proxy_set_header Authorization "Bearer {token}";\n', encoding="utf-8")
     made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost")

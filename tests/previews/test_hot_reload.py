@@ -1,6 +1,7 @@
 """Vite's hot reload in a real Chromium, on each way to a preview: edits, a restart, another machine, sleep.
 
-`make vite` runs it, EDITS=n for more edits. Not part of `make test`: what its readers follow, docs/recipes/vite.md, is.
+`make vite` runs it, EDITS=n for more edits. Its limit of time is for a computer that does nothing else. Of this, `make test`
+has what readers of docs/recipes/vite.md follow.
 """
 
 from __future__ import annotations
