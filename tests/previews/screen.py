@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,14 +52,20 @@ class Screen:
     """What its page has said in the console since it was loaded."""
 
     def open(self, url: str, message: str = AT_BEGIN) -> None:
-        """Again if need be: Chromium drops what it is loading when a container changes the computer's network."""
-        eventually(lambda: self._opens(url, message), f"{url} shows its page", within_s=60)
+        self.visit(url, "#message", message)
         self.is_live()
 
-    def _opens(self, url: str, message: str) -> bool:
+    def visit(self, url: str, where: str, text: str | re.Pattern[str]) -> None:
+        """Open it until the page has this text at this selector.
+
+        Again if need be: Chromium drops what it is loading when a container changes the computer's network.
+        """
+        eventually(lambda: self._opens(url, where, text), f"{url} shows {text}", within_s=60)
+
+    def _opens(self, url: str, where: str, text: str | re.Pattern[str]) -> bool:
         try:
             self.page.goto(url)
-            self.shows(message, within_s=10)
+            expect(self.page.locator(where)).to_have_text(text, timeout=10_000)
         except (Error, AssertionError):
             return False
         return True
@@ -83,7 +90,12 @@ class Screen:
     def is_new(self, message: str = AT_BEGIN) -> None:
         """Wait until the tab has loaded its page anew, by itself, and shows this."""
         expect(self.page.locator("input")).to_have_value("", timeout=30_000)
-        self.shows(message)
+        try:
+            self.shows(message, within_s=10)
+        except AssertionError:
+            if not any("ERR_NETWORK_CHANGED" in each for each in self.said):
+                raise
+            self.open(self.page.url, message)  # it came back, but another container stopped one of its files
         self.is_live()
 
     def shown_at_s(self, what: str) -> float:
