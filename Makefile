@@ -6,7 +6,7 @@ DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines browser screenshots newman bench bench-engine bench-quick openapi example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines browser vite screenshots newman bench bench-engine bench-quick openapi example-worker wheel clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -26,6 +26,7 @@ down: .venv/.service  ## remove idle workers and what else the service left in D
 # run in six parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the core's
 # gate, which stands on its own tests) with the contract; what has a Docker of its own (OWN) with COMMANDS; the BROWSER; what
 # waits for DEADLINES and the like; the API; and what is left. They are divided so that each takes about as long as the others.
+# AT_LENGTH has targets of its own.
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 CORES := tests/unit tests/simulation
 OF_CORE := tests/unit/core
@@ -35,6 +36,7 @@ ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight)
 OWN := tests/chaos tests/integration/test_daemon.py tests/recipes
 COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output reload_command postman scripts)
 BROWSER := tests/browser tests/integration/test_commands.py
+AT_LENGTH := tests/previews
 DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker late_tenants)
 API := $(patsubst %,tests/integration/test_%.py,client document_api edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams \
   metrics pool_history pools_by_name pools_on_docker)
@@ -45,7 +47,7 @@ test: .venv/.tests example-worker  ## everything below, as CI runs it
 	  '$(PYTEST) $(BROWSER) $(addprefix --ignore=,$(ALONE))' \
 	  '$(PYTEST) $(DEADLINES)' \
 	  '$(PYTEST) $(API)' \
-	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(ALONE) $(OWN) $(COMMANDS) $(BROWSER) $(DEADLINES) $(API))'
+	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(AT_LENGTH) $(ALONE) $(OWN) $(COMMANDS) $(BROWSER) $(DEADLINES) $(API))'
 	$(DOCKER) $(PYTEST) $(ALONE)
 
 core: .venv/.tests  ## unit and simulation tests; those of the pure core must cover it to the last branch
@@ -86,6 +88,10 @@ engines: .venv/.tests  ## does this engine keep every promise? Writes its column
 
 browser: .venv/.tests example-worker  ## the dashboard, the docs page, and pages of other sites, in a real Chromium
 	$(DOCKER) $(PYTEST) tests/browser
+
+# Vite comes from npm's registry. Of this, `make test` has what docs/recipes/vite.md says.
+vite: .venv/.tests example-worker  ## hot reload of Vite in a real Chromium, by the door, Caddy and nginx; EDITS=n for more edits
+	$(DOCKER) $(PYTEST) -s tests/previews
 
 screenshots: .venv/.tests example-worker  ## the pictures of the dashboard in docs/screenshots
 	PYTHONDONTWRITEBYTECODE=1 $(DOCKER) $(BIN)/python scripts/screenshots

@@ -46,14 +46,14 @@ expect.set_options(
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Debian's Chromium. None is downloaded."""
+def chromium(*more: str) -> Iterator[Browser]:
+    """Debian's Chromium, with these options too: of two of a name, the later holds. None is downloaded."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         missing = "There is no Chromium: `apt-get install chromium` brings it."
         pytest.fail(missing, pytrace=False) if os.environ.get("CI") == "true" else pytest.skip(missing)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(_ARGS))
+        browser = playwright.chromium.launch(executable_path=path, args=[*_ARGS, *more])
         try:
             yield browser
         finally:

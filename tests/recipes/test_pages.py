@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
-import socket
-import ssl
 import subprocess
 import sys
 import sysconfig
-import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-import aiohttp
-import aiohttp.abc
 import pytest
 from tests.integration.docker_command import EXAMPLE, a_name, docker, docker_json, make_image
 from tests.integration.waiting import eventually
+from tests.recipes.at_hand import a_port, needs
 from tests.recipes.page import ROOT, Reader, a_reader
 
 RECIPES: Final = ROOT / "docs" / "recipes"
@@ -70,7 +64,7 @@ def test_each_recipe_has_a_project_of_its_own() -> None:
 
 
 def test_every_recipe_is_followed_by_a_test_here() -> None:
-    told = Path(__file__).read_text(encoding="utf-8")
+    told = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_*.py"))
     followed = {*re.findall(r'follow\(RECIPES / "([\w-]+)\.md"\)', told), *PLAIN}
     assert {page.stem for page in RECIPES.glob("*.md")} == followed
 
@@ -225,93 +219,3 @@ def test_a_systemd_service_with_its_own_user(tmp_path: Path, example_image: str,
         reader.replacing = {start: f"{start} {ports} --min-idle 1"}
         reader.follow(RECIPES / "systemd.md")
         assert reader.run("stat -c '%U %a' /var/lib/worker-orchestrator/orchestrator.db") == "orchestrator 600"
-
-
-def a_port() -> str:
-    """One that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return str(found.getsockname()[1])
-
-
-def needs(program: str, package: str) -> None:
-    if shutil.which(program) is None:
-        pytest.fail(f"{program} is missing: install Debian's package {package}.", pytrace=False)
-
-
-@pytest.fixture(scope="module")
-def node_image() -> Iterator[str]:
-    """An image of this computer's Node and its libraries, since no image can be pulled everywhere."""
-    needs("node", "nodejs")
-    node = os.path.realpath(shutil.which("node") or "")
-    libraries = re.findall(r"(/\S+) \(0x", subprocess.check_output(["ldd", node], text=True))
-    libraries += [str(Path(found).with_name("librt.so.1")) for found in libraries if found.endswith("/libc.so.6")]
-    tag = f"{a_name('node')}:latest"
-    with tempfile.TemporaryFile() as archive:
-        with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:
-            tar.add(node, "usr/local/bin/node")
-            for library in libraries:
-                tar.add(library, library)
-        archive.seek(0)
-        environ = "ENV PATH=/usr/local/bin"
-        subprocess.run(
-            ["docker", "import", "--change", environ, "-", tag], stdin=archive, check=True, capture_output=True
-        )
-    yield tag
-    docker("rmi", "-f", tag)
-
-
-def test_vite_behind_another_host_name(reader: Reader, node_image: str) -> None:
-    """An edit arrives by hot reload, through nginx as well as through the Express service of the other page."""
-    needs("nginx", "nginx-light")
-    tls, built = a_port(), f"{a_name('vite')}:latest"
-    first, last = reader.ports.first, reader.ports.last
-    reader.replacing = {
-        "8443": tls,
-        "9199": str(last),
-        r"909[3-9]|91\d\d": "|".join(map(str, range(first, last + 1))),
-        "node:22-slim": node_image,
-        "my/vite:latest": built,
-    }
-    try:
-        reader.follow(RECIPES / "vite.md")
-        reader.replacing = {"3000": (express := a_port()), "express-demo": "vite-demo"}
-        reader.write_files_of(RECIPES / "express.md")
-        reader.run("npm install --silent express@5")
-        reader.run("node server.mjs")
-        page = f"https://{reader.run('echo $worker')}.workers.localhost:{tls}"
-        asyncio.run(edit_arrives(reader, page, f"http://vite-demo.localhost:{express}"))
-    finally:
-        reader.close()
-        docker("rmi", "-f", built, check=False)
-
-
-async def edit_arrives(reader: Reader, page: str, express: str) -> None:
-    """What Vite tells two open pages when a file in the worker changes."""
-    trusted = ssl.create_default_context(cafile=str(reader.folder / "cert.pem"))
-    login = {"Authorization": aiohttp.encode_basic_auth("vite-demo", "a-password")}
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted, resolver=Loopback())) as session:
-        async with session.get(f"{page}/@vite/client") as reply:
-            found = re.search(r'wsToken = "([^"]+)"', await reply.text())
-        assert found is not None
-        asked = [(page, {}), (express, login)]
-        opened = [
-            await session.ws_connect(f"{url}/?token={found[1]}", protocols=["vite-hmr"], headers=headers)
-            for url, headers in asked
-        ]
-        for each in opened:
-            assert (await each.receive_json(timeout=10))["type"] == "connected"
-        async with session.get(f"{page}/main.js") as reply:
-            assert "edited" in await reply.text()
-        reader.run("echo 'edited twice' >app/main.js; orchestrator cp app/main.js vite-demo:/app/main.js")
-        for each in opened:
-            assert (await each.receive_json(timeout=10))["type"] == "full-reload"
-            await each.close()
-
-
-class Loopback(aiohttp.abc.AbstractResolver):
-    """As browsers do, it finds on this computer whatever ends in .localhost."""
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[aiohttp.abc.ResolveResult]:
-        return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}]
-
-    async def close(self) -> None: ...

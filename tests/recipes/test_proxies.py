@@ -3,119 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import http.server
 import json
-import os
-import socket
-import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 import pytest
 from tests.integration.calling import call
-from tests.integration.running import Running, a_service, orchestrator
+from tests.integration.guarded import a_guarded_service
+from tests.integration.running import Running, orchestrator
 from tests.integration.waiting import eventually
-from tests.recipes.page import ROOT
-from tests.recipes.test_pages import a_port, needs
+from tests.recipes.proxies import COMMANDS, a_proxy
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
-PROXIES: Final = ROOT / "examples" / "proxies"
 TOKEN: Final = "tok-0f6c1e7b2d94a853"  # of this test
 BEARER: Final = {"authorization": f"Bearer {TOKEN}"}
-COMMANDS: Final = {
-    "nginx.conf": ("nginx", "-p", ".", "-e", "stderr", "-c", "nginx.conf", "-g", "daemon off;"),
-    "Caddyfile": ("caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"),
-}
-PACKAGES: Final = {"nginx": "nginx-light", "caddy": "caddy"}
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    status: int
-    headers: dict[str, str]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """On this port, with a certificate for all names below the domain."""
-
-    port: int
-    folder: Path
-
-    @property
-    def trust(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.folder / "cert.pem"))
-
-    def connection(self, name: str) -> ssl.SSLSocket:
-        return self.trust.wrap_socket(socket.create_connection(("127.0.0.1", self.port), 30), server_hostname=name)
-
-    def ask(self, project: str, path: str = "/", **headers: str) -> Answered:
-        name = f"{project}.preview.localhost"
-        with contextlib.closing(http.client.HTTPConnection(name, self.port)) as connection:
-            connection.sock = self.connection(name)
-            connection.request(
-                "GET", path, headers={field.replace("_", "-"): value for field, value in headers.items()}
-            )
-            reply = connection.getresponse()
-            found = {field.lower(): value for field, value in reply.getheaders()}
-            return Answered(reply.status, found, reply.read().decode())
-
-
-@contextlib.contextmanager
-def a_proxy(folder: Path, file: str, service_port: int) -> Iterator[Proxy]:
-    command, port = COMMANDS[file], int(a_port())
-    needs(command[0], PACKAGES[command[0]])
-    text = (PROXIES / file).read_text(encoding="utf-8")
-    assert "8443" in text
-    assert "127.0.0.1:9092" in text
-    (folder / file).write_text(text.replace("8443", str(port)).replace("9092", str(service_port)), encoding="utf-8")
-    (folder / "token.conf").write_text(f'proxy_set_header Authorization "Bearer {TOKEN}";\n', encoding="utf-8")
-    made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost")
-    names = ("-addext", "subjectAltName=DNS:*.preview.localhost", "-keyout", "key.pem", "-out", "cert.pem")
-    subprocess.run([*made, *names], cwd=folder, check=True, capture_output=True)
-    own = {"ORCHESTRATOR_BEARER": f"Bearer {TOKEN}", "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-    with (folder / "proxy.log").open("w") as log:
-        running = subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=log, stderr=log)
-    try:
-        proxy = Proxy(port, folder)
-        eventually(lambda: _listens(running, port), "the proxy listens", within_s=20)
-        yield proxy
-    finally:
-        running.terminate()
-        running.wait(20)
-
-
-def _listens(running: subprocess.Popen[bytes], port: int) -> bool:
-    assert running.poll() is None, "the proxy ended"
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
 
 
 @pytest.fixture
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("guarded")
-    (folder / "token").write_text(TOKEN)
-    (folder / "token").chmod(0o600)
-    flags = ("--engine", "memory", "--min-idle", "1", "--token-file", str(folder / "token"))
-    with a_service(folder, *flags, "--preview-domain", "preview.localhost", start=False) as running:
-        running.start(await_answer=False)
-        eventually(lambda: _lives(running), "the service answers", within_s=30)
+    flags = ("--engine", "memory", "--min-idle", "1", "--preview-domain", "preview.localhost")
+    with a_guarded_service(tmp_path_factory.mktemp("guarded"), TOKEN, *flags) as running:
         yield running
-
-
-def _lives(service: Running) -> bool:
-    with contextlib.suppress(OSError):
-        return service.get("/livez").status == 200
-    return False
 
 
 @pytest.mark.parametrize("file", COMMANDS)
@@ -124,7 +37,7 @@ def test_who_has_a_link_sees_the_preview_for_as_long_as_it_holds(file: str, serv
     machine = call(port, "PUT", "/v1/projects/app/machine", {}, BEARER).json["id"]
     flags = ("--url", f"http://localhost:{port}", "--token-file", str(service.folder / "token"))
     link = orchestrator("url", "app", *flags, cwd=tmp_path).stdout.strip()
-    with a_proxy(tmp_path, file, port) as proxy:
+    with a_proxy(tmp_path, file, port, TOKEN) as proxy:
         assert machine in proxy.ask("app", x_orchestrator_token=TOKEN).text
         assert psutil.Process(service.pid).children() == [], "no byte of that came through the service's own door"
         assert proxy.ask("app").status == 403
@@ -197,7 +110,7 @@ def a_worker_by_route() -> Iterator[type[Routes]]:
 
 @pytest.mark.parametrize("file", COMMANDS)
 def test_a_worker_receives_the_request_without_what_belongs_to_the_service(file: str, tmp_path: Path) -> None:
-    with a_worker_by_route() as routes, a_proxy(tmp_path, file, routes.port) as proxy:  # type: ignore[attr-defined]
+    with a_worker_by_route() as routes, a_proxy(tmp_path, file, routes.port, TOKEN) as proxy:  # type: ignore[attr-defined]
         seen = proxy.ask(
             "app",
             "/a%20b?x=1&y=%2F",

@@ -13,7 +13,7 @@ from typing import Final
 
 from worker_orchestrator.errors import EngineUnavailable
 
-__all__ = ["Reader", "content_of", "first_entry", "link_alone", "printable"]
+__all__ = ["Reader", "content_of", "first_entry", "in_large_pieces", "link_alone", "printable"]
 
 _MOST_HEADERS_BYTES: Final = 4 * 1024 * 1024
 _PIECE_BYTES: Final = 64 * 1024
@@ -109,6 +109,23 @@ def _first_of(beginning: bytes) -> tarfile.TarInfo:
     if entry is None:
         raise _broken("it is empty")
     return entry
+
+
+async def in_large_pieces(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same bytes in pieces of 64 KiB and more; only the last may be smaller. A small archive is one piece.
+
+    An engine makes a file as soon as it has its header. If the content came later, a server for development that watches
+    files in the worker would read it empty.
+    """
+    held, size = list[bytes](), 0
+    async for piece in source:
+        held.append(piece)
+        size += len(piece)
+        if size >= _PIECE_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if size:
+        yield b"".join(held)
 
 
 async def content_of(reader: Reader, size: int, parts: list[tuple[int, int]]) -> AsyncGenerator[bytes, None]:

@@ -6,15 +6,16 @@ import asyncio
 import os
 import subprocess
 import tarfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final, Literal
 
 import pytest
 
-from worker_orchestrator.engines.archive import Reader, first_entry, printable
+from worker_orchestrator.engines.archive import Reader, first_entry, in_large_pieces, printable
 from worker_orchestrator.errors import EngineUnavailable
-from worker_orchestrator.http.v1.single_file import file_in_archive
+from worker_orchestrator.http.v1.single_file import archive_of_file, file_in_archive
 
 GIB: Final = 1024**3
 FORMATS: Final[dict[str, Literal[0, 1, 2]]] = {
@@ -163,3 +164,34 @@ def test_only_as_much_is_read_as_is_needed() -> None:
 
 def test_a_path_that_is_no_text_can_be_told() -> None:
     assert printable("/ä \udcff") == "/ä \\xff"
+
+
+def sent(source: AsyncIterator[bytes]) -> list[bytes]:
+    """The pieces in which an engine gets this."""
+
+    async def take() -> list[bytes]:
+        return [piece async for piece in in_large_pieces(source)]
+
+    return asyncio.run(take())
+
+
+def test_a_small_file_is_sent_in_one_piece() -> None:
+    """Else whoever watches it in the worker reads an empty file between its header and its content."""
+    (whole,) = sent(archive_of_file("name", 3000, pieces(b"x" * 3000, 7)))
+    assert content(whole) == b"x" * 3000
+    assert sent(pieces(b"", 1)) == []
+
+
+def test_a_large_archive_is_sent_as_it_comes_in_and_nothing_of_it_is_lost() -> None:
+    data = os.urandom(300_000)
+    found = sent(pieces(data, 1000))
+    assert b"".join(found) == data
+    assert {65_000 < len(piece) < 67_000 for piece in found[:-1]} == {True}
+    assert sent(pieces(data, len(data))) == [data]
+
+
+def test_a_file_that_is_written_is_as_new_as_it_is_to_the_fraction_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writes in one second are two, for whoever looks at the times of files."""
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.75)
+    (whole,) = sent(archive_of_file("name", 1, pieces(b"x", 1)))
+    assert first(whole).mtime == 1_700_000_000.75

@@ -18,7 +18,7 @@ from typing import Final
 import aiodocker
 from aiodocker.containers import DockerContainer
 
-from worker_orchestrator.engines.archive import Reader, first_entry, link_alone, printable
+from worker_orchestrator.engines.archive import Reader, first_entry, in_large_pieces, link_alone, printable
 from worker_orchestrator.engines.docker.calls import NOT_FOUND, docker_message, is_missing, reading
 from worker_orchestrator.engines.docker.dialect import Dialect
 from worker_orchestrator.engines.docker.paths import Mounts, is_read_only, lost_link, refusal, unpackable
@@ -179,14 +179,14 @@ class DockerFiles(DockerReach):
 
 
 class _Sent:
-    """An archive that is being sent. It remembers what its source raised, since that is not Docker's error.
+    """An archive that is being sent in large pieces. It remembers what its source raised, since that is not Docker's error.
 
     `limit` ends the block in which it is sent if Docker neither takes the next piece nor answers in time. The source may
     take as long as it likes.
     """
 
     def __init__(self, archive: AsyncIterator[bytes]) -> None:
-        self._archive = archive
+        self._archive = in_large_pieces(archive)
         self.failure: Exception | None = None
         self.limit = asyncio.timeout(STALL_LIMIT_S)
 

@@ -33,9 +33,13 @@ async def file_in_archive(source: AsyncIterator[bytes]) -> ClosableStream | None
 
 
 async def archive_of_file(name: str, size: int, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """An archive of one file of this size, which everyone in the worker may read."""
+    """An archive of one file of this size, which everyone in the worker may read.
+
+    It is as new as it is, to the fraction of a second: else it may look older than what was made of it in this second, and a
+    server for development, or `make`, does not see the change.
+    """
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mode, entry.mtime = size, 0o644, int(time.time())
+    entry.size, entry.mode, entry.mtime = size, 0o644, time.time()
     yield entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
     async for part in content:
         if part:
