@@ -5,14 +5,13 @@ Each test begins with what is known so far. So it needs no hours of arrivals, an
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
 from tests.unit.core.demands import DAY, HOUR, START, WEEK
 
 from worker_orchestrator.core.base_stock import base_stock
-from worker_orchestrator.core.demand import Day, Demand, Forecast, found_by, smallest_fixed
+from worker_orchestrator.core.demand import Day, Demand, Forecast
 
 HALF_HOUR = HOUR / 2
 TODAY = int(START // DAY)
@@ -26,11 +25,11 @@ def known(**fields: Any) -> Demand:
     return Demand(**{**begun, "warm_ups": [3.0], "days": [Day(TODAY, {0: 1})], **fields})
 
 
-def rates(**known_ones: float) -> list[float]:
-    """By the hours from now on: `h0` is the present one."""
+def rates(since: int = 0, **known_ones: float) -> list[float]:
+    """By the hours from then on: `h0` is the one so many hours from now."""
     found = [-1.0] * 168
     for name, rate in known_ones.items():
-        found[(PLACE_NOW + int(name[1:])) % 168] = rate
+        found[(PLACE_NOW + since + int(name[1:])) % 168] = rate
     return found
 
 
@@ -48,6 +47,14 @@ def test_of_six_that_come_at_once_each_counts_by_what_it_finds() -> None:
     demand.step(START - 0.5, [START - 1, START - 1])
     assert demand.days == [Day(TODAY - 1, {0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1, 7: 1}, unforeseen=5)]
     assert (demand.bursts, demand.hour_count) == ([(START - 2, 8)], 8)
+
+
+def test_one_more_than_chance_explains_is_a_burst() -> None:
+    demand = known(explained=3)
+    demand.step(START + 5, [START + 5] * 3)
+    assert demand.bursts == []
+    demand.step(START + 6, [START + 6])
+    assert demand.bursts == [(START + 6, 4)]
 
 
 def test_the_next_day_is_counted_by_itself() -> None:
@@ -91,8 +98,8 @@ def test_what_comes_within_half_an_hour_is_one_burst() -> None:
 
 def test_the_first_step_is_taken_for_a_minute() -> None:
     demand = Demand()
-    demand.step(START, [START - 1, START - 2, START - 3])
-    assert (demand.began_s, demand.at_s, demand.hour, demand.hour_seen_s) == (START, START, HOUR_NOW, 60)
+    demand.step(START + 5, [START + 1, START + 2, START + 3])
+    assert (demand.began_s, demand.at_s, demand.hour, demand.hour_seen_s) == (START + 5, START + 5, HOUR_NOW, 60)
     assert demand.recent == pytest.approx(3 * (1 - 0.5 ** (1 / 3)))
 
 
@@ -121,8 +128,8 @@ def test_a_long_step_was_not_seen(step_s: float, seen_s: float) -> None:
 
 def after_hour(**fields: Any) -> Demand:
     """What is learned of an hour when it has just ended."""
-    demand = known(at_s=START, hour=HOUR_NOW - 1, **fields)
-    demand.step(START, [])
+    demand = known(at_s=START + 5, hour=HOUR_NOW - 1, **fields)
+    demand.step(START + 5, [])
     return demand
 
 
@@ -193,8 +200,9 @@ def test_the_rate_is_that_of_a_minute_later_or_of_twice_the_time_to_warm() -> No
 def test_an_hour_that_is_not_known_is_taken_for_the_mean_of_the_same_hour_on_other_days(
     others: dict[str, float], rate: float
 ) -> None:
-    demand = known(rates=rates(**others), at_s=START + HALF_HOUR - 60)
-    assert demand.forecast(0.99, can_park=False).rate == pytest.approx(rate)
+    for later in (0, 30):
+        demand = known(rates=rates(later, **others), at_s=START + later * HOUR + HALF_HOUR - 60)
+        assert demand.forecast(0.99, can_park=False).rate == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("ratio", [1.0, 4.0])
@@ -305,16 +313,3 @@ def test_bursts_are_looked_at_every_five_minutes_and_after_each_one() -> None:
         assert demand.forecast(0.9, can_park=True).burst == burst, at
     demand.step(START + 360, [START + 350] * 80)
     assert demand.forecast(0.9, can_park=True).largest == 80
-
-
-# how many were found
-
-
-def test_who_came_just_as_long_ago_as_a_machine_takes_to_warm_has_one_again() -> None:
-    assert list(found_by([0.0, 1.0, 3.0, 3.5], 3.0)) == [0, 1, 1, 2]
-
-
-def test_what_is_less_than_a_millionth_of_an_arrival_is_an_error_of_rounding() -> None:
-    assert smallest_fixed({0: 1, 1: 1}, math.nextafter(0.5, 0)) == 1
-    assert smallest_fixed({0: 1, 1: 1}, 0.5 - 2e-7) == 1
-    assert smallest_fixed({0: 1, 1: 1}, 0.5 - 1e-6) == 2

@@ -147,8 +147,11 @@ def test_what_follows_demand_gives_machines_up_after_the_time_of_its_pool() -> N
 
 
 def test_what_follows_demand_keeps_at_least_what_it_is_told_to() -> None:
-    found = planned([], Question(0.99, 3.0, idle=0, least=7, can_park=True))
-    assert (found.rows[-1].idle, found.rows[-1].parked) == (7, 0)
+    for least_parked in (0, 2):
+        found = planned([], Question(0.99, 3.0, idle=0, least=7, least_parked=least_parked, can_park=True))
+        assert (found.rows[-1].idle, found.rows[-1].parked) == (7, least_parked)
+    found = planned([], Question(0.99, 3.0, idle=0, least=7, least_parked=2))
+    assert found.rows[-1].parked == 0, "where the engine pauses nothing, whatever is asked for"
 
 
 def test_nothing_is_proposed_where_nobody_came_or_the_pool_may_not_be_so_large() -> None:

@@ -118,6 +118,7 @@ def test_the_short_way_for_fixed_sizes_says_the_same(
     assert step_by_step.p50_wait_s == pytest.approx(short.p50_wait_s, abs=1e-6)
     assert step_by_step.p99_wait_s == pytest.approx(short.p99_wait_s, abs=1e-6)
     assert step_by_step.idle_hours == pytest.approx(short.idle_hours, abs=1e-6)
+    assert (short.parked_hours, short.most_parked) == (0, 0)
 
 
 @given(TIMES, st.integers(0, 6), st.integers(0, 6))
