@@ -60,7 +60,6 @@ _CAP_FOR_S: Final = 300.0
 _MOST_AT_ONCE: Final = 10_000
 _WARM_UPS: Final = 100
 _UNKNOWN_WARM_S: Final = 5.0
-_EXACT: Final = 64
 
 
 class Forecast(msgspec.Struct, frozen=True):
@@ -110,20 +109,23 @@ class Demand(msgspec.Struct):
     days: list[Day] = []
     warm_ups: list[float] = []
     hour: int = 0
+    """The hour that is being counted, in hours since 1970, and of it: how many came, and for how long they were seen to."""
     hour_count: int = 0
+    hour_seen_s: float = 0.0
     hour_alone: int = 0
     """Arrivals of this hour that found what is idle anyway; `hour_found`, how many had come just before them, less those
     that their rate explains."""
     hour_found: float = 0.0
-    hour_seen_s: float = 0.0
     last: list[float] = []
     """Arrivals of so short a time ago that the next one may count them."""
     base: int = 1
-    """By the last forecast: what ordinary times need. `stock`: with the bursts that could be foreseen. More than `ordinary`
-    at once are a burst. `cap`: how far bursts are covered, by `foreseen` and `largest` of those that are remembered."""
+    """By the last forecast: what ordinary times need. `stock`: with the bursts that could be foreseen. More at once than are
+    `explained` by ordinary times are a burst."""
     stock: int = 1
-    ordinary: int = 1
+    explained: int = 1
     cap: int = 0
+    """How far bursts are covered, and how large those are that are remembered: `largest` of all, `foreseen` for now. With
+    `always`, as in a `Forecast`, they were worked out at `capped_at_s`."""
     largest: int = 0
     foreseen: int = 0
     always: bool = False
@@ -151,7 +153,7 @@ class Demand(msgspec.Struct):
         Where the clock was put back by more than an hour, that hour begins anew.
         """
         if not self.began_s:
-            self.began_s, self.hour = until_s, int(until_s // _HOUR_S)
+            self.began_s, self.hour = until_s, int(until_s) // _HOUR_S
             self.at_s = until_s - _FIRST_STEP_S
         if until_s < self.at_s:
             self.at_s, self.last = until_s, []
@@ -162,21 +164,21 @@ class Demand(msgspec.Struct):
             self.recent += (1 - 0.5 ** (passed_s / _RECENT_HALF_LIFE_S)) * (rate - self.recent)
         self.hour_seen_s += passed_s if passed_s <= _LONGEST_STEP_S else 0.0
         self.at_s = until_s
-        if int(until_s // _HOUR_S) != self.hour:
+        if int(until_s) // _HOUR_S != self.hour:
             self._close_hour(until_s)
 
     def _count(self, arrivals: Sequence[float]) -> None:
         if not arrivals:
             return
         warm_s, day = self.warm_s, self._day(arrivals[-1])
-        mean = self.recent / 60 * warm_s
+        expected = self.recent / 60 * warm_s
         is_known = self.at_s - self.began_s >= _DAY_S
         for at_s, found in zip(arrivals, found_by(arrivals, warm_s, self.last), strict=True):
             day.found[_class(found)] = day.found.get(_class(found), 0) + 1
             if found < self.base:
                 self.hour_alone += 1
-                self.hour_found += found - mean
-            if found >= self.ordinary:
+                self.hour_found += found - expected
+            if found >= self.explained:
                 self._note_burst(at_s, found + 1)
             if is_known and found >= self.stock:
                 day.unforeseen += 1
@@ -185,7 +187,7 @@ class Demand(msgspec.Struct):
         self.last = [at_s for at_s in [*self.last, *arrivals][-_MOST_AT_ONCE:] if at_s > since_s]
 
     def _day(self, at_s: float) -> Day:
-        number = int(at_s // _DAY_S)
+        number = int(at_s) // _DAY_S
         if not self.days or self.days[-1].day != number:
             self.days.append(Day(number, {}))
         return self.days[-1]
@@ -208,8 +210,8 @@ class Demand(msgspec.Struct):
             weight = 1 - 0.5 ** (self.hour_alone / _GROUPS_HALF_LIFE)
             self.ratio += weight * (max(0.0, 1 + 2 * self.hour_found / self.hour_alone) - self.ratio)
         self.bursts = [(at_s, count) for at_s, count in self.bursts if 0 <= until_s - at_s <= _BURSTS_FOR_S]
-        self.days = [day for day in self.days if 0 <= until_s // _DAY_S - day.day <= _DAYS]
-        self.hour, self.hour_count, self.hour_alone = int(until_s // _HOUR_S), 0, 0
+        self.days = [day for day in self.days if 0 <= int(until_s) // _DAY_S - day.day <= _DAYS]
+        self.hour, self.hour_count, self.hour_alone = int(until_s) // _HOUR_S, 0, 0
         self.hour_found = self.hour_seen_s = 0.0
 
     # what follows from it
@@ -224,18 +226,18 @@ class Demand(msgspec.Struct):
         rate = max(usual, self.recent - math.sqrt(self.recent / _RECENT_MIN)) if usual else self.recent
         mean = rate / 60 * warm_s
         self._look_at_bursts(may_miss)
-        self.base = idle = base_stock(mean, self.ratio, 1 - (may_miss if self.largest else 2 * may_miss))
-        self.ordinary = max(idle, base_stock(mean, self.ratio, _FAR))
+        self.base = base_stock(mean, self.ratio, 1 - (may_miss if self.largest else 2 * may_miss))
+        self.explained = base_stock(mean, self.ratio, _FAR)
         burst = min(self.cap, self.largest if self.always or can_park else self.foreseen)
-        self.stock = max(idle, min(self.cap, self.foreseen))
-        parked = max(0, burst - idle) if can_park else 0
-        idle = idle if can_park else max(idle, burst)
+        self.stock = max(self.base, min(self.cap, self.foreseen))
+        beyond = max(0, burst - self.base)
+        idle, parked = (self.base, beyond) if can_park else (self.base + beyond, 0)
         largest = self.largest if burst else 0
         return Forecast(idle, parked, self.base, rate, warm_s, burst, largest, self.always, self.is_warm_s_assumed)
 
     def _usual_of_hour(self, at_s: float) -> float:
         """The rate of this hour of the week; while that is not known, that of this hour on other days; else 0."""
-        place = int(at_s // _HOUR_S) % _HOURS_OF_WEEK
+        place = int(at_s) // _HOUR_S % _HOURS_OF_WEEK
         if self.rates[place] >= 0:
             return self.rates[place]
         known = [rate for rate in self.rates[place % 24 :: 24] if rate >= 0]
@@ -284,14 +286,11 @@ def smallest_fixed(found: Mapping[int, float], may_miss: float) -> int:
 
 def _may_come_again(ago_s: float) -> bool:
     """Whether a burst of so long ago may come again about now, the next days or a week later."""
-    of_day = abs((ago_s + _DAY_S / 2) % _DAY_S - _DAY_S / 2)
-    of_week = abs((ago_s + _WEEK_S / 2) % _WEEK_S - _WEEK_S / 2)
+    of_day, of_week = (min(ago_s % period_s, -ago_s % period_s) for period_s in (_DAY_S, _WEEK_S))
     return (of_day <= _AROUND_S and ago_s <= _NEXT_DAYS_S) or of_week <= _AROUND_S
 
 
 def _class(found: int) -> int:
-    """Large numbers are counted by classes of about 3 %, so that a day takes the same room whatever comes; rounded up."""
-    if found < _EXACT:
-        return found
-    step = 1 << (found.bit_length() - 6)
+    """Numbers above 64 are counted by classes of about 3 %, so that a day takes the same room whatever comes; rounded up."""
+    step = 1 << max(0, found.bit_length() - 6)
     return -(-found // step) * step

@@ -250,9 +250,8 @@ class Fleet(Leased):
                 watch.tries = max(0, watch.tries - 1)  # it was never begun
                 watch.restart_requests = max(0, watch.restart_requests - 1)
             elif change.cause is Cause.UNPARKED:
-                self.watches[change.machine.id].is_paused = (
-                    change.reason != reasons.PARK_REFUSED
-                )  # nobody has let it go on
+                is_paused = change.reason != reasons.PARK_REFUSED  # nobody has let it go on
+                self.watches[change.machine.id].is_paused = is_paused
             elif change.before is not None and change.cause in GIVES_UP_PROJECT:
                 self.watches[change.machine.id].restart_requests = _restart_requests(change.before)
             had = None if change.before is None else change.before.project

@@ -28,9 +28,9 @@ class Question(msgspec.Struct, frozen=True):
     """What is asked of one pool: the sizes that reach `target`. It has `idle` and `parked` now, which are always replayed
     as well, unless they follow demand (`is_adaptive`). What is proposed does not depend on them.
 
-    `least`: what follows demand keeps so many idle at least. The pool warms a machine in `warm_s`, which `is_warm_s_assumed`
-    while none was seen to. It may have no more than
-    `most` machines, and can park some where it `can_park`.
+    The pool warms a machine in `warm_s`, which `is_warm_s_assumed` while none was seen to. It may have no more than `most`
+    machines, and can park some where it `can_park`. What follows demand keeps `least` idle and `least_parked` parked in any
+    case, and gives idle machines up that were too many for `shrink_after_s`.
     """
 
     target: float
@@ -38,6 +38,7 @@ class Question(msgspec.Struct, frozen=True):
     idle: int
     parked: int = 0
     least: int = 0
+    least_parked: int = 0
     can_park: bool = False
     most: int = 10_000
     shrink_after_s: float = 300.0
@@ -86,7 +87,8 @@ def plan(arrivals: Sequence[float], span: Span, question: Question) -> Plan:
     rows = [_row(recent, late, question, *sizes) for sizes in sorted(offered | now, key=lambda one: (sum(one), one))]
     is_enough = len(counted) >= LEAST_ARRIVALS and span.until_s - span.count_from_s >= LEAST_S
     fit = [row for row in rows if (row.idle, row.parked) in offered and row.outcome.hit_ratio >= question.target]
-    proposed = min(fit, key=lambda row: (row.cost, row.idle + row.parked, row.idle)) if is_enough and fit else None
+    # Of those that cost the same the smallest comes first.
+    proposed = min(fit, key=lambda row: row.cost) if is_enough and fit else None
     return Plan((*rows, _following(arrivals, span, question)), proposed, is_enough)
 
 
@@ -99,7 +101,9 @@ def _row(arrivals: Sequence[float], span: Span, question: Question, idle: int, p
 def _following(arrivals: Sequence[float], span: Span, question: Question) -> Row:
     demand = Demand()
     demand.note_warm_up(question.warm_s)
-    following = Adaptive(demand, question.target, question.can_park, question.least, question.most)
+    following = Adaptive(
+        demand, question.target, question.can_park, question.least, question.most, question.least_parked
+    )
     outcome = replay(arrivals, span, question.warm_s, following, question.shrink_after_s)
     return Row(outcome.most_idle, outcome.most_parked, outcome, is_adaptive=True)
 

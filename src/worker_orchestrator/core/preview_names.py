@@ -55,7 +55,7 @@ def label_of(project: str, port: str = "") -> str | None:
         return name
     label = f"{port}{_BETWEEN}{name}"
     read = read_label(label)
-    if read is None or read.port != port or not read.is_of(project):  # it is too long, or says something else
+    if read is None or not read.is_of(project):  # it is too long, or says something else
         label = f"{port}{_BETWEEN}{_hashed(project)}"
     return label if len(label) <= LONGEST_LABEL else None
 

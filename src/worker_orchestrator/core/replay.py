@@ -93,9 +93,9 @@ def replay_fixed(arrivals: Sequence[float], span: Span, warm_s: float, idle: int
     taken = [*arrivals, *[span.until_s] * idle]
     idle_s = sum(max(0.0, end_s - max(ready_s, since_s)) for ready_s, end_s in zip(ready, taken, strict=True))
     count = len(arrivals) - bisect_left(arrivals, since_s)
-    none = count - len(waits)
-    p50_s, p99_s = _after_zeros(waits, none, 0.5), _after_zeros(waits, none, 0.99)
-    return Replayed(count, none, p50_s, p99_s, idle_s / 3600, 0.0, idle, 0)
+    hits = count - len(waits)
+    p50_s, p99_s = _after_zeros(waits, hits, 0.5), _after_zeros(waits, hits, 0.99)
+    return Replayed(count, hits, p50_s, p99_s, idle_s / 3600, 0.0, idle, 0)
 
 
 def under_way(arrivals: Sequence[float], span: Span, warm_s: float) -> Mapping[int, float]:
@@ -117,9 +117,8 @@ def replay(
     shrink_after_s: float = 300.0,
 ) -> Replayed:
     """Replay arrivals, which are in order and within the span."""
-    pool = _Pool(warm_s, shrink_after_s, span)
+    pool = _Pool(warm_s, shrink_after_s, span, *sizes.look(span.begin_s, ()))
     place, at_s = 0, span.begin_s
-    pool.resize(*sizes.look(at_s, ()), is_begin=True)
     while at_s < span.until_s:
         first, at_s = place, min(at_s + sizes.look_s, span.until_s)
         while place < len(arrivals) and arrivals[place] < at_s:
@@ -131,23 +130,25 @@ def replay(
 
 
 class _Pool:
-    """One pool as it is replayed. `_coming`: when new machines will be warm. `_waking`: when parked ones will be awake."""
+    """One pool as it is replayed; at the beginning it has so many machines as it wants.
 
-    def __init__(self, warm_s: float, shrink_after_s: float, span: Span) -> None:
+    `_coming`: when new machines will be warm. `_waking`: when parked ones will be awake. `_waiting`: when those came who
+    still wait.
+    """
+
+    def __init__(self, warm_s: float, shrink_after_s: float, span: Span, idle: int, parked: int) -> None:
         self._warm_s, self._shrink_after_s, self._count_from_s = warm_s, shrink_after_s, span.count_from_s
         self._at_s, self._too_many_since = span.begin_s, math.inf
-        self._idle = self._parked = self._most_idle = self._most_parked = 0
-        self._want_idle = self._want_parked = 0
+        self._idle, self._parked, self._most_idle, self._most_parked = idle, parked, 0, 0
         self._coming, self._waking, self._waiting = deque[float](), deque[float](), deque[float]()
         self._idle_s = self._parked_s = 0.0
         self._waits = list[float]()
         self._count = self._hits = 0
+        self.resize(idle, parked)
 
-    def resize(self, idle: int, parked: int, *, is_begin: bool = False) -> None:
-        """Keep so many from now on. At the beginning they are there."""
+    def resize(self, idle: int, parked: int) -> None:
+        """Keep so many from now on."""
         self._want_idle, self._want_parked = idle, parked
-        if is_begin:
-            self._idle, self._parked = idle, parked
         if self._at_s >= self._count_from_s:
             self._most_idle, self._most_parked = max(self._most_idle, idle), max(self._most_parked, parked)
         self._parked = min(self._parked, parked)
@@ -204,8 +205,8 @@ class _Pool:
             ready_s - arrived_s for ready_s, arrived_s in zip(self._coming, self._waiting, strict=False)
         ]
         waits.sort()
-        none = self._count - len(waits)
-        p50_s, p99_s = (_after_zeros(waits, none, share) for share in (0.5, 0.99))
+        zeros = self._count - len(waits)
+        p50_s, p99_s = (_after_zeros(waits, zeros, share) for share in (0.5, 0.99))
         hours = (self._idle_s / 3600, self._parked_s / 3600)
         return Replayed(self._count, self._hits, p50_s, p99_s, *hours, self._most_idle, self._most_parked)
 
@@ -223,14 +224,13 @@ class _Pool:
         self._waking.append(self._at_s + WAKE_S)
 
     def _sum_up(self, until_s: float) -> None:
-        counted_s = until_s - max(self._at_s, self._count_from_s)
-        if counted_s > 0:
-            self._idle_s += self._idle * counted_s
-            self._parked_s += self._parked * counted_s
+        counted_s = max(0.0, until_s - max(self._at_s, self._count_from_s))
+        self._idle_s += self._idle * counted_s
+        self._parked_s += self._parked * counted_s
         self._at_s = until_s
 
 
-def _after_zeros(waits: Sequence[float], none: int, share: float) -> float:
-    """What this share of the waits did not exceed; `none` of them are zero, beside these, which are in order."""
-    place = math.ceil(share * (none + len(waits))) - 1 - none
+def _after_zeros(waits: Sequence[float], zeros: int, share: float) -> float:
+    """What this share of the waits did not exceed: these, which are in order, and beside them so many of no time at all."""
+    place = math.ceil(share * (zeros + len(waits))) - 1 - zeros
     return waits[place] if place >= 0 and waits else 0.0

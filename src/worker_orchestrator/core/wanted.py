@@ -95,10 +95,8 @@ def shortage(fleet: Fleet, pool: PoolSpec, name: str) -> Shortage:
         return Shortage(for_line, 0 if waiting or coming else 1)
     there = len(fleet.idle(name, pool.template)) - count_ailing(fleet, pool, name) + coming
     for_line = max(0, waiting - there)
-    left = (
-        there + for_line - waiting - pool.wanted_idle(fleet.assigned_in(name))
-    )  # idle ones beyond those that are wanted
-    return Shortage(for_line, max(0, -left), max(0, to_be_parked(fleet, pool, name) - max(0, left)))
+    too_many = there + for_line - waiting - pool.wanted_idle(fleet.assigned_in(name))  # they can be parked
+    return Shortage(for_line, max(0, -too_many), max(0, to_be_parked(fleet, pool, name) - max(0, too_many)))
 
 
 def to_be_parked(fleet: Fleet, pool: PoolSpec, name: str) -> int:

@@ -46,6 +46,15 @@ def test_it_never_shrinks_with_demand_nor_with_the_share(
     assert base_stock(less, ratio, share) <= base_stock(less, ratio, 0.99999)
 
 
+@pytest.mark.parametrize(
+    ("mean", "reckoned"), [(1001, 1010), (1010.000004, 1010), (1010.1, 1020), (1011, 1020), (100.1, 101)]
+)
+def test_a_mean_counts_by_its_first_three_digits_rounded_up(mean: float, reckoned: float) -> None:
+    """Else each mean would be worked out anew, though no size differs."""
+    assert base_stock(mean, 1.0, 0.99) == base_stock(reckoned, 1.0, 0.99)
+    assert base_stock(reckoned, 1.0, 0.99) < base_stock(reckoned * 1.01, 1.0, 0.99)
+
+
 @pytest.mark.parametrize("ratio", [1.0, 3.0])
 def test_where_probabilities_are_too_small_for_numbers_a_normal_distribution_goes_on(ratio: float) -> None:
     below, above = base_stock(590, ratio, 0.99), base_stock(1300, ratio, 0.99)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -249,3 +250,13 @@ def test_the_smallest_fixed_size_is_the_smallest(found: dict[int, int], may_miss
     assert size >= 1
     assert missed(size) <= may_miss * sum(found.values()) + 1e-6
     assert size == 1 or missed(size - 1) > may_miss * sum(found.values())
+
+
+def test_who_came_just_as_long_ago_as_a_machine_takes_to_warm_has_one_again() -> None:
+    assert list(found_by([0.0, 1.0, 3.0, 3.5], 3.0)) == [0, 1, 1, 2]
+
+
+def test_what_is_less_than_a_millionth_of_an_arrival_is_an_error_of_rounding() -> None:
+    assert smallest_fixed({0: 1, 1: 1}, math.nextafter(0.5, 0)) == 1
+    assert smallest_fixed({0: 1, 1: 1}, 0.5 - 2e-7) == 1
+    assert smallest_fixed({0: 1, 1: 1}, 0.5 - 1e-6) == 2

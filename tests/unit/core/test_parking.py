@@ -143,6 +143,7 @@ def test_nothing_is_parked_in_a_pool_that_makes_no_machines(pool: dict[str, Any]
     after(world, 10.0)
     assert world.in_state(PARKED) == []
     assert world.pool.parks_since is None
+    assert DEFAULT_POOL not in world.fleet.unsettled, "nor is it looked at after each assign elsewhere"
 
 
 def test_a_machine_that_may_have_ended_is_not_parked() -> None:

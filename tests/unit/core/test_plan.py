@@ -102,6 +102,56 @@ def test_if_one_idle_machine_is_enough_none_is_parked() -> None:
     found = planned([START + hour * 3600 for hour in range(24)], Question(0.99, 3.0, idle=0, can_park=True))
     assert found.proposed is not None
     assert (found.proposed.idle, found.proposed.parked) == (1, 0)
+    assert not any(row.parked for row in found.rows)
+
+
+def sizes_of(found: Plan) -> list[tuple[int, int]]:
+    """Those of all rows but the one that follows demand."""
+    return [(row.idle, row.parked) for row in found.rows[:-1]]
+
+
+def test_the_best_size_is_shown_with_some_above_and_below_it() -> None:
+    """Each one below a small one, and about a dozen below a large one; the largest is a quarter above it."""
+    four = [at for at in BURSTS if round(at * 1000) % 20 < 4]
+    found = planned(four, Question(0.99, 3.0, idle=0))
+    assert sizes_of(found) == [(idle, 0) for idle in (0, 1, 2, 3, 4, 5, 6)]
+    found = planned(BURSTS, Question(0.99, 3.0, idle=0))
+    assert sizes_of(found) == [(idle, 0) for idle in (*range(0, 20, 2), 20, 21, 26)]
+
+
+def test_a_reserve_is_shown_with_a_smaller_and_a_larger_one_and_with_half_of_it_idle() -> None:
+    """From the smallest size to the largest, idle and parked together."""
+    found = planned(BURSTS, Question(0.99, 3.0, idle=0, can_park=True))
+    assert sizes_of(found) == [
+        *((idle, 0) for idle in (0, 2, 4, 6, 8)),
+        (1, 9),
+        *((idle, 0) for idle in (10, 12, 14, 16, 18)),
+        *((1, 19), (10, 10), (20, 0)),
+        (21, 0),
+        (1, 24),
+        (26, 0),
+    ]
+
+
+def test_of_sizes_that_cost_the_same_the_smallest_is_proposed() -> None:
+    """All come at once in the beginning, and no machine is ready before the end: none is ever idle for long."""
+    found = planned([START] * 20, Question(0.5, 2 * DAY, idle=0))
+    assert {row.cost for row in found.rows[:-1] if row.idle <= 20} == {0}
+    assert found.proposed is not None
+    assert (found.proposed.idle, found.proposed.outcome.hit_ratio) == (10, 0.5), "just the ratio that is wanted"
+
+
+def test_what_follows_demand_gives_machines_up_after_the_time_of_its_pool() -> None:
+    soon, late = (planned(BURSTS, Question(0.99, 3.0, idle=0, shrink_after_s=after_s)) for after_s in (30.0, 3e5))
+    assert soon.rows[-1].outcome.idle_hours < late.rows[-1].outcome.idle_hours
+
+
+def test_what_follows_demand_keeps_at_least_what_it_is_told_to() -> None:
+    for least_parked in (0, 2):
+        found = planned([], Question(0.99, 3.0, idle=0, least=7, least_parked=least_parked, can_park=True))
+        assert (found.rows[-1].idle, found.rows[-1].parked) == (7, least_parked)
+    found = planned([], Question(0.99, 3.0, idle=0, least=7, least_parked=2))
+    assert found.rows[-1].parked == 0, "where the engine pauses nothing, whatever is asked for"
 
 
 def test_nothing_is_proposed_where_nobody_came_or_the_pool_may_not_be_so_large() -> None:

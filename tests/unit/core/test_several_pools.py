@@ -489,6 +489,15 @@ def test_what_a_forecast_has_left_of_its_reserve_goes_as_well() -> None:
     assert len(by_demand(world)) == 2, "one is asked for in writing"
 
 
+def test_no_more_go_than_a_min_idle_lacks_though_demand_asks_for_more() -> None:
+    demand = {"parked": 3, "parked_by_demand": 3}
+    world = world_of(
+        paused("a", 3), some("b", idle=1), max_machines=4, a=demand, b={"min_idle": 4, "idle_by_demand": 2}
+    )
+    world.resize()
+    assert by_demand(world) == ["a1"], "it has one of two, and demand alone asks for the others"
+
+
 @pytest.mark.parametrize(
     "pools",
     [

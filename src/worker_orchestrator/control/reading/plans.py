@@ -81,6 +81,7 @@ class Plans:
             *now,
             can_park=self._sizes.can_park(pool),
             least=wanted.min_idle if spec.is_adaptive else min(1, wanted.min_idle),
+            least_parked=(wanted.parked or 0) if spec.is_adaptive else 0,
             most=min(most),
             shrink_after_s=spec.shrink_after_s if spec.is_adaptive else spec.shed_after_s,
             is_adaptive=spec.is_adaptive,
