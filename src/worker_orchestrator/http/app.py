@@ -26,6 +26,7 @@ from worker_orchestrator.http.document import Document, Request
 from worker_orchestrator.http.monitoring import Monitoring
 from worker_orchestrator.http.pages import dashboard, docs, openapi
 from worker_orchestrator.http.pages.assets import AssetReply
+from worker_orchestrator.http.previews.traefik import CHECK
 from worker_orchestrator.http.reply import EVERY, Header, Reply, failure, fields_of
 from worker_orchestrator.http.server import limits
 from worker_orchestrator.http.server.request_body import BodyTooLargeError, HungUpError, RequestBody
@@ -149,6 +150,8 @@ class App:
         """The reply that needs no route: to a browser's preflight, which has no token, and to a caller who is refused."""
         if b"access-control-request-method" in headers and scope.get("method") == "OPTIONS":
             return Reply(204)
+        if scope["path"] == CHECK:  # which looks for a proof itself
+            return self._callers.too_often(_address(scope), Kind.CHECK)
         if is_file or _is_login(scope["path"]):
             return self._callers.too_often(_address(scope), Kind.PAGE)
         refusal = self._callers.refusal(_address(scope), headers)

@@ -25,6 +25,7 @@ from worker_orchestrator.http.server.uvicorn_server import MOST_CONNECTIONS, Pre
 from worker_orchestrator.http.v1.links import PreviewLinks
 from worker_orchestrator.http.v1.preview_route import PreviewRoute
 from worker_orchestrator.http.v1.routes import PreviewCalls
+from worker_orchestrator.http.v1.traefik_routes import TraefikRoutes
 from worker_orchestrator.service.door import DoorProcess, can_run
 from worker_orchestrator.service.reload import Configuration
 from worker_orchestrator.settings.settings import Settings
@@ -73,7 +74,8 @@ def previews_of(
     )
     of_links = PreviewLinks(orchestrator, urls, links, finding.is_by_link, time.time)
     if not is_on:
-        return PreviewParts(NO_HOSTS, PreviewCalls(of_links, PreviewRoute(None)))
+        of_traefik = TraefikRoutes(hosts, links, finding.serving, None)
+        return PreviewParts(NO_HOSTS, PreviewCalls(of_links, PreviewRoute(None), of_traefik))
     config = Config(
         settings.preview_domain,
         settings.max_connections,
@@ -82,5 +84,6 @@ def previews_of(
         template.partition(":")[0],
     )
     ports = frozenset(port_at(url) for url in (usual, template))
-    calls = PreviewCalls(of_links, PreviewRoute(finding.answer_for_proxy))
+    find = finding.answer_for_proxy
+    calls = PreviewCalls(of_links, PreviewRoute(find), TraefikRoutes(hosts, links, finding.serving, find))
     return PreviewParts(hosts, calls, ports, DoorProcess(config, finding, told))
