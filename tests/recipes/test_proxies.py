@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -58,11 +59,13 @@ class Proxy:
         return self.trust.wrap_socket(socket.create_connection(("127.0.0.1", self.port), 30), server_hostname=name)
 
     def ask(self, project: str, path: str = "/", **headers: str) -> Answered:
-        name = f"{project}.preview.localhost"
+        return self.ask_host(f"{project}.preview.localhost", "GET", path, **headers)
+
+    def ask_host(self, name: str, method: str, path: str, body: str | None = None, **headers: str) -> Answered:
         with contextlib.closing(http.client.HTTPConnection(name, self.port)) as connection:
             connection.sock = self.connection(name)
             connection.request(
-                "GET", path, headers={field.replace("_", "-"): value for field, value in headers.items()}
+                method, path, body, headers={field.replace("_", "-"): value for field, value in headers.items()}
             )
             reply = connection.getresponse()
             found = {field.lower(): value for field, value in reply.getheaders()}
@@ -79,7 +82,14 @@ def a_proxy(folder: Path, file: str, service_port: int) -> Iterator[Proxy]:
     (folder / file).write_text(text.replace("8443", str(port)).replace("9092", str(service_port)), encoding="utf-8")
     (folder / "token.conf").write_text(f'proxy_set_header Authorization "Bearer {TOKEN}";\n', encoding="utf-8")
     made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost")
-    names = ("-addext", "subjectAltName=DNS:*.preview.localhost", "-keyout", "key.pem", "-out", "cert.pem")
+    names = (
+        "-addext",
+        "subjectAltName=DNS:localhost,DNS:*.preview.localhost",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
+    )
     subprocess.run([*made, *names], cwd=folder, check=True, capture_output=True)
     own = {"ORCHESTRATOR_BEARER": f"Bearer {TOKEN}", "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
     with (folder / "proxy.log").open("w") as log:
@@ -106,7 +116,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     (folder / "token").write_text(TOKEN)
     (folder / "token").chmod(0o600)
     flags = ("--engine", "memory", "--min-idle", "1", "--token-file", str(folder / "token"))
-    with a_service(folder, *flags, "--preview-domain", "preview.localhost", start=False) as running:
+    with a_service(
+        folder, *flags, "--preview-domain", "preview.localhost", "--root-path", "/pool", start=False
+    ) as running:
         running.start(await_answer=False)
         eventually(lambda: _lives(running), "the service answers", within_s=30)
         yield running
@@ -142,6 +154,30 @@ def test_who_has_a_link_sees_the_preview_for_as_long_as_it_holds(file: str, serv
         assert call(port, "DELETE", "/v1/projects/app/machine", None, BEARER).status in {200, 204}
         assert proxy.ask("app", cookie=cookie).status == 403
         assert proxy.ask("other", cookie=cookie).status == 403
+        under_its_path(proxy)
+
+
+def under_its_path(proxy: Proxy) -> None:
+    """The service itself, with its pages, its API and a session, at /pool/ and nowhere else."""
+
+    def ask(method: str, path: str, body: str | None = None, **headers: str) -> Answered:
+        return proxy.ask_host("localhost", method, path, body, **headers)
+
+    site = {"origin": f"https://localhost:{proxy.port}", "host": f"localhost:{proxy.port}"}
+    assert "assets/start.js" in ask("GET", "/pool/", accept="text/html").text
+    assert ask("GET", "/pool/assets/start.js").status == ask("GET", "/pool/docs").status == 200
+    assert ask("GET", "/pool/v1/health").status == 401
+    signed = ask("POST", "/pool/login", json.dumps({"token": TOKEN}), **site)
+    cookie, *attributes = signed.headers["set-cookie"].split("; ")
+    assert attributes == ["HttpOnly", "SameSite=Strict", "Path=/pool", "Secure"]
+    session = {"cookie": cookie, "x_session_key": json.loads(signed.text)["key"], **site}
+    assert json.loads(ask("PUT", "/pool/v1/projects/pool/machine", "{}", **session).text)["project"] == "pool"
+    assert json.loads(ask("GET", "/pool/pool", **session).text)["url"], "the document's own path"
+    left_out = ask("GET", "/pool", **session)
+    assert (left_out.status // 100, urlsplit(left_out.headers["location"]).path) == (3, "/pool/")
+    assert ask("DELETE", "/pool/v1/projects/pool/machine", **session).status == 200
+    assert ask("GET", "/v1/health").status != 401, "it is not there"
+    assert ask("POST", "/pool/logout", **session).headers["set-cookie"].endswith("Path=/pool; Max-Age=0")
 
 
 class Routes(http.server.BaseHTTPRequestHandler):

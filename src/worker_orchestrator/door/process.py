@@ -42,13 +42,17 @@ _FULL: Final = Said(503, "Too many connections", "There are as many as there may
 
 
 class Config(msgspec.Struct, frozen=True):
-    """What the service says at the start: domain and scheme of previews, how many connections there may be, how to log."""
+    """What the service says at the start: domain and scheme of previews, how many connections there may be, how to log.
+
+    `root_path`: that of the service, as in its settings.
+    """
 
     domain: str
     per_client: int
     total: int
     log_format: str = "console"
     scheme: str = "http"
+    root_path: str = ""
 
 
 class Door:
@@ -110,7 +114,7 @@ class Door:
         self._clients[client] += 1
         try:
             domain, scheme = f".{self._config.domain}", self._config.scheme
-            await Visitor(stream, self._routes, self._workers, domain, scheme).run()
+            await Visitor(stream, self._routes, self._workers, domain, scheme, self._config.root_path).run()
         finally:
             self._clients[client] -= 1
             if not self._clients[client]:

@@ -36,12 +36,20 @@ _NO_WORD: Final = Said(503, "No answer", "The service does not say where this le
 class Visitor:
     """Answers what comes on `stream`. `domain` is what all hosts of previews end with, with a dot before it.
 
-    `scheme` is that of the addresses of previews.
+    `scheme` is that of the addresses of previews, `root_path` that under which the dashboard is.
     """
 
-    def __init__(self, stream: Stream, routes: Routes, workers: Workers, domain: str, scheme: str = "http") -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        routes: Routes,
+        workers: Workers,
+        domain: str,
+        scheme: str = "http",
+        root_path: str = "",
+    ) -> None:
         self._stream, self._routes, self._workers = stream, routes, workers
-        self._domain, self._scheme = domain, scheme
+        self._domain, self._scheme, self._root_path = domain, scheme, root_path
 
     async def run(self) -> None:
         """Until the connection ends."""
@@ -153,4 +161,6 @@ class Visitor:
     def _dashboard(self, head: RequestHead) -> str:
         """Its address, if it is beside the previews; else empty: a domain of previews, or a proxy, may be anywhere."""
         _, colon, port = head.host.decode().partition(":")
-        return f"http://localhost{colon}{port}/" if (self._domain, self._scheme) == (".localhost", "http") else ""
+        if (self._domain, self._scheme) != (".localhost", "http"):
+            return ""
+        return f"http://localhost{colon}{port}{self._root_path}/"

@@ -60,7 +60,7 @@ class _Caller:
 class App:
     """The API document's routes and /v1, behind the rules of who may call.
 
-    `on_defect` is called with each assertion that failed: the process must not go on.
+    `on_defect` is called with each assertion that failed: the process must not go on. `root_path` is as in the settings.
     """
 
     def __init__(
@@ -71,9 +71,11 @@ class App:
         guard: Guard,
         callers: Callers,
         on_defect: Callable[[BaseException], None],
+        root_path: str = "",
     ) -> None:
         self._document, self._v1, self._monitoring = document, v1, monitoring
-        self._guard, self._callers, self._login, self._on_defect = guard, callers, Login(callers), on_defect
+        self._guard, self._callers, self._on_defect = guard, callers, on_defect
+        self._login = Login(callers, root_path)
         self._last_caller = _Caller({}, "", "", "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -82,6 +82,7 @@ def previews_of(
         MOST_CONNECTIONS,
         settings.log_format,
         template.partition(":")[0],
+        settings.root_path,
     )
     ports = frozenset(port_at(url) for url in (usual, template))
     find = finding.answer_for_proxy
