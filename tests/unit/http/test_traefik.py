@@ -1,7 +1,7 @@
 """What Traefik is told of the previews, and what it hears when it asks of a visitor.
 
 The shape is that of Traefik 3 (its types `dynamic.Router`, `dynamic.ServersLoadBalancer`, `dynamic.ForwardAuth`,
-`dynamic.Headers`), and `make traefik` tries it with a real one.
+`dynamic.Headers`).
 """
 
 from __future__ import annotations
