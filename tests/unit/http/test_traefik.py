@@ -10,16 +10,18 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 from starlette.requests import Request
 from starlette.responses import Response
 from tests.unit.http.test_previews import HOSTS, TOKEN, Stage, lived
 
 from worker_orchestrator.core.preview_names import name_of
-from worker_orchestrator.errors import NotSupported
+from worker_orchestrator.errors import InvalidInput, NotSupported
 from worker_orchestrator.http.previews.hosts import PreviewHosts
 from worker_orchestrator.http.previews.traefik import Serving, told_to_traefik
 from worker_orchestrator.http.v1.traefik_routes import TraefikRoutes
@@ -110,6 +112,29 @@ def test_what_has_no_way_of_its_own_leads_to_the_service_but_for_its_own_names(h
     (rule,) = [router["rule"] for router in told["http"]["routers"].values()]
     (pattern,) = re.findall(r"^HostRegexp\(`(.*)`\) && !Host\(`pool.localhost`\)$", rule)
     assert (re.search(pattern, host) is not None) == (host != "a.b.localhost")
+
+
+def test_the_file_for_traefik_asks_at_that_path_with_the_token() -> None:
+    files = Path(__file__).parents[3] / "examples" / "proxies"
+    static = yaml.safe_load((files / "traefik.yml").read_text(encoding="utf-8"))
+    (entry,) = static["entryPoints"].values()
+    assert entry == {
+        "address": ":8443",
+        "http": {"tls": {}},
+        "transport": {"respondingTimeouts": {"readTimeout": "0s"}},
+    }
+    assert static["providers"] == {
+        "providersThrottleDuration": "1s",
+        "http": {
+            "endpoint": "http://127.0.0.1:9092/v1/routes/traefik",
+            "pollInterval": "1s",
+            "headers": {"Authorization": "Bearer TOKEN"},
+        },
+        "file": {"filename": "traefik-certificates.yml"},
+    }
+    dynamic = yaml.safe_load((files / static["providers"]["file"]["filename"]).read_text(encoding="utf-8"))
+    certificate = {"certFile": "cert.pem", "keyFile": "key.pem"}
+    assert dynamic == {"tls": {"stores": {"default": {"defaultCertificate": certificate}}}}
 
 
 @dataclass(frozen=True)
@@ -253,6 +278,14 @@ def test_who_was_not_told_to_ask_hears_nothing() -> None:
             assert other != address
             refused = await asked.check(other)
             assert (refused.status_code, json.loads(bytes(refused.body))["code"]) == (403, "forbidden"), other
+
+    lived(story)
+
+
+def test_without_a_host_it_cannot_be_told_where_the_service_is() -> None:
+    async def story(stage: Stage) -> None:
+        with pytest.raises(InvalidInput, match="Host is missing"):
+            await Asked(stage).routes.show(request("/v1/routes/traefik"))
 
     lived(story)
 

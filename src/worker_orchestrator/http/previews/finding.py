@@ -107,7 +107,7 @@ class Finding:
 
     def serving(self) -> Iterator[Serving]:
         """Each machine that serves its project now, for a proxy that keeps all of them."""
-        pools = self._pools()
+        pools, plans_ports = self._pools(), self._orchestrator.spec.first_port is not None
         for machine in self._orchestrator.fleet.machines.values():
             if machine.project is not None and machine.port is not None and (key := _key(machine)):
                 pool = pools.get(machine.pool)
@@ -117,7 +117,7 @@ class Finding:
                     self._address_of(machine),
                     {"": machine.port, **dict(machine.ports)},
                     is_by_link=self.is_by_link(machine.pool),
-                    may_be_reused=pool is None or pool.on_release != "recycle",
+                    may_be_reused=pool is None or pool.on_release != "recycle" or not plans_ports,
                     rewrites=pool is not None and pool.preview_host == "localhost",
                 )
 

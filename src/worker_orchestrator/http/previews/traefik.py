@@ -2,8 +2,8 @@
 
 What it was told may be seconds old. So for each request it asks the service whether the visitor may see this, and whether
 that assignment holds (`forwardAuth`). It does not ask where everybody may see the preview and a machine never changes hands:
-there what is old leads nowhere, since a host port is given again only when all others of the range have been. Behind all of
-that stands the service's own door, with links, pages and wakes.
+there what is old leads nowhere, since a host port that a project had is given to nobody for a minute (`core/host_ports`).
+Behind all of that stands the service's own door, with links, pages and wakes.
 
 Source: https://doc.traefik.io/traefik/reference/routing-configuration/other-providers/file/ (the same keys, in JSON)
 """
@@ -39,8 +39,8 @@ _REPLACED: Final = ("Cookie", _TOKEN)
 class Serving:
     """A machine that serves its project: its ports by name (empty: the first one) on `address`, as they are published.
 
-    `key` stands for this assignment. `is_by_link`: not everybody may see it. `may_be_reused`: the same machine may serve
-    another project next. `rewrites`: its worker is told that it is called `localhost`.
+    `key` stands for this assignment. `is_by_link`: not everybody may see it. `may_be_reused`: another project may be at the
+    same address a moment later. `rewrites`: its worker is told that it is called `localhost`.
     """
 
     project: str

@@ -17,7 +17,7 @@ from worker_orchestrator.door import pages
 from worker_orchestrator.door.forwarding import kept_cookies
 from worker_orchestrator.door.messages import Kind, Question, Route
 from worker_orchestrator.door.pages import Said
-from worker_orchestrator.errors import NotSupported
+from worker_orchestrator.errors import InvalidInput, NotSupported
 from worker_orchestrator.http.previews.hosts import PreviewHosts
 from worker_orchestrator.http.previews.links import Links
 from worker_orchestrator.http.previews.traefik import CHECK, Serving, told_to_traefik
@@ -43,7 +43,10 @@ class TraefikRoutes:
     async def show(self, request: Request) -> Response:
         if self._find is None:
             raise NotSupported("There are no previews here. Start the service with --preview on.")
-        service = f"http://{request.headers['host']}"  # Traefik reaches it there
+        reached_at = request.headers.get("host", "")
+        if not reached_at:
+            raise InvalidInput("Host is missing. Send the address at which Traefik reaches this service.")
+        service = f"http://{reached_at}"
 
         def check(host: str, key: str) -> str:
             asked = {"host": host, "key": key, "proof": self._links.proof(host, key)}
