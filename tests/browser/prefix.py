@@ -14,7 +14,9 @@ from typing import Final
 __all__ = ["Prefixed", "prefixed"]
 
 PREFIX: Final = "/some/where"
+"""The service is under it as well, if it is started with --root-path."""
 _LINE: Final = re.compile(rb"([A-Z]+) " + PREFIX.encode() + rb"(/[^ ]*) ")
+_ALSO_ALONE: Final = re.compile(rb"[A-Z]+ " + PREFIX.encode() + rb"[/? ]")
 _KEPT: Final = re.compile(rb"\r\nconnection: keep-alive", re.IGNORECASE)
 _ELSEWHERE: Final = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -32,7 +34,8 @@ class Prefixed:
 
 
 @contextmanager
-def prefixed(service_port: int) -> Iterator[Prefixed]:
+def prefixed(service_port: int, *, keeps: bool = False) -> Iterator[Prefixed]:
+    """`keeps`: it passes the path on as it is."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         proxy = Prefixed(listener.getsockname()[1])
 
@@ -40,25 +43,27 @@ def prefixed(service_port: int) -> Iterator[Prefixed]:
             with contextlib.suppress(OSError):
                 while True:
                     client, _ = listener.accept()
-                    threading.Thread(target=_serve, args=(client, service_port, proxy), daemon=True).start()
+                    threading.Thread(target=_serve, args=(client, service_port, proxy, keeps), daemon=True).start()
 
         threading.Thread(target=accept, daemon=True).start()
         yield proxy
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def _serve(client: socket.socket, service_port: int, proxy: Prefixed) -> None:
+def _serve(client: socket.socket, service_port: int, proxy: Prefixed, keeps: bool) -> None:  # noqa: FBT001 # of a thread
     """One request, and what follows it where it becomes a WebSocket."""
     with client, contextlib.suppress(OSError):
         head, rest = _head(client)
         if not head:
             return
-        if _LINE.match(head) is None:
+        if (_ALSO_ALONE if keeps else _LINE).match(head) is None:
             proxy.strayed.append(head.partition(b"\r\n")[0].decode("latin-1"))
             client.sendall(_ELSEWHERE)
             return
         with socket.create_connection(("127.0.0.1", service_port)) as service:
-            service.sendall(_KEPT.sub(b"\r\nConnection: close", _LINE.sub(rb"\1 \2 ", head, count=1)) + rest)
+            service.sendall(
+                _KEPT.sub(b"\r\nConnection: close", head if keeps else _LINE.sub(rb"\1 \2 ", head, count=1)) + rest
+            )
             back = threading.Thread(target=_pump, args=(service, client), daemon=True)
             back.start()
             _pump(client, service)

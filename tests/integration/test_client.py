@@ -202,6 +202,7 @@ CALLS: Final[dict[str, Callable[[Either, Machine], Any]]] = {
     "restart": lambda c, m: [c.restart(m.id).project, c.assign(m.project).id],
     "scale": lambda c, m: [c.scale(min_idle=1, max_idle=3, limit=4), c.scale(min_idle=None, max_idle=None, limit=None)],
     "link": lambda c, m: c.link(m.project, seconds=60).url,
+    "route": lambda c, m: c.route(f"{m.project}.localhost").target,
     "plan": lambda c, m: [c.plan(days=1).target, c.plan(target=0.9).pool],
     "pause": lambda c, m: c.pause(),
     "resume": lambda c, m: c.resume("default"),

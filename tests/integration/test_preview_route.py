@@ -106,6 +106,24 @@ def test_wrong_tokens_of_one_visitor_lock_out_neither_the_proxy_nor_other_visito
     assert route(guarded, "app.localhost", **other, **BEARER).status == 200
 
 
+def test_traefik_has_the_token_and_what_it_asks_of_a_visitor_has_a_proof(guarded: Running) -> None:
+    port = guarded.ports.api
+    assert call(port, "PUT", "/v1/projects/app/machine", {}, BEARER).status in {200, 201}
+    assert problem(call(port, "GET", "/v1/routes/traefik")) == (401, "unauthorized")
+    told = call(port, "GET", "/v1/routes/traefik", None, BEARER).json["http"]
+    assert told["services"]["orchestrator"]["loadBalancer"]["servers"][0]["url"].endswith(f":{port}")
+    check = told["middlewares"]["preview-app-check"]["forwardAuth"]["address"].partition(f":{port}")[2]
+    assert problem(call(port, "GET", check)) == (403, "preview_refused")
+    link = json.loads(call(port, "POST", "/v1/projects/app/links", {}, BEARER).body)["url"]
+    (text,) = parse_qs(urlsplit(link).query)["orchestrator_link"]
+    passed = call(port, "GET", check, None, {"cookie": f"a=1; orchestrator_preview={text}"})
+    assert (passed.status, passed.headers["cookie"]) == (204, "a=1")
+    assert problem(call(port, "GET", check[:-1], None, BEARER)) == (403, "forbidden"), "no token stands for it"
+    assert problem(call(port, "GET", check.replace("/check", "/check/"))) == (401, "unauthorized")
+    assert call(port, "POST", check).status == 405
+    assert problem(call(port, "GET", check, None, {"origin": "http://app.localhost:9092"})) == (403, "forbidden")
+
+
 def test_without_previews_no_host_leads_anywhere(tmp_path: Path) -> None:
     with a_service(tmp_path, *MEMORY, "--preview", "off") as running:
         assert problem(route(running, "app.localhost")) == (501, "not_supported")

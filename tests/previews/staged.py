@@ -14,8 +14,8 @@ import msgspec
 import psutil
 
 from worker_orchestrator.door.channel import Channel, Heard
-from worker_orchestrator.door.messages import Kind, Question, Route, asked, encoded
-from worker_orchestrator.door.process import MODULE, Config
+from worker_orchestrator.door.messages import Config, Kind, Question, Route, asked, encoded
+from worker_orchestrator.door.process import MODULE
 
 MIB: Final = 1024 * 1024
 GET: Final = b"GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n"

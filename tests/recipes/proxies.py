@@ -17,7 +17,7 @@ from tests.integration.waiting import eventually
 from tests.recipes.at_hand import a_port, needs
 from tests.recipes.page import ROOT
 
-__all__ = ["COMMANDS", "EXAMPLES", "Proxy", "a_proxy"]
+__all__ = ["COMMANDS", "EXAMPLES", "Answered", "Proxy", "a_proxy"]
 
 EXAMPLES: Final = ROOT / "examples" / "proxies"
 COMMANDS: Final = {
@@ -52,11 +52,13 @@ class Proxy:
         return self.trust.wrap_socket(socket.create_connection(("127.0.0.1", self.port), 30), server_hostname=name)
 
     def ask(self, project: str, path: str = "/", **headers: str) -> Answered:
-        name = f"{project}.{self.domain}"
+        return self.ask_host(f"{project}.{self.domain}", "GET", path, **headers)
+
+    def ask_host(self, name: str, method: str, path: str, body: str | None = None, **headers: str) -> Answered:
         with contextlib.closing(http.client.HTTPConnection(name, self.port)) as connection:
             connection.sock = self.connection(name)
             connection.request(
-                "GET", path, headers={field.replace("_", "-"): value for field, value in headers.items()}
+                method, path, body, headers={field.replace("_", "-"): value for field, value in headers.items()}
             )
             reply = connection.getresponse()
             found = {field.lower(): value for field, value in reply.getheaders()}
@@ -77,7 +79,7 @@ def a_proxy(
     (folder / file).write_text(text, encoding="utf-8")
     (folder / "token.conf").write_text(f'proxy_set_header Authorization "Bearer {token}";\n', encoding="utf-8")
     made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost")
-    names = ("-addext", f"subjectAltName=DNS:*.{domain}", "-keyout", "key.pem", "-out", "cert.pem")
+    names = ("-addext", f"subjectAltName=DNS:localhost,DNS:*.{domain}", "-keyout", "key.pem", "-out", "cert.pem")
     subprocess.run([*made, *names], cwd=folder, check=True, capture_output=True)
     own = {"ORCHESTRATOR_BEARER": f"Bearer {token}", "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
     with (folder / "proxy.log").open("w") as log:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -16,7 +17,7 @@ from tests.integration.calling import call
 from tests.integration.guarded import a_guarded_service
 from tests.integration.running import Running, orchestrator
 from tests.integration.waiting import eventually
-from tests.recipes.proxies import COMMANDS, a_proxy
+from tests.recipes.proxies import COMMANDS, Answered, Proxy, a_proxy
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
@@ -26,7 +27,7 @@ BEARER: Final = {"authorization": f"Bearer {TOKEN}"}
 
 @pytest.fixture
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    flags = ("--engine", "memory", "--min-idle", "1", "--preview-domain", "preview.localhost")
+    flags = ("--engine", "memory", "--min-idle", "1", "--preview-domain", "preview.localhost", "--root-path", "/pool")
     with a_guarded_service(tmp_path_factory.mktemp("guarded"), TOKEN, *flags) as running:
         yield running
 
@@ -55,6 +56,30 @@ def test_who_has_a_link_sees_the_preview_for_as_long_as_it_holds(file: str, serv
         assert call(port, "DELETE", "/v1/projects/app/machine", None, BEARER).status in {200, 204}
         assert proxy.ask("app", cookie=cookie).status == 403
         assert proxy.ask("other", cookie=cookie).status == 403
+        under_its_path(proxy)
+
+
+def under_its_path(proxy: Proxy) -> None:
+    """The service itself, with its pages, its API and a session, at /pool/ and nowhere else."""
+
+    def ask(method: str, path: str, body: str | None = None, **headers: str) -> Answered:
+        return proxy.ask_host("localhost", method, path, body, **headers)
+
+    site = {"origin": f"https://localhost:{proxy.port}", "host": f"localhost:{proxy.port}"}
+    assert "assets/start.js" in ask("GET", "/pool/", accept="text/html").text
+    assert ask("GET", "/pool/assets/start.js").status == ask("GET", "/pool/docs").status == 200
+    assert ask("GET", "/pool/v1/health").status == 401
+    signed = ask("POST", "/pool/login", json.dumps({"token": TOKEN}), **site)
+    cookie, *attributes = signed.headers["set-cookie"].split("; ")
+    assert attributes == ["HttpOnly", "SameSite=Strict", "Path=/pool", "Secure"]
+    session = {"cookie": cookie, "x_session_key": json.loads(signed.text)["key"], **site}
+    assert json.loads(ask("PUT", "/pool/v1/projects/pool/machine", "{}", **session).text)["project"] == "pool"
+    assert json.loads(ask("GET", "/pool/pool", **session).text)["url"], "the document's own path"
+    left_out = ask("GET", "/pool", **session)
+    assert (left_out.status // 100, urlsplit(left_out.headers["location"]).path) == (3, "/pool/")
+    assert ask("DELETE", "/pool/v1/projects/pool/machine", **session).status == 200
+    assert ask("GET", "/v1/health").status != 401, "it is not there"
+    assert ask("POST", "/pool/logout", **session).headers["set-cookie"].endswith("Path=/pool; Max-Age=0")
 
 
 class Routes(http.server.BaseHTTPRequestHandler):

@@ -130,7 +130,7 @@ def _on_release_of_pools(settings: Settings) -> dict[str, dict[str, str]]:
 
 
 def _url(settings: Settings, sockets: Sequence[socket.socket]) -> str:
-    return own_url(settings.host, sockets[0].getsockname()[1])
+    return f"{own_url(settings.host, sockets[0].getsockname()[1])}{settings.root_path}"
 
 
 def _assign_commands(settings: Settings, url: str) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
@@ -10,9 +13,23 @@ from worker_orchestrator.client.call_steps import Flow, Request, Steps
 from worker_orchestrator.client.calls_base import CallsBase
 from worker_orchestrator.client.event_stream import follow_events
 from worker_orchestrator.client.request_building import JSON, pool_path, query_of
-from worker_orchestrator.wire.v1 import Event, History, Pool, PoolPatch, PoolPlan, Pools, Reloaded, ServiceHealth
+from worker_orchestrator.errors import InvalidInput
+from worker_orchestrator.wire.v1 import (
+    Event,
+    History,
+    Pool,
+    PoolPatch,
+    PoolPlan,
+    Pools,
+    PreviewTarget,
+    Reloaded,
+    ServiceHealth,
+)
 
 __all__ = ["ServiceCalls"]
+
+_FIELD: Final = re.compile(r"[\x20-\x7e]*")
+_OURS: Final = "orchestrator_"
 
 
 class ServiceCalls(CallsBase):
@@ -117,8 +134,43 @@ class ServiceCalls(CallsBase):
         query = query_of(dry_run=dry_run or None, digest=digest)
         return (yield from self._send(Request(method="POST", path="/v1/reload", query=query), Reloaded))
 
+    @operation
+    def route(
+        self, host: str, *, cookie: str | None = None, token: str | None = None, address: str | None = None
+    ) -> Steps[PreviewTarget]:
+        """The worker to which this host of a preview leads, such as `my-project.localhost`. A proxy asks before it sends.
+
+        The others are what the visitor shows, where a preview is not for everybody: its headers `Cookie` and
+        `X-Orchestrator-Token`, and the IP address by which wrong tokens are counted. Keep these tokens, and cookies whose
+        names begin with `orchestrator_`, from the worker; of its cookies only these are sent. Nothing is woken.
+
+        Raises Forbidden if the visitor may not see it, ProjectHasNoMachine, NotRunning while the machine sleeps or does not
+        serve yet, MachineFailed, CallFailed for a host that no project can have, InvalidInput, NotSupported.
+        """
+        shown = {
+            "cookie": None if cookie is None else _of_service(cookie),
+            "x-orchestrator-token": token,
+            "x-forwarded-for": address,
+        }
+        headers = {name: _field(name, value) for name, value in shown.items() if value}
+        request = Request(method="GET", path="/v1/route", query=query_of(host=host), headers=headers)
+        return (yield from self._send(request, PreviewTarget))
+
     # shared by the operations above
 
     def _patch(self, name: str, patch: PoolPatch) -> Steps[Pool]:
         request = Request(method="PATCH", path=pool_path(name), headers=JSON, body=msgspec.json.encode(patch))
         return (yield from self._send(request, Pool))
+
+
+def _of_service(cookie: str) -> str:
+    """Those of a visitor's cookies that say anything to the service."""
+    pairs = (pair.strip(" \t") for pair in cookie.split(";"))
+    return "; ".join(pair for pair in pairs if pair.startswith(_OURS))
+
+
+def _field(name: str, value: str) -> str:
+    """The value of a header field, which is not shown. Raises InvalidInput."""
+    if _FIELD.fullmatch(value):
+        return value
+    raise InvalidInput(f"What the visitor shows as {name} is not the value of a header. Pass it as it was received.")

@@ -2,7 +2,7 @@
 
 The door asks where a host leads (`Question`), and the service says it (`Route`). A route that leads to a worker holds until
 the service says that it does not any more (`Gone`), or that others may see it now (`Changed`). The service also asks all the
-time whether the door does anything at all (`Ping`, `Pong`).
+time whether the door does anything at all (`Ping`, `Pong`). What holds for all of it is in `Config`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 __all__ = [
     "Asked",
     "Changed",
+    "Config",
     "Gone",
     "Kind",
     "Ping",
@@ -26,6 +27,20 @@ __all__ = [
     "encoded",
     "told",
 ]
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What the service says at the start: domain and scheme of previews, how many connections there may be, how to log.
+
+    `root_path`: that of the service, as in its settings.
+    """
+
+    domain: str
+    per_client: int
+    total: int
+    log_format: str = "console"
+    scheme: str = "http"
+    root_path: str = ""
 
 
 class Kind(StrEnum):

@@ -16,7 +16,7 @@ from worker_orchestrator.door.heads import RequestHead
 from worker_orchestrator.door.messages import Kind, Route
 from worker_orchestrator.door.purpose import wants_page
 
-__all__ = ["Said", "about", "as_reply", "bad_gateway", "late", "malformed", "no_answer"]
+__all__ = ["POLICY", "Said", "about", "as_reply", "bad_gateway", "body", "late", "malformed", "no_answer"]
 
 _REASONS: Final = {
     400: b"Bad Request",
@@ -31,6 +31,8 @@ _REASONS: Final = {
     503: b"Service Unavailable",
     504: b"Gateway Timeout",
 }
+POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""Content-Security-Policy of these pages."""
 _STYLE: Final = (
     "html{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}"
     "body{max-width:38rem;margin:15vh auto;padding:0 1.5rem}code{font:14px ui-monospace,monospace}"
@@ -106,16 +108,16 @@ def malformed(why: str, status: int = 400) -> Said:
 def as_reply(said: Said, request: RequestHead | None, *, keep_alive: bool) -> bytes:
     """The whole reply, for a person or a program; without a body to a HEAD."""
     is_page = request is not None and wants_page(request)
-    body = _page(said) if is_page else _document(said)
+    content = body(said, is_page=is_page)
     lines = [
         b"HTTP/1.1 %d %b" % (said.status, _REASONS[said.status]),
         b"Content-Type: text/html; charset=utf-8" if is_page else b"Content-Type: application/problem+json",
-        b"Content-Length: %d" % len(body),
+        b"Content-Length: %d" % len(content),
         b"Cache-Control: no-store",
         b"Vary: Accept, Sec-Fetch-Dest, Sec-Fetch-Mode, Sec-Fetch-Site",
         b"X-Content-Type-Options: nosniff",
         b"Referrer-Policy: no-referrer",
-        b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
+        b"Content-Security-Policy: %b" % POLICY.encode(),
     ]
     if said.reload_s:
         lines.append(b"Retry-After: %d" % said.reload_s)
@@ -124,7 +126,12 @@ def as_reply(said: Said, request: RequestHead | None, *, keep_alive: bool) -> by
     elif request is not None and request.is_old:
         lines.append(b"Connection: keep-alive")
     head = b"\r\n".join(lines) + b"\r\n\r\n"
-    return head if request is not None and request.method == b"HEAD" else head + body
+    return head if request is not None and request.method == b"HEAD" else head + content
+
+
+def body(said: Said, *, is_page: bool) -> bytes:
+    """The page, or the JSON for programs."""
+    return _page(said) if is_page else _document(said)
 
 
 def _document(said: Said) -> bytes:

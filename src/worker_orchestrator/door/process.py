@@ -22,7 +22,7 @@ from worker_orchestrator.door import pages
 from worker_orchestrator.door.channel import Channel, Heard
 from worker_orchestrator.door.clients import client_of, is_on_loopback
 from worker_orchestrator.door.connections import Connections
-from worker_orchestrator.door.messages import Gone, Ping, Pong, encoded, told
+from worker_orchestrator.door.messages import Config, Gone, Ping, Pong, encoded, told
 from worker_orchestrator.door.pages import Said
 from worker_orchestrator.door.refusals import Refusals
 from worker_orchestrator.door.routes import Routes
@@ -31,7 +31,7 @@ from worker_orchestrator.door.visitor import Visitor
 from worker_orchestrator.door.workers import Workers
 from worker_orchestrator.telemetry import logs
 
-__all__ = ["MODULE", "Config", "Door", "main", "room"]
+__all__ = ["MODULE", "Door", "main", "room"]
 
 MODULE: Final = "worker_orchestrator.door.process"
 RESERVE: Final = 64
@@ -40,16 +40,6 @@ PER_VISITOR: Final = 3
 """File descriptors: its own, that to its worker, and a third for what rests or is about to end."""
 _log = structlog.get_logger(__name__)
 _FULL: Final = Said(503, "Too many connections", "There are as many as there may be. Try again in a second.", "full", 1)
-
-
-class Config(msgspec.Struct, frozen=True):
-    """What the service says at the start: domain and scheme of previews, how many connections there may be, how to log."""
-
-    domain: str
-    per_client: int
-    total: int
-    log_format: str = "console"
-    scheme: str = "http"
 
 
 class Door:
@@ -105,8 +95,7 @@ class Door:
         except OSError:
             connection.close()  # the client has gone
             return
-        domain, scheme = f".{self._config.domain}", self._config.scheme
-        visitor = Visitor(stream, self._routes, self._workers, self._connections, self._refusals, domain, scheme)
+        visitor = Visitor(stream, self._routes, self._workers, self._connections, self._refusals, self._config)
         client = client_of(stream.client)
         # Behind a proxy on this computer all visitors have its address.
         if not self._connections.admit(visitor, client, shares_all=is_on_loopback(client)):

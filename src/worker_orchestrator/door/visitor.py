@@ -14,7 +14,7 @@ from worker_orchestrator.door.clients import client_of
 from worker_orchestrator.door.connections import Connections
 from worker_orchestrator.door.exchange import Exchange, LateError, NoReplyError, WorkerError
 from worker_orchestrator.door.heads import HEAD_LIMIT_BYTES, MalformedError, RequestHead, read_request
-from worker_orchestrator.door.messages import Kind, Route, Shown
+from worker_orchestrator.door.messages import Config, Kind, Route, Shown
 from worker_orchestrator.door.pages import Said
 from worker_orchestrator.door.purpose import is_beside, is_prefetch, is_visit, wants_page
 from worker_orchestrator.door.refusals import Refusals
@@ -53,26 +53,22 @@ _NO_WORD: Final = Said(503, "No answer", "The service does not say where this le
 
 
 class Visitor:
-    """Answers what comes on `stream`. `domain` is what all hosts of previews end with, with a dot before it.
-
-    `scheme` is that of the addresses of previews. `connections` are told whether this one rests.
-    """
+    """Answers what comes on `stream`. `connections` are told whether this one rests."""
 
     held = 0  # requests of all visitors that wait for a machine
 
-    def __init__(  # what all visitors share
+    def __init__(
         self,
         stream: Stream,
         routes: Routes,
         workers: Workers,
         connections: Connections,
         refusals: Refusals,
-        domain: str,
-        scheme: str = "http",
+        config: Config,
     ) -> None:
         self._stream, self._routes, self._workers = stream, routes, workers
         self._connections, self._refusals = connections, refusals
-        self._domain, self._scheme = domain, scheme
+        self._config, self._end_of_hosts = config, f".{config.domain}"
 
     async def run(self) -> None:
         """Until the connection ends."""
@@ -132,7 +128,7 @@ class Visitor:
 
     async def _lead(self, head: RequestHead) -> bool:
         host = head.host.decode("ascii").lower().partition(":")[0].rstrip(".")
-        if not host.endswith(self._domain):
+        if not host.endswith(self._end_of_hosts):
             return await self._say(_ELSEWHERE, None)
         if is_prefetch(head):
             return await self._say(_IN_ADVANCE, head)
@@ -199,7 +195,7 @@ class Visitor:
         return await self._exchange(head, route, worker, (host, shown))
 
     async def _exchange(self, head: RequestHead, route: Route, worker: Stream, who: tuple[str, Shown]) -> bool:
-        exchange, is_over = Exchange(self._stream, head, worker, route, self._scheme), False
+        exchange, is_over = Exchange(self._stream, head, worker, route, self._config.scheme), False
 
         def end() -> None:
             worker.abort()
@@ -230,4 +226,6 @@ class Visitor:
     def _dashboard(self, head: RequestHead) -> str:
         """Its address, if it is beside the previews; else empty: a domain of previews, or a proxy, may be anywhere."""
         _, colon, port = head.host.decode().partition(":")
-        return f"http://localhost{colon}{port}/" if (self._domain, self._scheme) == (".localhost", "http") else ""
+        if (self._config.domain, self._config.scheme) != ("localhost", "http"):
+            return ""
+        return f"http://localhost{colon}{port}{self._config.root_path}/"

@@ -26,6 +26,7 @@ from worker_orchestrator.http.document import Document, Request
 from worker_orchestrator.http.monitoring import Monitoring
 from worker_orchestrator.http.pages import dashboard, docs, openapi
 from worker_orchestrator.http.pages.assets import AssetReply
+from worker_orchestrator.http.previews.traefik import CHECK
 from worker_orchestrator.http.reply import EVERY, Header, Reply, failure, fields_of
 from worker_orchestrator.http.server import limits
 from worker_orchestrator.http.server.request_body import BodyTooLargeError, HungUpError, RequestBody
@@ -59,7 +60,7 @@ class _Caller:
 class App:
     """The API document's routes and /v1, behind the rules of who may call.
 
-    `on_defect` is called with each assertion that failed: the process must not go on.
+    `on_defect` is called with each assertion that failed: the process must not go on. `root_path` is as in the settings.
     """
 
     def __init__(
@@ -70,9 +71,11 @@ class App:
         guard: Guard,
         callers: Callers,
         on_defect: Callable[[BaseException], None],
+        root_path: str = "",
     ) -> None:
         self._document, self._v1, self._monitoring = document, v1, monitoring
-        self._guard, self._callers, self._login, self._on_defect = guard, callers, Login(callers), on_defect
+        self._guard, self._callers, self._on_defect = guard, callers, on_defect
+        self._login = Login(callers, root_path)
         self._last_caller = _Caller({}, "", "", "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,6 +152,8 @@ class App:
         """The reply that needs no route: to a browser's preflight, which has no token, and to a caller who is refused."""
         if b"access-control-request-method" in headers and scope.get("method") == "OPTIONS":
             return Reply(204)
+        if scope["path"] == CHECK:  # which looks for a proof itself
+            return self._callers.too_often(_address(scope), Kind.CHECK)
         if is_file or _is_login(scope["path"]):
             return self._callers.too_often(_address(scope), Kind.PAGE)
         refusal = self._callers.refusal(_address(scope), headers)

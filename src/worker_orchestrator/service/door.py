@@ -21,8 +21,8 @@ import msgspec
 import structlog
 
 from worker_orchestrator.door.channel import Channel, Heard
-from worker_orchestrator.door.messages import Changed, Gone, Ping, Pong, Question, asked, encoded
-from worker_orchestrator.door.process import MODULE, Config
+from worker_orchestrator.door.messages import Changed, Config, Gone, Ping, Pong, Question, asked, encoded
+from worker_orchestrator.door.process import MODULE
 from worker_orchestrator.http.previews.finding import Finding, Spawn, ToldRoutes
 from worker_orchestrator.settings.setting import ENV_PREFIX
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.core.machine import Machine
-from worker_orchestrator.door.process import Config
+from worker_orchestrator.door.messages import Config
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.reachable import Reachable
 from worker_orchestrator.http.access.callers import Callers
@@ -25,6 +25,7 @@ from worker_orchestrator.http.server.uvicorn_server import MOST_CONNECTIONS, Pre
 from worker_orchestrator.http.v1.links import PreviewLinks
 from worker_orchestrator.http.v1.preview_route import PreviewRoute
 from worker_orchestrator.http.v1.routes import PreviewCalls
+from worker_orchestrator.http.v1.traefik_routes import TraefikRoutes
 from worker_orchestrator.service.door import DoorProcess, can_run
 from worker_orchestrator.service.reload import Configuration
 from worker_orchestrator.settings.pool import PoolSettings
@@ -74,16 +75,19 @@ def previews_of(
     finding = Finding(orchestrator, hosts, told, admission, pools=_pools_in_force(configuration), address_of=address_of)
     of_links = PreviewLinks(orchestrator, urls, links, finding.is_by_link, time.time)
     if not is_on:
-        return PreviewParts(NO_HOSTS, PreviewCalls(of_links, PreviewRoute(None)))
+        of_traefik = TraefikRoutes(hosts, links, finding.serving, None)
+        return PreviewParts(NO_HOSTS, PreviewCalls(of_links, PreviewRoute(None), of_traefik))
     config = Config(
         settings.preview_domain,
         settings.max_connections,
         MOST_CONNECTIONS,
         settings.log_format,
         template.partition(":")[0],
+        settings.root_path,
     )
     ports = frozenset(port_at(url) for url in (usual, template))
-    calls = PreviewCalls(of_links, PreviewRoute(finding.answer_for_proxy))
+    find = finding.answer_for_proxy
+    calls = PreviewCalls(of_links, PreviewRoute(find), TraefikRoutes(hosts, links, finding.serving, find))
     door = DoorProcess(config, finding, told)
     configuration.taken_over = door.tell_changed
     return PreviewParts(hosts, calls, ports, door)

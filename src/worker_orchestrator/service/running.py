@@ -105,7 +105,11 @@ async def serve(
             parts = _assemble(settings, read_again or (lambda: settings), opened, webhook_key, token)
             await _look_around(opened.engine)
             server = Server(
-                _app(parts, token), settings.max_connections, lambda: announce(sockets), parts.previews.of_server
+                _app(parts, token),
+                settings.max_connections,
+                lambda: announce(sockets),
+                parts.previews.of_server,
+                settings.root_path,
             )
             await _run(server, parts, sockets)
             return _left_running(opened.fleet)
@@ -220,6 +224,7 @@ def _app(parts: _Parts, token: str) -> App:
         guard,
         parts.callers,
         orchestrator.defect.report,
+        settings.root_path,
     )
 
 

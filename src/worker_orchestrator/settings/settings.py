@@ -18,6 +18,7 @@ from worker_orchestrator.settings import parsers
 from worker_orchestrator.settings import preview as preview_values
 from worker_orchestrator.settings.pool import DEFAULT_ENV, DEFAULT_POOL, PoolSettings
 from worker_orchestrator.settings.pool_contradictions import contradictions
+from worker_orchestrator.settings.root_path import root_path as parse_root_path
 from worker_orchestrator.settings.setting import (
     ENV_PREFIX,
     Inherited,
@@ -100,6 +101,9 @@ class Settings(PoolSettings):
     )
     allow_origin: tuple[str, ...] = repeatable(
         (), parsers.origins, "ORIGIN", "Web origin, such as https://app.example.com, whose pages may call this service."
+    )
+    root_path: str = setting(
+        "", parse_root_path, "PATH", "Path under which a proxy shows this service, such as /pool. Default: none."
     )
     token: str = secret(
         parse_token, "Token that callers must send. It may also stand in orchestrator.toml, as `token`."

@@ -17,12 +17,15 @@ from worker_orchestrator.client import AsyncClient
 from worker_orchestrator.errors import (
     CallFailed,
     EngineUnavailable,
+    Forbidden,
     GenerationMismatch,
     InvalidInput,
     InvalidProject,
     MachineFailed,
     MachineNotFound,
     NoMachineAvailable,
+    NotRunning,
+    NotSupported,
     OtherPool,
     ProjectHasNoMachine,
     ServiceUnreachable,
@@ -529,3 +532,55 @@ def test_a_closed_client_opens_new_connections(connect: Connect, caplog: pytest.
         client.machine_of("p")
     assert [heard.connection for heard in server.heard] == [1, 2]
     assert caplog.records == []
+
+
+# where a preview leads
+
+
+LEADS = {"project": "p", "target": "127.0.0.1:9093", "host": "p.localhost"}
+
+
+@each_loss
+def test_a_proxy_passes_on_what_the_visitor_shows_and_asks_again(connect: Connect, loss: Act) -> None:
+    with scripted(loss, answer(200, LEADS)) as server, connect(server.url, token=TOKEN) as client:
+        target = client.route(
+            "p.localhost", cookie="a=ü; orchestrator_preview=x;b=", token="theirs", address="192.0.2.1"
+        )
+    assert (target.project, target.target, target.host) == ("p", "127.0.0.1:9093", "p.localhost")
+    for heard in server.heard:
+        assert (heard.method, heard.target) == ("GET", "/v1/route?host=p.localhost")
+        assert heard.headers["authorization"] == f"Bearer {TOKEN}"
+        assert heard.headers["cookie"] == "orchestrator_preview=x"
+        assert (heard.headers["x-orchestrator-token"], heard.headers["x-forwarded-for"]) == ("theirs", "192.0.2.1")
+
+
+def test_a_visitor_who_shows_nothing_is_not_made_one_who_shows_something(connect: Connect) -> None:
+    with scripted(answer(200, LEADS)) as server, connect(server.url) as client:
+        client.route("p.localhost", cookie="a=b", token="", address=None)
+    assert {"cookie", "x-orchestrator-token", "x-forwarded-for"}.isdisjoint(server.heard[0].headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (403, "forbidden", Forbidden),
+        (404, "project_has_no_machine", ProjectHasNoMachine),
+        (404, "not_found", CallFailed),
+        (409, "not_running", NotRunning),
+        (409, "machine_failed", MachineFailed),
+        (501, "not_supported", NotSupported),
+    ],
+)
+def test_where_a_preview_leads_nowhere_the_proxy_hears_why(
+    connect: Connect, status: int, code: str, error: type[Exception]
+) -> None:
+    with scripted(problem(status, code)) as server, connect(server.url) as client, pytest.raises(error):
+        client.route("p.localhost")
+
+
+@pytest.mark.parametrize("value", ["a\r\nHost: other", "a\nb", "\u20ac", "\0"])
+def test_what_a_visitor_cannot_have_sent_is_refused_and_not_shown(connect: Connect, value: str) -> None:
+    with scripted() as server, connect(server.url) as client, pytest.raises(InvalidInput) as refused:
+        client.route("p.localhost", cookie=f"orchestrator_preview={value}", token=value)
+    assert value not in str(refused.value)
+    assert server.heard == []

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from worker_orchestrator.door.channel import Channel, Heard
-from worker_orchestrator.door.messages import Gone, Kind, Question, Route, asked, encoded
-from worker_orchestrator.door.process import Config, Door
+from worker_orchestrator.door.messages import Config, Gone, Kind, Question, Route, asked, encoded
+from worker_orchestrator.door.process import Door
 
 PATIENCE_S: Final = 20.0
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.door.relayed import Relayed, lived
 
 from worker_orchestrator.door.heads import RequestHead, read_request
-from worker_orchestrator.door.messages import Kind, Question, Route
+from worker_orchestrator.door.messages import Config, Kind, Question, Route
 from worker_orchestrator.door.purpose import is_prefetch, is_visit, wants_page
 
 BROWSER = "User-Agent: Mozilla/5.0 (X11; Linux x86_64)"
@@ -127,6 +127,14 @@ def test_a_page_without_a_machine_leads_to_the_dashboard_and_does_nothing_itself
         assert b"<script" not in page
 
     lived(no_worker, story)
+
+
+def test_a_page_leads_to_the_dashboard_under_the_path_of_the_service() -> None:
+    async def story(stage: Relayed) -> None:
+        stage.answer = lambda question: Route(question.id, Kind.NONE, "app")
+        assert b'href="http://localhost/pool/#/?assign=app"' in await stage.get(*TYPED)
+
+    lived(no_worker, story, Config("localhost", 100, 1000, root_path="/pool"))
 
 
 @pytest.mark.parametrize("wakes", [True, False])

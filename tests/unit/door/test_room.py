@@ -17,7 +17,8 @@ from tests.unit.door.test_relay import echo
 
 from worker_orchestrator.door import process, visitor
 from worker_orchestrator.door.clients import client_of
-from worker_orchestrator.door.process import PER_VISITOR, RESERVE, Config, room
+from worker_orchestrator.door.messages import Config
+from worker_orchestrator.door.process import PER_VISITOR, RESERVE, room
 from worker_orchestrator.door.stream import Stream
 
 

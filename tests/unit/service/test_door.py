@@ -14,8 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from worker_orchestrator.door.messages import Kind, Question, Route
-from worker_orchestrator.door.process import Config
+from worker_orchestrator.door.messages import Config, Kind, Question, Route
 from worker_orchestrator.http.previews.finding import Finding, Spawn, ToldRoutes
 from worker_orchestrator.service import door as door_module
 from worker_orchestrator.service.door import DoorProcess

@@ -42,6 +42,8 @@ class Kind(Enum):
     PAGE = "page"
     """The files of the pages, and the login."""
     PROBE = "probe"
+    CHECK = "check"
+    """What Traefik asks of each visitor."""
 
 
 class Callers:

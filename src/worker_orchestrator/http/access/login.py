@@ -15,7 +15,7 @@ from worker_orchestrator.http.reply import Header, Reply, allowed_methods, failu
 
 __all__ = ["Login"]
 
-_ATTRIBUTES: Final = "HttpOnly; SameSite=Strict; Path=/"
+_ATTRIBUTES: Final = "HttpOnly; SameSite=Strict; Path="
 
 
 class _Token(msgspec.Struct):
@@ -32,12 +32,16 @@ class _SignedIn(msgspec.Struct):
 
 
 class Login:
-    """Begins and ends the sessions of these callers."""
+    """Begins and ends the sessions of these callers. `root_path` is the path under which a proxy shows the service.
+
+    No other program of the same host gets the cookie then. Nor does the service itself at paths that do not begin with it.
+    """
 
     PATHS: ClassVar[frozenset[str]] = frozenset({"/login", "/logout"})
 
-    def __init__(self, callers: Callers) -> None:
+    def __init__(self, callers: Callers, root_path: str = "") -> None:
         self._callers, self._cookie = callers, callers.sessions.cookie
+        self._attributes = f"{_ATTRIBUTES}{root_path or '/'}"
 
     async def reply(
         self, method: str, path: str, address: str, headers: Mapping[bytes, bytes], body: Callable[[], Awaitable[bytes]]
@@ -53,7 +57,7 @@ class Login:
             case "/logout", "POST":
                 await body()
                 self._callers.sessions.end(headers)
-                return Reply(204, None, [(b"set-cookie", f"{self._cookie}=; {_ATTRIBUTES}; Max-Age=0".encode())])
+                return Reply(204, None, [(b"set-cookie", f"{self._cookie}=; {self._attributes}; Max-Age=0".encode())])
             case "/login", _:
                 return _not_allowed("GET, HEAD, POST", method)
             case _:
@@ -74,7 +78,7 @@ class Login:
         value, key = self._callers.sessions.open(headers)
         # The cookie lasts as long as the browser's session. Behind a TLS proxy it is never sent unencrypted.
         secure = "; Secure" if headers.get(b"origin", b"").startswith(b"https:") else ""
-        cookie: Header = (b"set-cookie", f"{self._cookie}={value}; {_ATTRIBUTES}{secure}".encode())
+        cookie: Header = (b"set-cookie", f"{self._cookie}={value}; {self._attributes}{secure}".encode())
         return Reply(200, _SignedIn(key), [cookie])
 
 

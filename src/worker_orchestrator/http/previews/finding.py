@@ -6,7 +6,7 @@ any more: the door asks no more while it holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from worker_orchestrator.door.messages import Kind, Question, Route
 from worker_orchestrator.errors import OrchestratorError, ProjectHasNoMachine
 from worker_orchestrator.http.previews.admission import Admission
 from worker_orchestrator.http.previews.hosts import PreviewHosts
+from worker_orchestrator.http.previews.traefik import Serving
 from worker_orchestrator.settings.pool import PoolSettings
 
 __all__ = ["Finding", "Spawn", "ToldRoutes"]
@@ -104,6 +105,22 @@ class Finding:
         return msgspec.structs.replace(
             route, is_for_all=admitted.is_for_all, ends_in_s=admitted.left_s, cookie=admitted.cookie
         )
+
+    def serving(self) -> Iterator[Serving]:
+        """Each machine that serves its project now, for a proxy that keeps all of them."""
+        pools, plans_ports = self._pools(), self._orchestrator.spec.first_port is not None
+        for machine in self._orchestrator.fleet.machines.values():
+            if machine.project is not None and machine.port is not None and (key := _key(machine)):
+                pool = pools.get(machine.pool)
+                yield Serving(
+                    machine.project,
+                    key,
+                    self._address_of(machine),
+                    {"": machine.port, **dict(machine.ports)},
+                    is_by_link=self.is_by_link(machine.pool),
+                    may_be_reused=pool is None or pool.on_release != "recycle" or not plans_ports,
+                    rewrites=pool is not None and pool.preview_host == "localhost",
+                )
 
     def is_by_link(self, pool: str) -> bool:
         """Whether the previews of this pool need a link."""

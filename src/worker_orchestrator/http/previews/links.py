@@ -40,7 +40,17 @@ class Links:
             return None
         return ends_at - now
 
+    def proof(self, host: str, key: str) -> str:
+        """Whoever shows this was told by this service to ask of this host under this assignment."""
+        return _encoded(hmac.digest(self._key, f"route\n{host}\n{key}".encode(), hashlib.sha256))
+
+    def is_proof(self, text: str, host: str, key: str) -> bool:
+        return hmac.compare_digest(text.encode(), self.proof(host, key).encode())
+
     def _signature(self, machine: Machine, ends_at: int) -> str:
         covered = f"preview\n{machine.project}\n{machine.id}\n{machine.generation}\n{ends_at}"
-        digest = hmac.digest(self._key, covered.encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+        return _encoded(hmac.digest(self._key, covered.encode(), hashlib.sha256))
+
+
+def _encoded(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

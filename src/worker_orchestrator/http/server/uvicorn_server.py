@@ -55,7 +55,7 @@ class CurrentHeaders(list[tuple[bytes, bytes]]):
 
 
 class Server(uvicorn.Server):
-    """`started` is called once the service answers. Without `previews` there are none.
+    """`started` is called once the service answers. Without `previews` there are none. `root_path` is as in the settings.
 
     We end the orchestrator and the server together, so signals are ours.
     """
@@ -66,12 +66,13 @@ class Server(uvicorn.Server):
         connections_per_client: int,
         started: Callable[[], None],
         previews: Previews | None = None,
+        root_path: str = "",
     ) -> None:
         total, backlog = _connection_limits()
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_protocol(app, Connections(connections_per_client, total), previews),
+                http=_protocol(app, Connections(connections_per_client, total), previews, root_path),
                 h11_max_incomplete_event_size=limits.HEAD_LIMIT_BYTES,
                 lifespan="off",
                 ws=BoundedSocket,
@@ -104,22 +105,21 @@ class Server(uvicorn.Server):
         yield
 
 
-def _protocol(app: App, connections: Connections, previews: Previews | None) -> Any:
+def _protocol(app: App, connections: Connections, previews: Previews | None, root_path: str) -> Any:
     """What makes the protocol of a connection. Without httptools uvicorn uses h11, which bounds the head and no more."""
     try:
         from worker_orchestrator.http.server.handing_over import HandingProtocol  # noqa: PLC0415 # needs httptools
+        from worker_orchestrator.http.server.prefixed import PrefixedHandingProtocol, PrefixedProtocol  # noqa: PLC0415 # as above
         from worker_orchestrator.http.server.protocol import BoundedProtocol  # noqa: PLC0415 # as above
     except ImportError:
         return "h11"
+    words: dict[str, Any] = {"open_connections": connections, "at_once": app.at_once}
+    if root_path:
+        words["root_path"] = root_path
     if previews is None:
-        return partial(BoundedProtocol, open_connections=connections, at_once=app.at_once)
-    return partial(
-        HandingProtocol,
-        open_connections=connections,
-        at_once=app.at_once,
-        previews=previews.hosts,
-        hand_over=previews.hand_over,
-    )
+        return partial(PrefixedProtocol if root_path else BoundedProtocol, **words)
+    words |= {"previews": previews.hosts, "hand_over": previews.hand_over}
+    return partial(PrefixedHandingProtocol if root_path else HandingProtocol, **words)
 
 
 def _connection_limits() -> tuple[int, int]:

@@ -22,7 +22,7 @@ from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.responses import json_response
 from worker_orchestrator.wire import v1 as wire
 
-__all__ = ["Find", "PreviewRoute"]
+__all__ = ["Find", "PreviewRoute", "shown_to_proxy"]
 
 Find = Callable[[Question], Awaitable[Route]]
 _LONGEST_HOST: Final = 260
@@ -47,14 +47,17 @@ class PreviewRoute:
                 "There are no previews here, so no host leads anywhere. Start the service with --preview on."
             )
         cookie = b"; ".join(value for name, value in request.scope["headers"] if name == b"cookie")
-        route = await self._find(Question(0, host, visits=False, shown=_shown(request, cookie)))
+        route = await self._find(Question(0, host, visits=False, shown=shown_to_proxy(request, cookie)))
         if route.kind is Kind.WORKER:
             return _leads_to(route, host, cookie)
         return _refusal(route)
 
 
-def _shown(request: Request, cookie: bytes) -> Shown:
-    """The address of the visitor is the last one that the proxy names: who may call the service is believed."""
+def shown_to_proxy(request: Request, cookie: bytes) -> Shown:
+    """What the visitor shows, as a proxy passes it on.
+
+    The address of the visitor is the last one that the proxy names: who may call the service is believed.
+    """
     token = text_of(request.headers.get(TOKEN.decode(), "").encode("latin-1"))
     client = "" if request.client is None else request.client.host
     address = request.headers.get(_FORWARDED, "").rpartition(",")[2].strip() or client

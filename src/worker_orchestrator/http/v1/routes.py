@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.history import History
 from worker_orchestrator.errors import OrchestratorError
+from worker_orchestrator.http.previews.traefik import CHECK
 from worker_orchestrator.http.previews.urls import NO_URLS
 from worker_orchestrator.http.problems import code_of, of_error, problem
 from worker_orchestrator.http.server.streamed_response import ServiceEnd
@@ -36,6 +37,7 @@ from worker_orchestrator.http.v1.projects import Projects
 from worker_orchestrator.http.v1.reload import Configuration, Reload
 from worker_orchestrator.http.v1.responses import MachineShape
 from worker_orchestrator.http.v1.terminal import TERMINAL_QUERY, TerminalSockets
+from worker_orchestrator.http.v1.traefik_routes import TraefikRoutes
 
 __all__ = ["PreviewCalls", "v1"]
 
@@ -46,10 +48,11 @@ Call = Endpoint | tuple[Endpoint, *tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class PreviewCalls:
-    """Links to previews, and where their hosts lead."""
+    """Links to previews, and where their hosts lead: one of them, or all for Traefik."""
 
     links: PreviewLinks
     route: PreviewRoute
+    traefik: TraefikRoutes
 
 
 def v1(
@@ -92,6 +95,8 @@ def _preview_routes(previews: PreviewCalls) -> list[Route]:
     return [
         _by_method("/v1/projects/{project}/links", POST=(previews.links.make, "generation")),
         _by_method("/v1/route", GET=(previews.route.show, "host")),
+        _by_method("/v1/routes/traefik", GET=previews.traefik.show),
+        _by_method(CHECK, GET=(previews.traefik.check, "host", "key", "proof")),
     ]
 
 
