@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
 import time
 from typing import Any
 
@@ -163,55 +161,6 @@ def delete_running(cluster: Cluster) -> str:
         return f"not Ready after {not_ready or 0:.1f} s, gone after {total:.1f} s" if gone is not None else "stays"
 
 
-@question("A node whose kubelet is dead", "death")
-def kubelet_death(cluster: Cluster) -> str:
-    """KUBELET_STOP and KUBELET_START are commands that end the kubelet of the last node and let it go on."""
-    node = cluster.nodes()[-1]
-    with cluster.namespace() as place:
-        stays = {"tolerations": [{"operator": "Exists"}]}
-        cluster.ask("POST", f"{place}/pods", pod("stays", cluster.image, nodeName=node, **stays))
-        cluster.ask("POST", f"{place}/pods", pod("goes", cluster.image, nodeName=node))
-        for name in ("stays", "goes"):
-            cluster.ready(place, name)
-        began = time.monotonic()
-        subprocess.run(os.environ["KUBELET_STOP"], shell=True, check=True)  # the caller's own command
-        try:
-            return _without_kubelet(cluster, place, node, began)
-        finally:
-            subprocess.run(os.environ["KUBELET_START"], shell=True, check=True)
-            until(lambda: node in cluster.nodes(), 120)
-
-
-def _without_kubelet(cluster: Cluster, place: str, node: str, began: float) -> str:
-    path = f"{place}/pods/stays"
-    until(lambda: node not in cluster.nodes(), 120)
-    node_after = time.monotonic() - began
-    until(lambda: _condition(_status(cluster, path), "Ready").get("status") != "True", 120)
-    ready_after = time.monotonic() - began
-    status = _status(cluster, path)
-    conditions = ", ".join(map(_told, status["conditions"]))
-    table = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
-    shown = cluster.ask("GET", path, headers=table).body["rows"][0]["cells"][1:3]
-    deleted = cluster.ask("DELETE", path)
-    time.sleep(3)
-    left = cluster.ask("GET", path, headers=table).body["rows"][0]["cells"][1:3]
-    spec = cluster.ask("GET", f"/api/v1/nodes/{node}").body["spec"]
-    taints = [f"{taint['key']}:{taint['effect']}" for taint in spec.get("taints", [])]
-    until(lambda: "deletionTimestamp" in cluster.ask("GET", f"{place}/pods/goes").body["metadata"], 400)
-    evicted = time.monotonic() - began
-    return (
-        f"the node is not Ready after {node_after:.0f} s, its pods after {ready_after:.0f} s: "
-        f"phase {status['phase']}, {conditions}; `kubectl get` shows {' '.join(map(str, shown))}. "
-        f"Taints: {', '.join(taints)}. Delete: {deleted.status}, and it stays, shown as {' '.join(map(str, left))}. "
-        f"A pod without tolerations is deleted after {evicted:.0f} s"
-    )
-
-
 def _said(condition: dict[str, Any]) -> str:
     """What a condition says of why it is not so."""
     return f"{condition['type']} {condition['status']}, `{condition.get('reason')}`: “{condition.get('message')}”"
-
-
-def _told(condition: dict[str, Any]) -> str:
-    reason = condition.get("reason")
-    return f"{condition['type']} {condition['status']}" + (f" (`{reason}`)" if reason else "")
