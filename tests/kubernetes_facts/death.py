@@ -1,4 +1,4 @@
-"""A kubelet that dies, as all others see it. The nodes are documents only, which this program renews until it stops doing so.
+"""A kubelet that dies, as all others see it. The nodes are documents only, which this program renews until it stops.
 
 So no real node has to die, and there need not be one: what is asked is what the controllers do.
 """

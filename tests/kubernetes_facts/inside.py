@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ from typing import Any, Final
 from tests.kubernetes_facts.asked import question
 from tests.kubernetes_facts.cluster import Cluster, pod
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.sync.client import ClientConnection
 
 _CHANNELS: Final = {0: "stdin", 1: "stdout", 2: "stderr", 3: "error"}
 _V4, _V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
@@ -128,6 +130,34 @@ def exec_v5(cluster: Cluster) -> str:
         except InvalidHandshake as error:
             return _refusal(error)
         return f"channels: {_shown(found)}; {'it ended' if ended is not None else 'it did not end'}"
+
+
+@question("A terminal (`tty`): its size, before and after a message on channel 4", "nodes")
+def exec_terminal(cluster: Cluster) -> str:
+    with cluster.namespace() as place:
+        path, said = _running(cluster, place), []
+        command = ["sh", "-c", "busybox stty size; sleep 2; busybox stty size; exit 3"]
+        for early in (False, True):
+            with cluster.websocket(
+                f"{path}/exec", [_V4], command=command, stdin="true", stdout="true", tty="true"
+            ) as link:
+                if not early:
+                    time.sleep(1)
+                link.send(b'\x04{"Width": 100, "Height": 30}')
+                lines = b"".join(_messages(link, 1)).decode().splitlines()
+            said.append(", then ".join("none" if line.startswith("stty:") else line for line in lines))
+        return f"{said[0]} (rows, columns). If it is sent at once, the program has begun: {said[1]}"
+
+
+def _messages(link: ClientConnection, channel: int) -> list[bytes]:
+    found = []
+    with contextlib.suppress(ConnectionClosed, TimeoutError):
+        while True:
+            message = link.recv(timeout=10)
+            data = message if isinstance(message, bytes) else message.encode()
+            if data[:1] == bytes([channel]):
+                found.append(data[1:])
+    return found
 
 
 @question("The client hangs up: its command in the pod", "nodes")
