@@ -89,16 +89,20 @@ def _defined(cluster: Cluster) -> Iterator[str]:
 def watch_compacted(cluster: Cluster) -> str:
     with cluster.namespace() as place:
         old = _configmap(cluster, place, "one")
-        new = _configmap(cluster, place, "two")
-        return _compacted(cluster, new) or _first(cluster, f"{place}/configmaps", resourceVersion=old)
+        _configmap(cluster, place, "two")
+        return _compacted(cluster, _configmap(cluster, place, "three")) or _first(
+            cluster, f"{place}/configmaps", resourceVersion=old
+        )
 
 
 @question("The same of `events`, which the server has no memory of")
 def watch_compacted_events(cluster: Cluster) -> str:
     with cluster.namespace() as place:
         old = _configmap(cluster, place, "one")
-        new = _configmap(cluster, place, "two")
-        return _compacted(cluster, new) or _first(cluster, f"{place}/events", resourceVersion=old)
+        _configmap(cluster, place, "two")
+        return _compacted(cluster, _configmap(cluster, place, "three")) or _first(
+            cluster, f"{place}/events", resourceVersion=old
+        )
 
 
 @question("A list that goes on (`continue`) after the compaction")
