@@ -112,7 +112,7 @@ def too_many(cluster: Cluster) -> str:
         return f"429, `Retry-After: {said.headers.get('retry-after')}`, `{kind}`: “{str(words).strip()}”"
 
 
-@question("An eviction that a PodDisruptionBudget forbids")
+@question("An eviction of a pod that does not run yet, with a PodDisruptionBudget that allows none")
 def eviction_refused(cluster: Cluster) -> str:
     version = "v1" if cluster.ask("GET", "/apis/policy/v1").status == 200 else "v1beta1"
     with cluster.namespace() as place:
@@ -124,7 +124,7 @@ def eviction_refused(cluster: Cluster) -> str:
         cluster.ask("POST", budgets, {"metadata": {"name": "b"}, "spec": spec})
         until(lambda: "observedGeneration" in cluster.ask("GET", f"{budgets}/b").body.get("status", {}), 20)
         pending = cluster.ask("POST", f"{place}/pods/one/eviction", {"metadata": {"name": "one"}})
-        return f"a pod that is not running: {pending}"
+        return str(pending)
 
 
 @question("An eviction of a running pod that a PodDisruptionBudget forbids", "nodes")

@@ -61,7 +61,7 @@ def patch_nothing(cluster: Cluster) -> str:
         new = cluster.ask("GET", path).body["metadata"]["resourceVersion"]
         reply = _patch(cluster, path, resourceVersion=new, labels={"a": "1"})
         same = reply.body["metadata"]["resourceVersion"] == new
-        return f"{reply.status}, and the version {'stays: nothing is written, no event' if same else 'moves'}"
+        return f"{reply.status}, and the version {'stays' if same else 'moves'}"
 
 
 @question("A merge patch whose `resourceVersion` is null, empty or 0: of a pod; of a Lease")
@@ -150,6 +150,19 @@ def delete_misspelt(cluster: Cluster) -> str:
         return f"{said[0]}; with `fieldValidation=Strict`: {said[1]}"
 
 
+@question("Both again, of a pod that is terminating already, with `gracePeriodSeconds: 0`")
+def delete_terminating(cluster: Cluster) -> str:
+    with cluster.namespace() as place:
+        body = pod("one", cluster.image, nodeName="nowhere", terminationGracePeriodSeconds=30)
+        old = cluster.ask("POST", f"{place}/pods", body).body["metadata"]["resourceVersion"]
+        cluster.ask("DELETE", f"{place}/pods/one")
+        said = []
+        for condition in ({"uid": "other"}, {"resourceVersion": old}):
+            forced = {"gracePeriodSeconds": 0, "preconditions": condition}
+            said.append(str(cluster.ask("DELETE", f"{place}/pods/one", forced).status))
+        return f"{said[0]}; {said[1]}; the pod: {cluster.ask('GET', f'{place}/pods/one').status}"
+
+
 @question("Delete with `gracePeriodSeconds=0` and a finalizer")
 def delete_finalizer(cluster: Cluster) -> str:
     with cluster.namespace() as place:
@@ -180,7 +193,7 @@ def delete_grace(cluster: Cluster) -> str:
         return (
             f"{_ahead(deleted, first)} s in the future. Again with 5 s: shorter "
             f"({now['deletionGracePeriodSeconds']} s). Again with 60 s: {longer['deletionGracePeriodSeconds']} s. "
-            f"With 0: {last.status}, gone at once: {cluster.ask('GET', path).status == 404}"
+            f"With 0: {last.status}, then {cluster.ask('GET', path).status}"
         )
 
 
@@ -234,7 +247,7 @@ def leases_at_once(cluster: Cluster) -> str:
         return f"{made} is made (201), {20 - made} are refused: {' or '.join(others)}"
 
 
-@question("Two patches of one Lease at once, each with its version")
+@question("Twenty patches of one Lease at once, each with the version that was read")
 def lease_patches_at_once(cluster: Cluster) -> str:
     with cluster.namespace() as place, ThreadPoolExecutor(20) as crowd:
         path = _leases(place)
