@@ -77,7 +77,16 @@ def previews_of(
     if not is_on:
         of_traefik = TraefikRoutes(hosts, links, finding.serving, None)
         return PreviewParts(NO_HOSTS, PreviewCalls(of_links, PreviewRoute(None), of_traefik))
-    config = Config(
+    ports = frozenset(port_at(url) for url in (usual, template))
+    find = finding.answer_for_proxy
+    calls = PreviewCalls(of_links, PreviewRoute(find), TraefikRoutes(hosts, links, finding.serving, find))
+    door = DoorProcess(_config(settings, template), finding, told)
+    configuration.taken_over = door.tell_changed
+    return PreviewParts(hosts, calls, ports, door)
+
+
+def _config(settings: Settings, template: str) -> Config:
+    return Config(
         settings.preview_domain,
         settings.max_connections,
         MOST_CONNECTIONS,
@@ -85,12 +94,6 @@ def previews_of(
         template.partition(":")[0],
         settings.root_path,
     )
-    ports = frozenset(port_at(url) for url in (usual, template))
-    find = finding.answer_for_proxy
-    calls = PreviewCalls(of_links, PreviewRoute(find), TraefikRoutes(hosts, links, finding.serving, find))
-    door = DoorProcess(config, finding, told)
-    configuration.taken_over = door.tell_changed
-    return PreviewParts(hosts, calls, ports, door)
 
 
 def _pools_in_force(configuration: Configuration) -> Callable[[], Mapping[str, PoolSettings]]:
