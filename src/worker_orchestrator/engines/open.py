@@ -73,6 +73,17 @@ async def open_engine(  # noqa: PLR0913 # what makes an engine
         return MemoryEngine(owner, options=options)
     if name == "kubernetes":
         return _open_cluster(owner, options, cluster, adopted_owners)
+    return await _open_docker(owner, options, publish, docker_host, adopted_owners, has_ipv6)
+
+
+async def _open_docker(  # what makes an engine
+    owner: str,
+    options: Mapping[str, DockerOptions],
+    publish: PublishOptions,
+    docker_host: str | None,
+    adopted_owners: Collection[str],
+    has_ipv6: Callable[[], bool],
+) -> Engine:
     from worker_orchestrator.engines.docker.connect import connect  # noqa: PLC0415 # as above
     from worker_orchestrator.engines.docker.engine import DockerEngine  # noqa: PLC0415
     from worker_orchestrator.engines.docker.reach import recognised  # noqa: PLC0415

@@ -75,9 +75,10 @@ class Client:
         """A WebSocket that speaks one of these protocols. Raises as `call` does."""
         async with asyncio.timeout(BEGIN_LIMIT_S):
             for anew in (False, True):
+                headers = {**await self._headers(anew=anew), "Accept": "*/*"}
                 try:
                     socket: aiohttp.ClientWebSocketResponse = await self._session.ws_connect(
-                        self._url(path, params), protocols=protocols, headers=await self._headers(anew=anew),
+                        self._url(path, params), protocols=protocols, headers=headers,
                         heartbeat=_HEARTBEAT_S, max_msg_size=_PARTS, **self._ways(),
                     )  # fmt: skip
                 except aiohttp.WSServerHandshakeError as error:

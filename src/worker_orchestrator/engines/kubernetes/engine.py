@@ -19,8 +19,10 @@ from worker_orchestrator.engines.docker.pool_options import naming_pool
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.kubernetes.calls import is_missing, looking, status_of, writing
 from worker_orchestrator.engines.kubernetes.client import Client
+from worker_orchestrator.engines.kubernetes.exec import KubernetesExec
 from worker_orchestrator.engines.kubernetes.lifecycle import KubernetesLifecycle
 from worker_orchestrator.engines.kubernetes.listing import labels_of
+from worker_orchestrator.engines.kubernetes.logs import KubernetesLogs
 from worker_orchestrator.engines.kubernetes.pods import list_pods
 from worker_orchestrator.engines.kubernetes.promises import refuse_unkept
 from worker_orchestrator.engines.kubernetes.template import (
@@ -33,6 +35,7 @@ from worker_orchestrator.engines.kubernetes.template import (
     label_value,
     make_template,
 )
+from worker_orchestrator.engines.kubernetes.terminal import KubernetesTerminals
 from worker_orchestrator.engines.probe import NOTHING, PROBE_TIMEOUT_S, REFUSED, http_probe, tcp_probe
 from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, EngineUnavailable, OutcomeUnknown
 
@@ -46,7 +49,7 @@ _NO_DRY_RUN: Final = "does not support dry run"
 """What an admission webhook says that cannot be asked without doing anything."""
 
 
-class KubernetesEngine(KubernetesLifecycle):
+class KubernetesEngine(KubernetesLifecycle, KubernetesLogs, KubernetesExec, KubernetesTerminals):
     """One namespace of a cluster, for one owner: what it shows and says here, all else in the classes that it is made of."""
 
     plans_ports = False
