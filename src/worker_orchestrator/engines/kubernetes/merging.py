@@ -1,6 +1,6 @@
 """Merges what the operator wants of a pod over what we make of it. What is ours cannot be changed, and says so.
 
-Tables are merged. Lists whose entries have names (containers, variables, volumes) or paths (mounts) are merged by these; to
+Tables are merged. Lists of containers, variables, volumes, ports and mounts are merged by what each entry is known by; to
 any other list entries are added. A value that we set stays: one that differs from it is refused. So is what would lead a
 worker to its node, or make one pod look like another.
 """
@@ -14,8 +14,14 @@ from worker_orchestrator.errors import EngineRejected
 
 __all__ = ["merged"]
 
-_KEYS: Final = ("name", "mountPath", "containerPort", "ip")
-"""By which of these an entry of a list is known."""
+_KEYS: Final = {
+    "containers": "name",
+    "env": "name",
+    "volumes": "name",
+    "ports": "containerPort",
+    "volumeMounts": "mountPath",
+}
+"""By what an entry of these lists is known."""
 _OURS: Final = frozenset({
     "metadata.name", "metadata.generateName", "metadata.namespace", "metadata.ownerReferences", "metadata.finalizers",
     "metadata.uid", "metadata.resourceVersion", "status", "spec.restartPolicy", "spec.automountServiceAccountToken",
@@ -73,16 +79,12 @@ def _one(ours: Any, theirs: Any, path: str) -> Any:
 
 
 def _lists(ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
-    result = list(ours)
+    result, key = list(ours), _KEYS.get(path.rpartition(".")[2])
     for each in theirs:
-        key = next((key for key in _KEYS if isinstance(each, Mapping) and key in each), None)
-        same = [
-            i
-            for i, one in enumerate(ours)
-            if key is not None and isinstance(one, Mapping) and one.get(key) == each[key]
-        ]
-        if same and key is not None:
-            result[same[0]] = _tables(ours[same[0]], each, f"{path}[{each[key]}]")
+        known = each.get(key) if isinstance(each, Mapping) else None
+        same = [i for i, one in enumerate(ours) if known is not None and one.get(key) == known]
+        if same:
+            result[same[0]] = _tables(ours[same[0]], each, f"{path}[{known}]")
         elif each not in result:
             result.append(each)
     return result
