@@ -105,7 +105,8 @@ class Client:
             if refusal.status == HTTPStatus.UNAUTHORIZED and not anew:
                 anew = True
             elif refusal.status == HTTPStatus.TOO_MANY_REQUESTS and tries < _MOST_TRIES:
-                await asyncio.sleep(min(refusal.retry_after_s or 1.0, _LONGEST_WAIT_S))
+                wait_s = 1.0 if refusal.retry_after_s is None else refusal.retry_after_s
+                await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S))
             else:
                 raise refusal
         raise Refusal(HTTPStatus.TOO_MANY_REQUESTS)

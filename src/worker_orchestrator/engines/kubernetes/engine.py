@@ -111,6 +111,15 @@ class KubernetesEngine(KubernetesLifecycle, KubernetesLogs, KubernetesExec, Kube
             if status_of(error) not in {HTTPStatus.CONFLICT, HTTPStatus.FORBIDDEN}:
                 raise
 
+    async def remove_mark(self) -> None:
+        """Remove the mark, for `down`. Absent is success. Raises EngineError."""
+        try:
+            with writing("delete configmaps"):
+                await self._client.call("DELETE", f"{self._marks}/{self._mark}")
+        except EngineRejected as error:
+            if status_of(error) not in {HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN}:
+                raise
+
     async def template(self, pool: str, *, fetch: bool = True) -> str:  # noqa: ARG002 # there is nothing to fetch
         """The server is asked whether it would take such a pod: what it does not know or not allow is refused here."""
         options = self._pools.chosen(pool)

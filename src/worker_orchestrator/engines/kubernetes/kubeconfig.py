@@ -46,7 +46,7 @@ def find_access(kubeconfig: str = "", context: str = "", namespace: str = "") ->
     """
     files = _files(kubeconfig)
     if not files and not context and (SERVICE_ACCOUNT / "token").exists() and "KUBERNETES_SERVICE_HOST" in os.environ:
-        return _from_inside(namespace)
+        return _from_inside(namespace, SERVICE_ACCOUNT)
     if not files:
         raise InvalidSetting(
             "There is no kubeconfig: set kubeconfig (or KUBECONFIG) to the file, or run the service in a pod with a service "
@@ -65,7 +65,7 @@ def _files(kubeconfig: str) -> list[Path]:
     return [home] if home.exists() else []
 
 
-def _from_inside(namespace: str, folder: Path = SERVICE_ACCOUNT) -> Access:
+def _from_inside(namespace: str, folder: Path) -> Access:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     try:
         tls = _tls({"certificate-authority": str(folder / "ca.crt")}, {})

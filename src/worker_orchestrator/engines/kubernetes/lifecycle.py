@@ -29,6 +29,7 @@ KILLED_AFTER_S: Final = 1
 """The least time to end that leaves it to the kubelet to say that a pod has ended. With 0 it may run on, unseen."""
 _TOLD_AFTER_S: Final = 15.0
 """For the kubelet to say so."""
+_FORGOTTEN_AFTER_S: Final = 3600.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 1.0
 
@@ -113,6 +114,6 @@ class KubernetesLifecycle(KubernetesWatching):
 
     def _forget_removed(self, now: float) -> None:
         """What was asked for long ago is gone, or was forced to be."""
-        old = [uid for uid, since in self._removed_since.items() if now - since > 60 * FORCED_AFTER_S]
+        old = [uid for uid, since in self._removed_since.items() if now - since > _FORGOTTEN_AFTER_S]
         for uid in old:
             del self._removed_since[uid]

@@ -61,8 +61,9 @@ def instance_of(pod: Mapping[str, Any], lost_since: float | None = None) -> Inst
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     known = labels_of(pod)
     told = _status_of(metadata, status, is_lost=lost_since is not None)
-    may_serve = told["status"] in {Status.RUNNING, Status.UNKNOWN}
-    address = status.get("podIP") or None if may_serve else None
+    # Once it has ended, its node may give the address to another pod.
+    has_address = told["status"] in {Status.RUNNING, Status.UNKNOWN, Status.TERMINATING}
+    address = status.get("podIP") or None if has_address else None
     return Instance(
         id=known[MACHINE],
         owner=known.get(OWNER, ""),
