@@ -36,7 +36,9 @@ async def shown(cluster: KubernetesWorld, engine: KubernetesEngine, **wanted: An
         instance = await cluster.instance(machine)
         return instance if instance and all(getattr(instance, k) == v for k, v in wanted.items()) else None
 
-    return await soon(look, f"{wanted}", within_s=60)
+    instance = await soon(look, f"{wanted}", within_s=60)
+    assert instance is not None
+    return instance
 
 
 # no room, and what cannot run

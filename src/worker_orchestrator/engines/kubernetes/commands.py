@@ -64,14 +64,18 @@ class KubernetesCommands(KubernetesReach):
         mark = new_mark()
         variables = [mark, *(f"{name}={value}" for name, value in (env or {}).items() if name != MARK)]
         words = ["sh", "-c", _FIRST_BYTES, str(size), *command] if size and not self._ends_input else command
-        with while_it_runs(machine_id, "start a command in a pod"):
-            channels = await Channels.open(
-                self._client,
-                machine_id,
-                ["sh", "-c", _BECOME, "sh", *variables, "--", workdir, *words],
-                stdin=stdin,
-                tty=tty,
-            )
+        try:
+            with while_it_runs(machine_id, "start a command in a pod"):
+                channels = await Channels.open(
+                    self._client,
+                    machine_id,
+                    ["sh", "-c", _BECOME, "sh", *variables, "--", workdir, *words],
+                    stdin=stdin,
+                    tty=tty,
+                )
+        except EngineUnavailable:
+            await self._own(machine_id, running=True)  # the server says of a worker that has ended only that it failed
+            raise
         self._ends_input = channels.can_end_input
         return Started(channels, mark)
 
@@ -95,7 +99,7 @@ class KubernetesCommands(KubernetesReach):
 
     async def _kill(self, machine_id: str, started: Started) -> None:
         """Kill all that bears its mark. Raises NotRunning, EngineError."""
-        looked, why = 0, EngineError("it could not be killed")
+        looked, why = 0, EngineError("It could not be killed.")
         try:
             async with asyncio.timeout(KILL_LIMIT_S):
                 while True:

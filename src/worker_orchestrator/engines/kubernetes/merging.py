@@ -40,18 +40,18 @@ def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]
 
 def _look_through(value: Any, path: str) -> None:
     if path in _OURS:
-        raise EngineRejected(f"pod_template sets {path}, which is always the service's own. Leave it out.")
+        raise EngineRejected(f"`pod_template` sets {path}, which is always the service's own. Leave it out.")
     if isinstance(value, Mapping):
         for key, each in value.items():
             if not isinstance(key, str):
-                raise EngineRejected(f"pod_template has the key {key!r} in {path or 'it'}, but keys must be texts.")
+                raise EngineRejected(f"`pod_template` has the key {key!r} in {path or 'it'}, but keys must be texts.")
             if key in _OF_NODE and each not in (False, None):
                 raise EngineRejected(
-                    f"pod_template sets {_join(path, key)}, which would let a worker at its node. Leave it out."
+                    f"`pod_template` sets {_join(path, key)}, which would let a worker at its node. Leave it out."
                 )
             if path in {"metadata.labels", "metadata.annotations"} and key.startswith(PREFIX):
                 raise EngineRejected(
-                    f"pod_template sets {path}[{key}], but {PREFIX} is the service's own. Leave it out."
+                    f"`pod_template` sets {path}[{key}], but {PREFIX} is the service's own. Leave it out."
                 )
             _look_through(each, _join(path, key))
     elif isinstance(value, Sequence) and not isinstance(value, str):
@@ -73,7 +73,7 @@ def _one(ours: Any, theirs: Any, path: str) -> Any:
         return _lists(ours, theirs, path)
     if ours != theirs:
         raise EngineRejected(
-            f"pod_template sets {path}, which the service sets itself. Leave it out, or change the setting for it."
+            f"`pod_template` sets {path}, which the service sets itself. Leave it out, or change the setting for it."
         )
     return ours
 

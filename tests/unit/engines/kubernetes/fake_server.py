@@ -22,7 +22,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @asynccontextmanager
 async def served(answer: Answer, credentials: Credentials | None = None) -> AsyncIterator[Client]:
     """A client of a server that answers each request so."""
-    server = web.Server(answer)
+    server = web.Server(answer)  # type: ignore[arg-type] # its requests are of this kind
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -103,7 +103,9 @@ def test_files_that_are_not_there_or_no_kubeconfig_are_refused(tmp_path: Path) -
     with pytest.raises(InvalidSetting, match="is no kubeconfig"):
         find_access(str(tmp_path / "list"))
     with pytest.raises(InvalidSetting, match="certificates"):
-        find_access(a_file(tmp_path, server="https://api", **{"certificate-authority": "missing.crt"}))
+        find_access(
+            a_file(tmp_path, None, server="https://api", **dict[str, Any]({"certificate-authority": "missing.crt"}))
+        )
 
 
 PROGRAM = """
