@@ -240,6 +240,7 @@ def spec_of(
         last_port=settings.last_port,
         start_timeout_s=settings.start_timeout,
         restarts_in_place=restarts_in_place,
+        sees_use=sees_use,
     )
 
 
