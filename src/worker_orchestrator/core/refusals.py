@@ -113,8 +113,8 @@ def insist_on_terms(spec: Spec, pool: str, terms: Terms) -> None:
     """
     if (terms.idle_timeout or terms.confirm_within) and not spec.sees_use:
         raise InvalidInput(
-            "This engine cannot tell whether a machine is used, so it keeps neither idle_timeout nor confirm_within. Ask for "
-            "a ttl."
+            "This engine cannot tell whether a machine is used, so it keeps neither idle_timeout nor confirm_within. Ask "
+            "for a ttl."
         )
     ours = spec.pool(pool).terms
     most = None if ours is None else ours.max_age
