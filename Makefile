@@ -6,7 +6,7 @@ DOCKER := scripts/ensure-docker
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines browser vite screenshots newman bench bench-engine bench-quick openapi example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi example-worker wheel clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -85,6 +85,10 @@ previews: .venv/.tests  ## what do slow visitors and bodies of 1 GiB cost the do
 engines: .venv/.tests  ## does this engine keep every promise? Writes its column of docs/engines.md; takes twenty minutes
 	ENGINE_COLUMN=docs/engines $(PYTEST) -m promise tests/contract tests/integration
 	$(BIN)/python scripts/engines
+
+# On the cluster that KUBECONFIG names, from where its pods can be reached. CLUSTER_IMAGE: an image with a shell and httpd.
+test-cluster: .venv/.tests  ## does the Kubernetes engine keep the contract? On whatever KUBECONFIG names; see CONTRIBUTING
+	$(PYTEST) -m cluster tests/contract $(ARGS)
 
 browser: .venv/.tests example-worker  ## the dashboard, the docs page, and pages of other sites, in a real Chromium
 	$(DOCKER) $(PYTEST) tests/browser

@@ -21,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "promise(name, ...): what every engine is promised to keep, by tests/promises.py"
     )
+    config.addinivalue_line("markers", "cluster: needs a Kubernetes cluster, the one that KUBECONFIG names")
 
 
 def pytest_sessionfinish() -> None:

@@ -7,8 +7,12 @@ import inspect
 from collections.abc import Iterator
 
 import pytest
+from tests.contract.kubernetes_world import KubernetesWorld
 from tests.contract.worlds import DockerWorld, MemoryWorld, World
 from tests.integration.waiting import PortBlock
+
+ON_CLUSTER = pytest.param("kubernetes", marks=pytest.mark.cluster)
+"""Only `make test-cluster` runs these, on whatever KUBECONFIG names."""
 
 
 @pytest.fixture
@@ -35,9 +39,15 @@ def docker_world(runner: asyncio.Runner, ports: PortBlock, example_image: str) -
         runner.run(world.close())
 
 
-@pytest.fixture(params=["memory", "memory-that-gives-addresses", "docker"])
+@pytest.fixture(params=["memory", "memory-that-gives-addresses", "docker", ON_CLUSTER])
 def world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortBlock) -> Iterator[World]:
     """Every engine in turn."""
+    yield from a_world(request, runner, ports)
+
+
+@pytest.fixture(params=["memory", "memory-that-gives-addresses", "docker"])
+def restarting_world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortBlock) -> Iterator[World]:
+    """Every engine that starts an instance again in place, or finishes a create in two steps."""
     yield from a_world(request, runner, ports)
 
 
@@ -51,10 +61,29 @@ def a_world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortB
     if request.param == "docker":
         yield request.getfixturevalue("docker_world")
         return
+    if request.param == "kubernetes":
+        yield from cluster_world(runner, ports)
+        return
     memory = MemoryWorld(ports, plans_ports=request.param == "memory")
     runner.run(memory.open())
     yield memory
     runner.run(memory.close())
+
+
+def cluster_world(runner: asyncio.Runner, ports: PortBlock) -> Iterator[KubernetesWorld]:
+    """An engine in a namespace of its own, which is gone afterwards."""
+    world = KubernetesWorld(ports)
+    try:
+        runner.run(world.open())
+        yield world
+    finally:
+        runner.run(world.close())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What needs a cluster is left out unless it is asked for by its mark."""
+    if "cluster" not in str(config.getoption("markexpr")):
+        items[:] = [item for item in items if item.get_closest_marker("cluster") is None]
 
 
 @pytest.hookimpl(tryfirst=True)

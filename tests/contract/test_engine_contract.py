@@ -55,18 +55,18 @@ async def test_creates_of_the_same_machine_at_once_make_one(world: World) -> Non
     """A repeated create may overtake the first one."""
     machine = await world.machine()
     await asyncio.gather(*(world.engine.create(machine) for _ in range(3)))
-    assert await world.status(machine) is Status.RUNNING
     await world.serves(machine)
+    assert await world.status(machine) is Status.RUNNING
 
 
-async def test_a_create_that_was_cut_off_before_the_start_is_finished(world: World) -> None:
+async def test_a_create_that_was_cut_off_before_the_start_is_finished(restarting_world: World) -> None:
     """What stands there with the same port is started."""
-    machine = await world.machine()
-    world.put_created(machine)
-    assert await world.status(machine) is Status.CREATED
-    await world.engine.create(machine)
-    assert await world.status(machine) is Status.RUNNING
-    await world.serves(machine)
+    machine = await restarting_world.machine()
+    restarting_world.put_created(machine)
+    assert await restarting_world.status(machine) is Status.CREATED
+    await restarting_world.engine.create(machine)
+    assert await restarting_world.status(machine) is Status.RUNNING
+    await restarting_world.serves(machine)
 
 
 async def test_a_create_with_another_port_replaces_what_stands_there(planned_world: World) -> None:
@@ -121,7 +121,7 @@ async def test_a_port_of_another_instance_is_taken_and_leaves_nothing_behind(pla
 async def test_what_was_destroyed_is_gone(world: World) -> None:
     """If destroy says so when it returns, it is not listed any more, in any status, and its port is free."""
     machine = await world.running()
-    assert await world.engine.destroy(machine.id)
+    await world.destroyed(machine)
     assert await world.instance(machine) is None
     again = await world.machine(machine.port)
     await world.engine.create(again)
@@ -133,14 +133,15 @@ async def test_a_destroy_can_be_repeated(world: World) -> None:
     machine = await world.running()
     await asyncio.gather(*(world.engine.destroy(machine.id) for _ in range(3)))
     await world.engine.destroy(machine.id)
-    await world.engine.destroy("worker-1700000000000-neverwas1")
+    assert await world.engine.destroy("worker-1700000000000-neverwas1")
+    await world.destroyed(machine)
     assert await world.instance(machine) is None
 
 
 async def test_destroying_one_leaves_the_others(world: World) -> None:
     """Only what runs under this id goes."""
     first, second = await world.running(), await world.running()
-    await world.engine.destroy(first.id)
+    await world.destroyed(first)
     assert await world.instance(first) is None
     await world.serves(second)
 
@@ -148,26 +149,26 @@ async def test_destroying_one_leaves_the_others(world: World) -> None:
 # restart
 
 
-async def test_a_killed_instance_is_restarted_in_place(world: World) -> None:
+async def test_a_killed_instance_is_restarted_in_place(restarting_world: World) -> None:
     """It is the same one, on the same port."""
-    machine = await world.running()
-    before = await world.instance(machine)
-    world.kill(machine)
-    assert await world.status(machine) is Status.EXITED
-    await world.engine.restart(machine.id)
-    await world.serves(machine)
-    after = await world.instance(machine)
+    machine = await restarting_world.running()
+    before = await restarting_world.instance(machine)
+    restarting_world.kill(machine)
+    assert await restarting_world.status(machine) is Status.EXITED
+    await restarting_world.engine.restart(machine.id)
+    await restarting_world.serves(machine)
+    after = await restarting_world.instance(machine)
     assert before is not None
     assert after is not None
     assert (after.native_id, after.port, after.status) == (before.native_id, before.port, Status.RUNNING)
 
 
-async def test_a_restart_can_be_repeated(world: World) -> None:
+async def test_a_restart_can_be_repeated(restarting_world: World) -> None:
     """What runs already goes on running."""
-    machine = await world.running()
-    before = await world.instance(machine)
-    await world.engine.restart(machine.id)
-    assert await world.instance(machine) == before
+    machine = await restarting_world.running()
+    before = await restarting_world.instance(machine)
+    await restarting_world.engine.restart(machine.id)
+    assert await restarting_world.instance(machine) == before
 
 
 async def test_a_restart_whose_port_was_taken_says_so(planned_world: World) -> None:
@@ -208,7 +209,7 @@ async def test_a_listing_holds_instances_of_every_owner_in_any_status(world: Wor
 async def test_a_listing_is_never_older_than_its_call(world: World) -> None:
     """What was acknowledged before the call, it shows."""
     machine = await world.running()
-    await world.engine.destroy(machine.id)
+    await world.destroyed(machine)
     now = asyncio.get_running_loop().time
     begun_at = now()
     listing = await world.engine.list()

@@ -21,6 +21,12 @@ SWITCHES: dict[str, Switch] = {
 }
 
 
+@pytest.fixture
+def world(restarting_world: World) -> World:
+    """Those that can restart an instance can pause it too."""
+    return restarting_world
+
+
 def pausable(world: World) -> Pausable:
     assert isinstance(world.engine, Pausable)
     return world.engine

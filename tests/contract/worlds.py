@@ -55,6 +55,7 @@ class World(ABC):
 
     engine: Engine
     owner: str
+    ends_at_once = True  # its `destroy` returns when the instance is gone
 
     def __init__(self, ports: PortBlock) -> None:
         self._ports = ports
@@ -96,6 +97,16 @@ class World(ABC):
 
     async def instance(self, machine: Machine) -> Instance | None:
         return (await self.engine.list()).instances.get(machine.id)
+
+    async def destroyed(self, machine: Machine) -> None:
+        """It is destroyed, and known to be gone: as the engine says, or as a listing shows if it has only accepted that."""
+        if not await self.engine.destroy(machine.id):
+            assert not self.ends_at_once, "it says when it is done"
+
+            async def is_gone() -> bool:
+                return await self.instance(machine) is None
+
+            await soon(is_gone, f"{machine.id} is gone", within_s=90)
 
     async def status(self, machine: Machine) -> Status | None:
         instance = await self.instance(machine)

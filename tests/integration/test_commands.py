@@ -515,7 +515,7 @@ BAD = [
     (("--min-idle", "-1"), "--min-idle is '-1', but must be a whole number from 0 to 10000"),
     (("--min-idle", "two"), "--min-idle is 'two', but must be a whole number from 0 to 10000"),
     (("--port", "70000"), "--port is '70000', but must be a whole number from 1 to 65535"),
-    (("--engine", "podman"), "--engine is 'podman', but must be one of docker, memory"),
+    (("--engine", "podman"), "--engine is 'podman', but must be one of docker, kubernetes, memory"),
     (("--assign-timeout", "soon"), "--assign-timeout is 'soon', but must be a number of seconds from 0.1 to 3600"),
     (("--on-release", "burn"), "--on-release is 'burn', but must be one of reuse, recycle"),
     (("--env", "=b"), "--env has an entry that is not allowed, but must be NAME=value"),

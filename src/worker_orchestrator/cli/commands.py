@@ -17,7 +17,6 @@ import click
 
 from worker_orchestrator.cli.exit_codes import CommandFailed
 from worker_orchestrator.cli.standard_output import complete_output
-from worker_orchestrator.cli.without import without
 from worker_orchestrator.errors import OrchestratorError
 
 __all__ = ["TABLE", "CommandGroup", "ServiceOptions", "main"]
@@ -99,6 +98,8 @@ class CommandGroup(click.Group):
         name = _ALIASES.get(cmd_name, cmd_name)
         if name not in TABLE:
             return None
+        from worker_orchestrator.cli.without import without  # noqa: PLC0415 # --help can do without this, too
+
         # Where rich is installed, structlog loads it for tracebacks that show local variables. We write none of those, and
         # without it the service needs 5 MB less and starts sooner. Commands that show tables load it when they do.
         with without("rich"):

@@ -112,7 +112,7 @@ async def _down(
         )
         remaining = [m for m in opened.fleet.machines.values() if not m.gone]
         if not remaining and not _others((await opened.engine.list()).instances, opened.fleet.owner):
-            await _remove_network(opened)
+            await _remove_traces(opened)
     click.echo(f"Removed {len(removed)} container{'' if len(removed) == 1 else 's'}.")
     for machine in left_assigned:
         stays = "is kept asleep" if machine.state is State.SLEEPING else "keeps running"
@@ -182,7 +182,9 @@ def _store(opened: opening.Opened) -> None:
     opened.store.commit(opened.fleet.take_pending(), {}, Clock().wall_ms())
 
 
-async def _remove_network(opened: opening.Opened) -> None:
-    remove = getattr(opened.engine, "remove_network", None)
-    if remove is not None:
-        await remove()
+async def _remove_traces(opened: opening.Opened) -> None:
+    """The last things that we leave on an engine: a network, or a mark."""
+    for name in ("remove_network", "remove_mark"):
+        remove = getattr(opened.engine, name, None)
+        if remove is not None:
+            await remove()

@@ -108,7 +108,14 @@ def machine_ailing(fleet: Fleet, machine: Machine) -> NoMachineAvailable:
 
 
 def insist_on_terms(spec: Spec, pool: str, terms: Terms) -> None:
-    """Raises InvalidInput if a project asks to have a machine for longer than the operator lets anybody have one."""
+    """Raises InvalidInput if a project asks to have a machine for longer than the operator lets anybody have one, or for a
+    deadline that the engine cannot keep.
+    """
+    if (terms.idle_timeout or terms.confirm_within) and not spec.sees_use:
+        raise InvalidInput(
+            "This engine cannot tell whether a machine is used, so it keeps neither idle_timeout nor confirm_within. Ask "
+            "for a ttl."
+        )
     ours = spec.pool(pool).terms
     most = None if ours is None else ours.max_age
     if most is not None and terms.max_age is not None and (terms.max_age == 0 or terms.max_age > most):

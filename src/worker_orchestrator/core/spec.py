@@ -150,7 +150,7 @@ class Spec(msgspec.Struct, frozen=True):
 
     `max_machines` is the limit over all pools. `max_awake` is how many of these may not be asleep (None: all of them).
     `restarts_in_place`: the engine can start an exited instance again with its files. If it cannot, an exited machine of a
-    project fails.
+    project fails. `sees_use`: the engine can tell whether a machine is used.
 
     `retired` has what still holds for machines of pools that are no longer in `pools`, as far as that is known.
     """
@@ -163,6 +163,7 @@ class Spec(msgspec.Struct, frozen=True):
     verify_after_s: float = 1.0
     evidence_s: float = 600.0
     restarts_in_place: bool = True
+    sees_use: bool = True
     max_awake: int | None = None
     retired: Mapping[str, PoolSpec] = {}
 

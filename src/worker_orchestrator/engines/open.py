@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, runtime_checkable
 
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
 
-__all__ = ["FOLLOW_HOST", "configure", "open_engine", "use_key"]
+__all__ = ["FOLLOW_HOST", "ClusterOptions", "configure", "open_engine", "use_key"]
 
 FOLLOW_HOST: Final = "localhost"
 """As an address to publish on: all loopback addresses that the engine's host has at the moment."""
@@ -43,7 +43,16 @@ def use_key(engine: Engine, key: bytes) -> None:
         engine.late_key = key
 
 
-async def open_engine(  # what makes an engine
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Which namespace of which cluster; what is empty is found out as kubectl does."""
+
+    kubeconfig: str = ""
+    context: str = ""
+    namespace: str = ""
+
+
+async def open_engine(  # noqa: PLR0913 # what makes an engine
     name: str,
     owner: str,
     options: Mapping[str, DockerOptions],
@@ -51,6 +60,7 @@ async def open_engine(  # what makes an engine
     *,
     docker_host: str | None,
     adopted_owners: Collection[str],
+    cluster: ClusterOptions = ClusterOptions(),  # it is frozen
     has_ipv6: Callable[[], bool],
 ) -> Engine:
     """The engine of this name, for this owner, who has also adopted the machines of others; with the options of each pool.
@@ -61,6 +71,19 @@ async def open_engine(  # what makes an engine
         from worker_orchestrator.engines.memory.engine import MemoryEngine  # noqa: PLC0415 # only what is used is loaded
 
         return MemoryEngine(owner, options=options)
+    if name == "kubernetes":
+        return _open_cluster(owner, options, cluster, adopted_owners)
+    return await _open_docker(owner, options, publish, docker_host, adopted_owners, has_ipv6)
+
+
+async def _open_docker(  # what makes an engine
+    owner: str,
+    options: Mapping[str, DockerOptions],
+    publish: PublishOptions,
+    docker_host: str | None,
+    adopted_owners: Collection[str],
+    has_ipv6: Callable[[], bool],
+) -> Engine:
     from worker_orchestrator.engines.docker.connect import connect  # noqa: PLC0415 # as above
     from worker_orchestrator.engines.docker.engine import DockerEngine  # noqa: PLC0415
     from worker_orchestrator.engines.docker.reach import recognised  # noqa: PLC0415
@@ -81,5 +104,18 @@ async def open_engine(  # what makes an engine
         publish = replace(publish, addresses=host_addresses())
     follow = host_addresses if follows_host else None
     engine = DockerEngine(endpoint, client, owner, options, follow, dialect, publish)
+    engine.owners.update(adopted_owners)
+    return engine
+
+
+def _open_cluster(
+    owner: str, options: Mapping[str, DockerOptions], cluster: ClusterOptions, adopted_owners: Collection[str]
+) -> Engine:
+    from worker_orchestrator.engines.kubernetes.client import Client  # noqa: PLC0415 # only what is used is loaded
+    from worker_orchestrator.engines.kubernetes.engine import KubernetesEngine  # noqa: PLC0415 # as above
+    from worker_orchestrator.engines.kubernetes.kubeconfig import find_access  # noqa: PLC0415
+
+    client = Client(find_access(cluster.kubeconfig, cluster.context, cluster.namespace))
+    engine = KubernetesEngine(client, owner, options)
     engine.owners.update(adopted_owners)
     return engine

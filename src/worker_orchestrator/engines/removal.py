@@ -10,7 +10,8 @@ from worker_orchestrator.errors import EngineUnavailable
 
 __all__ = ["remove"]
 
-REMOVED_WITHIN_S: Final = 30.0
+REMOVED_WITHIN_S: Final = 120.0
+"""The kubelet of an old Kubernetes takes most of a minute to say that a pod has ended."""
 _PAUSE_S: Final = 0.2
 
 

@@ -17,12 +17,14 @@ from worker_orchestrator.core.spec import Late, PoolSpec, Spec
 from worker_orchestrator.engines import open as engines
 from worker_orchestrator.engines.base import Engine, Identity
 from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
+from worker_orchestrator.engines.open import ClusterOptions
 from worker_orchestrator.errors import InvalidSetting, StoreRefused
 from worker_orchestrator.http.server.listening import has_ipv6_loopback
 from worker_orchestrator.service import late_key
 from worker_orchestrator.service.origin import home_of, is_latest, next_session, reason_for_doubt, record_sessions
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.parsers import as_bytes
+from worker_orchestrator.settings.pods import as_table
 from worker_orchestrator.settings.pool import PoolSettings
 from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.event_numbers import count_to_skip
@@ -164,6 +166,7 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         docker_options(settings),
         publish_options(settings),
         docker_host=settings.docker_host or None,
+        cluster=ClusterOptions(str(settings.kubeconfig or ""), settings.kube_context, settings.namespace),
         adopted_owners=meta.get(ADOPTED_OWNERS, "").split(),
         has_ipv6=has_ipv6_loopback,
     )
@@ -203,6 +206,7 @@ def _options_of(pool: PoolSettings) -> DockerOptions:
         late_dir=pool.late_dir,
         late_post=pool.late_post,
         parked=pool.parked or 0,
+        pod_template=as_table(pool.pod_template),
     )
 
 
@@ -212,13 +216,37 @@ def publish_options(settings: Settings) -> PublishOptions:
 
 
 def spec_of(
-    settings: Settings, *, plans_ports: bool = True, restarts_in_place: bool = True, pauses: bool = True
+    settings: Settings,
+    *,
+    plans_ports: bool = True,
+    restarts_in_place: bool = True,
+    pauses: bool = True,
+    sees_use: bool = True,
 ) -> Spec:
     """What the settings want of the fleet, on an engine that can do this; the templates are found out later.
 
     Raises InvalidSetting if a pool names ports and the engine cannot give several of them to one worker, if machines of a
-    pool are to sleep and the engine cannot start them again, or if some are to be parked and the engine cannot pause them.
+    pool are to sleep and the engine cannot start them again, if some are to be parked and the engine cannot pause them, or
+    if some are to go when nobody uses them and the engine cannot tell.
     """
+    _refuse_unable(
+        settings, plans_ports=plans_ports, restarts_in_place=restarts_in_place, pauses=pauses, sees_use=sees_use
+    )
+    return Spec(
+        {name: _spec_of_pool(pool) for name, pool in settings.pools.items()},
+        max_machines=settings.max_machines,
+        max_awake=settings.max_awake,
+        first_port=settings.first_port if plans_ports else None,
+        last_port=settings.last_port,
+        start_timeout_s=settings.start_timeout,
+        restarts_in_place=restarts_in_place,
+        sees_use=sees_use,
+    )
+
+
+def _refuse_unable(
+    settings: Settings, *, plans_ports: bool, restarts_in_place: bool, pauses: bool, sees_use: bool
+) -> None:
     if not plans_ports and (named := [name for name, pool in settings.pools.items() if pool.ports]):
         raise InvalidSetting(
             f"ports is set for the pool {named[0]}, but the engine {settings.engine} gives each worker one address, without "
@@ -230,21 +258,19 @@ def spec_of(
             f"on_expiry is sleep for the pool {asleep[0]}, but the engine {settings.engine} cannot start a worker again in "
             "place, with its files. Set it to release or destroy."
         )
+    unseen = [(name, pool) for name, pool in settings.pools.items() if pool.idle_timeout or pool.confirm_within]
+    if unseen and not sees_use:
+        name, pool = unseen[0]
+        raise InvalidSetting(
+            f"{'idle_timeout' if pool.idle_timeout else 'confirm_within'} is set for the pool {name}, but the engine "
+            f"{settings.engine} cannot tell whether a worker is used. Set a ttl, which clients renew."
+        )
     parked = [name for name, pool in settings.pools.items() if pool.parked]
     if parked and not pauses:
         raise InvalidSetting(
             f"parked is set for the pool {parked[0]}, but the engine {settings.engine} cannot pause workers. Leave it out, "
             "and set a higher min_idle."
         )
-    return Spec(
-        {name: _spec_of_pool(pool) for name, pool in settings.pools.items()},
-        max_machines=settings.max_machines,
-        max_awake=settings.max_awake,
-        first_port=settings.first_port if plans_ports else None,
-        last_port=settings.last_port,
-        start_timeout_s=settings.start_timeout,
-        restarts_in_place=restarts_in_place,
-    )
 
 
 def _spec_of_pool(pool: PoolSettings) -> PoolSpec:

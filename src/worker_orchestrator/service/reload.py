@@ -26,6 +26,7 @@ from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.spec import DEFAULT_POOL, Spec
 from worker_orchestrator.engines.base import Engine
+from worker_orchestrator.engines.extras import Activity
 from worker_orchestrator.engines.pausable import Pausable
 from worker_orchestrator.errors import InvalidSetting, OrchestratorError, SettingsChanged
 from worker_orchestrator.service.opening import configure_engine, spec_of
@@ -123,6 +124,7 @@ class Configuration:
             plans_ports=engine.plans_ports,
             restarts_in_place=engine.restarts_in_place,
             pauses=isinstance(engine, Pausable),
+            sees_use=isinstance(engine, Activity),
         )
         conflict = self._orchestrator.conflict(spec)
         if conflict:

@@ -24,7 +24,7 @@ from worker_orchestrator.control.telling.observer import Observers
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.base import Engine
-from worker_orchestrator.engines.extras import Bearings
+from worker_orchestrator.engines.extras import Activity, Bearings
 from worker_orchestrator.engines.pausable import Pausable
 from worker_orchestrator.errors import EngineError, InvalidSetting, PortInUse
 from worker_orchestrator.http.access.callers import Callers
@@ -181,6 +181,7 @@ def _assemble(
             plans_ports=opened.engine.plans_ports,
             restarts_in_place=opened.engine.restarts_in_place,
             pauses=isinstance(opened.engine, Pausable),
+            sees_use=isinstance(opened.engine, Activity),
         ),
         opened.engine,
         opened.store,

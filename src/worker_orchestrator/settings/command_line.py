@@ -14,7 +14,7 @@ __all__ = ["PLACES", "command_line", "program"]
 
 _NAME: Final = "orchestrator"
 
-PLACES: Final = ("state_dir", "engine", "docker_host")
+PLACES: Final = ("state_dir", "engine", "docker_host", "namespace", "kube_context", "kubeconfig")
 """The settings that say which fleet a command is about."""
 
 
@@ -33,5 +33,5 @@ def command_line(chosen: Settings, words: str) -> str:
     for setting in settings():
         value = getattr(chosen, setting.name)
         if setting.name in PLACES and value != setting.default:
-            flags += [setting.flag, str(value.absolute() if setting.name == "state_dir" else value)]
+            flags += [setting.flag, str(value.absolute() if isinstance(value, Path) else value)]
     return " ".join([program(), words, *map(shlex.quote, flags)])

@@ -9,7 +9,7 @@ from typing import Final
 from worker_orchestrator.core.activity import DEFAULT_TRAFFIC_MIN
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.core.windows import Window
-from worker_orchestrator.settings import late, parsers
+from worker_orchestrator.settings import late, parsers, pods
 from worker_orchestrator.settings.named_ports import named_ports
 from worker_orchestrator.settings.setting import Inherited, choice, repeatable, setting, switch
 
@@ -160,6 +160,13 @@ class PoolSettings:
         parsers.text,
         "NAME",
         "Container runtime, such as runsc. Default: the engine's default runtime.",
+        _ALWAYS,
+    )
+    pod_template: str = setting(
+        "",
+        pods.pod_template,
+        "FILE",
+        "File of YAML or JSON that is merged over the pods of workers, with --engine kubernetes. Default: none.",
         _ALWAYS,
     )
     ready: str = choice(("http", "tcp", "healthcheck"), "How a worker shows that it is ready.", _WITH_IMAGE)

@@ -14,7 +14,7 @@ from typing import Final
 import platformdirs
 
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.settings import parsers
+from worker_orchestrator.settings import parsers, pods
 from worker_orchestrator.settings import preview as preview_values
 from worker_orchestrator.settings.pool import DEFAULT_ENV, DEFAULT_POOL, PoolSettings
 from worker_orchestrator.settings.pool_contradictions import contradictions
@@ -35,6 +35,8 @@ from worker_orchestrator.settings.webhook_secret import webhook_secret as parse_
 
 __all__ = ["DEFAULT_ENV", "DEFAULT_POOL", "ENV_PREFIX", "PoolSettings", "Setting", "Settings", "settings"]
 
+KUBERNETES: Final = "kubernetes"
+"""The engine whose machines are pods."""
 _FIRST_IN_HELP: Final = ("host", "port", "engine")
 
 
@@ -67,7 +69,7 @@ class Settings(PoolSettings):
         "localhost", parsers.text, "ADDRESS", "Address to listen on; localhost means 127.0.0.1 and ::1."
     )
     port: int = setting(9092, parsers.number(1, 65535), "N", "Port to listen on.")
-    engine: str = choice(("docker", "memory"), "Where workers run; memory is a demo without containers.")
+    engine: str = choice(("docker", "kubernetes", "memory"), "Where workers run; memory is a demo without containers.")
     first_port: int = setting(9093, parsers.number(1, 65535), "N", "First host port that workers may get.")
     last_port: int = setting(65535, parsers.number(1, 65535), "N", "Last host port that workers may get.")
     publish_address: str = setting(
@@ -95,6 +97,23 @@ class Settings(PoolSettings):
     )
     docker_host: str = setting(
         "", parsers.text, "ADDRESS", "Address of the Docker engine. Default: the engine that the docker command uses."
+    )
+    namespace: str = setting(
+        "",
+        pods.namespace,
+        "NAME",
+        "Namespace of the pods, with --engine kubernetes. Default: that of the context, or of the pod of this service.",
+    )
+    kube_context: str = setting(
+        "", parsers.text, "NAME", "Context of the kubeconfig, with --engine kubernetes. Default: the current one."
+    )
+    kubeconfig: Path | None = field(
+        default=None,
+        metadata={
+            "parse": parsers.path,
+            "help": "Kubeconfig file, with --engine kubernetes. Default: as kubectl finds it, or that of a pod.",
+            "values": "FILE",
+        },
     )
     allow_host: tuple[str, ...] = repeatable(
         (), parsers.host_names, "NAME", "Additional host name under which callers may reach this service."
@@ -177,6 +196,7 @@ class Settings(PoolSettings):
                 raise InvalidSetting(f"{where}{said}")
         self._refuse_too_many_idle()
         self._refuse_range_of_ports()
+        self._refuse_settings_of_other_engines()
         if self.token and self.token_file is not None:
             raise InvalidSetting(f"token and token_file ({self.token_file}) are both set. Set only one of them.")
         if self.webhook_secret and self.webhook_secret_file is not None:
@@ -199,6 +219,20 @@ class Settings(PoolSettings):
                 f"{sum(kept.values())}."
             )
 
+    def _refuse_settings_of_other_engines(self) -> None:
+        """What would have no effect on this engine."""
+        if self.engine == KUBERNETES:
+            names = [name for name in ("docker_host", "publish_address") if getattr(self, name) != _DEFAULTS[name]]
+            why = "is for Docker"
+        else:
+            names = [name for name in ("namespace", "kube_context", "kubeconfig") if getattr(self, name)]
+            names += ["pod_template"] if any(pool.pod_template for pool in self.pools.values()) else []
+            why = "is for the engine kubernetes"
+        if names:
+            raise InvalidSetting(
+                f"{names[0]} {why}, but engine is {self.engine}. Leave it out, or choose another engine."
+            )
+
     def _refuse_range_of_ports(self) -> None:
         least = self.first_port
         if self.last_port < least:
@@ -209,6 +243,9 @@ class Settings(PoolSettings):
                 f"last_port is {self.last_port}, but must be at least {least + count - 1}: first_port is {least}, and a "
                 f"machine of the pool {name} needs {count} host ports."
             )
+
+
+_DEFAULTS: Final = {each.name: each.default for each in dataclasses.fields(Settings)}
 
 
 def settings() -> list[Setting]:

@@ -22,6 +22,8 @@ def as_json(name: str, value: Any, *, secret: bool = False) -> Any:
     """
     if secret:
         return HIDDEN if value else ""
+    if name == "pod_template":
+        return HIDDEN if value else ""
     if name == "env":
         return dict.fromkeys(value, HIDDEN)
     if name == "ports":

@@ -184,6 +184,16 @@ def test_no_project_keeps_a_machine_for_longer_than_the_operator_lets_it() -> No
     insist_on_terms(a_spec(), "default", Terms(max_age=1e9))
 
 
+@pytest.mark.parametrize("terms", [Terms(idle_timeout=9), Terms(confirm_within=9)])
+def test_deadlines_of_use_are_refused_where_use_cannot_be_seen(terms: Terms) -> None:
+    """Else they would never pass, and nobody would know."""
+    insist_on_terms(a_spec(), "default", terms)
+    blind = replace(a_spec(), sees_use=False)
+    with pytest.raises(InvalidInput, match="cannot tell whether a machine is used"):
+        insist_on_terms(blind, "default", terms)
+    insist_on_terms(blind, "default", Terms(ttl=9, max_age=9, idle_timeout=0, confirm_within=0))
+
+
 # silence
 
 

@@ -30,7 +30,7 @@ OTHER: Mapping[str, Any] = {
     "late_post": "/configure", "late_timeout": 5.0, "on_setup_failure": "replace", "parked": 6, "parked_check": 20.0,
     "wake_on_visit": "off", "preview_access": "link", "preview_host": "localhost",
 }  # fmt: skip
-"""Other values than the defaults, for every setting of a pool but those that others exclude."""
+"""Other values than the defaults, for every setting of a pool but those that others exclude, and that of another engine."""
 
 
 NAMED = (
@@ -84,7 +84,7 @@ def test_each_setting_of_a_pool_says_when_it_is_inherited() -> None:
     kinds = {setting.name: setting.inherited for setting in settings()}
     of_pool = {field.name for field in fields(PoolSettings)} - {"windows"}
     assert {name for name, kind in kinds.items() if kind is not None} == of_pool
-    assert of_pool == OTHER.keys() | {"network", "insecure_shared_network", "ports", "ready_port"}
+    assert of_pool == OTHER.keys() | {"network", "insecure_shared_network", "ports", "ready_port", "pod_template"}
     assert {name for name, kind in kinds.items() if kind is Inherited.NEVER} == {
         "min_idle", "max_idle", "max_machines", "spare", "sizing", "target", "shrink_after", "parked",
     }  # fmt: skip

@@ -100,7 +100,7 @@ def test_environment_of_workers_is_added_to_the_default_and_may_replace_it(tmp_p
         ("port", "0", "--port is '0', but must be a whole number from 1 to 65535."),
         ("port", "http", "--port is 'http', but must be a whole number from 1 to 65535."),
         ("min_idle", "-1", "--min-idle is '-1', but must be a whole number from 0 to 10000."),
-        ("engine", "podman", "--engine is 'podman', but must be one of docker, memory."),
+        ("engine", "podman", "--engine is 'podman', but must be one of docker, kubernetes, memory."),
         ("ready_path", "health", "--ready-path is 'health', but must be a path that begins with / and has no spaces."),
         ("assign_timeout", "soon", "--assign-timeout is 'soon', but must be a number of seconds from 0.1 to 3600."),
         ("image", " ", "--image is ' ', but must be text that is not empty."),

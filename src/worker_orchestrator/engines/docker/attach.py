@@ -13,10 +13,11 @@ from aiodocker.execs import Exec
 from aiodocker.stream import Message
 
 from worker_orchestrator.engines.docker.calls import reading
-from worker_orchestrator.engines.docker.kill import MARK, Search, kill_inside, kill_on_this_computer, new_mark
+from worker_orchestrator.engines.docker.kill import kill_inside, kill_on_this_computer
 from worker_orchestrator.engines.docker.programs import Programs
 from worker_orchestrator.engines.docker.reach import while_it_runs
 from worker_orchestrator.engines.docker.wire import Wire
+from worker_orchestrator.engines.marked import MARK, Search, new_mark
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, NotRunning
 
 __all__ = ["Attached", "Command"]

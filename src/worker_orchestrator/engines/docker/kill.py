@@ -13,9 +13,7 @@ from outside, if that container's processes run on this computer and we have the
 from __future__ import annotations
 
 import contextlib
-import enum
 import os
-import secrets
 import signal
 import sys
 from pathlib import Path
@@ -24,65 +22,16 @@ from typing import Final
 import aiodocker
 
 from worker_orchestrator.engines.docker.wire import Wire
+from worker_orchestrator.engines.marked import SCRIPT, Search
 
-__all__ = ["MARK", "Search", "kill_inside", "kill_on_this_computer", "new_mark"]
+__all__ = ["kill_inside", "kill_on_this_computer"]
 
-MARK: Final = "ORCHESTRATOR_EXEC"
 _PASSES: Final = 100
-
-
-class Search(enum.Enum):
-    """How a search for processes ended: it found none, or killed all that it found, or some are left."""
-
-    NONE = b"none"
-    GONE = b"gone"
-    SOME = b"some"
-
-
-_SCRIPT: Final = r"""
-exec 2>/dev/null
-slurp() { text=; while IFS= read -r line || [ -n "$line" ]; do text=$text$line; done <"$1"; }
-mark=$1 sessions=' ' passes=0
-while [ $passes -lt 100 ]; do
-  found=' ' again=yes
-  while [ "$again" ]; do
-    again=
-    for folder in /proc/[0-9]*; do
-      pid=${folder#/proc/}
-      case $found in *" $pid "*) continue ;; esac
-      slurp "$folder/stat" || continue
-      set -- ${text##*) }
-      case $1 in '' | Z | X) continue ;; esac
-      parent=$2 session=$4 hit=
-      case $found in *" $parent "*) hit=yes ;; esac
-      case $sessions in *" $session "*) hit=yes ;; esac
-      if [ -z "$hit" ]; then
-        slurp "$folder/environ" || continue
-        case $text in *"$mark"*) ;; *) continue ;; esac
-      fi
-      found="$found$pid " again=yes
-      [ "$session" -gt 1 ] && sessions="$sessions$session "
-    done
-  done
-  if [ "$found" = ' ' ]; then
-    [ $passes = 0 ] && printf none || printf gone
-    exit
-  fi
-  kill -9 $found
-  passes=$((passes + 1))
-done
-printf some
-"""
-
-
-def new_mark() -> str:
-    """A new mark, as an element of Docker's `Env`."""
-    return f"{MARK}={secrets.token_hex(16)}"
 
 
 async def kill_inside(client: aiodocker.Docker, native_id: str, mark: str, user: str) -> Search | None:
     """Kill all that bears this mark in this container; None without a shell. Raises DockerError."""
-    script = await client.containers.container(native_id).exec(["sh", "-c", _SCRIPT, "sh", mark], user=user)
+    script = await client.containers.container(native_id).exec(["sh", "-c", SCRIPT, "sh", mark], user=user)
     wire = Wire(client, script.id, tty=False, options={})
     output = bytearray()
     try:

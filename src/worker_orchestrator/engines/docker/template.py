@@ -94,6 +94,7 @@ class DockerOptions:
     * `late_dir`           a folder in memory for the values that a project brings; empty: none
     * `late_post`          the path on the worker's port to which they are posted; empty: they are not
     * `parked`             so many workers are to be paused until somebody needs them; none is made in another way for that
+    * `pod_template`       merged over the pods of an engine that makes pods; None: nothing. Docker never gets one
     """
 
     image: str
@@ -118,6 +119,7 @@ class DockerOptions:
     late_dir: str = ""
     late_post: str = ""
     parked: int = 0
+    pod_template: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

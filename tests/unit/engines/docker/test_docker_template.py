@@ -79,6 +79,7 @@ def test_no_option_is_forgotten_here() -> None:
         "ready_path",
         "ready_port",
         "parked",
+        "pod_template",
     }
 
 

@@ -1,0 +1,119 @@
+"""The life of pods: made, asked to end, removed. Every write is safe to repeat under the same machine id.
+
+A pod's end is its removal: nothing is started again in one that ended, so `stop` removes it, with time to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.kubernetes.calls import is_missing, status_of, writing
+from worker_orchestrator.engines.kubernetes.client import Client
+from worker_orchestrator.engines.kubernetes.pods import Pod
+from worker_orchestrator.engines.kubernetes.reach import runs
+from worker_orchestrator.engines.kubernetes.template import Template
+from worker_orchestrator.engines.kubernetes.watching import KubernetesWatching
+from worker_orchestrator.errors import EngineRejected, EngineUnavailable, OutcomeUnknown
+
+__all__ = ["KubernetesLifecycle"]
+
+FORCED_AFTER_S: Final = 60.0
+"""A pod whose node does not say that it ended is taken off the record after so long: nobody else would do so, ever."""
+KILLED_AFTER_S: Final = 1
+"""The least time to end that leaves it to the kubelet to say that a pod has ended. With 0 it may run on, unseen."""
+_TOLD_AFTER_S: Final = 15.0
+"""For the kubelet to say so."""
+_FORGOTTEN_AFTER_S: Final = 3600.0
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 1.0
+
+
+class KubernetesLifecycle(KubernetesWatching):
+    """Makes and removes pods."""
+
+    def __init__(self, client: Client, owner: str, options: Mapping[str, DockerOptions]) -> None:
+        super().__init__(client, owner, options)
+        self._templates: dict[tuple[str, str], Template] = {}  # by pool and fingerprint
+        self._removed_since: dict[str, float] = {}  # by uid: since when (loop time) we have asked for its end
+
+    async def create(self, machine: Machine) -> bool:
+        """A pod is only accepted: that it runs is shown by a listing."""
+        template = self._templates.get((machine.pool, machine.template))
+        if template is None:
+            raise EngineRejected(f"The template {machine.template} of {machine.id} is no longer known.")
+        try:
+            with writing("create pods"):
+                await self._client.call("POST", self._client.pods(), body=template.pod(self._owner, machine))
+        except EngineRejected as error:
+            if status_of(error) != HTTPStatus.CONFLICT:
+                raise
+            await self._find(machine)
+        return False
+
+    async def _find(self, machine: Machine) -> None:
+        """Look at what has the name of this machine: an earlier create may have landed. Raises EngineError."""
+        pod = await self._pod(machine.id)
+        if pod is None:
+            raise EngineUnavailable(f"The pod {machine.id} was removed at this moment.")
+        if not self._is_ours(pod, machine.id):
+            raise EngineRejected(f"Another pod has the name {machine.id}, and this service did not make it.")
+        if pod["metadata"].get("deletionTimestamp"):
+            raise EngineUnavailable(f"The former pod {machine.id} is still being removed.")
+
+    async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:  # noqa: ARG002 # it never is
+        pod = await self._pod(machine_id)
+        if pod is None:
+            raise EngineRejected(f"{machine_id} has no pod that could be restarted.")
+        raise EngineRejected(f"The pod {machine_id} cannot be started again in place: Kubernetes has no call for that.")
+
+    async def stop(self, machine_id: str, grace_s: float) -> None:
+        """The kubelet sends the image's STOPSIGNAL, else SIGTERM, after whole seconds SIGKILL, also if we are gone then."""
+        pod = await self._delete(machine_id, max(KILLED_AFTER_S, math.ceil(grace_s)))
+        if pod is None:
+            return
+        now, pause_s = asyncio.get_running_loop().time, _FIRST_PAUSE_S
+        deadline = now() + grace_s + _TOLD_AFTER_S
+        while now() < deadline:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+            left = await self._pod(machine_id)
+            if left is None or left["metadata"]["uid"] != pod["metadata"]["uid"] or not runs(left):
+                return
+        raise OutcomeUnknown(f"The node of {machine_id} has not said that its pod ended.")
+
+    async def destroy(self, machine_id: str) -> bool:
+        """False until it is gone: the kubelet says when it has ended."""
+        return await self._delete(machine_id, KILLED_AFTER_S) is None
+
+    async def _delete(self, machine_id: str, grace_s: int) -> Pod | None:
+        """Ask for the end of our pod of this machine; None if there is none. Raises EngineError."""
+        pod = await self._pod(machine_id)
+        if pod is None or not self._is_ours(pod, machine_id):
+            return None
+        uid, now = pod["metadata"]["uid"], asyncio.get_running_loop().time()
+        self._forget_removed(now)
+        if now - self._removed_since.setdefault(uid, now) > FORCED_AFTER_S:
+            grace_s = 0
+        options = {
+            "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": grace_s, "preconditions": {"uid": uid},
+        }  # fmt: skip
+        try:
+            with writing("delete pods"):
+                await self._client.call("DELETE", self._client.pods(machine_id), body=options)
+        except EngineRejected as error:
+            if is_missing(error) or status_of(error) == HTTPStatus.CONFLICT:  # this one, by its uid, is gone
+                return None
+            raise
+        return pod
+
+    def _forget_removed(self, now: float) -> None:
+        """What was asked for long ago is gone, or was forced to be."""
+        old = [uid for uid, since in self._removed_since.items() if now - since > _FORGOTTEN_AFTER_S]
+        for uid in old:
+            del self._removed_since[uid]
