@@ -14,6 +14,8 @@ from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning, OutcomeUnknown
 
+pytestmark = pytest.mark.promise("parked")
+
 
 async def test_letting_one_go_on_is_a_single_call(docker_world: DockerWorld) -> None:
     """Somebody waits for it. One that no listing has shown is looked up before."""

@@ -112,6 +112,7 @@ def lost(service: Running, projects: Iterable[str]) -> list[str]:
     return [project for project in projects if project not in having]
 
 
+@pytest.mark.promise("deadline")
 def test_whoever_uses_a_machine_keeps_it_and_whoever_went_away_loses_it(served: Running) -> None:
     with ExitStack() as using:
         for project, user in USERS.items():

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 from tests.integration.calling import call
 from tests.integration.docker_command import docker
 from tests.integration.inside import a_probe_image, inside
@@ -39,6 +40,7 @@ HOOKS = (
 )
 
 
+@pytest.mark.promise("late")
 def test_a_planted_secret_is_found_only_in_the_worker(tmp_path: Path, example_image: str) -> None:
     """In no reply, log, database, backup, metric, inspection, event, command line or environment."""
     mark = f"planted{uuid.uuid4().hex}"
