@@ -23,6 +23,8 @@ __all__ = ["concerns_us", "doubtful_machine", "end_awaited_s", "instance_of", "s
 
 _EXIT_CODE: Final = re.compile(r"\((\d+)\)")
 _SIGKILL: Final = 137
+_MADE_UP: Final = "bridge"
+"""The name and the id of a network that Podman shows where there is none. Real ones have another id."""
 
 _STATUS: Final[Mapping[str, Status]] = {
     "created": Status.CREATED,
@@ -166,8 +168,12 @@ def _has_address(network: Mapping[str, Any] | None) -> bool:
 
 
 def _is_cut_off(networks: Mapping[str, Any] | None, ports: Sequence[int], dialect: Dialect) -> bool:
-    """Whether it is on no network. Podman goes on naming its ports."""
-    return not networks if dialect.isolates_by_network else networks == {} and not ports
+    """Whether it is on no network. Podman goes on naming its ports, and shows a made-up network of what was paused then."""
+    if not dialect.isolates_by_network:
+        return networks == {} and not ports
+    return all(
+        name == net.get("NetworkID") == _MADE_UP and not _has_address(net) for name, net in (networks or {}).items()
+    )
 
 
 def _trouble(status: Status, name: str, container: DockerContainer, dialect: Dialect, *, is_cut_off: bool) -> str:

@@ -72,6 +72,12 @@ class DockerReach:
         own = [container for container in containers if self._is_own(container, machine_id)]
         return sorted(own, key=lambda container: f"/{machine_id}" not in (container["Names"] or ()))
 
+    async def ping(self) -> None:
+        """Docker answers this at once, however busy it is: Podman takes seconds for its version while many start."""
+        with reading():
+            async with send_request(self._client, "GET", "/_ping", params={}) as response:
+                await response.read()
+
     async def _containers(self, label: str = f"{LABEL}.machine") -> Sequence[DockerContainer]:
         """Those that carry this label, of any owner, but for copies."""
         containers = await self._client.containers.list(all=True, filters=clean_filters({"label": [label]}))
