@@ -84,7 +84,9 @@ def test_the_service_is_gone_soon_although_its_engine_answers_nothing(tmp_path: 
         commanded = service.assign("commanded")["containerId"]
         command = {"command": ["sleep", "602"], "timeout_seconds": 600}
         beside.submit(call, service.ports.api, "POST", f"/v1/machines/{commanded}/exec", command)
-        hooked = eventually(lambda: service.machine_of("configured"), "it has a machine")["id"]
+        found = eventually(lambda: service.machine_of("configured"), "it has a machine")
+        assert found is not None
+        hooked = found["id"]
         for machine_id, words in ((hooked, "sleep 601"), (commanded, "sleep 602")):
             eventually(lambda it=machine_id, do=words: do in str(processes_of(it)), "it runs")  # type: ignore[misc]
         proxy.behave(How.SILENT)
