@@ -19,6 +19,8 @@ from worker_orchestrator.engines.docker.activity import DockerActivity
 from worker_orchestrator.engines.extras import Activity
 from worker_orchestrator.errors import EngineUnavailable, NotRunning
 
+pytestmark = pytest.mark.promise("deadline")
+
 NEVER_WAS = "worker-1700000000000-neverwas1"
 RULES = ActivityRules(cpu=0.05)
 NOISE_BYTES = 2000

@@ -14,6 +14,8 @@ from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable, NotRunning, OutcomeUnknown
 
+pytestmark = pytest.mark.promise("parked")
+
 
 async def test_letting_one_go_on_is_a_single_call(docker_world: DockerWorld) -> None:
     """Somebody waits for it. One that no listing has shown is looked up before."""
@@ -120,10 +122,28 @@ async def test_one_that_is_paused_and_lost_its_network_says_both(docker_world: D
     assert cut_off is not None
     assert (before.is_cut_off, cut_off.is_cut_off) == (False, True)
     assert cut_off.trouble == before.trouble
+    if docker_world.dialect.isolates_by_network:  # while it is paused, Podman only takes note of it
+        docker("network", "connect", docker_world.network_of(machine), machine.id)
+        await engine.unpause(machine.id)
+        await docker_world.serves(machine)
+        return
     await engine.unpause(machine.id)
     after = await docker_world.instance(machine)
     assert after is not None
     assert "disconnected from its network" in after.trouble
+
+
+async def test_one_that_lost_its_network_while_it_was_paused_leaves_its_port_to_the_next(
+    docker_world: DockerWorld,
+) -> None:
+    """Podman would keep a rule that leads from that port to where it was."""
+    machine = await docker_world.running()
+    await docker_world.engine.pause(machine.id)
+    docker("network", "disconnect", "-f", docker_world.network_of(machine), machine.id)
+    await docker_world.engine.destroy(machine.id)
+    again = await docker_world.machine(machine.port)
+    await docker_world.engine.create(again)
+    await docker_world.serves(again)
 
 
 async def test_one_that_is_paused_outlives_the_service(docker_world: DockerWorld) -> None:

@@ -14,6 +14,8 @@ from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.pausable import Pausable
 from worker_orchestrator.errors import EngineRejected, EngineUnavailable
 
+pytestmark = pytest.mark.promise("parked")
+
 Switch = Callable[[Pausable, str], Coroutine[Any, Any, None]]
 SWITCHES: dict[str, Switch] = {
     "pause": lambda engine, machine_id: engine.pause(machine_id),

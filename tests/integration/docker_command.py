@@ -26,6 +26,7 @@ __all__ = [
     "docker",
     "docker_json",
     "engine_command",
+    "engine_socket",
     "is_podman",
     "make_image",
     "owned",
@@ -113,6 +114,11 @@ def takes_feeds() -> bool:
 def engine_command() -> str:
     """The command that the service names to people."""
     return "podman" if is_podman() else "docker"
+
+
+def engine_socket() -> str:
+    """The path of the socket of the engine that `docker` uses here."""
+    return os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 
 
 def remove_image(tag: str) -> None:

@@ -21,6 +21,8 @@ from tests.integration.waiting import eventually
 KILLS = int(os.environ.get("KILLS", "12"))
 SEED = int(os.environ.get("SEED", "1"))
 CLIENTS = 6
+PATIENCE_S = 60.0
+"""For a crash point, before which there may be a dozen calls of a busy engine."""
 CRASHING = Path(__file__).with_name("crashing_service.py")
 FLAGS = ("--min-idle", "2", "--max-machines", "10", "--assign-timeout", "5", "--refresh-interval", "1")
 
@@ -209,6 +211,8 @@ def test_what_was_answered_survives_a_kill_between_two_effects(start: Start, wha
     crowd = Crowd(service, [client])
     script = Thread(target=play, args=(client,))
     script.start()
+    reached = lambda: service.process is not None and service.process.poll() is not None  # noqa: E731
+    eventually(reached, "the crash point is reached", within_s=PATIENCE_S)
     code = service.wait()
     client.stopped = True
     script.join(60)
@@ -226,7 +230,8 @@ def test_what_was_answered_survives_a_kill_between_two_effects(start: Start, wha
 
 def play(client: Client) -> None:
     """Every kind of effect once, over and over: assign, a death, a release, a destroy."""
-    eventually(lambda: client.stopped or client.service._answers_or_ended(), "the service answers or is gone")
+    answers = client.service._answers_or_ended
+    eventually(lambda: client.stopped or answers(), "the service answers or is gone", within_s=PATIENCE_S)
     round_ = 0
     while not client.stopped:
         round_ += 1

@@ -1,4 +1,4 @@
-"""Workers of projects get a signal and have time to end: on real Docker, with kills of the service in between."""
+"""Workers of projects get a signal and have time to end, and so does the service: on real Docker, also on a silent one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.integration.docker_command import docker_json
+from tests.contract.tcp_proxy import BesideTcpProxy, How, TcpProxy
+from tests.integration.calling import call
+from tests.integration.docker_command import docker_json, engine_socket, processes_of
 from tests.integration.inside import a_probe_image
-from tests.integration.running import Running, orchestrator
+from tests.integration.late_service import FLAGS, put
+from tests.integration.running import Running, a_service, orchestrator
 from tests.integration.waiting import eventually
+
+from worker_orchestrator.service.ending import END_S
 
 Start = Callable[..., Running]
 _SERVES = "httpd -f -p 9092 -h /srv & while :; do sleep 0.1; done"
@@ -64,3 +70,31 @@ def test_a_worker_that_is_ending_is_removed_by_the_next_run(start: Start, stubbo
     service.flags = tuple("1" if flag == "600" else flag for flag in service.flags)
     service.start()
     eventually(lambda: not {killed, stopped} & set(service.containers()), "both are removed")
+
+
+def test_the_service_is_gone_soon_although_its_engine_answers_nothing(tmp_path: Path, example_image: str) -> None:
+    """What it would end there runs on: a set-up and a command. Who waits for the set-up hears that it is stopping."""
+    with (
+        BesideTcpProxy(TcpProxy(engine_socket())) as proxy,
+        a_service(tmp_path, "--min-idle", "2", *FLAGS, "--late-timeout", "60", docker_host=proxy.proxy.url) as service,
+        ThreadPoolExecutor() as beside,
+    ):
+        service.await_idle(2)
+        configured = beside.submit(put, service, "configured", {"HOOK": "sleep 601"})
+        commanded = service.assign("commanded")["containerId"]
+        command = {"command": ["sleep", "602"], "timeout_seconds": 600}
+        beside.submit(call, service.ports.api, "POST", f"/v1/machines/{commanded}/exec", command)
+        found = eventually(lambda: service.machine_of("configured"), "it has a machine")
+        assert found is not None
+        hooked = found["id"]
+        for machine_id, words in ((hooked, "sleep 601"), (commanded, "sleep 602")):
+            eventually(lambda it=machine_id, do=words: do in str(processes_of(it)), "it runs")  # type: ignore[misc]
+        proxy.behave(How.SILENT)
+        begun_at = time.monotonic()
+        try:
+            assert service.end() == 0
+            assert time.monotonic() - begun_at < END_S
+        finally:
+            proxy.behave(How.WELL)  # its containers are removed through it
+        assert configured.result().status == 503
+        assert "Traceback" not in service.log

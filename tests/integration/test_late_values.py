@@ -24,6 +24,8 @@ from tests.integration.waiting import eventually
 from worker_orchestrator.engines.extras import LateValues
 from worker_orchestrator.engines.late_archive import late_archive
 
+pytestmark = pytest.mark.promise("late")
+
 CRASHING = Path(__file__).with_name("crashing_service.py")
 SECRET = "correct-horse battery'staple\nand a second line"
 

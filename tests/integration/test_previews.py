@@ -1,4 +1,4 @@
-"""Previews of the real service, on the memory engine: the address of a project leads to its machine, and to no other one."""
+"""Previews of the real service, most on the memory engine: a project's address leads to its machine, and to no other one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from tests.integration.calling import Answer, call
+from tests.integration.docker_command import docker
 from tests.integration.guarded import a_guarded_service
 from tests.integration.running import Running, a_service, orchestrator
 from tests.integration.waiting import eventually
@@ -53,6 +54,33 @@ def test_the_address_of_a_project_leads_to_the_machine_that_it_has(service: Runn
     answer = visit(service, "my-project.localhost")
     assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json")
     assert service.machine_of("my-project") is None
+
+
+@pytest.mark.promise("preview")
+def test_it_leads_to_the_worker_of_a_project_for_as_long_as_that_has_it(tmp_path: Path, example_image: str) -> None:
+    """On a real engine: to one that runs, that a visit woke, that was started again; and to nobody else's on its port."""
+
+    def shown(project: str) -> str | int:
+        answer = visit(running, f"{project}.localhost", "/files/whose")
+        return answer.text.strip() if answer.status == 200 else answer.status
+
+    def leave_name(project: str) -> str:
+        machine_id = str(running.assign(project)["containerId"])
+        docker("exec", machine_id, "sh", "-c", f"echo {project} >/srv/files/whose")
+        return machine_id
+
+    with a_service(tmp_path, "--min-idle", "0", "--max-machines", "1", "--stop-timeout", "1") as running:
+        first = leave_name("first")
+        assert (shown("first"), shown("second")) == ("first", 404)
+        assert call(running.ports.api, "POST", "/v1/projects/first/machine/sleep").status == 200
+        assert shown("first") == 503
+        eventually(lambda: shown("first") == "first", "a visit wakes it", within_s=30)
+        docker("kill", first)
+        eventually(lambda: shown("first") == "first", "it was started again", within_s=30)
+        running.release("first")
+        assert shown("first") == 404
+        leave_name("second")
+        assert (shown("first"), shown("second")) == (404, "second")
 
 
 def test_a_visit_wakes_a_machine_and_a_foreign_page_does_not(service: Running) -> None:

@@ -14,6 +14,8 @@ from tests.integration.docker_command import LABEL, docker, docker_json, is_podm
 from tests.integration.running import Running, a_service, orchestrator
 from tests.integration.waiting import eventually, holds_for
 
+pytestmark = pytest.mark.promise("parked")
+
 PARKED = 3
 
 

@@ -6,7 +6,6 @@ Workers are healthy all the time; only Docker, who would say so, cannot be heard
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -17,11 +16,10 @@ from typing import Final
 import pytest
 from tests.contract.tcp_proxy import BesideTcpProxy, How, TcpProxy
 from tests.integration.calling import Answer, call
-from tests.integration.docker_command import a_name, is_podman, make_image, remove_image
+from tests.integration.docker_command import a_name, engine_socket, is_podman, make_image, remove_image
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually, holds_for
 
-SOCKET: Final = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 FLAGS: Final = ("--ready", "healthcheck", "--min-idle", "2", "--max-machines", "5", "--refresh-interval", "0.5")
 EXEC_S: Final = 2
 SLACK_S: Final = 4.0
@@ -49,7 +47,7 @@ def image(example_image: str) -> Iterator[str]:
 @pytest.fixture
 def behind(image: str, tmp_path: Path) -> Iterator[tuple[Running, BesideTcpProxy]]:
     with (
-        BesideTcpProxy(TcpProxy(SOCKET)) as proxy,
+        BesideTcpProxy(TcpProxy(engine_socket())) as proxy,
         a_service(tmp_path, "--image", image, *FLAGS, docker_host=proxy.proxy.url) as service,
     ):
         service.await_idle(2)

@@ -58,6 +58,7 @@ def put_to_sleep(service: Running, project: str = "p") -> Any:
     return answer.json
 
 
+@pytest.mark.promise("sleep")
 def test_it_sleeps_with_its_files_and_wakes_in_place(service: Running) -> None:
     before = service.assign("p")
     leave_file(before["containerId"])
@@ -105,6 +106,7 @@ def test_the_fence_and_the_words_of_a_refusal(service: Running) -> None:
     assert ask(service, "wake", body={"wait_seconds": -1}).status == 400
 
 
+@pytest.mark.promise("sleep")
 def test_a_port_that_is_taken_is_told_and_the_files_are_kept(service: Running) -> None:
     service.assign("p")
     machine_id = machine(service)["id"]
@@ -127,6 +129,7 @@ def test_a_port_that_is_taken_is_told_and_the_files_are_kept(service: Running) -
     assert has_file(machine_id)
 
 
+@pytest.mark.promise("sleep")
 def test_one_that_was_started_by_hand_is_awake(service: Running) -> None:
     service.assign("p")
     machine_id = put_to_sleep(service)["id"]
@@ -145,6 +148,7 @@ def test_also_where_the_service_did_not_see_it(service: Running) -> None:
     assert is_running(machine_id)
 
 
+@pytest.mark.promise("sleep")
 def test_one_that_somebody_removed_is_told_and_the_next_assign_gets_another(service: Running) -> None:
     service.assign("p")
     machine_id = put_to_sleep(service)["id"]
@@ -155,6 +159,7 @@ def test_one_that_somebody_removed_is_told_and_the_next_assign_gets_another(serv
     assert service.assign("p")["containerId"] != machine_id
 
 
+@pytest.mark.promise("sleep")
 def test_a_release_and_a_destroy_remove_it(service: Running) -> None:
     for project in ("released", "destroyed"):
         service.assign(project)
@@ -166,6 +171,7 @@ def test_a_release_and_a_destroy_remove_it(service: Running) -> None:
         eventually(lambda machine_id=machine_id: machine_id not in service.containers(), "it is removed")  # type: ignore[misc]
 
 
+@pytest.mark.promise("sleep")
 @pytest.mark.parametrize(
     ("what", "when"),
     [
@@ -199,6 +205,7 @@ def test_it_falls_asleep_over_a_kill_of_the_service(tmp_path: Path, example_imag
         assert_nothing_leaks(service)
 
 
+@pytest.mark.promise("sleep")
 @pytest.mark.parametrize(
     ("what", "when"), [("woken", "before"), ("woken", "after"), ("restart", "during"), ("restart", "after")]
 )

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+import structlog
 
 from worker_orchestrator.control.defect import Defect
 
 __all__ = ["Background"]
 
+_log = structlog.get_logger(__name__)
+
+END_LIMIT_S: Final = 4.0
+"""For tasks that were cancelled. A command in a container is ended by an engine, which may answer nothing."""
 _T = TypeVar("_T")
 
 
@@ -36,9 +42,12 @@ class Background:
             self._defect.report(error)
 
     async def aclose(self) -> None:
-        """Cancel all tasks, and every task that is begun from now on."""
+        """Cancel all tasks, and every task that is begun from now on. Nobody waits for long for one that does not end."""
         self._closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=END_LIMIT_S)
+            for task in left:
+                _log.warning("not waited for any longer", what=task.get_name())

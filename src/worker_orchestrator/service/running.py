@@ -39,6 +39,7 @@ from worker_orchestrator.http.server.uvicorn_server import Server
 from worker_orchestrator.http.v1 import v1
 from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.service.already_running import who_listens
+from worker_orchestrator.service.ending import end_in_time
 from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
 from worker_orchestrator.service.previews import PreviewParts, previews_of
 from worker_orchestrator.service.reload import Configuration, limits_of
@@ -239,6 +240,8 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> N
     orchestrator = parts.orchestrator
 
     def stop() -> None:
+        if not server.should_exit:
+            end_in_time()
         orchestrator.turn_all_away()
         parts.service_end.announce()
         server.force_exit = server.should_exit  # a second signal does not wait for open connections

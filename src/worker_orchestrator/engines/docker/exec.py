@@ -145,7 +145,7 @@ class DockerExec(DockerReach):
         try:
             with reading():
                 async with asyncio.timeout(_ANSWERS_WITHIN_S):
-                    await self._client.version()
+                    await self.ping()
         except EngineError:
             return False
         return True

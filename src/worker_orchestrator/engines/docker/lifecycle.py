@@ -30,11 +30,11 @@ from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.connector import Client
 from worker_orchestrator.engines.docker.create_warnings import dropped, is_worth_telling
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
+from worker_orchestrator.engines.docker.listing import instance_of
 from worker_orchestrator.engines.docker.network import WorkerNetworks
 from worker_orchestrator.engines.docker.obstacles import ADDRESS, taken_port
 from worker_orchestrator.engines.docker.own_networks import OwnNetworks
 from worker_orchestrator.engines.docker.pausing import DockerPausing
-from worker_orchestrator.engines.docker.reach import send_request
 from worker_orchestrator.engines.docker.removing import remove
 from worker_orchestrator.engines.docker.template import (
     LABEL,
@@ -104,12 +104,6 @@ class DockerLifecycle(DockerPausing):
         """What is left of a machine that has no container any more. Raises EngineError."""
         if self._own_networks is not None:
             await self._own_networks.discard(machine_id)
-
-    async def ping(self) -> None:
-        """Docker answers this at once, however busy it is: Podman takes seconds for its version while many start."""
-        with reading():
-            async with send_request(self._client, "GET", "/_ping", params={}) as response:
-                await response.read()
 
     async def create(self, machine: Machine) -> bool:
         with self._looking_at_the_host():
@@ -286,6 +280,8 @@ class DockerLifecycle(DockerPausing):
         with reading():
             containers = await self._of_machine(machine_id)
         for container in containers:
+            if instance_of(container, self._dialect).is_cut_off and container["State"] == "paused":
+                await self._note_network_again(machine_id, container)
             try:
                 await self._remove(container)
             except EngineRejected as error:
@@ -296,6 +292,17 @@ class DockerLifecycle(DockerPausing):
         await self._discard_network(machine_id)
         self._refused.discard(machine_id)
         return True
+
+    async def _note_network_again(self, machine_id: str, container: DockerContainer) -> None:
+        """Before a paused container is removed that somebody took off its own network.
+
+        Podman only noted that, and could not clear up now: the host port would lead nowhere for good. As long as it is
+        paused, Podman only notes that it is connected, too.
+        """
+        if self._own_networks is not None and container["Labels"].get(NETWORK, machine_id) == machine_id:
+            with contextlib.suppress(EngineError):
+                await self._remake_own_network(machine_id, container["Labels"])
+                await self._networks.rejoin(machine_id, container.id)
 
     async def _remove(self, container: DockerContainer) -> None:
         await remove(self._client, container, self._dialect)

@@ -17,6 +17,7 @@ __all__ = ["Listed", "containers_in"]
 
 
 class _Network(TypedDict, total=False):
+    NetworkID: str
     IPAddress: str | None
 
 

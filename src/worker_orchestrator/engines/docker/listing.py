@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from aiodocker.containers import DockerContainer
 from msgspec.structs import replace
 
 from worker_orchestrator.core import reasons
@@ -23,6 +24,8 @@ __all__ = ["concerns_us", "doubtful_machine", "end_awaited_s", "instance_of", "s
 
 _EXIT_CODE: Final = re.compile(r"\((\d+)\)")
 _SIGKILL: Final = 137
+_MADE_UP: Final = "bridge"
+"""The name and the id of a network that Podman shows where there is none. Real ones have another id."""
 
 _STATUS: Final[Mapping[str, Status]] = {
     "created": Status.CREATED,
@@ -118,7 +121,7 @@ def started_container(
     return None if machine_id is None else (actor.get("ID", ""), machine_id)
 
 
-def instance_of(container: Listed, dialect: Dialect = DOCKER) -> Instance:
+def instance_of(container: Listed | DockerContainer, dialect: Dialect = DOCKER) -> Instance:
     """The instance of one element of Docker's list of containers that is no copy.
 
     Its label says which machine it is, and not its name: people rename containers.
@@ -166,11 +169,15 @@ def _address(network: Mapping[str, Any] | None) -> str | None:
 
 
 def _is_cut_off(networks: Mapping[str, Any] | None, ports: Sequence[int], dialect: Dialect) -> bool:
-    """Whether it is on no network. Podman goes on naming its ports."""
-    return not networks if dialect.isolates_by_network else networks == {} and not ports
+    """Whether it is on no network. Podman goes on naming its ports, and shows a made-up network of what was paused then."""
+    if not dialect.isolates_by_network:
+        return networks == {} and not ports
+    return all(name == net.get("NetworkID") == _MADE_UP and not _address(net) for name, net in (networks or {}).items())
 
 
-def _trouble(status: Status, name: str, container: Listed, dialect: Dialect, *, is_cut_off: bool) -> str:
+def _trouble(
+    status: Status, name: str, container: Listed | DockerContainer, dialect: Dialect, *, is_cut_off: bool
+) -> str:
     """What somebody did to a container that has not ended, and how to put it right."""
     command = dialect.command
     if status is Status.PAUSED:

@@ -73,6 +73,12 @@ class DockerReach:
         own.sort(key=lambda container: f"/{machine_id}" not in (container["Names"] or ()))
         return [DockerContainer(self._client, **container) for container in own]
 
+    async def ping(self) -> None:
+        """Docker answers this at once, however busy it is: Podman takes seconds for its version while many start."""
+        with reading():
+            async with send_request(self._client, "GET", "/_ping", params={}) as response:
+                await response.read()
+
     async def _containers(self, label: str = f"{LABEL}.machine") -> Sequence[Listed]:
         """Those that carry this label, of any owner, but for copies."""
         containers = await self._client.list_containers(label)

@@ -25,7 +25,7 @@ from worker_orchestrator.engines.docker.credentials import (
     full_reference,
     read_config,
 )
-from worker_orchestrator.engines.docker.dialect import DOCKER
+from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.image_config import worker_port
 from worker_orchestrator.engines.docker.listed import Listed, containers_in
 from worker_orchestrator.engines.docker.listing import (
@@ -278,6 +278,22 @@ def test_what_was_done_to_a_container_is_told_with_what_to_do() -> None:
         "Run `docker network connect our-network w1` to reconnect it."
     )
     assert instance_of(an_element(State="restarting")).ailment == "The container is not running yet."
+
+
+def test_podman_shows_a_made_up_network_of_what_was_disconnected_while_it_was_paused() -> None:
+    """It is none, also when the container goes on. A real one may have the same name, or no address."""
+    podman = Dialect(name="Podman")
+    made_up = {"IPAddress": "", "NetworkID": "bridge"}
+    for networks in (None, {}, {"bridge": made_up}):
+        for state in ("paused", "running"):
+            assert instance_of(an_element(State=state, NetworkSettings={"Networks": networks}), podman).is_cut_off
+    for real in (
+        {"bridge": {**made_up, "NetworkID": "2f259bab93aa"}},
+        {"own": made_up},
+        {"bridge": made_up, "own": {}},
+    ):
+        assert not instance_of(an_element(NetworkSettings={"Networks": real}), podman).is_cut_off
+    assert not instance_of(an_element(NetworkSettings={"Networks": {"bridge": made_up}})).is_cut_off
 
 
 @pytest.mark.parametrize("unknown", [{"NetworkSettings": None, "Ports": []}, {"NetworkSettings": {}, "Ports": None}])
