@@ -16,7 +16,6 @@ import pytest
 from tests.integration.calling import call
 from tests.integration.guarded import a_guarded_service
 from tests.integration.running import Running, orchestrator
-from tests.integration.waiting import eventually
 from tests.recipes.proxies import COMMANDS, Answered, Proxy, a_proxy
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
@@ -51,8 +50,8 @@ def test_who_has_a_link_sees_the_preview_for_as_long_as_it_holds(file: str, serv
         embedded = {"origin": "https://elsewhere.example", "sec_fetch_site": "cross-site", "user_agent": "Mozilla/5.0"}
         assert proxy.ask("app", cookie=cookie, **embedded).status == 200, "what its pages may do, its worker says"
         assert call(port, "POST", "/v1/projects/app/machine/sleep", None, BEARER).status == 200
-        assert proxy.ask("app", cookie=cookie).status == 503
-        eventually(lambda: proxy.ask("app", cookie=cookie).status == 200, "the visit woke it", within_s=20)
+        woken = proxy.ask("app", cookie=cookie)
+        assert (woken.status, machine in woken.text) == (200, True), "the visit woke it, and waited at the door"
         assert call(port, "DELETE", "/v1/projects/app/machine", None, BEARER).status in {200, 204}
         assert proxy.ask("app", cookie=cookie).status == 403
         assert proxy.ask("other", cookie=cookie).status == 403
