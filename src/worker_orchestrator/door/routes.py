@@ -83,6 +83,10 @@ class Routes:
         finally:
             del self._asked[number]
 
+    def leads(self, host: str, shown: Shown) -> bool:
+        """Whether this host led this visitor to a worker when it was asked for last. The service need not be asked again."""
+        return (host, _NOTHING) in self._known or (host, shown) in self._known
+
     def _known_to(self, who: _Who) -> Route | None:
         since, route = self._known.get(who, (0.0, None))
         age_s = self._loop.time() - since
@@ -119,6 +123,9 @@ class Routes:
                 who = who[0], _NOTHING
             if route.is_for_all or who[1] != _NOTHING:
                 self._known[who] = self._loop.time(), route
+        else:  # what leads nowhere any more is asked for as often as what never did
+            self._known.pop(who, None)
+            self._known.pop((who[0], _NOTHING), None)
         if not answer.done():
             answer.set_result(route)
 
@@ -142,11 +149,15 @@ class Routes:
 
     async def _end_what_is_not_shown(self) -> None:
         while self._to_check:
-            who, _ = self._to_check.popitem()
+            who = next(iter(self._to_check))
+            del self._to_check[who]
+            if all(use.who != who for uses in self._in_use.values() for use in uses):
+                continue
             try:
                 route = await self.find(*who, visits=False)
             except TimeoutError:
-                continue  # nobody has said that it is not shown
+                self._to_check[who] = None  # nobody has said whether it is shown: after the others, again
+                continue
             for use in [use for uses in self._in_use.values() for use in uses if use.who == who]:
                 if route.kind is Kind.WORKER:
                     use.limit(route.ends_in_s)

@@ -25,12 +25,14 @@ UNSENT_BYTES: Final = 64 * 1024
 STALL_S: Final = 120.0
 """So long a side may take nothing of what is sent to it."""
 LINGER_S: Final = 2.0
+CLOSE_S: Final = 5.0
+"""So long the last of what was written may wait for a peer that takes nothing."""
 LINGER_BYTES: Final = 16 * 1024 * 1024
 _NEW_LINE: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
 _piece: Final = memoryview(bytearray(PIECE_BYTES))
 """Where all connections read to, one after the other: it is copied from before the next one reads."""
-_VANISHED: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+_VANISHED: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 120_000))
 """After a minute of silence the kernel asks a peer whether it is there still, and after two it has vanished."""
 
 
@@ -272,8 +274,10 @@ class Stream(asyncio.BufferedProtocol):
                 self._transport.write_eof()
 
     def close(self) -> None:
-        """End it when what was written has gone out."""
-        if self._transport is not None:
+        """End it when what was written has gone out, or is not taken for `CLOSE_S`."""
+        if self._transport is not None and not self.is_lost:
+            if self._transport.get_write_buffer_size():
+                self._loop.call_later(CLOSE_S, self.abort)
             self._transport.close()
 
     def abort(self) -> None:

@@ -83,7 +83,7 @@ class Visitor:
 
     def give_way(self) -> None:
         """Close now: it rests, and others need its place."""
-        self._stream.close()
+        self._stream.abort()
 
     async def _answer_next(self) -> bool:
         """Answer one request. Returns whether another may follow. Raises CutError."""
@@ -134,7 +134,7 @@ class Visitor:
             return await self._say(_IN_ADVANCE, head)
         shown = shown_by(head, self._stream.client)
         client = client_of(self._stream.client)
-        if self._refusals.are_too_many(client, self._stream.now()):
+        if not self._routes.leads(host, shown) and self._refusals.are_too_many(client, self._stream.now()):
             return await self._say(_TOO_OFTEN, head)
         try:
             route = await self._found(head, host, shown)
@@ -186,6 +186,7 @@ class Visitor:
         if rested is not None:
             with contextlib.suppress(NoReplyError):
                 return await self._exchange(head, route, rested, (host, shown))
+            route = await self._still(route, host, shown)
         try:
             worker = await self._workers.connect(route)
         except TimeoutError:
@@ -193,6 +194,17 @@ class Visitor:
         except OSError:
             raise NoReplyError from None
         return await self._exchange(head, route, worker, (host, shown))
+
+    async def _still(self, route: Route, host: str, shown: Shown) -> Route:
+        """The route as it is now: what ended may have been ended by us, and not have rested for too long.
+
+        Raises NoReplyError if it leads there no more.
+        """
+        with contextlib.suppress(TimeoutError):
+            route = await self._routes.find(host, shown, visits=False)
+            if route.kind is Kind.WORKER:
+                return route
+        raise NoReplyError
 
     async def _exchange(self, head: RequestHead, route: Route, worker: Stream, who: tuple[str, Shown]) -> bool:
         exchange, is_over = Exchange(self._stream, head, worker, route, self._config.scheme), False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.door.relayed import Relayed, lived, until
 from tests.unit.door.test_purpose import FOREIGN_LINK, TYPED
 from tests.unit.door.test_relay import body_of, echo, status_of
@@ -117,6 +118,27 @@ def test_who_asks_too_often_for_what_leads_nowhere_is_told_so_and_the_service_is
         assert [status_of(reply) for reply in replies] == [403, 403, 403, 429, 429]
         assert b"Retry-After: 1\r\n" in replies[-1]
         assert len(stage.questions) == 3
+
+    lived(echo, story)
+
+
+def test_who_sees_a_preview_is_not_limited_by_what_others_at_the_same_address_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Behind a proxy all visitors have one address."""
+    monkeypatch.setattr(refusals, "RATE", 0.01)
+    monkeypatch.setattr(refusals, "AT_ONCE", 3)
+    cookie = "Cookie: orchestrator_preview=1.x"
+
+    async def story(stage: Relayed) -> None:
+        def answer(asked: Question) -> Route:
+            shown = replace(stage.to_worker(asked), is_for_all=False)
+            return shown if asked.shown.passes else Route(asked.id, Kind.REFUSED)
+
+        stage.answer = answer
+        assert status_of(await stage.get(cookie)) == 200
+        assert [status_of(await stage.get()) for _ in range(4)] == [403, 403, 403, 429]
+        assert [status_of(await stage.get(cookie)) for _ in range(3)] == [200, 200, 200]
 
     lived(echo, story)
 
