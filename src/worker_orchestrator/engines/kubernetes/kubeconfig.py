@@ -115,7 +115,11 @@ def _read(file: Path) -> Mapping[str, Any]:
         ) from None
     try:
         document = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:  # whose text quotes the line, which may hold a token
+        mark = getattr(error, "problem_mark", None)
+        where = f": there is a mistake in line {mark.line + 1}" if mark is not None else ""
+        raise InvalidSetting(f"The kubeconfig {file} cannot be read, since it is no YAML{where}.") from None
+    except (OSError, ValueError) as error:
         raise InvalidSetting(f"The kubeconfig {file} cannot be read ({plain(error)}).") from error
     if not isinstance(document, dict):
         raise InvalidSetting(f"{file} is no kubeconfig.")

@@ -24,7 +24,8 @@ from worker_orchestrator.errors import EngineRejected, EngineUnavailable, Outcom
 __all__ = ["KubernetesLifecycle"]
 
 FORCED_AFTER_S: Final = 60.0
-"""A pod whose node does not say that it ended is taken off the record after so long: nobody else would do so, ever."""
+"""A pod whose node does not say that it ended, so long after its time to end, is taken off the record: nobody else would do
+so, ever."""
 KILLED_AFTER_S: Final = 1
 """The least time to end that leaves it to the kubelet to say that a pod has ended. With 0 it may run on, unseen."""
 _TOLD_AFTER_S: Final = 15.0
@@ -40,7 +41,7 @@ class KubernetesLifecycle(KubernetesWatching):
     def __init__(self, client: Client, owner: str, options: Mapping[str, DockerOptions]) -> None:
         super().__init__(client, owner, options)
         self._templates: dict[tuple[str, str], Template] = {}  # by pool and fingerprint
-        self._removed_since: dict[str, float] = {}  # by uid: since when (loop time) we have asked for its end
+        self._forced_at: dict[str, float] = {}  # by uid: when (loop time) what we asked to end is taken off by force
 
     async def create(self, machine: Machine) -> bool:
         """A pod is only accepted: that it runs is shown by a listing."""
@@ -98,8 +99,10 @@ class KubernetesLifecycle(KubernetesWatching):
             return None
         uid, now = pod["metadata"]["uid"], asyncio.get_running_loop().time()
         self._forget_removed(now)
-        if now - self._removed_since.setdefault(uid, now) > FORCED_AFTER_S:
+        if now > self._forced_at.get(uid, math.inf):
             grace_s = 0
+        else:  # whoever gives less time than somebody before means it
+            self._forced_at[uid] = min(self._forced_at.get(uid, math.inf), now + grace_s + FORCED_AFTER_S)
         options = {
             "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": grace_s, "preconditions": {"uid": uid},
         }  # fmt: skip
@@ -114,6 +117,6 @@ class KubernetesLifecycle(KubernetesWatching):
 
     def _forget_removed(self, now: float) -> None:
         """What was asked for long ago is gone, or was forced to be."""
-        old = [uid for uid, since in self._removed_since.items() if now - since > _FORGOTTEN_AFTER_S]
+        old = [uid for uid, forced_at in self._forced_at.items() if now - forced_at > _FORGOTTEN_AFTER_S]
         for uid in old:
-            del self._removed_since[uid]
+            del self._forced_at[uid]

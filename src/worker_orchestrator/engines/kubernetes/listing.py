@@ -13,7 +13,7 @@ from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.engines.kubernetes.template import MACHINE, OWNER, POOL, TEMPLATE, WORKER
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["instance_of", "is_lost", "labels_of"]
+__all__ = ["instance_of", "is_copy", "is_lost", "labels_of"]
 
 _SIGKILL: Final = 137
 _HOPELESS: Final = frozenset({
@@ -37,6 +37,14 @@ def labels_of(pod: Mapping[str, Any]) -> Mapping[str, str]:
     """What its annotations and labels say of it: annotations have in full what labels may have as a hash."""
     metadata = pod["metadata"]
     return {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
+
+
+def is_copy(pod: Mapping[str, Any]) -> bool:
+    """Whether somebody made it of one of ours, labels included, as `kubectl debug --copy-to` does.
+
+    Ours have the name of their machine.
+    """
+    return bool(pod["metadata"]["name"] != labels_of(pod).get(MACHINE))
 
 
 def is_lost(pod: Mapping[str, Any]) -> bool:
@@ -73,7 +81,6 @@ def instance_of(pod: Mapping[str, Any], lost_since: float | None = None) -> Inst
         address=address,
         host=address or "",
         port=_port_of(spec) if address else None,
-        renamed="" if metadata["name"] == known[MACHINE] else metadata["name"],
         unreachable_since=lost_since if told["status"] is Status.UNKNOWN else None,
         **told,
     )
@@ -103,12 +110,12 @@ def _status_of(metadata: Mapping[str, Any], status: Mapping[str, Any], *, is_los
     if phase in {"Failed", "Succeeded"}:
         said = f"The pod ended ({reason})" if reason else "The pod ended before its worker ran"
         return {"status": Status.EXITED, "killed": bool(reason), "detail": _said(said, _why(status))}
+    if "running" in state:  # whatever containers beside it do
+        return {"status": Status.RUNNING}
     waits = _waiting(status)
     if waits is not None:
         why = f"The kubelet does not start it ({plain(waits.get('reason'), 60)})"
         return {"status": Status.EXITED, "detail": _said(why, waits.get("message"))}
-    if "running" in state:
-        return {"status": Status.RUNNING}
     return {"status": Status.PENDING, "unplaced": _unplaced(status)}
 
 

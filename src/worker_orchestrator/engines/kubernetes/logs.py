@@ -68,4 +68,8 @@ class KubernetesLogs(KubernetesReach):
 def _given(pod: Pod) -> Mapping[str, str]:
     containers: Any = (pod.get("spec") or {}).get("containers") or ()
     variables = [each for one in containers if one.get("name") == WORKER for each in one.get("env") or ()]
-    return {str(each["name"]): str(each.get("value", "")) for each in variables if "valueFrom" not in each}
+    return {
+        str(each["name"]): str(each.get("value", "")).replace("$$", "$")
+        for each in variables
+        if "valueFrom" not in each
+    }

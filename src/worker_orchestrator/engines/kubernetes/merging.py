@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from worker_orchestrator.errors import EngineRejected
 
-__all__ = ["merged"]
+__all__ = ["KEYS", "merged"]
 
-_KEYS: Final = {
+KEYS: Final = {
     "containers": "name",
     "env": "name",
     "volumes": "name",
@@ -79,7 +79,7 @@ def _one(ours: Any, theirs: Any, path: str) -> Any:
 
 
 def _lists(ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
-    result, key = list(ours), _KEYS.get(path.rpartition(".")[2])
+    result, key = list(ours), KEYS.get(path.rpartition(".")[2])
     for each in theirs:
         known = each.get(key) if isinstance(each, Mapping) else None
         same = [i for i, one in enumerate(ours) if known is not None and one.get(key) == known]

@@ -17,6 +17,7 @@ import msgspec
 
 from worker_orchestrator.engines.kubernetes.calls import Refusal
 from worker_orchestrator.engines.kubernetes.client import Client
+from worker_orchestrator.engines.kubernetes.listing import is_copy
 from worker_orchestrator.engines.kubernetes.template import MACHINE
 
 __all__ = ["Pod", "list_pods", "watch_pods"]
@@ -30,7 +31,7 @@ _SILENCE_S: Final = _WATCH_S + 15.0
 
 
 async def list_pods(client: Client) -> tuple[list[Pod], str]:
-    """Every pod with our label as of now, and the version of that state. Raises as `Client.call` does."""
+    """Every pod with our label as of now, but for copies, and the version of that state. Raises as `Client.call` does."""
     for listing in range(1, _MOST_LISTINGS + 1):
         try:
             return await _list_once(client)
@@ -46,7 +47,7 @@ async def _list_once(client: Client) -> tuple[list[Pod], str]:
     while True:
         params = [("labelSelector", MACHINE), ("limit", str(_PAGE))]
         page = await client.call("GET", client.pods(), params + ([("continue", more)] if more else []))
-        pods += page.get("items") or []
+        pods += [pod for pod in page.get("items") or [] if not is_copy(pod)]
         more = page["metadata"].get("continue") or ""
         if not more:
             return pods, page["metadata"]["resourceVersion"]
@@ -71,7 +72,7 @@ async def watch_pods(client: Client, version: str) -> AsyncGenerator[tuple[str, 
                     if kind == "ERROR":
                         _raise(pod)
                     version = pod["metadata"]["resourceVersion"]
-                    if kind != "BOOKMARK":
+                    if kind != "BOOKMARK" and not is_copy(pod):
                         yield kind, pod
         except Refusal as error:
             if error.status != HTTPStatus.GONE:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.docker.template import DockerOptions
-from worker_orchestrator.engines.kubernetes.merging import PREFIX, merged
+from worker_orchestrator.engines.kubernetes.merging import KEYS, PREFIX, merged
 from worker_orchestrator.errors import EngineRejected
 
 __all__ = [
@@ -92,9 +92,22 @@ def dropped(sent: Any, kept: Any, path: str = "") -> str:
             if value and (lost := dropped(value, kept[key], where)):
                 return lost
     elif isinstance(sent, list) and isinstance(kept, list):
-        pairs = zip(sent, kept, strict=False)
-        return next((lost for one, other in pairs if (lost := dropped(one, other, f"{path}[]"))), "")
+        key = KEYS.get(path.rpartition(".")[2])
+        for place, one in enumerate(sent):
+            where = f"{path}[]"
+            other = _counterpart(one, kept, place, key)
+            if other is None:
+                return where
+            if lost := dropped(one, other, where):
+                return lost
     return ""
+
+
+def _counterpart(sent: Any, kept: list[Any], place: int, key: str | None) -> Any:
+    """What became of an entry of a list: by its key, since a webhook may have put others before it, else by its place."""
+    if key is not None and isinstance(sent, Mapping) and key in sent:
+        return next((one for one in kept if isinstance(one, Mapping) and one.get(key) == sent[key]), None)
+    return kept[place] if place < len(kept) else None
 
 
 def _own(options: DockerOptions) -> dict[str, Any]:
@@ -102,7 +115,7 @@ def _own(options: DockerOptions) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": WORKER,
         "image": options.image,
-        "env": [{"name": name, "value": value} for name, value in sorted((options.env or {}).items())],
+        "env": [{"name": name, "value": escaped(value)} for name, value in sorted((options.env or {}).items())],
         "ports": [{"containerPort": _port(options), "protocol": "TCP"}],
         "securityContext": _rights(options),
     }
@@ -123,6 +136,11 @@ def _own(options: DockerOptions) -> dict[str, Any]:
         spec["runtimeClassName"] = options.runtime
     metadata = {"labels": {"app.kubernetes.io/managed-by": "worker-orchestrator"}, "annotations": {}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def escaped(value: str) -> str:
+    """A value that a worker gets as it is: of two `$` the kubelet makes one, and `$(NAME)` it replaces."""
+    return value.replace("$", "$$")
 
 
 def _port(options: DockerOptions) -> int:

@@ -50,9 +50,8 @@ class KubernetesWatching(KubernetesReach):
         return instance_of(pod)
 
     def _instances(self, pods: Iterable[Pod]) -> dict[str, Instance]:
-        """By machine id. Of several under one id, ours by its own name counts."""
-        instances = [self._instance(pod) for pod in pods]
-        return {i.id: i for i in sorted(instances, key=lambda i: (i.owner in self.owners, not i.renamed))}
+        """By machine id, which is the name of the pod."""
+        return {instance.id: instance for instance in map(self._instance, pods)}
 
     async def watch(self) -> AsyncGenerator[str | None, None]:
         """One item when the stream is open, and one for each change that concerns us."""

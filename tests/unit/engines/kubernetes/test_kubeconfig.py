@@ -94,6 +94,15 @@ def test_what_is_not_supported_is_refused(tmp_path: Path, key: str) -> None:
         find_access(a_file(tmp_path, {key: {"name": "x"}}))
 
 
+def test_a_broken_file_is_not_quoted(tmp_path: Path) -> None:
+    """Its line may hold a token."""
+    (tmp_path / "broken").write_text("users:\n- user:\n    token: hunter2: x\n")
+    with pytest.raises(InvalidSetting, match="mistake in line 3") as refused:
+        find_access(str(tmp_path / "broken"))
+    assert "hunter2" not in refused.value.message
+    assert refused.value.__suppress_context__, "no traceback quotes it either"
+
+
 def test_files_that_are_not_there_or_no_kubeconfig_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="There is no kubeconfig"):
         find_access()

@@ -253,12 +253,12 @@ def test_a_create_whose_answer_was_lost_has_an_unknown_outcome() -> None:
 
 def test_a_destroy_names_the_very_pod_and_forces_it_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
+    monkeypatch.setattr(lifecycle, "FORCED_AFTER_S", -1.0 - lifecycle.KILLED_AFTER_S)  # the while is over at once
 
     async def work() -> None:
         async with served(a_namespace(a_pod("w1"), made)) as client:
             engine = an_engine(client)
             assert not await engine.destroy("w1")
-            monkeypatch.setattr(lifecycle, "FORCED_AFTER_S", 0.0)
             assert not await engine.destroy("w1")
         async with served(a_namespace(None, made)) as client:
             assert await an_engine(client).destroy("w1")
@@ -266,6 +266,45 @@ def test_a_destroy_names_the_very_pod_and_forces_it_after_a_while(monkeypatch: p
     run(work())
     assert [each["preconditions"] for each in made] == [{"uid": "uid-w1"}] * 2
     assert [each["gracePeriodSeconds"] for each in made] == [1, 0]
+
+
+def test_no_force_is_used_within_the_time_that_a_worker_has_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stops it a second time gives it no less."""
+    made: list[Any] = []
+    monkeypatch.setattr(lifecycle, "FORCED_AFTER_S", 0.0)
+    monkeypatch.setattr(lifecycle, "_TOLD_AFTER_S", -90.0)  # nobody waits for it here
+
+    async def work() -> None:
+        async with served(a_namespace(a_pod("w1"), made)) as client:
+            engine = an_engine(client)
+            for _ in range(2):
+                with pytest.raises(OutcomeUnknown):
+                    await engine.stop("w1", 90)
+
+    run(work())
+    assert [each["gracePeriodSeconds"] for each in made] == [90, 90]
+
+
+def test_what_somebody_made_of_a_pod_is_neither_listed_nor_told_of() -> None:
+    copy = a_pod("w1")
+    copy["metadata"]["name"] = "debug-of-w1"
+    ended = {**copy, "status": {"phase": "Failed"}}
+
+    async def work() -> None:
+        async def watched(request: web.Request) -> web.StreamResponse:
+            return await events(request, ("MODIFIED", ended), ("DELETED", ended), ("ADDED", a_pod("w2")))
+
+        first = saying(pods(a_pod("w1"), copy))
+        async with served(scripted(first, first, watched)) as client:
+            engine = an_engine(client)
+            assert list((await engine.list()).instances) == ["w1"]
+            assert (await engine.list()).instances["w1"].status is Status.RUNNING
+        async with served(scripted(first, watched)) as client:
+            signs = an_engine(client).watch()
+            assert [await anext(signs), await anext(signs)] == [None, INSTANCES], "nothing but the new one"
+            await signs.aclose()
+
+    run(work())
 
 
 def test_a_pod_of_another_owner_is_never_removed() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.engines.base import INSTANCES, EndOf
-from worker_orchestrator.engines.kubernetes.listing import instance_of, is_lost
+from worker_orchestrator.engines.kubernetes.listing import instance_of, is_copy, is_lost
 from worker_orchestrator.engines.kubernetes.watching import sign_of
 
 UID = "fc9b4f48-0a6b-4f5e-9e56-3b1b0c1f2a3d"
@@ -188,3 +188,17 @@ def test_a_watch_says_who_serves_no_longer_or_again(
 
     said = sign_of(instance(before), instance(after))
     assert (said, type(said)) == (sign, type(sign))
+
+
+@pytest.mark.parametrize("beside", ["containerStatuses", "initContainerStatuses"])
+def test_a_worker_runs_whatever_containers_beside_it_do(beside: str) -> None:
+    """A sidecar that somebody's webhook put there crashes again and again."""
+    crashes = {"name": "sidecar", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    status = of_worker(RUNS)
+    status[beside] = [crashes, *status.get(beside, [])]
+    assert instance_of(a_pod(status)).status is Status.RUNNING
+
+
+def test_what_somebody_made_of_a_pod_is_not_its_machine() -> None:
+    assert not is_copy(a_pod(of_worker(RUNS)))
+    assert is_copy(a_pod(of_worker(RUNS), name="debug-of-worker-1"))

@@ -9,6 +9,7 @@ import pytest
 
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.kubernetes.logs import _given
 from worker_orchestrator.engines.kubernetes.promises import refuse_unkept
 from worker_orchestrator.engines.kubernetes.template import dropped, label_value, make_template
 from worker_orchestrator.errors import EngineRejected
@@ -200,3 +201,19 @@ def test_what_a_server_dropped_is_found_by_its_place() -> None:
     assert dropped(sent, {"spec": {"containers": [{"name": "a", "more": 2}]}}) == "spec.containers[].new"
     assert dropped(sent, {"spec": {"containers": [{"name": "a", "new": 1}]}}) == ""
     assert dropped(sent, {}) == "spec"
+
+
+def test_what_a_webhook_puts_before_ours_is_not_taken_for_it() -> None:
+    sent = {"env": [{"name": "A", "value": "1"}], "args": ["a", "b"]}
+    first = {"name": "HOST", "valueFrom": {"fieldRef": {}}}
+    assert dropped(sent, {"env": [first, {"name": "A", "value": "1"}], "args": ["a", "b"]}) == ""
+    assert dropped(sent, {"env": [first], "args": ["a", "b"]}) == "env[]"
+    assert dropped(sent, {"env": [{"name": "A", "value": "1"}], "args": ["a"]}) == "args[]"
+
+
+def test_a_worker_gets_the_values_of_its_variables_as_they_are() -> None:
+    """The kubelet makes one `$` of two, and puts other variables in for `$(NAME)`."""
+    options = DockerOptions("my/worker:1", env={"A": "pa$$word", "B": "$(A)", "C": "$1"})
+    (worker,) = make_template(options).body["spec"]["containers"]
+    assert [each["value"] for each in worker["env"]] == ["pa$$$$word", "$$(A)", "$$1"]
+    assert _given({"spec": {"containers": [worker]}}) == options.env
