@@ -17,7 +17,8 @@ from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.reach import DockerReach
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.docker.unstarted import Unstarted, goes_on, may_be_refusal, unstarted
-from worker_orchestrator.engines.extras import OUTPUT_BYTES, Completed, ExecOutput
+from worker_orchestrator.engines.extras import Completed, ExecOutput
+from worker_orchestrator.engines.kept_output import KeptOutput
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable
 
 __all__ = ["DockerExec"]
@@ -52,7 +53,7 @@ class DockerExec(DockerReach):
         workdir: str = "",
         timeout_s: float = 60.0,
     ) -> Completed:
-        kept = _Kept()
+        kept = KeptOutput()
         code = await self.exec_into(
             machine_id, command, kept, stdin=stdin, env=env, user=user, workdir=workdir, timeout_s=timeout_s
         )
@@ -166,39 +167,6 @@ async def _feed(attached: Attached, stdin: bytes) -> None:
     if stdin:
         await attached.write(stdin)
         attached.end_input()
-
-
-class _Beginning:
-    """The beginning of an output. The rest is read too, so that its writer never waits."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.truncated = False
-
-    def add(self, more: bytes) -> None:
-        room = OUTPUT_BYTES - len(self.data)
-        self.data += more[:room]
-        self.truncated = self.truncated or len(more) > room
-
-
-class _Kept:
-    """The beginning of what a command writes, of each stream."""
-
-    def __init__(self) -> None:
-        self._stdout, self._stderr = _Beginning(), _Beginning()
-
-    def started(self) -> None:
-        pass
-
-    async def take(self, stream: str, data: bytes) -> None:
-        self.keep(stream, data)
-
-    def keep(self, stream: str, data: bytes) -> None:
-        (self._stderr if stream == "stderr" else self._stdout).add(data)
-
-    def completed(self, exit_code: int | None) -> Completed:
-        stdout, stderr = self._stdout, self._stderr
-        return Completed(exit_code, bytes(stdout.data), bytes(stderr.data), stdout.truncated or stderr.truncated)
 
 
 class _Screened:

@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from worker_orchestrator.engines.extras import OUTPUT_BYTES, Completed, ExecOutput
+from worker_orchestrator.engines.extras import Completed, ExecOutput
+from worker_orchestrator.engines.kept_output import KeptOutput
 from worker_orchestrator.engines.kubernetes.channels import STDERR, Channels
 from worker_orchestrator.engines.kubernetes.commands import KubernetesCommands, Started
 from worker_orchestrator.errors import EngineError, EngineUnavailable
@@ -31,11 +32,11 @@ class KubernetesExec(KubernetesCommands):
         workdir: str = "",
         timeout_s: float = 60.0,
     ) -> Completed:
-        kept = _Kept()
+        kept = KeptOutput()
         code = await self.exec_into(
             machine_id, command, kept, stdin=stdin, env=env, user=user, workdir=workdir, timeout_s=timeout_s
         )
-        return Completed(code, bytes(kept.stdout), bytes(kept.stderr), kept.truncated)
+        return kept.completed(code)
 
     async def exec_into(  # noqa: PLR0913 # one for each property of a command
         self,
@@ -113,22 +114,3 @@ async def _rest(channels: Channels, output: ExecOutput) -> None:
 
 def _name(channel: int) -> str:
     return "stderr" if channel == STDERR else "stdout"
-
-
-class _Kept:
-    """The beginning of what a command writes, of each stream. The rest is read too, so that it never waits."""
-
-    def __init__(self) -> None:
-        self.stdout, self.stderr, self.truncated = bytearray(), bytearray(), False
-
-    def started(self) -> None:
-        pass
-
-    async def take(self, stream: str, data: bytes) -> None:
-        self.keep(stream, data)
-
-    def keep(self, stream: str, data: bytes) -> None:
-        kept = self.stderr if stream == "stderr" else self.stdout
-        room = OUTPUT_BYTES - len(kept)
-        kept += data[:room]
-        self.truncated = self.truncated or len(data) > room
