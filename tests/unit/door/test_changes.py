@@ -136,3 +136,45 @@ def test_a_service_that_does_not_say_ends_nothing(monkeypatch: pytest.MonkeyPatc
         end[1].close()
 
     lived(streams, story)
+
+
+def test_a_service_that_says_it_late_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_orchestrator.door.routes.ANSWER_S", 0.05)
+
+    async def story(stage: Relayed) -> None:
+        end, heard = await opened(stage), stage.channel._heard
+        stage.channel._heard = replace(heard, message=lambda _: None)
+        by_link(stage)
+        assert await goes_on(end)
+        stage.channel._heard = heard
+        assert not (await ended(end)).endswith(b"0\r\n\r\n")
+        end[1].close()
+
+    lived(streams, story)
+
+
+def test_a_request_that_waits_when_it_may_not_be_seen_any_more_is_not_sent_again() -> None:
+    """On a connection that rested, it would look as one that the worker had closed meanwhile."""
+    seen: list[int] = []
+    waits = asyncio.Event()
+
+    async def thinks_the_second_time(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            seen.append(len(seen))
+            if len(seen) == 2:
+                waits.set()
+                await reader.read(-1)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage")
+
+    async def story(stage: Relayed) -> None:
+        reader, writer = await stage.open(b"GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n")
+        await reader.readuntil(b"page")
+        writer.write(b"GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n")
+        await waits.wait()
+        by_link(stage)
+        assert b" 502 " in await reader.readuntil(b"\r\n\r\n")
+        assert len(seen) == 2
+        writer.close()
+
+    lived(thinks_the_second_time, story)
