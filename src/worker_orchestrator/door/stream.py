@@ -16,6 +16,12 @@ __all__ = ["HIGH_BYTES", "STALL_S", "CutError", "StalledError", "Stream", "TooLo
 
 PIECE_BYTES: Final = 64 * 1024
 """So much is read at once."""
+LARGE_PIECE_BYTES: Final = 256 * 1024
+"""So much of a large body that both sides move quickly: each piece costs the same, whatever its size."""
+LARGE_BYTES: Final = 1024 * 1024
+"""After so much without a small piece a body is a large one. What the kernel holds for a peer that does not read is less."""
+SLOW_S: Final = 0.1
+"""A side that has to be waited for so long is a slow one: while it is, small pieces are held for it."""
 HIGH_BYTES: Final = 32 * 1024
 """If more than this came in and nobody has read it, nothing more is fetched."""
 WRITE_HIGH_BYTES: Final = 16 * 1024
@@ -30,8 +36,9 @@ CLOSE_S: Final = 5.0
 LINGER_BYTES: Final = 16 * 1024 * 1024
 _NEW_LINE: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
-_piece: Final = memoryview(bytearray(PIECE_BYTES))
+_large_piece: Final = memoryview(bytearray(LARGE_PIECE_BYTES))
 """Where all connections read to, one after the other: it is copied from before the next one reads."""
+_piece: Final = _large_piece[:PIECE_BYTES]
 _VANISHED: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 120_000))
 """After a minute of silence the kernel asks a peer whether it is there still, and after two it has vanished."""
 
@@ -55,6 +62,7 @@ class Stream(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._held = first
         self._searched = 0  # so far there is no end of a head
+        self._bulk_bytes = 0  # that came in pieces of some size, one after the other, for a side that took them
         self._reader: asyncio.Future[None] | None = None
         self._writers: list[asyncio.Future[None]] = []
         self._is_reading_paused = self._is_writing_paused = False
@@ -81,10 +89,11 @@ class Stream(asyncio.BufferedProtocol):
         self.client = peer[0] if isinstance(peer, tuple) else ""
 
     def get_buffer(self, _: int) -> memoryview:
-        return _piece
+        return _piece if self._bulk_bytes < LARGE_BYTES else _large_piece
 
     def buffer_updated(self, count: int) -> None:
-        self.data_received(bytes(_piece[:count]))
+        self._bulk_bytes = self._bulk_bytes + count if count >= HIGH_BYTES else 0
+        self.data_received(bytes(_large_piece[:count]))
 
     def data_received(self, data: bytes) -> None:
         self._held = self._held + data if self._held else data
@@ -252,7 +261,7 @@ class Stream(asyncio.BufferedProtocol):
         if self._is_writing_paused and not self.is_lost:
             if source is not None:
                 source._pause_reading()  # noqa: SLF001 # the other side of the same relay
-            writer = self._loop.create_future()
+            writer, since = self._loop.create_future(), self._loop.time()
             self._writers.append(writer)
             try:
                 async with asyncio.timeout(STALL_S):
@@ -263,7 +272,9 @@ class Stream(asyncio.BufferedProtocol):
             finally:
                 self._writers.remove(writer)
                 if source is not None:
-                    source._go_on_reading()  # noqa: SLF001 # as above
+                    if self._loop.time() - since > SLOW_S:
+                        source._bulk_bytes = 0  # noqa: SLF001 # as above
+                    source._go_on_reading()  # noqa: SLF001
         if self.is_lost:
             raise CutError
 
