@@ -13,7 +13,7 @@ import psutil
 
 from bench.subjects import PATHS, ROOT, Subject, free_port, own_folder, running
 
-__all__ = ["caddy", "door_cpu_s", "has_caddy", "origin"]
+__all__ = ["caddy", "caddyfile", "door_cpu_s", "has_caddy", "origin"]
 
 _EXAMPLE: Final = ROOT / "examples" / "proxies" / "Caddyfile"
 _PLAIN: Final = """
@@ -34,6 +34,13 @@ def origin(port: int) -> Iterator[Subject]:
         yield from running(Subject("origin", port, [sys.executable, "-m", "bench.origin", str(port)], home, PATHS))
 
 
+def caddyfile(plain: int, asking: int, worker: int, service: int) -> str:
+    """What Caddy is to do on the ports `plain` and `asking`, of which the second is as in the example, but without TLS."""
+    example = _EXAMPLE.read_text(encoding="utf-8").replace("127.0.0.1:9092", f"127.0.0.1:{service}")
+    example = re.sub(r"https://(\*\.)?\S+ {\n\ttls .*\n", rf"http://\g<1>localhost:{asking} {{\n", example)
+    return example + _PLAIN.format(port=plain, worker=worker)
+
+
 @contextmanager
 def caddy(worker: int, service: int) -> Iterator[tuple[Subject, int]]:
     """A plain reverse proxy of the worker; and the port on which it asks the service first, as in the example.
@@ -42,10 +49,8 @@ def caddy(worker: int, service: int) -> Iterator[tuple[Subject, int]]:
     """
     with own_folder("caddy") as home:
         plain, asking = free_port(), free_port()
-        example = _EXAMPLE.read_text(encoding="utf-8").replace("127.0.0.1:9092", f"127.0.0.1:{service}")
-        example = re.sub(r"https://\S+ {\n\ttls .*\n", f"http://*.localhost:{asking} {{\n", example)
         file = home / "Caddyfile"
-        file.write_text(example + _PLAIN.format(port=plain, worker=worker), encoding="utf-8")
+        file.write_text(caddyfile(plain, asking, worker, service), encoding="utf-8")
         command = ["caddy", "run", "--config", str(file), "--adapter", "caddyfile"]
         quiet = {"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home), "ORCHESTRATOR_BEARER": ""}
         with contextmanager(running)(Subject("caddy", plain, command, home, quiet)) as subject:
