@@ -75,19 +75,33 @@ class Exchange:
         head = request_to_worker(self._head, self._client.client, self._scheme, authority=authority)
         self._worker.write(head if self._head.length == CHUNKED else head + self._body.taken())
         if self._body.is_complete:
-            self._client.on_end = self._worker.abort
-            if self._client.has_ended and not self._head.length:  # after a body it may have closed its side
-                raise CutError
+            self._watch_client()
         else:
             self._upload = asyncio.create_task(self._send_body())
         try:
             return await self._relay_reply()
         finally:
-            self._client.on_end = None
+            self._client.on_end = self._client.on_loss = None
             if self._upload is not None and not self._upload.done():
                 self._upload.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._upload
+
+    def _watch_client(self) -> None:
+        """It has sent its request. From now on its worker hears when it has gone. Raises CutError if it has.
+
+        After a body a client may close its side and wait for the reply. Without one, nobody does that but who has gone.
+        https://www.rfc-editor.org/rfc/rfc9112#section-9.6
+        """
+        if self._has_client_gone():
+            raise CutError
+        if self._head.length:
+            self._client.on_loss = self._worker.abort
+        else:
+            self._client.on_end = self._worker.abort
+
+    def _has_client_gone(self) -> bool:
+        return self._client.is_lost or (self._client.has_ended and not self._head.length)
 
     # to the worker
 
@@ -104,8 +118,8 @@ class Exchange:
                 await worker.drain(self._client)
             if is_chunked:
                 worker.write(last_chunk(body.trailers))
-            self._client.on_end = worker.abort
             self._waits_since = worker.now()
+            self._watch_client()
         except (CutError, MalformedError, TimeoutError) as error:
             if not worker.has_ended or isinstance(error, StalledError):  # else it may have answered before it closed
                 self._fault = _fault_of(error)
@@ -182,7 +196,7 @@ class Exchange:
         except CutError:
             raise self._fault or WorkerError("It ends within its head.") from None
         if raw is None:
-            if self._client.has_ended:
+            if self._has_client_gone():
                 raise CutError  # nobody waits for it
             raise self._fault or NoReplyError
         try:
@@ -205,7 +219,7 @@ class Exchange:
     async def _tunnel(self, reply: ReplyHead) -> None:
         """Both sides speak another protocol from now on, such as WebSocket: bytes go on as they are."""
         client, worker = self._client, self._worker
-        client.on_end = None
+        client.on_end = client.on_loss = None
         client.write(reply_to_client(reply, self._head, None, keep_alive=True))
         self.has_begun = True
         ways = [asyncio.create_task(_pour(client, worker)), asyncio.create_task(_pour(worker, client))]

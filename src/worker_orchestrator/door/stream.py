@@ -70,6 +70,7 @@ class Stream(asyncio.BufferedProtocol):
         self.has_ended = False  # nothing more will come
         self.is_lost = False  # nothing can be sent any more
         self.on_end: Callable[[], None] | None = None
+        self.on_loss: Callable[[], None] | None = None
         self.client = ""
 
     # what asyncio calls
@@ -112,6 +113,9 @@ class Stream(asyncio.BufferedProtocol):
             if not writer.done():
                 writer.set_result(None)
         self._end()
+        on_loss, self.on_loss = self.on_loss, None
+        if on_loss is not None:
+            on_loss()
 
     def pause_writing(self) -> None:
         self._is_writing_paused = True

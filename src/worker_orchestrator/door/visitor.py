@@ -160,7 +160,7 @@ class Visitor:
         try:
             while True:
                 await asyncio.sleep(next(pauses))
-                if stream.has_ended:
+                if stream.is_lost or (stream.has_ended and not head.length):
                     raise CutError
                 route = await self._routes.find(host, shown, visits=visits)
                 if route.kind is not Kind.COMING or stream.now() >= ends_at:
