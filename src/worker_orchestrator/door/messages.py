@@ -58,13 +58,15 @@ class Kind(StrEnum):
 class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a visitor shows to be let in: the parameter of a link, cookies that came of one, the token of the service.
 
-    `address` is that of the visitor, by which wrong tokens are counted.
+    `address` is that of the visitor, or of its proxy where `way` is what that says of the visitor. Wrong tokens are counted
+    by the address; the way only sets those apart that were right before.
     """
 
     link: str = ""
     passes: tuple[str, ...] = ()
     token: str = ""
     address: str = ""
+    way: str = ""
 
     def __repr__(self) -> str:
         """Without secrets."""

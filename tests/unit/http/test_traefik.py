@@ -241,6 +241,24 @@ def test_who_shows_a_pass_is_let_through_without_it() -> None:
     lived(story, TOKEN)
 
 
+def test_wrong_tokens_count_by_who_asks_and_not_by_whom_it_names() -> None:
+    async def story(stage: Stage) -> None:
+        asked = Asked(stage)
+        await stage.assigned()
+        address = (await asked.told()).check("app")
+
+        async def status(token: str, way: str) -> int:
+            return (await asked.check(address, x_orchestrator_token=token, x_forwarded_for=way)).status_code
+
+        assert await status(TOKEN, "192.0.2.1") == 204
+        for number in range(11):
+            assert await status(f"wrong-{number}", f"192.0.2.{number + 2}") == 403
+        assert await status(TOKEN, "198.51.100.1") == 403, "whatever address it makes up"
+        assert await status(TOKEN, "192.0.2.1") == 204, "who was right before is counted apart"
+
+    lived(story, TOKEN)
+
+
 def test_what_it_was_told_of_an_earlier_assignment_leads_nobody_to_the_next_one() -> None:
     async def story(stage: Stage) -> None:
         asked = Asked(stage)

@@ -31,6 +31,7 @@ __all__ = ["DEFAULT_RATE", "Callers", "Kind"]
 DEFAULT_RATE: Final = 100.0
 """Requests a second for each client that is not on this machine."""
 _SCHEME: Final = b"bearer "
+_WAY: Final = b"x-forwarded-for"
 _FILES_AT_ONCE: Final = 200
 """A page consists of many small files, and a browser asks for all of them at once."""
 
@@ -101,16 +102,16 @@ class Callers:
             retry_after(verdict),
         )
 
-    def is_right_of_visitor(self, address: str, token: bytes) -> bool:
-        """Whether a visitor of a preview has the token.
+    def is_right_of_visitor(self, address: str, token: bytes, way: bytes = b"") -> bool:
+        """Whether a visitor of a preview has the token. `way`: its X-Forwarded-For, if `address` is that of a proxy.
 
         Wrong ones count apart from those of callers: the page of a project can send them too, from the address of whoever
         looks at it, and behind a proxy all visitors have one address, which may be that of a caller.
         """
         client, guesses = client_of(address), self._of_visitors
-        verdict = self._is_right(client, {}, token, guesses)
+        verdict = self._is_right(client, {_WAY: way}, token, guesses)
         if verdict is False:
-            guesses.was_wrong(client, b"", _digest(token), self._clock())
+            guesses.was_wrong(client, way, _digest(token), self._clock())
         return verdict is True
 
     def lease(self, headers: Mapping[bytes, bytes]) -> Lease | None:
@@ -186,7 +187,7 @@ def _bearer(headers: Mapping[bytes, bytes]) -> bytes:
 
 
 def _way(headers: Mapping[bytes, bytes]) -> bytes:
-    return headers.get(b"x-forwarded-for", b"")
+    return headers.get(_WAY, b"")
 
 
 def _have_credentials(headers: Mapping[bytes, bytes]) -> bool:

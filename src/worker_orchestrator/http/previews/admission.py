@@ -67,8 +67,8 @@ class Admission:
 
     def _is_right(self, shown: Shown) -> bool:
         """Wrong tokens count, but nobody can keep callers of the service itself out with them."""
-        callers = self._callers
-        return callers.need_token and callers.is_right_of_visitor(shown.address, shown.token.encode("latin-1"))
+        callers, token, way = self._callers, shown.token.encode("latin-1"), shown.way.encode("latin-1")
+        return callers.need_token and callers.is_right_of_visitor(shown.address, token, way)
 
     def _cookie(self, text: str, left_s: float) -> str:
         """A page that is embedded in another site gets it over HTTPS only, and then for that site alone."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,7 +23,7 @@ from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.responses import json_response
 from worker_orchestrator.wire import v1 as wire
 
-__all__ = ["Find", "PreviewRoute", "shown_to_proxy"]
+__all__ = ["Find", "PreviewRoute", "shown_by_way", "shown_to_proxy"]
 
 Find = Callable[[Question], Awaitable[Route]]
 _LONGEST_HOST: Final = 260
@@ -58,10 +59,17 @@ def shown_to_proxy(request: Request, cookie: bytes) -> Shown:
 
     The address of the visitor is the last one that the proxy names: who may call the service is believed.
     """
+    shown = shown_by_way(request, cookie)
+    return structs.replace(shown, address=shown.way.rpartition(",")[2].strip() or shown.address, way="")
+
+
+def shown_by_way(request: Request, cookie: bytes) -> Shown:
+    """As `shown_to_proxy`, from a caller without the token: it may name whatever address it likes, and is counted itself."""
     token = text_of(request.headers.get(TOKEN.decode(), "").encode("latin-1"))
+    if not token:
+        return Shown(passes=passes_in(cookie))
     client = "" if request.client is None else request.client.host
-    address = request.headers.get(_FORWARDED, "").rpartition(",")[2].strip() or client
-    return Shown(passes=passes_in(cookie), token=token, address=address if token else "")
+    return Shown(passes=passes_in(cookie), token=token, address=client, way=request.headers.get(_FORWARDED, ""))
 
 
 def _leads_to(route: Route, host: str, cookie: bytes) -> Response:

@@ -23,7 +23,7 @@ from worker_orchestrator.http.previews.links import Links
 from worker_orchestrator.http.previews.traefik import CHECK, Serving, told_to_traefik
 from worker_orchestrator.http.problems import problem
 from worker_orchestrator.http.v1 import parameters
-from worker_orchestrator.http.v1.preview_route import Find, shown_to_proxy
+from worker_orchestrator.http.v1.preview_route import Find, shown_by_way
 from worker_orchestrator.http.v1.responses import json_response
 
 __all__ = ["TraefikRoutes"]
@@ -60,7 +60,7 @@ class TraefikRoutes:
         if self._find is None or not self._links.is_proof(proof, host, key):
             return problem(403, "forbidden", "Not checked", "Ask as GET /v1/routes/traefik says; it may be old.")
         cookie = b"; ".join(value for name, value in request.scope["headers"] if name == b"cookie")
-        route = await self._find(Question(0, host, visits=False, shown=shown_to_proxy(request, cookie)))
+        route = await self._find(Question(0, host, visits=False, shown=shown_by_way(request, cookie)))
         if route.kind is not Kind.WORKER or route.key != key:
             return _instead(route, request.headers.get("accept", ""))
         kept = kept_cookies(cookie).decode("latin-1")
