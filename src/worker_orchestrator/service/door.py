@@ -182,10 +182,9 @@ class DoorProcess:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    try:
-        async with asyncio.timeout(END_S):
-            await process.wait()
-    except TimeoutError:
+    """Once it has ended, or was killed. Not asyncio.timeout: Python 3.11.2 has none in a task that is being cancelled."""
+    ending = asyncio.create_task(process.wait())
+    if not (await asyncio.wait({ending}, timeout=END_S))[0]:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+    await ending

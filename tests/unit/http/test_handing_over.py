@@ -49,7 +49,7 @@ class Stage:
                 writer.write(part)
                 await asyncio.sleep(pause_s)
             while True:
-                async with asyncio.timeout(0.3):
+                async with asyncio.timeout(0.3 if heard else PATIENCE_S):
                     more = await reader.read(65536)
                 if not more:
                     return heard + b"(closed)"

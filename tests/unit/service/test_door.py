@@ -105,6 +105,15 @@ def test_it_starts_with_the_first_visit_and_ends_with_the_service(monkeypatch: p
     lived(story)
 
 
+def test_one_that_hangs_does_not_outlive_the_service() -> None:
+    async def story(stage: Stage) -> None:
+        await stage.visit()
+        (pid,) = processes()
+        os.kill(pid, signal.SIGSTOP)
+
+    lived(story)
+
+
 def test_if_it_ends_another_one_is_started_for_the_next_visit() -> None:
     async def story(stage: Stage) -> None:
         await stage.visit()
