@@ -51,6 +51,12 @@ def restarting_world(request: pytest.FixtureRequest, runner: asyncio.Runner, por
     yield from a_world(request, runner, ports)
 
 
+@pytest.fixture(params=["docker", ON_CLUSTER])
+def real_world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortBlock) -> Iterator[World]:
+    """Every engine whose instances have files, and programs that use something."""
+    yield from a_world(request, runner, ports)
+
+
 @pytest.fixture(params=["memory", "docker"])
 def planned_world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortBlock) -> Iterator[World]:
     """Every engine on which we plan the host ports."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from worker_orchestrator.errors import EngineUnavailable
 
-__all__ = ["Reader", "content_of", "first_entry", "in_large_pieces", "link_alone", "printable"]
+__all__ = ["Reader", "content_of", "filled_up", "first_entry", "in_large_pieces", "link_alone", "printable"]
 
 _MOST_HEADERS_BYTES: Final = 4 * 1024 * 1024
 _PIECE_BYTES: Final = 64 * 1024
@@ -57,13 +57,19 @@ class Reader:
     def __init__(self, source: AsyncIterator[bytes]) -> None:
         self._source, self._buffer = source, b""
 
-    async def some(self, most: int) -> bytes:
-        """The next bytes, at least one and at most `most`. Raises EngineUnavailable at the end of the stream."""
+    async def is_at_end(self) -> bool:
+        """Whether the stream brings nothing more."""
         while not self._buffer:
             part = await anext(self._source, None)
             if part is None:
-                raise _broken("it ends too early")
+                return True
             self._buffer = part
+        return False
+
+    async def some(self, most: int) -> bytes:
+        """The next bytes, at least one and at most `most`. Raises EngineUnavailable at the end of the stream."""
+        if await self.is_at_end():
+            raise _broken("it ends too early")
         data, self._buffer = self._buffer[:most], self._buffer[most:]
         return data
 
@@ -130,19 +136,25 @@ async def in_large_pieces(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes,
 
 async def content_of(reader: Reader, size: int, parts: list[tuple[int, int]]) -> AsyncGenerator[bytes, None]:
     """`size` bytes: these parts of them from the reader, which is closed in the end, and zeros between."""
-    written = 0
     try:
-        for offset, count in [*parts, (size, 0)]:
-            while written < offset:
-                zeros = min(offset - written, _PIECE_BYTES)
-                written += zeros
-                yield bytes(zeros)
-            while written < offset + count:
-                part = await reader.some(offset + count - written)
-                written += len(part)
-                yield part
+        async for piece in filled_up(reader, size, parts):
+            yield piece
     finally:
         await reader.aclose()
+
+
+async def filled_up(reader: Reader, size: int, parts: list[tuple[int, int]]) -> AsyncGenerator[bytes, None]:
+    """The same, with the reader left open."""
+    written = 0
+    for offset, count in [*parts, (size, 0)]:
+        while written < offset:
+            zeros = min(offset - written, _PIECE_BYTES)
+            written += zeros
+            yield bytes(zeros)
+        while written < offset + count:
+            part = await reader.some(offset + count - written)
+            written += len(part)
+            yield part
 
 
 def _parts(entry: tarfile.TarInfo) -> list[tuple[int, int]]:

@@ -24,7 +24,7 @@ from worker_orchestrator.engines.docker.dialect import Dialect
 from worker_orchestrator.engines.docker.paths import Mounts, is_read_only, lost_link, refusal, unpackable
 from worker_orchestrator.engines.docker.reach import STALL_LIMIT_S, DockerReach, pieces_of, send_request
 from worker_orchestrator.engines.docker.stat import SPECIAL, Stat, archive_call, stat_of
-from worker_orchestrator.engines.docker.walk import Kind, Walk
+from worker_orchestrator.engines.docker.walk import Kind, Walk, as_named
 from worker_orchestrator.errors import (
     EngineError,
     EngineRejected,
@@ -53,7 +53,7 @@ class DockerFiles(DockerReach):
             way = await walk.to(path, follow=follow)
             if way.hidden_by:
                 raise _hidden(machine_id, path, way.hidden_by, f"{machine_id} -- cat {shlex.quote(printable(path))}")
-            named = way.path if follow else await _as_named(walk, path, way.path)
+            named = way.path if follow else await as_named(walk, path, way.path)
             if self._dialect.archives_follow_links and not named.endswith(("/", "/.")):
                 stat = await stat_of(client, native_id, named, self._dialect)
                 if stat.is_link:
@@ -244,14 +244,6 @@ async def _is_there(client: aiodocker.Docker, native_id: str, path: str, dialect
             return False
         raise
     return True
-
-
-async def _as_named(walk: Walk, path: str, place: str) -> str:
-    """The resolved place of a path, ending so that Docker names what it packs as it would for the path itself."""
-    if path.endswith("/."):
-        return f"{place}/."
-    bare = path.rstrip("/")
-    return path if not bare else place if bare == path else f"{(await walk.to(bare, follow=False)).path}/"
 
 
 def _hidden(machine_id: str, path: str, mount: str, instead: str) -> OrchestratorError:

@@ -18,12 +18,23 @@ from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.errors import EngineRejected, InvalidInput, OrchestratorError, PathNotFound
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["Mounts", "is_read_only", "lost_link", "no_folder", "no_place", "refusal", "too_many_links", "unpackable"]
+__all__ = [
+    "Mounts", "in_the_way", "is_read_only", "lost_link", "name_too_long", "no_folder", "no_place", "not_whole", "refusal",
+    "too_many_links", "unpackable",
+]  # fmt: skip
 
 _OF_THE_KERNEL: Final = frozenset({"/dev", "/proc", "/sys"})
 _NO_PLACE: Final = "{path} is not a folder {inside}, so nothing can be put into it: name a folder."
 _NO_FOLDER: Final = "There is no {path} {inside}: a part of it is not a folder."
 _TOO_MANY_LINKS: Final = "{path} leads from link to link {inside}: name what it should lead to."
+_FOLDER_IN_THE_WAY: Final = (
+    "{entry} is a folder {inside}, and no file takes its place: name a file in it, or send an application/x-tar."
+)
+_FILE_IN_THE_WAY: Final = (
+    "{entry} is not a folder {inside}, and no folder takes its place: remove it, or choose another name."
+)
+_NAME_TOO_LONG: Final = "{path} has a name that is too long {inside}: choose a shorter one."
+_NOT_WHOLE: Final = "What was sent for {path} is not a whole tar archive ({said}): send all that `tar c` makes."
 _UNPACKABLE: Final = "The archive cannot be unpacked into {path} {inside}. {message}"
 _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...]] = (
     (
@@ -39,7 +50,7 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
     (
         re.compile(r"\bl?stat .*: file name too long"),
         InvalidInput,
-        "{path} has a name that is too long {inside}: choose a shorter one.",
+        _NAME_TOO_LONG,
     ),
     (
         re.compile(r"extraction point is not a directory|exists but is not a directory"),
@@ -52,7 +63,7 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
             r'error creating file at "(?P<podmans>[^"]*)": open .*: file exists'
         ),
         InvalidInput,
-        "{entry} is a folder {inside}, and no file takes its place: name a file in it, or send an application/x-tar.",
+        _FOLDER_IN_THE_WAY,
     ),
     (
         re.compile(
@@ -60,12 +71,12 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], type[OrchestratorError], str], ...
             r'error creating "(?P<podmans>[^"]*)": mkdir .*: file exists'
         ),
         InvalidInput,
-        "{entry} is not a folder {inside}, and no folder takes its place: remove it, or choose another name.",
+        _FILE_IN_THE_WAY,
     ),
     (
         re.compile(r"unexpected EOF|(?:archive/tar|gzip|flate|unpigz|xz: \(stdin\)|bzip2 data invalid): [^)\n]*"),
         InvalidInput,
-        "What was sent for {path} is not a whole tar archive ({said}): send all that `tar c` makes.",
+        _NOT_WHOLE,
     ),
     (
         re.compile(
@@ -164,6 +175,23 @@ def lost_link(machine_id: str, path: str) -> InvalidInput:
         f"The archive cannot be unpacked into {printable(path)} {_inside(machine_id)}: there is no such file as a hard link "
         "in it names."
     )
+
+
+def name_too_long(machine_id: str, path: str) -> InvalidInput:
+    """For a path with a name that no file system takes."""
+    return InvalidInput(_NAME_TOO_LONG.format(path=printable(path), inside=_inside(machine_id)))
+
+
+def not_whole(path: str, said: str) -> InvalidInput:
+    """For what is no archive, or only a part of one. `said`: what is wrong with it."""
+    return InvalidInput(_NOT_WHOLE.format(path=printable(path), said=said))
+
+
+def in_the_way(machine_id: str, path: str, name: str, *, is_folder: bool) -> InvalidInput:
+    """For an entry of this name in an archive for `path`, where a folder (or what is none) has its place."""
+    entry = printable(posixpath.normpath(posixpath.join(path, name)))
+    words = _FOLDER_IN_THE_WAY if is_folder else _FILE_IN_THE_WAY
+    return InvalidInput(words.format(entry=entry, inside=_inside(machine_id)))
 
 
 def _shown(named: str, path: str) -> str:

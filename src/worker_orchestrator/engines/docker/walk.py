@@ -16,7 +16,7 @@ from worker_orchestrator.engines.archive import printable
 from worker_orchestrator.engines.docker.paths import Mounts, no_folder, no_place, too_many_links
 from worker_orchestrator.errors import InvalidInput, PathNotFound
 
-__all__ = ["Kind", "Walk", "Way"]
+__all__ = ["Kind", "Walk", "Way", "as_named"]
 
 _MOST_LINKS: Final = 40
 _MOST_QUESTIONS: Final = 1000
@@ -44,7 +44,7 @@ class Way(NamedTuple):
 class Walk:
     """Resolves paths in one container.
 
-    `kind_of` and `target_of` ask Docker about a plain path without links before its last name.
+    `kind_of` and `target_of` ask the engine about a plain path without links before its last name.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Walk:
         target_of: Callable[[str], Awaitable[str]],
     ) -> None:
         self._machine_id, self._mounts = machine_id, mounts
-        self._kind_of, self._target_of = kind_of, target_of
+        self.kind_of, self._target_of = kind_of, target_of
         self._known: dict[str, Kind] = {}
 
     async def to(self, path: str, *, follow: bool, may_be_new: bool = False) -> Way:
@@ -115,5 +115,13 @@ class Walk:
                 raise InvalidInput(
                     f"{printable(path)} leads through more than {_MOST_QUESTIONS} names: use a shorter way."
                 )
-            self._known[there] = await self._kind_of(there)
+            self._known[there] = await self.kind_of(there)
         return self._known[there]
+
+
+async def as_named(walk: Walk, path: str, place: str) -> str:
+    """The resolved place of a path, ending so that what is packed there is named as it would be for the path itself."""
+    if path.endswith("/."):
+        return f"{place}/."
+    bare = path.rstrip("/")
+    return path if not bare else place if bare == path else f"{(await walk.to(bare, follow=False)).path}/"

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from worker_orchestrator.engines.extras import OUTPUT_BYTES
 from worker_orchestrator.engines.kubernetes.channels import STDOUT, Channels
 from worker_orchestrator.engines.kubernetes.reach import KubernetesReach, while_it_runs
 from worker_orchestrator.engines.marked import MARK, SCRIPT, Search, new_mark
@@ -20,6 +21,7 @@ from worker_orchestrator.errors import EngineError, EngineUnavailable, NotRunnin
 __all__ = ["KubernetesCommands", "Started"]
 
 KILL_LIMIT_S: Final = 10.0
+ASK_LIMIT_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 _BECOMES_WITHIN_S: Final = 0.3
 _BECOME: Final = (
@@ -116,12 +118,18 @@ class KubernetesCommands(KubernetesReach):
             raise EngineUnavailable(f"A command in the pod of {machine_id} may run on: {why.message}") from None
 
     async def _search(self, machine_id: str, mark: str) -> Search | None:
-        with while_it_runs(machine_id, "end a command in a pod"):
-            channels = await Channels.open(self._client, machine_id, ["sh", "-c", SCRIPT, "sh", mark], stdin=False)
+        _, output = await self._ask(machine_id, "end a command in a pod", SCRIPT, mark)
+        return next((search for search in Search if search.value == output[:4]), None)
+
+    async def _ask(self, machine_id: str, what: str, script: str, *words: str) -> tuple[int | None, bytes]:
+        """The exit code and the output of a script of ours, which ends by itself. Raises NotRunning, EngineError."""
+        with while_it_runs(machine_id, what):
+            channels = await Channels.open(self._client, machine_id, ["sh", "-c", script, "sh", *words], stdin=False)
             output = bytearray()
             try:
-                while (piece := await channels.read()) is not None:
-                    output += piece[1][:4] if piece[0] == STDOUT else b""
+                async with asyncio.timeout(ASK_LIMIT_S):
+                    while (piece := await channels.read()) is not None:
+                        output += piece[1] if piece[0] == STDOUT and len(output) < OUTPUT_BYTES else b""
             finally:
                 await channels.aclose()
-        return next((search for search in Search if search.value == bytes(output[:4])), None)
+        return channels.code, bytes(output)
