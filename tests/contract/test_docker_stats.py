@@ -8,8 +8,8 @@ import pytest
 from tests.contract.worlds import DockerWorld, soon
 from tests.integration.docker_command import docker
 
-from worker_orchestrator.engines.docker.stats import _fits, _Sample
 from worker_orchestrator.engines.extras import Stats, Usage
+from worker_orchestrator.engines.samples import Sample, Samples, fits
 from worker_orchestrator.errors import EngineUnavailable, NotRunning
 
 pytestmark = pytest.mark.promise("stats")
@@ -77,19 +77,20 @@ async def test_a_recent_question_saves_a_sample(docker_world: DockerWorld, monke
 
 def test_a_sample_is_compared_with_one_before_of_the_same_life() -> None:
     """Not with one of more than a minute ago, nor with one so close that the clock counts more, nor with a larger one."""
-    now = _Sample(taken_s=1000.0, cpu_s=50.0)
-    assert _fits(_Sample(995.0, 50.0), now)
-    assert _fits(_Sample(940.0, 0.0), now)
-    for before in (None, _Sample(939.0, 50.0), _Sample(999.95, 50.0), _Sample(1001.0, 50.0), _Sample(995.0, 51.0)):
-        assert not _fits(before, now)
+    now = Sample(taken_s=1000.0, cpu_s=50.0)
+    assert fits(Sample(995.0, 50.0), now)
+    assert fits(Sample(940.0, 0.0), now)
+    for before in (None, Sample(939.0, 50.0), Sample(999.95, 50.0), Sample(1001.0, 50.0), Sample(995.0, 51.0)):
+        assert not fits(before, now)
 
 
-async def test_only_so_many_samples_are_kept(docker_world: DockerWorld) -> None:
+def test_only_so_many_samples_are_kept() -> None:
     """Containers come and go."""
+    samples = Samples()
     for number in range(3000):
-        docker_world.engine._remember(str(number), _Sample(float(number), 0.0))
-    assert len(docker_world.engine._samples) == 1024
-    assert "2999" in docker_world.engine._samples
+        samples.remember(str(number), Sample(float(number), 0.0))
+    assert len(samples) == 1024
+    assert samples.of("2999") == Sample(2999.0, 0.0)
 
 
 async def test_memory_is_told_without_the_file_cache(docker_world: DockerWorld) -> None:

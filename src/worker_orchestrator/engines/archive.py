@@ -159,7 +159,9 @@ async def filled_up(reader: Reader, size: int, parts: list[tuple[int, int]]) -> 
 
 def _parts(entry: tarfile.TarInfo) -> list[tuple[int, int]]:
     sparse = getattr(entry, "sparse", None)
-    parts = [(0, entry.size)] if sparse is None else sparse
+    parts = (
+        [(0, entry.size)] if sparse is None else [part for part in sparse if part != (0, 0)]
+    )  # GNU fills up with these
     end = 0
     for offset, count in parts:
         if offset < end or count < 0:

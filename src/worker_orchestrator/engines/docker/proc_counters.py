@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["connections_in", "cpu_seconds_of", "is_listening", "tables_of", "traffic_of"]
+__all__ = ["connections_in", "cpu_seconds_of", "is_listening", "tables_of", "traffic_in", "traffic_of"]
 
 PROC: Final = Path("/proc")
 CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -25,16 +25,27 @@ _MICRO: Final = 1_000_000
 
 
 def traffic_of(pid: int) -> tuple[int, int] | None:
-    """The bytes of IP packets that the network of this process has received from one sender for itself, and has sent so.
-
-    That is without its loopback and without what a network says to all its containers: a kilobyte at the start of each, and
-    42 bytes at the start of each neighbour. None if that is not known.
-    """
+    """The same as `traffic_in`, of the network of this process."""
     net = PROC / str(pid) / "net"
     try:
-        loopback = _loopback((net / "dev").read_text())
-        received, sent = map(int.__add__, _ip((net / "netstat").read_text()), _ipv6(net / "snmp6"))
-    except (OSError, LookupError, ValueError):
+        devices, netstat = (net / "dev").read_text(), (net / "netstat").read_text()
+        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+            return traffic_in(devices, netstat, (net / "snmp6").read_text())
+    except OSError:
+        return None
+    return traffic_in(devices, netstat, "")
+
+
+def traffic_in(devices: str, netstat: str, snmp6: str) -> tuple[int, int] | None:
+    """The bytes of IP packets that a network has received from one sender for itself, and has sent so, by these tables.
+
+    That is without its loopback and without what a network says to all its containers: a kilobyte at the start of each, and
+    42 bytes at the start of each neighbour. `snmp6` is empty without IPv6. None if that is not known.
+    """
+    try:
+        loopback = _loopback(devices)
+        received, sent = map(int.__add__, _ip(netstat), _ipv6(snmp6))
+    except (LookupError, ValueError):
         return None
     return max(0, received - loopback[0]), max(0, sent - loopback[1])
 
@@ -55,12 +66,11 @@ def _ip(netstat: str) -> tuple[int, int]:
     return received, sent
 
 
-def _ipv6(file: Path) -> tuple[int, int]:
+def _ipv6(snmp6: str) -> tuple[int, int]:
     """Without IPv6 in the container its kernel counts what comes, also to all, and discards it: that is nothing."""
-    try:
-        words = file.read_text().split(maxsplit=_SNMP6_WORDS)
-    except FileNotFoundError:  # a kernel without IPv6
+    if not snmp6:
         return 0, 0
+    words = snmp6.split(maxsplit=_SNMP6_WORDS)
     counts = dict(zip(words[:-1:2], words[1::2], strict=False))
     received, taken = int(counts["Ip6InOctets"]), counts["Ip6InReceives"] != counts["Ip6InDiscards"]
     return (

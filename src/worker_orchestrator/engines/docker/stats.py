@@ -1,16 +1,14 @@
 """What a container uses, by Docker's own measurements.
 
-The processor's share needs two samples. A recent one of the same container serves as the first, so a caller who asks every
-few seconds costs Docker one sample each time. Memory is counted without the file cache, as Docker's own tools do.
+The processor's share needs two samples (`engines/samples`). Memory is counted without the file cache, as Docker's own tools
+do.
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerStats
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,22 +21,14 @@ from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.reach import DockerReach, send_request, while_it_runs
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.extras import Usage
+from worker_orchestrator.engines.samples import Sample, Samples, fits
 from worker_orchestrator.errors import NotRunning, NotSupported
 
 __all__ = ["DockerStats"]
 
-_OLDEST_S: Final = 60.0
-_CLOSEST_S: Final = 0.1  # the difference of closer samples depends more on the clock than on the container
 _PAUSE_S: Final = 0.2
-_REMEMBERED: Final = 1024
 _NANO: Final = 1_000_000_000
 _FILE_CACHE: Final = ("total_inactive_file", "inactive_file")  # cgroups 1, cgroups 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    taken_s: float
-    cpu_s: float
 
 
 class DockerStats(DockerReach):
@@ -53,7 +43,7 @@ class DockerStats(DockerReach):
         dialect: Dialect = DOCKER,
     ) -> None:
         super().__init__(endpoint, client, owner, options, dialect)
-        self._samples: OrderedDict[str, _Sample] = OrderedDict()  # by container, the oldest first
+        self._samples = Samples()
 
     async def stats(self, machine_id: str) -> Usage:
         native_id = await self._own(machine_id, running=True)
@@ -63,17 +53,17 @@ class DockerStats(DockerReach):
             )
         stats = await self._measure(machine_id, native_id)
         now = _sample(stats, "cpu_stats", "read")
-        before = self._samples.get(native_id) or _sample(stats, "precpu_stats", "preread")
-        if now is not None and not _fits(before, now):
+        before = self._samples.of(native_id) or _sample(stats, "precpu_stats", "preread")
+        if now is not None and not fits(before, now):
             before = now
             await asyncio.sleep(_PAUSE_S)
             stats = await self._measure(machine_id, native_id)
             now = _sample(stats, "cpu_stats", "read")
         if now is None:
             raise NotRunning(f"The container of {machine_id} does not run.")
-        self._remember(native_id, now)
+        self._samples.remember(native_id, now)
         with reading():
-            return _usage(stats, now, before if _fits(before, now) else None)
+            return _usage(stats, now, before if fits(before, now) else None)
 
     async def _used(self, machine_id: str, native_id: str) -> Usage:
         """One sample, without the processor's share."""
@@ -92,29 +82,18 @@ class DockerStats(DockerReach):
                 stats: Mapping[str, Any] = msgspec.json.decode(await response.read())
         return stats
 
-    def _remember(self, native_id: str, sample: _Sample) -> None:
-        self._samples[native_id] = sample
-        self._samples.move_to_end(native_id)
-        while len(self._samples) > _REMEMBERED:
-            self._samples.popitem(last=False)
 
-
-def _sample(stats: Mapping[str, Any], measured: str, time: str) -> _Sample | None:
+def _sample(stats: Mapping[str, Any], measured: str, time: str) -> Sample | None:
     """None if nothing was measured: Docker then gives a time in the year 1, and nothing for a container that ended."""
     try:
         taken = datetime.fromisoformat(stats[time])
         cpu_s = stats[measured]["cpu_usage"]["total_usage"] / _NANO
     except (LookupError, TypeError, ValueError):
         return None
-    return _Sample(taken.timestamp(), cpu_s) if taken.year > 1 else None
+    return Sample(taken.timestamp(), cpu_s) if taken.year > 1 else None
 
 
-def _fits(before: _Sample | None, now: _Sample) -> bool:
-    """Whether the two samples show how busy the processor was. A container that was started again counts from 0."""
-    return before is not None and _CLOSEST_S <= now.taken_s - before.taken_s <= _OLDEST_S and before.cpu_s <= now.cpu_s
-
-
-def _usage(stats: Mapping[str, Any], now: _Sample, before: _Sample | None) -> Usage:
+def _usage(stats: Mapping[str, Any], now: Sample, before: Sample | None) -> Usage:
     """What nobody counted is None: where control groups lack a controller, Docker says 0 of what a running container has."""
     memory = stats.get("memory_stats") or {}
     networks = stats.get("networks")

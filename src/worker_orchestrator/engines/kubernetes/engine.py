@@ -17,10 +17,11 @@ from worker_orchestrator.engines.base import Identity, Listing
 from worker_orchestrator.engines.docker import template as docker
 from worker_orchestrator.engines.docker.pool_options import naming_pool
 from worker_orchestrator.engines.docker.template import DockerOptions
+from worker_orchestrator.engines.kubernetes.activity import KubernetesActivity
 from worker_orchestrator.engines.kubernetes.calls import is_missing, looking, status_of, writing
 from worker_orchestrator.engines.kubernetes.client import Client
-from worker_orchestrator.engines.kubernetes.exec import KubernetesExec
 from worker_orchestrator.engines.kubernetes.files import KubernetesFiles
+from worker_orchestrator.engines.kubernetes.late import KubernetesLate
 from worker_orchestrator.engines.kubernetes.lifecycle import KubernetesLifecycle
 from worker_orchestrator.engines.kubernetes.listing import labels_of
 from worker_orchestrator.engines.kubernetes.logs import KubernetesLogs
@@ -50,7 +51,9 @@ _NO_DRY_RUN: Final = "does not support dry run"
 """What an admission webhook says that cannot be asked without doing anything."""
 
 
-class KubernetesEngine(KubernetesLifecycle, KubernetesLogs, KubernetesExec, KubernetesTerminals, KubernetesFiles):
+class KubernetesEngine(
+    KubernetesLifecycle, KubernetesLogs, KubernetesLate, KubernetesTerminals, KubernetesFiles, KubernetesActivity
+):
     """One namespace of a cluster, for one owner: what it shows and says here, all else in the classes that it is made of."""
 
     plans_ports = False

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from worker_orchestrator.core import reasons
 from worker_orchestrator.core.instance import Instance, Status
-from worker_orchestrator.engines.kubernetes.template import MACHINE, OWNER, POOL, TEMPLATE, WORKER
+from worker_orchestrator.engines.kubernetes.template import LATE_DIR, MACHINE, OWNER, POOL, TEMPLATE, WORKER
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["instance_of", "is_copy", "is_lost", "labels_of"]
+__all__ = ["instance_of", "is_copy", "is_lost", "labels_of", "port_of"]
 
 _SIGKILL: Final = 137
 _HOPELESS: Final = frozenset({
@@ -80,13 +80,15 @@ def instance_of(pod: Mapping[str, Any], lost_since: float | None = None) -> Inst
         native_id=metadata["uid"],
         address=address,
         host=address or "",
-        port=_port_of(spec) if address else None,
+        port=port_of(spec) if address else None,
+        is_configurable=LATE_DIR in known,
         unreachable_since=lost_since if told["status"] is Status.UNKNOWN else None,
         **told,
     )
 
 
-def _port_of(spec: Mapping[str, Any]) -> int | None:
+def port_of(spec: Mapping[str, Any]) -> int | None:
+    """The worker's port, by the spec of its pod."""
     workers = [each for each in spec.get("containers") or () if each.get("name") == WORKER]
     return next((int(port["containerPort"]) for each in workers for port in each.get("ports") or ()), None)
 

@@ -26,11 +26,8 @@ def refuse_unkept(options: DockerOptions) -> None:
 def _unkept(options: DockerOptions) -> Iterator[str]:
     if options.parked:
         yield "A pod cannot be paused, so none can be parked: leave out --parked, and set a higher --min-idle."
-    if options.late_dir or options.late_post:
-        yield (
-            "Values for a worker that is running already (--late-dir, --late-post) are not supported on Kubernetes yet. "
-            "Leave them out, and have workers fetch what they need."
-        )
+    if options.late_post:
+        yield "Values are not posted to workers on Kubernetes (--late-post): set --late-dir, and have the worker look there."
     if options.ready == "healthcheck":
         yield "Kubernetes does not run the HEALTHCHECK of an image: choose --ready http or --ready tcp."
     if options.ports:

@@ -17,10 +17,11 @@ from typing import Any, Final
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.kubernetes.merging import KEYS, PREFIX, merged
+from worker_orchestrator.engines.late_archive import ROOM_BYTES
 from worker_orchestrator.errors import EngineRejected
 
 __all__ = [
-    "MACHINE", "OWNER", "POOL", "PREFIX", "READY", "READY_PATH", "TEMPLATE", "WORKER", "Template", "dropped",
+    "LATE_DIR", "MACHINE", "OWNER", "POOL", "PREFIX", "READY", "READY_PATH", "TEMPLATE", "WORKER", "Template", "dropped",
     "label_value", "make_template",
 ]  # fmt: skip
 
@@ -32,6 +33,7 @@ POOL: Final = f"{PREFIX}pool"
 TEMPLATE: Final = f"{PREFIX}template"
 READY: Final = f"{PREFIX}ready"
 READY_PATH: Final = f"{PREFIX}ready-path"
+LATE_DIR: Final = f"{PREFIX}late-dir"
 DEFAULT_PORT: Final = 9092
 _FINGERPRINT_CHARS: Final = 16
 _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -55,6 +57,8 @@ class Template:
         """The pod of this machine, to be posted."""
         known = {OWNER: owner, MACHINE: machine.id, POOL: machine.pool, TEMPLATE: machine.template}
         asked = {READY: self.options.ready, READY_PATH: self.options.ready_path}
+        if self.options.late_dir:
+            asked[LATE_DIR] = self.options.late_dir
         metadata = self.body["metadata"]
         return {
             **self.body,
@@ -132,10 +136,19 @@ def _own(options: DockerOptions) -> dict[str, Any]:
     if options.read_only:
         container["volumeMounts"] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 # its own
         spec["volumes"] = [{"name": "tmp", "emptyDir": {"medium": "Memory"}}]
+    add_memory(spec, container, options.late_dir)
     if options.runtime:
         spec["runtimeClassName"] = options.runtime
     metadata = {"labels": {"app.kubernetes.io/managed-by": "worker-orchestrator"}, "annotations": {}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def add_memory(spec: dict[str, Any], container: dict[str, Any], folder: str) -> None:
+    """The folder for a project's values, if there is to be one: a file system in memory, which goes with the pod."""
+    if folder:
+        volume = {"name": "late", "emptyDir": {"medium": "Memory", "sizeLimit": str(ROOM_BYTES)}}
+        spec["volumes"] = [*spec.get("volumes", ()), volume]
+        container["volumeMounts"] = [*container.get("volumeMounts", ()), {"name": "late", "mountPath": folder}]
 
 
 def escaped(value: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from worker_orchestrator.engines.docker.stats import _Sample, _sample, _usage
+from worker_orchestrator.engines.docker.stats import _sample, _usage
+from worker_orchestrator.engines.samples import Sample
 
 READ: dict[str, Any] = {"read": "2026-01-01T00:00:00Z", "cpu_stats": {"cpu_usage": {"total_usage": 1_000_000_000}}}
 
@@ -31,12 +32,12 @@ def test_without_a_memory_controller_memory_is_unknown(memory: dict[str, Any]) -
 
 def test_without_a_processor_controller_what_it_computed_is_unknown() -> None:
     """Docker 28 says 0 then, on cgroups version 2. A container that runs has computed something."""
-    before, now = _Sample(taken_s=1000.0, cpu_s=0.0), _Sample(taken_s=1005.0, cpu_s=0.0)
+    before, now = Sample(taken_s=1000.0, cpu_s=0.0), Sample(taken_s=1005.0, cpu_s=0.0)
     usage = _usage(READ, now, before)
     assert (usage.cpu_seconds, usage.cpu_percent) == (None, None)
 
 
 def test_whoever_computed_nothing_since_is_told_so() -> None:
-    before, now = _Sample(taken_s=1000.0, cpu_s=2.0), _Sample(taken_s=1005.0, cpu_s=2.0)
+    before, now = Sample(taken_s=1000.0, cpu_s=2.0), Sample(taken_s=1005.0, cpu_s=2.0)
     usage = _usage(READ, now, before)
     assert (usage.cpu_seconds, usage.cpu_percent) == (2.0, 0.0)

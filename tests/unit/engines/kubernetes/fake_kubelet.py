@@ -20,18 +20,22 @@ from tests.unit.engines.kubernetes.fake_server import a_pod, served
 
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.kubernetes.engine import KubernetesEngine
+from worker_orchestrator.engines.kubernetes.template import LATE_DIR
 
 __all__ = ["MACHINE", "PROGRAMS", "a_worker"]
 
 MACHINE: Final = "worker-1700000000000-aaaaaaaaa"
-PROGRAMS: Final = ("sh", "tar", "dd", "readlink", "cat", "sleep")
+PROGRAMS: Final = ("sh", "tar", "dd", "readlink", "cat", "sleep", "head", "rm")
 
 
 @asynccontextmanager
 async def a_worker(
-    folder: Path, *, busybox: bool = False, without: tuple[str, ...] = ()
+    folder: Path, *, busybox: bool = False, without: tuple[str, ...] = (), late_dir: str = ""
 ) -> AsyncIterator[KubernetesEngine]:
-    """An engine with one machine, `MACHINE`. Its programs are those of busybox, or of this system."""
+    """An engine with one machine, `MACHINE`, which takes values in `late_dir`.
+
+    Its programs are those of busybox, or of this system.
+    """
     programs = folder / "programs"
     programs.mkdir()
     for name in PROGRAMS:
@@ -40,7 +44,9 @@ async def a_worker(
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if not request.path.endswith("/exec"):
-            return web.json_response(a_pod(MACHINE))
+            pod = a_pod(MACHINE)
+            pod["metadata"]["annotations"] = {LATE_DIR: late_dir} if late_dir else {}
+            return web.json_response(pod)
         socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",), max_msg_size=0)
         await socket.prepare(request)
         ended = await _run(socket, request.query.getall("command"), {"PATH": str(programs)})

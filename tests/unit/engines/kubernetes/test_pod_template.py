@@ -20,11 +20,11 @@ PLAIN = DockerOptions(
 KEPT: dict[str, Any] = {
     "image": "other:1", "worker_port": 81, "env": {"A": "2"}, "memory": 64 * 1024**2, "cpus": 0.5, "cap_drop": ("NET_RAW",),
     "allow_sudo": True, "read_only": True, "user": "1000:100", "runtime": "gvisor",
-    "pod_template": {"spec": {"nodeSelector": {"disk": "ssd"}}},
+    "pod_template": {"spec": {"nodeSelector": {"disk": "ssd"}}}, "late_dir": "/run/late",
 }  # fmt: skip
 REFUSED: dict[str, Any] = {
     "ports": (("http", 80),), "network": "net", "outbound": "host", "insecure_shared_network": True, "ready": "healthcheck",
-    "pids_limit": 100, "log_limit": 1024, "late_dir": "/run/late", "late_post": "/configure", "parked": 1,
+    "pids_limit": 100, "log_limit": 1024, "late_post": "/configure", "parked": 1,
 }  # fmt: skip
 
 
