@@ -45,11 +45,15 @@ def use_key(engine: Engine, key: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
-    """Which namespace of which cluster; what is empty is found out as kubectl does."""
+    """Which namespace of which cluster; what is empty is found out as kubectl does.
+
+    `host_ports`: of nodes, if workers are reached at the addresses of these.
+    """
 
     kubeconfig: str = ""
     context: str = ""
     namespace: str = ""
+    host_ports: range | None = None
 
 
 async def open_engine(  # noqa: PLR0913 # what makes an engine
@@ -116,6 +120,6 @@ def _open_cluster(
     from worker_orchestrator.engines.kubernetes.kubeconfig import find_access  # noqa: PLC0415
 
     client = Client(find_access(cluster.kubeconfig, cluster.context, cluster.namespace))
-    engine = KubernetesEngine(client, owner, options)
+    engine = KubernetesEngine(client, owner, options, cluster.host_ports)
     engine.owners.update(adopted_owners)
     return engine

@@ -166,10 +166,15 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         docker_options(settings),
         publish_options(settings),
         docker_host=settings.docker_host or None,
-        cluster=ClusterOptions(str(settings.kubeconfig or ""), settings.kube_context, settings.namespace),
+        cluster=_cluster_options(settings),
         adopted_owners=meta.get(ADOPTED_OWNERS, "").split(),
         has_ipv6=has_ipv6_loopback,
     )
+
+
+def _cluster_options(settings: Settings) -> ClusterOptions:
+    host_ports = range(settings.first_port, settings.last_port + 1) if settings.pod_address == "node" else None
+    return ClusterOptions(str(settings.kubeconfig or ""), settings.kube_context, settings.namespace, host_ports)
 
 
 def configure_engine(engine: Engine, settings: Settings) -> frozenset[str]:

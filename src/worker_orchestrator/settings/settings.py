@@ -115,6 +115,10 @@ class Settings(PoolSettings):
             "values": "FILE",
         },
     )
+    pod_address: str = choice(
+        ("pod", "node"),
+        "Where pods are reached: at their own address, or at a port of their node, from --first-port to --last-port.",
+    )
     allow_host: tuple[str, ...] = repeatable(
         (), parsers.host_names, "NAME", "Additional host name under which callers may reach this service."
     )
@@ -226,6 +230,7 @@ class Settings(PoolSettings):
             why = "is for Docker"
         else:
             names = [name for name in ("namespace", "kube_context", "kubeconfig") if getattr(self, name)]
+            names += ["pod_address"] if self.pod_address != _DEFAULTS["pod_address"] else []
             names += ["pod_template"] if any(pool.pod_template for pool in self.pools.values()) else []
             why = "is for the engine kubernetes"
         if names:

@@ -21,9 +21,10 @@ from worker_orchestrator.engines.kubernetes.activity import KubernetesActivity
 from worker_orchestrator.engines.kubernetes.calls import is_missing, looking, status_of, writing
 from worker_orchestrator.engines.kubernetes.client import Client
 from worker_orchestrator.engines.kubernetes.files import KubernetesFiles
+from worker_orchestrator.engines.kubernetes.host_ports import HostPorts
 from worker_orchestrator.engines.kubernetes.late import KubernetesLate
 from worker_orchestrator.engines.kubernetes.lifecycle import KubernetesLifecycle
-from worker_orchestrator.engines.kubernetes.listing import labels_of
+from worker_orchestrator.engines.kubernetes.listing import host_port_of, labels_of
 from worker_orchestrator.engines.kubernetes.logs import KubernetesLogs
 from worker_orchestrator.engines.kubernetes.pods import list_pods
 from worker_orchestrator.engines.kubernetes.promises import refuse_unkept
@@ -59,9 +60,12 @@ class KubernetesEngine(
     plans_ports = False
     restarts_in_place = False
 
-    def __init__(self, client: Client, owner: str, options: Mapping[str, DockerOptions]) -> None:
-        """`options` are those of each pool, by its name."""
+    def __init__(
+        self, client: Client, owner: str, options: Mapping[str, DockerOptions], host_ports: range | None = None
+    ) -> None:
+        """`options` are those of each pool, by its name. `host_ports`: of nodes, if pods are reached there."""
         super().__init__(client, owner, options)
+        self._host_ports = None if host_ports is None else HostPorts(host_ports)
         self._known: Mapping[str, Mapping[str, str]] = {}  # labels and annotations by machine id, of the last listing
         self._tried: set[str] = set()  # fingerprints that the server took, when asked without doing it
 
@@ -129,7 +133,7 @@ class KubernetesEngine(
         options = self._pools.chosen(pool)
         with naming_pool(pool):
             refuse_unkept(options)
-            template = make_template(options)
+            template = make_template(options, on_nodes=self._host_ports is not None)
             await self._try(pool, template)
         self._templates[pool, template.fingerprint] = template
         return template.fingerprint
@@ -163,6 +167,10 @@ class KubernetesEngine(
         with looking("list pods"):
             pods, _ = await list_pods(self._client)
             instances = self._instances(pods)
+            if self._host_ports is not None:
+                self._host_ports.keep(
+                    {pod["metadata"]["name"]: port for pod in pods if (port := host_port_of(pod.get("spec") or {}))}
+                )
             known = [labels_of(pod) for pod in pods]
             self._known = {each[MACHINE]: each for each in known if each.get(OWNER) in self.owners}
         return Listing(as_of, instances)

@@ -15,6 +15,7 @@ from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.kubernetes.calls import is_missing, status_of, writing
 from worker_orchestrator.engines.kubernetes.client import Client
+from worker_orchestrator.engines.kubernetes.host_ports import HostPorts
 from worker_orchestrator.engines.kubernetes.pods import Pod
 from worker_orchestrator.engines.kubernetes.reach import runs
 from worker_orchestrator.engines.kubernetes.template import Template
@@ -41,6 +42,7 @@ class KubernetesLifecycle(KubernetesWatching):
     def __init__(self, client: Client, owner: str, options: Mapping[str, DockerOptions]) -> None:
         super().__init__(client, owner, options)
         self._templates: dict[tuple[str, str], Template] = {}  # by pool and fingerprint
+        self._host_ports: HostPorts | None = None
         self._forced_at: dict[str, float] = {}  # by uid: when (loop time) what we asked to end is taken off by force
 
     async def create(self, machine: Machine) -> bool:
@@ -48,9 +50,10 @@ class KubernetesLifecycle(KubernetesWatching):
         template = self._templates.get((machine.pool, machine.template))
         if template is None:
             raise EngineRejected(f"The template {machine.template} of {machine.id} is no longer known.")
+        pod = template.pod(self._owner, machine, self._host_ports.of(machine.id) if self._host_ports else None)
         try:
             with writing("create pods"):
-                await self._client.call("POST", self._client.pods(), body=template.pod(self._owner, machine))
+                await self._client.call("POST", self._client.pods(), body=pod)
         except EngineRejected as error:
             if status_of(error) != HTTPStatus.CONFLICT:
                 raise

@@ -13,7 +13,7 @@ from worker_orchestrator.core.instance import Instance, Status
 from worker_orchestrator.engines.kubernetes.template import LATE_DIR, MACHINE, OWNER, POOL, TEMPLATE, WORKER
 from worker_orchestrator.telemetry.foreign_text import plain
 
-__all__ = ["instance_of", "is_copy", "is_lost", "labels_of", "port_of"]
+__all__ = ["host_port_of", "instance_of", "is_copy", "is_lost", "labels_of", "port_of"]
 
 _SIGKILL: Final = 137
 _HOPELESS: Final = frozenset({
@@ -71,7 +71,8 @@ def instance_of(pod: Mapping[str, Any], lost_since: float | None = None) -> Inst
     told = _status_of(metadata, status, is_lost=lost_since is not None)
     # Once it has ended, its node may give the address to another pod.
     has_address = told["status"] in {Status.RUNNING, Status.UNKNOWN, Status.TERMINATING}
-    address = status.get("podIP") or None if has_address else None
+    host_port = host_port_of(spec)
+    address = (status.get("hostIP" if host_port else "podIP") or None) if has_address else None
     return Instance(
         id=known[MACHINE],
         owner=known.get(OWNER, ""),
@@ -80,7 +81,7 @@ def instance_of(pod: Mapping[str, Any], lost_since: float | None = None) -> Inst
         native_id=metadata["uid"],
         address=address,
         host=address or "",
-        port=port_of(spec) if address else None,
+        port=(host_port or port_of(spec)) if address else None,
         is_configurable=LATE_DIR in known,
         unreachable_since=lost_since if told["status"] is Status.UNKNOWN else None,
         **told,
@@ -89,8 +90,17 @@ def instance_of(pod: Mapping[str, Any], lost_since: float | None = None) -> Inst
 
 def port_of(spec: Mapping[str, Any]) -> int | None:
     """The worker's port, by the spec of its pod."""
+    return _first_port(spec, "containerPort")
+
+
+def host_port_of(spec: Mapping[str, Any]) -> int | None:
+    """The port of its node that leads to the worker, by the spec of its pod; None without."""
+    return _first_port(spec, "hostPort")
+
+
+def _first_port(spec: Mapping[str, Any], kind: str) -> int | None:
     workers = [each for each in spec.get("containers") or () if each.get("name") == WORKER]
-    return next((int(port["containerPort"]) for each in workers for port in each.get("ports") or ()), None)
+    return next((int(port[kind]) for each in workers for port in each.get("ports") or () if port.get(kind)), None)
 
 
 def _status_of(metadata: Mapping[str, Any], status: Mapping[str, Any], *, is_lost: bool) -> dict[str, Any]:

@@ -53,15 +53,17 @@ class Template:
     options: DockerOptions
     body: Mapping[str, Any]
 
-    def pod(self, owner: str, machine: Machine) -> dict[str, Any]:
-        """The pod of this machine, to be posted."""
+    def pod(self, owner: str, machine: Machine, host_port: int | None = None) -> dict[str, Any]:
+        """The pod of this machine, to be posted. `host_port`: of its node, which leads to the worker."""
         known = {OWNER: owner, MACHINE: machine.id, POOL: machine.pool, TEMPLATE: machine.template}
         asked = {READY: self.options.ready, READY_PATH: self.options.ready_path}
         if self.options.late_dir:
             asked[LATE_DIR] = self.options.late_dir
         metadata = self.body["metadata"]
+        spec = self.body["spec"]
         return {
             **self.body,
+            "spec": spec if host_port is None else _on_node(spec, _port(self.options), host_port),
             "metadata": {
                 **metadata,
                 "name": machine.id,
@@ -71,15 +73,36 @@ class Template:
         }
 
 
+def _on_node(spec: Mapping[str, Any], worker_port: int, host_port: int) -> dict[str, Any]:
+    """The spec of a pod whose worker is also reached at this port of its node."""
+    containers = [
+        each
+        if each["name"] != WORKER
+        else {
+            **each,
+            "ports": [
+                {**port, "hostPort": host_port} if port.get("containerPort") == worker_port else port
+                for port in each["ports"]
+            ],
+        }
+        for each in spec["containers"]
+    ]
+    return {**spec, "containers": containers}
+
+
 def label_value(text: str) -> str:
     """The text if it may be a label's value, else a hash of it: labels have at most 63 characters of a few kinds."""
     return text if _LABEL.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARS]
 
 
-def make_template(options: DockerOptions) -> Template:
-    """The template of a pool with these options. Raises EngineRejected if its `pod_template` does not go with them."""
+def make_template(options: DockerOptions, *, on_nodes: bool = False) -> Template:
+    """The template of a pool with these options; `on_nodes`: its workers are reached at ports of their nodes.
+
+    Raises EngineRejected if its `pod_template` does not go with them.
+    """
     body = merged(_own(options), options.pod_template or {})
-    fingerprint = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:_FINGERPRINT_CHARS]
+    made_of = json.dumps([body, "node"] if on_nodes else body, sort_keys=True)
+    fingerprint = hashlib.sha256(made_of.encode()).hexdigest()[:_FINGERPRINT_CHARS]
     return Template(fingerprint, options, body)
 
 

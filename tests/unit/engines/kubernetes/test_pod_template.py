@@ -88,10 +88,13 @@ def test_the_settings_become_fields_of_the_worker() -> None:
             "runAsUser": 1000,
             "runAsGroup": 100,
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "late", "mountPath": "/run/late"}],
     }
     assert spec(options)["runtimeClassName"] == "gvisor"
-    assert spec(options)["volumes"] == [{"name": "tmp", "emptyDir": {"medium": "Memory"}}]
+    assert spec(options)["volumes"] == [
+        {"name": "tmp", "emptyDir": {"medium": "Memory"}},
+        {"name": "late", "emptyDir": {"medium": "Memory", "sizeLimit": "16777216"}},
+    ]
     assert worker(PLAIN)["securityContext"] == {"allowPrivilegeEscalation": False}
     assert worker(replace(PLAIN, worker_port=None))["ports"][0]["containerPort"] == 9092
 
