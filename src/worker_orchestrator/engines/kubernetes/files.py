@@ -40,6 +40,8 @@ __all__ = ["KubernetesFiles"]
 STALL_LIMIT_S: Final = 30.0
 _SAID_BYTES: Final = 4096
 _LONGEST_NAME_BYTES: Final = 255
+_AT_ONCE: Final = 32
+"""So many paths fit into the URL of one command, however long they are."""
 _KINDS: Final = {"d": Kind.FOLDER, "o": Kind.OTHER, "m": Kind.MISSING}
 _HARMLESS: Final = re.compile(rb"file changed as we read it|removed before we read it|socket ignored|file shrank by")
 """What `tar` says of a worker that goes on meanwhile, and of what no archive has."""
@@ -136,15 +138,16 @@ class KubernetesFiles(KubernetesCommands):
 
     async def _look(self, machine_id: str, paths: list[str]) -> list[str]:
         """A letter for each of these, and where a link leads. Raises NotSupported, NotRunning, EngineError."""
-        if not paths:
-            return []
-        code, output = await self._ask(machine_id, "look for files in a pod", LOOK, *map(escaped, paths))
-        told = os.fsdecode(output).split("\0")[:-1]
-        if code or len(told) != len(paths):
-            raise _lacking(machine_id, code) or EngineUnavailable(
-                "What a shell of the worker says of paths cannot be read."
-            )
-        return told
+        found: list[str] = []
+        for begin in range(0, len(paths), _AT_ONCE):
+            some = paths[begin : begin + _AT_ONCE]
+            code, output = await self._ask(machine_id, "look for files in a pod", LOOK, *map(escaped, some))
+            told = os.fsdecode(output).split("\0")[:-1]
+            if code or len(told) != len(some):
+                unread = EngineUnavailable("What a shell of the worker says of paths cannot be read.")
+                raise _lacking(machine_id, code) or unread
+            found += told
+        return found
 
     async def _packed(self, machine_id: str, named: str) -> AsyncGenerator[bytes, None]:
         """The archive of this place. Raises EngineRejected at its end if `tar` could not read all of it."""
