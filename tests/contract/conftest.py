@@ -13,6 +13,8 @@ from tests.integration.waiting import PortBlock
 
 ON_CLUSTER = pytest.param("kubernetes", marks=pytest.mark.cluster)
 """Only `make test-cluster` runs these, on whatever KUBECONFIG names."""
+AT_NODES = pytest.param("kubernetes-at-nodes", marks=pytest.mark.cluster)
+"""The same, with workers that are reached at ports of their nodes."""
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def docker_world(runner: asyncio.Runner, ports: PortBlock, example_image: str) -
         runner.run(world.close())
 
 
-@pytest.fixture(params=["memory", "memory-that-gives-addresses", "docker", ON_CLUSTER])
+@pytest.fixture(params=["memory", "memory-that-gives-addresses", "docker", ON_CLUSTER, AT_NODES])
 def world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortBlock) -> Iterator[World]:
     """Every engine in turn."""
     yield from a_world(request, runner, ports)
@@ -67,8 +69,8 @@ def a_world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortB
     if request.param == "docker":
         yield request.getfixturevalue("docker_world")
         return
-    if request.param == "kubernetes":
-        yield from cluster_world(runner, ports)
+    if request.param.startswith("kubernetes"):
+        yield from cluster_world(runner, ports, at_nodes=request.param == "kubernetes-at-nodes")
         return
     memory = MemoryWorld(ports, plans_ports=request.param == "memory")
     runner.run(memory.open())
@@ -76,9 +78,9 @@ def a_world(request: pytest.FixtureRequest, runner: asyncio.Runner, ports: PortB
     runner.run(memory.close())
 
 
-def cluster_world(runner: asyncio.Runner, ports: PortBlock) -> Iterator[KubernetesWorld]:
+def cluster_world(runner: asyncio.Runner, ports: PortBlock, *, at_nodes: bool = False) -> Iterator[KubernetesWorld]:
     """An engine in a namespace of its own, which is gone afterwards."""
-    world = KubernetesWorld(ports)
+    world = KubernetesWorld(ports, at_nodes=at_nodes)
     try:
         runner.run(world.open())
         yield world

@@ -25,12 +25,14 @@ from worker_orchestrator.engines.kubernetes.engine import KubernetesEngine
 from worker_orchestrator.engines.kubernetes.kubeconfig import find_access
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
-__all__ = ["KubernetesWorld"]
+__all__ = ["NODE_PORTS", "KubernetesWorld"]
 
 IMAGE: Final = os.environ.get("CLUSTER_IMAGE", "worker:1")
 """An image on the cluster's nodes, or that they can pull, with a shell, `httpd` and `/www`, such as busybox has."""
 PORT: Final = 8080
 _SERVES: Final = f"echo worker listens on {PORT}; trap 'exit 3' TERM; httpd -f -p {PORT} -h / & wait"
+NODE_PORTS: Final = range(18_000, 19_000)
+"""Of nodes: no Service has them, and no connection begins at one."""
 _NOWHERE: Final = {"kubernetes.io/hostname": "no-such-node"}
 _SHOWN_WITHIN_S: Final = 90.0
 _T = TypeVar("_T")
@@ -42,8 +44,9 @@ class KubernetesWorld(World):
     engine: KubernetesEngine
     ends_at_once = False
 
-    def __init__(self, ports: PortBlock) -> None:
+    def __init__(self, ports: PortBlock, *, at_nodes: bool = False) -> None:
         super().__init__(ports)
+        self._at_nodes = at_nodes
         self.namespace = a_name("contract")
         self._env = {"A": "b"}
         self._more: list[KubernetesEngine] = []
@@ -60,11 +63,12 @@ class KubernetesWorld(World):
         self.engine = self.open_engine()
         await self.call("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}})
 
-    def open_engine(self, server: str = "", **chosen: Any) -> KubernetesEngine:
-        """One more engine of the same owner with one pool, closed with this world."""
+    def open_engine(self, server: str = "", of_nodes: range | None = None, **chosen: Any) -> KubernetesEngine:
+        """One more engine of the same owner with one pool, closed with this world. `of_nodes`: the ports of nodes for it."""
         access = find_access(namespace=self.namespace)
         client = Client(replace(access, server=server) if server else access)
-        engine = KubernetesEngine(client, self.owner, {DEFAULT_POOL: self.options(**chosen)})
+        host_ports = of_nodes or (NODE_PORTS if self._at_nodes else None)
+        engine = KubernetesEngine(client, self.owner, {DEFAULT_POOL: self.options(**chosen)}, host_ports)
         self._more.append(engine)
         return engine
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.contract.conftest import cluster_world
-from tests.contract.kubernetes_world import KubernetesWorld
+from tests.contract.kubernetes_world import IMAGE, NODE_PORTS, KubernetesWorld
 from tests.contract.worlds import soon, until_named
 from tests.integration.waiting import PortBlock
 
@@ -88,6 +88,50 @@ async def test_what_this_version_does_not_know_of_a_pod_is_refused_at_the_start(
         await cluster.open_engine(pod_template={"spec": {"noSuchThing": "a"}}).template(DEFAULT_POOL)
     with pytest.raises(EngineRejected):
         await cluster.open_engine(pod_template={"spec": {"nodeSelector": {"a": 1}}}).template(DEFAULT_POOL)
+
+
+# ports of nodes
+
+
+async def test_a_port_that_every_node_has_given_away_is_no_room_and_another_machine_has_another_one(
+    cluster: KubernetesWorld,
+) -> None:
+    """Whoever has it: here a daemon of the cluster, on each of its nodes."""
+    engine = cluster.open_engine(of_nodes=NODE_PORTS[:2])
+    await taken_on_every_node(cluster, NODE_PORTS[0])
+    machines = [await cluster.machine(engine=engine) for _ in range(2)]
+    for machine in machines:
+        await engine.create(machine)
+
+    async def look() -> bool:
+        instances = (await engine.list()).instances
+        refused = [each for each in instances.values() if "free ports" in each.unplaced]
+        served = [each for each in instances.values() if each.status is Status.RUNNING]
+        return len(refused) == 1 and [each.port for each in served] == [NODE_PORTS[1]]
+
+    await soon(look, "one of them has no room, and the other one runs", within_s=60)
+
+
+async def taken_on_every_node(cluster: KubernetesWorld, port: int) -> None:
+    """By pods that are none of ours."""
+    container = {
+        "name": "c",
+        "image": IMAGE,
+        "command": ["sleep", "3600"],
+        "ports": [{"containerPort": 1, "hostPort": port}],
+    }
+    labels = {"takes": "ports"}
+    everywhere = [{"operator": "Exists"}]
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [container], "tolerations": everywhere}}
+    daemon = {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": labels}, "template": pod}}
+    path = f"/apis/apps/v1/namespaces/{cluster.namespace}/daemonsets"
+    await cluster.call("POST", path, daemon)
+
+    async def look() -> bool:
+        status = (await cluster.call("GET", f"{path}/d"))["status"]
+        return bool(status.get("numberReady")) and status["numberReady"] == status["desiredNumberScheduled"]
+
+    await soon(look, "a pod on each node has the port", within_s=90)
 
 
 # the end

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.service.opening import docker_options, spec_of
+from worker_orchestrator.service.opening import _cluster_options, docker_options, spec_of
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.difference import difference
 from worker_orchestrator.settings.loading import load
@@ -61,6 +61,7 @@ def test_a_namespace_has_a_name_that_one_can_have(name: str) -> None:
         ({"namespace": "a"}, "namespace is for the engine kubernetes, but engine is docker."),
         ({"kube_context": "a", "engine": "memory"}, "kube_context is for the engine kubernetes, but engine is memory."),
         ({"kubeconfig": "/a"}, "kubeconfig is for the engine kubernetes"),
+        ({"pod_address": "node"}, "pod_address is for the engine kubernetes"),
         ({"pod_template": TEMPLATE}, "pod_template is for the engine kubernetes"),
         ({**PODS, "docker_host": "tcp://a:1"}, "docker_host is for Docker, but engine is kubernetes."),
         ({**PODS, "publish_address": "127.0.0.1"}, "publish_address is for Docker"),
@@ -77,6 +78,12 @@ def test_commands_that_are_printed_name_the_namespace() -> None:
     line = command_line(chosen, "down")
     for words in ("--engine kubernetes", "--namespace workers", "--kube-context a", "--kubeconfig /k"):
         assert words in line
+
+
+def test_ports_of_nodes_come_from_the_range_of_host_ports() -> None:
+    assert _cluster_options(load(PODS, {})).host_ports is None
+    chosen = load({**PODS, "pod_address": "node", "first_port": "20000", "last_port": "20009"}, {})
+    assert _cluster_options(chosen).host_ports == range(20_000, 20_010)
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "confirm_within"])

@@ -24,7 +24,7 @@ from worker_orchestrator.engines.kubernetes.files import KubernetesFiles
 from worker_orchestrator.engines.kubernetes.host_ports import HostPorts
 from worker_orchestrator.engines.kubernetes.late import KubernetesLate
 from worker_orchestrator.engines.kubernetes.lifecycle import KubernetesLifecycle
-from worker_orchestrator.engines.kubernetes.listing import host_port_of, labels_of
+from worker_orchestrator.engines.kubernetes.listing import labels_of
 from worker_orchestrator.engines.kubernetes.logs import KubernetesLogs
 from worker_orchestrator.engines.kubernetes.pods import list_pods
 from worker_orchestrator.engines.kubernetes.promises import refuse_unkept
@@ -144,7 +144,8 @@ class KubernetesEngine(
             await self.ping()
             return
         await self._leave_mark()
-        pod = template.pod(self._owner, Machine(_TRIED_AS, pool, template.fingerprint, State.STARTING, None))
+        tried = Machine(_TRIED_AS, pool, template.fingerprint, State.STARTING, None)
+        pod = template.pod(self._owner, tried, None if self._host_ports is None else self._host_ports.first)
         try:
             with writing("create pods"):
                 made = await self._client.call("POST", self._client.pods(), [("dryRun", "All")], pod)
@@ -167,10 +168,7 @@ class KubernetesEngine(
         with looking("list pods"):
             pods, _ = await list_pods(self._client)
             instances = self._instances(pods)
-            if self._host_ports is not None:
-                self._host_ports.keep(
-                    {pod["metadata"]["name"]: port for pod in pods if (port := host_port_of(pod.get("spec") or {}))}
-                )
+            self._keep_host_ports(pods, as_of)
             known = [labels_of(pod) for pod in pods]
             self._known = {each[MACHINE]: each for each in known if each.get(OWNER) in self.owners}
         return Listing(as_of, instances)
@@ -197,7 +195,8 @@ class KubernetesEngine(
         if missing.startswith(REFUSED):
             return f"{missing} of {address}; {hint}?"
         is_silent = missing.startswith("no ")
-        return f"{missing} of {address}; are addresses of pods reached from here?" if is_silent else missing
+        what = "addresses of pods" if self._host_ports is None else "ports of nodes"
+        return f"{missing} of {address}; are {what} reached from here?" if is_silent else missing
 
     def _options_of(self, machine: Machine) -> DockerOptions:
         """What this process made of its template is asked as it was made for; after a restart, as its pool is now."""

@@ -8,7 +8,7 @@ of the node itself listens on, nobody can know. Source: docs/kubernetes.md
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from worker_orchestrator.errors import EngineObstructed
 
@@ -20,18 +20,28 @@ class HostPorts:
 
     def __init__(self, ports: range) -> None:
         self._ports = ports
-        self._given: dict[str, int] = {}  # by machine id
+        self._given: dict[str, tuple[int, float]] = {}  # by machine id, with the loop time since when that is known
+        self.is_informed = False  # it was told which machines there are
 
-    def keep(self, taken: dict[str, int]) -> None:
-        """These machines have these ports, and what is not among them has none any more."""
-        self._given = dict(taken)
+    @property
+    def first(self) -> int:
+        return self._ports[0]
 
-    def of(self, machine_id: str) -> int:
+    def keep(self, taken: Mapping[str, int], as_of: float) -> None:
+        """These machines have these ports, by a listing that was begun at this loop time, and the others have none.
+
+        What was given since then no listing can show yet.
+        """
+        newer = {machine_id: given for machine_id, given in self._given.items() if given[1] >= as_of}
+        self._given = {machine_id: (port, as_of) for machine_id, port in taken.items()} | newer
+        self.is_informed = True
+
+    def of(self, machine_id: str, now: float) -> int:
         """The port for this machine. Raises EngineObstructed if all are given."""
         known = self._given.get(machine_id)
-        if known is None:
-            known = self._given[machine_id] = self._free(machine_id, set(self._given.values()))
-        return known
+        port = known[0] if known else self._free(machine_id, {port for port, _ in self._given.values()})
+        self._given[machine_id] = port, now
+        return port
 
     def _free(self, machine_id: str, taken: Collection[int]) -> int:
         """From a place on that differs from machine to machine, so that a port that is taken is not tried again."""

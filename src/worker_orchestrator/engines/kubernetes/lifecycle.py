@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Final
 
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.docker.template import DockerOptions
-from worker_orchestrator.engines.kubernetes.calls import is_missing, status_of, writing
+from worker_orchestrator.engines.kubernetes.calls import is_missing, looking, status_of, writing
 from worker_orchestrator.engines.kubernetes.client import Client
 from worker_orchestrator.engines.kubernetes.host_ports import HostPorts
-from worker_orchestrator.engines.kubernetes.pods import Pod
+from worker_orchestrator.engines.kubernetes.listing import host_port_of
+from worker_orchestrator.engines.kubernetes.pods import Pod, list_pods
 from worker_orchestrator.engines.kubernetes.reach import runs
 from worker_orchestrator.engines.kubernetes.template import Template
 from worker_orchestrator.engines.kubernetes.watching import KubernetesWatching
@@ -50,7 +51,7 @@ class KubernetesLifecycle(KubernetesWatching):
         template = self._templates.get((machine.pool, machine.template))
         if template is None:
             raise EngineRejected(f"The template {machine.template} of {machine.id} is no longer known.")
-        pod = template.pod(self._owner, machine, self._host_ports.of(machine.id) if self._host_ports else None)
+        pod = template.pod(self._owner, machine, await self._host_port(machine))
         try:
             with writing("create pods"):
                 await self._client.call("POST", self._client.pods(), body=pod)
@@ -59,6 +60,23 @@ class KubernetesLifecycle(KubernetesWatching):
                 raise
             await self._find(machine)
         return False
+
+    async def _host_port(self, machine: Machine) -> int | None:
+        """The port of its node for this machine; None if it is reached at its pod. Raises EngineError."""
+        if self._host_ports is None:
+            return None
+        now = asyncio.get_running_loop().time
+        if not self._host_ports.is_informed:
+            as_of = now()
+            with looking("list pods"):
+                self._keep_host_ports((await list_pods(self._client))[0], as_of)
+        return self._host_ports.of(machine.id, now())
+
+    def _keep_host_ports(self, pods: Iterable[Pod], as_of: float) -> None:
+        """Take note of the ports of all our pods, by a listing that was begun at this loop time."""
+        if self._host_ports is not None:
+            ports = {pod["metadata"]["name"]: host_port_of(pod.get("spec") or {}) for pod in pods}
+            self._host_ports.keep({name: port for name, port in ports.items() if port}, as_of)
 
     async def _find(self, machine: Machine) -> None:
         """Look at what has the name of this machine: an earlier create may have landed. Raises EngineError."""

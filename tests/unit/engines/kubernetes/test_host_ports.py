@@ -20,20 +20,30 @@ OPTIONS = DockerOptions(
 def test_each_machine_has_a_port_of_its_own_and_keeps_it() -> None:
     """Until a listing shows that it is gone."""
     ports = HostPorts(range(9000, 9003))
-    given = {name: ports.of(name) for name in ("a", "b", "c")}
+    given = {name: ports.of(name, 1.0) for name in ("a", "b", "c")}
     assert sorted(given.values()) == [9000, 9001, 9002]
-    assert {name: ports.of(name) for name in given} == given
+    assert {name: ports.of(name, 1.0) for name in given} == given
     with pytest.raises(EngineObstructed, match="All 3 ports"):
-        ports.of("d")
-    ports.keep({"a": given["a"], "b": given["b"]})
-    assert ports.of("d") == given["c"]
+        ports.of("d", 1.0)
+    ports.keep({"a": given["a"], "b": given["b"]}, 2.0)
+    assert ports.of("d", 3.0) == given["c"]
+
+
+def test_a_port_is_kept_for_a_machine_that_no_listing_can_show_yet() -> None:
+    """Since it was given after that listing had begun."""
+    ports = HostPorts(range(9000, 9003))
+    given = ports.of("a", 5.0)
+    ports.keep({}, 4.0)
+    assert given not in {ports.of("b", 6.0), ports.of("c", 6.0)}
+    ports.keep({}, 7.0)
+    assert len({ports.of(name, 8.0) for name in ("d", "e", "f")}) == 3
 
 
 def test_a_port_that_was_taken_is_not_tried_again_by_the_next_machine() -> None:
     """Where there are others."""
     ports = HostPorts(range(9000, 19_000))
-    assert len({HostPorts(range(9000, 19_000)).of(f"worker-{n}") for n in range(50)}) > 45
-    assert ports.of("worker-1") == ports.of("worker-1")
+    assert len({HostPorts(range(9000, 19_000)).of(f"worker-{n}", 1.0) for n in range(50)}) > 45
+    assert ports.of("worker-1", 1.0) == ports.of("worker-1", 1.0)
 
 
 def test_the_port_of_the_node_leads_to_the_worker_and_to_no_sidecar() -> None:
