@@ -54,6 +54,7 @@ __all__ = [
     "SLEEP_REQUESTED",
     "STILL_ANSWERS",
     "SURPLUS",
+    "TAKEN_OVER",
     "TOO_MANY_PARKED",
     "UNCONFIGURED",
     "UNKNOWN_POOL",
@@ -159,6 +160,7 @@ EXISTS_AGAIN: Final = "The container exists again."
 GONE: Final = "The container no longer exists, and this service has no record of removing it."
 GONE_AT_START: Final = "The container no longer existed when the service started."
 FILES_GONE: Final = "Its files are gone too."
+TAKEN_OVER: Final = "Another replica had started it, and it has not answered this one yet."
 
 ADOPTED: Final = "It was adopted with `orchestrator recover`."
 MOVED_TO_OTHER_PROJECT: Final = "It was adopted for another project with `orchestrator recover`."
