@@ -168,12 +168,12 @@ class KubernetesFiles(KubernetesCommands):
                     said += piece[1]
             is_over = True
         except TimeoutError:
-            raise EngineUnavailable(f"tar of {machine_id} said nothing for {STALL_LIMIT_S:g} s.") from None
+            raise EngineUnavailable(f"The tar of {machine_id} said nothing for {STALL_LIMIT_S:g} s.") from None
         finally:
             await (started.channels.aclose() if is_over else self._end(machine_id, started))
         lines = [line for line in bytes(said).splitlines() if not _HARMLESS.search(line)]
         if started.channels.code and lines:
-            raise EngineRejected(f"tar of the worker could not read all of it: {plain(os.fsdecode(lines[0]), 300)}")
+            raise EngineRejected(f"The tar of the worker could not read all of it: {plain(os.fsdecode(lines[0]), 300)}")
 
 
 async def _unpack(channels: Channels, frames: Frames) -> tuple[int | None, bytes, bytes]:
@@ -187,7 +187,7 @@ async def _unpack(channels: Channels, frames: Frames) -> tuple[int | None, bytes
         async with asyncio.timeout(STALL_LIMIT_S):
             told, said = await hearing
     except TimeoutError:
-        raise EngineUnavailable(f"tar of the worker took nothing for {STALL_LIMIT_S:g} s.") from None
+        raise EngineUnavailable(f"The tar of the worker took nothing for {STALL_LIMIT_S:g} s.") from None
     finally:
         sending.cancel()
         hearing.cancel()
