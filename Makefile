@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi deploy deploy-check example-worker wheel clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -119,6 +119,18 @@ bench-quick: .venv/.tests example-worker  ## the ratios that CI insists on, in l
 openapi: .venv/.tests  ## make openapi.json and the Postman collection of /v1, after a change of openapi.yaml
 	$(BIN)/python scripts/openapi
 	$(BIN)/python scripts/postman-v1
+
+# Helm's own code comes as a Python package, and so do the schemas of Kubernetes: in an environment of their own.
+deploy: build/deploy/.tools  ## render the Helm chart into deploy/kustomize, after a change of it
+	build/deploy/.venv/bin/python scripts/deploy
+
+deploy-check: build/deploy/.tools  ## is what was rendered what Helm makes of the chart, and valid for each Kubernetes from 1.28 on?
+	build/deploy/.venv/bin/python scripts/deploy --check
+
+build/deploy/.tools: Makefile | .venv/bin/python
+	@$(BIN)/python -m venv --clear build/deploy/.venv
+	@build/deploy/.venv/bin/pip install --quiet helm-python-sdk==0.2.2 kubernetes-validate==1.37.0
+	@touch $@
 
 example-worker:  ## build the image of the example worker
 	@$(DOCKER) examples/worker/build $(IMAGE)
