@@ -31,17 +31,20 @@ ENGINE: Final = Path(calling.__file__).parent
 ROLES: Final = [ROOT / "deploy" / "kustomize" / "base" / "role.yaml", ROOT / "deploy" / "rendered" / "everything.yaml"]
 CALLS: Final = {"call", "stream", "websocket"}
 PATH: Final = re.compile(r"/api/v1/namespaces/ns(?:/(?P<kind>[a-z]+)(?:/(?P<name>[^/]+)(?:/(?P<part>[a-z]+))?)?)?")
+MEASURED: Final = re.compile(r"/apis/metrics\.k8s\.io/v1beta1/namespaces/ns/pods/[^/]+")
 EVERYBODY: Final = {"/version"}
 """What Kubernetes lets every account read (the ClusterRole system:public-info-viewer)."""
 
 Right = tuple[str, str]
-"""A resource, with its part if it is about one, and a verb."""
+"""A resource, with its part if it is about one and its group if that is none of the first ones, and a verb."""
 
 
 def rights_of(request: web.Request) -> set[Right]:
     """Source: https://kubernetes.io/docs/reference/access-authn-authz/authorization/#determine-the-request-verb"""
     if request.path in EVERYBODY:
         return set()
+    if MEASURED.fullmatch(request.path):
+        return {("pods.metrics.k8s.io", request.method.lower())}
     asked = PATH.fullmatch(request.path)
     assert asked, f"{request.path} is outside of the namespace"
     if asked["kind"] is None:
@@ -63,6 +66,8 @@ class Server:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked |= rights_of(request)
+        if MEASURED.fullmatch(request.path):
+            return web.json_response({"containers": []})
         if request.path.endswith("/exec"):
             return await self._ends_at_once(request)
         if request.path.endswith("/log"):
@@ -137,6 +142,7 @@ async def do_everything(client: Client) -> None:
     await watch.aclose()
     await engine.last_lines("w1", 10)
     await engine.environment("w1")
+    await engine.stats("w1")
     await engine.exec("w1", ["true"], timeout_s=5)
     terminal = await engine.terminal("w1", ["sh"])
     await terminal.aclose()
@@ -150,8 +156,13 @@ def given(file: Path) -> set[Right]:
     roles = [each for each in yaml.safe_load_all(file.read_text("utf-8")) if each["kind"] in {"Role", "ClusterRole"}]
     assert [each["kind"] for each in roles] == ["Role"]
     rules = roles[0]["rules"]
-    assert all(rule["apiGroups"] == [""] for rule in rules)
-    return {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+    return {
+        (f"{resource}.{group}" if group else resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 def test_the_rights_of_the_chart_are_what_the_engine_uses() -> None:
