@@ -1,19 +1,25 @@
-"""How a signal ends a command that has changed the terminal: its screen, cursor and keys are restored first."""
+"""How a signal ends a command that has changed the terminal: its screen, cursor and keys are restored first.
+
+The end is an exception, and Python drops one that is raised in a finalizer or in the callback of a weak reference, such as
+the import system has. So the signal is sent again until its exception is on its way.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
 __all__ = ["exit_on_signals", "new_threads_without_signals"]
 
 _EXIT_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Without SIGINT, which Python turns into an exception by itself."""
 _ENDING_SIGNALS: Final = (*_EXIT_SIGNALS, signal.SIGINT)
+_AGAIN_S: Final = 0.2
 
 
 @contextmanager
@@ -24,11 +30,13 @@ def exit_on_signals() -> Iterator[None]:
     """
     before = {number: signal.getsignal(number) for number in _EXIT_SIGNALS}
     handled = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    exit_ = _Exit()
     for number in handled:
-        signal.signal(number, _exit)
+        signal.signal(number, exit_.begin)
     try:
         yield
     finally:
+        exit_.arrives()
         for number in handled:
             signal.signal(number, before[number])
 
@@ -50,7 +58,30 @@ def new_threads_without_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _exit(number: int, _frame: FrameType | None) -> NoReturn:
-    for each in _EXIT_SIGNALS:  # a terminal that closes sends more than one, and this one is already being handled
-        signal.signal(each, signal.SIG_IGN)
-    sys.exit(128 + number)
+class _Exit:
+    """The end of the process by the first of these signals. A terminal that closes sends more than one."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._arrived, self._sending = threading.Event(), threading.Lock()
+
+    def begin(self, number: int, _frame: FrameType | None) -> None:
+        if self._number not in {0, number} or isinstance(sys.exc_info()[1], SystemExit):
+            return  # it is on its way
+        if not self._number:
+            self._number = number
+            if hasattr(signal, "pthread_kill"):
+                with new_threads_without_signals():
+                    threading.Thread(target=self._insist, args=(threading.get_ident(),), daemon=True).start()
+        sys.exit(128 + number)
+
+    def arrives(self) -> None:
+        """It leaves the block. From here on the signal would mean what it did before."""
+        with self._sending:
+            self._arrived.set()
+
+    def _insist(self, thread: int) -> None:
+        while not self._arrived.wait(_AGAIN_S):
+            with self._sending:
+                if not self._arrived.is_set():
+                    signal.pthread_kill(thread, self._number)
