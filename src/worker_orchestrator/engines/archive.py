@@ -159,9 +159,8 @@ async def filled_up(reader: Reader, size: int, parts: list[tuple[int, int]]) -> 
 
 def _parts(entry: tarfile.TarInfo) -> list[tuple[int, int]]:
     sparse = getattr(entry, "sparse", None)
-    parts = (
-        [(0, entry.size)] if sparse is None else [part for part in sparse if part != (0, 0)]
-    )  # GNU fills up with these
+    # GNU fills its table up with parts without a length.
+    parts = [(0, entry.size)] if sparse is None else [part for part in sparse if part != (0, 0)]
     end = 0
     for offset, count in parts:
         if offset < end or count < 0:
