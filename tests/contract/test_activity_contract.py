@@ -26,7 +26,7 @@ async def followed(world: World) -> Machine:
     """A machine that serves, and whose process Docker's engine has looked up: else it is counted in another way later."""
     machine = await world.running()
     if isinstance(world, DockerWorld):
-        await anext(world.engine.watch())
+        await world.watch()
         await world.engine.list()
         container = world.engine._container_of(machine.id)
 

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar
 
@@ -209,6 +209,7 @@ class DockerWorld(World):
         self.image = f"{a_name('image')}:latest"
         docker("tag", EXAMPLE, self.image)
         self._more: list[DockerEngine] = []
+        self._watch: AsyncGenerator[str | None, None] | None = None
         self.engine = await self.open_engine()
 
     async def open_engine(
@@ -245,7 +246,14 @@ class DockerWorld(World):
         self._more.append(engine)
         return engine
 
+    async def watch(self) -> None:
+        """Its engine hears Docker's events until this world is closed: a stream that nobody keeps is closed at once."""
+        self._watch = self.engine.watch()
+        await anext(self._watch)
+
     async def close(self) -> None:
+        if self._watch is not None:
+            await self._watch.aclose()
         for engine in self._more:
             await engine.aclose()
         clean_up(self.somebody_else)
