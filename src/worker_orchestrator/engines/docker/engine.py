@@ -269,8 +269,8 @@ class DockerEngine(
             return ""
         async with self._asks_bearings:  # many workers may start at once, and one question is enough for all
             if now - self._bearings[0] >= BEARINGS_S:
-                why = ""
-                with contextlib.suppress(EngineError):
+                why = self._bearings[1]
+                with contextlib.suppress(EngineError):  # no answer is no verdict: what was known holds
                     why = await misplacement(self._client, self._endpoint)
                 self._bearings = (now, why)
         return self._bearings[1]

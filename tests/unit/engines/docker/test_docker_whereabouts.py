@@ -16,6 +16,7 @@ from worker_orchestrator.engines.docker import whereabouts
 from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.engines.docker.whereabouts import is_on_loopback, misplacement
+from worker_orchestrator.errors import EngineRejected
 
 OURS, THEIRS = "127.0.0.1", "203.0.113.1"
 HERE = {"KernelVersion": os.uname().release, "OperatingSystem": "Debian", "SecurityOptions": ["name=seccomp"]}
@@ -149,3 +150,20 @@ def test_many_workers_that_start_at_once_ask_docker_once(monkeypatch: pytest.Mon
 
     assert set(asyncio.run(story())) == {"another network"}
     assert len(asked) == 1
+
+
+def test_an_engine_that_does_not_say_takes_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker fails a listing of networks, for example, while one of them is being removed."""
+
+    async def fails(*_: object) -> str:
+        raise EngineRejected("Docker refused: the network was not found.")
+
+    monkeypatch.setattr("worker_orchestrator.engines.docker.engine.misplacement", fails)
+
+    async def story() -> str:
+        known = SimpleNamespace(
+            _asks_bearings=asyncio.Lock(), _bearings=(-math.inf, "another network"), _client=None, _endpoint=None
+        )
+        return await DockerEngine._misplaced_for(cast("DockerEngine", known), "127.0.0.1")
+
+    assert asyncio.run(story()) == "another network"
