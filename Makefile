@@ -26,7 +26,7 @@ down: .venv/.service  ## remove idle workers and what else the service left in D
 
 # Tests that measure time have the computer to themselves: ALONE. They come last, so that pytest has the last word. All others
 # run in six parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the core's
-# gate, which stands on its own tests) with the contract; what has a Docker of its own (OWN) with COMMANDS; the BROWSER; what
+# gate, which stands on its own tests); the contract with what has a Docker of its own (OWN) and COMMANDS; the BROWSER; what
 # waits for DEADLINES and the like; the API; and what is left. They are divided so that each takes about as long as the others.
 # AT_LENGTH has targets of its own.
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
@@ -44,8 +44,8 @@ API := $(patsubst %,tests/integration/test_%.py,client document_api edge exec_st
   metrics pool_history pools_by_name pools_on_docker)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
-	  '$(LINT) && $(GATE) && $(OTHERS) && $(PYTEST) tests/contract' \
-	  '$(PYTEST) $(OWN) $(COMMANDS)' \
+	  '$(LINT) && $(GATE) && $(OTHERS)' \
+	  '$(PYTEST) tests/contract $(OWN) $(COMMANDS)' \
 	  '$(PYTEST) $(BROWSER) $(addprefix --ignore=,$(ALONE))' \
 	  '$(PYTEST) $(DEADLINES)' \
 	  '$(PYTEST) $(API)' \

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tests.browser import undisturbed
 from tests.browser.pages import Pages, Relay, pages, relay
 from tests.browser.tabs import Tabs
 from tests.integration.conftest import pytest_runtest_makereport
@@ -47,13 +48,20 @@ expect.set_options(
 
 @contextmanager
 def chromium(*more: str) -> Iterator[Browser]:
-    """Debian's Chromium, with these options too: of two of a name, the later holds. None is downloaded."""
+    """Debian's Chromium, with these options too: of two of a name, the later holds. None is downloaded.
+
+    It hears nothing of the networks that come and go with the containers of other tests (`undisturbed`).
+    """
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         missing = "There is no Chromium: `apt-get install chromium` brings it."
-        pytest.fail(missing, pytrace=False) if os.environ.get("CI") == "true" else pytest.skip(missing)
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing, pytrace=False)
+        pytest.skip(missing)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*_ARGS, *more])
+        browser = playwright.chromium.launch(
+            executable_path=undisturbed.__file__, args=[*_ARGS, *more], env={**os.environ, "UNDISTURBED": path}
+        )
         try:
             yield browser
         finally:

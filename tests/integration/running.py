@@ -65,7 +65,7 @@ class Running:
             )
         if await_answer:
             eventually(self._answers_or_ended, "the service answers", within_s=30)
-            assert self.process.poll() is None, f"the service ended:\n{self.log}"
+            assert self.process.poll() is None, f"the service ended with {self.process.poll()}:\n{self.log}"
         return self
 
     def _answers_or_ended(self) -> bool:
