@@ -231,13 +231,16 @@ class Exec(Protocol):
         command: Sequence[str],
         output: ExecOutput,
         *,
-        stdin: bytes = b"",
+        stdin: bytes | AsyncIterator[bytes] = b"",
         env: Mapping[str, str] | None = None,
         user: str = "",
         workdir: str = "",
         timeout_s: float = 60.0,
     ) -> int | None:
         """The same, with all output handed to `output` as it comes. A command whose output is not taken has to wait.
+
+        `stdin` may come piece by piece. After the last one the command's input ends, where the connection can tell (not
+        over TLS).
 
         Returns the exit code, None if the command had not ended by its time-out, and was killed.
         """

@@ -23,6 +23,9 @@ from worker_orchestrator.http.access.callers import Callers, Kind
 from worker_orchestrator.http.access.guard import Guard
 from worker_orchestrator.http.access.login import Login
 from worker_orchestrator.http.document import Document, Request
+from worker_orchestrator.http.e2b.access import PREFIX as E2B
+from worker_orchestrator.http.e2b.access import as_bearer, is_of_sandbox
+from worker_orchestrator.http.e2b.refusal import of_reply as e2b_refusal
 from worker_orchestrator.http.monitoring import Monitoring
 from worker_orchestrator.http.pages import dashboard, docs, openapi
 from worker_orchestrator.http.pages.assets import AssetReply
@@ -61,9 +64,10 @@ class App:
     """The API document's routes and /v1, behind the rules of who may call.
 
     `on_defect` is called with each assertion that failed: the process must not go on. `root_path` is as in the settings.
+    `e2b` is what is behind /e2b; None if that door is closed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # what is behind the edge
         self,
         document: Document,
         v1: ASGIApp,
@@ -72,8 +76,10 @@ class App:
         callers: Callers,
         on_defect: Callable[[BaseException], None],
         root_path: str = "",
+        *,
+        e2b: ASGIApp | None = None,
     ) -> None:
-        self._document, self._v1, self._monitoring = document, v1, monitoring
+        self._document, self._v1, self._e2b, self._monitoring = document, v1, e2b, monitoring
         self._guard, self._callers, self._on_defect = guard, callers, on_defect
         self._login = Login(callers, root_path)
         self._last_caller = _Caller({}, "", "", "")
@@ -85,7 +91,9 @@ class App:
         request_id = _request_id(headers) or new_id()
         REQUEST_ID.set(request_id)
         path: str = scope["path"]
-        is_v1 = path.startswith("/v1/")
+        is_v1, is_e2b = path.startswith("/v1/"), self._e2b is not None and path.startswith(E2B)
+        if is_e2b:
+            headers = as_bearer(path, headers)
         if scope["type"] == "websocket":
             await self._open_socket(scope, receive, send, headers)
             return
@@ -98,8 +106,8 @@ class App:
             if asset is not None and reply is None:  # it holds no secret, and a browser cannot send a token to see it
                 await _send_asset(scope["method"], asset, cors, send)
                 return
-        if is_v1:
-            refusal = None if reply is None else reply if reply.status == 204 else problems.of_reply(reply)
+        if is_v1 or is_e2b:
+            refusal = None if reply is None else reply if reply.status == 204 else _refused(reply, is_e2b=is_e2b)
             await self._answer_v1(scope, receive, _with(send, cors), refusal)
             return
         if reply is None:
@@ -156,6 +164,8 @@ class App:
             return self._callers.too_often(_address(scope), Kind.CHECK)
         if is_file or _is_login(scope["path"]):
             return self._callers.too_often(_address(scope), Kind.PAGE)
+        if self._e2b is not None and is_of_sandbox(scope["path"], headers):
+            return self._callers.too_often(_address(scope), Kind.CALL)  # the sandbox has a token of its own
         refusal = self._callers.refusal(_address(scope), headers)
         if refusal is None:
             scope[LEASE] = self._callers.lease(headers)
@@ -221,7 +231,7 @@ class App:
             return message
 
         try:
-            await (self._v1 if refusal is None else refusal)(scope, receive_noted, send_noted)
+            await (refusal or self._app_of(scope["path"]))(scope, receive_noted, send_noted)
         except asyncio.CancelledError:  # as in `_answer`
             if began and not hung_up:
                 raise
@@ -232,6 +242,9 @@ class App:
             if not began:
                 broken = problems.problem(500, "internal_error", "Internal server error", _DEFECT)
                 await broken(scope, receive, send)
+
+    def _app_of(self, path: str) -> ASGIApp:
+        return self._e2b if self._e2b is not None and path.startswith(E2B) else self._v1
 
     async def _open_socket(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
         """A browser lets a page of another site open a WebSocket without a preflight, so the same rules hold here."""
@@ -268,6 +281,11 @@ def _is_fenced(headers: Mapping[bytes, bytes], query: bytes) -> bool:
     """Whether the caller insists on a generation of the machine, which only /v1 supports."""
     in_query = any(field.partition(b"=")[0].lower() == b"generation" for field in query.split(b"&"))
     return in_query or headers.get(b"if-match", b"*").strip() != b"*"
+
+
+def _refused(reply: Reply, *, is_e2b: bool) -> Response:
+    """A refusal of the edge, as clients of this door read it."""
+    return e2b_refusal(reply).rest() if is_e2b else problems.of_reply(reply)
 
 
 def _address(scope: Scope) -> str:

@@ -43,6 +43,7 @@ from worker_orchestrator.service.ending import end_in_time
 from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
 from worker_orchestrator.service.previews import PreviewParts, previews_of
 from worker_orchestrator.service.reload import Configuration, limits_of
+from worker_orchestrator.service.sandboxes import SandboxParts, sandboxes_of
 from worker_orchestrator.settings import token as token_file
 from worker_orchestrator.settings import webhook_secret
 from worker_orchestrator.settings.command_line import command_line
@@ -87,6 +88,7 @@ class _Parts:
     webhook: Webhook | None
     callers: Callers
     previews: PreviewParts
+    sandboxes: SandboxParts | None = None
 
 
 async def serve(
@@ -196,7 +198,10 @@ def _assemble(
     callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner)
     previews = previews_of(settings, callers, opened.engine, orchestrator, configuration, told, opened.links_key)
     end = ServiceEnd()
-    return _Parts(settings, opened, orchestrator, configuration, metrics, history, end, webhook, callers, previews)
+    sandboxes = sandboxes_of(orchestrator, settings.advertise_host, opened.values_key, end) if settings.e2b else None
+    return _Parts(
+        settings, opened, orchestrator, configuration, metrics, history, end, webhook, callers, previews, sandboxes
+    )
 
 
 def _app(parts: _Parts, token: str) -> App:
@@ -227,6 +232,7 @@ def _app(parts: _Parts, token: str) -> App:
         parts.callers,
         orchestrator.defect.report,
         settings.root_path,
+        e2b=None if parts.sandboxes is None else parts.sandboxes.app,
     )
 
 
@@ -263,6 +269,8 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> N
         await server.serve(sockets)
     finally:
         await background.aclose()
+        if parts.sandboxes is not None:
+            await parts.sandboxes.processes.aclose()
         pool.cancel()
         await asyncio.wait({pool})
         if not pool.cancelled() and (defect := pool.exception()) is not None:

@@ -125,6 +125,7 @@ class Settings(PoolSettings):
     allow_origin: tuple[str, ...] = repeatable(
         (), parsers.origins, "ORIGIN", "Web origin, such as https://app.example.com, whose pages may call this service."
     )
+    e2b: bool = switch("Also take the calls of E2B's clients, under /e2b.")
     root_path: str = setting(
         "", parse_root_path, "PATH", "Path under which a proxy shows this service, such as /pool. Default: none."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 from aiodocker.stream import Message
@@ -65,7 +65,7 @@ class DockerExec(DockerReach):
         command: Sequence[str],
         output: ExecOutput,
         *,
-        stdin: bytes = b"",
+        stdin: bytes | AsyncIterator[bytes] = b"",
         env: Mapping[str, str] | None = None,
         user: str = "",
         workdir: str = "",
@@ -75,8 +75,8 @@ class DockerExec(DockerReach):
         native_id = await self._running_container(ends_at, machine_id, timeout_s)
         if native_id is None:
             return None
-        if stdin and not self._can_end_input:  # then a shell hands it over, for it knows the length
-            command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]
+        if isinstance(stdin, bytes) and stdin and not self._can_end_input:
+            command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]  # a shell knows the length
         attached = Attached(self._open_aside(), machine_id, native_id, self._programs, is_local=self._endpoint.is_local)
         what = Command(command, env, user, workdir)
         screened = _Screened(output, what)
@@ -152,7 +152,7 @@ class DockerExec(DockerReach):
         return True
 
 
-async def _run(attached: Attached, stdin: bytes, screened: _Screened) -> int | None:
+async def _run(attached: Attached, stdin: bytes | AsyncIterator[bytes], screened: _Screened) -> int | None:
     feeding = asyncio.create_task(_feed(attached, stdin))  # beside the reading: it may write before it has read all
     try:
         while (message := await attached.read()) is not None:
@@ -163,10 +163,15 @@ async def _run(attached: Attached, stdin: bytes, screened: _Screened) -> int | N
     return await attached.exit_code()
 
 
-async def _feed(attached: Attached, stdin: bytes) -> None:
-    if stdin:
+async def _feed(attached: Attached, stdin: bytes | AsyncIterator[bytes]) -> None:
+    if not stdin:
+        return
+    if isinstance(stdin, bytes):
         await attached.write(stdin)
-        attached.end_input()
+    else:
+        async for piece in stdin:
+            await attached.write(piece)
+    attached.end_input()
 
 
 class _Screened:

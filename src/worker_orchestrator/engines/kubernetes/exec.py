@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 from worker_orchestrator.engines.extras import Completed, ExecOutput
@@ -44,19 +44,19 @@ class KubernetesExec(KubernetesCommands):
         command: Sequence[str],
         output: ExecOutput,
         *,
-        stdin: bytes = b"",
+        stdin: bytes | AsyncIterator[bytes] = b"",
         env: Mapping[str, str] | None = None,
         user: str = "",
         workdir: str = "",
         timeout_s: float = 60.0,
     ) -> int | None:
-        limit = asyncio.timeout(timeout_s)
+        limit, size = asyncio.timeout(timeout_s), len(stdin) if isinstance(stdin, bytes) else 0
         started, code = None, None
         try:
             async with limit:
                 await self._own(machine_id, running=True)
                 started = await self._start(
-                    machine_id, command, env=env, user=user, workdir=workdir, stdin=bool(stdin), size=len(stdin)
+                    machine_id, command, env=env, user=user, workdir=workdir, stdin=bool(stdin), size=size
                 )
                 output.started()
                 code = await _run(started.channels, stdin, output)
@@ -89,7 +89,7 @@ class KubernetesExec(KubernetesCommands):
             await self._end(machine_id, started)
 
 
-async def _run(channels: Channels, stdin: bytes, output: ExecOutput) -> int | None:
+async def _run(channels: Channels, stdin: bytes | AsyncIterator[bytes], output: ExecOutput) -> int | None:
     feeding = asyncio.create_task(_feed(channels, stdin))  # beside the reading: it may write before it has read all
     try:
         while (piece := await channels.read()) is not None:
@@ -100,8 +100,12 @@ async def _run(channels: Channels, stdin: bytes, output: ExecOutput) -> int | No
     return channels.code
 
 
-async def _feed(channels: Channels, stdin: bytes) -> None:
-    await channels.write(stdin)
+async def _feed(channels: Channels, stdin: bytes | AsyncIterator[bytes]) -> None:
+    if isinstance(stdin, bytes):
+        await channels.write(stdin)
+    else:
+        async for piece in stdin:
+            await channels.write(piece)
     if channels.can_end_input:
         await channels.end_input()
 

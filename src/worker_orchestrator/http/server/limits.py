@@ -66,6 +66,7 @@ BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 """The header fields that say how long a body is."""
 _FIELD_OVERHEAD_BYTES: Final = 4  # colon, space and line end
 _FILES: Final = re.compile(rb"/v1/machines/[^/?]+/files/?(?:\?|$)")
+_E2B_FILES: Final = re.compile(rb"/e2b/files/?(?:\?|$)")
 _ASSIGN: Final = re.compile(rb"/v1/projects/[^/?]+/machine/?(?:\?|$)")
 
 NOT_HTTP: Final = failure(400, "Bad request", "This is not a valid HTTP/1.1 request.")
@@ -79,6 +80,8 @@ NO_ROOM: Final = failure(
 
 def body_limit(method: bytes, url: bytes) -> int:
     """The most bytes that a body of this request may have."""
+    if method == b"POST" and _E2B_FILES.match(url) is not None:
+        return FILE_LIMIT_BYTES
     if method != b"PUT":
         return BODY_LIMIT_BYTES
     if _FILES.match(url) is not None:

@@ -1,0 +1,67 @@
+"""Who may call: for E2B's API a key is our token, and what goes on in a sandbox needs that sandbox's own token.
+
+A token of a sandbox is bound to its machine's generation: whoever had the sandbox before cannot use it. It is derived from a
+key that only this service can read, so it is stored nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import Request
+
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.core.machine import Machine
+from worker_orchestrator.errors import ProjectHasNoMachine
+from worker_orchestrator.http.e2b.refusal import Refusal
+
+__all__ = ["PREFIX", "SANDBOX", "Access", "as_bearer", "is_of_sandbox"]
+
+PREFIX: Final = "/e2b/"
+SANDBOX: Final = "e2b-sandbox-id"
+"""The header that names a sandbox. With it a call is one for E2B's agent inside of that sandbox."""
+_KEY: Final = b"x-api-key"
+_TOKEN: Final = "x-access-token"  # noqa: S105 # the name of a header
+
+
+def is_of_sandbox(path: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether this is a call of what goes on in one sandbox: then that sandbox's token decides, not the service's."""
+    return path.startswith(PREFIX) and SANDBOX.encode() in headers
+
+
+def as_bearer(path: str, headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """The same headers, with the key of E2B's clients where other clients of this service send its token."""
+    if not path.startswith(PREFIX) or _KEY not in headers:
+        return headers
+    return {**headers, b"authorization": b"Bearer " + headers[_KEY]}
+
+
+class Access:
+    """Makes and checks the tokens of sandboxes."""
+
+    def __init__(self, orchestrator: Orchestrator, key: bytes) -> None:
+        self._orchestrator, self._key = orchestrator, key
+
+    def token_of(self, machine: Machine) -> str:
+        """The token of the sandbox that has this machine now."""
+        bound = f"{machine.project}\0{machine.id}\0{machine.generation}".encode()
+        return hmac.digest(self._key, bound, hashlib.sha256).hex()
+
+    async def machine_of(self, request: Request) -> Machine:
+        """The machine of the sandbox that this call names, if the call has its token. Raises Refusal."""
+        name, given = request.headers.get(SANDBOX, ""), request.headers.get(_TOKEN, "")
+        try:
+            machine = await self._orchestrator.machine_of(name)
+        except ProjectHasNoMachine:
+            raise Refusal.gone(name) from None
+        if not hmac.compare_digest(self.token_of(machine).encode(), given.encode()):
+            raise Refusal(
+                401,
+                "unauthenticated",
+                f"The access token is not the one of the sandbox {name[:40]!r}, or the sandbox has ended and its name was "
+                "given anew. Connect to it again with the API key.",
+            )
+        return machine

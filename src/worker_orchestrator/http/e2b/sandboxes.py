@@ -1,0 +1,281 @@
+"""E2B's REST API: sandboxes, each of which is a project with a machine.
+
+What tells a sandbox from other projects is kept in the metadata of its assignment, under a key of its own. Projects that
+came in by another door are no sandboxes here: a client that ends all that it lists must not end those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.core.lease import Terms
+from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.project import is_project_id
+from worker_orchestrator.core.spec import DEFAULT_POOL
+from worker_orchestrator.errors import ProjectHasNoMachine
+from worker_orchestrator.http.e2b.access import Access
+from worker_orchestrator.http.e2b.processes import Processes
+from worker_orchestrator.http.e2b.refusal import Refusal
+from worker_orchestrator.http.e2b.variables import Variables
+from worker_orchestrator.http.server.request_body import until_hang_up
+from worker_orchestrator.http.v1.responses import MachineShape
+
+__all__ = ["Sandboxes"]
+
+ENVD: Final = "0.5.7"
+"""The version of E2B's agent whose calls are understood here."""
+LONGEST_S: Final = 365 * 86_400
+_BASE: Final = "base"
+"""The template that E2B's clients ask for if nobody names one."""
+_MARK: Final = "e2b"
+_PAGE: Final = 100
+
+
+class New(msgspec.Struct):
+    """What a client asks for. Everything but the first four is refused if it asks for more than nothing."""
+
+    templateID: str = _BASE  # noqa: N815 # the name is E2B's
+    timeout: int = 15
+    metadata: dict[str, str] | None = None
+    envVars: dict[str, str] | None = None  # noqa: N815 # as above
+    secure: bool | None = None
+    allow_internet_access: bool | None = None
+    autoPause: bool | None = None  # noqa: N815 # as above
+    autoResume: Any = None  # noqa: N815 # as above
+    autoPauseMemory: Any = None  # noqa: N815 # as above
+    network: Any = None
+    mcp: Any = None
+    iam: Any = None
+    volumeMounts: Any = None  # noqa: N815 # as above
+
+
+class Timeout(msgspec.Struct):
+    timeout: int = 15
+
+
+class Sandboxes:
+    """What is under /e2b/sandboxes and /e2b/v2/sandboxes."""
+
+    def __init__(
+        self,
+        orchestrator: Orchestrator,
+        shape: MachineShape,
+        access: Access,
+        processes: Processes,
+        variables: Variables,
+    ) -> None:
+        self._orchestrator, self._shape, self._access = orchestrator, shape, access
+        self._processes, self._variables = processes, variables
+
+    async def create(self, request: Request) -> Response:
+        new = await _body(request, New)
+        _refuse_more(new)
+        pool, metadata = self._pool(new.templateID), new.metadata or {}
+        project = _project(metadata.get("externalId"), request.headers.get("idempotency-key"))
+        mark = {"template": new.templateID, "since": int(time.time() * 1000)}
+        assigned = await self._orchestrator.assign_machine(
+            project,
+            pool,
+            lambda: until_hang_up(request.receive),
+            metadata=_metadata({**metadata, _MARK: json.dumps(mark)}),
+            terms=Terms(ttl=_timeout(new.timeout)),
+        )
+        try:
+            await self._variables.keep(assigned.machine, new.envVars or {})
+        except BaseException:
+            if assigned.is_new:
+                await self._orchestrator.destroy(assigned.machine.id, assigned.machine.generation)
+            raise
+        return _json(self._created(assigned.machine), 201)
+
+    async def connect(self, request: Request) -> Response:
+        """Make sure that it runs, and let it live so long from now on, if that is longer than it would."""
+        asked = await _body(request, Timeout)
+        machine = await self._machine(request)
+        if machine.state is State.SLEEPING:
+            machine = await self._orchestrator.sleepers.wake(str(machine.project), machine.generation)
+        shown = self._shape.of(await self._orchestrator.record(machine))
+        ends = None if shown.lease is None else shown.lease.expires_at
+        limit_s = _timeout(asked.timeout)
+        if ends is None or (ends - datetime.now(UTC)).total_seconds() < limit_s:
+            machine = await self._orchestrator.leases.keep_alive(
+                str(machine.project), Terms(ttl=limit_s), machine.generation
+            )
+        return _json(self._created(machine), 200)
+
+    async def set_timeout(self, request: Request) -> Response:
+        asked = await _body(request, Timeout)
+        machine = await self._machine(request)
+        terms = Terms(ttl=_timeout(asked.timeout))
+        await self._orchestrator.leases.keep_alive(str(machine.project), terms, machine.generation)
+        return Response(status_code=204)
+
+    async def show(self, request: Request) -> Response:
+        machine = await self._machine(request)
+        detail = {**await self._listed(machine), "envdAccessToken": self._access.token_of(machine), "domain": None}
+        return _json(detail, 200)
+
+    async def end(self, request: Request) -> Response:
+        machine = await self._machine(request)
+        await self._processes.end_of(machine)
+        await self._orchestrator.destroy(machine.id, machine.generation)
+        self._variables.forget(machine)
+        return Response(status_code=204)
+
+    async def list(self, request: Request) -> Response:
+        """Those that run, the newest first; 100 at a time."""
+        query = request.query_params
+        wanted = dict(parse_qsl(query.get("metadata", ""), keep_blank_values=True))
+        states = {state for one in query.getlist("state") for state in one.split(",")} or {"running"}
+        limit, after = min(int(query.get("limit", _PAGE)), _PAGE), query.get("nextToken", "")
+        found = [
+            (str(mark["since"]).zfill(16) + str(machine.project), machine)
+            for machine in self._orchestrator.fleet.machines.values()
+            if (mark := _mark_of(machine)) is not None and wanted.items() <= _metadata_of(machine).items()
+        ]
+        found = sorted(found, reverse=query.get("order", "desc") != "asc") if "running" in states else []
+        names = [name for name, _ in found]
+        begin = names.index(after) + 1 if after in names else 0
+        page = found[begin : begin + max(1, limit)]
+        response = _json([await self._listed(machine) for _, machine in page], 200)
+        if begin + len(page) < len(found):
+            response.headers["x-next-token"] = page[-1][0]
+        return response
+
+    def _pool(self, template: str) -> str:
+        pools = self._orchestrator.spec.pools
+        name = DEFAULT_POOL if template == _BASE and _BASE not in pools else template
+        if name not in pools:
+            known = ", ".join(sorted(pools))
+            raise Refusal(
+                404, "not_found", f"There is no template {template[:60]!r}: templates are pools here: {known}."
+            )
+        if not pools[name].recycle:
+            raise Refusal(
+                409,
+                "failed_precondition",
+                f"The pool {name} gives released machines to the next project as they are, with what runs in them, and a "
+                "sandbox must be new. Start the service with --on-release recycle, or set on_release in that pool.",
+            )
+        return name
+
+    async def _machine(self, request: Request) -> Machine:
+        """The machine of the sandbox in the path. Raises Refusal."""
+        name = request.path_params["sandbox"]
+        try:
+            machine = await self._orchestrator.machine_of(name)
+        except ProjectHasNoMachine:
+            machine = None
+        if machine is None or _mark_of(machine) is None:
+            raise Refusal(404, "not_found", f"There is no sandbox {name[:128]!r}. It has ended, or never was.")
+        return machine
+
+    def _created(self, machine: Machine) -> dict[str, Any]:
+        mark = _mark_of(machine) or {}
+        return {
+            "sandboxID": machine.project,
+            "templateID": mark.get("template", machine.pool),
+            "clientID": "worker-orchestrator",
+            "envdVersion": ENVD,
+            "envdAccessToken": self._access.token_of(machine),
+            "domain": None,
+        }
+
+    async def _listed(self, machine: Machine) -> dict[str, Any]:
+        """As E2B lists it. What nobody measures here is 0."""
+        shown, mark = self._shape.of(await self._orchestrator.record(machine)), _mark_of(machine) or {}
+        since = datetime.fromtimestamp(mark.get("since", 0) / 1000, UTC)
+        ends = None if shown.lease is None else shown.lease.expires_at
+        return {
+            "sandboxID": machine.project,
+            "templateID": mark.get("template", machine.pool),
+            "clientID": "worker-orchestrator",
+            "startedAt": since,
+            "endAt": ends or datetime.fromtimestamp(since.timestamp() + LONGEST_S, UTC),
+            "cpuCount": 0,
+            "memoryMB": 0,
+            "diskSizeMB": 0,
+            "metadata": _metadata_of(machine),
+            "state": "running",
+            "envdVersion": ENVD,
+        }
+
+
+def _refuse_more(new: New) -> None:
+    """Raises Refusal for the first option that this service would have to ignore."""
+    asked = {
+        "pausing a sandbox at its end (autoPause)": new.autoPause,
+        "resuming a sandbox by itself (autoResume)": isinstance(new.autoResume, dict) and new.autoResume.get("enabled"),
+        "rules of the network for one sandbox (network): set `outbound` of its pool": new.network,
+        "the MCP gateway of E2B (mcp)": new.mcp,
+        "identities for workloads (iam)": new.iam,
+        "volumes (volumeMounts)": new.volumeMounts,
+        "sandboxes without an access token (secure=False)": new.secure is False,
+        "a switch for the internet (allow_internet_access): set `outbound` of its pool": new.allow_internet_access
+        is False,
+    }
+    for what, is_asked in asked.items():
+        if is_asked:
+            raise Refusal.missing(what)
+
+
+def _project(external: str | None, idempotency: str | None) -> str:
+    """The project of a new sandbox: the one that its metadata names, the same for the same key, else a name of its own."""
+    if external is not None:
+        if not is_project_id(external):
+            raise Refusal.invalid(f"metadata.externalId is {external[:60]!r}, which is no project id.")
+        return external
+    if idempotency:
+        return f"sandbox-{hashlib.sha256(idempotency.encode()).hexdigest()[:20]}"
+    return f"sandbox-{secrets.token_hex(10)}"
+
+
+def _timeout(seconds: int) -> float:
+    if not 0 <= seconds <= LONGEST_S:
+        raise Refusal.invalid(f"timeout is {seconds}, but must be from 0 to {LONGEST_S} seconds.")
+    return float(max(1, seconds))
+
+
+def _metadata(entries: dict[str, str]) -> str:
+    if len(entries) > 33 or any(len(key) > 64 or len(value) > 1024 for key, value in entries.items()):
+        raise Refusal.invalid("metadata may have 32 entries, with keys of 64 and values of 1024 characters at most.")
+    return json.dumps(entries, sort_keys=True, ensure_ascii=True)
+
+
+def _metadata_of(machine: Machine) -> dict[str, str]:
+    """What the client gave."""
+    entries: dict[str, str] = json.loads(machine.metadata) if machine.metadata else {}
+    return {key: value for key, value in entries.items() if key != _MARK}
+
+
+def _mark_of(machine: Machine) -> dict[str, Any] | None:
+    """What makes this machine's project a sandbox; None if it is none."""
+    if machine.project is None or machine.gone or not machine.metadata or f'"{_MARK}"' not in machine.metadata:
+        return None
+    try:
+        mark = json.loads(json.loads(machine.metadata)[_MARK])
+    except (ValueError, KeyError):
+        return None
+    return mark if isinstance(mark, dict) and "since" in mark else None
+
+
+async def _body(request: Request, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(await request.body() or b"{}", type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal.invalid(f"The body of this call is invalid: {error}.") from None
+
+
+def _json(body: object, status: int) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")

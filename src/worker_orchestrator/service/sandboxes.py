@@ -1,0 +1,42 @@
+"""The door for E2B's clients, where the settings open it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.errors import InvalidSetting
+from worker_orchestrator.http.server.streamed_response import ServiceEnd
+from worker_orchestrator.http.v1.responses import MachineShape
+from worker_orchestrator.service import late_key
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from worker_orchestrator.http.e2b.processes import Processes
+
+__all__ = ["SandboxParts", "sandboxes_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxParts:
+    """What is behind /e2b, and the processes that run in sandboxes: they are ended when the service ends."""
+
+    app: ASGIApp
+    processes: Processes
+
+
+def sandboxes_of(orchestrator: Orchestrator, advertise_host: str, key: bytes, service_end: ServiceEnd) -> SandboxParts:
+    """The open door. Raises InvalidSetting if what it needs is not installed."""
+    if find_spec("python_multipart") is None:
+        raise InvalidSetting(
+            "--e2b needs a package that is not installed: run `pip install 'worker-orchestrator[e2b]'`."
+        )
+    from worker_orchestrator.http.e2b.processes import Processes  # noqa: PLC0415 # few services need it
+    from worker_orchestrator.http.e2b.routes import e2b  # noqa: PLC0415 # as above
+
+    processes = Processes(orchestrator)
+    tokens_key = late_key.derived(key, "sandboxes")
+    return SandboxParts(e2b(orchestrator, processes, MachineShape(advertise_host), tokens_key, service_end), processes)

@@ -1,0 +1,297 @@
+"""E2B's own client, unchanged, against the service on real Docker: all that docs/e2b.md says works, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from e2b import (
+    AuthenticationException,
+    CommandExitException,
+    FileNotFoundException,
+    PtySize,
+    Sandbox,
+    SandboxException,
+    SandboxQuery,
+    TimeoutException,
+)
+from tests.integration.calling import call
+from tests.integration.conftest import Start
+from tests.integration.docker_command import docker
+from tests.integration.guarded import a_guarded_service
+from tests.integration.running import Running, a_service
+from tests.integration.waiting import eventually
+
+DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "e2b.md"
+FLAGS: Final = ("--e2b", "--on-release", "recycle", "--min-idle", "2", "--max-machines", "12")
+KEY: Final = "e2b_any"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Iterator[Running]:
+    with a_service(tmp_path_factory.mktemp("e2b"), *FLAGS) as service:
+        yield service
+
+
+def options(service: Running, key: str = KEY) -> dict[str, Any]:
+    url = f"http://localhost:{service.ports.api}/e2b"
+    return {"api_url": url, "sandbox_url": url, "api_key": key}
+
+
+@pytest.fixture(scope="module")
+def sandbox(service: Running) -> Iterator[Sandbox]:
+    """One for the tests that leave nothing behind that another one would notice."""
+    sandbox = Sandbox.create(envs={"STAGE": "a b"}, metadata={"kind": "shared"}, timeout=600, **options(service))
+    yield sandbox
+    assert sandbox.kill() is True
+    assert sandbox.kill() is False
+
+
+# sandboxes
+
+
+def test_a_sandbox_is_a_project_with_a_machine(service: Running, sandbox: Sandbox) -> None:
+    info = sandbox.get_info()
+    assert (info.sandbox_id, info.template_id, info.metadata) == (sandbox.sandbox_id, "base", {"kind": "shared"})
+    assert 500 < (info.end_at - info.started_at).total_seconds() < 610
+    assert sandbox.is_running()
+    assert service.machine_of(sandbox.sandbox_id) is not None
+    again = Sandbox.connect(sandbox.sandbox_id, **options(service))
+    assert again.commands.run("hostname").stdout == sandbox.commands.run("hostname").stdout
+
+
+def test_only_sandboxes_are_listed(service: Running, sandbox: Sandbox) -> None:
+    """A client that ends all that it lists must not end a project that came in by another door."""
+    service.assign("by-another-door")
+    listed = Sandbox.list(**options(service)).next_items()
+    assert [one.sandbox_id for one in listed] == [sandbox.sandbox_id]
+    assert Sandbox.list(SandboxQuery(metadata={"kind": "other"}), **options(service)).next_items() == []
+    assert Sandbox.kill("by-another-door", **options(service)) is False
+    assert service.machine_of("by-another-door") is not None
+
+
+def test_the_same_name_is_the_same_sandbox(service: Running) -> None:
+    wanted = {"metadata": {"externalId": "named"}, **options(service)}
+    first, second = Sandbox.create(**wanted), Sandbox.create(**wanted)
+    assert first.sandbox_id == second.sandbox_id == "named"
+    first.commands.run("sleep 600", background=True)
+    machine = service.machine_of("named")["id"]  # type: ignore[index] # it has one
+    assert second.kill()
+    eventually(
+        lambda: docker("container", "inspect", machine, check=False).failed, "it is removed, with what ran in it"
+    )
+    assert not first.is_running()
+    with pytest.raises(SandboxException, match="was not found"):
+        first.commands.run("true")
+    third = Sandbox.create(**wanted)
+    with pytest.raises(AuthenticationException):  # its token was that of the sandbox before
+        first.commands.run("true")
+    assert third.kill()
+
+
+def test_its_time_is_a_lease(service: Running) -> None:
+    sandbox = Sandbox.create(timeout=1000, **options(service))
+    sandbox.set_timeout(2000)
+    assert sandbox.get_info().end_at.timestamp() - time.time() > 1900
+    Sandbox.connect(sandbox.sandbox_id, timeout=10, **options(service))  # which makes it no shorter
+    assert sandbox.get_info().end_at.timestamp() - time.time() > 1900
+    sandbox.set_timeout(1)
+    assert sandbox.get_info().end_at.timestamp() - time.time() <= 61, "nothing expires in the first minute of a service"
+    assert sandbox.kill()
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"allow_internet_access": False}, "allow_internet_access"),
+        ({"lifecycle": {"on_timeout": "pause"}}, "autoPause"),
+        ({"template": "no-such-pool"}, "templates are pools here: default"),
+        ({"metadata": {"externalId": "no name"}}, "no project id"),
+    ],
+)
+def test_nothing_is_accepted_and_ignored(service: Running, asked: dict[str, Any], named: str) -> None:
+    with pytest.raises(Exception, match=re.escape(named)):
+        Sandbox.create(**asked, **options(service))
+
+
+# commands
+
+
+def test_a_command_tells_all_that_it_did(sandbox: Sandbox) -> None:
+    done = sandbox.commands.run("echo out; echo err >&2; echo $STAGE $MORE; pwd", envs={"MORE": "c"}, cwd="/tmp")
+    assert (done.stdout, done.stderr, done.exit_code) == ("out\na b c\n/tmp\n", "err\n", 0)
+    with pytest.raises(CommandExitException) as failed:
+        sandbox.commands.run("echo so; exit 3")
+    assert (failed.value.exit_code, failed.value.stdout) == (3, "so\n")
+    with pytest.raises(SandboxException, match="no-such-folder"):
+        sandbox.commands.run("true", cwd="/no-such-folder")
+
+
+def test_output_comes_as_it_is_written_and_whole(sandbox: Sandbox) -> None:
+    """Also that of a command which writes faster than anybody reads."""
+    pieces = list[str]()
+    done = sandbox.commands.run(
+        "i=0; while [ $i -lt 200000 ]; do echo 0123456789012345678901234567890123456789012345678; i=$((i+1)); done",
+        on_stdout=pieces.append,
+        timeout=120,
+    )
+    assert len(done.stdout) == 10_000_000 == sum(map(len, pieces))
+    assert len(pieces) > 10
+
+
+def test_a_command_in_the_background_reads_and_goes_on(service: Running, sandbox: Sandbox) -> None:
+    """Whoever began it may go, and another client may listen."""
+    began = sandbox.commands.run("cat; echo end", background=True, stdin=True)
+    assert [(one.pid, one.args[-1]) for one in sandbox.commands.list()] == [(began.pid, "cat; echo end")]
+    began.disconnect()
+    other = Sandbox.connect(sandbox.sandbox_id, **options(service))
+    heard = other.commands.connect(began.pid)
+    other.commands.send_stdin(began.pid, "one\n")
+    other.commands.send_stdin(began.pid, "two\n")
+    other.commands.close_stdin(began.pid)
+    assert heard.wait().stdout == "one\ntwo\nend\n"
+    assert sandbox.commands.list() == []
+
+
+def test_a_command_is_ended_by_hand_and_by_its_time(sandbox: Sandbox) -> None:
+    began = sandbox.commands.run("sleep 601 & sleep 602", background=True)
+    assert sandbox.commands.kill(began.pid) is True
+    with pytest.raises(CommandExitException):
+        began.wait()
+    assert sandbox.commands.kill(began.pid) is False
+    with pytest.raises(TimeoutException):
+        sandbox.commands.run("sleep 603", timeout=1)
+    runs = "ps | grep -c '[s]leep 60'"
+    eventually(lambda: sandbox.commands.run(f"{runs} || true").stdout.strip() == "0", "none of them is left")
+
+
+def test_a_terminal(sandbox: Sandbox) -> None:
+    """With its size, which can be changed, and Ctrl-C."""
+    terminal = sandbox.pty.create(PtySize(rows=30, cols=101))
+    output = bytearray()
+
+    def said(what: str) -> bool:
+        return what.encode() in output
+
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(terminal.wait, on_pty=output.extend)
+        sandbox.pty.send_stdin(terminal.pid, b"stty size\n")
+        eventually(lambda: said("30 101"), "its size")
+        sandbox.pty.resize(terminal.pid, PtySize(rows=40, cols=99))
+        sandbox.pty.send_stdin(terminal.pid, b"stty size; echo $STAGE\n")
+        eventually(lambda: said("40 99") and said("a b"), "its other size, and the variables of the sandbox")
+        sandbox.pty.send_stdin(terminal.pid, b"exit 0\n")
+        assert reading.result(30).exit_code == 0
+
+
+# files
+
+
+def test_files_go_in_and_out(sandbox: Sandbox) -> None:
+    written = sandbox.files.write("/tmp/new/folder/a.txt", "content")
+    assert (written.name, written.path) == ("a.txt", "/tmp/new/folder/a.txt")
+    assert sandbox.files.read("/tmp/new/folder/a.txt") == "content"
+    content = os.urandom(3_000_000)
+    sandbox.files.write_files([{"path": "/tmp/new/b", "data": content}, {"path": "/tmp/new/ü c", "data": b""}])
+    assert bytes(sandbox.files.read("/tmp/new/b", format="bytes")) == content
+    assert b"".join(sandbox.files.read("/tmp/new/b", format="stream")) == content
+    listed = sandbox.files.list("/tmp/new", depth=2)
+    assert sorted(one.path for one in listed) == [
+        "/tmp/new/b",
+        "/tmp/new/folder",
+        "/tmp/new/folder/a.txt",
+        "/tmp/new/ü c",
+    ]
+    assert [(one.type and one.type.value, one.size) for one in listed if one.name == "b"] == [("file", 3_000_000)]
+    sandbox.commands.run("ln -s b /tmp/new/link")
+    assert sandbox.files.get_info("/tmp/new/link").symlink_target == "b"
+    sandbox.files.write("/tmp/new/link", "where it leads")
+    assert sandbox.files.read("/tmp/new/b") == "where it leads"
+
+
+def test_folders_are_made_moved_and_removed(sandbox: Sandbox) -> None:
+    assert (sandbox.files.make_dir("/tmp/made"), sandbox.files.make_dir("/tmp/made")) == (True, False)
+    assert sandbox.files.rename("/tmp/made", "/tmp/moved").path == "/tmp/moved"
+    assert (sandbox.files.exists("/tmp/made"), sandbox.files.exists("/tmp/moved")) == (False, True)
+    sandbox.files.remove("/tmp/moved")
+    assert not sandbox.files.exists("/tmp/moved")
+    for fails in (sandbox.files.read, sandbox.files.list, sandbox.files.remove):
+        with pytest.raises(FileNotFoundException):
+            fails("/tmp/moved")
+    with pytest.raises(SandboxException, match="watching a folder"):
+        sandbox.files.watch_dir("/tmp")
+
+
+# who may call, and what outlives what
+
+
+def test_a_key_is_the_token_and_a_sandbox_has_its_own(tmp_path: Path) -> None:
+    token = "right-token-of-the-test"  # of this test
+    with a_guarded_service(tmp_path, token, *FLAGS) as service:
+        with pytest.raises(AuthenticationException):
+            Sandbox.create(**options(service, "wrong"))
+        mine, other = (Sandbox.create(**options(service, token)) for _ in range(2))
+        assert mine.commands.run("echo in").stdout == "in\n"
+        url, own = "/e2b/files?path=/etc/hostname", str(mine._envd_access_token)
+        for foreign in ("", str(other._envd_access_token), token):
+            headers = {"e2b-sandbox-id": mine.sandbox_id, "x-access-token": foreign}
+            assert call(service.ports.api, "GET", url, None, headers).status == 401
+        assert call(service.ports.api, "GET", url, None, {"x-access-token": own}).status == 401
+        assert call(service.ports.api, "GET", "/v1/machines", None, {"e2b-sandbox-id": "a"}).status == 401
+
+
+@pytest.mark.promise("kill")
+def test_a_sandbox_outlives_the_service_and_its_commands_do_not(start: Start) -> None:
+    """After `kill -9` its files, its variables, its deadline and its token are as they were."""
+    service = start(*FLAGS)
+    sandbox = Sandbox.create(envs={"SECRET": "hidden"}, timeout=500, metadata={"a": "b"}, **options(service))
+    sandbox.files.write("/tmp/kept", "kept")
+    ends = sandbox.get_info().end_at
+    service.end(signal.SIGKILL)
+    service.start()
+    assert sandbox.commands.run("cat /tmp/kept; echo $SECRET").stdout == "kepthidden\n"
+    info = sandbox.get_info()
+    assert abs((info.end_at - ends).total_seconds()) < 2
+    assert info.metadata == {"a": "b"}
+    sandbox.commands.run("sleep 604", background=True)
+    assert service.end() == 0
+    machine = docker("ps", "-q", "--filter", f"label=worker-orchestrator.owner={service.owner}").out.split()
+    assert all("sleep 604" not in docker("top", one).out for one in machine)
+    assert "hidden" not in service.log
+    assert b"hidden" not in b"".join(
+        file.read_bytes() for file in (service.folder / "state").iterdir() if file.is_file()
+    )
+
+
+def test_a_pool_that_hands_machines_on_is_refused(start: Start) -> None:
+    service = start("--e2b", "--min-idle", "1")
+    with pytest.raises(SandboxException, match="--on-release recycle"):
+        Sandbox.create(**options(service))
+
+
+def test_the_document_does_what_it_says(service: Running) -> None:
+    """Its Python, with its variables, in a process of its own."""
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    (exports,) = re.findall(r"\$ export (.*)", DOCUMENT.read_text(encoding="utf-8"))
+    variables = dict(each.split("=", 1) for each in exports.replace("9092", str(service.ports.api)).split())
+    environment = {**os.environ, **variables}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("test\n/srv/files\n hello\n", 0), done.stderr
+
+
+def test_many_at_once_share_no_machine(service: Running) -> None:
+    """Each has its own, and all of them end."""
+    with ThreadPoolExecutor(5) as clients:
+        made = list(clients.map(lambda _: Sandbox.create(**options(service)), range(5)))
+        names = list(clients.map(lambda one: one.commands.run("hostname").stdout, made))
+        assert len(set(names)) == 5
+        assert all(clients.map(lambda one: one.kill(), made))
