@@ -26,7 +26,7 @@ down: .venv/.service  ## remove idle workers and what else the service left in D
 
 # Tests that measure time have the computer to themselves: ALONE. They come last, so that pytest has the last word. All others
 # run in six parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the core's
-# gate, which stands on its own tests); the contract with what has a Docker of its own (OWN) and COMMANDS; the BROWSER; what
+# gate, which stands on its own tests) with READERS; the contract with what has a Docker of its own (OWN) and COMMANDS; the BROWSER; what
 # waits for DEADLINES and the like; the API; and what is left. They are divided so that each takes about as long as the others.
 # AT_LENGTH has targets of its own.
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
@@ -35,21 +35,22 @@ OF_CORE := tests/unit/core
 GATE := $(BIN)/coverage run --branch -m pytest $(OF_CORE) && $(BIN)/coverage report --fail-under=100 --include="$(CORE)"
 OTHERS := $(PYTEST) $(CORES) --ignore=$(OF_CORE)
 ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight) $(patsubst %,tests/integration/test_%.py,command_line_speed daemon_speed deaths wake_speed)
-OWN := tests/chaos tests/integration/test_daemon.py tests/recipes
+OWN := tests/chaos tests/integration/test_daemon.py
+READERS := tests/recipes tests/integration/test_crashes.py
 COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output reload_command postman scripts)
 BROWSER := tests/browser tests/integration/test_commands.py
 AT_LENGTH := tests/previews
 DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker late_tenants)
-API := $(patsubst %,tests/integration/test_%.py,client document_api edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams \
+API := $(patsubst %,tests/integration/test_%.py,client document_api e2b edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams \
   metrics pool_history pools_by_name pools_on_docker)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
-	  '$(LINT) && $(GATE) && $(OTHERS)' \
+	  '$(LINT) && $(GATE) && $(OTHERS) && $(PYTEST) $(READERS)' \
 	  '$(PYTEST) tests/contract $(OWN) $(COMMANDS)' \
 	  '$(PYTEST) $(BROWSER) $(addprefix --ignore=,$(ALONE))' \
 	  '$(PYTEST) $(DEADLINES)' \
 	  '$(PYTEST) $(API)' \
-	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(AT_LENGTH) $(ALONE) $(OWN) $(COMMANDS) $(BROWSER) $(DEADLINES) $(API))'
+	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(AT_LENGTH) $(ALONE) $(READERS) $(OWN) $(COMMANDS) $(BROWSER) $(DEADLINES) $(API))'
 	$(DOCKER) $(PYTEST) $(ALONE)
 
 core: .venv/.tests  ## unit and simulation tests; those of the pure core must cover it to the last branch
