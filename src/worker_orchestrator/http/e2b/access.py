@@ -6,6 +6,8 @@ key that only this service can read, so it is stored nowhere.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -29,7 +31,7 @@ _TOKEN: Final = "x-access-token"  # noqa: S105 # the name of a header
 
 def is_of_sandbox(path: str, headers: Mapping[bytes, bytes]) -> bool:
     """Whether this is a call of what goes on in one sandbox: then that sandbox's token decides, not the service's."""
-    return path.startswith(PREFIX) and SANDBOX.encode() in headers
+    return path.startswith(PREFIX) and (SANDBOX.encode() in headers or _TOKEN.encode() in headers)
 
 
 def as_bearer(path: str, headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
@@ -46,13 +48,18 @@ class Access:
         self._orchestrator, self._key = orchestrator, key
 
     def token_of(self, machine: Machine) -> str:
-        """The token of the sandbox that has this machine now."""
+        """The token of the sandbox that has this machine now, with its name before a dot.
+
+        E2B's clients until 2.39 do not name a sandbox that they have connected to: they send its token alone.
+        """
         bound = f"{machine.project}\0{machine.id}\0{machine.generation}".encode()
-        return hmac.digest(self._key, bound, hashlib.sha256).hex()
+        name = base64.urlsafe_b64encode(str(machine.project).encode()).decode().rstrip("=")
+        return f"{name}.{hmac.digest(self._key, bound, hashlib.sha256).hex()}"
 
     async def machine_of(self, request: Request) -> Machine:
         """The machine of the sandbox that this call names, if the call has its token. Raises Refusal."""
-        name, given = request.headers.get(SANDBOX, ""), request.headers.get(_TOKEN, "")
+        given = request.headers.get(_TOKEN, "")
+        name = request.headers.get(SANDBOX) or _named_in(given)
         try:
             machine = await self._orchestrator.machine_of(name)
         except ProjectHasNoMachine:
@@ -65,3 +72,12 @@ class Access:
                 "given anew. Connect to it again with the API key.",
             )
         return machine
+
+
+def _named_in(token: str) -> str:
+    """The sandbox that this token names; empty if it names none."""
+    encoded = token.partition(".")[0]
+    try:
+        return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    except (binascii.Error, ValueError):
+        return ""

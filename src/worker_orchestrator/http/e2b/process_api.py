@@ -127,6 +127,8 @@ class ProcessApi:
 
 async def _told(listener: Listener) -> AsyncIterator[dict[str, Any]]:
     async for event in listener.events():
+        if "late" in event:
+            raise Refusal(504, "deadline_exceeded", event["late"])
         yield {"event": event}
 
 

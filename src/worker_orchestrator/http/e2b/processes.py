@@ -149,12 +149,19 @@ class Processes:
         has_input = asked.pty is None and asked.stdin is not False
         process = Process(machine, config, asked.tag, has_input=has_input)
         listener = process.fan.join()
-        run = self._in_terminal(process, asked, user) if asked.pty is not None else self._run(process, user, limit_s)
+        run = (
+            self._in_terminal(process, asked, user, limit_s)
+            if asked.pty is not None
+            else self._run(process, user, limit_s)
+        )
         process.task = asyncio.create_task(self._to_its_end(process, run, limit_s), name=f"process in {machine.id}")
         self._of.setdefault((machine.id, machine.generation), []).append(process)
         begun = asyncio.ensure_future(process.begun.wait())
         try:
             await asyncio.wait({begun, process.task}, return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            process.fan.leave(listener)  # its client has gone: the process goes on, and waits for nobody
+            raise
         finally:
             begun.cancel()
         if process.why_not is not None and not process.pid:
@@ -198,7 +205,7 @@ class Processes:
                 {"exited": False, "exitCode": -1, "status": "lost", "error": of_error(error).message},
             )
         except asyncio.CancelledError:
-            end = {"exited": False, "exitCode": -1, "status": "signal: killed"}
+            end = {"end": {"exited": False, "exitCode": -1, "status": "signal: killed"}}
             raise
         else:
             end = _end(code, limit_s)
@@ -206,7 +213,7 @@ class Processes:
             if not process.pid:
                 for name, piece in process.rest():
                     process.fan.tell_at_once({"data": {name: piece}}, len(piece))
-            process.fan.end({"end": end})
+            process.fan.end(end)
             self._of[own].remove(process)
             if not self._of[own]:
                 del self._of[own]
@@ -226,7 +233,7 @@ class Processes:
             timeout_s=limit_s,
         )
 
-    async def _in_terminal(self, process: Process, asked: StartRequest, user: str) -> int | None:
+    async def _in_terminal(self, process: Process, asked: StartRequest, user: str, limit_s: float) -> int | None:
         engine, config, size = self._orchestrator.engine, process.config, asked.pty.size if asked.pty else None
         if not isinstance(engine, Terminals):
             raise not_supported("open a terminal in a worker")
@@ -240,9 +247,12 @@ class Processes:
             workdir=config.cwd or "",
         )
         try:
-            while data := await process.terminal.read():
-                await process.take("pty", data)
+            async with asyncio.timeout(limit_s):
+                while data := await process.terminal.read():
+                    await process.take("pty", data)
             return await process.terminal.exit_code()
+        except TimeoutError:
+            return None
         finally:
             await process.terminal.aclose()
 
@@ -259,12 +269,9 @@ def _words(config: Config) -> list[str]:
 
 def _end(code: int | None, limit_s: float) -> dict[str, Any]:
     if code is None:
-        late = f"It had not ended within {limit_s:g} s, and was killed."
-        return {"exited": False, "exitCode": -1, "status": "signal: killed", "error": late}
-    if code > _SIGNALLED:
-        return {"exited": True, "exitCode": code, "status": f"exit status {code}", "error": f"exit status {code}"}
+        return {"late": f"The process had not ended within {limit_s:g} s, and was killed."}
     told = {"exited": True, "exitCode": code, "status": f"exit status {code}"}
-    return told if code == 0 else {**told, "error": f"exit status {code}"}
+    return {"end": told if code == 0 else {**told, "error": f"exit status {code}"}}
 
 
 async def _ended(processes: list[Process]) -> None:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.errors import OrchestratorError
-from worker_orchestrator.http.e2b.access import SANDBOX, Access
+from worker_orchestrator.http.e2b.access import Access
 from worker_orchestrator.http.e2b.connect import STREAM, stream_end
 from worker_orchestrator.http.e2b.filesystem import Filesystem
 from worker_orchestrator.http.e2b.process_api import ProcessApi
@@ -141,4 +141,4 @@ def _gone(_request: Request, _error: Exception) -> Response:
 
 def _is_of_agent(request: Request) -> bool:
     """Whether this is a call of the agent with Connect; its health and its files have errors as the API has."""
-    return SANDBOX in request.headers and not request.url.path.startswith(("/e2b/files", "/e2b/health"))
+    return request.url.path.startswith(("/e2b/process.Process/", "/e2b/filesystem.Filesystem/"))
