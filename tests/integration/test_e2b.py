@@ -76,6 +76,8 @@ def test_only_sandboxes_are_listed(service: Running, sandbox: Sandbox) -> None:
     assert [one.sandbox_id for one in listed] == [sandbox.sandbox_id]
     assert Sandbox.list(SandboxQuery(metadata={"kind": "other"}), **options(service)).next_items() == []
     assert Sandbox.kill("by-another-door", **options(service)) is False
+    with pytest.raises(SandboxException, match="by another door"):
+        Sandbox.create(metadata={"externalId": "by-another-door"}, **options(service))
     assert service.machine_of("by-another-door") is not None
 
 

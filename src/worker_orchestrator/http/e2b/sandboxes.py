@@ -29,6 +29,7 @@ from worker_orchestrator.http.e2b.processes import Processes
 from worker_orchestrator.http.e2b.refusal import Refusal
 from worker_orchestrator.http.e2b.variables import Variables
 from worker_orchestrator.http.server.request_body import until_hang_up
+from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.responses import MachineShape
 
 __all__ = ["Sandboxes"]
@@ -83,7 +84,7 @@ class Sandboxes:
         _refuse_more(new)
         pool, metadata = self._pool(new.templateID), new.metadata or {}
         project = _project(metadata.get("externalId"), request.headers.get("idempotency-key"))
-        mark = {"template": new.templateID, "since": int(time.time() * 1000)}
+        mark = self._mark_for(project, new.templateID)
         assigned = await self._orchestrator.assign_machine(
             project,
             pool,
@@ -138,7 +139,7 @@ class Sandboxes:
         query = request.query_params
         wanted = dict(parse_qsl(query.get("metadata", ""), keep_blank_values=True))
         states = {state for one in query.getlist("state") for state in one.split(",")} or {"running"}
-        limit, after = min(int(query.get("limit", _PAGE)), _PAGE), query.get("nextToken", "")
+        limit, after = parameters.number(query, "limit", 1, 1000) or _PAGE, query.get("nextToken", "")
         found = [
             (str(mark["since"]).zfill(16) + str(machine.project), machine)
             for machine in self._orchestrator.fleet.machines.values()
@@ -147,11 +148,26 @@ class Sandboxes:
         found = sorted(found, reverse=query.get("order", "desc") != "asc") if "running" in states else []
         names = [name for name, _ in found]
         begin = names.index(after) + 1 if after in names else 0
-        page = found[begin : begin + max(1, limit)]
+        page = found[begin : begin + min(limit, _PAGE)]
         response = _json([await self._listed(machine) for _, machine in page], 200)
         if begin + len(page) < len(found):
             response.headers["x-next-token"] = page[-1][0]
         return response
+
+    def _mark_for(self, project: str, template: str) -> dict[str, Any]:
+        """What makes this project a sandbox; if it is one already, it stays as it was. Raises Refusal."""
+        present = self._orchestrator.fleet.of_project(project)
+        if present is None or present.gone:
+            return {"template": template, "since": int(time.time() * 1000)}
+        mark = _mark_of(present)
+        if mark is None:
+            raise Refusal(
+                409,
+                "failed_precondition",
+                f"The project {project} has a machine that it got by another door, so it is no sandbox. Choose another "
+                "metadata.externalId, or release it first.",
+            )
+        return mark
 
     def _pool(self, template: str) -> str:
         pools = self._orchestrator.spec.pools
