@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from tests.simulation.small import Small, lived
+from tests.unit.exposition import exposition
 
 from worker_orchestrator.control.reading.gauges import WORDS
 from worker_orchestrator.control.telling.observer import AssignOutcome, Call, Delivery
@@ -26,25 +26,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def exposition() -> str:
-    """What is shown once everything has happened that makes a metric appear."""
-    shown: list[bytes] = []
-
-    async def story(small: Small) -> None:
-        await small.await_idle(2)
-        await small.assign("p")
-        small.orchestrator.change_pool("default", {"max_machines": 5})
-        shown.append(small.metrics.exposition(small.orchestrator.gauges()))
-
-    lived(story)
-    return shown[0].decode()
-
-
-def test_each_metric_has_a_row_with_its_type_and_its_labels(exposition: str) -> None:
+def test_each_metric_has_a_row_with_its_type_and_its_labels() -> None:
     told = {(name, kind, frozenset(re.findall(r"\w+", labels))) for name, kind, labels in ROWS}
     shown = set()
-    for family in text_string_to_metric_families(exposition):
+    for family in text_string_to_metric_families(exposition()):
         labels = frozenset(key for sample in family.samples for key in sample.labels) - {"le"}
         shown.add((f"{family.name}_total" if family.type == "counter" else family.name, family.type, labels))
     assert told == shown
@@ -65,19 +50,17 @@ def test_each_value_of_a_label_is_explained(word: str) -> None:
     assert f"`{word}`" in PAGE
 
 
-def test_questions_and_alerts_ask_for_metrics_that_there_are() -> None:
+def test_questions_ask_for_metrics_that_there_are() -> None:
     known = {name for name, _, _ in ROWS}
-    asked = set(re.findall(r"orchestrator_\w+", "\n".join(blocks("promql") + blocks("yaml"))))
+    asked = set(re.findall(r"orchestrator_\w+", "\n".join(blocks("promql"))))
     assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked} <= known
 
 
-def test_questions_and_alerts_are_understood_by_prometheus(tmp_path: Path) -> None:
+def test_questions_are_understood_by_prometheus(tmp_path: Path) -> None:
     if shutil.which("promtool") is None:
         pytest.fail("promtool is missing: install Debian's package prometheus.", pytrace=False)
     questions = [{"record": f"question:{number}", "expr": text} for number, text in enumerate(blocks("promql"))]
-    (alerts,) = (block for block in blocks("yaml") if "alert:" in block)
-    for name, rules in (("questions", yaml.safe_dump({"groups": [{"name": "q", "rules": questions}]})), ("a", alerts)):
-        file = tmp_path / f"{name}.yml"
-        file.write_text(rules)
-        done = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    file = tmp_path / "questions.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "q", "rules": questions}]}))
+    done = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
