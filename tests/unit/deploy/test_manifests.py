@@ -134,3 +134,10 @@ def test_prometheus_is_told_only_on_request() -> None:
     component = yaml.safe_load((DEPLOY / "kustomize" / "service-monitor" / "kustomization.yaml").read_text())
     assert component["kind"] == "Component"
     assert component["resources"] == ["servicemonitor.yaml"]
+
+
+def test_prometheus_gets_the_alerts_only_on_request() -> None:
+    assert all(each["kind"] != "PrometheusRule" for each in BASE)
+    assert one(EVERYTHING, "PrometheusRule")["spec"] == yaml.safe_load(
+        (DEPLOY / "prometheus" / "rules.yaml").read_text()
+    )
