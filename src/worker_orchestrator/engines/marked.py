@@ -2,7 +2,8 @@
 
 Each command carries a mark in its environment, which its children inherit. A second command, as the same user, looks for
 processes with the mark, for their children and for members of their sessions, and kills them until none is left. It is a
-shell script that uses only builtins, and gets the mark as an argument, so that it never finds itself.
+shell script that uses only builtins, and gets the mark as an argument, so that it never finds itself. Nor does it take the
+session that it is a member of for the command's: each has one of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ SCRIPT: Final = r"""
 exec 2>/dev/null
 slurp() { text=; while IFS= read -r line || [ -n "$line" ]; do text=$text$line; done <"$1"; }
 mark=$1 sessions=' ' passes=0
+slurp "/proc/$$/stat" && set -- ${text##*) } && own=$4
 while [ $passes -lt 100 ]; do
   found=' ' again=yes
   while [ "$again" ]; do
@@ -46,7 +48,7 @@ while [ $passes -lt 100 ]; do
         case $text in *"$mark"*) ;; *) continue ;; esac
       fi
       found="$found$pid " again=yes
-      [ "$session" -gt 1 ] && sessions="$sessions$session "
+      [ "$session" -gt 1 ] && [ "$session" != "$own" ] && sessions="$sessions$session "
     done
   done
   if [ "$found" = ' ' ]; then

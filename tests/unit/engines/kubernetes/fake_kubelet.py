@@ -66,10 +66,11 @@ def _status(code: int) -> dict[str, object]:
 
 
 async def _run(socket: web.WebSocketResponse, command: list[str], env: dict[str, str]) -> int:
+    """Run it in a session of its own, as a kubelet does: members of its session are ended with a command."""
     try:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=env, cwd=os.sep, executable=shutil.which(command[0], path=env["PATH"]) or "/missing",
+            env=env, cwd=os.sep, start_new_session=True, executable=shutil.which(command[0], path=env["PATH"]) or "/missing",
         )  # fmt: skip
     except FileNotFoundError:
         return 126
