@@ -81,6 +81,14 @@ def test_only_sandboxes_are_listed(service: Running, sandbox: Sandbox) -> None:
     assert service.machine_of("by-another-door") is not None
 
 
+def test_metadata_of_others_make_no_sandbox(service: Running) -> None:
+    """Whatever is in them, the list is told."""
+    for mark in ("{}", '{"template":"a","since":"x"}', '{"template":"a","since":99999999999999999}', "no json", "1"):
+        call(service.ports.api, "PUT", "/v1/projects/odd/machine", {"metadata": {"e2b": mark}})
+        assert "odd" not in {one.sandbox_id for one in Sandbox.list(**options(service)).next_items()}
+    assert call(service.ports.api, "DELETE", "/v1/projects/odd/machine").status == 200
+
+
 def test_the_same_name_is_the_same_sandbox(service: Running) -> None:
     wanted = {"metadata": {"externalId": "named"}, **options(service)}
     first, second = Sandbox.create(**wanted), Sandbox.create(**wanted)
@@ -218,6 +226,11 @@ def test_files_go_in_and_out(sandbox: Sandbox) -> None:
     assert sandbox.files.get_info("/tmp/new/link").symlink_target == "b"
     sandbox.files.write("/tmp/new/link", "where it leads")
     assert sandbox.files.read("/tmp/new/b") == "where it leads"
+    sandbox.commands.run("chmod 751 /tmp/new/b; ln -s new /tmp/folder-link; mkdir '/tmp/q*'; touch '/tmp/q*/in'")
+    sandbox.files.write("/tmp/new/b", "it stays as it was")
+    assert sandbox.files.get_info("/tmp/new/b").permissions == "-rwxr-x--x"
+    assert len(sandbox.files.list("/tmp/folder-link")) == 4
+    assert [one.name for one in sandbox.files.list("/tmp/q*")] == ["in"]
 
 
 def test_folders_are_made_moved_and_removed(sandbox: Sandbox) -> None:
@@ -249,7 +262,16 @@ def test_a_key_is_the_token_and_a_sandbox_has_its_own(tmp_path: Path) -> None:
             assert call(service.ports.api, "GET", url, None, headers).status == 401
         assert call(service.ports.api, "GET", url, None, {"x-access-token": own}).status == 200, "it names its sandbox"
         assert call(service.ports.api, "GET", url, None, {"x-access-token": own[:-1]}).status == 401
-        assert call(service.ports.api, "GET", "/v1/machines", None, {"e2b-sandbox-id": "a"}).status == 401
+        for method, path in (
+            ("GET", "/v1/machines"),
+            ("GET", "/e2b/v2/sandboxes"),
+            ("POST", "/e2b/sandboxes"),
+            ("GET", f"/e2b/sandboxes/{mine.sandbox_id}"),
+            ("DELETE", f"/e2b/sandboxes/{mine.sandbox_id}"),
+            ("GET", f"/{mine.sandbox_id}"),
+        ):
+            headers = {"e2b-sandbox-id": mine.sandbox_id, "x-access-token": own}
+            assert call(service.ports.api, method, path, None, headers).status == 401, path
 
 
 @pytest.mark.promise("kill")

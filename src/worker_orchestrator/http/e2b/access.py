@@ -25,13 +25,15 @@ __all__ = ["PREFIX", "SANDBOX", "Access", "as_bearer", "is_of_sandbox"]
 PREFIX: Final = "/e2b/"
 SANDBOX: Final = "e2b-sandbox-id"
 """The header that names a sandbox. With it a call is one for E2B's agent inside of that sandbox."""
+AGENT: Final = ("/e2b/health", "/e2b/files", "/e2b/process.Process/", "/e2b/filesystem.Filesystem/")
+"""Where what goes on in a sandbox is asked for. Each of these calls checks the sandbox's token itself."""
 _KEY: Final = b"x-api-key"
 _TOKEN: Final = "x-access-token"  # noqa: S105 # the name of a header
 
 
 def is_of_sandbox(path: str, headers: Mapping[bytes, bytes]) -> bool:
     """Whether this is a call of what goes on in one sandbox: then that sandbox's token decides, not the service's."""
-    return path.startswith(PREFIX) and (SANDBOX.encode() in headers or _TOKEN.encode() in headers)
+    return path.startswith(AGENT) and (SANDBOX.encode() in headers or _TOKEN.encode() in headers)
 
 
 def as_bearer(path: str, headers: dict[bytes, bytes]) -> dict[bytes, bytes]:

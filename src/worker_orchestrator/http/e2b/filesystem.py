@@ -39,9 +39,11 @@ _LIST: Final = r"""
 [ -e "$1" ] || exit 3
 [ -d "$1" ] || exit 4
 cd "$1" || exit 1
-find "$PWD" -maxdepth "$3" ! -path "$PWD" -exec stat -c "$2" -- {} + || exit 1
+case $PWD in /) place=/ ;; *) place=$PWD/ ;; esac
+find "$place" -mindepth 1 -maxdepth "$3" -exec stat -c "$2" -- {} + || exit 1
 printf '\0'
-find "$PWD" -maxdepth "$3" -type l -exec sh -c 'for it; do printf "%s\0%s\0" "$it" "$(readlink "$it")"; done' sh {} +
+find "$place" -mindepth 1 -maxdepth "$3" -type l -exec \
+  sh -c 'for it; do printf "%s\0%s\0" "$it" "$(readlink "$it")"; done' sh {} +
 """
 _MAKE: Final = r"""
 [ -d "$1" ] && exit 5

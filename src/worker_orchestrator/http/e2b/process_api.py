@@ -23,7 +23,7 @@ from worker_orchestrator.http.e2b.messages import (
     StartRequest,
     UpdateRequest,
 )
-from worker_orchestrator.http.e2b.processes import Process, Processes
+from worker_orchestrator.http.e2b.processes import Process, Processes, check_size
 from worker_orchestrator.http.e2b.refusal import Refusal
 from worker_orchestrator.http.e2b.users import Users
 from worker_orchestrator.http.e2b.variables import Variables
@@ -111,9 +111,8 @@ class ProcessApi:
         if size is not None:
             if process.terminal is None:
                 raise Refusal(409, "failed_precondition", "This process has no terminal.")
-            if not (1 <= size.cols <= 1000 and 1 <= size.rows <= 1000):
-                raise Refusal.invalid("A terminal has 1 to 1000 columns and rows.")
-            await process.terminal.resize(size.cols, size.rows)
+            check_size(size)
+            await process.terminal.resize(size.cols or 80, size.rows or 24)
         return connect.reply({})
 
     def _stream(self, process: Process, listener: Listener) -> Response:

@@ -16,11 +16,12 @@ from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.engines.extras import Exec, Terminal, Terminals
 from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.e2b.fan import Fan, Listener
-from worker_orchestrator.http.e2b.messages import Config, Selector, StartRequest
+from worker_orchestrator.http.e2b.messages import Config, Selector, Size, StartRequest
 from worker_orchestrator.http.e2b.refusal import Refusal, of_error
 from worker_orchestrator.http.v1.engine_calls import not_supported
+from worker_orchestrator.http.v1.terminal import LARGEST_SIDE
 
-__all__ = ["Process", "Processes"]
+__all__ = ["Process", "Processes", "check_size"]
 
 LONGEST_S: Final = 30 * 86_400
 _SIGNALS: Final = {"SIGNAL_SIGKILL": "KILL", "SIGNAL_SIGTERM": "TERM"}
@@ -47,8 +48,8 @@ kill -s "$2" -- "-$1" 2>/dev/null || kill -s "$2" "$1"
 class Process:
     """One of them. It takes the output of the engine's command, and `input` is what it is to read."""
 
-    def __init__(self, machine: Machine, config: Config, tag: str | None, *, has_input: bool) -> None:
-        self.machine, self.config, self.tag = machine, config, tag
+    def __init__(self, machine: Machine, config: Config, tag: str | None, *, user: str = "", has_input: bool) -> None:
+        self.machine, self.config, self.tag, self.user = machine, config, tag, user
         self.pid, self.fan, self.begun = 0, Fan(), asyncio.Event()
         self.input: asyncio.Queue[bytes | None] | None = asyncio.Queue(64) if has_input else None
         self.terminal: Terminal | None = None
@@ -114,7 +115,18 @@ class Process:
                 409, "failed_precondition", "This process was started without input: start it with stdin=True."
             )
         else:
-            await self.input.put(data)
+            await self._put(self.input, data)
+
+    async def _put(self, queue: asyncio.Queue[bytes | None], data: bytes | None) -> None:
+        """Wait for room, or for its end. Raises Refusal."""
+        assert self.task is not None, "it has been started"
+        putting = asyncio.ensure_future(queue.put(data))
+        try:
+            await asyncio.wait({putting, self.task}, return_when=asyncio.FIRST_COMPLETED)
+            if not putting.done():
+                raise Refusal(404, "not_found", f"The process {self.pid} has ended.")
+        finally:
+            putting.cancel()
 
     def has_ended(self) -> bool:
         return self.task is None or self.task.done()
@@ -147,7 +159,9 @@ class Processes:
         if not config.cmd:
             raise Refusal.invalid("The process has no cmd.")
         has_input = asked.pty is None and asked.stdin is not False
-        process = Process(machine, config, asked.tag, has_input=has_input)
+        if asked.pty is not None and asked.pty.size is not None:
+            check_size(asked.pty.size)
+        process = Process(machine, config, asked.tag, user=user, has_input=has_input)
         listener = process.fan.join()
         run = (
             self._in_terminal(process, asked, user, limit_s)
@@ -177,7 +191,8 @@ class Processes:
             raise Refusal.invalid(f"signal is {name[:40]!r}, but must be one of {', '.join(_SIGNALS)}.")
         engine = self._orchestrator.engine
         assert isinstance(engine, Exec), "it runs a process"
-        done = await engine.exec(process.machine.id, ["sh", "-c", _SEND, "sh", str(process.pid), signal], timeout_s=10)
+        words = ["sh", "-c", _SEND, "sh", str(process.pid), signal]
+        done = await engine.exec(process.machine.id, words, user=process.user, timeout_s=10)
         if done.exit_code == 0:
             return
         if signal == "KILL" and process.task is not None:  # another user's: the engine ends what bears its mark
@@ -255,6 +270,12 @@ class Processes:
             return None
         finally:
             await process.terminal.aclose()
+
+
+def check_size(size: Size) -> None:
+    """Raises Refusal for a size that no terminal has; 0 is E2B's word for the usual one."""
+    if not (0 <= size.cols <= LARGEST_SIDE and 0 <= size.rows <= LARGEST_SIDE):
+        raise Refusal.invalid(f"A terminal has 1 to {LARGEST_SIDE} columns and rows.")
 
 
 def _text_of(listener: Listener) -> str:

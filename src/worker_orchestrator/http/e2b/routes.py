@@ -39,6 +39,7 @@ _MISSING: Final = {
     "metrics": "metrics of a sandbox in E2B's form (GET /v1/machines/{id}/stats has what is measured)",
     "logs": "logs of a sandbox in E2B's form (GET /v1/machines/{id}/logs has what its worker wrote)",
 }
+_ANY: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _WATCHING: Final = ("WatchDir", "CreateWatcher", "GetWatcherEvents", "RemoveWatcher")
 
 
@@ -77,7 +78,7 @@ def _sandbox_routes(sandboxes: Sandboxes) -> list[Route]:
             Route(one, sandboxes.end, methods=["DELETE"]),
             Route(f"{one}/connect", sandboxes.connect, methods=["POST"]),
             Route(f"{one}/timeout", sandboxes.set_timeout, methods=["POST"]),
-            *(Route(f"{one}/{name}", _without(what)) for name, what in _MISSING.items()),
+            *(Route(f"{one}/{name}", _without(what), methods=_ANY) for name, what in _MISSING.items()),
         ]
     return routes
 

@@ -11,7 +11,7 @@ import json
 import secrets
 import time
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -40,6 +40,7 @@ LONGEST_S: Final = 365 * 86_400
 _BASE: Final = "base"
 """The template that E2B's clients ask for if nobody names one."""
 _MARK: Final = "e2b"
+_LAST_MS: Final = 253_402_300_799_000  # the end of the year 9999
 _PAGE: Final = 100
 
 
@@ -59,6 +60,13 @@ class New(msgspec.Struct):
     mcp: Any = None
     iam: Any = None
     volumeMounts: Any = None  # noqa: N815 # as above
+
+
+class Mark(msgspec.Struct):
+    """What makes a project a sandbox. `since` is the time of its creation, in milliseconds since 1970."""
+
+    template: str
+    since: Annotated[int, msgspec.Meta(ge=0, le=_LAST_MS)]
 
 
 class Timeout(msgspec.Struct):
@@ -89,11 +97,12 @@ class Sandboxes:
             project,
             pool,
             lambda: until_hang_up(request.receive),
-            metadata=_metadata({**metadata, _MARK: json.dumps(mark)}),
+            metadata=_metadata({**metadata, _MARK: msgspec.json.encode(mark).decode()}),
             terms=Terms(ttl=_timeout(new.timeout)),
         )
         try:
-            await self._variables.keep(assigned.machine, new.envVars or {})
+            if assigned.is_new or new.envVars:
+                await self._variables.keep(assigned.machine, new.envVars or {})
         except BaseException:
             if assigned.is_new:
                 await self._orchestrator.destroy(assigned.machine.id, assigned.machine.generation)
@@ -141,7 +150,7 @@ class Sandboxes:
         states = {state for one in query.getlist("state") for state in one.split(",")} or {"running"}
         limit, after = parameters.number(query, "limit", 1, 1000) or _PAGE, query.get("nextToken", "")
         found = [
-            (str(mark["since"]).zfill(16) + str(machine.project), machine)
+            (str(mark.since).zfill(16) + str(machine.project), machine)
             for machine in self._orchestrator.fleet.machines.values()
             if (mark := _mark_of(machine)) is not None and wanted.items() <= _metadata_of(machine).items()
         ]
@@ -154,11 +163,11 @@ class Sandboxes:
             response.headers["x-next-token"] = page[-1][0]
         return response
 
-    def _mark_for(self, project: str, template: str) -> dict[str, Any]:
+    def _mark_for(self, project: str, template: str) -> Mark:
         """What makes this project a sandbox; if it is one already, it stays as it was. Raises Refusal."""
         present = self._orchestrator.fleet.of_project(project)
         if present is None or present.gone:
-            return {"template": template, "since": int(time.time() * 1000)}
+            return Mark(template, int(time.time() * 1000))
         mark = _mark_of(present)
         if mark is None:
             raise Refusal(
@@ -198,10 +207,10 @@ class Sandboxes:
         return machine
 
     def _created(self, machine: Machine) -> dict[str, Any]:
-        mark = _mark_of(machine) or {}
+        mark = _mark_of(machine)
         return {
             "sandboxID": machine.project,
-            "templateID": mark.get("template", machine.pool),
+            "templateID": machine.pool if mark is None else mark.template,
             "clientID": "worker-orchestrator",
             "envdVersion": ENVD,
             "envdAccessToken": self._access.token_of(machine),
@@ -210,12 +219,13 @@ class Sandboxes:
 
     async def _listed(self, machine: Machine) -> dict[str, Any]:
         """As E2B lists it. What nobody measures here is 0."""
-        shown, mark = self._shape.of(await self._orchestrator.record(machine)), _mark_of(machine) or {}
-        since = datetime.fromtimestamp(mark.get("since", 0) / 1000, UTC)
+        shown = self._shape.of(await self._orchestrator.record(machine))
+        mark = _mark_of(machine) or Mark(machine.pool, 0)
+        since = datetime.fromtimestamp(mark.since / 1000, UTC)
         ends = None if shown.lease is None else shown.lease.expires_at
         return {
             "sandboxID": machine.project,
-            "templateID": mark.get("template", machine.pool),
+            "templateID": mark.template,
             "clientID": "worker-orchestrator",
             "startedAt": since,
             "endAt": ends or datetime.fromtimestamp(since.timestamp() + LONGEST_S, UTC),
@@ -275,15 +285,14 @@ def _metadata_of(machine: Machine) -> dict[str, str]:
     return {key: value for key, value in entries.items() if key != _MARK}
 
 
-def _mark_of(machine: Machine) -> dict[str, Any] | None:
-    """What makes this machine's project a sandbox; None if it is none."""
+def _mark_of(machine: Machine) -> Mark | None:
+    """What makes this machine's project a sandbox; None if it is none, whatever its metadata look like."""
     if machine.project is None or machine.gone or not machine.metadata or f'"{_MARK}"' not in machine.metadata:
         return None
     try:
-        mark = json.loads(json.loads(machine.metadata)[_MARK])
-    except (ValueError, KeyError):
+        return msgspec.json.decode(json.loads(machine.metadata)[_MARK], type=Mark)
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError):
         return None
-    return mark if isinstance(mark, dict) and "since" in mark else None
 
 
 async def _body(request: Request, kind: type[Any]) -> Any:

@@ -6,12 +6,13 @@ import tarfile
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio.to_thread
 import msgspec
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -30,8 +31,23 @@ __all__ = ["Transfer"]
 
 _PIECE_BYTES: Final = 256 * 1024
 _IN_MEMORY_BYTES: Final = 1024 * 1024
-_MOST_FILES: Final = 1000
-_MAKE_FOLDERS: Final = 'for each; do mkdir -p -- "${each%/*}/" || exit 1; done'
+_MOST_FILES: Final = 200
+_PREPARE: Final = r"""
+for each; do
+  mkdir -p -- "${each%/*}/" || exit 1
+  stat -L -c '%a %u %g' -- "$each" 2>/dev/null || echo new
+done
+"""
+"""Makes the folder of each, and tells the mode and the owner of what is there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _As:
+    """How a file is written: as it was, if it was there."""
+
+    mode: int
+    uid: int
+    gid: int
 
 
 class Transfer:
@@ -46,7 +62,8 @@ class Transfer:
     async def read(self, request: Request) -> Response:
         machine = await self._access.machine_of(request)
         given = request.query_params.get("path", "")
-        path = given if given.startswith("/") else (await self._users.of(request, machine)).path(given)
+        own = given.startswith("/") and "\0" not in given
+        path = given if own else (await self._users.of(request, machine)).path(given)
         items = self._orchestrator.uses.while_read(machine, self._files.read_files(machine.id, path, follow=True))
         try:
             content = await self._calls.ask(request, file_in_archive(items))
@@ -70,15 +87,15 @@ class Transfer:
                 await anyio.to_thread.run_sync(held.write, part)
             path, size = user.path(request.query_params.get("path", "")), held.tell()
             held.seek(0)
-            await self._make_folders(machine, user, [path])
-            return _written([await self._write_one(machine, user, path, size, _pieces(held))])
+            (written_as,) = await self._prepare(machine, user, [path])
+            return _written([await self._write_one(machine, written_as, path, size, _pieces(held))])
 
     async def _write_form(self, request: Request, machine: Machine, user: User) -> Response:
         """A form of files. A path in the query is that of the only one; else each has its path for a name."""
         try:
-            form = await request.form(max_files=_MOST_FILES, max_fields=_MOST_FILES)
-        except MultiPartException as error:
-            raise Refusal.invalid(f"The form cannot be read: {error.message}") from None
+            form = await request.form(max_files=_MOST_FILES, max_fields=10)
+        except HTTPException as error:
+            raise Refusal.invalid(f"The form cannot be read: {error.detail}") from None
         try:
             files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
             given = request.query_params.get("path")
@@ -87,32 +104,36 @@ class Transfer:
             if given and len(files) > 1:
                 raise Refusal.invalid("The form has several files, so leave path out: each is written at its name.")
             places = [(user.path(given or each.filename or ""), each) for each in files]
-            await self._make_folders(machine, user, [path for path, _ in places])
+            prepared = await self._prepare(machine, user, [path for path, _ in places])
             return _written(
                 [
-                    await self._write_one(machine, user, path, each.size or 0, _pieces(each.file))
-                    for path, each in places
+                    await self._write_one(machine, written_as, path, each.size or 0, _pieces(each.file))
+                    for (path, each), written_as in zip(places, prepared, strict=True)
                 ]
             )
         finally:
             await form.close()
 
-    async def _make_folders(self, machine: Machine, user: User, paths: list[str]) -> None:
+    async def _prepare(self, machine: Machine, user: User, paths: list[str]) -> list[_As]:
         engine = self._orchestrator.engine
         assert isinstance(engine, Exec), "its user was looked up"
-        done = await engine.exec(machine.id, ["sh", "-c", _MAKE_FOLDERS, "sh", *paths], user=user.name, timeout_s=30)
+        done = await engine.exec(machine.id, ["sh", "-c", _PREPARE, "sh", *paths], user=user.name, timeout_s=30)
         if done.exit_code != 0:
             raise Refusal.invalid(done.stderr.decode(errors="replace").strip()[:300] or "The folder could not be made.")
+        told = [line.split() for line in done.stdout.decode().splitlines()]
+        return [
+            _As(int(one[0], 8), int(one[1]), int(one[2])) if one[1:] else _As(0o644, user.uid, user.gid) for one in told
+        ]
 
     async def _write_one(
-        self, machine: Machine, user: User, path: str, size: int, content: AsyncIterator[bytes]
+        self, machine: Machine, written_as: _As, path: str, size: int, content: AsyncIterator[bytes]
     ) -> dict[str, str]:
-        """Write one file where links lead to, as one of this user's."""
+        """Write one file where links lead to."""
         place = await self._orchestrator.contact.answer_of(self._files.place_of(machine.id, path))
         folder, _, name = place.rpartition("/")
         if name in {"", ".", ".."}:
             raise Refusal.invalid(f"The path {path!r} must end in the name of a file.")
-        archive = _archive(name, size, user, content)
+        archive = _archive(name, size, written_as, content)
         work = self._calls.when_reachable(self._files.write_files(machine.id, folder or "/", archive))
         await self._orchestrator.uses.during(machine, work)
         return {"name": path.rpartition("/")[2], "type": "file", "path": path}
@@ -125,9 +146,10 @@ class Transfer:
         return engine
 
 
-async def _archive(name: str, size: int, user: User, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _archive(name: str, size: int, written_as: _As, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mode, entry.mtime, entry.uid, entry.gid = size, 0o644, time.time(), user.uid, user.gid
+    entry.size, entry.mode, entry.mtime = size, written_as.mode, time.time()
+    entry.uid, entry.gid = written_as.uid, written_as.gid
     yield entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
     async for piece in content:
         yield piece

@@ -68,8 +68,12 @@ class Variables:
             return {}
         if content is None:
             return {}
+        read = b""
         try:
-            read = b"".join([part async for part in content])
+            async for part in content:
+                read += part
+                if len(read) > _LARGEST_BYTES:
+                    return {}  # as below
         finally:
             await content.aclose()
         try:
