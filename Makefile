@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi deploy deploy-check example-worker wheel clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi deploy deploy-check example-worker wheel image clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -138,6 +138,10 @@ example-worker:  ## build the image of the example worker
 
 wheel: .venv/.service  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# BASE=debian-with-python:1 builds on another image. The context is the wheel alone.
+image: wheel  ## build the image of the orchestrator itself, worker-orchestrator:latest; BASE=IMAGE to build on
+	docker build --tag worker-orchestrator:latest $(if $(BASE),--build-arg BASE=$(BASE)) --file Dockerfile dist
 
 clean:  ## remove whatever make made; workers stay, see down
 	rm -rf .venv build dist node_modules mutants .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -9,10 +9,12 @@ from typing import Final, Protocol, runtime_checkable
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
 
-__all__ = ["FOLLOW_HOST", "ClusterOptions", "configure", "open_engine", "use_key"]
+__all__ = ["FOLLOW_HOST", "GATEWAY", "ClusterOptions", "configure", "open_engine", "published", "use_key"]
 
 FOLLOW_HOST: Final = "localhost"
 """As an address to publish on: all loopback addresses that the engine's host has at the moment."""
+GATEWAY: Final = "gateway"
+"""As an address to publish on: that of the engine's host on the network of the container in which this process runs."""
 
 
 @runtime_checkable
@@ -41,6 +43,19 @@ def use_key(engine: Engine, key: bytes) -> None:
     """Make the tokens of workers with this key from now on. Without it they hold as long as this process."""
     if isinstance(engine, _GivesTokens):
         engine.late_key = key
+
+
+@runtime_checkable
+class _Publishes(Protocol):
+    """An engine that publishes ports of workers on its host."""
+
+    @property
+    def published(self) -> PublishOptions: ...
+
+
+def published(engine: Engine) -> PublishOptions | None:
+    """Where an open engine publishes the ports of workers; None if it publishes none."""
+    return engine.published if isinstance(engine, _Publishes) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +105,17 @@ async def _open_docker(  # what makes an engine
 ) -> Engine:
     from worker_orchestrator.engines.docker.connect import connect  # noqa: PLC0415 # as above
     from worker_orchestrator.engines.docker.engine import DockerEngine  # noqa: PLC0415
+    from worker_orchestrator.engines.docker.own_container import gateway_address  # noqa: PLC0415
     from worker_orchestrator.engines.docker.reach import recognised  # noqa: PLC0415
 
     endpoint, client = await connect(docker_host)
     follows_host = publish.addresses == (FOLLOW_HOST,)
     try:
         dialect = await recognised(client)
+        if publish.addresses == (GATEWAY,):
+            address = await gateway_address(client)
+            host = address if publish.advertise_host == FOLLOW_HOST else publish.advertise_host
+            publish = PublishOptions((address,), host)
     except BaseException:
         await client.close()
         raise

@@ -41,6 +41,7 @@ from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.service.already_running import who_listens
 from worker_orchestrator.service.ending import end_in_time
 from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
+from worker_orchestrator.service.placing import where_published
 from worker_orchestrator.service.previews import PreviewParts, previews_of
 from worker_orchestrator.service.reload import Configuration, limits_of
 from worker_orchestrator.service.sandboxes import SandboxParts, sandboxes_of
@@ -105,7 +106,9 @@ async def serve(
     sockets = await _listen(settings)
     try:
         async with open_fleet(settings) as opened:
-            parts = _assemble(settings, read_again or (lambda: settings), opened, webhook_key, token)
+            read, engine = read_again or (lambda: settings), opened.engine
+            settings = where_published(settings, engine)
+            parts = _assemble(settings, lambda: where_published(read(), engine), opened, webhook_key, token)
             await _look_around(opened.engine)
             server = Server(
                 _app(parts, token),

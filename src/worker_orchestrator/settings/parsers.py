@@ -169,14 +169,14 @@ def web_url(value: Any) -> str:
 
 
 def local_address(value: Any) -> str:
-    """localhost, or an IP address without a zone: Docker takes any other text to mean all addresses."""
+    """localhost, gateway, or an IP address without a zone: Docker takes any other text to mean all addresses."""
     said = value.strip().lower() if isinstance(value, str) else ""
-    if said == "localhost":
+    if said in {"localhost", "gateway"}:
         return said
     try:
         return str(ipaddress.ip_address("" if "%" in said else said))
     except ValueError:
-        raise ValueError("localhost or an IP address of this computer, such as 127.0.0.1") from None
+        raise ValueError("localhost, gateway or an IP address of this computer, such as 127.0.0.1") from None
 
 
 def host_name(value: Any) -> str:

@@ -76,7 +76,8 @@ class Settings(PoolSettings):
         "localhost",
         parsers.local_address,
         "ADDRESS",
-        "IP address of the host on which ports of workers are published; localhost means 127.0.0.1 and ::1.",
+        "IP address of the host on which ports of workers are published; localhost means 127.0.0.1 and ::1, gateway the "
+        "address of the host on the network of the container in which this service runs.",
     )
     advertise_host: str = setting("localhost", parsers.host_name, "NAME", "Host name in the URLs that callers get.")
     refresh_interval: float = setting(

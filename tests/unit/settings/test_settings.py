@@ -14,7 +14,7 @@ from worker_orchestrator.settings.loading import load
 from worker_orchestrator.settings.settings import DEFAULT_ENV, Settings, settings
 
 ENTRY = "an entry that is not allowed, but must be NAME=value"
-ADDRESS = "localhost or an IP address of this computer, such as 127.0.0.1."
+ADDRESS = "localhost, gateway or an IP address of this computer, such as 127.0.0.1."
 ORIGIN = "a web origin with its scheme, such as https://app.example.com."
 HOST = "a host name or an IP address, without http:// and a port, such as my-host."
 IN_TABLES_ALONE = {"windows", "own_max_machines", "other_pools", "without_image"}

@@ -32,6 +32,7 @@ from worker_orchestrator.engines.docker.credentials import (
     read_config,
     read_json_object,
 )
+from worker_orchestrator.engines.docker.own_container import socket_advice
 from worker_orchestrator.errors import EngineUnavailable, InvalidSetting
 from worker_orchestrator.telemetry.foreign_text import plain
 
@@ -222,13 +223,17 @@ async def connect(
     Raises InvalidSetting as `candidates` does, and EngineUnavailable when none answers: its message has a line for
     each place tried with the cause, and one for what to do next.
     """
-    tried = []
+    tried, tried_urls = list[str](), list[str]()
     for endpoint in candidates(docker_host, environ, home or home_folder(), sys.platform):
         try:
             return endpoint, await _open_if_answering(endpoint)
         except EngineUnavailable as error:
             tried.append(f"  - {endpoint.url} ({endpoint.source}): {error.message}")
-    advice = "Start Docker, or name another engine with --docker-host, DOCKER_HOST or `docker context use`."
+            tried_urls.append(endpoint.url)
+    advice = (
+        socket_advice(tried_urls[0])
+        or "Start Docker, or name another engine with --docker-host, DOCKER_HOST or `docker context use`."
+    )
     raise EngineUnavailable("\n".join(["No Docker engine answers. Tried:", *tried, advice]))
 
 

@@ -83,6 +83,10 @@ class DockerLifecycle(DockerPausing):
         self._told: set[str] = set()  # what was warned of, so that it is told once
         self._refused: set[str] = set()  # machine ids: their containers lack something, and their removal was cut off
 
+    @property
+    def published(self) -> PublishOptions:
+        return self._publish
+
     def _network_for(self, pool: str, options: DockerOptions) -> str | None:
         """The network that new workers of this pool share; None if each of them gets one of its own."""
         is_shared = bool(options.network) or options.insecure_shared_network

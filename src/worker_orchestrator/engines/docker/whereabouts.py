@@ -12,7 +12,6 @@ import contextlib
 import errno
 import ipaddress
 import os
-import re
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,28 +23,18 @@ import aiodocker
 from worker_orchestrator.engines.docker.calls import reading
 from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.dialect import Dialect
+from worker_orchestrator.engines.docker.own_container import is_in_container, own_container
 from worker_orchestrator.engines.docker.podman_host import firewall_driver
 from worker_orchestrator.engines.docker.promises import EngineHost
 
 __all__ = ["engine_host", "is_on_loopback", "misplacement"]
 
-_PODMAN: Final = Path("/run/.containerenv")
 _SYSTEMD: Final = Path("/run/systemd/system")
 """It is there if process 1 is systemd. Source: https://www.freedesktop.org/software/systemd/man/latest/sd_booted.html"""
-_MOUNTS: Final = Path("/proc/self/mountinfo")
-_OF_THIS_CONTAINER: Final = re.compile(
-    r"\S+ \S+ \S+ \S*/containers/[0-9a-f]{64}/\S+ /etc/(?:hostname|hosts|resolv\.conf) "
-)
-"""A container's host name and its resolver's file are mounts of files of that folder of Docker's.
-
-Docker 20.10 mounts them on its host too while files are copied out of a container, and there somewhere below its own folder.
-Source: https://www.kernel.org/doc/html/latest/filesystems/proc.html (/proc/PID/mountinfo: the root is the fourth field, the
-mount point the fifth).
-"""
 _ALL: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 # nothing is bound here
-_IN_CONTAINER: Final = (
-    "this process runs in a container that has a network of its own. Run that container with `docker run --network host`, "
-    "or run the service on the host itself"
+_WAYS_OUT: Final = (
+    "Run that container with `docker run --network host`, or serve with --publish-address gateway, or run the service on "
+    "the host itself"
 )
 _IN_NAMESPACE: Final = (
     "this process runs in another network namespace than Docker. Run it in that of Docker's host "
@@ -75,21 +64,19 @@ async def misplacement(client: aiodocker.Docker, endpoint: Endpoint) -> str:
         is_elsewhere = _shares_kernel(info) and bool(gateways) and not any(map(_is_ours, gateways))
     if not is_elsewhere:
         return ""
-    return _IN_CONTAINER if _is_in_container() else _IN_NAMESPACE
+    if not is_in_container():
+        return _IN_NAMESPACE
+    own = await own_container(client)
+    which = f"the container {own.name}" if own is not None else "a container"
+    on = f" ({', '.join(own.networks)})" if own is not None and own.networks else ""
+    return f"this process runs in {which} that has a network of its own{on}. {_WAYS_OUT}"
 
 
 def engine_host(endpoint: Endpoint) -> EngineHost:
     """What this process can see of the engine's host: nothing unless it runs there itself."""
-    if not endpoint.is_local or sys.platform != "linux" or _is_in_container():
+    if not endpoint.is_local or sys.platform != "linux" or is_in_container():
         return EngineHost()
     return EngineHost(may_have_systemd=_SYSTEMD.is_dir(), firewall_driver=firewall_driver())
-
-
-def _is_in_container() -> bool:
-    with contextlib.suppress(OSError):
-        if any(map(_OF_THIS_CONTAINER.match, _MOUNTS.read_text(errors="replace").splitlines())):
-            return True
-    return _PODMAN.exists()
 
 
 def _shares_kernel(info: Mapping[str, Any]) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import aiodocker
 import pytest
 
-from worker_orchestrator.engines.docker import whereabouts
+from worker_orchestrator.engines.docker import own_container
 from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.engine import DockerEngine
 from worker_orchestrator.engines.docker.whereabouts import is_on_loopback, misplacement
@@ -31,7 +32,11 @@ def told(*networks: dict[str, Any], info: dict[str, Any] | None = None, endpoint
     async def answer(value: Any) -> Any:
         return value
 
+    async def unknown(_: str) -> Any:
+        raise aiodocker.DockerError(404, "No such container")
+
     client = SimpleNamespace(
+        containers=SimpleNamespace(get=unknown),
         system=SimpleNamespace(info=lambda: answer({**HERE, **(info or {})})),
         networks=SimpleNamespace(list=lambda: answer(list(networks))),
     )
@@ -41,8 +46,8 @@ def told(*networks: dict[str, Any], info: dict[str, Any] | None = None, endpoint
 @pytest.fixture(autouse=True)
 def on_linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(whereabouts, "_MOUNTS", tmp_path / "mountinfo")
-    monkeypatch.setattr(whereabouts, "_PODMAN", tmp_path / "containerenv")
+    monkeypatch.setattr(own_container, "_MOUNTS", tmp_path / "mountinfo")
+    monkeypatch.setattr(own_container, "_PODMAN", tmp_path / "containerenv")
 
 
 @pytest.mark.parametrize(
