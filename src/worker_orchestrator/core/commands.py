@@ -11,7 +11,8 @@ fast with 10,000 machines as with ten. What each does with a machine of a projec
                  STARTING, to be cleaned, if
                  it was or could have been
                  configured;
-                 STOPPING if the pool recycles,
+                 STOPPING if the pool recycles
+                 or there are keys,
                  a newer template came up, or
                  a configuration may still land
     withdraw     READY; FAILED if it did not   STOPPING        STOPPING                   forgotten
@@ -36,6 +37,7 @@ from worker_orchestrator.core.configuration import NOT_SENT
 from worker_orchestrator.core.expiry import keep
 from worker_orchestrator.core.failure_kind import FailureKind
 from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.key import insist_on_limit, is_full
 from worker_orchestrator.core.lease import Asked
 from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.reasons import (
@@ -112,7 +114,7 @@ def assign(
     `pool` is the pool that its machine must be of. None: whatever machine it has, else one of the default pool. A machine
     that it gets is assigned as it `asked`; one that it has is left as it is.
     Raises MachineFailed if its own has failed for good. Raises NoMachineAvailable, with the reason, if its own cannot serve
-    now or if no machine can come. Raises OtherPool and PoolNotFound as `pool_for` does.
+    now or if no machine can come. Raises OtherPool and PoolNotFound as `pool_for` does, and KeyLimitReached.
     """
     name = pool_for(fleet, spec, project, pool)
     machine = fleet.of_project(project)
@@ -129,6 +131,8 @@ def assign(
             return None
         machine = keep(fleet, machine, now)
         return machine if machine.state is _READY else None
+    if fleet.keys:
+        insist_on_limit(fleet, project)
     idle = None if fleet.pool(name).line else next_idle(fleet, spec, name, now)
     if idle is not None:
         return hand_over(fleet, spec, idle, project, now, asked)
@@ -150,6 +154,8 @@ def assign_verified(
     name = DEFAULT_POOL if pool is None else pool
     if name not in spec.pools or project in fleet.waiting or fleet.pool(name).line:
         return None
+    if fleet.keys and is_full(fleet, project):
+        return None
     idle = next_idle(fleet, spec, name, now)
     if idle is None or not is_verified(fleet, spec, idle, now):
         return None
@@ -170,7 +176,7 @@ def release(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> Machine |
         fleet.apply(machine, None, _RELEASED, now)
         return None
     pool = spec.pool(machine.pool)
-    if machine.state is not _READY or pool.recycle:
+    if machine.state is not _READY or pool.recycle or fleet.keys:  # nobody gets what may hold files of another caller
         return _stop(fleet, machine, _RELEASED, now, RELEASED)
     if pool.template not in {machine.template, None} and fleet.has_come_up(machine.pool, pool.template):
         return _stop(fleet, machine, _RELEASED, now, RELEASED_OUTDATED)

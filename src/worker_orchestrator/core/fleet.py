@@ -50,6 +50,7 @@ class Fleet(Leased):
         self.left_ports: dict[int, float] = {}  # port that a project had -> when its machine left it, the oldest first
         self.tombstones: dict[str, None] = {}  # ids of buried machines (see `Change`), the oldest first
         self.pools: dict[str, Pool] = {}  # by name, whether or not the settings name them
+        self.keys: dict[str, int | None] = {}  # how many machines the projects of each key may have (`core/key.py`)
         self.waiting: dict[str, str] = {}  # project -> the one pool in whose line it stands
         self.asked: dict[str, Asked] = {}  # by project in line: what it asked for, where it asked for something
         self.wakers: dict[str, None] = {}  # projects whose machines sleep until there is room, the first to ask first

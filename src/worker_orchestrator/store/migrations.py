@@ -218,6 +218,19 @@ STEPS: Final[tuple[str, ...]] = (
     CREATE INDEX arrival_minute ON arrival (minute);
     CREATE TABLE demand (pool TEXT PRIMARY KEY, learned TEXT NOT NULL) STRICT, WITHOUT ROWID
     """,
+    # Callers beside the operator have keys.
+    """
+    CREATE TABLE key (
+        name         TEXT PRIMARY KEY
+            CHECK (length(name) BETWEEN 1 AND 32 AND name NOT GLOB '*[^a-z0-9-]*' AND name NOT LIKE '-%'),
+        digest       BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
+        pools        TEXT NOT NULL CHECK (json_type(pools) = 'array'),
+        max_machines INTEGER CHECK (max_machines > 0),
+        may          TEXT NOT NULL CHECK (json_type(may) = 'array' AND json_array_length(may) > 0),
+        created_ms   INTEGER NOT NULL,
+        used_ms      INTEGER NOT NULL DEFAULT 0
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 """The migrations, as SQL: the first brings version 1 to version 2, and so on. `schema.sql` is always the newest version."""
 SCHEMA_VERSION: Final = 1 + len(STEPS)

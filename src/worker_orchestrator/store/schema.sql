@@ -143,3 +143,14 @@ CREATE TABLE demand (
     pool    TEXT PRIMARY KEY,
     learned TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- The keys of callers beside the operator. Only the SHA-256 of a key's value is here. `pools` and `may` are JSON; no pools: all.
+CREATE TABLE key (
+    name         TEXT PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 32 AND name NOT GLOB '*[^a-z0-9-]*' AND name NOT LIKE '-%'),
+    digest       BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
+    pools        TEXT NOT NULL CHECK (json_type(pools) = 'array'),
+    max_machines INTEGER CHECK (max_machines > 0),
+    may          TEXT NOT NULL CHECK (json_type(may) = 'array' AND json_array_length(may) > 0),
+    created_ms   INTEGER NOT NULL,
+    used_ms      INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;

@@ -33,6 +33,7 @@ from worker_orchestrator.store.database import (
 )
 from worker_orchestrator.store.event_log import EventLog
 from worker_orchestrator.store.event_numbers import SKIPPED, Skips
+from worker_orchestrator.store.keys import StoredKeys
 from worker_orchestrator.store.outbox import Outbox
 from worker_orchestrator.store.rows import (
     DELETE_MACHINE,
@@ -82,6 +83,7 @@ class Store:
         self._log = EventLog(self._connection, may_use_rows=durability == "process")
         self.outbox = Outbox(self._connection)
         self.arrivals = Arrivals(self._connection, path)
+        self.keys = StoredKeys(self._connection)
 
     # reading
 

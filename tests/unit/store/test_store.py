@@ -451,7 +451,7 @@ def of_another_program(path: Path) -> None:
 
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    pages = slice(-PAGE_BYTES, None)  # those before it hold the schema
+    pages = slice(-2 * PAGE_BYTES, -PAGE_BYTES)  # the last one, and those before it, hold the schema
     content[pages] = bytes(byte ^ 0xFF for byte in content[pages])
     path.write_bytes(content)
 
