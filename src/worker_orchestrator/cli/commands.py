@@ -63,6 +63,7 @@ TABLE: Final[dict[str, Entry]] = {
     "resume": Entry("pool_commands", _POOL, "Make new machines again."),
     "reload": Entry("reload", _POOL, "Have the service read its settings again."),
     "events": Entry("events", _POOL, "Print what happened to machines."),
+    "key": Entry("key", _SERVICE, "Make, list and revoke keys of other callers."),
     "health": Entry("health", _POOL, "Print the health of the service."),
     "completion": Entry("completion", "This command", "Print a completion script for your shell."),
 }

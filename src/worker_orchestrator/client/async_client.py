@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 from worker_orchestrator.client.call_decorators import AsyncDriver
 from worker_orchestrator.client.call_steps import Emit, Flow, Outcome, Scope, Steps
+from worker_orchestrator.client.key_calls import KeyCalls
 from worker_orchestrator.client.machine_calls import MachineCalls
 from worker_orchestrator.client.project_calls import ProjectCalls
 from worker_orchestrator.client.service_calls import ServiceCalls
@@ -22,7 +23,7 @@ __all__ = ["AsyncClient"]
 _T = TypeVar("_T")
 
 
-class AsyncClient(ProjectCalls, MachineCalls, ServiceCalls, AsyncDriver):
+class AsyncClient(ProjectCalls, MachineCalls, ServiceCalls, KeyCalls, AsyncDriver):
     """A service, called from one event loop.
 
     It keeps connections until `aclose`, or the end of its `async with` block; a later call opens new ones.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from worker_orchestrator.client.call_decorators import BlockingDriver
 from worker_orchestrator.client.call_steps import Emit, Flow, Outcome, Pause, Scope, Steps
+from worker_orchestrator.client.key_calls import KeyCalls
 from worker_orchestrator.client.machine_calls import MachineCalls
 from worker_orchestrator.client.project_calls import ProjectCalls
 from worker_orchestrator.client.service_calls import ServiceCalls
@@ -25,7 +26,7 @@ _LAST_CALL_S: Final = 1.0
 """How long the end of a block waits for a call that is made beside it."""
 
 
-class Client(ProjectCalls, MachineCalls, ServiceCalls, BlockingDriver):
+class Client(ProjectCalls, MachineCalls, ServiceCalls, KeyCalls, BlockingDriver):
     """A service, called from ordinary code. Threads may share one.
 
     It keeps connections until `close`, or the end of its `with` block; a later call opens new ones.

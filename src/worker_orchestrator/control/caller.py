@@ -13,7 +13,7 @@ from typing import Final
 
 from worker_orchestrator.core.key import SEPARATOR, Key, full_name, own_name
 from worker_orchestrator.core.machine import Machine
-from worker_orchestrator.core.project import CHARACTERS, project_id
+from worker_orchestrator.core.project import CHARACTERS
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import PoolNotFound
 
@@ -22,11 +22,14 @@ __all__ = ["CALLER", "is_visible", "pool_of_caller", "recorded", "shown", "shown
 CALLER: Final[ContextVar[Key | None]] = ContextVar("caller", default=None)
 """The key of the request; None for the operator."""
 
+_HOLDERS: Final = re.compile(r" Held longest: .*?\.(?= [A-Z]|$)")
+"""Who has the machines that nobody else can get (`core/wanted.py`). The id of a project has no blanks."""
+
 
 def recorded(project: str) -> str:
-    """How the project is recorded that this caller calls so. Raises InvalidProject."""
+    """How the project is recorded that this caller calls so."""
     key = CALLER.get()
-    return project if key is None else project_id(full_name(key.name, project))
+    return project if key is None else full_name(key.name, project)
 
 
 def is_visible(machine: Machine) -> bool:
@@ -42,9 +45,9 @@ def shown_project(project: str | None) -> str | None:
 
 
 def shown(text: str) -> str:
-    """This text of ours, in which the projects of this caller are called as it calls them."""
+    """This text of ours, in which the projects of this caller are called as it calls them, and others are not named."""
     key = CALLER.get()
-    return text if key is None else _beginning(key.name).sub("", text)
+    return text if key is None else _beginning(key.name).sub("", _HOLDERS.sub("", text))
 
 
 def pool_of_caller(pool: str | None, *, has_machine: bool) -> str | None:

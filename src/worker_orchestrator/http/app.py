@@ -17,10 +17,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
+from worker_orchestrator.control.caller import CALLER
 from worker_orchestrator.errors import OutcomeUnknown
 from worker_orchestrator.http import problems
 from worker_orchestrator.http.access.callers import Callers, Kind
 from worker_orchestrator.http.access.guard import Guard
+from worker_orchestrator.http.access.keyed import admit
 from worker_orchestrator.http.access.login import Login
 from worker_orchestrator.http.document import Document, Request
 from worker_orchestrator.http.e2b.access import PREFIX as E2B
@@ -33,7 +35,6 @@ from worker_orchestrator.http.previews.traefik import CHECK
 from worker_orchestrator.http.reply import EVERY, Header, Reply, failure, fields_of
 from worker_orchestrator.http.server import limits
 from worker_orchestrator.http.server.request_body import BodyTooLargeError, HungUpError, RequestBody
-from worker_orchestrator.http.server.streamed_response import LEASE
 from worker_orchestrator.telemetry.request_id import REQUEST_ID, fit, new_id
 
 __all__ = ["App"]
@@ -90,6 +91,7 @@ class App:
         headers = dict(scope["headers"])
         request_id = _request_id(headers) or new_id()
         REQUEST_ID.set(request_id)
+        CALLER.set(None)
         path: str = scope["path"]
         is_v1, is_e2b = path.startswith("/v1/"), self._e2b is not None and path.startswith(E2B)
         if is_e2b:
@@ -166,10 +168,7 @@ class App:
             return self._callers.too_often(_address(scope), Kind.PAGE)
         if self._e2b is not None and is_of_sandbox(scope["path"], headers):
             return self._callers.too_often(_address(scope), Kind.CALL)  # the sandbox has a token of its own
-        refusal = self._callers.refusal(_address(scope), headers)
-        if refusal is None:
-            scope[LEASE] = self._callers.lease(headers)
-        return refusal
+        return admit(self._callers, scope, headers, _address(scope))
 
     def _probe_reply(self, scope: Scope, headers: dict[bytes, bytes]) -> Reply:
         """A caller who uses a foreign host name, or has no token, is told no more than a load balancer needs."""

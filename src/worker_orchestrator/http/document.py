@@ -11,7 +11,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
 from worker_orchestrator import __version__
+from worker_orchestrator.control.caller import CALLER, is_visible, pool_of_caller, recorded, shown, shown_project
 from worker_orchestrator.control.deciding.seats import HangUp
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.views import MachineView
@@ -25,6 +28,8 @@ from worker_orchestrator.errors import (
     MachineFailed,
     MachineNotFound,
     NoMachineAvailable,
+    PoolNotFound,
+    ProjectHasNoMachine,
 )
 from worker_orchestrator.http.machine_url import SHORT_ID, url_start
 from worker_orchestrator.http.reply import (
@@ -36,10 +41,12 @@ from worker_orchestrator.http.reply import (
     method_not_allowed,
     retry_after,
 )
+from worker_orchestrator.key_errors import KeyLimitReached
 from worker_orchestrator.wire.document import (
     Assigned,
     Broken,
     Counts,
+    Failure,
     Healthy,
     Listed,
     Listing,
@@ -52,6 +59,7 @@ __all__ = ["Document", "Request"]
 _NO_MACHINE: Final = "Failed to create worker or no machines available"
 _FAILED: Final = "The machine of this project failed"
 """Other words than those of a full pool, since asking again does not help."""
+_LIMIT: Final = "The key has as many machines as it may have"
 _DESTROY_FAILED: Final = "Failed to destroy container"
 _BROKEN: Final = "Internal server error"
 _FENCED: Final = (
@@ -89,6 +97,12 @@ class Document:
 
     async def answer(self, request: Request) -> Reply:
         """The reply to a request whose caller may call. One trailing slash changes nothing."""
+        reply = await self._answer(request)
+        if CALLER.get() is not None and isinstance(reply.body, Failure):
+            return replace(reply, body=replace(reply.body, message=shown(reply.body.message)))
+        return reply
+
+    async def _answer(self, request: Request) -> Reply:
         if request.is_fenced and request.method in {"DELETE", "POST"}:
             return failure(400, "No generation here", _FENCED)
         match request.path.removesuffix("/").split("/"):
@@ -151,9 +165,18 @@ class Document:
         if request.assign_refusal is not None:
             return request.assign_refusal
         try:
-            machine = await self._orchestrator.assign(project_id(name), None, request.hung_up)
+            project, pool = project_id(name), None
+            if CALLER.get() is not None:
+                project = project_id(recorded(project))
+                has_machine = self._orchestrator.fleet.of_project(project) is not None
+                pool = pool_of_caller(None, has_machine=has_machine)
+            machine = await self._orchestrator.assign(project, pool, request.hung_up)
         except InvalidProject as error:
             return failure(400, "Invalid project id", error.message)
+        except KeyLimitReached as error:
+            return failure(429, _LIMIT, error.message)
+        except PoolNotFound as error:  # that of its key
+            return failure(503, _NO_MACHINE, error.message)
         except NoMachineAvailable as error:
             return failure(503, _NO_MACHINE, error.message, retry_after(error.retry_after_s))
         except MachineFailed as error:
@@ -165,7 +188,7 @@ class Document:
     async def _peek(self, name: str) -> Reply:
         """HEAD: the reply of GET to a project that has a machine. It never assigns one."""
         try:
-            machine = await self._orchestrator.machine_of(name)
+            machine = await self._orchestrator.machine_of(recorded(name))
         except MachineNotFound:
             machine = None
         if machine is None or machine.state is not State.READY or self._orchestrator.fleet.is_doubted(machine):
@@ -174,12 +197,26 @@ class Document:
 
     async def _release(self, name: str) -> Reply:
         try:
-            await self._orchestrator.release(name)
+            await self._orchestrator.release(name if CALLER.get() is None else await self._own(name))
         except MachineNotFound:
             return failure(404, "Machine not found")
         except CommitFailed as error:
             return self._release_reply(name, error)
         return self._release_reply(name, None)
+
+    async def _own(self, name: str) -> str:
+        """The id of the machine that this caller names by its id, its project or its container. Raises MachineNotFound."""
+        try:
+            return (await self._orchestrator.machine_of(recorded(name))).id
+        except ProjectHasNoMachine:
+            return (await self._own_machine(name)).id
+
+    async def _own_machine(self, name: str) -> Machine:
+        """The machine with this id, or in this container, if there is one for this caller. Raises MachineNotFound."""
+        machine = await self._orchestrator.machine_named(name)
+        if not is_visible(machine):
+            raise MachineNotFound(f"There is no machine {name}.")
+        return machine
 
     async def _destroy(self, request: Request) -> Reply:
         body = decode_object(await request.body())
@@ -187,7 +224,11 @@ class Document:
         if not isinstance(name, str) or not name:
             return failure(400, "containerId is required")
         try:
-            await self._orchestrator.destroy(name)
+            if CALLER.get() is None:
+                await self._orchestrator.destroy(name)
+            else:
+                own = await self._own_machine(name)
+                await self._orchestrator.destroy(own.id, own.generation)
         except (MachineNotFound, EngineRejected) as error:
             return failure(500, _DESTROY_FAILED, error.message)
         except (EngineError, CommitFailed) as error:
@@ -198,10 +239,15 @@ class Document:
         health = await self._orchestrator.health()
         if not health.connected:
             return Reply(503, Broken("error", "disconnected", "Docker connection failed"))
+        if CALLER.get() is not None:
+            own = sum(map(is_visible, self._orchestrator.fleet.machines.values()))
+            return Reply(200, Healthy("ok", "connected", Counts(own, 0, own)))
         return Reply(200, Healthy("ok", "connected", Counts(health.idle + health.used, health.idle, health.used)))
 
     async def _list(self) -> Reply:
         views = await self._orchestrator.machines()
+        if CALLER.get() is not None:
+            return Reply(200, encoded(Listing([self._listed(view) for view in views if is_visible(view.machine)])))
         if views is not self._listed_views:
             self._listed_views, self._listing = views, encoded(Listing([self._listed(view) for view in views]))
         return Reply(200, self._listing)
@@ -222,7 +268,7 @@ class Document:
             ip=(instance.address if instance is not None else None) or host,
             port=machine.port,
             isUsed=machine.project is not None,
-            assignedProject=machine.project,
+            assignedProject=shown_project(machine.project),
             url=f"{url_start(host)}{machine.port}",
         )
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 from starlette.responses import Response
 
+from worker_orchestrator.control.caller import shown
 from worker_orchestrator.errors import (
     CommitFailed,
     ConfiguredOtherwise,
@@ -40,6 +41,7 @@ from worker_orchestrator.errors import (
     SetupFailed,
 )
 from worker_orchestrator.http.reply import RETRY_S, Reply
+from worker_orchestrator.key_errors import KeyExists, KeyLimitReached, KeyNotFound
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
 from worker_orchestrator.wire.document import Failure
 from worker_orchestrator.wire.v1 import Problem, Setup
@@ -59,6 +61,9 @@ STATUSES: Final[Mapping[type[OrchestratorError], int]] = {
     SettingsChanged: 409,
     GenerationMismatch: 412,
     SetupFailed: 424,
+    KeyLimitReached: 429,
+    KeyNotFound: 404,
+    KeyExists: 409,
     NotSupported: 501,
     EngineObstructed: 503,
     EngineRejected: 502,
@@ -99,7 +104,7 @@ def details_of(error: OrchestratorError) -> Problem:
         retry_s = max(1, math.ceil(error.retry_after_s if isinstance(error, NoMachineAvailable) else RETRY_S))
     if isinstance(error, NoMachineAvailable):
         title = "No machine is available"
-    details = _details(status, error.code, title, error.message, retry_s)
+    details = _details(status, error.code, title, shown(error.message), retry_s)
     if isinstance(error, SetupFailed):
         setup = Setup(exit_code=error.exit_code, ms=error.took_ms, output=error.output)
         return replace(details, machine=error.machine or None, setup=setup)

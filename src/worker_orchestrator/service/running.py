@@ -17,6 +17,7 @@ import structlog
 
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.control.background import Background
+from worker_orchestrator.control.keys import Keys
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.history import History
 from worker_orchestrator.control.reading.prometheus import CONTENT_TYPE, Metrics
@@ -38,6 +39,7 @@ from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.server.uvicorn_server import Server
 from worker_orchestrator.http.v1 import v1
 from worker_orchestrator.http.v1.health import Health
+from worker_orchestrator.http.v1.keys import KeyRoutes
 from worker_orchestrator.service.already_running import who_listens
 from worker_orchestrator.service.ending import end_in_time
 from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
@@ -198,7 +200,8 @@ def _assemble(
         late_key=opened.values_key,
     )
     configuration = Configuration(settings, read_again, opened.engine, orchestrator)
-    callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner)
+    keys = Keys(opened.store.keys, opened.fleet, clock.wall_ms)
+    callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner, keys)
     previews = previews_of(settings, callers, opened.engine, orchestrator, configuration, told, opened.links_key)
     end = ServiceEnd()
     sandboxes = sandboxes_of(orchestrator, settings.advertise_host, opened.values_key, end) if settings.e2b else None
@@ -218,6 +221,7 @@ def _app(parts: _Parts, token: str) -> App:
         advertise_host=settings.advertise_host,
         configuration=parts.configuration,
         previews=parts.previews.calls,
+        keys=None if parts.callers.keys is None else KeyRoutes(orchestrator, parts.callers.keys, is_open=not token),
     )
     guard = Guard(
         settings.allow_host,

@@ -27,6 +27,7 @@ from worker_orchestrator.errors import (
     PoolNotFound,
     ProjectHasNoMachine,
 )
+from worker_orchestrator.key_errors import KeyLimitReached
 
 __all__ = ["Search"]
 
@@ -242,7 +243,7 @@ class Search:
         except PoolNotFound as error:  # it was taken out of the settings meanwhile
             self._abandon(wanted.project, wanted.generation)
             raise NoMachineAvailable(error.message) from None
-        except (NoMachineAvailable, MachineFailed, CommitFailed, ProjectHasNoMachine):
+        except (NoMachineAvailable, MachineFailed, CommitFailed, ProjectHasNoMachine, KeyLimitReached):
             self._abandon(wanted.project, wanted.generation)
             raise
         if result is not None:

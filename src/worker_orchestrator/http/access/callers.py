@@ -1,10 +1,11 @@
-"""Which callers are let in: those with the token, or with a session that began with it, as often as they may call.
+"""Which callers are let in: those with the token, a key, or a session that began with the token, as often as they may call.
 
 A token is compared in constant time, and is part of no reply, log line or repr. After ten different wrong tokens within a
 minute no further token of that caller is checked, right or wrong: otherwise one could guess at any rate, and the answer
 would tell which guess is right. A caller that was right within the last hour is counted apart from the strangers of its
 address, so that they cannot keep it out. A caller that sends no token does not guess: that never counts, and it is always
-told what to send. Cookie and key of a session are random and too long to be guessed, so the right ones are always let in.
+told what to send. Keys of the store are checked as the token is. Cookie and key of a session are random and too long to be
+guessed, so the right ones are always let in.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
-from worker_orchestrator.http.access.sessions import Lease, Sessions, session_key
+from worker_orchestrator.control.keys import PREFIX, Keys
+from worker_orchestrator.core.key import Key
+from worker_orchestrator.http.access.sessions import Sessions, session_key
 from worker_orchestrator.http.access.throttle import (
     Buckets,
     Guesses,
@@ -25,6 +28,7 @@ from worker_orchestrator.http.access.throttle import (
     is_on_loopback,
 )
 from worker_orchestrator.http.reply import Reply, failure, retry_after
+from worker_orchestrator.http.server.streamed_response import Lease
 
 __all__ = ["DEFAULT_RATE", "Callers", "Kind"]
 
@@ -51,9 +55,14 @@ class Callers:
     """`token`: empty if none is required. `rate`: requests a second; 0: unlimited; None: DEFAULT_RATE beyond loopback.
 
     `clock` counts seconds and never goes back. `name` tells the sessions of this service from those of others on its host.
+    `keys` are those of callers beside the operator. They are checked without a token as well: a caller that sends one wants
+    to be no more than its key allows.
     """
 
-    def __init__(self, token: str, rate: float | None, clock: Callable[[], float], name: str = "") -> None:
+    def __init__(
+        self, token: str, rate: float | None, clock: Callable[[], float], name: str = "", keys: Keys | None = None
+    ) -> None:
+        self.keys = keys
         self._digest = hashlib.sha256(token.encode()).digest() if token else None
         self._counts_loopback = rate is not None
         self._is_open = not token and rate is None
@@ -71,6 +80,8 @@ class Callers:
 
     def are_free(self, address: str, headers: Mapping[bytes, bytes]) -> bool:
         """Whether this caller may call without being counted. If not, nothing is counted by this question either."""
+        if b"authorization" in headers and _is_key(headers):
+            return False  # what it may is looked at
         if self._is_open and address.startswith("127."):
             return True  # almost all callers: their address need not even be parsed
         client = client_of(address)
@@ -82,13 +93,29 @@ class Callers:
         return self._is_right(client, headers, token, self._guesses) is True if token else self.sessions.holds(headers)
 
     def are_known(self, address: str, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether these headers let a caller in: with the token, or the cookie and the key of a session."""
-        return self._unknown_caller(address, headers) is None
+        """Whether these headers are the operator's: with the token, or the cookie and the key of a session."""
+        return self._unknown_caller(address, headers) is None and self.key(headers) is None
 
-    def token_refusal(self, address: str, headers: Mapping[bytes, bytes], token: bytes) -> Reply | None:
-        """The reply to a wrong token, which counts against its sender; None if it is the right one."""
+    def key(self, headers: Mapping[bytes, bytes]) -> Key | None:
+        """The key of a caller that `refusal` lets pass; None for the operator."""
+        token = _bearer(headers)
+        if self.keys is None or not token.startswith(PREFIX) or self._is_token(_digest(token)):
+            return None
+        key = self.keys.find(token)
+        if key is not None:
+            self.keys.note_used(key.name)
+        return key
+
+    def lease_of_key(self, key: Key, machine: str) -> Lease | None:
+        """How long a caller with this key may go on with what is about this machine (empty: about none)."""
+        return None if self.keys is None else self.keys.lease(key, machine)
+
+    def token_refusal(
+        self, address: str, headers: Mapping[bytes, bytes], token: bytes, *, takes_keys: bool = False
+    ) -> Reply | None:
+        """The reply to a wrong token, which counts against its sender; None if it is right. `takes_keys`: a key is, too."""
         client = client_of(address)
-        verdict = self._is_right(client, headers, token, self._guesses)
+        verdict = self._is_right(client, headers, token, self._guesses, takes_keys=takes_keys)
         if verdict is True:
             return None
         if verdict is False:
@@ -138,23 +165,31 @@ class Callers:
         return bool(self._buckets) and (self._counts_loopback or not is_on_loopback(client))
 
     def _unknown_caller(self, address: str, headers: Mapping[bytes, bytes]) -> Reply | None:
+        token = _bearer(headers)
+        if self.keys is not None and token.startswith(PREFIX):
+            return self.token_refusal(address, headers, token, takes_keys=True)
         if self._digest is None or self.sessions.holds(headers):
             return None
-        token = _bearer(headers)
         if token:
             return self.token_refusal(address, headers, token)
         return self._wrong_credentials(client_of(address)) if _have_credentials(headers) else _token_required()
 
-    def _is_right(self, client: str, headers: Mapping[bytes, bytes], token: bytes, guesses: Guesses) -> bool | float:
-        """Whether this is the token; if too many were wrong, the seconds until one is checked again."""
+    def _is_right(
+        self, client: str, headers: Mapping[bytes, bytes], token: bytes, guesses: Guesses, *, takes_keys: bool = False
+    ) -> bool | float:
+        """Whether this is the token, or a key where it `takes_keys`; if too many were wrong, the seconds till the next."""
         digest, way, now = _digest(token), _way(headers), self._clock()
         wait_s = guesses.wait_s(client, way, digest, now)
         if wait_s:
             return wait_s
-        if self._digest is None or not hmac.compare_digest(digest, self._digest):
+        is_key = takes_keys and self.keys is not None and self.keys.find(token) is not None
+        if not self._is_token(digest) and not is_key:
             return False
         guesses.was_right(client, way, now)
         return True
+
+    def _is_token(self, digest: bytes) -> bool:
+        return self._digest is not None and hmac.compare_digest(digest, self._digest)
 
     def _wrong_credentials(self, client: str) -> Reply:
         """The reply to a token or a session that is wrong."""
@@ -186,6 +221,10 @@ def _bearer(headers: Mapping[bytes, bytes]) -> bytes:
     return authorization[len(_SCHEME) :].strip() if is_bearer else b""
 
 
+def _is_key(headers: Mapping[bytes, bytes]) -> bool:
+    return _bearer(headers).startswith(PREFIX)
+
+
 def _way(headers: Mapping[bytes, bytes]) -> bytes:
     return headers.get(_WAY, b"")
 
@@ -200,7 +239,7 @@ def _token_required() -> Reply:
         401,
         "Token required",
         "The token is missing or wrong. Send the header `Authorization: Bearer TOKEN` with the token that this service "
-        "was started with.",
+        "was started with, or with a key of it.",
         [(b"www-authenticate", b"Bearer")],
     )
 

@@ -16,8 +16,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from worker_orchestrator.control.caller import CALLER, recorded
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.telling.feed import Feed
+from worker_orchestrator.core.key import own_name
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.http.server.streamed_response import ServiceEnd, StreamedResponse
 from worker_orchestrator.http.v1 import parameters
@@ -41,6 +43,8 @@ class Events:
         query = request.query_params
         follow = parameters.flag(query, "follow", default=True)
         project, machine = parameters.text(query, "project", 128), parameters.text(query, "machine", 128)
+        key = CALLER.get()
+        project = project and recorded(project)
         after = parameters.number(query, "after", 0, parameters.LARGEST)
         last = request.headers.get("last-event-id", "").strip()
         if last:
@@ -49,7 +53,9 @@ class Events:
             after = int(last)
 
         def matches(event: StoredEvent) -> bool:
-            return (not project or event.project == project) and (not machine or event.machine == machine)
+            is_own = key is None or own_name(key.name, event.project) is not None
+            is_of = not project or event.project == project
+            return is_own and is_of and (not machine or event.machine == machine)
 
         source = _stream(self._feed, after, matches, follow=follow)
         return StreamedResponse(source, self._service_end, "text/event-stream", goes_on=follow)
@@ -72,7 +78,8 @@ async def _stream(
                 if not feed.are_next(page, place):
                     is_whole = False
                     break
-                frames = [_encode_event(one) for one in page if matches(one)]
+                encode = _encode_event if CALLER.get() is None else _encode_event.__wrapped__
+                frames = [encode(one) for one in page if matches(one)]
                 place = page[-1].id if page else place
                 yield b"".join(frames) if frames else (f": ping\n{_PLACE}" % place).encode()
         if is_whole:

@@ -8,6 +8,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from worker_orchestrator.control.caller import shown_project
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.machine import Machine
@@ -57,7 +58,7 @@ class PreviewLinks:
             ends_at = int(self._wall_s() + lasts_s)
             url = f"{url}?{PARAMETER}={self._links.sign(machine, ends_at)}"
         link = wire.Link(
-            project=project,
+            project=shown_project(project) or project,
             machine=machine.id,
             generation=machine.generation,
             url=url,

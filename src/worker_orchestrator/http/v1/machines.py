@@ -8,6 +8,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from worker_orchestrator.control.caller import CALLER, is_visible, shown_project
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.http.v1 import parameters
@@ -32,7 +33,8 @@ class Machines:
         limit = parameters.number(query, "limit", 1, 1000) or 100
         after = parameters.text(query, "after", 128)
         matches = _filter(request)
-        views = [v for v in await self._orchestrator.records() if v.machine.id > after and matches(v.machine)]
+        records = [one for one in await self._orchestrator.records() if is_visible(one.machine)]
+        views = [one for one in records if one.machine.id > after and matches(one.machine)]
         page = [self._shape.of(view) for view in views[:limit]]
         return json_response(wire.Machines(machines=page, next=page[-1].id if len(views) > limit else None))
 
@@ -42,14 +44,22 @@ class Machines:
         return tagged_response(shown, shown.generation)
 
     async def restart(self, request: Request) -> Response:
-        machine = await self._orchestrator.restart(request.path_params["id"], *parameters.generations(request))
+        name, generations = request.path_params["id"], parameters.generations(request)
+        if CALLER.get() is not None:
+            own = await parameters.path_machine(request, self._orchestrator)
+            name, generations = own.id, [*generations, own.generation]
+        machine = await self._orchestrator.restart(name, *generations)
         shown = self._shape.of(await self._orchestrator.record(machine))
         return tagged_response(shown, shown.generation, 202)
 
     async def destroy(self, request: Request) -> Response:
         name = request.path_params["id"]
         at_once = parameters.flag(request.query_params, "now", default=False)
-        machine = await self._orchestrator.destroy(name, *parameters.generations(request), at_once=at_once)
+        generations = parameters.generations(request)
+        if CALLER.get() is not None:
+            own = await parameters.path_machine(request, self._orchestrator)
+            name, generations = own.id, [*generations, own.generation]
+        machine = await self._orchestrator.destroy(name, *generations, at_once=at_once)
         return json_response(
             wire.Destroyed(
                 machine=name if machine is None else machine.id,
@@ -68,6 +78,7 @@ def _filter(request: Request) -> Callable[[Machine], bool]:
 
     def matches(machine: Machine) -> bool:
         in_state = not states or state_of(machine) in states
-        return in_state and (not project or machine.project == project) and (not pools or machine.pool in pools)
+        is_of = not project or shown_project(machine.project) == project
+        return in_state and is_of and (not pools or machine.pool in pools)
 
     return matches

@@ -15,11 +15,12 @@ import msgspec
 from starlette.datastructures import QueryParams
 from starlette.requests import HTTPConnection, Request
 
+from worker_orchestrator.control.caller import CALLER, is_visible, recorded
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.project import project_id
-from worker_orchestrator.errors import InvalidInput, NotRunning
+from worker_orchestrator.errors import InvalidInput, MachineNotFound, NotRunning
 
 __all__ = [
     "allow_only",
@@ -49,13 +50,18 @@ _N = TypeVar("_N", int, float)
 
 
 def path_project(request: HTTPConnection) -> str:
-    """The project of the path. Raises InvalidProject."""
-    return project_id(request.path_params["project"])
+    """The project of the path, as it is recorded. Raises InvalidProject."""
+    project = project_id(request.path_params["project"])
+    return project if CALLER.get() is None else project_id(recorded(project))
 
 
 async def path_machine(request: HTTPConnection, orchestrator: Orchestrator) -> Machine:
-    """The machine of the path. Raises MachineNotFound."""
-    return await orchestrator.machine_named(request.path_params["id"])
+    """The machine of the path, if there is one for this caller. Raises MachineNotFound."""
+    name = request.path_params["id"]
+    machine = await orchestrator.machine_named(name)
+    if not is_visible(machine):
+        raise MachineNotFound(f"There is no machine {name}.")
+    return machine
 
 
 async def path_machine_if_match(request: HTTPConnection, orchestrator: Orchestrator) -> Machine:

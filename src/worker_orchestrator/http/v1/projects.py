@@ -10,6 +10,7 @@ from msgspec.structs import asdict, replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from worker_orchestrator.control.caller import CALLER, pool_of_caller, shown, shown_project
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.views import configured
 from worker_orchestrator.control.telling.traces import Trace
@@ -52,6 +53,8 @@ class Projects:
         wait_s = None if body.wait_seconds is None else _wait(body.wait_seconds)
         metadata = None if body.metadata is None else _metadata(body.metadata)
         pool = None if body.pool is None else _pool(body.pool)
+        has_machine = CALLER.get() is not None and self._orchestrator.fleet.of_project(project) is not None
+        pool = pool_of_caller(pool, has_machine=has_machine)
         try:
             values = await late_values(body)
         except FilesTooLargeError as error:
@@ -107,7 +110,7 @@ class Projects:
         done = await self._orchestrator.release_of(project, *parameters.generations(request))
         machine = done.machine
         released = wire.Released(
-            project=project,
+            project=shown_project(project) or project,
             machine=machine.id,
             generation=machine.generation,
             removed=done.is_removed,
@@ -130,13 +133,13 @@ class Projects:
         trouble = self._impediment(machine)
         how_it_came = f"{_NOT_RECORDED if trace is None else _sentence(trace.why)}{self._outdated(machine)}"
         explanation = wire.Why(
-            project=project,
+            project=shown_project(project) or project,
             machine=machine.id,
             generation=machine.generation,
             at=when(trace.at_ms) if trace is not None else assigned_at[-1] if assigned_at else None,
             how="unknown" if trace is None else trace.how,
-            why=f"{how_it_came}{self._lost(project)}{self._configured(machine)}{trouble}",
-            trouble=trouble.strip() or None,
+            why=shown(f"{how_it_came}{self._lost(project)}{self._configured(machine)}{trouble}"),
+            trouble=shown(trouble.strip()) or None,
             stages=None if trace is None else _stages(trace),
             failed_probes=[
                 wire.FailedProbe(machine=name, detail=detail) for name, detail in (trace.failed_probes if trace else ())

@@ -13,6 +13,7 @@ import msgspec
 from starlette.responses import Response
 
 from worker_orchestrator.control.assignment import SetupReport
+from worker_orchestrator.control.caller import shown, shown_project
 from worker_orchestrator.control.reading.history import Sample
 from worker_orchestrator.control.reading.views import LeaseView, MachineView
 from worker_orchestrator.core.configuration import Stage
@@ -71,7 +72,7 @@ class MachineShape:
             id=machine.id,
             pool=machine.pool,
             state=state_of(machine),
-            project=machine.project,
+            project=shown_project(machine.project),
             generation=machine.generation,
             url=_url(machine, host, machine.port),
             host=host,
@@ -79,7 +80,7 @@ class MachineShape:
             container_id=instance.native_id[:SHORT_ID] if instance is not None else None,
             address=instance.address if instance is not None else None,
             template=machine.template,
-            reason=view.reason,
+            reason=shown(view.reason),
             evidence=machine.evidence,
             metadata=json.loads(machine.metadata) if machine.metadata else {},
             created_at=when(int(created[1]) if created else changed_ms),
@@ -138,11 +139,11 @@ def event(recorded: StoredEvent) -> wire.Event:
         at=when(recorded.at_ms),
         machine=recorded.machine,
         pool=recorded.pool,
-        project=recorded.project,
+        project=shown_project(recorded.project),
         generation=recorded.generation,
         cause=recorded.cause,
         state=recorded.state,
-        reason=recorded.reason,
+        reason=shown(recorded.reason),
     )
 
 

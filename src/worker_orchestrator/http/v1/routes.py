@@ -27,6 +27,7 @@ from worker_orchestrator.http.v1.files import WorkerFiles
 from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.http.v1.history import HistoryRoute
 from worker_orchestrator.http.v1.inspection import WorkerInspection
+from worker_orchestrator.http.v1.keys import KeyRoutes
 from worker_orchestrator.http.v1.links import PreviewLinks
 from worker_orchestrator.http.v1.logs import WorkerLogs
 from worker_orchestrator.http.v1.machines import Machines
@@ -55,7 +56,7 @@ class PreviewCalls:
     traefik: TraefikRoutes
 
 
-def v1(
+def v1(  # noqa: PLR0913 # what is behind /v1
     orchestrator: Orchestrator,
     health: Health,
     history: History,
@@ -64,11 +65,11 @@ def v1(
     advertise_host: str,
     configuration: Configuration,
     previews: PreviewCalls | None = None,
+    keys: KeyRoutes | None = None,
 ) -> Starlette:
     """The application behind /v1. `service_end` ends its streams.
 
-    `configuration` has the settings in force, and reads them again. `previews`: None for no calls
-    about them.
+    `configuration` has the settings in force, and reads them again. `previews`, `keys`: None for no calls about them.
     """
     shape = MachineShape(advertise_host, NO_URLS if previews is None else previews.links.urls)
     routes = [
@@ -83,6 +84,7 @@ def v1(
             HistoryRoute(history),
             health,
         ),
+        *([] if keys is None else _key_routes(keys)),
         _by_method("/v1/reload", POST=(Reload(configuration).run, "dry_run", "digest")),
     ]
     handlers = {OrchestratorError: _refused, HTTPException: _not_routed, ClientDisconnect: _gone}
@@ -97,6 +99,13 @@ def _preview_routes(previews: PreviewCalls) -> list[Route]:
         _by_method("/v1/route", GET=(previews.route.show, "host")),
         _by_method("/v1/routes/traefik", GET=previews.traefik.show),
         _by_method(CHECK, GET=(previews.traefik.check, "host", "key", "proof")),
+    ]
+
+
+def _key_routes(keys: KeyRoutes) -> list[Route]:
+    return [
+        _by_method("/v1/keys", GET=keys.list, POST=keys.create),
+        _by_method("/v1/keys/{name}", DELETE=keys.revoke),
     ]
 
 
