@@ -23,6 +23,7 @@ from worker_orchestrator.errors import (
     SetupFailed,
     TooManyRequests,
 )
+from worker_orchestrator.key_errors import KeyLimitReached, KeyNotFound
 
 __all__ = ["FAILED", "NOT_FOUND", "NOT_NOW", "SETUP_FAILED", "USAGE", "CommandFailed", "exit_code_of"]
 
@@ -52,10 +53,16 @@ class CommandFailed(click.ClickException):
 
 def exit_code_of(error: OrchestratorError) -> int:
     """The exit code for an error that a service replied, or for a service that does not answer."""
-    if isinstance(error, MachineNotFound | PoolNotFound | PathNotFound):
+    if isinstance(error, MachineNotFound | PoolNotFound | PathNotFound | KeyNotFound):
         return NOT_FOUND
     if isinstance(
-        error, NoMachineAvailable | EngineUnavailable | EngineObstructed | ServiceUnreachable | TooManyRequests
+        error,
+        NoMachineAvailable
+        | EngineUnavailable
+        | EngineObstructed
+        | ServiceUnreachable
+        | TooManyRequests
+        | KeyLimitReached,
     ):
         return NOT_NOW
     if isinstance(error, SetupFailed):

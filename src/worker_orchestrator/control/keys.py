@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
+import structlog
 
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.key import Key, Right, held, key_name
@@ -30,6 +31,7 @@ USE_STORED_MS: Final = 60_000
 """The last use of a key is stored at most so often."""
 MOST: Final = 1_000
 _NOBODY: Final = bytes(32)
+_log = structlog.get_logger(__name__)
 
 
 class Keys:
@@ -63,6 +65,7 @@ class Keys:
         key = Key(name, _digest(value.encode()), tuple(dict.fromkeys(pools)), max_machines, rights, self._wall_ms())
         self._stored.add(key)
         self._keys[name], self._fleet.keys[name] = key, max_machines
+        _log.info("key created", key=name, pools=key.pools, max_machines=max_machines, may=sorted(rights))
         return key, value
 
     def revoke(self, name: str) -> Key:
@@ -73,6 +76,7 @@ class Keys:
         key = self._keys.pop(name)
         del self._fleet.keys[name]
         self._revoked.pop(name, asyncio.Event()).set()
+        _log.info("key revoked", key=name)
         return key
 
     def find(self, value: bytes) -> Key | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from worker_orchestrator.control.deciding.seats import Seats
@@ -12,6 +12,7 @@ from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.world.contact import Contact
 from worker_orchestrator.core.brake import failed_predecessor
 from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.key import held
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.spec import Spec
 
@@ -84,7 +85,7 @@ class Gauges:
     """The fleet. `pools` has those of the settings, and after them those that only machines on record belong to.
 
     `slots_held`: machines whose container is not known to be gone, each of which counts in `max_machines`.
-    `waiting` counts projects; `listing_age_s` is None before the first listing.
+    `key_machines`: by key, how many its projects have or wait for. `waiting` counts projects; `listing_age_s` is None before the first listing.
     """
 
     pools: Mapping[str, PoolGauges]
@@ -93,6 +94,7 @@ class Gauges:
     waiting: int
     engine_answers: bool
     listing_age_s: float | None
+    key_machines: Mapping[str, int] = field(default_factory=dict)
 
 
 class Gauge:
@@ -115,6 +117,7 @@ class Gauge:
             waiting=len(self._seats),
             engine_answers=self._contact.answers,
             listing_age_s=None if listed_at < 0 else state.now() - listed_at,
+            key_machines={key: len(held(state.fleet, key)) for key in state.fleet.keys},
         )
 
     def _pool(self, name: str, counts: Mapping[tuple[str, Word], int], waiting: int) -> PoolGauges:

@@ -258,6 +258,12 @@ class _Fleet(Collector):
         yield from _of_pools(gauges)
         yield _gauge("max_machines", "The most machines there may be.", gauges.max_machines)
         yield _gauge("slots_held", "Machines that count in max_machines.", gauges.slots_held)
+        keys = GaugeMetricFamily(
+            "orchestrator_key_machines", "Machines that projects of a key have or await.", labels=["key"]
+        )
+        for key, count in gauges.key_machines.items():
+            keys.add_metric([key], count)
+        yield from cast("list[Metric]", [keys] if gauges.key_machines else [])
         yield _gauge("engine_up", "1 if the container engine answered when it was last asked.", gauges.engine_answers)
         yield _gauge("webhook_queue", "Messages that the webhook has not taken yet.", self.webhook_queue)
         if gauges.listing_age_s is not None:
