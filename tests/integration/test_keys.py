@@ -253,7 +253,7 @@ def test_on_docker_nobody_gets_into_a_machine_of_another(tmp_path: Path, example
                 lambda: bob.exec(mine.id, ["touch", "/tmp/was-here"]),
                 lambda: list(bob.logs(mine.id)),
                 lambda: bob.stats(mine.id),
-                lambda: bob.machine(mine.id),
+                lambda: bob.get(mine.id),
                 lambda: bob.restart(mine.id),
                 lambda: bob.destroy(mine.id),
             ):

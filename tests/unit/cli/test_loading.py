@@ -46,4 +46,5 @@ def test_help_loads_no_command() -> None:
         "worker_orchestrator.cli.exit_codes",
         "worker_orchestrator.cli.standard_output",
         "worker_orchestrator.errors",
+        "worker_orchestrator.key_errors",
     }

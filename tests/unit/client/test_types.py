@@ -85,7 +85,7 @@ async def checked_awaitable(client: AsyncClient) -> None:
 def test_the_clients_differ_in_how_they_are_closed_and_in_nothing_else() -> None:
     """One definition serves both."""
     assert PUBLIC == ["aclose", "close"]
-    assert len(OPERATIONS) == 33
+    assert len(OPERATIONS) == 36
     assert all(getattr(Client, name) is getattr(AsyncClient, name) for name in OPERATIONS)
 
 

@@ -85,7 +85,8 @@ class Gauges:
     """The fleet. `pools` has those of the settings, and after them those that only machines on record belong to.
 
     `slots_held`: machines whose container is not known to be gone, each of which counts in `max_machines`.
-    `key_machines`: by key, how many its projects have or wait for. `waiting` counts projects; `listing_age_s` is None before the first listing.
+    `key_machines`: by key, how many its projects have or wait for.
+    `waiting` counts projects; `listing_age_s` is None before the first listing.
     """
 
     pools: Mapping[str, PoolGauges]

@@ -259,7 +259,7 @@ class _Fleet(Collector):
         yield _gauge("max_machines", "The most machines there may be.", gauges.max_machines)
         yield _gauge("slots_held", "Machines that count in max_machines.", gauges.slots_held)
         keys = GaugeMetricFamily(
-            "orchestrator_key_machines", "Machines that projects of a key have or await.", labels=["key"]
+            "orchestrator_key_machines", "Machines that a key's projects have or await.", labels=["key"]
         )
         for key, count in gauges.key_machines.items():
             keys.add_metric([key], count)
