@@ -56,6 +56,7 @@ TABLE: Final[dict[str, Entry]] = {
     "cp": Entry("cp", _MACHINES, "Copy files into a worker or out of it."),
     "restart": Entry("restart", _MACHINES, "Start a project's machine again, with its files."),
     "destroy": Entry("destroy", _MACHINES, "Remove a machine with all its files."),
+    "mcp": Entry("mcp", _MACHINES, "Give an agent a machine, as tools over MCP."),
     "pools": Entry("pools", _POOL, "List the pools."),
     "plan": Entry("plan", _POOL, "Say which sizes would have been right."),
     "scale": Entry("pool_commands", _POOL, "Change how many machines the pool keeps."),

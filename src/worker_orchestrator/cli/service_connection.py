@@ -22,13 +22,14 @@ from worker_orchestrator.errors import (
 )
 
 if TYPE_CHECKING:
-    from worker_orchestrator.client import Client
+    from worker_orchestrator.client import AsyncClient, Client
     from worker_orchestrator.wire.v1 import Machine
 
 __all__ = [
     "DEFAULT_URL",
     "find_machine",
     "is_machine_id",
+    "open_async_client",
     "open_client",
     "open_patient_client",
     "read_token",
@@ -75,6 +76,14 @@ def open_patient_client() -> Client:
     """A second client for a command that follows something: it continues after a restart of the service."""
     url, token = click.get_current_context().meta[_CONNECTION]
     return open_client(url, token, retries=_PATIENT_RETRIES)
+
+
+def open_async_client(url: str) -> AsyncClient:
+    """The same client on an event loop, for a command that goes on: it continues after a restart of the service."""
+    from worker_orchestrator.client import AsyncClient  # noqa: PLC0415 # as above
+
+    token = click.get_current_context().meta[_CONNECTION][1]
+    return AsyncClient(url, token=token, retries=_PATIENT_RETRIES)
 
 
 def token_header() -> dict[str, str]:

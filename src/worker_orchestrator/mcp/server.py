@@ -1,0 +1,80 @@
+"""The protocol, by the official SDK: the tools of one session as an MCP server."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any, Final
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel.server import Server
+from mcp.server.stdio import stdio_server
+from mcp.shared.exceptions import MCPError
+
+from worker_orchestrator.mcp.arguments import schema_of
+from worker_orchestrator.mcp.tools import Tool, Tools
+
+__all__ = ["serve_stdio", "server_of"]
+
+CODE: Final = "worker-orchestrator/code"
+_PINNED: Final = (
+    "A Linux machine (a container) of your own, ready at the first call. Files stay between calls, until it has not "
+    "been used for a while; a note says so if you have another one. What listens in it is reached by machine_url."
+)
+_UNPINNED: Final = (
+    f"{_PINNED} Each project has one machine: name a project to use another machine than the default one."
+)
+
+
+def server_of(tools: Tools, *, is_pinned: bool) -> Server[Any]:
+    """An MCP server that offers these tools, and nothing else."""
+
+    async def list_tools(
+        _context: ServerRequestContext[Any], _asked: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=[_described(tool, is_pinned=is_pinned) for tool in tools.offered.values()])
+
+    async def call_tool(
+        _context: ServerRequestContext[Any], asked: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        tool = tools.offered.get(asked.name)
+        if tool is None:
+            message = f"There is no tool {asked.name!r} here. There are {', '.join(tools.offered)}."
+            raise MCPError(types.INVALID_PARAMS, message)
+        outcome = await tools.call(tool, asked.arguments or {})
+        if not outcome.code:
+            return types.CallToolResult(content=[types.TextContent(text=outcome.text)])
+        told = types.TextContent(text=f"{outcome.code}: {outcome.text}")
+        return types.CallToolResult(content=[told], is_error=True, _meta={CODE: outcome.code})
+
+    return Server(
+        "worker-orchestrator",
+        title="Worker Orchestrator",
+        version=version("worker-orchestrator"),
+        instructions=_PINNED if is_pinned else _UNPINNED,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+
+
+async def serve_stdio(tools: Tools, *, is_pinned: bool) -> None:
+    """Serve one client over standard input and output, until it closes them."""
+    server = server_of(tools, is_pinned=is_pinned)
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+def _described(tool: Tool, *, is_pinned: bool) -> types.Tool:
+    is_local = tool.name != "run_command"
+    return types.Tool(
+        name=tool.name,
+        title=tool.title,
+        description=tool.told,
+        input_schema=schema_of(tool.takes, has_project=not is_pinned),
+        annotations=types.ToolAnnotations(
+            title=tool.title,
+            read_only_hint=not tool.changes,
+            destructive_hint=tool.changes,
+            open_world_hint=not is_local,
+        ),
+    )
