@@ -34,6 +34,21 @@ def test_openapi_json_is_what_openapi_yaml_says() -> None:
     assert made == yaml.safe_load((HTTP / "openapi.yaml").read_text(encoding="utf-8")), "run `make openapi`"
 
 
+def test_nothing_in_openapi_yaml_is_said_twice() -> None:
+    """PyYAML takes the last of two that have one key without a word; stricter readers refuse the file."""
+    root = yaml.compose((HTTP / "openapi.yaml").read_text(encoding="utf-8"))
+    nodes, twice = [root], []
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value]
+            twice += [f"{key} in line {node.start_mark.line + 1}" for key in set(keys) if keys.count(key) > 1]
+            nodes += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+    assert twice == []
+
+
 def test_the_description_that_is_served_is_of_this_version_and_this_address() -> None:
     served = json.loads(get("/openapi.json").body)
     made = json.loads((HTTP / "openapi.json").read_text(encoding="utf-8"))
