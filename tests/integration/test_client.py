@@ -211,6 +211,9 @@ CALLS: Final[dict[str, Callable[[Either, Machine], Any]]] = {
     "health": lambda c, m: c.health().status,
     "history": lambda c, m: c.history(60).step_seconds,
     "machine": lambda c, m: within(c),
+    "create_key": lambda c, m: [c.create_key("both", pools=["default"], may=["read"]).note, c.revoke_key("both").may],
+    "revoke_key": lambda c, m: [c.create_key("both", max_machines=3).value[:9], c.revoke_key("both").max_machines],
+    "keys": lambda c, m: c.keys(),
 }  # fmt: skip
 """One call of each operation, whose result is the same each time."""
 
