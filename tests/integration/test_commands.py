@@ -522,7 +522,10 @@ BAD = [
     (("--min-idle", "9", "--max-machines", "8"), "min_idle is 9, but must be at most max_machines, which is 8"),
     (("--min-idle", "2", "--max-idle", "1"), "max_idle is 1, but must be at least min_idle, which is 2"),
     (("--first-port", "9000", "--last-port", "8000"), "last_port is 8000, but must be at least first_port"),
-    (("--publish-address", "nowhere"), "--publish-address is 'nowhere', but must be localhost, gateway or an IP address"),
+    (
+        ("--publish-address", "nowhere"),
+        "--publish-address is 'nowhere', but must be localhost, gateway or an IP address",
+    ),
     (("--advertise-host", "http://my-host"), "--advertise-host is 'http://my-host', but must be a host name or an IP"),
     (("--allow-origin", "app.example.com"), "--allow-origin is 'app.example.com', but must be a web origin"),
     (("--docker-host", "nonsense"), "'nonsense', which is not an address of a Docker engine"),

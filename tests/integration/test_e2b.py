@@ -184,6 +184,12 @@ def test_a_command_is_ended_by_hand_and_by_its_time(sandbox: Sandbox) -> None:
     eventually(lambda: sandbox.commands.run(f"{runs} || true").stdout.strip() == "0", "none of them is left")
 
 
+def test_what_a_command_left_in_the_background_goes_on(sandbox: Sandbox) -> None:
+    """As a server that somebody starts so, and comes back to."""
+    sandbox.commands.run("sleep 605 >/dev/null 2>&1 & echo $! >/tmp/number")
+    assert sandbox.commands.run("kill -0 $(cat /tmp/number) && kill -9 $(cat /tmp/number)").exit_code == 0
+
+
 def test_a_terminal(sandbox: Sandbox) -> None:
     """With its size, which can be changed, and Ctrl-C."""
     terminal = sandbox.pty.create(PtySize(rows=30, cols=101))

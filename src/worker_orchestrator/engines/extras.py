@@ -236,11 +236,14 @@ class Exec(Protocol):
         user: str = "",
         workdir: str = "",
         timeout_s: float = 60.0,
+        leaves: bool = False,
     ) -> int | None:
         """The same, with all output handed to `output` as it comes. A command whose output is not taken has to wait.
 
         `stdin` may come piece by piece. After the last one the command's input ends, where the connection can tell (not
         over TLS).
+
+        `leaves`: what it started in the background goes on when it has ended by itself.
 
         Returns the exit code, None if the command had not ended by its time-out, and was killed.
         """

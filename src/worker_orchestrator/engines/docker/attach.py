@@ -63,6 +63,7 @@ class Attached:
         self._code: int | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._leaves = False
 
     async def start(self, command: Command, *, tty: Mapping[str, Any] | None = None, stdin: bool) -> None:
         """Start it; with `tty` in a terminal, for which these options go to Docker. Raises NotRunning, EngineError."""
@@ -148,12 +149,13 @@ class Attached:
         is_starting = self._starting is not None and not self._starting.done()
         return is_starting and not state["Running"] and not state.get("Pid")
 
-    async def aclose(self, take: Callable[[Message], None] | None = None) -> None:
+    async def aclose(self, take: Callable[[Message], None] | None = None, *, leaves: bool = False) -> None:
         """End it, also if cancelled meanwhile. Can be repeated. Raises EngineError if a process of it may be left.
 
-        `take` gets what it writes until its end.
+        `take` gets what it writes until its end. `leaves`: it has ended by itself, and what it started goes on.
         """
         if self._closing is None:
+            self._leaves = leaves
             self._closing = asyncio.create_task(self._aclose(take))
         try:
             await asyncio.shield(self._closing)
@@ -168,7 +170,7 @@ class Attached:
                 await asyncio.wait({self._starting}, timeout=_START_LIMIT_S)
                 if self._exec is None:
                     self._starting.cancel()  # Docker knows of no command, and will be told of none
-                elif not _was_refused(self._starting):
+                elif not self._leaves and not _was_refused(self._starting):
                     async with self._read_on(take):
                         await self._kill()
         finally:

@@ -70,16 +70,15 @@ class DockerExec(DockerReach):
         user: str = "",
         workdir: str = "",
         timeout_s: float = 60.0,
+        leaves: bool = False,
     ) -> int | None:
         ends_at = asyncio.get_running_loop().time() + timeout_s
-        native_id = await self._running_container(ends_at, machine_id, timeout_s)
-        if native_id is None:
+        if (native_id := await self._running_container(ends_at, machine_id, timeout_s)) is None:
             return None
         if isinstance(stdin, bytes) and stdin and not self._can_end_input:
             command = ["sh", "-c", _FIRST_BYTES, str(len(stdin)), *command]  # a shell knows the length
         attached = Attached(self._open_aside(), machine_id, native_id, self._programs, is_local=self._endpoint.is_local)
-        what = Command(command, env, user, workdir)
-        screened = _Screened(output, what)
+        screened = _Screened(output, what := Command(command, env, user, workdir))
         code, limit = None, asyncio.timeout_at(ends_at)
         try:
             try:
@@ -96,7 +95,8 @@ class DockerExec(DockerReach):
             if isinstance(error, EngineRejected) and (code := screened.refused(error)) is not None:
                 return code
             raise
-        await (self._end(attached, timeout_s, screened.keep) if limit.expired() else attached.aclose(screened.keep))
+        keep = screened.keep
+        await (self._end(attached, timeout_s, keep) if limit.expired() else attached.aclose(keep, leaves=leaves))
         return screened.ended(code)
 
     async def _running_container(self, ends_at: float, machine_id: str, timeout_s: float) -> str | None:

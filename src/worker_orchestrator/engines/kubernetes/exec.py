@@ -49,6 +49,7 @@ class KubernetesExec(KubernetesCommands):
         user: str = "",
         workdir: str = "",
         timeout_s: float = 60.0,
+        leaves: bool = False,
     ) -> int | None:
         limit, size = asyncio.timeout(timeout_s), len(stdin) if isinstance(stdin, bytes) else 0
         started, code = None, None
@@ -74,7 +75,7 @@ class KubernetesExec(KubernetesCommands):
                 with contextlib.suppress(EngineError):
                     await self._end(machine_id, started)
             raise
-        await self._end(machine_id, started)
+        await (started.channels.aclose() if leaves else self._end(machine_id, started))
         return code
 
     async def _cut_short(self, machine_id: str, started: Started, output: ExecOutput) -> None:

@@ -246,6 +246,7 @@ class Processes:
             user=user,
             workdir=config.cwd or "",
             timeout_s=limit_s,
+            leaves=True,
         )
 
     async def _in_terminal(self, process: Process, asked: StartRequest, user: str, limit_s: float) -> int | None:
