@@ -37,8 +37,8 @@ OTHERS := $(PYTEST) $(CORES) --ignore=$(OF_CORE)
 ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight) $(patsubst %,tests/integration/test_%.py,command_line_speed daemon_speed deaths wake_speed)
 OWN := tests/chaos tests/integration/test_daemon.py
 READERS := tests/recipes tests/integration/test_crashes.py
-COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output reload_command postman scripts)
-BROWSER := tests/browser tests/integration/test_commands.py
+COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output scripts)
+BROWSER := tests/browser $(patsubst %,tests/integration/test_%.py,commands reload_command postman)
 AT_LENGTH := tests/previews
 DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker late_tenants)
 API := $(patsubst %,tests/integration/test_%.py,client document_api e2b edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams \
