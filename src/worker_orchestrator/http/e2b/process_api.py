@@ -26,7 +26,7 @@ from worker_orchestrator.http.e2b.messages import (
 from worker_orchestrator.http.e2b.processes import Process, Processes, check_size
 from worker_orchestrator.http.e2b.refusal import Refusal
 from worker_orchestrator.http.e2b.users import Users
-from worker_orchestrator.http.e2b.variables import Variables
+from worker_orchestrator.http.e2b.variables import Variables, check_variables
 from worker_orchestrator.http.server.streamed_response import ClosableStream, ServiceEnd, StreamedResponse
 from worker_orchestrator.http.v1 import parameters
 
@@ -58,6 +58,7 @@ class ProcessApi:
         parameters.insist_on_running(machine)
         user, variables = await self._users.of(request, machine), await self._variables.of(machine)
         config = asked.process
+        check_variables(config.envs)
         folder = user.path(config.cwd) if config.cwd else ""
         asked.process = Config(config.cmd, config.args, {**variables, **config.envs}, folder)
         return self._stream(*await self._processes.start(machine, asked, user.name, connect.timeout_s(request)))

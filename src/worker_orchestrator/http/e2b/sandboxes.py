@@ -30,6 +30,7 @@ from worker_orchestrator.http.e2b.refusal import Refusal
 from worker_orchestrator.http.e2b.variables import Variables
 from worker_orchestrator.http.server.request_body import until_hang_up
 from worker_orchestrator.http.v1 import parameters
+from worker_orchestrator.http.v1.projects import METADATA_ENTRIES, METADATA_KEY, METADATA_VALUE
 from worker_orchestrator.http.v1.responses import MachineShape
 
 __all__ = ["Sandboxes"]
@@ -88,7 +89,7 @@ class Sandboxes:
         self._processes, self._variables = processes, variables
 
     async def create(self, request: Request) -> Response:
-        new = await _body(request, New)
+        new = await parameters.body(request, New, optional=New())
         _refuse_more(new)
         pool, metadata = self._pool(new.templateID), new.metadata or {}
         project = _project(metadata.get("externalId"), request.headers.get("idempotency-key"))
@@ -111,7 +112,7 @@ class Sandboxes:
 
     async def connect(self, request: Request) -> Response:
         """Make sure that it runs, and let it live so long from now on, if that is longer than it would."""
-        asked = await _body(request, Timeout)
+        asked = await parameters.body(request, Timeout, optional=Timeout())
         machine = await self._machine(request)
         if machine.state is State.SLEEPING:
             machine = await self._orchestrator.sleepers.wake(str(machine.project), machine.generation)
@@ -125,7 +126,7 @@ class Sandboxes:
         return _json(self._created(machine), 200)
 
     async def set_timeout(self, request: Request) -> Response:
-        asked = await _body(request, Timeout)
+        asked = await parameters.body(request, Timeout, optional=Timeout())
         machine = await self._machine(request)
         terms = Terms(ttl=_timeout(asked.timeout))
         await self._orchestrator.leases.keep_alive(str(machine.project), terms, machine.generation)
@@ -274,8 +275,13 @@ def _timeout(seconds: int) -> float:
 
 
 def _metadata(entries: dict[str, str]) -> str:
-    if len(entries) > 33 or any(len(key) > 64 or len(value) > 1024 for key, value in entries.items()):
-        raise Refusal.invalid("metadata may have 32 entries, with keys of 64 and values of 1024 characters at most.")
+    """These entries, the mark among them, as JSON. Raises Refusal."""
+    is_long = any(len(key) > METADATA_KEY or len(value) > METADATA_VALUE for key, value in entries.items())
+    if len(entries) > METADATA_ENTRIES + 1 or is_long:
+        raise Refusal.invalid(
+            f"metadata may have {METADATA_ENTRIES} entries, with keys of {METADATA_KEY} and values of {METADATA_VALUE} "
+            "characters at most."
+        )
     return json.dumps(entries, sort_keys=True, ensure_ascii=True)
 
 
@@ -293,13 +299,6 @@ def _mark_of(machine: Machine) -> Mark | None:
         return msgspec.json.decode(json.loads(machine.metadata)[_MARK], type=Mark)
     except (msgspec.MsgspecError, ValueError, TypeError, KeyError):
         return None
-
-
-async def _body(request: Request, kind: type[Any]) -> Any:
-    try:
-        return msgspec.json.decode(await request.body() or b"{}", type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal.invalid(f"The body of this call is invalid: {error}.") from None
 
 
 def _json(body: object, status: int) -> Response:

@@ -20,7 +20,7 @@ from worker_orchestrator.http.e2b.refusal import Refusal
 from worker_orchestrator.http.v1.engine_calls import not_supported
 from worker_orchestrator.http.v1.single_file import file_in_archive
 
-__all__ = ["Variables"]
+__all__ = ["Variables", "check_variables"]
 
 _FOLDER: Final = "/tmp"  # noqa: S108 # of the worker, where each image has one
 _NAME: Final = ".e2b-variables.json"
@@ -36,8 +36,7 @@ class Variables:
 
     async def keep(self, machine: Machine, variables: dict[str, str]) -> None:
         """Keep these for a new sandbox. Raises Refusal, OrchestratorError."""
-        if any(not name or "=" in name or "\0" in name + value for name, value in variables.items()):
-            raise Refusal.invalid('A name in envVars must not be empty, nor contain "=" or NUL.')
+        check_variables(variables)
         if variables:
             content = msgspec.json.encode(variables)
             if len(content) > _LARGEST_BYTES:
@@ -87,6 +86,14 @@ class Variables:
         if not isinstance(engine, Files):
             raise not_supported("write files in a worker")
         return engine
+
+
+def check_variables(variables: dict[str, str]) -> None:
+    """Raises Refusal for what no environment can hold."""
+    if any(not name or "=" in name or "\0" in name + value for name, value in variables.items()):
+        raise Refusal.invalid(
+            'The name of a variable must not be empty, nor contain "=" or NUL; a value must not contain NUL.'
+        )
 
 
 async def _archive(content: bytes) -> AsyncIterator[bytes]:
