@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tarfile
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,7 +23,7 @@ from worker_orchestrator.http.e2b.refusal import Refusal
 from worker_orchestrator.http.e2b.users import User, Users
 from worker_orchestrator.http.server.streamed_response import ServiceEnd, StreamedResponse
 from worker_orchestrator.http.v1.engine_calls import EngineCalls, not_supported
-from worker_orchestrator.http.v1.single_file import file_in_archive
+from worker_orchestrator.http.v1.single_file import archive_of_file, file_in_archive
 
 __all__ = ["Transfer"]
 
@@ -133,7 +131,8 @@ class Transfer:
         folder, _, name = place.rpartition("/")
         if name in {"", ".", ".."}:
             raise Refusal.invalid(f"The path {path!r} must end in the name of a file.")
-        archive = _archive(name, size, written_as, content)
+        owner = (written_as.uid, written_as.gid)
+        archive = archive_of_file(name, size, content, mode=written_as.mode, owner=owner)
         work = self._calls.when_reachable(self._files.write_files(machine.id, folder or "/", archive))
         await self._orchestrator.uses.during(machine, work)
         return {"name": path.rpartition("/")[2], "type": "file", "path": path}
@@ -144,16 +143,6 @@ class Transfer:
         if not isinstance(engine, Files):
             raise not_supported("copy files of a worker")
         return engine
-
-
-async def _archive(name: str, size: int, written_as: _As, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.mode, entry.mtime = size, written_as.mode, time.time()
-    entry.uid, entry.gid = written_as.uid, written_as.gid
-    yield entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-    async for piece in content:
-        yield piece
-    yield bytes(-size % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE)
 
 
 async def _pieces(held: Any) -> AsyncIterator[bytes]:

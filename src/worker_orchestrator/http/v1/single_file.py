@@ -32,14 +32,19 @@ async def file_in_archive(source: AsyncIterator[bytes]) -> ClosableStream | None
     return None
 
 
-async def archive_of_file(name: str, size: int, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """An archive of one file of this size, which everyone in the worker may read.
+async def archive_of_file(
+    name: str, size: int, content: AsyncIterator[bytes], *, mode: int = 0o644, owner: tuple[int, int] = (0, 0)
+) -> AsyncGenerator[bytes, None]:
+    """An archive of one file of this size, which everyone in the worker may read unless `mode` says otherwise.
+
+    `owner`: the numbers of its user and its group.
 
     It is as new as it is, to the fraction of a second: else it may look older than what was made of it in this second, and a
     server for development, or `make`, does not see the change.
     """
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mode, entry.mtime = size, 0o644, time.time()
+    entry.size, entry.mode, entry.mtime = size, mode, time.time()
+    entry.uid, entry.gid = owner
     yield entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
     async for part in content:
         if part:
