@@ -53,7 +53,7 @@ from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot, Status
 from worker_orchestrator.core.machine import Cause, Machine, State
 from worker_orchestrator.core.outcomes import drop_dirty, judge_cleaning, start_deadline
-from worker_orchestrator.core.parking import note_listed
+from worker_orchestrator.core.parking import note_listed, note_refused_is_dead
 from worker_orchestrator.core.sleep import note_listed as note_sleeper_listed
 from worker_orchestrator.core.spec import Spec
 from worker_orchestrator.core.watch import Watch
@@ -191,6 +191,7 @@ class Observation:
         if self.machine.is_dirty:
             self._judge_dirty()
         elif self.machine.is_unparking and (instance is None or instance.status in DEAD):
+            note_refused_is_dead(self.fleet, self.machine)
             self._judge_parked()
         elif self.machine.is_unparking and instance is not None and instance.status is Status.PAUSED:
             self._judge_paused()

@@ -15,7 +15,8 @@ the reserve are begun only while nobody waits and none is on its way out of it, 
 Only a machine that is known to be paused is taken out of the reserve, so that no pause is under way any more when it is to
 go on. If nobody knows how a pause ended, and then the container runs, it may still be paused at any moment, when a project
 has it: so it is removed. So is one that runs when the service starts: the last run may have ended while it was being paused.
-If the engine refuses to pause a machine, that becomes idle again and nothing more is parked for a minute.
+If the engine refuses to pause a machine, that becomes idle again and nothing more is parked for a minute. If it turns out
+not to run, the refusal was about this machine alone, and the minute is over.
 
 How the container of a parked machine is found, and what is done::
 
@@ -82,6 +83,7 @@ __all__ = [
     "note_pause_unknown",
     "note_paused",
     "note_refused",
+    "note_refused_is_dead",
     "note_unpark_refused",
     "retire_unknown_reserve",
 ]
@@ -161,8 +163,15 @@ def note_refused(fleet: Fleet, machine: Machine, now: float) -> None:
 
 def note_unpark_refused(fleet: Fleet, spec: Spec, machine: Machine, why: str, now: float) -> None:
     """The engine refused to let this machine go on. Nobody has files in it, so it is replaced."""
+    note_refused_is_dead(fleet, machine)
     failure = Failure(FailureKind.HELD_UP, sentence(why), harmless=True)
     fail_machine(fleet, spec, machine, now, failure)
+
+
+def note_refused_is_dead(fleet: Fleet, machine: Machine) -> None:
+    """This machine, which was to go on, does not run: if the engine had refused to pause it, it would pause others."""
+    if machine.reason == PARK_REFUSED:
+        fleet.pool(machine.pool).parks_not_before = 0.0
 
 
 def next_of_reserve(fleet: Fleet, spec: Spec) -> Iterator[float]:

@@ -238,6 +238,22 @@ def test_after_a_refusal_nothing_is_parked_for_a_minute_and_nothing_is_begun_in_
     assert world.in_state(PARKED) == ["m1"]
 
 
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_refusal_for_a_machine_that_does_not_run_delays_no_other(*, is_listed: bool) -> None:
+    """Somebody removed its container just as it was to be paused."""
+    world = up(2, parked=2)
+    after(after(world, 0.0), 2.0)
+    world.paused("m1")
+    world.paused("m2", Result.REJECTED)
+    if is_listed:
+        world.instance("m2", Status.EXITED)
+        world.tick()
+    else:
+        world.unpaused("m2", Result.REJECTED)
+    assert world["m2"].state is FAILED
+    assert world.fleet.pool(DEFAULT_POOL).parks_not_before <= world.now
+
+
 def test_if_nobody_knows_how_a_pause_ended_a_listing_shows_it() -> None:
     world = a_reserve()
     world.watch("w1").is_paused = False
