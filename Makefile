@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check example-worker wheel image clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker wheel image clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -136,6 +136,14 @@ build/deploy/.tools: Makefile | .venv/bin/python
 	@$(BIN)/python -m venv --clear build/deploy/.venv
 	@build/deploy/.venv/bin/pip install --quiet helm-python-sdk==0.2.2 kubernetes-validate==1.37.0
 	@touch $@
+
+# A warning of Sphinx fails it. It needs no network.
+site: .venv/.tests  ## the documentation as a site with a search, in build/site
+	$(BIN)/python -m website build/site
+
+# Lighthouse comes from npm into build/lighthouse, the first time.
+lighthouse: site  ## does the site have 95 points in performance, accessibility and best practices? In Chromium
+	$(BIN)/python scripts/lighthouse
 
 example-worker:  ## build the image of the example worker
 	@$(DOCKER) examples/worker/build $(IMAGE)
