@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,11 +14,14 @@ CLIENT: Final = Path(__file__).parents[2] / "clients" / "typescript"
 
 
 def test_the_client_keeps_its_promises(shared: Running, tmp_path: Path) -> None:
-    """Its own tests, in a copy without what was built here."""
+    """Its own tests, and the program of its page, in a copy without what was built here."""
     folder = tmp_path / "client"
     shutil.copytree(CLIENT, folder, ignore=shutil.ignore_patterns("node_modules", "build", "dist"))
+    (program,) = re.findall(r"^```ts\n(.*?)^```$", (CLIENT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    own = program.replace('"worker-orchestrator-client"', '"../src/index.js"')
+    (folder / "test" / "readme.ts").write_text(own, encoding="utf-8")
     there = environment({"ORCHESTRATOR_URL": f"http://127.0.0.1:{shared.ports.api}"})
-    for words in (["npm", "ci", "--no-audit", "--no-fund"], ["npm", "test"]):
+    for words in (["npm", "ci", "--no-audit", "--no-fund"], ["npm", "test"], ["node", "build/test/readme.js"]):
         done = subprocess.run(
             words,
             cwd=folder,

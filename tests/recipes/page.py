@@ -110,25 +110,25 @@ class Reader:
             command, _, shown = step.removeprefix("$ ").partition("\n")
             self.run(command, shown.strip())
 
-    def run(self, command: str, shown: str = "") -> str:
-        """Run one command. What it prints must be what is shown, if anything is. Returns it."""
+    def run(self, command: str, shown: str = "", *, given: str = "/dev/null") -> str:
+        """Run one command, with this file as its input. What it prints must be what is shown, if anything is. Returns it."""
         serves = next((said for start, said in SERVING.items() if f"{start} " in f"{command} "), None)
         if serves is not None:
             self._serve(command, serves)
             return ""
         output = self.folder / ".output"
         (self.folder / ".command").write_text(command)
-        code = self._tell(f'eval "$(cat {self.folder}/.command)" </dev/null >{output} 2>&1; echo $?')
+        code = self._tell(f'eval "$(cat {self.folder}/.command)" <{given} >{output} 2>&1; echo $?')
         said = output.read_text(errors="replace").strip()
         assert code == 0, f"`{command}` ended with {code}:\n{said}\n{self.logs()}"
         if shown:
-            expected = re.escape(self._alike(shown)).replace("…", ".*")
-            assert re.fullmatch(expected, self._alike(said)), (
+            expected = re.escape(self.alike(shown)).replace("…", ".*")
+            assert re.fullmatch(expected, self.alike(said)), (
                 f"`{command}` printed\n{said}\nThe page shows\n{shown}\n{self.logs()}"
             )
         return said
 
-    def _alike(self, printed: str) -> str:
+    def alike(self, printed: str) -> str:
         """The same for all machines and their ports: which one a project gets is not for a page to say."""
         printed = _MACHINE.sub("worker-ID", printed)
         ours = range(self.ports.first, self.ports.last + 1)
