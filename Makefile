@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker wheel image clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker wheel image container-check clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -154,6 +154,10 @@ wheel: .venv/.service  ## build the wheel into dist/
 # BASE=debian-with-python:1 builds on another image. The context is the wheel alone.
 image: wheel  ## build the image of the orchestrator itself, worker-orchestrator:latest; BASE=IMAGE to build on
 	docker build --tag worker-orchestrator:latest $(if $(BASE),--build-arg BASE=$(BASE)) --file Dockerfile dist
+
+# `make test` has it on an image of this computer's own Python. BASE must have the same version of Python as .venv.
+container-check: .venv/.tests example-worker  ## is the image of the orchestrator, built on BASE=IMAGE, what docs/container.md says?
+	CONTAINER_BASE=$(BASE) $(DOCKER) $(PYTEST) tests/integration/test_image.py
 
 clean:  ## remove whatever make made; workers stay, see down
 	rm -rf .venv build dist node_modules mutants .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -33,6 +33,7 @@ DOCUMENTS: Final = sorted(
 NOT_RUN: Final = {
     r"kubectl |helm install": "asks a cluster, and CI has none: `make deploy-check` renders what they install",
     r"pip install 'worker-orchestrator\[\w+\]'": "fetches a release of PyPI; that there is such an extra is tested",
+    r"sudo (debootstrap|tar) |make image": "takes minutes; test_image.py builds by the same Dockerfile on a smaller base",
     r"orchestrator serve --engine kubernetes": "needs a cluster; `make test-cluster` runs that engine on one",
 }
 """By a pattern of how a command begins, why nobody runs it."""
