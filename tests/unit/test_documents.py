@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from website.build import groups
@@ -74,3 +75,18 @@ def test_whatever_else_names_a_document_names_one_that_there_is() -> None:
             if not (ROOT / path).exists() or (anchor and anchor not in anchors(ROOT / path)):
                 dead.append((str(file.relative_to(ROOT)), path, anchor))
     assert dead == []
+
+
+def test_no_sentence_of_the_description_of_the_api_is_cut_at_a_comma() -> None:
+    """In YAML's braces one without quotes ends there, and what follows is a key without a value."""
+    described = json.loads((ROOT / "src" / "worker_orchestrator" / "http" / "openapi.json").read_text(encoding="utf-8"))
+    cut = []
+
+    def look(part: Any) -> None:
+        if isinstance(part, dict):
+            cut.extend(key for key, value in part.items() if value is None and " " in key)
+        for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            look(each)
+
+    look(described)
+    assert cut == []
