@@ -80,7 +80,7 @@ def test_whatever_else_names_a_document_names_one_that_there_is() -> None:
 def test_no_sentence_of_the_description_of_the_api_is_cut_at_a_comma() -> None:
     """In YAML's braces one without quotes ends there, and what follows is a key without a value."""
     described = json.loads((ROOT / "src" / "worker_orchestrator" / "http" / "openapi.json").read_text(encoding="utf-8"))
-    cut = []
+    cut = list[str]()
 
     def look(part: Any) -> None:
         if isinstance(part, dict):
