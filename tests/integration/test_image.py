@@ -158,6 +158,12 @@ def test_the_examples_of_the_api_document_from_the_host_and_from_a_neighbour(pag
     assert docker("exec", page.name, "python3", "-c", "import os; print(os.getuid())").out == "10001"
 
 
+def test_every_block_of_the_page_is_followed() -> None:
+    """But for commands that nobody runs, with a reason."""
+    left = [block for block in blocks("docs/container.md") if block not in BLOCKS]
+    assert [command for block in left for command, _ in commands_of(block) if not reason_not_to(command)] == []
+
+
 def answers(page: Page) -> bool:
     try:
         return bool(page.from_host("/health"))
