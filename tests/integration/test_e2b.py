@@ -19,6 +19,7 @@ from e2b import (
     CommandExitException,
     FileNotFoundException,
     PtySize,
+    RateLimitException,
     Sandbox,
     SandboxException,
     SandboxQuery,
@@ -30,6 +31,8 @@ from tests.integration.docker_command import docker
 from tests.integration.guarded import a_guarded_service
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
+
+from worker_orchestrator.client import Client
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "e2b.md"
 FLAGS: Final = ("--e2b", "--on-release", "recycle", "--min-idle", "2", "--max-machines", "12")
@@ -268,6 +271,20 @@ def test_a_key_is_the_token_and_a_sandbox_has_its_own(tmp_path: Path) -> None:
             assert call(service.ports.api, "GET", url, None, headers).status == 401
         assert call(service.ports.api, "GET", url, None, {"x-access-token": own}).status == 200, "it names its sandbox"
         assert call(service.ports.api, "GET", url, None, {"x-access-token": own[:-1]}).status == 401
+        with Client(f"http://localhost:{service.ports.api}", token=token) as operator:
+            key = operator.create_key("ann", max_machines=1).value
+            keyed = Sandbox.create(envs={"OF": "ann"}, **options(service, f"e2b_{key.encode().hex()}"))
+            assert keyed.commands.run("echo $OF").stdout == "ann\n"
+            assert [one.sandbox_id for one in Sandbox.list(**options(service, key)).next_items()] == [keyed.sandbox_id]
+            with pytest.raises(RateLimitException, match="The key ann may have 1 machine at once"):
+                Sandbox.create(**options(service, key))
+            assert operator.machine_of(f"ann:{keyed.sandbox_id}")
+            running = keyed.commands.run("sleep 606", background=True)
+            operator.revoke_key("ann")
+            with pytest.raises(SandboxException):
+                running.wait()
+            with pytest.raises(AuthenticationException):
+                keyed.commands.run("true")
         for method, path in (
             ("GET", "/v1/machines"),
             ("GET", "/e2b/v2/sandboxes"),

@@ -204,7 +204,8 @@ def _assemble(
     callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner, keys)
     previews = previews_of(settings, callers, opened.engine, orchestrator, configuration, told, opened.links_key)
     end = ServiceEnd()
-    sandboxes = sandboxes_of(orchestrator, settings.advertise_host, opened.values_key, end) if settings.e2b else None
+    door = (orchestrator, settings.advertise_host, opened.values_key, keys, end)
+    sandboxes = sandboxes_of(*door) if settings.e2b else None
     return _Parts(
         settings, opened, orchestrator, configuration, metrics, history, end, webhook, callers, previews, sandboxes
     )
