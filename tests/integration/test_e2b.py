@@ -278,7 +278,7 @@ def test_a_key_is_the_token_and_a_sandbox_has_its_own(tmp_path: Path) -> None:
             assert [one.sandbox_id for one in Sandbox.list(**options(service, key)).next_items()] == [keyed.sandbox_id]
             with pytest.raises(RateLimitException, match="The key ann may have 1 machine at once"):
                 Sandbox.create(**options(service, key))
-            assert operator.machine_of(f"ann:{keyed.sandbox_id}")
+            assert operator.machine_of(f"ann:{keyed.sandbox_id}").state == "assigned"
             running = keyed.commands.run("sleep 606", background=True)
             operator.revoke_key("ann")
             with pytest.raises(SandboxException):

@@ -40,6 +40,7 @@ from worker_orchestrator.http.server.uvicorn_server import Server
 from worker_orchestrator.http.v1 import v1
 from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.http.v1.keys import KeyRoutes
+from worker_orchestrator.service.agents import with_agents
 from worker_orchestrator.service.already_running import who_listens
 from worker_orchestrator.service.ending import end_in_time
 from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
@@ -234,7 +235,7 @@ def _app(parts: _Parts, token: str) -> App:
     )
     return App(
         Document(orchestrator, settings.advertise_host),
-        routes,
+        with_agents(routes, settings, parts.callers, parts.service_end),
         Monitoring(health.obstacles, lambda: (parts.metrics.exposition(orchestrator.gauges()), CONTENT_TYPE)),
         guard,
         parts.callers,

@@ -37,6 +37,7 @@ _BY_PATH: Final[Mapping[str, Mapping[str, AbstractSet[Right]]]] = {
     f"{_MACHINE}/terminal": {"GET": _EXEC},
     f"{_MACHINE}/files": {"GET": _FILES, "PUT": _FILES},
     "/v1/events": {"GET": _READ},
+    "/v1/mcp": {"POST": _ANY},  # each tool makes calls with the same key
     "": {"GET": _ANY},
     "/health": {"GET": _ANY},
     "/machines/list": {"GET": _READ},
