@@ -304,8 +304,14 @@ def test_a_sandbox_outlives_the_service_and_its_commands_do_not(start: Start) ->
     sandbox = Sandbox.create(envs={"SECRET": "hidden"}, timeout=500, metadata={"a": "b"}, **options(service))
     sandbox.files.write("/tmp/kept", "kept")
     ends = sandbox.get_info().end_at
+    sandbox.commands.run("sleep 607; true", background=True)
+    sandbox.commands.run("sleep 608 >/dev/null 2>&1 &")
+    own = str((service.machine_of(sandbox.sandbox_id) or {})["containerId"])
     service.end(signal.SIGKILL)
+    assert "sleep 607" in docker("top", own).out
     service.start()
+    eventually(lambda: "sleep 607" not in docker("top", own).out, "what nobody can reach any more is ended")
+    assert "sleep 608" in docker("top", own).out, "what was left in the background goes on"
     assert sandbox.commands.run("cat /tmp/kept; echo $SECRET").stdout == "kepthidden\n"
     info = sandbox.get_info()
     assert abs((info.end_at - ends).total_seconds()) < 2

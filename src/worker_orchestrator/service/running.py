@@ -274,6 +274,8 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> N
             background.spawn(parts.webhook.run(), "webhook")
         if parts.previews.door is not None:
             background.spawn(parts.previews.door.run(background.spawn), "door")
+        if parts.sandboxes is not None:
+            background.spawn(parts.sandboxes.processes.strays.end(), "commands of an earlier run")
         _freeze_garbage_collector()
         await server.serve(sockets)
     finally:
