@@ -72,6 +72,14 @@ def test_a_sandbox_is_a_project_with_a_machine(service: Running, sandbox: Sandbo
     assert again.commands.run("hostname").stdout == sandbox.commands.run("hostname").stdout
 
 
+def test_what_it_uses_is_measured(sandbox: Sandbox) -> None:
+    sandbox.get_metrics()
+    (*_, now) = sandbox.get_metrics()
+    assert now.mem_used > 0
+    assert abs(now.timestamp.timestamp() - time.time()) < 30
+    assert sandbox.get_metrics(end=now.timestamp.replace(year=2000)) == []
+
+
 def test_only_sandboxes_are_listed(service: Running, sandbox: Sandbox) -> None:
     """A client that ends all that it lists must not end a project that came in by another door."""
     service.assign("by-another-door")

@@ -37,7 +37,6 @@ _MISSING: Final = {
     "snapshots": "snapshots",
     "fork": "forks of a sandbox",
     "network": "rules of the network for one sandbox",
-    "metrics": "metrics of a sandbox in E2B's form (GET /v1/machines/{id}/stats has what is measured)",
     "logs": "logs of a sandbox in E2B's form (GET /v1/machines/{id}/logs has what its worker wrote)",
 }
 _ANY: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -82,6 +81,7 @@ def _sandbox_routes(sandboxes: Sandboxes) -> list[Route]:
             Route(path, sandboxes.list, methods=["GET"]),
             Route(one, sandboxes.show, methods=["GET"]),
             Route(one, sandboxes.end, methods=["DELETE"]),
+            Route(f"{one}/metrics", sandboxes.metrics, methods=["GET"]),
             Route(f"{one}/connect", sandboxes.connect, methods=["POST"]),
             Route(f"{one}/timeout", sandboxes.set_timeout, methods=["POST"]),
             *(Route(f"{one}/{name}", _without(what), methods=_ANY) for name, what in _MISSING.items()),

@@ -26,11 +26,13 @@ from worker_orchestrator.core.project import is_project_id, project_id
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import ProjectHasNoMachine
 from worker_orchestrator.http.e2b.access import Access
+from worker_orchestrator.http.e2b.metrics import Metrics
 from worker_orchestrator.http.e2b.processes import Processes
 from worker_orchestrator.http.e2b.refusal import Refusal
 from worker_orchestrator.http.e2b.variables import Variables
 from worker_orchestrator.http.server.request_body import until_hang_up
 from worker_orchestrator.http.v1 import parameters
+from worker_orchestrator.http.v1.engine_calls import EngineCalls
 from worker_orchestrator.http.v1.projects import METADATA_ENTRIES, METADATA_KEY, METADATA_VALUE
 from worker_orchestrator.http.v1.responses import MachineShape
 
@@ -88,6 +90,7 @@ class Sandboxes:
     ) -> None:
         self._orchestrator, self._shape, self._access = orchestrator, shape, access
         self._processes, self._variables = processes, variables
+        self._metrics = Metrics(EngineCalls(orchestrator))
 
     async def create(self, request: Request) -> Response:
         new = await parameters.body(request, New, optional=New())
@@ -137,6 +140,9 @@ class Sandboxes:
         machine = await self._machine(request)
         detail = {**await self._listed(machine), "envdAccessToken": self._access.token_of(machine), "domain": None}
         return _json(detail, 200)
+
+    async def metrics(self, request: Request) -> Response:
+        return await self._metrics.of(request, await self._machine(request))
 
     async def end(self, request: Request) -> Response:
         machine = await self._machine(request)
