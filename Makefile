@@ -41,8 +41,8 @@ COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_o
 BROWSER := tests/browser $(patsubst %,tests/integration/test_%.py,commands reload_command postman)
 AT_LENGTH := tests/previews
 DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker late_tenants)
-API := $(patsubst %,tests/integration/test_%.py,client document_api e2b edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams \
-  mcp metrics pool_history pools_by_name pools_on_docker typescript_client)
+API := $(patsubst %,tests/integration/test_%.py,client document_api e2b e2b_keys edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams \
+  mcp mcp_http metrics pool_history pools_by_name pools_on_docker typescript_client)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
 	  '$(LINT) && $(GATE) && $(OTHERS) && $(PYTEST) $(READERS)' \

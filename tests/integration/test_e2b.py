@@ -19,6 +19,7 @@ from e2b import (
     CommandExitException,
     FileNotFoundException,
     PtySize,
+    RateLimitException,
     Sandbox,
     SandboxException,
     SandboxQuery,
@@ -30,6 +31,8 @@ from tests.integration.docker_command import docker
 from tests.integration.guarded import a_guarded_service
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
+
+from worker_orchestrator.client import Client
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "e2b.md"
 FLAGS: Final = ("--e2b", "--on-release", "recycle", "--min-idle", "2", "--max-machines", "12")
@@ -67,6 +70,14 @@ def test_a_sandbox_is_a_project_with_a_machine(service: Running, sandbox: Sandbo
     assert service.machine_of(sandbox.sandbox_id) is not None
     again = Sandbox.connect(sandbox.sandbox_id, **options(service))
     assert again.commands.run("hostname").stdout == sandbox.commands.run("hostname").stdout
+
+
+def test_what_it_uses_is_measured(sandbox: Sandbox) -> None:
+    sandbox.get_metrics()
+    (*_, now) = sandbox.get_metrics()
+    assert now.mem_used > 0
+    assert abs(now.timestamp.timestamp() - time.time()) < 30
+    assert sandbox.get_metrics(end=now.timestamp.replace(year=2000)) == []
 
 
 def test_only_sandboxes_are_listed(service: Running, sandbox: Sandbox) -> None:
@@ -268,6 +279,20 @@ def test_a_key_is_the_token_and_a_sandbox_has_its_own(tmp_path: Path) -> None:
             assert call(service.ports.api, "GET", url, None, headers).status == 401
         assert call(service.ports.api, "GET", url, None, {"x-access-token": own}).status == 200, "it names its sandbox"
         assert call(service.ports.api, "GET", url, None, {"x-access-token": own[:-1]}).status == 401
+        with Client(f"http://localhost:{service.ports.api}", token=token) as operator:
+            key = operator.create_key("ann", max_machines=1).value
+            keyed = Sandbox.create(envs={"OF": "ann"}, **options(service, f"e2b_{key.encode().hex()}"))
+            assert keyed.commands.run("echo $OF").stdout == "ann\n"
+            assert [one.sandbox_id for one in Sandbox.list(**options(service, key)).next_items()] == [keyed.sandbox_id]
+            with pytest.raises(RateLimitException, match="The key ann may have 1 machine at once"):
+                Sandbox.create(**options(service, key))
+            assert operator.machine_of(f"ann:{keyed.sandbox_id}").state == "assigned"
+            running = keyed.commands.run("sleep 606", background=True)
+            operator.revoke_key("ann")
+            with pytest.raises(SandboxException):
+                running.wait()
+            with pytest.raises(AuthenticationException):
+                keyed.commands.run("true")
         for method, path in (
             ("GET", "/v1/machines"),
             ("GET", "/e2b/v2/sandboxes"),
@@ -287,8 +312,14 @@ def test_a_sandbox_outlives_the_service_and_its_commands_do_not(start: Start) ->
     sandbox = Sandbox.create(envs={"SECRET": "hidden"}, timeout=500, metadata={"a": "b"}, **options(service))
     sandbox.files.write("/tmp/kept", "kept")
     ends = sandbox.get_info().end_at
+    sandbox.commands.run("sleep 607; true", background=True)
+    sandbox.commands.run("sleep 608 >/dev/null 2>&1 &")
+    own = str((service.machine_of(sandbox.sandbox_id) or {})["containerId"])
     service.end(signal.SIGKILL)
+    assert "sleep 607" in docker("top", own).out
     service.start()
+    eventually(lambda: "sleep 607" not in docker("top", own).out, "what nobody can reach any more is ended")
+    assert "sleep 608" in docker("top", own).out, "what was left in the background goes on"
     assert sandbox.commands.run("cat /tmp/kept; echo $SECRET").stdout == "kepthidden\n"
     info = sandbox.get_info()
     assert abs((info.end_at - ends).total_seconds()) < 2

@@ -135,7 +135,7 @@ def test_no_route_tells_or_changes_anything_of_another(
 
 
 def test_what_is_not_described_is_not_for_keys(service: Running, values: dict[str, str]) -> None:
-    for path in ("/v1/nothing", "/v1/machines/x/y", "/metrics", "/e2b/sandboxes", "/v1/keys/ann"):
+    for path in ("/v1/nothing", "/v1/machines/x/y", "/metrics", "/e2b/nothing", "/v1/keys/ann"):
         assert ask(service, values["bob"], "GET", path).status == 403, path
 
 

@@ -34,6 +34,7 @@ from worker_orchestrator.core.sizing import resize
 from worker_orchestrator.core.spec import PoolSpec, Spec
 from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.errors import MachineFailed, MachineNotFound, NoMachineAvailable, NotAssigned, NotRunning
+from worker_orchestrator.key_errors import KeyLimitReached
 from worker_orchestrator.settings.settings import DEFAULT_POOL
 
 OWNER, OTHER_OWNER = "owner-1", "owner-2"
@@ -61,7 +62,7 @@ ENDS = [
 
 picks = st.integers(0, 7)
 mostly = st.sampled_from([True, True, True, False])
-projects = st.sampled_from(["p1", "p2", "p3", "p4"])
+projects = st.sampled_from(["p1", "p2", "p3", "p4", "ci:p1", "ci:p2", "ci:p3"])
 commits = st.sampled_from(["stored", "stored", "stored", "shared", "lost"])
 """What becomes of a batch: `shared` leaves it open for the next decision of the same turn."""
 
@@ -267,6 +268,9 @@ class Core(RuleBasedStateMachine):
         self.set_ups: dict[str, Machine] = {}  # machines that are being configured, as they were when that was stored
         self.late_values: list[tuple[str, tuple[int, str]]] = []  # what may be written after it was given up
         self.kept: set[str] = set()  # machines that were forgotten with a project's files in them
+        self.keys: dict[str, int | None] = {}
+        self.most_of_key = 0  # that it may have by now: more than its limit after a batch that was lost
+        self.tenant_of: dict[str, str] = {}  # by machine: the first project that was stored with it
 
     @initialize(
         min_idle=st.integers(0, 3),
@@ -277,6 +281,7 @@ class Core(RuleBasedStateMachine):
         tenants=st.none() | st.integers(0, 2),
         parked=st.sampled_from([0, 0, 1, 2]),
         parked_check_s=st.sampled_from([20.0, 300.0]),
+        most_of_key=st.sampled_from([0, 0, 1, 2]),
     )
     def begin(
         self,
@@ -289,6 +294,7 @@ class Core(RuleBasedStateMachine):
         tenants: int | None,
         parked: int,
         parked_check_s: float,
+        most_of_key: int,
     ) -> None:
         """A pool that is about to begin, or one that is up, with some projects."""
         pool = PoolSpec("t0", min_idle, None if max_idle is None else min_idle + max_idle, recycle)
@@ -296,6 +302,7 @@ class Core(RuleBasedStateMachine):
         first_port = None if spare_ports is None else FIRST_PORT
         last_port = FIRST_PORT + max_machines - 1 + (spare_ports or 0)
         self.spec = Spec({DEFAULT_POOL: pool}, max_machines, first_port, last_port)
+        self.keys = self.fleet.keys = {"ci": most_of_key} if most_of_key else {}
         for number in range(tenants or 0):
             self.assign(project=f"p{number + 1}", commit="stored")
         if tenants is not None:
@@ -420,6 +427,7 @@ class Core(RuleBasedStateMachine):
         assert self.fleet.tombstones.keys() == self.stored.tombstones
         self.in_use_until = dict(self.in_use_until_stored)
         self.given_up.clear()
+        self.most_of_key = self.fleet.count_of_key("ci")  # who has its machine back may be one more than came meanwhile
         return False
 
     def start(self, action: Action) -> None:
@@ -516,6 +524,10 @@ class Core(RuleBasedStateMachine):
                 self.is_refused_for_good(own, why_not.message)
             except NoMachineAvailable as why_not:
                 self.is_refused_for_a_reason(own, why_not.message)
+            except KeyLimitReached:
+                assert own is None or own.gone
+                others = {*self.fleet.projects, *self.fleet.waiting} - {project}
+                assert sum(one.startswith("ci:") for one in others) >= (self.keys["ci"] or 0)
             else:
                 self.is_assigned(project, own, machine, waiting)
                 self.resize()
@@ -842,6 +854,7 @@ class Core(RuleBasedStateMachine):
         self.fleet = Fleet(OWNER, generation=self.stored.generation, last_port=self.stored.last_port)
         rows = sorted(self.stored.machines.values(), key=lambda machine: machine.id)
         self.fleet.load(rows, self.stored.tombstones, self.now)
+        self.fleet.keys = self.keys
         self.begin_listing()
 
     @rule(rounds=st.integers(1, 3), seconds=st.sampled_from([0.0, 0.1, 2.0, 10.0]))
@@ -887,6 +900,7 @@ class Core(RuleBasedStateMachine):
             if machine.is_idle:
                 assert self.answered_at[machine.id] >= self.in_use_until[machine.id], "idle means that it answered"
         assert self.others <= set(self.place.containers), "what is none of ours is untouched"
+        self.each_key_has_its_own()
         self.no_project_has_what_we_pause()
         self.nobody_sees_what_another_project_configured()
         if hasattr(self, "spec"):
@@ -894,6 +908,16 @@ class Core(RuleBasedStateMachine):
             assert self.fleet.slots_held == len(holding)
             assert len(holding - self.turned_up) <= self.spec.max_machines
             self.containers_are_ours_and_no_more_than_allowed()
+
+    def each_key_has_its_own(self) -> None:
+        """No more machines than it may have, and while there are keys none that another project had."""
+        for limit in self.keys.values():
+            count = self.fleet.count_of_key("ci")
+            assert count <= max(limit or 0, self.most_of_key), "a key has or waits for more machines than it may have"
+            self.most_of_key = min(self.most_of_key, count)
+            for row in self.stored.machines.values():
+                if row.project is not None:
+                    assert self.tenant_of.setdefault(row.id, row.project) == row.project, "it was another project's"
 
     def no_project_has_what_we_pause(self) -> None:
         """Whenever a pause is carried out that we gave up."""

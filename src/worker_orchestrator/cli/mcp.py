@@ -114,7 +114,7 @@ def _serve(url: str, project: str, limits: Any) -> None:
 
     async def serve() -> None:
         async with open_async_client(url) as client:
-            await serve_stdio(Tools(Machines(client, project, limits)), is_pinned=limits.is_pinned)
+            await serve_stdio(Tools(Machines(client, project, limits)))
 
     # A thread waits for the next line, and nothing ends it: a signal ends the process. The service kills what runs for it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -86,6 +86,10 @@ class Keys:
         is_right = hmac.compare_digest(_digest(value), _NOBODY if key is None else key.digest)
         return key if is_right else None
 
+    def named(self, name: str) -> Key | None:
+        """The key with this name; None if there is none."""
+        return self._keys.get(name)
+
     def note_used(self, name: str) -> None:
         """A request came with this key just now."""
         key, now_ms = self._keys.get(name), self._wall_ms()

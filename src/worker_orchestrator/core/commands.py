@@ -266,7 +266,7 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
     """Take back an assignment that no client has heard of.
 
     The machine is idle again, or FAILED if `broken` says why it cannot serve. One that is not READY any more, because it
-    exited meanwhile, is removed, and so is one that was configured.
+    exited meanwhile, is removed, and so is one that was configured, or may have been used by who looked for it under a key.
     """
     if broken:
         free = replace(machine, holding=None, state=State.FAILED, reason=broken)
@@ -274,7 +274,7 @@ def withdraw(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, broken: 
             free = replace(free, host="", port=None)  # the engine soon gives this address to another machine
         raise_brake(fleet, spec, free, now)
         fleet.apply(machine, free, Cause.WITHDRAWN, now, FailureKind.STOPPED_ANSWERING)
-    elif machine.state is _READY and machine.configuration is None:
+    elif machine.state is _READY and machine.configuration is None and not fleet.keys:
         free = replace(machine, holding=None, reason=NOT_RECEIVED)
         fleet.apply(machine, free, Cause.WITHDRAWN, now)
         serve_line(fleet, spec, machine.pool, now)

@@ -186,6 +186,7 @@ class Fleet(Leased):
                 self.asked[project] = asked
             self.last_ticket += 1
             self.waiting[project] = pool
+            self._count_of_key(project, 1)
             self.pool(pool).line[project] = self.last_ticket
             self.unsettled.add(pool)
 
@@ -200,6 +201,7 @@ class Fleet(Leased):
         pool = self.waiting.pop(project, None)
         if pool is not None:
             del self.pools[pool].line[project]
+            self._count_of_key(project, -1)
 
     def doubt(self, machine_id: str, until: float) -> bool:
         """Do not hand this machine out until a listing that was begun after `until` shows whether its container has ended.
@@ -222,8 +224,7 @@ class Fleet(Leased):
     def take_listing(self, begun_at: float, ailing: Mapping[str, str]) -> None:
         """Drop the doubts that a listing begun then has answered. `ailing` says which machines cannot serve, and why."""
         if self.doubted or ailing:
-            doubted = {name for name in self.doubted if self.watches[name].doubted_until > begun_at}
-            self.doubted = doubted | ailing.keys()
+            self.doubted = {one for one in self.doubted if self.watches[one].doubted_until > begun_at} | ailing.keys()
             self.ailing = dict(ailing)
 
     def move_to_end(self, machine: Machine) -> None:
@@ -251,8 +252,7 @@ class Fleet(Leased):
                 watch.tries = max(0, watch.tries - 1)  # it was never begun
                 watch.restart_requests = max(0, watch.restart_requests - 1)
             elif change.cause is Cause.UNPARKED:
-                is_paused = change.reason != reasons.PARK_REFUSED  # nobody has let it go on
-                self.watches[change.machine.id].is_paused = is_paused
+                self.watches[change.machine.id].is_paused = change.reason != reasons.PARK_REFUSED  # nobody let it go on
             elif change.before is not None and change.cause in GIVES_UP_PROJECT:
                 self.watches[change.machine.id].restart_requests = _restart_requests(change.before)
             had = None if change.before is None else change.before.project

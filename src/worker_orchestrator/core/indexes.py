@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Final
 
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.project import BEHIND_KEY
 from worker_orchestrator.core.reasons import UNPARKED_FOR_CHECK
 
 __all__ = ["Indexes", "Members"]
@@ -52,6 +53,7 @@ class Indexes:
         self._members: dict[str, Members] = {}  # by pool
         self.pool_names: AbstractSet[str] = self._members.keys()  # of all machines on record
         self.slots_held = 0  # of `max_machines`: one by each machine whose container is not known to be gone
+        self._of_keys: dict[str, int] = {}  # projects that have a machine or wait for one, by the name before their `:`
         self._asleep = 0
         self.unparking = 0  # machines that were parked and do not answer yet
         self.falling_asleep = 0  # machines whose containers are being stopped, so that they sleep
@@ -64,6 +66,10 @@ class Indexes:
     def members(self, pool: str) -> Members:
         """The machines of this pool by what they are, to be read only."""
         return self._members.get(pool, _NOBODY)
+
+    def count_of_key(self, key: str) -> int:
+        """How many projects of this key have a machine, or wait for one."""
+        return self._of_keys.get(key, 0)
 
     def slots_held_by(self, pool: str) -> int:
         """How many of these the machines of this pool hold."""
@@ -155,6 +161,8 @@ class Indexes:
             project = machine.holding.project
             assert project not in self.projects, f"project {project} has a machine already"
             self.projects[project] = machine.id
+            if BEHIND_KEY in project:
+                self._count_of_key(project, 1)
             members.assigned += 1
             if machine.state is _SLEEPING:
                 self._count_sleeping(machine, 1)
@@ -174,6 +182,15 @@ class Indexes:
             elif machine.is_leaving:
                 members.leaving[machine.id] = None
 
+    def _count_of_key(self, project: str, by: int) -> None:
+        key, separator, _ = project.partition(BEHIND_KEY)
+        if not separator:
+            return
+        count = self._of_keys.pop(key, 0) + by
+        assert count >= 0, f"{key}: fewer projects than none"
+        if count:
+            self._of_keys[key] = count
+
     def _count_sleeping(self, machine: Machine, by: int) -> None:
         if machine.is_asleep:
             self._asleep += by
@@ -185,6 +202,8 @@ class Indexes:
         members = self._members[machine.pool]
         if machine.holding is not None:
             del self.projects[machine.holding.project]
+            if BEHIND_KEY in machine.holding.project:
+                self._count_of_key(machine.holding.project, -1)
             members.assigned -= 1
             if machine.state is _SLEEPING:
                 self._count_sleeping(machine, -1)

@@ -13,12 +13,13 @@ from typing import Final
 import msgspec
 
 from worker_orchestrator.core.fleet import Fleet
+from worker_orchestrator.core.project import BEHIND_KEY
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.key_errors import KeyLimitReached
 
 __all__ = ["SEPARATOR", "Key", "Right", "full_name", "held", "insist_on_limit", "is_full", "key_name", "own_name"]
 
-SEPARATOR: Final = ":"
+SEPARATOR: Final = BEHIND_KEY
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
@@ -68,7 +69,7 @@ def own_name(key: str, project: str | None) -> str | None:
 
 
 def held(fleet: Fleet, key: str) -> set[str]:
-    """The projects of this key that have a machine, or wait for one."""
+    """The projects of this key that have a machine, or wait for one. `Fleet.count_of_key` counts them at once."""
     begin = f"{key}{SEPARATOR}"
     return {
         project for projects in (fleet.projects, fleet.waiting) for project in projects if project.startswith(begin)
@@ -79,7 +80,7 @@ def is_full(fleet: Fleet, project: str) -> bool:
     """Whether this project, which has no machine yet, is of a key that has as many as it may have."""
     key, separator, _ = project.partition(SEPARATOR)
     most = fleet.keys.get(key) if separator else None
-    return most is not None and len(held(fleet, key) - {project}) >= most
+    return most is not None and fleet.count_of_key(key) - (project in fleet.waiting) >= most
 
 
 def insist_on_limit(fleet: Fleet, project: str) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from worker_orchestrator.errors import InvalidProject
 
 __all__ = [
+    "BEHIND_KEY",
     "CHARACTERS",
     "LONGEST",
     "RESERVED_PROJECTS",
@@ -41,6 +42,8 @@ RESERVED_PROJECTS: Final[AbstractSet[str]] = frozenset(
 CHARACTERS: Final = f"{string.ascii_letters}{string.digits}._~:@+=,-"
 """The characters that a project id may consist of."""
 LONGEST: Final = 128
+BEHIND_KEY: Final = ":"
+"""What stands between the name of a key and its project, as that is recorded (`core/key.py`)."""
 _PROJECT: Final = re.compile(rf"(?!\.)[{re.escape(CHARACTERS)}]{{1,{LONGEST}}}")
 RESERVED_STARTS: Final = (".", "apple-touch-icon")
 """How a path may begin that is no project id: `is_reserved` decides."""

@@ -19,7 +19,6 @@ from starlette.websockets import WebSocket
 
 from worker_orchestrator.control.caller import CALLER
 from worker_orchestrator.errors import OutcomeUnknown
-from worker_orchestrator.http import problems
 from worker_orchestrator.http.access.callers import Callers, Kind
 from worker_orchestrator.http.access.guard import Guard
 from worker_orchestrator.http.access.keyed import admit
@@ -27,11 +26,12 @@ from worker_orchestrator.http.access.login import Login
 from worker_orchestrator.http.document import Document, Request
 from worker_orchestrator.http.e2b.access import PREFIX as E2B
 from worker_orchestrator.http.e2b.access import as_bearer, is_of_sandbox
-from worker_orchestrator.http.e2b.refusal import of_reply as e2b_refusal
+from worker_orchestrator.http.edge_errors import failed, refused
 from worker_orchestrator.http.monitoring import Monitoring
 from worker_orchestrator.http.pages import dashboard, docs, openapi
 from worker_orchestrator.http.pages.assets import AssetReply
 from worker_orchestrator.http.previews.traefik import CHECK
+from worker_orchestrator.http.problems import DEFECT
 from worker_orchestrator.http.reply import EVERY, Header, Reply, failure, fields_of
 from worker_orchestrator.http.server import limits
 from worker_orchestrator.http.server.request_body import BodyTooLargeError, HungUpError, RequestBody
@@ -39,7 +39,6 @@ from worker_orchestrator.telemetry.request_id import REQUEST_ID, fit, new_id
 
 __all__ = ["App"]
 
-_DEFECT: Final = "This is a bug in the service. Its log has the details."
 _STOPPING: Final = (
     "The service is stopping, and did not wait to see what came of this. Look, or ask again, when it runs."
 )
@@ -109,7 +108,7 @@ class App:
                 await _send_asset(scope["method"], asset, cors, send)
                 return
         if is_v1 or is_e2b:
-            refusal = None if reply is None else reply if reply.status == 204 else _refused(reply, is_e2b=is_e2b)
+            refusal = None if reply is None else reply if reply.status == 204 else refused(reply, is_e2b=is_e2b)
             await self._answer_v1(scope, receive, _with(send, cors), refusal)
             return
         if reply is None:
@@ -149,7 +148,7 @@ class App:
             return self._document.at_once(method, name, answer)
         except Exception as error:  # noqa: BLE001 # as in `_answer`
             self._defect(error, f"/{name}")
-            asyncio.get_running_loop().call_soon(answer, failure(500, "Internal server error", _DEFECT))
+            asyncio.get_running_loop().call_soon(answer, failure(500, "Internal server error", DEFECT))
             return True
         finally:
             REQUEST_ID.reset(token)
@@ -166,7 +165,7 @@ class App:
             return self._callers.too_often(_address(scope), Kind.CHECK)
         if is_file or _is_login(scope["path"]):
             return self._callers.too_often(_address(scope), Kind.PAGE)
-        if self._e2b is not None and is_of_sandbox(scope["path"], headers):
+        if self._e2b is not None and is_of_sandbox(scope["path"]):
             return self._callers.too_often(_address(scope), Kind.CALL)  # the sandbox has a token of its own
         return admit(self._callers, scope, headers, _address(scope))
 
@@ -199,7 +198,7 @@ class App:
             raise
         except Exception as error:  # noqa: BLE001 # the outermost edge: a defect is answered and logged, and may end the process
             self._defect(error, scope["path"])
-            return failure(500, "Internal server error", _DEFECT)
+            return failure(500, "Internal server error", DEFECT)
 
     def _defect(self, error: Exception, path: str) -> None:
         _log.exception("defect", path=path)
@@ -230,20 +229,21 @@ class App:
             return message
 
         try:
-            await (refusal or self._app_of(scope["path"]))(scope, receive_noted, send_noted)
+            app = self._e2b if self._e2b is not None and scope["path"].startswith(E2B) else self._v1
+            await (refusal or app)(scope, receive_noted, send_noted)
         except asyncio.CancelledError:  # as in `_answer`
             if began and not hung_up:
                 raise
             if not hung_up:
-                await problems.of_error(OutcomeUnknown(_STOPPING))(scope, receive, send)
+                await failed(OutcomeUnknown(_STOPPING), is_e2b=self._is_e2b(scope))(scope, receive, send)
         except Exception as error:  # noqa: BLE001 # as in `_answer`
             self._defect(error, scope["path"])
             if not began:
-                broken = problems.problem(500, "internal_error", "Internal server error", _DEFECT)
-                await broken(scope, receive, send)
+                broken = failure(500, "Internal server error", DEFECT)
+                await refused(broken, is_e2b=self._is_e2b(scope))(scope, receive, send)
 
-    def _app_of(self, path: str) -> ASGIApp:
-        return self._e2b if self._e2b is not None and path.startswith(E2B) else self._v1
+    def _is_e2b(self, scope: Scope) -> bool:
+        return self._e2b is not None and scope["path"].startswith(E2B)
 
     async def _open_socket(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
         """A browser lets a page of another site open a WebSocket without a preflight, so the same rules hold here."""
@@ -252,7 +252,7 @@ class App:
             if refusal is not None:
                 socket = WebSocket(scope, receive, send)
                 await socket.receive()
-                await socket.send_denial_response(problems.of_reply(refusal))
+                await socket.send_denial_response(refused(refusal, is_e2b=False))
                 return
             await self._v1(scope, receive, send)
         except Exception as error:  # noqa: BLE001 # as in `_answer`
@@ -280,11 +280,6 @@ def _is_fenced(headers: Mapping[bytes, bytes], query: bytes) -> bool:
     """Whether the caller insists on a generation of the machine, which only /v1 supports."""
     in_query = any(field.partition(b"=")[0].lower() == b"generation" for field in query.split(b"&"))
     return in_query or headers.get(b"if-match", b"*").strip() != b"*"
-
-
-def _refused(reply: Reply, *, is_e2b: bool) -> Response:
-    """A refusal of the edge, as clients of this door read it."""
-    return e2b_refusal(reply).rest() if is_e2b else problems.of_reply(reply)
 
 
 def _address(scope: Scope) -> str:

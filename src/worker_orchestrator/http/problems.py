@@ -46,8 +46,9 @@ from worker_orchestrator.telemetry.request_id import REQUEST_ID
 from worker_orchestrator.wire.document import Failure
 from worker_orchestrator.wire.v1 import Problem, Setup
 
-__all__ = ["code_of", "details_of", "of_error", "of_reply", "problem"]
+__all__ = ["DEFECT", "code_of", "details_of", "of_error", "of_reply", "problem"]
 
+DEFECT: Final = "This is a bug in the service. Its log has the details."
 STATUSES: Final[Mapping[type[OrchestratorError], int]] = {
     InvalidInput: 400,
     MachineNotFound: 404,

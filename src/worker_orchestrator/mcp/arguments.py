@@ -13,6 +13,7 @@ __all__ = [
 ]  # fmt: skip
 
 _PATH: Final = "An absolute path in the machine."
+_NAMED: Final = "Whose machine it is: a name of your choice, the same in each call that is about one machine."
 Path = Annotated[str, Meta(pattern="^/", max_length=4096, description=_PATH)]
 Line = Annotated[int, Meta(ge=1, description="The first line to read, from 1 on.")]
 Lines = Annotated[int, Meta(ge=1, le=10_000, description="How many lines to read at most.")]
@@ -96,11 +97,15 @@ class ListMachines(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing."""
 
 
-def schema_of(arguments: type[msgspec.Struct], *, has_project: bool) -> dict[str, Any]:
-    """The JSON schema of these arguments, an object at its root."""
+def schema_of(arguments: type[msgspec.Struct], *, has_project: bool, needs_project: bool = False) -> dict[str, Any]:
+    """The JSON schema of these arguments, an object at its root. `needs_project`: there is none that a call is for else."""
     schema: dict[str, Any] = msgspec.json.schema(arguments)["$defs"][arguments.__name__]
     properties = schema["properties"]
     if not has_project:
         properties.pop("project", None)
+    required = list(schema.get("required", ()))
+    if needs_project and "project" in properties and "project" not in required:
+        properties["project"] = {"type": "string", "description": _NAMED}
+        required.append("project")
     told = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {**told, "required": schema["required"]} if schema.get("required") else told
+    return {**told, "required": required} if required else told

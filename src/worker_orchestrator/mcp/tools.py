@@ -53,6 +53,8 @@ class Tools:
     def __init__(self, machines: Machines) -> None:
         self._machines, self._client, self._limits = machines, machines.client, machines.limits
         limits = self._limits
+        self.is_pinned: Final = limits.is_pinned
+        self.needs_project: Final = not (limits.is_pinned or machines.project)
         self.offered: Final = {
             tool.name: tool
             for tool in self._all()

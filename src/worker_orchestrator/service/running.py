@@ -40,6 +40,7 @@ from worker_orchestrator.http.server.uvicorn_server import Server
 from worker_orchestrator.http.v1 import v1
 from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.http.v1.keys import KeyRoutes
+from worker_orchestrator.service.agents import with_agents
 from worker_orchestrator.service.already_running import who_listens
 from worker_orchestrator.service.ending import end_in_time
 from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
@@ -204,7 +205,8 @@ def _assemble(
     callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner, keys)
     previews = previews_of(settings, callers, opened.engine, orchestrator, configuration, told, opened.links_key)
     end = ServiceEnd()
-    sandboxes = sandboxes_of(orchestrator, settings.advertise_host, opened.values_key, end) if settings.e2b else None
+    door = (orchestrator, settings.advertise_host, opened.values_key, keys, end)
+    sandboxes = sandboxes_of(*door) if settings.e2b else None
     return _Parts(
         settings, opened, orchestrator, configuration, metrics, history, end, webhook, callers, previews, sandboxes
     )
@@ -233,7 +235,7 @@ def _app(parts: _Parts, token: str) -> App:
     )
     return App(
         Document(orchestrator, settings.advertise_host),
-        routes,
+        with_agents(routes, settings, parts.callers, parts.service_end),
         Monitoring(health.obstacles, lambda: (parts.metrics.exposition(orchestrator.gauges()), CONTENT_TYPE)),
         guard,
         parts.callers,
@@ -272,6 +274,8 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> N
             background.spawn(parts.webhook.run(), "webhook")
         if parts.previews.door is not None:
             background.spawn(parts.previews.door.run(background.spawn), "door")
+        if parts.sandboxes is not None:
+            background.spawn(parts.sandboxes.processes.strays.end(), "commands of an earlier run")
         _freeze_garbage_collector()
         await server.serve(sockets)
     finally:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from worker_orchestrator.control.keys import Keys
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.http.server.streamed_response import ServiceEnd
@@ -28,15 +29,21 @@ class SandboxParts:
     processes: Processes
 
 
-def sandboxes_of(orchestrator: Orchestrator, advertise_host: str, key: bytes, service_end: ServiceEnd) -> SandboxParts:
-    """The open door. Raises InvalidSetting if what it needs is not installed."""
+def sandboxes_of(
+    orchestrator: Orchestrator, advertise_host: str, key: bytes, keys: Keys | None, service_end: ServiceEnd
+) -> SandboxParts:
+    """The open door. `key` is what the tokens of sandboxes are derived from.
+
+    Raises InvalidSetting if what it needs is not installed.
+    """
     if find_spec("python_multipart") is None:
         raise InvalidSetting(
             "--e2b needs a package that is not installed: run `pip install 'worker-orchestrator[e2b]'`."
         )
-    from worker_orchestrator.http.e2b.processes import Processes  # noqa: PLC0415 # few services need it
+    from worker_orchestrator.http.e2b.access import Access  # noqa: PLC0415 # few services need it
+    from worker_orchestrator.http.e2b.processes import Processes  # noqa: PLC0415 # as above
     from worker_orchestrator.http.e2b.routes import e2b  # noqa: PLC0415 # as above
 
     processes = Processes(orchestrator)
-    tokens_key = late_key.derived(key, "sandboxes")
-    return SandboxParts(e2b(orchestrator, processes, MachineShape(advertise_host), tokens_key, service_end), processes)
+    access = Access(orchestrator, late_key.derived(key, "sandboxes"), keys)
+    return SandboxParts(e2b(orchestrator, processes, MachineShape(advertise_host), access, service_end), processes)

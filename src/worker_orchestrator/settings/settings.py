@@ -127,6 +127,13 @@ class Settings(PoolSettings):
         (), parsers.origins, "ORIGIN", "Web origin, such as https://app.example.com, whose pages may call this service."
     )
     e2b: bool = switch("Also take the calls of E2B's clients, under /e2b.")
+    mcp: bool = switch("Also serve agents by MCP over HTTP, at /v1/mcp, to callers with the token or a key.")
+    mcp_max_machines: int = setting(
+        3,
+        parsers.number(1, 1000),
+        "N",
+        "Limit on machines that models have by /v1/mcp, for each key and for the token.",
+    )
     root_path: str = setting(
         "", parse_root_path, "PATH", "Path under which a proxy shows this service, such as /pool. Default: none."
     )

@@ -6,6 +6,7 @@ action: a test puts there what it wants to be found.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -259,6 +260,8 @@ def assert_indexes_hold(fleet: Fleet) -> None:
     assert indexes(fleet) == indexes(fresh)
     assert fleet.asked.keys() <= fleet.waiting.keys(), "what nobody waits with is forgotten"
     assert fleet.waiting == {project: name for name, pool in fleet.pools.items() for project in pool.line}
+    owners = [project.partition(":")[0] for project in (*fleet.projects, *fleet.waiting) if ":" in project]
+    assert fleet._of_keys == Counter(owners), "what a key has and waits for is counted"
     for pool in fleet.pools.values():
         assert sorted(pool.line.values()) == list(pool.line.values()), "the line is in the order of its tickets"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.unit.core.build import World, a_fleet, a_machine, several
+from tests.unit.core.build import World, a_fleet, a_machine, assert_indexes_hold, several
 
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.key import full_name, held, insist_on_limit, is_full, key_name, own_name
@@ -111,6 +111,19 @@ def test_while_there_are_keys_no_machine_is_given_to_a_second_project(*, has_key
     assert (after.state is State.STOPPING) is has_keys
 
 
+@pytest.mark.parametrize("has_keys", [False, True])
+def test_nor_one_that_its_project_did_not_hear_of(*, has_keys: bool) -> None:
+    """Another client of that project may have found it."""
+    world = a_world(1)
+    world.fleet.keys = {"ci": None} if has_keys else {}
+    world.assign("p")
+    machine = world.fleet.of_project("p")
+    assert machine is not None
+    commands.withdraw(world.fleet, world.spec, machine, 1000.0)
+    assert world["w1"].project is None
+    assert world["w1"].state is (State.STOPPING if has_keys else State.READY)
+
+
 def test_only_keys_with_a_limit_have_one() -> None:
     world = a_world(1, ci=1)
     world.assign("ci:a")
@@ -149,3 +162,4 @@ def test_no_history_gives_a_key_more_than_it_may_have(seed: int) -> None:
             assert machine is None
         assert len(held(world.fleet, "ci")) <= 2
         assert len(held(world.fleet, "web")) <= 3
+        assert_indexes_hold(world.fleet)

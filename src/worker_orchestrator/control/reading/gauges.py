@@ -12,7 +12,6 @@ from worker_orchestrator.control.deciding.state import ControlState
 from worker_orchestrator.control.world.contact import Contact
 from worker_orchestrator.core.brake import failed_predecessor
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.key import held
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.spec import Spec
 
@@ -118,7 +117,7 @@ class Gauge:
             waiting=len(self._seats),
             engine_answers=self._contact.answers,
             listing_age_s=None if listed_at < 0 else state.now() - listed_at,
-            key_machines={key: len(held(state.fleet, key)) for key in state.fleet.keys},
+            key_machines={key: state.fleet.count_of_key(key) for key in state.fleet.keys},
         )
 
     def _pool(self, name: str, counts: Mapping[tuple[str, Word], int], waiting: int) -> PoolGauges:

@@ -106,6 +106,12 @@ class Callers:
             self.keys.note_used(key.name)
         return key
 
+    def proof(self, headers: Mapping[bytes, bytes]) -> str:
+        """The token or the key with which a caller came that `refusal` lets pass; empty if it came with neither."""
+        token = _bearer(headers)
+        is_key = self.keys is not None and self.keys.find(token) is not None
+        return token.decode("latin-1") if is_key or self._is_token(_digest(token)) else ""
+
     def lease_of_key(self, key: Key, machine: str) -> Lease | None:
         """How long a caller with this key may go on with what is about this machine (empty: about none)."""
         return None if self.keys is None else self.keys.lease(key, machine)

@@ -23,6 +23,7 @@ _ANY: Final = frozenset(Right)
 _ASSIGN, _READ = frozenset({Right.ASSIGN}), frozenset({Right.READ})
 _EXEC, _FILES = frozenset({Right.EXEC}), frozenset({Right.FILES})
 _PROJECT, _MACHINE = "/v1/projects/[^/]+", "/v1/machines/([^/]+)"
+_SANDBOXES = "/e2b(?:/v2)?/sandboxes"
 _BY_PATH: Final[Mapping[str, Mapping[str, AbstractSet[Right]]]] = {
     f"{_PROJECT}/machine": {"PUT": _ASSIGN, "DELETE": _ASSIGN, "GET": _READ | _ASSIGN},
     f"{_PROJECT}/machine/(?:keepalive|sleep|wake)": {"POST": _ASSIGN},
@@ -36,10 +37,19 @@ _BY_PATH: Final[Mapping[str, Mapping[str, AbstractSet[Right]]]] = {
     f"{_MACHINE}/terminal": {"GET": _EXEC},
     f"{_MACHINE}/files": {"GET": _FILES, "PUT": _FILES},
     "/v1/events": {"GET": _READ},
+    "/v1/mcp": {"POST": _ANY},  # each tool makes calls with the same key
     "": {"GET": _ANY},
     "/health": {"GET": _ANY},
     "/machines/list": {"GET": _READ},
     "/destroy": {"POST": _ASSIGN},
+    _SANDBOXES: {"GET": _READ, "POST": _ASSIGN},
+    f"{_SANDBOXES}/[^/]+": {"GET": _READ | _ASSIGN, "DELETE": _ASSIGN},
+    f"{_SANDBOXES}/[^/]+/(?:connect|timeout)": {"POST": _ASSIGN},
+    f"{_SANDBOXES}/[^/]+/[^/]+": {"GET": _READ},
+    "/e2b/health": {"GET": _ANY},
+    "/e2b/files": {"GET": _FILES, "POST": _FILES},
+    "/e2b/filesystem\\.Filesystem/[^/]+": {"POST": _FILES},
+    "/e2b/process\\.Process/[^/]+": {"POST": _EXEC},
 }
 """By path, without the slash at its end, and method, the rights of which a key needs one. `HEAD` is as `GET`."""
 _CALLS: Final = [(re.compile(path), calls) for path, calls in _BY_PATH.items()]

@@ -5,7 +5,9 @@ agent does inside of a sandbox is done here from outside, by the engine's comman
 in workers, and a project that came in by this door is seen by every other.
 
     sandboxes     create, list, show, end: E2B's REST API
+    metrics       what a sandbox uses
     processes     commands and terminals that run on after whoever began them has gone
+    strays        what an earlier run of the service, which was killed, left running
     process_api   the calls about them; Connect streams (`connect`)
     filesystem    what there is in a folder, make, move, remove
     transfer      files in and out

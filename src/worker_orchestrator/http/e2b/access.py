@@ -1,7 +1,9 @@
-"""Who may call: for E2B's API a key is our token, and what goes on in a sandbox needs that sandbox's own token.
+"""Who may call: for E2B's API a key is our token or a key of ours; what goes on in a sandbox needs the sandbox's own token.
 
-A token of a sandbox is bound to its machine's generation: whoever had the sandbox before cannot use it. It is derived from a
-key that only this service can read, so it is stored nowhere.
+A token of a sandbox is bound to its machine's generation, and to the key of whoever got it. So nobody who had the sandbox
+before can use it, and it may do what that key may, for as long as there is that key. It is derived from a secret that only
+this service can read, and stored nowhere. It says what it is of, and is signed, so whoever has none hears the same of every
+sandbox, whether there is one or not.
 """
 
 from __future__ import annotations
@@ -10,17 +12,24 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
+import re
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
 
+from worker_orchestrator.control.caller import CALLER
+from worker_orchestrator.control.keys import PREFIX as OUR_KEY
+from worker_orchestrator.control.keys import Keys
 from worker_orchestrator.control.orchestrator import Orchestrator
+from worker_orchestrator.core.key import SEPARATOR, Key, own_name
 from worker_orchestrator.core.machine import Machine
 from worker_orchestrator.errors import ProjectHasNoMachine
-from worker_orchestrator.http.e2b.refusal import Refusal
+from worker_orchestrator.http.access.keyed import right_refusal
+from worker_orchestrator.http.e2b.refusal import Refusal, of_reply
+from worker_orchestrator.http.server.streamed_response import LEASE
 
-__all__ = ["PREFIX", "SANDBOX", "Access", "as_bearer", "is_of_sandbox"]
+__all__ = ["PREFIX", "Access", "as_bearer", "is_of_sandbox"]
 
 PREFIX: Final = "/e2b/"
 SANDBOX: Final = "e2b-sandbox-id"
@@ -29,57 +38,108 @@ AGENT: Final = ("/e2b/health", "/e2b/files", "/e2b/process.Process/", "/e2b/file
 """Where what goes on in a sandbox is asked for. Each of these calls checks the sandbox's token itself."""
 _KEY: Final = b"x-api-key"
 _TOKEN: Final = "x-access-token"  # noqa: S105 # the name of a header
+_HEXADECIMAL: Final = re.compile(rb"e2b_((?:[0-9a-f]{2})+)")
+"""The form of a key that E2B's clients around 2.40 insist on."""
 
 
-def is_of_sandbox(path: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Whether this is a call of what goes on in one sandbox: then that sandbox's token decides, not the service's."""
-    return path.startswith(AGENT) and (SANDBOX.encode() in headers or _TOKEN.encode() in headers)
+def is_of_sandbox(path: str) -> bool:
+    """Whether this is a call of what goes on in one sandbox: then that sandbox's token decides, and no key."""
+    return path.startswith(AGENT)
 
 
 def as_bearer(path: str, headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """The same headers, with the key of E2B's clients where other clients of this service send its token."""
     if not path.startswith(PREFIX) or _KEY not in headers:
         return headers
-    return {**headers, b"authorization": b"Bearer " + headers[_KEY]}
+    return {**headers, b"authorization": b"Bearer " + _ours(headers[_KEY])}
+
+
+def _ours(key: bytes) -> bytes:
+    """A key of ours that comes in hexadecimal digits, behind `e2b_`; any other one as it is."""
+    match = _HEXADECIMAL.fullmatch(key)
+    decoded = b"" if match is None else bytes.fromhex(match[1].decode())
+    return decoded if decoded.startswith(OUR_KEY) else key
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a token says that it is of: a recorded project with its machine and generation."""
+
+    project: str
+    machine: str
+    generation: int
 
 
 class Access:
     """Makes and checks the tokens of sandboxes."""
 
-    def __init__(self, orchestrator: Orchestrator, key: bytes) -> None:
-        self._orchestrator, self._key = orchestrator, key
+    def __init__(self, orchestrator: Orchestrator, secret: bytes, keys: Keys | None) -> None:
+        self._orchestrator, self._secret, self._keys = orchestrator, secret, keys
 
     def token_of(self, machine: Machine) -> str:
-        """The token of the sandbox that has this machine now, with its name before a dot.
+        """The token with which this caller uses the sandbox that has this machine now.
 
-        E2B's clients until 2.39 do not name a sandbox that they have connected to: they send its token alone.
+        It names the sandbox: E2B's clients until 2.39 send nothing else of one that they have connected to.
         """
-        bound = f"{machine.project}\0{machine.id}\0{machine.generation}".encode()
-        name = base64.urlsafe_b64encode(str(machine.project).encode()).decode().rstrip("=")
-        return f"{name}.{hmac.digest(self._key, bound, hashlib.sha256).hex()}"
+        told = _Told(str(machine.project), machine.id, machine.generation)
+        return f"{_encoded(told)}.{self._signature(told, CALLER.get()).hex()}"
 
     async def machine_of(self, request: Request) -> Machine:
         """The machine of the sandbox that this call names, if the call has its token. Raises Refusal."""
-        given = request.headers.get(_TOKEN, "")
-        name = request.headers.get(SANDBOX) or _named_in(given)
+        told, key = self._admitted(request.headers.get(_TOKEN, ""), request.headers.get(SANDBOX, ""))
+        if key is not None:
+            refusal = right_refusal(key, request.method, request.url.path.removesuffix("/"))
+            if refusal is not None:
+                raise of_reply(refusal)
+            assert self._keys is not None, "it has this key"
+            self._keys.note_used(key.name)
+            CALLER.set(key)
+            request.scope[LEASE] = self._keys.lease(key, told.machine)
         try:
-            machine = await self._orchestrator.machine_of(name)
+            machine = await self._orchestrator.machine_of(told.project)
         except ProjectHasNoMachine:
-            raise Refusal.gone(name) from None
-        if not hmac.compare_digest(self.token_of(machine).encode(), given.encode()):
-            raise Refusal(
-                401,
-                "unauthenticated",
-                f"The access token is not the one of the sandbox {name[:40]!r}, or the sandbox has ended and its name was "
-                "given anew. Connect to it again with the API key.",
-            )
+            raise Refusal.gone(told.project if key is None else str(own_name(key.name, told.project))) from None
+        if (machine.id, machine.generation) != (told.machine, told.generation):
+            raise _refused()
         return machine
 
+    def _admitted(self, token: str, named: str) -> tuple[_Told, Key | None]:
+        """What this token is of, and the key of whoever got it: None for the operator. Raises Refusal."""
+        encoded, _, signature = token.partition(".")
+        told = _decoded(encoded)
+        if told is None:
+            raise _refused()
+        owner, separator, own = told.project.partition(SEPARATOR)
+        key = self._keys.named(owner) if self._keys is not None and separator else None
+        given = signature.encode()
+        is_operators = hmac.compare_digest(self._signature(told, None).hex().encode(), given)
+        is_keys = key is not None and hmac.compare_digest(self._signature(told, key).hex().encode(), given)
+        if not (is_operators or is_keys) or named not in {"", own if is_keys else told.project}:
+            raise _refused()
+        return told, key if is_keys else None
 
-def _named_in(token: str) -> str:
-    """The sandbox that this token names; empty if it names none."""
-    encoded = token.partition(".")[0]
+    def _signature(self, told: _Told, key: Key | None) -> bytes:
+        bound = f"{told.project}\0{told.machine}\0{told.generation}".encode()
+        return hmac.digest(self._secret, bound if key is None else bound + b"\0" + key.digest, hashlib.sha256)
+
+
+def _refused() -> Refusal:
+    return Refusal(
+        401,
+        "unauthenticated",
+        "The access token is not the one of this sandbox, or the sandbox has ended. Connect to it again with the API key.",
+    )
+
+
+def _encoded(told: _Told) -> str:
+    text = f"{told.project}\0{told.machine}\0{told.generation}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decoded(encoded: str) -> _Told | None:
     try:
-        return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+        text = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+        project, machine, generation = text.split("\0")
+        return _Told(project, machine, int(generation))
     except (binascii.Error, ValueError):
-        return ""
+        return None

@@ -1,7 +1,7 @@
 """Commands and terminals in sandboxes. They go on when whoever began them has gone, until they end, or their time is up.
 
 A process is known by its number in its worker, which its own shell tells as its first word, and perhaps by a tag. All of
-them end with the sandbox, and with this service: a command that nobody can reach any more must not run on.
+them end with the sandbox, and with this service (`strays`): a command that nobody can reach any more must not run on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.e2b.fan import Fan, Listener
 from worker_orchestrator.http.e2b.messages import Config, Selector, Size, StartRequest
 from worker_orchestrator.http.e2b.refusal import Refusal, of_error
+from worker_orchestrator.http.e2b.strays import RUN, Strays
 from worker_orchestrator.http.v1.engine_calls import not_supported
 from worker_orchestrator.http.v1.terminal import LARGEST_SIDE
 
@@ -136,7 +137,7 @@ class Processes:
     """All of them, by the id and the generation of their machines."""
 
     def __init__(self, orchestrator: Orchestrator) -> None:
-        self._orchestrator = orchestrator
+        self._orchestrator, self.strays = orchestrator, Strays(orchestrator)
         self._of: dict[tuple[str, int], list[Process]] = {}
 
     def of(self, machine: Machine) -> list[Process]:
@@ -242,7 +243,7 @@ class Processes:
             _words(config),
             process,
             stdin=b"" if process.input is None else process.inputs(),
-            env=config.envs,
+            env={**config.envs, RUN: self.strays.mark},
             user=user,
             workdir=config.cwd or "",
             timeout_s=limit_s,
@@ -258,7 +259,7 @@ class Processes:
             _words(config),
             columns=size.cols if size and size.cols else 80,
             rows=size.rows if size and size.rows else 24,
-            env=config.envs,
+            env={**config.envs, RUN: self.strays.mark},
             user=user,
             workdir=config.cwd or "",
         )

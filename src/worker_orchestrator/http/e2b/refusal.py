@@ -5,6 +5,7 @@ Source: https://connectrpc.com/docs/protocol#error-codes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from worker_orchestrator.errors import NoMachineAvailable, OrchestratorError
 from worker_orchestrator.http.problems import details_of
 from worker_orchestrator.http.reply import Reply
+from worker_orchestrator.key_errors import KeyLimitReached
 from worker_orchestrator.wire.document import Failure
 
 __all__ = ["Refusal", "of_error", "of_reply"]
@@ -37,9 +39,9 @@ _NAMES: Final = {
 class Refusal(Exception):
     """A call that is refused: its HTTP status, the name of the error in Connect, and one sentence."""
 
-    def __init__(self, status: int, name: str, message: str, retry_after_s: int | None = None) -> None:
+    def __init__(self, status: int, name: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status, self.name, self.message, self.retry_after_s = status, name, message, retry_after_s
+        self.status, self.name, self.message, self.headers = status, name, message, headers or {}
 
     @classmethod
     def gone(cls, sandbox: str) -> Refusal:
@@ -67,15 +69,18 @@ class Refusal(Exception):
         return {"code": self.name, "message": self.message}
 
     def _response(self, body: object) -> Response:
-        headers = {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
-        return Response(msgspec.json.encode(body), self.status, headers, media_type="application/json")
+        return Response(msgspec.json.encode(body), self.status, self.headers, media_type="application/json")
 
 
 def of_error(error: OrchestratorError) -> Refusal:
     """An error of the core. That there is no machine is 429, on which E2B's clients wait and ask again."""
     details = details_of(error)
     status = 429 if isinstance(error, NoMachineAvailable) else details.status
-    return Refusal(status, _NAMES.get(status, "internal"), details.detail, details.retry_after_seconds)
+    retry_s = details.retry_after_seconds
+    headers = {} if retry_s is None else {"retry-after": str(retry_s)}
+    if isinstance(error, KeyLimitReached):
+        headers["should-retry"] = "false"  # E2B's clients would ask three times more
+    return Refusal(status, _NAMES.get(status, "internal"), details.detail, headers)
 
 
 def of_reply(reply: Reply) -> Refusal:
@@ -86,6 +91,5 @@ def of_reply(reply: Reply) -> Refusal:
     message = (
         f"{reply.body.message} E2B's clients send it as their API key." if reply.status == 401 else reply.body.message
     )
-    return Refusal(
-        reply.status, _NAMES.get(reply.status, "internal"), message, int(retry_after) if retry_after else None
-    )
+    headers = {"retry-after": retry_after.decode()} if retry_after else {}
+    return Refusal(reply.status, _NAMES.get(reply.status, "internal"), message, headers)

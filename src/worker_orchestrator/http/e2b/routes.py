@@ -23,6 +23,7 @@ from worker_orchestrator.http.e2b.sandboxes import Sandboxes
 from worker_orchestrator.http.e2b.transfer import Transfer
 from worker_orchestrator.http.e2b.users import Users
 from worker_orchestrator.http.e2b.variables import Variables
+from worker_orchestrator.http.problems import DEFECT
 from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.v1.engine_calls import EngineCalls
 from worker_orchestrator.http.v1.responses import MachineShape
@@ -36,7 +37,6 @@ _MISSING: Final = {
     "snapshots": "snapshots",
     "fork": "forks of a sandbox",
     "network": "rules of the network for one sandbox",
-    "metrics": "metrics of a sandbox in E2B's form (GET /v1/machines/{id}/stats has what is measured)",
     "logs": "logs of a sandbox in E2B's form (GET /v1/machines/{id}/logs has what its worker wrote)",
 }
 _ANY: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -44,10 +44,14 @@ _WATCHING: Final = ("WatchDir", "CreateWatcher", "GetWatcherEvents", "RemoveWatc
 
 
 def e2b(
-    orchestrator: Orchestrator, processes: Processes, shape: MachineShape, key: bytes, service_end: ServiceEnd
+    orchestrator: Orchestrator,
+    processes: Processes,
+    shape: MachineShape,
+    access: Access,
+    service_end: ServiceEnd,
 ) -> Starlette:
-    """The application behind /e2b. `key` is what the tokens of sandboxes are derived from."""
-    access, users, variables = Access(orchestrator, key), Users(orchestrator), Variables(orchestrator)
+    """The application behind /e2b."""
+    users, variables = Users(orchestrator), Variables(orchestrator)
     transfer = Transfer(orchestrator, EngineCalls(orchestrator), access, users, service_end)
     routes = [
         *_sandbox_routes(Sandboxes(orchestrator, shape, access, processes, variables)),
@@ -61,6 +65,7 @@ def e2b(
         OrchestratorError: _failed,
         HTTPException: _not_routed,
         ClientDisconnect: _gone,
+        Exception: _broken,
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
@@ -76,6 +81,7 @@ def _sandbox_routes(sandboxes: Sandboxes) -> list[Route]:
             Route(path, sandboxes.list, methods=["GET"]),
             Route(one, sandboxes.show, methods=["GET"]),
             Route(one, sandboxes.end, methods=["DELETE"]),
+            Route(f"{one}/metrics", sandboxes.metrics, methods=["GET"]),
             Route(f"{one}/connect", sandboxes.connect, methods=["POST"]),
             Route(f"{one}/timeout", sandboxes.set_timeout, methods=["POST"]),
             *(Route(f"{one}/{name}", _without(what), methods=_ANY) for name, what in _MISSING.items()),
@@ -134,6 +140,11 @@ def _not_routed(request: Request, error: Exception) -> Response:
     return _refused(
         request, Refusal(error.status_code, "unimplemented", f"E2B's {request.url.path} is not offered here.")
     )
+
+
+def _broken(request: Request, _error: Exception) -> Response:
+    """Starlette raises the error again after this, and the edge logs it."""
+    return _refused(request, Refusal(500, "internal", DEFECT))
 
 
 def _gone(_request: Request, _error: Exception) -> Response:

@@ -18,18 +18,21 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from worker_orchestrator.control.caller import is_visible, pool_of_caller, recorded, shown_project
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.core.lease import Terms
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.core.project import is_project_id
+from worker_orchestrator.core.project import is_project_id, project_id
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import ProjectHasNoMachine
 from worker_orchestrator.http.e2b.access import Access
+from worker_orchestrator.http.e2b.metrics import Metrics
 from worker_orchestrator.http.e2b.processes import Processes
 from worker_orchestrator.http.e2b.refusal import Refusal
 from worker_orchestrator.http.e2b.variables import Variables
 from worker_orchestrator.http.server.request_body import until_hang_up
 from worker_orchestrator.http.v1 import parameters
+from worker_orchestrator.http.v1.engine_calls import EngineCalls
 from worker_orchestrator.http.v1.projects import METADATA_ENTRIES, METADATA_KEY, METADATA_VALUE
 from worker_orchestrator.http.v1.responses import MachineShape
 
@@ -87,12 +90,13 @@ class Sandboxes:
     ) -> None:
         self._orchestrator, self._shape, self._access = orchestrator, shape, access
         self._processes, self._variables = processes, variables
+        self._metrics = Metrics(EngineCalls(orchestrator))
 
     async def create(self, request: Request) -> Response:
         new = await parameters.body(request, New, optional=New())
         _refuse_more(new)
         pool, metadata = self._pool(new.templateID), new.metadata or {}
-        project = _project(metadata.get("externalId"), request.headers.get("idempotency-key"))
+        project = project_id(recorded(_project(metadata.get("externalId"), request.headers.get("idempotency-key"))))
         mark = self._mark_for(project, new.templateID)
         assigned = await self._orchestrator.assign_machine(
             project,
@@ -137,6 +141,9 @@ class Sandboxes:
         detail = {**await self._listed(machine), "envdAccessToken": self._access.token_of(machine), "domain": None}
         return _json(detail, 200)
 
+    async def metrics(self, request: Request) -> Response:
+        return await self._metrics.of(request, await self._machine(request))
+
     async def end(self, request: Request) -> Response:
         machine = await self._machine(request)
         await self._processes.end_of(machine)
@@ -151,8 +158,8 @@ class Sandboxes:
         states = {state for one in query.getlist("state") for state in one.split(",")} or {"running"}
         limit, after = parameters.number(query, "limit", 1, 1000) or _PAGE, query.get("nextToken", "")
         found = [
-            (str(mark.since).zfill(16) + str(machine.project), machine)
-            for machine in self._orchestrator.fleet.machines.values()
+            (str(mark.since).zfill(16) + str(shown_project(machine.project)), machine)
+            for machine in filter(is_visible, self._orchestrator.fleet.machines.values())
             if (mark := _mark_of(machine)) is not None and wanted.items() <= _metadata_of(machine).items()
         ]
         found = sorted(found, reverse=query.get("order", "desc") != "asc") if "running" in states else []
@@ -174,14 +181,15 @@ class Sandboxes:
             raise Refusal(
                 409,
                 "failed_precondition",
-                f"The project {project} has a machine that it got by another door, so it is no sandbox. Choose another "
-                "metadata.externalId, or release it first.",
+                f"The project {shown_project(project)} has a machine that it got by another door, so it is "
+                "no sandbox. Choose another metadata.externalId, or release it first.",
             )
         return mark
 
     def _pool(self, template: str) -> str:
         pools = self._orchestrator.spec.pools
-        name = DEFAULT_POOL if template == _BASE and _BASE not in pools else template
+        named = None if template == _BASE and _BASE not in pools else template
+        name = pool_of_caller(named, has_machine=False) or DEFAULT_POOL
         if name not in pools:
             known = ", ".join(sorted(pools))
             raise Refusal(
@@ -200,7 +208,7 @@ class Sandboxes:
         """The machine of the sandbox in the path. Raises Refusal."""
         name = request.path_params["sandbox"]
         try:
-            machine = await self._orchestrator.machine_of(name)
+            machine = await self._orchestrator.machine_of(recorded(name))
         except ProjectHasNoMachine:
             machine = None
         if machine is None or _mark_of(machine) is None:
@@ -210,7 +218,7 @@ class Sandboxes:
     def _created(self, machine: Machine) -> dict[str, Any]:
         mark = _mark_of(machine)
         return {
-            "sandboxID": machine.project,
+            "sandboxID": shown_project(machine.project),
             "templateID": machine.pool if mark is None else mark.template,
             "clientID": "worker-orchestrator",
             "envdVersion": ENVD,
@@ -225,7 +233,7 @@ class Sandboxes:
         since = datetime.fromtimestamp(mark.since / 1000, UTC)
         ends = None if shown.lease is None else shown.lease.expires_at
         return {
-            "sandboxID": machine.project,
+            "sandboxID": shown_project(machine.project),
             "templateID": mark.template,
             "clientID": "worker-orchestrator",
             "startedAt": since,

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from worker_orchestrator.control.keys import Keys
 from worker_orchestrator.control.orchestrator import Orchestrator
-from worker_orchestrator.core.key import Key, Right, held
+from worker_orchestrator.core.key import Key, Right
 from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import EngineError, GenerationMismatch, InvalidInput, MachineNotFound
 from worker_orchestrator.http.v1 import parameters
@@ -68,7 +68,7 @@ class KeyRoutes:
             pools=[*key.pools],
             max_machines=key.max_machines,
             may=sorted(key.may),
-            machines=len(held(self._orchestrator.fleet, key.name)),
+            machines=self._orchestrator.fleet.count_of_key(key.name),
             created_at=when(key.created_ms),
             used_at=when(key.used_ms) if key.used_ms else None,
         )

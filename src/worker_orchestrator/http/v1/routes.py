@@ -17,7 +17,7 @@ from worker_orchestrator.control.reading.history import History
 from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.previews.traefik import CHECK
 from worker_orchestrator.http.previews.urls import NO_URLS
-from worker_orchestrator.http.problems import code_of, of_error, problem
+from worker_orchestrator.http.problems import DEFECT, code_of, of_error, problem
 from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.v1 import parameters
 from worker_orchestrator.http.v1.engine_calls import EngineCalls
@@ -87,7 +87,7 @@ def v1(  # noqa: PLR0913 # what is behind /v1
         *([] if keys is None else _key_routes(keys)),
         _by_method("/v1/reload", POST=(Reload(configuration).run, "dry_run", "digest")),
     ]
-    handlers = {OrchestratorError: _refused, HTTPException: _not_routed, ClientDisconnect: _gone}
+    handlers = {OrchestratorError: _refused, HTTPException: _not_routed, ClientDisconnect: _gone, Exception: _broken}
     app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type] # each handles its own class
     app.router.redirect_slashes = False
     return app
@@ -178,6 +178,11 @@ async def _not_routed(request: Request, error: HTTPException) -> Response:
         allowed = (error.headers or {}).get("Allow", "")
         return problem(405, code, "Method not allowed", f"Allowed here: {allowed}.", {"allow": allowed})
     return problem(error.status_code, code, "Not found", f"There is nothing at {request.url.path[:200]}. See /docs.")
+
+
+async def _broken(_request: Request, _error: Exception) -> Response:
+    """Starlette raises the error again after this, and the edge logs it."""
+    return problem(500, code_of(500), "Internal server error", DEFECT)
 
 
 async def _gone(_request: Request, _error: ClientDisconnect) -> Response:
