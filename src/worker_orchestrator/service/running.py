@@ -41,6 +41,7 @@ from worker_orchestrator.http.v1 import v1
 from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.http.v1.keys import KeyRoutes
 from worker_orchestrator.service.already_running import who_listens
+from worker_orchestrator.service.egress.keeper import Egress, refuse_without_squid
 from worker_orchestrator.service.ending import end_in_time
 from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
 from worker_orchestrator.service.placing import where_published
@@ -91,6 +92,7 @@ class _Parts:
     webhook: Webhook | None
     callers: Callers
     previews: PreviewParts
+    egress: Egress
     sandboxes: SandboxParts | None = None
 
 
@@ -104,6 +106,7 @@ async def serve(
     `read_again` reads the settings as they were read before. `announce` is called once the service answers. Raises what
     `open_fleet` raises, and the error of a defect.
     """
+    refuse_without_squid(settings)
     token, webhook_key = _read_token(settings), _read_webhook_key(settings)
     sockets = await _listen(settings)
     try:
@@ -205,9 +208,9 @@ def _assemble(
     previews = previews_of(settings, callers, opened.engine, orchestrator, configuration, told, opened.links_key)
     end = ServiceEnd()
     sandboxes = sandboxes_of(orchestrator, settings.advertise_host, opened.values_key, end) if settings.e2b else None
-    return _Parts(
-        settings, opened, orchestrator, configuration, metrics, history, end, webhook, callers, previews, sandboxes
-    )
+    egress = Egress(opened.engine, lambda: configuration.settings.pools, orchestrator, metrics)
+    of_history = (metrics, history, end, webhook, callers, previews, egress, sandboxes)
+    return _Parts(settings, opened, orchestrator, configuration, *of_history)
 
 
 def _app(parts: _Parts, token: str) -> App:
@@ -268,6 +271,7 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> N
         await orchestrator.first_look()
         background.spawn(parts.history.run(orchestrator.gauges), "history")
         background.spawn(keep_checkpointed(parts.opened.store), "checkpoints")
+        background.spawn(parts.egress.run(), "egress")
         if parts.webhook is not None:
             background.spawn(parts.webhook.run(), "webhook")
         if parts.previews.door is not None:

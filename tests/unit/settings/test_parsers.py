@@ -94,7 +94,12 @@ def test_what_is_allowed_is_read(name: str, value: Any, read: Any) -> None:
             "../images",
             "--network is '../images', but must be a network's name, without / : ? # % and \\.",
         ),
-        ("outbound", "none", "--outbound is 'none', but must be one of any, host."),
+        (
+            "outbound",
+            "none",
+            "--outbound is 'none', but must be any, host, or names that workers may reach, such as packages.example.com, "
+            "*.example.org, git.example.com:8443 or index.example.com:8080=10.0.0.5.",
+        ),
         (
             "cap_drop",
             ["KILL", "SYS_ADMINS"],
