@@ -13,6 +13,12 @@ from worker_orchestrator.settings.loading import load
 from worker_orchestrator.settings.parsers import as_bytes, duration, hit_ratio, share
 
 
+NAMES_OR_WORDS = (
+    "any, host, or names that workers may reach, such as packages.example.com, *.example.org, git.example.com:8443 or "
+    "index.example.com:8080=10.0.0.5"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "count"),
     [
@@ -97,8 +103,7 @@ def test_what_is_allowed_is_read(name: str, value: Any, read: Any) -> None:
         (
             "outbound",
             "none",
-            "--outbound is 'none', but must be any, host, or names that workers may reach, such as packages.example.com, "
-            "*.example.org, git.example.com:8443 or index.example.com:8080=10.0.0.5.",
+            f"--outbound is 'none', but must be {NAMES_OR_WORDS}.",
         ),
         (
             "cap_drop",
