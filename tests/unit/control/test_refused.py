@@ -7,7 +7,7 @@ from worker_orchestrator.core.machine import Machine, State
 
 
 def a_machine(machine_id: str = "w1", generation: int = 1) -> Machine:
-    return Machine(id=machine_id, state=State.READY, project="p", generation=generation)
+    return Machine(machine_id, "default", "t", State.READY, 9093, generation=generation)
 
 
 def test_hosts_are_named_with_how_often_and_without_paths() -> None:

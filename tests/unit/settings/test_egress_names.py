@@ -40,7 +40,7 @@ def test_an_entry_is_read(text: str, entry: Entry) -> None:
 )
 def test_what_is_no_entry_is_refused(text: str) -> None:
     """Nothing of a settings file becomes a line of Squid's."""
-    with pytest.raises(ValueError, match="names that workers may reach|does not appear to be"):
+    with pytest.raises(ValueError, match=r"names that workers may reach|does not appear to be"):
         read_entry(text)
     with pytest.raises(ValueError, match="names that workers may reach"):
         outbound([text])

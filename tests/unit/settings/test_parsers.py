@@ -12,7 +12,6 @@ from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings.loading import load
 from worker_orchestrator.settings.parsers import as_bytes, duration, hit_ratio, share
 
-
 NAMES_OR_WORDS = (
     "any, host, or names that workers may reach, such as packages.example.com, *.example.org, git.example.com:8443 or "
     "index.example.com:8080=10.0.0.5"

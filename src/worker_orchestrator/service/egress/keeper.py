@@ -33,7 +33,7 @@ def refuse_without_squid(settings: Settings) -> None:
     pools = [name for name, pool in settings.pools.items() if pool.outbound_kind == NAMES]
     if pools and settings.engine == "docker" and squid_file() is None:
         raise InvalidSetting(
-            f"outbound of the pool {pools[0]} has names, which takes the proxy Squid on this computer: install it "
+            f"The pool {pools[0]} has names in outbound, which takes the proxy Squid on this computer: install it "
             "(`apt-get install squid` on Debian and Ubuntu; its own service need not run), or choose any or host."
         )
 

@@ -54,7 +54,8 @@ def test_the_operators_addresses_stand_in_place_of_those_of_the_computers_file(t
 
 def test_own_addresses_are_those_that_no_range_has(tmp_path: Path) -> None:
     (tmp_path / "fib_trie").write_text(
-        "  |-- 203.0.113.7\n     /32 host LOCAL\n  |-- 10.0.0.2\n     /32 host LOCAL\n  |-- 203.0.113.0\n     /24 link UNICAST\n"
+        "  |-- 203.0.113.7\n     /32 host LOCAL\n"
+        "  |-- 10.0.0.2\n     /32 host LOCAL\n  |-- 203.0.113.0\n     /24 link UNICAST\n"
     )
     (tmp_path / "if_inet6").write_text(
         "20010db8000000000000000000000001 02 40 00 80 eth0\n" + "0" * 31 + "1 01 80 10 80 lo\n"
