@@ -120,7 +120,7 @@ def test_workers_reach_the_names_of_their_pool_and_nothing_else(start: Start, pr
         for url in refused:
             assert "403" in inside(one, f"export no_proxy= NO_PROXY=; {a_fetch(url)} 2>&1").out, url
         assert "403" in asked(other, f"http://a.example.com:{port}/")
-        _has_no_way_past_it(one, other["id"], outside, port)
+        _has_no_way_past_it(one, (other["id"], service.assign("three")["containerId"]), outside, port)
         told = service.get("/v1/projects/one/why").json["why"]
         assert "The proxy refused its worker's requests to" in told, told
         assert "169.254.169.254" in told, told
@@ -128,11 +128,18 @@ def test_workers_reach_the_names_of_their_pool_and_nothing_else(start: Start, pr
         assert f'orchestrator_egress_refused_total{{pool="default"}} {len(refused)}.0' in service.get("/metrics").text
 
 
-def _has_no_way_past_it(worker: Any, other: str, outside: str, port: int) -> None:
+def _has_no_way_past_it(worker: Any, others: tuple[str, str], outside: str, port: int) -> None:
     """Addresses, metadata, DNS, other workers of either pool, the other pool's proxy."""
-    beside = address_of(other)
+    beside, same = map(address_of, others)
     theirs = f"{beside.rpartition('.')[0]}.1"
-    places = (outside, "http://169.254.169.254/", "http://1.1.1.1/", "http://172.17.0.1/", f"http://{beside}:9092/")
+    places = (
+        outside,
+        "http://169.254.169.254/",
+        "http://1.1.1.1/",
+        "http://172.17.0.1/",
+        f"http://{beside}:9092/",
+        f"http://{same}:9092/",
+    )
     for url in (*places, f"http://a.example.com:{port}/", f"http://{theirs}:3129/"):
         done = inside(worker, f"{UNSET} {a_fetch(url)} 2>&1")
         assert done.code != 0, url
