@@ -97,6 +97,19 @@ def squids(service: Running) -> list[psutil.Process]:
     return [one for one in psutil.Process(service.pid).children() if one.name() == "squid"]
 
 
+def memory_of(service: Running) -> list[Path]:
+    """What Squid shares with itself."""
+    return [*Path("/dev/shm").glob(f"wo{hashlib.sha256(service.owner.encode()).hexdigest()[:8]}*")]
+
+
+def ends_and_leaves_nothing(service: Running) -> None:
+    running = squids(service)
+    assert memory_of(service), "else the rest proves nothing"
+    service.end()
+    assert not any(it.is_running() for it in running)
+    assert not memory_of(service)
+
+
 UNSET = "unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY;"
 
 
@@ -126,6 +139,7 @@ def test_workers_reach_the_names_of_their_pool_and_nothing_else(start: Start, pr
         assert "169.254.169.254" in told, told
         assert "169.254.169.254" not in service.get("/v1/projects/two/why").json["why"]
         assert f'orchestrator_egress_refused_total{{pool="default"}} {len(refused)}.0' in service.get("/metrics").text
+        ends_and_leaves_nothing(service)
 
 
 def _has_no_way_past_it(worker: Any, others: tuple[str, str], outside: str, port: int) -> None:
@@ -167,6 +181,7 @@ def test_a_reload_takes_names_away_and_adds_some_without_another_worker(start: S
         eventually(lambda: reaches(one, f"http://e.example.com:{port}/"), "and one more")
         assert squids(service) == kept, "connections go on when names are added"
         assert service.assign("one")["containerId"] == one["containerId"]
+        ends_and_leaves_nothing(service)
 
 
 def test_proxies_end_with_a_service_that_is_killed_and_are_there_again_with_the_next(start: Start, probe: str) -> None:
@@ -190,8 +205,7 @@ def test_proxies_end_with_a_service_that_is_killed_and_are_there_again_with_the_
         down = orchestrator("down", "--all", "--yes", *service.command_flags, cwd=service.folder)
         assert down.returncode == 0, down.stderr
         assert not docker("network", "ls", "--filter", f"label={LABEL}.owner={service.owner}", "-q").lines
-        name = hashlib.sha256(service.owner.encode()).hexdigest()[:8]
-        assert not [*Path("/dev/shm").glob(f"wo{name}*")]
+        assert not memory_of(service)
 
 
 @pytest.mark.parametrize(("own", "status"), [("", "403"), ("=127.0.0.1", "200")])
