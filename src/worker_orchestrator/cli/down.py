@@ -23,6 +23,7 @@ from worker_orchestrator.core.unrecorded import orphans
 from worker_orchestrator.engines.removal import remove
 from worker_orchestrator.errors import EngineError, EngineRejected, StoreError, StoreLocked
 from worker_orchestrator.service import opening
+from worker_orchestrator.service.egress.proxy import remove_memory
 from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.lock import Lock
 from worker_orchestrator.store.store import Store
@@ -188,3 +189,4 @@ async def _remove_traces(opened: opening.Opened) -> None:
         remove = getattr(opened.engine, name, None)
         if remove is not None:
             await remove()
+    remove_memory(opened.fleet.owner)

@@ -195,7 +195,7 @@ def _options_of(pool: PoolSettings) -> DockerOptions:
         ready_port=pool.ready_port,
         env=pool.env,
         network=pool.network,
-        outbound=pool.outbound,
+        outbound=pool.outbound_kind,
         insecure_shared_network=pool.insecure_shared_network,
         ready=pool.ready,
         ready_path=pool.ready_path,

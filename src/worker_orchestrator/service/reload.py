@@ -29,6 +29,7 @@ from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.extras import Activity
 from worker_orchestrator.engines.pausable import Pausable
 from worker_orchestrator.errors import InvalidSetting, OrchestratorError, SettingsChanged
+from worker_orchestrator.service.egress.keeper import refuse_without_squid
 from worker_orchestrator.service.opening import configure_engine, spec_of
 from worker_orchestrator.settings.difference import Difference, difference
 from worker_orchestrator.settings.settings import Settings
@@ -118,6 +119,7 @@ class Configuration:
 
     def _spec_of(self, settings: Settings) -> Spec:
         """Raises InvalidSetting. A size that an operator changed in an emergency is never dropped by a reload."""
+        refuse_without_squid(settings)
         engine = self._engine
         spec = spec_of(
             settings,

@@ -42,6 +42,7 @@ from worker_orchestrator.http.v1.health import Health
 from worker_orchestrator.http.v1.keys import KeyRoutes
 from worker_orchestrator.service.agents import with_agents
 from worker_orchestrator.service.already_running import who_listens
+from worker_orchestrator.service.egress.keeper import Egress, refuse_without_squid
 from worker_orchestrator.service.ending import end_in_time
 from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
 from worker_orchestrator.service.placing import where_published
@@ -92,6 +93,7 @@ class _Parts:
     webhook: Webhook | None
     callers: Callers
     previews: PreviewParts
+    egress: Egress
     sandboxes: SandboxParts | None = None
 
 
@@ -105,6 +107,7 @@ async def serve(
     `read_again` reads the settings as they were read before. `announce` is called once the service answers. Raises what
     `open_fleet` raises, and the error of a defect.
     """
+    refuse_without_squid(settings)
     token, webhook_key = _read_token(settings), _read_webhook_key(settings)
     sockets = await _listen(settings)
     try:
@@ -207,9 +210,9 @@ def _assemble(
     end = ServiceEnd()
     door = (orchestrator, settings.advertise_host, opened.values_key, keys, end)
     sandboxes = sandboxes_of(*door) if settings.e2b else None
-    return _Parts(
-        settings, opened, orchestrator, configuration, metrics, history, end, webhook, callers, previews, sandboxes
-    )
+    egress = Egress(opened.engine, lambda: configuration.settings.pools, orchestrator, metrics)
+    of_history = (metrics, history, end, webhook, callers, previews, egress, sandboxes)
+    return _Parts(settings, opened, orchestrator, configuration, *of_history)
 
 
 def _app(parts: _Parts, token: str) -> App:
@@ -270,6 +273,7 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> N
         await orchestrator.first_look()
         background.spawn(parts.history.run(orchestrator.gauges), "history")
         background.spawn(keep_checkpointed(parts.opened.store), "checkpoints")
+        background.spawn(parts.egress.run(), "egress")
         if parts.webhook is not None:
             background.spawn(parts.webhook.run(), "webhook")
         if parts.previews.door is not None:

@@ -9,7 +9,7 @@ from typing import Final
 from worker_orchestrator.core.activity import DEFAULT_TRAFFIC_MIN
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.core.windows import Window
-from worker_orchestrator.settings import late, parsers, pods
+from worker_orchestrator.settings import egress_names, late, parsers, pods
 from worker_orchestrator.settings.named_ports import named_ports
 from worker_orchestrator.settings.setting import Inherited, choice, repeatable, setting, switch
 
@@ -100,9 +100,11 @@ class PoolSettings:
         "Docker network of the workers. Default: a network of their own.",
         _ALWAYS,
     )
-    outbound: str = choice(
-        ("any", "host"),
-        "What workers can connect to: any address, or only the host that the engine runs on.",
+    outbound: str | tuple[str, ...] = setting(
+        "any",
+        egress_names.outbound,
+        "any|host|NAMES",
+        "What workers can connect to: any address, only the host that the engine runs on, or only these web hosts.",
         _ALWAYS,
     )
     insecure_shared_network: bool = switch(
@@ -311,3 +313,8 @@ class PoolSettings:
     )
     windows: tuple[Window, ...] = ()
     """Times at which it keeps more idle machines. A flag or variable for them would not be readable."""
+
+    @property
+    def outbound_kind(self) -> str:
+        """any, host or names."""
+        return self.outbound if isinstance(self.outbound, str) else egress_names.NAMES

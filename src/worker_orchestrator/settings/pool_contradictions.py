@@ -40,16 +40,20 @@ def contradictions(pool: PoolSettings, most: int) -> Iterator[str]:
         pool.late_dir, pool.late_hook, pool.late_post, pool.late_timeout, pool.on_setup_failure, pool.on_release
     )
     if pool.insecure_shared_network and (pool.network or pool.outbound != "any"):
-        other = f"network ({pool.network})" if pool.network else f"outbound ({pool.outbound})"
+        other = f"network ({pool.network})" if pool.network else f"outbound ({_outbound(pool)})"
         yield (
             "insecure_shared_network is on, which needs a network that the service makes and that leads anywhere: do "
             f"not set {other}."
         )
     if pool.network and pool.outbound != "any":
         yield (
-            f"outbound is {pool.outbound}, which needs the network that the service makes: do not set network "
+            f"outbound is {_outbound(pool)}, which needs the network that the service makes: do not set network "
             f"({pool.network})."
         )
+
+
+def _outbound(pool: PoolSettings) -> str:
+    return pool.outbound if isinstance(pool.outbound, str) else ", ".join(pool.outbound)
 
 
 def _more_than(limit: int, whose: str, min_idle: int, parked: int, named: str = "") -> Iterator[str]:

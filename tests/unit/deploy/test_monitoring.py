@@ -199,6 +199,7 @@ def test_what_is_shown_is_drawn() -> None:
         "orchestrator_build_info",  # chooses jobs and instances
         "orchestrator_min_idle",  # is in wanted_idle
         "orchestrator_key_machines",  # is there with keys alone, and each has a limit that no metric tells
+        "orchestrator_egress_refused_total",  # a project's workers ask for what they like: its `why` tells
         "orchestrator_wanted_parked",
         "orchestrator_warm_hit_ratio",  # drawn of each pool, from the counters
         "orchestrator_probes_total",

@@ -12,6 +12,11 @@ from worker_orchestrator.errors import InvalidSetting
 from worker_orchestrator.settings.loading import load
 from worker_orchestrator.settings.parsers import as_bytes, duration, hit_ratio, share
 
+NAMES_OR_WORDS = (
+    "any, host, or names that workers may reach, such as packages.example.com, *.example.org, git.example.com:8443 or "
+    "index.example.com:8080=10.0.0.5"
+)
+
 
 @pytest.mark.parametrize(
     ("text", "count"),
@@ -94,7 +99,11 @@ def test_what_is_allowed_is_read(name: str, value: Any, read: Any) -> None:
             "../images",
             "--network is '../images', but must be a network's name, without / : ? # % and \\.",
         ),
-        ("outbound", "none", "--outbound is 'none', but must be one of any, host."),
+        (
+            "outbound",
+            "none",
+            f"--outbound is 'none', but must be {NAMES_OR_WORDS}.",
+        ),
         (
             "cap_drop",
             ["KILL", "SYS_ADMINS"],

@@ -17,8 +17,10 @@ from worker_orchestrator.cli.doctor.engine_checks import EngineFacts
 from worker_orchestrator.cli.doctor.finding import Finding, ok, warning, wrong
 from worker_orchestrator.cli.doctor.network_checks import check_publish_address
 from worker_orchestrator.cli.service_connection import open_client, read_token
-from worker_orchestrator.errors import OrchestratorError, ServiceUnreachable, StoreError
+from worker_orchestrator.errors import InvalidSetting, OrchestratorError, ServiceUnreachable, StoreError
 from worker_orchestrator.http.server.listening import has_ipv6_loopback
+from worker_orchestrator.service.egress.keeper import refuse_without_squid
+from worker_orchestrator.settings.egress_names import NAMES
 from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.database import look_at
 from worker_orchestrator.store.lock import Lock
@@ -46,12 +48,23 @@ def check_host(settings: Settings, engine: EngineFacts, *, running: bool) -> Ite
         yield _worker_ports(settings, engine.worker_ports)
         yield from check_publish_address(settings.publish_address)
         yield from _urls(settings)
+    yield from _proxy(settings)
     yield from _state_dir(settings)
     yield from _room("Docker's disk", engine.root, "`docker system prune` removes what is unused")
     if engine.root is not None:
         yield from _memory(_MEMORY)
     yield _clock()
     yield from _limits(settings, engine)
+
+
+def _proxy(settings: Settings) -> Iterator[Finding]:
+    """Whether what a pool needs that reaches names is there."""
+    if any(pool.outbound_kind == NAMES for pool in settings.pools.values()):
+        try:
+            refuse_without_squid(settings)
+            yield ok("proxy", "Squid is installed, by which workers reach the names in outbound.")
+        except InvalidSetting as error:
+            yield wrong("proxy", error.message, "`apt-get install squid`, or set outbound to any or host")
 
 
 # the service

@@ -20,7 +20,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from worker_orchestrator import __version__
-from worker_orchestrator.control.reading.gauges import WORDS, Gauges, PoolGauges
+from worker_orchestrator.control.reading.gauges import Gauges
+from worker_orchestrator.control.reading.pool_metrics import gauge, of_pools
 from worker_orchestrator.control.telling.observer import AssignOutcome, Call, Delivery, Observer
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.action import Result
@@ -142,6 +143,10 @@ class Metrics(Observer):
             "store_commit_failures", "Transactions that could not be stored; what they held was undone.", [], {"": []}
         )
 
+        self._refused: Tallies[str] = self._counters(
+            "egress_refused", "Requests of workers that the proxy of their pool refused.", ["pool"], {}
+        )
+
     def _counters(self, name: str, text: str, names: list[str], labels: Mapping[_Key, list[str]]) -> Tallies[_Key]:
         counters = Tallies(f"orchestrator_{name}", text, names, labels)
         self._registry.register(counters)
@@ -170,6 +175,7 @@ class Metrics(Observer):
             self._assigns.add(ends)
             self._assigns_s.add(ends)
             self._ready_s.add({pool: [pool]})
+            self._refused.add({pool: [pool]})
             self._expired.add({(by, pool): [by.value, pool] for by in EndsBy})
 
     def _forget(self, pool: str) -> None:
@@ -179,6 +185,7 @@ class Metrics(Observer):
         self._assigns.remove(ends)
         self._assigns_s.remove(ends)
         self._ready_s.remove({pool})
+        self._refused.remove({pool})
         self._expired.remove({(by, pool) for by in EndsBy})
 
     # what happens
@@ -209,6 +216,10 @@ class Metrics(Observer):
     def came_up(self, ready_s: float, pool: str) -> None:
         self._know(pool)
         self._ready_s.of[pool].observe(ready_s)
+
+    def requests_refused(self, pool: str, count: int) -> None:
+        self._know(pool)
+        self._refused.of[pool] += count
 
     def events_ended(self) -> None:
         self._reconnects.of[""] += 1
@@ -255,65 +266,21 @@ class _Fleet(Collector):
         gauges = self.gauges
         if gauges is None:
             return
-        yield from _of_pools(gauges)
-        yield _gauge("max_machines", "The most machines there may be.", gauges.max_machines)
-        yield _gauge("slots_held", "Machines that count in max_machines.", gauges.slots_held)
+        yield from of_pools(gauges)
+        yield gauge("max_machines", "The most machines there may be.", gauges.max_machines)
+        yield gauge("slots_held", "Machines that count in max_machines.", gauges.slots_held)
         keys = GaugeMetricFamily(
             "orchestrator_key_machines", "Machines that a key's projects have or await.", labels=["key"]
         )
         for key, count in gauges.key_machines.items():
             keys.add_metric([key], count)
         yield from cast("list[Metric]", [keys] if gauges.key_machines else [])
-        yield _gauge("engine_up", "1 if the container engine answered when it was last asked.", gauges.engine_answers)
-        yield _gauge("webhook_queue", "Messages that the webhook has not taken yet.", self.webhook_queue)
+        yield gauge("engine_up", "1 if the container engine answered when it was last asked.", gauges.engine_answers)
+        yield gauge("webhook_queue", "Messages that the webhook has not taken yet.", self.webhook_queue)
         if gauges.listing_age_s is not None:
-            yield _gauge(
-                "last_listing_age_seconds", "Age of the last full listing of the engine.", gauges.listing_age_s
-            )
+            yield gauge("last_listing_age_seconds", "Age of the last full listing of the engine.", gauges.listing_age_s)
         if self.recent:
             ratio = sum(self.recent) / len(self.recent)
-            yield _gauge(
+            yield gauge(
                 "warm_hit_ratio", f"Share of the last {RECENT} first assigns that found an idle machine.", ratio
             )
-
-
-_OF_POOL: Final[tuple[tuple[str, str, Callable[[PoolGauges], float | None]], ...]] = (
-    ("min_idle", "Machines to be kept idle.", lambda pool: pool.min_idle),
-    (
-        "wanted_idle",
-        "Machines to be kept idle now, by min_idle, an open window, demand or spare.",
-        lambda pool: pool.wanted_idle,
-    ),
-    ("wanted_parked", "Machines to be kept parked now, by the settings or by demand.", lambda pool: pool.wanted_parked),
-    (
-        "refill_lag_seconds",
-        "For how long fewer machines have been idle than are to be.",
-        lambda pool: pool.refill_lag_s,
-    ),
-    ("image_failing", "1 while machines of the pool's image do not come up.", lambda pool: pool.image_fails),
-    ("pool_paused", "1 while the pool starts no machines.", lambda pool: pool.paused),
-    ("waiters", "Projects that wait for a machine now.", lambda pool: pool.waiting),
-    ("pool_slots_held", "Machines of the pool that count in max_machines.", lambda pool: pool.slots_held),
-    ("pool_max_machines", "The pool's own limit of machines, where it has one.", lambda pool: pool.max_machines),
-)
-"""Each gauge of a pool: its name, what it tells, and its value. It is absent where the value is None."""
-
-
-def _of_pools(gauges: Gauges) -> Iterator[Metric]:
-    machines = GaugeMetricFamily("orchestrator_machines", "Machines on record.", labels=["pool", "state"])
-    for name, pool in gauges.pools.items():
-        for state in WORDS:
-            machines.add_metric([name, state], pool.machines[state])
-    families = [machines]
-    for metric, text, value_of in _OF_POOL:
-        family = GaugeMetricFamily(f"orchestrator_{metric}", text, labels=["pool"])
-        for name, pool in gauges.pools.items():
-            value = value_of(pool)
-            if value is not None:
-                family.add_metric([name], value)
-        families.append(family)
-    yield from cast("list[Metric]", families)
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"orchestrator_{name}", text, value=value)

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import msgspec
 
 from worker_orchestrator.control.telling.observer import Observer
+from worker_orchestrator.control.telling.refused import RefusedRequests
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.core.reasons import SETUP_FAILED_REMOVED
 from worker_orchestrator.core.watch import Watch
@@ -132,6 +133,7 @@ class Traces:
         self._traces: dict[int, Trace] = {}
         self._unsaved: dict[int, Trace] = {}
         self._births: dict[str, _Birth] = {}
+        self.refused = RefusedRequests()
         self._lost: dict[str, Lost] = {}  # by project, the one that lost its machine first comes first
 
     def of(self, machine: Machine) -> Trace | None:

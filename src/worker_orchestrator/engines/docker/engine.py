@@ -26,6 +26,7 @@ from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.connector import Client
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.environment import DockerEnvironment
+from worker_orchestrator.engines.docker.fences import DockerFences
 from worker_orchestrator.engines.docker.files import DockerFiles
 from worker_orchestrator.engines.docker.images import Images
 from worker_orchestrator.engines.docker.joined_work import JoinedWork
@@ -64,6 +65,7 @@ _NATIVE_ID: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 
 
 class DockerEngine(
+    DockerFences,
     DockerLate,
     DockerActivity,
     DockerLogs,
@@ -163,6 +165,7 @@ class DockerEngine(
 
     async def _template(self, options: DockerOptions, network: str | None, *, fetch: bool) -> Template | None:
         await self._ensure_network(network)
+        options = await self._networks.beside_proxy(options, network)
         if options.image not in self._images:
             self._images[options.image] = Images(self._client, options.image, self._room_to_pull)
         image = await self._images[options.image].current(fetch=fetch)

@@ -1,7 +1,8 @@
 """The networks that workers share: some of our own, and those that the operator named.
 
 Ours are bridges on which containers cannot reach each other, and carry the owner's label: they are also the engine's mark.
-There is one per kind of `outbound`, since Docker cannot change a network that exists. Pools of the same kind share it. Each
+There is one per kind of `outbound`, since Docker cannot change a network that exists. Pools of the same kind share it, but
+for names: each such pool has one (`fenced_networks`). Each
 pool on whose network workers reach each other, where the operator said so, has one to itself: that is no leave to reach the
 workers of another pool. One that neither a pool nor a container needs any more is removed (`tidying`). An engine that cannot
 forbid them that gives each worker a network (`own_networks`).
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any, Final
 
 import aiodocker
@@ -25,6 +27,13 @@ import structlog
 from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.engines.docker.calls import is_missing, reading, writing
 from worker_orchestrator.engines.docker.dialect import Dialect
+from worker_orchestrator.engines.docker.fenced_networks import (
+    create_fenced,
+    environment,
+    fence_of,
+    inspected,
+    refuse_elsewhere,
+)
 from worker_orchestrator.engines.docker.libpod import create_network
 from worker_orchestrator.engines.docker.template import LABEL, DockerOptions
 from worker_orchestrator.errors import EngineRejected, PortTaken
@@ -34,6 +43,8 @@ __all__ = ["WorkerNetworks"]
 _IMAGE_STORE: Final = f"{LABEL}.image-store"
 _BRIDGE: Final = "com.docker.network.bridge"
 _SHARED: Final = "-shared"
+_FENCED: Final = "-names"
+_SCRATCH: Final = "-scratch"
 _MADE_AS: Final[Mapping[str, Mapping[str, Any]]] = {
     "": {"Options": {f"{_BRIDGE}.enable_icc": "false"}},
     "-host": {
@@ -42,6 +53,7 @@ _MADE_AS: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     _SHARED: {},
 }
+_MADE_AS_HOST: Final = _MADE_AS["-host"]
 """By what their names end with."""
 _PUBLISHES_NOTHING: Final = frozenset({"host", "null"})
 """Drivers. The networks that they make have these names:"""
@@ -64,6 +76,8 @@ class WorkerNetworks:
             return options.network
         if options.insecure_shared_network:
             return f"{self._base}{_SHARED}" + ("" if pool == DEFAULT_POOL else f"-{pool}")
+        if options.outbound == "names":
+            return f"{self._base}{_FENCED}-{pool}"
         return self._base + ("" if options.outbound == "any" else f"-{options.outbound}")
 
     def _made_as(self, name: str) -> Mapping[str, Any] | None:
@@ -71,6 +85,8 @@ class WorkerNetworks:
         if not name.startswith(self._base):
             return None
         end = name.removeprefix(self._base)
+        if end.startswith(f"{_FENCED}-") or end == _SCRATCH:
+            return _MADE_AS_HOST
         return _MADE_AS[_SHARED] if end.startswith(f"{_SHARED}-") else _MADE_AS.get(end)
 
     async def ours(self) -> Sequence[str]:
@@ -93,6 +109,14 @@ class WorkerNetworks:
             await self._check_named(name)
         else:
             await self._make(name, made_as)
+
+    async def beside_proxy(self, options: DockerOptions, name: str | None) -> DockerOptions:
+        """These options with the way to the proxy, if workers on this network have one. Raises EngineError."""
+        if options.outbound != "names" or name is None:
+            return options
+        fence = fence_of(await inspected(self._client, name))
+        refuse_elsewhere(fence)
+        return replace(options, env={**environment(fence), **(options.env or {})})
 
     async def rejoin(self, name: str, native_id: str) -> None:
         """Put a stopped container back on its network, which somebody removed: made again if it is ours.
@@ -122,7 +146,9 @@ class WorkerNetworks:
 
     async def _create(self, body: dict[str, Any]) -> None:
         name = body["Name"]
-        if self._dialect.isolates_by_network and name.startswith(f"{self._base}{_SHARED}-"):
+        if name.startswith(f"{self._base}{_FENCED}-"):
+            await create_fenced(self._client, body, f"{self._base}{_SCRATCH}")
+        elif self._dialect.isolates_by_network and name.startswith(f"{self._base}{_SHARED}-"):
             # Podman lets networks reach each other, unless one is told otherwise in its own words.
             body = {"name": name, "driver": "bridge", "options": {"isolate": "strict"}, "labels": body["Labels"]}
             await create_network(self._client, body)

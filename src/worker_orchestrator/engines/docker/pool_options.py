@@ -22,7 +22,7 @@ from worker_orchestrator.errors import EngineObstructed, EngineRejected
 __all__ = ["PoolOptions", "in_pool", "naming_pool", "ready_port_of", "without_flags"]
 
 _READY: Final = frozenset({"http", "tcp", "healthcheck"})
-_OUTBOUND: Final = frozenset({"any", "host"})
+_OUTBOUND: Final = frozenset({"any", "host", "names"})
 _PATH: Final = re.compile(r"/[!-~]*")
 _FLAG: Final = re.compile(
     f"--({'|'.join(option.name.replace('_', '-') for option in fields(DockerOptions))})(?![\\w-])"

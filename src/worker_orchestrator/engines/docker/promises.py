@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,11 @@ def refuse_unkept(
 
     `info`: what it says of itself (GET /info). `addresses`: those to publish on. Raises EngineRejected.
     """
-    for why in [*_unkept(options, dialect, info, host), *_unanswered(addresses, dialect)]:
+    for why in [
+        *_unkept(options, dialect, info, host),
+        *_unanswered(addresses, dialect),
+        *_unfenced(options, dialect, addresses),
+    ]:
         raise EngineRejected(why)
 
 
@@ -69,6 +74,24 @@ def why_not_parked(options: DockerOptions, dialect: Dialect, *, is_checked: bool
             "for good. Build the image without it (HEALTHCHECK NONE) for --parked, or choose --parked 0."
         )
     return ""
+
+
+def _unfenced(options: DockerOptions, dialect: Dialect, addresses: Collection[str]) -> Iterator[str]:
+    """Why workers cannot be kept from all but the names that were given."""
+    if options.outbound != "names":
+        return
+    if dialect.isolates_by_network or dialect.is_rootless:
+        kind = "A rootless engine" if dialect.is_rootless else dialect.name
+        yield (
+            f"{kind} keeps its networks where no proxy of this service can listen, so --outbound cannot be names: "
+            "choose any or host, or use Docker Engine on Linux."
+        )
+    beyond = [it for it in addresses if it != "localhost" and not ipaddress.ip_address(it).is_loopback]
+    if beyond:
+        yield (
+            f"Workers with --outbound of names have no way back to callers that reach them on {beyond[0]}: leave "
+            "--publish-address at localhost, or choose --outbound any or host."
+        )
 
 
 def _unanswered(addresses: Collection[str], dialect: Dialect) -> Iterator[str]:

@@ -88,7 +88,8 @@ class DockerOptions:
     * `worker_port`        None: the image says which
     * `ports`              in place of that: names with ports of the container, the worker's own first
     * `ready_port`         the name of the one that is asked whether the worker is ready; empty: the first
-    * `outbound`           "any", or "host": then a worker gets no answer from beyond this computer
+    * `outbound`           "any", or "host": then a worker gets no answer from beyond this computer; or "names": it reaches a
+                           proxy alone
     * `insecure_shared_network`  workers of the pool share a network on which they may reach each other
     * `log_limit`          of all log files of one worker together
     * `late_dir`           a folder in memory for the values that a project brings; empty: none
@@ -220,7 +221,7 @@ def make_template(
         "ExposedPorts": {f"{port}/tcp": {} for port in ports},
         "HostConfig": {
             "NetworkMode": network or _OWN_NETWORK,
-            "ExtraHosts": ["host.docker.internal:host-gateway"],
+            **({} if options.outbound == "names" else {"ExtraHosts": ["host.docker.internal:host-gateway"]}),
             **_bounds(options, dialect),
             **_rights(options, dialect),
             **_log(options, dialect),
@@ -278,15 +279,17 @@ def _rights(options: DockerOptions, dialect: Dialect) -> dict[str, Any]:
     if not options.allow_sudo:
         # No program gains rights that its caller lacks: setuid bits and file capabilities do nothing.
         rights["SecurityOpt"] = ["no-new-privileges"]
-    if options.cap_drop:
-        rights["CapDrop"] = list(options.cap_drop)
+    # With raw packets a worker could write frames past its routes (`fenced_networks`).
+    dropped = [*options.cap_drop, *({"NET_RAW"} - {*options.cap_drop} if options.outbound == "names" else ())]
+    if dropped:
+        rights["CapDrop"] = dropped
     if options.read_only:
         # Programs expect a /tmp, and some run what they unpack there.
         in_memory = {"/tmp": "rw,exec,nosuid,nodev,mode=1777"} | dict.fromkeys(dialect.opens_in_read_only, "ro")  # noqa: S108 # its own
         rights |= {"ReadonlyRootfs": True, "Tmpfs": in_memory}
     if options.runtime:
         rights["Runtime"] = options.runtime
-    if options.outbound == "host":
+    if options.outbound != "any":
         # The network stops answers (`network`). But Docker resolves names from outside of it, so a worker could send data
         # out in such a question. So it is given a resolver that does not exist, and gets an error after a second.
         rights |= {"Dns": ["127.0.0.1"], "DnsOptions": ["timeout:1", "attempts:1"]}

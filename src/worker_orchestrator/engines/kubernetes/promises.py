@@ -45,7 +45,7 @@ def _decided_by_others(options: DockerOptions) -> Iterator[str]:
         )
     if options.outbound != "any":
         yield (
-            "What a pod can connect to is said by a NetworkPolicy, and not by --outbound host: leave it out, and write a "
+            "What a pod can connect to is said by a NetworkPolicy, and not by --outbound: leave it out, and write a "
             "policy for the label worker-orchestrator/machine."
         )
     if options.pids_limit not in {0, _PIDS}:

@@ -131,6 +131,7 @@ class Projects:
         assigned_at = [one.at for one in events if one.cause == "assigned"]
 
         trouble = self._impediment(machine)
+        refused = self._orchestrator.traces.refused.told(machine)
         how_it_came = f"{_NOT_RECORDED if trace is None else _sentence(trace.why)}{self._outdated(machine)}"
         explanation = wire.Why(
             project=shown_project(project) or project,
@@ -138,7 +139,7 @@ class Projects:
             generation=machine.generation,
             at=when(trace.at_ms) if trace is not None else assigned_at[-1] if assigned_at else None,
             how="unknown" if trace is None else trace.how,
-            why=shown(f"{how_it_came}{self._lost(project)}{self._configured(machine)}{trouble}"),
+            why=shown(f"{how_it_came}{self._lost(project)}{self._configured(machine)}{refused}{trouble}"),
             trouble=shown(trouble.strip()) or None,
             stages=None if trace is None else _stages(trace),
             failed_probes=[

@@ -192,3 +192,24 @@ def test_an_engine_that_does_not_say_what_it_can_is_trusted() -> None:
 @pytest.mark.parametrize("engine", [DOCKER, {**DOCKER, "Plugins": {"Volume": ["local"]}}, PODMAN])
 def test_values_for_running_workers_are_kept_in_memory_everywhere(engine: Mapping[str, Any]) -> None:
     assert refusal({"late_dir": "/run/project", "late_post": "/configure", "env": {"A": "b"}}, engine) == ""
+
+
+@pytest.mark.parametrize(
+    ("engine", "addresses", "said"),
+    [
+        (PODMAN, (), "Podman keeps its networks where no proxy"),
+        ({**DOCKER, **ROOTLESS}, (), "A rootless engine keeps its networks where no proxy"),
+        (
+            DOCKER,
+            ("127.0.0.1", "192.0.2.1"),
+            "Workers with --outbound of names have no way back to callers that reach them on 192",
+        ),
+        (DOCKER, ("127.0.0.1", "::1"), ""),
+    ],
+)
+def test_names_need_a_proxy_on_the_host_and_workers_on_loopback(
+    engine: Mapping[str, Any], addresses: tuple[str, ...], said: str
+) -> None:
+    found = refusal({"outbound": "names", "publish_addresses": addresses}, engine)
+    assert found.startswith(said)
+    assert bool(found) == bool(said)

@@ -305,3 +305,11 @@ def test_each_worker_that_is_posted_to_has_a_token_of_its_own() -> None:
     assert made.create_body("owner", MACHINE)["Labels"]["worker-orchestrator.late-post"] == "/configure"
     assert "Mounts" not in made.body["HostConfig"]
     assert made.body["Env"] == ["A=b"]
+
+
+def test_a_worker_that_reaches_names_writes_no_frames_asks_no_dns_and_knows_no_host() -> None:
+    config = host_config(DockerOptions("image", outbound="names", cap_drop=("CHOWN",)))
+    assert config["CapDrop"] == ["CHOWN", "NET_RAW"]
+    assert config["Dns"] == ["127.0.0.1"]
+    assert "ExtraHosts" not in config
+    assert host_config(DockerOptions("image", outbound="names", cap_drop=("NET_RAW",)))["CapDrop"] == ["NET_RAW"]

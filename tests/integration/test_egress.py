@@ -1,0 +1,249 @@
+"""A pool whose workers reach names, looked at from inside of them. Takes about 20 seconds.
+
+Squid has to be there: `apt-get install squid`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tests.integration.calling import call
+from tests.integration.docker_command import LABEL, docker, docker_json, is_podman
+from tests.integration.inside import a_fetch, a_host_outside, a_probe_image, inside
+from tests.integration.running import Running, orchestrator
+from tests.integration.waiting import PortBlock, eventually
+
+from worker_orchestrator.engines.fenced import PROXY_PORT, Fence
+from worker_orchestrator.service.egress.configuration import configuration
+from worker_orchestrator.service.egress.launch import MODULE
+from worker_orchestrator.service.egress.proxy import squid_file
+
+Start = Callable[..., Running]
+pytestmark = [
+    pytest.mark.skipif(is_podman(), reason="refused there, which unit tests see"),
+    pytest.mark.skipif(squid_file() is None and os.environ.get("CI") != "true", reason="Squid is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def probe(example_image: str) -> Iterator[str]:
+    with a_probe_image() as tag:
+        yield tag
+
+
+class _Index(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = f"index of {self.headers['Host']}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def an_index(address: str = "127.0.0.1") -> Iterator[int]:
+    """The port of a web server of this computer."""
+    with http.server.ThreadingHTTPServer((address, 0), _Index) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def asked(worker: Any, url: str) -> str:
+    """What the worker hears by its proxy, or what went wrong."""
+    return inside(worker, f"{a_fetch(url)} 2>&1").out
+
+
+def settings(service: Running, probe: str, port: int, *names: str) -> None:
+    """Two pools that reach the same server, each by a name of its own."""
+    own = ", ".join(f'"{name}"' for name in (f"a.example.com:{port}=127.0.0.1", "*.below.example", *names))
+    (service.folder / "orchestrator.toml").write_text(
+        f"min_idle = 0\n[pools.default]\noutbound = [{own}]\n"
+        f'[pools.other]\nimage = "{probe}"\nmin_idle = 0\noutbound = ["b.example.com:{port}=127.0.0.1"]\n'
+    )
+
+
+def of_other_pool(service: Running) -> Any:
+    made = call(service.ports.api, "PUT", "/v1/projects/two/machine", {"pool": "other", "wait_seconds": 20})
+    assert made.status in {200, 201}, made.text
+    return made.json
+
+
+def reaches(worker: Any, url: str) -> bool:
+    return "index of" in asked(worker, url)
+
+
+def address_of(machine: str) -> str:
+    (network,) = docker_json("inspect", machine)["NetworkSettings"]["Networks"].values()
+    return str(network["IPAddress"])
+
+
+def squids(service: Running) -> list[psutil.Process]:
+    return [one for one in psutil.Process(service.pid).children() if one.name() == "squid"]
+
+
+def memory_of(service: Running) -> list[Path]:
+    """What Squid shares with itself."""
+    return [*Path("/dev/shm").glob(f"wo{hashlib.sha256(service.owner.encode()).hexdigest()[:8]}*")]
+
+
+def ends_and_leaves_nothing(service: Running) -> None:
+    running = squids(service)
+    assert memory_of(service), "else the rest proves nothing"
+    service.end()
+    assert not any(it.is_running() for it in running)
+    assert not memory_of(service)
+
+
+UNSET = "unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY;"
+
+
+def test_workers_reach_the_names_of_their_pool_and_nothing_else(start: Start, probe: str) -> None:
+    with an_index() as port, an_index("0.0.0.0") as public, a_host_outside() as outside:
+        service = start("--image", probe, start=False)
+        settings(service, probe, port)
+        service.start()
+        one, other = service.assign("one"), of_other_pool(service)
+        eventually(lambda: reaches(one, f"http://a.example.com:{port}/"), "it is led")
+        eventually(lambda: reaches(other, f"http://b.example.com:{port}/"), "and the other one")
+        # what is not in the list, what is in that of another pool, addresses, other ports, the name above
+        refused = (
+            f"http://b.example.com:{port}/",
+            f"http://a.example.com:{public}/",
+            f"http://127.0.0.1:{port}/",
+            "http://169.254.169.254/latest/meta-data/",
+            "http://below.example/",
+            outside,
+        )
+        for url in refused:
+            assert "403" in inside(one, f"export no_proxy= NO_PROXY=; {a_fetch(url)} 2>&1").out, url
+        assert "403" in asked(other, f"http://a.example.com:{port}/")
+        _has_no_way_past_it(one, (other["id"], service.assign("three")["containerId"]), outside, port)
+        told = service.get("/v1/projects/one/why").json["why"]
+        assert "The proxy refused its worker's requests to" in told, told
+        assert "169.254.169.254" in told, told
+        assert "169.254.169.254" not in service.get("/v1/projects/two/why").json["why"]
+        assert f'orchestrator_egress_refused_total{{pool="default"}} {len(refused)}.0' in service.get("/metrics").text
+        ends_and_leaves_nothing(service)
+
+
+def _has_no_way_past_it(worker: Any, others: tuple[str, str], outside: str, port: int) -> None:
+    """Addresses, metadata, DNS, other workers of either pool, the other pool's proxy."""
+    beside, same = map(address_of, others)
+    theirs = f"{beside.rpartition('.')[0]}.1"
+    places = (
+        outside,
+        "http://169.254.169.254/",
+        "http://1.1.1.1/",
+        "http://172.17.0.1/",
+        f"http://{beside}:9092/",
+        f"http://{same}:9092/",
+    )
+    for url in (*places, f"http://a.example.com:{port}/", f"http://{theirs}:3129/"):
+        done = inside(worker, f"{UNSET} {a_fetch(url)} 2>&1")
+        assert done.code != 0, url
+        assert "403" not in done.out, "a proxy answered"
+    for server in ("", "1.1.1.1", theirs):
+        assert inside(worker, f"busybox timeout 3 nslookup name.example {server} 2>&1").code != 0
+    assert inside(worker, "grep CapEff /proc/self/status; busybox timeout 2 ping -c 1 -W 1 1.1.1.1 2>&1").code != 0
+    assert not int(inside(worker, "grep ^CapBnd: /proc/self/status").out.partition(":")[2], 16) & 1 << 13, "NET_RAW"
+
+
+def test_a_reload_takes_names_away_and_adds_some_without_another_worker(start: Start, probe: str) -> None:
+    with an_index() as port:
+        service = start("--image", probe, start=False)
+        settings(service, probe, port, f"c.example.com:{port}=127.0.0.1")
+        service.start()
+        one = service.assign("one")
+        eventually(lambda: reaches(one, f"http://c.example.com:{port}/"), "it is led")
+        settings(service, probe, port, f"d.example.com:{port}=127.0.0.1")
+        assert call(service.ports.api, "POST", "/v1/reload").status == 200
+        eventually(lambda: reaches(one, f"http://d.example.com:{port}/"), "the worker that runs has the new name")
+        assert "403" in asked(one, f"http://c.example.com:{port}/")
+        settings(service, probe, port, f"d.example.com:{port}=127.0.0.1", f"e.example.com:{port}=127.0.0.1")
+        kept = squids(service)
+        assert call(service.ports.api, "POST", "/v1/reload").status == 200
+        eventually(lambda: reaches(one, f"http://e.example.com:{port}/"), "and one more")
+        assert squids(service) == kept, "connections go on when names are added"
+        assert service.assign("one")["containerId"] == one["containerId"]
+        ends_and_leaves_nothing(service)
+
+
+def test_proxies_end_with_a_service_that_is_killed_and_are_there_again_with_the_next(start: Start, probe: str) -> None:
+    with an_index() as port:
+        service = start("--image", probe, start=False)
+        settings(service, probe, port)
+        service.start()
+        one = service.assign("one")
+        url = f"http://a.example.com:{port}/"
+        eventually(lambda: reaches(one, url), "it is led")
+        running = squids(service)
+        running[0].kill()
+        eventually(lambda: reaches(one, url), "it is there again", within_s=10)
+        running = squids(service)
+        service.end(signal.SIGKILL)
+        eventually(lambda: not any(it.is_running() and it.status() != "zombie" for it in running), "they end with it")
+        assert not reaches(one, url)
+        service.start()
+        eventually(lambda: reaches(one, url), "it is led again")
+        service.end(signal.SIGKILL)
+        down = orchestrator("down", "--all", "--yes", *service.command_flags, cwd=service.folder)
+        assert down.returncode == 0, down.stderr
+        assert not docker("network", "ls", "--filter", f"label={LABEL}.owner={service.owner}", "-q").lines
+        assert not memory_of(service)
+
+
+@pytest.mark.parametrize(("own", "status"), [("", "403"), ("=127.0.0.1", "200")])
+def test_a_name_that_leads_to_this_computer_opens_nothing_of_it(own: str, status: str) -> None:
+    """Whatever says where it leads: here, a file. With its address in the list it is the operator's own word."""
+    with an_index() as port:
+        ports = PortBlock.claim()
+        listens = ports.api
+        hosts = a_file("127.0.0.1 inner.example\n10.1.2.3 a.wild.example\n169.254.169.254 b.wild.example\n")
+        names = [f"inner.example:{port}{own}", f"*.wild.example:{port}"]
+        text = configuration(Fence("127.0.0.1", "127.0.0.0/8"), names, f"/proc/self/fd/{hosts}")
+        told = a_file(
+            text.replace(f":{PROXY_PORT}", f":{listens}").replace("stdio:/dev/stdout logformat=egress", "none")
+        )
+        command = [sys.executable, "-m", MODULE, str(os.getpid()), str(squid_file()), "-N", "-n", f"wotest{listens}"]
+        with subprocess.Popen([*command, "-f", f"/proc/self/fd/{told}"], pass_fds=(hosts, told)) as squid:
+            try:
+                eventually(lambda: heard(listens, "http://nobody.example/") == "403", "it answers")
+                assert heard(listens, f"http://inner.example:{port}/") == status
+                for place in ("a.wild.example", "b.wild.example", "wild.example", "127.0.0.1", "[::1]", "0x7f.1"):
+                    assert heard(listens, f"http://{place}:{port}/") in {"403", "400"}, place
+            finally:
+                squid.kill()
+                ports.close()
+                for file in (hosts, told):
+                    os.close(file)
+                for left in Path("/dev/shm").glob(f"wotest{listens}-*"):
+                    left.unlink()
+
+
+def a_file(text: str) -> int:
+    """Open, in memory, for whoever is handed it."""
+    file = os.memfd_create("test")
+    os.write(file, text.encode())
+    return file
+
+
+def heard(proxy: int, url: str) -> str:
+    """The status that the proxy answers."""
+    words = ["curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "-x", f"http://127.0.0.1:{proxy}", url]
+    return subprocess.run(words, check=False, capture_output=True, text=True).stdout
