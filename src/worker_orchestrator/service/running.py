@@ -47,6 +47,7 @@ from worker_orchestrator.service.placing import where_published
 from worker_orchestrator.service.previews import PreviewParts, previews_of
 from worker_orchestrator.service.reload import Configuration, limits_of
 from worker_orchestrator.service.sandboxes import SandboxParts, sandboxes_of
+from worker_orchestrator.service.systemd import take_notifier, take_sockets
 from worker_orchestrator.settings import token as token_file
 from worker_orchestrator.settings import webhook_secret
 from worker_orchestrator.settings.command_line import command_line
@@ -105,7 +106,12 @@ async def serve(
     `open_fleet` raises, and the error of a defect.
     """
     token, webhook_key = _read_token(settings), _read_webhook_key(settings)
-    sockets = await _listen(settings)
+    tell, sockets = take_notifier(), take_sockets(settings) or await _listen(settings)
+
+    def answers() -> None:
+        announce(sockets)
+        tell("READY=1")
+
     try:
         async with open_fleet(settings) as opened:
             read, engine = read_again or (lambda: settings), opened.engine
@@ -115,11 +121,12 @@ async def serve(
             server = Server(
                 _app(parts, token),
                 settings.max_connections,
-                lambda: announce(sockets),
+                answers,
                 parts.previews.of_server,
                 settings.root_path,
             )
             await _run(server, parts, sockets)
+            tell("STOPPING=1")
             return _left_running(opened.fleet)
     finally:
         for listener in sockets:
