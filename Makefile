@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker wheel image container-check clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist image container-check clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -148,8 +148,16 @@ lighthouse: site  ## does the site have 95 points in performance, accessibility 
 example-worker:  ## build the image of the example worker
 	@$(DOCKER) examples/worker/build $(IMAGE)
 
+man: .venv/.tests  ## make the man page and the completions in share/, after a change of the command line
+	$(BIN)/python scripts/man
+
+# What is built carries the time of the commit, so that it is the same wherever it is built.
+wheel dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 wheel: .venv/.service  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+dist: .venv/.tests  ## build the wheel and the source distribution into dist/, the same byte by byte from the same commit
+	$(BIN)/python -m hatchling build -d dist
 
 # BASE=debian-with-python:1 builds on another image. The context is the wheel alone.
 image: wheel  ## build the image of the orchestrator itself, worker-orchestrator:latest; BASE=IMAGE to build on

@@ -92,7 +92,9 @@ def test_files_of_other_programs_are_understood(block: Block, tmp_path: Path) ->
 @of("json")
 def test_messages_of_the_documents_have_the_shape_that_they_have(block: Block) -> None:
     told: dict[str, Any] = json.loads(block.text)
-    if "mcpServers" in told:
+    if "mcpServers" in told and "url" in told["mcpServers"]["worker"]:
+        assert told["mcpServers"]["worker"].keys() == {"type", "url", "headers"}
+    elif "mcpServers" in told:
         assert told == {"mcpServers": {"worker": {"command": "orchestrator", "args": ["mcp"]}}}, (
             "as `mcp install` writes it"
         )

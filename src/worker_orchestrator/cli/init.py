@@ -13,6 +13,7 @@ import click
 
 from worker_orchestrator.cli.asking import NOBODY_TO_ASK
 from worker_orchestrator.cli.exit_codes import USAGE, CommandFailed
+from worker_orchestrator.cli.systemd_units import units_for
 from worker_orchestrator.errors import InvalidInput, InvalidSetting
 from worker_orchestrator.settings.loading import CONFIG_FILE
 from worker_orchestrator.settings.pool_tables import is_pool_name
@@ -54,14 +55,17 @@ _NONE: Final = "none"
 @click.command(short_help="Ask a few questions, and write orchestrator.toml.")
 @click.argument("file", type=click.Path(path_type=Path), default=CONFIG_FILE)
 @click.option("--yes", is_flag=True, help="Ask nothing: write what would be offered as the answers.")
-def init(file: Path, *, yes: bool) -> None:
+@click.option("--systemd", is_flag=True, help="Write a systemd service and its socket beside FILE as well.")
+def init(file: Path, *, yes: bool, systemd: bool) -> None:
     """Ask a few questions, and write FILE, by default orchestrator.toml in this folder, which `serve` reads.
 
     Other pools may be named too. The file contains every setting, with its meaning and its default. A file that exists is
     never replaced.
     """
-    if file.exists():
-        raise InvalidInput(f"{file} exists already, and is not replaced. Edit it, or choose another name.")
+    units = units_for(file) if systemd else {}
+    for wanted in (file, *units):
+        if wanted.exists():
+            raise InvalidInput(f"{wanted} exists already, and is not replaced. Edit it, or choose another name.")
     if not yes and not _is_terminal():
         raise CommandFailed(f"Nothing was written. {NOBODY_TO_ASK}", USAGE)
     chosen = {setting.name: _answer(question, setting, ask=not yes) for question, setting in _asked(_QUESTIONS)}
@@ -72,6 +76,10 @@ def init(file: Path, *, yes: bool) -> None:
     click.echo(
         f"Wrote {file}. `orchestrator doctor{option}` checks this computer, and `orchestrator serve{option}` keeps the pool."
     )
+    for unit, text in units.items():
+        _write(unit, text)
+    if units:
+        click.echo(f"Wrote {' and '.join(map(str, units))}. Their first lines say how to install them.")
 
 
 def _is_terminal() -> bool:

@@ -27,14 +27,14 @@ from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.extras import Activity, Bearings
 from worker_orchestrator.engines.pausable import Pausable
-from worker_orchestrator.errors import EngineError, InvalidSetting, PortInUse
+from worker_orchestrator.errors import EngineError, PortInUse
 from worker_orchestrator.http.access.callers import Callers
 from worker_orchestrator.http.access.guard import Guard
 from worker_orchestrator.http.app import App
 from worker_orchestrator.http.document import Document
 from worker_orchestrator.http.monitoring import Monitoring
 from worker_orchestrator.http.previews.finding import ToldRoutes
-from worker_orchestrator.http.server.listening import is_beyond_loopback, listen
+from worker_orchestrator.http.server.listening import listen
 from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.server.uvicorn_server import Server
 from worker_orchestrator.http.v1 import v1
@@ -49,8 +49,8 @@ from worker_orchestrator.service.placing import where_published
 from worker_orchestrator.service.previews import PreviewParts, previews_of
 from worker_orchestrator.service.reload import Configuration, limits_of
 from worker_orchestrator.service.sandboxes import SandboxParts, sandboxes_of
-from worker_orchestrator.settings import token as token_file
-from worker_orchestrator.settings import webhook_secret
+from worker_orchestrator.service.secrets import read_token, read_webhook_key
+from worker_orchestrator.service.systemd import take_notifier, take_sockets
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.checkpoints import keep_checkpointed
@@ -108,8 +108,13 @@ async def serve(
     `open_fleet` raises, and the error of a defect.
     """
     refuse_without_squid(settings)
-    token, webhook_key = _read_token(settings), _read_webhook_key(settings)
-    sockets = await _listen(settings)
+    token, webhook_key = read_token(settings), read_webhook_key(settings)
+    tell, sockets = take_notifier(), take_sockets(settings) or await _listen(settings)
+
+    def answers() -> None:
+        announce(sockets)
+        tell("READY=1")
+
     try:
         async with open_fleet(settings) as opened:
             read, engine = read_again or (lambda: settings), opened.engine
@@ -119,11 +124,12 @@ async def serve(
             server = Server(
                 _app(parts, token),
                 settings.max_connections,
-                lambda: announce(sockets),
+                answers,
                 parts.previews.of_server,
                 settings.root_path,
             )
             await _run(server, parts, sockets)
+            tell("STOPPING=1")
             return _left_running(opened.fleet)
     finally:
         for listener in sockets:
@@ -144,31 +150,6 @@ async def _look_around(engine: Engine) -> None:
     with contextlib.suppress(EngineError):
         if why := await engine.misplacement():
             _log.error("no worker can be reached from here", why=f"workers are published on Docker's host, and {why}")
-
-
-def _read_token(settings: Settings) -> str:
-    """The token that callers must send; empty if none is needed. Raises InvalidSetting if one is needed and missing."""
-    token = settings.token or (token_file.read(settings.token_file) if settings.token_file is not None else "")
-    if not token and not settings.insecure_no_auth and is_beyond_loopback(settings.host):
-        raise InvalidSetting(
-            f"--host {settings.host} can be reached from other computers, and anyone who reaches it can create containers "
-            "here. Set a token (--token-file FILE), allow calls without one (--insecure-no-auth), or listen on localhost."
-        )
-    return token
-
-
-def _read_webhook_key(settings: Settings) -> bytes:
-    """With what messages to the webhook are signed; empty if there is none. Raises InvalidSetting."""
-    if not settings.webhook:
-        return b""
-    if settings.webhook_secret:
-        return webhook_secret.key_of(settings.webhook_secret)
-    if settings.webhook_secret_file is not None:
-        return webhook_secret.key_of(webhook_secret.read(settings.webhook_secret_file))
-    file = settings.state_dir.absolute() / webhook_secret.FILE
-    key = webhook_secret.key_of(webhook_secret.read_or_make(file))
-    _log.info("messages to the webhook are signed", secret_file=str(file))
-    return key
 
 
 def _webhook(settings: Settings, key: bytes, opened: Opened, metrics: Metrics, clock: Clock) -> Webhook | None:

@@ -115,3 +115,18 @@ def test_a_file_is_never_replaced(folder: Path) -> None:
 def test_a_folder_that_is_not_there_is_told(folder: Path) -> None:
     assert "there/o.toml cannot be written: No such file or directory." in run("--yes", "there/o.toml").stderr
     assert list(folder.iterdir()) == []
+
+
+def test_units_name_this_file_and_replace_no_other(folder: Path) -> None:
+    (folder / "worker-orchestrator.socket").write_text("# mine")
+    done = run("--yes", "--systemd")
+    assert "worker-orchestrator.socket exists already" in done.stderr
+    assert [file.name for file in folder.iterdir()] == ["worker-orchestrator.socket"]
+    (folder / "worker-orchestrator.socket").unlink()
+    assert "worker-orchestrator.service and worker-orchestrator.socket" in run("--yes", "--systemd").stdout
+    assert f"--config {folder}/orchestrator.toml" in (folder / "worker-orchestrator.service").read_text()
+
+
+def test_a_path_that_no_unit_can_name_is_refused(folder: Path) -> None:
+    assert "Choose a path without spaces" in run("--yes", "--systemd", "my own.toml").stderr
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,48 @@
+"""What is shipped: the man page and completions as the command line is, and the same bytes from the same files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+def test_the_man_page_and_the_completions_are_those_of_the_command_line() -> None:
+    script: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "man"))
+    for path, content in script["generated"]().items():
+        assert (ROOT / path).read_text(encoding="utf-8") == content, f"{path}: run `make man`"
+
+
+def built(folder: Path, umask: int) -> dict[str, str]:
+    """The digests of a wheel and a source distribution of this tree, copied to `folder`."""
+    ignored = shutil.ignore_patterns(".*", "build", "dist", "node_modules", "mutants", "__pycache__")
+    before = os.umask(umask)
+    try:
+        shutil.copytree(ROOT, folder, ignore=ignored, copy_function=shutil.copyfile)
+    finally:
+        os.umask(before)
+    shutil.copyfile(ROOT / ".gitignore", folder / ".gitignore")
+    for script in (folder / "scripts").iterdir():
+        script.chmod(0o777 & ~umask)
+    words = [sys.executable, "-m", "hatchling", "build", "-d", "dist"]
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
+    subprocess.run(words, cwd=folder, env=environment, umask=umask, capture_output=True, check=True, timeout=120)
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (folder / "dist").iterdir()}
+
+
+def test_two_builds_are_the_same_byte_by_byte(tmp_path: Path) -> None:
+    """In different folders, by users with different rights for new files."""
+    (tmp_path / "deeper").mkdir()
+    first, second = built(tmp_path / "one", 0o022), built(tmp_path / "deeper" / "two", 0o077)
+    assert sorted(name.rpartition(".")[2] for name in first) == ["gz", "whl"]
+    assert first == second
+    (wheel,) = (tmp_path / "one" / "dist").glob("*.whl")
+    assert any(name.endswith("/data/share/man/man1/orchestrator.1") for name in zipfile.ZipFile(wheel).namelist())
