@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import structlog
+
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.reading.prometheus import Metrics
 from worker_orchestrator.engines.base import Engine
@@ -19,11 +21,15 @@ from worker_orchestrator.settings.settings import Settings
 
 __all__ = ["Egress", "refuse_without_squid"]
 
+_log: Final = structlog.get_logger(__name__)
+
 LOOK_S: Final = 0.5
 """So often it is seen whether the settings have changed, and whether a proxy has ended."""
 ASK_S: Final = 10.0
 """And so often the engine is asked for the networks."""
 LIMIT_S: Final = 5.0
+UNABLE_S: Final = 5.0
+"""So long later it is tried again if this computer refused a process or a file."""
 KNOWN_S: Final = 2.0
 """So long it is known who is behind which address."""
 
@@ -59,7 +65,11 @@ class Egress:
         noting = asyncio.create_task(self._note_refused(), name="refused requests")
         try:
             while True:
-                await self._look()
+                try:
+                    await self._look()
+                except OSError as error:  # such as no process or file that is free: it may pass
+                    _log.warning("the proxies of pools cannot be looked after", why=str(error))
+                    await asyncio.sleep(UNABLE_S)
                 await asyncio.sleep(LOOK_S)
         finally:
             noting.cancel()
