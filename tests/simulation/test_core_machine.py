@@ -967,15 +967,26 @@ class Core(RuleBasedStateMachine):
         at_rest = 0  # rounds in a row: what is found out in the next one shows only then
         for _ in range(ROUNDS):
             self.one_good_round(ROUND_S)
-            at_rest = 0 if list(self.unrest()) else at_rest + 1
+            at_rest = 0 if list(self.unrest()) or self.is_refill_put_off() else at_rest + 1
             if at_rest == 2:
                 break
         self.one_good_round(ROUND_S)
         assert list(self.unrest()) == []
 
+    def checked(self) -> list[Machine]:
+        """Machines of the reserve that are to show that they still answer."""
+        return [m for m in self.machines(State.STARTING) if m.reason == UNPARKED_FOR_CHECK]
+
+    def wants_refill(self) -> bool:
+        room = self.spec.max_machines - self.fleet.slots_held
+        return room > 0 and len(self.machines(State.PARKED)) + len(self.checked()) < self.pool.parked
+
+    def is_refill_put_off(self) -> bool:
+        """Until nothing of the reserve is being checked: then a machine comes, though all was well before."""
+        return self.wants_refill() and bool(self.checked())
+
     def restless_reserve(self) -> Iterator[str]:
-        template, parked = self.pool.template, self.machines(State.PARKED)
-        checked = [m for m in self.machines(State.STARTING) if m.reason == UNPARKED_FOR_CHECK]
+        template, parked, checked = self.pool.template, self.machines(State.PARKED), self.checked()
         for machine in parked:
             container = self.place.containers.get(machine.id)
             is_paused = container is not None and container.instance.status is Status.PAUSED
@@ -985,8 +996,7 @@ class Core(RuleBasedStateMachine):
                 yield "a parked machine that will not answer when it is checked"
         if any(machine.template != template for machine in parked):
             yield "a parked machine of an older template"
-        room = self.spec.max_machines - self.fleet.slots_held
-        if len(parked) + len(checked) < self.pool.parked and room > 0 and not checked:  # else it is put off
+        if self.wants_refill() and not checked:
             yield "fewer parked machines than are wanted"
         if len(parked) + len(checked) > self.pool.parked:
             yield "more parked machines than are wanted"
