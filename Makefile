@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist image container-check clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom image container-check clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -158,6 +158,23 @@ wheel: .venv/.service  ## build the wheel into dist/
 
 dist: .venv/.tests  ## build the wheel and the source distribution into dist/, the same byte by byte from the same commit
 	$(BIN)/python -m hatchling build -d dist
+
+lock: build/release/.tools  ## choose the newest versions of what a plain install needs again, for requirements.txt, with their hashes
+	build/release/.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --no-header --no-emit-index-url pyproject.toml --output-file build/release/requirements.txt
+	@{ head -1 requirements.txt; cat build/release/requirements.txt; } > build/release/lock && mv build/release/lock requirements.txt
+
+# Of an environment with the wheel and the versions of requirements.txt, as the page of installing says.
+sbom: wheel build/release/.tools  ## what a plain install consists of, as CycloneDX, in dist/sbom.json
+	@$(BIN)/python -m venv --clear --without-pip build/release/plain
+	@build/release/.venv/bin/uv pip install --quiet --python build/release/plain --require-hashes -r requirements.txt
+	@build/release/.venv/bin/uv pip install --quiet --python build/release/plain --no-deps dist/*.whl
+	build/release/.venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json build/release/plain
+
+build/release/.tools: Makefile | .venv/bin/python
+	@$(BIN)/python -m venv --clear build/release/.venv
+	@build/release/.venv/bin/pip install --quiet uv==0.13.9 cyclonedx-bom==7.5.0
+	@touch $@
 
 # BASE=debian-with-python:1 builds on another image. The context is the wheel alone.
 image: wheel  ## build the image of the orchestrator itself, worker-orchestrator:latest; BASE=IMAGE to build on

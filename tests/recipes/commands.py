@@ -34,7 +34,7 @@ NOT_RUN: Final = {
     r"kubectl |helm install": "asks a cluster, and CI has none: `make deploy-check` renders what they install",
     r"pip install 'worker-orchestrator\[\w+\]'": "fetches a release of PyPI; that there is such an extra is tested",
     r"sudo (debootstrap|tar) |make image": "takes minutes; test_image.py builds by the same Dockerfile on a smaller base",
-    r"pipx |uv tool |uvx ": "installs a wheel and what it needs from PyPI, in an environment of that tool",
+    r"pipx |uv tool |uvx |pip install --": "installs a wheel and what it needs from PyPI, in an environment of that tool",
     r"cd /etc/|orchestrator init --systemd": "is for a computer that systemd runs; test_systemd.py starts what it writes",
     r"orchestrator serve --engine kubernetes": "needs a cluster; `make test-cluster` runs that engine on one",
 }

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any, Final
+
+from packaging.requirements import Requirement
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -46,3 +50,12 @@ def test_two_builds_are_the_same_byte_by_byte(tmp_path: Path) -> None:
     assert first == second
     (wheel,) = (tmp_path / "one" / "dist").glob("*.whl")
     assert any(name.endswith("/data/share/man/man1/orchestrator.1") for name in zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_lock_has_a_version_with_hashes_of_each_dependency_within_its_range() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    lock = (ROOT / "requirements.txt").read_text(encoding="utf-8").replace("\\\n", "")
+    locked = {match[1]: (match[2], match[3]) for match in re.finditer(r"^([\w.-]+)==(\S+)(.*)$", lock, re.MULTILINE)}
+    assert all("--hash=sha256:" in rest for _, rest in locked.values())
+    for requirement in map(Requirement, wanted):
+        assert requirement.specifier.contains(locked[requirement.name][0]), f"{requirement}: run `make lock`"
