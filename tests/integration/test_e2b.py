@@ -343,7 +343,7 @@ def test_a_pool_that_hands_machines_on_is_refused(start: Start) -> None:
 def test_the_document_does_what_it_says(service: Running) -> None:
     """Its Python, with its variables, in a process of its own."""
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    (exports,) = re.findall(r"\$ export (.*)", DOCUMENT.read_text(encoding="utf-8"))
+    exports = next(re.finditer(r"\$ export (.*)", DOCUMENT.read_text(encoding="utf-8")))[1]
     variables = dict(each.split("=", 1) for each in exports.replace("9092", str(service.ports.api)).split())
     environment = {**os.environ, **variables}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
