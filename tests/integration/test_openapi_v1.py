@@ -35,6 +35,8 @@ from tests.integration.described import (
 from tests.integration.running import Running, a_service
 from websockets.sync.client import connect
 
+from worker_orchestrator.http.v1.responses import STATES
+
 OPERATIONS: Final = {operation.id: operation for operation in operations("/v1/")}
 INSIDE: Final = {"v1Logs", "v1Stats", "v1Environment", "v1Exec", "v1ReadFile", "v1WriteFile"}
 BY_WEBSOCKET: Final = {"v1Terminal"}
@@ -391,6 +393,13 @@ def test_each_example_of_a_response_is_as_its_schema_says(schema: Any, example: 
 @pytest.mark.parametrize("example", [one for one in request_examples() if one.media == "application/json"], ids=str)
 def test_each_example_of_a_request_is_as_its_schema_says(example: Example) -> None:
     validate(resolved(example.operation.said["requestBody"])["content"][example.media]["schema"], example.body)
+
+
+def test_as_many_states_may_be_named_as_there_are() -> None:
+    (states,) = (one for one in DESCRIBED["paths"]["/v1/machines"]["get"]["parameters"] if one["name"] == "state")
+    assert (
+        states["schema"]["maxItems"] == len(DESCRIBED["components"]["schemas"]["MachineState"]["enum"]) == len(STATES)
+    )
 
 
 def validate(schema: Any, value: object) -> None:
