@@ -40,6 +40,12 @@ class EndOf(str):
     __slots__ = ()
 
 
+class RecoveryOf(str):
+    """An item of `Engine.watch`: the id of an instance that may serve again, so nothing speaks against one that serves."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Which engine this is. `marked`: it carries our owner's mark, so it is ours whatever its id is today."""

@@ -10,7 +10,7 @@ import structlog
 from worker_orchestrator.control.background import Background
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.control.world.reports import Ended, EngineChanged, EventsStopped, Shown, Tell
-from worker_orchestrator.engines.base import INSTANCES, EndOf, Engine
+from worker_orchestrator.engines.base import INSTANCES, EndOf, Engine, RecoveryOf
 from worker_orchestrator.errors import EngineError
 
 __all__ = ["EngineEvents"]
@@ -47,6 +47,9 @@ class EngineEvents:
         if machine_id is None or machine_id == INSTANCES:
             self._tell(EngineChanged(templates=machine_id is None))
             return
+        if isinstance(machine_id, RecoveryOf):
+            self._background.spawn(self._look_when_shown(machine_id), f"recovery of {machine_id}")
+            return
         self._tell(Ended(machine_id, is_certain=isinstance(machine_id, EndOf)))
         if machine_id in self._awaited:
             self._awaited[machine_id] = True
@@ -67,3 +70,10 @@ class EngineEvents:
         finally:
             del self._awaited[machine_id]
             self._tell(Shown(machine_id))
+
+    async def _look_when_shown(self, machine_id: str) -> None:
+        """A machine that may serve again is not doubted for that: whoever asks for it would wait for nothing."""
+        try:
+            await self._engine.until_shown(machine_id)
+        finally:
+            self._tell(EngineChanged(templates=False))

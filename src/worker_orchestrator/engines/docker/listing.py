@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from worker_orchestrator.core import reasons
 from worker_orchestrator.core.instance import Instance, Status
-from worker_orchestrator.engines.base import EndOf
+from worker_orchestrator.engines.base import EndOf, RecoveryOf
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.listed import Listed
 from worker_orchestrator.engines.docker.template import LABEL, LATE_DIR, LATE_POST, NETWORK, PORTS
@@ -74,13 +74,15 @@ def concerns_us(event: Mapping[str, Any], machines: Mapping[str, str]) -> bool:
 def doubtful_machine(event: Mapping[str, Any], machines: Mapping[str, str]) -> str | None:
     """The id of the machine that can serve no longer, or again, if an event that concerns us says so. `machines` as above.
 
-    It is an `EndOf` where a run of it has ended. Docker reports both before a listing shows them, so the caller has to wait
-    until one does. A machine that no listing has shown yet has its own name; another container with its labels may be a
-    copy.
+    It is an `EndOf` where a run of it has ended, and a `RecoveryOf` where it was put on a network: of a container that
+    starts, that may be told after its worker has answered. Docker reports both before a listing shows them, so the caller
+    has to wait until one does. A machine that no listing has shown yet has its own name; another container with its labels
+    may be a copy.
     """
     actor = event["Actor"]
     if event.get("Type") == "network":
-        return machines.get(_container_on(event))
+        machine_id = machines.get(_container_on(event))
+        return RecoveryOf(machine_id) if machine_id is not None and event.get("Action") == "connect" else machine_id
     machine_id = _machine_of(actor, machines) if event.get("Action") in _DOUBTFUL_ACTIONS else None
     return EndOf(machine_id) if machine_id is not None and event.get("Action") == "die" else machine_id
 
