@@ -110,6 +110,10 @@ def test_whoever_looks_reads_why_an_image_does_not_come_up_and_what_to_do(servic
     make_image(tag, WORKS)
     service.await_idle(1)
     eventually(lambda: not service.get("/v1/machines?state=starting").json["machines"], "no more are tried")
+    failed = "/v1/machines?state=failed"
+    eventually(
+        lambda: all(one["url"] is None for one in service.get(failed).json["machines"]), "what failed is removed"
+    )
     listed = [line.split()[0] for line in said(service, "list")[0].splitlines()[1:]]
     left = past(service)
     assert set(listed[-len(left) :]) == left
