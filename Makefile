@@ -171,9 +171,9 @@ sbom: wheel build/release/.tools  ## what a plain install consists of, as Cyclon
 	@build/release/.venv/bin/uv pip install --quiet --python build/release/plain --no-deps dist/*.whl
 	build/release/.venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json build/release/plain
 
-# It asks PyPI about each version.
+# It asks PyPI about each version. Strict: without an answer about each of them, nothing is known.
 audit: build/audit/.tools  ## is a version of requirements.txt known to be vulnerable?
-	build/audit/.venv/bin/pip-audit --require-hashes --disable-pip --requirement requirements.txt
+	build/audit/.venv/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
 
 build/audit/.tools: Makefile | .venv/bin/python
 	@$(BIN)/python -m venv --clear build/audit/.venv

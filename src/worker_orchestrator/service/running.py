@@ -130,8 +130,7 @@ async def serve(
                 parts.previews.of_server,
                 settings.root_path,
             )
-            await _run(server, parts, sockets)
-            tell("STOPPING=1")
+            await _run(server, parts, sockets, lambda: tell("STOPPING=1"))
             return _left_running(opened.fleet)
     finally:
         if tracing is not None:
@@ -245,12 +244,16 @@ def _left_running(fleet: Fleet) -> list[Machine]:
     return [machine for machine in fleet.machines.values() if machine.state in runs or machine.project]
 
 
-async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> None:
-    """Run the orchestrator and the server until a signal ends both, or a defect in one ends the other."""
+async def _run(server: Server, parts: _Parts, sockets: list[socket.socket], tell_stopping: Callable[[], None]) -> None:
+    """Run the orchestrator and the server until a signal ends both, or a defect in one ends the other.
+
+    `tell_stopping` is called when that begins, while requests are still being answered.
+    """
     orchestrator = parts.orchestrator
 
     def stop() -> None:
         if not server.should_exit:
+            tell_stopping()
             end_in_time()
         orchestrator.turn_all_away()
         parts.service_end.announce()
