@@ -76,7 +76,12 @@ def test_a_cold_assign_is_seen_from_the_request_to_the_engine_and_back(service: 
     told = {name: assign.attributes[f"orchestrator.{name}"] for name in ("pool", "project", "machine.id")}
     assert told == {"pool": "default", "project": "of-spans", "machine.id": machine}
     parts = collector.children(assign)
-    assert set(parts) == {"wait", "commit", "engine create", "worker answers"}
+    assert set(parts) - {"probe"} == {
+        "wait",
+        "commit",
+        "engine create",
+        "worker answers",
+    }  # asked again on a busy computer
     create, answers = parts["engine create"], parts["worker answers"]
     assert (create.kind, create.attributes["orchestrator.engine"]) == (CLIENT, "docker")
     assert create.attributes["orchestrator.engine.result"] == "done"
