@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom image container-check clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom audit workflows image container-check clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -170,6 +170,26 @@ sbom: wheel build/release/.tools  ## what a plain install consists of, as Cyclon
 	@build/release/.venv/bin/uv pip install --quiet --python build/release/plain --require-hashes -r requirements.txt
 	@build/release/.venv/bin/uv pip install --quiet --python build/release/plain --no-deps dist/*.whl
 	build/release/.venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json build/release/plain
+
+# It asks PyPI about each version. Strict: without an answer about each of them, nothing is known.
+audit: build/audit/.tools  ## is a version of requirements.txt known to be vulnerable?
+	build/audit/.venv/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
+
+build/audit/.tools: Makefile | .venv/bin/python
+	@$(BIN)/python -m venv --clear build/audit/.venv
+	@build/audit/.venv/bin/pip install --quiet pip-audit==2.10.1
+	@touch $@
+
+# Both look at files alone: they ask no network.
+workflows: build/workflows/.tools  ## are the workflows of GitHub well-formed, and safe? Needs Go
+	build/workflows/actionlint
+	build/workflows/.venv/bin/zizmor --offline --persona pedantic .github
+
+build/workflows/.tools: Makefile | .venv/bin/python
+	@$(BIN)/python -m venv --clear build/workflows/.venv
+	@build/workflows/.venv/bin/pip install --quiet zizmor==1.32.0
+	@GOBIN=$(CURDIR)/build/workflows go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	@touch $@
 
 build/release/.tools: Makefile | .venv/bin/python
 	@$(BIN)/python -m venv --clear build/release/.venv

@@ -40,6 +40,7 @@ class Running:
     folder: Path
     flags: tuple[str, ...] = ()
     docker_host: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
     ports: PortBlock = field(default_factory=PortBlock.claim)
     process: subprocess.Popen[bytes] | None = None
 
@@ -61,7 +62,12 @@ class Running:
         words = [*command, "serve", *map(str, ports), "--image", EXAMPLE, *self.command_flags, *self.flags]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=environment()
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=environment(self.variables),
             )
         if await_answer:
             eventually(self._answers_or_ended, "the service answers", within_s=30)

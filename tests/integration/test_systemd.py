@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -38,8 +39,15 @@ def test_a_first_call_starts_it_and_it_takes_over_that_socket(tmp_path: Path) ->
             with urllib.request.urlopen(f"http://127.0.0.1:{ports.api}/my-project", timeout=30) as reply:
                 assert reply.status == 200
             assert told.recv(100) == b"READY=1"
-            process.terminate()
-            assert told.recv(100) == b"STOPPING=1"
+            with socket.create_connection(("127.0.0.1", ports.api)) as slow:  # its body never comes
+                slow.sendall(
+                    f"POST /destroy HTTP/1.1\r\nhost: localhost:{ports.api}\r\ncontent-length: 9\r\n\r\n".encode()
+                )
+                time.sleep(0.2)
+                process.terminate()
+                told.settimeout(2)
+                assert told.recv(100) == b"STOPPING=1"
+                assert process.poll() is None, "it is told when that begins"
             assert process.wait(20) == 0
         finally:
             process.kill()

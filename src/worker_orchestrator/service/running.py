@@ -51,6 +51,7 @@ from worker_orchestrator.service.reload import Configuration, limits_of
 from worker_orchestrator.service.sandboxes import SandboxParts, sandboxes_of
 from worker_orchestrator.service.secrets import read_token, read_webhook_key
 from worker_orchestrator.service.systemd import take_notifier, take_sockets
+from worker_orchestrator.service.tracing import Tracing, open_tracing, traced, webhook_calls
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.checkpoints import keep_checkpointed
@@ -108,6 +109,7 @@ async def serve(
     `open_fleet` raises, and the error of a defect.
     """
     refuse_without_squid(settings)
+    tracing = open_tracing(settings)
     token, webhook_key = read_token(settings), read_webhook_key(settings)
     tell, sockets = take_notifier(), take_sockets(settings) or await _listen(settings)
 
@@ -119,19 +121,20 @@ async def serve(
         async with open_fleet(settings) as opened:
             read, engine = read_again or (lambda: settings), opened.engine
             settings = where_published(settings, engine)
-            parts = _assemble(settings, lambda: where_published(read(), engine), opened, webhook_key, token)
+            parts = _assemble(settings, lambda: where_published(read(), engine), opened, webhook_key, token, tracing)
             await _look_around(opened.engine)
             server = Server(
-                _app(parts, token),
+                traced(_app(parts, token), tracing),
                 settings.max_connections,
                 answers,
                 parts.previews.of_server,
                 settings.root_path,
             )
-            await _run(server, parts, sockets)
-            tell("STOPPING=1")
+            await _run(server, parts, sockets, lambda: tell("STOPPING=1"))
             return _left_running(opened.fleet)
     finally:
+        if tracing is not None:
+            await tracing.aclose()
         for listener in sockets:
             listener.close()
 
@@ -152,21 +155,28 @@ async def _look_around(engine: Engine) -> None:
             _log.error("no worker can be reached from here", why=f"workers are published on Docker's host, and {why}")
 
 
-def _webhook(settings: Settings, key: bytes, opened: Opened, metrics: Metrics, clock: Clock) -> Webhook | None:
+def _webhook(  # what it says, where to, and who hears of it
+    settings: Settings, key: bytes, opened: Opened, metrics: Metrics, clock: Clock, tracing: Tracing | None
+) -> Webhook | None:
     if not settings.webhook:
         return None
     from worker_orchestrator.control.telling.webhook import Webhook  # noqa: PLC0415 # it imports aiohttp, which is slow
-    from worker_orchestrator.control.telling.webhook_call import WebhookCalls  # noqa: PLC0415 # as above
 
-    return Webhook(opened.store.outbox, WebhookCalls(settings.webhook, key), metrics, clock.wall_ms)
+    return Webhook(opened.store.outbox, webhook_calls(settings.webhook, key, tracing), metrics, clock.wall_ms)
 
 
-def _assemble(
-    settings: Settings, read_again: Callable[[], Settings], opened: Opened, webhook_key: bytes, token: str
+def _assemble(  # all that it consists of
+    settings: Settings,
+    read_again: Callable[[], Settings],
+    opened: Opened,
+    webhook_key: bytes,
+    token: str,
+    tracing: Tracing | None,
 ) -> _Parts:
     clock, metrics, told = Clock(), Metrics(), ToldRoutes()
     history = History(opened.store, clock.wall_ms)
-    webhook = _webhook(settings, webhook_key, opened, metrics, clock)
+    webhook = _webhook(settings, webhook_key, opened, metrics, clock, tracing)
+    more = [*([] if webhook is None else [webhook]), *([] if tracing is None else [tracing.spans])]
     orchestrator = Orchestrator(
         opened.fleet,
         spec_of(
@@ -181,7 +191,7 @@ def _assemble(
         clock,
         limits_of(settings),
         opened.identity.id,
-        observer=Observers(metrics, history, told, *([] if webhook is None else [webhook])),
+        observer=Observers(metrics, history, told, *more),
         late_key=opened.values_key,
     )
     configuration = Configuration(settings, read_again, opened.engine, orchestrator)
@@ -234,12 +244,16 @@ def _left_running(fleet: Fleet) -> list[Machine]:
     return [machine for machine in fleet.machines.values() if machine.state in runs or machine.project]
 
 
-async def _run(server: Server, parts: _Parts, sockets: list[socket.socket]) -> None:
-    """Run the orchestrator and the server until a signal ends both, or a defect in one ends the other."""
+async def _run(server: Server, parts: _Parts, sockets: list[socket.socket], tell_stopping: Callable[[], None]) -> None:
+    """Run the orchestrator and the server until a signal ends both, or a defect in one ends the other.
+
+    `tell_stopping` is called when that begins, while requests are still being answered.
+    """
     orchestrator = parts.orchestrator
 
     def stop() -> None:
         if not server.should_exit:
+            tell_stopping()
             end_in_time()
         orchestrator.turn_all_away()
         parts.service_end.announce()

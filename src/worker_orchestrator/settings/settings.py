@@ -189,6 +189,9 @@ class Settings(PoolSettings):
         ("process", "power"), "What an answered change survives: the end of the process, or also a power cut (fsync)."
     )
     log_format: str = choice(("console", "json"), "Format of log lines.")
+    traces: bool = switch(
+        "Send traces of OpenTelemetry. Where to, and how many, is in the variables OTEL_… of its standard."
+    )
     own_max_machines: int | None = None
     """The limit of the pool `default` itself, which only `[pools.default]` can set."""
     other_pools: Mapping[str, PoolSettings] = field(default_factory=dict)

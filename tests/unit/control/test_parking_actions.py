@@ -30,7 +30,7 @@ class Counting(Observer):
         super().__init__()
         self.ended: list[tuple[Call, Result]] = []
 
-    def call_ended(self, call: Call, result: Result, took_s: float) -> None:
+    def call_ended(self, call: Call, result: Result, took_s: float, machine_id: str = "") -> None:
         self.ended.append((call, result))
 
 

@@ -17,11 +17,17 @@ import pytest
 import structlog.testing
 from aiohttp import web
 from msgspec.structs import replace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from tests.simulation.small import Small, lived
 
 from worker_orchestrator.control.reading.prometheus import Metrics
 from worker_orchestrator.control.telling import webhook, webhook_call, webhook_queue
 from worker_orchestrator.control.telling.observer import Delivery, Observers
+from worker_orchestrator.control.telling.spans import Spans
+from worker_orchestrator.control.telling.traced_webhook import TracedWebhookCalls
 from worker_orchestrator.control.telling.webhook import MOST_AT_ONCE, Webhook
 from worker_orchestrator.control.telling.webhook_call import WebhookCalls, signature
 from worker_orchestrator.core.lease import EndsBy
@@ -108,10 +114,11 @@ class Story:
         self.store, self.receiver, self.metrics = store, Receiver(), Metrics()
         self.webhook: Webhook
         self.logs: list[MutableMapping[str, Any]] = []
+        self.spans: Spans | None = None
 
     def make(self) -> Webhook:
         url = f"http://user:passw0rd@127.0.0.1:{self.receiver.port}{SECRET_PATH}"
-        calls = WebhookCalls(url, KEY)
+        calls = WebhookCalls(url, KEY) if self.spans is None else TracedWebhookCalls(url, KEY, self.spans)
         counts = Observers(self.metrics)
         self.webhook = Webhook(self.store.outbox, calls, counts, lambda: int(time.time() * 1000))
         return self.webhook
@@ -163,6 +170,26 @@ def test_the_signature_is_that_of_the_specification() -> None:
     key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     signed = signature(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_a_receiver_can_go_on_with_the_trace_of_each_try(story: Story) -> None:
+    seen, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(seen))
+    story.spans = Spans(provider.get_tracer("test"), "memory")
+
+    async def told(story: Story) -> None:
+        story.receiver.answers = [500, 204]
+        async with listening(story.receiver), story.running():
+            story.expire("p")
+            await until(lambda: not story.store.outbox.after(0, 9))
+
+    live(story, told)
+    failed, taken = seen.get_finished_spans()
+    for span, head in zip((failed, taken), story.receiver.heads, strict=True):
+        assert span.context is not None
+        assert head["traceparent"].startswith(f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-")
+    assert (failed.status.status_code, taken.status.status_code) == (StatusCode.ERROR, StatusCode.UNSET)
+    assert "s3cret" not in failed.to_json() + taken.to_json()
 
 
 def test_a_message_is_signed_sent_once_and_removed(story: Story) -> None:

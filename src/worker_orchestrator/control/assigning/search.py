@@ -92,6 +92,7 @@ class Search:
         """
         wait_s = self.assign_timeout_s if wait_s is None else wait_s
         begun_at = self._observer.now()
+        self._observer.search_began()
         try:
             machine, trace = await self._machine_of(project, pool, hung_up, begun_at, wait_s, asked, only_own=only_own)
         except (NoMachineAvailable, MachineFailed, CommitFailed, asyncio.CancelledError) as error:
@@ -260,7 +261,9 @@ class Search:
                 machine = await self._from_line(wanted)
             decided_at = self._observer.now()
             await self._journal.durable()
-            wanted.steps.commit_s += self._observer.now() - decided_at
+            commit_s = self._observer.now() - decided_at
+            wanted.steps.commit_s += commit_s
+            self._observer.stage_ended("commit", commit_s)
             if machine is None:
                 continue
             is_ours = self._verification.is_still_assigned(machine)
@@ -290,7 +293,9 @@ class Search:
         began_at = self._observer.now()
         await self._journal.durable()  # a machine that is begun for it starts once it is stored
         machine = await self._promised(wanted) or self._take(wanted)
-        steps.line_s = (steps.line_s or 0.0) + self._observer.now() - began_at
+        wait_s = self._observer.now() - began_at
+        steps.line_s = (steps.line_s or 0.0) + wait_s
+        self._observer.stage_ended("wait", wait_s)
         return machine
 
     async def _promised(self, wanted: _Wanted) -> Machine | None:

@@ -33,7 +33,9 @@ class Verification:
         longest_s = patience_s(fleet, state.spec, machine, state.now())
         limit_s = PROBE_S if self._may_give_up(machine, is_last=is_last) else longest_s
         verdict = await self._probers.probe(machine, limit_s)
-        steps.probe_s = (steps.probe_s or 0.0) + self._observer.now() - begun_at
+        probe_s = self._observer.now() - begun_at
+        steps.probe_s = (steps.probe_s or 0.0) + probe_s
+        self._observer.stage_ended("probe", probe_s)
         if not self.is_still_assigned(machine):
             return False
         if verdict.answered:

@@ -104,7 +104,7 @@ class Effects:
         self._defect.report(RuntimeError(why))
 
     def _tell(self, changes: Sequence[Change], requests: Sequence[str], took_s: float) -> None:
-        self._observer.committed(changes, took_s)
+        self._observer.committed(changes, took_s, requests)
         pools = self._state.spec.pools
         the_pool = next(iter(pools)) if len(pools) == 1 else ""
         for change, request in zip(changes, requests, strict=True):

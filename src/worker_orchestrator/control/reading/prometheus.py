@@ -204,7 +204,7 @@ class Metrics(Observer):
         if trace.probe_ms is not None:
             self._probe_s.observe(trace.probe_ms / 1000)
 
-    def call_ended(self, call: Call, result: Result, took_s: float) -> None:
+    def call_ended(self, call: Call, result: Result, took_s: float, machine_id: str = "") -> None:  # noqa: ARG002 # as all observers
         self._calls.of[call, result] += 1
         self._calls_s.of[call].observe(took_s)
         if call == "create" and result is Result.DONE:
@@ -213,7 +213,7 @@ class Metrics(Observer):
     def probe_ended(self, *, answered: bool) -> None:
         self._probes.of[answered] += 1
 
-    def came_up(self, ready_s: float, pool: str) -> None:
+    def came_up(self, ready_s: float, pool: str, machine_id: str = "") -> None:  # noqa: ARG002 # as all observers
         self._know(pool)
         self._ready_s.of[pool].observe(ready_s)
 
@@ -224,7 +224,7 @@ class Metrics(Observer):
     def events_ended(self) -> None:
         self._reconnects.of[""] += 1
 
-    def committed(self, changes: Sequence[Change], took_s: float) -> None:
+    def committed(self, changes: Sequence[Change], took_s: float, requests: Sequence[str] = ()) -> None:  # noqa: ARG002 # as all observers
         self._commit_s.observe(took_s)
         for change in changes:
             self._transitions.of[change.cause] += 1

@@ -14,7 +14,7 @@ from worker_orchestrator.errors import EngineError, EngineObstructed, EngineReje
 if TYPE_CHECKING:
     from worker_orchestrator.control.telling.traces import Trace
 
-__all__ = ["AssignOutcome", "Call", "Delivery", "Observer", "Observers", "result_of"]
+__all__ = ["AssignOutcome", "Call", "Delivery", "Observer", "Observers", "Stage", "result_of"]
 
 _T = TypeVar("_T")
 
@@ -22,6 +22,9 @@ Call = Literal[
     "create", "restart", "stop", "clean", "park", "unpark", "destroy", "list", "ping", "identity", "template"
 ]
 """Calls of the engine: the names of its methods, but for `pause` and `unpause`, which are named after what they are for."""
+
+Stage = Literal["wait", "commit", "probe"]
+"""Parts of a search: until there is a machine, until that is stored, and until it has answered once more."""
 
 
 class AssignOutcome(StrEnum):
@@ -49,23 +52,29 @@ class Observer:
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.now = now
 
+    def search_began(self) -> None:
+        """The current request asks for a machine, and that may take more than the short way does."""
+
+    def stage_ended(self, stage: Stage, took_s: float) -> None:
+        """A search has this behind it; the request that opened it is the current one."""
+
     def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None, pool: str) -> None:
         """A request for a machine of this pool was answered. `trace` comes with the first reply about an assignment."""
 
-    def call_ended(self, call: Call, result: Result, took_s: float) -> None:
-        """A call of the engine ended."""
+    def call_ended(self, call: Call, result: Result, took_s: float, machine_id: str = "") -> None:
+        """A call of the engine ended, about this machine if it was about one."""
 
     def probe_ended(self, *, answered: bool) -> None:
         """A worker was probed."""
 
-    def came_up(self, ready_s: float, pool: str) -> None:
+    def came_up(self, ready_s: float, pool: str, machine_id: str = "") -> None:
         """A new machine of this pool answered for the first time, so long after the engine had acknowledged its creation."""
 
     def events_ended(self) -> None:
         """The engine's stream of events ended, or could not be opened. It is opened again."""
 
-    def committed(self, changes: Sequence[Change], took_s: float) -> None:
-        """These changes were stored, in one transaction."""
+    def committed(self, changes: Sequence[Change], took_s: float, requests: Sequence[str] = ()) -> None:
+        """These changes were stored, in one transaction. `requests`: the id of the request behind each, or ""."""
 
     def commit_failed(self, took_s: float) -> None:
         """A transaction could not be stored; its changes are undone."""
@@ -103,33 +112,42 @@ class Observers(Observer):
         # Of what each assign tells, only those hear that listen to it.
         self._of_assigns = [one for one in observers if type(one).assign_ended is not Observer.assign_ended]
         self._of_commits = [one for one in observers if type(one).committed is not Observer.committed]
+        self._of_searches = [one for one in observers if type(one).search_began is not Observer.search_began]
 
     def joined(self, other: Observer) -> Observer:
         return Observers(*self._observers, other)
+
+    def search_began(self) -> None:
+        for one in self._of_searches:
+            one.search_began()
+
+    def stage_ended(self, stage: Stage, took_s: float) -> None:
+        for one in self._of_searches:
+            one.stage_ended(stage, took_s)
 
     def assign_ended(self, outcome: AssignOutcome, took_s: float, trace: Trace | None, pool: str) -> None:
         for one in self._of_assigns:
             one.assign_ended(outcome, took_s, trace, pool)
 
-    def call_ended(self, call: Call, result: Result, took_s: float) -> None:
+    def call_ended(self, call: Call, result: Result, took_s: float, machine_id: str = "") -> None:
         for one in self._observers:
-            one.call_ended(call, result, took_s)
+            one.call_ended(call, result, took_s, machine_id)
 
     def probe_ended(self, *, answered: bool) -> None:
         for one in self._observers:
             one.probe_ended(answered=answered)
 
-    def came_up(self, ready_s: float, pool: str) -> None:
+    def came_up(self, ready_s: float, pool: str, machine_id: str = "") -> None:
         for one in self._observers:
-            one.came_up(ready_s, pool)
+            one.came_up(ready_s, pool, machine_id)
 
     def events_ended(self) -> None:
         for one in self._observers:
             one.events_ended()
 
-    def committed(self, changes: Sequence[Change], took_s: float) -> None:
+    def committed(self, changes: Sequence[Change], took_s: float, requests: Sequence[str] = ()) -> None:
         for one in self._of_commits:
-            one.committed(changes, took_s)
+            one.committed(changes, took_s, requests)
 
     def commit_failed(self, took_s: float) -> None:
         for one in self._observers:

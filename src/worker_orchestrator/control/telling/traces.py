@@ -228,7 +228,7 @@ class Traces:
         if birth is not None and birth.ready_ms is None:
             ready_s = self._observer.now() - birth.acknowledged_at
             birth.ready_ms = _ms(ready_s)
-            self._observer.came_up(ready_s, change.machine.pool)
+            self._observer.came_up(ready_s, change.machine.pool, change.machine.id)
 
     def _add(self, trace: Trace) -> Trace:
         self._keep(trace)

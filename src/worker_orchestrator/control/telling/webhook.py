@@ -48,7 +48,7 @@ class Webhook(Observer):
         self._gave_up = False  # since a message was taken
         outbox.is_wanted = True
 
-    def committed(self, changes: Sequence[Change], took_s: float) -> None:  # noqa: ARG002 # others measure it
+    def committed(self, changes: Sequence[Change], took_s: float, requests: Sequence[str] = ()) -> None:  # noqa: ARG002 # others measure it
         if any(change.cause in TOLD for change in changes):
             self._news.set()
 

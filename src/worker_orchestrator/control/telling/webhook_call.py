@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,7 @@ __all__ = ["TIMEOUT_S", "Answer", "WebhookCalls", "signature"]
 
 TIMEOUT_S: Final = 15.0
 """How long a receiver may take to answer."""
+_NO_MORE: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,14 @@ class WebhookCalls:
         self.host = self._url.host or ""
         self._session: ClientSession | None = None
 
-    async def post(self, letter: Letter, timestamp: int) -> Answer:
-        """Send it once. Redirects are not followed: they would lead elsewhere than the operator said."""
+    async def post(self, letter: Letter, timestamp: int, more: Mapping[str, str] = _NO_MORE) -> Answer:
+        """Send it once, with these header fields more.
+
+        Redirects are not followed: they would lead elsewhere than the operator said.
+        """
         body = letter.body.encode()
         headers = {
+            **more,
             "content-type": "application/json",
             "user-agent": f"worker-orchestrator/{__version__}",
             "webhook-id": letter.id,

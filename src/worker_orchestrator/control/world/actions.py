@@ -167,7 +167,7 @@ class Actions:
             took_s = self._observer.now() - begun_at
         finally:
             del self._running[action.machine_id]
-        self._observer.call_ended(call, outcome.result, took_s)
+        self._observer.call_ended(call, outcome.result, took_s, action.machine_id)
         if outcome.result is not Result.DONE:
             _log.warning(
                 "engine call failed",

@@ -54,7 +54,7 @@ class ToldRoutes(Observer):
         """The door has ended, and knows nothing any more."""
         self._told.clear()
 
-    def committed(self, changes: Sequence[Change], took_s: float) -> None:  # noqa: ARG002 # as `Observer` has it
+    def committed(self, changes: Sequence[Change], took_s: float, requests: Sequence[str] = ()) -> None:  # noqa: ARG002 # as `Observer` has it
         if not self._told:
             return  # the way of every assign
         for change in changes:

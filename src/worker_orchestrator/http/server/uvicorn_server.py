@@ -19,6 +19,7 @@ from worker_orchestrator.http.server.websocket import FRAME_LIMIT_BYTES, Bounded
 
 if TYPE_CHECKING:
     from worker_orchestrator.http.app import App
+    from worker_orchestrator.http.traced import TracedApp
 
 __all__ = ["Previews", "Server"]
 
@@ -62,7 +63,7 @@ class Server(uvicorn.Server):
 
     def __init__(
         self,
-        app: App,
+        app: App | TracedApp,
         connections_per_client: int,
         started: Callable[[], None],
         previews: Previews | None = None,
@@ -105,7 +106,7 @@ class Server(uvicorn.Server):
         yield
 
 
-def _protocol(app: App, connections: Connections, previews: Previews | None, root_path: str) -> Any:
+def _protocol(app: App | TracedApp, connections: Connections, previews: Previews | None, root_path: str) -> Any:
     """What makes the protocol of a connection. Without httptools uvicorn uses h11, which bounds the head and no more."""
     try:
         from worker_orchestrator.http.server.handing_over import HandingProtocol  # noqa: PLC0415 # needs httptools
