@@ -28,6 +28,7 @@ PROMISES: Final = {
     "down": "`down` leaves no container, volume or network",
     "isolation": "Workers cannot reach each other",
     "outbound": "`--outbound host`: nothing beyond the host answers",
+    "egress": "`outbound` of names: workers reach these hosts by the proxy, and nothing else",
     "host": "A worker reaches programs of the host as host.docker.internal",
     "ipv6": "Workers answer on 127.0.0.1, and on ::1 if asked for",
     "rights": "No program gains rights; no more than Docker's capabilities",
