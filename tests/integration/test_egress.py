@@ -223,7 +223,7 @@ def test_podman_refuses_names_at_the_start_and_makes_no_worker(start: Start, req
     said = "Podman keeps its networks where no proxy of this service can listen, so --outbound cannot be names"
     eventually(lambda: said in service.get("/somebody").text, f"callers hear: {said}", within_s=20)
     assert service.get("/somebody").status == 503
-    assert said in service.log
+    eventually(lambda: said in service.log, "the log has it")
     assert not owned(service.owner)
     refused(request)
 
