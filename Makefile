@@ -85,8 +85,8 @@ previews: .venv/.tests  ## what do slow visitors and bodies of 1 GiB cost the do
 	$(BIN)/python -m tests.previews.run
 
 # On the engine that `docker` uses here (DOCKER_HOST, a context): the worker's image must be there. It fills one column of the page.
-engines: .venv/.tests  ## does this engine keep every promise? Writes its column of docs/engines.md; takes twenty minutes
-	ENGINE_COLUMN=docs/engines $(PYTEST) -m promise tests/contract tests/integration
+engines: .venv/.tests  ## does this engine keep every promise? Writes its column of docs/engines.md; twenty minutes; PROMISES="sleep parked" for some of it
+	ENGINE_COLUMN=docs/engines ENGINE_PROMISES="$(PROMISES)" $(PYTEST) -m promise tests/contract tests/integration
 	$(BIN)/python scripts/engines
 
 # On the cluster that KUBECONFIG names, from where its pods can be reached. CLUSTER_IMAGE: an image with a shell and httpd.

@@ -8,10 +8,17 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from tests.integration.docker_command import EXAMPLE, docker
+from tests.promises import leave_out as pytest_collection_modifyitems
 from tests.promises import note as pytest_runtest_makereport
 from tests.promises import write_column
 
-__all__ = ["example_image", "pytest_configure", "pytest_runtest_makereport", "pytest_sessionfinish"]
+__all__ = [
+    "example_image",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_runtest_makereport",
+    "pytest_sessionfinish",
+]
 
 settings.register_profile("patient", settings(), deadline=None)  # how long an example takes says more of the computer
 settings.load_profile("patient")

@@ -2,8 +2,9 @@
 
 A test that is marked `@pytest.mark.promise("isolation")` looks whether the engine that Docker's own tools use here keeps it,
 from inside a worker where that can be. With ENGINE_COLUMN=FOLDER a run writes what it found to FOLDER/NAME.json; ENGINE_KIND
-says what is special about the engine, such as "rootless", and is part of its name there. A promise that this engine cannot
-keep is refused at the start: its test checks that, and calls `refused`.
+says what is special about the engine, such as "rootless", and is part of its name there. ENGINE_PROMISES names those to look
+at, separated by spaces: then the other rows of its column stay as they are. A promise that this engine cannot keep is
+refused at the start: its test checks that, and calls `refused`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from collections import defaultdict
 from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from tests.integration.docker_command import docker, is_podman
 
-__all__ = ["PROMISES", "note", "refused", "write_column"]
+__all__ = ["PROMISES", "leave_out", "note", "refused", "write_column"]
 
 PROMISES: Final = {
     "assign": "A crowd at once: one machine each, and the limit holds",
@@ -28,6 +29,7 @@ PROMISES: Final = {
     "down": "`down` leaves no container, volume or network",
     "isolation": "Workers cannot reach each other",
     "outbound": "`--outbound host`: nothing beyond the host answers",
+    "egress": "`outbound` of names: workers reach these hosts by the proxy, and nothing else",
     "host": "A worker reaches programs of the host as host.docker.internal",
     "ipv6": "Workers answer on 127.0.0.1, and on ::1 if asked for",
     "rights": "No program gains rights; no more than Docker's capabilities",
@@ -57,6 +59,7 @@ PROMISES: Final = {
 
 _KEPT, _BROKEN, _REFUSED = "kept", "broken", "refused at the start"
 _found: defaultdict[str, set[str]] = defaultdict(set)
+_CHOSEN: Final = os.environ.get("ENGINE_PROMISES", "").split() or list(PROMISES)
 
 
 def refused(request: pytest.FixtureRequest) -> None:
@@ -78,20 +81,47 @@ def note(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pyte
     return report
 
 
+def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of promises that were not chosen; it is `pytest_collection_modifyitems` of a conftest."""
+    if unknown := set(_CHOSEN) - set(PROMISES):
+        raise pytest.UsageError(f"ENGINE_PROMISES names what nobody promised: {' '.join(sorted(unknown))}.")
+    if len(_CHOSEN) < len(PROMISES):
+        wanted = {it for it in items for mark in it.iter_markers("promise") if set(mark.args) & set(_CHOSEN)}
+        config.hook.pytest_deselected(items=[it for it in items if it not in wanted])
+        items[:] = [it for it in items if it in wanted]
+
+
 def write_column(folder: Path) -> None:
-    """One column of the page, from what this run found."""
+    """One column of the page, from what this run found. What it was told not to look at stays."""
     said = json.loads(docker("version", "--format", "{{json .Server}}").out)
     name, version = "Podman" if is_podman() else "Docker", str(said["Version"])
     kind = os.environ.get("ENGINE_KIND", "")
-    column = {
+    today = datetime.now(UTC).date().isoformat()
+    column: dict[str, Any] = {
         "engine": f"{name} {version.partition('+')[0]}{f', {kind}' if kind else ''}",
         "kernel": str(said.get("KernelVersion", "")),
-        "tried": datetime.now(UTC).date().isoformat(),
-        "promises": {name: _worst(_found[name]) for name in PROMISES if _found[name]},
+        "tried": today,
+        "promises": {},
     }
     words = [name, ".".join(version.split(".")[:2]), *kind.split()]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{'-'.join(words).lower()}.json").write_text(json.dumps(column, indent=1) + "\n")
+    file = folder / f"{'-'.join(words).lower()}.json"
+    if len(_CHOSEN) < len(PROMISES) and file.exists():
+        column = _kept(json.loads(file.read_text()), column, today)
+    found = {name: _worst(_found[name]) for name in _CHOSEN if _found[name]}
+    column["promises"] = {name: it for name in PROMISES if (it := {**column["promises"], **found}.get(name))}
+    file.write_text(json.dumps(column, indent=1) + "\n")
+
+
+def _kept(before: dict[str, Any], now: dict[str, Any], today: str) -> dict[str, Any]:
+    """The earlier column, as far as it is of the same engine."""
+    if before["engine"] != now["engine"]:
+        return now
+    looked_at = {name for name in _CHOSEN if _found[name]}
+    later = {name: day for name, day in before.get("later", {}).items() if name not in looked_at}
+    if today != before["tried"]:
+        later |= dict.fromkeys(looked_at, today)
+    return {**before, "later": {name: later[name] for name in PROMISES if name in later}} if later else before
 
 
 def _worst(found: set[str]) -> str:

@@ -20,10 +20,11 @@ from typing import Any
 import psutil
 import pytest
 from tests.integration.calling import call
-from tests.integration.docker_command import LABEL, docker, docker_json, is_podman
+from tests.integration.docker_command import LABEL, docker, docker_json, is_podman, owned
 from tests.integration.inside import a_fetch, a_host_outside, a_probe_image, inside
 from tests.integration.running import Running, orchestrator
 from tests.integration.waiting import PortBlock, eventually
+from tests.promises import refused
 
 from worker_orchestrator.engines.fenced import PROXY_PORT, Fence
 from worker_orchestrator.service.egress.configuration import configuration
@@ -31,10 +32,10 @@ from worker_orchestrator.service.egress.launch import MODULE
 from worker_orchestrator.service.egress.proxy import squid_file
 
 Start = Callable[..., Running]
-pytestmark = [
-    pytest.mark.skipif(is_podman(), reason="refused there, which unit tests see"),
-    pytest.mark.skipif(squid_file() is None and os.environ.get("CI") != "true", reason="Squid is not installed"),
-]
+pytestmark = pytest.mark.skipif(
+    squid_file() is None and os.environ.get("CI") != "true", reason="Squid is not installed"
+)
+not_on_podman = pytest.mark.skipif(is_podman(), reason="Podman refuses it at the start")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,8 @@ def ends_and_leaves_nothing(service: Running) -> None:
 UNSET = "unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY;"
 
 
+@not_on_podman
+@pytest.mark.promise("egress")
 def test_workers_reach_the_names_of_their_pool_and_nothing_else(start: Start, probe: str) -> None:
     with an_index() as port, an_index("0.0.0.0") as public, a_host_outside() as outside:
         service = start("--image", probe, start=False)
@@ -164,6 +167,8 @@ def _has_no_way_past_it(worker: Any, others: tuple[str, str], outside: str, port
     assert not int(inside(worker, "grep ^CapBnd: /proc/self/status").out.partition(":")[2], 16) & 1 << 13, "NET_RAW"
 
 
+@not_on_podman
+@pytest.mark.promise("egress")
 def test_a_reload_takes_names_away_and_adds_some_without_another_worker(start: Start, probe: str) -> None:
     with an_index() as port:
         service = start("--image", probe, start=False)
@@ -184,6 +189,8 @@ def test_a_reload_takes_names_away_and_adds_some_without_another_worker(start: S
         ends_and_leaves_nothing(service)
 
 
+@not_on_podman
+@pytest.mark.promise("egress")
 def test_proxies_end_with_a_service_that_is_killed_and_are_there_again_with_the_next(start: Start, probe: str) -> None:
     with an_index() as port:
         service = start("--image", probe, start=False)
@@ -206,6 +213,19 @@ def test_proxies_end_with_a_service_that_is_killed_and_are_there_again_with_the_
         assert down.returncode == 0, down.stderr
         assert not docker("network", "ls", "--filter", f"label={LABEL}.owner={service.owner}", "-q").lines
         assert not memory_of(service)
+
+
+@pytest.mark.skipif(not is_podman(), reason="other engines keep it")
+@pytest.mark.promise("egress")
+def test_podman_refuses_names_at_the_start_and_makes_no_worker(start: Start, request: pytest.FixtureRequest) -> None:
+    """The operator reads it in the log, and callers hear it."""
+    service = start("--outbound", "a.example.com", "--min-idle", "1", "--assign-timeout", "5")
+    said = "Podman keeps its networks where no proxy of this service can listen, so --outbound cannot be names"
+    eventually(lambda: said in service.get("/somebody").text, f"callers hear: {said}", within_s=20)
+    assert service.get("/somebody").status == 503
+    eventually(lambda: said in service.log, "the log has it")
+    assert not owned(service.owner)
+    refused(request)
 
 
 @pytest.mark.parametrize(("own", "status"), [("", "403"), ("=127.0.0.1", "200")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 from worker_orchestrator.cli.doctor.finding import Finding, ok, warning, wrong
@@ -10,11 +11,11 @@ from worker_orchestrator.cli.doctor.image_checks import of_pool
 from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.dialect import Dialect
 from worker_orchestrator.engines.docker.podman_host import (
-    HELPERS,
     SHARED_INSTEAD,
     USE_NFTABLES,
     find_program,
     firewall_driver,
+    init_program,
 )
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.service.opening import docker_options
@@ -30,11 +31,11 @@ def check_podman(endpoint: Endpoint, dialect: Dialect, settings: Settings) -> It
     if not dialect.isolates_by_network or not endpoint.is_local:
         return
     yield from _isolation(docker_options(settings))
-    if find_program("catatonit", *HELPERS):
-        yield ok("init", "catatonit is there, which Podman starts as process 1 of each worker.")
+    if program := init_program():
+        yield ok("init", f"{Path(program).name} is there, which Podman starts as process 1 of each worker.")
     else:
         says = "catatonit is not found, which Podman starts as process 1 of each worker."
-        yield warning("init", says, "install it (`sudo apt-get install catatonit`), or no worker will start")
+        yield wrong("init", says, "install it (`sudo apt-get install catatonit`): no worker starts without it")
 
 
 def _isolation(pools: Mapping[str, DockerOptions]) -> Iterator[Finding]:

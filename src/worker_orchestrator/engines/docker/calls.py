@@ -54,6 +54,7 @@ UNREADABLE: Final = (
 """An answer that is cut off or mangled, or of another shape than Docker's: a proxy may say anything."""
 _NAME_TAKEN: Final = re.compile(r"name \S+ is already in use by|that name is already in use")
 _NOTE: Final = "in answer to "
+_SAID_BY: Final = "said by "
 _DEEDS: Final = (
     (re.compile(r"POST containers/create\b"), "create the container"),
     (re.compile(r"POST containers/[^/]+/start\b"), "start the container"),
@@ -72,12 +73,13 @@ _GOING_AWAY: Final = re.compile(
 """What Docker says with status 500 while it stops. It is not a fault of the request."""
 
 
-def note_call(error: BaseException, method: str, path: object) -> None:
-    """Note on this error which call Docker was asked for."""
+def note_call(error: BaseException, method: str, path: object, engine: str = "Docker") -> None:
+    """Note on this error which call the engine of this name was asked for."""
     if _call_of(error):
         return
     short = _FULL_ID.sub(r"\1", str(path)).lstrip("/")
     error.add_note(f"{_NOTE}{method} {plain(short, 80)}")
+    error.add_note(f"{_SAID_BY}{engine}")
 
 
 @contextmanager
@@ -94,10 +96,10 @@ def reading() -> Iterator[None]:
         raise meaning from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         why = plain(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
-        raise EngineUnavailable(f"Docker does not answer ({why}{_call_of(error)}).") from error
+        raise EngineUnavailable(f"{_engine_of(error)} does not answer ({why}{_call_of(error)}).") from error
     except UNREADABLE as error:
         raise EngineUnavailable(
-            f"What Docker says cannot be read ({type(error).__name__}{_call_of(error)})."
+            f"What {_engine_of(error)} says cannot be read ({type(error).__name__}{_call_of(error)})."
         ) from error
 
 
@@ -109,10 +111,10 @@ def writing() -> Iterator[None]:
     except DockerError as error:
         raise _meaning(error) from error
     except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
-        raise EngineUnavailable(f"Docker does not answer ({plain(error)}{_call_of(error)}).") from error
+        raise EngineUnavailable(f"{_engine_of(error)} does not answer ({plain(error)}{_call_of(error)}).") from error
     except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
         why = plain(error) or type(error).__name__
-        raise OutcomeUnknown(f"The connection to Docker broke ({why}{_call_of(error)}).") from error
+        raise OutcomeUnknown(f"The connection to {_engine_of(error)} broke ({why}{_call_of(error)}).") from error
 
 
 def docker_message(error: EngineError) -> str:
@@ -148,33 +150,39 @@ def is_unanswered(error: DockerError) -> bool:
 
 
 def _meaning(error: DockerError) -> EngineError:
-    said, call = plain(error.message), _call_of(error)
+    said, call, engine = plain(error.message), _call_of(error), _engine_of(error)
     if is_unanswered(error):
         if isinstance(error.__context__, aiohttp.ClientConnectorError):
-            return EngineUnavailable(f"Docker does not answer ({said}{call}).")
-        return OutcomeUnknown(f"The connection to Docker broke ({said}{call}).")
-    message = _refusal(said or str(error.status), call)
+            return EngineUnavailable(f"{engine} does not answer ({said}{call}).")
+        return OutcomeUnknown(f"The connection to {engine} broke ({said}{call}).")
+    message = _refusal(said or str(error.status), call, engine)
     if error.status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}:
         return OutcomeUnknown(message)
     whole = str(error.message)  # what is shown of it is shorter
     if _GOING_AWAY.search(whole):
-        return OutcomeUnknown(f"Docker is stopping ({said}{call}).")
-    obstructed = obstacle(whole, call)
+        return OutcomeUnknown(f"{engine} is stopping ({said}{call}).")
+    obstructed = obstacle(whole, call, engine)
     if obstructed is not None:
         return obstructed
     return (PortTaken if is_port_taken(whole) else EngineRejected)(message)
 
 
-def _refusal(said: str, call: str) -> str:
-    """What Docker refused, as far as that can be told from the call, and in what words."""
+def _refusal(said: str, call: str, engine: str) -> str:
+    """What the engine refused, as far as that can be told from the call, and in what words."""
     asked = call.partition(_NOTE)[2]
     for pattern, deed in _DEEDS:
         if pattern.match(asked):
-            return sentence(f"Docker refused to {deed}: {said}")
-    return sentence(f"Docker says: {said}{call}")
+            return sentence(f"{engine} refused to {deed}: {said}")
+    return sentence(f"{engine} says: {said}{call}")
 
 
 def _call_of(error: BaseException) -> str:
     """Which call this error answers, as far as that is known."""
     noted = [note for note in getattr(error, "__notes__", ()) if note.startswith(_NOTE)]
     return f", {noted[0]}" if noted else ""
+
+
+def _engine_of(error: BaseException) -> str:
+    """The name of the engine that this error is about."""
+    noted = [note for note in getattr(error, "__notes__", ()) if note.startswith(_SAID_BY)]
+    return noted[0].removeprefix(_SAID_BY) if noted else "Docker"

@@ -250,9 +250,10 @@ async def _open_if_answering(endpoint: Endpoint) -> Client:
     return client
 
 
-async def _ping(client: aiodocker.Docker) -> None:
+async def _ping(client: Client) -> None:
     async with client.session.get(f"{client.docker_host}/_ping") as response:
         start = (await response.content.read(200)).decode(errors="replace").strip()
+        client.engine_name = "Podman" if "Libpod-API-Version" in response.headers else "Docker"
         if response.status == 200 and ("Api-Version" in response.headers or start == "OK"):
             return
     if "HTTPS server" in start:

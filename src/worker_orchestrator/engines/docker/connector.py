@@ -67,7 +67,10 @@ class HangingUpTCP(HangingUp, aiohttp.TCPConnector): ...
 
 
 class Client(aiodocker.Docker):
-    """Closes its connector with itself, which aiodocker leaves open. Its errors name the call."""
+    """Closes its connector with itself, which aiodocker leaves open. Its errors name the call and the engine."""
+
+    engine_name = "Docker"
+    """Until the engine has said that it is another."""
 
     @contextlib.asynccontextmanager
     async def _query(
@@ -77,14 +80,14 @@ class Client(aiodocker.Docker):
             async with super()._query(path, method, **options) as response:
                 yield response
         except Exception as error:
-            note_call(error, method, path)
+            note_call(error, method, path, self.engine_name)
             raise
 
     async def _do_query(self, path: str | URL, method: str, **options: Any) -> aiohttp.ClientResponse:
         try:
             return await super()._do_query(path, method, **options)
         except Exception as error:
-            note_call(error, method, path)
+            note_call(error, method, path, self.engine_name)
             if type(error).__module__.partition(".")[0] == "asyncssh":  # which need not be installed
                 raise aiohttp.ClientConnectionError(f"SSH: {error}") from error
             raise

@@ -182,16 +182,21 @@ def _trouble(
 ) -> str:
     """What somebody did to a container that has not ended, and how to put it right."""
     command = dialect.command
+    connect = ""
+    if is_cut_off:
+        mode = (
+            container["Labels"].get(NETWORK) or container["HostConfig"]["NetworkMode"]
+        )  # Podman's list lacks the latter
+        connect = f"{command} network connect {mode} {name}"
+    if status is Status.PAUSED and is_cut_off and dialect.isolates_by_network:
+        return (  # it would lose its host port for good the other way round
+            f"The container is paused and was disconnected from its network, so it cannot be reached. Run `{connect}`, and "
+            f"only then `{command} unpause {name}`."
+        )
     if status is Status.PAUSED:
         return f"The container is paused, so nothing in it answers. Run `{command} unpause {name}` to continue it."
     if is_cut_off:
-        network = (
-            container["Labels"].get(NETWORK) or container["HostConfig"]["NetworkMode"]
-        )  # Podman's list lacks the latter
-        return (
-            f"The container was disconnected from its network, so it cannot be reached. Run `{command} network connect "
-            f"{network} {name}` to reconnect it."
-        )
+        return f"The container was disconnected from its network, so it cannot be reached. Run `{connect}` to reconnect it."
     return ""
 
 

@@ -111,6 +111,7 @@ KINDS: Final = (
         "(`sudo systemctl restart containerd docker`)",
     ),
 )
+_OF_DOCKER: Final = frozenset({"networks", "firewall", "kernel", "denied", "containerd"})
 _PORT_TAKEN: Final = re.compile(
     r"port is already allocated|address already in use|failed to bind host port|ports are not available", re.IGNORECASE
 )
@@ -132,14 +133,22 @@ def taken_port(message: str, ports: Collection[int]) -> int | None:
     return named.pop() if len(named) == 1 else None
 
 
-def obstacle(message: str, call: str = "") -> EngineObstructed | None:
-    """The cause outside that this message of Docker names; None if it names none. `call` says which call it answers."""
+def obstacle(message: str, call: str = "", engine: str = "Docker") -> EngineObstructed | None:
+    """The cause outside that this message of the engine names; None if it names none. `call` says which call it answers."""
     for kind, words in _KINDS:
         if words.search(message):
             return EngineObstructed(
-                sentence(f"{kind.says}. Docker says: {_short(message)}{_IDS.sub('…', call)}"), kind=kind.name
+                sentence(f"{_says(kind, engine)}. {engine} says: {_short(message)}{_IDS.sub('…', call)}"),
+                kind=kind.name,
             )
     return None
+
+
+def _says(kind: Kind, engine: str) -> str:
+    """Its sentence with the name and the command of this engine. What only Docker says, and only it is told, stays."""
+    if engine == "Docker" or kind.name in _OF_DOCKER:
+        return kind.says
+    return kind.says.replace("Docker", engine).replace("docker", engine.lower())
 
 
 def _short(message: str) -> str:

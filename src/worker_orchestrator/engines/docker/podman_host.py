@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HELPERS", "SHARED_INSTEAD", "USE_NFTABLES", "find_program", "firewall_driver"]
+__all__ = ["HELPERS", "SHARED_INSTEAD", "USE_NFTABLES", "find_program", "firewall_driver", "init_program"]
 
 HELPERS: Final = ("/usr/libexec/podman", "/usr/local/libexec/podman", "/usr/lib/podman", "/usr/local/lib/podman")
 """Where Podman looks for the programs that it calls."""
@@ -38,15 +38,31 @@ def firewall_driver(folders: Sequence[Path] = _FOLDERS, helpers: Sequence[str] =
 
     Empty where that cannot be found out.
     """
+    return _setting("network", "firewall_driver", folders) or _own_choice(find_program("netavark", *helpers))
+
+
+def init_program(folders: Sequence[Path] = _FOLDERS, helpers: Sequence[str] = HELPERS) -> str:
+    """The program that Podman starts as process 1 of a worker: the one that containers.conf names, else catatonit.
+
+    Empty where that is not there.
+    """
+    named = _setting("containers", "init_path", folders) or _setting("engine", "init_path", folders)
+    if named:
+        return named if Path(named).exists() else ""
+    return find_program("catatonit", *helpers)
+
+
+def _setting(section: str, name: str, folders: Sequence[Path]) -> str:
+    """What containers.conf says for all users of this computer; empty if it says nothing."""
     named = ""
     for path in _files(folders):
         try:
-            network = tomllib.loads(path.read_text()).get("network", {})
+            found = tomllib.loads(path.read_text()).get(section, {})
         except (OSError, ValueError):
             continue
-        if isinstance(network, dict):
-            named = str(network.get("firewall_driver") or named)
-    return named or _own_choice(find_program("netavark", *helpers))
+        if isinstance(found, dict):
+            named = str(found.get(name) or named)
+    return named
 
 
 @functools.cache

@@ -148,6 +148,7 @@ class DockerReach:
     def _open_aside(self) -> Client:
         client = open_client(self._endpoint, None)
         client.api_version = self._client.api_version  # spares a question
+        client.engine_name = self._dialect.name
         return client
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from aiodocker import DockerError
 
-from worker_orchestrator.engines.docker.calls import writing
+from worker_orchestrator.engines.docker.calls import note_call, writing
 from worker_orchestrator.engines.docker.obstacles import KINDS, LONGEST_QUOTE, obstacle, taken_port
 from worker_orchestrator.errors import EngineError, EngineObstructed, EngineRejected, PortTaken
 
@@ -112,3 +112,23 @@ def test_the_same_cause_is_said_in_the_same_words_each_time() -> None:
     told = said[0].message.partition("Docker says: ")[2]
     assert LONGEST_QUOTE - 5 < len(told) <= LONGEST_QUOTE
     assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("no such container", "Podman refused to start the container: no such container."),
+        (
+            "mkdir /var/lib/containers/x: no space left on device",
+            "Podman's disk is full. Free some space there (`podman system prune` removes what is unused). Podman says: ",
+        ),
+        ("context canceled", "Podman is stopping (context canceled, in answer to POST containers/x/start)."),
+    ],
+)
+def test_an_engine_that_is_not_docker_is_named(words: str, says: str) -> None:
+    refusal = DockerError(500, words)
+    note_call(refusal, "POST", "containers/x/start", "Podman")
+    with pytest.raises(EngineError) as refused, writing():
+        raise refusal
+    assert refused.value.message.startswith(says)
+    assert "Docker" not in refused.value.message

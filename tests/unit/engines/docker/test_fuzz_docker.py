@@ -282,6 +282,16 @@ def test_what_was_done_to_a_container_is_told_with_what_to_do() -> None:
     assert instance_of(an_element(State="restarting")).ailment == "The container is not running yet."
 
 
+def test_with_podman_what_is_paused_is_connected_again_before_it_goes_on() -> None:
+    """Else its host port leads nowhere until the host is restarted."""
+    made_up = {"bridge": {"IPAddress": "", "NetworkID": "bridge"}}
+    paused = an_element(State="paused", NetworkSettings={"Networks": made_up})
+    assert instance_of(paused, Dialect(name="Podman")).ailment == (
+        "The container is paused and was disconnected from its network, so it cannot be reached. "
+        "Run `podman network connect our-network w1`, and only then `podman unpause w1`."
+    )
+
+
 def test_podman_shows_a_made_up_network_of_what_was_disconnected_while_it_was_paused() -> None:
     """It is none, also when the container goes on. A real one may have the same name, or no address."""
     podman = Dialect(name="Podman")
