@@ -1,6 +1,6 @@
 """What a create of E2B's own client takes on a warm pool, and of a stub that answers at once and stores nothing.
 
-Both are asked in turn, a create each, and who is first changes. Eight sandboxes are killed at a time; then the pool is waited for.
+Both are asked in turn, a create each, and who is first changes. After eight they are killed.
 """
 
 from __future__ import annotations
