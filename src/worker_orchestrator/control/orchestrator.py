@@ -104,8 +104,7 @@ class Orchestrator:
         """As `assign`, and keeps `metadata` with the assignment, which ends on these `terms` where they say so.
 
         A new assignment is stored with both. One that the project has, or that another client of it began, gets them after.
-        Then the machine is given these `values`, unless it has them; `replace`: also if it has others. `for_commands` is
-        as in `Asked`.
+        Then it is given these `values`, unless it has them; `replace`: or others. `for_commands` is as in `Asked`.
         """
         before = self.fleet.of_project(project)
         if values is not None:
@@ -114,10 +113,9 @@ class Orchestrator:
         asked = Asked(metadata, terms, for_commands) if metadata is not None or terms or for_commands else None
         if asked is not None:
             self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
-            if before is None and values is None:
-                own = await self._parts.short_way.assigned(project, pool, asked)
-                if own is not None:
-                    return Assignment(own, is_new=True)
+            is_short = before is None and values is None
+            if is_short and (own := await self._parts.short_way.assigned(project, pool, asked)) is not None:
+                return Assignment(own, is_new=True)
         machine = await self._parts.search.assign(project, pool, hung_up, wait_s, asked=asked)
         is_new = before is None or before.generation != machine.generation
         if asked is not None:
@@ -216,8 +214,6 @@ class Orchestrator:
             raise MachineNotFound(f"{machine.id} was removed in the meantime.")
         return now
 
-    # pools
-
     def change_pool(self, name: str, changes: Mapping[str, int | bool | None]) -> None:
         """Give the pool other sizes (None: those of the settings), pause or resume it. Stored when this returns.
 
@@ -307,8 +303,6 @@ class Orchestrator:
         """How this project came to the machine that it has; None if it has none, or if this is not on record."""
         machine = self.fleet.of_project(project)
         return None if machine is None else self.traces.of(machine)
-
-    # running
 
     async def run(self) -> None:
         """Keep the pool until cancelled. Raises what a defect raised."""
