@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom audit workflows image container-check clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-doors bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom audit workflows image container-check clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -113,6 +113,9 @@ bench: .venv/.tests example-worker  ## measure everything, beside raw limits and
 
 bench-engine: .venv/.tests  ## cold assigns, 1 and 20 at once, beside the engine's own API, on the engine that `docker` uses here
 	$(BIN)/python -m bench.engine $(ARGS)
+
+bench-doors: .venv/.tests example-worker  ## a create of E2B's client on a warm pool, beside a stub that stores nothing; two minutes
+	$(DOCKER) $(BIN)/python -m bench --only doors $(ARGS)
 
 bench-quick: .venv/.tests example-worker  ## the ratios that CI insists on, in less than three minutes
 	$(DOCKER) $(BIN)/python -m bench --quick

@@ -17,7 +17,7 @@ from typing import Final
 from bench import book, computer
 from bench.book import Book
 from bench.claims import CLAIMS, QUICK
-from bench.questions import beside, cold, counts, idle, life, limits, parked, previews, scale, warm
+from bench.questions import beside, cold, counts, doors, idle, life, limits, parked, previews, scale, warm
 from bench.run import Run
 from bench.subjects import BUILD
 from bench.table import table
@@ -42,6 +42,7 @@ QUESTIONS: Final[dict[str, Callable[[Run], None]]] = {
     "ticks": scale.ticks,
     "beside": beside.beside,
     "idle": idle.idle,
+    "doors": doors.doors,
     "previews": previews.previews,
     "previews-unused": previews.without_previews,
 }

@@ -128,6 +128,12 @@ CLAIMS: Final = (
         lambda book: book.median("counts.engine_calls"),
     ),
     _ratio(
+        "create of E2B's client on a warm pool, against a stub that stores nothing",
+        1.5,
+        "doors.create.service",
+        "doors.create.stub",
+    ),
+    _ratio(
         "small requests/s of previews, 16 connections, against Caddy as a plain proxy",
         0.25,
         "previews.door.rate",

@@ -99,19 +99,23 @@ class Orchestrator:
         terms: Terms = NO_TERMS,
         values: LateValues | None = None,
         replace: bool = False,
+        for_commands: bool = False,
     ) -> Assignment:
         """As `assign`, and keeps `metadata` with the assignment, which ends on these `terms` where they say so.
 
         A new assignment is stored with both. One that the project has, or that another client of it began, gets them after.
-        Then the machine is given these `values`, unless it has them; `replace`: also if it has others.
+        Then it is given these `values`, unless it has them; `replace`: or others. `for_commands` is as in `Asked`.
         """
         before = self.fleet.of_project(project)
         if values is not None:
             of_pool = pool or (DEFAULT_POOL if before is None else before.pool)
             await self._parts.configuring.insist_on_room(of_pool, values)
-        asked = Asked(metadata, terms) if metadata is not None or terms else None
+        asked = Asked(metadata, terms, for_commands) if metadata is not None or terms or for_commands else None
         if asked is not None:
             self.leases.insist_on_terms(pool or (DEFAULT_POOL if before is None else before.pool), terms)
+            is_short = before is None and values is None
+            if is_short and (own := await self._parts.short_way.assigned(project, pool, asked)) is not None:
+                return Assignment(own, is_new=True)
         machine = await self._parts.search.assign(project, pool, hung_up, wait_s, asked=asked)
         is_new = before is None or before.generation != machine.generation
         if asked is not None:
@@ -210,8 +214,6 @@ class Orchestrator:
             raise MachineNotFound(f"{machine.id} was removed in the meantime.")
         return now
 
-    # pools
-
     def change_pool(self, name: str, changes: Mapping[str, int | bool | None]) -> None:
         """Give the pool other sizes (None: those of the settings), pause or resume it. Stored when this returns.
 
@@ -301,8 +303,6 @@ class Orchestrator:
         """How this project came to the machine that it has; None if it has none, or if this is not on record."""
         machine = self.fleet.of_project(project)
         return None if machine is None else self.traces.of(machine)
-
-    # running
 
     async def run(self) -> None:
         """Keep the pool until cancelled. Raises what a defect raised."""

@@ -148,6 +148,8 @@ def assign_verified(
 ) -> Machine | None:
     """Hand an idle machine that has just answered to a project that has none. None, and no change, if there is none.
 
+    For commands it must have answered in the last round of probes (`Asked`).
+
     `pool` and `asked` are as for `assign`. If the settings do not name the pool, or the project waits, that is for `assign`
     to judge.
     """
@@ -156,8 +158,9 @@ def assign_verified(
         return None
     if fleet.keys and is_full(fleet, project):
         return None
-    idle = next_idle(fleet, spec, name, now)
-    if idle is None or not is_verified(fleet, spec, idle, now):
+    for_commands = asked is not None and asked.for_commands
+    idle = next_idle(fleet, spec, name, now, for_commands=for_commands)
+    if idle is None or not is_verified(fleet, spec, idle, now, for_commands=for_commands):
         return None
     return hand_over(fleet, spec, idle, project, now, asked)
 

@@ -17,7 +17,18 @@ from worker_orchestrator.core.project import BEHIND_KEY
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.key_errors import KeyLimitReached
 
-__all__ = ["SEPARATOR", "Key", "Right", "full_name", "held", "insist_on_limit", "is_full", "key_name", "own_name"]
+__all__ = [
+    "SEPARATOR",
+    "Key",
+    "Right",
+    "beyond_limit",
+    "full_name",
+    "held",
+    "insist_on_limit",
+    "is_full",
+    "key_name",
+    "own_name",
+]
 
 SEPARATOR: Final = BEHIND_KEY
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -81,6 +92,21 @@ def is_full(fleet: Fleet, project: str) -> bool:
     key, separator, _ = project.partition(SEPARATOR)
     most = fleet.keys.get(key) if separator else None
     return most is not None and fleet.count_of_key(key) - (project in fleet.waiting) >= most
+
+
+def beyond_limit(fleet: Fleet) -> list[str]:
+    """The projects in line that are more than their keys may have, the last to come first.
+
+    There are some where a project came in the place of one whose release was taken back.
+    """
+    more = {key: fleet.count_of_key(key) - most for key, most in fleet.keys.items() if most is not None}
+    beyond = []
+    for project in reversed(fleet.waiting):
+        key, separator, _ = project.partition(SEPARATOR)
+        if separator and more.get(key, 0) > 0:
+            more[key] -= 1
+            beyond.append(project)
+    return beyond
 
 
 def insist_on_limit(fleet: Fleet, project: str) -> None:

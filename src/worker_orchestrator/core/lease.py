@@ -97,10 +97,14 @@ NO_TERMS: Final = Terms()
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
-    """What a project asks for with an assignment: metadata, as JSON, and deadlines. None: it says nothing of the machine."""
+    """What a project asks for with an assignment: metadata, as JSON, and deadlines. None: it says nothing of the machine.
+
+    `for_commands`: it runs commands in it, for which a machine will do whose worker answered in the last round of probes.
+    """
 
     metadata: str | None = None
     terms: Terms = NO_TERMS
+    for_commands: bool = False
 
 
 def agreed(ours: Terms | None, asked: Terms) -> Terms:

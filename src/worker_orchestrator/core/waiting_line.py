@@ -26,6 +26,11 @@ __all__ = [
     "turn_away",
 ]
 
+RECENT_S: Final = 15.0
+"""For so long a worker's answer says enough of a machine in which commands will run.
+
+Idle machines answer at each refresh, every 10 s by default, and the end of one is reported at once.
+"""
 _ASSIGNED: Final = Cause.ASSIGNED
 
 
@@ -62,19 +67,19 @@ def turn_away(fleet: Fleet, spec: Spec, now: float) -> dict[str, NoMachineAvaila
     return away
 
 
-def next_idle(fleet: Fleet, spec: Spec, pool: str, now: float) -> Machine | None:
+def next_idle(fleet: Fleet, spec: Spec, pool: str, now: float, *, for_commands: bool = False) -> Machine | None:
     """The idle machine to hand out next; None if there is none.
 
     It is the one that waited longest, unless that one would have to be probed first and another one has just answered. So an
     assign with ten thousand idle machines is as fast as with ten. A machine of an older template serves only while the
-    current template does not come up.
+    current template does not come up. `for_commands` is as in `Asked`.
     """
     wanted = spec.pool(pool)
     idle = fleet.idle(pool, wanted.template)
     first = _first_undoubted(fleet, idle)
-    if first is not None and not is_verified(fleet, spec, first, now):
+    if first is not None and not is_verified(fleet, spec, first, now, for_commands=for_commands):
         last = fleet.machines[next(reversed(idle))]
-        if is_verified(fleet, spec, last, now) and not fleet.is_doubted(last):
+        if is_verified(fleet, spec, last, now, for_commands=for_commands) and not fleet.is_doubted(last):
             return last
     if first is None and does_not_come_up(fleet, wanted, pool):
         return _first_undoubted(fleet, fleet.stale(pool, wanted.template))
@@ -88,8 +93,8 @@ def _first_undoubted(fleet: Fleet, ids: Iterable[str]) -> Machine | None:
     return None
 
 
-def is_verified(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
-    """Whether it answered a probe so recently that it need not be probed again.
+def is_verified(fleet: Fleet, spec: Spec, machine: Machine, now: float, *, for_commands: bool = False) -> bool:
+    """Whether it answered a probe so recently that it need not be probed again. `for_commands` is as in `Asked`.
 
     A recent answer is enough only if the engine would have reported the machine's end since, and if it came after the last
     doubt: a listing that denies a doubt shows that the worker runs, and not that it serves.
@@ -97,7 +102,8 @@ def is_verified(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:
     watch = fleet.watches[machine.id]
     if watch.verified_at is None or watch.verified_at < watch.doubted_until:
         return False
-    return fleet.hears_events and now - watch.verified_at - watch.answer_s <= spec.verify_after_s
+    longest_s = max(RECENT_S, spec.verify_after_s) if for_commands else spec.verify_after_s
+    return fleet.hears_events and now - watch.verified_at - watch.answer_s <= longest_s
 
 
 def goes_stale(fleet: Fleet, spec: Spec, machine: Machine, now: float) -> bool:

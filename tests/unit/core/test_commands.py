@@ -11,6 +11,7 @@ from tests.unit.core.build import NEW, OLD, World, a_fleet, a_machine, a_spec, a
 
 from worker_orchestrator.core import commands, refusals, waiting_line
 from worker_orchestrator.core.instance import Status
+from worker_orchestrator.core.lease import Asked
 from worker_orchestrator.core.machine import Cause, Change, State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.spec import PoolSpec
@@ -111,6 +112,41 @@ def test_a_machine_that_answered_within_a_second_is_given_at_once(age_s: float, 
     machine = world.up()
     world.now += age_s
     assert assign_verified(world) == (machine if is_given else None)
+
+
+@pytest.mark.parametrize(("age_s", "is_given"), [(15.0, True), (15.001, False)])
+def test_for_commands_one_will_do_that_answered_in_the_last_round_of_probes(age_s: float, *, is_given: bool) -> None:
+    world = World()
+    first, last = world.up(), world.up()
+    world.now += age_s
+    world.watch(last).verified_at = world.now
+    assert commands.assign_verified(world.fleet, world.spec, "p", world.now, asked=Asked("{}")) == world[last]
+    given = commands.assign_verified(world.fleet, world.spec, "q", world.now, asked=Asked(for_commands=True))
+    assert given == (world[first] if is_given else None)
+
+
+def test_for_commands_the_last_one_that_answered_will_do_if_the_first_one_is_silent_for_long() -> None:
+    world = World()
+    _, last = world.up(), world.up()
+    world.now += 100.0
+    world.watch(last).verified_at = world.now - 14.0
+    given = commands.assign_verified(world.fleet, world.spec, "p", world.now, asked=Asked(for_commands=True))
+    assert given == world[last]
+
+
+def test_for_commands_no_earlier_answer_counts_while_the_engine_would_not_tell_of_an_end() -> None:
+    world = World()
+    world.up()
+    world.fleet.hears_events = False
+    assert commands.assign_verified(world.fleet, world.spec, "p", world.now, asked=Asked(for_commands=True)) is None
+
+
+def test_an_answer_counts_for_commands_at_least_as_long_as_for_others() -> None:
+    world = World(spec=replace(a_spec(), verify_after_s=20.0))
+    machine = world.up()
+    world.now += 19.0
+    given = commands.assign_verified(world.fleet, world.spec, "p", world.now, asked=Asked(for_commands=True))
+    assert given == world[machine]
 
 
 def test_a_machine_that_never_answered_this_process_is_not_given_at_once() -> None:

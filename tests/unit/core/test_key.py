@@ -8,7 +8,7 @@ import pytest
 from tests.unit.core.build import World, a_fleet, a_machine, assert_indexes_hold, several
 
 from worker_orchestrator.core import commands
-from worker_orchestrator.core.key import full_name, held, insist_on_limit, is_full, key_name, own_name
+from worker_orchestrator.core.key import beyond_limit, full_name, held, insist_on_limit, is_full, key_name, own_name
 from worker_orchestrator.core.machine import State
 from worker_orchestrator.errors import InvalidInput
 from worker_orchestrator.key_errors import KeyLimitReached
@@ -160,6 +160,49 @@ def test_no_history_gives_a_key_more_than_it_may_have(seed: int) -> None:
                 commands.release(world.fleet, world.spec, machine, 1000.0)
         except KeyLimitReached:
             assert machine is None
+        assert len(held(world.fleet, "ci")) <= 2
+        assert len(held(world.fleet, "web")) <= 3
+        assert_indexes_hold(world.fleet)
+
+
+def test_who_came_in_the_place_of_a_release_that_was_taken_back_leaves_the_line_again() -> None:
+    world = a_world(1, ci=2, web=1)
+    world.assign("ci:a")
+    world.fleet.take_pending()
+    before = world.fleet.of_project("ci:a")
+    assert before is not None
+    commands.release(world.fleet, world.spec, before, world.now)
+    for project in ("ci:b", "web:x", "ci:c", "operator", "ci"):
+        world.assign(project)  # all of them wait
+    assert beyond_limit(world.fleet) == []
+    world.fleet.undo(world.fleet.take_pending(), world.now)
+    assert beyond_limit(world.fleet) == ["ci:c"]
+    world.fleet.join_line("default", "ci:d")
+    assert beyond_limit(world.fleet) == ["ci:d", "ci:c"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_history_with_batches_that_are_taken_back_gives_a_key_more_than_it_may_have(seed: int) -> None:
+    rng = random.Random(seed)
+    world = a_world(3, ci=2, web=3)
+    world.fleet.take_pending()
+    names = [f"{key}{number}" for key in ("ci:", "web:", "") for number in range(5)]
+    for _ in range(200):
+        project = rng.choice(names)
+        machine = world.fleet.of_project(project)
+        try:
+            if machine is not None and rng.random() < 0.5:
+                commands.release(world.fleet, world.spec, machine, 1000.0)
+            elif machine is None or machine.state is State.READY:
+                commands.assign(world.fleet, world.spec, project, 1000.0)
+        except KeyLimitReached:
+            assert machine is None
+        if rng.random() < 0.3:
+            changes = world.fleet.take_pending()
+            if rng.random() < 0.5:
+                world.fleet.undo(changes, 1000.0)
+                for one in beyond_limit(world.fleet):
+                    world.fleet.leave_line(one)
         assert len(held(world.fleet, "ci")) <= 2
         assert len(held(world.fleet, "web")) <= 3
         assert_indexes_hold(world.fleet)

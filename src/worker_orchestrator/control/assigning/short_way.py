@@ -5,6 +5,7 @@ Almost all requests go this way. It decides with the same functions of the core 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from worker_orchestrator.control.deciding.decisions import Decisions
@@ -39,10 +40,39 @@ class ShortWay:
 
         `pool` is as for `commands.assign`. False, and nothing is changed, where it takes more than that.
         """
+        is_stored = self._assign(project, pool, reply)
+        if is_stored:
+            self._decisions.resize_behind_reply()
+        return is_stored is not None
+
+    async def assigned(self, project: str, pool: str | None, asked: Asked) -> Machine | None:
+        """As `assign`, as it `asked`, for a caller with a task: the machine once that is stored. None where it takes more.
+
+        The pool is sized in the next turn, so a caller that replies without a pause does so before. Raises CommitFailed.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Machine | BaseException] = loop.create_future()
+
+        def tell(result: Machine | BaseException) -> None:
+            if not answer.cancelled():
+                answer.set_result(result)
+
+        is_stored = self._assign(project, pool, tell, asked)
+        if is_stored is None:
+            return None
+        if is_stored:
+            loop.call_soon(self._decisions.resize_behind_reply)
+        result = await answer
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _assign(self, project: str, pool: str | None, reply: AssignReply, asked: Asked | None = None) -> bool | None:
+        """Whether it is being stored, or nothing had to be; None, and nothing is changed, where it takes more than that."""
         begun_at = self._observer.now()
-        taken = self.take_ready(project, pool)
+        taken = self.take_ready(project, pool, asked)
         if taken is None:
-            return False
+            return None
         machine, is_new = taken
 
         def stored(failure: BaseException | None) -> None:
@@ -55,9 +85,8 @@ class ShortWay:
 
         if not is_new and not self.is_pending(machine):
             self._journal.reply_soon(stored)
-            return True
+            return False
         self._store(stored)
-        self._decisions.resize_behind_reply()
         return True
 
     def release(self, name: str, reply: Reply) -> bool:

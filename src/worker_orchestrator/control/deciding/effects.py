@@ -34,6 +34,7 @@ from worker_orchestrator.control.world.actions import Actions
 from worker_orchestrator.control.world.probers import Probers
 from worker_orchestrator.core import due_actions, outcomes, reasons, refusals
 from worker_orchestrator.core.action import Park, Unpark
+from worker_orchestrator.core.key import beyond_limit
 from worker_orchestrator.core.lease import Lease
 from worker_orchestrator.core.machine import Cause, Change, Machine, State
 from worker_orchestrator.core.parking import HELD_UP_S
@@ -98,6 +99,9 @@ class Effects:
                 self._seats.refuse(before.project, failure)
             if before is not None and before.project is not None and before.state is _READY:
                 self._seats.keep_promise(before)  # the project has it again
+        for project in beyond_limit(self._fleet):  # it came in the place of one that is back
+            self._fleet.leave_line(project)
+            self._seats.refuse(project, failure)
 
     def diverged(self, why: str) -> None:
         """Memory and disk may differ, or an invariant does not hold: the service stops."""

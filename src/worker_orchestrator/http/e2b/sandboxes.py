@@ -104,6 +104,7 @@ class Sandboxes:
             lambda: until_hang_up(request.receive),
             metadata=_metadata({**metadata, _MARK: msgspec.json.encode(mark).decode()}),
             terms=Terms(ttl=_timeout(new.timeout)),
+            for_commands=True,
         )
         try:
             if assigned.is_new or new.envVars:
