@@ -100,7 +100,9 @@ async def _raw_pods(service: Service, count: int) -> float:
 
     await until(are_ready, "raw pods are Ready", 120, pause_s=0.02)
     took_s = time.monotonic() - begun_at
-    await service.client.call("DELETE", service.client.pods(), [("labelSelector", "raw=yes")], {"gracePeriodSeconds": 1})
+    await service.client.call(
+        "DELETE", service.client.pods(), [("labelSelector", "raw=yes")], {"gracePeriodSeconds": 1}
+    )
     await _until_gone(service)
     return took_s
 
@@ -144,7 +146,9 @@ async def patch() -> None:
             ours.append(time.monotonic() - begun_at)
             assert status == 200, reply
     p50 = statistics.median(ours) / statistics.median(bare)
-    print(f"patch: warm assign {ms(statistics.median(ours))}, bare merge patch {ms(statistics.median(bare))}; ratio {p50:.2f}")
+    print(
+        f"patch: warm assign {ms(statistics.median(ours))}, bare merge patch {ms(statistics.median(bare))}; ratio {p50:.2f}"
+    )
 
 
 async def away() -> None:
@@ -168,7 +172,9 @@ async def away() -> None:
             assert set(await service.pods()) >= {machine["id"] for machine in had.values()}
             gone = before - set(await service.pods())
             assert not gone, f"{gone} were removed"
-            print(f"away ({how.value}, {AWAY_S:g} s): both projects have theirs after {took_s:.2f} s, no pod was removed")
+            print(
+                f"away ({how.value}, {AWAY_S:g} s): both projects have theirs after {took_s:.2f} s, no pod was removed"
+            )
 
 
 async def _one_on_each_node(service: Service, count: int) -> dict[str, list[str]]:
@@ -203,11 +209,15 @@ async def cut() -> None:
             node("heal", 3)
         during = await _machines_of(service, projects)
         assert {p: m["id"] for p, m in during.items()} == {p: m["id"] for p, m in before.items()}, during
-        print(f"cut: states of the projects on it after {AWAY_S:g} s: {sorted({during[p]['state'] for p in by_node[NODES[2]]})}")
+        print(
+            f"cut: states of the projects on it after {AWAY_S:g} s: {sorted({during[p]['state'] for p in by_node[NODES[2]]})}"
+        )
 
         async def all_serve() -> bool:
             now = await _machines_of(service, projects)
-            return all(m["state"] == "assigned" and m["id"] == before[p]["id"] for p, m in now.items()) and len(now) == len(before)
+            return all(m["state"] == "assigned" and m["id"] == before[p]["id"] for p, m in now.items()) and len(
+                now
+            ) == len(before)
 
         healed_at = time.monotonic()
         await until(all_serve, "all serve again", _NOTICED_WITHIN_S, pause_s=0.5)
@@ -224,8 +234,18 @@ async def drained() -> None:
         by_node = await _one_on_each_node(service, 9)
         lost = by_node[NODES[1]]
         before = await _machines_of(service, lost)
-        words = ["kubectl", "drain", NODES[1], "--force", "--delete-emptydir-data", "--ignore-daemonsets", "--timeout=60s"]
-        drain = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+        words = [
+            "kubectl",
+            "drain",
+            NODES[1],
+            "--force",
+            "--delete-emptydir-data",
+            "--ignore-daemonsets",
+            "--timeout=60s",
+        ]
+        drain = await asyncio.create_subprocess_exec(
+            *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
         said, _ = await drain.communicate()
         try:
             assert drain.returncode == 0, said.decode()
@@ -239,7 +259,9 @@ async def drained() -> None:
             after = {project: await assigned(service, project) for project in lost}
             assert all(after[project]["id"] != before[project]["id"] for project in lost)
             assert all(after[project]["generation"] > before[project]["generation"] for project in lost)
-            print(f"drained: {len(lost)} projects are told {told!r}, and get another machine, of a later generation, when they ask")
+            print(
+                f"drained: {len(lost)} projects are told {told!r}, and get another machine, of a later generation, when they ask"
+            )
         finally:
             subprocess.run(["kubectl", "uncordon", NODES[1]], check=True, stdout=subprocess.DEVNULL)
 

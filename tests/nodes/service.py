@@ -45,7 +45,12 @@ class Service:
 
     async def __aenter__(self) -> Service:
         await self.client.call("POST", "/api/v1/namespaces", body={"metadata": {"name": self.namespace}})
-        template = {"spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "worker", "command": ["sh", "-c", COMMAND]}]}}
+        template = {
+            "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "worker", "command": ["sh", "-c", COMMAND]}],
+            }
+        }
         (self.folder / "pod.json").write_text(json.dumps(template))
         self._session = aiohttp.ClientSession(
             f"http://127.0.0.1:{self._ports.api}", timeout=aiohttp.ClientTimeout(total=120)

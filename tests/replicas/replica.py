@@ -150,7 +150,9 @@ class Replica:
             return web.json_response({}, status=200 if is_done else 503)
         had = office.of_project(project)
         machine = await office.assign(project)
-        if machine is None or not self._election.leads_in(office.ledger.term):  # what is in memory is guarded by the clock alone
+        if machine is None or not self._election.leads_in(
+            office.ledger.term
+        ):  # what is in memory is guarded by the clock alone
             return web.json_response({}, status=503)
         told: dict[str, Any] = {"machine": machine.id, "generation": machine.generation, "is_new": had is None}
         return web.json_response(told)

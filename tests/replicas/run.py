@@ -214,7 +214,9 @@ async def run(kills: int, stops: int) -> int:
             late = sum(each > WRITES_WITHIN_S for each in times)
             print(f"{deed.name} {len(times)}: written again after {statistics.median(times):.1f} s (median), "
                   f"{max(times):.1f} s at most; later than {WRITES_WITHIN_S:g} s: {late}")  # fmt: skip
-            judge.wrong += [f"{late} times nothing was written within {WRITES_WITHIN_S:g} s of {deed.name}"] if late else []
+            judge.wrong += (
+                [f"{late} times nothing was written within {WRITES_WITHIN_S:g} s of {deed.name}"] if late else []
+            )
     print(", ".join(f"{count} {what}" for what, count in sorted(judge.count.items())))
     print("\n".join(judge.wrong) or "Nothing was lost, and nothing doubled.")
     return bool(judge.wrong)

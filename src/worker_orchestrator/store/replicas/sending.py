@@ -84,7 +84,12 @@ def _request(call: Create | Patch | Delete | Read, path: str) -> tuple[str, str,
         case Delete():
             conditions = {"uid": call.uid, "resourceVersion": call.version}
             grace = {"gracePeriodSeconds": _GRACE_S} if call.kind is Kind.POD else {}
-            return "DELETE", path, (), {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": conditions, **grace}
+            return (
+                "DELETE",
+                path,
+                (),
+                {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": conditions, **grace},
+            )
         case Read():
             return "GET", path, (), None
 
