@@ -1,8 +1,8 @@
-"""What must hold on three nodes with one service: many at once, nodes that are killed, cut off and drained, a server that is away.
+"""What must hold on three nodes with one service: many at once, nodes killed, cut off and drained, a server that is away.
 
-It needs the cluster that KUBECONFIG names, from where its pods can be reached. The acts `killed` and `cut` also need a command
-in NODE: `$NODE kill 2` powers off the second node for good, `$NODE cut 3` and `$NODE heal 3` pull and put its cable. So `killed` is
-the last act. Node n is named by NODES, `node1,node2,node3` by default.
+It needs the cluster that KUBECONFIG names, from where its pods can be reached. The acts `killed` and `cut` also need a
+command in NODE: `$NODE kill 2` powers off the second node for good, `$NODE cut 3` and `$NODE heal 3` pull and put its
+cable. So `killed` is the last act. Node n is named by NODES, `node1,node2,node3` by default.
 
 usage: python -m tests.nodes.run [ACT…]
 """
@@ -82,7 +82,8 @@ async def burst() -> None:
             await asyncio.gather(*(service.ask("DELETE", f"/{project}") for project in projects))
             await _until_gone(service)
     ratio = statistics.median(ours) / statistics.median(raw)
-    print(f"burst: 20 at once {sorted(round(each, 1) for each in ours)} s, 20 raw pods {sorted(round(each, 1) for each in raw)} s; "
+    took, bare = (sorted(round(each, 1) for each in times) for times in (ours, raw))
+    print(f"burst: 20 at once {took} s, 20 raw pods {bare} s; "
           f"ratio of the medians {ratio:.2f}")  # fmt: skip
 
 
@@ -210,7 +211,7 @@ async def cut() -> None:
         during = await _machines_of(service, projects)
         assert {p: m["id"] for p, m in during.items()} == {p: m["id"] for p, m in before.items()}, during
         print(
-            f"cut: states of the projects on it after {AWAY_S:g} s: {sorted({during[p]['state'] for p in by_node[NODES[2]]})}"
+            f"cut: states of its projects after {AWAY_S:g} s: {sorted({during[p]['state'] for p in by_node[NODES[2]]})}"
         )
 
         async def all_serve() -> bool:
@@ -259,11 +260,10 @@ async def drained() -> None:
             after = {project: await assigned(service, project) for project in lost}
             assert all(after[project]["id"] != before[project]["id"] for project in lost)
             assert all(after[project]["generation"] > before[project]["generation"] for project in lost)
-            print(
-                f"drained: {len(lost)} projects are told {told!r}, and get another machine, of a later generation, when they ask"
-            )
+            print(f"drained: {len(lost)} projects are told {told!r}, and get another one when they ask")
         finally:
-            subprocess.run(["kubectl", "uncordon", NODES[1]], check=True, stdout=subprocess.DEVNULL)
+            words = ["kubectl", "uncordon", NODES[1]]
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)  # noqa: ASYNC221 # nothing else happens
 
 
 async def killed() -> None:
@@ -280,7 +280,7 @@ async def killed() -> None:
         async def is_replaced() -> bool:
             pods = await service.pods()
             idle = [each for each in await service.machines() if each["state"] == "idle"]
-            return sum(pods[each["id"]]["spec"].get("nodeName") != dead for each in idle if each["id"] in pods) >= 6
+            return sum(bool(pods[each["id"]]["spec"]["nodeName"] != dead) for each in idle if each["id"] in pods) >= 6
 
         await until(is_replaced, "six are idle on other nodes", 2 * _NOTICED_WITHIN_S, pause_s=0.5)
         print(f"killed: six are idle on the other nodes after {time.monotonic() - begun_at:.0f} s")

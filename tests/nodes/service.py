@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self
 
 import aiohttp
 import yaml
@@ -29,7 +29,6 @@ IMAGE: Final = os.environ.get("CLUSTER_IMAGE", "worker:1")
 PORT: Final = 8080
 COMMAND: Final = f"trap 'exit 0' TERM; httpd -f -p {PORT} -h / & wait"
 _STARTS_WITHIN_S: Final = 60.0
-_T = TypeVar("_T")
 
 
 class Service:
@@ -43,7 +42,7 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
         self._server = server
 
-    async def __aenter__(self) -> Service:
+    async def __aenter__(self) -> Self:
         await self.client.call("POST", "/api/v1/namespaces", body={"metadata": {"name": self.namespace}})
         template = {
             "spec": {
@@ -56,12 +55,15 @@ class Service:
             f"http://127.0.0.1:{self._ports.api}", timeout=aiohttp.ClientTimeout(total=120)
         )
         words = [
-            sys.executable, "-m", "worker_orchestrator", "serve", "--engine", "kubernetes", "--namespace", self.namespace, "--port",
+            sys.executable, "-m", "worker_orchestrator", "serve", "--engine", "kubernetes",
+            "--namespace", self.namespace, "--port",
             str(self._ports.api), "--image", IMAGE, "--worker-port", str(PORT), "--state-dir", str(self.folder / "state"),
             "--pod-template", str(self.folder / "pod.json"), "--on-release", "recycle", "--log-format", "json", *self._flags,
         ]  # fmt: skip
         with (self.folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(words, stdout=log, stderr=log, env=environment(self._variables()))
+            self._process = subprocess.Popen(  # noqa: ASYNC220 # nothing else happens
+                words, stdout=log, stderr=log, env=environment(self._variables())
+            )
         await until(self._answers, "the service answers", _STARTS_WITHIN_S)
         return self
 
@@ -96,7 +98,8 @@ class Service:
         try:
             return (await self.ask("GET", "/livez"))[0] == 200
         except aiohttp.ClientError:
-            assert self._process is not None and self._process.poll() is None, self.log
+            assert self._process is not None
+            assert self._process.poll() is None, self.log
             return False
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:

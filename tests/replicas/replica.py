@@ -1,7 +1,7 @@
 """A replica as a process of its own: the election and the store of `store/replicas` on a real API server, behind HTTP.
 
-What it decides is a small stand-in for the core, as in `tests/simulation/cluster_replica.py`: it keeps some free pods, gives them
-to projects, and removes those that are released. The pods need no nodes: what is not there yet counts as one that serves.
+What it decides is a small stand-in for the core, as in `tests/simulation/cluster_replica.py`: it keeps some free pods, gives
+them to projects, and removes those that are released. The pods need no nodes: each counts as one that serves.
 
 usage: python -m tests.replicas.replica NAME PORT OWNER NAMESPACE
 """
@@ -111,7 +111,7 @@ class Replica:
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def run(self) -> None:
-        server = web.ServerRunner(web.Server(self._reply))  # type: ignore[arg-type] # its requests are of this kind
+        server = web.ServerRunner(web.Server(self._reply))
         await server.setup()
         await web.TCPSite(server, "127.0.0.1", self._port).start()
         standing = asyncio.create_task(self._election.run())

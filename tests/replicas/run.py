@@ -1,8 +1,8 @@
 """Kills and stops leaders under load on the cluster that KUBECONFIG names, and judges: nothing lost, nothing doubled.
 
-Three replicas (`replica.py`) are processes of their own, in a namespace of their own that needs no node. Clients assign and release,
-each for projects of its own, and know what they were told. `kill -9` and SIGSTOP meet whoever leads. After each, the time to the
-next write that is acknowledged is measured.
+Three replicas (`replica.py`) are processes of their own, in a namespace of their own that needs no node. Clients assign and
+release, each for projects of its own, and know what they were told. `kill -9` and SIGSTOP meet whoever leads. After each,
+the time to the next write that is acknowledged is measured.
 
 usage: python -m tests.replicas.run [--kills N] [--stops N]
 """
@@ -152,14 +152,14 @@ class Replicas:
 async def until_written(judge: Judge) -> float:
     """Seconds until the next write is acknowledged."""
     before, begun_at = judge.writes, time.monotonic()
-    while judge.writes == before and time.monotonic() < begun_at + _GIVES_UP_S:
+    while judge.writes == before and time.monotonic() < begun_at + _GIVES_UP_S:  # noqa: ASYNC110 # it is measured
         await asyncio.sleep(0.01)
     return time.monotonic() - begun_at
 
 
 async def meet(replicas: Replicas, session: aiohttp.ClientSession, judge: Judge, number: signal.Signals) -> float:
     """Send this to the leader. Returns how long nothing was written then."""
-    while (port := await replicas.leader(session)) is None:
+    while (port := await replicas.leader(session)) is None:  # noqa: ASYNC110 # processes have no events
         await asyncio.sleep(0.1)
     replicas.send(port, number)
     await asyncio.sleep(0.1)  # what was on its way is answered

@@ -1,7 +1,7 @@
 """Stands in the election of the leader, for as long as the process runs (`store/cluster/election.py` decides).
 
-The clock goes on while the computer sleeps, where it has one that does. A leader renews its Lease once a second. Whoever is none
-reads it as often.
+The clock goes on while the computer sleeps, where it has one that does. A leader renews its Lease once a second, and whoever
+is none reads it as often.
 """
 
 from __future__ import annotations

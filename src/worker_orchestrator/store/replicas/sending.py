@@ -1,8 +1,8 @@
 """Sends the calls of `store/cluster` to an API server, and says how each of them ended.
 
-Whatever may have been carried out, or may still be, is UNKNOWN: a connection that broke, a server that gave up in the middle,
-no answer in time. What the server had no room for, or took our credentials for, was not carried out and may be another time:
-that is UNKNOWN as well, since whoever asks looks then, and asks again.
+Whatever may have been carried out, or may still be, is UNKNOWN: a connection that broke, a server that gave up in the
+middle, no answer in time. What was not carried out for now (too many requests, credentials that are to be renewed) is
+UNKNOWN as well, since whoever asked looks then, and asks again.
 Source: docs/kubernetes.md, "Facts of the API, by running".
 """
 

@@ -172,7 +172,8 @@ def test_one_replica_leads_and_another_one_as_soon_as_that_resigns() -> None:
             now += election.LASTS_S
             await anna._stand()
             await ben._stand()
-            assert anna.term is not None and anna.leads_in(anna.term)
+            assert anna.term is not None
+            assert anna.leads_in(anna.term)
             assert (ben.term, ben.leader, anna.leader) == (None, "http://anna", "")
             await anna.resign()
             assert anna.term is None
