@@ -296,6 +296,7 @@ ACTS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
 
 
 def main() -> None:
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # it is a text file
     failed = list[str]()
     for name in sys.argv[1:] or list(ACTS):
         try:

@@ -64,7 +64,11 @@ class Service:
             self._process = subprocess.Popen(  # noqa: ASYNC220 # nothing else happens
                 words, stdout=log, stderr=log, env=environment(self._variables())
             )
-        await until(self._answers, "the service answers", _STARTS_WITHIN_S)
+        try:
+            await until(self._answers, "the service answers", _STARTS_WITHIN_S)
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     def _variables(self) -> Mapping[str, str]:
