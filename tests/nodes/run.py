@@ -2,7 +2,7 @@
 
 It needs the cluster that KUBECONFIG names, from where its pods can be reached. The acts `killed` and `cut` also need a
 command in NODE: `$NODE kill 2` powers off the second node for good, `$NODE cut 3` and `$NODE heal 3` pull and put its
-cable. So `killed` is the last act. Node n is named by NODES, `node1,node2,node3` by default.
+cable. So `killed` is the last act. Node n is named by CLUSTER_NODES, `node1,node2,node3` by default.
 
 usage: python -m tests.nodes.run [ACT…]
 """
@@ -23,7 +23,7 @@ from tests.nodes.service import COMMAND, IMAGE, Service, until
 
 from worker_orchestrator.engines.kubernetes.kubeconfig import find_access
 
-NODES: Final = os.environ.get("NODES", "node1,node2,node3").split(",")
+NODES: Final = os.environ.get("CLUSTER_NODES", "node1,node2,node3").split(",")
 AWAY_S: Final = 60.0
 _NOTICED_WITHIN_S: Final = 120.0
 _WARM_WITHIN_S: Final = 120.0
