@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster browser vite screenshots newman bench bench-doors bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom audit workflows image container-check clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster test-replicas test-nodes browser vite screenshots newman bench bench-doors bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom audit workflows image container-check clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -92,6 +92,14 @@ engines: .venv/.tests  ## does this engine keep every promise? Writes its column
 # On the cluster that KUBECONFIG names, from where its pods can be reached. CLUSTER_IMAGE: an image with a shell and httpd.
 test-cluster: .venv/.tests  ## does the Kubernetes engine keep the contract? On whatever KUBECONFIG names; see CONTRIBUTING
 	$(PYTEST) -m cluster tests/contract $(ARGS)
+
+# Its pods need no node, so `scripts/kubernetes-apiserver` will do.
+test-replicas: .venv/.tests  ## is nothing lost when leaders of the cluster store are killed and stopped? KILLS=n, STOPS=n
+	$(BIN)/python -m tests.replicas.run --kills $(or $(KILLS),5) --stops $(or $(STOPS),2)
+
+# On a cluster of three nodes, as test-cluster. NODE: a command that kills, cuts and heals nodes.
+test-nodes: .venv/.tests  ## one service while nodes are killed, cut off and drained; ACTS="eighty drained" for some of it
+	$(BIN)/python -m tests.nodes.run $(ACTS)
 
 browser: .venv/.tests example-worker  ## the dashboard, the docs page, and pages of other sites, in a real Chromium
 	$(DOCKER) $(PYTEST) tests/browser

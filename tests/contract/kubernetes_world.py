@@ -92,9 +92,9 @@ class KubernetesWorld(World):
         results: list[Any] = []
 
         async def do() -> None:
-            engine = KubernetesEngine(
-                Client(find_access(namespace=self.namespace)), self.owner, {DEFAULT_POOL: self.options()}
-            )
+            client = Client(find_access(namespace=self.namespace))
+            host_ports = NODE_PORTS if self._at_nodes else None
+            engine = KubernetesEngine(client, self.owner, {DEFAULT_POOL: self.options()}, host_ports)
             try:
                 results.append(await deed(engine))
             except BaseException as error:  # noqa: BLE001 # it is raised where it was asked for

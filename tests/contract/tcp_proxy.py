@@ -1,4 +1,4 @@
-"""A TCP proxy before Docker's socket that behaves as networks do: it refuses, is silent, is late."""
+"""A TCP proxy before Docker's socket, or before `tcp://HOST:PORT`. As networks do, it refuses, is silent, is late."""
 
 from __future__ import annotations
 
@@ -65,6 +65,12 @@ class TcpProxy:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if not self._target.startswith("tcp://"):
+            return await asyncio.open_unix_connection(self._target)
+        host, _, port = self._target.removeprefix("tcp://").rpartition(":")
+        return await asyncio.open_connection(host, int(port))
+
     async def _serve(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -73,7 +79,7 @@ class TcpProxy:
         docker_writer = None
         try:
             if self._how is not How.REFUSES:
-                docker_reader, docker_writer = await asyncio.open_unix_connection(self._target)
+                docker_reader, docker_writer = await self._connect()
                 pumps = [
                     asyncio.create_task(self._pump(client_reader, docker_writer, is_answer=False)),
                     asyncio.create_task(self._pump(docker_reader, client_writer, is_answer=True)),

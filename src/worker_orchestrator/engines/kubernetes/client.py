@@ -29,6 +29,7 @@ BEGIN_LIMIT_S: Final = 10.0
 _MOST_TRIES: Final = 4
 _LONGEST_WAIT_S: Final = 5.0
 _HEARTBEAT_S: Final = 20.0
+_MERGE_PATCH: Final = "application/merge-patch+json"
 _PARTS: Final = 4 * 1024 * 1024
 """A line of a watch is a whole pod."""
 
@@ -51,10 +52,17 @@ class Client:
         """The path of our namespace's pods, of one of them, or of a part of that one."""
         return "/".join(filter(None, (f"/api/v1/namespaces/{self.namespace}/pods", name, part)))
 
+    def leases(self, name: str = "") -> str:
+        """The path of our namespace's Leases, or of one of them."""
+        return "/".join(filter(None, (f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases", name)))
+
     async def call(
         self, method: str, path: str, params: Params = (), body: Any = None, *, limit_s: float = CALL_LIMIT_S
     ) -> Any:
-        """The JSON of the answer. Raises Refusal, aiohttp.ClientError, OSError, TimeoutError, EngineUnavailable."""
+        """The JSON of the answer. The body of a PATCH is a merge patch.
+
+        Raises Refusal, aiohttp.ClientError, OSError, TimeoutError, EngineUnavailable.
+        """
         async with asyncio.timeout(limit_s):
             data = None if body is None else msgspec.json.encode(body)
             response = await self._ask(method, path, params, data)
@@ -93,7 +101,7 @@ class Client:
         for tries in range(1, _MOST_TRIES + 1):
             headers = await self._headers(anew=anew)
             if data is not None:
-                headers["Content-Type"] = "application/json"
+                headers["Content-Type"] = _MERGE_PATCH if method == "PATCH" else "application/json"
             response = await self._session.request(
                 method, self._url(path, params), headers=headers, data=data, allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT_S), **self._ways(),

@@ -1,0 +1,186 @@
+"""Calls as the server gets them, and what its answers mean. The server is the model, behind HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp import web
+from tests.simulation.cluster_api import ModelApi
+from tests.unit.engines.kubernetes.fake_server import served, status
+from tests.unit.store.cluster.driving import ME, OURS, a_body, held
+
+from worker_orchestrator.store.cluster import election
+from worker_orchestrator.store.cluster.calls import (
+    Answer,
+    Call,
+    Create,
+    Delete,
+    Kind,
+    Outdated,
+    Patch,
+    Read,
+    ReadAll,
+    Verdict,
+)
+from worker_orchestrator.store.cluster.carrying_out import carry_out
+from worker_orchestrator.store.cluster.ledger import Ledger
+from worker_orchestrator.store.cluster.objects import pod_of
+from worker_orchestrator.store.cluster.transactions import GivePod, MakeLease, Transaction
+from worker_orchestrator.store.replicas import taking
+from worker_orchestrator.store.replicas.electing import Election
+from worker_orchestrator.store.replicas.sending import Sender
+from worker_orchestrator.store.replicas.taking import Steward
+
+
+class Server:
+    """The model of the API server, which takes requests. `sent`: what came, and in which type."""
+
+    def __init__(self) -> None:
+        self.api, self.sent = ModelApi(), list[tuple[str, str, str]]()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.sent.append((request.method, request.path, request.content_type))
+        kind, _, name = request.path.partition("/namespaces/ns/")[2].partition("/")
+        body = await request.json() if request.can_read_body else {}
+        answer = self.api.carry_out(_call_of(request.method, Kind(kind), name, body))
+        if answer.verdict is Verdict.DONE:
+            items = {"items": list(answer.items), "metadata": {"resourceVersion": "1"}}
+            return web.json_response(items if not name and request.method == "GET" else dict(answer.found))
+        code, reason = {"taken": (409, "AlreadyExists"), "conflict": (409, "Conflict"), "missing": (404, "NotFound")}[
+            answer.verdict
+        ]
+        return web.json_response({"kind": "Status", "code": code, "reason": reason}, status=code)
+
+
+def _call_of(method: str, kind: Kind, name: str, body: Any) -> Call:
+    match method:
+        case "POST":
+            return Create(kind, body["metadata"]["name"], body)
+        case "PATCH":
+            metadata = {key: value for key, value in body["metadata"].items() if key != "resourceVersion"}
+            return Patch(kind, name, body["metadata"]["resourceVersion"], {**body, "metadata": metadata})
+        case "DELETE":
+            return Delete(kind, name, body["preconditions"]["uid"], body["preconditions"]["resourceVersion"])
+    return Read(kind, name) if name else ReadAll(kind)
+
+
+def test_an_assignment_is_made_by_two_requests_and_no_read() -> None:
+    async def work() -> None:
+        server, ledger = Server(), Ledger(ME, OURS)
+        async with served(server.answer) as client:
+            sender = Sender(client, ME)
+            steward = Steward(sender.answer, lambda: True)
+            assert not await steward.take(ledger.make_pod("worker-1", a_body("worker-1")))
+            server.sent.clear()
+            machine = held()
+            assert not await steward.take(carry_out(ledger, Transaction((), (MakeLease(machine), GivePod(machine)))))
+            assert [(method, kind) for method, _, kind in server.sent] == [
+                ("POST", "application/json"),
+                ("PATCH", "application/merge-patch+json"),
+            ]
+            assert (await sender.answer(ReadAll(Kind.LEASE))).items
+            (pod,) = (await sender.answer(ReadAll(Kind.POD))).items
+            assert pod_of(pod).says.project == machine.project
+
+    asyncio.run(work())
+
+
+def test_what_the_server_says_of_names_and_versions() -> None:
+    async def work() -> None:
+        server = Server()
+        async with served(server.answer) as client:
+            answer = Sender(client, ME).answer
+            made = await answer(Create(Kind.POD, "worker-1", a_body("worker-1")))
+            uid, version = (made.found["metadata"][key] for key in ("uid", "resourceVersion"))
+            again = await answer(Create(Kind.POD, "worker-1", a_body("worker-1")))
+            change = {"metadata": {"annotations": {"a": "b"}}}
+            done = await answer(Patch(Kind.POD, "worker-1", version, change))
+            stale = await answer(Patch(Kind.POD, "worker-1", version, change))
+            other = await answer(Delete(Kind.POD, "worker-1", "other", done.found["metadata"]["resourceVersion"]))
+            gone = await answer(Delete(Kind.POD, "worker-1", uid, done.found["metadata"]["resourceVersion"]))
+            missing = await answer(Read(Kind.POD, "worker-1"))
+            verdicts = [each.verdict for each in (made, again, done, stale, other, gone, missing)]
+            assert verdicts == ["done", "taken", "done", "conflict", "conflict", "done", "missing"]
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"), [(403, "refused"), (422, "refused"), (500, "unknown"), (503, "unknown"), (401, "unknown")]
+)
+def test_what_may_have_happened_is_unknown_and_what_is_refused_says_why(code: int, verdict: str) -> None:
+    async def work() -> None:
+        async def answer(_: web.Request) -> web.StreamResponse:
+            return status(code, "These words.")
+
+        async with served(answer) as client:
+            told = await Sender(client, ME).answer(Read(Kind.POD, "worker-1"))
+            assert (told.verdict, told.message) == (verdict, "These words.")
+
+    asyncio.run(work())
+
+
+def test_a_server_that_hangs_or_talks_nonsense_is_unknown() -> None:
+    async def work() -> None:
+        async def hang(_: web.Request) -> web.StreamResponse:
+            await asyncio.sleep(30)
+            raise AssertionError
+
+        async def nonsense(_: web.Request) -> web.StreamResponse:
+            return web.json_response([])
+
+        async with served(hang) as client:
+            assert (await Sender(client, ME).answer(Read(Kind.POD, "a"), 0.05)).verdict is Verdict.UNKNOWN
+        async with served(nonsense) as client:
+            assert (await Sender(client, ME).answer(Read(Kind.POD, "a"))).verdict is Verdict.UNKNOWN
+            assert (await Sender(client, ME).answer(ReadAll(Kind.POD))).verdict is Verdict.UNKNOWN
+
+    asyncio.run(work())
+
+
+def test_a_leader_whose_time_is_over_sends_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taking, "FIRST_PAUSE_S", 0.001)
+
+    async def work() -> None:
+        sent, may_write = list[Call](), True
+
+        async def answer(call: Call) -> Answer:
+            nonlocal may_write
+            sent.append(call)
+            may_write = len(sent) < 3
+            return Answer(Verdict.UNKNOWN)
+
+        steward = Steward(answer, lambda: may_write)
+        with pytest.raises(Outdated, match="is over"):
+            await steward.take(Ledger(ME, OURS).read_all(Kind.POD))
+        assert len(sent) == 3
+
+    asyncio.run(work())
+
+
+def test_one_replica_leads_and_another_one_as_soon_as_that_resigns() -> None:
+    async def work() -> None:
+        server, now = Server(), 0.0
+        async with served(server.answer) as client:
+            anna, ben = (
+                Election(election.Replica(name, "leader", f"http://{name}"), Sender(client, ME).answer, lambda: now)
+                for name in ("anna", "ben")
+            )
+            await anna._stand()
+            now += election.LASTS_S
+            await anna._stand()
+            await ben._stand()
+            assert anna.term is not None
+            assert anna.leads_in(anna.term)
+            assert (ben.term, ben.leader, anna.leader) == (None, "http://anna", "")
+            await anna.resign()
+            assert anna.term is None
+            await ben._stand()
+            term = await ben.next_term()
+            assert (term.epoch, term.leader) == (2, "ben")
+            now += election.WRITES_FOR_S
+            assert ben.term is None, "it was not renewed"
+
+    asyncio.run(work())
