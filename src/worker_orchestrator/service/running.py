@@ -266,15 +266,7 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket], tell
     pool.add_done_callback(lambda _: stop())
     try:
         await orchestrator.first_look()
-        background.spawn(parts.history.run(orchestrator.gauges), "history")
-        background.spawn(keep_checkpointed(parts.opened.store), "checkpoints")
-        background.spawn(parts.egress.run(), "egress")
-        if parts.webhook is not None:
-            background.spawn(parts.webhook.run(), "webhook")
-        if parts.previews.door is not None:
-            background.spawn(parts.previews.door.run(background.spawn), "door")
-        if parts.sandboxes is not None:
-            background.spawn(parts.sandboxes.processes.strays.end(), "commands of an earlier run")
+        _spawn_what_goes_along(background, parts)
         _freeze_garbage_collector()
         await server.serve(sockets)
     finally:
@@ -285,6 +277,19 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket], tell
         await asyncio.wait({pool})
         if not pool.cancelled() and (defect := pool.exception()) is not None:
             raise defect
+
+
+def _spawn_what_goes_along(background: Background, parts: _Parts) -> None:
+    """What runs beside the orchestrator for as long as it does, now that it has looked at its machines once."""
+    background.spawn(parts.history.run(parts.orchestrator.gauges), "history")
+    background.spawn(keep_checkpointed(parts.opened.store), "checkpoints")
+    background.spawn(parts.egress.run(), "egress")
+    if parts.webhook is not None:
+        background.spawn(parts.webhook.run(), "webhook")
+    if parts.previews.door is not None:
+        background.spawn(parts.previews.door.run(background.spawn), "door")
+    if parts.sandboxes is not None:
+        background.spawn(parts.sandboxes.processes.strays.end(), "commands of an earlier run")
 
 
 def _call_on_signal(stop: Callable[[], None], reload: Callable[[], object]) -> None:
