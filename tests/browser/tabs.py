@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Error, Page, expect
 from tests.browser.hearing import Heard
 from tests.integration.running import Running
 
-__all__ = ["AWAY", "PHONE", "REFUSED", "UNSIGNED", "Tabs", "dialog_of", "is_live", "of_module", "row", "url"]
+__all__ = ["AWAY", "GONE", "PHONE", "REFUSED", "UNSIGNED", "Tabs", "dialog_of", "is_live", "of_module", "row", "url"]
 
 PHONE: Final[Any] = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True}
 AWAY: Final = (
@@ -19,6 +19,8 @@ AWAY: Final = (
     r"SOCKET_NOT_CONNECTED)"
 )
 """What a browser says while the service is away."""
+GONE: Final = r"status of 404 .*/v1/machines/"
+"""What the page asks about may be removed just then, such as a machine that failed."""
 UNSIGNED: Final = r"status of 401"
 REFUSED: Final = r"status of (400|409|412|422|503)"
 _ALWAYS: Final = r"net::ERR_(ABORTED|NETWORK_CHANGED)"

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.axe import cut_off, violations
-from tests.browser.tabs import AWAY, PHONE, REFUSED, Tabs, dialog_of, of_module, row
+from tests.browser.tabs import AWAY, GONE, PHONE, REFUSED, Tabs, dialog_of, of_module, row
 from tests.integration.docker_command import a_name, docker, make_image
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
@@ -248,7 +248,7 @@ def test_a_cause_outside_is_not_blamed_on_the_image(
         flags = ("--network", network, "--min-idle", "8", "--max-machines", "9")
         with a_service(tmp_path_factory.mktemp("narrow"), *flags) as service:
             service.await_idle(5)
-            page = tabs.open(service, expects=AWAY)
+            page = tabs.open(service, expects=rf"{AWAY}|{GONE}")
             expect(page.get_by_text("New machines do not come up")).to_be_visible()
             pool = page.get_by_role("region", name="Pool default")
             expect(pool).to_contain_text("No machine can be created now. The workers' network has no address left")

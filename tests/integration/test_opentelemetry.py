@@ -43,6 +43,9 @@ def service(collector: Collector, tmp_path_factory: pytest.TempPathFactory, exam
     """On Docker, without idle machines, so that the first assign waits for its machine."""
     headers = {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20of-the-collector"}
     with traced(tmp_path_factory.mktemp("spans"), collector.port, "--traces", "--min-idle", "0", **headers) as running:
+        eventually(
+            lambda: "] template " in running.log, "it knows what to start, so the first request starts a machine"
+        )
         yield running
         assert "of-the-collector" not in running.log
 

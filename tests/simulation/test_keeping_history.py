@@ -217,6 +217,8 @@ def test_all_observers_hear_of_everything() -> None:
         setattr(Ear, what, hearing(what))
     both = Observers(Ear("one"), Ear("other"))
     assert both.now() == 5
+    both.search_began()
+    both.stage_ended("commit", 0.1)
     both.assign_ended(AssignOutcome.WARM, 0.1, TRACE, "default")
     both.call_ended("list", Result.DONE, 0.1)
     both.probe_ended(answered=True)

@@ -212,7 +212,7 @@ def test_one_that_has_ended_is_not_fed() -> None:
         async with feeds_of(fake) as feeds:
             await waits(feeds, fake)
             fake.programs[0].killed.set()
-            await until(lambda: not feeds._open)
+            await until(lambda: not feeds._open and not feeds._tasks)
             assert await feeds.give(CONTAINER, "f00d", ARCHIVE) is Fed.UNTOUCHED
             feeds.want({CONTAINER: WAITING})
             assert not feeds._tasks, "another one is not started at once"
