@@ -26,8 +26,8 @@ down: .venv/.service  ## remove idle workers and what else the service left in D
 
 # Tests that measure time have the computer to themselves: ALONE. They come last, so that pytest has the last word. All others
 # run in six parts, side by side, since most of them wait for Docker most of the time: what needs a processor (style, the core's
-# gate, which stands on its own tests) with READERS; the contract with what has a Docker of its own (OWN) and COMMANDS; the BROWSER; what
-# waits for DEADLINES and the like; the API; and what is left. They are divided so that each takes about as long as the others.
+# gate, which stands on its own tests) with READERS and what has a Docker of its own (OWN); the contract; the BROWSER; what waits for
+# DEADLINES and the like; the API with COMMANDS; and what is left. They are divided so that each takes about as long as the others.
 # AT_LENGTH has targets of its own.
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 CORES := tests/unit tests/simulation
@@ -37,7 +37,7 @@ OTHERS := $(PYTEST) $(CORES) --ignore=$(OF_CORE)
 ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight) $(patsubst %,tests/integration/test_%.py,command_line_speed daemon_speed deaths wake_speed)
 OWN := tests/chaos tests/integration/test_daemon.py
 READERS := tests/recipes tests/integration/test_crashes.py
-COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output scripts)
+COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output scripts image)
 BROWSER := tests/browser $(patsubst %,tests/integration/test_%.py,commands reload_command postman)
 AT_LENGTH := tests/previews
 DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker late_tenants)
@@ -45,11 +45,11 @@ API := $(patsubst %,tests/integration/test_%.py,client document_api e2b e2b_keys
   mcp mcp_http metrics pool_history pools_by_name pools_on_docker typescript_client)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
 	@$(DOCKER) scripts/side-by-side build/test \
-	  '$(LINT) && $(GATE) && $(OTHERS) && $(PYTEST) $(READERS)' \
-	  '$(PYTEST) tests/contract $(OWN) $(COMMANDS)' \
+	  '$(LINT) && $(GATE) && $(OTHERS) && $(PYTEST) $(READERS) $(OWN)' \
+	  '$(PYTEST) tests/contract' \
 	  '$(PYTEST) $(BROWSER) $(addprefix --ignore=,$(ALONE))' \
 	  '$(PYTEST) $(DEADLINES)' \
-	  '$(PYTEST) $(API)' \
+	  '$(PYTEST) $(API) $(COMMANDS)' \
 	  '$(PYTEST) tests $(addprefix --ignore=,$(CORES) tests/contract $(AT_LENGTH) $(ALONE) $(READERS) $(OWN) $(COMMANDS) $(BROWSER) $(DEADLINES) $(API))'
 	$(DOCKER) $(PYTEST) $(ALONE)
 
