@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -10,14 +11,17 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from e2b import (
+    AsyncSandbox,
     AuthenticationException,
     CommandExitException,
     FileNotFoundException,
+    FilesystemEvent,
     PtySize,
     RateLimitException,
     Sandbox,
@@ -259,8 +263,82 @@ def test_folders_are_made_moved_and_removed(sandbox: Sandbox) -> None:
     for fails in (sandbox.files.read, sandbox.files.list, sandbox.files.remove):
         with pytest.raises(FileNotFoundException):
             fails("/tmp/moved")
-    with pytest.raises(SandboxException, match="watching a folder"):
-        sandbox.files.watch_dir("/tmp")
+
+
+def watching(sandbox: Sandbox) -> int:
+    """How many looks at folders go on in this sandbox."""
+    return int(sandbox.commands.run("ps | grep -c '[r]ead -r _' || true").stdout)
+
+
+def test_a_watched_folder_tells_what_changed(sandbox: Sandbox) -> None:
+    """Also what changed a moment before somebody asks, and with what is there."""
+    sandbox.files.write("/tmp/watched/deep/in", "1")
+    handle = sandbox.files.watch_dir("/tmp/watched", recursive=True, include_entry=True)
+    flat = sandbox.files.watch_dir("/tmp/watched")
+
+    def events() -> list[tuple[str, str]]:
+        return [(each.type.value, each.name) for each in handle.get_new_events()]
+
+    assert handle.get_new_events() == []
+    sandbox.files.write("/tmp/watched/a b", "content")
+    created, written = handle.get_new_events()
+    assert (created.type.value, created.name, written.type.value) == ("create", "a b", "write")
+    assert written.entry is not None
+    assert (written.entry.path, written.entry.size) == ("/tmp/watched/a b", 7)
+    sandbox.files.write("/tmp/watched/a b", "changed")
+    assert events()[-1] == ("write", "a b")
+    sandbox.files.rename("/tmp/watched/a b", "/tmp/watched/deep/c")
+    assert events() == [("rename", "a b"), ("create", "deep/c")]
+    sandbox.files.remove("/tmp/watched/deep")
+    assert set(events()) == {("remove", "deep/in"), ("remove", "deep/c"), ("remove", "deep")}
+    assert {"deep"} <= {each.name for each in flat.get_new_events()} <= {"a b", "deep"}
+    sandbox.commands.run("cd /tmp/watched && ln -s nowhere l && sleep 1.5 && rm l")
+    came, gone = handle.get_new_events()
+    assert (came.name, came.type.value, gone.type.value) == ("l", "create", "remove"), "it looks also while nobody asks"
+    assert came.entry is not None
+    assert came.entry.symlink_target == "nowhere"
+    assert watching(sandbox) >= 2
+    for each in (handle, flat):
+        each.stop()
+    assert watching(sandbox) == 0
+    with pytest.raises(FileNotFoundException):
+        sandbox.files.watch_dir("/tmp/not-there")
+    with pytest.raises(SandboxException, match="is not a directory"):
+        sandbox.files.watch_dir("/bin/busybox")
+    sandbox.commands.run("mkdir /tmp/many && cd /tmp/many && seq 10001 | xargs touch")
+    with pytest.raises(SandboxException, match="More than 10000 files"):
+        sandbox.files.watch_dir("/tmp/many")
+    sandbox.files.remove("/tmp/many")
+    assert watching(sandbox) == 0
+
+
+def test_a_watch_tells_as_it_happens(service: Running, sandbox: Sandbox) -> None:
+    """By a stream: until it is stopped, its time is up, or the sandbox ends."""
+
+    async def story() -> None:
+        mine = await AsyncSandbox.create(timeout=600, **options(service))
+        events, ends = asyncio.Queue[FilesystemEvent](), asyncio.Queue[Exception | None]()
+        watched = partial(mine.files.watch_dir, "/tmp", on_event=events.put, on_exit=ends.put)
+        handle = await watched()
+        await mine.files.write("/tmp/a", "content")
+        async with asyncio.timeout(20):
+            assert [(await events.get()).type.value for _ in range(2)] == ["create", "write"]
+        await handle.stop()
+        assert await ends.get() is None
+        await asyncio.to_thread(eventually, lambda: _looks_of(service, mine.sandbox_id) == 0, "it ends with its client")
+        await watched(timeout=1)
+        assert isinstance(await asyncio.wait_for(ends.get(), 20), TimeoutException)
+        await watched(timeout=0)
+        await mine.kill()
+        assert isinstance(await asyncio.wait_for(ends.get(), 20), SandboxException)
+
+    asyncio.run(story())
+
+
+def _looks_of(service: Running, project: str) -> int:
+    """Of this sandbox, as they are seen from outside."""
+    own = str((service.machine_of(project) or {})["containerId"])
+    return docker("top", own).out.count("read -r _")
 
 
 # who may call, and what outlives what

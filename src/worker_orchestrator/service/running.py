@@ -272,7 +272,7 @@ async def _run(server: Server, parts: _Parts, sockets: list[socket.socket], tell
     finally:
         await background.aclose()
         if parts.sandboxes is not None:
-            await parts.sandboxes.processes.aclose()
+            await parts.sandboxes.aclose()
         pool.cancel()
         await asyncio.wait({pool})
         if not pool.cancelled() and (defect := pool.exception()) is not None:

@@ -17,16 +17,22 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from worker_orchestrator.http.e2b.processes import Processes
+    from worker_orchestrator.http.e2b.watches import Watches
 
 __all__ = ["SandboxParts", "sandboxes_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxParts:
-    """What is behind /e2b, and the processes that run in sandboxes: they are ended when the service ends."""
+    """What is behind /e2b, and what runs in sandboxes for it: processes and watches are ended when the service ends."""
 
     app: ASGIApp
     processes: Processes
+    watches: Watches
+
+    async def aclose(self) -> None:
+        await self.watches.aclose()
+        await self.processes.aclose()
 
 
 def sandboxes_of(
@@ -43,7 +49,10 @@ def sandboxes_of(
     from worker_orchestrator.http.e2b.access import Access  # noqa: PLC0415 # few services need it
     from worker_orchestrator.http.e2b.processes import Processes  # noqa: PLC0415 # as above
     from worker_orchestrator.http.e2b.routes import e2b  # noqa: PLC0415 # as above
+    from worker_orchestrator.http.e2b.watches import Watches  # noqa: PLC0415 # as above
 
     processes = Processes(orchestrator)
     access = Access(orchestrator, late_key.derived(key, "sandboxes"), keys)
-    return SandboxParts(e2b(orchestrator, processes, MachineShape(advertise_host), access, service_end), processes)
+    watches = Watches(orchestrator, processes.strays.mark)
+    app = e2b(orchestrator, processes, watches, MachineShape(advertise_host), access, service_end)
+    return SandboxParts(app, processes, watches)

@@ -10,6 +10,7 @@ in workers, and a project that came in by this door is seen by every other.
     strays        what an earlier run of the service, which was killed, left running
     process_api   the calls about them; Connect streams (`connect`)
     filesystem    what there is in a folder, make, move, remove
+    watch_api     what changes in a folder: by looking again and again (`looking`, `watches`), and comparing (`changes`)
     transfer      files in and out
     access        keys, and the token of each sandbox
     routes        which path leads where

@@ -22,10 +22,10 @@ from worker_orchestrator.http.e2b.messages import ListDirRequest, MoveRequest, P
 from worker_orchestrator.http.e2b.refusal import Refusal
 from worker_orchestrator.http.e2b.users import User, Users
 
-__all__ = ["Filesystem", "entries_in"]
+__all__ = ["DEEPEST", "Filesystem", "entries_in"]
 
 _LIMIT_S: Final = 30.0
-_DEEPEST: Final = 64
+DEEPEST: Final = 64
 _FORMAT: Final = "%f %s %Y %U %G %n"
 _LINE: Final = re.compile(r"([0-9a-f]+) ([0-9]+) (-?[0-9]+) (\S+) (\S+) (/.*)", re.DOTALL)
 _MISSING, _NO_FOLDER, _IS_THERE = 3, 4, 5
@@ -74,8 +74,8 @@ class Filesystem:
     async def list(self, request: Request) -> Response:
         asked, machine, user = await self._call(request, ListDirRequest)
         depth = max(1, asked.depth)
-        if depth > _DEEPEST:
-            raise Refusal.invalid(f"depth is {depth}, but must be at most {_DEEPEST}.")
+        if depth > DEEPEST:
+            raise Refusal.invalid(f"depth is {depth}, but must be at most {DEEPEST}.")
         told = await self._run(machine, user, _LIST, user.path(asked.path), _FORMAT, str(depth))
         return connect.reply({"entries": entries_in(told)})
 

@@ -20,6 +20,8 @@ __all__ = [
     "Size",
     "StartRequest",
     "UpdateRequest",
+    "WatchRequest",
+    "WatcherRequest",
 ]
 
 
@@ -108,3 +110,15 @@ class ListDirRequest(msgspec.Struct):
 class MoveRequest(msgspec.Struct):
     source: str = ""
     destination: str = ""
+
+
+class WatchRequest(msgspec.Struct):
+    """A network file system is looked at as any other is, so `allowNetworkMounts` needs no answer."""
+
+    path: str = ""
+    recursive: bool = False
+    includeEntry: bool = False  # noqa: N815 # the name is E2B's
+
+
+class WatcherRequest(msgspec.Struct):
+    watcherId: str = ""  # noqa: N815 # as above

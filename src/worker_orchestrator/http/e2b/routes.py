@@ -23,6 +23,8 @@ from worker_orchestrator.http.e2b.sandboxes import Sandboxes
 from worker_orchestrator.http.e2b.transfer import Transfer
 from worker_orchestrator.http.e2b.users import Users
 from worker_orchestrator.http.e2b.variables import Variables
+from worker_orchestrator.http.e2b.watch_api import WatchApi
+from worker_orchestrator.http.e2b.watches import Watches
 from worker_orchestrator.http.problems import DEFECT
 from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.v1.engine_calls import EngineCalls
@@ -40,12 +42,12 @@ _MISSING: Final = {
     "logs": "logs of a sandbox in E2B's form (GET /v1/machines/{id}/logs has what its worker wrote)",
 }
 _ANY: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_WATCHING: Final = ("WatchDir", "CreateWatcher", "GetWatcherEvents", "RemoveWatcher")
 
 
 def e2b(
     orchestrator: Orchestrator,
     processes: Processes,
+    watches: Watches,
     shape: MachineShape,
     access: Access,
     service_end: ServiceEnd,
@@ -56,7 +58,7 @@ def e2b(
     routes = [
         *_sandbox_routes(Sandboxes(orchestrator, shape, access, processes, variables)),
         *_process_routes(ProcessApi(orchestrator, access, users, processes, variables, service_end)),
-        *_filesystem_routes(Filesystem(orchestrator, access, users)),
+        *_filesystem_routes(Filesystem(orchestrator, access, users), WatchApi(access, users, watches, service_end)),
         Route("/e2b/files", transfer.read, methods=["GET"]),
         Route("/e2b/files", transfer.write, methods=["POST"]),
     ]
@@ -104,14 +106,17 @@ def _process_routes(api: ProcessApi) -> list[Route]:
     return [health, *(Route(f"/e2b/process.Process/{name}", call, methods=["POST"]) for name, call in calls.items())]
 
 
-def _filesystem_routes(filesystem: Filesystem) -> list[Route]:
+def _filesystem_routes(filesystem: Filesystem, watches: WatchApi) -> list[Route]:
     calls: dict[str, Endpoint] = {
         "Stat": filesystem.stat,
         "ListDir": filesystem.list,
         "MakeDir": filesystem.make,
         "Move": filesystem.move,
         "Remove": filesystem.remove,
-        **dict.fromkeys(_WATCHING, _without("watching a folder")),
+        "WatchDir": watches.watch,
+        "CreateWatcher": watches.create,
+        "GetWatcherEvents": watches.events,
+        "RemoveWatcher": watches.remove,
     }
     return [Route(f"/e2b/filesystem.Filesystem/{name}", call, methods=["POST"]) for name, call in calls.items()]
 

@@ -38,7 +38,7 @@ from worker_orchestrator.http.v1.responses import MachineShape
 
 __all__ = ["Sandboxes"]
 
-ENVD: Final = "0.5.7"
+ENVD: Final = "0.6.4"
 """The version of E2B's agent whose calls are understood here."""
 LONGEST_S: Final = 365 * 86_400
 _BASE: Final = "base"
