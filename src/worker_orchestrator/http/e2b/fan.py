@@ -97,6 +97,9 @@ class Fan:
             each.add(event, size)
 
     def end(self, event: dict[str, Any]) -> None:
+        """Its last event. What is said of its end later on is no news."""
+        if self._end is not None:
+            return
         self._end = event
         for each in self._listeners:
             each.add(event, 0, is_last=True)

@@ -129,6 +129,8 @@ async def _told(listener: Listener) -> AsyncIterator[dict[str, Any]]:
     async for event in listener.events():
         if "late" in event:
             raise Refusal(504, "deadline_exceeded", event["late"])
+        if "lost" in event:
+            raise event["lost"]
         yield {"event": event}
 
 

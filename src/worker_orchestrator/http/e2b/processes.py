@@ -17,7 +17,7 @@ from worker_orchestrator.engines.extras import Exec, Terminal, Terminals
 from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.e2b.fan import Fan, Listener
 from worker_orchestrator.http.e2b.messages import Config, Selector, Size, StartRequest
-from worker_orchestrator.http.e2b.refusal import Refusal, of_error
+from worker_orchestrator.http.e2b.refusal import Refusal
 from worker_orchestrator.http.e2b.strays import RUN, Strays
 from worker_orchestrator.http.v1.engine_calls import not_supported
 from worker_orchestrator.http.v1.terminal import LARGEST_SIDE
@@ -213,19 +213,19 @@ class Processes:
     async def _to_its_end(self, process: Process, run: Coroutine[Any, Any, int | None], limit_s: float) -> None:
         own = (process.machine.id, process.machine.generation)
         end: dict[str, Any]
+        # Before the engine has ended it: older clients wait for its last word no longer than for the command.
+        late = asyncio.get_running_loop().call_later(limit_s, process.fan.end, _end(None, limit_s))
         try:
             code = await self._orchestrator.uses.during(process.machine, run)
         except OrchestratorError as error:
-            process.why_not, end = (
-                error,
-                {"exited": False, "exitCode": -1, "status": "lost", "error": of_error(error).message},
-            )
+            process.why_not, end = error, {"lost": error}
         except asyncio.CancelledError:
             end = {"end": {"exited": False, "exitCode": -1, "status": "signal: killed"}}
             raise
         else:
             end = _end(code, limit_s)
         finally:
+            late.cancel()
             if not process.pid:
                 for name, piece in process.rest():
                     process.fan.tell_at_once({"data": {name: piece}}, len(piece))

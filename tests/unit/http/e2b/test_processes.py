@@ -7,9 +7,11 @@ from typing import Any, cast
 
 import pytest
 
+from worker_orchestrator.errors import EngineUnavailable
 from worker_orchestrator.http.e2b.fan import Fan, Listener
 from worker_orchestrator.http.e2b.filesystem import entries_in
 from worker_orchestrator.http.e2b.messages import Config
+from worker_orchestrator.http.e2b.process_api import _told as told
 from worker_orchestrator.http.e2b.processes import Process
 
 
@@ -85,6 +87,28 @@ def test_who_comes_late_hears_how_it_ended() -> None:
         return [event async for event in fan.join({"start": {}}).events()]
 
     assert asyncio.run(story()) == [{"start": {}}, {"end": {}}]
+
+
+def test_the_first_end_counts() -> None:
+    """Its time was up, and then the engine ended it. What the engine could not say is an error, and no silence."""
+
+    async def story() -> list[dict[str, Any]]:
+        fan = Fan()
+        listener = fan.join()
+        fan.end({"late": "too late"})
+        fan.end({"end": {}})
+        return [event async for event in listener.events()]
+
+    assert asyncio.run(story()) == [{"late": "too late"}]
+
+    async def lost() -> None:
+        fan = Fan()
+        fan.end({"lost": EngineUnavailable("Docker does not answer.")})
+        async for _ in told(fan.join()):
+            pass
+
+    with pytest.raises(EngineUnavailable):
+        asyncio.run(lost())
 
 
 def test_names_and_links_of_a_listing() -> None:
