@@ -22,7 +22,7 @@ TOKEN: Final = "the-token-of-the-operator"
 NAMES: Final = ("secret-sandbox", "nobodys")
 ROUTES: Final = [
     (method, route.path)
-    for route in cast("list[Route]", e2b(*(Mock() for _ in range(5))).routes)
+    for route in cast("list[Route]", e2b(*(Mock() for _ in range(6)), names=Mock(), domain="").routes)
     for method in sorted((route.methods or set()) - {"HEAD"})
 ]
 OF_AGENT: Final = re.compile("/e2b/(?:health|files|process|filesystem)")
@@ -30,7 +30,7 @@ OF_AGENT: Final = re.compile("/e2b/(?:health|files|process|filesystem)")
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    flags = ("--engine", "memory", "--e2b", "--on-release", "recycle", "--max-machines", "20")
+    flags = ("--engine", "memory", "--e2b", "--on-release", "recycle", "--max-machines", "20", "--ports", "web=9092")
     with a_guarded_service(tmp_path_factory.mktemp("e2b-keys"), TOKEN, *flags) as running:
         yield running
 
@@ -154,6 +154,45 @@ def test_limits_rights_pools_and_the_end_of_a_key(service: Running) -> None:
         assert ask(service, "GET", "/e2b/health", x_access_token=token).status == 401, "another key of this name"
         client.revoke_key("eve")
         client.release("eve:one")
+
+
+def test_the_host_of_a_sandbox_is_its_keys_alone(service: Running, values: dict[str, str]) -> None:
+    """`get_host` names no key, so an id that one was given is of use to no other, and one that it chose is not found."""
+
+    def at(host: str, **headers: str) -> int:
+        return ask(service, "GET", "/", host=f"{host}.localhost:{service.ports.api}", **headers).status
+
+    token = {"x_orchestrator_token": TOKEN}
+    made = ask(service, "POST", "/e2b/sandboxes", {}, x_api_key=values["ann"]).json
+    name = made["sandboxID"]
+    assert made["domain"] == f"localhost:{service.ports.api}"
+    assert at(f"9092-{name}", **token) == 200
+    assert at(f"9092-{name}") == at(f"9092-{name}", x_api_key=values["ann"]) == 403, "as each preview, without a link"
+    assert (at(f"9093-{name}", **token), at("9092-nobody", **token)) == (404, 404)
+    created(service, values["bob"], name)
+    with operator(service) as client:
+        machine = client.machine_of(f"ann:{name}").id
+        seen = ask(service, "GET", "/", host=f"9092-{name}.localhost:{service.ports.api}", **token).text
+        assert machine in seen
+        client.release(f"ann:{name}")
+        assert at(f"9092-{name}", **token) == 404, "bob has one of that id, but was not given it"
+        client.release(f"bob:{name}")
+    created(service, values["bob"], "chosen")
+    assert at("9092-chosen", **token) == 404
+    by_proxy = {"x_forwarded_host": "api.example.com", "x_api_key": TOKEN}
+    assert (
+        ask(service, "POST", "/e2b/sandboxes", {"metadata": {"externalId": "own"}}, **by_proxy).json["domain"] is None
+    )
+    assert at("9092-own", **token) == 200
+    with operator(service) as client:
+        client.release("bob:chosen")
+        client.release("own")
+        client.assign("9092-own")
+        assert (
+            client.machine_of("9092-own").id
+            in ask(service, "GET", "/", host=f"9092-own.localhost:{service.ports.api}", **token).text
+        ), "a project of that very name comes first"
+        client.release("9092-own")
 
 
 def test_a_closed_door_is_closed(tmp_path: Path) -> None:

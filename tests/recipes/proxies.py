@@ -17,7 +17,7 @@ from tests.integration.waiting import eventually
 from tests.recipes.at_hand import a_port, needs
 from tests.recipes.page import ROOT
 
-__all__ = ["COMMANDS", "EXAMPLES", "Answered", "Proxy", "a_proxy"]
+__all__ = ["COMMANDS", "E2B", "EXAMPLES", "Answered", "Proxy", "a_proxy"]
 
 EXAMPLES: Final = ROOT / "examples" / "proxies"
 COMMANDS: Final = {
@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "Caddyfile": ("caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"),
 }
 """By the name of the file."""
+E2B: Final = "e2b.Caddyfile"
+_E2B_COMMAND: Final = ("caddy", "run", "--config", E2B, "--adapter", "caddyfile")
 _PACKAGES: Final = {"nginx": "nginx-light", "caddy": "caddy"}
 _DOMAIN: Final = "preview.localhost"
 
@@ -70,7 +72,7 @@ def a_proxy(
     folder: Path, file: str, service_port: int, token: str, *, domain: str = _DOMAIN, port: int = 0, text: str = ""
 ) -> Iterator[Proxy]:
     """The proxy that reads this file, with the content `text`, or that of examples/proxies. Its log is `proxy.log`."""
-    command, port = COMMANDS[file], port or int(a_port())
+    command, port = COMMANDS.get(file, _E2B_COMMAND), port or int(a_port())
     needs(command[0], _PACKAGES[command[0]])
     text = text or (EXAMPLES / file).read_text(encoding="utf-8")
     for theirs, ours in (("8443", str(port)), ("127.0.0.1:9092", f"127.0.0.1:{service_port}"), (_DOMAIN, domain)):
@@ -79,8 +81,9 @@ def a_proxy(
     (folder / file).write_text(text, encoding="utf-8")
     (folder / "token.conf").write_text(f'proxy_set_header Authorization "Bearer {token}";\n', encoding="utf-8")
     made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost")
+    no_authority = ("-addext", "basicConstraints=critical,CA:FALSE")  # some clients trust none as a server
     names = ("-addext", f"subjectAltName=DNS:localhost,DNS:*.{domain}", "-keyout", "key.pem", "-out", "cert.pem")
-    subprocess.run([*made, *names], cwd=folder, check=True, capture_output=True)
+    subprocess.run([*made, *no_authority, *names], cwd=folder, check=True, capture_output=True)
     own = {"ORCHESTRATOR_BEARER": f"Bearer {token}", "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
     with (folder / "proxy.log").open("w") as log:
         running = subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=log, stderr=log)

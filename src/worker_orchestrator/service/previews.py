@@ -15,6 +15,7 @@ from worker_orchestrator.door.messages import Config
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.reachable import Reachable
 from worker_orchestrator.http.access.callers import Callers
+from worker_orchestrator.http.e2b.names import Names, SandboxHosts
 from worker_orchestrator.http.previews.admission import Admission
 from worker_orchestrator.http.previews.finding import Finding, ToldRoutes
 from worker_orchestrator.http.previews.hosts import NO_HOSTS, PreviewHosts
@@ -36,12 +37,16 @@ __all__ = ["PreviewParts", "previews_of"]
 
 @dataclass(frozen=True, slots=True)
 class PreviewParts:
-    """`hosts`, on these `ports`, are never those of the service. There is no `door` if previews are off."""
+    """`hosts`, on these `ports`, are never those of the service. There is no `door` if previews are off.
+
+    `domain`: what their addresses end with, with a port unless it is the usual one.
+    """
 
     hosts: Container[str]
     calls: PreviewCalls
     ports: frozenset[int] = frozenset()
     door: DoorProcess | None = None
+    domain: str = ""
 
     @property
     def of_server(self) -> Previews | None:
@@ -49,7 +54,7 @@ class PreviewParts:
         return None if self.door is None else Previews(self.hosts, self.door.hand_over)
 
 
-def previews_of(
+def previews_of(  # noqa: PLR0913 # each is a part of its own
     settings: Settings,
     callers: Callers,
     engine: Engine,
@@ -57,8 +62,13 @@ def previews_of(
     configuration: Configuration,
     told: ToldRoutes,
     key: bytes,
+    *,
+    names: Names | None,
 ) -> PreviewParts:
-    """The parts for these settings. `told` hears what the orchestrator commits, `key` is the secret of links."""
+    """The parts for these settings. `told` hears what the orchestrator commits, `key` is the secret of links.
+
+    `names` are those of the sandboxes of E2B's clients; None if that door is closed.
+    """
     is_on = settings.preview == "on" and can_run()
     usual = f"http://{NAME}.{settings.preview_domain}:{settings.port}/" if is_on else ""
     template = settings.url_template or usual
@@ -72,7 +82,10 @@ def previews_of(
     def address_of(machine: Machine) -> str:
         return machine.host if reachable is None else reachable.address_of(machine.id)
 
-    finding = Finding(orchestrator, hosts, told, admission, pools=_pools_in_force(configuration), address_of=address_of)
+    pools = _pools_in_force(configuration)
+    finding = Finding(orchestrator, hosts, told, admission, pools=pools, address_of=address_of)
+    if names is not None:
+        finding.numbered = SandboxHosts(orchestrator, names, pools).find
     of_links = PreviewLinks(orchestrator, urls, links, finding.is_by_link, time.time)
     if not is_on:
         of_traefik = TraefikRoutes(hosts, links, finding.serving, None)
@@ -82,7 +95,7 @@ def previews_of(
     calls = PreviewCalls(of_links, PreviewRoute(find), TraefikRoutes(hosts, links, finding.serving, find))
     door = DoorProcess(_config(settings, template), finding, told)
     configuration.taken_over = door.tell_changed
-    return PreviewParts(hosts, calls, ports, door)
+    return PreviewParts(hosts, calls, ports, door, template.partition(f"{NAME}.")[2].rstrip("/"))
 
 
 def _config(settings: Settings, template: str) -> Config:

@@ -48,7 +48,7 @@ from worker_orchestrator.service.opening import Opened, open_fleet, spec_of
 from worker_orchestrator.service.placing import where_published
 from worker_orchestrator.service.previews import PreviewParts, previews_of
 from worker_orchestrator.service.reload import Configuration, limits_of
-from worker_orchestrator.service.sandboxes import SandboxParts, sandboxes_of
+from worker_orchestrator.service.sandboxes import SandboxParts, names_of, sandboxes_of
 from worker_orchestrator.service.secrets import read_token, read_webhook_key
 from worker_orchestrator.service.systemd import take_notifier, take_sockets
 from worker_orchestrator.service.tracing import Tracing, open_tracing, traced, webhook_calls
@@ -197,9 +197,9 @@ def _assemble(  # all that it consists of
     configuration = Configuration(settings, read_again, opened.engine, orchestrator)
     keys = Keys(opened.store.keys, opened.fleet, clock.wall_ms)
     callers = Callers(token, settings.rate_limit, time.monotonic, opened.fleet.owner, keys)
-    previews = previews_of(settings, callers, opened.engine, orchestrator, configuration, told, opened.links_key)
-    end = ServiceEnd()
-    door = (orchestrator, settings.advertise_host, opened.values_key, keys, end)
+    asked = (settings, callers, opened.engine, orchestrator, configuration, told, opened.links_key)
+    previews = previews_of(*asked, names=names_of(opened.values_key, keys) if settings.e2b else None)
+    door = (orchestrator, settings.advertise_host, opened.values_key, keys, end := ServiceEnd(), previews.domain)
     sandboxes = sandboxes_of(*door) if settings.e2b else None
     egress = Egress(opened.engine, lambda: configuration.settings.pools, orchestrator, metrics)
     of_history = (metrics, history, end, webhook, callers, previews, egress, sandboxes)

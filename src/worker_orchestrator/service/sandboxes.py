@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from worker_orchestrator.control.keys import Keys
 from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.errors import InvalidSetting
+from worker_orchestrator.http.e2b.names import Names
 from worker_orchestrator.http.server.streamed_response import ServiceEnd
 from worker_orchestrator.http.v1.responses import MachineShape
 from worker_orchestrator.service import late_key
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from worker_orchestrator.http.e2b.processes import Processes
     from worker_orchestrator.http.e2b.watches import Watches
 
-__all__ = ["SandboxParts", "sandboxes_of"]
+__all__ = ["SandboxParts", "names_of", "sandboxes_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,20 @@ class SandboxParts:
         await self.processes.aclose()
 
 
+def names_of(key: bytes, keys: Keys) -> Names:
+    """The names of sandboxes, of which this secret is a part."""
+    return Names(late_key.derived(key, "sandbox names"), keys)
+
+
 def sandboxes_of(
-    orchestrator: Orchestrator, advertise_host: str, key: bytes, keys: Keys | None, service_end: ServiceEnd
+    orchestrator: Orchestrator,
+    advertise_host: str,
+    key: bytes,
+    keys: Keys,
+    service_end: ServiceEnd,
+    domain: str,
 ) -> SandboxParts:
-    """The open door. `key` is what the tokens of sandboxes are derived from.
+    """The open door. `key` is what the tokens of sandboxes are derived from. `domain`: below it are previews, if there are.
 
     Raises InvalidSetting if what it needs is not installed.
     """
@@ -54,5 +65,6 @@ def sandboxes_of(
     processes = Processes(orchestrator)
     access = Access(orchestrator, late_key.derived(key, "sandboxes"), keys)
     watches = Watches(orchestrator, processes.strays.mark)
-    app = e2b(orchestrator, processes, watches, MachineShape(advertise_host), access, service_end)
+    shape = MachineShape(advertise_host)
+    app = e2b(orchestrator, processes, watches, shape, access, service_end, names=names_of(key, keys), domain=domain)
     return SandboxParts(app, processes, watches)

@@ -5,6 +5,7 @@ agent does inside of a sandbox is done here from outside, by the engine's comman
 in workers, and a project that came in by this door is seen by every other.
 
     sandboxes     create, list, show, end: E2B's REST API
+    names         their ids, what marks a project as one, and which one is at `3000-SANDBOX.DOMAIN`
     metrics       what a sandbox uses
     processes     commands and terminals that run on after whoever began them has gone
     strays        what an earlier run of the service, which was killed, left running

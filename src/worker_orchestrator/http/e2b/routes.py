@@ -16,6 +16,7 @@ from worker_orchestrator.errors import OrchestratorError
 from worker_orchestrator.http.e2b.access import Access
 from worker_orchestrator.http.e2b.connect import STREAM, stream_end
 from worker_orchestrator.http.e2b.filesystem import Filesystem
+from worker_orchestrator.http.e2b.names import Names
 from worker_orchestrator.http.e2b.process_api import ProcessApi
 from worker_orchestrator.http.e2b.processes import Processes
 from worker_orchestrator.http.e2b.refusal import Refusal, of_error
@@ -44,19 +45,22 @@ _MISSING: Final = {
 _ANY: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def e2b(
+def e2b(  # noqa: PLR0913 # what is behind the door
     orchestrator: Orchestrator,
     processes: Processes,
     watches: Watches,
     shape: MachineShape,
     access: Access,
     service_end: ServiceEnd,
+    *,
+    names: Names,
+    domain: str,
 ) -> Starlette:
-    """The application behind /e2b."""
+    """The application behind /e2b. `domain`: below it are the addresses of previews; empty: there are none."""
     users, variables = Users(orchestrator), Variables(orchestrator)
     transfer = Transfer(orchestrator, EngineCalls(orchestrator), access, users, service_end)
     routes = [
-        *_sandbox_routes(Sandboxes(orchestrator, shape, access, processes, variables)),
+        *_sandbox_routes(Sandboxes(orchestrator, shape, access, processes, variables, names, domain)),
         *_process_routes(ProcessApi(orchestrator, access, users, processes, variables, service_end)),
         *_filesystem_routes(Filesystem(orchestrator, access, users), WatchApi(access, users, watches, service_end)),
         Route("/e2b/files", transfer.read, methods=["GET"]),

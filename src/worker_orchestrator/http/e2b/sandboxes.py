@@ -6,12 +6,10 @@ came in by another door are no sandboxes here: a client that ends all that it li
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -27,6 +25,7 @@ from worker_orchestrator.core.spec import DEFAULT_POOL
 from worker_orchestrator.errors import ProjectHasNoMachine
 from worker_orchestrator.http.e2b.access import Access
 from worker_orchestrator.http.e2b.metrics import Metrics
+from worker_orchestrator.http.e2b.names import MARK, Mark, Names, mark_of
 from worker_orchestrator.http.e2b.processes import Processes
 from worker_orchestrator.http.e2b.refusal import Refusal
 from worker_orchestrator.http.e2b.variables import Variables
@@ -43,8 +42,6 @@ ENVD: Final = "0.6.4"
 LONGEST_S: Final = 365 * 86_400
 _BASE: Final = "base"
 """The template that E2B's clients ask for if nobody names one."""
-_MARK: Final = "e2b"
-_LAST_MS: Final = 253_402_300_799_000  # the end of the year 9999
 _PAGE: Final = 100
 
 
@@ -66,19 +63,12 @@ class New(msgspec.Struct):
     volumeMounts: Any = None  # noqa: N815 # as above
 
 
-class Mark(msgspec.Struct):
-    """What makes a project a sandbox. `since` is the time of its creation, in milliseconds since 1970."""
-
-    template: str
-    since: Annotated[int, msgspec.Meta(ge=0, le=_LAST_MS)]
-
-
 class Timeout(msgspec.Struct):
     timeout: int = 15
 
 
 class Sandboxes:
-    """What is under /e2b/sandboxes and /e2b/v2/sandboxes."""
+    """What is under /e2b/sandboxes and /e2b/v2/sandboxes. `domain`: below it are previews; empty: there are none."""
 
     def __init__(
         self,
@@ -87,22 +77,25 @@ class Sandboxes:
         access: Access,
         processes: Processes,
         variables: Variables,
+        names: Names,
+        domain: str,
     ) -> None:
         self._orchestrator, self._shape, self._access = orchestrator, shape, access
-        self._processes, self._variables = processes, variables
+        self._processes, self._variables, self._names, self._domain = processes, variables, names, domain
         self._metrics = Metrics(EngineCalls(orchestrator))
 
     async def create(self, request: Request) -> Response:
         new = await parameters.body(request, New, optional=New())
         _refuse_more(new)
         pool, metadata = self._pool(new.templateID), new.metadata or {}
-        project = project_id(recorded(_project(metadata.get("externalId"), request.headers.get("idempotency-key"))))
+        name = _project(self._names, metadata.get("externalId"), request.headers.get("idempotency-key"))
+        project = project_id(recorded(name))
         mark = self._mark_for(project, new.templateID)
         assigned = await self._orchestrator.assign_machine(
             project,
             pool,
             lambda: until_hang_up(request.receive),
-            metadata=_metadata({**metadata, _MARK: msgspec.json.encode(mark).decode()}),
+            metadata=_metadata({**metadata, MARK: msgspec.json.encode(mark).decode()}),
             terms=Terms(ttl=_timeout(new.timeout)),
             for_commands=True,
         )
@@ -113,7 +106,7 @@ class Sandboxes:
             if assigned.is_new:
                 await self._orchestrator.destroy(assigned.machine.id, assigned.machine.generation)
             raise
-        return _json(self._created(assigned.machine), 201)
+        return _json(self._created(request, assigned.machine), 201)
 
     async def connect(self, request: Request) -> Response:
         """Make sure that it runs, and let it live so long from now on, if that is longer than it would."""
@@ -128,7 +121,7 @@ class Sandboxes:
             machine = await self._orchestrator.leases.keep_alive(
                 str(machine.project), Terms(ttl=limit_s), machine.generation
             )
-        return _json(self._created(machine), 200)
+        return _json(self._created(request, machine), 200)
 
     async def set_timeout(self, request: Request) -> Response:
         asked = await parameters.body(request, Timeout, optional=Timeout())
@@ -139,7 +132,8 @@ class Sandboxes:
 
     async def show(self, request: Request) -> Response:
         machine = await self._machine(request)
-        detail = {**await self._listed(machine), "envdAccessToken": self._access.token_of(machine), "domain": None}
+        token, domain = self._access.token_of(machine), self._domain_for(request)
+        detail = {**await self._listed(machine), "envdAccessToken": token, "domain": domain}
         return _json(detail, 200)
 
     async def metrics(self, request: Request) -> Response:
@@ -161,7 +155,7 @@ class Sandboxes:
         found = [
             (str(mark.since).zfill(16) + str(shown_project(machine.project)), machine)
             for machine in filter(is_visible, self._orchestrator.fleet.machines.values())
-            if (mark := _mark_of(machine)) is not None and wanted.items() <= _metadata_of(machine).items()
+            if (mark := mark_of(machine)) is not None and wanted.items() <= _metadata_of(machine).items()
         ]
         found = sorted(found, reverse=query.get("order", "desc") != "asc") if "running" in states else []
         names = [name for name, _ in found]
@@ -177,7 +171,7 @@ class Sandboxes:
         present = self._orchestrator.fleet.of_project(project)
         if present is None or present.gone:
             return Mark(template, int(time.time() * 1000))
-        mark = _mark_of(present)
+        mark = mark_of(present)
         if mark is None:
             raise Refusal(
                 409,
@@ -212,25 +206,29 @@ class Sandboxes:
             machine = await self._orchestrator.machine_of(recorded(name))
         except ProjectHasNoMachine:
             machine = None
-        if machine is None or _mark_of(machine) is None:
+        if machine is None or mark_of(machine) is None:
             raise Refusal(404, "not_found", f"There is no sandbox {name[:128]!r}. It has ended, or never was.")
         return machine
 
-    def _created(self, machine: Machine) -> dict[str, Any]:
-        mark = _mark_of(machine)
+    def _created(self, request: Request, machine: Machine) -> dict[str, Any]:
+        mark = mark_of(machine)
         return {
             "sandboxID": shown_project(machine.project),
             "templateID": machine.pool if mark is None else mark.template,
             "clientID": "worker-orchestrator",
             "envdVersion": ENVD,
             "envdAccessToken": self._access.token_of(machine),
-            "domain": None,
+            "domain": self._domain_for(request),
         }
+
+    def _domain_for(self, request: Request) -> str | None:
+        """The domain in `get_host`. None: the client knows it, since it came by a proxy for `api.DOMAIN`."""
+        return None if request.headers.get("x-forwarded-host", "").startswith("api.") else self._domain or None
 
     async def _listed(self, machine: Machine) -> dict[str, Any]:
         """As E2B lists it. What nobody measures here is 0."""
         shown = self._shape.of(await self._orchestrator.record(machine))
-        mark = _mark_of(machine) or Mark(machine.pool, 0)
+        mark = mark_of(machine) or Mark(machine.pool, 0)
         since = datetime.fromtimestamp(mark.since / 1000, UTC)
         ends = None if shown.lease is None else shown.lease.expires_at
         return {
@@ -266,15 +264,13 @@ def _refuse_more(new: New) -> None:
             raise Refusal.missing(what)
 
 
-def _project(external: str | None, idempotency: str | None) -> str:
+def _project(names: Names, external: str | None, idempotency: str | None) -> str:
     """The project of a new sandbox: the one that its metadata names, the same for the same key, else a name of its own."""
     if external is not None:
         if not is_project_id(external):
             raise Refusal.invalid(f"metadata.externalId is {external[:60]!r}, which is no project id.")
         return external
-    if idempotency:
-        return f"sandbox-{hashlib.sha256(idempotency.encode()).hexdigest()[:20]}"
-    return f"sandbox-{secrets.token_hex(10)}"
+    return names.new(idempotency or "")
 
 
 def _timeout(seconds: int) -> float:
@@ -297,17 +293,7 @@ def _metadata(entries: dict[str, str]) -> str:
 def _metadata_of(machine: Machine) -> dict[str, str]:
     """What the client gave."""
     entries: dict[str, str] = json.loads(machine.metadata) if machine.metadata else {}
-    return {key: value for key, value in entries.items() if key != _MARK}
-
-
-def _mark_of(machine: Machine) -> Mark | None:
-    """What makes this machine's project a sandbox; None if it is none, whatever its metadata look like."""
-    if machine.project is None or machine.gone or not machine.metadata or f'"{_MARK}"' not in machine.metadata:
-        return None
-    try:
-        return msgspec.json.decode(json.loads(machine.metadata)[_MARK], type=Mark)
-    except (msgspec.MsgspecError, ValueError, TypeError, KeyError):
-        return None
+    return {key: value for key, value in entries.items() if key != MARK}
 
 
 def _json(body: object, status: int) -> Response:

@@ -65,7 +65,10 @@ class ToldRoutes(Observer):
 
 
 class Finding:
-    """`pools` are the settings of the pools in force. `address_of`: where the host ports of a machine are reached."""
+    """`pools` are the settings of the pools in force. `address_of`: where the host ports of a machine are reached.
+
+    `numbered`: the project, and the name of its port, that a label with the number of a port means, for E2B's clients.
+    """
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Finding:
     ) -> None:
         self._orchestrator, self._hosts, self._told, self._admission = orchestrator, hosts, told, admission
         self._pools, self._address_of = pools, address_of
+        self.numbered: Callable[[str], tuple[str, str] | None] = lambda _: None
         self._waking: set[str] = set()
 
     async def answer_for_proxy(self, question: Question) -> Route:
@@ -91,6 +95,9 @@ class Finding:
         text = self._hosts.label(question.host)
         label = None if text is None else read_label(text)
         project = None if label is None else self._project(label)
+        has_machine = project is not None and self._orchestrator.fleet.of_project(project) is not None
+        if text is not None and not has_machine and (numbered := self.numbered(text)) is not None:
+            project, label = numbered[0], Label(numbered[1], numbered[0])
         machine = None if project is None else await self._machine_of(project)
         admitted = self._admission.of(question.shown, machine, self._access(machine))
         if admitted is None:
