@@ -65,10 +65,7 @@ def previews_of(  # noqa: PLR0913 # each is a part of its own
     *,
     names: Names | None,
 ) -> PreviewParts:
-    """The parts for these settings. `told` hears what the orchestrator commits, `key` is the secret of links.
-
-    `names` are those of the sandboxes of E2B's clients; None if that door is closed.
-    """
+    """The parts for these settings. `told` hears what is committed, `key` is the secret of links, `names` give sandboxes' ids."""
     is_on = settings.preview == "on" and can_run()
     usual = f"http://{NAME}.{settings.preview_domain}:{settings.port}/" if is_on else ""
     template = settings.url_template or usual

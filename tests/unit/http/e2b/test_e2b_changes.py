@@ -57,8 +57,8 @@ def test_each_change_has_its_word(tmp_path: Path, shell: list[str]) -> None:
     assert told(lambda: (folder / "full").write_text("x")) == [("CREATE", "full"), ("WRITE", "full")]
     assert told(lambda: (folder / "a").write_text("22")) == [("WRITE", "a")]
     assert told(lambda: (folder / "sub" / "in").write_text("2")) == [("WRITE", "sub/in")], "as long as before"
-    assert told(lambda: (folder / "a").chmod(0o600)) == [("CHMOD", "a")]
-    assert told(lambda: (folder / "sub").chmod(0o700)) == [("CHMOD", "sub")]
+    assert told(lambda: (folder / "a").chmod(0o604)) == [("CHMOD", "a")]
+    assert told(lambda: (folder / "sub").chmod(0o711)) == [("CHMOD", "sub")]
     assert told(lambda: (folder / "b").rename(folder / "c")) == [("RENAME", "b"), ("CREATE", "c")]
     assert told(lambda: (folder / "c").rename(folder / "a")) == [("RENAME", "c"), ("CREATE", "a")], "in its place"
     assert told((folder / "a").unlink) == [("REMOVE", "a")]
