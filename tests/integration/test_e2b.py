@@ -323,7 +323,7 @@ def test_a_watch_tells_as_it_happens(service: Running, sandbox: Sandbox) -> None
         await mine.files.write("/tmp/a", "content")
         async with asyncio.timeout(20):
             assert [(await events.get()).type.value for _ in range(2)] == ["create", "write"]
-        await handle.stop()
+        await handle.stop()  # type: ignore[no-untyped-call] # as E2B has it
         assert await ends.get() is None
         await asyncio.to_thread(eventually, lambda: _looks_of(service, mine.sandbox_id) == 0, "it ends with its client")
         await watched(timeout=1)

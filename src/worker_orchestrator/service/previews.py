@@ -65,7 +65,7 @@ def previews_of(  # noqa: PLR0913 # each is a part of its own
     *,
     names: Names | None,
 ) -> PreviewParts:
-    """The parts for these settings. `told` hears what is committed, `key` is the secret of links, `names` give sandboxes' ids."""
+    """The parts for these settings. `told` hears commits, `key` is the secret of links, `names` that of sandboxes."""
     is_on = settings.preview == "on" and can_run()
     usual = f"http://{NAME}.{settings.preview_domain}:{settings.port}/" if is_on else ""
     template = settings.url_template or usual
