@@ -266,7 +266,9 @@ class DockerLifecycle(DockerPausing):
             raise
 
     async def stop(self, machine_id: str, grace_s: float) -> None:
-        """Docker sends the image's STOPSIGNAL, else SIGTERM, and after whole seconds SIGKILL, also if we are gone then."""
+        """Docker sends the image's STOPSIGNAL, else SIGTERM, and after whole seconds SIGKILL, also if we are gone then.
+
+        Docker 26 answers before its listings show the end. Until they do, an inspection waits."""
         with reading():
             containers = await self._of_machine(machine_id)
         async with self._aside() as client:
@@ -278,6 +280,8 @@ class DockerLifecycle(DockerPausing):
                 except EngineRejected as error:
                     if not is_missing(error):
                         raise
+                with contextlib.suppress(EngineError), reading():
+                    await client.containers.container(container.id).show()
 
     async def destroy(self, machine_id: str) -> bool:
         """Docker answers when the container is gone."""
