@@ -233,7 +233,7 @@ async def test_a_named_network_must_publish_ports(docker_world: DockerWorld, nam
         name = a_name("network")
         docker("network", "create", "--internal", "--label", f"{LABEL}.owner={docker_world.owner}", name)
     engine = await docker_world.open_engine(network=name)
-    with pytest.raises(EngineRejected, match=rf"No ports can be published on the Docker network {name}"):
+    with pytest.raises(EngineRejected, match=rf"No ports can be published on the network {name}"):
         await engine.template(DEFAULT_POOL)
 
 
