@@ -69,16 +69,10 @@ class Daemon:
             return ["dockerd", *folders, "--pidfile", f"{self.folder}/pid", "--host", self.host]
         settings = self.folder / "containers.conf"
         settings.write_text(_containers_conf(), encoding="ascii")
-        folders = (
-            "--root",
-            f"{self.folder}/data",
-            "--runroot",
-            f"{self.folder}/run",
-            "--network-config-dir",
-            f"{self.folder}/net",
-        )
+        store = ("--root", f"{self.folder}/data", "--runroot", f"{self.folder}/run")
+        networks = ("--network-config-dir", f"{self.folder}/net")
         given = (f"CONTAINERS_CONF={settings}", "PODMAN_IGNORE_CGROUPSV1_WARNING=1")
-        return ["env", *given, "podman", *folders, "system", "service", "--time=0", self.host]
+        return ["env", *given, "podman", *store, *networks, "system", "service", "--time=0", self.host]
 
     def _answers(self) -> bool:
         assert self.process is not None
