@@ -200,6 +200,8 @@ class LateClient(Client):
         look = look_into(project.port)
         if look is None:
             timeline.count("looks in vain")
+        elif not project.host:  # it was assigned before a listing showed its container, and nobody has told its id yet
+            timeline.count("looks at a container whose id was not told")
         elif not project.host.startswith(look.host):
             self._look_elsewhere(project, look.host)
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.chaos.stage import Stage
 from tests.chaos.values import PLANTED
-from tests.integration.docker_command import docker
+from tests.integration.docker_command import LABEL, docker
 from tests.integration.running import orchestrator
 
 __all__ = ["back_up", "check_leftovers"]
@@ -22,7 +22,7 @@ def back_up(stage: Stage) -> None:
 
 
 def check_leftovers(stage: Stage) -> None:
-    """End the service, remove its machines. Then no container, volume or file has anything of what was sent."""
+    """End the service, remove its machines. Then no container, volume, network or file has anything of what was sent."""
     check, flags, folder = stage.model.check, stage.service.command_flags, stage.service.folder
     stage.end_service(signal.SIGTERM)
     done = orchestrator("down", "--all", "--yes", *flags, cwd=folder)
@@ -30,6 +30,9 @@ def check_leftovers(stage: Stage) -> None:
     check(not stage.containers(), f"containers are left: {stage.containers()}")
     if volumes := docker("volume", "ls", "-q", host=stage.daemon.host).lines:
         stage.model.fail(f"volumes are left: {docker('volume', 'inspect', *volumes, host=stage.daemon.host).out}")
+    ours = ("--filter", f"label={LABEL}.owner={stage.owner}")
+    networks = docker("network", "ls", "-q", *ours, host=stage.daemon.host).lines
+    check(not networks, f"networks are left: {networks}")
     for place in (folder, stage.daemon.folder):
         check(not (found := _with_values(place)), f"values are left in {found}")
 

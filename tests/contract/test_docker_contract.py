@@ -233,7 +233,7 @@ async def test_a_named_network_must_publish_ports(docker_world: DockerWorld, nam
         name = a_name("network")
         docker("network", "create", "--internal", "--label", f"{LABEL}.owner={docker_world.owner}", name)
     engine = await docker_world.open_engine(network=name)
-    with pytest.raises(EngineRejected, match=rf"No ports can be published on the Docker network {name}"):
+    with pytest.raises(EngineRejected, match=rf"No ports can be published on the network {name}"):
         await engine.template(DEFAULT_POOL)
 
 
@@ -627,6 +627,15 @@ async def test_a_worker_is_asked_to_end_by_the_signal_of_its_image(
     await engine.destroy(machine.id)
     await engine.stop(machine.id, 1.0)
     assert not docker_world.exists(machine)
+
+
+async def test_what_was_stopped_is_listed_so_at_once(docker_world: DockerWorld) -> None:
+    """Else it would be taken for one that somebody has started again. Docker 26 answers a stop before that."""
+    machine = await docker_world.running()
+    for _ in range(5):
+        await docker_world.engine.stop(machine.id, 1.0)
+        assert await docker_world.status(machine) is Status.EXITED
+        await docker_world.engine.restart(machine.id)
 
 
 async def test_workers_that_do_not_end_keep_no_other_call_waiting(docker_world: DockerWorld, tagged: Tag) -> None:

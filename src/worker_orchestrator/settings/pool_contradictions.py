@@ -33,7 +33,7 @@ def contradictions(pool: PoolSettings, most: int) -> Iterator[str]:
     if parked and pool.ready == "healthcheck":
         yield (
             f"parked is {parked}, which needs workers that are asked for an answer, but ready is healthcheck: what "
-            "Docker says of a worker's health is old for a while after a pause. Choose ready http or tcp."
+            "the engine says of a worker's health is old for a while after a pause. Choose ready http or tcp."
         )
     yield from contradictions_of_ports(pool.worker_port, pool.ports, pool.ready_port)
     yield from late.contradictions_of_late(

@@ -355,7 +355,7 @@ WINDOW = '[[pools.web.windows]]\ncron = "0 8 * * *"\nfor = "1h"\nmin_idle = 3\n'
             '[pools.web]\nready = "healthcheck"\nparked = 1\n',
             (
                 "In pool web, parked is 1, which needs workers that are asked for an answer, but ready is healthcheck: "
-                "what Docker says of a worker's health is old for a while after a pause. Choose ready http or tcp."
+                "what the engine says of a worker's health is old for a while after a pause. Choose ready http or tcp."
             ),
         ),
         ("parked = -1\n", "parked in o.toml (line 1) is -1, but must be a whole number from 0 to 10000."),

@@ -40,13 +40,14 @@ _MOST_ON_A_BRIDGE: Final = 1000
 class EngineFacts:
     """What the other checks need to know about the engine. None: not known, since it did not answer.
 
-    `worker_ports`: the host ports that it has given to workers.
+    `worker_ports`: the host ports that it has given to workers. `command`: what people use with it.
     """
 
     def __init__(self) -> None:
         self.worker_ports: set[int] = set()
         self.is_local: bool | None = None
         self.root: Path | None = None
+        self.command = "docker"
 
 
 async def check_engine(settings: Settings, facts: EngineFacts) -> list[Finding]:
@@ -62,15 +63,23 @@ async def check_engine(settings: Settings, facts: EngineFacts) -> list[Finding]:
             info = await client.system.info()
             dialect = Dialect.of(info)
             workers = await client.list_containers(f"{LABEL}.machine")
+            facts.command = dialect.command
             _note_facts(endpoint, info, facts, workers)
-        findings = [*_engine(endpoint, info, dialect), *_host_gateway(dialect), _clock(info), *_limits(settings, info)]
+        findings = [
+            *_engine(endpoint, info, dialect),
+            *_host_gateway(dialect),
+            _clock(info),
+            *_limits(settings, info, dialect),
+        ]
         findings += [*_promises(endpoint, settings, info), *check_podman(endpoint, dialect, settings)]
         findings += await check_network(client, settings, info)
         findings += [*check_isolation(settings, info, dialect), *check_published(workers)]
         findings += await _reach(client, endpoint, settings)
         return findings + await check_images(client, docker_options(settings), info)
     except EngineError as error:
-        return [wrong("engine", error.message, "read the engine's own log: `journalctl -u docker`")]
+        return [
+            wrong("engine", error.message, f"read the engine's own log: `journalctl -u {client.engine_name.lower()}`")
+        ]
     finally:
         await client.close()
 
@@ -151,7 +160,7 @@ def _promises(endpoint: Endpoint, settings: Settings, info: Mapping[str, Any]) -
             yield of_pool(pool, wrong("settings", error.message, "change the setting that this message names"))
 
 
-def _limits(settings: Settings, info: Mapping[str, Any]) -> Iterator[Finding]:
+def _limits(settings: Settings, info: Mapping[str, Any], dialect: Dialect) -> Iterator[Finding]:
     if settings.memory and info.get("SwapLimit") is False:
         yield warning("limits", "The engine cannot limit swap.", "boot with `swapaccount=1`, or switch swap off")
     total = as_bytes(settings.memory) * settings.max_machines
@@ -160,7 +169,7 @@ def _limits(settings: Settings, info: Mapping[str, Any]) -> Iterator[Finding]:
         needed = f"{settings.max_machines} machines of {settings.memory}"
         says = f"{needed} need more memory than the engine's {available >> 20} MiB."
         yield warning("limits", says, "choose a smaller value of --memory or --max-machines")
-    if settings.max_machines > _MOST_ON_A_BRIDGE:
+    if settings.max_machines > _MOST_ON_A_BRIDGE and not dialect.isolates_by_network:
         yield warning(
             "limits", "One Docker network takes 1,023 containers.", f"choose --max-machines {_MOST_ON_A_BRIDGE} or less"
         )

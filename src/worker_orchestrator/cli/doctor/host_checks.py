@@ -50,7 +50,7 @@ def check_host(settings: Settings, engine: EngineFacts, *, running: bool) -> Ite
         yield from _urls(settings)
     yield from _proxy(settings)
     yield from _state_dir(settings)
-    yield from _room("Docker's disk", engine.root, "`docker system prune` removes what is unused")
+    yield from _room("the engine's disk", engine.root, f"`{engine.command} system prune` removes what is unused")
     if engine.root is not None:
         yield from _memory(_MEMORY)
     yield _clock()

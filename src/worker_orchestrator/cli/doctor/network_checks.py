@@ -12,6 +12,7 @@ import aiodocker
 
 from worker_orchestrator.cli.doctor.finding import Finding, ok, warning, wrong
 from worker_orchestrator.engines.docker.calls import is_missing, reading
+from worker_orchestrator.engines.docker.dialect import Dialect
 from worker_orchestrator.engines.docker.template import LABEL
 from worker_orchestrator.errors import EngineRejected
 from worker_orchestrator.service.opening import docker_options
@@ -32,19 +33,20 @@ _PRUNE: Final = (
 async def check_network(client: aiodocker.Docker, settings: Settings, info: Mapping[str, Any]) -> list[Finding]:
     """Findings about the named networks, and about those of our services or what Docker has left for a new one."""
     networks_of_pools = dict.fromkeys(options.network for options in docker_options(settings).values())
-    findings = [it for name in networks_of_pools if name for it in await _named(client, name, settings)]
+    findings = [it for name in networks_of_pools if name for it in await _named(client, name, settings, info)]
     return findings + (await _of_ours(client, settings, info) if "" in networks_of_pools else [])
 
 
-async def _named(client: aiodocker.Docker, name: str, settings: Settings) -> list[Finding]:
+async def _named(client: aiodocker.Docker, name: str, settings: Settings, info: Mapping[str, Any]) -> list[Finding]:
     try:
         with reading():
             return list(_room(await (await client.networks.get(name)).show(), settings))
     except EngineRejected as error:
         if not is_missing(error):
             raise
-        fix = f"`docker network create {name}`, or choose another with --network"
-        return [wrong(_CHECK, f"There is no Docker network {name}.", fix)]
+        dialect = Dialect.of(info)
+        fix = f"`{dialect.command} network create {name}`, or choose another with --network"
+        return [wrong(_CHECK, f"There is no {dialect.name} network {name}.", fix)]
 
 
 async def _of_ours(client: aiodocker.Docker, settings: Settings, info: Mapping[str, Any]) -> list[Finding]:
@@ -55,6 +57,8 @@ async def _of_ours(client: aiodocker.Docker, settings: Settings, info: Mapping[s
         findings = [finding for network in ours for finding in await _room_of(client, network["Id"], settings)]
         short = [finding for finding in findings if finding.verdict != "ok"]
         return short or [ok(_CHECK, f"It has room for {settings.max_machines} machines.")]
+    if Dialect.of(info).isolates_by_network:  # a network for each worker, and it does not say how many it can make
+        return []
     left = address_ranges(networks, info)
     if left:
         return [ok(_CHECK, f"Docker has {left} address ranges left for networks; one is needed.")]

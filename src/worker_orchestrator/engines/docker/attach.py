@@ -109,7 +109,7 @@ class Attached:
                         return
                     await asyncio.sleep(_PAUSE_S)
         except TimeoutError:
-            raise EngineUnavailable("The connection to Docker broke.") from None
+            raise EngineUnavailable("The connection to the engine broke.") from None
         except EngineUnavailable:
             if self._closing is None:
                 raise

@@ -152,6 +152,7 @@ def is_unanswered(error: DockerError) -> bool:
 def _meaning(error: DockerError) -> EngineError:
     said, call, engine = plain(error.message), _call_of(error), _engine_of(error)
     if is_unanswered(error):
+        said = said.replace("Docker Engine", engine)  # aiodocker's words
         if isinstance(error.__context__, aiohttp.ClientConnectorError):
             return EngineUnavailable(f"{engine} does not answer ({said}{call}).")
         return OutcomeUnknown(f"The connection to {engine} broke ({said}{call}).")

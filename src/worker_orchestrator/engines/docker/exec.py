@@ -111,7 +111,7 @@ class DockerExec(DockerReach):
             if timeout_s < _ANSWERS_WITHIN_S and await self._answers():
                 return None
             raise EngineUnavailable(
-                f"Docker does not answer, and within {timeout_s:g} s nothing was started."
+                f"{self._dialect.name} does not answer, and within {timeout_s:g} s nothing was started."
             ) from None
 
     async def _end(self, attached: Attached, timeout_s: float, keep: Callable[[Message], None]) -> None:
@@ -126,7 +126,8 @@ class DockerExec(DockerReach):
             await asyncio.wait({ending, answers}, return_when=asyncio.FIRST_COMPLETED)
             if not ending.done() and not answers.result():
                 raise EngineUnavailable(
-                    f"Docker does not answer. The time of the command ({timeout_s:g} s) is up, and it may run on."
+                    f"{self._dialect.name} does not answer. The time of the command ({timeout_s:g} s) is up, and it may "
+                    "run on."
                 )
             await asyncio.shield(ending)
         except asyncio.CancelledError:

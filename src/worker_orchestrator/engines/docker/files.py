@@ -175,7 +175,7 @@ class DockerFiles(DockerReach):
                 raise PathNotFound(f"There is no {printable(path)} in the container of {machine_id}.") from error
             if _ROOT_READ_ONLY.search(docker_message(error)):
                 raise _read_only(machine_id, path) from error
-            raise refusal(machine_id, path, f"Docker says: {docker_message(error)}") from error
+            raise refusal(machine_id, path, f"{self._dialect.name} says: {docker_message(error)}") from error
 
 
 class _Sent:
@@ -218,8 +218,8 @@ async def _packed(
                 if printable(path) == path:
                     raise PathNotFound(f"There is no {path} in the container of {machine_id} any more.")
                 raise PathOutOfReach(
-                    f"{printable(path)} of {machine_id} cannot be copied by itself: its name is not UTF-8, and Docker loses "
-                    "it. Copy the folder that it is in."
+                    f"{printable(path)} of {machine_id} cannot be copied by itself: its name is not UTF-8, and "
+                    f"{dialect.name} loses it. Copy the folder that it is in."
                 )
             begun = True
             yield piece
@@ -248,14 +248,14 @@ async def _is_there(client: aiodocker.Docker, native_id: str, path: str, dialect
 
 def _hidden(machine_id: str, path: str, mount: str, instead: str) -> OrchestratorError:
     return PathOutOfReach(
-        f"{printable(path)} of {machine_id} cannot be copied: Docker does not reach what is mounted at {mount}. A command "
-        f"does: `orchestrator exec {instead}`."
+        f"{printable(path)} of {machine_id} cannot be copied: the engine does not reach what is mounted at {mount}. A "
+        f"command does: `orchestrator exec {instead}`."
     )
 
 
 def _read_only(machine_id: str, path: str) -> OrchestratorError:
     return WorkerReadOnly(
         f"Nothing can be copied to {printable(path)}: the file system of {machine_id} is read-only (--read-only), and "
-        "Docker writes to its volumes only. A command reaches its /tmp: "
+        "the engine writes to its volumes only. A command reaches its /tmp: "
         f"`orchestrator exec -i {machine_id} -- sh -c 'cat >/tmp/FILE' <FILE`."
     )

@@ -317,4 +317,4 @@ def _refused(machine_id: str, folder: str, error: EngineRejected) -> Exception:
             f"{folder} of {machine_id} is full: it has {ROOM_BYTES // 1024 // 1024} MiB of memory, of which its worker took "
             "some. Nothing was configured."
         )
-    return refusal(machine_id, folder, f"Docker says: {said}")
+    return refusal(machine_id, folder, f"The engine says: {said}")

@@ -182,7 +182,9 @@ class DockerLifecycle(DockerPausing):
                 return known if status in _NEVER_STARTED else None
             await self._remove(known)
             self._refused.discard(machine.id)
-        raise EngineRejected(f"Docker says that the name {machine.id} is taken, but shows no container of that name.")
+        raise EngineRejected(
+            f"{self._dialect.name} says that the name {machine.id} is taken, but shows no container of that name."
+        )
 
     async def _by_name(self, name: str) -> DockerContainer | None:
         async def find() -> DockerContainer:
@@ -223,7 +225,7 @@ class DockerLifecycle(DockerPausing):
             try:
                 await self.ping()
             except EngineUnavailable:
-                raise EngineUnavailable(f"Docker is shutting down. {error.message}") from error
+                raise EngineUnavailable(f"{self._dialect.name} is shutting down. {error.message}") from error
             raise
 
     async def _rejoin_network(self, container: DockerContainer) -> None:
@@ -278,6 +280,8 @@ class DockerLifecycle(DockerPausing):
                 except EngineRejected as error:
                     if not is_missing(error):
                         raise
+                with contextlib.suppress(EngineError), reading():  # until it is listed so: Docker 26 answers before
+                    await client.containers.container(container.id).show()
 
     async def destroy(self, machine_id: str) -> bool:
         """Docker answers when the container is gone."""

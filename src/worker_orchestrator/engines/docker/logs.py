@@ -160,5 +160,5 @@ async def _frames(stream: aiohttp.StreamReader, stall_s: float | None) -> AsyncI
             yield header[0], frame
         except asyncio.IncompleteReadError as error:
             if error.partial or error.expected != _HEADER_BYTES:
-                raise EngineUnavailable("What Docker kept of the output ends in the middle.") from error
+                raise EngineUnavailable("What the engine kept of the output ends in the middle.") from error
             return

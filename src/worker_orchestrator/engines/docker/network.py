@@ -179,8 +179,8 @@ class WorkerNetworks:
             if name in _NO_BRIDGES:  # Podman does not count them among its networks
                 raise _publishes_nothing(name) from error
             raise EngineRejected(
-                f"There is no Docker network {name}: make it with `docker network create {name}`, or choose another with "
-                "--network.",
+                f"There is no {self._dialect.name} network {name}: make it with `{self._dialect.command} network create "
+                f"{name}`, or choose another with --network.",
             ) from error
         if publishes_nothing:
             raise _publishes_nothing(name)
@@ -201,6 +201,6 @@ class WorkerNetworks:
 
 def _publishes_nothing(name: str) -> EngineRejected:
     return EngineRejected(
-        f"No ports can be published on the Docker network {name}, so nobody could reach the workers: choose another with "
+        f"No ports can be published on the network {name}, so nobody could reach the workers: choose another with "
         "--network, or for workers without a way out leave it out and use --outbound host.",
     )

@@ -182,7 +182,7 @@ async def send_request(  # as aiohttp's own
                     await _raise_refusal(response)
             yield response
     except Exception as error:
-        note_call(error, method, path)
+        note_call(error, method, path, getattr(client, "engine_name", "Docker"))
         raise
 
 

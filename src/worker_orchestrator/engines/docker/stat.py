@@ -67,12 +67,12 @@ async def stat_of(client: aiodocker.Docker, native_id: str, path: str, dialect: 
         if error.status == NOT_FOUND:
             raise
     except (ValueError, msgspec.DecodeError) as error:
-        raise EngineUnavailable("What Docker says of a path cannot be read.") from error
+        raise EngineUnavailable(f"What {dialect.name} says of a path cannot be read.") from error
     else:
         raise aiodocker.DockerError(NOT_FOUND, f"There is no {printable(path)}.")
     # Only a GET says why, but it would read a whole folder.
     async with send_request(client, "GET", archive_call(native_id, path, dialect), params={}):
-        raise EngineUnavailable("What Docker says of a path changes.")
+        raise EngineUnavailable(f"What {dialect.name} says of a path changes.")
 
 
 def archive_call(native_id: str, path: str, dialect: Dialect) -> str:

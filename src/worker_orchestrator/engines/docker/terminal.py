@@ -83,7 +83,7 @@ class DockerTerminals(DockerReach):
                 yield terminal
         except TimeoutError:
             await terminal.aclose()
-            raise EngineUnavailable(f"Docker opened no terminal within {_OPEN_LIMIT_S:g} s.") from None
+            raise EngineUnavailable(f"{self._dialect.name} opened no terminal within {_OPEN_LIMIT_S:g} s.") from None
         except BaseException:
             await terminal.aclose()
             raise

@@ -120,7 +120,7 @@ def _of_program(why: str, program: str, *, is_found: bool) -> Unstarted:
         return _line(NOT_EXECUTABLE, f"{name} is no program that the worker can run. A script begins with #!/bin/sh.")
     if "argument list too long" in lower:
         return _line(NOT_EXECUTABLE, "The command and its variables are too long for the worker. Copy a file instead.")
-    return _line(NOT_EXECUTABLE, f"{name} could not be started. Docker says: {plain(why, _SHOWN)}")
+    return _line(NOT_EXECUTABLE, f"{name} could not be started. The engine says: {plain(why, _SHOWN)}")
 
 
 def _quoted(word: str) -> str:
