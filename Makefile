@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster test-replicas test-nodes browser vite screenshots newman bench bench-doors bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom audit workflows image container-check clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster test-replicas test-nodes browser vite screenshots newman bench bench-doors bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom audit workflows image container-check systemd-check clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -39,7 +39,7 @@ OWN := tests/chaos tests/integration/test_daemon.py
 READERS := tests/recipes tests/integration/test_crashes.py
 COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output scripts image)
 BROWSER := tests/browser $(patsubst %,tests/integration/test_%.py,commands reload_command postman)
-AT_LENGTH := tests/previews
+AT_LENGTH := tests/previews tests/systemd
 DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker late_tenants)
 API := $(patsubst %,tests/integration/test_%.py,client document_api e2b e2b_keys edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams \
   mcp mcp_http metrics pool_history pools_by_name pools_on_docker typescript_client)
@@ -214,6 +214,14 @@ image: wheel  ## build the image of the orchestrator itself, worker-orchestrator
 # `make test` has it on an image of this computer's own Python. BASE must have the same version of Python as .venv.
 container-check: .venv/.tests example-worker  ## is the image of the orchestrator, built on BASE=IMAGE, what docs/container.md says?
 	CONTAINER_BASE=$(BASE) $(DOCKER) $(PYTEST) tests/integration/test_image.py
+
+# The tree is kept in build/systemd. What is written while it runs is forgotten.
+systemd-check: .venv/.tests example-worker build/systemd/.tree  ## do the units, and the completions of zsh and fish, do what they should? Under a real systemd, as root
+	$(DOCKER) $(PYTEST) -s tests/systemd
+
+build/systemd/.tree: scripts/systemd-tree requirements.txt
+	scripts/systemd-tree build/systemd/tree
+	@touch $@
 
 clean:  ## remove whatever make made; workers stay, see down
 	rm -rf .venv build dist node_modules mutants .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

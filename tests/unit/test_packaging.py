@@ -29,6 +29,11 @@ def test_the_man_page_and_the_completions_are_those_of_the_command_line() -> Non
         assert (ROOT / path).read_text(encoding="utf-8") == content, f"{path}: run `make man`"
 
 
+def test_fish_is_told_descriptions_with_their_commas() -> None:
+    script = (ROOT / "share" / "fish" / "vendor_completions.d" / "orchestrator.fish").read_text(encoding="utf-8")
+    assert re.findall(r"string split .*,\"", script) == ['string split --max 1 ","']
+
+
 def built(folder: Path, umask: int) -> dict[str, str]:
     """The digests of a wheel and a source distribution of this tree, copied to `folder`."""
     ignored = shutil.ignore_patterns(".*", "build", "dist", "node_modules", "mutants", "__pycache__")

@@ -11,6 +11,8 @@ __all__ = ["COMMANDS"]
 
 _PROGRAM: Final = "orchestrator"
 _VARIABLE: Final = "_ORCHESTRATOR_COMPLETE"
+_WHOLE_DESCRIPTION: Final = ('(string split ","', '(string split --max 1 ","')
+"""click's script for fish cuts a description, and a value, at its first comma."""
 
 
 @click.command(short_help="Print a completion script for your shell.")
@@ -25,7 +27,8 @@ def completion(shell: str) -> None:
     """  # noqa: D301 # click reads the backspace
     kind = get_completion_class(shell)
     assert kind is not None, "click knows these shells"
-    click.echo(kind(click.get_current_context().find_root().command, {}, _PROGRAM, _VARIABLE).source())
+    script = kind(click.get_current_context().find_root().command, {}, _PROGRAM, _VARIABLE).source()
+    click.echo(script.replace(*_WHOLE_DESCRIPTION))
 
 
 COMMANDS: Final = (completion,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ TICKS_PER_DATE: Final = 10
 """So often uvicorn makes the date anew."""
 BACKLOG: Final = 4096
 """Connections that wait in the kernel, for each of at most two addresses. asyncio takes all of them at once."""
+HEARD_S: Final = 0.05
+"""So long at the end it hears those who had just connected, whose requests are on their way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,16 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_started()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Whoever connected before is answered. uvicorn alone hangs up where it has read nothing yet. Where systemd listens,
+        a caller who comes a moment later is answered by the next process: then one who came earlier must not hear less.
+        """
+        for server in self.servers:
+            server.close()
+        if not self.force_exit:
+            await asyncio.sleep(HEARD_S)
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         ends = await super().on_tick(counter)
