@@ -157,7 +157,8 @@ def test_a_machine_is_started_again_with_its_files(view: str, tabs: Tabs, pool: 
     machine = pool.assign("shop")["containerId"]
     docker("exec", machine, "sh", "-c", "echo kept >/tmp/work")
     begun = docker("inspect", "--format", "{{.State.StartedAt}}", machine).out
-    page = tabs.open(pool, f"machines/{machine}" if view == "its page" else "machines")
+    where = f"machines/{machine}" if view == "its page" else "machines"
+    page = tabs.open(pool, where, expects=REFUSED)  # whoever asks for its usage just then hears that it does not run
     press(page if view == "its page" else row(page, "shop"), "Restart shop")
     asked = dialog(page, "Restart shop?")
     expect(asked).to_contain_text("started again with its files: whatever runs in it ends")

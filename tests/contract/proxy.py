@@ -45,6 +45,8 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+        if self._open:  # the wait for them may have been cancelled: then Docker still waits for the rest of a request
+            await asyncio.wait(self._open)
         self._folder.cleanup()
 
     async def close(self) -> None:

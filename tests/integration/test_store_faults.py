@@ -318,6 +318,7 @@ def test_what_a_restored_database_lacks_can_have_the_port_of_what_is_gone(start:
     service = start(start=False)
     service.flags = ("--min-idle", "0", "--last-port", str(service.ports.first), "--assign-timeout", "2")
     service.start()
+    eventually(lambda: service.get("/mine").status == 200, "the first machine")
     gone = service.assign("mine")
     back_up(service, tmp_path / "copy")
     service.destroy(gone["containerId"])
