@@ -120,7 +120,7 @@ class _Command:
 
     async def take(self, stream: str, data: bytes) -> None:
         self.keep(stream, data)
-        if self._entries > MOST_ENTRIES or len(self._told) > _MOST_BYTES:
+        if self._is_too_much:
             raise Refusal(
                 413,
                 "resource_exhausted",
@@ -134,8 +134,12 @@ class _Command:
             return
         self._told += data
         self._entries += data.count(b"\n")
-        if self._told.endswith(self._end):
+        if self._told.endswith(self._end) and not self._is_too_much:
             self._whole.set()
+
+    @property
+    def _is_too_much(self) -> bool:
+        return self._entries > MOST_ENTRIES or len(self._told) > _MOST_BYTES
 
     async def _run(self, engine: object, mark: str) -> int | None:
         assert isinstance(engine, Exec), "its user was looked up"
