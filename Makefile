@@ -35,12 +35,12 @@ OF_CORE := tests/unit/core
 GATE := $(BIN)/coverage run --branch -m pytest $(OF_CORE) && $(BIN)/coverage report --fail-under=100 --include="$(CORE)"
 OTHERS := $(PYTEST) $(CORES) --ignore=$(OF_CORE)
 ALONE := tests/bench $(patsubst %,tests/browser/test_dashboard_%.py,load weight) $(patsubst %,tests/integration/test_%.py,command_line_speed daemon_speed deaths wake_speed)
-OWN := tests/chaos tests/integration/test_daemon.py
+OWN := tests/integration/test_daemon.py
 READERS := tests/recipes tests/integration/test_crashes.py
-COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line command_line_output scripts image)
+COMMANDS := $(patsubst %,tests/integration/test_%.py,command_line scripts image)
 BROWSER := tests/browser $(patsubst %,tests/integration/test_%.py,commands reload_command postman)
 AT_LENGTH := tests/previews tests/systemd
-DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker late_tenants)
+DEADLINES := $(patsubst %,tests/integration/test_%.py,deadlines deadline_races idle_timeout sleep webhook reload_on_docker late_tenants command_line_output) tests/chaos
 API := $(patsubst %,tests/integration/test_%.py,client document_api e2b e2b_keys edge exec_stream files openapi openapi_v1 sign_in v1 v1_streams \
   mcp mcp_http metrics pool_history pools_by_name pools_on_docker typescript_client)
 test: .venv/.tests example-worker  ## everything below, as CI runs it
