@@ -43,7 +43,9 @@ async def _streams(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 async def _watched(name: str, stage: Staged, work: Callable[[], Awaitable[object]]) -> Measured:
     """The most that the door needs while this goes on."""
-    await (await stage.open())[0].readuntil(b"\r\n\r\n")  # what is loaded and made the first time
+    reader, writer = await stage.open()  # what is loaded and made the first time
+    await reader.readuntil(b"\r\n\r\n")
+    writer.transport.abort()  # else an endless reply would go on beside all that is measured
     before, begun_at, cpu_s, most = stage.memory_mib, time.monotonic(), stage.cpu_s, 0.0
     task = asyncio.ensure_future(work())
     while not task.done():

@@ -14,8 +14,8 @@ from typing import Final, cast
 
 __all__ = ["HIGH_BYTES", "STALL_S", "CutError", "StalledError", "Stream", "TooLongError"]
 
-PIECE_BYTES: Final = 64 * 1024
-"""So much is read at once."""
+PIECE_BYTES: Final = 32 * 1024
+"""So much is read at once. For a side that takes nothing two such pieces may be held, one read and one half written."""
 LARGE_PIECE_BYTES: Final = 256 * 1024
 """So much of a large body that both sides move quickly: each piece costs the same, whatever its size."""
 LARGE_BYTES: Final = 1024 * 1024
@@ -98,7 +98,7 @@ class Stream(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._held = self._held + data if self._held else data
-        # At a size below that of a whole piece, so that large bodies go on as they came and are never put together.
+        # At the size of a whole piece, so that large bodies go on as they came and are never put together.
         if len(self._held) >= HIGH_BYTES:
             self._pause_reading()
         self._wake_reader()
