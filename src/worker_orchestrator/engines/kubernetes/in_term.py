@@ -14,7 +14,7 @@ __all__ = ["InTerm"]
 class InTerm(Protocol):
     """The term in which an engine acts. Every method that leads to a write raises EngineUnavailable once it is over."""
 
-    def stamped(self, pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    def stamped(self, pod: Mapping[str, Any]) -> dict[str, Any]:
         """This pod, to be made in this term. Raises EngineUnavailable."""
         ...
 

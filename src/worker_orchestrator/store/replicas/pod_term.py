@@ -26,7 +26,7 @@ class PodTerm:
     ) -> None:
         self._ledger, self._steward, self._leads, self._lost = ledger, steward, leads, lost
 
-    def stamped(self, pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    def stamped(self, pod: Mapping[str, Any]) -> dict[str, Any]:
         self._insist()
         return pod_body(pod, self._ledger.term)
 
