@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from tests.unit.core.build import a_machine
+from tests.unit.engines.kubernetes.fake_server import served
 from tests.unit.store.cluster.driving import ME, OLD, OURS, a_body, held
-from tests.unit.store.replicas.test_sending import Server, served
+from tests.unit.store.replicas.model_server import Server
 
 from worker_orchestrator.core.machine import State
 from worker_orchestrator.engines.docker.template import DockerOptions
