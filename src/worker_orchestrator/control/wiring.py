@@ -77,6 +77,17 @@ def _known(pool: PoolSpec, *, is_changed: bool) -> dict[str, Any]:
     return {"template": pool.template, "pending": pool.pending, "problem": pool.problem}
 
 
+def _awaited(fleet: Fleet, store: Store, *parts: Any) -> Journal | None:
+    """The journal of a leader among replicas; None where the service is alone. Only there it has to be loaded."""
+    if not store.is_awaited:
+        return None
+    from worker_orchestrator.control.deciding.awaited_journal import AwaitedJournal  # noqa: PLC0415 # see above
+    from worker_orchestrator.store.replicas.term_store import TermStore  # noqa: PLC0415 # see above
+
+    assert isinstance(store, TermStore), "no other store is awaited"
+    return AwaitedJournal(fleet, store, *parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Times of the shell, in seconds. `stop_timeouts_s`: those of pools that have their own, by their names."""
@@ -157,7 +168,8 @@ class Wiring:
         effects = Effects(
             state, self.seats, self.actions, self.probers, self.foresight, self.idle_probes, *telling, self.defect
         )
-        self.journal = Journal(state.fleet, store, effects, self.defect, state.wall_ms, observer)
+        parts = (effects, self.defect, state.wall_ms, observer)
+        self.journal = _awaited(state.fleet, store, *parts) or Journal(state.fleet, store, *parts)
         self.decisions = Decisions(
             state, self.journal, self.seats, self.contact, self.actions, self.templates, self.background
         )
@@ -248,5 +260,5 @@ class Wiring:
             await self.seats.aclose()
             await self.background.aclose()
             if not self.defect.is_found:  # else memory may be wrong
-                self.journal.flush()
+                await self.journal.settled()
                 self.trace_keeper.save()

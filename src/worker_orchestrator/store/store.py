@@ -61,7 +61,12 @@ _END_OF_TRIAL: Final = "DELETE FROM meta WHERE key = 'trial'"
 
 
 class Store:
-    """The database of one state directory. Every method is synchronous; a commit takes microseconds."""
+    """The database of one state directory. Every method is synchronous; a commit takes microseconds.
+
+    `is_awaited`: commits are asynchronous all the same, since they go elsewhere first (`replicas/term_store.py`).
+    """
+
+    is_awaited = False
 
     def __init__(self, path: Path | None, *, durability: str = "process", look_only: bool = False) -> None:
         """Open or create the database; None keeps it in memory. `look_only`: another process may be using it.

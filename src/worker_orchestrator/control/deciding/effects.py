@@ -103,6 +103,11 @@ class Effects:
             self._fleet.leave_line(project)
             self._seats.refuse(project, failure)
 
+    def look_at(self, machine_id: str) -> None:
+        """What stores says that the container of this machine is gone: it is not handed out until a listing denies that."""
+        self._fleet.doubt(machine_id, self._state.now())
+        self._state.wake.set()
+
     def diverged(self, why: str) -> None:
         """Memory and disk may differ, or an invariant does not hold: the service stops."""
         self._defect.report(RuntimeError(why))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
@@ -23,7 +23,7 @@ from worker_orchestrator.control.deciding.effects import Effects
 from worker_orchestrator.control.defect import Defect
 from worker_orchestrator.control.telling.observer import Observer
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.machine import Change
+from worker_orchestrator.core.machine import Change, Machine
 from worker_orchestrator.errors import CommitFailed, StoreError
 from worker_orchestrator.store.store import Store
 from worker_orchestrator.telemetry.request_id import REQUEST_ID
@@ -175,6 +175,14 @@ class Journal:
             self._persists_events = True
             asyncio.get_running_loop().call_later(PERSIST_EVENTS_S, self._persist_events)
         return failure is None
+
+    async def settled(self) -> bool:
+        """As `flush`, and returns when that is over, also where it takes a while (`awaited_journal.py`)."""
+        return self.flush()
+
+    def as_stored(self) -> Mapping[str, Machine]:
+        """The machines by id, without what may yet be undone, once `drain` has returned in this turn."""
+        return self._fleet.machines
 
     def _store_or_undo(self, replies: list[Reply]) -> CommitFailed | None:
         if len(self._fleet.pending) > len(self._requests):

@@ -105,7 +105,7 @@ class Ticker:
         plan = reconcile(self._fleet, snapshot, state.spec, state.now(), state.new_id)
         decisions.hurry_workers()
         decisions.turn_away()
-        self._is_stored = decisions.journal.flush()
+        self._is_stored = await decisions.journal.settled()
         if self._is_stored:
             self._act(plan)
         self._probe_starting(snapshot.instances)

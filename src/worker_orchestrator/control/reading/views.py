@@ -137,9 +137,7 @@ class Views:
         """All machines on record, oldest first."""
         await self._list_all_ready()
         await self._journal.drain()
-        return [
-            self._view(machine) for machine in sorted(self._fleet.machines.values(), key=lambda machine: machine.id)
-        ]
+        return [self._view(machine) for _, machine in sorted(self._journal.as_stored().items())]
 
     async def record(self, machine: Machine) -> MachineView:
         """One machine, with what the engine knows of it."""
@@ -224,8 +222,8 @@ class Views:
         return None
 
     def _ready(self) -> list[Machine]:
-        fleet = self._fleet
-        return [one for one in fleet.machines.values() if one.state is State.READY and not fleet.is_doubted(one)]
+        fleet, machines = self._fleet, self._journal.as_stored()
+        return [one for one in machines.values() if one.state is State.READY and not fleet.is_doubted(one)]
 
     async def _list_all_ready(self, only: Machine | None = None) -> None:
         """See to it that the last listing knows every machine that can serve, or this one."""

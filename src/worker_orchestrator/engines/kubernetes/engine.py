@@ -168,6 +168,8 @@ class KubernetesEngine(
         with looking("list pods"):
             pods, _ = await list_pods(self._client)
             instances = self._instances(pods)
+            if self.in_term is not None:
+                await self.in_term.listed(pod for pod in pods if labels_of(pod).get(OWNER) == self._owner)
             self._keep_host_ports(pods, as_of)
             known = [labels_of(pod) for pod in pods]
             self._known = {each[MACHINE]: each for each in known if each.get(OWNER) in self.owners}

@@ -33,6 +33,8 @@ KILLED_AFTER_S: Final = 1
 _TOLD_AFTER_S: Final = 15.0
 """For the kubelet to say so."""
 _FORGOTTEN_AFTER_S: Final = 3600.0
+_MOST_TRIES: Final = 5
+"""Nodes change pods as well, so the version that was read may be old by the time of the removal."""
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 1.0
 
@@ -52,13 +54,17 @@ class KubernetesLifecycle(KubernetesWatching):
         if template is None:
             raise EngineRejected(f"The template {machine.template} of {machine.id} is no longer known.")
         pod = template.pod(self._owner, machine, await self._host_port(machine))
+        if self.in_term is not None:
+            pod = self.in_term.stamped(pod)
         try:
             with writing("create pods"):
-                await self._client.call("POST", self._client.pods(), body=pod)
+                made = await self._client.call("POST", self._client.pods(), body=pod)
         except EngineRejected as error:
             if status_of(error) != HTTPStatus.CONFLICT:
                 raise
-            await self._find(machine)
+            made = await self._find(machine)
+        if self.in_term is not None:
+            self.in_term.heard(made)
         return False
 
     async def _host_port(self, machine: Machine) -> int | None:
@@ -78,8 +84,8 @@ class KubernetesLifecycle(KubernetesWatching):
             ports = {pod["metadata"]["name"]: host_port_of(pod.get("spec") or {}) for pod in pods}
             self._host_ports.keep({name: port for name, port in ports.items() if port}, as_of)
 
-    async def _find(self, machine: Machine) -> None:
-        """Look at what has the name of this machine: an earlier create may have landed. Raises EngineError."""
+    async def _find(self, machine: Machine) -> Pod:
+        """What has the name of this machine: an earlier create may have landed. Raises EngineError."""
         pod = await self._pod(machine.id)
         if pod is None:
             raise EngineUnavailable(f"The pod {machine.id} was removed at this moment.")
@@ -87,6 +93,7 @@ class KubernetesLifecycle(KubernetesWatching):
             raise EngineRejected(f"Another pod has the name {machine.id}, and this service did not make it.")
         if pod["metadata"].get("deletionTimestamp"):
             raise EngineUnavailable(f"The former pod {machine.id} is still being removed.")
+        return pod
 
     async def restart(self, machine_id: str, *, stop_first: bool = False) -> None:  # noqa: ARG002 # it never is
         pod = await self._pod(machine_id)
@@ -115,26 +122,42 @@ class KubernetesLifecycle(KubernetesWatching):
 
     async def _delete(self, machine_id: str, grace_s: int) -> Pod | None:
         """Ask for the end of our pod of this machine; None if there is none. Raises EngineError."""
-        pod = await self._pod(machine_id)
-        if pod is None or not self._is_ours(pod, machine_id):
-            return None
-        uid, now = pod["metadata"]["uid"], asyncio.get_running_loop().time()
+        for _ in range(_MOST_TRIES):
+            pod = await self._pod(machine_id)
+            if pod is None or not self._is_ours(pod, machine_id):
+                return None
+            uid = pod["metadata"]["uid"]
+            conditions = {"uid": uid}
+            if self.in_term is not None:
+                conditions["resourceVersion"] = self.in_term.version_of(pod)
+            options = {
+                "apiVersion": "v1",
+                "kind": "DeleteOptions",
+                "gracePeriodSeconds": self._grace_s(uid, grace_s),
+                "preconditions": conditions,
+            }
+            try:
+                with writing("delete pods"):
+                    await self._client.call("DELETE", self._client.pods(machine_id), body=options)
+            except EngineRejected as error:
+                is_changed = status_of(error) == HTTPStatus.CONFLICT
+                if is_missing(error) or (is_changed and self.in_term is None):  # this one, by its uid, is gone
+                    return None
+                if not is_changed:
+                    raise
+            else:
+                return pod
+        raise EngineUnavailable(f"The pod {machine_id} changes all the time, so it was not removed.")
+
+    def _grace_s(self, uid: str, grace_s: int) -> int:
+        """The time to end that is asked for: none if it was asked before, and its node has not said so for too long."""
+        now = asyncio.get_running_loop().time()
         self._forget_removed(now)
         if now > self._forced_at.get(uid, math.inf):
-            grace_s = 0
-        else:  # whoever gives less time than somebody before means it
-            self._forced_at[uid] = min(self._forced_at.get(uid, math.inf), now + grace_s + FORCED_AFTER_S)
-        options = {
-            "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": grace_s, "preconditions": {"uid": uid},
-        }  # fmt: skip
-        try:
-            with writing("delete pods"):
-                await self._client.call("DELETE", self._client.pods(machine_id), body=options)
-        except EngineRejected as error:
-            if is_missing(error) or status_of(error) == HTTPStatus.CONFLICT:  # this one, by its uid, is gone
-                return None
-            raise
-        return pod
+            return 0
+        # Whoever gives less time than somebody before means it.
+        self._forced_at[uid] = min(self._forced_at.get(uid, math.inf), now + grace_s + FORCED_AFTER_S)
+        return grace_s
 
     def _forget_removed(self, now: float) -> None:
         """What was asked for long ago is gone, or was forced to be."""

@@ -10,6 +10,7 @@ from worker_orchestrator.engines.docker.pool_options import PoolOptions
 from worker_orchestrator.engines.docker.template import DockerOptions
 from worker_orchestrator.engines.kubernetes.calls import is_missing, reading
 from worker_orchestrator.engines.kubernetes.client import Client
+from worker_orchestrator.engines.kubernetes.in_term import InTerm
 from worker_orchestrator.engines.kubernetes.listing import labels_of
 from worker_orchestrator.engines.kubernetes.pods import Pod
 from worker_orchestrator.engines.kubernetes.template import MACHINE, OWNER, WORKER
@@ -25,6 +26,7 @@ class KubernetesReach:
         self._client, self._owner = client, owner
         self.owners = {owner}
         self._pools = PoolOptions(options)
+        self.in_term: InTerm | None = None  # of a leader among replicas; None: this service is alone
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -79,6 +79,11 @@ class KubernetesWatching(KubernetesReach):
     def _take(self, known: dict[str, Instance], kind: str, pod: Pod) -> str | None:
         """What this event says; `known` is brought up to date."""
         after = self._instance(pod)
+        if self.in_term is not None and after.owner == self._owner:
+            if kind == "DELETED":
+                self.in_term.gone(after.id)
+            else:
+                self.in_term.heard(pod)
         before = known.get(after.id)
         if kind != "DELETED":
             known[after.id] = after

@@ -45,6 +45,8 @@ ADDRESS: Final = f"{PREFIX}address"
 AFTER: Final = f"{PREFIX}after"
 """The version that was replaced. A patch that changes nothing leaves the version as it is, so nobody would see a renewal
 where the wall clock stands still, or was set back."""
+STAMP: Final = f"{PREFIX}lease-clock"
+"""What the clock of deadlines showed, and the one on the wall: the next leader goes on from there."""
 
 
 class Replica(msgspec.Struct, frozen=True):
@@ -56,12 +58,16 @@ class Replica(msgspec.Struct, frozen=True):
 
 
 class Seat(msgspec.Struct, frozen=True):
-    """The coordination Lease as it was read. `holder` is empty if the last leader has given it back."""
+    """The coordination Lease as it was read. `holder` is empty if the last leader has given it back.
+
+    `stamp` is what the last leader with deadlines wrote of its clock; empty if there was none.
+    """
 
     version: str
     holder: str
     epoch: int
     address: str = ""
+    stamp: str = ""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -102,10 +108,10 @@ def seen(standing: Standing, replica: Replica, found: Mapping[str, Any] | None, 
     return Standing(seat, now, standing.renewed_at if keeps else None, above)
 
 
-def next_call(standing: Standing, replica: Replica, now: float, wall: datetime) -> Call | None:
+def next_call(standing: Standing, replica: Replica, now: float, wall: datetime, stamp: str = "") -> Call | None:
     """What to send now: a renewal, or what makes this replica the leader; None while another one is, or may be.
 
-    `wall` stands in the Lease for people.
+    `wall` stands in the Lease for people. `stamp`: that of the clock of this leader; empty leaves the one that is there.
     """
     seat, since = standing.seat, standing.since
     is_over = since is not None and now >= since + LASTS_S
@@ -120,7 +126,8 @@ def next_call(standing: Standing, replica: Replica, now: float, wall: datetime) 
             {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", **body, "metadata": metadata},
         )
     if standing.may_write(now):
-        return Patch(Kind.LEASE, replica.lease_name, seat.version, _body(replica, seat.version, seat.epoch, wall))
+        body = _body(replica, seat.version, seat.epoch, wall, stamp=stamp)
+        return Patch(Kind.LEASE, replica.lease_name, seat.version, body)
     if seat.holder in {"", replica.leader} or is_over:
         epoch = max(seat.epoch, standing.above) + 1
         return Patch(
@@ -153,11 +160,14 @@ def _seat_of(lease: Mapping[str, Any]) -> Seat:
         epoch = int(spec.get("leaseTransitions") or 0)
     except (TypeError, ValueError) as error:
         raise StoreError(f"What stands in the Lease {metadata['name']} cannot be read ({error}).") from error
-    address = str((metadata.get("annotations") or {}).get(ADDRESS, ""))
-    return Seat(metadata["resourceVersion"], str(spec.get("holderIdentity") or ""), epoch, address)
+    known = metadata.get("annotations") or {}
+    address, stamp = str(known.get(ADDRESS, "")), str(known.get(STAMP, ""))
+    return Seat(metadata["resourceVersion"], str(spec.get("holderIdentity") or ""), epoch, address, stamp)
 
 
-def _body(replica: Replica, after: str, epoch: int, wall: datetime, *, is_new: bool = False) -> dict[str, Any]:
+def _body(
+    replica: Replica, after: str, epoch: int, wall: datetime, *, is_new: bool = False, stamp: str = ""
+) -> dict[str, Any]:
     at = _micro_time(wall)
     spec = {
         "holderIdentity": replica.leader,
@@ -166,7 +176,7 @@ def _body(replica: Replica, after: str, epoch: int, wall: datetime, *, is_new: b
         "renewTime": at,
     }
     return {
-        "metadata": {"annotations": {ADDRESS: replica.address, AFTER: after}},
+        "metadata": {"annotations": {ADDRESS: replica.address, AFTER: after, **({STAMP: stamp} if stamp else {})}},
         "spec": spec | ({"acquireTime": at} if is_new else {}),
     }
 

@@ -21,6 +21,7 @@ from worker_orchestrator.store.cluster.terms import Term
 __all__ = ["Election", "awake_s"]
 
 _log = structlog.get_logger(__name__)
+_LOOKS_EVERY_S: Final = 0.2
 _BOOTTIME: Final = getattr(time, "CLOCK_BOOTTIME", None)
 
 
@@ -30,7 +31,10 @@ def awake_s() -> float:
 
 
 class Election:
-    """One replica in it. `answer` sends one call; it must come back within a second or two."""
+    """One replica in it. `answer` sends one call; it must come back within a second or two.
+
+    `stamp` is that of the clock of deadlines while this replica leads; empty while there is none to be kept.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Election:
         clock: Callable[[], float] = awake_s,
     ) -> None:
         self._replica, self._answer, self._clock = replica, answer, clock
+        self.stamp = ""
         self._standing = election.Standing()
         self._news = asyncio.Event()
         self._refused = ""
@@ -57,6 +62,11 @@ class Election:
         since = self._standing.since
         return seat.address if since is not None and self._clock() < since + election.LASTS_S else ""
 
+    @property
+    def last_stamp(self) -> str:
+        """That of the last leader with deadlines; empty if there was none."""
+        return "" if self._standing.seat is None else self._standing.seat.stamp
+
     def leads_in(self, term: Term) -> bool:
         """Whether this replica may write in this term."""
         return self.term == term
@@ -66,6 +76,11 @@ class Election:
         while (term := self.term) is None:
             await self._news.wait()
         return term
+
+    async def over(self, term: Term) -> None:
+        """Wait until this replica does not lead in this term any more, by its clock or by what it heard."""
+        while self.leads_in(term):  # noqa: ASYNC110 # a clock has no events
+            await asyncio.sleep(_LOOKS_EVERY_S)
 
     def end_term(self, epoch: int = 0) -> None:
         """Its leader knows by something else that it leads no more: by what a term of this epoch wrote, if that is not 0."""
@@ -97,7 +112,7 @@ class Election:
         if not self._standing.may_write(self._clock()):
             await self._look()
         sent_at = self._clock()
-        call = election.next_call(self._standing, self._replica, sent_at, datetime.now(UTC))
+        call = election.next_call(self._standing, self._replica, sent_at, datetime.now(UTC), self.stamp)
         if call is None:
             return
         answer = await self._answer(call)

@@ -28,6 +28,11 @@ class Steward:
         self._answer, self._may_write = answer, may_write
         self._room = asyncio.Semaphore(PARALLEL)
 
+    @property
+    def may_write(self) -> bool:
+        """Whether its term goes on."""
+        return self._may_write()
+
     async def take(self, steps: Steps[T]) -> T:
         """What these steps return. Whatever has no answer is asked for again, with pauses.
 
