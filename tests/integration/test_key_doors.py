@@ -175,3 +175,15 @@ def test_no_key_opens_a_preview_or_hears_where_it_leads(service: Running, values
         answer = call(service.ports.api, "GET", f"/?orchestrator_link={mark}", None, told)
         assert (answer.status, "set-cookie" in {field.lower() for field in answer.headers}) == (403, False)
     assert of_ann(service) == before
+
+
+def test_the_door_itself_is_no_project(service: Running) -> None:
+    """However it is asked for: the short way, on which a slash at the end means nothing, would assign one."""
+    for method in ("GET", "DELETE"):
+        for more in ({}, {"expect": "x"}):
+            answer = call(service.ports.api, method, "/e2b/", None, {"authorization": f"Bearer {TOKEN}", **more})
+            assert answer.status == 404, (method, more)
+    with client(service, TOKEN) as operator:
+        assert "e2b" not in {one.project for one in operator.machines()}
+        assert call(service.ports.api, "GET", "/e2b", None, {"authorization": f"Bearer {TOKEN}"}).status == 200
+        operator.release("e2b")

@@ -17,7 +17,7 @@ from tests.integration.waiting import eventually
 from tests.recipes.at_hand import a_port, needs
 from tests.recipes.page import ROOT
 
-__all__ = ["COMMANDS", "E2B", "EXAMPLES", "Answered", "Proxy", "a_proxy"]
+__all__ = ["COMMANDS", "E2B_COMMANDS", "EXAMPLES", "Answered", "Proxy", "a_proxy"]
 
 EXAMPLES: Final = ROOT / "examples" / "proxies"
 COMMANDS: Final = {
@@ -25,8 +25,11 @@ COMMANDS: Final = {
     "Caddyfile": ("caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"),
 }
 """By the name of the file."""
-E2B: Final = "e2b.Caddyfile"
-_E2B_COMMAND: Final = ("caddy", "run", "--config", E2B, "--adapter", "caddyfile")
+E2B_COMMANDS: Final = {
+    "e2b.nginx.conf": ("nginx", "-p", ".", "-e", "stderr", "-c", "e2b.nginx.conf", "-g", "daemon off;"),
+    "e2b.Caddyfile": ("caddy", "run", "--config", "e2b.Caddyfile", "--adapter", "caddyfile"),
+}
+"""Those for E2B's clients."""
 _PACKAGES: Final = {"nginx": "nginx-light", "caddy": "caddy"}
 _DOMAIN: Final = "preview.localhost"
 
@@ -72,7 +75,7 @@ def a_proxy(
     folder: Path, file: str, service_port: int, token: str, *, domain: str = _DOMAIN, port: int = 0, text: str = ""
 ) -> Iterator[Proxy]:
     """The proxy that reads this file, with the content `text`, or that of examples/proxies. Its log is `proxy.log`."""
-    command, port = COMMANDS.get(file, _E2B_COMMAND), port or int(a_port())
+    command, port = (COMMANDS | E2B_COMMANDS)[file], port or int(a_port())
     needs(command[0], _PACKAGES[command[0]])
     text = text or (EXAMPLES / file).read_text(encoding="utf-8")
     for theirs, ours in (("8443", str(port)), ("127.0.0.1:9092", f"127.0.0.1:{service_port}"), (_DOMAIN, domain)):

@@ -39,6 +39,7 @@ from worker_orchestrator.telemetry.request_id import REQUEST_ID, fit, new_id
 
 __all__ = ["App"]
 
+_E2B_NAME: Final = E2B.strip("/")
 _STOPPING: Final = (
     "The service is stopping, and did not wait to see what came of this. Look, or ask again, when it runs."
 )
@@ -134,6 +135,8 @@ class App:
         request takes more than that, or may be refused, this returns False and has done nothing: then the application must
         be called. `name` is a project id, `headers` are never changed, and the request must have no body.
         """
+        if self._e2b is not None and name == _E2B_NAME:
+            return False  # /e2b/ is below that door, /e2b a project, and here they look the same
         caller = self._last_caller
         if headers is not caller.headers or address != caller.address:
             if not self._guard.lets_pass(headers) or not self._callers.are_free(address, headers):
