@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster test-replicas test-nodes browser vite screenshots newman bench bench-doors bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom audit workflows image container-check systemd-check clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster test-replicas test-nodes browser vite screenshots newman mcp-conformance bench bench-doors bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom audit workflows image container-check systemd-check clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -113,6 +113,10 @@ screenshots: .venv/.tests example-worker  ## the pictures of the dashboard in do
 
 newman: .venv/.tests example-worker  ## the Postman collections against a running service
 	$(DOCKER) $(PYTEST) tests/integration/test_postman.py
+
+# The suite comes from npm into build/mcp-conformance, the first time.
+mcp-conformance: .venv/.tests  ## the official conformance suite of MCP at /v1/mcp, against the lists of what cannot pass
+	$(BIN)/python -m tests.mcp_conformance $(ARGS)
 
 # Express and the peers are installed from their registries into build/bench, the first time.
 bench: .venv/.tests example-worker  ## measure everything, beside raw limits and peers, and write docs/benchmarks.md; takes an hour

@@ -1,0 +1,69 @@
+"""The official conformance suite of MCP for servers, at /v1/mcp: `make mcp-conformance`.
+
+usage: python -m tests.mcp_conformance [OPTIONS OF THE SUITE]
+
+The service has machines in memory, and is asked in the newest protocol and the one before. Files beside this one list what
+cannot pass, with the reason. The suite fails for anything else that fails, and for what is listed and passes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.integration.calling import call
+from tests.integration.running import a_service
+from tests.mcp_conformance.keyed import adding
+
+VERSION: Final = "0.2.0-alpha.12"
+REVISIONS: Final = ("2026-07-28", "2025-11-25")
+HERE: Final = Path(__file__).parent
+BUILD: Final = HERE.parents[1] / "build" / "mcp-conformance"
+
+
+def suite() -> str:
+    """The program, from npm, the first time. Whatever it installs runs no script."""
+    if shutil.which("npm") is None:
+        sys.exit("This needs Node from version 20 on, and npm: apt-get install nodejs npm")
+    installed = BUILD / "node_modules" / "@modelcontextprotocol" / "conformance" / "package.json"
+    if not installed.exists() or json.loads(installed.read_text())["version"] != VERSION:
+        BUILD.mkdir(parents=True, exist_ok=True)
+        named = f"@modelcontextprotocol/conformance@{VERSION}"
+        subprocess.run(["npm", "install", "--no-save", "--ignore-scripts", "--prefix", BUILD, named], check=True)
+    return str(BUILD / "node_modules" / ".bin" / "conformance")
+
+
+@contextmanager
+def a_door() -> Iterator[str]:
+    """Where the suite asks: it knows no keys, so what stands in between adds one."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        a_service(Path(folder), "--engine", "memory", "--mcp") as service,
+    ):
+        key = call(service.ports.api, "POST", "/v1/keys", {"name": "suite"}).json["value"]
+        with adding({"authorization": f"Bearer {key}"}, service.ports.api) as port:
+            yield f"http://127.0.0.1:{port}/v1/mcp"
+
+
+def main() -> int:
+    program, failed = suite(), False
+    for revision in REVISIONS:
+        results = BUILD / "results" / revision
+        shutil.rmtree(results, ignore_errors=True)
+        with a_door() as url:
+            words = [program, "server", "--url", url, "--suite", "all", "--spec-version", revision, "-o", str(results)]
+            words += ["--expected-failures", str(HERE / f"{revision}.yaml"), *sys.argv[1:]]
+            failed |= subprocess.run(words, check=False).returncode != 0
+    print("Not as listed." if failed else "As listed: nothing fails that is not in the lists, and all of them does.")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
