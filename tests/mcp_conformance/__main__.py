@@ -22,6 +22,7 @@ from tests.integration.calling import call
 from tests.integration.running import a_service
 from tests.mcp_conformance.keyed import adding
 
+NODE: Final = 22
 VERSION: Final = "0.2.0-alpha.12"
 REVISIONS: Final = ("2026-07-28", "2025-11-25")
 HERE: Final = Path(__file__).parent
@@ -30,14 +31,22 @@ BUILD: Final = HERE.parents[1] / "build" / "mcp-conformance"
 
 def suite() -> str:
     """The program, from npm, the first time. Whatever it installs runs no script."""
-    if shutil.which("npm") is None:
-        sys.exit("This needs Node from version 20 on, and npm: apt-get install nodejs npm")
+    has_node = shutil.which("npm") is not None and shutil.which("node") is not None
+    if not has_node or _node_version() < NODE:
+        sys.exit(
+            f"This needs npm, and Node from version {NODE} on as `node`: `npm install --prefix FOLDER node@{NODE}` brings one."
+        )
     installed = BUILD / "node_modules" / "@modelcontextprotocol" / "conformance" / "package.json"
     if not installed.exists() or json.loads(installed.read_text())["version"] != VERSION:
         BUILD.mkdir(parents=True, exist_ok=True)
         named = f"@modelcontextprotocol/conformance@{VERSION}"
         subprocess.run(["npm", "install", "--no-save", "--ignore-scripts", "--prefix", BUILD, named], check=True)
     return str(BUILD / "node_modules" / ".bin" / "conformance")
+
+
+def _node_version() -> int:
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(said.removeprefix("v").partition(".")[0])
 
 
 @contextmanager
