@@ -34,7 +34,7 @@ def suite() -> str:
     has_node = shutil.which("npm") is not None and shutil.which("node") is not None
     if not has_node or _node_version() < NODE:
         sys.exit(
-            f"This needs npm, and Node from version {NODE} on as `node`: `npm install --prefix FOLDER node@{NODE}` brings one."
+            f"This needs npm, and Node from version {NODE} on: `npm install --prefix FOLDER node@{NODE}` brings one."
         )
     installed = BUILD / "node_modules" / "@modelcontextprotocol" / "conformance" / "package.json"
     if not installed.exists() or json.loads(installed.read_text())["version"] != VERSION:
