@@ -2,8 +2,9 @@
 
 usage: python -m tests.mcp_conformance [OPTIONS OF THE SUITE]
 
-The service has machines in memory, and is asked in the newest protocol and the one before. Files beside this one list what
-cannot pass, with the reason. The suite fails for anything else that fails, and for what is listed and passes.
+Two services with machines in memory are asked, in the newest protocol and the one before: as it is, and with the tools that the
+suite wants in place of ours (`diagnostic`), so that it judges the door by itself. Files beside this one list what cannot pass,
+with the reason. The suite fails for anything else that fails, and for what is listed and passes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,7 @@ from tests.mcp_conformance.keyed import adding
 NODE: Final = 22
 VERSION: Final = "0.2.0-alpha.12"
 REVISIONS: Final = ("2026-07-28", "2025-11-25")
+SUBJECTS: Final = {"ours": "worker_orchestrator", "diagnostic": "tests.mcp_conformance.diagnostic_service"}
 HERE: Final = Path(__file__).parent
 BUILD: Final = HERE.parents[1] / "build" / "mcp-conformance"
 
@@ -50,12 +53,14 @@ def _node_version() -> int:
 
 
 @contextmanager
-def a_door() -> Iterator[str]:
+def a_door(module: str) -> Iterator[str]:
     """Where the suite asks: it knows no keys, so what stands in between adds one."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        a_service(Path(folder), "--engine", "memory", "--mcp") as service,
+        a_service(Path(folder), "--engine", "memory", "--mcp", start=False) as service,
     ):
+        service.variables["PYTHONPATH"] = str(HERE.parents[1])
+        service.start(command=(sys.executable, "-m", module))
         key = call(service.ports.api, "POST", "/v1/keys", {"name": "suite"}).json["value"]
         with adding({"authorization": f"Bearer {key}"}, service.ports.api) as port:
             yield f"http://127.0.0.1:{port}/v1/mcp"
@@ -63,13 +68,14 @@ def a_door() -> Iterator[str]:
 
 def main() -> int:
     program, failed = suite(), False
-    for revision in REVISIONS:
-        results = BUILD / "results" / revision
-        shutil.rmtree(results, ignore_errors=True)
-        with a_door() as url:
-            words = [program, "server", "--url", url, "--suite", "all", "--spec-version", revision, "-o", str(results)]
-            words += ["--expected-failures", str(HERE / f"{revision}.yaml"), *sys.argv[1:]]
-            failed |= subprocess.run(words, check=False).returncode != 0
+    shutil.rmtree(BUILD / "results", ignore_errors=True)
+    for (subject, module), revision in product(SUBJECTS.items(), REVISIONS):
+        name = f"{subject}-{revision}"
+        print(f"\n{subject}, {revision}", flush=True)
+        with a_door(module) as url:
+            words = [program, "server", "--url", url, "--suite", "all", "--spec-version", revision]
+            words += ["-o", str(BUILD / "results" / name), "--expected-failures", str(HERE / f"{name}.yaml")]
+            failed |= subprocess.run([*words, *sys.argv[1:]], check=False).returncode != 0
     print("Not as listed." if failed else "As listed: nothing fails that is not in the lists, and all of them does.")
     return int(failed)
 
