@@ -2,9 +2,9 @@
 
 usage: python -m tests.mcp_conformance [OPTIONS OF THE SUITE]
 
-Two services with machines in memory are asked, in the newest protocol and the one before: as it is, and with the tools that the
-suite wants in place of ours (`diagnostic`), so that it judges the door by itself. Files beside this one list what cannot pass,
-with the reason. The suite fails for anything else that fails, and for what is listed and passes.
+Two services with machines in memory are asked, in the newest protocol and the one before: as it is, and with the tools that
+the suite wants in place of ours (`diagnostic`), so that it judges the door by itself. Files beside this one list what cannot
+pass, with the reason. The suite fails for anything else that fails, and for what is listed and passes.
 """
 
 from __future__ import annotations
