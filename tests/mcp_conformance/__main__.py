@@ -10,6 +10,7 @@ pass, with the reason. The suite fails for anything else that fails, and for wha
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,8 @@ VERSION: Final = "0.2.0-alpha.12"
 REVISIONS: Final = ("2026-07-28", "2025-11-25")
 SUBJECTS: Final = {"ours": "worker_orchestrator", "diagnostic": "tests.mcp_conformance.diagnostic_service"}
 HERE: Final = Path(__file__).parent
-BUILD: Final = HERE.parents[1] / "build" / "mcp-conformance"
+ROOT: Final = HERE.parents[1]
+BUILD: Final = ROOT / "build" / "mcp-conformance"
 
 
 def suite() -> str:
@@ -59,7 +61,7 @@ def a_door(module: str) -> Iterator[str]:
         tempfile.TemporaryDirectory() as folder,
         a_service(Path(folder), "--engine", "memory", "--mcp", start=False) as service,
     ):
-        service.variables["PYTHONPATH"] = str(HERE.parents[1])
+        service.variables["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "src")))
         service.start(command=(sys.executable, "-m", module))
         key = call(service.ports.api, "POST", "/v1/keys", {"name": "suite"}).json["value"]
         with adding({"authorization": f"Bearer {key}"}, service.ports.api) as port:
