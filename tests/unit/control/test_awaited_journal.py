@@ -195,6 +195,19 @@ def test_a_leader_whose_time_is_over_tells_nothing_and_writes_nothing() -> None:
     played(story)
 
 
+def test_what_needs_no_write_is_not_stored_either_once_its_time_is_over() -> None:
+    async def story() -> None:
+        leader = Leader()
+        leader.fleet.apply(None, free("w2", State.STARTING), Cause.CREATED, 0.0)
+        leader.leads = False
+        assert not leader.journal.flush()
+        assert leader.effects.stored == []
+        assert leader.store.machines() == []
+        assert leader.defect.is_found, "this replica stands by"
+
+    played(story)
+
+
 def test_what_would_end_with_the_leader_is_refused() -> None:
     async def story() -> None:
         with pytest.raises(NotSupported, match="sizes cannot be changed"):
