@@ -521,6 +521,7 @@ def test_the_log_can_be_json(start: Start) -> None:
 def test_somebody_else_who_answers_at_its_port_is_not_taken_for_a_projects_machine(start: Start) -> None:
     """Its container ended, and another program has the port by the time that it is to be started again."""
     service = start("--min-idle", "0", "--refresh-interval", "1", "--assign-timeout", "2")
+    eventually(lambda: service.get("/mine").status == 200, "a busy machine starts it in more than that", within_s=30)
     mine = service.assign("mine")
     os.kill(service.pid, signal.SIGSTOP)
     try:
