@@ -74,6 +74,23 @@ def test_after_the_grace_it_is_replaced_when_its_project_asks_and_not_before() -
     lived(story, restarts_in_place=False, unreachable_grace_s=GRACE_S)
 
 
+def test_the_short_way_leaves_it_to_the_long_one_which_looks_at_the_grace() -> None:
+    """Almost all requests go the short way, and would be given the lost machine for ever."""
+
+    async def story(small: Small) -> None:
+        await small.await_idle(2)
+        mine = await small.assign("p")
+        replies = list[Machine | BaseException]()
+        assert small.orchestrator.short_way.assign("p", None, replies.append)
+        await small.until(lambda: replies == [mine])
+        lose(small, mine)
+        await asyncio.sleep(GRACE_S + 30)
+        assert not small.orchestrator.short_way.assign("p", None, replies.append)
+        assert (await small.assign_machine("p")).machine.id != mine.id
+
+    lived(story, restarts_in_place=False, unreachable_grace_s=GRACE_S)
+
+
 def test_a_machine_that_was_only_cut_off_for_a_while_is_the_same() -> None:
     async def story(small: Small) -> None:
         await small.await_idle(2)
