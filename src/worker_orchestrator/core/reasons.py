@@ -47,6 +47,7 @@ __all__ = [
     "RELEASED",
     "RELEASED_OUTDATED",
     "RELEASED_UNCERTAIN",
+    "RELEASED_UNREACHABLE",
     "RESTART_REQUESTED",
     "RESTART_REQUESTED_BEFORE",
     "RUNS_AGAIN",
@@ -60,6 +61,7 @@ __all__ = [
     "UNKNOWN_POOL",
     "UNPARKED",
     "UNPARKED_FOR_CHECK",
+    "UNREACHABLE",
     "UNWANTED",
     "WOKEN",
     "WOKEN_EARLY",
@@ -95,6 +97,8 @@ NOT_RECEIVED: Final = "It was assigned, but no client received it."
 RELEASED: Final = "The project released it."
 OUTDATED: Final = "It was made from an older image or older settings."
 RELEASED_OUTDATED: Final = f"{RELEASED} {OUTDATED}"
+UNREACHABLE: Final = "It is unreachable: the engine does not know whether it still runs."
+RELEASED_UNREACHABLE: Final = "It was unreachable for longer than unreachable_grace, and its project asked again."
 SURPLUS: Final = "There were more idle machines than max_idle allows."
 UNWANTED: Final = "There were more idle machines than its pool wants."
 DISPLACED: Final = "Another pool's project waits for its place."

@@ -49,6 +49,8 @@ def reconcile(fleet: Fleet, snapshot: Snapshot, spec: Spec, now: float, new_id: 
     for machine in list(fleet.machines.values()):
         if machine.id not in snapshot.busy:
             instance = snapshot.instances.get(machine.id)
+            since = None if instance is None else instance.unreachable_since
+            fleet.watches[machine.id].unreachable_s = None if since is None else max(0.0, snapshot.begun_at - since)
             if instance is None or not _is_as_it_was(fleet, machine, instance):
                 Observation(fleet, spec, snapshot, machine, instance, now, ailing).judge()
     for machine in fleet.machines.values():

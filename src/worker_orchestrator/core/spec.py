@@ -59,6 +59,9 @@ class PoolSpec(msgspec.Struct, frozen=True):
 
     `parked` machines are wanted beside the idle ones: started, answered once, and paused until somebody needs them. Each is
     woken after `parked_check_s` seconds, to show that it still answers. If it `never_parks`, demand asks for none either.
+
+    A project whose machine the engine has lost sight of for more than `unreachable_grace_s` seconds gets another one when it
+    asks (0: it keeps what it has).
     """
 
     template: str | None
@@ -89,6 +92,7 @@ class PoolSpec(msgspec.Struct, frozen=True):
     parked_by_demand: int = 0
     never_parks: bool = False
     parked_check_s: float = 300.0
+    unreachable_grace_s: float = 0.0
 
     @property
     def port_count(self) -> int:

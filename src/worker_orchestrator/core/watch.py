@@ -39,4 +39,7 @@ class Watch:
     ends_gently: bool = False  # it belonged to a project until it began to stop, so its worker gets time to end
     quiet: Quiet | None = None  # what is known of its project's use of it; only where a lease limits that
     spared_until: float = 0.0  # on the lease clock: it came back to life a moment ago, so no deadline acts before
+    unreachable_s: float | None = (
+        None  # for how long the engine had lost sight of it when it listed last; None: it had not
+    )
     doubted_until: float = 0.0  # its container is said to have ended; what was listed or answered before proves nothing

@@ -281,9 +281,8 @@ def _refuse_unable(
 def _spec_of_pool(pool: PoolSettings) -> PoolSpec:
     is_adaptive = pool.sizing == "adaptive"
     shrinks = bool(pool.spare or pool.windows or is_adaptive)
-    grew = (
-        bool(pool.windows) or is_adaptive or (shrinks and pool.max_idle is None)
-    )  # `spare` never wants more than `max_idle`
+    # `spare` never wants more than `max_idle`
+    grew = bool(pool.windows) or is_adaptive or (shrinks and pool.max_idle is None)
     shrink_after_s = SHRINK_AFTER_S if grew else 0.0
     return PoolSpec(
         None,
@@ -309,6 +308,7 @@ def _spec_of_pool(pool: PoolSettings) -> PoolSpec:
         parked=pool.parked or 0,
         never_parks=pool.parked == 0,
         parked_check_s=pool.parked_check,
+        unreachable_grace_s=pool.unreachable_grace,
     )
 
 

@@ -94,11 +94,7 @@ class PoolSettings:
         None, parsers.number(1, 10_000), "N", "Limit on the number of machines of the pool, idle and assigned.", _SIZE
     )
     network: str = setting(
-        "",
-        parsers.network_name,
-        "NAME",
-        "Docker network of the workers. Default: a network of their own.",
-        _ALWAYS,
+        "", parsers.network_name, "NAME", "Docker network of the workers. Default: a network of their own.", _ALWAYS
     )
     outbound: str | tuple[str, ...] = setting(
         "any",
@@ -158,11 +154,7 @@ class PoolSettings:
         _ALWAYS,
     )
     runtime: str = setting(
-        "",
-        parsers.text,
-        "NAME",
-        "Container runtime, such as runsc. Default: the engine's default runtime.",
-        _ALWAYS,
+        "", parsers.text, "NAME", "Container runtime, such as runsc. Default: the engine's default runtime.", _ALWAYS
     )
     pod_template: str = setting(
         "",
@@ -187,17 +179,21 @@ class PoolSettings:
         _WITH_IMAGE,
     )
     start_timeout: float = setting(
-        60.0,
-        parsers.seconds(1, 3600),
-        "SECONDS",
-        "How long a new worker may take until it is ready.",
-        _ALWAYS,
+        60.0, parsers.seconds(1, 3600), "SECONDS", "How long a new worker may take until it is ready.", _ALWAYS
     )
     stop_timeout: float = setting(
         10.0,
         parsers.seconds(0, 3600),
         "SECONDS",
         "How long a worker may take to stop after its project was done with it; an idle one is killed at once.",
+        _ALWAYS,
+    )
+    unreachable_grace: int = setting(
+        0,
+        parsers.duration(0, 31_536_000),
+        "DURATION",
+        "With --engine kubernetes: a project that asks when the node of its machine has not reported for longer gets "
+        "another machine, without its files; 0 means never.",
         _ALWAYS,
     )
     on_release: str = choice(

@@ -244,6 +244,7 @@ class Settings(PoolSettings):
             names = [name for name in ("namespace", "kube_context", "kubeconfig") if getattr(self, name)]
             names += ["pod_address"] if self.pod_address != _DEFAULTS["pod_address"] else []
             names += ["pod_template"] if any(pool.pod_template for pool in self.pools.values()) else []
+            names += ["unreachable_grace"] if any(pool.unreachable_grace for pool in self.pools.values()) else []
             why = "is for the engine kubernetes"
         if names:
             raise InvalidSetting(

@@ -63,6 +63,7 @@ def test_a_namespace_has_a_name_that_one_can_have(name: str) -> None:
         ({"kubeconfig": "/a"}, "kubeconfig is for the engine kubernetes"),
         ({"pod_address": "node"}, "pod_address is for the engine kubernetes"),
         ({"pod_template": TEMPLATE}, "pod_template is for the engine kubernetes"),
+        ({"unreachable_grace": "10m"}, "unreachable_grace is for the engine kubernetes"),
         ({**PODS, "docker_host": "tcp://a:1"}, "docker_host is for Docker, but engine is kubernetes."),
         ({**PODS, "publish_address": "127.0.0.1"}, "publish_address is for Docker"),
     ],
@@ -71,6 +72,13 @@ def test_what_has_no_effect_on_this_engine_is_refused(given: dict[str, Any], sai
     with pytest.raises(InvalidSetting) as refused:
         load(given, {})
     assert refused.value.message.startswith(said)
+
+
+def test_the_grace_of_a_pool_whose_node_is_lost_is_never_over_unless_it_is_set(tmp_path: Path) -> None:
+    file = tmp_path / "o.toml"
+    file.write_text('engine = "kubernetes"\n[pools.a]\nunreachable_grace = "10m"\n')
+    pools = spec_of(load({}, {}, file)).pools
+    assert (pools["default"].unreachable_grace_s, pools["a"].unreachable_grace_s) == (0, 600)
 
 
 def test_commands_that_are_printed_name_the_namespace() -> None:

@@ -84,7 +84,14 @@ def test_each_setting_of_a_pool_says_when_it_is_inherited() -> None:
     kinds = {setting.name: setting.inherited for setting in settings()}
     of_pool = {field.name for field in fields(PoolSettings)} - {"windows"}
     assert {name for name, kind in kinds.items() if kind is not None} == of_pool
-    assert of_pool == OTHER.keys() | {"network", "insecure_shared_network", "ports", "ready_port", "pod_template"}
+    assert of_pool == OTHER.keys() | {
+        "network",
+        "insecure_shared_network",
+        "ports",
+        "ready_port",
+        "pod_template",
+        "unreachable_grace",
+    }
     assert {name for name, kind in kinds.items() if kind is Inherited.NEVER} == {
         "min_idle", "max_idle", "max_machines", "spare", "sizing", "target", "shrink_after", "parked",
     }  # fmt: skip

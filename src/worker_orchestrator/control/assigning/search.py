@@ -20,6 +20,7 @@ from worker_orchestrator.core import commands, refusals, waiting_line
 from worker_orchestrator.core.lease import Asked
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.core.spec import DEFAULT_POOL
+from worker_orchestrator.core.unreachable import give_up
 from worker_orchestrator.errors import (
     CommitFailed,
     MachineFailed,
@@ -124,6 +125,8 @@ class Search:
         own = self._fleet.of_project(project)
         if only_own and (own is None or own.gone):
             raise ProjectHasNoMachine(f"The project {project} has no machine any more, so none was woken.")
+        if not only_own and project not in self._seats:
+            pool = give_up(self._fleet, self._state.spec, project, pool, self._state.now()) or pool
         taken = self._short_way.take_ready(project, pool, asked)
         if taken is not None:
             machine, is_new = taken

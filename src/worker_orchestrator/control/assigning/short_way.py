@@ -127,6 +127,8 @@ class ShortWay:
                 return None
             if own.state is not State.READY or self._fleet.is_doubted(own):
                 return None
+            if self._fleet.watches[own.id].unreachable_s is not None:
+                return None
             try:
                 return keep(self._fleet, own, self._state.now()), False
             finally:

@@ -17,7 +17,9 @@ from worker_orchestrator.core.instance import Instance, Snapshot
 from worker_orchestrator.core.instance import Status as InstanceStatus
 from worker_orchestrator.core.lease import EndsBy, Terms
 from worker_orchestrator.core.machine import Machine, State
+from worker_orchestrator.core.reasons import UNREACHABLE
 from worker_orchestrator.core.spec import PoolSpec
+from worker_orchestrator.core.unreachable import is_unreachable
 from worker_orchestrator.core.unrecorded import foreign, strays
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.errors import EngineError
@@ -148,6 +150,8 @@ class Views:
     def _view(self, machine: Machine) -> MachineView:
         instance = self._state.snapshot.instances.get(machine.id)
         changed_ms, trouble = self._last_changes.at_ms.get(machine.id, 0), self._fleet.ailing.get(machine.id, "")
+        if not trouble and is_unreachable(self._fleet, machine):
+            trouble = UNREACHABLE
         pool = self._state.spec.pool(machine.pool)
         next_try_ms, lease = self._next_try_ms(machine), self._lease(machine)
         return MachineView(

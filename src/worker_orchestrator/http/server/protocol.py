@@ -3,10 +3,8 @@
 * A head may have 32 KiB and 100 fields, and 10 s to come in; a body 1 MiB and 30 s; a reply must be read within 30 s.
 * A file that is written into a worker may have 1 GiB, as long as some of it comes every 30 s.
 * Only a terminal may become a WebSocket.
-* What is too much, too late or not HTTP gets one JSON error, after the replies to the requests before it. Then the
-  connection ends.
-* Of the requests that are sent ahead of their replies, a hundred wait in line. What comes after them is not read, and the
-  connection ends with the last reply, as HTTP allows.
+* What is too much, too late or not HTTP gets one JSON error, after the replies to the requests before it, and the end.
+* A hundred requests may be sent ahead of their replies. With more the connection ends after these, as HTTP allows.
 
 A good request costs a few comparisons; a timer is only set while something is missing. The package lists the parts.
 https://www.rfc-editor.org/rfc/rfc9112, https://github.com/MagicStack/httptools
@@ -202,6 +200,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline.cancel()
         if self._should_upgrade():
             return
+        self.cycle.transport = self._outlet.reply_transport
         self._message.begin_body()
         if self._running is None:
             self._running = self.cycle
@@ -269,6 +268,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def on_response_complete(self) -> None:
+        self._outlet.flush()
         is_closing = self.transport.is_closing()
         if self.pipeline and not is_closing:  # else what stands behind gets no reply
             self._running = self.pipeline[-1][0]

@@ -17,6 +17,7 @@ from worker_orchestrator.core.machine import State
 from worker_orchestrator.core.pool import Brake
 from worker_orchestrator.core.reasons import sentence
 from worker_orchestrator.core.spec import DEFAULT_POOL
+from worker_orchestrator.core.unreachable import is_unreachable
 from worker_orchestrator.core.wanted import nothing_left
 from worker_orchestrator.engines.base import Engine
 from worker_orchestrator.engines.extras import Bearings
@@ -142,6 +143,8 @@ class Health:
         problems += [_published_elsewhere(hosts)] if hosts else []
         ailing = sorted(one.project for one in machines if one.project and one.id in self._orchestrator.fleet.ailing)
         problems += [_ailing_machines(ailing)] if ailing else []
+        lost = sorted(one.project for one in machines if one.project and is_unreachable(self._orchestrator.fleet, one))
+        problems += [_unreachable_machines(lost)] if lost else []
         if strays:
             count = "1 container of this service is" if strays == 1 else f"{strays} containers of this service are"
             problems.append(f"{count} not on record. Run `{self._recover}` to see what can be done.")
@@ -200,6 +203,14 @@ def _ailing_machines(projects: list[str]) -> str:
     return (
         f"A machine was paused or taken off its network from outside, and cannot serve its project: {whom}. "
         "Run `orchestrator list -o wide` to see why, and what to do."
+    )
+
+
+def _unreachable_machines(projects: list[str]) -> str:
+    whom = ", ".join(projects) if len(projects) <= MOST_NAMED else f"{len(projects)} projects"
+    return (
+        f"The engine does not know whether the machine still runs that it gave to {whom}, as when its node does not report. "
+        "It is kept. Once you know that it is lost, release it, or let unreachable_grace do so at the next assign."
     )
 
 

@@ -16,9 +16,10 @@ from worker_orchestrator.control.reading.views import configured
 from worker_orchestrator.control.telling.traces import Trace
 from worker_orchestrator.core.lease import Terms
 from worker_orchestrator.core.machine import Machine, State
-from worker_orchestrator.core.reasons import OUTDATED, not_the_current, sentence
+from worker_orchestrator.core.reasons import OUTDATED, UNREACHABLE, not_the_current, sentence
 from worker_orchestrator.core.refusals import machine_failed, machine_restarting, why_none_came
 from worker_orchestrator.core.spec import DEFAULT_POOL
+from worker_orchestrator.core.unreachable import is_unreachable
 from worker_orchestrator.errors import InvalidInput, ProjectHasNoMachine
 from worker_orchestrator.http.problems import code_of, problem
 from worker_orchestrator.http.server.request_body import until_hang_up
@@ -210,7 +211,9 @@ class Projects:
         if machine.state is State.SLEEPING:
             return f" It sleeps now. {machine.reason} `orchestrator wake {machine.project}` wakes it, and so does an assign."
         ailment = fleet.ailing.get(machine.id)
-        return "" if ailment is None else f" It cannot serve now. {ailment}"
+        if ailment is not None:
+            return f" It cannot serve now. {ailment}"
+        return f" {UNREACHABLE}" if is_unreachable(fleet, machine) else ""
 
 
 def _wait(seconds: float) -> float:
