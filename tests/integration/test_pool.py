@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
@@ -485,16 +486,21 @@ def test_a_port_of_another_process_is_passed_over(start: Start) -> None:
         assert page(machine["url"])
 
 
+def served(service: Running, project: str) -> bool:
+    """Whether an assign of this project is served now."""
+    return service.get(f"/{project}").status == 200
+
+
 def test_without_a_free_port_it_says_so(start: Start) -> None:
     """All of a range of two are in use."""
     service = start("--min-idle", "0", "--assign-timeout", "4", start=False)
     service.flags += ("--last-port", str(service.ports.first + 1))
     service.start()
-    for number in range(2):
-        service.assign(f"project-{number}")
+    for project in ("first", "second"):
+        eventually(partial(served, service, project), "a busy machine takes longer to start it", within_s=30)
     message = refused(service.get("/one-too-many"))
     assert f"No host port from {service.ports.first} to {service.ports.first + 1} is free" in message
-    service.release("project-0")
+    service.release("first")
     assert service.get("/one-too-many").status == 200
 
 
