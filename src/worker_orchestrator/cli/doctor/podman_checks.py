@@ -13,6 +13,7 @@ from worker_orchestrator.engines.docker.dialect import Dialect
 from worker_orchestrator.engines.docker.podman_host import (
     SHARED_INSTEAD,
     USE_NFTABLES,
+    USE_RUNC,
     find_program,
     firewall_driver,
     init_program,
@@ -24,6 +25,8 @@ from worker_orchestrator.settings.settings import Settings
 __all__ = ["check_podman"]
 
 _ISOLATION: Final = "isolation"
+_UNIFIED: Final = Path("/sys/fs/cgroup/unified")
+"""Where control groups of version 2 are, on a host whose controllers are those of version 1."""
 
 
 def check_podman(endpoint: Endpoint, dialect: Dialect, settings: Settings) -> Iterator[Finding]:
@@ -36,6 +39,9 @@ def check_podman(endpoint: Endpoint, dialect: Dialect, settings: Settings) -> It
     else:
         says = "catatonit is not found, which Podman starts as process 1 of each worker."
         yield wrong("init", says, "install it (`sudo apt-get install catatonit`): no worker starts without it")
+    if dialect.runtime == "crun" and dialect.cgroups == 1 and _UNIFIED.is_dir():
+        says = "Podman's runtime is crun, which starts no container where control groups of both versions are in use."
+        yield wrong("runtime", says, f"{USE_RUNC}, or start this host with control groups of version 2 alone")
 
 
 def _isolation(pools: Mapping[str, DockerOptions]) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from aiodocker import DockerError
 
 from worker_orchestrator.core.reasons import sentence
 from worker_orchestrator.engines.docker.obstacles import is_port_taken, obstacle
+from worker_orchestrator.engines.docker.podman_host import USE_RUNC
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, OutcomeUnknown, PortTaken
 from worker_orchestrator.telemetry.foreign_text import plain
 
@@ -64,6 +65,8 @@ _DEEDS: Final = (
     (re.compile(r"DELETE containers/[^/]+$"), "remove the container"),
     (re.compile(r"POST networks/create\b"), "create the network"),
 )
+_REMEDIES: Final = ((re.compile(r"cgroups in hybrid mode not supported"), sentence(f"What helps: {USE_RUNC}")),)
+"""What helps where an engine's words do not say it."""
 """What was to be done, by the call that was refused."""
 _GOING_AWAY: Final = re.compile(
     r"transport is closing|shutting down|client connection is closing|context canceled|error reading from server|"
@@ -173,7 +176,8 @@ def _refusal(said: str, call: str, engine: str) -> str:
     asked = call.partition(_NOTE)[2]
     for pattern, deed in _DEEDS:
         if pattern.match(asked):
-            return sentence(f"{engine} refused to {deed}: {said}")
+            remedies = [remedy for words, remedy in _REMEDIES if words.search(said)]
+            return " ".join([sentence(f"{engine} refused to {deed}: {said}"), *remedies])
     return sentence(f"{engine} says: {said}{call}")
 
 

@@ -31,7 +31,7 @@ class Dialect:
     """What an engine is.
 
     `version`: as it gives it. `cgroups`: 1 or 2, 0 if it does not say. `identity`: empty if it does not say which one it is.
-    `root`: the folder of its data.
+    `root`: the folder of its data. `runtime`: the program that starts containers unless another is asked for.
     """
 
     name: str = "Docker"
@@ -44,6 +44,7 @@ class Dialect:
     has_user_namespaces: bool = False
     identity: str = ""
     root: str = ""
+    runtime: str = ""
     log_driver: str = ""
     log_files: int = 3
 
@@ -66,6 +67,7 @@ class Dialect:
             # Podman gives another id at each call, so it is known by its computer and the folder of its data.
             identity=plain(f"podman {info.get('Name', '')} {root}" if is_podman else info.get("ID") or "", 200),
             root=root,
+            runtime=plain(info.get("DefaultRuntime") or "", 40),
             log_driver=_log_driver(info, is_podman=is_podman),
             log_files=1 if is_podman else 3,
         )

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HELPERS", "SHARED_INSTEAD", "USE_NFTABLES", "find_program", "firewall_driver", "init_program"]
+__all__ = ["HELPERS", "SHARED_INSTEAD", "USE_NFTABLES", "USE_RUNC", "find_program", "firewall_driver", "init_program"]
 
 HELPERS: Final = ("/usr/libexec/podman", "/usr/local/libexec/podman", "/usr/lib/podman", "/usr/local/lib/podman")
 """Where Podman looks for the programs that it calls."""
@@ -30,6 +30,7 @@ USE_NFTABLES: Final = (
     "install nftables and netavark 1.10 or newer, set "
     '`firewall_driver = "nftables"` under [network] in /etc/containers/containers.conf, and start the host again'
 )
+USE_RUNC: Final = 'install runc, and set `runtime = "runc"` under [engine] in /etc/containers/containers.conf'
 SHARED_INSTEAD: Final = "serve with --insecure-shared-network if workers may reach each other"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,22 @@ def test_no_worker_starts_without_an_init(program: str, finding: object, monkeyp
     monkeypatch.setattr(podman_checks, "init_program", lambda: program)
     assert finding in list(podman_checks.check_podman(HERE, Dialect(name="Podman"), Settings()))
     assert not list(podman_checks.check_podman(HERE, Dialect(), Settings())), "another engine brings its own"
+
+
+def test_crun_starts_nothing_where_both_versions_of_control_groups_are_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(podman_checks, "_UNIFIED", tmp_path)
+
+    def said(**is_so: Any) -> list[str]:
+        found = podman_checks.check_podman(HERE, Dialect(name="Podman", **is_so), Settings())
+        return [finding.fix for finding in found if finding.check == "runtime"]
+
+    (fix,) = said(cgroups=1, runtime="crun")
+    assert fix.startswith('install runc, and set `runtime = "runc"`')
+    assert not said(cgroups=1, runtime="runc") + said(cgroups=2, runtime="crun")
+    monkeypatch.setattr(podman_checks, "_UNIFIED", tmp_path / "is not there")
+    assert not said(cgroups=1, runtime="crun"), "all is of version 1"
 
 
 def test_the_init_is_the_one_that_podman_is_told(tmp_path: Path) -> None:

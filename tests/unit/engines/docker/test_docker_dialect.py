@@ -32,6 +32,7 @@ PODMAN: Mapping[str, Any] = {
     "ServerVersion": "5.8.6",
     "BuildahVersion": "1.43.2",
     "CgroupVersion": "2",
+    "DefaultRuntime": "crun",
     "DockerRootDir": "/var/lib/containers/storage",
     "LoggingDriver": "",
     "Rootless": False,

@@ -122,6 +122,13 @@ def test_the_same_cause_is_said_in_the_same_words_each_time() -> None:
             "mkdir /var/lib/containers/x: no space left on device",
             "Podman's disk is full. Free some space there (`podman system prune` removes what is unused). Podman says: ",
         ),
+        (
+            "crun: cgroups in hybrid mode not supported, drop all controllers from cgroupv2: OCI runtime error",
+            (
+                "Podman refused to start the container: crun: cgroups in hybrid mode not supported, drop all controllers from "
+                "cgroupv2: OCI runtime error. What helps: install runc, and set `runtime = "
+            ),
+        ),
         ("context canceled", "Podman is stopping (context canceled, in answer to POST containers/x/start)."),
     ],
 )
