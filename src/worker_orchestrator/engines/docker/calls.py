@@ -65,9 +65,9 @@ _DEEDS: Final = (
     (re.compile(r"DELETE containers/[^/]+$"), "remove the container"),
     (re.compile(r"POST networks/create\b"), "create the network"),
 )
+"""What was to be done, by the call that was refused."""
 _REMEDIES: Final = ((re.compile(r"cgroups in hybrid mode not supported"), sentence(f"What helps: {USE_RUNC}")),)
 """What helps where an engine's words do not say it."""
-"""What was to be done, by the call that was refused."""
 _GOING_AWAY: Final = re.compile(
     r"transport is closing|shutting down|client connection is closing|context canceled|error reading from server|"
     r"update store for object type",
