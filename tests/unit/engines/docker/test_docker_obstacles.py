@@ -125,8 +125,8 @@ def test_the_same_cause_is_said_in_the_same_words_each_time() -> None:
         (
             "crun: cgroups in hybrid mode not supported, drop all controllers from cgroupv2: OCI runtime error",
             (
-                "Podman refused to start the container: crun: cgroups in hybrid mode not supported, drop all controllers from "
-                "cgroupv2: OCI runtime error. What helps: install runc, and set `runtime = "
+                "Podman refused to start the container: crun: cgroups in hybrid mode not supported, drop all controllers "
+                "from cgroupv2: OCI runtime error. What helps: install runc, and set `runtime = "
             ),
         ),
         ("context canceled", "Podman is stopping (context canceled, in answer to POST containers/x/start)."),
