@@ -63,7 +63,8 @@ class World:
         self.expected: dict[str, Expected] = {}
         self.flying: dict[str, str] = {}  # by project: what its client asked for and has no reply to
         self.done: dict[str, int] = {}  # how often something was acknowledged, by kind
-        self._served = set[str]()  # projects for which something was written after all was well again
+        self._unleased: dict[str, float] = {}  # when somebody removed the Lease of a project
+        self._served = set[str]()  # projects that got what they asked for after all was well again
         self.notes: list[str] = []
         self.terms = 0  # how many takeovers came to their end
         self._newest = 0  # the epoch of the last of them
@@ -199,7 +200,7 @@ class World:
         truth = _owners(self.truth())
         self._insist(own == truth, f"the leader knows {own}, and it is {truth}")
         self._insist(
-            len(self._served) == len(PROJECTS), f"after all was well, writes came through of {self._served} only"
+            len(self._served) == len(PROJECTS), f"after all was well, only {self._served} got what they asked for"
         )
 
     # clients
@@ -240,7 +241,7 @@ class World:
     def _reply_to(self, project: str, wish: str, *, is_guest: bool = False) -> Reply:
         """Takes the reply, once, or none after a while. A guest is no client of its own: another one asked for it."""
         self.flying[project] = wish
-        is_over = False
+        is_over, asked_at = False, self.now
 
         def reply(kind: str, machine: Machine | None) -> None:
             nonlocal is_over
@@ -248,28 +249,29 @@ class World:
                 return
             is_over = True
             del self.flying[project]
-            self._take_reply(project, wish, kind, machine)
+            self._take_reply(project, wish, kind, machine, asked_at)
             if not is_guest:
                 self.later(self.random.expovariate(1), lambda: self._client(project))
 
         self.later(CLIENT_WAITS_S, lambda: reply("unknown", None))
         return reply
 
-    def _take_reply(self, project: str, wish: str, kind: str, machine: Machine | None) -> None:
+    def _take_reply(self, project: str, wish: str, kind: str, machine: Machine | None, asked_at: float) -> None:
         self.note(f"{project}: {wish} {kind} {'' if machine is None else machine.id}")
         told = self.expected.get(project)
+        if kind in {"done", "known"} and self._is_healed:
+            self._served.add(project)
         if kind == "known" and not self.has_sound_clocks:
             return  # nothing was written, so this may be of a leader that is none
         if kind in {"done", "known"}:
             self.done[wish] = self.done.get(wish, 0) + 1
-            if self._is_healed and kind == "done":
-                self._served.add(project)
             if wish == "release":
                 self.expected.pop(project, None)
             else:
                 assert machine is not None
                 has_lease = self.api.find(Kind.LEASE, lease_name(ME, project)) is not None
-                metadata = machine.metadata if has_lease else None
+                was_removed = self._unleased.get(project, -1.0) >= asked_at  # perhaps after it was written
+                metadata = machine.metadata if has_lease and not was_removed else None
                 self.expected[project] = Expected(machine.id, machine.generation, metadata)
                 self._check_reply(project, machine)
         elif kind == "unknown" and told is not None:
@@ -351,6 +353,7 @@ class World:
             project = self.random.choice(owned)
             self.note(f"the Lease of {project} is removed")
             self.api.remove(Kind.LEASE, lease_name(ME, project))
+            self._unleased[project] = self.now
             if project in self.expected:
                 self.expected[project] = self.expected[project]._replace(metadata=None)
 

@@ -74,10 +74,7 @@ class ModelApi:
             return Answer(Verdict.TAKEN)
         assert call.body["metadata"]["name"] == call.name
         self._version += 1
-        return self._write(
-            call,
-            merge(call.body, {"metadata": {"uid": f"uid-{self._version}", "creationTimestamp": f"{self._version:09}"}}),
-        )
+        return self._write(call, merge(call.body, {"metadata": {"uid": f"uid-{self._version}"}}))
 
     def _checked(self, call: Patch | Delete, version: str, then: Callable[[Object], Answer]) -> Answer:
         found = self.find(call.kind, call.name)

@@ -86,7 +86,10 @@ class Replica:
         self.world.send(self, call, term, then)
 
     def drive(self, steps: Steps[T], then: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
-        """Take these steps. Every write looks at the clock before; a leader whose time is over goes no further."""
+        """Take these steps. Every write looks at the clock before; a leader whose time is over goes no further.
+
+        Nor does its term, also if a renewal that was under way comes through a moment later: what it left is not known.
+        """
         ledger = self.ledger
         assert ledger is not None
 
@@ -102,7 +105,7 @@ class Replica:
             got: dict[int, Answer] = {}
             may_send = self.ledger is ledger and self.may_write()
             if not may_send and not all(isinstance(call, Read | ReadAll) for call in calls):
-                failed(TimeoutError("Its time is over."))
+                failed(Outdated("Its time is over.") if self.ledger is ledger else TimeoutError("It was over before."))
                 return
 
             def take(number: int, answer: Answer) -> None:
@@ -269,9 +272,9 @@ class Replica:
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
-        if self.ledger is None:
-            return
         for transaction in transactions([change for changes, _ in batch for change in changes]):
+            if self.ledger is None:
+                return  # who asked hears nothing
             kept = {id(change) for change in transaction.changes}
             replies = [(changes, reply) for changes, reply in batch if id(changes[0]) in kept]
             self._carry_out(self.ledger, transaction, replies)
@@ -321,25 +324,31 @@ class Replica:
         self.drive(ledger.read_all(Kind.POD), compare, self._have_failed)
 
     def _compare(self, ledger: Ledger, pods: Mapping[str, Mapping[str, Any]], begun_at: float) -> None:
-        assert self.machines is not None
-        for machine in list(self.machines.values()):
-            if machine.id in self._locked or self._touched.get(machine.id, -1.0) >= begun_at:
-                continue
-            if machine.id not in pods:
-                self._miss(machine)
-            elif machine.state is State.STARTING and "status" in pods[machine.id]:
-                self.machines[machine.id] = replace(machine, state=State.READY)
-            elif machine.state is State.STOPPING:
-                self._remove(ledger, machine.id)
+        """Any write may show that its time is over, or that it is outdated: then it knows no machines any more."""
+        for name, machine in list((self.machines or {}).items()):
+            if self.machines is not None and self._is_settled(name, begun_at):
+                self._compare_one(ledger, machine, pods.get(name))
         for name, pod in pods.items():
-            if self.machines is None:
-                return  # one of those showed that it is outdated
-            is_strange = name not in self.machines or self.machines[name].gone
-            if is_strange and name not in self._locked and self._touched.get(name, -1.0) < begun_at:
-                self._meet_stranger(ledger, name, pod)
-        free = sum(machine.holding is None for machine in (self.machines or {}).values())
-        for _ in range(IDLE - free if self.ledger is ledger else 0):
-            self._make(ledger)
+            if self.machines is not None and self._is_settled(name, begun_at):
+                known = self.machines.get(name)
+                if known is None or known.gone:
+                    self._meet_stranger(ledger, name, pod)
+        for _ in range(IDLE - sum(machine.holding is None for machine in (self.machines or {}).values())):
+            if self.ledger is ledger:
+                self._make(ledger)
+
+    def _is_settled(self, name: str, begun_at: float) -> bool:
+        """Whether nothing of this machine is being written, or was since the listing was asked for."""
+        return name not in self._locked and self._touched.get(name, -1.0) < begun_at
+
+    def _compare_one(self, ledger: Ledger, machine: Machine, pod: Mapping[str, Any] | None) -> None:
+        assert self.machines is not None
+        if pod is None:
+            self._miss(machine)
+        elif machine.state is State.STARTING and "status" in pod:
+            self.machines[machine.id] = replace(machine, state=State.READY)
+        elif machine.state is State.STOPPING:
+            self._remove(ledger, machine.id)
 
     def _miss(self, machine: Machine) -> None:
         assert self.machines is not None

@@ -31,6 +31,8 @@ def carry_out(ledger: Ledger, transaction: Transaction) -> Steps[str]:
                 raise Outdated(f"Some of it was written, and the rest could not be: {why}")
             for name in made:
                 yield from ledger.remove_lease(name)
+            if any(map(ledger.may_come_late, made)):
+                raise Outdated(f"A Lease may come late of what could not be written: {why}")
             return why
         if isinstance(write, MakeLease):
             made.append(lease_name(ledger.owner, write.machine.project or ""))

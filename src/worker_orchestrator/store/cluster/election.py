@@ -74,13 +74,15 @@ class Standing(msgspec.Struct, frozen=True):
     """What one replica knows of the election. Times are those of its own monotonic clock, in seconds.
 
     `since`: when it first saw the seat as it is, or that there is none; None before its first look. `renewed_at`: when it
-    sent what made or kept it the leader; None if it is not. `above`: the highest epoch that it has met.
+    sent what made or kept it the leader; None if it is not. `above`: the highest epoch that it has met. `over`: that of its
+    last term that was ended.
     """
 
     seat: Seat | None = None
     since: float | None = None
     renewed_at: float | None = None
     above: int = 0
+    over: int = 0
 
     def term(self, replica: Replica) -> Term | None:
         """The term in which this replica leads; None if it does not."""
@@ -94,7 +96,8 @@ class Standing(msgspec.Struct, frozen=True):
 
     def ended(self, epoch: int = 0) -> Standing:
         """As this, when its term is over for another reason: it met what a term of this epoch wrote."""
-        return replace(self, renewed_at=None, above=max(self.above, epoch))
+        over = self.over if self.renewed_at is None or self.seat is None else self.seat.epoch
+        return replace(self, renewed_at=None, above=max(self.above, epoch), over=over)
 
 
 def seen(standing: Standing, replica: Replica, found: Mapping[str, Any] | None, now: float) -> Standing:
@@ -105,7 +108,7 @@ def seen(standing: Standing, replica: Replica, found: Mapping[str, Any] | None, 
     before = standing.seat
     keeps = seat is None or (before is not None and (seat.holder, seat.epoch) == (replica.leader, before.epoch))
     above = max(standing.above, 0 if seat is None else seat.epoch)
-    return Standing(seat, now, standing.renewed_at if keeps else None, above)
+    return Standing(seat, now, standing.renewed_at if keeps else None, above, standing.over)
 
 
 def next_call(standing: Standing, replica: Replica, now: float, wall: datetime, stamp: str = "") -> Call | None:
@@ -139,12 +142,14 @@ def next_call(standing: Standing, replica: Replica, now: float, wall: datetime, 
 def answered(standing: Standing, replica: Replica, answer: Answer, sent_at: float, now: float) -> Standing:
     """What is known once the call of `next_call`, which was sent then, was answered. Unless it is DONE, read the Lease.
 
-    A leader that has no answer leads on until its time is over: the next renewal may come through.
+    A leader that has no answer leads on until its time is over: the next renewal may come through. One whose term was ended
+    meanwhile does not: a term that begins twice would give its generations twice.
     """
     if answer.verdict is not Verdict.DONE:
         return standing
     known = seen(standing, replica, answer.found, now)
-    return replace(known, renewed_at=sent_at)
+    is_over = known.seat is not None and known.seat.epoch <= known.over
+    return known if is_over else replace(known, renewed_at=sent_at)
 
 
 def resignation(standing: Standing, replica: Replica) -> Patch | None:

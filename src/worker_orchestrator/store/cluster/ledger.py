@@ -54,6 +54,7 @@ class Ledger:
         self.owner, self.term = owner, term
         self.pods: dict[str, Pod] = {}  # by name, which is that of the machine: each in a version that carries our term
         self.leases: dict[str, Assignment] = {}  # by name, likewise
+        self._unheard = set[str]()  # Leases that were sent, last, without an answer
 
     # what is heard
 
@@ -214,12 +215,15 @@ class Ledger:
         name, is_certain = lease_name(self.owner, machine.project or ""), True
         pod = self.pods.get(machine.id)
         body = lease_body(self.owner, machine, "" if pod is None else pod.uid, self.term)
+        self._unheard.discard(name)
         while True:
             (answer,) = yield (Create(Kind.LEASE, name, body),)
             if _is_done(answer):
                 self._take_lease(answer.found)
                 return ""
-            is_certain = is_certain and answer.verdict is not Verdict.UNKNOWN
+            if answer.verdict is Verdict.UNKNOWN:
+                is_certain = False
+                self._unheard.add(name)
             if answer.verdict in {Verdict.REFUSED, Verdict.MISSING}:
                 return _refused(answer, is_certain=is_certain)
             lease = yield from self.read_lease(name)
@@ -228,6 +232,10 @@ class Ledger:
             if lease.term == self.term and lease.machine.generation == machine.generation:
                 return ""  # it had landed
             yield from self._remove_left_over(lease)
+
+    def may_come_late(self, name: str) -> bool:
+        """Whether the Lease of this name may yet be made by a call of `make_lease` that was not answered."""
+        return name in self._unheard
 
     def _remove_left_over(self, lease: Assignment) -> Steps[None]:
         """Remove a Lease that came late. Its pod carries our term by then, so it cannot come into force any more."""

@@ -89,10 +89,7 @@ class Pod(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """What is read of a Lease: the machine as its project has it, and the uid of its pod; empty if that was gone already.
-
-    `made_at` is when the Lease was made, as text that can be compared, to the second.
-    """
+    """What is read of a Lease: the machine as its project has it, and the uid of its pod; empty if that was gone already."""
 
     name: str
     uid: str
@@ -100,7 +97,6 @@ class Assignment(msgspec.Struct, frozen=True):
     term: Term
     machine: Machine
     pod_uid: str
-    made_at: str = ""
 
     @property
     def project(self) -> str:
@@ -148,8 +144,7 @@ def assignment_of(lease: Mapping[str, Any]) -> Assignment:
     if machine.holding is None:
         raise StoreError(f"The Lease {metadata['name']} names no project.")
     name, uid, version = metadata["name"], metadata["uid"], metadata["resourceVersion"]
-    made_at = str(metadata.get("creationTimestamp", ""))
-    return Assignment(name, uid, version, term, machine, known.get(POD_UID, ""), made_at)
+    return Assignment(name, uid, version, term, machine, known.get(POD_UID, ""))
 
 
 def recorded(pod: Pod) -> Machine | None:

@@ -36,11 +36,11 @@ class Recovered:
 def recovered(pods: Mapping[str, Pod], leases: Iterable[Assignment]) -> Recovered:
     """What these pods, by name, and Leases say together. What is free has to answer a probe before anybody gets it.
 
-    Of several Leases that name one machine whose pod is gone, the one counts that is known to be gone, else the one that was
-    made first, whatever their generations: the others came late, or nobody was told of them yet.
+    Of several Leases that name one machine whose pod is gone, the one of the last assignment counts. Who made it knew that
+    all earlier ones were over. One that came late is of an earlier leader, or of a transaction of which nobody was told.
     """
     left_over, by_project, named = list[Assignment](), dict[str, Assignment](), set[str]()
-    for lease in sorted(leases, key=lambda lease: (not lease.machine.gone, lease.made_at, -lease.machine.generation)):
+    for lease in sorted(leases, key=lambda lease: -lease.machine.generation):
         pod = pods.get(lease.machine.id)
         is_gone = not lease.is_of(pod) and lease.machine.id not in named
         if is_gone or (pod is not None and lease.is_in_force(pod)):

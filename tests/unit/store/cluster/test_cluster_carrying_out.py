@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.store.cluster.driving import Cluster, free, held
+from tests.unit.store.cluster.driving import ME, Cluster, free, held
 
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.store.cluster.calls import Answer, Call, Create, Delete, Kind, Outdated, Patch, Read, Verdict
 from worker_orchestrator.store.cluster.carrying_out import carry_out
 from worker_orchestrator.store.cluster.ledger import GONE
-from worker_orchestrator.store.cluster.objects import Saying
+from worker_orchestrator.store.cluster.objects import Saying, lease_name
 from worker_orchestrator.store.cluster.transactions import transactions
 
 FIRST = 7 * 2**30 + 1
@@ -65,6 +65,18 @@ def test_a_machine_whose_pod_went_is_not_given_and_nothing_is_left_of_it() -> No
     assert store(cluster, given_to(free(), "anna")) == GONE
     assert cluster.lease("anna") is None
     assert store(cluster, given_to(free("worker-2"), "anna", FIRST + 1)) == ""
+
+
+def test_of_a_lease_that_may_still_come_nobody_is_told_that_nothing_stands() -> None:
+    """Its create was not answered and sent again: it may land when the second one has been removed."""
+    cluster = a_cluster()
+    cluster.api.remove(Kind.POD, "worker-1")
+    cluster.happens = {0: lambda _: Answer(Verdict.UNKNOWN)}
+    with pytest.raises(Outdated, match="A Lease may come late"):
+        store(cluster, given_to(free(), "anna"))
+    assert cluster.lease("anna") is None
+    assert store(cluster, given_to(free("worker-2"), "anna", FIRST + 1)) == ""
+    assert not cluster.ledger.may_come_late(lease_name(ME, "anna")), "this one was answered"
 
 
 def test_a_project_whose_lease_is_refused_gets_nothing() -> None:

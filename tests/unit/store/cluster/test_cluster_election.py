@@ -223,6 +223,20 @@ def test_a_term_that_ends_for_another_reason_is_followed_by_the_next() -> None:
     assert leader.term == Term(2, "anna-1")
 
 
+def test_a_term_that_was_ended_does_not_begin_again_by_a_renewal_that_was_under_way() -> None:
+    """It would give its generations a second time."""
+    api = ModelApi()
+    anna = a_leader(api)
+    call, sent_at = anna.call(), anna.now
+    assert call is not None
+    answer = api.carry_out(call)
+    anna.standing = anna.standing.ended()
+    anna.standing = election.answered(anna.standing, anna.known, answer, sent_at, anna.now)
+    assert (anna.term, anna.may_write) == (None, False)
+    anna.stand()
+    assert anna.term == Term(2, ANNA.leader)
+
+
 def test_a_leader_whose_lease_somebody_removed_makes_another_one_at_once() -> None:
     api = ModelApi()
     leader, other = a_leader(api), Candidate(api, BEN)

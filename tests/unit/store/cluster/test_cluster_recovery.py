@@ -221,6 +221,20 @@ def test_a_lease_that_came_late_takes_no_machine_from_a_project() -> None:
     assert found.machines["worker-1"].project == "anna"
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_of_leases_that_name_one_pod_that_is_gone_the_last_assignment_counts(is_gone: bool) -> None:  # noqa: FBT001 # a case
+    """An older leader, which was stopped and wakes, makes the Lease again of what it thinks that it knows to be gone."""
+    cluster = an_old_leader()
+    ben = held(project="ben", generation=ANNA.generation + 1)
+    store(cluster, assigned(ben))
+    late = replace(ANNA, state=State.FAILED, gone=True, reason="It was seen to be gone.") if is_gone else ANNA
+    cluster.run(cluster.ledger.make_lease(late))
+    cluster.api.remove(Kind.POD, "worker-1")
+    (found,) = taken_over(cluster).values()
+    assert (found.project, found.gone) == ("ben", True)
+    assert cluster.lease("anna") is None
+
+
 def test_two_machines_that_were_seen_at_one_address_can_be_loaded() -> None:
     """The pod of one had ended unseen, and its address went to the other one: a fleet has each address once."""
     cluster = an_old_leader("worker-1", "worker-2")
