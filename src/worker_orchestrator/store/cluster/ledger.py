@@ -276,6 +276,12 @@ class Ledger:
                 break
         self.leases.pop(name, None)
 
+    def remove_late_lease(self, lease: Assignment) -> Steps[None]:
+        """Remove this Lease, which an older leader sent, and whose pod carries our term or is gone."""
+        self._insist(lease.term)
+        self.leases[lease.name] = lease
+        yield from self.remove_lease(lease.name)
+
     def _insist_on_own(self, term: Term) -> None:
         """Raises Outdated if this was of our term, and is of another one."""
         if term != self.term:

@@ -36,11 +36,12 @@ class Recovered:
 def recovered(pods: Mapping[str, Pod], leases: Iterable[Assignment]) -> Recovered:
     """What these pods, by name, and Leases say together. What is free has to answer a probe before anybody gets it.
 
-    Of several Leases that name one machine whose pod is gone, the one of the last assignment counts. Who made it knew that
-    all earlier ones were over. One that came late is of an earlier leader, or of a transaction of which nobody was told.
+    Of several Leases that name one machine whose pod is gone, the one of the latest term counts, and in a term the last
+    assignment: a takeover puts its term on all that there are, and who assigns knows that what was before is over. So any
+    other one came late, or is of a transaction of which nobody was told.
     """
     left_over, by_project, named = list[Assignment](), dict[str, Assignment](), set[str]()
-    for lease in sorted(leases, key=lambda lease: -lease.machine.generation):
+    for lease in sorted(leases, key=lambda lease: (-lease.term.epoch, -lease.machine.generation)):
         pod = pods.get(lease.machine.id)
         is_gone = not lease.is_of(pod) and lease.machine.id not in named
         if is_gone or (pod is not None and lease.is_in_force(pod)):
@@ -62,19 +63,29 @@ def recovered(pods: Mapping[str, Pod], leases: Iterable[Assignment]) -> Recovere
 def take_over(ledger: Ledger) -> Steps[list[Machine]]:
     """Make all that is there ours, and read it. From then on no older leader can change any of it.
 
-    Pods come first: what an older leader does with a Lease after that cannot come into force, since its pod is ours.
+    Pods come first: what an older leader does with a Lease after that cannot come into force, since its pod is ours. Leases
+    that came late are removed before the others get our term, since by their terms they are told from those.
     """
     pods = yield from ledger.read_all(Kind.POD)
     yield from together(ledger.fence_pod(pod) for pod in map(pod_of, pods))
     found = yield from ledger.read_all(Kind.LEASE)
-    leases = yield from together(ledger.fence_lease(lease) for lease in map(assignment_of, found))
-    unseen = {lease.machine.id for lease in leases if lease is not None} - ledger.pods.keys()
-    yield from together(ledger.fenced_pod(name) for name in sorted(unseen))
+    leases = list(map(assignment_of, found))
+    yield from _fence_pods_of(ledger, leases)
+    late = {lease.uid: lease for lease in recovered(ledger.pods, leases).left_over}
+    yield from together(ledger.remove_late_lease(lease) for lease in late.values())
+    fenced = yield from together(ledger.fence_lease(lease) for lease in leases if lease.uid not in late)
+    yield from _fence_pods_of(ledger, [lease for lease in fenced if lease is not None])
     result = recovered(ledger.pods, list(ledger.leases.values()))
     yield from together(ledger.remove_lease(lease.name) for lease in result.left_over)
     yield from together(ledger.remove_pod(pod.name) for pod in result.doubles)
     yield from together(ledger.make_lease(machine) for machine in result.unrecorded)
     return [result.machines[machine_id] for machine_id in sorted(result.machines)]
+
+
+def _fence_pods_of(ledger: Ledger, leases: Iterable[Assignment]) -> Steps[None]:
+    """Put our term on the pods of these Leases that the listing did not show."""
+    unseen = {lease.machine.id for lease in leases} - ledger.pods.keys()
+    yield from together(ledger.fenced_pod(name) for name in sorted(unseen))
 
 
 def _without_pod(machine: Machine) -> Machine:

@@ -235,6 +235,20 @@ def test_of_leases_that_name_one_pod_that_is_gone_the_last_assignment_counts(is_
     assert cluster.lease("anna") is None
 
 
+def test_a_lease_of_a_later_assignment_that_came_late_is_told_by_its_term() -> None:
+    """The machine was to go from Anna to Ben. The pod did not say so, and the next leader found it with Anna."""
+    cluster = an_old_leader()
+    store(cluster, assigned(ANNA))
+    successor = its_successor(cluster)
+    assert [machine.project for machine in successor.run(take_over(successor.ledger))] == ["anna"]
+    cluster.run(cluster.ledger.make_lease(held(project="ben", generation=ANNA.generation + 1)))
+    cluster.api.remove(Kind.POD, "worker-1")
+    last = its_successor(cluster, LATER)
+    (found,) = last.run(take_over(last.ledger))
+    assert (found.project, found.gone) == ("anna", True)
+    assert cluster.lease("ben") is None
+
+
 def test_two_machines_that_were_seen_at_one_address_can_be_loaded() -> None:
     """The pod of one had ended unseen, and its address went to the other one: a fleet has each address once."""
     cluster = an_old_leader("worker-1", "worker-2")
