@@ -245,7 +245,10 @@ class Ledger:
         yield from self.remove_lease(lease.name)
 
     def keep_lease(self, machine: Machine) -> Steps[str]:
-        """Have the Lease of this machine say how that is. If somebody removed it, it is made again."""
+        """Have the Lease of this machine say how that is. If somebody removed it, it is made again.
+
+        Raises Outdated if its pod does not show then that this leader still is one: a new Lease does not.
+        """
         name, is_certain = lease_name(self.owner, machine.project or ""), True
         lease = self.leases.get(name)
         while lease is not None:
@@ -262,7 +265,13 @@ class Ledger:
             self._insist_on_own(lease.term)
             if lease.machine == machine:
                 return ""  # it had landed
-        return (yield from self.make_lease(machine))
+        why = yield from self.make_lease(machine)
+        if why:
+            return why
+        why = yield from self.say(machine)
+        if why:
+            raise Outdated(f"Somebody removed the Lease of {machine.project}, and its pod does not confirm it: {why}")
+        return ""
 
     def remove_lease(self, name: str) -> Steps[None]:
         """Remove the Lease of this name. What is gone is success, and so is another one that has the name now."""

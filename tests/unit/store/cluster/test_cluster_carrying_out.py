@@ -9,8 +9,9 @@ from tests.unit.store.cluster.driving import ME, Cluster, free, held
 from worker_orchestrator.core.machine import Cause, Change, Holding, Machine, State
 from worker_orchestrator.store.cluster.calls import Answer, Call, Create, Delete, Kind, Outdated, Patch, Read, Verdict
 from worker_orchestrator.store.cluster.carrying_out import carry_out
-from worker_orchestrator.store.cluster.ledger import GONE
+from worker_orchestrator.store.cluster.ledger import GONE, Ledger
 from worker_orchestrator.store.cluster.objects import Saying, lease_name
+from worker_orchestrator.store.cluster.terms import Term
 from worker_orchestrator.store.cluster.transactions import transactions
 
 FIRST = 7 * 2**30 + 1
@@ -130,6 +131,20 @@ def test_a_project_that_gets_another_machine_has_one_lease() -> None:
     assert lease is not None
     assert lease.machine == change.after
     assert not any(isinstance(call, Read) for call in cluster.sent)
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_lease_that_somebody_removed_is_no_proof_that_a_leader_still_leads(is_gone: bool) -> None:  # noqa: FBT001 # a case
+    """It is made again, and then the pod has to say whose it is: only that shows a later leader."""
+    cluster = a_cluster(held())
+    cluster.api.remove(Kind.LEASE, lease_name(ME, "anna"))
+    if is_gone:
+        cluster.api.remove(Kind.POD, "worker-1")
+    else:
+        later = Ledger(ME, Term(8, "the next one"))
+        cluster.run(later.fenced_pod("worker-1"))
+    with pytest.raises(Outdated, match="confirm|Another leader"):
+        store(cluster, Change(held(), replace(held(), holding=Holding("anna", '{"a":1}')), Cause.ANNOTATED))
 
 
 def test_what_changes_nothing_is_not_sent() -> None:
