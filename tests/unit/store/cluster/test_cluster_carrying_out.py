@@ -143,7 +143,7 @@ def test_a_lease_that_somebody_removed_is_no_proof_that_a_leader_still_leads(is_
     else:
         later = Ledger(ME, Term(8, "the next one"))
         cluster.run(later.fenced_pod("worker-1"))
-    with pytest.raises(Outdated, match="confirm|Another leader"):
+    with pytest.raises(Outdated, match=r"confirm|Another leader"):
         store(cluster, Change(held(), replace(held(), holding=Holding("anna", '{"a":1}')), Cause.ANNOTATED))
 
 
