@@ -126,7 +126,7 @@ bench: .venv/.tests example-worker  ## measure everything, beside raw limits and
 bench-engine: .venv/.tests  ## cold assigns, 1 and 20 at once, beside the engine's own API, on the engine that `docker` uses here
 	$(BIN)/python -m bench.engine $(ARGS)
 
-bench-doors: .venv/.tests example-worker  ## a create of E2B's client on a warm pool, beside a stub that stores nothing; two minutes
+bench-doors: .venv/.tests example-worker  ## a create and a command of E2B's client, beside a stub and the engine's own API; two minutes
 	$(DOCKER) $(BIN)/python -m bench --only doors $(ARGS)
 
 bench-quick: .venv/.tests example-worker  ## the ratios that CI insists on, in less than three minutes

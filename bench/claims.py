@@ -134,6 +134,12 @@ CLAIMS: Final = (
         "doors.create.stub",
     ),
     _ratio(
+        "a command of E2B's client, against an exec by the engine's own API",
+        1.3,
+        "doors.command.service",
+        "doors.command.raw",
+    ),
+    _ratio(
         "small requests/s of previews, 16 connections, against Caddy as a plain proxy",
         0.25,
         "previews.door.rate",

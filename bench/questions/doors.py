@@ -1,6 +1,7 @@
-"""What a create of E2B's own client takes on a warm pool, and of a stub that answers at once and stores nothing.
+"""What E2B's own client takes here: a create on a warm pool, beside one of a stub that answers at once and stores nothing,
+and a command, beside the same one as an exec by the engine's own API.
 
-Both are asked in turn, a create each, and who is first changes. After eight they are killed.
+Both sides are asked in turn, and who is first changes. After eight the sandboxes are killed.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from e2b import Sandbox
 
+from bench.raw_exec import raw_exec
 from bench.run import Run
 from bench.subjects import PATHS, Subject, free_port, own_folder, running, service
 
@@ -47,10 +50,28 @@ def _round(run: Run, subject: Subject, sides: dict[str, str]) -> None:
             made += [sandbox] if name == "service" else []
     for name, times in took_ms.items():
         run.book.add(f"doors.create.{name}", statistics.median(times))
+    _commands(run, subject, made[0])
     for sandbox in made:
         sandbox.kill()
     subject.await_idle(IDLE)
     time.sleep(SETTLE_S)  # the removals
+
+
+def _commands(run: Run, subject: Subject, sandbox: Sandbox) -> None:
+    """The command that does nothing, as E2B's client asks for it where there is no bash."""
+    (container,) = [machine["id"] for machine in subject.machines() if machine["assignedProject"] == sandbox.sandbox_id]
+    sides: dict[str, Callable[[], object]] = {
+        "service": lambda: sandbox.commands.run("true"),
+        "raw": lambda: raw_exec(container, ["sh", "-l", "-c", "true"]),
+    }
+    took_ms: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(AT_ONCE):
+        for name in sorted(sides, reverse=bool(number % 2)):
+            begun = time.perf_counter()
+            sides[name]()
+            took_ms[name].append((time.perf_counter() - begun) * 1000)
+    for name, times in took_ms.items():
+        run.book.add(f"doors.command.{name}", statistics.median(times))
 
 
 def _created(url: str) -> Sandbox:
