@@ -178,7 +178,8 @@ class World:
 
     def has_taken_over(self, replica: Replica, term: Term, machines: list[Machine]) -> None:
         self.terms += 1
-        self._newest = max(self._newest, term.epoch)
+        # Where nothing is left that has a term, and nobody who knows one, terms begin anew.
+        self._newest = max(self._newest, term.epoch) if machines else term.epoch
         self.note(
             f"{replica.name} has taken over in term {term.epoch}: {[(each.project, each.id) for each in machines]}"
         )
@@ -347,8 +348,7 @@ class World:
 
     def _unlease(self) -> None:
         """Somebody removes the Lease of a project that has its machine. What was not told since the assignment is lost."""
-        truth, pods = self.truth(), self.api.of(Kind.POD)
-        owned = [project for project, machine in truth.items() if machine.id in pods]
+        owned = [project for project, machine in self.truth().items() if not machine.gone]
         if owned:
             project = self.random.choice(owned)
             self.note(f"the Lease of {project} is removed")
