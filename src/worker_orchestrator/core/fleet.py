@@ -34,7 +34,9 @@ _REMOVED: Final = Cause.REMOVED
 _ADOPTED: Final = Cause.ADOPTED
 
 _STOPS = frozenset({State.SLEEPING, State.STOPPING})
-_RESTART_REQUESTED = frozenset({reasons.RESTART_REQUESTED, reasons.RESTART_REQUESTED_BEFORE, reasons.WOKEN_EARLY})
+_RESTART_REQUESTED = frozenset({
+    reasons.RESTART_REQUESTED, reasons.RESTART_REQUESTED_BEFORE, reasons.WOKEN_EARLY, reasons.NETWORK_LOST,
+})  # fmt: skip
 
 
 class Fleet(Leased):
