@@ -113,7 +113,7 @@ KINDS: Final = (
     Kind(
         "shim",
         r"task \S+: already exists",
-        "Docker cannot start a container whose process beside it (containerd-shim) outlived a killed Docker. End that process "
+        "Docker cannot start a container whose process beside it (containerd-shim) outlived a killed Docker. End that one "
         "(`pkill -KILL -f \"containerd-shim.*$(docker inspect -f '{{.Id}}' CONTAINER)\"`, as root)",
     ),
 )

@@ -291,8 +291,8 @@ def test_a_network_that_docker_lost_is_told_and_only_a_restart_helps() -> None:
         "The container runs without the network that it should be on, as after Docker was killed, so it cannot be reached. "
         "Run `docker restart w1`."
     )
-    others: list[dict[str, Any]] = [{"NetworkSettings": it} for it in ({"Networks": {}}, {"Networks": None}, None)]
-    others += [{"Ports": [{"PublicPort": 9093}]}, {"State": "exited"}]
+    others: list[dict[str, Any]] = [{"NetworkSettings": {"Networks": {}}}, {"NetworkSettings": {"Networks": None}}]
+    others += [{"NetworkSettings": None}, {"Ports": [{"PublicPort": 9093}]}, {"State": "exited"}]
     for other in others:
         assert not instance_of(an_element(**{**lost, **other})).needs_restart
     assert not instance_of(an_element(**lost), Dialect(name="Podman")).needs_restart
