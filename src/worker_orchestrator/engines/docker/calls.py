@@ -33,6 +33,7 @@ __all__ = [
     "is_network_missing",
     "is_taken",
     "is_unanswered",
+    "not_shown",
     "note_call",
     "reading",
     "status_of",
@@ -151,6 +152,11 @@ def is_network_missing(error: EngineRejected) -> bool:
 def status_of(error: EngineRejected) -> int:
     """The status of Docker's refusal; 0 if it was not Docker that refused."""
     return int(error.__cause__.status) if isinstance(error.__cause__, DockerError) else 0
+
+
+def not_shown(name: str, engine: str) -> OutcomeUnknown:
+    """Of a create whose name is taken by no container: on a busy computer one that was cut off may go on for long."""
+    return OutcomeUnknown(f"{engine} says that the name {name} is taken, but shows no container of that name.")
 
 
 def is_unanswered(error: DockerError) -> bool:
