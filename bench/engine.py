@@ -1,7 +1,8 @@
 """Measure how fast the service is on the engine that DOCKER_HOST names: python -m bench.engine [--rounds 9]
 
 Cold assigns, 1 and 20 at once on an empty pool, in turns with the same by the engine's own API and with the same options.
-Every assign must be answered with 200.
+Every assign must be answered with 200. What counts is the median of the pairs of rounds. On a computer that does much else,
+only the shortest round of each side says how much is the service's own.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def main() -> int:
         service, raw = (run.book.median(name) for name in names)
         ratio = run.book.ratio(*names)
         is_met = is_met and ratio <= limit
-        print(f"{parallel:>3} at once: service {service:.0f} ms, raw {raw:.0f} ms: {ratio:.3f} of {limit:.2f}")
+        best = run.book.best(names[0]) / run.book.best(names[1])
+        figures = f"service {service:.0f} ms, raw {raw:.0f} ms: {ratio:.3f} of {limit:.2f}"
+        print(f"{parallel:>3} at once: {figures}; the shortest rounds {best:.3f}")
     return int(not is_met)
 
 

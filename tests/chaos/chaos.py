@@ -25,12 +25,14 @@ from typing import Final
 
 from tests.chaos.crowd import Crowd
 from tests.chaos.faults import Fault
+from tests.chaos.harm import Kind
 from tests.chaos.leftovers import back_up, check_leftovers
 from tests.chaos.model import Row
 from tests.chaos.plan import Step, plan
 from tests.chaos.stage import MAX_MACHINES, MIN_IDLE, PARKED, Stage, mount
 from tests.integration.calling import call
-from tests.integration.daemon import Daemon, a_daemon
+from tests.integration.daemon import IS_PODMAN, Daemon, a_daemon
+from tests.integration.docker_command import docker
 from tests.integration.inside import a_probe_image
 
 __all__ = ["main"]
@@ -52,6 +54,7 @@ class Chaos:
     seconds: float
     active: dict[int, Fault] = field(default_factory=dict)
     started_again: set[str] = field(default_factory=set)
+    repaired: set[tuple[str, str]] = field(default_factory=set)  # machine ids, and what was done
 
     def run(self) -> None:
         """Until the time is over or something does not hold."""
@@ -160,6 +163,7 @@ class Chaos:
                 continue
             failed = row.state == "failed" and row.project is not None and self.stage.model.may_have_failed(row)
             if row.id not in listed and not failed:
+                self._repair(row)
                 self._start_again(row)
                 return f"not in the list: {row}"
         return ""
@@ -176,6 +180,23 @@ class Chaos:
         for cause in ("parked", "unparked"):
             self.stage.timeline.counts[f"machines {cause}"] += counts.get(cause, 0)
             self.stage.model.check(counts.get(cause, 0) > 0, f"no machine was ever {cause}")
+
+    def _repair(self, row: Row) -> None:
+        """What the reason tells the operator to do, once for each machine, after dockerd was killed."""
+        told = next((word for word in ("restart Docker", "containerd-shim") if word in row.reason), "")
+        if IS_PODMAN or not told or (row.id, told) in self.repaired:
+            return
+        self.repaired.add((row.id, told))
+        self.stage.timeline.count(f"repair {told}")
+        if told == "containerd-shim":
+            native = docker(
+                "inspect", "--format", "{{.Id}}", row.id, host=self.stage.daemon.host, check=False
+            ).out.strip()
+            subprocess.run(["pkill", "-KILL", "-f", f"containerd-shim.*{native or row.id}"], check=False)
+        else:
+            with self.stage.harm.during(Kind.DAEMON_DOWN), self.stage.harm.during(Kind.DAEMON_DYING):
+                self.stage.daemon.stop()
+                self.stage.daemon.start()
 
     def _start_again(self, row: Row) -> None:
         """As its owner would, once, where it waits for minutes because it was killed again and again."""

@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -155,7 +156,9 @@ async def test_cleaning_ends_all_that_has_read_the_values_and_leaves_none(docker
         await engine.clean(machine.id)
 
 
-async def test_a_worker_without_any_program_but_its_own_takes_values_also_anew(docker_world: DockerWorld) -> None:
+async def test_a_worker_without_any_program_but_its_own_takes_values_also_anew(
+    docker_world: DockerWorld, tmp_path: Path
+) -> None:
     """And somebody who removes its container without its volume leaves an empty one, which `down` takes away."""
     image = an_image_without_a_shell(f"{docker_world.image}-bare")
     try:
@@ -170,7 +173,10 @@ async def test_a_worker_without_any_program_but_its_own_takes_values_also_anew(d
         with pytest.raises(InvalidInput):
             await engine.configure(machine, LateValues({}, {}, files("n" * 300)))
         full = LateValues({}, {str(n): "x" * 65_536 for n in range(64)})
-        await engine.exec(machine.id, ["/busybox", "dd", "if=/dev/zero", f"of={FOLDER}/more", "bs=1M", "count=15"])
+        fill = ["/busybox", "dd", "if=/dev/zero", f"of={FOLDER}/more", "bs=1M", "count=15"]
+        if (await engine.exec(machine.id, fill)).exit_code:  # with userns-remap the folder itself is the host's
+            (tmp_path / "more").write_bytes(bytes(15 << 20))
+            docker("cp", f"{tmp_path}/more", f"{machine.id}:{FOLDER}/more")
         with pytest.raises(EngineRejected, match=f"^{FOLDER} of {machine.id} is full: it has 16 MiB of memory"):
             await engine.configure(machine, full, anew=True)
         assert not await engine.is_configured(machine.id)

@@ -34,7 +34,7 @@ _REMOVED: Final = Cause.REMOVED
 _ADOPTED: Final = Cause.ADOPTED
 
 _STOPS = frozenset({State.SLEEPING, State.STOPPING})
-_RESTART_REQUESTED = frozenset({reasons.RESTART_REQUESTED, reasons.RESTART_REQUESTED_BEFORE, reasons.WOKEN_EARLY})
+_RESTARTS = (reasons.RESTART_REQUESTED, reasons.RESTART_REQUESTED_BEFORE, reasons.WOKEN_EARLY, reasons.NETWORK_LOST)
 
 
 class Fleet(Leased):
@@ -317,4 +317,4 @@ class Fleet(Leased):
 
 def _restart_requests(machine: Machine) -> int:
     """1 if its row says that it must be restarted, else 0. The engine may have done so: twice is better than not at all."""
-    return int(machine.state is State.STARTING and machine.reason in _RESTART_REQUESTED)
+    return int(machine.state is State.STARTING and machine.reason in _RESTARTS)

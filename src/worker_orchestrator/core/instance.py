@@ -45,7 +45,7 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     image. An engine that expects room soon leaves it empty, and the instance is PENDING. `detail`, `trouble` and `unplaced`
     become reasons, so they are full sentences (`core/reasons`). `is_configurable`: it was made so that a project can
     configure it while it runs, so it may be configured. `is_cut_off`: it is on no network; of one that is paused, `trouble`
-    says only that.
+    says only that. `needs_restart`: it runs, and the engine itself lost what leads to it, so that only a restart helps.
     """
 
     id: str
@@ -67,6 +67,7 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     ports: tuple[tuple[str, int], ...] = ()
     is_configurable: bool = False
     is_cut_off: bool = False
+    needs_restart: bool = False
 
     @property
     def ailment(self) -> str:

@@ -140,6 +140,8 @@ class Observation:
             if self.now - self._watch.since > RESTARTS_FORGIVEN_AFTER_S:
                 self._watch.tries = 0
             self._restart_or_fail(self.instance)
+        elif self.instance.needs_restart and self.spec.restarts_in_place:
+            self._start_again()
         else:
             self.ailing[self.machine.id] = self.instance.ailment
 
@@ -151,11 +153,20 @@ class Observation:
         elif self.instance.status is Status.EXITED and ended_again(self._watch, self.spec):
             self._watch.restart_acknowledged = False
             self._restart_or_fail(self.instance)
+        elif self.instance.needs_restart and self.spec.restarts_in_place:
+            self._start_again()
         elif self.instance.trouble:
             self.ailing[self.machine.id] = self.instance.trouble
         elif self.instance.status is Status.RUNNING and self.snapshot.begun_at > self._deadline:
             reason = reasons.runs_silently(self._watch.missed_why)
             self._move(replace(self.machine, state=State.READY, reason=reason, evidence=""), Cause.ANSWERED)
+
+    def _start_again(self) -> None:
+        """It runs, and nobody can reach it until it is started again. What runs is stopped first, as on request."""
+        after = replace(self.machine, state=State.STARTING, reason=reasons.NETWORK_LOST, evidence="")
+        self._move(after, Cause.RESTARTED)
+        self._watch.restart_requests, self._watch.restart_acknowledged = self._watch.restart_requests + 1, False
+        schedule_restart(self._watch, self.now)
 
     def _judge_sleeping(self) -> None:
         if self.instance is None:

@@ -36,6 +36,7 @@ __all__ = [
     "KEPT_BUSY",
     "MAY_BE_CONFIGURED",
     "MOVED_TO_OTHER_PROJECT",
+    "NETWORK_LOST",
     "NEW",
     "NOT_RECEIVED",
     "NOT_REUSED",
@@ -139,6 +140,8 @@ It is stored, so that the next run of the service restarts the machine if this o
 """
 RESTART_REQUESTED_BEFORE: Final = "restarted on request"
 """The same in databases of earlier versions."""
+NETWORK_LOST: Final = "The engine lost its network, as after it was killed, so it is started again."
+"""As `RESTART_REQUESTED`: it runs, and must be stopped first."""
 SLEEP_REQUESTED: Final = "It was put to sleep on request."
 _FALLING_ASLEEP: Final = "Its container is being stopped, and its files are kept."
 ASLEEP: Final = "Its files are kept. Its container is stopped, so its URL may be somebody else's until it wakes."

@@ -171,6 +171,34 @@ def test_a_restarted_machine_that_cannot_serve_is_told_too() -> None:
     assert world.assign("p") == "w1", "it answers, and that is newer"
 
 
+LOST = "It runs without its network. Restart it."
+
+
+@pytest.mark.parametrize("state", [READY, STARTING])
+def test_a_projects_machine_whose_network_the_engine_lost_is_started_again(state: State) -> None:
+    """Nothing else leads to it again. What runs in it is stopped first, also by the next run of the service."""
+    world = with_one(a_machine(state=state, project="p", generation=1), trouble=LOST, needs_restart=True)
+    world.watch("w1").restart_acknowledged = True
+    assert world.tick().actions == [Restart("w1", stop_first=True)]
+    [change] = world.fleet.pending
+    after = a_machine(state=STARTING, project="p", generation=1, reason=reasons.NETWORK_LOST)
+    assert (world["w1"], change.cause) == (after, Cause.RESTARTED)
+    assert (world.watch("w1").tries, world.watch("w1").restart_acknowledged) == (1, False)
+    assert world.tick().actions == [Restart("w1", stop_first=True)]
+    assert world.watch("w1").restart_requests == 1, "it was asked for once"
+    assert a_fleet(after).watches["w1"].restart_requests == 1
+
+
+@pytest.mark.parametrize("state", [READY, STARTING])
+def test_where_nothing_is_restarted_in_place_a_project_is_told_of_a_lost_network(state: State) -> None:
+    held = a_machine(state=state, project="p", generation=1)
+    world = with_one(held, trouble=LOST, needs_restart=True)
+    world.spec = replace(world.spec, restarts_in_place=False)
+    assert world.tick().actions == []
+    assert world["w1"] == held
+    assert world.fleet.ailing == {"w1": LOST}
+
+
 def test_a_starting_machine_that_cannot_serve_is_replaced_at_once() -> None:
     """Nobody waits for this one more than for another, and the image is not to blame."""
     world = with_one(a_machine(state=STARTING), Status.PAUSED, trouble=PAUSED)

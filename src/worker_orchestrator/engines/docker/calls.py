@@ -33,6 +33,7 @@ __all__ = [
     "is_network_missing",
     "is_taken",
     "is_unanswered",
+    "not_shown",
     "note_call",
     "reading",
     "status_of",
@@ -66,8 +67,14 @@ _DEEDS: Final = (
     (re.compile(r"POST networks/create\b"), "create the network"),
 )
 """What was to be done, by the call that was refused."""
-_REMEDIES: Final = ((re.compile(r"cgroups in hybrid mode not supported"), sentence(f"What helps: {USE_RUNC}")),)
-"""What helps where an engine's words do not say it."""
+_KEPT_PORT: Final = (
+    "If no other container has it, Docker kept it when it was killed: restart Docker (`sudo systemctl restart docker`)."
+)
+_REMEDIES: Final = {
+    "Podman": ((re.compile(r"cgroups in hybrid mode not supported"), sentence(f"What helps: {USE_RUNC}")),),
+    "Docker": ((re.compile(r"port is already allocated"), _KEPT_PORT),),
+}
+"""What helps where an engine's words do not say it, by its name."""
 _GOING_AWAY: Final = re.compile(
     r"transport is closing|shutting down|client connection is closing|context canceled|error reading from server|"
     r"update store for object type",
@@ -147,6 +154,11 @@ def status_of(error: EngineRejected) -> int:
     return int(error.__cause__.status) if isinstance(error.__cause__, DockerError) else 0
 
 
+def not_shown(name: str, engine: str) -> OutcomeUnknown:
+    """Of a create whose name is taken by no container: on a busy computer one that was cut off may go on for long."""
+    return OutcomeUnknown(f"{engine} says that the name {name} is taken, but shows no container of that name.")
+
+
 def is_unanswered(error: DockerError) -> bool:
     """Whether this is aiodocker's error for a connection that could not be made or broke: Docker said nothing."""
     return int(error.status) == _CONNECTION_FAILED
@@ -176,7 +188,7 @@ def _refusal(said: str, call: str, engine: str) -> str:
     asked = call.partition(_NOTE)[2]
     for pattern, deed in _DEEDS:
         if pattern.match(asked):
-            remedies = [remedy for words, remedy in _REMEDIES if words.search(said)]
+            remedies = [remedy for words, remedy in _REMEDIES.get(engine, ()) if words.search(said)]
             return " ".join([sentence(f"{engine} refused to {deed}: {said}"), *remedies])
     return sentence(f"{engine} says: {said}{call}")
 

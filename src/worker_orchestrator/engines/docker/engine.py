@@ -193,7 +193,7 @@ class DockerEngine(
         instances = [
             with_killer(i, from_outside=self._killed.get(i.native_id, True)) if i.killed else i for i in instances
         ]
-        self._take_listed(instances)
+        instances = self._take_listed(instances, as_of)
         return Listing(as_of, {i.id: i for i in sorted(instances, key=self._says_most)})
 
     def _says_most(self, instance: Instance) -> tuple[bool, bool, bool]:

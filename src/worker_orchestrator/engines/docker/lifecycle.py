@@ -23,6 +23,7 @@ from worker_orchestrator.engines.docker.calls import (
     is_missing,
     is_network_missing,
     is_taken,
+    not_shown,
     reading,
     writing,
 )
@@ -182,9 +183,7 @@ class DockerLifecycle(DockerPausing):
                 return known if status in _NEVER_STARTED else None
             await self._remove(known)
             self._refused.discard(machine.id)
-        raise EngineRejected(
-            f"{self._dialect.name} says that the name {machine.id} is taken, but shows no container of that name."
-        )
+        raise not_shown(machine.id, self._dialect.name)
 
     async def _by_name(self, name: str) -> DockerContainer | None:
         async def find() -> DockerContainer:

@@ -39,6 +39,10 @@ _STATUS: Final[Mapping[str, Status]] = {
     "removing": Status.TERMINATING,
     "stopping": Status.TERMINATING,
 }
+_LOST: Final = (
+    "The container runs without the network that it should be on, as after Docker was killed, so it cannot be reached. "
+    "Run `docker restart {}`."
+)
 _CONTAINER_ACTIONS: Final = frozenset({
     "die", "kill", "destroy", "remove", "pause", "unpause", "oom", "health_status: unhealthy",
 })  # fmt: skip
@@ -137,6 +141,7 @@ def instance_of(container: Listed | DockerContainer, dialect: Dialect = DOCKER) 
     ports = [port["PublicPort"] for port in container["Ports"] or () if "PublicPort" in port]
     named = _named(labels, container["Ports"] or ())
     is_cut_off = status in {Status.RUNNING, Status.PAUSED} and _is_cut_off(networks, ports, dialect)
+    is_lost = status is Status.RUNNING and not ports and _is_lost(networks, dialect)
     return Instance(
         id=machine_id,
         owner=labels.get(f"{LABEL}.owner", ""),
@@ -148,11 +153,12 @@ def instance_of(container: Listed | DockerContainer, dialect: Dialect = DOCKER) 
         port=named[0][1] if named else ports[0] if ports else None,
         killed=code is not None and int(code.group(1)) == _SIGKILL,
         detail=reasons.exited(int(code.group(1))) if code is not None else "",
-        trouble=_trouble(status, name, container, dialect, is_cut_off=is_cut_off),
+        trouble=_LOST.format(name) if is_lost else _trouble(status, name, container, dialect, is_cut_off=is_cut_off),
         renamed="" if name == machine_id else name,
         ports=named,
         is_configurable=LATE_DIR in labels or LATE_POST in labels,
         is_cut_off=is_cut_off,
+        needs_restart=is_lost,
     )
 
 
@@ -175,6 +181,16 @@ def _is_cut_off(networks: Mapping[str, Any] | None, ports: Sequence[int], dialec
     if not dialect.isolates_by_network:
         return networks == {} and not ports
     return all(name == net.get("NetworkID") == _MADE_UP and not _address(net) for name, net in (networks or {}).items())
+
+
+def _is_lost(networks: Mapping[str, Any] | None, dialect: Dialect) -> bool:
+    """Whether Docker names a network and has led nothing to it.
+
+    So Docker 28 shows a container that was just starting when dockerd was killed, and, for a moment, each one that ends.
+    """
+    if dialect.isolates_by_network or not networks:
+        return False
+    return not any(map(_address, networks.values()))
 
 
 def _trouble(

@@ -106,12 +106,18 @@ KINDS: Final = (
     ),
     Kind(
         "containerd",
-        r"containerd\.sock|containerd is not running|task \S+: already exists",
+        r"containerd\.sock|containerd is not running",
         "Docker and its containerd do not agree, as after one of them was killed. Restart both "
         "(`sudo systemctl restart containerd docker`)",
     ),
+    Kind(
+        "shim",
+        r"task \S+: already exists",
+        "Docker cannot start a container whose process beside it (containerd-shim) outlived a killed Docker. End that one "
+        "(`pkill -KILL -f \"containerd-shim.*$(docker inspect -f '{{.Id}}' CONTAINER)\"`, as root)",
+    ),
 )
-_OF_DOCKER: Final = frozenset({"networks", "firewall", "kernel", "denied", "containerd"})
+_OF_DOCKER: Final = frozenset({"networks", "firewall", "kernel", "denied", "containerd", "shim"})
 _PORT_TAKEN: Final = re.compile(
     r"port is already allocated|address already in use|failed to bind host port|ports are not available", re.IGNORECASE
 )

@@ -25,6 +25,7 @@ from worker_orchestrator.engines.docker.connect import Endpoint
 from worker_orchestrator.engines.docker.connector import Client
 from worker_orchestrator.engines.docker.dialect import DOCKER, Dialect
 from worker_orchestrator.engines.docker.listing import concerns_us, doubtful_machine, end_awaited_s, started_container
+from worker_orchestrator.engines.docker.lost_networks import LostNetworks
 from worker_orchestrator.engines.docker.main_process import CAN_SEE_ENDS, MainProcesses
 from worker_orchestrator.engines.docker.pausing import DockerPausing
 from worker_orchestrator.engines.docker.reach import send_request
@@ -68,6 +69,7 @@ class DockerWatching(DockerPausing):
         self._signs: asyncio.Queue[str | _Over | None] | None = None  # of the present `watch`
         self._look_ups: dict[str, asyncio.Task[None]] = {}  # by container id: those under way
         self._room = asyncio.Semaphore(_PARALLEL)
+        self._lost_networks = LostNetworks()
 
     async def watch(self) -> AsyncGenerator[str | None, None]:
         """One item when the stream is open, and one for each sign that concerns a worker or an image."""
@@ -111,9 +113,13 @@ class DockerWatching(DockerPausing):
 
     # main processes
 
-    def _take_listed(self, instances: Iterable[Instance]) -> None:
-        """Follow each of these that is not followed yet, as one whose start we were not told of."""
-        mine = [instance for instance in instances if instance.owner in self.owners]
+    def _take_listed(self, instances: Iterable[Instance], as_of: float = 0.0) -> list[Instance]:
+        """Follow each of these that is not followed yet, as one whose start we were not told of.
+
+        `as_of` is when they were asked for, in loop time. Returns them as they are to be told.
+        """
+        judged = self._lost_networks.judged(instances, as_of)
+        mine = [instance for instance in judged if instance.owner in self.owners]
         self._listed = {instance.native_id: instance.id for instance in mine}
         self._alive = {i.native_id: i.id for i in mine if i.status in {Status.RUNNING, Status.PAUSED}}
         self._processes.forget_all_but(self._listed)
@@ -125,6 +131,7 @@ class DockerWatching(DockerPausing):
         }
         if self._signs is not None:
             self._follow_alive()
+        return judged
 
     def _begin_to_follow(self) -> None:
         """A stream of events is open. Nobody was told what ended before it was."""

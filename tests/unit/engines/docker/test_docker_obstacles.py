@@ -32,7 +32,7 @@ SAYINGS: Final = [
     ("firewall", "adding interface veth1 to bridge docker0 failed: could not find bridge docker0: route ip+net: no such"),
     ("kernel", "failed to add the host (veth1) <=> sandbox (veth2) pair interfaces: operation not supported"),
     ("denied", "authorization denied by plugin opa-docker-authz: no"),
-    ("containerd", "failed to create task for container: task 0123456789abcdef: already exists: unknown"),
+    ("shim", "failed to create task for container: task 0123456789abcdef: already exists: unknown"),
     ("containerd", 'connection error: desc = "dial unix /run/containerd/containerd.sock: connect: connection refused"'),
 ]  # fmt: skip
 OWN: Final = [
@@ -100,6 +100,17 @@ def test_which_port_is_taken_is_told_where_that_is_clear(words: str, port: int |
     assert taken_port(words, (9093, 9094)) == port
 
 
+def test_what_helps_is_told_where_docker_itself_keeps_the_port() -> None:
+    refusal = DockerError(500, "Bind for ::1:9093 failed: port is already allocated")
+    note_call(refusal, "POST", "containers/x/start")
+    with pytest.raises(PortTaken) as refused, writing():
+        raise refusal
+    assert refused.value.message == (
+        "Docker refused to start the container: Bind for ::1:9093 failed: port is already allocated. "
+        "If no other container has it, Docker kept it when it was killed: restart Docker (`sudo systemctl restart docker`)."
+    )
+
+
 def test_the_same_cause_is_said_in_the_same_words_each_time() -> None:
     """Ids differ at every try; a message is one line, and no longer than it need be."""
     said = [
@@ -128,6 +139,10 @@ def test_the_same_cause_is_said_in_the_same_words_each_time() -> None:
                 "Podman refused to start the container: crun: cgroups in hybrid mode not supported, drop all controllers "
                 "from cgroupv2: OCI runtime error. What helps: install runc, and set `runtime = "
             ),
+        ),
+        (
+            "Bind for 127.0.0.1:9093 failed: port is already allocated",
+            "Podman refused to start the container: Bind for 127.0.0.1:9093 failed: port is already allocated.",
         ),
         ("context canceled", "Podman is stopping (context canceled, in answer to POST containers/x/start)."),
     ],

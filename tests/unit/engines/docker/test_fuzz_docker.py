@@ -282,6 +282,22 @@ def test_what_was_done_to_a_container_is_told_with_what_to_do() -> None:
     assert instance_of(an_element(State="restarting")).ailment == "The container is not running yet."
 
 
+def test_a_network_that_docker_lost_is_told_and_only_a_restart_helps() -> None:
+    lost: dict[str, Any] = {"NetworkSettings": {"Networks": {"n": {"NetworkID": "n1", "IPAddress": ""}}}, "Ports": []}
+    found = instance_of(an_element(**lost))
+    assert found.needs_restart
+    assert not found.is_cut_off
+    assert found.ailment == (
+        "The container runs without the network that it should be on, as after Docker was killed, so it cannot be reached. "
+        "Run `docker restart w1`."
+    )
+    others: list[dict[str, Any]] = [{"NetworkSettings": {"Networks": {}}}, {"NetworkSettings": {"Networks": None}}]
+    others += [{"NetworkSettings": None}, {"Ports": [{"PublicPort": 9093}]}, {"State": "exited"}]
+    for other in others:
+        assert not instance_of(an_element(**{**lost, **other})).needs_restart
+    assert not instance_of(an_element(**lost), Dialect(name="Podman")).needs_restart
+
+
 def test_with_podman_what_is_paused_is_connected_again_before_it_goes_on() -> None:
     """Else its host port leads nowhere until the host is restarted."""
     made_up = {"bridge": {"IPAddress": "", "NetworkID": "bridge"}}
