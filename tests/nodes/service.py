@@ -30,6 +30,7 @@ IMAGE: Final = os.environ.get("CLUSTER_IMAGE", "worker:1")
 PORT: Final = 8080
 COMMAND: Final = f"trap 'exit 0' TERM; httpd -f -p {PORT} -h / & wait"
 _STARTS_WITHIN_S: Final = 60.0
+_ENDS_WITHIN_S: Final = 120.0
 
 
 class Service:
@@ -88,7 +89,7 @@ class Service:
         self.end()
         if self._session is not None:
             await self._session.close()
-        await self.client.call("DELETE", self.client.pods(), body={"gracePeriodSeconds": 0})
+        await self.client.call("DELETE", self.client.pods(), body={"gracePeriodSeconds": 0}, limit_s=_ENDS_WITHIN_S)
         await self.client.call("DELETE", f"/api/v1/namespaces/{self.namespace}")
         await self.client.aclose()
         self._ports.close()
