@@ -204,6 +204,7 @@ async def one(verdict: Verdict) -> None:
         for turn in range(20):
             machine, at = await _assigned(service, f"one-{turn}")
             late.append(at - _ready_at(log)[machine])
+    print("each of them:", ", ".join(f"{each * 1000:.0f}" for each in late), "ms")
     verdict.tell("from Ready to handed out", statistics.median(late) * 1000, "ms")
     verdict.tell("the same at most", max(late) * 1000, "ms")
 
