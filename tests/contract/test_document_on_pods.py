@@ -24,6 +24,7 @@ from tests.integration import test_document_api as document
 from tests.integration.docker_command import a_name
 from tests.integration.running import Running, at_hand
 from tests.integration.waiting import eventually
+from tests.nodes.fake_kubelet import NODE
 
 from worker_orchestrator.engines.kubernetes.calls import Refusal
 from worker_orchestrator.engines.kubernetes.client import Client
@@ -111,7 +112,7 @@ def cluster() -> Iterator[Cluster]:
             eventually(lambda: not cluster.call("GET", "/api/v1/pods")["items"], "the pods are gone", within_s=60)
             kubelet.terminate()
             kubelet.wait()
-            cluster.call("DELETE", "/api/v1/nodes/fake-node")
+            cluster.call("DELETE", f"/api/v1/nodes/{NODE}")
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,7 @@ import asyncio
 import itertools
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import IO, Any, Final
 
@@ -26,7 +25,7 @@ from worker_orchestrator.engines.kubernetes.calls import Refusal
 from worker_orchestrator.engines.kubernetes.client import Client
 from worker_orchestrator.engines.kubernetes.kubeconfig import find_access
 
-__all__ = ["HOST", "NODE", "FakeKubelet", "a_fake_kubelet"]
+__all__ = ["HOST", "NODE", "FakeKubelet"]
 
 NODE: Final = "fake-node"
 HOST: Final = "127.0.0.1"
@@ -49,7 +48,7 @@ def _in_seconds() -> str:
 class FakeKubelet:
     """`takes_s`: from the time that it hears of a pod until that is Ready."""
 
-    def __init__(self, client: Client, *, takes_s: float = 0.0, log: IO[str] | None = None) -> None:
+    def __init__(self, client: Client, *, takes_s: float, log: IO[str]) -> None:
         self._client, self._takes_s, self._log = client, takes_s, log
         self._seen = set[str]()  # uids of those that were taken, or are on their way out
         self._leaving = set[str]()
@@ -137,8 +136,7 @@ class FakeKubelet:
             await asyncio.sleep(max(0.0, begun_at + self._takes_s - time.monotonic()))
             body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": _ready(pod, next(self._addresses))}
             await self._client.call("PATCH", _path(pod, "/status"), body=body)
-            if self._log is not None:
-                print(name, time.monotonic(), file=self._log, flush=True)
+            print(name, time.monotonic(), file=self._log, flush=True)
 
     async def _end(self, pod: dict[str, Any]) -> None:
         at_once = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
@@ -180,24 +178,6 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             writer.write(_REPLY)
             await writer.drain()
     writer.close()
-
-
-@asynccontextmanager
-async def a_fake_kubelet(*ports: int, takes_s: float = 0.0) -> AsyncIterator[FakeKubelet]:
-    """One on this event loop."""
-    client = Client(find_access())
-    kubelet = FakeKubelet(client, takes_s=takes_s)
-    try:
-        await kubelet.serve(*ports)
-        running = asyncio.create_task(kubelet.run())
-        try:
-            yield kubelet
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
-            kubelet.close()
-    finally:
-        await client.aclose()
 
 
 async def _main(chosen: argparse.Namespace) -> None:
