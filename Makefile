@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start the service and its commands thousands of times. Without cached bytecode each start compiles 500 files: 0.5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster test-replicas test-nodes browser vite screenshots newman mcp-conformance bench bench-doors bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom audit workflows image container-check systemd-check clean
+.PHONY: help run down test lint core mutants unit simulation contract integration recipes chaos soak previews engines test-cluster test-replicas test-nodes bench-cluster browser vite screenshots newman mcp-conformance bench bench-doors bench-engine bench-quick openapi typescript deploy deploy-check site lighthouse example-worker man wheel dist lock sbom audit workflows image container-check systemd-check clean
 .NOTPARALLEL:
 # A pool of this clone's own: the folder of whoever runs make may hold the records of another one.
 run down: export ORCHESTRATOR_STATE_DIR ?= $(CURDIR)/.state
@@ -93,13 +93,18 @@ engines: .venv/.tests  ## does this engine keep every promise? Writes its column
 test-cluster: .venv/.tests  ## does the Kubernetes engine keep the contract? On whatever KUBECONFIG names; see CONTRIBUTING
 	$(PYTEST) -m cluster tests/contract $(ARGS)
 
-# Its pods need no node, so `scripts/kubernetes-apiserver` will do.
+# Its pods need no node, so `scripts/kubernetes-apiserver` will do. It begins with the rights of the service's account.
 test-replicas: .venv/.tests  ## is nothing lost when leaders of the cluster store are killed and stopped? KILLS=n, STOPS=n
+	$(PYTEST) -m cluster tests/contract/test_kubernetes_rights.py
 	$(BIN)/python -m tests.replicas.run --kills $(or $(KILLS),5) --stops $(or $(STOPS),2)
 
 # On a cluster of three nodes, as test-cluster. NODE: a command that kills, cuts and heals nodes.
 test-nodes: .venv/.tests  ## one service while nodes are killed, cut off and drained; ACTS="eighty drained" for some of it
 	$(BIN)/python -m tests.nodes.run $(ACTS)
+
+# Its pods are run by a fake kubelet, so `scripts/kubernetes-apiserver` will do.
+bench-cluster: .venv/.tests  ## the service on a real API server with 2,000 machines that a fake kubelet runs; ACTS="one patch" for some of it
+	$(BIN)/python -m tests.nodes.speed $(ACTS)
 
 browser: .venv/.tests example-worker  ## the dashboard, the docs page, and pages of other sites, in a real Chromium
 	$(DOCKER) $(PYTEST) tests/browser

@@ -1,7 +1,9 @@
 """What a tick costs, in a process of its own: python -m bench.tick memory MACHINES | docker MACHINES STATE_DIR
+| kubernetes MACHINES SETTINGS
 
-On Docker it takes over the containers of a state directory whose service does not run. Prints JSON: medians of the time and
-the processor time of a tick, and the longest that a tick kept the event loop from anything else, an assign for instance.
+On Docker and Kubernetes it takes over what a service left that does not run: that of a state directory, or of these settings
+(JSON). Prints JSON: medians of the time and the processor time of a tick, and the longest that a tick kept the event loop
+from anything else, an assign for instance.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -58,9 +60,8 @@ async def _in_memory(count: int) -> AsyncIterator[tuple[Orchestrator, int]]:
 
 
 @asynccontextmanager
-async def _on_docker(count: int, state_dir: str) -> AsyncIterator[tuple[Orchestrator, int]]:
-    flags = {"image": IMAGE, "state_dir": state_dir, "min_idle": count, "max_machines": count}
-    settings: Settings = load(flags, {})
+async def _taken_over(count: int, flags: Mapping[str, Any]) -> AsyncIterator[tuple[Orchestrator, int]]:
+    settings: Settings = load({**flags, "min_idle": count, "max_machines": count}, {})
     async with open_fleet(settings) as opened:
         limits = Limits(refresh_interval_s=SELDOM_S)
         spec = spec_of(settings)
@@ -123,7 +124,8 @@ async def _longest_gap(orchestrator: Orchestrator) -> float:
 
 async def _main() -> None:
     kind, count, *rest = sys.argv[1:]
-    opened = _in_memory(int(count)) if kind == "memory" else _on_docker(int(count), *rest)
+    flags = {"image": IMAGE, "state_dir": rest[0]} if kind == "docker" else json.loads("".join(rest) or "{}")
+    opened = _in_memory(int(count)) if kind == "memory" else _taken_over(int(count), flags)
     async with opened as (orchestrator, wanted):
         print(json.dumps(await _measure(orchestrator, wanted)))
 

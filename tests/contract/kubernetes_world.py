@@ -43,6 +43,7 @@ class KubernetesWorld(World):
 
     engine: KubernetesEngine
     ends_at_once = False
+    serves_within_s = _SHOWN_WITHIN_S
 
     def __init__(self, ports: PortBlock, *, at_nodes: bool = False) -> None:
         super().__init__(ports)

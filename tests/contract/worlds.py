@@ -56,6 +56,7 @@ class World(ABC):
     engine: Engine
     owner: str
     ends_at_once = True  # its `destroy` returns when the instance is gone
+    serves_within_s = 15.0  # of its create
 
     def __init__(self, ports: PortBlock) -> None:
         self._ports = ports
@@ -89,7 +90,7 @@ class World(ABC):
         async def look() -> bool:
             return await self.probe(machine) is None
 
-        await soon(look, f"{machine.id} serves")
+        await soon(look, f"{machine.id} serves", within_s=self.serves_within_s)
 
     async def probe(self, machine: Machine) -> str | None:
         """As the orchestrator does it: with what the last listing showed."""

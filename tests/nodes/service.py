@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import aiohttp
+import psutil
 import yaml
 from tests.integration.docker_command import a_name
 from tests.integration.running import environment
@@ -29,6 +30,7 @@ IMAGE: Final = os.environ.get("CLUSTER_IMAGE", "worker:1")
 PORT: Final = 8080
 COMMAND: Final = f"trap 'exit 0' TERM; httpd -f -p {PORT} -h / & wait"
 _STARTS_WITHIN_S: Final = 60.0
+_ENDS_WITHIN_S: Final = 120.0
 
 
 class Service:
@@ -84,15 +86,42 @@ class Service:
         return {"KUBECONFIG": str(self.folder / "kubeconfig")}
 
     async def __aexit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(20)
+        self.end()
         if self._session is not None:
             await self._session.close()
-        await self.client.call("DELETE", self.client.pods(), body={"gracePeriodSeconds": 0})
+        await self.client.call("DELETE", self.client.pods(), body={"gracePeriodSeconds": 0}, limit_s=_ENDS_WITHIN_S)
         await self.client.call("DELETE", f"/api/v1/namespaces/{self.namespace}")
         await self.client.aclose()
         self._ports.close()
+
+    def end(self) -> None:
+        """End the process, and leave its pods and its records as they are."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(20)
+            self._process = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those that it was started with, but for ports, and the ones that `flags` say."""
+        return {
+            "engine": "kubernetes", "namespace": self.namespace, "image": IMAGE, "worker_port": PORT,
+            "state_dir": str(self.folder / "state"), "pod_template": str(self.folder / "pod.json"), "on_release": "recycle",
+        }  # fmt: skip
+
+    @property
+    def _seen(self) -> psutil.Process:
+        assert self._process is not None, "it runs"
+        return psutil.Process(self._process.pid)
+
+    @property
+    def memory_mib(self) -> float:
+        return float(self._seen.memory_info().rss) / 2**20
+
+    @property
+    def cpu_s(self) -> float:
+        times = self._seen.cpu_times()
+        return float(times.user + times.system)
 
     @property
     def log(self) -> str:

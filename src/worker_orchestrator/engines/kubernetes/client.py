@@ -32,6 +32,7 @@ _HEARTBEAT_S: Final = 20.0
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _PARTS: Final = 4 * 1024 * 1024
 """A line of a watch is a whole pod."""
+_ANYTHING: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder()
 
 Params = Sequence[tuple[str, str]]
 
@@ -57,9 +58,16 @@ class Client:
         return "/".join(filter(None, (f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases", name)))
 
     async def call(
-        self, method: str, path: str, params: Params = (), body: Any = None, *, limit_s: float = CALL_LIMIT_S
+        self,
+        method: str,
+        path: str,
+        params: Params = (),
+        body: Any = None,
+        *,
+        limit_s: float = CALL_LIMIT_S,
+        decoder: msgspec.json.Decoder[Any] = _ANYTHING,
     ) -> Any:
-        """The JSON of the answer. The body of a PATCH is a merge patch.
+        """The JSON of the answer, as this decoder reads it. The body of a PATCH is a merge patch.
 
         Raises Refusal, aiohttp.ClientError, OSError, TimeoutError, EngineUnavailable.
         """
@@ -67,7 +75,7 @@ class Client:
             data = None if body is None else msgspec.json.encode(body)
             response = await self._ask(method, path, params, data)
             async with response:
-                return msgspec.json.decode(await response.read())
+                return decoder.decode(await response.read())
 
     @asynccontextmanager
     async def stream(self, path: str, params: Params = ()) -> AsyncIterator[aiohttp.StreamReader]:

@@ -26,7 +26,7 @@ from worker_orchestrator.engines.kubernetes.late import KubernetesLate
 from worker_orchestrator.engines.kubernetes.lifecycle import KubernetesLifecycle
 from worker_orchestrator.engines.kubernetes.listing import labels_of
 from worker_orchestrator.engines.kubernetes.logs import KubernetesLogs
-from worker_orchestrator.engines.kubernetes.pods import list_pods
+from worker_orchestrator.engines.kubernetes.pods import KnownPods, list_pods
 from worker_orchestrator.engines.kubernetes.promises import refuse_unkept
 from worker_orchestrator.engines.kubernetes.template import (
     MACHINE,
@@ -67,6 +67,7 @@ class KubernetesEngine(
         super().__init__(client, owner, options)
         self._host_ports = None if host_ports is None else HostPorts(host_ports)
         self._known: Mapping[str, Mapping[str, str]] = {}  # labels and annotations by machine id, of the last listing
+        self._known_pods = KnownPods()
         self._tried: set[str] = set()  # fingerprints that the server took, when asked without doing it
 
     def is_native_id(self, text: str) -> bool:
@@ -166,7 +167,7 @@ class KubernetesEngine(
     async def list(self) -> Listing:
         as_of = asyncio.get_running_loop().time()
         with looking("list pods"):
-            pods, _ = await list_pods(self._client)
+            pods, _ = await list_pods(self._client, self._known_pods)
             instances = self._instances(pods)
             if self.in_term is not None:
                 await self.in_term.listed(pod for pod in pods if labels_of(pod).get(OWNER) == self._owner)

@@ -1,8 +1,9 @@
 """Reads pods: all of them, one of them, or what changes.
 
-A listing asks for a quorum each time, in pages of one and the same state of the cluster. A watch goes on from there: the
-server ends it after a while, and it is opened again at the last version seen, so that a connection that is only half open is
-noticed soon, and nothing is missed. If that version is too old, everything is listed anew.
+A listing asks for a quorum each time, in pages of one and the same state of the cluster. To read 2,000 pods takes a fifth
+of a second, so one that is as it was at the last listing is not read again. A watch goes on from there: the server ends it
+after a while, and it is opened again at the last version seen, so that a connection that is only half open is noticed soon,
+and nothing is missed. If that version is too old, everything is listed anew.
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
 
@@ -20,7 +21,7 @@ from worker_orchestrator.engines.kubernetes.client import Client
 from worker_orchestrator.engines.kubernetes.listing import is_copy
 from worker_orchestrator.engines.kubernetes.template import MACHINE
 
-__all__ = ["Pod", "list_pods", "watch_pods"]
+__all__ = ["KnownPods", "Pod", "list_pods", "watch_pods"]
 
 Pod = dict[str, Any]
 _PAGE: Final = 500
@@ -30,27 +31,85 @@ _WATCH_S: Final = 45
 _SILENCE_S: Final = _WATCH_S + 15.0
 
 
-async def list_pods(client: Client) -> tuple[list[Pod], str]:
+class _Metadata(msgspec.Struct):
+    uid: str
+    resourceVersion: str = ""  # noqa: N815 # the name that it has
+
+
+class _Head(msgspec.Struct):
+    """What of a pod tells it from any other, and from itself at another time."""
+
+    metadata: _Metadata
+
+
+class _PageMetadata(msgspec.Struct):
+    resourceVersion: str  # noqa: N815
+    more: str = msgspec.field(default="", name="continue")
+
+
+class _Page(msgspec.Struct):
+    metadata: _PageMetadata
+    items: list[msgspec.Raw] | None = None
+
+
+_PAGES: Final = msgspec.json.Decoder(_Page)
+_HEADS: Final = msgspec.json.Decoder(_Head)
+_PODS: Final = msgspec.json.Decoder(dict[str, Any])
+_Key = tuple[str, str]
+"""uid and version."""
+
+
+class KnownPods:
+    """The pods that the last listing showed. One that did not change since then is the same object in the next one."""
+
+    def __init__(self) -> None:
+        self._pods: dict[_Key, Pod] = {}
+
+    def read(self, items: list[msgspec.Raw]) -> list[Pod]:
+        return [self._pods.get(key) or _read(raw) for key, raw in zip(map(_key_of, items), items, strict=True)]
+
+    def keep(self, pods: list[Pod]) -> None:
+        """These are all of them."""
+        keys = ((pod["metadata"]["uid"], pod["metadata"].get("resourceVersion", "")) for pod in pods)
+        self._pods = {key: pod for key, pod in zip(keys, pods, strict=True) if key[1]}
+
+
+def _key_of(raw: msgspec.Raw) -> _Key:
+    metadata = _HEADS.decode(raw).metadata
+    return metadata.uid, metadata.resourceVersion
+
+
+def _read(raw: msgspec.Raw) -> Pod:
+    """Without what nobody needs here: a third of it says who set which field."""
+    pod = _PODS.decode(raw)
+    pod["metadata"].pop("managedFields", None)
+    return pod
+
+
+async def list_pods(client: Client, known: KnownPods | None = None) -> tuple[list[Pod], str]:
     """Every pod with our label as of now, but for copies, and the version of that state. Raises as `Client.call` does."""
+    known = known or KnownPods()
     for listing in range(1, _MOST_LISTINGS + 1):
         try:
-            return await _list_once(client)
+            pods, version = await _list_once(client, known)
+            known.keep(pods)
+            return [pod for pod in pods if not is_copy(pod)], version
         except Refusal as error:  # it took longer than the server keeps a state
             if error.status != HTTPStatus.GONE or listing == _MOST_LISTINGS:
                 raise
     raise AssertionError("the last listing returns or raises")
 
 
-async def _list_once(client: Client) -> tuple[list[Pod], str]:
+async def _list_once(client: Client, known: KnownPods) -> tuple[list[Pod], str]:
     pods: list[Pod] = []
     more = ""
     while True:
-        params = [("labelSelector", MACHINE), ("limit", str(_PAGE))]
-        page = await client.call("GET", client.pods(), params + ([("continue", more)] if more else []))
-        pods += [pod for pod in page.get("items") or [] if not is_copy(pod)]
-        more = page["metadata"].get("continue") or ""
+        params = [("labelSelector", MACHINE), ("limit", str(_PAGE))] + ([("continue", more)] if more else [])
+        page: _Page = await client.call("GET", client.pods(), params, decoder=_PAGES)
+        pods += known.read(page.items or [])
+        more = page.metadata.more
         if not more:
-            return pods, page["metadata"]["resourceVersion"]
+            return pods, page.metadata.resourceVersion
 
 
 async def watch_pods(client: Client, version: str) -> AsyncGenerator[tuple[str, Pod] | None, None]:

@@ -41,6 +41,7 @@ class KubernetesWatching(KubernetesReach):
     def __init__(self, client: Client, owner: str, options: Mapping[str, DockerOptions]) -> None:
         super().__init__(client, owner, options)
         self._lost: dict[str, float] = {}  # by uid: since when (loop time) its node has not reported
+        self._translated: dict[str, tuple[Pod, Instance]] = {}  # by machine id, of the last listing
 
     def _instance(self, pod: Pod) -> Instance:
         uid = pod["metadata"]["uid"]
@@ -50,8 +51,14 @@ class KubernetesWatching(KubernetesReach):
         return instance_of(pod)
 
     def _instances(self, pods: Iterable[Pod]) -> dict[str, Instance]:
-        """By machine id, which is the name of the pod."""
-        return {instance.id: instance for instance in map(self._instance, pods)}
+        """By machine id, which is the name of the pod. What the last listing had as well is not translated again."""
+        read: dict[str, tuple[Pod, Instance]] = {}
+        for pod in pods:
+            before = self._translated.get(pod["metadata"]["name"])
+            is_known = before is not None and before[0] is pod and before[1].unreachable_since is None
+            read[pod["metadata"]["name"]] = before if before is not None and is_known else (pod, self._instance(pod))
+        self._translated = read
+        return {instance.id: instance for _, instance in read.values()}
 
     async def watch(self) -> AsyncGenerator[str | None, None]:
         """One item when the stream is open, and one for each change that concerns us."""
