@@ -96,6 +96,7 @@ test-cluster: .venv/.tests  ## does the Kubernetes engine keep the contract? On 
 # Its pods need no node, so `scripts/kubernetes-apiserver` will do.
 test-replicas: .venv/.tests  ## is nothing lost when leaders of the cluster store are killed and stopped? KILLS=n, STOPS=n
 	$(BIN)/python -m tests.replicas.run --kills $(or $(KILLS),5) --stops $(or $(STOPS),2)
+	$(BIN)/python -m tests.replicas.served --kills $(or $(KILLS),5) --stops $(or $(STOPS),2)
 
 # On a cluster of three nodes, as test-cluster. NODE: a command that kills, cuts and heals nodes.
 test-nodes: .venv/.tests  ## one service while nodes are killed, cut off and drained; ACTS="eighty drained" for some of it

@@ -35,6 +35,7 @@ from worker_orchestrator.service.sandboxes import SandboxParts, names_of, sandbo
 from worker_orchestrator.service.specification import spec_of
 from worker_orchestrator.service.tracing import Tracing, webhook_calls
 from worker_orchestrator.settings.command_line import command_line
+from worker_orchestrator.settings.replicas import KUBERNETES
 from worker_orchestrator.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def assemble(  # all that it consists of
 
 def app_of(parts: Parts, token: str) -> App:
     settings, fleet, orchestrator = parts.settings, parts.opened.fleet, parts.orchestrator
-    health = Health(orchestrator, settings.engine, command_line(settings, "recover"), parts.webhook)
+    health = Health(orchestrator, settings.engine, _recover(settings), parts.webhook)
     routes = v1(
         orchestrator,
         health,
@@ -155,3 +156,11 @@ def app_of(parts: Parts, token: str) -> App:
         settings.root_path,
         e2b=None if parts.sandboxes is None else parts.sandboxes.app,
     )
+
+
+def _recover(settings: Settings) -> str:
+    """The command that shows machines which nobody has on record."""
+    if settings.store == KUBERNETES:
+        where = f" --namespace {settings.namespace}" if settings.namespace else ""
+        return f"kubectl{where} get pods --selector worker-orchestrator/machine"
+    return command_line(settings, "recover")

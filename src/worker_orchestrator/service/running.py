@@ -21,11 +21,13 @@ from worker_orchestrator.service.ending import end_in_time
 from worker_orchestrator.service.opening import open_fleet
 from worker_orchestrator.service.parts import app_of, assemble
 from worker_orchestrator.service.placing import where_published
+from worker_orchestrator.service.process import Process
 from worker_orchestrator.service.run_service import run_service
 from worker_orchestrator.service.secrets import read_token, read_webhook_key
 from worker_orchestrator.service.signals import call_on_signal
 from worker_orchestrator.service.systemd import take_notifier, take_sockets
 from worker_orchestrator.service.tracing import open_tracing, traced
+from worker_orchestrator.settings.replicas import KUBERNETES
 from worker_orchestrator.settings.settings import Settings
 
 __all__ = ["serve"]
@@ -56,26 +58,36 @@ async def serve(
         tell("STOPPING=1")
         end_in_time()
 
+    run = _replica if settings.store == KUBERNETES else _alone
+    process = Process(settings, read_again or (lambda: settings), sockets, token, webhook_key, tracing, stopping)
     try:
-        async with open_fleet(settings) as opened:
-            read, engine = read_again or (lambda: settings), opened.engine
-            settings = where_published(settings, engine)
-            parts = assemble(settings, lambda: where_published(read(), engine), opened, webhook_key, token, tracing)
-            await _look_around(opened.engine)
-            server = Server(
-                traced(app_of(parts, token), tracing),
-                settings.max_connections,
-                answers,
-                parts.previews.of_server,
-                settings.root_path,
-            )
-            await run_service(server, parts, sockets, stopping, call_on_signal)
-            return _left_running(opened.fleet)
+        return await run(process, answers)
     finally:
         if tracing is not None:
             await tracing.aclose()
         for listener in sockets:
             listener.close()
+
+
+async def _replica(process: Process, answers: Callable[[], None]) -> list[Machine]:
+    from worker_orchestrator.service.replicas.replica import run_replica  # noqa: PLC0415 # few services need it
+
+    await run_replica(process, answers)
+    return []
+
+
+async def _alone(process: Process, answers: Callable[[], None]) -> list[Machine]:
+    async with open_fleet(process.settings) as opened:
+        read, engine, tracing = process.read_again, opened.engine, process.tracing
+        settings = where_published(process.settings, engine)
+        parts = assemble(
+            settings, lambda: where_published(read(), engine), opened, process.webhook_key, process.token, tracing
+        )
+        await _look_around(engine)
+        app = traced(app_of(parts, process.token), tracing)
+        server = Server(app, settings.max_connections, answers, parts.previews.of_server, settings.root_path)
+        await run_service(server, parts, process.sockets, process.stopping, call_on_signal)
+        return _left_running(opened.fleet)
 
 
 async def _listen(settings: Settings) -> list[socket.socket]:
