@@ -196,7 +196,7 @@ class Client(asyncio.Protocol):
             other.transport.close()
             return True
         self._other, self.address = other, address
+        self.transport.resume_reading()  # what is written next may pause it again
         other.transport.write(self._read if self._is_relayed else marked(self._read))
         self._read = b""
-        self.transport.resume_reading()
         return True

@@ -20,6 +20,7 @@ import structlog
 
 from worker_orchestrator.control.defect import Defect
 from worker_orchestrator.engines.kubernetes.client import Client
+from worker_orchestrator.engines.kubernetes.engine import KubernetesEngine
 from worker_orchestrator.engines.kubernetes.kubeconfig import find_access
 from worker_orchestrator.errors import EngineError, InvalidSetting, OrchestratorError, StoreError
 from worker_orchestrator.http.previews.hosts import NO_HOSTS, PreviewHosts
@@ -35,7 +36,7 @@ from worker_orchestrator.service.replicas.leading import Office, open_office, ta
 from worker_orchestrator.service.replicas.standing_by import StandingBy
 from worker_orchestrator.service.run_service import run_service
 from worker_orchestrator.service.signals import call_on_signal
-from worker_orchestrator.service.specification import late_of
+from worker_orchestrator.service.specification import late_of, spec_of
 from worker_orchestrator.service.tracing import traced
 from worker_orchestrator.settings.difference import difference
 from worker_orchestrator.settings.settings import Settings
@@ -67,6 +68,7 @@ async def run_replica(process: Process, answers: Callable[[], None]) -> None:
             "store is kubernetes, but replica_address is not set. Say where other replicas reach this one, such as "
             f"http://10.0.0.7:{settings.port}."
         )
+    _insist_on_spec(settings)
     key = _key(settings)
     options = cluster_options(settings)
     client = Client(find_access(options.kubeconfig, options.context, options.namespace))
@@ -87,6 +89,12 @@ async def run_replica(process: Process, answers: Callable[[], None]) -> None:
         await standing.resign()
         await replica.standby.aclose()
         await client.aclose()
+
+
+def _insist_on_spec(settings: Settings) -> None:
+    """Raises InvalidSetting for what no pod can be, before this replica leads."""
+    able = {"plans_ports": KubernetesEngine.plans_ports, "restarts_in_place": KubernetesEngine.restarts_in_place}
+    spec_of(settings, **able, pauses=False, sees_use=True)
 
 
 def _key(settings: Settings) -> bytes:
@@ -185,7 +193,7 @@ class _Replica:
         settings = await self._settings_now()
         async with open_office(settings, office, self._key) as opened:
             process = self._process
-            parts = assemble(settings, process.read_again, opened, b"", process.token, process.tracing)
+            parts = assemble(settings, self._read_again, opened, b"", process.token, process.tracing)
             office.lost.append(parts.orchestrator.defect.report)
             watch = asyncio.create_task(self._watch(office, parts.orchestrator.defect), name="term")
             app = traced(app_of(parts, process.token), process.tracing)
@@ -228,11 +236,18 @@ class _Replica:
         await self._election.over(office.term)
         defect.report(Outdated("The time of this leader is over."))
 
+    def _read_again(self) -> Settings:
+        """The settings as they are now. Raises InvalidSetting for what no replica could lead with."""
+        wanted = self._process.read_again()
+        _insist_on_spec(wanted)
+        _key(wanted)
+        return wanted
+
     async def _settings_now(self) -> Settings:
         """The settings as they are now, but for what needs a restart; as they were at the start if they cannot be read."""
         before = self._process.settings
         try:
-            wanted = await asyncio.to_thread(self._process.read_again)
+            wanted = await asyncio.to_thread(self._read_again)
         except OrchestratorError as error:
             _log.error("settings not read, so it leads with those of its start", why=error.message)
             return before
