@@ -97,6 +97,7 @@ test-cluster: .venv/.tests  ## does the Kubernetes engine keep the contract? On 
 test-replicas: .venv/.tests  ## is nothing lost when leaders of the cluster store are killed and stopped? KILLS=n, STOPS=n
 	$(PYTEST) -m cluster tests/contract/test_kubernetes_rights.py
 	$(BIN)/python -m tests.replicas.run --kills $(or $(KILLS),5) --stops $(or $(STOPS),2)
+	$(BIN)/python -m tests.replicas.served --kills $(or $(KILLS),5) --stops $(or $(STOPS),2)
 
 # On a cluster of three nodes, as test-cluster. NODE: a command that kills, cuts and heals nodes.
 test-nodes: .venv/.tests  ## one service while nodes are killed, cut off and drained; ACTS="eighty drained" for some of it

@@ -21,7 +21,7 @@ from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.docker.dialect import Dialect
 from worker_orchestrator.engines.docker.template import PublishOptions, Template, make_template
 from worker_orchestrator.engines.probe import http_probe
-from worker_orchestrator.service.opening import docker_options
+from worker_orchestrator.service.engine_options import docker_options
 from worker_orchestrator.settings.settings import DEFAULT_POOL, Settings
 
 __all__ = ["RawDocker", "raw_docker"]

@@ -28,7 +28,8 @@ from worker_orchestrator.control.orchestrator import Orchestrator
 from worker_orchestrator.control.wiring import Limits
 from worker_orchestrator.core.machine import State
 from worker_orchestrator.engines.memory.engine import MemoryEngine
-from worker_orchestrator.service.opening import load_fleet, open_fleet, spec_of
+from worker_orchestrator.service.opening import load_fleet, open_fleet
+from worker_orchestrator.service.specification import spec_of
 from worker_orchestrator.settings.loading import load
 from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.lock import Lock

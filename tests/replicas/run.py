@@ -37,7 +37,7 @@ CLIENTS: Final = 6
 WRITES_WITHIN_S: Final = 10.0
 _GIVES_UP_S: Final = 60.0
 _ANSWERS_WITHIN_S: Final = 2.0
-_STOPPED_S: Final = 8.0
+STOPPED_S: Final = 8.0
 """Longer than another replica waits before it takes over."""
 
 Told = tuple[str, int]
@@ -167,7 +167,7 @@ async def meet(replicas: Replicas, session: aiohttp.ClientSession, judge: Judge,
     if number is signal.SIGKILL:
         replicas.start(port)
     else:
-        await asyncio.sleep(max(0.0, _STOPPED_S - took_s))
+        await asyncio.sleep(max(0.0, STOPPED_S - took_s))
         replicas.send(port, signal.SIGCONT)
     await asyncio.sleep(random.uniform(0.2, 2.0))
     return took_s
@@ -209,6 +209,11 @@ async def run(kills: int, stops: int) -> int:
         await client.call("DELETE", client.pods(), body=now)
         await client.call("DELETE", f"/api/v1/namespaces/{namespace}")
         await client.aclose()
+    return tell(took, judge)
+
+
+def tell(took: dict[signal.Signals, list[float]], judge: Judge) -> int:
+    """Print what was seen. Returns whether anything is wrong with it."""
     for deed, times in took.items():
         if times:
             late = sum(each > WRITES_WITHIN_S for each in times)

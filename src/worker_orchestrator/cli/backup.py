@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from worker_orchestrator.cli.existing_database import existing_database
+from worker_orchestrator.cli.existing_database import existing_database, refuse_cluster_store
 from worker_orchestrator.errors import InvalidInput, StoreError
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.settings import Settings
@@ -18,6 +18,7 @@ __all__ = ["run"]
 
 def run(settings: Settings, file: Path) -> None:
     """Write the copy, and say how to restore it. Raises OrchestratorError."""
+    refuse_cluster_store(settings, "Back up the cluster's etcd instead.")
     source = existing_database(settings, " to copy")
     with Store(source, look_only=True) as store:
         _copy(store, file)

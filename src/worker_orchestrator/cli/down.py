@@ -14,7 +14,7 @@ import click
 
 from worker_orchestrator.cli.asking import ask
 from worker_orchestrator.cli.event_loop import run_on_event_loop
-from worker_orchestrator.cli.existing_database import existing_database
+from worker_orchestrator.cli.existing_database import existing_database, refuse_cluster_store
 from worker_orchestrator.clock import Clock
 from worker_orchestrator.core import commands
 from worker_orchestrator.core.instance import Instance, Snapshot
@@ -42,6 +42,7 @@ PARALLEL = 100
 def run(settings: Settings, *, everything: bool, yes: bool) -> None:
     """`everything`: assigned machines too. `yes`: without asking, else before anything is done. Raises OrchestratorError."""
     logs.configure(settings.log_format)
+    refuse_cluster_store(settings, _without_database(settings))
     assigned = _assigned_before(settings) if everything and not yes else []
     confirmed: set[tuple[str, str | None]] = set()
     if assigned and _is_confirmed(assigned, "No machine was removed, and no service was stopped."):
@@ -51,6 +52,12 @@ def run(settings: Settings, *, everything: bool, yes: bool) -> None:
     if settings.engine != "memory":
         existing_database(settings, ", so nothing was removed")
     run_on_event_loop(_down(settings, confirmed, everything=everything and not is_declined, yes=yes))
+
+
+def _without_database(settings: Settings) -> str:
+    where = f"--namespace {settings.namespace} " if settings.namespace else ""
+    which = f"--selector worker-orchestrator/owner={settings.owner}"
+    return f"End all replicas, and run `kubectl {where}delete pods,leases {which}`: it removes all machines."
 
 
 def _assigned_before(settings: Settings) -> list[Machine]:

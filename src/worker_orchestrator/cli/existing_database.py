@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worker_orchestrator.errors import StoreRefused
+from worker_orchestrator.errors import InvalidSetting, StoreRefused
+from worker_orchestrator.settings.replicas import KUBERNETES
 from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.store import DATABASE
 
-__all__ = ["existing_database"]
+__all__ = ["existing_database", "refuse_cluster_store"]
+
+
+def refuse_cluster_store(settings: Settings, instead: str) -> None:
+    """Raises InvalidSetting where there is no database, since the cluster has the records. `instead`: what to do."""
+    if settings.store == KUBERNETES:
+        raise InvalidSetting(f"This command works on a database, and with store kubernetes there is none. {instead}")
 
 
 def existing_database(settings: Settings, consequence: str) -> Path:

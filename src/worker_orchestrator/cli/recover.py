@@ -14,7 +14,7 @@ import click
 from worker_orchestrator.cli.adoption import adopt_machine
 from worker_orchestrator.cli.asking import ask
 from worker_orchestrator.cli.event_loop import run_on_event_loop
-from worker_orchestrator.cli.existing_database import existing_database
+from worker_orchestrator.cli.existing_database import existing_database, refuse_cluster_store
 from worker_orchestrator.cli.unknown_instances import UnknownInstances, print_section, print_unknown
 from worker_orchestrator.core.fleet import Fleet
 from worker_orchestrator.core.instance import Instance, Snapshot
@@ -39,6 +39,9 @@ def run(settings: Settings, *, adopt: tuple[str, ...], purge: tuple[str, ...], a
     Raises OrchestratorError.
     """
     logs.configure(settings.log_format)
+    refuse_cluster_store(
+        settings, "Each new leader reads what there is, and removes what nobody has on record by itself."
+    )
     for id_and_project in adopt:
         _check_project(id_and_project)
     try:

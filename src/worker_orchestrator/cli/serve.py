@@ -24,6 +24,7 @@ from worker_orchestrator.http.server.listening import is_beyond_loopback, own_ur
 from worker_orchestrator.service import running
 from worker_orchestrator.settings import token
 from worker_orchestrator.settings.command_line import command_line, program
+from worker_orchestrator.settings.replicas import KUBERNETES
 from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.store import DATABASE
 from worker_orchestrator.telemetry import logs
@@ -52,7 +53,7 @@ def run(
     if settings.log_format == "json":
         _run_in_json(settings, read_again)
         return
-    goes_on = settings.engine != "memory" and _has_records(settings.state_dir)
+    goes_on = settings.engine != "memory" and settings.store != KUBERNETES and _has_records(settings.state_dir)
     machines = run_on_event_loop(
         running.serve(settings, lambda sockets: _announce(settings, sockets, goes_on=goes_on), read_again)
     )
@@ -189,6 +190,8 @@ def _credentials(settings: Settings) -> str:
 def _farewell(settings: Settings, machines: Sequence[Machine]) -> str:
     if settings.engine == "memory":
         return "Stopped. The demo's machines ended with it."
+    if settings.store == KUBERNETES:
+        return "Stopped. Workers keep running, and the replica that leads goes on with them."
     running = _running(machines)
     if not running:
         return "Stopped. No container keeps running."
@@ -201,6 +204,9 @@ def _farewell(settings: Settings, machines: Sequence[Machine]) -> str:
 def _log_end(settings: Settings, machines: Sequence[Machine]) -> None:
     if settings.engine == "memory":
         _log.info("stopped", keep_running=[], why="the demo's machines ended with it")
+        return
+    if settings.store == KUBERNETES:
+        _log.info("stopped", why="the replica that leads goes on with the workers")
         return
     running = [{"machine": machine.id, "is": _holder(machine)} for machine in _running(machines)]
     _log.info("stopped", keep_running=running, remove_idle_with=command_line(settings, "down") if running else None)

@@ -24,8 +24,11 @@ _TOLD_S: Final = 0.5
 _FAILED: Final = 1
 
 
-def end_in_time(limit_s: float = END_S, end: Callable[[int], object] = os._exit) -> None:
-    """Return at once, and end this process in `limit_s` seconds if it still runs then. Called on the event loop."""
+def end_in_time(limit_s: float = END_S, end: Callable[[int], object] = os._exit) -> Callable[[], None]:
+    """Return at once, and end this process in `limit_s` seconds if it still runs then. Called on the event loop.
+
+    Returns what calls it off, for what ends within the process.
+    """
     loop = asyncio.get_running_loop()
 
     def give_up() -> None:
@@ -37,6 +40,7 @@ def end_in_time(limit_s: float = END_S, end: Callable[[int], object] = os._exit)
     timer = threading.Timer(limit_s, give_up)
     timer.daemon = True  # it keeps nobody from ending
     timer.start()
+    return timer.cancel
 
 
 def _tell(loop: asyncio.AbstractEventLoop, limit_s: float) -> None:

@@ -10,43 +10,25 @@ from pathlib import Path
 from typing import Final
 
 from worker_orchestrator.clock import Clock
-from worker_orchestrator.core.activity import ActivityRules, Traffic
 from worker_orchestrator.core.fleet import Fleet
-from worker_orchestrator.core.lease import OnExpiry, Terms
-from worker_orchestrator.core.spec import Late, PoolSpec, Spec
 from worker_orchestrator.engines import open as engines
 from worker_orchestrator.engines.base import Engine, Identity
-from worker_orchestrator.engines.docker.template import DockerOptions, PublishOptions
-from worker_orchestrator.engines.open import ClusterOptions
-from worker_orchestrator.errors import InvalidSetting, StoreRefused
+from worker_orchestrator.errors import StoreRefused
 from worker_orchestrator.http.server.listening import has_ipv6_loopback
 from worker_orchestrator.service import late_key
+from worker_orchestrator.service.engine_options import cluster_options, docker_options, publish_options
 from worker_orchestrator.service.origin import home_of, is_latest, next_session, reason_for_doubt, record_sessions
+from worker_orchestrator.service.specification import late_of
 from worker_orchestrator.settings.command_line import command_line
-from worker_orchestrator.settings.parsers import as_bytes
-from worker_orchestrator.settings.pods import as_table
-from worker_orchestrator.settings.pool import PoolSettings
 from worker_orchestrator.settings.settings import Settings
 from worker_orchestrator.store.event_numbers import count_to_skip
 from worker_orchestrator.store.lock import Lock
 from worker_orchestrator.store.store import DATABASE, Store
 
-__all__ = [
-    "ADOPTED_OWNERS",
-    "Opened",
-    "configure_engine",
-    "docker_options",
-    "load_fleet",
-    "open_engine",
-    "open_fleet",
-    "publish_options",
-    "spec_of",
-]
+__all__ = ["ADOPTED_OWNERS", "Opened", "load_fleet", "open_engine", "open_fleet"]
 
 ADOPTED_OWNERS: Final = "adopted_owners"
 """The fact in the store that names the owners whose machines it took over. Their containers keep the old owner's label."""
-SHRINK_AFTER_S: Final = 300.0
-"""So long a pool that windows or `spare` made larger keeps what is too much, unless `shrink_after` says otherwise."""
 
 
 @dataclass(slots=True)
@@ -151,7 +133,7 @@ def _late_key(settings: Settings, *, makes: bool) -> bytes:
     """The key of configurations. `makes`: also if there is none yet. Raises InvalidSetting if a pool needs it."""
     if settings.engine == "memory":
         return late_key.fleeting()
-    needed = any(_late_of(pool) is not None for pool in settings.pools.values())
+    needed = any(late_of(pool) is not None for pool in settings.pools.values())
     return late_key.read_or_go_without(settings.state_dir, makes=makes, needed=needed)
 
 
@@ -166,155 +148,7 @@ async def open_engine(settings: Settings, meta: Mapping[str, str]) -> Engine:
         docker_options(settings),
         publish_options(settings),
         docker_host=settings.docker_host or None,
-        cluster=_cluster_options(settings),
+        cluster=cluster_options(settings),
         adopted_owners=meta.get(ADOPTED_OWNERS, "").split(),
         has_ipv6=has_ipv6_loopback,
     )
-
-
-def _cluster_options(settings: Settings) -> ClusterOptions:
-    host_ports = range(settings.first_port, settings.last_port + 1) if settings.pod_address == "node" else None
-    return ClusterOptions(str(settings.kubeconfig or ""), settings.kube_context, settings.namespace, host_ports)
-
-
-def configure_engine(engine: Engine, settings: Settings) -> frozenset[str]:
-    """Give an open engine what these settings say of each pool. Returns the pools whose templates may be others now."""
-    return engines.configure(engine, docker_options(settings))
-
-
-def docker_options(settings: Settings) -> Mapping[str, DockerOptions]:
-    """What the settings say of the Docker containers of each pool, by its name."""
-    return {name: _options_of(pool) for name, pool in settings.pools.items()}
-
-
-def _options_of(pool: PoolSettings) -> DockerOptions:
-    return DockerOptions(
-        image=pool.image,
-        worker_port=pool.worker_port,
-        ports=pool.ports,
-        ready_port=pool.ready_port,
-        env=pool.env,
-        network=pool.network,
-        outbound=pool.outbound_kind,
-        insecure_shared_network=pool.insecure_shared_network,
-        ready=pool.ready,
-        ready_path=pool.ready_path,
-        memory=as_bytes(pool.memory),
-        cpus=pool.cpus or 0.0,
-        pids_limit=pool.pids_limit,
-        cap_drop=pool.cap_drop,
-        allow_sudo=pool.allow_sudo,
-        read_only=pool.read_only,
-        user=pool.user,
-        runtime=pool.runtime,
-        log_limit=as_bytes(pool.log_limit),
-        late_dir=pool.late_dir,
-        late_post=pool.late_post,
-        parked=pool.parked or 0,
-        pod_template=as_table(pool.pod_template),
-    )
-
-
-def publish_options(settings: Settings) -> PublishOptions:
-    """Where the settings say that ports of workers are published."""
-    return PublishOptions((settings.publish_address,), settings.advertise_host)
-
-
-def spec_of(
-    settings: Settings,
-    *,
-    plans_ports: bool = True,
-    restarts_in_place: bool = True,
-    pauses: bool = True,
-    sees_use: bool = True,
-) -> Spec:
-    """What the settings want of the fleet, on an engine that can do this; the templates are found out later.
-
-    Raises InvalidSetting if a pool names ports and the engine cannot give several of them to one worker, if machines of a
-    pool are to sleep and the engine cannot start them again, if some are to be parked and the engine cannot pause them, or
-    if some are to go when nobody uses them and the engine cannot tell.
-    """
-    _refuse_unable(
-        settings, plans_ports=plans_ports, restarts_in_place=restarts_in_place, pauses=pauses, sees_use=sees_use
-    )
-    return Spec(
-        {name: _spec_of_pool(pool) for name, pool in settings.pools.items()},
-        max_machines=settings.max_machines,
-        max_awake=settings.max_awake,
-        first_port=settings.first_port if plans_ports else None,
-        last_port=settings.last_port,
-        start_timeout_s=settings.start_timeout,
-        restarts_in_place=restarts_in_place,
-        sees_use=sees_use,
-    )
-
-
-def _refuse_unable(
-    settings: Settings, *, plans_ports: bool, restarts_in_place: bool, pauses: bool, sees_use: bool
-) -> None:
-    if not plans_ports and (named := [name for name, pool in settings.pools.items() if pool.ports]):
-        raise InvalidSetting(
-            f"ports is set for the pool {named[0]}, but the engine {settings.engine} gives each worker one address, without "
-            "names of ports. Leave ports out, and say with worker_port which port it is."
-        )
-    asleep = [name for name, pool in settings.pools.items() if pool.on_expiry == OnExpiry.SLEEP]
-    if asleep and not restarts_in_place:
-        raise InvalidSetting(
-            f"on_expiry is sleep for the pool {asleep[0]}, but the engine {settings.engine} cannot start a worker again in "
-            "place, with its files. Set it to release or destroy."
-        )
-    unseen = [(name, pool) for name, pool in settings.pools.items() if pool.idle_timeout or pool.confirm_within]
-    if unseen and not sees_use:
-        name, pool = unseen[0]
-        raise InvalidSetting(
-            f"{'idle_timeout' if pool.idle_timeout else 'confirm_within'} is set for the pool {name}, but the engine "
-            f"{settings.engine} cannot tell whether a worker is used. Set a ttl, which clients renew."
-        )
-    parked = [name for name, pool in settings.pools.items() if pool.parked]
-    if parked and not pauses:
-        raise InvalidSetting(
-            f"parked is set for the pool {parked[0]}, but the engine {settings.engine} cannot pause workers. Leave it out, "
-            "and set a higher min_idle."
-        )
-
-
-def _spec_of_pool(pool: PoolSettings) -> PoolSpec:
-    is_adaptive = pool.sizing == "adaptive"
-    shrinks = bool(pool.spare or pool.windows or is_adaptive)
-    # `spare` never wants more than `max_idle`
-    grew = bool(pool.windows) or is_adaptive or (shrinks and pool.max_idle is None)
-    shrink_after_s = SHRINK_AFTER_S if grew else 0.0
-    return PoolSpec(
-        None,
-        min_idle=pool.min_idle,
-        max_idle=pool.max_idle,
-        recycle=pool.on_release == "recycle",
-        pending=True,
-        max_machines=pool.max_machines,
-        spare=pool.spare,
-        shrinks=shrinks,
-        shrink_after_s=shrink_after_s if pool.shrink_after is None else pool.shrink_after,
-        shed_after_s=SHRINK_AFTER_S if pool.shrink_after is None else pool.shrink_after,
-        windows=pool.windows,
-        is_adaptive=is_adaptive,
-        target=pool.target,
-        start_timeout_s=pool.start_timeout,
-        port_names=tuple(name for name, _ in pool.ports),
-        terms=Terms(pool.ttl, pool.max_age, pool.idle_timeout, pool.confirm_within) or None,
-        on_expiry=OnExpiry(pool.on_expiry),
-        warn_before_s=pool.warn_before,
-        activity=ActivityRules(Traffic(pool.idle_traffic), pool.idle_traffic_min, pool.idle_cpu),
-        late=_late_of(pool),
-        parked=pool.parked or 0,
-        never_parks=pool.parked == 0,
-        parked_check_s=pool.parked_check,
-        unreachable_grace_s=pool.unreachable_grace,
-    )
-
-
-def _late_of(pool: PoolSettings) -> Late | None:
-    """How its workers take values when they are running already."""
-    if not pool.late_dir and not pool.late_post:
-        return None
-    replaces = pool.on_setup_failure == "replace"
-    return Late(pool.late_dir, pool.late_post, pool.late_hook, pool.late_timeout, replaces)

@@ -30,7 +30,8 @@ from worker_orchestrator.engines.extras import Activity
 from worker_orchestrator.engines.pausable import Pausable
 from worker_orchestrator.errors import InvalidSetting, OrchestratorError, SettingsChanged
 from worker_orchestrator.service.egress.keeper import refuse_without_squid
-from worker_orchestrator.service.opening import configure_engine, spec_of
+from worker_orchestrator.service.engine_options import configure_engine
+from worker_orchestrator.service.specification import spec_of
 from worker_orchestrator.settings.difference import Difference, difference
 from worker_orchestrator.settings.settings import Settings
 

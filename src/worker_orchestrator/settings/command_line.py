@@ -14,7 +14,7 @@ __all__ = ["PLACES", "command_line", "program"]
 
 _NAME: Final = "orchestrator"
 
-PLACES: Final = ("state_dir", "engine", "docker_host", "namespace", "kube_context", "kubeconfig")
+PLACES: Final = ("state_dir", "engine", "docker_host", "namespace", "kube_context", "kubeconfig", "store", "owner")
 """The settings that say which fleet a command is about."""
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import platformdirs
 
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.settings import parsers, pods
+from worker_orchestrator.settings import parsers, pods, replicas
 from worker_orchestrator.settings import preview as preview_values
 from worker_orchestrator.settings.pool import DEFAULT_ENV, DEFAULT_POOL, PoolSettings
 from worker_orchestrator.settings.pool_contradictions import contradictions
@@ -95,6 +95,24 @@ class Settings(PoolSettings):
     state_dir: Path = field(
         default_factory=_default_state_dir,
         metadata={"parse": parsers.path, "help": "Folder for the database.", "values": "FOLDER"},
+    )
+    store: str = choice(
+        ("sqlite", "kubernetes"),
+        "Where it is recorded who has which machine: a database in --state-dir, or the cluster, for several replicas.",
+    )
+    owner: str = setting(
+        "", replicas.owner, "NAME", "Name that all replicas of this service have in common, with --store kubernetes."
+    )
+    replica_address: str = setting(
+        "",
+        replicas.replica_address,
+        "URL",
+        "Where other replicas and their callers reach this one, with --store kubernetes.",
+    )
+    standby: str = choice(
+        ("forward", "redirect", "refuse"),
+        "What a replica that does not lead does with requests: pass them on to the leader, answer 307 with its address, or "
+        "503.",
     )
     docker_host: str = setting(
         "", parsers.text, "ADDRESS", "Address of the Docker engine. Default: the engine that the docker command uses."
@@ -213,6 +231,8 @@ class Settings(PoolSettings):
         self._refuse_too_many_idle()
         self._refuse_range_of_ports()
         self._refuse_settings_of_other_engines()
+        for said in replicas.contradictions(self):
+            raise InvalidSetting(said)
         if self.token and self.token_file is not None:
             raise InvalidSetting(f"token and token_file ({self.token_file}) are both set. Set only one of them.")
         if self.webhook_secret and self.webhook_secret_file is not None:

@@ -7,20 +7,25 @@ from typing import Any, Final
 
 import yaml
 
-__all__ = ["BASE", "DEPLOY", "EVERYTHING", "WAYS", "one"]
+__all__ = ["BASE", "DEPLOY", "EVERYTHING", "REPLICAS", "WAYS", "one"]
 
 DEPLOY: Final = Path(__file__).parents[3] / "deploy"
-_FOLDER: Final = DEPLOY / "kustomize" / "base"
 
 
 def _read(*files: Path) -> list[dict[str, Any]]:
     return [each for file in files for each in yaml.safe_load_all(file.read_text("utf-8")) if each]
 
 
-BASE: Final = _read(
-    *(_FOLDER / name for name in yaml.safe_load((_FOLDER / "kustomization.yaml").read_text())["resources"])
-)
+def _base(name: str) -> list[dict[str, Any]]:
+    folder = DEPLOY / "kustomize" / name
+    named = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    return _read(*(folder / each for each in named))
+
+
+BASE: Final = _base("base")
 """The chart with its own values."""
+REPLICAS: Final = _base("replicas")
+"""The chart with three replicas, which have their records in the cluster."""
 EVERYTHING: Final = _read(DEPLOY / "rendered" / "everything.yaml")
 WAYS: Final = {"base": BASE, "everything": EVERYTHING}
 

@@ -17,6 +17,7 @@ from worker_orchestrator.service.ending import END_S
 from worker_orchestrator.settings.loading import load
 
 CHART = DEPLOY / "helm" / "worker-orchestrator"
+BASES = [DEPLOY / "kustomize" / name for name in ("base", "replicas")]
 every_way = pytest.mark.parametrize("manifests", WAYS.values(), ids=list(WAYS))
 
 
@@ -34,14 +35,14 @@ def container_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
 def test_what_is_in_the_tree_was_made_from_this_chart() -> None:
     """If it was not: `make deploy`."""
     digests = json.loads((DEPLOY / "rendered" / "digests.json").read_text())
-    files = [each for folder in (CHART, DEPLOY / "kustomize" / "base") for each in folder.rglob("*") if each.is_file()]
+    files = [each for folder in (CHART, *BASES) for each in folder.rglob("*") if each.is_file()]
     files += [DEPLOY / "kustomize" / "service-monitor" / "servicemonitor.yaml"]
     files += [each for each in (DEPLOY / "rendered").iterdir() if each.name != "digests.json"]
     assert {str(each.relative_to(DEPLOY)): hashlib.sha256(each.read_bytes()).hexdigest() for each in files} == digests
 
 
-def test_the_base_has_every_file_of_its_folder() -> None:
-    folder = DEPLOY / "kustomize" / "base"
+@pytest.mark.parametrize("folder", BASES, ids=lambda folder: folder.name)
+def test_a_base_has_every_file_of_its_folder(folder: Path) -> None:
     named = set(yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"])
     assert named == {each.name for each in folder.iterdir()} - {"kustomization.yaml"}
 

@@ -29,8 +29,8 @@ from worker_orchestrator.http.server import limits
 from worker_orchestrator.http.v1.configured_words import configured_in_words
 from worker_orchestrator.http.v1.projects import Projects
 from worker_orchestrator.http.v1.responses import MachineShape
-from worker_orchestrator.service.opening import spec_of
 from worker_orchestrator.service.reload import limits_of
+from worker_orchestrator.service.specification import spec_of
 from worker_orchestrator.settings.loading import load
 from worker_orchestrator.store.store import Store
 

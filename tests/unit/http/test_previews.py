@@ -24,8 +24,9 @@ from worker_orchestrator.http.previews.finding import Finding, ToldRoutes
 from worker_orchestrator.http.previews.hosts import PreviewHosts
 from worker_orchestrator.http.previews.links import Links
 from worker_orchestrator.http.previews.urls import PreviewUrls, port_at
-from worker_orchestrator.service.opening import docker_options, spec_of
+from worker_orchestrator.service.engine_options import docker_options
 from worker_orchestrator.service.reload import limits_of
+from worker_orchestrator.service.specification import spec_of
 from worker_orchestrator.settings.loading import load
 from worker_orchestrator.settings.pool import PoolSettings
 from worker_orchestrator.store.store import Store

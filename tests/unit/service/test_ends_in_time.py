@@ -54,3 +54,14 @@ def test_it_waits_for_its_time_and_for_nobody_who_does_not_read_what_it_says() -
     asyncio.run(serve())
     assert ended.wait(10)
     assert codes == [1]
+
+
+def test_it_is_called_off_by_what_ended_in_time() -> None:
+    codes: list[int] = []
+
+    async def lead() -> None:
+        end_in_time(0.1, codes.append)()
+        await asyncio.sleep(0.3)
+
+    asyncio.run(lead())
+    assert codes == []

@@ -16,8 +16,8 @@ from worker_orchestrator.core.lease import OnExpiry
 from worker_orchestrator.core.machine import Machine, State
 from worker_orchestrator.engines.memory.engine import MemoryEngine
 from worker_orchestrator.errors import InvalidSetting, OtherPool, PoolNotFound, SettingsChanged
-from worker_orchestrator.service.opening import spec_of
 from worker_orchestrator.service.reload import Configuration, limits_of
+from worker_orchestrator.service.specification import spec_of
 from worker_orchestrator.settings.loading import load
 from worker_orchestrator.settings.pool import PoolSettings
 from worker_orchestrator.settings.settings import Settings

@@ -10,7 +10,8 @@ import pytest
 
 from worker_orchestrator.core.spec import Late
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.service.opening import docker_options, spec_of
+from worker_orchestrator.service.engine_options import docker_options
+from worker_orchestrator.service.specification import spec_of
 from worker_orchestrator.settings.difference import difference
 from worker_orchestrator.settings.loading import load, read
 from worker_orchestrator.settings.settings import Settings

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from worker_orchestrator.errors import InvalidSetting
-from worker_orchestrator.service.opening import _cluster_options, docker_options, spec_of
+from worker_orchestrator.service.engine_options import cluster_options, docker_options
+from worker_orchestrator.service.specification import spec_of
 from worker_orchestrator.settings.command_line import command_line
 from worker_orchestrator.settings.difference import difference
 from worker_orchestrator.settings.loading import load
@@ -89,9 +90,9 @@ def test_commands_that_are_printed_name_the_namespace() -> None:
 
 
 def test_ports_of_nodes_come_from_the_range_of_host_ports() -> None:
-    assert _cluster_options(load(PODS, {})).host_ports is None
+    assert cluster_options(load(PODS, {})).host_ports is None
     chosen = load({**PODS, "pod_address": "node", "first_port": "20000", "last_port": "20009"}, {})
-    assert _cluster_options(chosen).host_ports == range(20_000, 20_010)
+    assert cluster_options(chosen).host_ports == range(20_000, 20_010)
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "confirm_within"])

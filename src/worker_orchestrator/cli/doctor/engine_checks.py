@@ -27,7 +27,7 @@ from worker_orchestrator.engines.docker.template import LABEL
 from worker_orchestrator.engines.docker.whereabouts import engine_host, is_on_loopback, misplacement
 from worker_orchestrator.engines.open import FOLLOW_HOST
 from worker_orchestrator.errors import EngineError, EngineRejected, EngineUnavailable, InvalidSetting
-from worker_orchestrator.service.opening import docker_options, publish_options
+from worker_orchestrator.service.engine_options import docker_options, publish_options
 from worker_orchestrator.settings.parsers import as_bytes
 from worker_orchestrator.settings.settings import Settings
 

@@ -15,7 +15,7 @@ from worker_orchestrator.engines.docker.calls import is_missing, reading
 from worker_orchestrator.engines.docker.dialect import Dialect
 from worker_orchestrator.engines.docker.template import LABEL
 from worker_orchestrator.errors import EngineRejected
-from worker_orchestrator.service.opening import docker_options
+from worker_orchestrator.service.engine_options import docker_options
 from worker_orchestrator.settings.settings import Settings
 
 __all__ = ["address_ranges", "check_network", "check_publish_address", "room_in"]

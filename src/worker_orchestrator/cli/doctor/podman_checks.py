@@ -19,7 +19,7 @@ from worker_orchestrator.engines.docker.podman_host import (
     init_program,
 )
 from worker_orchestrator.engines.docker.template import DockerOptions
-from worker_orchestrator.service.opening import docker_options
+from worker_orchestrator.service.engine_options import docker_options
 from worker_orchestrator.settings.settings import Settings
 
 __all__ = ["check_podman"]

@@ -95,14 +95,27 @@ class Election:
             if self.term != before:
                 _log.info("leader" if self.term else "no leader any more", term=str(self.term or before))
             self._tell()
-            await asyncio.sleep(election.RENEW_EVERY_S)
+            await asyncio.sleep(self._pause_s())
+
+    def _pause_s(self) -> float:
+        """Until its next look: earlier if the seat of another one may be over before."""
+        since = self._standing.since
+        left_s = 0.0 if since is None or self.term else since + election.LASTS_S - self._clock()
+        return left_s if 0.0 < left_s < election.RENEW_EVERY_S else election.RENEW_EVERY_S
 
     async def resign(self) -> None:
         """Give the seat back, if it is this replica's: then nobody waits until it is over. Nothing may be written after."""
-        call = election.resignation(self._standing, self._replica)
+        standing = self._standing
         self.end_term()
-        if call is not None:
-            await self._answer(call)
+        call = election.resignation(standing, self._replica)
+        if call is None or (await self._answer(call)).verdict is not Verdict.CONFLICT:
+            return
+        answer = await self._answer(Read(Kind.LEASE, self._replica.lease_name))  # a renewal was on its way
+        if answer.verdict is Verdict.DONE:
+            now = election.seen(standing, self._replica, answer.found, self._clock())
+            again = election.resignation(now, self._replica)
+            if again is not None:
+                await self._answer(again)
 
     def _tell(self) -> None:
         self._news.set()

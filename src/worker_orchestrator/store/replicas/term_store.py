@@ -7,7 +7,7 @@ of an earlier leader's events is told to begin anew. Every change that a project
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker_orchestrator.core.key import Key
@@ -51,15 +51,18 @@ class _NoKeys(StoredKeys):
 
 
 class TermStore(Store):
-    """What the leader of one term stores, and where. `stamp` is the last one of the lease clock; empty without deadlines."""
+    """What the leader of one term stores, and where.
+
+    `stamp` is the last one of the lease clock; empty without deadlines. `stamped` is told of each.
+    """
 
     is_awaited = True
 
-    def __init__(self, ledger: Ledger, steward: Steward) -> None:
+    def __init__(self, ledger: Ledger, steward: Steward, stamped: Callable[[str], None] = lambda _: None) -> None:
         super().__init__(None)
         self.name = "Kubernetes"
         self._ledger, self._steward = ledger, steward
-        self.stamp = ""
+        self.stamp, self._stamped = "", stamped
         self.keys = _NoKeys(Connection(self._db, self.name))
 
     def begin(self, machines: Iterable[Machine], stamp: str, at_ms: int) -> None:
@@ -83,7 +86,9 @@ class TermStore(Store):
         problem = self.problem
         super().commit(changes, meta, at_ms)
         self.problem = problem  # it is about the cluster
-        self.stamp = str(meta.get(LEASE_CLOCK, self.stamp))
+        if LEASE_CLOCK in meta:
+            self.stamp = str(meta[LEASE_CLOCK])
+            self._stamped(self.stamp)
 
     @staticmethod
     def needs_writing(changes: Sequence[Change]) -> bool:

@@ -151,3 +151,34 @@ def test_one_replica_leads_and_another_one_as_soon_as_that_resigns() -> None:
             assert ben.term is None, "it was not renewed"
 
     asyncio.run(work())
+
+
+def test_a_seat_is_given_back_also_if_a_renewal_was_on_its_way() -> None:
+    async def work() -> None:
+        server, now = Server(), 0.0
+        async with served(server.answer) as client:
+            sender = Sender(client, ME)
+            anna = Election(election.Replica("anna", "leader", "http://anna"), sender.answer, lambda: now)
+            await anna._stand()
+            now += election.LASTS_S
+            await anna._stand()
+            server.api.change(Kind.LEASE, "leader", {"spec": {"renewTime": "2026-12-02T12:00:00.000001Z"}})
+            await anna.resign()
+            found = server.api.find(Kind.LEASE, "leader")
+            assert found is not None
+            assert found["spec"]["holderIdentity"] == ""
+
+    asyncio.run(work())
+
+
+def test_who_waits_for_a_seat_looks_when_it_may_be_over() -> None:
+    async def work() -> None:
+        server, now = Server(), 0.0
+        async with served(server.answer) as client:
+            ben = Election(election.Replica("ben", "leader"), Sender(client, ME).answer, lambda: now)
+            assert ben._pause_s() == election.RENEW_EVERY_S
+            await ben._stand()
+            now += election.LASTS_S - 0.25
+            assert ben._pause_s() == 0.25
+
+    asyncio.run(work())
