@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
 from e2b import (
     AsyncSandbox,
@@ -31,7 +32,7 @@ from e2b import (
 )
 from tests.integration.calling import call
 from tests.integration.conftest import Start
-from tests.integration.docker_command import docker
+from tests.integration.docker_command import LABEL, docker
 from tests.integration.guarded import a_guarded_service
 from tests.integration.running import Running, a_service
 from tests.integration.waiting import eventually
@@ -39,7 +40,7 @@ from tests.integration.waiting import eventually
 from worker_orchestrator.client import Client
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "e2b.md"
-FLAGS: Final = ("--e2b", "--on-release", "recycle", "--min-idle", "2", "--max-machines", "12")
+FLAGS: Final = ("--e2b", "--on-release", "recycle", "--min-idle", "2", "--max-machines", "24")
 KEY: Final = "e2b_any"
 
 
@@ -52,6 +53,11 @@ def service(tmp_path_factory: pytest.TempPathFactory, example_image: str) -> Ite
 def options(service: Running, key: str = KEY) -> dict[str, Any]:
     url = f"http://localhost:{service.ports.api}/e2b"
     return {"api_url": url, "sandbox_url": url, "api_key": key}
+
+
+def running_for(seconds: str) -> list[psutil.Process]:
+    """Processes of this computer, those of containers included, that sleep for so long."""
+    return [one for one in psutil.process_iter(["cmdline"]) if seconds in (one.info["cmdline"] or ())]
 
 
 @pytest.fixture(scope="module")
@@ -428,10 +434,19 @@ def test_the_document_does_what_it_says(service: Running) -> None:
     assert (done.stdout, done.returncode) == ("test\n/srv/files\n hello\n", 0), done.stderr
 
 
-def test_many_at_once_share_no_machine(service: Running) -> None:
-    """Each has its own, and all of them end."""
-    with ThreadPoolExecutor(5) as clients:
-        made = list(clients.map(lambda _: Sandbox.create(**options(service)), range(5)))
-        names = list(clients.map(lambda one: one.commands.run("hostname").stdout, made))
-        assert len(set(names)) == 5
-        assert all(clients.map(lambda one: one.kill(), made))
+def test_fifty_by_ten_threads_share_no_machine_and_leave_nothing(service: Running) -> None:
+    """Each has one of its own, and with it all ends that runs in it."""
+
+    def used(_: int) -> str:
+        sandbox = Sandbox.create(timeout=300, **options(service))
+        sandbox.commands.run("sleep 65432", background=True)
+        name = sandbox.commands.run("hostname").stdout.strip()
+        assert sandbox.kill()
+        return name
+
+    with ThreadPoolExecutor(10) as clients:
+        names = list(clients.map(used, range(50)))
+    assert len(set(names)) == 50
+    eventually(lambda: not running_for("65432"), "nothing of them runs", within_s=30)
+    label = f"label={LABEL}.owner={service.owner}"
+    eventually(lambda: not {*names} & {*docker("ps", "-aq", "--filter", label).lines}, "they are removed", within_s=30)

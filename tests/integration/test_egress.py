@@ -1,4 +1,4 @@
-"""A pool whose workers reach names, looked at from inside of them. Takes about 20 seconds.
+"""A pool whose workers reach names, looked at from inside of them. Takes about 30 seconds.
 
 Squid has to be there: `apt-get install squid`.
 """
@@ -22,6 +22,7 @@ import pytest
 from tests.integration.calling import call
 from tests.integration.docker_command import LABEL, docker, docker_json, is_podman, owned
 from tests.integration.inside import a_fetch, a_host_outside, a_probe_image, inside
+from tests.integration.package_index import NAME, a_package_index
 from tests.integration.running import Running, orchestrator
 from tests.integration.waiting import PortBlock, eventually
 from tests.promises import refused
@@ -143,6 +144,50 @@ def test_workers_reach_the_names_of_their_pool_and_nothing_else(start: Start, pr
         assert "169.254.169.254" not in service.get("/v1/projects/two/why").json["why"]
         assert f'orchestrator_egress_refused_total{{pool="default"}} {len(refused)}.0' in service.get("/metrics").text
         ends_and_leaves_nothing(service)
+
+
+@not_on_podman
+def test_pip_and_npm_install_by_the_proxy_from_an_index_that_is_named(start: Start, probe: str, tmp_path: Path) -> None:
+    """Their own programs, in the network of a worker and with its environment; its image has neither."""
+    with a_package_index() as port:
+        service = start("--image", probe, start=False)
+        settings(service, probe, port)
+        service.start()
+        machine = service.assign("one")["containerId"]
+        url = f"http://a.example.com:{port}"
+        eventually(lambda: _in_network_of(machine, tmp_path, *_pip(f"{url}/simple/")) == 0, "pip has it", within_s=30)
+        assert [file.name for file in tmp_path.glob("*.whl")] == ["from_the_index-1.0-py3-none-any.whl"]
+        assert _in_network_of(machine, tmp_path, *_npm(f"{url}/")) == 0
+        assert (tmp_path / "node_modules" / NAME / "package.json").exists()
+        for other in (f"http://b.example.com:{port}", f"http://127.0.0.1:{port}"):
+            assert _in_network_of(machine, tmp_path, *_pip(f"{other}/simple/")) != 0
+            assert _in_network_of(machine, tmp_path, *_npm(f"{other}/")) != 0
+
+
+def _pip(index: str) -> list[str]:
+    host = index.split("/")[2].partition(":")[0]
+    where = ["--index-url", index, "--trusted-host", host, "--retries", "0", "--timeout", "5"]
+    return [sys.executable, "-m", "pip", "--isolated", "download", "--no-cache-dir", "--no-deps", *where, NAME]
+
+
+def _npm(registry: str) -> list[str]:
+    return ["npm", "install", "--registry", registry, "--fetch-retries=0", "--no-audit", "--cache", "cache", NAME]
+
+
+def _in_network_of(machine: str, folder: Path, *command: str) -> int:
+    """The exit code of this command, run where the worker's own would run, as far as it can reach anything."""
+    found = docker_json("inspect", machine)
+    given = [pair for pair in found["Config"]["Env"] if "proxy" in pair.lower()]
+    where = [
+        "nsenter",
+        f"--net=/proc/{found['State']['Pid']}/ns/net",
+        "env",
+        "-i",
+        f"PATH={os.environ['PATH']}",
+        f"HOME={folder}",
+    ]
+    done = subprocess.run([*where, *given, *command], cwd=folder, capture_output=True, timeout=60, check=False)
+    return done.returncode
 
 
 def _has_no_way_past_it(worker: Any, others: tuple[str, str], outside: str, port: int) -> None:
