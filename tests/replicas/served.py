@@ -42,7 +42,7 @@ from worker_orchestrator.store.replicas.sending import Sender
 
 IDLE: Final = 12
 MACHINES: Final = 60
-_ANSWERS_WITHIN_S: Final = 8.0
+_ANSWERS_WITHIN_S: Final = 15.0
 """A replica holds what it is asked while nobody leads."""
 _PAUSE_S: Final = 0.03
 

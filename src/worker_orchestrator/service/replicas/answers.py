@@ -105,7 +105,9 @@ def encoded(reply: Reply, request: Asked | None) -> bytes:
     if request is not None and request.path.startswith("/v1/") and isinstance(reply.body, Failure):
         title, told = reply.body.error, reply.body.message
         kept = {name.decode(): value.decode("latin-1") for name, value in headers}
-        problem = problems.problem(int(reply.status), CommitFailed.code, title, told, kept)
+        retry = kept.pop("retry-after", None)
+        retry_s = None if retry is None else int(retry)
+        problem = problems.problem(int(reply.status), CommitFailed.code, title, told, kept, retry_s)
         body, fields = bytes(problem.body), [*EVERY, *problem.raw_headers]
     lines = [f"HTTP/1.1 {int(reply.status)} {HTTPStatus(reply.status).phrase}".encode(), b"connection: close"]
     lines += [name + b": " + value for name, value in fields]

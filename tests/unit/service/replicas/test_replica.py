@@ -78,11 +78,13 @@ class Bed:
         answers = asyncio.Event()
         process = Process(settings, self._again(settings), [listener], "", b"", None, lambda: None)
         task = asyncio.create_task(replica.run_replica(process, answers.set))
-        task.add_done_callback(lambda _: (answers.set(), listener.close()))
+        task.add_done_callback(lambda _: answers.set())
+        task.add_done_callback(lambda _: listener.close())
         await answers.wait()
         if task.done():
             await task
-        return Running(port, *calls, task, settings)
+        end, reload = calls
+        return Running(port, end, reload, task, settings)
 
     def _again(self, settings: Settings) -> Callable[[], Settings]:
         return lambda: replace(settings, min_idle=self.min_idle)
